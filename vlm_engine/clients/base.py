@@ -1,0 +1,26 @@
+"""What the engine asks of whatever answers questions: one endpoint, a pool of them, or a script in a test."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vlm_engine.types import Answer, Question
+
+
+class Client(Protocol):
+    """Answers questions about pictures. Safe to use from many tasks of one event loop at once."""
+
+    @property
+    def slots(self) -> int:
+        """How many questions it is worth having under way at once."""
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer, with one verdict for every tag of ``question``.
+
+        Raises ``RequestError`` or ``ReplyError`` when this question cannot be answered, ``ServerError``
+        when it failed on every endpoint that was tried, and ``NoEndpointError`` when nobody is left to
+        ask: then no other question would fare better.
+        """
+
+    async def aclose(self) -> None:
+        """Ends what is under way and closes every connection. Asking afterwards is an error."""

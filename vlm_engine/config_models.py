@@ -1,0 +1,337 @@
+"""What a user sets for the engine, parsed once and frozen.
+
+Unknown keys are refused with the nearest valid one. Keys that only an older plugin of this kind knew
+are accepted and named once in a warning, so that its configuration files load.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from vlm_engine.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T", bound=BaseModel)
+_already_named: set[str] = set()
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+    LEGACY: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def valid_keys(cls) -> list[str]:
+        """Every key that may be written, aliases included."""
+        keys = []
+        for name, info in cls.model_fields.items():
+            alias = info.validation_alias
+            keys += [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
+        return keys
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        valid = {*cls.valid_keys(), *cls.model_fields}
+        legacy = [key for key in data if key in cls.LEGACY]
+        _name_legacy(cls.__name__, legacy)
+        unknown = [key for key in data if key not in valid and key not in cls.LEGACY]
+        if unknown:
+            raise ValueError("; ".join(_unknown_key(str(key), cls.valid_keys()) for key in unknown))
+        return {key: value for key, value in data.items() if key not in legacy}
+
+
+def _name_legacy(where: str, keys: list[str]) -> None:
+    fresh = [key for key in keys if key not in _already_named]
+    if fresh:
+        _already_named.update(fresh)
+        _log.warning("%s: these keys have no meaning here and are ignored: %s", where, ", ".join(fresh))
+
+
+def _unknown_key(key: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}")
+
+
+def parse(kind: type[_T], data: Any, where: str) -> _T:
+    """``data`` as ``kind``. Raises ``ConfigError`` that lists every fault, each with its key below ``where``."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        faults = [f"{_location(where, fault['loc'])}: {_plain(fault['msg'])}" for fault in error.errors(include_url=False)]
+        raise ConfigError("\n".join(faults)) from None
+
+
+def _location(where: str, path: tuple[int | str, ...]) -> str:
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in path]
+    return (where + "".join(steps)).lstrip(".")
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+class Length(BaseModel):
+    """A stretch of time: so many seconds, or a share of the video. Written ``12``, ``"12s"`` or ``"5%"``."""
+
+    model_config = ConfigDict(frozen=True)
+    value: float = Field(ge=0, allow_inf_nan=False)
+    unit: Literal["s", "%"] = "s"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any) -> Any:
+        if isinstance(data, int | float) and not isinstance(data, bool):
+            return {"value": float(data)}
+        if isinstance(data, str):
+            match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|%|)\s*", data)
+            if not match:
+                raise ValueError(f'{data!r} is not a length; write seconds ("12s" or 12) or a share of the video ("5%")')
+            return {"value": float(match[1]), "unit": match[2] or "s"}
+        return data
+
+    def seconds(self, duration_s: float) -> float:
+        """The length in seconds, for a video of ``duration_s``."""
+        return self.value * duration_s / 100 if self.unit == "%" else self.value
+
+
+class TagRule(_Settings):
+    """How the spans of one tag become markers and tags.
+
+    A span whose confidence is under ``TagThreshold`` is dropped; spans no further apart than ``MaxGap``
+    become one; then spans shorter than ``MinMarkerDuration`` are dropped; the tag applies to the whole video
+    when what is left lasts at least ``RequiredDuration`` in all. ``RenamedTag`` is its name in the library.
+    """
+
+    renamed: str | None = Field(None, validation_alias="RenamedTag", min_length=1)
+    min_marker: Length = Field(Length(value=1), validation_alias="MinMarkerDuration")
+    max_gap: Length = Field(Length(value=1), validation_alias="MaxGap")
+    required: Length = Field(Length(value=1), validation_alias="RequiredDuration")
+    threshold: float = Field(0.5, validation_alias="TagThreshold", ge=0, le=1)
+
+    def overridden(self, other: TagRule) -> TagRule:
+        """This rule with everything that ``other`` sets itself."""
+        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
+
+
+class EndpointConfig(_Settings):
+    """A server that speaks the OpenAI protocol, and how much of the work it gets."""
+
+    base_url: str = Field(validation_alias=AliasChoices("base_url", "api_base_url"))
+    api_key: SecretStr = SecretStr("")
+    api_key_env: str | None = None
+    name: str = ""
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    is_fallback: bool = False
+    max_concurrent: int | None = Field(None, ge=1, le=1024)
+    model_id: str | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _normal_url(cls, url: str) -> str:
+        return normal_url(url)
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _no_key(cls, key: Any) -> Any:
+        return "" if key is None else key
+
+    @property
+    def label(self) -> str:
+        """The name the user gave, else host and port."""
+        return self.name or urlsplit(self.base_url).netloc
+
+    def key(self) -> str:
+        """The API key, from the setting or from the environment variable it names; "" where there is none.
+
+        Raises ``ConfigError`` when ``api_key_env`` names a variable that is not set.
+        """
+        if self.api_key_env and not self.api_key.get_secret_value():
+            if self.api_key_env not in os.environ:
+                raise ConfigError(f"endpoint {self.label!r}: api_key_env names {self.api_key_env!r}, which is not set")
+            return os.environ[self.api_key_env]
+        return self.api_key.get_secret_value()
+
+
+def normal_url(url: str) -> str:
+    """The address up to and including its version segment: ``http://host:1234`` becomes ``http://host:1234/v1``.
+
+    Raises ``ValueError`` for what is no http address.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an address; write it like http://localhost:1234/v1")
+    if parts.username or parts.password:
+        raise ValueError("an address must not hold a user name or password; use api_key")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url!r} must end with its path; write it like http://localhost:1234/v1")
+    path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)
+    versioned = any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/"))
+    return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
+
+
+class ModelConfig(_Settings):
+    """A model: where it is served, what it is asked, and how.
+
+    Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
+    videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many frames
+    are decoded together. ``prompt`` replaces the opening sentence of the question.
+    """
+
+    LEGACY = frozenset(
+        "max_queue_size model_threshold model_return_tags model_version model_identifier model_image_size model_info"
+        " vlm_model_name use_quantization fill_to_batch_size device category_mappings normalization_config"
+        " model_file_name model_license_name systemone_endpoints vlm_detected_tag_confidence".split()
+    )
+
+    type: str = "vlm_model"
+    model_id: str = ""
+    api_base_url: str | None = None
+    api_key: SecretStr = SecretStr("")
+    api_key_env: str | None = None
+    use_multiplexer: bool = False
+    multiplexer_endpoints: tuple[EndpointConfig, ...] = ()
+    tag_list: tuple[str, ...] = ()
+    model_category: str | None = None
+    model_return_confidence: bool = True
+    max_concurrent_requests: int | None = Field(None, ge=1, le=4096)
+    max_batch_size: int = Field(32, ge=1, le=1024)
+    instance_count: int | None = Field(None, ge=1, le=1024)
+    max_new_tokens: int = Field(256, ge=8, le=8192)
+    request_timeout: float = Field(120.0, gt=0, le=3600)
+    temperature: float = Field(0.0, ge=0, le=2)
+    special_tokens: str = ""
+    prompt: str = ""
+    image_max_side: int = Field(1024, ge=64, le=4096)
+    image_quality: int = Field(88, ge=30, le=95)
+
+    @field_validator("model_category", mode="before")
+    @classmethod
+    def _one_category(cls, value: Any) -> Any:
+        return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+    @field_validator("multiplexer_endpoints", mode="before")
+    @classmethod
+    def _no_endpoints(cls, value: Any) -> Any:
+        return () if value is None else value
+
+    @field_validator("api_base_url")
+    @classmethod
+    def _normal_url(cls, url: str | None) -> str | None:
+        return None if url is None else normal_url(url)
+
+    @field_validator("tag_list", mode="before")
+    @classmethod
+    def _clean_tags(cls, tags: Any) -> Any:
+        return () if tags is None else clean_tags(tags)
+
+    @property
+    def category(self) -> str:
+        """The category its tags are reported under."""
+        return self.model_category or "tags"
+
+    def endpoints(self) -> tuple[EndpointConfig, ...]:
+        """Where its questions go: the listed endpoints where there are any in use, else ``api_base_url``."""
+        if self.multiplexer_endpoints and (self.use_multiplexer or self.api_base_url is None):
+            return self.multiplexer_endpoints
+        if self.api_base_url is None:
+            return ()
+        return (EndpointConfig(base_url=self.api_base_url, api_key=self.api_key, api_key_env=self.api_key_env),)
+
+
+def clean_tags(tags: Any) -> tuple[str, ...]:
+    """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("tags are a list of names")
+    cleaned = [" ".join(tag.split()) for tag in tags]
+    seen: set[str] = set()
+    for tag in cleaned:
+        if not tag or len(tag) > 200:
+            raise ValueError("a tag is a name of 1 to 200 characters")
+        if tag.casefold() in seen:
+            raise ValueError(f"tag {tag!r} is listed twice")
+        seen.add(tag.casefold())
+    return tuple(cleaned)
+
+
+class PipelineModelConfig(_Settings):
+    """One stage of a pipeline: a model by name, the values it takes and those it gives."""
+
+    name: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    @field_validator("outputs", "inputs", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class PipelineConfig(_Settings):
+    """Stages that turn named inputs into one named output."""
+
+    inputs: tuple[str, ...]
+    output: str = "results"
+    short_name: str = ""
+    version: float = 1.0
+    models: tuple[PipelineModelConfig, ...] = Field(min_length=1)
+
+
+class SearchConfig(_Settings):
+    """What the search should find, and how exactly.
+
+    ``frame_interval_s`` is the longest time between two looks of the scan; without it, it follows from
+    ``shortest_event_s``, the length of the shortest event that must be found. An edge is refined until it is
+    expected to be off by at most ``edge_tolerance_s``. ``second_looks`` asks lone verdicts again on another frame.
+    """
+
+    frame_interval_s: float | None = Field(None, gt=0, le=3600)
+    shortest_event_s: float | None = Field(None, gt=0, le=3600)
+    edge_tolerance_s: float = Field(0.6, ge=0.05, le=60)
+    second_looks: bool = True
+
+    @property
+    def interval_s(self) -> float:
+        """Longest time between two looks of the scan, in seconds."""
+        if self.frame_interval_s is not None:
+            return self.frame_interval_s
+        if self.shortest_event_s is not None:
+            return min(16.0, max(4.0, 0.8 * self.shortest_event_s))
+        return 8.0
+
+
+class EngineConfig(_Settings):
+    """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
+
+    LEGACY = frozenset({"trace_logging"})
+
+    active_ai_models: tuple[str, ...] = ()
+    models: Mapping[str, ModelConfig]
+    pipelines: Mapping[str, PipelineConfig] = Field(default_factory=dict)
+    category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
+    default_rule: TagRule = TagRule()
+    search: SearchConfig = SearchConfig()
+    store_path: str | None = None
+    loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _active_models_exist(self) -> Self:
+        missing = [name for name in self.active_ai_models if name not in self.models]
+        if missing:
+            raise ValueError(f"active_ai_models: {missing[0]!r} is not among models: {', '.join(self.models) or 'none'}")
+        return self
+
+    def rule(self, category: str, tag: str) -> TagRule:
+        """The rule for one tag: the default, and what the tag overrides."""
+        own = self.category_config.get(category, {}).get(tag)
+        return self.default_rule.overridden(own) if own else self.default_rule

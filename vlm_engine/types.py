@@ -1,0 +1,179 @@
+"""The values that cross module borders: frozen, and times always in float seconds from the first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place where the picture probably changes: ``time_s``, and ``strength`` in [0, 1]."""
+
+    time_s: float
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a video's index tells without decoding it.
+
+    ``width`` and ``height`` are the displayed size in pixels, rotation and pixel aspect applied.
+    ``key_frames_s`` are the presentation times of the key frames, ascending; a frame asked for at
+    exactly such a time costs one decoded frame. ``end_s`` is the presentation time of the last frame.
+    """
+
+    path: str
+    identity: str
+    duration_s: float
+    end_s: float
+    width: int
+    height: int
+    frame_rate: float
+    codec: str
+    key_frames_s: tuple[float, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageShape:
+    """How a picture is sent: longest side in pixels (it is never enlarged) and JPEG quality (1-95)."""
+
+    max_side: int = 1024
+    quality: int = 88
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a video, ready to send. ``time_s`` is the true presentation time of the picture."""
+
+    time_s: float
+    width: int
+    height: int
+    jpeg: bytes = field(repr=False)
+
+
+class Form(StrEnum):
+    """How a question wants its answer: the list of tags present, or a verdict for each tag."""
+
+    LIST = "list"
+    VERDICTS = "verdicts"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which of ``tags`` does this picture show? ``tags`` is in the order the user gave, without duplicates."""
+
+    tags: tuple[str, ...]
+    form: Form
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one tag applies. ``probability`` of presence where the server told it, else None."""
+
+    present: bool
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One verdict for each tag that was asked for, and where it came from.
+
+    ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them.
+    """
+
+    verdicts: Mapping[str, Verdict]
+    raw: str = field(repr=False)
+    model: str
+    endpoint: str
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+
+class Purpose(StrEnum):
+    """Why the search wants to look: to scan, to check a doubtful verdict, or to place an edge."""
+
+    SCAN = "scan"
+    SECOND_LOOK = "second look"
+    EDGE = "edge"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A frame the search wants judged for ``tags``."""
+
+    time_s: float
+    tags: tuple[str, ...]
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged."""
+
+    time_s: float
+    verdicts: Mapping[str, Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """``tag`` applies from ``start_s`` to ``end_s``. ``confidence`` in [0, 1]; None where no server told one."""
+
+    tag: str
+    start_s: float
+    end_s: float
+    confidence: float | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Frames that were wanted, judged, and could not be judged. ``calls`` counts requests that a model answered."""
+
+    asked: int = 0
+    answered: int = 0
+    failed: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage(
+            self.asked + other.asked, self.answered + other.answered, self.failed + other.failed, self.calls + other.calls
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTagInfo:
+    """What a video shows, by the user's rules: tags by category, and the spans that become markers."""
+
+    duration_s: float
+    tags: Mapping[str, tuple[str, ...]]
+    totals_s: Mapping[str, Mapping[str, float]]
+    spans: Mapping[str, Mapping[str, tuple[Span, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTagInfo:
+    """What a picture shows, by the user's rules: tags by category, with the confidence of each, or None."""
+
+    tags: Mapping[str, tuple[str, ...]]
+    confidences: Mapping[str, Mapping[str, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one video is: frames settled (judged or given up) of frames expected. Only ever grows towards 1."""
+
+    settled: int
+    expected: int
+
+    @property
+    def fraction(self) -> float:
+        """In [0, 1]."""
+        return min(1.0, self.settled / self.expected) if self.expected else 0.0
