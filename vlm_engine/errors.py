@@ -121,6 +121,7 @@ class NoEndpointError(VLMEngineError, ExceptionGroup[ClientError]):
     """No endpoint is left to ask. ``exceptions`` holds the cause of each endpoint's end."""
 
     def __new__(cls, message: str, causes: Sequence[ClientError]) -> Self:
+        """``causes`` must not be empty."""
         return super().__new__(cls, message, causes)
 
     def derive(self, excs: Sequence[ClientError]) -> NoEndpointError:  # type: ignore[override]
