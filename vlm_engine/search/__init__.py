@@ -1,1 +1,5 @@
-"""Placeholder: written with the room."""
+"""Which frames to ask about, and what the answers mean. Pure: no I/O, no clock, no randomness."""
+
+from vlm_engine.search.video_search import VideoSearch
+
+__all__ = ["VideoSearch"]

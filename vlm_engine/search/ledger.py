@@ -1,0 +1,69 @@
+"""What is known of one video: for each tag, which times were looked at and what was seen there."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from vlm_engine.types import Look, Observation, Verdict
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Sample:
+    """One verdict on one tag at one true frame time."""
+
+    time_s: float
+    present: bool
+    probability: float | None = None
+
+
+class Ledger:
+    """Every look and what came of it. The whole state of a search follows from it.
+
+    Times of looks are compared to the millisecond, so that the same look is recognised after a round trip
+    through JSON.
+    """
+
+    def __init__(self, tags: Iterable[str]) -> None:
+        self._samples: dict[str, list[Sample]] = {tag: [] for tag in tags}
+        self._looked: dict[str, set[int]] = {tag: set() for tag in self._samples}
+        self._observations: dict[int, Observation] = {}
+
+    def record(self, look: Look, observation: Observation) -> None:
+        """Takes what came of a look. Tags without a verdict count as looked at and not judged."""
+        key = milliseconds(look.time_s)
+        for tag in look.tags:
+            if key in self._looked[tag]:
+                continue
+            self._looked[tag].add(key)
+            verdict = observation.verdicts.get(tag)
+            if verdict is not None:
+                insort(self._samples[tag], Sample(observation.time_s, verdict.present, verdict.probability))
+        self._keep(key, observation)
+
+    def _keep(self, key: int, observation: Observation) -> None:
+        known = self._observations.get(key)
+        verdicts: dict[str, Verdict] = {**known.verdicts} if known else {}
+        verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._samples}
+        if verdicts:
+            self._observations[key] = Observation(observation.time_s, verdicts)
+
+    def samples(self, tag: str) -> list[Sample]:
+        """The verdicts on ``tag`` in order of time."""
+        return self._samples[tag]
+
+    def looked(self, tag: str, time_s: float, within_s: float = 0.0) -> bool:
+        """Whether a look at ``tag`` was already made, or given up, at this time or so close to it."""
+        key, reach = milliseconds(time_s), milliseconds(within_s)
+        return key in self._looked[tag] or (reach > 0 and any(abs(key - other) <= reach for other in self._looked[tag]))
+
+    def observations(self) -> Iterator[tuple[float, Observation]]:
+        """(time of the look, what was seen), judged ones only, in order of time."""
+        for key in sorted(self._observations):
+            yield key / 1000, self._observations[key]
+
+
+def milliseconds(time_s: float) -> int:
+    """Seconds as whole milliseconds."""
+    return round(time_s * 1000)
