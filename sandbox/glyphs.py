@@ -1,0 +1,164 @@
+"""How a generated picture shows its tags, and how a machine reads them back.
+
+The whole picture is a grid of 41 x 28 cells. One row of it is the strip: a marker, 24 bits of frame
+number, 8 check bits, a mirrored marker. Below it are 40 tiles of 4 x 4 cells, 8 to a row, which
+each hold the 16-bit code of one tag, or nothing. A cell is black or white and lies on a background between
+the two, so that a tile without a tag cannot be mistaken for one. Only brightness matters, and only
+proportions count, so a picture stays readable when it is scaled, stretched and compressed; one
+that is turned, mirrored or cropped is not, which is how a test notices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+COLUMNS, ROWS = 41, 28
+MAX_TAGS = 40
+FRAME_NUMBERS = 1 << 24
+BLACK, WHITE = 16, 235
+DARKEST_GROUND, LIGHTEST_GROUND = 80, 170
+
+_TILES_PER_ROW, _TILE = 8, 4
+_STRIP_ROW, _FIRST_TILE_ROW = 1, 3
+_MARKER = (1, 0, 1)
+_FINE = 4  # samples across a cell when reading; the outer ones are blurred by scaling and left out
+
+Plane = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a picture shows. ``frame_number`` is None, and ``codes`` empty, when it holds no readable strip."""
+
+    codes: frozenset[int]
+    frame_number: int | None
+
+
+def code(tag: str) -> int:
+    """The 16-bit code of a tag: the same in every process, whatever the case and spacing of the name."""
+    name = " ".join(tag.split()).casefold()
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big")
+
+
+def codes(tags: Iterable[str]) -> dict[str, int]:
+    """The code of each tag. Raises ``ValueError`` for too many tags, and for two that share a code."""
+    found: dict[str, int] = {}
+    owners: dict[int, str] = {}
+    for tag in tags:
+        number = code(tag)
+        if number in owners:
+            raise ValueError(f"the tags {owners[number]!r} and {tag!r} have the same code {number:#06x}: rename one")
+        owners[number] = tag
+        found[tag] = number
+    if len(found) > MAX_TAGS:
+        raise ValueError(f"a picture has room for {MAX_TAGS} tags, not {len(found)}")
+    return found
+
+
+def draw(plane: Plane, shown: Sequence[int | None], frame_number: int) -> None:
+    """Draws tiles and strip into ``plane`` (height x width, studio-range luma), which is changed in place.
+
+    ``shown``: for each tile its code, or None to leave the background as it is.
+    """
+    draw_tiles(plane, shown)
+    draw_strip(plane, frame_number)
+
+
+def draw_tiles(plane: Plane, shown: Sequence[int | None]) -> None:
+    """The tiles alone: see ``draw``."""
+    if len(shown) > MAX_TAGS:
+        raise ValueError(f"a picture has room for {MAX_TAGS} tags, not {len(shown)}")
+    for index, number in enumerate(shown):
+        if number is not None:
+            row, column = _corner(index)
+            bits = np.array(_bits(number, _TILE * _TILE), dtype=bool).reshape(_TILE, _TILE)
+            _paint(plane, bits, row, column)
+
+
+def draw_strip(plane: Plane, frame_number: int) -> None:
+    """The strip alone, which differs from frame to frame: see ``draw``."""
+    if not 0 <= frame_number < FRAME_NUMBERS:
+        raise ValueError(f"a frame number has 24 bits, so {frame_number} does not fit")
+    payload = [*_bits(frame_number, 24), *_bits(_check(frame_number), 8)]
+    bits = np.array([*_MARKER, *payload, *reversed(_MARKER)], dtype=bool).reshape(1, -1)
+    _paint(plane, bits, _STRIP_ROW, 1)
+
+
+def read(image: Image.Image) -> Shown:
+    """What ``image`` (any mode and size, the whole picture) shows."""
+    grey = image.convert("L").resize((COLUMNS * _FINE, ROWS * _FINE), Image.Resampling.BOX)
+    fine = np.asarray(grey, dtype=np.float32).reshape(ROWS, _FINE, COLUMNS, _FINE)
+    cells = fine[:, 1:-1, :, 1:-1].mean(axis=(1, 3))
+    number = _read_strip(cells[_STRIP_ROW])
+    if number is None:
+        return Shown(frozenset(), None)
+    tiles = (_read_tile(cells, index) for index in range(MAX_TAGS))
+    return Shown(frozenset(found for found in tiles if found is not None), number)
+
+
+def picture(tags: Iterable[str], width: int = 1280, height: int = 720, frame_number: int = 0) -> Image.Image:
+    """A still picture that shows ``tags`` on a plain grey ground."""
+    plane = np.full((height, width), (DARKEST_GROUND + LIGHTEST_GROUND) // 2, np.uint8)
+    draw(plane, list(codes(tags).values()), frame_number)
+    return Image.fromarray(plane).convert("RGB")
+
+
+def _corner(index: int) -> tuple[int, int]:
+    row, column = divmod(index, _TILES_PER_ROW)
+    return _FIRST_TILE_ROW + row * (_TILE + 1), 1 + column * (_TILE + 1)
+
+
+def _bits(number: int, count: int) -> list[int]:
+    return [number >> shift & 1 for shift in reversed(range(count))]
+
+
+def _number(bits: NDArray[np.bool_]) -> int:
+    return int("".join("1" if bit else "0" for bit in bits), 2)
+
+
+def _check(frame_number: int) -> int:
+    return zlib.crc32(frame_number.to_bytes(3, "big")) & 0xFF
+
+
+@lru_cache(maxsize=32)
+def _edges(width: int, height: int) -> tuple[list[int], list[int]]:
+    """The first pixel of every column and row of cells, and one past the last."""
+    across = [round(i * width / COLUMNS) for i in range(COLUMNS + 1)]
+    down = [round(i * height / ROWS) for i in range(ROWS + 1)]
+    return across, down
+
+
+def _paint(plane: Plane, bits: NDArray[np.bool_], row: int, column: int) -> None:
+    height, width = plane.shape
+    across, down = _edges(width, height)
+    for r, line in enumerate(bits, row):
+        for c, bit in enumerate(line, column):
+            plane[down[r] : down[r + 1], across[c] : across[c + 1]] = WHITE if bit else BLACK
+
+
+def _decide(cells: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    """Cells (full-range luma) as bits; None unless every one is clearly black or clearly white."""
+    clear = (cells < 50) | (cells > 205)
+    return np.asarray(cells > 128) if clear.all() else None
+
+
+def _read_strip(cells: NDArray[np.float32]) -> int | None:
+    bits = _decide(cells[1 : 1 + 2 * len(_MARKER) + 32])
+    if bits is None or tuple(bits[:3]) != _MARKER or tuple(bits[-3:]) != _MARKER[::-1]:
+        return None
+    number, check = _number(bits[3:27]), _number(bits[27:35])
+    return number if check == _check(number) else None
+
+
+def _read_tile(cells: NDArray[np.float32], index: int) -> int | None:
+    row, column = _corner(index)
+    bits = _decide(cells[row : row + _TILE, column : column + _TILE].reshape(-1))
+    return None if bits is None else _number(bits)
