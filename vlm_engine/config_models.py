@@ -10,7 +10,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -184,8 +184,8 @@ class ModelConfig(_Settings):
     """A model: where it is served, what it is asked, and how.
 
     Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
-    videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many frames
-    are decoded together. ``prompt`` replaces the opening sentence of the question.
+    videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many decoded
+    frames may wait for a free request. ``prompt`` replaces the opening sentence of the question.
     """
 
     LEGACY = frozenset(
@@ -205,7 +205,7 @@ class ModelConfig(_Settings):
     model_category: str | None = None
     model_return_confidence: bool = True
     max_concurrent_requests: int | None = Field(None, ge=1, le=4096)
-    max_batch_size: int = Field(32, ge=1, le=1024)
+    max_batch_size: int = Field(8, ge=1, le=1024)
     instance_count: int | None = Field(None, ge=1, le=1024)
     max_new_tokens: int = Field(256, ge=8, le=8192)
     request_timeout: float = Field(120.0, gt=0, le=3600)
@@ -251,7 +251,7 @@ class ModelConfig(_Settings):
 
 def clean_tags(tags: Any) -> tuple[str, ...]:
     """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         raise ValueError("tags are a list of names")
     cleaned = [" ".join(tag.split()) for tag in tags]
     seen: set[str] = set()
@@ -300,6 +300,12 @@ class SearchConfig(_Settings):
     edge_tolerance_s: float = Field(0.6, ge=0.05, le=60)
     second_looks: bool = True
 
+    def with_interval(self, interval_s: float | None) -> SearchConfig:
+        """The same with another scan interval in seconds; None or 0 changes nothing. Raises ``ConfigError``."""
+        if not interval_s:
+            return self
+        return parse(SearchConfig, {**self.model_dump(), "frame_interval_s": interval_s}, "search")
+
     @property
     def interval_s(self) -> float:
         """Longest time between two looks of the scan, in seconds."""
@@ -331,7 +337,11 @@ class EngineConfig(_Settings):
             raise ValueError(f"active_ai_models: {missing[0]!r} is not among models: {', '.join(self.models) or 'none'}")
         return self
 
-    def rule(self, category: str, tag: str) -> TagRule:
-        """The rule for one tag: the default, and what the tag overrides."""
-        own = self.category_config.get(category, {}).get(tag)
-        return self.default_rule.overridden(own) if own else self.default_rule
+    def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
+        """The rule for each tag of a category: the default, and what the tag overrides.
+
+        ``threshold`` replaces the default rule's, not one that a tag sets itself.
+        """
+        default = self.default_rule if threshold is None else self.default_rule.model_copy(update={"threshold": threshold})
+        own = self.category_config.get(category, {})
+        return lambda tag: default.overridden(own[tag]) if tag in own else default

@@ -121,8 +121,8 @@ class AnswerStore:
         """All answers about ``subject``, oldest first."""
         with self._lock, self._mapped_errors():
             rows = self._db.execute(
-                "SELECT look_ms, frame_s, form, max_side, quality, verdicts, raw, served_by, endpoint, prompt_tokens, answer_tokens"
-                " FROM answer WHERE media = ? AND model = ? AND wording = ? ORDER BY id",
+                "SELECT look_ms, frame_s, form, max_side, quality, verdicts, raw, served_by, endpoint, prompt_tokens,"
+                " answer_tokens FROM answer WHERE media = ? AND model = ? AND wording = ? ORDER BY id",
                 (subject.media, subject.model, subject.wording),
             ).fetchall()
         return [_stored(row) for row in rows]

@@ -22,6 +22,8 @@ class VideoInfo:
     ``width`` and ``height`` are the displayed size in pixels, rotation and pixel aspect applied.
     ``key_frames_s`` are the presentation times of the key frames, ascending; a frame asked for at
     exactly such a time costs one decoded frame. ``end_s`` is the presentation time of the last frame.
+    ``start_s`` is the container's own time of the first frame, which all other times leave out. Size and
+    time of change of the file tell whether it is still the one that was looked at.
     """
 
     path: str
@@ -34,6 +36,9 @@ class VideoInfo:
     codec: str
     key_frames_s: tuple[float, ...] = ()
     cuts: tuple[Cut, ...] = ()
+    start_s: float = 0.0
+    size_bytes: int = 0
+    modified_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +182,28 @@ class Progress:
     def fraction(self) -> float:
         """In [0, 1]."""
         return min(1.0, self.settled / self.expected) if self.expected else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """What came of one video: the tags and spans, the raw spans before the user's rules, and everything seen.
+
+    ``observations`` pairs the time that was asked for with what was seen; from them alone, or from ``spans``, the
+    same video can be described under other rules without a model.
+    """
+
+    video: VideoInfo
+    category: str
+    info: VideoTagInfo
+    spans: tuple[Span, ...]
+    observations: tuple[tuple[float, Observation], ...]
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What came of one picture."""
+
+    category: str
+    info: ImageTagInfo
+    coverage: Coverage

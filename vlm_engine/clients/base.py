@@ -22,5 +22,11 @@ class Client(Protocol):
         ask: then no other question would fare better.
         """
 
+    async def model_name(self) -> str:
+        """The model that answers, as the store should remember it; may ask a server.
+
+        Raises ``NoEndpointError`` when that needs a server and none answers.
+        """
+
     async def aclose(self) -> None:
         """Ends what is under way and closes every connection. Asking afterwards is an error."""

@@ -74,14 +74,11 @@ class VideoSearch:
         return tuple(looks)
 
     def _doubtful_looks(self) -> tuple[Look, ...]:
-        wanted: dict[tuple[int, Purpose], list[str]] = {}
-        times: dict[int, float] = {}
+        wanted: dict[int, tuple[float, Purpose, list[str]]] = {}
         for tag in self._tags:
             for time_s, purpose in self._questions_about(tag):
-                key = milliseconds(time_s)
-                times[key] = time_s
-                wanted.setdefault((key, purpose), []).append(tag)
-        return tuple(Look(times[key], tuple(wanted[key, purpose]), purpose) for key, purpose in sorted(wanted))
+                wanted.setdefault(milliseconds(time_s), (time_s, purpose, []))[2].append(tag)
+        return tuple(Look(time_s, tuple(tags), purpose) for _, (time_s, purpose, tags) in sorted(wanted.items()))
 
     def _questions_about(self, tag: str) -> Iterator[tuple[float, Purpose]]:
         belief = self._belief(tag)

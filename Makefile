@@ -1,0 +1,42 @@
+# Everything runs in .venv, which is made on first use from Python 3.11 or later and the package registries.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types imports docs check-wheels clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/.ready: requirements.txt requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	touch $@
+
+demo: .venv/.ready ## tags two generated videos through a sandbox Stash and two sandbox endpoints
+	$(BIN)/python -m sandbox.demo
+
+test: .venv/.ready ## all tests; ARGS="-k name" and the like are passed on
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: .venv/.ready ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.ready ## mypy, strict
+	$(BIN)/mypy
+
+imports: .venv/.ready ## who may import whom
+	$(BIN)/lint-imports
+
+check: lint types imports test ## everything that must hold before a change lands
+
+docs: .venv/.ready ## rewrites what the docs show that a command produces
+	$(BIN)/python -m tools.settings_tables
+
+check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine and Debian, x86-64 and arm64, and all fit in 300 MB
+	$(BIN)/python -m tools.check_wheels
+
+clean: ## removes what the targets above made
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

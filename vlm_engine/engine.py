@@ -1,0 +1,306 @@
+"""The composition root: settings become stages, a video or picture goes in, a result comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from vlm_engine.clients import EndpointPool
+from vlm_engine.clients.base import Client
+from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig, TagRule
+from vlm_engine.errors import ConfigError
+from vlm_engine.models import Model
+from vlm_engine.models.image import JudgeImage
+from vlm_engine.models.json_result import image_dict, read_observations, read_spans, video_dict, wanted_spans
+from vlm_engine.models.judge import Judge
+from vlm_engine.models.search_run import OnProgress
+from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
+from vlm_engine.pipeline import Pipeline
+from vlm_engine.spans import apply_rule, f1, fit_rule
+from vlm_engine.store import AnswerStore
+from vlm_engine.types import ImageResult, Progress, Span, VideoResult
+
+_log = logging.getLogger(__name__)
+
+VIDEO_PIPELINE = PipelineConfig(
+    inputs=(
+        "video_path",
+        "identity",
+        "frame_interval",
+        "threshold",
+        "vr_video",
+        "skipped_categories",
+        "observations",
+        "on_progress",
+    ),
+    output="results",
+    short_name="video",
+    models=(
+        PipelineModelConfig(name="probe_video", inputs=("video_path", "identity"), outputs=("video",)),
+        PipelineModelConfig(
+            name="search_video",
+            inputs=("video", "frame_interval", "vr_video", "skipped_categories", "observations", "on_progress"),
+            outputs=("findings",),
+        ),
+        PipelineModelConfig(name="describe_video", inputs=("findings", "threshold"), outputs=("results",)),
+    ),
+)
+IMAGE_PIPELINE = PipelineConfig(
+    inputs=("image", "threshold", "skipped_categories"),
+    output="results",
+    short_name="image",
+    models=(PipelineModelConfig(name="judge_image", inputs=("image", "threshold", "skipped_categories"), outputs=("results",)),),
+)
+_LEGACY_STAGES = frozenset({"dynamic_video_ai", "dynamic_image_ai"})
+
+
+class VLMEngine:
+    """Finds which of the user's tags apply to videos and pictures, and when.
+
+    Use it in ``async with``, or call ``initialize`` first and ``aclose`` last. Safe for any number of ``process_…``
+    calls at once on one event loop. ``client`` and ``models`` are for those who bring their own.
+    """
+
+    def __init__(self, config: EngineConfig, *, client: Client | None = None, models: Mapping[str, Model] | None = None) -> None:
+        self._config = config
+        self._client = client
+        self._own_models = dict(models or {})
+        self._pipelines: dict[str, Pipeline] = {}
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def initialize(self) -> None:
+        """Opens the answer store and the endpoints' pool, and checks the pipelines. Asks no endpoint anything.
+
+        Raises ``ConfigError`` and ``StoreError``.
+        """
+        if self._pipelines:
+            return
+        model = self._model()
+        store_path = Path(self._config.store_path) if self._config.store_path else None
+        async with AsyncExitStack() as opening:
+            store = await asyncio.to_thread(AnswerStore, store_path)
+            opening.push_async_callback(asyncio.to_thread, store.close)
+            if self._client is None:
+                self._client = EndpointPool.from_config(model)
+            opening.push_async_callback(self._client.aclose)
+            stages = self._stages(Judge(self._client, store, model))
+            for stage in stages.values():
+                opening.push_async_callback(stage.aclose)
+            self._pipelines = {name: Pipeline(name, config, stages) for name, config in self._pipeline_configs().items()}
+            self._open = opening.pop_all()
+
+    async def aclose(self) -> None:
+        """Ends what is under way and closes everything. Closing twice does nothing."""
+        self._pipelines = {}
+        await self._open.aclose()
+
+    def _model(self) -> ModelConfig:
+        usable = [name for name, model in self._config.models.items() if model.type == "vlm_model"]
+        active = self._config.active_ai_models or tuple(usable)
+        if len(active) != 1 or active[0] not in usable:
+            known = ", ".join(usable) or 'none; a model needs type "vlm_model"'
+            raise ConfigError(f"active_ai_models: name one model; there are: {known}")
+        return self._config.models[active[0]]
+
+    def _stages(self, judge: Judge) -> dict[str, Model]:
+        return {
+            "probe_video": ProbeVideo(),
+            "search_video": SearchVideo(judge, self._config),
+            "describe_video": DescribeVideo(self._config),
+            "judge_image": JudgeImage(judge, self._config),
+            **self._own_models,
+        }
+
+    def _pipeline_configs(self) -> dict[str, PipelineConfig]:
+        legacy = {name for name, config in self._config.pipelines.items() if _LEGACY_STAGES & {s.name for s in config.models}}
+        if legacy:
+            _log.warning("pipelines: the built-in ones do the work of %s", ", ".join(sorted(legacy)))
+        own = {name: config for name, config in self._config.pipelines.items() if name not in legacy}
+        return {"video": VIDEO_PIPELINE, "image": IMAGE_PIPELINE, **own}
+
+    async def process_video(  # noqa: PLR0913, PLR0917 - the order that scripts in the field rely on
+        self,
+        path: str | Path,
+        frame_interval: float | None = None,
+        threshold: float | None = None,
+        return_timestamps: bool = True,
+        return_confidence: bool = True,
+        vr_video: bool = False,
+        progress_callback: Callable[[int], Any] | None = None,
+        existing_json_data: Mapping[str, Any] | None = None,
+        skipped_categories: Iterable[str] | None = None,
+        pipeline_name: str = "video",
+    ) -> dict[str, Any]:
+        """Tags one video.
+
+        ``frame_interval``: longest time between two looks of the scan, in seconds. ``threshold``: for tags whose rule
+        sets none. ``progress_callback``: called, or awaited, with whole per cent as they grow. ``existing_json_data``: an
+        earlier ``json_result``, of which nothing is asked again.
+
+        Returns ``video_tag_info``, ``json_result`` and ``coverage``. Raises ``MediaError``, ``NoEndpointError`` and
+        ``CoverageError``.
+        """
+        async with _Percent(progress_callback) as percent:
+            result = await self._run(
+                pipeline_name,
+                video_path=path,
+                frame_interval=frame_interval,
+                time_interval=frame_interval,
+                threshold=threshold,
+                return_timestamps=return_timestamps,
+                return_confidence=return_confidence,
+                vr_video=vr_video,
+                existing_json_data=existing_json_data,
+                observations=read_observations(existing_json_data) if existing_json_data else (),
+                skipped_categories=tuple(skipped_categories or ()),
+                on_progress=percent,
+            )
+        if isinstance(result, VideoResult):
+            return video_dict(result, timestamps=return_timestamps, confidence=return_confidence)
+        return dict(result)
+
+    async def tag_video(
+        self,
+        path: str | Path,
+        *,
+        identity: str | None = None,
+        frame_interval: float | None = None,
+        threshold: float | None = None,
+        vr_video: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> VideoResult:
+        """What ``process_video`` does with the built-in pipeline, as typed values.
+
+        ``identity`` names the video in the answer store; by default it follows from the file. ``on_progress`` is
+        told of every frame. Raises as ``process_video`` does.
+        """
+        result = await self._run(
+            "video",
+            video_path=path,
+            identity=identity,
+            frame_interval=frame_interval,
+            threshold=threshold,
+            vr_video=vr_video,
+            on_progress=on_progress,
+        )
+        assert isinstance(result, VideoResult)
+        return result
+
+    async def process_image(
+        self,
+        image: str | Path | bytes,
+        threshold: float | None = None,
+        return_confidence: bool = True,
+        skipped_categories: Iterable[str] | None = None,
+        pipeline_name: str = "image",
+    ) -> dict[str, Any]:
+        """Tags one picture, given as a path or as the file's bytes.
+
+        Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when this picture cannot be
+        judged, and ``NoEndpointError``.
+        """
+        result = await self._run(
+            pipeline_name,
+            image=image,
+            threshold=threshold,
+            return_confidence=return_confidence,
+            skipped_categories=tuple(skipped_categories or ()),
+        )
+        return image_dict(result, confidence=return_confidence) if isinstance(result, ImageResult) else dict(result)
+
+    async def _run(self, pipeline_name: str, **values: Any) -> Any:
+        if not self._pipelines:
+            raise ConfigError("the engine is not open: use it in `async with`, or call `await engine.initialize()` first")
+        if pipeline_name not in self._pipelines:
+            raise ConfigError(f"there is no pipeline {pipeline_name!r}; there are: {', '.join(self._pipelines)}")
+        pipeline = self._pipelines[pipeline_name]
+        unknown = [name for name in pipeline.inputs if name not in {**_DEFAULTS, **values}]
+        if unknown:
+            raise ConfigError(f"pipeline {pipeline_name!r}: nobody gives its input {unknown[0]!r} here")
+        return await pipeline.run({**_DEFAULTS, **values})
+
+    def get_performance_stats(self) -> dict[str, Any]:
+        """What each endpoint did since ``initialize``: requests, failures by kind, seconds, tokens."""
+        return self._client.stats() if isinstance(self._client, EndpointPool) else {}
+
+    async def optimize_timeframe_settings(
+        self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Iterable[Mapping[str, Any]]]
+    ) -> dict[str, Any]:
+        """The rules that make the markers of an earlier ``json_result`` most like spans a person has tuned.
+
+        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, with the tags' names as the model was asked.
+        Returns {tag: {"TagThreshold", "MaxGap", "MinMarkerDuration", "f1_before", "f1_after"}}, F1 at a temporal IoU of
+        at least .5. Asks no model. Raises ``ConfigError``.
+        """
+        category = self._model().category
+        duration_s, by_tag = read_spans(existing_json_data)
+        rule_of = self._config.rule_of(category)
+        wanted = {tag: wanted_spans(desired) for tag, desired in desired_timespan_data.items()}
+        return {
+            tag: await asyncio.to_thread(_fit, by_tag.get(tag, []), own, rule_of(tag), duration_s) for tag, own in wanted.items()
+        }
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    "identity": None,
+    "threshold": None,
+    "frame_interval": None,
+    "vr_video": False,
+    "skipped_categories": (),
+    "observations": (),
+    "on_progress": None,
+}
+
+
+def _fit(spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float) -> dict[str, Any]:
+    def score(candidate: TagRule) -> float:
+        return f1([(span.start_s, span.end_s) for span in apply_rule(spans, candidate, duration_s)], wanted)
+
+    fitted = fit_rule(spans, wanted, rule, duration_s)
+    return {
+        "TagThreshold": fitted.threshold,
+        "MaxGap": fitted.max_gap.seconds(duration_s),
+        "MinMarkerDuration": fitted.min_marker.seconds(duration_s),
+        "f1_before": score(rule),
+        "f1_after": score(fitted),
+    }
+
+
+class _Percent:
+    """Tells a callback, plain or async, of progress in whole per cent, each value once. Waits for it at the end."""
+
+    def __init__(self, callback: Callable[[int], Any] | None) -> None:
+        self._callback = callback
+        self._last = -1
+        self._told: set[asyncio.Future[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._tell(100)
+        await asyncio.gather(*self._told)
+
+    def __call__(self, progress: Progress) -> None:
+        self._tell(int(100 * progress.fraction))
+
+    def _tell(self, percent: int) -> None:
+        if self._callback is None or percent <= self._last:
+            return
+        self._last = percent
+        outcome = self._callback(percent)
+        if inspect.isawaitable(outcome):
+            self._told.add(asyncio.ensure_future(outcome))

@@ -1,0 +1,111 @@
+"""Results as the dictionaries that scripts read, and an earlier result's observations read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vlm_engine.errors import ConfigError
+from vlm_engine.types import Coverage, ImageResult, Observation, Span, Verdict, VideoResult
+
+SCHEMA_VERSION = 1
+
+
+def video_dict(result: VideoResult, *, timestamps: bool = True, confidence: bool = True) -> dict[str, Any]:
+    """``video_tag_info``, ``json_result`` and ``coverage`` of one video. Times are seconds.
+
+    ``totalConfidence`` is None where no server told a confidence.
+    """
+    info = result.info
+    tag_info: dict[str, Any] = {
+        "video_duration": info.duration_s,
+        "video_tags": {category: list(tags) for category, tags in info.tags.items()},
+        "tag_totals": {category: dict(totals) for category, totals in info.totals_s.items()},
+    }
+    if timestamps:
+        tag_info["tag_timespans"] = {
+            category: {tag: [_span_dict(span, confidence) for span in own] for tag, own in spans.items()}
+            for category, spans in info.spans.items()
+        }
+    return {"video_tag_info": tag_info, "json_result": _json_result(result), "coverage": _coverage_dict(result.coverage)}
+
+
+def image_dict(result: ImageResult, *, confidence: bool = True) -> dict[str, Any]:
+    """``image_tag_info`` and ``coverage`` of one picture."""
+    tag_info: dict[str, Any] = {"image_tags": {category: list(tags) for category, tags in result.info.tags.items()}}
+    if confidence:
+        tag_info["confidences"] = {category: dict(told) for category, told in result.info.confidences.items()}
+    return {"image_tag_info": tag_info, "coverage": _coverage_dict(result.coverage)}
+
+
+def _json_result(result: VideoResult) -> dict[str, Any]:
+    timespans: dict[str, list[dict[str, Any]]] = {}
+    for span in result.spans:
+        timespans.setdefault(span.tag, []).append(_span_dict(span, confidence=True))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "metadata": {
+            "duration": result.video.duration_s,
+            "identity": result.video.identity,
+            "category": result.category,
+            "observations": [_observation_dict(time_s, seen) for time_s, seen in result.observations],
+        },
+        "timespans": {result.category: timespans},
+    }
+
+
+def _span_dict(span: Span, confidence: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"start": span.start_s, "end": span.end_s}
+    return {**entry, "totalConfidence": span.confidence} if confidence else entry
+
+
+def _observation_dict(time_s: float, seen: Observation) -> dict[str, Any]:
+    verdicts = {tag: [verdict.present, verdict.probability] for tag, verdict in seen.verdicts.items()}
+    return {"time": time_s, "frame": seen.time_s, "verdicts": verdicts}
+
+
+def _coverage_dict(coverage: Coverage) -> dict[str, int]:
+    return {
+        "frames_asked": coverage.asked,
+        "frames_answered": coverage.answered,
+        "frames_failed": coverage.failed,
+        "calls": coverage.calls,
+    }
+
+
+def read_observations(json_result: Mapping[str, Any]) -> list[tuple[float, Observation]]:
+    """What an earlier ``json_result`` (or the whole result that holds it) had seen. Raises ``ConfigError``."""
+    earlier = json_result.get("json_result", json_result)
+    if earlier.get("schema_version") != SCHEMA_VERSION:
+        raise ConfigError(f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, expected {SCHEMA_VERSION}")
+    try:
+        return [_observation(entry) for entry in earlier["metadata"]["observations"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
+
+
+def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
+    verdicts = {tag: Verdict(present, probability) for tag, (present, probability) in entry["verdicts"].items()}
+    return float(entry["time"]), Observation(float(entry["frame"]), verdicts)
+
+
+def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, list[Span]]]:
+    """(duration in seconds, raw spans by tag) of an earlier ``json_result``. Raises ``ConfigError``."""
+    earlier = json_result.get("json_result", json_result)
+    try:
+        by_tag = {
+            tag: [Span(tag, entry["start"], entry["end"], entry.get("totalConfidence")) for entry in spans]
+            for tags in earlier["timespans"].values()
+            for tag, spans in tags.items()
+        }
+        return float(earlier["metadata"]["duration"]), by_tag
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
+
+
+def wanted_spans(desired: Iterable[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """(start, end) pairs of spans a person has tuned: mappings with ``start`` and ``end``. Raises ``ConfigError``."""
+    try:
+        return sorted((float(span["start"]), float(span["end"])) for span in desired)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"desired_timespan_data: a span needs a start and an end in seconds: {error!r}") from error

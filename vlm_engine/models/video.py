@@ -1,0 +1,62 @@
+"""The built-in stages for videos: probe it, search it, describe what was found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vlm_engine.config_models import EngineConfig
+from vlm_engine.models.base import Model
+from vlm_engine.models.judge import Judge
+from vlm_engine.models.search_run import SearchRun
+from vlm_engine.search import VideoSearch
+from vlm_engine.spans import describe_video
+from vlm_engine.types import Coverage, Look, Purpose, VideoInfo, VideoResult
+from vlm_engine.video import probe
+
+
+class ProbeVideo(Model):
+    """``video_path`` (and ``identity``, or None) → ``VideoInfo``, without decoding."""
+
+    async def process(self, inputs: Mapping[str, Any]) -> VideoInfo:
+        """Raises ``MediaError``."""
+        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs["identity"])
+
+
+class SearchVideo(Model):
+    """``video`` → ``VideoResult`` with raw spans: the user's rules are not applied yet."""
+
+    def __init__(self, judge: Judge, config: EngineConfig) -> None:
+        self._judge = judge
+        self._config = config
+
+    async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
+        """Raises ``MediaError``, ``NoEndpointError``, or ``CoverageError`` when too little could be judged."""
+        video: VideoInfo = inputs["video"]
+        category = self._judge.model.category
+        tags = () if category in inputs["skipped_categories"] else self._judge.model.tag_list
+        search = VideoSearch(video, tags, self._config.search.with_interval(inputs["frame_interval"]))
+        for time_s, observation in inputs["observations"]:
+            known = tuple(tag for tag in observation.verdicts if tag in tags)
+            search.record(Look(time_s, known, Purpose.SCAN), observation)
+        coverage = Coverage()
+        if tags:
+            async with self._judge.instances:
+                coverage = await SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"]).to_the_end()
+        unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
+        return VideoResult(video, category, unruled, search.spans(), tuple(search.observations()), coverage)
+
+
+class DescribeVideo(Model):
+    """``findings`` → the same with the user's rules applied. ``threshold`` is for tags that set none themselves."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+
+    async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
+        """Raises nothing."""
+        found: VideoResult = inputs["findings"]
+        rule_of = self._config.rule_of(found.category, inputs["threshold"])
+        return replace(found, info=describe_video(found.spans, found.category, rule_of, found.video.duration_s))

@@ -1,0 +1,80 @@
+"""Named stages with inputs and outputs. A stage runs as soon as its inputs exist."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from vlm_engine.config_models import PipelineConfig, PipelineModelConfig
+from vlm_engine.errors import ConfigError
+from vlm_engine.models import Model
+
+
+class Pipeline:
+    """One pipeline, checked: every input has exactly one producer, and every stage can run.
+
+    Raises ``ConfigError`` that names the stage or the value at fault.
+    """
+
+    def __init__(self, name: str, config: PipelineConfig, models: Mapping[str, Model]) -> None:
+        self._name = name
+        self._config = config
+        self._models = models
+        self._check()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the values ``run`` takes."""
+        return self._config.inputs
+
+    def _check(self) -> None:
+        known = list(self._config.inputs)
+        for stage in self._config.models:
+            if stage.name not in self._models:
+                raise self._fault(f"there is no model {stage.name!r}; there are: {', '.join(sorted(self._models))}")
+            for output in stage.outputs:
+                if output in known:
+                    raise self._fault(f"{output!r} is produced twice, the second time by {stage.name!r}")
+                known.append(output)
+        for stage in self._config.models:
+            for needed in stage.inputs:
+                if needed not in known:
+                    raise self._fault(f"{stage.name!r} needs {needed!r}, which nothing produces")
+        if self._config.output not in known:
+            raise self._fault(f"its output {self._config.output!r} is produced by nothing")
+        self._check_order()
+
+    def _check_order(self) -> None:
+        known, waiting = set(self._config.inputs), list(self._config.models)
+        while ready := [stage for stage in waiting if known.issuperset(stage.inputs)]:
+            known.update(output for stage in ready for output in stage.outputs)
+            waiting = [stage for stage in waiting if stage not in ready]
+        if waiting:
+            raise self._fault(f"these stages wait for each other: {', '.join(stage.name for stage in waiting)}")
+
+    def _fault(self, what: str) -> ConfigError:
+        return ConfigError(f"pipeline {self._name!r}: {what}")
+
+    async def run(self, values: Mapping[str, Any]) -> Any:
+        """The pipeline's output. ``values`` holds a value for every input; an error of a stage is raised as it is."""
+        made = {name: asyncio.get_running_loop().create_future() for stage in self._config.models for name in stage.outputs}
+        given = {name: values[name] for name in self._config.inputs}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stage in self._config.models:
+                    group.create_task(self._run_stage(stage, given, made))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return given[self._config.output] if self._config.output in given else made[self._config.output].result()
+
+    async def _run_stage(self, stage: PipelineModelConfig, given: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+        inputs = {name: given[name] if name in given else await made[name] for name in stage.inputs}
+        result = await self._models[stage.name].process(inputs)
+        if len(stage.outputs) == 1:
+            made[stage.outputs[0]].set_result(result)
+            return
+        for name in stage.outputs:
+            if not isinstance(result, Mapping) or name not in result:
+                raise self._fault(f"{stage.name!r} gave no {name!r}; a stage with several outputs returns a mapping of them")
+            made[name].set_result(result[name])
