@@ -173,10 +173,18 @@ class ImageTagInfo:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one video is: frames settled (judged or given up) of frames expected. Only ever grows towards 1."""
+    """How far one video is: what came of the frames settled so far, and how many are expected in all.
 
-    settled: int
+    ``fraction`` only ever grows towards 1.
+    """
+
+    coverage: Coverage
     expected: int
+
+    @property
+    def settled(self) -> int:
+        """Frames judged or given up."""
+        return self.coverage.answered + self.coverage.failed
 
     @property
     def fraction(self) -> float:

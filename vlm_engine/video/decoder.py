@@ -1,0 +1,212 @@
+"""Decodes as little as possible of one stream to get at given pictures.
+
+All times here are ticks of the stream's clock.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import av
+from av import VideoFrame
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from vlm_engine.errors import FrameError
+from vlm_engine.video.container import tick
+from vlm_engine.video.index import timed
+
+# How far before the wanted key frame to aim a seek, in seconds. Most containers hit it at once; MPEG
+# streams are searched by decoding time, and land behind it.
+_STEPS_BACK_S = (0.0, 0.5, 2.0, 8.0, 32.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded frame, and since when it is shown."""
+
+    ticks: int
+    frame: VideoFrame
+
+
+class Decoder:
+    """Serves the pictures of one stream; one that lies ahead in the group being decoded needs no seek.
+
+    ``keys``: when the key frames are shown, ascending. ``first`` and ``last``: when the first and last picture are.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream, keys: Sequence[int], first: int, last: int) -> None:
+        self._container, self._stream = container, stream
+        self._keys, self._first, self._last = keys, first, last
+        self._steps_back = 0  # which of _STEPS_BACK_S the last seek needed
+        self._run: _Run | None = None
+
+    def group_of(self, ticks: int) -> int:
+        """Number of the group of pictures that holds ``ticks``; -1 before the first key frame."""
+        return bisect_right(self._keys, ticks) - 1
+
+    def is_key(self, ticks: int) -> bool:
+        """Whether a key frame begins to be shown at ``ticks``."""
+        group = self.group_of(ticks)
+        return group >= 0 and self._keys[group] == ticks
+
+    def key_picture(self, ticks: int) -> Picture:
+        """The key frame shown from ``ticks`` on; decodes only that. Raises ``FrameError``."""
+        self._run = None
+        packet, _ = self._seek(ticks)
+        try:
+            frames = packet.decode() or self._stream.decode(None)
+        except av.FFmpegError as error:
+            raise self._damaged(ticks, error) from error
+        if not frames or frames[0].is_corrupt:
+            raise self._damaged(ticks)
+        return Picture(ticks, frames[0])
+
+    def picture(self, ticks: int) -> Picture:
+        """The picture shown at ``ticks``; the nearest one before the first and after the last.
+
+        Raises ``FrameError`` when something between the key frame before it and the picture is damaged.
+        """
+        group = self.group_of(ticks)
+        if self._run is None or not self._run.leads_to(group, ticks):
+            self._run = self._start(group)
+        try:
+            return self._run.picture(ticks, self._last)
+        except FrameError:
+            # In an open group even pictures after the key frame may remove or need a reference from the group before.
+            if self._run.lead_in or group < 1:
+                raise
+        self._run = self._start(group, lead_in=1)
+        return self._run.picture(ticks, self._last)
+
+    def _start(self, group: int, lead_in: int = 0) -> _Run:
+        self._run = None
+        if group < 0:
+            packet, others = self._from_the_start()
+            begin = self._first
+        else:
+            begin = self._keys[group - lead_in]
+            packet, others = self._seek(begin)
+        pictures = self._decoded(chain([packet], others), begin)
+        if "avi" in self._container.format.name.split(","):
+            pictures = _retimed(pictures)
+        return _Run(pictures, group, lead_in)
+
+    def _decoded(self, packets: Iterable[Packet[VideoStream]], begin: int) -> Iterator[Picture]:
+        """The pictures from ``begin`` on, in the order of display. Guesses would follow on damage, so it ends there."""
+        at = begin
+        try:
+            for packet in packets:
+                for frame in _decode(packet, begin):
+                    at = at if frame.pts is None else frame.pts
+                    if at >= begin and frame.is_corrupt:
+                        raise self._damaged(at)
+                    if at >= begin:
+                        yield Picture(at, frame)
+        except av.FFmpegError as error:
+            raise self._damaged(at, error) from error
+
+    def _seek(self, key: int) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
+        """The packet of the key frame shown at ``key``, and those after it."""
+        for step in range(self._steps_back, len(_STEPS_BACK_S)):
+            back = int(_STEPS_BACK_S[step] / tick(self._stream))
+            try:
+                self._container.seek(key - back, stream=self._stream)
+                found = self._wait_for(key)
+            except av.FFmpegError as error:
+                raise self._damaged(key, error) from error
+            if found is not None:
+                self._steps_back = step
+                return found
+        raise self._damaged(key)
+
+    def _wait_for(self, key: int) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]] | None:
+        packets = self._container.demux(self._stream)
+        for packet, decoded, shown in timed(packets):
+            if shown == key and packet.is_keyframe:
+                return packet, packets
+            if decoded > key:
+                return None  # nothing is shown before it is decoded
+        return None
+
+    def _from_the_start(self) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
+        try:
+            self._container.seek(self._first, stream=self._stream)
+            packets = self._container.demux(self._stream)
+            return next(packets), packets
+        except (av.FFmpegError, StopIteration) as error:
+            raise self._damaged(self._first) from error
+
+    def _damaged(self, ticks: int, error: av.FFmpegError | None = None) -> FrameError:
+        seconds = float((ticks - self._first) * tick(self._stream))
+        cause = f": {error.strerror}" if error is not None else ""
+        return FrameError(f"{self._container.name}: damaged at {seconds:.2f} s{cause}")
+
+
+class _Run:
+    """One pass of decoding, begun for ``group``, that can only go on. ``lead_in``: begun so many groups earlier."""
+
+    def __init__(self, pictures: Iterator[Picture], group: int, lead_in: int) -> None:
+        self._pictures, self._group, self.lead_in = pictures, group, lead_in
+        self._shown: Picture | None = None
+        self._ahead: Picture | None = None
+        self._damage: FrameError | None = None
+
+    def leads_to(self, group: int, ticks: int) -> bool:
+        """Whether the picture shown at ``ticks`` lies ahead, in the same group."""
+        return group == self._group and (self._shown is None or self._shown.ticks <= ticks)
+
+    def picture(self, ticks: int, last: int) -> Picture:
+        """The latest picture shown at ``ticks``, or from there on. Raises ``FrameError`` when damage lies before it.
+
+        From ``last`` on, the latest that can be decoded will do.
+        """
+        while self._ahead is None or self._ahead.ticks <= ticks:
+            self._shown = self._ahead or self._shown
+            if self._shown is not None and self._shown.ticks == ticks:
+                self._ahead = None
+                return self._shown
+            self._ahead = self._next()
+            if self._ahead is None:
+                return self._final(ticks >= last)
+        return self._shown or self._ahead
+
+    def _final(self, at_the_end: bool) -> Picture:
+        """What there is when nothing more comes."""
+        if self._damage is not None and not (at_the_end and self._shown is not None):
+            raise self._damage
+        if self._shown is None:
+            raise FrameError(f"nothing can be decoded in the video's group of pictures {self._group + 1}")
+        return self._shown
+
+    def _next(self) -> Picture | None:
+        try:
+            return next(self._pictures, None)
+        except FrameError as error:
+            self._damage = error
+            return None
+
+
+def _decode(packet: Packet[VideoStream], begin: int) -> list[VideoFrame]:
+    try:
+        return packet.decode()
+    except av.InvalidDataError:
+        # It leans on the group before, which was not decoded, and is shown before anything that was asked for.
+        if packet.pts is not None and packet.pts < begin:
+            return []
+        raise
+
+
+def _retimed(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """AVI has no presentation times, and FFmpeg's guess is wrong with B-frames; but frames come out one tick apart."""
+    first: Picture | None = None
+    ticks = 0
+    for picture in pictures:
+        first = first or picture
+        decoded, began = picture.frame.dts, first.frame.dts
+        ticks = ticks + 1 if decoded is None or began is None else first.ticks + decoded - began
+        yield Picture(ticks, picture.frame)

@@ -1,0 +1,93 @@
+"""What a video is, told by its index and its first picture."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.types import Cut, VideoInfo
+from vlm_engine.video.container import file_status, opened, tick
+from vlm_engine.video.cuts import find_cuts
+from vlm_engine.video.decoder import Decoder
+from vlm_engine.video.index import Packets, Ticks, read_packets
+from vlm_engine.video.render import displayed_size, pixel_aspect
+from vlm_engine.video.timing import extent, presentation_times
+
+_log = logging.getLogger(__name__)
+
+_HASHED_BYTES = 64 * 1024
+_KEYS_TO_TRY = 20
+_USUAL_FRAME_RATE = 25.0  # for a file that names none
+
+
+def probe(path: str | Path, *, identity: str | None = None) -> VideoInfo:
+    """What ``path`` holds, from its index; only its first picture is decoded.
+
+    ``identity`` names the content for good; without one, it is made of size, time of change and both ends of the
+    file. Blocks while it reads. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``.
+    """
+    status = file_status(path)
+    with opened(path) as (container, stream):
+        packets = read_packets(container, stream, status.st_size)
+        if not packets.keys.any():
+            raise MediaUnreadableError(f"{path}: its video has no time stamps, or no picture to begin decoding at")
+        all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
+        first, last = extent(container, stream, packets, all_keys)
+        keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)]).tolist()
+        cuts = _cuts(container, stream, packets, first)
+        width, height = _displayed_size(Decoder(container, stream, keys, first, last), stream, keys, first)
+        second = tick(stream)
+        if not packets.complete:
+            _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (last - first) * second)
+        frame_rate = float(stream.average_rate or stream.guessed_rate or _USUAL_FRAME_RATE)
+        return VideoInfo(
+            path=str(path),
+            identity=identity or _identity(Path(path), status),
+            duration_s=float((last - first) * second) + 1 / frame_rate,
+            end_s=float((last - first) * second),
+            width=width,
+            height=height,
+            frame_rate=frame_rate,
+            codec=stream.codec_context.codec.canonical_name,
+            key_frames_s=tuple(float((ticks - first) * second) for ticks in keys),
+            cuts=cuts,
+            start_s=float(first * second),
+            size_bytes=status.st_size,
+            modified_ns=status.st_mtime_ns,
+        )
+
+
+def _displayed_size(decoder: Decoder, stream: VideoStream, keys: list[int], first: int) -> tuple[int, int]:
+    """Only a decoded picture tells how it is turned. Raises ``MediaUnreadableError`` when the first ones do not decode."""
+    problem: FrameError | None = None
+    for ticks in keys[:_KEYS_TO_TRY] or [first]:
+        try:
+            picture = decoder.key_picture(ticks) if keys else decoder.picture(ticks)
+            return displayed_size(picture.frame, pixel_aspect(stream))
+        except FrameError as error:
+            problem = error
+    raise MediaUnreadableError(f"none of its first pictures can be decoded: {problem}") from problem
+
+
+def _cuts(container: InputContainer, stream: VideoStream, packets: Packets, first: int) -> tuple[Cut, ...]:
+    found, strengths = find_cuts(packets.sizes, packets.keys)
+    times: Ticks = presentation_times(container, stream, packets, found) - first
+    second = tick(stream)
+    hints = sorted(zip(times.tolist(), strengths.tolist(), strict=True))
+    return tuple(Cut(float(ticks * second), strength) for ticks, strength in hints if ticks > 0)
+
+
+def _identity(path: Path, status: os.stat_result) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    with path.open("rb") as file:
+        digest.update(file.read(_HASHED_BYTES))
+        file.seek(max(0, status.st_size - _HASHED_BYTES))
+        digest.update(file.read(_HASHED_BYTES))
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}-{digest.hexdigest()}"

@@ -1,0 +1,108 @@
+"""A decoded frame as the picture a player would show: upright, in its true proportions, in plain RGB."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+from av import VideoFrame
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image
+
+from vlm_engine.picture import fitted_size, front_box, over_grey
+from vlm_engine.types import ImageShape
+
+Turn = tuple[bool, bool, bool]
+
+# Reference white of HDR in cd/m2 (ITU-R BT.2408), and how much brighter than it a highlight may be before it clips.
+_WHITE, _HEADROOM = 203.0, 4.0
+
+
+class Painter:
+    """Makes pictures of one stream's frames, each scaled straight to its size: no full-size RGB is made."""
+
+    def __init__(self, stream: VideoStream, *, vr: bool = False) -> None:
+        self._pixel_aspect = pixel_aspect(stream)
+        self._vr = vr
+        self._scaler = VideoReformatter()
+
+    def paint(self, frame: VideoFrame, shape: ImageShape) -> Image.Image:
+        """``frame`` at the size in which ``shape`` sends it; for VR, what one eye sees ahead of it."""
+        turn = _turn(frame)
+        width, height = displayed_size(frame, self._pixel_aspect)
+        if not self._vr:
+            return self._scaled(frame, fitted_size(width, height, shape), turn)
+        left, upper, right, lower = front_box(width, height)
+        scale = fitted_size(right - left, lower - upper, shape)[0] / (right - left)
+        image = self._scaled(frame, (max(1, round(width * scale)), max(1, round(height * scale))), turn)
+        return image.crop(front_box(*image.size))
+
+    def _scaled(self, frame: VideoFrame, size: tuple[int, int], turn: Turn) -> Image.Image:
+        width, height = reversed(size) if turn[0] else size
+        see_through = any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
+        rgb = self._scaler.reformat(
+            frame,
+            width,
+            height,
+            "rgba" if see_through else "rgb24",
+            src_colorspace=_colours(frame),
+            interpolation=Interpolation.AREA,
+            threads=1,
+        )
+        pixels = np.asarray(rgb.to_ndarray(), np.uint8)
+        upright = Image.fromarray(np.ascontiguousarray(_turned(pixels, turn)))
+        picture = over_grey(upright)
+        return picture.point(_pq_curve() * 3) if frame.color_trc == ColorTrc.SMPTE2084 else picture
+
+
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """Width of a pixel over its height."""
+    return stream.sample_aspect_ratio or Fraction(1)
+
+
+def displayed_size(frame: VideoFrame, pixel_aspect: Fraction) -> tuple[int, int]:
+    """Width and height in square pixels after the frame was turned upright."""
+    width, height = max(1, round(frame.width * pixel_aspect)), frame.height
+    return (height, width) if _turn(frame)[0] else (width, height)
+
+
+def _turn(frame: VideoFrame) -> Turn:
+    """How to turn the stored picture: whether rows and columns change places, and then whether each is reversed."""
+    side_data: Any = frame.side_data  # its stub knows of motion vectors only
+    matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    # A point (x, y) is shown at (ax + cy, bx + dy); y points down.
+    return (True, b < 0, c < 0) if abs(b) > abs(a) else (False, d < 0, a < 0)
+
+
+def _turned(pixels: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
+    transpose, flip_rows, flip_columns = turn
+    pixels = pixels.swapaxes(0, 1) if transpose else pixels
+    return pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def _colours(frame: VideoFrame) -> Colorspace | None:
+    """The colour matrix where the file does not tell it: players take HD for BT.709. None: as the frame says."""
+    unspecified = 2
+    return Colorspace.ITU709 if frame.colorspace == unspecified and max(frame.width, frame.height) >= 1280 else None
+
+
+@cache
+def _pq_curve() -> list[int]:
+    """What each 8-bit value of an HDR picture (PQ, SMPTE ST 2084) becomes on an ordinary screen.
+
+    The curve of ST 2084 gives light; highlights are compressed by the extended Reinhard operator; sRGB encodes the rest.
+    """
+    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+    root = np.linspace(0, 1, 256) ** (1 / m2)
+    light = 10_000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1) / _WHITE
+    toned = np.minimum(light * (1 + light / _HEADROOM**2) / (1 + light), 1)
+    encoded = np.where(toned <= 0.0031308, 12.92 * toned, 1.055 * np.maximum(toned, 1e-9) ** (1 / 2.4) - 0.055)
+    return [round(float(value) * 255) for value in encoded]

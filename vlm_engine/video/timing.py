@@ -1,0 +1,94 @@
+"""When packets are shown, where the index tells only when they are decoded.
+
+With B-frames the two differ by an amount that changes from packet to packet, and only the packet itself knows
+it. Reading one off a local file takes 40 microseconds, so it is read for the few packets that matter.
+
+All times here are ticks of the stream's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from vlm_engine.video.index import Packets, Ticks, timed
+
+_UNKNOWN = np.iinfo(np.int64).min
+
+
+def presentation_times(container: InputContainer, stream: VideoStream, packets: Packets, wanted: NDArray[np.intp]) -> Ticks:
+    """When each packet whose number is in ``wanted`` is shown.
+
+    One that cannot be read gets its decoding time, which is a few frames too early.
+    """
+    if packets.shown is not None:
+        return packets.shown[wanted]
+    decoded = packets.decoded[wanted]
+    if not stream.codec_context.has_b_frames:
+        return decoded + _wait(container, stream, int(packets.decoded[0]))
+    times = np.fromiter(_read_times(container, stream, decoded.tolist()), np.int64, count=len(decoded))
+    return np.where(times == _UNKNOWN, decoded, times)
+
+
+def _wait(container: InputContainer, stream: VideoStream, first: int) -> int:
+    """Ticks between decoding and display, for a stream in which nothing is reordered."""
+    container.seek(first, stream=stream)
+    return next((shown - decoded for _, decoded, shown in timed(container.demux(stream))), 0)
+
+
+def _read_times(container: InputContainer, stream: VideoStream, decoded: list[int]) -> Iterator[int]:
+    shift = 0  # MP4 seeks by presentation: by so much later than the table's times for the same packet
+    for wanted in decoded:
+        found, shown = _packet_at(container, stream, wanted + shift)
+        if found not in (wanted, _UNKNOWN):
+            shift += wanted - found
+            found, shown = _packet_at(container, stream, wanted + shift)
+        yield shown if found == wanted else _UNKNOWN
+
+
+def _packet_at(container: InputContainer, stream: VideoStream, ticks: int) -> tuple[int, int]:
+    try:
+        container.seek(ticks, stream=stream, any_frame=True)
+        return next(((decoded, shown) for _, decoded, shown in timed(container.demux(stream))), (_UNKNOWN, _UNKNOWN))
+    except av.FFmpegError:
+        return _UNKNOWN, _UNKNOWN
+
+
+def extent(container: InputContainer, stream: VideoStream, packets: Packets, keys: Ticks) -> tuple[int, int]:
+    """When the first and when the last picture is shown. ``keys``: when the key frames are, hidden ones included.
+
+    A picture shown before the first key frame, though it follows it in the file, leans on something that was
+    cut off: it cannot be decoded and does not count.
+    """
+    floor = int(keys[0])
+    if packets.shown is not None:
+        seen = packets.shown[~packets.hidden & (packets.shown >= floor)]
+        return int(seen.min()), int(seen.max())
+    return _first_shown(container, stream, floor), _last_shown(container, stream, packets, int(keys.max()))
+
+
+def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> int:
+    first = None
+    container.seek(floor, stream=stream)
+    for packet, decoded, shown in timed(container.demux(stream)):
+        if first is not None and decoded > first:
+            break  # nothing is shown before it is decoded
+        if shown >= floor and not packet.is_discard:
+            first = shown if first is None else min(first, shown)
+    return floor if first is None else first
+
+
+def _last_shown(container: InputContainer, stream: VideoStream, packets: Packets, last_key: int) -> int:
+    last, end = last_key, int(packets.decoded[-1])
+    container.seek(last_key, stream=stream)
+    for packet, decoded, shown in timed(container.demux(stream)):
+        if decoded > end:
+            break  # the file ends within this packet
+        if not packet.is_discard:
+            last = max(last, shown)
+    return last
