@@ -118,11 +118,11 @@ class SearchRun:
         self._outstanding -= 1
         if self._on_progress is None:
             return
-        settled = self._answered + self._failures.total()
-        expected = settled + self._outstanding + self._search.expected_more()
+        coverage = self._coverage()
+        expected = coverage.asked + self._outstanding + self._search.expected_more()
         if self._furthest:
-            expected = min(expected, int(settled / self._furthest))
-        progress = Progress(settled, max(settled, expected))
+            expected = min(expected, int(coverage.asked / self._furthest))
+        progress = Progress(coverage, max(coverage.asked, expected))
         self._furthest = progress.fraction
         self._on_progress(progress)
 

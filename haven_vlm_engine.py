@@ -1,0 +1,89 @@
+"""The engine as the plugin uses it: settings go in once, then a scene's file goes in and what was found comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from haven_vlm_config import Settings
+from haven_vlm_utility import map_path
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, ModelConfig, SearchConfig
+from vlm_engine.errors import MediaNotFoundError
+from vlm_engine.models.search_run import OnProgress
+from vlm_engine.types import VideoResult
+
+_MODEL = "vlm"
+_CATEGORY = "tags"
+
+
+def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
+    """The engine's configuration: a whole one where the user has one, else made from the single settings.
+
+    ``store_path``: the file that keeps every answer; None keeps them only while the engine is open.
+    """
+    store = str(store_path) if store_path else None
+    if settings.engine_config is not None:
+        return settings.engine_config.model_copy(update={"store_path": store})
+    model = ModelConfig(
+        model_id=settings.model,
+        model_category=_CATEGORY,
+        multiplexer_endpoints=settings.endpoints,
+        tag_list=settings.tag_list,
+        request_timeout=settings.request_timeout_s,
+        image_max_side=settings.image_max_side,
+    )
+    return EngineConfig(
+        models={_MODEL: model},
+        active_ai_models=(_MODEL,),
+        category_config={_CATEGORY: dict(settings.tag_rules)},
+        default_rule=settings.default_rule,
+        search=SearchConfig(),
+        store_path=store,
+    )
+
+
+class SceneTagger:
+    """Tags video files, any number at once. Use it in ``async with``.
+
+    Raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns one file.
+    """
+
+    def __init__(self, settings: Settings, store_path: Path | None) -> None:
+        self._settings = settings
+        self._engine = VLMEngine(engine_config(settings, store_path))
+
+    async def __aenter__(self) -> Self:
+        await self._engine.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._engine.aclose()
+
+    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None) -> VideoResult:
+        """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or ""."""
+        here = map_path(path, self._settings.path_mutation)
+        try:
+            return await self._engine.tag_video(
+                here,
+                identity=f"oshash:{oshash}" if oshash else None,
+                frame_interval=self._settings.frame_interval_s,
+                threshold=self._settings.threshold,
+                on_progress=on_progress,
+            )
+        except MediaNotFoundError as error:
+            raise MediaNotFoundError(_not_found(path, here)) from error
+
+    def stats(self) -> Mapping[str, Any]:
+        """What each endpoint did so far."""
+        return self._engine.get_performance_stats()
+
+
+def _not_found(path: str, here: str) -> str:
+    if here == path:
+        return (
+            f"{path}: there is no such file here. If this machine sees it under another path than Stash, "
+            "say so in PATH_MUTATION (haven_vlm_config.local.yaml)"
+        )
+    return f"{here}: there is no such file here. Stash calls it {path}; PATH_MUTATION made the other path of it, so check that"

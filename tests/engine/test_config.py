@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from vlm_engine import config_models
+from vlm_engine.config_models import EndpointConfig, EngineConfig, Length, ModelConfig, SearchConfig, TagRule, parse
+from vlm_engine.errors import ConfigError
+
+MODEL = {"type": "vlm_model", "api_base_url": "http://localhost:1234", "tag_list": ["Foul", "Turnover"]}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("http://localhost:1234", "http://localhost:1234/v1"),
+        ("http://localhost:1234/", "http://localhost:1234/v1"),
+        ("http://localhost:1234/v1/", "http://localhost:1234/v1"),
+        ("http://localhost:1234/v1/chat/completions", "http://localhost:1234/v1"),
+        ("https://host.example/openai", "https://host.example/openai/v1"),
+        ("https://host.example/v1beta/openai/", "https://host.example/v1beta/openai"),
+    ],
+)
+def test_an_address_may_be_written_with_or_without_its_version(written: str, meant: str) -> None:
+    assert EndpointConfig(base_url=written).base_url == meant
+
+
+@pytest.mark.parametrize(
+    "written", ["localhost:1234", "ftp://host", "http://", "http://user:secret@host", "http://host/v1?key=secret"]
+)
+def test_what_is_no_address_is_refused_without_repeating_a_secret(written: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(EndpointConfig, {"base_url": written}, "ENDPOINTS[0]")
+    assert "ENDPOINTS[0].base_url" in str(caught.value) or "secret" not in str(caught.value)
+    assert "user:secret" not in str(caught.value)
+
+
+def test_every_fault_is_reported_at_once_with_its_key() -> None:
+    data = {"models": {"vlm": {**MODEL, "temperature": 9, "tag_lst": []}}, "search": {"edge_tolerance_s": -1}, "loglevel": "LOUD"}
+    with pytest.raises(ConfigError) as caught:
+        parse(EngineConfig, data, "VLM_ENGINE_CONFIG")
+    message = str(caught.value)
+    assert "VLM_ENGINE_CONFIG.models.vlm: unknown key 'tag_lst'; did you mean 'tag_list'?" in message
+    assert "VLM_ENGINE_CONFIG.search.edge_tolerance_s" in message
+    assert "VLM_ENGINE_CONFIG.loglevel" in message
+
+
+def test_keys_of_the_older_plugin_load_and_are_named_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_models, "_already_named", set())
+    data: dict[str, Any] = {
+        "active_ai_models": ["vlm_multiplexer_model"],
+        "trace_logging": True,
+        "models": {
+            "vlm_multiplexer_model": {
+                **MODEL,
+                "model_file_name": "vlm_multiplexer_model",
+                "model_identifier": 93848,
+                "model_category": ["plays"],
+                "use_multiplexer": True,
+                "multiplexer_endpoints": [{"base_url": "http://localhost:1234/v1", "api_key": "", "name": "a", "weight": 9}],
+            },
+            "result_coalescer": {"type": "python", "model_file_name": "result_coalescer"},
+        },
+        "category_config": {"plays": {"Foul": {"RenamedTag": "Personal foul", "MaxGap": "30s", "TagThreshold": 0.5}}},
+    }
+    with caplog.at_level(logging.WARNING):
+        config = EngineConfig(**data)
+        EngineConfig(**data)
+    assert config.models["vlm_multiplexer_model"].category == "plays"
+    named = [record.getMessage() for record in caplog.records]
+    assert sum("model_file_name" in message for message in named) == 1
+    assert sum("trace_logging" in message for message in named) == 1
+
+
+def test_unknown_keys_are_refused_by_the_constructor_too() -> None:
+    with pytest.raises(ValidationError, match="did you mean 'weight'"):
+        EndpointConfig(base_url="http://localhost:1", wieght=3)
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("12s", 12.0), (12, 12.0), ("5%", 30.0), ("1.5", 1.5), (0, 0.0)])
+def test_a_length_is_seconds_or_a_share_of_the_video(written: object, seconds: float) -> None:
+    assert Length.model_validate(written).seconds(600) == seconds
+
+
+@pytest.mark.parametrize("written", ["soon", "-1s", -1, "5 %%", True, float("nan")])
+def test_what_is_no_length_is_refused(written: object) -> None:
+    with pytest.raises(ValidationError):
+        Length.model_validate(written)
+
+
+def test_a_tag_overrides_only_what_it_sets() -> None:
+    config = EngineConfig(
+        models={"vlm": ModelConfig(**MODEL)},
+        default_rule=TagRule(MaxGap="9s", TagThreshold=0.6),
+        category_config={"tags": {"Foul": {"MinMarkerDuration": "2s"}}},
+    )
+    foul, other = config.rule_of("tags", threshold=0.8)("Foul"), config.rule_of("tags")("Turnover")
+    assert (foul.min_marker.value, foul.max_gap.value, foul.threshold) == (2, 9, 0.8)
+    assert (other.min_marker.value, other.threshold) == (1, 0.6)
+
+
+@pytest.mark.parametrize("tags", [["Foul", "foul"], ["", "Foul"], "Foul", ["x" * 300], [3]])
+def test_a_tag_list_with_a_fault_is_refused(tags: object) -> None:
+    with pytest.raises(ConfigError):
+        parse(ModelConfig, {**MODEL, "tag_list": tags}, "models.vlm")
+
+
+def test_an_active_model_must_exist() -> None:
+    with pytest.raises(ConfigError, match="'judge' is not among models: vlm"):
+        parse(EngineConfig, {"models": {"vlm": MODEL}, "active_ai_models": ["judge"]}, "")
+
+
+def test_the_key_comes_from_the_environment_and_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = EndpointConfig(base_url="http://localhost:1", api_key_env="HAVEN_TEST_KEY", name="gym")
+    with pytest.raises(ConfigError, match="'gym'.*HAVEN_TEST_KEY"):
+        endpoint.key()
+    monkeypatch.setenv("HAVEN_TEST_KEY", "sk-secret-123")
+    assert endpoint.key() == "sk-secret-123"
+    assert "hush" not in repr(EndpointConfig(base_url="http://localhost:1", api_key="hush-hush"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "interval_s"),
+    [
+        ({}, 8.0),
+        ({"shortest_event_s": 3}, 4.0),
+        ({"shortest_event_s": 10}, 8.0),
+        ({"shortest_event_s": 60}, 16.0),
+        ({"frame_interval_s": 2}, 2.0),
+    ],
+)
+def test_the_scan_interval_follows_from_the_shortest_event(settings: dict[str, float], interval_s: float) -> None:
+    assert SearchConfig(**settings).interval_s == interval_s
+
+
+def test_where_questions_go() -> None:
+    several = [{"base_url": "http://a:1"}, {"api_base_url": "http://b:1", "is_fallback": True}]
+    assert [e.base_url for e in ModelConfig(**MODEL).endpoints()] == ["http://localhost:1234/v1"]
+    chosen = ModelConfig(**MODEL, use_multiplexer=True, multiplexer_endpoints=several).endpoints()
+    assert [e.base_url for e in chosen] == ["http://a:1/v1", "http://b:1/v1"]
+    assert [e.base_url for e in ModelConfig(**MODEL, multiplexer_endpoints=several).endpoints()] == ["http://localhost:1234/v1"]
+    assert ModelConfig(type="vlm_model").endpoints() == ()

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from vlm_engine.errors import StoreError
+from vlm_engine.store import AnswerStore, StoredAnswer, Subject
+from vlm_engine.types import Answer, Form, ImageShape, Verdict
+
+SUBJECT = Subject("oshash:1", "model", "words")
+
+
+def stored(look_ms: int, **verdicts: Verdict) -> StoredAnswer:
+    answer = Answer(verdicts, '{"tags": ["Foul"]}', "model-q4", "gym", 700, 9)
+    return StoredAnswer(look_ms, look_ms / 1000 + 0.01, Form.LIST, ImageShape(768, 85), answer)
+
+
+def test_what_was_written_is_read_back_after_opening_again(tmp_path: Path) -> None:
+    wanted = [stored(1000, Foul=Verdict(True, 0.875), Turnover=Verdict(False)), stored(2000, Foul=Verdict(False, 0.25))]
+    with AnswerStore(tmp_path / "new folder" / "übung.sqlite3") as store:
+        for one in wanted:
+            store.add(SUBJECT, one)
+    with AnswerStore(tmp_path / "new folder" / "übung.sqlite3") as store:
+        assert store.answers(SUBJECT) == wanted
+
+
+@pytest.mark.parametrize(
+    "other", [Subject("oshash:2", "model", "words"), Subject("oshash:1", "other", "words"), Subject("oshash:1", "model", "other")]
+)
+def test_another_video_model_or_wording_knows_nothing_of_it(other: Subject) -> None:
+    with AnswerStore(None) as store:
+        store.add(SUBJECT, stored(1000, Foul=Verdict(True)))
+        assert store.answers(other) == []
+        assert len(store.answers(SUBJECT)) == 1
+
+
+def test_an_answer_survives_sigkill(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    script = f"""
+import os, signal
+from pathlib import Path
+from vlm_engine.store import AnswerStore, StoredAnswer, Subject
+from vlm_engine.types import Answer, Form, ImageShape, Verdict
+store = AnswerStore(Path({str(path)!r}))
+answer = Answer({{"Foul": Verdict(True)}}, "", "m", "e")
+for n in range(50):
+    store.add(Subject("oshash:1", "model", "words"), StoredAnswer(n, n, Form.LIST, ImageShape(), answer))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with AnswerStore(path) as store:
+        assert len(store.answers(SUBJECT)) == 50
+
+
+def test_several_threads_and_connections_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+
+    def write(part: int) -> None:
+        with AnswerStore(path) as store:
+            for number in range(20):
+                store.add(SUBJECT, stored(part * 1000 + number, Foul=Verdict(True)))
+
+    threads = [threading.Thread(target=write, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    with AnswerStore(path) as store:
+        assert len(store.answers(SUBJECT)) == 80
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    path.write_text("not a database, only words " * 100)
+    with pytest.raises(StoreError, match=r"store\.sqlite3"):
+        AnswerStore(path)
+    assert path.read_text().startswith("not a database")
+
+
+def test_a_store_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    with AnswerStore(path) as store:
+        store.add(SUBJECT, stored(1, Foul=Verdict(True)))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE answer_schema SET version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="another version"):
+        AnswerStore(path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file"):
+        AnswerStore(tmp_path / "file" / "store.sqlite3")
