@@ -1,0 +1,128 @@
+"""What is thought of one endpoint, with the clock passed in."""
+
+import pytest
+
+from vlm_engine.clients.breaker import BUSY_LIMIT_S, Health, State, busy_delay_s, probe_delay_s
+from vlm_engine.errors import (
+    BusyError,
+    EndpointError,
+    NoVisionError,
+    ReplyError,
+    RequestError,
+    ServerError,
+    TimedOutError,
+    UnreachableError,
+    WrongKeyError,
+    WrongModelError,
+)
+
+
+def proven():
+    health = Health()
+    health.succeeded(1.0)
+    return health
+
+
+@pytest.mark.parametrize("kind", [WrongKeyError, WrongModelError, NoVisionError])
+def test_what_only_the_user_can_mend_is_for_good(kind):
+    health = proven()
+    health.refused(kind("no"), 0.0)
+    health.on_trial()
+    health.succeeded(1.0)
+    health.refused(UnreachableError("gone"), 0.0)
+    assert health.state is State.DEAD
+    assert isinstance(health.cause, kind)
+    assert health.limit(4, 0.0) == 0
+
+
+@pytest.mark.parametrize("kind", [UnreachableError, EndpointError])
+def test_an_endpoint_that_is_at_fault_opens_at_once_and_returns_by_a_trial(kind):
+    health = proven()
+    health.refused(kind("no"), 0.0)
+    assert (health.state, health.limit(4, 0.0)) == (State.OPEN, 0)
+    health.on_trial()
+    assert (health.state, health.limit(4, 0.0)) == (State.HALF_OPEN, 1)
+    health.succeeded(1.0)
+    assert (health.state, health.limit(4, 0.0), health.cause) == (State.CLOSED, 4, None)
+
+
+def test_a_failed_trial_opens_it_again():
+    health = proven()
+    health.refused(UnreachableError("gone"), 0.0)
+    health.on_trial()
+    health.refused(ServerError("no"), 0.0)
+    assert health.state is State.OPEN
+
+
+@pytest.mark.parametrize(("kind", "in_a_row"), [(TimedOutError, 2), (ServerError, 5)])
+def test_doubtful_failures_open_it_after_some_in_a_row(kind, in_a_row):
+    health = proven()
+    for _ in range(in_a_row - 1):
+        health.refused(kind("no"), 0.0)
+    assert health.state is State.CLOSED
+    health.succeeded(1.0)
+    for _ in range(in_a_row - 1):
+        health.refused(kind("no"), 0.0)
+    assert health.state is State.CLOSED
+    health.refused(kind("no"), 0.0)
+    assert health.state is State.OPEN
+
+
+def test_one_that_never_answered_opens_at_its_first_time_out():
+    health = Health()
+    health.refused(TimedOutError("no"), 0.0)
+    assert health.state is State.OPEN
+
+
+@pytest.mark.parametrize("kind", [RequestError, ReplyError])
+def test_a_fault_of_the_request_or_reply_shows_that_somebody_is_there(kind):
+    health = proven()
+    health.refused(UnreachableError("gone"), 0.0)
+    health.on_trial()
+    health.refused(kind("no"), 0.0)
+    assert health.state is State.CLOSED
+    assert health.failed == {"UnreachableError": 1, kind.__name__: 1}
+
+
+def test_busy_is_left_alone_as_long_as_it_says_and_not_for_ever():
+    health = proven()
+    health.refused(BusyError("later", retry_after_s=7), 100.0)
+    assert (health.limit(4, 106.9), health.limit(4, 107.1)) == (0, 4)
+    health.refused(BusyError("later"), 107.1, roll=lambda: 0.0)
+    assert (health.limit(4, 107.5), health.limit(4, 107.7)) == (0, 4)
+    health.refused(BusyError("later"), 100.0 + BUSY_LIMIT_S)
+    assert health.state is State.OPEN
+
+
+def test_the_first_question_is_alone_and_may_take_long():
+    health = Health()
+    assert health.limit(4, 0.0) == 1
+    assert health.deadline_s(120, alone=True) == 300
+    assert health.deadline_s(120, alone=False) == 120
+    assert health.deadline_s(8, alone=True) == 20
+
+
+def test_deadlines_follow_the_measured_time_within_bounds():
+    health = proven()
+    assert health.deadline_s(120, alone=True) == 120
+    health.succeeded(1.0)
+    assert health.deadline_s(120, alone=True) == 20
+    for _ in range(60):
+        health.succeeded(10.0)
+    assert health.deadline_s(120, alone=True) == pytest.approx(60, rel=0.01)
+    assert health.deadline_s(15, alone=True) == 15
+
+
+def test_weight_stands_for_speed_until_that_is_measured():
+    health = proven()
+    assert health.expected_s(2.0, reference_s=1.0) == 0.5
+    health.succeeded(3.0)
+    assert health.expected_s(2.0, reference_s=1.0) == 3.0
+
+
+def test_delays_grow_to_a_limit():
+    assert probe_delay_s(0, lambda: 0.5) == pytest.approx(0.5)
+    assert probe_delay_s(1, lambda: 0.5) == pytest.approx(0.8)
+    assert probe_delay_s(1000, lambda: 0.5) == pytest.approx(15)
+    assert busy_delay_s(0, lambda: 0.0) == 0.5
+    assert busy_delay_s(1000, lambda: 1.0) == 30.5

@@ -1,0 +1,164 @@
+"""What a server said, as one of our errors."""
+
+import email.utils
+import json
+import time
+
+import aiohttp
+import pytest
+
+from vlm_engine.clients.features import Feature, blamed
+from vlm_engine.clients.mapping import Response, Target, from_exception, from_response, retry_after_s
+from vlm_engine.errors import (
+    BusyError,
+    EndpointError,
+    NoVisionError,
+    RequestError,
+    ServerError,
+    TimedOutError,
+    UnreachableError,
+    WrongKeyError,
+    WrongModelError,
+)
+
+TARGET = Target("court", "http://127.0.0.1:9/v1", model="referee-7b", secret="sk-secret")
+
+
+def error(status, body, **headers):
+    text = body if isinstance(body, str) else json.dumps(body)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return from_response(Response(status, headers, text, None if isinstance(body, str) else body), TARGET)
+
+
+def said(message):
+    return {"error": {"message": message, "type": "error", "code": None}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, said("Incorrect API key provided"), WrongKeyError),
+        (403, "Forbidden", WrongKeyError),
+        (400, said("No api key passed in."), WrongKeyError),
+        (404, said("model 'referee-7b' not found, try pulling it first"), WrongModelError),
+        (400, {"error": "Invalid model identifier"}, WrongModelError),
+        (400, said("No models loaded. Please load a model."), WrongModelError),
+        (500, said("image input is not supported - hint: if this is unexpected, you may need the mmproj"), NoVisionError),
+        (400, {"object": "error", "message": "referee-7b is not a multimodal model", "code": 400}, NoVisionError),
+        (400, said("Model does not support images. Please use a model that does."), NoVisionError),
+        (400, said("image format webp is not supported"), RequestError),
+        (400, said("This model's maximum context length is 4096 tokens"), RequestError),
+        (413, "Request Entity Too Large", RequestError),
+        (400, said("something else"), RequestError),
+        (422, {"detail": [{"loc": ["body", "x"], "msg": "bad"}]}, RequestError),
+        (429, said("slow down"), BusyError),
+        (503, said("Loading model"), BusyError),
+        (429, said("You exceeded your current quota, please check your plan and billing details."), EndpointError),
+        (200, said("rate limit reached"), BusyError),
+        (200, {"error": "model crashed while answering"}, ServerError),
+        (200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}, EndpointError),
+        (200, "not json at all", ServerError),
+        (200, "<!doctype html><title>Welcome</title>", EndpointError),
+        (404, "<html><title>404</title></html>", EndpointError),
+        (404, {"detail": "Not Found"}, EndpointError),
+        (302, "", EndpointError),
+        (408, "", TimedOutError),
+        (504, "<html>", TimedOutError),
+        (502, "<html><title>Bad gateway</title></html>", ServerError),
+        (500, "Internal Server Error", ServerError),
+        (500, said("litellm.InternalServerError: OpenAIException - Connection error."), ServerError),
+    ],
+)
+def test_the_kind_is_read_from_status_and_words(status, body, kind):
+    assert type(error(status, body)) is kind
+
+
+def test_a_message_names_the_endpoint_quotes_the_server_and_says_what_to_do():
+    text = str(error(404, said("The model `referee-7b` does not exist.")))
+    assert text.startswith("court: ")
+    assert "The model `referee-7b` does not exist." in text
+    assert "MODEL" in text and "model_id" in text
+    assert "api_key" in str(error(401, said("no")))
+    assert "base_url" in str(error(404, "<html>"))
+    assert "smaller pictures" in str(error(400, said("exceed_context_size_error")))
+
+
+def test_what_is_quoted_is_short_printable_and_without_the_key():
+    text = str(error(401, said("Incorrect key sk-secret\x1b[31m\n\n" + "x" * 5000)))
+    assert "sk-secret" not in text
+    assert text.isprintable()
+    assert len(text) < 500
+
+
+def test_a_web_page_is_named_by_its_title_and_a_redirect_by_its_aim():
+    assert 'a web page: Welcome home"' in str(
+        error(200, "<html><title>Welcome\n home</title>" + "x" * 9999, content_type="text/html")
+    )
+    assert "https://elsewhere/v1" in str(error(301, "", location="https://elsewhere/v1"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 0.5),
+        ({"retry-after": "86400"}, 120.0),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.5),
+    ],
+)
+def test_how_long_to_wait(headers, expected):
+    assert retry_after_s(headers) == expected
+
+
+def test_how_long_to_wait_may_be_a_date():
+    date = email.utils.formatdate(time.time() + 60, usegmt=True)
+    assert 50 < retry_after_s({"retry-after": date}) <= 60
+    assert error(429, said("later"), retry_after=date).retry_after_s > 50
+
+
+def test_a_request_without_a_response_is_unreachable_or_too_late():
+    late = from_exception(TimeoutError(), TARGET, 20)
+    assert type(late) is TimedOutError
+    assert "20 s" in str(late)
+    for cause in (aiohttp.ServerDisconnectedError(), aiohttp.ConnectionTimeoutError(), ConnectionResetError("sk-secret")):
+        gone = from_exception(cause, TARGET, 20)
+        assert type(gone) is UnreachableError
+        assert TARGET.url in str(gone)
+        assert "sk-secret" not in str(gone)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "feature"),
+    [
+        ("Unrecognized request argument supplied: chat_template_kwargs", Feature.TEMPLATE),
+        ("Unsupported parameter: 'logprobs' is not supported with this model.", Feature.LOGPROBS),
+        ("'response_format.type' must be 'json_schema' or 'text'", Feature.SCHEMA),
+        ("reasoning_effort: unknown value none", Feature.REASONING),
+        ('"referee" does not support thinking', Feature.REASONING),
+        ("seed is not allowed", Feature.SEED),
+        ("System role not supported", Feature.SYSTEM),
+        ("Conversation roles must alternate user/assistant", Feature.SYSTEM),
+        ("Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.", Feature.MAX_TOKENS),
+        ("temperature does not support 0 with this model", Feature.TEMPERATURE),
+        ("Extra inputs are not permitted", Feature.TEMPLATE),
+        ("your picture is ugly", None),
+    ],
+)
+def test_a_complaint_is_about_a_feature(complaint, feature):
+    assert blamed(400, complaint, frozenset(Feature)) is feature
+    assert blamed(404, complaint, frozenset(Feature)) is None
+
+
+def test_a_feature_that_was_not_sent_is_not_to_blame():
+    assert blamed(400, "seed is not allowed", frozenset(Feature) - {Feature.SEED}) is None
+
+
+def test_vague_complaints_take_one_feature_after_the_other_and_end():
+    carried, order = set(Feature), []
+    while (feature := blamed(400, "unknown field", carried)) is not None:
+        carried.remove(feature)
+        order.append(feature)
+    assert order == [Feature.TEMPLATE, Feature.REASONING, Feature.SEED, Feature.LOGPROBS, Feature.SCHEMA]

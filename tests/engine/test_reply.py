@@ -1,0 +1,277 @@
+"""A chat completion as verdicts, or the reason why it is none."""
+
+import contextlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlm_engine.errors import ReplyError
+from vlm_engine.reply import read, shortened, was_cut_off
+from vlm_engine.types import Form, Question
+
+TAGS = ("Basketball point", "Foul", "Break-away")
+
+
+def body(content="", *, finish="stop", tokens=None, **message):
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
+    if tokens is not None:
+        choice["logprobs"] = {"content": [token(*entry) for entry in tokens]}
+    return {"model": "some-model", "choices": [choice], "usage": {"prompt_tokens": 144, "completion_tokens": 7}}
+
+
+def token(text, likely=None):
+    listed = [
+        {"token": other, "logprob": math.log(share) if share else -9999.0} for other, share in (likely or {text: 1.0}).items()
+    ]
+    return {"token": text, "logprob": listed[0]["logprob"], "top_logprobs": listed}
+
+
+def ask(content, form=Form.LIST, tags=TAGS, **rest):
+    return read(body(content, **rest), Question(tags, form, b""))
+
+
+def present(content, form=Form.LIST, tags=TAGS, **rest):
+    return [tag for tag, verdict in ask(content, form, tags, **rest).verdicts.items() if verdict.present]
+
+
+def test_a_list_says_which_tags_are_present_and_that_the_others_are_not():
+    reply = ask('{"tags": ["Foul"]}')
+    assert {tag: verdict.present for tag, verdict in reply.verdicts.items()} == {
+        "Basketball point": False,
+        "Foul": True,
+        "Break-away": False,
+    }
+    assert all(verdict.probability is None for verdict in reply.verdicts.values())
+    assert (reply.model, reply.prompt_tokens, reply.answer_tokens) == ("some-model", 144, 7)
+
+
+VERDICTS = '{"Basketball point": "no", "Foul": "yes", "Break-away": "no"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"tags": ["Foul"]}',
+        '{"tags": ["  foul ", "FOUL", "Foul"]}',
+        '{"tags": ["Foul", "Referee"]}',
+        '```json\n{"tags": ["Foul"]}\n```',
+        '<think>Is it {"tags": ["Break-away"]}? No.</think>\n{"tags": ["Foul"]}',
+        'Is it a break? No.</think>{"tags": ["Foul"]}',
+        '<|begin_of_box|>{"tags": ["Foul"]}<|end_of_box|>',
+        '{"tags": ["Foul"]}<|im_end|>',
+        'The picture shows this: {"tags": ["Foul"]}. I am sure.',
+        '{"Tags": ["Foul"], "note": "a whistle"}',
+        '["Foul"]',
+        "Foul",
+        "- Foul",
+        '1. "Foul".',
+        "foul, Foul",
+        VERDICTS,
+        "Basketball point: no\nFoul: yes\nBreak-away: no",
+        "* **Basketball point**: No.\n* **Foul**: Yes.\n* **Break-away**: No.",
+        "Basketball point: no, Foul: yes, Break-away: no",
+        "Basketball point - no\nFoul - yes\nBreak-away - no",
+    ],
+)
+def test_many_ways_to_say_foul(content):
+    assert present(content) == ["Foul"]
+
+
+@pytest.mark.parametrize("content", ['{"tags": []}', '{"tags": ["none"]}', "[]", "none", "None.", "No tags"])
+def test_ways_to_say_nothing(content):
+    assert present(content) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [VERDICTS, '{"foul": true, "BREAK-AWAY": false, "basketball  point": "No", "Referee": "yes"}', "```\n" + VERDICTS + "\n```"],
+)
+def test_verdicts_are_read_by_name(content):
+    assert present(content, Form.VERDICTS) == ["Foul"]
+
+
+def test_one_tag_may_be_answered_by_one_word():
+    assert present("Yes.", Form.VERDICTS, ("Foul",)) == ["Foul"]
+    assert present("no", Form.VERDICTS, ("Foul",)) == []
+
+
+def test_the_answer_may_be_in_parts_or_where_thoughts_belong():
+    assert present([{"type": "text", "text": '{"tags": '}, {"type": "text", "text": '["Foul"]}'}]) == ["Foul"]
+    assert present("", reasoning_content='{"tags": ["Foul"]}') == ["Foul"]
+    assert present(None, reasoning='{"tags": ["Foul"]}') == ["Foul"]
+    assert present('{"tags": ["Foul"]}', reasoning_content='{"tags": ["Break-away"]}') == ["Foul"]
+
+
+def test_a_tag_may_contain_what_separates_tags():
+    tags = ("Goal, disallowed", "Score: home", "None")
+    assert present("Goal, disallowed", tags=tags) == ["Goal, disallowed"]
+    assert present("Goal, disallowed: no\nScore: home: yes\nNone: no", tags=tags) == ["Score: home"]
+    assert present('{"tags": ["None"]}', tags=tags) == ["None"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "empty"),
+        ("<think>Well, a foul, or", "empty"),
+        ("A player jumps.", "does not answer"),
+        ("Foul, and perhaps a break-away", "does not answer"),
+        ("I see no foul: yes or no?", "does not answer"),
+        ("{}", "does not answer"),
+        ('{"tags": "Foul"}', "does not answer"),
+        ('{"absent": ["Foul"]}', "does not answer"),
+        ('{"absent": ["Foul"], "tags": ["Br', "does not answer"),
+        ('{"tags": ["Referee"]}', "not asked for"),
+        ('{"tags": [1]}', "other than names"),
+        ('{"Foul": "yes"}', "says nothing about 'Basketball point'"),
+        ('{"Basketball point": "no", "Foul": "maybe", "Break-away": "no"}', "neither yes nor no about 'Foul'"),
+        ("Basketball point: no\nFoul: yes\nfoul: no\nBreak-away: no", "both yes and no about 'Foul'"),
+        ("[" * 5000, "does not answer"),
+    ],
+)
+def test_what_could_mean_anything_means_nothing(content, why):
+    with pytest.raises(ReplyError, match=why):
+        ask(content)
+
+
+@pytest.mark.parametrize("content", ['{"tags": ["Foul"]}', "Foul", "none", "[]", "yes"])
+def test_a_list_is_no_verdict_for_each_tag(content):
+    with pytest.raises(ReplyError):
+        ask(content, Form.VERDICTS)
+
+
+def test_thoughts_are_no_answer():
+    with pytest.raises(ReplyError, match="only thought"):
+        ask("", reasoning_content="It might be Foul: yes")
+
+
+def test_a_refusal_is_quoted():
+    with pytest.raises(ReplyError, match="refused to answer.*cannot help"):
+        ask(None, refusal="I cannot help with that.")
+
+
+def test_a_reply_that_was_cut_off_is_no_answer_even_if_it_can_be_read():
+    cut = body('{"tags": ["Foul"]}', finish="length")
+    assert was_cut_off(cut)
+    with pytest.raises(ReplyError, match="cut off") as caught:
+        read(cut, Question(TAGS, Form.LIST, b""))
+    assert caught.value.raw == '{"tags": ["Foul"]}'
+
+
+@pytest.mark.parametrize(
+    "odd", [None, [], "text", {}, {"choices": []}, {"choices": "x"}, {"choices": [None]}, {"choices": [{}]}, {"error": "no"}]
+)
+def test_bodies_that_hold_no_reply(odd):
+    with pytest.raises(ReplyError):
+        read(odd, Question(TAGS, Form.LIST, b""))
+    assert not was_cut_off(odd)
+
+
+def test_what_is_quoted_is_short_and_printable():
+    with pytest.raises(ReplyError) as caught:
+        ask("\x1b[31mno\x00\n" + "x" * 1000)
+    assert caught.value.raw.isprintable()
+    assert len(str(caught.value)) < 300
+    assert shortened("a\n b\x07", 10) == "a b"
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_answer_or_a_reply_error(content):
+    for form in Form:
+        with contextlib.suppress(ReplyError):
+            assert set(ask(content, form).verdicts) == set(TAGS)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_any_json_is_an_answer_or_a_reply_error(value):
+    for reply in (body(json.dumps(value)), value, {"choices": value}, {"choices": [{"message": value, "logprobs": value}]}):
+        with contextlib.suppress(ReplyError):
+            read(reply, Question(TAGS, Form.LIST, b""))
+
+
+# Confidence. The token stream is written as pairs of text and alternatives.
+
+PAIR = ("Foul", "Goal")
+
+
+def yes_no(*tokens):
+    stream = [('{"Foul": "',), *tokens, ('", "Goal": "',), ("no",), ('"}',)]
+    said = "".join(entry[0] for entry in stream)
+    return ask(said, Form.VERDICTS, PAIR, tokens=stream).verdicts["Foul"].probability
+
+
+def test_confidence_is_the_share_of_yes_among_yes_and_no():
+    assert yes_no(("yes", {"yes": 0.6, "no": 0.2, "maybe": 0.2})) == pytest.approx(0.75)
+
+
+def test_prefixes_quotes_spaces_and_cases_count():
+    likely = {"n": 0.1, "no": 0.1, "y": 0.2, "yes": 0.2, ' "Yes': 0.1, "No,": 0.1, "": 0.1, '"': 0.1}
+    assert yes_no(("y", likely), ("es",)) == pytest.approx(0.5 / 0.8)
+
+
+def test_masked_tokens_do_not_count():
+    assert yes_no(("yes", {"yes": 0.5, "no": 0})) == pytest.approx(1.0)
+
+
+def test_without_an_admissible_token_nothing_is_known():
+    assert yes_no(("yes", {"R": 0.9, "k": 0.1})) is None
+    assert yes_no(("yes", {"": 1.0})) is None
+
+
+def test_without_a_token_stream_nothing_is_known():
+    for logprobs in (None, {}, {"content": None}, {"content": []}, {"content": [{"logprob": 0}]}, "yes"):
+        reply = body('{"tags": ["Foul"]}')
+        reply["choices"][0]["logprobs"] = logprobs
+        assert read(reply, Question(TAGS, Form.LIST, b"")).verdicts["Foul"].probability is None
+
+
+def test_the_token_stream_may_hold_more_than_the_content():
+    stream = [("```json\n",), ('{"Foul": "',), ("yes", {"yes": 0.9, "no": 0.1}), ('"}',), ("\n```<|im_end|>",)]
+    reply = ask('{"Foul":"yes"}', Form.VERDICTS, ("Foul",), tokens=stream)
+    assert reply.verdicts["Foul"].probability == pytest.approx(0.9)
+
+
+def test_a_token_stream_that_says_something_else_tells_nothing():
+    stream = [('{"Foul": "',), ("no", {"yes": 0.1, "no": 0.9}), ('"}',)]
+    assert ask('{"Foul":"yes"}', Form.VERDICTS, ("Foul",), tokens=stream).verdicts["Foul"].probability is None
+
+
+def listed(*tokens, tags=("Break-away", "Foul", "Free throw")):
+    said = "".join(entry[0] for entry in tokens)
+    return {tag: verdict.probability for tag, verdict in ask(said, tags=tags, tokens=tokens).verdicts.items()}
+
+
+def test_a_listed_tag_is_as_sure_as_it_was_not_passed_over():
+    sure = listed(
+        ('{"tags":',),
+        (' ["', {' ["': 0.8, " []}": 0.2}),
+        ("F", {"F": 0.75, "Break": 0.25}),
+        ("oul", {"oul": 0.9, "ree": 0.1}),
+        ('"]}', {'"]}': 0.6, '", "': 0.4}),
+    )
+    named = 0.8 * 0.75 * 0.9
+    assert sure["Foul"] == pytest.approx(named / (named + 0.2 + 0.8 * 0.75 * 0.1))
+    assert sure["Break-away"] is None
+    assert sure["Free throw"] is None
+
+
+def test_the_second_item_is_judged_from_where_the_first_ended():
+    sure = listed(
+        ('{"tags": ["',),
+        ("Break-away",),
+        ('", "', {'", "': 0.5, '"]}': 0.5}),
+        ("Foul", {"Foul": 0.8, "Free": 0.2}),
+        ('"]}',),
+    )
+    assert sure["Foul"] == pytest.approx(0.4)
+
+
+def test_a_listed_tag_whose_token_is_not_listed_has_no_confidence():
+    assert listed(('{"tags": ["',), ("Foul", {"x": 1.0}), ('"]}',))["Foul"] is None

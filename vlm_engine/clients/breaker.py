@@ -1,0 +1,144 @@
+"""What is thought of one endpoint: whether to ask it, how many questions at once, and how long to wait for it.
+
+No I/O and no clock: what happened and when comes in, what to do is read out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vlm_engine.errors import (
+    BusyError,
+    ClientError,
+    EndpointError,
+    NoVisionError,
+    ServerError,
+    TimedOutError,
+    WrongKeyError,
+    WrongModelError,
+)
+
+TIME_OUTS_IN_A_ROW = 2
+SERVER_ERRORS_IN_A_ROW = 5
+BUSY_LIMIT_S = 300.0
+WARM_UP_S = 300.0
+LEAST_DEADLINE_S = 20.0
+_EWMA_SHARE = 0.2
+_FOR_GOOD = (WrongKeyError, WrongModelError, NoVisionError)
+
+
+class State(StrEnum):
+    """Whether an endpoint is asked: yes; no, it is probed; with one question, to see; no, never again."""
+
+    CLOSED = "working"
+    OPEN = "not working"
+    HALF_OPEN = "on trial"
+    DEAD = "given up"
+
+
+def probe_delay_s(attempt: int, roll: Callable[[], float] = random.random) -> float:
+    """How long to wait before probe ``attempt`` (from 0) of an endpoint that does not work."""
+    return min(15.0, 0.5 * 1.6 ** min(attempt, 20)) * (0.8 + 0.4 * roll())
+
+
+def busy_delay_s(attempt: int, roll: Callable[[], float] = random.random) -> float:
+    """How long to leave a busy endpoint alone that does not say: full jitter, so that clients do not come back as one."""
+    return 0.5 + min(30.0, 2.0 ** min(attempt, 20)) * roll()
+
+
+@dataclass
+class Health:
+    """One endpoint's record. Times are seconds of the pool's clock."""
+
+    state: State = State.CLOSED
+    cause: ClientError | None = None
+    answered: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    seconds: float | None = None
+    paused_until: float = 0.0
+    probes: int = 0
+    _time_outs: int = 0
+    _errors: int = 0
+    _busy_since: float | None = None
+    _busies: int = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing is asked of it, or only the one question that shows whether it works again."""
+        return self.state is not State.CLOSED
+
+    def limit(self, slots: int, now: float) -> int:
+        """How many questions may be under way at once. One until the first was answered: the server may be loading the model."""
+        if self.state in (State.OPEN, State.DEAD) or now < self.paused_until:
+            return 0
+        return slots if self.answered and self.state is State.CLOSED else 1
+
+    def deadline_s(self, request_timeout_s: float, alone: bool) -> float:
+        """How long to wait for an answer. ``alone``: no other has answered yet, so a model being loaded is waited for."""
+        if not self.answered:
+            patient = alone and self.state is State.CLOSED
+            return min(WARM_UP_S, 2.5 * request_timeout_s) if patient else request_timeout_s
+        if self.seconds is None:
+            return request_timeout_s
+        return min(request_timeout_s, max(LEAST_DEADLINE_S, 6 * self.seconds))
+
+    def expected_s(self, weight: float, reference_s: float) -> float:
+        """How long an answer is likely to take: as measured, or ``reference_s`` by ``weight`` until it has been."""
+        return reference_s / weight if self.seconds is None else self.seconds
+
+    def succeeded(self, seconds: float) -> None:
+        """It answered. The first answer's time is not kept: it may hold the loading of the model."""
+        if self.answered:
+            self.seconds = seconds if self.seconds is None else self.seconds + _EWMA_SHARE * (seconds - self.seconds)
+        self.answered += 1
+        self._alive()
+
+    def refused(self, error: ClientError, now: float, roll: Callable[[], float] = random.random) -> None:
+        """It did not answer, or not with an answer."""
+        self.failed[type(error).__name__] += 1
+        if isinstance(error, BusyError):
+            self._busy(error, now, roll)
+        elif isinstance(error, EndpointError):
+            self._open(error, State.DEAD if isinstance(error, _FOR_GOOD) else State.OPEN)
+        elif isinstance(error, ServerError):
+            self._suspect(error)
+        else:
+            self._alive()  # the request or the reply was at fault; somebody is there
+
+    def on_trial(self) -> None:
+        """A probe was answered: the next question shows whether it works again."""
+        if self.state is State.OPEN:
+            self.state = State.HALF_OPEN
+
+    def _alive(self) -> None:
+        if self.state is State.DEAD:
+            return
+        self.state, self.cause = State.CLOSED, None
+        self._time_outs = self._errors = self._busies = self.probes = 0
+        self._busy_since = None
+
+    def _busy(self, error: BusyError, now: float, roll: Callable[[], float]) -> None:
+        self._busy_since = now if self._busy_since is None else self._busy_since
+        wait_s = busy_delay_s(self._busies, roll) if error.retry_after_s is None else error.retry_after_s
+        self._busies += 1
+        self.paused_until = max(self.paused_until, now + wait_s)
+        if now - self._busy_since >= BUSY_LIMIT_S:
+            self._open(error, State.OPEN)
+
+    def _suspect(self, error: ServerError) -> None:
+        if isinstance(error, TimedOutError):
+            self._time_outs += 1
+        else:
+            self._errors += 1
+        never = isinstance(error, TimedOutError) and not self.answered
+        too_often = self._time_outs >= TIME_OUTS_IN_A_ROW or self._errors >= SERVER_ERRORS_IN_A_ROW
+        if never or too_often or self.state is State.HALF_OPEN:
+            self._open(error, State.OPEN)
+
+    def _open(self, error: ClientError, state: State) -> None:
+        if self.state is not State.DEAD:
+            self.state, self.cause = state, error

@@ -1,0 +1,118 @@
+"""HTTP to one server: requests out, whole responses in, nothing else known of what they mean."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from vlm_engine.clients.mapping import Response
+
+CONNECT_TIMEOUT_S = 3.0
+_MOST_BYTES = 16 << 20  # a reply is a few kilobytes; more is somebody else's file
+
+
+class Transport:
+    """Requests to the paths below one address, with one key. Follows no redirect: pictures go where the user said.
+
+    Certificates are verified. Proxies are those of the environment, but never for this machine itself.
+    """
+
+    def __init__(self, base_url: str, key: str = "") -> None:
+        self._base_url = base_url
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._proxy, login = _proxy(base_url)
+        # A tunnel carries the proxy's login in its own request, plain HTTP carries it in each.
+        self._proxy_headers = login if base_url.startswith("https:") else None
+        self._headers |= {} if self._proxy_headers else login
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def request(self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Response:
+        """The response, whatever its status.
+
+        Raises what aiohttp raises, and ``TimeoutError`` after ``timeout_s``. A connection that the server
+        had closed while it lay idle is tried once more.
+        """
+        try:
+            return await self._request(method, path, timeout_s, payload)
+        except aiohttp.ServerDisconnectedError:
+            return await self._request(method, path, timeout_s, payload)
+
+    async def aclose(self) -> None:
+        """Closes every connection. Requests afterwards are an error."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    async def _request(self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None) -> Response:
+        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+        async with self._opened().request(
+            method,
+            f"{self._base_url}{path}",
+            json=payload,
+            headers=self._headers,
+            timeout=timeout,
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers,
+            allow_redirects=False,
+        ) as response:
+            text = await _text(response)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Response(response.status, headers, text, _parsed(text))
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        if self._session is None:
+            # How many requests run at once is the pool's business, so the connector sets no limit of its own.
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+
+async def _text(response: aiohttp.ClientResponse) -> str:
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        data += chunk
+        if len(data) > _MOST_BYTES:
+            raise aiohttp.ClientPayloadError("the reply is longer than any answer")
+    try:
+        return data.decode(response.get_encoding(), "replace")
+    except (LookupError, RuntimeError):
+        return data.decode("utf-8", "replace")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _proxy(base_url: str) -> tuple[URL | None, dict[str, str]]:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    found = urllib.request.getproxies().get(parts.scheme)
+    if found is None or _is_this_machine(host) or urllib.request.proxy_bypass(parts.netloc):
+        return None, {}
+    url = URL(found if "://" in found else f"http://{found}")
+    if url.user is None:
+        return url, {}
+    login = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode("ascii")
+    return url.with_user(None), {"Proxy-Authorization": f"Basic {login}"}
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
