@@ -1,0 +1,271 @@
+"""The library as a test or demo sees it: puts things in, takes them out, looks at what is there.
+
+Every call may come from any thread, also while the server is answering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.stash_server import marker_rules, media, tag_rules
+from sandbox.stash_server.database import Database, Row, now
+from sandbox.stash_server.filters import GALLERY, IMAGE, MARKER, SCENE, TAG, Kind, fetch_all
+from sandbox.stash_server.writes import edit_links
+
+Id = str | int
+
+
+@dataclass(frozen=True)
+class TagState:
+    """A tag; ``parents`` are names."""
+
+    id: str
+    name: str
+    description: str
+    aliases: tuple[str, ...]
+    ignore_auto_tag: bool
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MarkerState:
+    """A marker; tags are names, times are seconds."""
+
+    id: str
+    title: str
+    seconds: float
+    end_seconds: float | None
+    primary_tag: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ItemState:
+    """A scene, image or gallery; tags are names in alphabetical order, markers stand in order of time."""
+
+    id: str
+    title: str
+    tags: tuple[str, ...]
+    markers: tuple[MarkerState, ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything in the library, in order of id. Two are equal when nothing changed in between."""
+
+    tags: tuple[TagState, ...]
+    scenes: tuple[ItemState, ...]
+    images: tuple[ItemState, ...]
+    galleries: tuple[ItemState, ...]
+
+
+class Library:
+    """Tags, scenes, markers, images and galleries.
+
+    Tags are given by name and made when there is none of exactly that name. Ids are strings, as in GraphQL;
+    integers are taken too. What the server would refuse raises ``RefusedError`` here as well.
+    ``shown_as``: {folder here: the folder the server says it is in}, for a server that sees other paths.
+    """
+
+    def __init__(self, database: Database, shown_as: Mapping[str, str] | None = None) -> None:
+        self._database = database
+        self._shown_as = dict(shown_as or {})
+
+    def add_tag(
+        self,
+        name: str,
+        *,
+        aliases: Iterable[str] = (),
+        description: str = "",
+        ignore_auto_tag: bool = False,
+        parents: Iterable[str] = (),
+    ) -> str:
+        """Makes a tag and returns its id."""
+        fields = {
+            "name": name,
+            "aliases": list(aliases),
+            "description": description,
+            "ignore_auto_tag": ignore_auto_tag,
+            "parent_ids": self._tag_ids(parents),
+        }
+        return str(tag_rules.create_tag(self._database, fields))
+
+    def tag_id(self, name: str) -> str:
+        """The id of the tag of exactly that name; the tag is made when there is none."""
+        with self._database.transaction():
+            row = self._database.row("SELECT id FROM tags WHERE name = ?", name)
+            return str(row["id"]) if row else self.add_tag(name)
+
+    def remove_tag(self, name: str) -> None:
+        """Removes the tag of exactly that name from everything. It must not be a marker's primary tag."""
+        with self._database.transaction():
+            for tag_id in self._database.values("SELECT id FROM tags WHERE name = ?", name) or [0]:
+                tag_rules.destroy_tag(self._database, tag_id)
+
+    def add_scene(self, *paths: Path, title: str = "", tags: Iterable[str] = ()) -> str:
+        """Adds a scene of one or more video files, which are read now; the first is the primary one. Returns its id."""
+        files = [(path, media.video_facts(path), None) for path in paths]
+        return self._add_item(SCENE, title, tags, files)
+
+    def add_image(self, path: Path, *, entry: str | None = None, title: str = "", tags: Iterable[str] = ()) -> str:
+        """Adds a picture, a clip (a video file), or the picture ``entry`` of the zip file ``path``. Returns its id."""
+        facts = media.video_facts(path) if media.is_video(path) else media.picture_facts(path, entry)
+        return self._add_item(IMAGE, title, tags, [(path, facts, entry)])
+
+    def add_gallery(self, title: str = "", *, images: Iterable[Id] = (), tags: Iterable[str] = ()) -> str:
+        """Adds a gallery of images and returns its id."""
+        with self._database.transaction():
+            gallery = self._add_item(GALLERY, title, tags, [])
+            link = ("galleries_images", "gallery_id", "image_id")
+            edit_links(self._database, link, int(gallery), [int(image) for image in images], "SET")
+        return gallery
+
+    def add_marker(
+        self,
+        scene: Id,
+        primary_tag: str,
+        seconds: float,
+        end_seconds: float | None = None,
+        *,
+        title: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> str:
+        """Adds a marker to a scene and returns its id. Its title is its primary tag unless given."""
+        fields = {
+            "title": primary_tag if title is None else title,
+            "seconds": seconds,
+            "end_seconds": end_seconds,
+            "scene_id": scene,
+            "primary_tag_id": self.tag_id(primary_tag),
+            "tag_ids": self._tag_ids(tags),
+        }
+        return str(marker_rules.create_marker(self._database, fields))
+
+    def edit_marker(self, marker: Id, **changes: object) -> None:
+        """Changes a marker as a person would: ``title``, ``seconds``, ``end_seconds``, ``primary_tag``, ``tags``."""
+        fields = {"id": marker, **changes}
+        if "primary_tag" in fields:
+            fields["primary_tag_id"] = self.tag_id(str(fields.pop("primary_tag")))
+        tags = fields.pop("tags", None)
+        if isinstance(tags, Iterable):
+            fields["tag_ids"] = self._tag_ids(tags)
+        marker_rules.update_marker(self._database, fields)
+
+    def remove_marker(self, marker: Id) -> None:
+        """Removes a marker."""
+        marker_rules.destroy_markers(self._database, [marker])
+
+    def tag_scene(self, scene: Id, *tags: str) -> None:
+        """Gives a scene more tags."""
+        self._retag(scene, tags, "ADD")
+
+    def untag_scene(self, scene: Id, *tags: str) -> None:
+        """Takes tags from a scene."""
+        self._retag(scene, tags, "REMOVE")
+
+    def remove_scene(self, scene: Id) -> None:
+        """Removes a scene with its markers and its files' entries; the files themselves stay."""
+        with self._database.transaction():
+            fetch_all(self._database, SCENE, [scene])
+            self._database.write(
+                "DELETE FROM files WHERE id IN (SELECT file_id FROM scenes_files WHERE scene_id = ?)", int(scene)
+            )
+            self._database.write("DELETE FROM scenes WHERE id = ?", int(scene))
+
+    def scene_state(self, scene: Id) -> ItemState:
+        """One scene as it is now. ``RefusedError``: there is none of that id."""
+        with self._database.transaction():
+            return self._item_state(SCENE, fetch_all(self._database, SCENE, [scene])[0])
+
+    def snapshot(self) -> Snapshot:
+        """Everything as it is now."""
+        with self._database.transaction():
+            return Snapshot(
+                tags=tuple(self._tag_state(row) for row in self._all(TAG)),
+                scenes=tuple(self._item_state(SCENE, row) for row in self._all(SCENE)),
+                images=tuple(self._item_state(IMAGE, row) for row in self._all(IMAGE)),
+                galleries=tuple(self._item_state(GALLERY, row) for row in self._all(GALLERY)),
+            )
+
+    def _all(self, kind: Kind) -> list[Row]:
+        return self._database.rows(f"SELECT * FROM {kind.table} ORDER BY id")
+
+    def _tag_ids(self, names: Iterable[object]) -> list[str]:
+        return [self.tag_id(str(name)) for name in names]
+
+    def _retag(self, scene: Id, tags: Iterable[str], mode: str) -> None:
+        with self._database.transaction():
+            fetch_all(self._database, SCENE, [scene])
+            ids = [int(tag) for tag in self._tag_ids(tags)]
+            edit_links(self._database, ("scenes_tags", "scene_id", "tag_id"), int(scene), ids, mode)
+
+    def _add_item(
+        self, kind: Kind, title: str, tags: Iterable[str], files: Iterable[tuple[Path, media.FileFacts, str | None]]
+    ) -> str:
+        with self._database.transaction():
+            row_id = self._database.insert(kind.table, title=title, created_at=now(), updated_at=now())
+            owner_id = f"{kind.noun}_id"
+            tag_ids = [int(tag) for tag in self._tag_ids(tags)]
+            edit_links(self._database, (f"{kind.table}_tags", owner_id, "tag_id"), row_id, tag_ids, "SET")
+            for path, facts, entry in files:
+                file_id = self._add_file(path, facts, entry)
+                edit_links(self._database, (f"{kind.table}_files", owner_id, "file_id"), row_id, [file_id], "ADD")
+        return str(row_id)
+
+    def _add_file(self, path: Path, facts: media.FileFacts, entry: str | None) -> int:
+        columns = {name: value for name, value in vars(facts).items() if name != "fingerprint"}
+        shown, zip_id = self._shown(path), None
+        if entry is not None:
+            zip_id = self._zip_file(path, shown)
+            shown = f"{shown}/{entry}"
+        file_id = self._database.insert("files", path=shown, source=str(path), zip_file_id=zip_id, **columns)
+        kind, value = facts.fingerprint
+        self._database.insert("fingerprints", file_id=file_id, type=kind, value=value)
+        return file_id
+
+    def _zip_file(self, path: Path, shown: str) -> int:
+        row = self._database.row("SELECT id FROM files WHERE path = ?", shown)
+        return int(row["id"]) if row else self._database.insert("files", kind="BasicFile", path=shown, source=str(path))
+
+    def _shown(self, path: Path) -> str:
+        for here, there in self._shown_as.items():
+            if path.is_relative_to(here):
+                return str(Path(there) / path.relative_to(here))
+        return str(path)
+
+    def _tag_state(self, row: Row) -> TagState:
+        names = self._database.values
+        parents = "SELECT name FROM tags JOIN tags_relations ON parent_id = id WHERE child_id = ? ORDER BY name"
+        return TagState(
+            id=str(row["id"]),
+            name=row["name"],
+            description=row["description"],
+            aliases=tuple(names("SELECT alias FROM tag_aliases WHERE tag_id = ?", row["id"])),
+            ignore_auto_tag=bool(row["ignore_auto_tag"]),
+            parents=tuple(names(parents, row["id"])),
+        )
+
+    def _tag_names(self, kind: Kind, owner_id: str, row_id: int) -> tuple[str, ...]:
+        sql = f"SELECT name FROM tags JOIN {kind.table}_tags ON tag_id = id WHERE {owner_id} = ? ORDER BY name"
+        return tuple(self._database.values(sql, row_id))
+
+    def _item_state(self, kind: Kind, row: Row) -> ItemState:
+        markers = self._database.rows("SELECT * FROM scene_markers WHERE scene_id = ? ORDER BY seconds, id", row["id"])
+        return ItemState(
+            id=str(row["id"]),
+            title=row["title"],
+            tags=self._tag_names(kind, f"{kind.noun}_id", row["id"]),
+            markers=tuple(self._marker_state(marker) for marker in markers) if kind is SCENE else (),
+        )
+
+    def _marker_state(self, row: Row) -> MarkerState:
+        return MarkerState(
+            id=str(row["id"]),
+            title=row["title"],
+            seconds=row["seconds"],
+            end_seconds=row["end_seconds"],
+            primary_tag=self._database.values("SELECT name FROM tags WHERE id = ?", row["primary_tag_id"])[0],
+            tags=self._tag_names(MARKER, "scene_marker_id", row["id"]),
+        )
