@@ -1,8 +1,97 @@
-"""What a user sets for the plugin."""
+"""What you set for the plugin.
+
+Plugin updates replace this file. So leave it as it is, and write what you want different into a file
+``haven_vlm_config.local.yaml`` beside it, with the same names as keys::
+
+    MODEL: qwen3-vl-8b-instruct
+    TAG_LIST: [Basketball point, Foul, Free throw]
+
+What the settings page of Stash says goes before that file, and the arguments of a task before both.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from haven_config import layers
+from haven_config.merge import merged
+from haven_config.values import Layer, read
+from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule
+from vlm_engine.errors import ConfigError
+
+# Servers that speak the OpenAI protocol. Only base_url is needed; weight is the share of the work one gets,
+# max_concurrent its requests at once, a fallback works when no other can, model_id is its own name for the model.
+ENDPOINTS = [
+    {
+        "base_url": "http://localhost:1234/v1",  # LM Studio on this machine
+        "api_key": "",
+        "name": "LM Studio",
+        "weight": 1,
+        "is_fallback": False,
+        "max_concurrent": None,  # None: found out while working
+        "model_id": None,
+    },
+]
+
+# The key for those of the endpoints that have none of their own ("api_key_env": "MY_KEY" reads one from the environment).
+API_KEY = ""
+
+# The vision model's name as the server knows it. Empty: the one that the server has loaded.
+MODEL = ""
+
+# What to look for: short names of what a single picture can show.
+TAG_LIST = ["Basketball point", "Foul", "Break-away", "Turnover"]
+
+# The longest time between two looks at the video, in seconds. 0: chosen by the search.
+VIDEO_FRAME_INTERVAL = 0
+
+# How sure the model must be of a tag, from 0 to 1. A rule's TagThreshold goes before it.
+VIDEO_THRESHOLD = 0.5
+
+# How many scenes are worked on at once.
+CONCURRENT_TASK_LIMIT = 2
+
+# False: tag the scenes only, make no markers.
+CREATE_MARKERS = True
+
+# How the times at which a tag was seen become markers: those no further apart than MaxGap are one, shorter ones than
+# MinMarkerDuration are dropped, and the scene gets the tag when RequiredDuration is left. "12s", 12, or "5%" of the video.
+DEFAULT_TAG_RULE = {"MinMarkerDuration": "1s", "MaxGap": "1s", "RequiredDuration": "1s"}
+
+# What differs for single tags: the same keys, TagThreshold, and RenamedTag (its name in Stash).
+# {"Foul": {"RenamedTag": "Personal foul", "TagThreshold": 0.7}}
+TAG_RULES: dict[str, dict[str, Any]] = {}
+
+# The tags in Stash that steer the plugin: the parent of all, "do this one", "do it again", "done", "could not be done".
+VLM_BASE_TAG_NAME = "VLM"
+VLM_TAGME_TAG_NAME = "VLM_TagMe"
+VLM_UPDATEME_TAG_NAME = "VLM_UpdateMe"
+VLM_TAGGED_TAG_NAME = "VLM_Tagged"
+VLM_ERRORED_TAG_NAME = "VLM_Errored"
+
+# Where this machine sees what Stash sees elsewhere; the longest beginning that fits a path counts.
+# {"/data/sport": "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}
+PATH_MUTATION: dict[str, str] = {}
+
+# Seconds to wait for one answer.
+REQUEST_TIMEOUT = 120
+
+# The longest side of the pictures that are sent, in pixels.
+IMAGE_MAX_SIDE = 1024
+
+# A whole configuration of the engine, as other versions of this plugin had it here. Where there is one, its endpoints,
+# model, tags and rules are taken instead of those above.
+VLM_ENGINE_CONFIG: dict[str, Any] | None = None
+
+# ---------------------------------------------------------------- nothing to edit below this line
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +103,127 @@ class TagNames:
     update_me: str = "VLM_UpdateMe"
     tagged: str = "VLM_Tagged"
     errored: str = "VLM_Errored"
+
+    def all(self) -> tuple[str, ...]:
+        """The five names."""
+        return self.parent, self.tag_me, self.update_me, self.tagged, self.errored
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything set, parsed and frozen.
+
+    ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
+    chooses. ``path_mutation`` has the longest prefix first. ``tag_rules`` holds what single tags override of
+    ``default_rule``. An ``engine_config`` agrees with the other fields: what a layer above it sets is
+    already in its active models.
+    """
+
+    endpoints: tuple[EndpointConfig, ...]
+    model: str
+    tag_list: tuple[str, ...]
+    frame_interval_s: float | None
+    threshold: float
+    concurrent_task_limit: int
+    create_markers: bool
+    tag_names: TagNames
+    path_mutation: tuple[tuple[str, str], ...]
+    default_rule: TagRule
+    tag_rules: Mapping[str, TagRule]
+    engine_config: EngineConfig | None
+    request_timeout_s: float
+    image_max_side: int
+
+    @classmethod
+    def load(
+        cls,
+        stash_page: Mapping[str, Any] | None = None,
+        task_args: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Settings:
+        """The settings of all layers: this file < the local file in ``folder`` < Stash's page < the task's arguments.
+
+        ``stash_page`` is what Stash stores for the plugin; 0, "" and False there mean "not set". ``task_args`` has
+        the names of this file as keys and text as values ("" is "not set"; lists are separated by commas); the
+        task takes its own arguments out first, but ``mode`` may stay. ``folder`` is this file's by default.
+
+        Raises ``ConfigError`` that lists the faults of all layers, each with its layer and key.
+        """
+        faults: list[str] = []
+        here = Path(__file__)
+        found = [
+            Layer(here.name, {name: value for name, value in globals().items() if name.isupper() and name[0] != "_"}),
+            layers.file_layer(folder or here.parent, faults),
+            layers.page_layer(stash_page or {}),
+            layers.task_layer(task_args or {}),
+        ]
+        values = merged([read(layer, faults) for layer in found])
+        if not faults:
+            faults = _contradictions(values)
+        if faults:
+            raise ConfigError("\n".join(faults))
+        return _settings(values)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every API key, so that it can be kept out of logs."""
+        models = self.engine_config.models.values() if self.engine_config else ()
+        endpoints = [*self.endpoints, *(endpoint for model in models for endpoint in model.endpoints())]
+        return tuple({endpoint.key() for endpoint in endpoints} - {""})
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong only when all layers are seen together."""
+    faults = []
+    if not values["endpoints"]:
+        faults.append("ENDPOINTS: there is none; name a server, for example http://localhost:1234/v1")
+    if not values["tag_list"]:
+        faults.append(
+            f"TAG_LIST: there are no tags; say what to look for, in {layers.LOCAL_FILE} or on Stash's settings page (Tags)"
+        )
+    engine = values.get("vlm_engine_config")
+    asked = [endpoint for model in engine.models.values() for endpoint in model.endpoints()] if engine else []
+    for endpoint in dict.fromkeys([*values["endpoints"], *asked]):
+        try:
+            endpoint.key()
+        except ConfigError as error:
+            faults.append(f"ENDPOINTS: {error}; set it where Stash is started, or write the key as api_key")
+    uses = Counter(name.casefold() for name in [*_tag_names(values).all(), *values["tag_list"]])
+    faults += [
+        f"{name!r} names two tags; those that steer the plugin (VLM_..._TAG_NAME) need names that nothing else has"
+        for name, count in uses.items()
+        if count > 1
+    ]
+    return faults
+
+
+def _tag_names(values: Mapping[str, Any]) -> TagNames:
+    return TagNames(*(values[f"vlm_{which}_tag_name"].strip() for which in ("base", "tagme", "updateme", "tagged", "errored")))
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    return Settings(
+        endpoints=values["endpoints"],
+        model=values["model"].strip(),
+        tag_list=values["tag_list"],
+        frame_interval_s=values["video_frame_interval"] or None,
+        threshold=values["video_threshold"],
+        concurrent_task_limit=values["concurrent_task_limit"],
+        create_markers=values["create_markers"],
+        tag_names=_tag_names(values),
+        path_mutation=tuple(sorted(values["path_mutation"].items(), key=lambda rule: -len(rule[0].rstrip("/\\")))),
+        default_rule=values["default_tag_rule"].model_copy(update={"threshold": values["video_threshold"]}),
+        tag_rules=MappingProxyType(_rules_by_tag(values["tag_rules"], values["tag_list"])),
+        engine_config=values.get("vlm_engine_config"),
+        request_timeout_s=values["request_timeout"],
+        image_max_side=values["image_max_side"],
+    )
+
+
+def _rules_by_tag(rules: Mapping[str, TagRule], tags: tuple[str, ...]) -> dict[str, TagRule]:
+    """The rules under the spelling of ``tags``. Those for other tags are named in a warning: they may be misspelt."""
+    spelling = {tag.casefold(): tag for tag in tags}
+    folded = {" ".join(name.split()).casefold(): (name, rule) for name, rule in rules.items()}
+    unused = [name for key, (name, _) in folded.items() if key not in spelling]
+    if unused:
+        _log.warning("There are rules for tags that are not looked for: %s", ", ".join(unused))
+    return {spelling[key]: rule for key, (_, rule) in folded.items() if key in spelling}

@@ -1,0 +1,91 @@
+"""How layers become one: setting by setting, and in and out of a whole configuration of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
+
+# Settings that a model of an engine's configuration has too, and their names there.
+_OF_MODEL = {
+    "model": "model_id",
+    "tag_list": "tag_list",
+    "request_timeout": "request_timeout",
+    "image_max_side": "image_max_side",
+}
+
+
+def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The values of all layers, later ones before earlier ones.
+
+    A layer's ``vlm_engine_config`` goes before its other values. What the layers above it set is put into
+    it, so that both tell the same.
+    """
+    values: dict[str, Any] = {}
+    above: set[str] = set()
+    for layer in layers:
+        engine = layer.get("vlm_engine_config")
+        set_here = layer | (_of_engine(engine) if engine else {})
+        above = set() if engine else above | layer.keys()
+        if "endpoints" in set_here and "api_key" not in layer:
+            values.pop("api_key", None)  # it was meant for other servers than these
+        values |= set_here
+    if "endpoints" in values:
+        values["endpoints"] = tuple(_with_key(endpoint, values.get("api_key")) for endpoint in values["endpoints"])
+    if "vlm_engine_config" in values:
+        values["vlm_engine_config"] = _raised(values["vlm_engine_config"], values, above)
+    return values
+
+
+def _with_key(endpoint: EndpointConfig, key: SecretStr | None) -> EndpointConfig:
+    has_own = endpoint.api_key.get_secret_value() or endpoint.api_key_env
+    return endpoint.model_copy(update={"api_key": key}) if key and not has_own else endpoint
+
+
+def _asked_models(engine: EngineConfig) -> dict[str, ModelConfig]:
+    names = engine.active_ai_models or engine.models
+    return {name: engine.models[name] for name in names if engine.models[name].type == "vlm_model"}
+
+
+def _of_engine(engine: EngineConfig) -> dict[str, Any]:
+    """What ``engine`` says of the settings: the first of the models that it asks, with the tags and rules of all."""
+    values: dict[str, Any] = {}
+    asked = _asked_models(engine).values()
+    for model in reversed(asked):
+        values |= {name: getattr(model, field) for name, field in _OF_MODEL.items() if field in model.model_fields_set}
+        values |= {"endpoints": model.endpoints()} if model.endpoints() else {}
+    tags = {tag.casefold(): tag for model in asked for tag in model.tag_list}
+    rules = {tag: rule for model in asked for tag, rule in engine.category_config.get(model.category, {}).items()}
+    if tags:
+        values["tag_list"] = tuple(tags.values())
+    if rules:
+        values["tag_rules"] = rules
+    if "default_rule" in engine.model_fields_set:
+        values["default_tag_rule"] = engine.default_rule
+    if "threshold" in engine.default_rule.model_fields_set:
+        values["video_threshold"] = engine.default_rule.threshold
+    return values
+
+
+def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) -> EngineConfig:
+    """``engine`` with what the layers above it set, and what its models leave open."""
+    models = dict(engine.models)
+    categories = dict(engine.category_config)
+    for name, model in _asked_models(engine).items():
+        taken = {
+            field: values[key]
+            for key, field in _OF_MODEL.items()
+            if key in values and (key in above or field not in model.model_fields_set)
+        }
+        endpoints = model.endpoints()
+        if "endpoints" in above or not endpoints:
+            endpoints = values["endpoints"]
+        elif "api_key" in values:
+            endpoints = tuple(_with_key(endpoint, values["api_key"]) for endpoint in endpoints)
+        models[name] = model.model_copy(update=taken | {"multiplexer_endpoints": endpoints, "use_multiplexer": True})
+        if "tag_rules" in above:
+            categories[model.category] = values["tag_rules"]
+    return engine.model_copy(update={"models": models, "category_config": categories})

@@ -1,0 +1,111 @@
+"""One layer's settings: which there are, what each may be, and what is said when one is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, clean_tags, parse
+from vlm_engine.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+# Names that configuration files in use still hold and that have no meaning here.
+_LEGACY = frozenset(
+    "VIDEO_CONFIDENCE_RETURN SERVER_TIMEOUT VLM_INCORRECT_TAG_NAME OUTPUT_DATA_DIR DELETE_INCORRECT_MARKERS".split()
+)
+
+
+class Values(BaseModel):
+    """One layer's settings, each optional; their names in capitals are the keys. The defaults are never used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, alias_generator=str.upper)
+
+    endpoints: tuple[EndpointConfig, ...] = ()
+    api_key: SecretStr = SecretStr("")
+    model: str = ""
+    tag_list: tuple[str, ...] = ()
+    video_frame_interval: float = Field(0, ge=0, le=3600)
+    video_threshold: float = Field(0, ge=0, le=1)
+    concurrent_task_limit: int = Field(1, ge=1, le=64)
+    create_markers: bool = True
+    default_tag_rule: TagRule = TagRule()
+    tag_rules: Mapping[str, TagRule] = {}
+    vlm_base_tag_name: str = Field("", min_length=1, max_length=200)
+    vlm_tagme_tag_name: str = Field("", min_length=1, max_length=200)
+    vlm_updateme_tag_name: str = Field("", min_length=1, max_length=200)
+    vlm_tagged_tag_name: str = Field("", min_length=1, max_length=200)
+    vlm_errored_tag_name: str = Field("", min_length=1, max_length=200)
+    path_mutation: Mapping[str, str] = {}
+    request_timeout: float = Field(1, gt=0, le=3600)
+    image_max_side: int = Field(64, ge=64, le=4096)
+    vlm_engine_config: EngineConfig | None = None
+
+    @field_validator("endpoints", mode="before")
+    @classmethod
+    def _addresses(cls, value: Any) -> Any:
+        entries = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(entries, list | tuple):
+            raise ValueError("write a list of endpoints, each with its base_url")
+        return [{"base_url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("tag_list", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        names = [name for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+        return clean_tags(names)
+
+    @field_validator("default_tag_rule")
+    @classmethod
+    def _for_every_tag(cls, rule: TagRule) -> TagRule:
+        if rule.renamed:
+            raise ValueError("RenamedTag would give every tag one name; write it under TAG_RULES")
+        if "threshold" in rule.model_fields_set:
+            raise ValueError("TagThreshold for every tag is VIDEO_THRESHOLD; here it has no place")
+        return rule
+
+    @field_validator("path_mutation")
+    @classmethod
+    def _no_empty_path(cls, paths: Mapping[str, str]) -> Mapping[str, str]:
+        if any(not prefix.strip() or not target.strip() for prefix, target in paths.items()):
+            raise ValueError("an empty path would fit everything; write where each folder is, like /data: /mnt/nas")
+        return paths
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Settings as they came from one place. ``labels``: what a person sees there instead of a setting's name."""
+
+    where: str
+    values: Mapping[Any, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
+    """The layer's parsed values by field name; None means not set. Adds what is wrong to ``faults``."""
+    legacy = [key for key in layer.values if key in _LEGACY]
+    if legacy:
+        _log.warning("%s: these settings have no meaning here and are ignored: %s", layer.where, ", ".join(legacy))
+    parsed: dict[str, Any] = {}
+    valid = [name.upper() for name in Values.model_fields]
+    for key, value in layer.values.items():
+        if value is None or key in _LEGACY:
+            continue
+        if key not in valid:
+            faults.append(f"{layer.where}: {_unknown(str(key), valid)}")
+            continue
+        try:
+            parsed[key.lower()] = getattr(parse(Values, {key: value}, ""), key.lower())
+        except ConfigError as error:
+            label = layer.labels.get(key, key)
+            faults += [f"{layer.where}: {label}{line.removeprefix(key)}" for line in str(error).splitlines()]
+    return parsed
+
+
+def _unknown(key: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(key.upper(), valid, n=1, cutoff=0.5)
+    return f"{key}: there is no such setting; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(valid)}")

@@ -1,0 +1,1 @@
+"""What the plugin needs before its packages are there: only the standard library is used here."""

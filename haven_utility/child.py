@@ -1,0 +1,91 @@
+"""Child processes that end with this one and never touch what Stash reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_KEPT_LINES = 30
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended: its exit status, and the last lines that it wrote."""
+
+    status: int
+    last_lines: tuple[str, ...]
+
+
+def run(
+    command: Sequence[str],
+    on_line: Callable[[str], None] = lambda line: None,
+    *,
+    limit_s: float,
+    env: dict[str, str] | None = None,
+    keep_open: tuple[int, ...] = (),
+) -> Outcome:
+    """Runs ``command`` and calls ``on_line`` with each line that it writes, to stdout or stderr.
+
+    ``env`` is added to the environment; ``keep_open`` are file descriptors that the child inherits (not on Windows).
+    A child that takes longer than ``limit_s`` seconds is killed. Raises ``OSError`` when it cannot be started.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,  # what Stash sent is not for it,
+        stdout=subprocess.PIPE,  # and Stash waits until everybody has closed our stdout
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, **(env or {})},
+        pass_fds=keep_open if os.name == "posix" else (),
+        preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509  (called before the plugin has threads)
+    ) as child:
+        timer = threading.Timer(limit_s, child.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            lines = _follow(child, on_line)
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            timer.cancel()
+        return Outcome(child.wait(), lines)
+
+
+def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None]) -> tuple[str, ...]:
+    last: deque[str] = deque(maxlen=_KEPT_LINES)
+    for line in child.stdout or ():
+        if line.strip():
+            last.append(line.rstrip())
+            on_line(line.rstrip())
+    return tuple(last)
+
+
+if sys.platform == "linux":
+
+    def _dying_with(parent: int) -> Callable[[], None] | None:
+        """Has the kernel end the child when its parent ends, even by SIGKILL, which is what Stash's Stop button sends."""
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        set_death_signal = 1
+
+        def before_exec() -> None:
+            libc.prctl(set_death_signal, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        return before_exec
+
+else:
+
+    def _dying_with(parent: int) -> Callable[[], None] | None:
+        """Other systems have nothing like it: there a child ends when it is done, and keeps what it was lent until then."""
+        return None

@@ -1,0 +1,13 @@
+"""What the plugin needs before its packages are there: to get them, to speak to Stash's log, to find its files.
+
+Only the standard library is used, here and in ``haven_utility``.
+"""
+
+from __future__ import annotations
+
+from haven_utility.bootstrap import ensure_dependencies
+from haven_utility.errors import SetupError
+from haven_utility.paths import default_data_dir, map_path
+from haven_utility.stash_log import RedactingFormatter, StashLogHandler
+
+__all__ = ["RedactingFormatter", "SetupError", "StashLogHandler", "default_data_dir", "ensure_dependencies", "map_path"]

@@ -1,0 +1,331 @@
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import haven_vlm_config
+from haven_vlm_config import Settings, TagNames
+from vlm_engine.errors import ConfigError
+
+LOCAL = "haven_vlm_config.local.yaml"
+UPSTREAM = {
+    "active_ai_models": ["vlm_multiplexer_model"],
+    "trace_logging": True,
+    "models": {
+        "binary_search_processor_dynamic": {
+            "type": "binary_search_processor",
+            "model_file_name": "binary_search_processor_dynamic",
+        },
+        "vlm_multiplexer_model": {
+            "type": "vlm_model",
+            "model_file_name": "vlm_multiplexer_model",
+            "model_category": "actiondetection",
+            "model_id": "org/vision-flash",
+            "model_identifier": 93848,
+            "use_multiplexer": True,
+            "max_concurrent_requests": 13,
+            "multiplexer_endpoints": [
+                {
+                    "base_url": "http://nas:7045",
+                    "api_key": "",
+                    "name": "first",
+                    "weight": 9,
+                    "is_fallback": False,
+                    "max_concurrent": 10,
+                },
+                {"base_url": "http://spare:7045/v1", "api_key": "spare-key-1", "name": "spare", "weight": 1, "is_fallback": True},
+            ],
+            "tag_list": ["Corner kick", "Goal"],
+        },
+    },
+    "category_config": {"actiondetection": {"Goal": {"RenamedTag": "Goal scored", "MaxGap": "30s", "TagThreshold": 0.7}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def load(folder: Path, text: str = "", page: dict[str, Any] | None = None, args: dict[str, str] | None = None) -> Settings:
+    (folder / LOCAL).write_text(text, encoding="utf-8")
+    return Settings.load(page, args, folder)
+
+
+def faults(folder: Path, text: str = "", page: dict[str, Any] | None = None, args: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, page, args)
+    return str(caught.value).splitlines()
+
+
+# --- the layers ---
+
+
+def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) -> None:
+    settings = Settings.load(folder=folder)
+    (endpoint,) = settings.endpoints
+    assert endpoint.base_url == "http://localhost:1234/v1"
+    assert settings.model == ""
+    assert settings.tag_list == tuple(haven_vlm_config.TAG_LIST)
+    assert settings.frame_interval_s is None
+    assert settings.threshold == settings.default_rule.threshold == 0.5
+    assert settings.concurrent_task_limit == 2
+    assert settings.create_markers is True
+    assert settings.tag_names == TagNames()
+    assert settings.path_mutation == ()
+    assert settings.tag_rules == {}
+    assert settings.engine_config is None
+
+
+def test_a_constant_that_the_user_edits_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Free throw"])
+    assert Settings.load(folder=folder).tag_list == ("Free throw",)
+
+
+def test_each_layer_goes_before_the_one_below(folder: Path) -> None:
+    text = "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: 2.5\nREQUEST_TIMEOUT: 30"
+    settings = load(folder, text, {"videosAtOnce": 4, "endpointModel": "from-page"}, {"CONCURRENT_TASK_LIMIT": "5"})
+    assert (settings.request_timeout_s, settings.frame_interval_s) == (30, 2.5)
+    assert settings.model == "from-page"
+    assert settings.concurrent_task_limit == 5
+
+
+def test_everything_can_be_said_in_the_file(folder: Path) -> None:
+    settings = load(
+        folder,
+        """
+ENDPOINTS:
+  - {base_url: "http://nas:7045", api_key: key-of-nas, name: NAS, weight: 3, max_concurrent: 4, model_id: big}
+  - {base_url: "https://spare:443/v1", is_fallback: true}
+TAG_LIST: [Foul, Corner kick]
+CREATE_MARKERS: false
+VIDEO_THRESHOLD: 0.3
+DEFAULT_TAG_RULE: {MaxGap: 5s, MinMarkerDuration: 2, RequiredDuration: 5%}
+TAG_RULES: {foul: {RenamedTag: Personal foul, TagThreshold: 0.7}}
+VLM_BASE_TAG_NAME: AI
+VLM_TAGME_TAG_NAME: AI_Do
+PATH_MUTATION: {/data: /mnt/nas, /data/finals/: /mnt/finals, "D:\\\\cup": /mnt/cup}
+IMAGE_MAX_SIDE: 768
+""",
+    )
+    first, spare = settings.endpoints
+    assert (first.base_url, first.label, first.weight, first.max_concurrent, first.model_id) == (
+        "http://nas:7045/v1",
+        "NAS",
+        3,
+        4,
+        "big",
+    )
+    assert spare.is_fallback
+    assert settings.tag_list == ("Foul", "Corner kick")
+    assert not settings.create_markers
+    assert settings.default_rule.max_gap.seconds(600) == 5
+    assert settings.default_rule.required.seconds(600) == 30
+    assert settings.default_rule.threshold == settings.threshold == 0.3
+    assert settings.tag_rules["Foul"].renamed == "Personal foul"
+    assert settings.default_rule.overridden(settings.tag_rules["Foul"]).threshold == 0.7
+    assert settings.tag_names == TagNames(parent="AI", tag_me="AI_Do")
+    assert [prefix for prefix, _ in settings.path_mutation] == ["/data/finals/", "D:\\cup", "/data"]
+    assert settings.image_max_side == 768
+
+
+def test_an_empty_file_and_one_that_windows_wrote_are_read(folder: Path) -> None:
+    assert load(folder, "# nothing yet\n").model == ""
+    (folder / LOCAL).write_bytes("\ufeffMODEL: ärger\r\n".encode())
+    assert Settings.load(folder=folder).model == "ärger"
+
+
+def test_a_setting_without_a_value_is_not_set(folder: Path) -> None:
+    assert load(folder, "MODEL:\nTAG_LIST: ~").tag_list == tuple(haven_vlm_config.TAG_LIST)
+
+
+# --- Stash's settings page and a task's arguments ---
+
+
+def test_an_untouched_page_changes_nothing(folder: Path) -> None:
+    untouched = {"endpoint": "", "endpointKey": " ", "tagNames": "", "tagsOnly": False, "videoInterval": 0, "videosAtOnce": 0}
+    text = "CREATE_MARKERS: false\nVIDEO_FRAME_INTERVAL: 9"
+    assert load(folder, text, untouched) == load(folder, text)
+
+
+def test_the_page(folder: Path) -> None:
+    page = {
+        "endpoint": "http://nas:7045, https://spare/v1",
+        "endpointKey": "key-of-page",
+        "endpointModel": " vision-8b ",
+        "tagNames": "Foul,  Free   throw ,Goal,",
+        "tagsOnly": True,
+        "videoInterval": 4,
+        "videosAtOnce": 6,
+    }
+    settings = load(folder, page=page)
+    assert [endpoint.base_url for endpoint in settings.endpoints] == ["http://nas:7045/v1", "https://spare/v1"]
+    assert [endpoint.key() for endpoint in settings.endpoints] == ["key-of-page"] * 2
+    assert settings.model == "vision-8b"
+    assert settings.tag_list == ("Foul", "Free throw", "Goal")
+    assert not settings.create_markers
+    assert (settings.frame_interval_s, settings.concurrent_task_limit) == (4.0, 6)
+
+
+def test_a_key_alone_goes_to_the_endpoints_that_have_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_B", "key-of-b")
+    text = "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-a}, {base_url: 'http://b', api_key_env: KEY_OF_B}, {base_url: 'http://c'}]"
+    settings = load(folder, text, {"endpointKey": "key-of-page"})
+    assert [endpoint.key() for endpoint in settings.endpoints] == ["key-of-a", "key-of-b", "key-of-page"]
+    assert set(settings.secrets()) == {"key-of-a", "key-of-b", "key-of-page"}
+
+
+def test_a_key_never_goes_to_servers_named_above_it(folder: Path) -> None:
+    text = "ENDPOINTS: ['http://a']\nAPI_KEY: key-of-file"
+    assert load(folder, text).endpoints[0].key() == "key-of-file"
+    assert load(folder, text, {"endpoint": "http://b"}).endpoints[0].key() == ""
+
+
+def test_a_key_that_the_page_no_longer_shows_is_passed_over(folder: Path) -> None:
+    assert load(folder, page={"oldSetting": "x", "videosAtOnce": 3}).concurrent_task_limit == 3
+
+
+def test_task_arguments_are_text(folder: Path) -> None:
+    args = {
+        "mode": "tag_videos",
+        "ENDPOINTS": "http://nas:7045",
+        "TAG_LIST": "Foul, Goal",
+        "CREATE_MARKERS": "false",
+        "VIDEO_THRESHOLD": "0.25",
+        "VIDEO_FRAME_INTERVAL": "2.5",
+        "MODEL": "",
+    }
+    settings = load(folder, "MODEL: vision-8b", {"tagsOnly": False}, args)
+    assert settings.endpoints[0].base_url == "http://nas:7045/v1"
+    assert settings.tag_list == ("Foul", "Goal")
+    assert not settings.create_markers
+    assert (settings.threshold, settings.frame_interval_s) == (0.25, 2.5)
+    assert settings.model == "vision-8b"
+
+
+# --- faults ---
+
+
+def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(haven_vlm_config, "CONCURRENT_TASK_LIMIT", 0)
+    found = faults(
+        folder,
+        "TAG_LISTS: [Foul]\nVIDEO_THRESHOLD: 3\nTAG_RULES: {Foul: {TagThreshold: 7}}\n"
+        "ENDPOINTS: [{base_url: 'http://a', wieght: 2}]",
+        {"videosAtOnce": -1, "endpoint": "localhost:1234"},
+        {"CREATE_MARKERS": "perhaps", "modes": "x"},
+    )
+    assert sorted(found) == sorted(
+        [
+            "haven_vlm_config.py: CONCURRENT_TASK_LIMIT: Input should be greater than or equal to 1",
+            f"{LOCAL}: TAG_LISTS: there is no such setting; did you mean TAG_LIST?",
+            f"{LOCAL}: VIDEO_THRESHOLD: Input should be less than or equal to 1",
+            f"{LOCAL}: TAG_RULES.Foul.TagThreshold: Input should be less than or equal to 1",
+            f"{LOCAL}: ENDPOINTS[0]: unknown key 'wieght'; did you mean 'weight'?",
+            "Stash's settings page: Scenes at once: Input should be greater than or equal to 1",
+            "Stash's settings page: Endpoint[0].base_url: 'localhost:1234' is not an address; write it like http://localhost:1234/v1",
+            "task arguments: CREATE_MARKERS: Input should be a valid boolean, unable to interpret input",
+            "task arguments: modes: there is no such setting; did you mean MODEL?",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("TAG_LIST: [Foul, foul]", "TAG_LIST: tag 'foul' is listed twice"),
+        ("TAG_LIST: 7", "TAG_LIST: tags are a list of names"),
+        ("TAG_LIST: []", "TAG_LIST: there are no tags"),
+        ("ENDPOINTS: 7", "ENDPOINTS: write a list of endpoints"),
+        ("ENDPOINTS: []", "ENDPOINTS: there is none"),
+        ("ENDPOINTS: [{base_url: 'http://a', api_key_env: NO_SUCH_KEY}]", "NO_SUCH_KEY"),
+        ("VLM_TAGGED_TAG_NAME: vlm_tagme", "'vlm_tagme' names two tags"),
+        ("TAG_LIST: [Foul, VLM]", "'vlm' names two tags"),
+        ("VLM_TAGME_TAG_NAME: ''", "VLM_TAGME_TAG_NAME: String should have at least 1 character"),
+        ("PATH_MUTATION: {'': /mnt}", "PATH_MUTATION: an empty path would fit everything"),
+        ("DEFAULT_TAG_RULE: {RenamedTag: Foul}", "DEFAULT_TAG_RULE: RenamedTag would give every tag one name"),
+        ("DEFAULT_TAG_RULE: {TagThreshold: 0.5}", "VIDEO_THRESHOLD"),
+        ("VLM_ENGINE_CONFIG: {models: {m: {tag_list: 7}}}", "VLM_ENGINE_CONFIG.models.m.tag_list: tags are a list of names"),
+        ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
+        ("TAG_LIST: [Foul", f"{LOCAL}: is not YAML: "),
+    ],
+)
+def test_what_is_wrong_is_told(folder: Path, text: str, fault: str) -> None:
+    (found,) = faults(folder, text)
+    assert fault in found
+
+
+def test_a_file_that_is_no_text_is_told(folder: Path) -> None:
+    (folder / LOCAL).write_bytes(b"MODEL: \xff\xfe")
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        Settings.load(folder=folder)
+
+
+def test_a_file_that_stash_would_take_for_a_plugin_is_told(folder: Path) -> None:
+    (folder / LOCAL.replace(".yaml", ".yml")).write_text("MODEL: vision-8b")
+    with pytest.raises(ConfigError, match=f"rename it to {LOCAL}"):
+        Settings.load(folder=folder)
+
+
+def test_no_key_is_ever_told(folder: Path) -> None:
+    found = faults(
+        folder, "ENDPOINTS: [{base_url: 'http://a', api_key: [key-of-file]}]", args={"API_KEY": "key-of-task", "MODLE": "x"}
+    )
+    assert "key-of" not in "".join(found)
+    assert "key-of-file" not in repr(load(folder, "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-file}]"))
+
+
+def test_a_rule_for_a_tag_that_is_not_looked_for_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = load(folder, "TAG_LIST: [Foul]\nTAG_RULES: {Foull: {MaxGap: 3s}, foul: {MaxGap: 4s}}")
+    assert list(settings.tag_rules) == ["Foul"]
+    assert caplog.messages == ["There are rules for tags that are not looked for: Foull"]
+
+
+def test_names_of_older_files_are_passed_over_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert load(folder, "SERVER_TIMEOUT: 3700\nMODEL: vision-8b").model == "vision-8b"
+    assert caplog.messages == [f"{LOCAL}: these settings have no meaning here and are ignored: SERVER_TIMEOUT"]
+
+
+# --- a whole engine configuration ---
+
+
+@pytest.fixture
+def upstream(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
+    caplog.set_level(logging.CRITICAL)
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM)
+    return folder
+
+
+def test_an_engine_configuration_gives_endpoints_model_tags_and_rules(upstream: Path) -> None:
+    settings = load(upstream)
+    assert [endpoint.base_url for endpoint in settings.endpoints] == ["http://nas:7045/v1", "http://spare:7045/v1"]
+    assert settings.model == "org/vision-flash"
+    assert settings.tag_list == ("Corner kick", "Goal")
+    assert settings.tag_rules["Goal"].renamed == "Goal scored"
+    assert settings.secrets() == ("spare-key-1",)
+    assert settings.engine_config
+    model = settings.engine_config.models["vlm_multiplexer_model"]
+    assert model.max_concurrent_requests == 13
+    assert (model.endpoints(), model.model_id, model.tag_list) == (settings.endpoints, settings.model, settings.tag_list)
+    assert model.request_timeout == settings.request_timeout_s == 120
+
+
+def test_what_layers_above_it_set_is_put_into_it(upstream: Path) -> None:
+    page = {"endpoint": "http://desk:1234", "endpointModel": "vision-8b", "tagNames": "Foul"}
+    settings = load(upstream, "TAG_RULES: {Foul: {MaxGap: 9s}}\nIMAGE_MAX_SIDE: 512", page)
+    assert settings.engine_config
+    model = settings.engine_config.models["vlm_multiplexer_model"]
+    assert [endpoint.base_url for endpoint in model.endpoints()] == ["http://desk:1234/v1"]
+    assert (model.model_id, model.tag_list, model.image_max_side) == ("vision-8b", ("Foul",), 512)
+    assert model.max_concurrent_requests == 13
+    assert settings.engine_config.category_config["actiondetection"] == settings.tag_rules
+    assert settings.tag_list == ("Foul",)
+
+
+def test_a_key_of_the_page_reaches_its_endpoints_without_one(upstream: Path) -> None:
+    settings = load(upstream, page={"endpointKey": "key-of-page"})
+    assert settings.engine_config
+    endpoints = settings.engine_config.models["vlm_multiplexer_model"].endpoints()
+    assert [endpoint.key() for endpoint in endpoints] == ["key-of-page", "spare-key-1"]
+    assert settings.endpoints == endpoints

@@ -1,0 +1,88 @@
+"""The manifest as Stash reads it: strictly, by the fields of its Go structs (pkg/plugin/config.go)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import haven_vlm_config
+from haven_config.layers import page_labels
+from haven_vlm_config import Settings
+
+ROOT = Path(__file__).parents[2]
+TOP = {"name", "description", "url", "version", "interface", "exec", "errLog", "tasks", "hooks", "ui", "settings"}
+TASK = {"name", "description", "execArgs", "defaultArgs"}
+SETTING = {"type", "displayName", "description"}
+TRY = {"STRING": "http://nas:7045", "NUMBER": 3, "BOOLEAN": True}
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8"))
+
+
+def test_stash_knows_every_key(manifest: dict[str, Any]) -> None:
+    assert set(manifest) <= TOP
+    assert all(set(task) <= TASK for task in manifest["tasks"])
+    assert all(set(setting) == SETTING for setting in manifest["settings"].values())
+
+
+def test_every_value_is_of_the_type_that_stash_decodes(manifest: dict[str, Any]) -> None:
+    assert all(isinstance(manifest[key], str) for key in ("name", "description", "version", "interface", "errLog"))
+    assert manifest["interface"] == "raw"
+    assert manifest["errLog"] in {"trace", "debug", "info", "warning", "error"}
+    assert {setting["type"] for setting in manifest["settings"].values()} <= set(TRY)
+    for task in manifest["tasks"]:
+        assert all(isinstance(text, str) for pair in task["defaultArgs"].items() for text in pair)
+
+
+def test_it_runs_the_plugin(manifest: dict[str, Any]) -> None:
+    assert manifest["exec"] == ["python", "{pluginDir}/haven_vlm_connector.py"]
+    assert {"name": "Tag Videos", "mode": "tag_videos"} in [
+        {"name": task["name"], "mode": task["defaultArgs"]["mode"]} for task in manifest["tasks"]
+    ]
+
+
+def test_it_needs_no_other_plugin() -> None:
+    assert "requires:" not in (ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8")
+
+
+def test_it_is_the_only_file_that_stash_takes_for_a_plugin() -> None:
+    hidden = {".git", ".venv", ".demo"}
+    found = [path for path in ROOT.rglob("*.yml") if not hidden & set(path.relative_to(ROOT).parts)]
+    assert found == [ROOT / "ahavenvlmconnector.yml"]
+
+
+def test_the_page_and_the_settings_know_the_same_keys_and_labels(manifest: dict[str, Any]) -> None:
+    assert {key: setting["displayName"] for key, setting in manifest["settings"].items()} == page_labels()
+    assert not any("." in key for key in manifest["settings"])
+
+
+def test_the_file_lists_them_in_the_order_in_which_stash_shows_them(manifest: dict[str, Any]) -> None:
+    assert list(manifest["settings"]) == list(page_labels())
+
+
+def test_every_setting_takes_what_its_type_gives(manifest: dict[str, Any], tmp_path: Path) -> None:
+    default = Settings.load(folder=tmp_path)
+    for key, setting in manifest["settings"].items():
+        assert Settings.load({key: TRY[setting["type"]]}, folder=tmp_path) != default, key
+
+
+def test_each_description_names_the_default_that_holds(manifest: dict[str, Any], tmp_path: Path) -> None:
+    settings = Settings.load(folder=tmp_path)
+    defaults = {
+        "endpoint": ", ".join(endpoint.base_url for endpoint in settings.endpoints),
+        "endpointKey": ", ".join(settings.secrets()) or "none",
+        "endpointModel": settings.model or "none",
+        "tagNames": ", ".join(settings.tag_list),
+        "tagsOnly": "off" if settings.create_markers else "on",
+        "videoInterval": str(settings.frame_interval_s or 0),
+        "videosAtOnce": str(settings.concurrent_task_limit),
+    }
+    for key, setting in manifest["settings"].items():
+        assert f"Default: {defaults[key]}" in setting["description"], key
+
+
+def test_the_local_file_is_named_in_the_file_it_goes_before() -> None:
+    assert "haven_vlm_config.local.yaml" in (haven_vlm_config.__doc__ or "")
