@@ -88,4 +88,7 @@ def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) ->
         models[name] = model.model_copy(update=taken | {"multiplexer_endpoints": endpoints, "use_multiplexer": True})
         if "tag_rules" in above:
             categories[model.category] = values["tag_rules"]
-    return engine.model_copy(update={"models": models, "category_config": categories})
+    default = engine.default_rule
+    if "default_tag_rule" in values and ("default_tag_rule" in above or "default_rule" not in engine.model_fields_set):
+        default = values["default_tag_rule"]
+    return engine.model_copy(update={"models": models, "category_config": categories, "default_rule": default})

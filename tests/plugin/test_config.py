@@ -313,8 +313,10 @@ def test_an_engine_configuration_gives_endpoints_model_tags_and_rules(upstream: 
 
 def test_what_layers_above_it_set_is_put_into_it(upstream: Path) -> None:
     page = {"endpoint": "http://desk:1234", "endpointModel": "vision-8b", "tagNames": "Foul"}
-    settings = load(upstream, "TAG_RULES: {Foul: {MaxGap: 9s}}\nIMAGE_MAX_SIDE: 512", page)
+    text = "TAG_RULES: {Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\nIMAGE_MAX_SIDE: 512"
+    settings = load(upstream, text, page)
     assert settings.engine_config
+    assert settings.engine_config.default_rule.max_gap == settings.default_rule.max_gap
     model = settings.engine_config.models["vlm_multiplexer_model"]
     assert [endpoint.base_url for endpoint in model.endpoints()] == ["http://desk:1234/v1"]
     assert (model.model_id, model.tag_list, model.image_max_side) == ("vision-8b", ("Foul",), 512)
