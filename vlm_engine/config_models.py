@@ -292,7 +292,8 @@ class SearchConfig(_Settings):
 
     ``frame_interval_s`` is the longest time between two looks of the scan; without it, it follows from
     ``shortest_event_s``, the length of the shortest event that must be found. An edge is refined until it is
-    expected to be off by at most ``edge_tolerance_s``. ``second_looks`` asks lone verdicts again on another frame.
+    expected to be off by at most ``edge_tolerance_s``, or 3 % of a long span, up to 3 s. ``second_looks``
+    asks lone verdicts again on another frame.
     """
 
     frame_interval_s: float | None = Field(None, gt=0, le=3600)
@@ -313,7 +314,7 @@ class SearchConfig(_Settings):
             return self.frame_interval_s
         if self.shortest_event_s is not None:
             return min(16.0, max(4.0, 0.8 * self.shortest_event_s))
-        return 8.0
+        return 6.0
 
 
 class EngineConfig(_Settings):

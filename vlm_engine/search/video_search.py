@@ -13,8 +13,8 @@ from vlm_engine.search.scan import believable, scan_times
 from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
-_LEAST_TOLERANCE_S = 0.4
-_SHARE_OF_SEGMENT = 0.1
+_MOST_TOLERANCE_S = 3.0
+_TOLERATED_SHARE = 0.03
 
 
 class VideoSearch:
@@ -102,9 +102,10 @@ class VideoSearch:
         return lambda time_s: not self._ledger.looked(tag, time_s, self._frame_s)
 
     def _tolerance_s(self, samples: Sequence[Sample], before: Sample, after: Sample) -> float:
-        """A short event's edges are placed more exactly: half a second of two is much, of sixty nothing."""
+        """What an edge may be off by: half a second of five is much, of two hundred nothing."""
         length_s = _length_at(samples, after if after.present else before)
-        return min(self._config.edge_tolerance_s, max(_LEAST_TOLERANCE_S, _SHARE_OF_SEGMENT * length_s))
+        least_s = self._config.edge_tolerance_s
+        return max(least_s, min(_MOST_TOLERANCE_S, _TOLERATED_SHARE * length_s))
 
     def _spans_of(self, tag: str) -> Iterator[Span]:
         samples = self._belief(tag).samples
