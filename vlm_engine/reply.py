@@ -22,12 +22,16 @@ _THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _BOX = re.compile(r"<\|begin_of_box\|>(.*?)<\|end_of_box\|>", re.DOTALL)
 _MARK = re.compile(r"<\|[^|<>]*\|>|```(?:json|JSON|text)?")
 _LINE = re.compile(r"(.+?)\s*(?:[:=–—]|\s-\s)\s*\W*(\w+)\W*")
+_OPENING = re.compile(r"[{\[]")
 _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said: one verdict for every tag asked. ``model`` is "" and counts are 0 where the server does not tell."""
+    """What a model said: one verdict for every tag asked, and the ``text`` as it came.
+
+    ``model`` is "" and counts are 0 where the server does not tell.
+    """
 
     verdicts: Mapping[str, Verdict]
     text: str
@@ -43,7 +47,8 @@ def read(body: object, question: Question) -> Reply:
     not meant for this; it is refused like any other that holds no reply.
     """
     choice = _choice(body)
-    text, thought = _texts(choice)
+    came, mused = _texts(choice)
+    text, thought = _without_marks(came), _without_marks(mused)
     if was_cut_off(body):
         raise _unreadable("the reply was cut off before its end; a larger max_new_tokens may help", text or thought)
     if text:
@@ -54,7 +59,9 @@ def read(body: object, question: Question) -> Reply:
         raise _nothing(choice)
     sure = _probabilities(choice, value, question)
     verdicts = {tag: Verdict(said[tag], sure.get(tag)) for tag in question.tags}
-    return Reply(verdicts, text or thought, _model(body), _count(body, "prompt_tokens"), _count(body, "completion_tokens"))
+    return Reply(
+        verdicts, came if text else mused, _model(body), _count(body, "prompt_tokens"), _count(body, "completion_tokens")
+    )
 
 
 def was_cut_off(body: object) -> bool:
@@ -79,12 +86,11 @@ def _choice(body: object) -> Mapping[str, Any]:
 
 
 def _texts(choice: Mapping[str, Any]) -> tuple[str, str]:
-    """What the model said, and what it thought, each without marks; "" where it did not."""
+    """What the model said, and what it thought; "" where it did not."""
     message = choice.get("message")
     if not isinstance(message, Mapping):
         return "", ""
-    thought = _plain(message.get("reasoning_content")) or _plain(message.get("reasoning"))
-    return _without_marks(_plain(message.get("content"))), _without_marks(thought)
+    return _plain(message.get("content")), _plain(message.get("reasoning_content")) or _plain(message.get("reasoning"))
 
 
 def _plain(content: object) -> str:
@@ -199,11 +205,13 @@ def _from_words(text: str, names: _Names, form: Form) -> dict[str, bool] | None:
 def _json_values(text: str) -> Iterator[tuple[Any, int, int]]:
     """Every outermost JSON object and array in ``text``, and where it starts and ends."""
     at = 0
-    while opening := re.compile(r"[{\[]").search(text, at):
+    while opening := _OPENING.search(text, at):
         try:
             value, at = _DECODER.raw_decode(text, opening.start())
-        except (ValueError, RecursionError):
+        except ValueError:
             at = opening.end()
+        except RecursionError:
+            return  # brackets without end are no answer, and trying from each of them would take for ever
         else:
             yield value, opening.start(), at
 

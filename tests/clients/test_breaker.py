@@ -100,6 +100,10 @@ def test_the_first_question_is_alone_and_may_take_long():
     assert health.deadline_s(120, alone=True) == 300
     assert health.deadline_s(120, alone=False) == 120
     assert health.deadline_s(8, alone=True) == 20
+    health.refused(TimedOutError("no"), 0.0)
+    health.on_trial()
+    assert health.deadline_s(120, alone=True) == 120
+    assert health.deadline_s(120, alone=False) == 20
 
 
 def test_deadlines_follow_the_measured_time_within_bounds():

@@ -34,7 +34,7 @@ LIMIT_S = 30.0
 @cache
 def jpeg(tag, number):
     file = io.BytesIO()
-    glyphs.picture([tag], 640, 360, number).save(file, "JPEG", quality=85)
+    glyphs.picture([tag], 410, 280, number).save(file, "JPEG", quality=85)
     return file.getvalue()
 
 

@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm_engine.errors import ReplyError
@@ -46,6 +46,10 @@ def test_a_list_says_which_tags_are_present_and_that_the_others_are_not():
     }
     assert all(verdict.probability is None for verdict in reply.verdicts.values())
     assert (reply.model, reply.prompt_tokens, reply.answer_tokens) == ("some-model", 144, 7)
+
+
+def test_the_reply_is_kept_as_it_came():
+    assert ask('<think>A whistle.</think>{"tags": ["Foul"]}').text == '<think>A whistle.</think>{"tags": ["Foul"]}'
 
 
 VERDICTS = '{"Basketball point": "no", "Foul": "yes", "Break-away": "no"}'
@@ -178,6 +182,7 @@ def test_what_is_quoted_is_short_and_printable():
     assert shortened("a\n b\x07", 10) == "a b"
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=60))
 def test_any_text_is_an_answer_or_a_reply_error(content):
     for form in Form:
@@ -185,13 +190,15 @@ def test_any_text_is_an_answer_or_a_reply_error(content):
             assert set(ask(content, form).verdicts) == set(TAGS)
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-    )
-)
+KEYS = st.sampled_from(["tags", *TAGS, "content", "message", "finish_reason", "reasoning", "token", "logprob", "top_logprobs"])
+LEAVES = st.none() | st.booleans() | st.floats() | st.sampled_from(["", "yes", "no", "Foul", "length", "["])
+
+
+@settings(max_examples=50)
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)))
 def test_any_json_is_an_answer_or_a_reply_error(value):
-    for reply in (body(json.dumps(value)), value, {"choices": value}, {"choices": [{"message": value, "logprobs": value}]}):
+    told = {"message": {"content": value}, "logprobs": {"content": [value]}}
+    for reply in (body(json.dumps(value)), value, {"choices": value}, {"choices": [told]}):
         with contextlib.suppress(ReplyError):
             read(reply, Question(TAGS, Form.LIST, b""))
 

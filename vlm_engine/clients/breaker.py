@@ -78,13 +78,16 @@ class Health:
         return slots if self.answered and self.state is State.CLOSED else 1
 
     def deadline_s(self, request_timeout_s: float, alone: bool) -> float:
-        """How long to wait for an answer. ``alone``: no other has answered yet, so a model being loaded is waited for."""
-        if not self.answered:
-            patient = alone and self.state is State.CLOSED
-            return min(WARM_UP_S, 2.5 * request_timeout_s) if patient else request_timeout_s
-        if self.seconds is None:
-            return request_timeout_s
-        return min(request_timeout_s, max(LEAST_DEADLINE_S, 6 * self.seconds))
+        """How long to wait for an answer. ``alone``: no other endpoint works.
+
+        A first question may make the server load its model, which is worth a long wait where there is
+        nobody else; a trial beside others that work is not.
+        """
+        if self.seconds is not None:
+            return min(request_timeout_s, max(LEAST_DEADLINE_S, 6 * self.seconds))
+        if self.state is State.HALF_OPEN:
+            return request_timeout_s if alone else min(request_timeout_s, LEAST_DEADLINE_S)
+        return request_timeout_s if self.answered or not alone else min(WARM_UP_S, 2.5 * request_timeout_s)
 
     def expected_s(self, weight: float, reference_s: float) -> float:
         """How long an answer is likely to take: as measured, or ``reference_s`` by ``weight`` until it has been."""

@@ -7,6 +7,7 @@ key is 401 here and 400 there. The message quotes the server's own words and say
 from __future__ import annotations
 
 import email.utils
+import errno
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -178,19 +179,19 @@ def from_exception(error: aiohttp.ClientError | TimeoutError | OSError, target: 
     """The error that a request without a response stands for."""
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return TimedOutError(f"no answer within {timeout_s:.0f} s", endpoint=target.endpoint)
-    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-        why = "the secure connection failed; is the certificate valid, and is it https?"
-    elif isinstance(error, aiohttp.ConnectionTimeoutError):
-        why = "no connection in time; is the server running at"
-    elif isinstance(error, aiohttp.ClientConnectorDNSError):
-        why = "no such host; is the address right:"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        why = "the connection was refused; is the server running at"
-    else:
-        why = "the connection broke off; did the server crash at"
-    place = f"{why} {target.url}" + ("" if why.endswith("?") else "?")
     words = shortened(_redacted(str(error), target.secret))
-    return UnreachableError(f'{place} "{words}"' if words else place, endpoint=target.endpoint)
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
+        why = f'no secure connection to {target.url}; is its certificate valid, and is it https? "{words}"'
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        why = f"there is no host of that name; is the address {target.url} right?"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        refused = error.errno == errno.ECONNREFUSED
+        why = f"{'the connection was refused' if refused else 'no connection'}; is the server running at {target.url}?"
+    elif isinstance(error, aiohttp.ConnectionTimeoutError):
+        why = f"no connection in time; is the server running at {target.url}?"
+    else:
+        why = f'the connection broke off; did the server at {target.url} crash? "{words}"'
+    return UnreachableError(why, endpoint=target.endpoint)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -201,9 +201,9 @@ class EndpointPool:
         primaries = [member for member in self._members if not member.is_fallback]
         standing_in = all(member.health.broken for member in primaries)
         pulling = [member for member in self._members if standing_in or not member.is_fallback]
-        # A primary on trial is tried before a fallback, however slow it was.
         measured = [member.health.seconds for member in pulling if member.health.seconds is not None]
         reference_s = min(measured, default=1.0)
+        # A primary on trial goes before a fallback, however slow it was.
         return sorted(pulling, key=lambda member: (member.is_fallback, member.health.expected_s(member.weight, reference_s)))
 
     def _has_room(self) -> bool:
@@ -219,8 +219,7 @@ class EndpointPool:
 
     def _start(self, member: _Member, job: _Job, now: float) -> None:
         self._queue.remove(job)
-        others = (other.health for other in self._members if other is not member)
-        alone = not any(health.answered and not health.broken for health in others)
+        alone = all(other.health.broken for other in self._members if other is not member)
         deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
         job.task = self._spawn(member.client.ask(job.question, timeout_s=deadline_s))
         member.in_flight += 1
@@ -239,7 +238,7 @@ class EndpointPool:
         job.task = None
         before = member.health.state
         error = None if task.cancelled() else task.exception()
-        if task.cancelled():
+        if task.cancelled() or self._closed:
             _resolve(job, RuntimeError("the pool was closed"))
         elif error is None:
             self._answered(member, job, task.result(), _now() - started)
@@ -259,6 +258,8 @@ class EndpointPool:
 
     def _settle(self, member: _Member, job: _Job, error: ClientError) -> None:
         """What an error means for the question: an end, another try, or nothing."""
+        if job.answer.done():
+            return  # nobody waits for it any more
         if not isinstance(error, BusyError):
             job.bounces += 1
         if isinstance(error, ServerError | ReplyError):
