@@ -196,7 +196,7 @@ def test_a_hanging_endpoint_is_left_out_and_its_questions_go_to_the_healthy_one(
     async def main():
         async with (
             servers(Behaviour(fault=Fault.HANG), Behaviour()) as (hanging, healthy),
-            pool_of(endpoint(hanging, "hanging"), endpoint(healthy, "healthy"), request_timeout=0.4) as pool,
+            pool_of(endpoint(hanging, "hanging"), endpoint(healthy, "healthy"), request_timeout=1.5) as pool,
         ):
             await ask_all(pool, 12)
             await ask_all(pool, 12)
