@@ -24,12 +24,13 @@ from typing import Any, Self
 from aiohttp import web
 
 from sandbox.stash_server.database import Database, RefusedError
+from sandbox.stash_server.faults import Faults
 from sandbox.stash_server.jobs import Job, Status
 from sandbox.stash_server.library import ItemState, Library, MarkerState, Snapshot, TagState
 from sandbox.stash_server.manifest import ManifestError
 from sandbox.stash_server.plugins import Place, Plugins
 from sandbox.stash_server.process import LogLine
-from sandbox.stash_server.resolvers import Context, Faults
+from sandbox.stash_server.resolvers import Context
 from sandbox.stash_server.server import Exchange, RequestLog, StashServer
 from sandbox.stash_server.sessions import Credentials, Sessions
 

@@ -12,7 +12,8 @@ from typing import IO, Any, NamedTuple
 
 LEVELS = {"t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "p": "progress"}
 _LONGEST_LINE = 64 * 1024 - 1  # Go's bufio.Scanner gives up on 64 KiB without a newline
-_LAST_WORDS_S = 1.0
+_LAST_WORDS_S = 5.0  # for what a process wrote before it ended; a child may hold the pipe for as long as it likes
+_LAST_WORDS_OF_THE_KILLED_S = 0.5
 
 
 class LogLine(NamedTuple):
@@ -51,7 +52,7 @@ class PluginProcess:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env=dict(environment))
         self._on_log, self._on_progress, self._default_level = on_log, on_progress, default_level
-        self._text = ""
+        self._text, self._killed = "", False
         self._settled = threading.Event()
         self._feeder = threading.Thread(target=self._feed, args=(json.dumps(payload).encode(),), daemon=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -66,6 +67,7 @@ class PluginProcess:
 
     def kill(self) -> None:
         """SIGKILL to this process, not to its children."""
+        self._killed = True
         self._process.kill()
         self._settled.set()
 
@@ -77,7 +79,7 @@ class PluginProcess:
         self._settled.wait()
         code = self._process.wait()
         for thread in (self._reader, self._listener):
-            thread.join(_LAST_WORDS_S)
+            thread.join(_LAST_WORDS_OF_THE_KILLED_S if self._killed else _LAST_WORDS_S)
         output, error = _result(self._text)
         if code and error is None:
             error = f"signal: {-code}" if code < 0 else f"exit status {code}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from graphql import GraphQLResolveInfo, GraphQLSchema, build_schema
 
 from sandbox.stash_server import marker_rules, tag_rules
 from sandbox.stash_server.database import Database, RefusedError, Row, integer
+from sandbox.stash_server.faults import Faults
 from sandbox.stash_server.filters import GALLERY, IMAGE, MARKER, SCENE, TAG, Kind, fetch, fetch_all, find
 from sandbox.stash_server.jobs import Job
 from sandbox.stash_server.manifest import Plugin
@@ -21,28 +23,6 @@ from sandbox.stash_server.writes import bulk_update
 
 Resolver = Callable[..., Any]
 VERSION = "v0.30.1"
-
-
-class Faults:
-    """What goes wrong on purpose; each count goes down as it is used up, ``delay_s`` stays."""
-
-    def __init__(self) -> None:
-        self.locked_mutations = 0
-        self.failing_requests = 0
-        self.delay_s = 0.0
-
-    def take_lock(self) -> None:
-        """Uses up one locked mutation: ``RefusedError`` while there are any."""
-        if self.locked_mutations > 0:
-            self.locked_mutations -= 1
-            raise RefusedError("beginning transaction: database is locked")
-
-    def take_failure(self) -> bool:
-        """Uses up one failing request; False when there are none."""
-        if self.failing_requests > 0:
-            self.failing_requests -= 1
-            return True
-        return False
 
 
 @dataclass(frozen=True)
@@ -61,8 +41,9 @@ class Context:
 Info: TypeAlias = "GraphQLResolveInfo[Context]"
 
 
+@cache
 def schema() -> GraphQLSchema:
-    """The schema with its resolvers."""
+    """The schema with its resolvers, one for all servers."""
     built = build_schema(Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8"))
     for type_name, resolvers in _RESOLVERS.items():
         fields = built.type_map[type_name].fields  # type: ignore[attr-defined]
