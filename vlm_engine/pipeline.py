@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from vlm_engine.config_models import PipelineConfig, PipelineModelConfig
 from vlm_engine.errors import ConfigError
-from vlm_engine.models import Model
+
+
+class Stage(Protocol):
+    """What a pipeline asks of its stages; ``vlm_engine.models.Model`` is one."""
+
+    async def process(self, inputs: Mapping[str, Any]) -> Any:
+        """Turns the stage's inputs, by name, into its output, or a mapping of its outputs."""
 
 
 class Pipeline:
@@ -17,7 +23,7 @@ class Pipeline:
     Raises ``ConfigError`` that names the stage or the value at fault.
     """
 
-    def __init__(self, name: str, config: PipelineConfig, models: Mapping[str, Model]) -> None:
+    def __init__(self, name: str, config: PipelineConfig, models: Mapping[str, Stage]) -> None:
         self._name = name
         self._config = config
         self._models = models
