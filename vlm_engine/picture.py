@@ -16,7 +16,6 @@ from vlm_engine.types import ImageShape
 __all__ = ["encode", "fitted_size", "front_box", "front_view", "open_picture", "over_grey"]
 
 MIN_SIDE = 64  # models with 28-pixel patches refuse pictures that are only a patch or two high
-MAX_PIXELS = 178_956_970  # where Pillow, too, takes a picture for a decompression bomb: half a gigabyte as RGB
 _GREY = (128, 128, 128)
 _SIDE_BY_SIDE, _OVER_UNDER = 1.5, 1.1
 _FRONT_SHARE = 2 / 3
@@ -29,7 +28,8 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
     """The picture as a viewer shows it, as RGB: turned as its EXIF data says, on neutral grey where it is
     transparent, the first frame where it moves. ``source``: a path, or the content of a file.
 
-    Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no picture, is damaged or too large.
+    Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no picture, is damaged, or has more
+    pixels than Pillow's limit against decompression bombs (179 million).
     """
     name = "picture in memory" if isinstance(source, bytes) else str(source)
     content = source if isinstance(source, bytes) else _content(Path(source))
@@ -37,10 +37,7 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
         raise MediaUnreadableError(f"{name}: the file is empty")
     try:
         with Image.open(BytesIO(content)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise MediaUnreadableError(f"{name}: {image.width} x {image.height} pixels are too many")
-            upright = ImageOps.exif_transpose(image)
-            return over_grey(_eight_bit(upright))
+            return over_grey(_eight_bit(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError:
         raise MediaUnreadableError(f"{name}: not a picture of a known format") from None
     except Image.DecompressionBombError as error:

@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 
 # A file may be a playlist that names addresses. Nothing but local files is read, whatever it says.
 _OPTIONS = {"protocol_whitelist": "file"}
-# FFmpeg heals damaged pictures by guessing. A guess must not be judged, so it is told to give up instead.
-_STRICT = {"err_detect": "explode"}
 _OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 60.0, 60.0
 
 
@@ -81,12 +79,11 @@ def _what_else(container: InputContainer) -> str:
 
 
 def _prepare(stream: VideoStream, path: str | Path) -> None:
-    context: Any = stream.codec_context
+    context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
     if context is None:
         raise MediaUnreadableError(f"{path}: there is no decoder for its video")
     if not stream.time_base:
         raise MediaUnreadableError(f"{path}: its video has no time stamps")
-    context.options = _STRICT
     # Frame threads hold back a frame for each thread, which is lost work where one frame is wanted per seek.
     stream.thread_type = "SLICE"
 

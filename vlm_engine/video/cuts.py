@@ -29,9 +29,10 @@ def find_cuts(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> tuple[NDArra
     ``sizes`` and ``keys`` are those of all packets, in the order of decoding.
     """
     strengths = np.maximum(_by_size(sizes, keys), _by_cadence(keys))
-    padded = np.pad(strengths, _APART, constant_values=0.0)
+    ranks = strengths + sizes / (1000.0 * max(1, sizes.max(initial=0)))  # of equally sure ones, the largest
+    padded = np.pad(ranks, _APART, constant_values=0.0)
     around = sliding_window_view(padded, 2 * _APART + 1)
-    is_peak = around.argmax(axis=1) == _APART  # of equals, the first
+    is_peak = around.argmax(axis=1) == _APART
     found = np.flatnonzero(is_peak & (strengths >= _LEAST_STRENGTH))
     return found, strengths[found]
 

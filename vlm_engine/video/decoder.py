@@ -23,6 +23,9 @@ from vlm_engine.video.index import timed
 # How far before the wanted key frame to aim a seek, in seconds. Most containers hit it at once; MPEG
 # streams are searched by decoding time, and land behind it.
 _STEPS_BACK_S = (0.0, 0.5, 2.0, 8.0, 32.0)
+# How many groups of pictures before the wanted one to begin decoding. Where the picture is refreshed bit by
+# bit instead of by key frames, it is whole only some groups later.
+_GROUPS_BACK = (0, 1, 2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,16 @@ class Decoder:
         return group >= 0 and self._keys[group] == ticks
 
     def key_picture(self, ticks: int) -> Picture:
-        """The key frame shown from ``ticks`` on; decodes only that. Raises ``FrameError``."""
+        """The key frame shown from ``ticks`` on; decodes only that where it can. Raises ``FrameError``."""
         self._run = None
         packet, _ = self._seek(ticks)
         try:
             frames = packet.decode() or self._stream.decode(None)
         except av.FFmpegError as error:
             raise self._damaged(ticks, error) from error
-        if not frames or frames[0].is_corrupt:
-            raise self._damaged(ticks)
-        return Picture(ticks, frames[0])
+        if frames and not frames[0].is_corrupt:
+            return Picture(ticks, frames[0])
+        return self.picture(ticks)
 
     def picture(self, ticks: int) -> Picture:
         """The picture shown at ``ticks``; the nearest one before the first and after the last.
@@ -72,32 +75,32 @@ class Decoder:
         Raises ``FrameError`` when something between the key frame before it and the picture is damaged.
         """
         group = self.group_of(ticks)
-        if self._run is None or not self._run.leads_to(group, ticks):
-            self._run = self._start(group)
-        try:
-            return self._run.picture(ticks, self._last)
-        except FrameError:
-            # In an open group even pictures after the key frame may remove or need a reference from the group before.
-            if self._run.lead_in or group < 1:
-                raise
-        self._run = self._start(group, lead_in=1)
-        return self._run.picture(ticks, self._last)
+        for groups_back in _GROUPS_BACK:
+            began = max(group - groups_back, min(group, 0))
+            if self._run is None or groups_back or not self._run.leads_to(group, ticks):
+                self._run = self._start(group, began)
+            picture = self._run.picture(ticks, at_the_end=ticks >= self._last)
+            if picture is None and began <= 0:
+                picture = self._run.ahead
+            if picture is not None:
+                return picture
+        raise self._damaged(ticks)
 
-    def _start(self, group: int, lead_in: int = 0) -> _Run:
+    def _start(self, group: int, began: int) -> _Run:
         self._run = None
-        if group < 0:
-            packet, others = self._from_the_start()
-            begin = self._first
-        else:
-            begin = self._keys[group - lead_in]
-            packet, others = self._seek(begin)
+        begin = self._keys[began] if began >= 0 else self._first
+        packet, others = self._seek(begin) if began >= 0 else self._from_the_start()
         pictures = self._decoded(chain([packet], others), begin)
         if "avi" in self._container.format.name.split(","):
             pictures = _retimed(pictures)
-        return _Run(pictures, group, lead_in)
+        return _Run(pictures, group)
 
     def _decoded(self, packets: Iterable[Packet[VideoStream]], begin: int) -> Iterator[Picture]:
-        """The pictures from ``begin`` on, in the order of display. Guesses would follow on damage, so it ends there."""
+        """The pictures from ``begin`` on, in the order of display, up to the first that is damaged.
+
+        FFmpeg mends a damaged picture by guessing, and builds those after it on the guess; none of them may be judged.
+        Asked to give up instead (``err_detect=explode``), it would refuse sound pictures of open groups.
+        """
         at = begin
         try:
             for packet in packets:
@@ -148,39 +151,32 @@ class Decoder:
 
 
 class _Run:
-    """One pass of decoding, begun for ``group``, that can only go on. ``lead_in``: begun so many groups earlier."""
+    """One pass of decoding on the way to pictures of ``group``, that can only go on."""
 
-    def __init__(self, pictures: Iterator[Picture], group: int, lead_in: int) -> None:
-        self._pictures, self._group, self.lead_in = pictures, group, lead_in
+    def __init__(self, pictures: Iterator[Picture], group: int) -> None:
+        self._pictures, self._group = pictures, group
         self._shown: Picture | None = None
-        self._ahead: Picture | None = None
+        self.ahead: Picture | None = None
         self._damage: FrameError | None = None
 
     def leads_to(self, group: int, ticks: int) -> bool:
         """Whether the picture shown at ``ticks`` lies ahead, in the same group."""
-        return group == self._group and (self._shown is None or self._shown.ticks <= ticks)
+        return group == self._group and self._shown is not None and self._shown.ticks <= ticks
 
-    def picture(self, ticks: int, last: int) -> Picture:
-        """The latest picture shown at ``ticks``, or from there on. Raises ``FrameError`` when damage lies before it.
+    def picture(self, ticks: int, *, at_the_end: bool) -> Picture | None:
+        """The latest picture shown at ``ticks``; None when only later ones come out.
 
-        From ``last`` on, the latest that can be decoded will do.
+        Raises ``FrameError`` when damage lies before it; ``at_the_end``, what comes before the damage will do.
         """
-        while self._ahead is None or self._ahead.ticks <= ticks:
-            self._shown = self._ahead or self._shown
+        while self.ahead is None or self.ahead.ticks <= ticks:
+            self._shown, self.ahead = self.ahead or self._shown, None
             if self._shown is not None and self._shown.ticks == ticks:
-                self._ahead = None
-                return self._shown
-            self._ahead = self._next()
-            if self._ahead is None:
-                return self._final(ticks >= last)
-        return self._shown or self._ahead
-
-    def _final(self, at_the_end: bool) -> Picture:
-        """What there is when nothing more comes."""
-        if self._damage is not None and not (at_the_end and self._shown is not None):
-            raise self._damage
-        if self._shown is None:
-            raise FrameError(f"nothing can be decoded in the video's group of pictures {self._group + 1}")
+                break
+            self.ahead = self._next()
+            if self.ahead is None:
+                if self._damage is not None and not (at_the_end and self._shown is not None):
+                    raise self._damage
+                break
         return self._shown
 
     def _next(self) -> Picture | None:

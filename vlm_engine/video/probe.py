@@ -17,7 +17,7 @@ from vlm_engine.video.container import file_status, opened, tick
 from vlm_engine.video.cuts import find_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import Packets, Ticks, read_packets
-from vlm_engine.video.render import displayed_size, pixel_aspect
+from vlm_engine.video.render import displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def probe(path: str | Path, *, identity: str | None = None) -> VideoInfo:
         first, last = extent(container, stream, packets, all_keys)
         keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)]).tolist()
         cuts = _cuts(container, stream, packets, first)
-        width, height = _displayed_size(Decoder(container, stream, keys, first, last), stream, keys, first)
+        width, height = _displayed_size(Decoder(container, stream, keys, first, last), stream, keys or [first])
         second = tick(stream)
         if not packets.complete:
             _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (last - first) * second)
@@ -64,16 +64,16 @@ def probe(path: str | Path, *, identity: str | None = None) -> VideoInfo:
         )
 
 
-def _displayed_size(decoder: Decoder, stream: VideoStream, keys: list[int], first: int) -> tuple[int, int]:
+def _displayed_size(decoder: Decoder, stream: VideoStream, times: list[int]) -> tuple[int, int]:
     """Only a decoded picture tells how it is turned. Raises ``MediaUnreadableError`` when the first ones do not decode."""
-    problem: FrameError | None = None
-    for ticks in keys[:_KEYS_TO_TRY] or [first]:
+    problems = []
+    for ticks in times[:_KEYS_TO_TRY]:
         try:
-            picture = decoder.key_picture(ticks) if keys else decoder.picture(ticks)
-            return displayed_size(picture.frame, pixel_aspect(stream))
+            frame = decoder.picture(ticks).frame
+            return displayed_size(frame, pixel_aspect(stream), turn_of(frame))
         except FrameError as error:
-            problem = error
-    raise MediaUnreadableError(f"none of its first pictures can be decoded: {problem}") from problem
+            problems.append(error)
+    raise MediaUnreadableError(f"{problems[0]}; nor can the next key frames be decoded") from problems[0]
 
 
 def _cuts(container: InputContainer, stream: VideoStream, packets: Packets, first: int) -> tuple[Cut, ...]:

@@ -30,11 +30,13 @@ class Painter:
         self._pixel_aspect = pixel_aspect(stream)
         self._vr = vr
         self._scaler = VideoReformatter()
+        self._turn: Turn | None = None
 
     def paint(self, frame: VideoFrame, shape: ImageShape) -> Image.Image:
         """``frame`` at the size in which ``shape`` sends it; for VR, what one eye sees ahead of it."""
-        turn = _turn(frame)
-        width, height = displayed_size(frame, self._pixel_aspect)
+        # Once for all frames: one whose side data were looked at is in a cycle, and waits for the garbage collector.
+        turn = self._turn = self._turn or turn_of(frame)
+        width, height = displayed_size(frame, self._pixel_aspect, turn)
         if not self._vr:
             return self._scaled(frame, fitted_size(width, height, shape), turn)
         left, upper, right, lower = front_box(width, height)
@@ -65,13 +67,13 @@ def pixel_aspect(stream: VideoStream) -> Fraction:
     return stream.sample_aspect_ratio or Fraction(1)
 
 
-def displayed_size(frame: VideoFrame, pixel_aspect: Fraction) -> tuple[int, int]:
+def displayed_size(frame: VideoFrame, pixel_aspect: Fraction, turn: Turn) -> tuple[int, int]:
     """Width and height in square pixels after the frame was turned upright."""
     width, height = max(1, round(frame.width * pixel_aspect)), frame.height
-    return (height, width) if _turn(frame)[0] else (width, height)
+    return (height, width) if turn[0] else (width, height)
 
 
-def _turn(frame: VideoFrame) -> Turn:
+def turn_of(frame: VideoFrame) -> Turn:
     """How to turn the stored picture: whether rows and columns change places, and then whether each is reversed."""
     side_data: Any = frame.side_data  # its stub knows of motion vectors only
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)

@@ -1,0 +1,199 @@
+"""Every picture that is served carries its frame number, and that must be the number of the frame shown at the time asked for."""
+
+from __future__ import annotations
+
+import gc
+import io
+from bisect import bisect_right
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sandbox import glyphs
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from vlm_engine.errors import FrameError
+from vlm_engine.types import Frame, ImageShape, VideoInfo
+from vlm_engine.video import VideoReader, probe
+
+NTSC = Fraction(30_000, 1001)
+SHAPE = ImageShape()
+SPECS: dict[str, dict[str, object]] = {
+    "h264 in mp4": {},
+    "hevc in mp4": {"codec": "hevc"},
+    "h264 in mkv": {"container": "mkv"},
+    "vp9 in webm": {"codec": "vp9", "container": "webm"},
+    "h264 in mpegts": {"container": "mpegts"},
+    "mpeg4 in avi": {"codec": "mpeg4", "container": "avi"},
+    "h264 in avi": {"container": "avi"},
+    "29.97 in mp4": {"frame_rate": NTSC},
+    "29.97 in mkv": {"frame_rate": NTSC, "container": "mkv"},
+    "variable rate in mp4": {"variable_rate": True},
+    "variable rate in mkv": {"variable_rate": True, "container": "mkv"},
+    "late start in mp4": {"start_offset_s": 5.0},
+    "late start in mkv": {"start_offset_s": 5.0, "container": "mkv"},
+    "quarter turn": {"rotation": 90},
+    "half turn": {"rotation": 180},
+    "three quarter turn": {"rotation": 270},
+    "wide pixels": {"pixel_aspect": Fraction(4, 3)},
+    "narrow pixels": {"pixel_aspect": Fraction(3, 4)},
+}
+
+
+USUAL: dict[str, object] = {"duration_s": 4, "width": 320, "height": 240, "frame_rate": 25, "seed": 3, "gop_s": 1.5}
+
+
+def make(path: Path, **changes: object) -> LabelledVideo:
+    return generate(VideoSpec(**(USUAL | changes)), path)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+    return make(tmp_path_factory.mktemp("videos") / "match", **SPECS[request.param])
+
+
+def shown_number(frame: Frame | FrameError) -> int | None:
+    assert isinstance(frame, Frame), frame
+    with Image.open(io.BytesIO(frame.jpeg)) as image:
+        assert image.size == (frame.width, frame.height)
+        return glyphs.read(image).frame_number
+
+
+def decoded(path: Path) -> list[tuple[float, bool]]:
+    """When each frame is shown, and whether it is a key frame, by decoding all of them."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        assert stream.time_base is not None
+        frames = [(frame.pts, frame.key_frame) for frame in container.decode(stream) if frame.pts is not None]
+        if container.format.name == "avi":  # frames come in order, but their times are guesses
+            frames = [(number, is_key) for number, (_, is_key) in enumerate(frames)]
+        return [(float((pts - frames[0][0]) * stream.time_base), is_key) for pts, is_key in frames]
+
+
+def test_the_picture_is_the_one_shown_at_the_time_asked_for(video: LabelledVideo) -> None:
+    info = probe(video.path)
+    rate = float(video.spec.frame_rate)
+    numbers = list(range(video.spec.frames))
+    if video.spec.variable_rate:
+        numbers = [round(time_s * rate) for time_s, _ in decoded(video.path)]
+        assert len(numbers) < video.spec.frames - 20
+    within = [(number + 0.5) / rate for number in np.random.default_rng(5).integers(0, video.spec.frames, 25).tolist()]
+    asked = [0.0, info.end_s, *info.key_frames_s, *within]
+    with VideoReader(info) as reader:
+        served = list(reader.frames(asked, SHAPE))
+    assert [time_s for time_s, _ in served] == sorted(asked)
+    for time_s, frame in served:
+        number = numbers[bisect_right(numbers, time_s * rate + 0.1) - 1]
+        assert shown_number(frame) == number
+        assert isinstance(frame, Frame)
+        assert frame.time_s == pytest.approx(number / rate, abs=0.0006)  # Matroska rounds to milliseconds
+
+
+def test_key_frame_times_and_end_are_those_of_the_decoded_frames(video: LabelledVideo) -> None:
+    info = probe(video.path)
+    frames = decoded(video.path)
+    keys = [time_s for time_s, is_key in frames if is_key]
+    assert len(keys) >= 3
+    assert info.key_frames_s == pytest.approx(keys, abs=1e-9)
+    assert info.end_s == pytest.approx(frames[-1][0], abs=1e-9)
+    assert info.end_s < info.duration_s < info.end_s + 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({}, (320, 240)),
+        ({"rotation": 90}, (320, 240)),
+        ({"rotation": 90, "width": 240, "height": 320}, (240, 320)),
+        ({"pixel_aspect": Fraction(4, 3)}, (427, 240)),
+        ({"pixel_aspect": Fraction(3, 4)}, (240, 240)),
+    ],
+)
+def test_size_is_that_of_the_displayed_picture(changes: dict[str, object], size: tuple[int, int], tmp_path: Path) -> None:
+    info = probe(make(tmp_path / "match.mp4", duration_s=1, **changes).path)
+    assert (info.width, info.height) == size
+    with VideoReader(info) as reader:
+        ((_, frame),) = reader.frames([0.5], SHAPE)
+        ((_, small),) = reader.frames([0.5], ImageShape(max_side=160))
+    assert isinstance(frame, Frame)
+    assert isinstance(small, Frame)
+    assert (frame.width, frame.height) == size
+    assert max(small.width, small.height) == 160
+    assert small.width / small.height == pytest.approx(size[0] / size[1], abs=0.02)
+    assert shown_number(small) == shown_number(frame) == 12
+
+
+@pytest.fixture(scope="module")
+def match(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
+    return probe(make(tmp_path_factory.mktemp("videos") / "match.mp4").path)
+
+
+def test_times_outside_the_video_get_its_first_and_last_picture(match: VideoInfo) -> None:
+    with VideoReader(match) as reader:
+        served = list(reader.frames([1e6, -3.0, match.duration_s], SHAPE))
+    assert [time_s for time_s, _ in served] == [-3.0, match.duration_s, 1e6]
+    assert [shown_number(frame) for _, frame in served] == [0, 99, 99]
+
+
+def test_a_time_asked_for_twice_is_served_twice(match: VideoInfo) -> None:
+    with VideoReader(match) as reader:
+        served = list(reader.frames([3.0, 1.0, 3.0, 3.01], SHAPE))
+    assert [time_s for time_s, _ in served] == [1.0, 3.0, 3.0, 3.01]
+    assert [shown_number(frame) for _, frame in served] == [25, 75, 75, 75]
+
+
+def test_one_reader_serves_call_after_call_forwards_and_backwards(match: VideoInfo) -> None:
+    times = [0.4, 1.0, 3.4, 0.2, 3.88, 3.92, 3.0, 3.04]
+    with VideoReader(match) as reader:
+        numbers = [shown_number(frame) for time_s in times for _, frame in reader.frames([time_s], SHAPE)]
+        nothing = list(reader.frames([], SHAPE))
+    assert numbers == [round(time_s * 25) for time_s in times]
+    assert nothing == []
+
+
+def test_a_reader_may_be_left_half_way_and_closed_twice(match: VideoInfo) -> None:
+    reader = VideoReader(match)
+    next(reader.frames([0.0, 2.0], SHAPE))
+    reader.close()
+    reader.close()
+
+
+def test_frames_that_were_served_are_let_go_at_once(match: VideoInfo) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(match) as reader:
+            for _ in reader.frames([number / 25 for number in range(100)], SHAPE):
+                pass
+        waiting = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert waiting <= 4
+
+
+def test_of_a_vr_frame_the_front_of_one_eye_is_served(tmp_path: Path) -> None:
+    info = probe(make(tmp_path / "match.mp4", duration_s=1, width=1200, height=600).path)
+    with VideoReader(info, vr=True) as reader:
+        ((_, whole),) = reader.frames([0.0], SHAPE)
+        ((_, small),) = reader.frames([0.0], ImageShape(max_side=200))
+    with VideoReader(info) as reader:
+        ((_, flat),) = reader.frames([0.0], ImageShape(max_side=1200))
+    assert isinstance(whole, Frame)
+    assert isinstance(small, Frame)
+    assert isinstance(flat, Frame)
+    assert (whole.width, whole.height, small.width, small.height) == (400, 400, 200, 200)
+    expected = Image.open(io.BytesIO(flat.jpeg)).crop((100, 100, 500, 500))
+    difference = np.asarray(expected, float) - np.asarray(Image.open(io.BytesIO(whole.jpeg)), float)
+    assert np.abs(difference).mean() < 3
+
+
+def test_a_path_may_hold_spaces_colons_and_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "Finale: zweite Hälfte – 決勝.mp4", duration_s=1)
+    monkeypatch.chdir(tmp_path)
+    info = probe("Finale: zweite Hälfte – 決勝.mp4")
+    with VideoReader(info) as reader:
+        ((_, frame),) = reader.frames([0.2], SHAPE)
+    assert shown_number(frame) == 5
