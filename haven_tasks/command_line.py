@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
     async with SceneTagger(settings, store_path) as tagger:
         for number, video in enumerate(asked.videos):
             try:
-                result = await tagger.tag(str(video), "", lambda progress, key=str(number): board.advance(key, progress))
+                result = await tagger.tag(str(video), "", partial(board.advance, str(number)))
             except NoEndpointError:
                 raise
             except VLMEngineError as error:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from functools import partial
 
 from haven_media_handler import Applied, JournalError, Scene, SceneGoneError, StashAuthError, StashError, StashUnreachableError
 from haven_tasks.context import TaskContext
@@ -130,7 +131,7 @@ class _Batch:
     async def _look_at(self, scene: Scene) -> VideoResult:
         if not scene.files:
             raise MediaNotFoundError("Stash knows no file for it")
-        return await self._tagger.tag(scene.path, scene.oshash, lambda progress: self._board.advance(scene.id, progress))
+        return await self._tagger.tag(scene.path, scene.oshash, partial(self._board.advance, scene.id))
 
     def _end_line(self, seconds: float) -> str:
         outcomes, coverage = self._outcomes, self._board.coverage()

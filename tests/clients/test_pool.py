@@ -80,7 +80,7 @@ async def ask_all(pool, count, first=0):
 
 
 async def until(holds):
-    while not holds():  # noqa: ASYNC110 - the servers have no event for every state a test waits for
+    while not holds():
         await asyncio.sleep(0.002)
 
 

@@ -298,7 +298,7 @@ def test_requests_beyond_the_slots_wait_until_there_are_more():
     async def main():
         async with SandboxVLM(Behaviour(slots=0)) as vlm, aiohttp.ClientSession() as session:
             asking = [asyncio.create_task(post(session, vlm)) for _ in range(6)]
-            while vlm.counters.in_flight < 6:  # noqa: ASYNC110  # counters announce nothing
+            while vlm.counters.in_flight < 6:  # counters announce nothing
                 await asyncio.sleep(0.01)
             waiting = vlm.counters.answered
             vlm.behaviour.slots = 2
@@ -314,7 +314,7 @@ def test_a_hanging_request_does_not_keep_the_server_from_ending():
     async def main():
         async with SandboxVLM(Behaviour(fault=Fault.HANG)) as vlm, aiohttp.ClientSession() as session:
             hanging = asyncio.create_task(post(session, vlm))
-            while not vlm.counters.in_flight:  # noqa: ASYNC110  # counters announce nothing
+            while not vlm.counters.in_flight:  # counters announce nothing
                 await asyncio.sleep(0.01)
             await vlm.__aexit__(None, None, None)
             with pytest.raises(aiohttp.ClientError):

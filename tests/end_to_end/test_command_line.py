@@ -1,0 +1,127 @@
+"""The job without Stash, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.plugin import install
+from sandbox.threads import running
+from sandbox.videos import LabelledVideo
+from sandbox.vlm import Behaviour, SandboxVLM
+from tests.end_to_end.conftest import TAGS
+
+ASK_FOR = ",".join(TAGS)
+
+
+@pytest.fixture
+def vlm() -> Iterator[SandboxVLM]:
+    with running(SandboxVLM(Behaviour(slots=4))) as server:
+        yield server
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    return install(tmp_path / "plug in" / "connector")
+
+
+def command(plugin: Path, *arguments: str | Path) -> list[str]:
+    return [sys.executable, str(plugin / "haven_vlm_connector.py"), *map(str, arguments)]
+
+
+def run(plugin: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HAVEN_VLM_DATA_DIR": str(plugin.parent / "data")}
+    return subprocess.run(command(plugin, *arguments), capture_output=True, text=True, timeout=90, env=environment, check=False)
+
+
+def tag(plugin: Path, vlm: SandboxVLM, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(plugin, "tag", *more, "--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ASK_FOR)
+
+
+def test_a_table_of_what_was_found(plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo]) -> None:
+    done = tag(plugin, vlm, videos[0].path)
+    assert done.returncode == 0, done.stderr
+    head, title, *rows = done.stdout.splitlines()
+    assert head.startswith(f"{videos[0].path} (0:00:45.0; ")
+    assert title.split() == ["tag", "start", "end", "confidence"]
+    told = [re.fullmatch(r"  (.+?) +(0:00:\d\d\.\d) +(0:00:\d\d\.\d)  (0\.\d\d|1\.00)", row) for row in rows]
+    assert all(told), rows
+    assert {row[1] for row in told if row} == {name for name, spans in videos[0].truth.items() if spans}
+    assert done.stderr == ""
+
+
+def test_everything_as_json_for_machines(plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    done = tag(plugin, vlm, videos[0].path, videos[1].path, "--json", target)
+    assert done.returncode == 0, done.stderr
+    results: list[dict[str, Any]] = json.loads(target.read_text(encoding="utf-8"))
+    assert [result["path"] for result in results] == [str(video.path) for video in videos[:2]]
+    assert set(results[0]) == {"path", "video_tag_info", "json_result", "coverage"}
+    piped = tag(plugin, vlm, videos[0].path, "--json", "-")
+    assert json.loads(piped.stdout)[0]["video_tag_info"] == results[0]["video_tag_info"]
+
+
+def test_a_video_that_cannot_be_read_does_not_keep_the_others_from_being_tagged(
+    plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.mp4").write_text("not a video")
+    done = tag(plugin, vlm, tmp_path / "missing.mp4", tmp_path / "notes.mp4", videos[0].path)
+    assert done.returncode == 1
+    assert "missing.mp4" in done.stderr
+    assert "notes.mp4" in done.stderr
+    assert str(videos[0].path) in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["tag"], ["tug", "x.mp4"], ["tag", "x.mp4", "--endpoint", "nonsense"], ["tag", "x.mp4", "--threshold", "9"]]
+)
+def test_a_wrong_command_says_what_is_wrong_and_exits_with_2(plugin: Path, arguments: list[str]) -> None:
+    done = run(plugin, *(arguments or ["--nonsense"]))
+    assert done.returncode == 2
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_endpoint_exits_with_3(plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo]) -> None:
+    vlm.stop()
+    done = tag(plugin, vlm, videos[0].path)
+    assert done.returncode == 3
+    assert vlm.url in done.stderr
+
+
+def test_interrupted_and_started_again_it_goes_on_from_there(
+    plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo]
+) -> None:
+    vlm.behaviour.latency_s, vlm.behaviour.slots = 0.2, 1
+    environment = {**os.environ, "HAVEN_VLM_DATA_DIR": str(plugin.parent / "data")}
+    arguments = command(plugin, "tag", videos[0].path, "--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ASK_FOR)
+    started = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while vlm.counters.answered < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=30)
+    assert started.returncode == 130
+    assert "goes on from there" in said
+    assert "Traceback" not in said
+    vlm.behaviour.latency_s = 0.0
+    assert tag(plugin, vlm, videos[0].path).returncode == 0
+    frames = vlm.counters.frame_numbers
+    assert len(frames) - len(set(frames)) <= 1
+
+
+def test_help_explains_every_option_and_exit_code(plugin: Path) -> None:
+    done = run(plugin, "tag", "--help")
+    assert done.returncode == 0
+    for word in ("VIDEO", "--endpoint", "--model", "--tags", "--json", "130", "exit codes"):
+        assert word in done.stdout

@@ -1,0 +1,309 @@
+"""The engine's public contract, on real videos and a real endpoint on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+import vlm_engine
+from sandbox import glyphs
+from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
+from sandbox.vlm import Behaviour, Fault, SandboxVLM
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig
+from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, NoEndpointError
+from vlm_engine.models import Model
+from vlm_engine.spans import match
+
+TAGS = ("Foul", "Turnover", "Goal")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+    spec = VideoSpec(duration_s=60, width=320, height=180, tags=TAGS, seed=4, shot_median_s=8, gop_s=4)
+    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
+
+
+def config(vlm: SandboxVLM, *, model: Mapping[str, Any] | None = None, **more: Any) -> EngineConfig:
+    endpoint = {"base_url": vlm.url, "max_concurrent": 4}
+    settings = {"type": "vlm_model", "multiplexer_endpoints": [endpoint], "tag_list": TAGS, "model_category": "plays"}
+    return EngineConfig(active_ai_models=["vlm"], models={"vlm": ModelConfig(**{**settings, **(model or {})})}, **more)
+
+
+def play(use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]], behaviour: Behaviour | None = None, **settings: Any) -> None:
+    """Runs ``use`` with an open engine and its one endpoint."""
+
+    async def run() -> None:
+        async with SandboxVLM(behaviour or Behaviour(slots=4)) as vlm, VLMEngine(config(vlm, **settings)) as engine:
+            await use(engine, vlm)
+
+    asyncio.run(run())
+
+
+def test_the_public_names() -> None:
+    assert set(vlm_engine.__all__) == {"VLMEngine", "VLMEngineError", "__version__"}
+    assert all(hasattr(vlm_engine, name) for name in vlm_engine.__all__)
+
+
+def test_what_a_video_gives(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.process_video(video.path)
+        assert json.loads(json.dumps(result)) == result
+        info = result["video_tag_info"]
+        assert info["video_duration"] == pytest.approx(60, abs=0.2)
+        assert set(info["video_tags"]["plays"]) == {tag for tag, spans in video.truth.items() if spans}
+        for tag, spans in info["tag_timespans"]["plays"].items():
+            assert {frozenset(span) for span in spans} == {frozenset({"start", "end", "totalConfidence"})}
+            assert all(0.5 < span["totalConfidence"] <= 1 for span in spans)
+            assert info["tag_totals"]["plays"][tag] == pytest.approx(sum(span["end"] - span["start"] for span in spans))
+        coverage = result["coverage"]
+        assert coverage["frames_asked"] == coverage["frames_answered"] == coverage["calls"] == vlm.counters.answered
+        assert coverage["frames_failed"] == 0
+
+    play(use)
+
+
+def test_an_earlier_result_is_enough_to_describe_the_video_under_other_rules(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        first = await engine.process_video(video.path)
+        earlier = json.loads(json.dumps(first["json_result"]))
+        calls = vlm.counters.answered
+        rule = {"RenamedTag": "Personal foul", "MinMarkerDuration": 0}
+        again = config(vlm, category_config={"plays": {"Foul": rule}})
+        async with VLMEngine(again) as other:
+            second = await other.process_video(video.path, existing_json_data=earlier)
+        assert vlm.counters.answered == calls
+        assert "Personal foul" in second["video_tag_info"]["video_tags"]["plays"]
+        assert second["json_result"]["timespans"] == first["json_result"]["timespans"]
+
+    play(use)
+
+
+def test_what_may_be_left_out(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        bare = await engine.process_video(video.path, return_timestamps=False, return_confidence=False)
+        assert "tag_timespans" not in bare["video_tag_info"]
+        spans = (await engine.process_video(video.path, return_confidence=False))["video_tag_info"]["tag_timespans"]["plays"]
+        assert {frozenset(span) for own in spans.values() for span in own} == {frozenset({"start", "end"})}
+        calls = vlm.counters.answered
+        skipped = await engine.process_video(video.path, skipped_categories=["plays"])
+        assert skipped["video_tag_info"]["video_tags"]["plays"] == []
+        assert vlm.counters.answered == calls
+
+    play(use)
+
+
+def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.process_video(video.path, threshold=1.0)
+        assert result["video_tag_info"]["video_tags"]["plays"] == ["Turnover"]
+
+    play(use, category_config={"plays": {"Turnover": {"TagThreshold": 0.5}}})
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_progress_is_told_in_whole_per_cent_once_each(video: LabelledVideo, kind: str) -> None:
+    told: list[int] = []
+
+    async def slowly(percent: int) -> None:
+        await asyncio.sleep(0.001)
+        told.append(percent)
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        await engine.process_video(video.path, progress_callback=told.append if kind == "plain" else slowly)
+
+    play(use)
+    assert told == sorted(set(told))
+    assert told[-1] == 100
+    assert len(told) > 10
+
+
+def test_answers_outlive_the_engine(video: LabelledVideo, tmp_path: Path) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        first = await engine.process_video(video.path)
+        calls = vlm.counters.answered
+        async with VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3"))) as other:
+            assert (await other.process_video(video.path))["video_tag_info"] == first["video_tag_info"]
+            assert vlm.counters.answered == calls
+            await other.process_video(video.path, frame_interval=4)
+            assert vlm.counters.answered > calls
+
+    play(use, store_path=str(tmp_path / "store.sqlite3"))
+
+
+def test_without_logprobs_the_confidence_is_not_told(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        spans = (await engine.process_video(video.path))["video_tag_info"]["tag_timespans"]["plays"]
+        assert {span["totalConfidence"] for own in spans.values() for span in own} == {None}
+
+    play(use, Behaviour(slots=4, offers_logprobs=False))
+
+
+def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    glyphs.picture(["Foul", "Goal"], width=640, height=360).save(data, "PNG")
+    path = tmp_path / "still.png"
+    path.write_bytes(data.getvalue())
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.process_image(path)
+        assert result["image_tag_info"]["image_tags"] == {"plays": ["Foul", "Goal"]}
+        assert result["coverage"]["calls"] == 1
+        again = await engine.process_image(data.getvalue())
+        assert again["image_tag_info"] == result["image_tag_info"]
+        assert vlm.counters.answered == 1
+        with pytest.raises(MediaNotFoundError, match="missing.png"):
+            await engine.process_image(tmp_path / "missing.png")
+
+    play(use)
+
+
+class CountTags(Model):
+    """A stage of the user's own."""
+
+    async def process(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"how_many": len(inputs["described"].info.tags["plays"]), "path": str(inputs["video_path"])}
+
+
+def test_a_pipeline_with_a_stage_of_ones_own(video: LabelledVideo) -> None:
+    how = ["frame_interval", "vr_video", "skipped_categories", "observations", "on_progress"]
+    own = PipelineConfig.model_validate(
+        {
+            "inputs": ["video_path", "identity", "threshold", *how],
+            "models": [
+                {"name": "probe_video", "inputs": ["video_path", "identity"], "outputs": "video"},
+                {"name": "search_video", "inputs": ["video", *how], "outputs": "findings"},
+                {"name": "describe_video", "inputs": ["findings", "threshold"], "outputs": "described"},
+                {"name": "count", "inputs": ["described", "video_path"], "outputs": "results"},
+            ],
+        }
+    )
+
+    async def run() -> None:
+        async with SandboxVLM() as vlm:
+            settings = config(vlm, pipelines={"counting": own})
+            async with VLMEngine(settings, models={"count": CountTags()}) as engine:
+                result = await engine.process_video(video.path, pipeline_name="counting")
+                assert result == {"how_many": 3, "path": str(video.path)}
+                with pytest.raises(ConfigError, match="no pipeline 'other'"):
+                    await engine.process_video(video.path, pipeline_name="other")
+
+    asyncio.run(run())
+
+
+def test_many_videos_at_once_share_the_slots_and_one_cancelled_leaves_the_others(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        tasks = [asyncio.create_task(engine.process_video(video.path)) for _ in range(6)]
+        while vlm.counters.answered < 5:
+            await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        infos = [result["video_tag_info"] for result in results[1:] if isinstance(result, dict)]
+        assert len(infos) == 5
+        assert all(info == infos[0] for info in infos)
+        assert vlm.counters.in_flight_max <= 4
+        assert all(stats["in_flight"] == 0 for stats in engine.get_performance_stats().values())
+
+    play(use, Behaviour(slots=4, latency_s=0.01))
+
+
+def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(video: LabelledVideo, tmp_path: Path) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        vlm.behaviour.fault, vlm.behaviour.fault_requests = Fault.GARBAGE, 2  # the question, and the same once more
+        coverage = (await engine.process_video(video.path))["coverage"]
+        assert coverage["frames_failed"] == 1
+        assert coverage["frames_answered"] == coverage["frames_asked"] - 1
+        second = (await engine.process_video(video.path))["coverage"]
+        assert second["frames_failed"] == 0
+        assert second["calls"] >= 1
+
+    endpoints = {"max_concurrent_requests": 1}
+    play(use, Behaviour(slots=1), model=endpoints, store_path=str(tmp_path / "store.sqlite3"))
+
+
+def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        with pytest.raises(CoverageError, match="game.mp4: only 0 of 1"):
+            await engine.process_video(video.path)
+
+    play(use, Behaviour(slots=4, fault=Fault.GARBAGE))
+
+
+def test_nobody_to_ask_is_an_error_with_every_cause(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        vlm.stop()
+        with pytest.raises(NoEndpointError) as caught:
+            await engine.process_video(video.path)
+        assert [vlm.url in str(cause) for cause in caught.value.exceptions] == [True]
+
+    play(use, model={"model_id": "sandbox-vlm"})
+
+
+def test_an_engine_that_is_not_open_says_how_to_open_it(video: LabelledVideo) -> None:
+    engine = VLMEngine(EngineConfig(models={"vlm": ModelConfig(api_base_url="http://localhost:9", tag_list=TAGS)}))
+    with pytest.raises(ConfigError, match="initialize"):
+        asyncio.run(engine.process_video(video.path))
+
+
+def test_opening_and_closing_twice_is_harmless() -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        await engine.initialize()
+        await engine.aclose()
+        await engine.aclose()
+
+    play(use)
+
+
+def test_rules_are_fitted_to_spans_a_person_has_tuned(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        earlier = (await engine.process_video(video.path))["json_result"]
+        spans = earlier["timespans"]["plays"]["Foul"]
+        assert len(spans) > 1, "the seed must give more than one foul for this test"
+        wanted = {"Foul": [{"start": spans[0]["start"], "end": spans[-1]["end"]}]}
+        calls = vlm.counters.answered
+        fitted = (await engine.optimize_timeframe_settings(earlier, wanted))["Foul"]
+        assert vlm.counters.answered == calls
+        assert fitted["f1_after"] == 1 > fitted["f1_before"]
+        with pytest.raises(ConfigError, match="desired_timespan_data"):
+            await engine.optimize_timeframe_settings(earlier, {"Foul": [{"begin": 3}]})
+
+    play(use)
+
+
+@pytest.mark.parametrize("data", [{}, {"schema_version": 99}, {"schema_version": 1, "metadata": {}}])
+def test_what_is_no_earlier_result_is_refused(video: LabelledVideo, data: dict[str, Any]) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        with pytest.raises(ConfigError, match="existing_json_data"):
+            await engine.process_video(video.path, existing_json_data={"json_result": data})
+
+    play(use)
+
+
+def test_ten_minutes_and_eight_tags_are_found_with_few_questions(tmp_path: Path) -> None:
+    """The bar for a model that makes no mistakes."""
+    video = generate(VideoSpec(duration_s=600, width=320, height=180, seed=0), tmp_path / "match.mp4")
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_video(video.path)
+        spans = result.info.spans["plays"]
+        assert set(spans) == {tag for tag, truth in video.truth.items() if truth}
+        found = wanted = right = 0
+        errors_s: list[float] = []
+        for tag, truth in video.truth.items():
+            own = [(span.start_s, span.end_s) for span in spans.get(tag, ())]
+            pairs = match(own, truth, 0.5)
+            found, wanted, right = found + len(own), wanted + len(truth), right + len(pairs)
+            errors_s += [abs(own[i][end] - truth[j][end]) for i, j in pairs for end in (0, 1)]
+        assert 2 * right / (found + wanted) >= 0.95
+        assert median(errors_s) <= 0.6
+        assert vlm.counters.answered * 6 <= 1000
+
+    play(use, Behaviour(slots=8), model={"tag_list": SPORT_TAGS})
