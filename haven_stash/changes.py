@@ -1,0 +1,135 @@
+"""What is to change on a scene, and what the journal knows of earlier changes: values, and their form as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from haven_stash.values import Marker, Tag, tag_key
+
+TIME_TOLERANCE_S = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class OurMarker:
+    """A marker the plugin created, exactly as it wrote it."""
+
+    id: str
+    title: str
+    start_s: float
+    end_s: float | None
+    primary_id: str
+    tag_ids: tuple[str, ...]
+
+    def is_untouched(self, marker: Marker) -> bool:
+        """Whether ``marker`` of the same id is still as it was written. Otherwise it is a person's by now."""
+        return (
+            marker.title == self.title
+            and marker.primary.id == self.primary_id
+            and marker.tag_ids == frozenset(self.tag_ids)
+            and same_time(marker.start_s, self.start_s)
+            and same_time(marker.end_s, self.end_s)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What the journal says the plugin put on one scene and has not taken off again."""
+
+    markers: Mapping[str, OurMarker]
+    tag_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTag:
+    """A tag a scene is to have. ``id`` is empty while Stash has no tag that goes by ``name``."""
+
+    name: str
+    id: str = ""
+
+    def is_tag(self, tag: Tag) -> bool:
+        """Whether ``tag`` is the planned one, created since if need be."""
+        return tag.id == self.id if self.id else tag_key(tag.name) == tag_key(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMarker:
+    """A marker to create, beside the parent tag. Times in seconds, to the millisecond."""
+
+    tag: PlannedTag
+    start_s: float
+    end_s: float
+
+    @property
+    def title(self) -> str:
+        """Its title: the tag's name."""
+        return self.tag.name
+
+    def is_written_as(self, marker: Marker, parent: Tag) -> bool:
+        """Whether ``marker`` is exactly what writing this one gives."""
+        return (
+            marker.title == self.title
+            and self.tag.is_tag(marker.primary)
+            and marker.tag_ids == frozenset({parent.id} - {marker.primary.id})
+            and same_time(marker.start_s, self.start_s)
+            and same_time(marker.end_s, self.end_s)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePlan:
+    """Everything that is to change on one scene, decided before anything is written.
+
+    ``before_tag_ids`` and ``before_marker_ids`` are what the scene had then. ``add`` leaves out what it
+    has already; in it may be the tag with ``tagged_id``, which says that all went well. ``destroy`` and
+    ``remove`` hold only what is ours; ``release`` are the control tags that come off at the very end,
+    among them the one that queues the scene, ``queue_tag_id``. ``kept``: ids of the markers that already
+    stand for a span that was found.
+    """
+
+    scene_id: str
+    parent: Tag
+    before_tag_ids: tuple[str, ...]
+    before_marker_ids: tuple[str, ...]
+    add: tuple[PlannedTag, ...]
+    tagged_id: str
+    create: tuple[PlannedMarker, ...]
+    destroy: tuple[OurMarker, ...]
+    remove: tuple[Tag, ...]
+    release: tuple[Tag, ...]
+    queue_tag_id: str
+    kept: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """For the journal."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str) -> ChangePlan:
+        """The reverse of ``to_json``."""
+        data: dict[str, Any] = json.loads(text)
+        return ChangePlan(
+            scene_id=data["scene_id"],
+            parent=Tag(**data["parent"]),
+            before_tag_ids=tuple(data["before_tag_ids"]),
+            before_marker_ids=tuple(data["before_marker_ids"]),
+            add=tuple(PlannedTag(**tag) for tag in data["add"]),
+            tagged_id=data["tagged_id"],
+            create=tuple(
+                PlannedMarker(PlannedTag(**marker["tag"]), marker["start_s"], marker["end_s"]) for marker in data["create"]
+            ),
+            destroy=tuple(OurMarker(**(marker | {"tag_ids": tuple(marker["tag_ids"])})) for marker in data["destroy"]),
+            remove=tuple(Tag(**tag) for tag in data["remove"]),
+            release=tuple(Tag(**tag) for tag in data["release"]),
+            queue_tag_id=data["queue_tag_id"],
+            kept=tuple(data["kept"]),
+        )
+
+
+def same_time(one: float | None, other: float | None) -> bool:
+    """Whether two times are the same to the millisecond; None is the same as None only."""
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= TIME_TOLERANCE_S

@@ -1,0 +1,99 @@
+"""Every error that dealing with Stash raises, in one tree.
+
+::
+
+    StashError
+    ├── StashUnreachableError        nobody answers: refused, dropped, not HTTP
+    │   └── StashTimeoutError        no answer in time
+    ├── StashAuthError               neither the session nor the API key is accepted
+    ├── StashVersionError            this Stash is too old, or not set up
+    ├── StashQueryError              Stash refused a request; ``path`` and its own words
+    │   └── StashLockedError         its database stayed locked by another program
+    ├── SceneGoneError               the scene is no longer in Stash
+    ├── TagClashError                Stash takes two different tag names for one
+    ├── ApplyError                   a scene's results are not wholly in Stash; a group of every cause
+    └── JournalError                 the journal file cannot be used
+
+After the first three nothing else would fare better: the whole batch ends. Every other one concerns
+one scene. No message ever holds an API key or a cookie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+
+class StashError(Exception):
+    """The root: catch this to catch everything that dealing with Stash raises on purpose."""
+
+
+class StashUnreachableError(StashError):
+    """Nobody answers at Stash's address."""
+
+
+class StashTimeoutError(StashUnreachableError):
+    """Stash took the request but gave no answer in time."""
+
+
+class StashAuthError(StashError):
+    """Stash accepts neither the session nor the API key."""
+
+
+class StashVersionError(StashError):
+    """This Stash is too old for the plugin, or still waits for its set-up or migration."""
+
+
+class StashQueryError(StashError):
+    """Stash refused a request. ``path``: which field of it, dotted, or empty; ``message``: its own words."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"Stash refused {self.path or 'a request'}: {self.message}"
+
+
+class StashLockedError(StashQueryError):
+    """Stash's database stayed locked by another program, however often it was tried."""
+
+
+class SceneGoneError(StashError):
+    """The scene is no longer in Stash: somebody deleted or merged it."""
+
+    def __init__(self, scene_id: str) -> None:
+        super().__init__(f"scene {scene_id} is no longer in Stash; it was deleted or merged")
+        self.scene_id = scene_id
+
+
+class TagClashError(StashError):
+    """Stash compares tag names as patterns, and takes ``wanted`` for ``existing``, another name in use."""
+
+    def __init__(self, wanted: str, existing: str) -> None:
+        super().__init__(
+            f"Stash cannot hold the tag {wanted!r} beside {existing!r}: it reads _ and % in a name as wildcards. "
+            f"If both mean the same, give {existing!r} the alias {wanted!r} in Stash; else rename one of them"
+        )
+        self.wanted = wanted
+        self.existing = existing
+
+
+class ApplyError(StashError, ExceptionGroup[StashError]):
+    """A scene's results are not wholly in Stash. ``exceptions`` holds every cause; the scene stays queued."""
+
+    def __new__(cls, message: str, causes: Sequence[StashError]) -> Self:
+        """``causes`` must not be empty."""
+        return super().__new__(cls, message, causes)
+
+    def derive(self, excs: Sequence[StashError]) -> ApplyError:  # type: ignore[override]
+        """Keeps the type when Python splits the group (``except*``)."""
+        return ApplyError(self.message, excs)
+
+    def __str__(self) -> str:
+        return "; ".join([self.message, *dict.fromkeys(str(cause) for cause in self.exceptions)])
+
+
+class JournalError(StashError):
+    """The journal file cannot be used. The message names the file and the remedy."""

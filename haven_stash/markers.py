@@ -1,0 +1,77 @@
+"""Writing markers: created by the batch with the fate of each one told, destroyed all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from haven_stash.changes import OurMarker, PlannedMarker
+from haven_stash.errors import StashError, StashQueryError
+from haven_stash.transport import StashClient
+
+BATCH = 25
+
+_DESTROY = "mutation MarkersDestroy($ids: [ID!]!) { sceneMarkersDestroy(ids: $ids) }"
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What came of one batch: the markers that were created, and those that were not, with the reason."""
+
+    created: tuple[OurMarker, ...]
+    failed: tuple[tuple[PlannedMarker, StashError], ...]
+
+
+def batches(markers: Sequence[PlannedMarker]) -> Iterator[tuple[PlannedMarker, ...]]:
+    """``markers`` in portions of ``BATCH``."""
+    rest = iter(markers)
+    while batch := tuple(islice(rest, BATCH)):
+        yield batch
+
+
+def create_markers(client: StashClient, scene_id: str, parent_id: str, batch: Sequence[PlannedMarker]) -> Creation:
+    """Creates a batch in one request. The tags of all must exist.
+
+    Whether a marker that is reported as failed exists all the same is for the caller to look up.
+    Raises the errors of the connection: then nothing is known of any of them.
+    """
+    inputs = {
+        f"m{number}": {
+            "scene_id": scene_id,
+            "title": marker.title,
+            "seconds": marker.start_s,
+            "end_seconds": marker.end_s,
+            "primary_tag_id": marker.tag.id,
+            "tag_ids": [parent_id],
+        }
+        for number, marker in enumerate(batch)
+    }
+    declared = ", ".join(f"${alias}: SceneMarkerCreateInput!" for alias in inputs)
+    fields = " ".join(f"{alias}: sceneMarkerCreate(input: ${alias}) {{ id }}" for alias in inputs)
+    reply = client.ask_once(f"mutation MarkersCreate({declared}) {{ {fields} }}", inputs)
+    causes = {error.alias: error.as_error() for error in reply.errors}
+    created, failed = [], []
+    for alias, marker in zip(inputs, batch, strict=True):
+        if (data := reply.data.get(alias)) and alias not in causes:
+            created.append(_record(marker, str(data["id"]), parent_id))
+        else:
+            failed.append((marker, causes.get(alias) or StashQueryError("no marker came back", path=alias)))
+    return Creation(tuple(created), tuple(failed))
+
+
+def destroy_markers(client: StashClient, ids: Sequence[str]) -> None:
+    """Destroys all of them, or none: Stash refuses the list when one is gone already."""
+    if ids:
+        client.ask(_DESTROY, {"ids": list(ids)})
+
+
+def _record(marker: PlannedMarker, marker_id: str, parent_id: str) -> OurMarker:
+    return OurMarker(
+        id=marker_id,
+        title=marker.title,
+        start_s=marker.start_s,
+        end_s=marker.end_s,
+        primary_id=marker.tag.id,
+        tag_ids=() if parent_id == marker.tag.id else (parent_id,),
+    )

@@ -1,0 +1,60 @@
+"""The first words with Stash: who is there, can it do what is needed, what did the user set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haven_stash.errors import StashVersionError
+from haven_stash.transport import StashClient
+from haven_stash.values import ServerInfo
+
+OLDEST = "v0.28.0"
+
+_HANDSHAKE = """query Handshake($ids: [ID!]) {
+  version { version }
+  systemStatus { status workingDir }
+  configuration {
+    general { apiKey pluginsPath generatedPath maxSessionAge }
+    plugins(include: $ids)
+    ui
+  }
+  marker: __type(name: "SceneMarkerCreateInput") { inputFields { name } }
+}"""
+_PING = "query Ping { version { version } }"
+
+
+def shake_hands(client: StashClient, plugin_id: str) -> ServerInfo:
+    """Asks once for everything a task must know, and takes over the user's API key where there is one.
+
+    Raises ``StashVersionError`` for a Stash that is too old or not set up.
+    """
+    data = client.ask(_HANDSHAKE, {"ids": [plugin_id]})
+    version = str(data["version"].get("version") or "of unknown version")
+    _check(data, version)
+    configuration = data["configuration"]
+    general = configuration["general"]
+    if general.get("apiKey"):
+        client.use_api_key(str(general["apiKey"]))
+    return ServerInfo(
+        version=version,
+        work_dir=str(data["systemStatus"].get("workingDir") or ""),
+        plugins_path=str(general.get("pluginsPath") or ""),
+        generated_path=str(general.get("generatedPath") or ""),
+        max_session_age_s=int(general.get("maxSessionAge") or 0),
+        settings=dict((configuration.get("plugins") or {}).get(plugin_id) or {}),
+        ui=dict(configuration.get("ui") or {}),
+    )
+
+
+def ping(client: StashClient) -> None:
+    """A request that does nothing but keep the session alive."""
+    client.ask(_PING)
+
+
+def _check(data: dict[str, Any], version: str) -> None:
+    status = data["systemStatus"]["status"]
+    if status != "OK":
+        raise StashVersionError(f"Stash is not ready ({status}): finish its set-up or migration in the browser first")
+    fields = {field["name"] for field in (data.get("marker") or {}).get("inputFields") or []}
+    if "end_seconds" not in fields:
+        raise StashVersionError(f"this Stash ({version}) knows no end time of markers: Stash {OLDEST} or later is needed")

@@ -1,0 +1,120 @@
+"""Tags by name: found exactly, created where missing, and looked up again when somebody changed them meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from haven_stash.errors import StashLockedError, StashQueryError, TagClashError
+from haven_stash.transport import StashClient
+from haven_stash.values import Tag, tag_key
+from haven_vlm_config import TagNames
+
+_ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases } } }"
+_BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases } } }"
+_CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name } }"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tag: Tag
+    aliases: tuple[str, ...]
+
+    def goes_by(self, key: str) -> bool:
+        return any(tag_key(name) == key for name in (self.tag.name, *self.aliases))
+
+
+class TagBook:
+    """The tags of one Stash. A name means the tag that bears it, or has it as an alias, but for upper and lower case.
+
+    The comparison is made here: Stash itself compares names as SQL patterns, in which ``_`` and ``%``
+    stand for anything.
+    """
+
+    def __init__(self, client: StashClient, names: TagNames) -> None:
+        self._client = client
+        self._names = names
+        self._by_key: dict[str, _Entry] = {}
+
+    def find(self, names: Iterable[str]) -> dict[str, Tag]:
+        """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""
+        keys = {tag_key(name) for name in names}
+        if not keys <= self._by_key.keys() or not self._still_true(keys):
+            self._reload()
+        return {key: self._by_key[key].tag for key in keys & self._by_key.keys()}
+
+    def create(self, name: str) -> Tag:
+        """A new tag below the parent tag, which automatic tagging leaves alone.
+
+        If it exists by now, that one is returned. Raises ``TagClashError`` where Stash takes the name for
+        another one, ``StashQueryError`` where it refuses it otherwise.
+        """
+        new = {"name": name.strip(), "ignore_auto_tag": True}
+        if tag_key(name) != tag_key(self._names.parent):
+            new["parent_ids"] = [tag.id for tag in self.ensure([self._names.parent]).values()]
+        try:
+            data = self._client.ask(_CREATE, {"input": new})["tagCreate"]
+        except StashLockedError:
+            raise
+        except StashQueryError as error:
+            return self._explain(name, error)
+        tag = Tag(str(data["id"]), str(data["name"]))
+        self._by_key[tag_key(name)] = _Entry(tag, ())
+        return tag
+
+    def ensure(self, names: Iterable[str]) -> dict[str, Tag]:
+        """As ``find``, and what is missing is created. Raises what ``create`` raises, at the first that fails."""
+        wanted = tuple(names)
+        found = self.find(wanted)
+        for name in wanted:
+            if tag_key(name) not in found:
+                found[tag_key(name)] = self.create(name)
+        return found
+
+    def _still_true(self, keys: Iterable[str]) -> bool:
+        entries = {key: self._by_key[key] for key in keys}
+        ids = sorted({entry.tag.id for entry in entries.values()})
+        if not ids:
+            return True
+        try:
+            data = self._client.ask(_BY_ID, {"ids": ids})["findTags"]["tags"]
+        except StashLockedError:
+            raise
+        except StashQueryError:
+            return False  # one of them is gone: Stash then refuses the whole list
+        now = {entry.tag.id: entry for entry in map(_entry, data)}
+        return all(entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items())
+
+    def _reload(self) -> None:
+        data = self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]
+        entries = [_entry(tag) for tag in data]
+        by_alias = {tag_key(alias): entry for entry in entries for alias in entry.aliases}
+        self._by_key = by_alias | {tag_key(entry.tag.name): entry for entry in entries}
+
+    def _explain(self, name: str, refusal: StashQueryError) -> Tag:
+        """Why could ``name`` not be created? Because it exists by now, or because another name matches it as a pattern."""
+        self._reload()
+        entry = self._by_key.get(tag_key(name))
+        if entry:
+            return entry.tag
+        pattern = _like(name.strip())
+        for entry in self._by_key.values():
+            for existing in (entry.tag.name, *entry.aliases):
+                if pattern.fullmatch(existing):
+                    raise TagClashError(name, existing) from refusal
+        raise refusal
+
+
+def _entry(data: Mapping[str, object]) -> _Entry:
+    aliases = data.get("aliases")
+    return _Entry(
+        tag=Tag(str(data["id"]), str(data["name"])),
+        aliases=tuple(str(alias) for alias in aliases) if isinstance(aliases, list) else (),
+    )
+
+
+def _like(name: str) -> re.Pattern[str]:
+    """``name`` as SQLite's LIKE reads it: case-blind for ASCII only."""
+    wild = {"_": ".", "%": ".*"}
+    return re.compile("".join(wild.get(char, re.escape(char)) for char in name), re.IGNORECASE | re.ASCII | re.DOTALL)

@@ -1,0 +1,295 @@
+"""How a request reaches Stash: ``stashapi``'s interface with its transport replaced by a strict one.
+
+What the stock transport does and this one does not: swallow partial errors, wait without end, keep
+sending the first session cookie after Stash has issued a newer one, introspect the whole schema at
+start, write to stderr.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import PurePath
+from typing import Any, TypeVar
+
+import requests
+import urllib3
+from stashapi.classes import GQLWrapper
+from stashapi.stash_types import StashEnum
+from stashapi.stashapp import StashInterface
+
+from haven_stash.errors import (
+    StashAuthError,
+    StashError,
+    StashLockedError,
+    StashQueryError,
+    StashTimeoutError,
+    StashUnreachableError,
+)
+
+_log = logging.getLogger(__name__)
+_LOCKED = "database is locked"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again: pauses double from ``first_pause_s`` to ``longest_pause_s`` until ``total_s`` have passed."""
+
+    total_s: float = 30.0
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 5.0
+
+    def pause_s(self, attempt: int) -> float:
+        """How long to wait after the failure of ``attempt`` (0, 1, ...)."""
+        return min(self.longest_pause_s, self.first_pause_s * float(2**attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLError:
+    """One entry of a reply's ``errors``. ``alias``: the field of the document that failed, or empty for all of it."""
+
+    alias: str
+    path: str
+    message: str
+
+    def as_error(self) -> StashQueryError:
+        """The same as an exception."""
+        kind = StashLockedError if _LOCKED in self.message else StashQueryError
+        return kind(self.message, path=self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``data`` by alias, None for what failed, and the errors beside it."""
+
+    data: Mapping[str, Any]
+    errors: tuple[GraphQLError, ...]
+
+
+class _RefusedError(StashUnreachableError):
+    """No connection came about: the request has not arrived."""
+
+
+class _DroppedError(StashUnreachableError):
+    """The connection ended early: the request may have been carried out."""
+
+
+_REPEATABLE = (_RefusedError, _DroppedError, StashLockedError)
+
+
+class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no types
+    """A strict connection to Stash: any GraphQL error raises. Blocking; one caller at a time.
+
+    The find, create and update methods it inherits work when given an explicit fragment: no default
+    fragments are fetched. ``connection`` is what Stash hands a plugin (``Scheme``, ``Host``, ``Port``,
+    ``SessionCookie``), or the same with an ``ApiKey``. Nothing is sent before the first call.
+    """
+
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        *,
+        timeout_s: float = 120.0,
+        retry: RetryPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        # Not StashInterface's constructor: it asks three times, introspects, and logs to stderr.
+        GQLWrapper.__init__(self)
+        self.log = _log
+        self.fragments: dict[str, str] = {}
+        host = _reachable_host(str(connection.get("Host") or "localhost"))
+        scheme = str(connection.get("Scheme") or "http")
+        self.port = connection.get("Port") or 9999
+        self.url = f"{scheme}://{host}:{self.port}/graphql"
+        self.timeout_s = timeout_s
+        self._retry = retry or RetryPolicy()
+        self._sleep = sleep
+        cookie = connection.get("SessionCookie") or {}
+        self._cookie_name = str(cookie.get("Name") or "session")
+        self._cookie = str(cookie.get("Value") or "")
+        self._api_key = str(connection.get("ApiKey") or "")
+        # The session cookie is kept by hand: the jar would go on sending the first one beside the newest.
+        self.s.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Neither a proxy nor a .netrc of the environment is meant for a server on this machine.
+        self.s.trust_env = False
+        if scheme == "https" and _is_loopback(host):
+            # A home-made certificate never names the loopback address, and nobody sits in between.
+            self.s.verify = False
+            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+
+    def __repr__(self) -> str:
+        return f"StashClient({self.url})"
+
+    def use_api_key(self, key: str) -> None:
+        """Sends ``key`` beside the cookie from now on, so that a task outlives its session. Empty: cookie only."""
+        self._api_key = key
+
+    def close(self) -> None:
+        """Closes the connections. Calling afterwards opens new ones."""
+        self.s.close()
+
+    def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The reply's ``data``. For requests that may be sent twice: queries, and mutations whose repetition changes nothing.
+
+        A locked database and a dropped connection are tried again for as long as the retry policy says.
+        Raises ``StashQueryError`` for any GraphQL error, even one beside data, and the errors of the
+        connection.
+        """
+        return self._retrying(lambda: _strictly(self._send(document, variables)), _REPEATABLE)
+
+    def ask_once(self, document: str, variables: Mapping[str, Any] | None = None) -> Reply:
+        """Sends ``document`` at most once and returns what came of each of its aliases.
+
+        For mutations that must not happen twice. Only a refused connection is tried again: then nothing
+        has arrived. Raises the errors of the connection, and ``StashQueryError`` for a document that
+        was refused as a whole.
+        """
+        reply = self._send_patiently(document, variables)
+        whole = [error for error in reply.errors if not error.alias]
+        if whole:
+            raise whole[0].as_error()
+        return reply
+
+    def pause(self, attempt: int) -> None:
+        """Waits as the retry policy says after the failure of ``attempt``."""
+        self._sleep(self._retry.pause_s(attempt))
+
+    def _GQL(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: N802  # stashapi's name
+        # Where every inherited method ends. A query may be sent twice, a mutation of unknown nature may not.
+        if query.lstrip().startswith("mutation"):
+            return _strictly(self._send_patiently(query, variables))
+        return self.ask(query, variables)
+
+    def _send_patiently(self, document: str, variables: Mapping[str, Any] | None) -> Reply:
+        return self._retrying(lambda: self._send(document, variables), (_RefusedError,))
+
+    def _retrying(self, call: Callable[[], _T], kinds: tuple[type[StashError], ...]) -> _T:
+        waited_s, attempt = 0.0, 0
+        while True:
+            try:
+                return call()
+            except kinds as error:
+                pause_s = self._retry.pause_s(attempt)
+                if waited_s + pause_s > self._retry.total_s:
+                    raise
+                _log.info("%s; trying again in %.1f s", error, pause_s)
+                self._sleep(pause_s)
+                waited_s, attempt = waited_s + pause_s, attempt + 1
+
+    def _send(self, document: str, variables: Mapping[str, Any] | None) -> Reply:
+        response = self._post(document, variables)
+        if response.status_code == 401 and self._api_key and self._cookie:
+            # Stash refuses a key that was replaced since, even beside a good session.
+            _log.info("Stash no longer accepts its API key; going on with the session")
+            self._api_key = ""
+            response = self._post(document, variables)
+        self._keep_cookie(response)
+        return self._read(response)
+
+    def _post(self, document: str, variables: Mapping[str, Any] | None) -> requests.Response:
+        body = json.dumps({"query": document, "variables": dict(variables or {})}, default=_plain, allow_nan=False)
+        headers = {"ApiKey": self._api_key} if self._api_key else {}
+        if self._cookie:
+            headers["Cookie"] = f"{self._cookie_name}={self._cookie}"
+        try:
+            response: requests.Response = self.s.post(
+                self.url, data=body.encode(), headers=headers, timeout=self.timeout_s, allow_redirects=False
+            )
+            return response
+        except requests.ConnectTimeout as error:
+            raise _RefusedError(f"cannot reach Stash at {self.url}: no answer to the connection") from error
+        except requests.Timeout as error:
+            raise StashTimeoutError(f"Stash at {self.url} gave no answer within {self.timeout_s:g} s") from error
+        except requests.ConnectionError as error:
+            if _never_connected(error):
+                raise _RefusedError(f"cannot reach Stash at {self.url}: {_innermost(error)}") from error
+            raise _DroppedError(f"the connection to Stash at {self.url} was dropped: {_innermost(error)}") from error
+        except requests.RequestException as error:
+            raise _DroppedError(f"the answer of Stash at {self.url} broke off: {_innermost(error)}") from error
+
+    def _keep_cookie(self, response: requests.Response) -> None:
+        for cookie in response.cookies:
+            if cookie.name == self._cookie_name and cookie.value:
+                self._cookie = cookie.value
+
+    def _read(self, response: requests.Response) -> Reply:
+        if response.status_code in {401, 403}:
+            words = response.text.strip()[:300] or "the session has ended, or the API key is not the one Stash has"
+            raise StashAuthError(f"Stash at {self.url} refuses access ({response.status_code}): {words}")
+        if response.status_code >= 500:
+            raise _DroppedError(f"Stash at {self.url} could not answer: {response.status_code} {response.reason}")
+        try:
+            content = response.json()
+        except requests.JSONDecodeError as error:
+            told = f"{response.status_code} {response.reason}"
+            raise StashUnreachableError(f"what answers at {self.url} is not Stash: {told}") from error
+        return _as_reply(content, f"{response.status_code} {response.reason}")
+
+
+def _as_reply(content: Any, status: str) -> Reply:
+    if not isinstance(content, dict) or not ("data" in content or content.get("errors")):
+        raise StashQueryError(f"the reply is neither data nor an error ({status})")
+    errors = [
+        GraphQLError(
+            alias=str(path[0]) if (path := error.get("path") or []) else "",
+            path=".".join(str(step) for step in path),
+            message=str(error.get("message") or "no reason given"),
+        )
+        for error in content.get("errors") or []
+    ]
+    return Reply(content.get("data") or {}, tuple(errors))
+
+
+def _strictly(reply: Reply) -> dict[str, Any]:
+    if reply.errors:
+        raise reply.errors[0].as_error()
+    return dict(reply.data)
+
+
+def _plain(value: object) -> object:
+    """What stashapi's own types are in JSON."""
+    if isinstance(value, StashEnum):
+        return value.serialize()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be sent to Stash")
+
+
+def _reachable_host(host: str) -> str:
+    """``host`` as it stands in a URL. An address that means "every interface" becomes loopback."""
+    bare = host.strip("[]")
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _never_connected(error: requests.ConnectionError) -> bool:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.SSLError)
+
+
+def _innermost(error: BaseException) -> str:
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return str(error) or type(error).__name__

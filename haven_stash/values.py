@@ -1,0 +1,119 @@
+"""What is read from Stash, as frozen values. Ids are strings, as GraphQL has them; times are float seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What the handshake told. ``settings``: what the user set for the plugin; keys never set are absent."""
+
+    version: str
+    work_dir: str
+    plugins_path: str
+    generated_path: str
+    max_session_age_s: int
+    settings: Mapping[str, Any] = field(repr=False)
+    ui: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag that is in Stash."""
+
+    id: str
+    name: str
+
+
+def tag_key(name: str) -> str:
+    """What makes two spellings the same tag: upper and lower case and blanks around a name do not count."""
+    return name.strip().casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFile:
+    """One file of a scene, as Stash's scan saw it. ``oshash`` is empty where Stash has none."""
+
+    path: str
+    size_bytes: int
+    duration_s: float
+    width: int
+    height: int
+    oshash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A marker of a scene. ``end_s`` is None for a point in time. ``tag_ids`` leaves the primary tag out."""
+
+    id: str
+    title: str
+    start_s: float
+    end_s: float | None
+    primary: Tag
+    tag_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A scene: its files, the primary one first (there may be none), its tags and its markers."""
+
+    id: str
+    title: str
+    files: tuple[SceneFile, ...]
+    tags: tuple[Tag, ...]
+    markers: tuple[Marker, ...]
+
+    @property
+    def path(self) -> str:
+        """The primary file's path as Stash sees it, or empty."""
+        return self.files[0].path if self.files else ""
+
+    @property
+    def duration_s(self) -> float:
+        """The primary file's length in seconds, or 0."""
+        return self.files[0].duration_s if self.files else 0.0
+
+    @property
+    def oshash(self) -> str:
+        """The primary file's oshash, or empty."""
+        return self.files[0].oshash if self.files else ""
+
+    @property
+    def tag_ids(self) -> frozenset[str]:
+        """The ids of ``tags``."""
+        return frozenset(tag.id for tag in self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one scene: names of tags, and numbers of markers.
+
+    ``markers_kept`` counts what already stood for a span that was found, by the plugin or by a person.
+    """
+
+    scene_id: str
+    tags_added: tuple[str, ...] = ()
+    tags_removed: tuple[str, ...] = ()
+    markers_created: int = 0
+    markers_removed: int = 0
+    markers_kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What became of a plan that a killed run left behind.
+
+    ``finished``: everything it wanted is in Stash; else the scene is planned anew. ``gone``: the scene
+    is no longer there. ``markers`` and ``tags``: how many of ours were in Stash without the journal
+    knowing it yet.
+    """
+
+    scene_id: str
+    finished: bool
+    gone: bool = False
+    markers: int = 0
+    tags: int = 0

@@ -1,0 +1,238 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from haven_stash.changes import ChangePlan, OurMarker, Ours
+from haven_stash.plan import PlanOptions, plan_scene
+from haven_stash.values import Marker, Scene, Tag, tag_key
+from haven_vlm_config import TagNames
+from vlm_engine.types import Span, VideoTagInfo
+
+NAMES = TagNames()
+CONTROL = {tag_key(name): Tag(str(100 + n), name) for n, name in enumerate(("VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged"))}
+CONTROL["vlm_errored"] = Tag("104", "VLM_Errored")
+VLM, TAG_ME, TAGGED, ERRORED = (CONTROL[key] for key in ("vlm", "vlm_tagme", "vlm_tagged", "vlm_errored"))
+FOUL, GOAL, TIMEOUT = Tag("1", "Foul"), Tag("2", "Goal"), Tag("3", "Timeout")
+KNOWN = CONTROL | {"foul": FOUL, "goal": GOAL, "timeout": TIMEOUT}
+NOTHING_OURS = Ours({}, frozenset())
+
+
+def info(*tags, **spans):
+    found = {tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in spans.items()}
+    return VideoTagInfo(100.0, {"sport": tags}, {}, {"sport": found})
+
+
+def scene(*tags, markers=()):
+    return Scene("7", "Final", (), (TAG_ME, *tags), tuple(markers))
+
+
+def marker(start_s, end_s, *, id="50", tag=FOUL, title="Foul", tags=frozenset({VLM.id})):
+    return Marker(id, title, start_s, end_s, tag, tags)
+
+
+def record(written):
+    return OurMarker(
+        written.id, written.title, written.start_s, written.end_s, written.primary.id, tuple(sorted(written.tag_ids))
+    )
+
+
+def ours(*markers, tags=()):
+    return Ours({written.id: record(written) for written in markers}, frozenset(tag.id for tag in tags))
+
+
+def plan(on, found, owned=NOTHING_OURS, known=KNOWN, create_markers=True):
+    return plan_scene(on, found, owned, known, PlanOptions(NAMES, create_markers))
+
+
+def names(tags):
+    return [tag.name for tag in tags]
+
+
+def test_what_was_found_is_added_and_marked():
+    change = plan(scene(), info("Foul", "Goal", Foul=[(1, 2.00049)], Goal=[(0.5, 3)]))
+    assert names(change.add) == ["Foul", "Goal", "VLM_Tagged"]
+    assert [(m.title, m.tag.id, m.start_s, m.end_s) for m in change.create] == [("Goal", "2", 0.5, 3), ("Foul", "1", 1, 2.0)]
+    assert (change.destroy, change.remove, change.kept) == ((), (), ())
+
+
+def test_a_tag_the_scene_has_already_is_not_added_so_it_never_becomes_ours():
+    assert names(plan(scene(FOUL), info("Foul")).add) == ["VLM_Tagged"]
+
+
+def test_a_tag_unknown_to_stash_is_planned_without_an_id():
+    change = plan(scene(), info("Free throw", **{"Free throw": [(1, 2)]}))
+    assert (change.add[0].name, change.add[0].id) == ("Free throw", "")
+    assert change.create[0].tag == change.add[0]
+
+
+def test_all_categories_count_and_a_tag_in_two_of_them_counts_once():
+    found = VideoTagInfo(
+        100.0,
+        {"play": ("Foul",), "pause": ("foul ", "Timeout")},
+        {},
+        {"play": {"Foul": (Span("Foul", 1, 2),)}, "pause": {"foul": (Span("foul", 1, 2),)}},
+    )
+    change = plan(scene(), found)
+    assert names(change.add) == ["Foul", "Timeout", "VLM_Tagged"]
+    assert [one.title for one in change.create] == ["Foul"]
+
+
+def test_a_name_and_its_alias_are_one_tag():
+    change = plan(scene(), info("Foul", "Infringement"), known=KNOWN | {"infringement": FOUL})
+    assert names(change.add) == ["Foul", "VLM_Tagged"]
+
+
+def test_an_obsolete_tag_of_ours_goes_and_one_of_a_person_stays():
+    change = plan(scene(GOAL, TIMEOUT), info("Foul"), ours(tags=[GOAL]))
+    assert change.remove == (GOAL,)
+
+
+def test_a_tag_of_ours_that_is_found_again_stays():
+    assert plan(scene(GOAL), info("Goal"), ours(tags=[GOAL])).remove == ()
+
+
+def test_the_tag_that_queues_is_released_last_and_errored_with_it():
+    change = plan(scene(ERRORED, TAGGED), info("Foul"))
+    assert change.release == (ERRORED, TAG_ME)
+    assert change.queue_tag_id == TAG_ME.id
+    assert names(change.add) == ["Foul"]
+
+
+def test_control_tags_are_never_removed_as_obsolete():
+    assert plan(scene(TAGGED), info(), ours(tags=[TAGGED, TAG_ME])).remove == ()
+
+
+def test_our_marker_stays_while_wanted_and_goes_when_not():
+    wanted, obsolete = marker(1, 2), marker(10, 12, id="51")
+    change = plan(scene(markers=[wanted, obsolete]), info("Foul", Foul=[(1, 2.0005)]), ours(wanted, obsolete))
+    assert change.kept == ("50",)
+    assert change.destroy == (record(obsolete),)
+    assert change.create == ()
+
+
+def test_our_marker_whose_times_moved_is_replaced():
+    old = marker(1, 2)
+    change = plan(scene(markers=[old]), info("Foul", Foul=[(1, 2.5)]), ours(old))
+    assert [(m.start_s, m.end_s) for m in change.create] == [(1, 2.5)]
+    assert change.destroy == (record(old),)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"title": "Foul by the goalkeeper"},
+        {"start_s": 10.2},
+        {"end_s": 12.01},
+        {"end_s": None},
+        {"primary": GOAL},
+        {"tag_ids": frozenset({VLM.id, GOAL.id})},
+        {"tag_ids": frozenset()},
+    ],
+)
+def test_a_marker_of_ours_that_a_person_changed_is_theirs(edit):
+    written = marker(10, 12)
+    change = plan(scene(markers=[replace(written, **edit)]), info("Timeout"), ours(written))
+    assert change.destroy == ()
+
+
+def test_a_persons_marker_is_never_destroyed():
+    assert plan(scene(markers=[marker(10, 12)]), info()).destroy == ()
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "stands"),
+    [
+        (10, 20, True),
+        (5, 15, False),
+        (10, 15, True),
+        (10, 14.9, False),
+        (0, 100, False),
+        (9, None, True),
+        (21, None, True),
+        (8.9, None, False),
+        (21.1, None, False),
+        (15, 15, True),
+    ],
+)
+def test_a_persons_marker_stands_for_the_event_it_covers(start_s, end_s, stands):
+    change = plan(scene(markers=[marker(start_s, end_s, title="by hand", tags=frozenset())]), info("Foul", Foul=[(10, 20)]))
+    assert (change.create == ()) is stands
+    assert (change.kept == ("50",)) is stands
+
+
+def test_a_persons_marker_of_another_tag_stands_for_nothing():
+    assert len(plan(scene(markers=[marker(10, 20, tag=GOAL)]), info("Foul", Foul=[(10, 20)])).create) == 1
+
+
+def test_without_markers_those_there_are_left_as_they_are():
+    old = marker(1, 2)
+    change = plan(scene(markers=[old]), info("Foul", Foul=[(5, 6)]), ours(old), create_markers=False)
+    assert (change.create, change.destroy, change.kept) == ((), (), ())
+    assert names(change.add) == ["Foul", "VLM_Tagged"]
+
+
+times = st.tuples(st.integers(0, 40), st.integers(0, 8)).map(lambda pair: (pair[0] / 2, (pair[0] + pair[1]) / 2))
+tags = st.sampled_from([FOUL, GOAL, TIMEOUT])
+
+
+@st.composite
+def situations(draw):
+    """A scene, what of it is ours (some of it changed or gone since), and what was found."""
+    spans = draw(st.lists(st.tuples(tags, times), max_size=6))
+    found = info(
+        *draw(st.lists(st.sampled_from(["Foul", "Goal", "Timeout", "Corner kick"]), unique=True)),
+        **{tag.name: tuple(time for other, time in spans if other is tag) for tag, _ in spans},
+    )
+    made = [
+        marker(start, end, id=str(n), tag=tag, title=tag.name)
+        for n, (tag, (start, end)) in enumerate(draw(st.lists(st.tuples(tags, times), max_size=6)))
+    ]
+    owned = [one for one in made if draw(st.booleans())]
+    now = [replace(one, title="by hand") if draw(st.booleans()) else one for one in made]
+    on = scene(*draw(st.lists(tags, unique=True)), markers=now)
+    return on, found, ours(*owned, tags=draw(st.lists(tags, unique=True)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(situations())
+def test_whatever_the_situation_only_what_is_ours_and_untouched_is_taken_away(situation):
+    on, found, owned = situation
+    change = plan(on, found, owned)
+    now = {one.id: one for one in on.markers}
+    assert all(one.id in owned.markers and now[one.id].title != "by hand" for one in change.destroy)
+    assert {tag.id for tag in change.remove} <= owned.tag_ids
+    assert not {tag.id for tag in change.add} & on.tag_ids
+    assert not {one.id for one in change.destroy} & set(change.kept)
+
+
+@settings(max_examples=60, deadline=None)
+@given(situations())
+def test_a_plan_survives_the_journal(situation):
+    change = plan(*situation)
+    assert ChangePlan.from_json(change.to_json()) == change
+
+
+@settings(max_examples=60, deadline=None)
+@given(situations())
+def test_a_scene_that_was_written_needs_nothing_more(situation):
+    on, found, owned = situation
+    change = plan(on, found, owned)
+    known = KNOWN | {"corner kick": Tag("4", "Corner kick")}
+    written = [
+        marker(m.start_s, m.end_s, id=f"new{n}", tag=known[tag_key(m.title)], title=m.title) for n, m in enumerate(change.create)
+    ]
+    gone = {one.id for one in change.destroy}
+    removed = {tag.id for tag in (*change.remove, *change.release)}
+    after = Scene(
+        on.id,
+        on.title,
+        (),
+        tuple(tag for tag in on.tags if tag.id not in removed) + tuple(known[tag_key(tag.name)] for tag in change.add),
+        tuple(one for one in on.markers if one.id not in gone) + tuple(written),
+    )
+    untouched = [one for one in on.markers if one.id in owned.markers and one.title != "by hand" and one.id not in gone]
+    added = [known[tag_key(tag.name)] for tag in change.add]
+    again = plan(after, found, ours(*written, *untouched, tags=added), known)
+    assert (again.add, again.create, again.destroy, again.remove, again.release) == ((), (), (), (), ())
