@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports docs check-wheels clean
+.PHONY: help demo test check lint types imports docs plugin bench-tagging check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,8 +32,14 @@ imports: .venv/.ready ## who may import whom
 
 check: lint types imports test ## everything that must hold before a change lands
 
+plugin: .venv/.ready ## the zip that users unpack into Stash's plugins folder: dist/ahavenvlmconnector.zip
+	$(BIN)/python -m tools.package
+
+bench-tagging: .venv/.ready ## what is found in generated videos, and for how many questions; writes it into the docs
+	$(BIN)/python -m benchmarks.tagging
+
 docs: .venv/.ready ## rewrites what the docs show that a command produces
-	$(BIN)/python -m tools.settings_tables
+	$(BIN)/python -m tools.generated_docs
 
 check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine and Debian, x86-64 and arm64, and all fit in 300 MB
 	$(BIN)/python -m tools.check_wheels

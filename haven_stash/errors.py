@@ -14,8 +14,8 @@
     ├── ApplyError                   a scene's results are not wholly in Stash; a group of every cause
     └── JournalError                 the journal file cannot be used
 
-After the first three nothing else would fare better: the whole batch ends. Every other one concerns
-one scene. No message ever holds an API key or a cookie.
+After the first three and ``JournalError`` nothing else would fare better: the whole batch ends. Every other
+one concerns one scene. No message ever holds an API key or a cookie.
 """
 
 from __future__ import annotations

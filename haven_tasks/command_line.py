@@ -27,8 +27,8 @@ wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
 _BAR = 30
 
 
-def parser() -> argparse.ArgumentParser:
-    """What may be written on the command line."""
+def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """What may be written on the command line: the whole, and its command ``tag``."""
     top = argparse.ArgumentParser(prog="haven_vlm_connector.py", description="Haven VLM Connector without Stash.")
     tag = top.add_subparsers(dest="command", required=True).add_parser(
         "tag", help="find when tags apply in video files", epilog=_EXIT_CODES
@@ -45,12 +45,12 @@ def parser() -> argparse.ArgumentParser:
         "Prints when each tag applies. What is not given here comes from haven_vlm_config.py and"
         " haven_vlm_config.local.yaml. Answers are kept, so the same question is never paid for twice."
     )
-    return top
+    return top, tag
 
 
 def run_command(arguments: Sequence[str], store_path: Path) -> int:
     """Runs one command line and returns its exit code. Usage errors leave by ``SystemExit`` with ``WRONG_SETTINGS``."""
-    asked = parser().parse_args(arguments)
+    asked = parsers()[0].parse_args(arguments)
     handler = logging.StreamHandler()
     formatter = RedactingFormatter("%(levelname)s: %(message)s")
     handler.setFormatter(formatter)

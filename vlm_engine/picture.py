@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.types import ImageShape
 
-__all__ = ["encode", "fitted_size", "front_box", "front_view", "open_picture", "over_grey"]
+__all__ = ["encode", "fitted_size", "front_box", "front_view", "open_picture", "over_grey", "read_file"]
 
 MIN_SIDE = 64  # models with 28-pixel patches refuse pictures that are only a patch or two high
 _GREY = (128, 128, 128)
@@ -24,15 +24,15 @@ _FRONT_SHARE = 2 / 3
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError, OverflowError)
 
 
-def open_picture(source: str | Path | bytes) -> Image.Image:
+def open_picture(source: str | Path | bytes, name: str = "picture in memory") -> Image.Image:
     """The picture as a viewer shows it, as RGB: turned as its EXIF data says, on neutral grey where it is
-    transparent, the first frame where it moves. ``source``: a path, or the content of a file.
+    transparent, the first frame where it moves. ``source``: a path, or the content of a file, which messages call ``name``.
 
     Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no picture, is damaged, or has more
     pixels than Pillow's limit against decompression bombs (179 million).
     """
-    name = "picture in memory" if isinstance(source, bytes) else str(source)
-    content = source if isinstance(source, bytes) else _content(Path(source))
+    name = name if isinstance(source, bytes) else str(source)
+    content = source if isinstance(source, bytes) else read_file(source)
     if not content:
         raise MediaUnreadableError(f"{name}: the file is empty")
     try:
@@ -46,9 +46,10 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
         raise MediaUnreadableError(f"{name}: damaged picture: {error}") from error
 
 
-def _content(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
+    """The content of a file. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``."""
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise MediaNotFoundError(f"{path}: no such file") from None
     except OSError as error:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from vlm_engine import picture
 from vlm_engine.config_models import EngineConfig
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.models.base import Model
 from vlm_engine.models.judge import Judge
 from vlm_engine.spans import describe_image
@@ -32,29 +30,20 @@ class JudgeImage(Model):
         if not tags:
             return ImageResult(category, describe_image({}, category, rule_of), Coverage())
         async with self._judge.instances, self._judge.room:
-            data = await asyncio.to_thread(_read, inputs["image"])
-            media = hashlib.sha256(data).hexdigest()
+            image = inputs["image"]
+            name = "picture in memory" if isinstance(image, bytes) else str(image)
+            content = image if isinstance(image, bytes) else await asyncio.to_thread(picture.read_file, image)
+            media = hashlib.sha256(content).hexdigest()
             seen = (await self._judge.memory(media)).recall(0.0, tags)
             known = dict(seen.verdicts) if seen else {}
             left = tuple(tag for tag in tags if tag not in known)
             if left:
-                frame = await asyncio.to_thread(_frame, data, self._judge.shape)
+                frame = await asyncio.to_thread(_frame, content, name, self._judge.shape)
                 known |= await self._judge.ask(media, 0.0, frame, left, Form.LIST)
         info = describe_image(known, category, rule_of)
         return ImageResult(category, info, Coverage(asked=1, answered=1, calls=1 if left else 0))
 
 
-def _read(image: str | Path | bytes) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    try:
-        return Path(image).read_bytes()
-    except FileNotFoundError as error:
-        raise MediaNotFoundError(f"{image}: there is no such file") from error
-    except OSError as error:
-        raise MediaUnreadableError(f"{image}: cannot be read: {error.strerror}") from error
-
-
-def _frame(data: bytes, shape: ImageShape) -> Frame:
-    jpeg, width, height = picture.encode(picture.open_picture(data), shape)
+def _frame(content: bytes, name: str, shape: ImageShape) -> Frame:
+    jpeg, width, height = picture.encode(picture.open_picture(content, name), shape)
     return Frame(0.0, width, height, jpeg)
