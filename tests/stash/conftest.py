@@ -1,0 +1,134 @@
+"""A real Stash for the tests beside this file: ``pytest tests/stash --stash-binary PATH`` (or ``STASH_BINARY=PATH``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.plugin import install
+from sandbox.real_stash import RealStash, WatchedJob
+from sandbox.stash import ItemState, LogLine
+from sandbox.threads import running
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from sandbox.vlm import Behaviour, SandboxVLM
+
+PLUGIN = "ahavenvlmconnector"
+TAGS = ("Foul", "Turnover", "Goal", "Timeout")
+MEDIA = "Spiele der Saison – Größe & Übung"
+DATA = "haven_vlm_connector"
+_SAID_BY_US = "[Plugin / Haven VLM Connector] "
+_NOT_A_REFUSAL = ("Plugin returned error: ", "Couldn't retrieve latest version: ")
+
+
+@pytest.fixture(scope="session")
+def binary(request: pytest.FixtureRequest) -> Path:
+    named = request.config.getoption("--stash-binary") or os.environ.get("STASH_BINARY", "")
+    if not named:
+        pytest.skip("no Stash to test against: name its binary with --stash-binary PATH or in STASH_BINARY")
+    found = shutil.which(named)
+    if found is None:
+        pytest.fail(f"{named} is not a program")
+    lacking = [tool for tool in ("ffmpeg", "ffprobe") if not shutil.which(tool)]
+    if lacking:
+        pytest.skip(f"Stash scans nothing without {' and '.join(lacking)} on the PATH")
+    return Path(found).absolute()
+
+
+@dataclass
+class Arena:
+    """A Stash with the plugin installed and scenes scanned from ``videos``, both in the order of their files' names."""
+
+    stash: RealStash
+    videos: Sequence[LabelledVideo]
+    first_line: int = 0
+
+    def reset(self) -> None:
+        """Scenes without tags and markers, and a plugin that was never used."""
+        self.stash.forget(PLUGIN, DATA)
+        self.first_line = len(self.stash.log())
+
+    def scene(self, video: LabelledVideo) -> ItemState:
+        """The scene of a video as it is now."""
+        return self.stash.scenes()[video.path.stem]
+
+    def queue(self, *videos: LabelledVideo) -> None:
+        """Gives the scenes of these videos the tag that queues them."""
+        for video in videos:
+            self.stash.add_tags(self.scene(video).id, ["VLM_TagMe"])
+
+    def start(self) -> str:
+        """Starts *Tag Videos*; the id of its job."""
+        return self.stash.run_task(PLUGIN, "Tag Videos")
+
+    def run(self) -> WatchedJob:
+        """Runs *Tag Videos* to its end."""
+        return self.stash.watch(self.start())
+
+    def log(self) -> list[LogLine]:
+        """Stash's log since the test began."""
+        return self.stash.log()[self.first_line :]
+
+    def said(self, *levels: str) -> list[str]:
+        """What the plugin logged at one of these levels."""
+        return [text.removeprefix(_SAID_BY_US) for level, text in self.log() if text.startswith(_SAID_BY_US) and level in levels]
+
+    def refusals(self) -> list[str]:
+        """What Stash complained of, such as a request that it could not carry out; not what became of the plugin's process."""
+        harmless = (_SAID_BY_US, *_NOT_A_REFUSAL)
+        return [text for level, text in self.log() if level in ("error", "fatal") and not text.startswith(harmless)]
+
+
+def furnish(stash: RealStash, *specs: VideoSpec) -> Arena:
+    """Puts videos and the plugin into a running Stash."""
+    folder = stash.media / MEDIA
+    folder.mkdir()
+    videos = [generate(spec, folder / f"Spiel {number} – Köln.mp4") for number, spec in enumerate(specs, 1)]
+    stash.scan()
+    install(stash.plugins / PLUGIN)
+    stash.ask("mutation { reloadPlugins }")
+    return Arena(stash, videos)
+
+
+def short_video(seed: int) -> VideoSpec:
+    """Under a minute, with something of every tag."""
+    return VideoSpec(duration_s=45, width=320, height=180, tags=TAGS, seed=seed, shot_median_s=6, gop_s=4)
+
+
+@pytest.fixture(scope="session")
+def furnished(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    with RealStash(binary, tmp_path_factory.mktemp("stash")) as stash:
+        yield furnish(stash, short_video(1), short_video(2))
+
+
+@pytest.fixture
+def arena(furnished: Arena) -> Iterator[Arena]:
+    """Fresh for every test. Fails a test of which Stash had to refuse a request."""
+    furnished.reset()
+    yield furnished
+    assert furnished.refusals() == []
+
+
+@pytest.fixture
+def endpoint() -> Iterator[SandboxVLM]:
+    with running(SandboxVLM(Behaviour(slots=4))) as vlm:
+        yield vlm
+
+
+@pytest.fixture
+def configure(arena: Arena, endpoint: SandboxVLM) -> Callable[..., None]:
+    """Saves the settings page: the endpoint, the tags, and what the test wants besides. Only what it offers can be set."""
+    plugins = arena.stash.ask("{ plugins { id settings { name } } }")["plugins"]
+    offered = {setting["name"] for plugin in plugins if plugin["id"] == PLUGIN for setting in plugin["settings"]}
+
+    def save(**settings: Any) -> None:
+        page = {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS), **settings}
+        assert set(page) <= offered
+        arena.stash.configure(PLUGIN, page)
+
+    return save

@@ -1,0 +1,91 @@
+"""The Stop button of a real Stash, which kills the plugin's process, and the run after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.real_stash import RealStash
+from sandbox.stash import ItemState
+from sandbox.vlm import Fault, SandboxVLM
+from tests.stash.conftest import Arena
+
+Configure = Callable[..., None]
+LEAVE_S = 10.0
+
+
+def children(stash: RealStash) -> set[int]:
+    """The processes that Stash has started and that are still there (Linux only)."""
+    lists = Path(f"/proc/{stash.pid}/task").glob("*/children")
+    return {int(pid) for each in lists for pid in each.read_text().split()}
+
+
+def content(scene: ItemState) -> tuple[Any, ...]:
+    """All but the ids of the markers."""
+    return scene.tags, [(m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers]
+
+
+def hand_made(arena: Arena) -> None:
+    for video in arena.videos:
+        scene = arena.scene(video).id
+        arena.stash.add_tags(scene, ["Home game"])
+        arena.stash.add_marker(scene, "Interview", 3.0, 9.5, title="Coach")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the process in /proc")
+def test_stop_ends_the_process_and_leaves_the_scene_queued(arena: Arena, endpoint: SandboxVLM, configure: Configure) -> None:
+    endpoint.behaviour.latency_s = 0.1
+    configure()
+    video = arena.videos[0]
+    arena.queue(video)
+    job = arena.start()
+    arena.stash.watch(job, until=lambda progress: progress > 0)
+    endpoint.behaviour.fault = Fault.HANG  # so that the job cannot end before it is stopped
+    assert children(arena.stash)
+    arena.stash.stop_job(job)
+    assert arena.stash.watch(job).status == "CANCELLED"
+    gone_by = time.monotonic() + LEAVE_S
+    while children(arena.stash) or endpoint.counters.in_flight:
+        assert time.monotonic() < gone_by, "the process, or what it asked for, outlived the job"
+        time.sleep(0.05)
+    assert arena.scene(video).tags == ("VLM_TagMe",)
+    assert arena.scene(video).markers == ()
+
+
+def test_a_run_after_a_stopped_one_ends_as_if_nothing_had_happened(
+    arena: Arena, endpoint: SandboxVLM, configure: Configure
+) -> None:
+    """One scene is done and the other begun when the job is stopped; the next run asks only what was not answered."""
+    first, second = arena.videos
+
+    def prepare() -> None:
+        configure(videosAtOnce=1)
+        hand_made(arena)
+        arena.queue(first, second)
+
+    prepare()
+    arena.run()
+    undisturbed, calls = [content(arena.scene(video)) for video in arena.videos], endpoint.counters.answered
+
+    arena.reset()
+    prepare()
+    endpoint.behaviour.latency_s = 0.1
+    job = arena.start()
+    arena.stash.watch(
+        job, until=lambda _: "VLM_Tagged" in arena.scene(first).tags and endpoint.counters.answered - calls > 0.7 * calls
+    )
+    endpoint.behaviour.fault = Fault.HANG
+    arena.stash.stop_job(job)
+    assert arena.stash.watch(job).status == "CANCELLED"
+    done, paid = arena.scene(first), endpoint.counters.answered - calls
+    assert "VLM_TagMe" in arena.scene(second).tags
+
+    endpoint.behaviour.fault = Fault.NONE
+    arena.run()
+    assert [content(arena.scene(video)) for video in arena.videos] == undisturbed
+    assert arena.scene(first) == done
+    assert endpoint.counters.answered - calls - paid <= calls - paid + endpoint.behaviour.slots
