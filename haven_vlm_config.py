@@ -34,7 +34,7 @@ ENDPOINTS = [
         "name": "LM Studio",
         "weight": 1,
         "is_fallback": False,
-        "max_concurrent": None,  # None: found out while working
+        "max_concurrent": None,  # None: one
         "model_id": None,
     },
 ]
@@ -68,7 +68,8 @@ DEFAULT_TAG_RULE = {"MinMarkerDuration": "1s", "MaxGap": "1s", "RequiredDuration
 # {"Foul": {"RenamedTag": "Personal foul", "TagThreshold": 0.7}}
 TAG_RULES: dict[str, dict[str, Any]] = {}
 
-# The tags in Stash that steer the plugin: the parent of all, "do this one", "do it again", "done", "could not be done".
+# The tags in Stash that steer the plugin: the parent of all, "do this one", "do it again" (kept for a task that is still
+# to come, and not used yet), "done", "could not be done".
 VLM_BASE_TAG_NAME = "VLM"
 VLM_TAGME_TAG_NAME = "VLM_TagMe"
 VLM_UPDATEME_TAG_NAME = "VLM_UpdateMe"

@@ -29,7 +29,7 @@ class PlanOptions:
 
 def control_names(names: TagNames) -> tuple[str, ...]:
     """The tags that must exist whatever is found: the parent of all others, then those that steer and report."""
-    return names.parent, names.tag_me, names.update_me, names.tagged, names.errored
+    return names.parent, names.tag_me, names.tagged, names.errored
 
 
 def content_tags(info: VideoTagInfo) -> tuple[str, ...]:
@@ -49,9 +49,9 @@ def plan_scene(scene: Scene, info: VideoTagInfo, ours: Ours, known: Mapping[str,
     are not in it are planned to be created.
     """
     names = options.names
-    parent, tag_me, update_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
+    parent, tag_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
     wanted = _unique_tags(_planned_tag(name, known) for name in (*content_tags(info), names.tagged))
-    staying = {tag.id for tag in wanted} | {tag.id for tag in (tag_me, update_me, tagged, errored)}
+    staying = {tag.id for tag in wanted} | {tag.id for tag in (tag_me, tagged, errored)}
     markers = _plan_markers(scene, ours, _wanted_markers(info, known), parent) if options.create_markers else _MarkerPlan()
     return ChangePlan(
         scene_id=scene.id,

@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from functools import partial
+from pathlib import PurePosixPath
 
 from haven_media_handler import Applied, JournalError, Scene, SceneGoneError, StashAuthError, StashError, StashUnreachableError
 from haven_tasks.context import TaskContext
@@ -58,7 +59,7 @@ class _Batch:
         """See ``tag_videos``."""
         context, started = self._context, time.monotonic()
         self._run_id = await context.stash(context.handler.start_run, "Tag Videos")
-        _log.info("%d scenes to tag, %d at a time.", len(self._ids), context.settings.concurrent_task_limit)
+        _log.info("%s to tag, %d at a time.", counted(len(self._ids), "scene"), context.settings.concurrent_task_limit)
         heartbeat = asyncio.create_task(self._keep_session())
         try:
             async with asyncio.TaskGroup() as group:
@@ -135,19 +136,27 @@ class _Batch:
 
     def _end_line(self, seconds: float) -> str:
         outcomes, coverage = self._outcomes, self._board.coverage()
-        scenes = f"{outcomes['tagged']} scenes tagged, {outcomes['failed']} failed, {outcomes['gone']} gone"
-        left = f", {outcomes['queued']} not begun or not finished and still queued" if outcomes["queued"] else ""
-        frames = f"{coverage.asked} frames asked, {coverage.answered} answered, {coverage.failed} failed"
-        return f"{scenes}{left}; {frames}; {coverage.calls} calls; {seconds:.0f} s."
+        parts = [f"{counted(outcomes['tagged'], 'scene')} tagged", f"{outcomes['failed']} failed"]
+        if outcomes["gone"]:
+            parts.append(f"{outcomes['gone']} no longer in Stash")
+        if outcomes["queued"]:
+            parts.append(f"{outcomes['queued']} not finished and still queued")
+        frames = f"{counted(coverage.asked, 'frame')} asked, {coverage.answered} answered, {coverage.failed} failed"
+        return f"{', '.join(parts)}; {frames}; {counted(coverage.calls, 'call')}; {seconds:.0f} s."
 
 
 def _title(scene: Scene) -> str:
-    return scene.title or scene.path or "no file"
+    return scene.title or PurePosixPath(scene.path.replace("\\", "/")).name or "no file"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 scene``, ``2 scenes``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _scene_line(scene: Scene, result: VideoResult, applied: Applied, seconds: float) -> str:
     tags = ", ".join(tag for own in result.info.tags.values() for tag in own) or "none of the tags"
     markers = f"markers: {applied.markers_created} new, {applied.markers_kept} kept, {applied.markers_removed} removed"
     coverage = result.coverage
-    frames = f"{coverage.answered} of {coverage.asked} frames judged with {coverage.calls} calls"
+    frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged with {counted(coverage.calls, 'call')}"
     return f"Scene {scene.id} ({_title(scene)}): {tags}; {markers}; {frames}; {seconds:.0f} s"

@@ -54,15 +54,15 @@ def test_a_queued_scene_becomes_tags_and_markers(theatre: Theatre, videos: Seque
 def test_progress_grows_to_one_and_the_end_line_tells_the_truth(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    vlm = theatre.endpoint(Behaviour(latency_s=0.02))
-    theatre.install(address(vlm))
+    vlm = theatre.endpoint(Behaviour(latency_s=0.1, slots=2))
+    theatre.install(address(vlm, max_concurrent=2))
     theatre.queue(*videos[:2])
     job = theatre.run()
     assert job.progress[-1] == 1
     assert len(job.progress) > 5
     assert all(earlier < later for earlier, later in pairwise(job.progress))
     told = re.search(
-        r"2 scenes tagged, 0 failed, 0 gone; (\d+) frames asked, (\d+) answered, 0 failed; (\d+) calls; \d+ s", str(job.output)
+        r"2 scenes tagged, 0 failed; (\d+) frames asked, (\d+) answered, 0 failed; (\d+) calls; \d+ s", str(job.output)
     )
     assert told, job.output
     assert {int(number) for number in told.groups()} == {vlm.counters.answered}
@@ -250,6 +250,17 @@ def test_a_hanging_endpoint_beside_a_healthy_one_costs_time_but_no_frame(
     assert "answered, 0 failed;" in str(job.output)
     assert "hanging" in lines(job, "warning")
     assert hanging.counters.requests > 0
+
+
+def test_a_hanging_endpoint_alone_ends_the_batch_in_bounded_time(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint(Behaviour(fault=Fault.HANG)), name="gym"), REQUEST_TIMEOUT=1)
+    theatre.queue(*videos)
+    job = theatre.run()
+    queued_untouched(theatre, job)
+    assert "gym" in str(job.error)
+    assert "3 not finished and still queued" in lines(job, "warning")
 
 
 def test_a_scene_that_fails_is_marked_and_the_others_go_on(

@@ -44,7 +44,7 @@ def test_the_control_tags_are_created_once_and_those_there_are_left_alone(stash,
     handler.prepare()
     assert stash.library.snapshot().tags == first
     tags = {tag.name: tag for tag in first}
-    assert tags.keys() == {"Reviewed", "vlm_tagged", "VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Errored"}
+    assert tags.keys() == {"Reviewed", "vlm_tagged", "VLM", "VLM_TagMe", "VLM_Errored"}
     assert tags["vlm_tagged"].parents == ("Reviewed",)
 
 
