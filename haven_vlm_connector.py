@@ -19,6 +19,7 @@ from haven_vlm_utility import SetupError, StashLogHandler, default_data_dir, ens
 PLUGIN_DIR = Path(__file__).resolve().parent
 _log = logging.getLogger(__name__)
 _USAGE_ERROR = 2
+_OWN = ("haven_config", "haven_stash", "haven_tasks", "haven_utility", "vlm_engine")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,6 +49,8 @@ def run_for_stash(sent: bytes) -> int:
     """
     log = StashLogHandler()
     logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
+    for package in _OWN:  # whether debug lines are shown is for Stash to say; libraries would say too much
+        logging.getLogger(package).setLevel(logging.DEBUG)
     with contextlib.redirect_stdout(sys.stderr):  # a stray print of a library would spoil the one object
         sys.excepthook = _report_unforeseen(sys.__stdout__, log)
         output, error = _outcome(sent, log)
@@ -68,7 +71,8 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]
         ensure_dependencies(PLUGIN_DIR, data_dir, stdin=sent)
     except SetupError as error:
         return None, str(error)
-    from haven_tasks.stash_run import EXPECTED, run_task
+    from haven_tasks.context import EXPECTED
+    from haven_tasks.stash_run import run_task
 
     try:
         return run_task(request, data_dir, log), None

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from haven_media_handler import MediaHandler
+from haven_media_handler import MediaHandler, StashError
 from haven_vlm_config import Settings
+from vlm_engine.errors import VLMEngineError
+
+EXPECTED = (StashError, VLMEngineError)
+"""What a task raises on purpose; the message is for the user."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

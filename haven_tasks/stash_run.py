@@ -7,17 +7,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from haven_media_handler import MediaHandler, StashClient, StashError, handshake
+from haven_media_handler import MediaHandler, StashClient, handshake
 from haven_tasks.context import StashThread, TaskContext
 from haven_tasks.tag_videos import tag_videos
 from haven_vlm_config import Settings
 from haven_vlm_utility import StashLogHandler
-from vlm_engine.errors import ConfigError, VLMEngineError
+from vlm_engine.errors import ConfigError
 
 PLUGIN_ID = "ahavenvlmconnector"
 DATABASE = "haven.sqlite3"
-EXPECTED = (StashError, VLMEngineError)
-"""What a task raises on purpose; the message is for the user."""
 
 TASKS: Mapping[str, Callable[[TaskContext], Coroutine[Any, Any, str]]] = {
     "tag_videos": tag_videos,

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from haven_media_handler import Applied, JournalError, Scene, SceneGoneError, StashAuthError, StashError, StashUnreachableError
-from haven_tasks.context import TaskContext
+from haven_tasks.context import EXPECTED, TaskContext
 from haven_tasks.progress import ProgressBoard
 from haven_vlm_engine import SceneTagger
 from vlm_engine.errors import MediaNotFoundError, NoEndpointError, StoreError
@@ -122,9 +122,10 @@ class _Batch:
             _log.warning("%s", error)
         except Exception as error:  # noqa: BLE001  # the one boundary: an unforeseen fault costs one scene, not the batch
             self._outcomes["failed"] += 1
-            _log.error("Scene %s (%s) failed and stays queued: %s", scene.id, _title(scene), error)
+            reason = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
+            _log.error("Scene %s (%s) failed and stays queued: %s", scene.id, _title(scene), reason)
             _log.debug("Where it failed:", exc_info=error)
-            await context.stash(context.handler.mark_failed, self._run_id, scene.id, str(error))
+            await context.stash(context.handler.mark_failed, self._run_id, scene.id, reason)
         else:
             self._outcomes["tagged"] += 1
             _log.info("%s", _scene_line(scene, result, applied, time.monotonic() - started))
