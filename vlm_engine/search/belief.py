@@ -37,7 +37,11 @@ def believe(tag: str, ledger: Ledger, cuts: Sequence[Cut], end_s: float, frame_s
     for index in range(1, len(samples) - 1):
         if not _is_lonely(samples, index):
             continue
-        others_s = confirming_times(samples[index].time_s, cuts, end_s)
+        others_s = [
+            time_s
+            for time_s in confirming_times(samples[index].time_s, cuts, end_s)
+            if ledger.looked(tag, time_s, frame_s) or not ledger.spent(time_s, frame_s)
+        ][:_ENOUGH]
         unasked_s = [time_s for time_s in others_s if not ledger.looked(tag, time_s, frame_s)]
         if unasked_s:
             doubts_s.append(unasked_s[0])
@@ -52,9 +56,9 @@ def _is_lonely(samples: Sequence[Sample], index: int) -> bool:
 
 
 def confirming_times(time_s: float, cuts: Sequence[Cut], end_s: float) -> list[float]:
-    """Where to look to confirm a verdict at ``time_s``: other frames of the same shot, best first, at most two."""
+    """Where to look to confirm a verdict at ``time_s``: other frames of the same shot, best first."""
     cuts_s = [cut.time_s for cut in cuts]
     index = bisect_right(cuts_s, time_s)
     first_s = cuts_s[index - 1] + _CUT_MARGIN_S if index else 0.0
     last_s = cuts_s[index] - _CUT_MARGIN_S if index < len(cuts_s) else end_s
-    return [time_s + offset for offset in _OFFSETS_S if first_s < time_s + offset < last_s][:_ENOUGH]
+    return [time_s + offset for offset in _OFFSETS_S if first_s < time_s + offset < last_s]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -27,16 +27,19 @@ class Ledger:
 
     def __init__(self, tags: Iterable[str]) -> None:
         self._samples: dict[str, list[Sample]] = {tag: [] for tag in tags}
-        self._looked: dict[str, set[int]] = {tag: set() for tag in self._samples}
+        self._looked: dict[str, list[int]] = {tag: [] for tag in self._samples}
+        self._frames: list[int] = []
         self._observations: dict[int, Observation] = {}
 
     def record(self, look: Look, observation: Observation) -> None:
         """Takes what came of a look. Tags without a verdict count as looked at and not judged."""
         key = milliseconds(look.time_s)
+        if not _near(self._frames, key, 0):
+            insort(self._frames, key)
         for tag in look.tags:
-            if key in self._looked[tag]:
+            if _near(self._looked[tag], key, 0):
                 continue
-            self._looked[tag].add(key)
+            insort(self._looked[tag], key)
             verdict = observation.verdicts.get(tag)
             if verdict is not None:
                 insort(self._samples[tag], Sample(observation.time_s, verdict.present, verdict.probability))
@@ -55,8 +58,11 @@ class Ledger:
 
     def looked(self, tag: str, time_s: float, within_s: float = 0.0) -> bool:
         """Whether a look at ``tag`` was already made, or given up, at this time or so close to it."""
-        key, reach = milliseconds(time_s), milliseconds(within_s)
-        return key in self._looked[tag] or (reach > 0 and any(abs(key - other) <= reach for other in self._looked[tag]))
+        return _near(self._looked[tag], milliseconds(time_s), milliseconds(within_s))
+
+    def spent(self, time_s: float, within_s: float) -> bool:
+        """Whether the frame shown at this time was already looked at, for whatever tag."""
+        return _near(self._frames, milliseconds(time_s), milliseconds(within_s))
 
     def observations(self) -> Iterator[tuple[float, Observation]]:
         """(time of the look, what was seen), judged ones only, in order of time."""
@@ -67,3 +73,9 @@ class Ledger:
 def milliseconds(time_s: float) -> int:
     """Seconds as whole milliseconds."""
     return round(time_s * 1000)
+
+
+def _near(times_ms: list[int], time_ms: int, reach_ms: int) -> bool:
+    """Whether one of the ascending ``times_ms`` is no further from ``time_ms`` than ``reach_ms``."""
+    index = bisect_left(times_ms, time_ms - reach_ms)
+    return index < len(times_ms) and times_ms[index] <= time_ms + reach_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from vlm_engine.config_models import SearchConfig
@@ -21,9 +21,10 @@ class VideoSearch:
     """Finds when each of ``tags`` applies in one video, by asking about as few frames as it can.
 
     Call ``looks()`` for a round of looks, ``record()`` what came of each, in any order, and so on until ``looks()``
-    is empty; then ``spans()`` has the result. The first round scans all tags; later rounds ask again about verdicts that
-    stand alone and refine the edges between looks that disagree, each only about the tags in doubt. What is asked
-    depends on the recorded observations alone, so a search fed with earlier observations goes on where they ended.
+    is empty; then ``spans()`` has the result. The first round scans for all tags; later rounds ask again about verdicts
+    that stand alone and refine the edges between looks that disagree, each only about the tags in doubt, and on frames
+    that were not looked at before. What is asked depends on the recorded observations alone, so a search fed with
+    earlier ones goes on where they ended.
     """
 
     def __init__(self, video: VideoInfo, tags: Sequence[str], config: SearchConfig) -> None:
@@ -89,7 +90,7 @@ class VideoSearch:
                 continue
             gap = Gap(before.time_s, after.time_s, self._cuts)
             if gap.change().expected_error_s > self._tolerance_s(belief.samples, before, after):
-                edge_s = gap.best_look(self._is_free(tag))
+                edge_s = gap.best_look(self._is_free)
                 if edge_s is not None:
                     yield edge_s, Purpose.EDGE
 
@@ -98,8 +99,8 @@ class VideoSearch:
             return Belief(tuple(self._ledger.samples(tag)), ())
         return believe(tag, self._ledger, self._cuts, self._video.end_s, self._frame_s)
 
-    def _is_free(self, tag: str) -> Callable[[float], bool]:
-        return lambda time_s: not self._ledger.looked(tag, time_s, self._frame_s)
+    def _is_free(self, time_s: float) -> bool:
+        return not self._ledger.spent(time_s, self._frame_s)
 
     def _tolerance_s(self, samples: Sequence[Sample], before: Sample, after: Sample) -> float:
         """What an edge may be off by: half a second of five is much, of two hundred nothing."""
