@@ -23,7 +23,7 @@ from vlm_engine.spans import match
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".demo"
 SCENES = ("City derby", "Cup final")
-_LATENCIES_S = (0.03, 0.06)
+_LATENCIES_S = (0.2, 0.35)
 _WAIT_S = 300.0
 
 
