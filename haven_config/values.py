@@ -101,8 +101,11 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
         try:
             parsed[key.lower()] = getattr(parse(Values, {key: value}, ""), key.lower())
         except ConfigError as error:
-            label = layer.labels.get(key, key)
-            faults += [f"{layer.where}: {label}{line.removeprefix(key)}" for line in str(error).splitlines()]
+            # A labelled setting is one field that a person filled in: where in its value the fault is means nothing there.
+            label = layer.labels.get(key)
+            lines = str(error).splitlines()
+            told = lines if label is None else [f"{label}: {line.split(': ', 1)[-1]}" for line in lines]
+            faults += [f"{layer.where}: {line}" for line in told]
     return parsed
 
 

@@ -50,7 +50,7 @@ class TagBook:
         If it exists by now, that one is returned. Raises ``TagClashError`` where Stash takes the name for
         another one, ``StashQueryError`` where it refuses it otherwise.
         """
-        new = {"name": name.strip(), "ignore_auto_tag": True}
+        new: dict[str, object] = {"name": name.strip(), "ignore_auto_tag": True, "description": self._description(name)}
         if tag_key(name) != tag_key(self._names.parent):
             new["parent_ids"] = [tag.id for tag in self.ensure([self._names.parent]).values()]
         try:
@@ -62,6 +62,17 @@ class TagBook:
         tag = Tag(str(data["id"]), str(data["name"]))
         self._by_key[tag_key(name)] = _Entry(tag, ())
         return tag
+
+    def _description(self, name: str) -> str:
+        """What a person reads in Stash about a tag that steers the plugin; empty for the others."""
+        names = self._names
+        told = {
+            names.parent: "Everything that Haven VLM Connector made: tags below this one, and markers that carry it.",
+            names.tag_me: "Scenes with this tag are done by the next run of Tag Videos, which then takes it off.",
+            names.tagged: "Haven VLM Connector has tagged this.",
+            names.errored: f"Haven VLM Connector could not tag this; Stash's log says why. It stays in line by {names.tag_me}.",
+        }
+        return next((text for own, text in told.items() if tag_key(own) == tag_key(name)), "")
 
     def ensure(self, names: Iterable[str]) -> dict[str, Tag]:
         """As ``find``, and what is missing is created. Raises what ``create`` raises, at the first that fails."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from vlm_engine.types import Coverage, Progress
 
 _FRAMES_PER_SECOND = 0.25
-"""How many frames a second of video takes, before its search has begun: the figure only has to be of the right size."""
-_LEAST_FRAMES = 4.0
+_LEAST_FRAMES = 8.0
+"""What a video takes, before its search has begun: the figure only has to be of the right size."""
 
 
 class ProgressBoard:
@@ -28,7 +28,7 @@ class ProgressBoard:
 
     def announce(self, scene: str, duration_s: float) -> None:
         """A scene's length in seconds is known."""
-        self._expected.setdefault(scene, max(_LEAST_FRAMES, duration_s * _FRAMES_PER_SECOND))
+        self._expected.setdefault(scene, _LEAST_FRAMES + duration_s * _FRAMES_PER_SECOND)
 
     def advance(self, scene: str, progress: Progress) -> None:
         """A scene went on."""

@@ -157,7 +157,10 @@ def counted(number: int, noun: str) -> str:
 
 def _scene_line(scene: Scene, result: VideoResult, applied: Applied, seconds: float) -> str:
     tags = ", ".join(tag for own in result.info.tags.values() for tag in own) or "none of the tags"
-    markers = f"markers: {applied.markers_created} new, {applied.markers_kept} kept, {applied.markers_removed} removed"
+    counts = {"new": applied.markers_created, "kept": applied.markers_kept, "removed": applied.markers_removed}
+    markers = ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "none"
     coverage = result.coverage
-    frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged with {counted(coverage.calls, 'call')}"
-    return f"Scene {scene.id} ({_title(scene)}): {tags}; {markers}; {frames}; {seconds:.0f} s"
+    known = coverage.answered - coverage.calls
+    earlier = f", {known} of them in an earlier run" if known else ""
+    frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged{earlier}"
+    return f"Scene {scene.id} ({_title(scene)}): {tags}; markers: {markers}; {frames}; {seconds:.0f} s"

@@ -164,11 +164,14 @@ class EndpointConfig(_Settings):
 
 
 def normal_url(url: str) -> str:
-    """The address up to and including its version segment: ``http://host:1234`` becomes ``http://host:1234/v1``.
+    """The address up to and including its version segment: ``host:1234`` becomes ``http://host:1234/v1``.
 
     Raises ``ValueError`` for what is no http address.
     """
-    parts = urlsplit(url.strip())
+    url = url.strip()
+    if re.match(r"[\w.-]+:\d+(/|$)", url):
+        url = f"http://{url}"
+    parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is not an address; write it like http://localhost:1234/v1")
     if parts.username or parts.password:

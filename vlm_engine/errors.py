@@ -129,7 +129,11 @@ class NoEndpointError(VLMEngineError, ExceptionGroup[ClientError]):
         return NoEndpointError(self.message, excs)
 
     def __str__(self) -> str:
-        return "; ".join([self.message, *(str(cause) for cause in self.exceptions)])
+        return " ".join(_sentence(text) for text in (self.message, *(str(cause) for cause in self.exceptions)))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!", '."', '?"')) else f"{text}."
 
 
 class CoverageError(VLMEngineError):

@@ -17,6 +17,7 @@ MODEL = {"type": "vlm_model", "api_base_url": "http://localhost:1234", "tag_list
     ("written", "meant"),
     [
         ("http://localhost:1234", "http://localhost:1234/v1"),
+        ("localhost:1234", "http://localhost:1234/v1"),
         ("http://localhost:1234/", "http://localhost:1234/v1"),
         ("http://localhost:1234/v1/", "http://localhost:1234/v1"),
         ("http://localhost:1234/v1/chat/completions", "http://localhost:1234/v1"),
@@ -29,7 +30,7 @@ def test_an_address_may_be_written_with_or_without_its_version(written: str, mea
 
 
 @pytest.mark.parametrize(
-    "written", ["localhost:1234", "ftp://host", "http://", "http://user:secret@host", "http://host/v1?key=secret"]
+    "written", ["localhost", "ftp://host", "http://", "http://user:secret@host", "http://host/v1?key=secret"]
 )
 def test_what_is_no_address_is_refused_without_repeating_a_secret(written: str) -> None:
     with pytest.raises(ConfigError) as caught:

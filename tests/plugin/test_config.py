@@ -213,7 +213,7 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         folder,
         "TAG_LISTS: [Foul]\nVIDEO_THRESHOLD: 3\nTAG_RULES: {Foul: {TagThreshold: 7}}\n"
         "ENDPOINTS: [{base_url: 'http://a', wieght: 2}]",
-        {"videosAtOnce": -1, "endpoint": "localhost:1234"},
+        {"videosAtOnce": -1, "endpoint": "localhost"},
         {"CREATE_MARKERS": "perhaps", "modes": "x"},
     )
     assert sorted(found) == sorted(
@@ -224,7 +224,7 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
             f"{LOCAL}: TAG_RULES.Foul.TagThreshold: Input should be less than or equal to 1",
             f"{LOCAL}: ENDPOINTS[0]: unknown key 'wieght'; did you mean 'weight'?",
             "Stash's settings page: Scenes at once: Input should be greater than or equal to 1",
-            "Stash's settings page: Endpoint[0].base_url: 'localhost:1234' is not an address; write it like http://localhost:1234/v1",
+            "Stash's settings page: Endpoint: 'localhost' is not an address; write it like http://localhost:1234/v1",
             "task arguments: CREATE_MARKERS: Input should be a valid boolean, unable to interpret input",
             "task arguments: modes: there is no such setting; did you mean MODEL?",
         ]

@@ -48,12 +48,6 @@ def test_it_needs_no_other_plugin() -> None:
     assert "requires:" not in (ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8")
 
 
-def test_it_is_the_only_file_that_stash_takes_for_a_plugin() -> None:
-    hidden = {".git", ".venv", ".demo"}
-    found = [path for path in ROOT.rglob("*.yml") if not hidden & set(path.relative_to(ROOT).parts)]
-    assert found == [ROOT / "ahavenvlmconnector.yml"]
-
-
 def test_the_page_and_the_settings_know_the_same_keys_and_labels(manifest: dict[str, Any]) -> None:
     assert {key: setting["displayName"] for key, setting in manifest["settings"].items()} == page_labels()
     assert not any("." in key for key in manifest["settings"])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -186,12 +187,18 @@ def from_exception(error: aiohttp.ClientError | TimeoutError | OSError, target: 
         why = f"there is no host of that name; is the address {target.url} right?"
     elif isinstance(error, aiohttp.ClientConnectorError):
         refused = error.errno == errno.ECONNREFUSED
-        why = f"{'the connection was refused' if refused else 'no connection'}; is the server running at {target.url}?"
+        what = "the connection was refused" if refused else "no connection"
+        why = f"{what}; is the server running at {target.url}?{_inside_a_container(target.url)}"
     elif isinstance(error, aiohttp.ConnectionTimeoutError):
         why = f"no connection in time; is the server running at {target.url}?"
     else:
         why = f'the connection broke off; did the server at {target.url} crash? "{words}"'
     return UnreachableError(why, endpoint=target.endpoint)
+
+
+def _inside_a_container(url: str) -> str:
+    here = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    return " (In a container, that address is the container itself.)" if here else ""
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -152,7 +152,7 @@ class EndpointPool:
             except ClientError as error:
                 causes.append(error)
         if not self._model_name:
-            raise NoEndpointError("no endpoint tells which model it has", causes)
+            raise NoEndpointError("No endpoint tells which model it has", causes)
         return self._model_name
 
     async def aclose(self) -> None:
@@ -346,7 +346,7 @@ class EndpointPool:
 
     def _no_endpoint(self) -> NoEndpointError:
         causes = [member.health.cause for member in self._members]
-        return NoEndpointError("no endpoint is left to ask", [cause for cause in causes if cause is not None])
+        return NoEndpointError("No endpoint is left to ask", [cause for cause in causes if cause is not None])
 
 
 def _now() -> float:
