@@ -33,6 +33,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         tag_list=settings.tag_list,
         request_timeout=settings.request_timeout_s,
         image_max_side=settings.image_max_side,
+        scan_max_side=settings.scan_image_max_side,
     )
     return EngineConfig(
         models={_MODEL: model},

@@ -15,6 +15,7 @@ _OF_MODEL = {
     "tag_list": "tag_list",
     "request_timeout": "request_timeout",
     "image_max_side": "image_max_side",
+    "scan_image_max_side": "scan_max_side",
 }
 
 

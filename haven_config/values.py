@@ -43,6 +43,7 @@ class Values(BaseModel):
     path_mutation: Mapping[str, str] = {}
     request_timeout: float = Field(1, gt=0, le=3600)
     image_max_side: int = Field(64, ge=64, le=4096)
+    scan_image_max_side: int = Field(64, ge=64, le=4096)
     vlm_engine_config: EngineConfig | None = None
 
     @field_validator("endpoints", mode="before")

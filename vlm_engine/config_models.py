@@ -188,7 +188,8 @@ class ModelConfig(_Settings):
 
     Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
     videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many decoded
-    frames may wait for a free request. ``prompt`` replaces the opening sentence of the question.
+    frames may wait for a free request. Pictures are sent with ``image_max_side`` pixels on their longest side, the
+    many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question.
     """
 
     LEGACY = frozenset(
@@ -216,6 +217,7 @@ class ModelConfig(_Settings):
     special_tokens: str = ""
     prompt: str = ""
     image_max_side: int = Field(1024, ge=64, le=4096)
+    scan_max_side: int = Field(512, ge=64, le=4096)
     image_quality: int = Field(88, ge=30, le=95)
 
     @field_validator("model_category", mode="before")

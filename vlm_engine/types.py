@@ -99,8 +99,9 @@ class Answer:
 
 
 class Purpose(StrEnum):
-    """Why the search wants to look: to scan, to check a doubtful verdict, or to place an edge."""
+    """Why to look: to scan a video, to check a doubtful verdict, to place an edge; or because it is a picture by itself."""
 
+    STILL = "still"
     SCAN = "scan"
     SECOND_LOOK = "second look"
     EDGE = "edge"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -136,6 +138,24 @@ def test_answers_outlive_the_engine(video: LabelledVideo, tmp_path: Path) -> Non
             assert vlm.counters.answered > calls
 
     play(use, store_path=str(tmp_path / "store.sqlite3"))
+
+
+def test_the_scan_asks_small_pictures_for_a_list_and_edges_full_ones_for_verdicts(video: LabelledVideo, tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        await engine.process_video(video.path)
+        with closing(sqlite3.connect(path)) as db:
+            asked = set(db.execute("SELECT form, max_side FROM answer"))
+        assert asked == {("list", 256), ("verdicts", 320)}
+        # A scan takes what a larger picture told; larger pictures are not satisfied by what a smaller one told.
+        calls = vlm.counters.answered
+        smaller = {"image_max_side": 320, "scan_max_side": 320}
+        async with VLMEngine(config(vlm, model=smaller, store_path=str(path))) as other:
+            await other.process_video(video.path)
+        assert vlm.counters.answered > calls
+
+    play(use, model={"image_max_side": 320, "scan_max_side": 256}, store_path=str(path))
 
 
 def test_without_logprobs_the_confidence_is_not_told(video: LabelledVideo) -> None:

@@ -313,13 +313,13 @@ def test_an_engine_configuration_gives_endpoints_model_tags_and_rules(upstream: 
 
 def test_what_layers_above_it_set_is_put_into_it(upstream: Path) -> None:
     page = {"endpoint": "http://desk:1234", "endpointModel": "vision-8b", "tagNames": "Foul"}
-    text = "TAG_RULES: {Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\nIMAGE_MAX_SIDE: 512"
+    text = "TAG_RULES: {Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\nIMAGE_MAX_SIDE: 512\nSCAN_IMAGE_MAX_SIDE: 384"
     settings = load(upstream, text, page)
     assert settings.engine_config
     assert settings.engine_config.default_rule.max_gap == settings.default_rule.max_gap
     model = settings.engine_config.models["vlm_multiplexer_model"]
     assert [endpoint.base_url for endpoint in model.endpoints()] == ["http://desk:1234/v1"]
-    assert (model.model_id, model.tag_list, model.image_max_side) == ("vision-8b", ("Foul",), 512)
+    assert (model.model_id, model.tag_list, model.image_max_side, model.scan_max_side) == ("vision-8b", ("Foul",), 512, 384)
     assert model.max_concurrent_requests == 13
     assert settings.engine_config.category_config["actiondetection"] == settings.tag_rules
     assert settings.tag_list == ("Foul",)

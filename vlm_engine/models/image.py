@@ -12,7 +12,7 @@ from vlm_engine.config_models import EngineConfig
 from vlm_engine.models.base import Model
 from vlm_engine.models.judge import Judge
 from vlm_engine.spans import describe_image
-from vlm_engine.types import Coverage, Form, Frame, ImageResult, ImageShape
+from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose
 
 
 class JudgeImage(Model):
@@ -34,12 +34,12 @@ class JudgeImage(Model):
             name = "picture in memory" if isinstance(image, bytes) else str(image)
             content = image if isinstance(image, bytes) else await asyncio.to_thread(picture.read_file, image)
             media = hashlib.sha256(content).hexdigest()
-            seen = (await self._judge.memory(media)).recall(0.0, tags)
+            seen = self._judge.recall(await self._judge.memory(media), Look(0.0, tags, Purpose.STILL))
             known = dict(seen.verdicts) if seen else {}
             left = tuple(tag for tag in tags if tag not in known)
             if left:
-                frame = await asyncio.to_thread(_frame, content, name, self._judge.shape)
-                known |= await self._judge.ask(media, 0.0, frame, left, Form.LIST)
+                frame = await asyncio.to_thread(_frame, content, name, self._judge.shape(Purpose.STILL))
+                known |= await self._judge.ask(media, Look(0.0, left, Purpose.STILL), frame)
         info = describe_image(known, category, rule_of)
         return ImageResult(category, info, Coverage(asked=1, answered=1, calls=1 if left else 0))
 

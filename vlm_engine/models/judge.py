@@ -9,24 +9,35 @@ from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
 from vlm_engine.prompt import wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, Subject
-from vlm_engine.types import Form, Frame, ImageShape, Observation, Question, Verdict
+from vlm_engine.types import Form, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
+
+_FORMS = {
+    Purpose.STILL: Form.LIST,
+    Purpose.SCAN: Form.LIST,
+    Purpose.SECOND_LOOK: Form.VERDICTS,
+    Purpose.EDGE: Form.VERDICTS,
+}
+"""A list of names is short, and so quick to answer; a verdict for each tag is for the few tags in doubt."""
 
 
 class Memory:
-    """What the store knows about one video or picture, for pictures of one shape."""
+    """What the store knows about one video or picture."""
 
-    def __init__(self, answers: list[StoredAnswer], shape: ImageShape) -> None:
-        self._seen: dict[int, tuple[float, dict[str, Verdict]]] = {}
+    def __init__(self, answers: list[StoredAnswer]) -> None:
+        self._seen: dict[tuple[int, ImageShape], tuple[float, dict[str, Verdict]]] = {}
         for stored in answers:
-            if stored.shape == shape:
-                _, verdicts = self._seen.setdefault(stored.look_ms, (stored.frame_s, {}))
-                verdicts.update(stored.answer.verdicts)
+            _, verdicts = self._seen.setdefault((stored.look_ms, stored.shape), (stored.frame_s, {}))
+            verdicts.update(stored.answer.verdicts)
 
-    def recall(self, time_s: float, tags: tuple[str, ...]) -> Observation | None:
-        """What was seen at this time of those among ``tags`` that were ever asked for there; None where none was."""
-        frame_s, verdicts = self._seen.get(round(time_s * 1000), (time_s, {}))
-        known = {tag: verdicts[tag] for tag in tags if tag in verdicts}
-        return Observation(frame_s, known) if known else None
+    def recall(self, look: Look, shapes: tuple[ImageShape, ...]) -> Observation | None:
+        """What was seen at the look's time, in pictures of one of ``shapes``; the first counts most. None where nothing was."""
+        time_s, known = look.time_s, dict[str, Verdict]()
+        for shape in reversed(shapes):
+            frame_s, verdicts = self._seen.get((round(look.time_s * 1000), shape), (look.time_s, {}))
+            own = {tag: verdicts[tag] for tag in look.tags if tag in verdicts}
+            if own:
+                time_s, known = frame_s, known | own
+        return Observation(time_s, known) if known else None
 
 
 class Judge:
@@ -37,22 +48,31 @@ class Judge:
 
     def __init__(self, client: Client, store: AnswerStore, model: ModelConfig) -> None:
         self.model = model
-        self.shape = ImageShape(model.image_max_side, model.image_quality)
         self.room = asyncio.Semaphore(client.slots + model.max_batch_size)
         self.instances = asyncio.Semaphore(model.instance_count or 1_000_000)
         self._client = client
         self._store = store
         self._wording = wording_fingerprint(model)
+        self._full = ImageShape(model.image_max_side, model.image_quality)
+        self._small = ImageShape(min(model.scan_max_side, model.image_max_side), model.image_quality)
+
+    def shape(self, purpose: Purpose) -> ImageShape:
+        """How large a picture a look for this purpose takes."""
+        return self._small if purpose is Purpose.SCAN else self._full
 
     async def memory(self, media: str) -> Memory:
         """What is known already about this video or picture."""
-        answers = await asyncio.to_thread(self._store.answers, await self._subject(media))
-        return Memory(answers, self.shape)
+        return Memory(await asyncio.to_thread(self._store.answers, await self._subject(media)))
 
-    async def ask(self, media: str, look_s: float, frame: Frame, tags: tuple[str, ...], form: Form) -> Mapping[str, Verdict]:
-        """One verdict for every tag, in the store before it is returned. Raises what ``Client.ask`` raises."""
-        answer = await self._client.ask(Question(tags, form, frame.jpeg))
-        stored = StoredAnswer(round(look_s * 1000), frame.time_s, form, self.shape, answer)
+    def recall(self, memory: Memory, look: Look) -> Observation | None:
+        """What ``memory`` holds of the look. A scan takes what a larger picture showed, but not the other way round."""
+        return memory.recall(look, (self._full, self._small) if look.purpose is Purpose.SCAN else (self._full,))
+
+    async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
+        """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
+        form = _FORMS[look.purpose]
+        answer = await self._client.ask(Question(look.tags, form, frame.jpeg))
+        stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), answer)
         await asyncio.to_thread(self._store.add, await self._subject(media), stored)
         return answer.verdicts
 

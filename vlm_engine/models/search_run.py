@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from vlm_engine.errors import CoverageError, FrameError, ReplyError, RequestError, ServerError
 from vlm_engine.models.judge import Judge, Memory
 from vlm_engine.search import VideoSearch
-from vlm_engine.types import Coverage, Form, Frame, ImageShape, Look, Observation, Progress, Purpose, VideoInfo
+from vlm_engine.types import Coverage, Frame, ImageShape, Look, Observation, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 
 LEAST_COVERAGE = 0.9
@@ -33,7 +33,7 @@ class SearchRun:
         self._video = video
         self._search = search
         self._on_progress = on_progress
-        self._decoder = _Decoder(video, judge.shape, vr)
+        self._decoder = _Decoder(video, vr)
         self._outstanding = self._answered = self._calls = 0
         self._failures: Counter[str] = Counter()
         self._furthest = 0.0
@@ -56,18 +56,18 @@ class SearchRun:
 
     async def _round(self, looks: Sequence[Look], memory: Memory) -> None:
         self._outstanding = len(looks)
-        unknown = {look.time_s: look for look in self._recall(looks, memory)}
-        if not unknown:
-            return
+        unknown = list(self._recall(looks, memory))
         try:
             async with asyncio.TaskGroup() as group:
-                await self._ask_about(unknown, group)
+                for shape in dict.fromkeys(self._judge.shape(look.purpose) for look in unknown):
+                    alike = {look.time_s: look for look in unknown if self._judge.shape(look.purpose) == shape}
+                    await self._ask_about(alike, shape, group)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _ask_about(self, looks: Mapping[float, Look], group: asyncio.TaskGroup) -> None:
+    async def _ask_about(self, looks: Mapping[float, Look], shape: ImageShape, group: asyncio.TaskGroup) -> None:
         room = self._judge.room
-        frames = await self._decoder.frames(sorted(looks))
+        frames = await self._decoder.frames(sorted(looks), shape)
         for _ in looks:
             await room.acquire()
             try:
@@ -85,7 +85,7 @@ class SearchRun:
     def _recall(self, looks: Sequence[Look], memory: Memory) -> Iterator[Look]:
         """Records what is known already; yields what is left to ask, about the tags that are left."""
         for look in looks:
-            seen = memory.recall(look.time_s, look.tags)
+            seen = self._judge.recall(memory, look)
             if seen is not None:
                 self._search.record(Look(look.time_s, tuple(seen.verdicts), look.purpose), seen)
             left = tuple(tag for tag in look.tags if seen is None or tag not in seen.verdicts)
@@ -96,9 +96,8 @@ class SearchRun:
                 self._settle()
 
     async def _ask(self, look: Look, frame: Frame) -> None:
-        form = Form.LIST if look.purpose is Purpose.SCAN else Form.VERDICTS
         try:
-            verdicts = await self._judge.ask(self._video.identity, look.time_s, frame, look.tags, form)
+            verdicts = await self._judge.ask(self._video.identity, look, frame)
         except (RequestError, ReplyError, ServerError) as error:
             self._fail(look, error)
             return
@@ -143,14 +142,14 @@ class _Decoder:
     One thread keeps the order: a frame whose wait was cancelled is decoded to its end before the file is closed.
     """
 
-    def __init__(self, video: VideoInfo, shape: ImageShape, vr: bool) -> None:
+    def __init__(self, video: VideoInfo, vr: bool) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
-        self._video, self._shape, self._vr = video, shape, vr
+        self._video, self._vr = video, vr
         self._reader: VideoReader | None = None
 
-    async def frames(self, times_s: Sequence[float]) -> Frames:
+    async def frames(self, times_s: Sequence[float], shape: ImageShape) -> Frames:
         """An iterator over (time asked for, frame), in order of time; hand it to ``next``."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._frames, times_s)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._frames, times_s, shape)
 
     async def next(self, frames: Frames) -> tuple[float, Frame | FrameError]:
         """The next frame. There must be one: every time asked for is served once."""
@@ -161,10 +160,10 @@ class _Decoder:
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
-    def _frames(self, times_s: Sequence[float]) -> Frames:
+    def _frames(self, times_s: Sequence[float], shape: ImageShape) -> Frames:
         if self._reader is None:
             self._reader = VideoReader(self._video, vr=self._vr)
-        return self._reader.frames(times_s, self._shape)
+        return self._reader.frames(times_s, shape)
 
     def _close(self) -> None:
         if self._reader is not None:
