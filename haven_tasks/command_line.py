@@ -129,7 +129,8 @@ def table(video: Path, result: VideoResult) -> str:
     coverage = result.coverage
     judged = f"{coverage.answered} of {coverage.asked} frames judged with {coverage.calls} calls"
     width = max([len("tag"), *(len(span.tag) for span in spans)])
-    head = f"{video} ({_clock(result.video.duration_s)}; {judged})\n"
+    gaps = "".join(f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}" for start_s, end_s in result.gaps_s)
+    head = f"{video} ({_clock(result.video.duration_s)}; {judged}{gaps})\n"
     if not spans:
         return head + "  none of the tags was found\n"
     title = f"  {'tag':<{width}}  {'start':>10}  {'end':>10}  confidence\n"

@@ -163,4 +163,5 @@ def _scene_line(scene: Scene, result: VideoResult, applied: Applied, seconds: fl
     known = coverage.answered - coverage.calls
     earlier = f", {known} of them in an earlier run" if known else ""
     frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged{earlier}"
-    return f"Scene {scene.id} ({_title(scene)}): {tags}; markers: {markers}; {frames}; {seconds:.0f} s"
+    gaps = "".join(f"; nothing could be read from {start_s:.0f} to {end_s:.0f} s" for start_s, end_s in result.gaps_s)
+    return f"Scene {scene.id} ({_title(scene)}): {tags}; markers: {markers}; {frames}{gaps}; {seconds:.0f} s"

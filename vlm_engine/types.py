@@ -141,16 +141,24 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Frames that were wanted, judged, and could not be judged. ``calls`` counts requests that a model answered."""
+    """Frames that were wanted, judged, and could not be judged, of those ``unreadable`` because they do not decode.
+
+    ``calls`` counts requests that a model answered.
+    """
 
     asked: int = 0
     answered: int = 0
     failed: int = 0
     calls: int = 0
+    unreadable: int = 0
 
     def __add__(self, other: Coverage) -> Coverage:
         return Coverage(
-            self.asked + other.asked, self.answered + other.answered, self.failed + other.failed, self.calls + other.calls
+            self.asked + other.asked,
+            self.answered + other.answered,
+            self.failed + other.failed,
+            self.calls + other.calls,
+            self.unreadable + other.unreadable,
         )
 
 
@@ -198,7 +206,8 @@ class VideoResult:
     """What came of one video: the tags and spans, the raw spans before the user's rules, and everything seen.
 
     ``observations`` pairs the time that was asked for with what was seen; from them alone, or from ``spans``, the
-    same video can be described under other rules without a model.
+    same video can be described under other rules without a model. ``gaps_s`` are the stretches, as (start, end), of
+    which no frame could be read: nothing is said about them.
     """
 
     video: VideoInfo
@@ -207,6 +216,7 @@ class VideoResult:
     spans: tuple[Span, ...]
     observations: tuple[tuple[float, Observation], ...]
     coverage: Coverage
+    gaps_s: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
 from sandbox.vlm import Behaviour, Fault, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig
-from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, NoEndpointError
+from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, MediaUnreadableError, NoEndpointError
 from vlm_engine.models import Model
 from vlm_engine.spans import match
 
@@ -255,6 +255,44 @@ def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(video
             await engine.process_video(video.path)
 
     play(use, Behaviour(slots=4, fault=Fault.GARBAGE))
+
+
+def damaged(video: LabelledVideo, path: Path, first: float, last: float) -> Path:
+    """A copy of the video with the bytes from ``first`` to ``last`` (shares of the file) overwritten."""
+    data = bytearray(video.path.read_bytes())
+    start, end = int(first * len(data)), int(last * len(data))
+    data[start:end] = b"\x00" * (end - start)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_stretch_that_does_not_decode_is_named_and_the_rest_is_searched(video: LabelledVideo, tmp_path: Path) -> None:
+    path = damaged(video, tmp_path / "scratched.mp4", 0.4, 0.6)
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_video(path)
+        (gap,) = result.gaps_s
+        assert 15 < gap[0] < gap[1] < 45
+        assert result.coverage.unreadable > 0
+        assert result.coverage.failed == result.coverage.unreadable
+        for tag, truth in video.truth.items():
+            for start_s, end_s in truth:
+                if end_s < gap[0] - 6 or start_s > gap[1] + 6:
+                    spans = [(span.start_s, span.end_s) for span in result.info.spans["plays"][tag]]
+                    assert any(match([span], [(start_s, end_s)], 0.5) for span in spans), (tag, start_s, end_s)
+
+    play(use)
+
+
+def test_a_video_of_which_nothing_decodes_is_refused(video: LabelledVideo, tmp_path: Path) -> None:
+    path = damaged(video, tmp_path / "erased.mp4", 0.0002, 0.97)
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        with pytest.raises(MediaUnreadableError, match="erased.mp4"):
+            await engine.process_video(path)
+        assert vlm.counters.requests == 0
+
+    play(use, model={"model_id": "sandbox-vlm"})
 
 
 def test_nobody_to_ask_is_an_error_with_every_cause(video: LabelledVideo) -> None:

@@ -48,6 +48,7 @@ def _json_result(result: VideoResult) -> dict[str, Any]:
             "duration": result.video.duration_s,
             "identity": result.video.identity,
             "category": result.category,
+            "gaps": [{"start": start_s, "end": end_s} for start_s, end_s in result.gaps_s],
             "observations": [_observation_dict(time_s, seen) for time_s, seen in result.observations],
         },
         "timespans": {result.category: timespans},
@@ -69,6 +70,7 @@ def _coverage_dict(coverage: Coverage) -> dict[str, int]:
         "frames_asked": coverage.asked,
         "frames_answered": coverage.answered,
         "frames_failed": coverage.failed,
+        "frames_unreadable": coverage.unreadable,
         "calls": coverage.calls,
     }
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from vlm_engine.errors import CoverageError, FrameError, ReplyError, RequestError, ServerError
+from vlm_engine.errors import CoverageError, FrameError, MediaUnreadableError, ReplyError, RequestError, ServerError
 from vlm_engine.models.judge import Judge, Memory
+from vlm_engine.models.tally import Tally
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Coverage, Frame, ImageShape, Look, Observation, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 
 LEAST_COVERAGE = 0.9
-"""A video of whose frames a smaller share could be judged is not called done."""
+"""A video is not called done when the model could judge a smaller share of the frames that could be read."""
 _HOPELESS_AFTER = 16
 
 OnProgress = Callable[[Progress], None]
@@ -34,15 +34,16 @@ class SearchRun:
         self._search = search
         self._on_progress = on_progress
         self._decoder = _Decoder(video, vr)
-        self._outstanding = self._answered = self._calls = 0
-        self._failures: Counter[str] = Counter()
+        self._tally = Tally()
+        self._outstanding = 0
         self._furthest = 0.0
 
-    async def to_the_end(self) -> Coverage:
+    async def to_the_end(self) -> None:
         """Runs until the search has no more looks.
 
-        Raises ``NoEndpointError`` when nobody is left to ask, and ``CoverageError`` when too few frames could be
-        judged. Whatever was answered until then is stored.
+        Raises ``MediaUnreadableError`` when no frame decodes, ``NoEndpointError`` when nobody is left to ask, and
+        ``CoverageError`` when too few of the frames that decode could be judged. Whatever was answered until then
+        is stored.
         """
         memory = await self._judge.memory(self._video.identity)
         try:
@@ -50,9 +51,19 @@ class SearchRun:
                 await self._round(looks, memory)
         finally:
             self._decoder.close()
-        if self._answered < LEAST_COVERAGE * (self._answered + self._failures.total()):
+        coverage = self.coverage()
+        if coverage.asked and coverage.unreadable == coverage.asked:
+            raise MediaUnreadableError(f"{self._video.path}: none of its frames decodes: {self._tally.reasons()}")
+        if coverage.answered < LEAST_COVERAGE * (coverage.asked - coverage.unreadable):
             raise self._too_little()
-        return self._coverage()
+
+    def coverage(self) -> Coverage:
+        """The frames so far."""
+        return self._tally.coverage()
+
+    def gaps_s(self) -> tuple[tuple[float, float], ...]:
+        """The stretches, as (start, end), in which no frame could be read."""
+        return self._tally.gaps_s(self._video.duration_s)
 
     async def _round(self, looks: Sequence[Look], memory: Memory) -> None:
         self._outstanding = len(looks)
@@ -65,23 +76,6 @@ class SearchRun:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _ask_about(self, looks: Mapping[float, Look], shape: ImageShape, group: asyncio.TaskGroup) -> None:
-        room = self._judge.room
-        frames = await self._decoder.frames(sorted(looks), shape)
-        for _ in looks:
-            await room.acquire()
-            try:
-                time_s, frame = await self._decoder.next(frames)
-            except BaseException:
-                room.release()
-                raise
-            if isinstance(frame, FrameError):
-                room.release()
-                self._fail(looks[time_s], frame)
-            else:
-                asking = group.create_task(self._ask(looks[time_s], frame))
-                asking.add_done_callback(lambda _: room.release())
-
     def _recall(self, looks: Sequence[Look], memory: Memory) -> Iterator[Look]:
         """Records what is known already; yields what is left to ask, about the tags that are left."""
         for look in looks:
@@ -92,8 +86,27 @@ class SearchRun:
             if left:
                 yield Look(look.time_s, left, look.purpose)
             else:
-                self._answered += 1
+                self._tally.read(look.time_s, True)
+                self._tally.answered(calls=0)
                 self._settle()
+
+    async def _ask_about(self, looks: Mapping[float, Look], shape: ImageShape, group: asyncio.TaskGroup) -> None:
+        room = self._judge.room
+        frames = await self._decoder.frames(sorted(looks), shape)
+        for _ in looks:
+            await room.acquire()
+            try:
+                time_s, frame = await self._decoder.next(frames)
+            except BaseException:
+                room.release()
+                raise
+            self._tally.read(time_s, isinstance(frame, Frame))
+            if isinstance(frame, FrameError):
+                room.release()
+                self._fail(looks[time_s], frame)
+            else:
+                asking = group.create_task(self._ask(looks[time_s], frame))
+                asking.add_done_callback(lambda _: room.release())
 
     async def _ask(self, look: Look, frame: Frame) -> None:
         try:
@@ -102,14 +115,14 @@ class SearchRun:
             self._fail(look, error)
             return
         self._search.record(look, Observation(frame.time_s, verdicts))
-        self._answered += 1
-        self._calls += 1
+        self._tally.answered(calls=1)
         self._settle()
 
     def _fail(self, look: Look, error: Exception) -> None:
         self._search.record(look, Observation(look.time_s, {}))
-        self._failures[str(error)] += 1
-        if not self._answered and self._failures.total() >= _HOPELESS_AFTER:
+        self._tally.failed(str(error))
+        coverage = self.coverage()
+        if not coverage.answered and coverage.failed - coverage.unreadable >= _HOPELESS_AFTER:
             raise self._too_little()
         self._settle()
 
@@ -117,7 +130,7 @@ class SearchRun:
         self._outstanding -= 1
         if self._on_progress is None:
             return
-        coverage = self._coverage()
+        coverage = self.coverage()
         expected = coverage.asked + self._outstanding + self._search.expected_more()
         if self._furthest:
             expected = min(expected, int(coverage.asked / self._furthest))
@@ -125,15 +138,10 @@ class SearchRun:
         self._furthest = progress.fraction
         self._on_progress(progress)
 
-    def _coverage(self) -> Coverage:
-        failed = self._failures.total()
-        return Coverage(self._answered + failed, self._answered, failed, self._calls)
-
     def _too_little(self) -> CoverageError:
-        coverage = self._coverage()
-        reasons = "; ".join(f"{reason} ({count} x)" for reason, count in self._failures.most_common(3))
+        coverage = self.coverage()
         judged = f"only {coverage.answered} of {coverage.asked} frames could be judged"
-        return CoverageError(f"{self._video.path}: {judged}, so its results would mislead: {reasons}")
+        return CoverageError(f"{self._video.path}: {judged}, so its results would mislead: {self._tally.reasons()}")
 
 
 class _Decoder:

@@ -13,7 +13,7 @@ from vlm_engine.models.judge import Judge
 from vlm_engine.models.search_run import SearchRun
 from vlm_engine.search import VideoSearch
 from vlm_engine.spans import describe_video
-from vlm_engine.types import Coverage, Look, Purpose, VideoInfo, VideoResult
+from vlm_engine.types import Look, Purpose, VideoInfo, VideoResult
 from vlm_engine.video import probe
 
 
@@ -41,12 +41,13 @@ class SearchVideo(Model):
         for time_s, observation in inputs["observations"]:
             known = tuple(tag for tag in observation.verdicts if tag in tags)
             search.record(Look(time_s, known, Purpose.SCAN), observation)
-        coverage = Coverage()
+        run = SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"])
         if tags:
             async with self._judge.instances:
-                coverage = await SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"]).to_the_end()
+                await run.to_the_end()
         unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
-        return VideoResult(video, category, unruled, search.spans(), tuple(search.observations()), coverage)
+        observations = tuple(search.observations())
+        return VideoResult(video, category, unruled, search.spans(), observations, run.coverage(), run.gaps_s())
 
 
 class DescribeVideo(Model):
