@@ -68,12 +68,15 @@ DEFAULT_TAG_RULE = {"MinMarkerDuration": "1s", "MaxGap": "1s", "RequiredDuration
 # {"Foul": {"RenamedTag": "Personal foul", "TagThreshold": 0.7}}
 TAG_RULES: dict[str, dict[str, Any]] = {}
 
-# The tags in Stash that steer the plugin: the parent of all, "do this one", "do it again" (kept for a task that is still
-# to come, and not used yet), "done", "could not be done".
+# Names of tags in Stash: the parent of every tag that the plugin makes, which also marks its markers;
 VLM_BASE_TAG_NAME = "VLM"
+# scenes that are to be tagged;
 VLM_TAGME_TAG_NAME = "VLM_TagMe"
+# kept for a task that is still to come, and not used yet;
 VLM_UPDATEME_TAG_NAME = "VLM_UpdateMe"
+# scenes that are done;
 VLM_TAGGED_TAG_NAME = "VLM_Tagged"
+# scenes that could not be done.
 VLM_ERRORED_TAG_NAME = "VLM_Errored"
 
 # Where this machine sees what Stash sees elsewhere; the longest beginning that fits a path counts.
@@ -83,9 +86,10 @@ PATH_MUTATION: dict[str, str] = {}
 # Seconds to wait for one answer.
 REQUEST_TIMEOUT = 120
 
-# The longest side of the pictures that are sent, in pixels; and of those of the first scan of a video, which are most of
-# them: 512 costs a quarter of 1024. Raise it when small things are missed.
+# The longest side of the pictures that are sent, in pixels.
 IMAGE_MAX_SIDE = 1024
+# The same for the first scan of a video, which is most of the pictures: 512 costs a quarter of 1024. Raise it when small
+# things are missed.
 SCAN_IMAGE_MAX_SIDE = 512
 
 # A whole configuration of the engine, as other versions of this plugin had it here. Where there is one, its endpoints,
