@@ -11,7 +11,6 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 
-from benchmarks.memory import peak_mb
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, drive
 from benchmarks.scores import Cost, Score, Summary, score
@@ -30,6 +29,9 @@ NOISES = {"none": Noise(), "5 / 0.5 %": Noise(0.05, 0.005), "10 / 2 %": Noise(0.
 MILD, HARSH = "5 / 0.5 %", "10 / 2 %"
 ALL = "all noise levels"
 SEARCH, REC, DENSE = "search", "REC", "dense 2 s + HMM"
+USUAL, MANY_TAGS = "as a rule", "35 tags"
+POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
+VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
 
 HAS_BUDGET = "questions_per_hour" in SearchConfig.model_fields
 BUDGETS = (300, 450, 600, 800, 1000)
@@ -51,11 +53,16 @@ YARDSTICKS: Mapping[str, Strategy] = {
 }
 
 
+def budgeted(budget: int) -> str:
+    """The name of the search with so many questions per hour."""
+    return f"search, at most {budget} calls per hour"
+
+
 def frontier() -> dict[str, Strategy]:
     """The search at other prices: by budget where the settings know one, else by scan interval."""
     if HAS_BUDGET:
-        return {f"search, {budget} / h": partial(searching, questions_per_hour=budget) for budget in BUDGETS}
-    return {f"search, every {interval:g} s": partial(searching, frame_interval_s=interval) for interval in INTERVALS_S}
+        return {budgeted(budget): partial(searching, questions_per_hour=budget) for budget in BUDGETS}
+    return {f"search, a look every {interval:g} s": partial(searching, frame_interval_s=interval) for interval in INTERVALS_S}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +92,18 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
 
     no_short = (0.5, 0.5, 0.0)
     return (
-        Setting("as a rule", base, mild),
+        Setting(USUAL, base, mild),
         Setting("5 tags", replace(base, tags=5), mild),
+        Setting(MANY_TAGS, replace(base, tags=35), mild),
         Setting("no short events", replace(base, kinds=no_short), mild, long_events=True),
         Setting("5 tags, no short events", replace(base, tags=5, kinds=no_short), mild, long_events=True),
-        Setting("poor cut hints (recall .6, precision .4)", replace(base, cut_recall=0.6, false_cuts=1.4), mild),
-        Setting("no cut hints", replace(base, cut_recall=0.0, false_cuts=0.0), mild),
+        Setting(POOR_CUTS, replace(base, cut_recall=0.6, false_cuts=1.4), mild),
+        Setting(NO_CUTS, replace(base, cut_recall=0.0, false_cuts=0.0), mild),
         Setting("errors 80 % shared by a shot", base, {MILD: replace(NOISES[MILD], shot_share=0.8)}),
         Setting("error rates differ by tag", base, changed(tag_spread=1.0)),
-        Setting("confidences: none", base, both),
-        Setting("confidences: calibrated", base, changed(confidence=1.0)),
-        Setting("confidences: twice too sure", base, changed(confidence=2.0)),
+        Setting(VERDICTS_ONLY, base, both),
+        Setting(CALIBRATED, base, changed(confidence=1.0)),
+        Setting(TOO_SURE, base, changed(confidence=2.0)),
     )
 
 
@@ -158,7 +166,7 @@ def _run(job: _Job) -> list[tuple[str, str, str, Score]]:
         begun_s = time.process_time()
         spans = strategy(oracle)
         cost = Cost.of(oracle.bill, video.info.duration_s, time.process_time() - begun_s)
-        scores.append((job.setting, noise, name, score(spans, video.truth, replace(cost, peak_mb=peak_mb()))))
+        scores.append((job.setting, noise, name, score(spans, video.truth, cost)))
     return scores
 
 
