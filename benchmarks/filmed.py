@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.memory import peak_mb
 from benchmarks.oracle import Numbers, Oracle, Presence, drive
 from benchmarks.scores import Cost, Score, Summary, score
-from benchmarks.simulated import ALL, YARDSTICKS, Results, Strategy, searching
+from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, searching
 from benchmarks.world import World, cut_hints, tag_names
 from sandbox import glyphs
 from sandbox.threads import running
@@ -62,6 +64,25 @@ def films(duration_s: float = 600.0) -> tuple[Film, ...]:
     )
 
 
+class Endpoint(SandboxVLM):
+    """The sandbox's endpoint, of whose mistakes a share holds for a whole shot of one video, where no other frame helps."""
+
+    def __init__(self, behaviour: Behaviour, film: LabelledVideo, shot_share: float) -> None:
+        super().__init__(behaviour)
+        self._first_frames = [0, *(round(cut_s * film.spec.frame_rate) for cut_s in film.cuts_s)]
+        self._shot_share = shot_share
+
+    def belief(self, tag: str, shown: glyphs.Shown) -> float:
+        """The probability of presence that it believes in, for a picture that shows this."""
+        if shown.frame_number is not None and self._shot_share:
+            first = self._first_frames[bisect_right(self._first_frames, shown.frame_number) - 1]
+            if crc32(f"{self.behaviour.seed} {tag} {first}".encode()) / 2**32 < self._shot_share:
+                shown = replace(shown, frame_number=first)
+        return super()._belief(tag, shown)
+
+    _belief = belief
+
+
 @dataclass(frozen=True, slots=True)
 class Mistakes:
     """How the endpoint errs, and whether it tells probabilities, which betray its mistakes."""
@@ -69,22 +90,25 @@ class Mistakes:
     miss_rate: float = 0.0
     false_alarm_rate: float = 0.0
     graded: bool = False
+    shot_share: float = 0.0
 
-    def behaviour(self, seed: int) -> Behaviour:
-        """The endpoint that errs so."""
-        return Behaviour(
+    def endpoint(self, film: LabelledVideo) -> Endpoint:
+        """An endpoint that errs so, about this video."""
+        behaviour = Behaviour(
             slots=_SLOTS,
             miss_rate=self.miss_rate,
             false_alarm_rate=self.false_alarm_rate,
             offers_logprobs=self.graded,
-            seed=seed,
+            seed=film.spec.seed,
         )
+        return Endpoint(behaviour, film, self.shot_share)
 
 
 MISTAKES = {
     "none": Mistakes(),
     "5 / 0.5 %": Mistakes(0.05, 0.005),
     "10 / 2 %": Mistakes(0.1, 0.02),
+    "5 / 0.5 %, 80 % shared by a shot": Mistakes(0.05, 0.005, shot_share=0.8),
     "10 / 2 %, graded": Mistakes(0.1, 0.02, graded=True),
 }
 
@@ -92,19 +116,18 @@ MISTAKES = {
 class FilmModel(Oracle):
     """Answers about a generated video from its truth, with just the mistakes that the sandbox's endpoint would make."""
 
-    def __init__(self, film: LabelledVideo, info: VideoInfo, behaviour: Behaviour) -> None:
+    def __init__(self, film: LabelledVideo, info: VideoInfo, endpoint: Endpoint) -> None:
         super().__init__(info, film.spec.tags)
-        self._film, self._graded = film, behaviour.offers_logprobs
-        self._endpoint = SandboxVLM(behaviour)
+        self._film, self._endpoint = film, endpoint
 
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
         beliefs = np.array([self._beliefs(int(number)) for number in numbers]).reshape(len(numbers), len(self.tags))
-        return beliefs > 0.5, beliefs if self._graded else None
+        return beliefs > 0.5, beliefs if self._endpoint.behaviour.offers_logprobs else None
 
     def _beliefs(self, number: int) -> list[float]:
         there = self._film.tags_at(number / float(self._film.spec.frame_rate) + 1e-6)
         shown = glyphs.Shown(frozenset(glyphs.code(tag) for tag in there), number)
-        return [self._endpoint._belief(tag, shown) for tag in self.tags]  # the endpoint's own rule, so that none can differ
+        return [self._endpoint.belief(tag, shown) for tag in self.tags]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +160,19 @@ def film_all(folder: Path, wanted: Sequence[Film], mistakes: Mapping[str, Mistak
         for (name, how), fresh in product(mistakes.items(), (True, False)):
             rows = _decoded(labelled, how) if fresh else _undecoded(labelled, how, upstream=upstream)
             for strategy, own in rows:
-                for group in (name,) if how.graded else (name, film.name, ALL):
+                for group in (name, film.name, ALL) if name in NOISES else (name,):
                     grouped[group, strategy].append(own)
     return {key: Summary(own) for key, own in grouped.items()}
 
 
 def _decoded(film: LabelledVideo, how: Mistakes) -> Iterator[tuple[str, Score]]:
     with (
-        running(SandboxVLM(how.behaviour(film.spec.seed))) as endpoint,
+        running(how.endpoint(film)) as endpoint,
         ProcessPoolExecutor(1, get_context("spawn")) as fresh,
     ):
         measured = fresh.submit(measure, str(film.path), film.spec.tags, endpoint.url).result()
         calls = endpoint.counters.answered
-    replayed = Replay(measured.result, film, how.behaviour(film.spec.seed))
+    replayed = Replay(measured.result, film, how.endpoint(film))
     spent = Cost.of(replayed.bill, measured.result.video.duration_s, 0.0)
     cost = replace(spent, calls=calls, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
     yield DECODED, score(measured.result.spans, film.truth, cost)
@@ -161,8 +184,8 @@ class Replay(FilmModel):
     What is asked follows from the observations alone, so the same questions come in the same rounds.
     """
 
-    def __init__(self, result: VideoResult, film: LabelledVideo, behaviour: Behaviour) -> None:
-        super().__init__(film, result.video, behaviour)
+    def __init__(self, result: VideoResult, film: LabelledVideo, endpoint: Endpoint) -> None:
+        super().__init__(film, result.video, endpoint)
         self._seen = {round(time_s * 1000): seen for time_s, seen in result.observations}
         drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
 
@@ -177,7 +200,7 @@ def _undecoded(film: LabelledVideo, how: Mistakes, *, upstream: bool) -> Iterato
     runs: list[tuple[str, VideoInfo, Strategy]] = [(name, info, run) for name, run in yardsticks.items()]
     runs += [(UNDECODED, info, searching), (SIMULATED_CUTS, with_simulated_hints(info, film), searching)]
     for name, seen, run in runs:
-        oracle = FilmModel(film, seen, how.behaviour(film.spec.seed))
+        oracle = FilmModel(film, seen, how.endpoint(film))
         begun_s = time.process_time()
         spans = run(oracle)
         yield name, score(spans, film.truth, Cost.of(oracle.bill, info.duration_s, time.process_time() - begun_s))

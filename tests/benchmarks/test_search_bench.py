@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from benchmarks.filmed import DECODED, MISTAKES, SIMULATED_CUTS, UNDECODED, FilmModel, measure
+from benchmarks.filmed import DECODED, SIMULATED_CUTS, UNDECODED, FilmModel, Mistakes, measure
 from benchmarks.search import DOCS, PAGE, PLOT, quick, run
 from benchmarks.simulated import DENSE, REC
 from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
-from sandbox.vlm import SandboxVLM
+from vlm_engine.video import probe
 
 SPEC = VideoSpec(duration_s=30, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5)
 
@@ -63,14 +64,26 @@ def test_the_plot_is_a_picture_with_every_strategy(docs: Path) -> None:
         assert 0 <= float(circle.get("cy", math.nan)) <= 440
 
 
-def test_the_oracle_answers_as_the_endpoint_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shot_share", [0.0, 0.8])
+def test_the_oracle_answers_as_the_endpoint_does(tmp_path: Path, shot_share: float) -> None:
     video = generate(SPEC, tmp_path / "game.mp4")
-    behaviour = MISTAKES["10 / 2 %"].behaviour(seed=4)
-    with running(SandboxVLM(behaviour)) as endpoint:
+    how = Mistakes(0.3, 0.1, shot_share=shot_share)
+    with running(how.endpoint(video)) as endpoint:
         result = measure(str(video.path), SPEC.tags, endpoint.url).result
-    oracle = FilmModel(video, result.video, behaviour)
+    oracle = FilmModel(video, result.video, how.endpoint(video))
     assert result.observations
     for _, seen in result.observations:
         present, _ = oracle.judge(np.array([oracle.number_at(seen.time_s)]))
         told = dict(zip(SPEC.tags, present[0], strict=True))
         assert {tag: verdict.present for tag, verdict in seen.verdicts.items()} == {tag: told[tag] for tag in seen.verdicts}
+
+
+def test_mistakes_can_hold_for_a_whole_shot(tmp_path: Path) -> None:
+    video = generate(SPEC, tmp_path / "game.mp4")
+    oracle = FilmModel(video, probe(str(video.path)), Mistakes(0.0, 0.3, shot_share=1.0).endpoint(video))
+    bounds = [0, *(round(cut_s * 15) for cut_s in video.cuts_s), SPEC.frames]
+    for tag in SPEC.tags:
+        for first, end in pairwise(bounds):
+            there = [tag in video.tags_at(number / 15 + 1e-6) for number in range(first, end)]
+            present = oracle.judge(np.arange(first, end))[0][:, SPEC.tags.index(tag)]
+            assert len({*present[~np.array(there)]}) <= 1
