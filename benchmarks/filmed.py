@@ -7,6 +7,7 @@ videos and with the same mistakes, the yardsticks and the search itself without 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from bisect import bisect_right
 from collections import defaultdict
@@ -39,6 +40,7 @@ from vlm_engine.video import probe
 DECODED, UNDECODED, SIMULATED_CUTS = "search, decoded", "search, not decoded", "search, not decoded, simulated cut hints"
 
 _SLOTS = 8
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def film_all(folder: Path, wanted: Sequence[Film], mistakes: Mapping[str, Mistak
             for strategy, own in rows:
                 for group in (name, film.name, ALL) if name in NOISES else (name,):
                     grouped[group, strategy].append(own)
+        _log.info("done with the video: %s", film.name)
     return {key: Summary(own) for key, own in grouped.items()}
 
 

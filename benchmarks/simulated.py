@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from vlm_engine.types import Span
 Strategy = Callable[[Oracle], tuple[Span, ...]]
 Results = Mapping[tuple[str, str], Summary]
 """By (setting, strategy)."""
+
+_Scored = tuple[str, str, str, Score]
+_log = logging.getLogger(__name__)
 
 NOISES = {"none": Noise(), "5 / 0.5 %": Noise(0.05, 0.005), "10 / 2 %": Noise(0.1, 0.02)}
 MILD, HARSH = "5 / 0.5 %", "10 / 2 %"
@@ -134,14 +138,22 @@ def simulate(plan: Plan) -> tuple[Results, Results]:
     jobs = [*main, *_sensitivity_jobs(plan)]
     if plan.processes > 1:
         with ProcessPoolExecutor(plan.processes, get_context("spawn")) as pool:
-            done = list(pool.map(_run, jobs))
+            done = _gathered(pool.map(_run, jobs), len(jobs))
     else:
-        done = [_run(job) for job in jobs]
+        done = _gathered(map(_run, jobs), len(jobs))
     by_noise = [scored for part in done[: len(main)] for scored in part]
     everything = [(ALL, strategy, own) for _, _, strategy, own in by_noise]
     named = [(noise, strategy, own) for _, noise, strategy, own in by_noise]
     rest = [(setting, strategy, own) for part in done[len(main) :] for setting, _, strategy, own in part]
     return _summed([*named, *everything]), _summed(rest)
+
+
+def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Scored]]:
+    done = []
+    for result in results:
+        done.append(result)
+        _log.info("simulated %d of %d videos", len(done), expected)
+    return done
 
 
 def _main_jobs(plan: Plan) -> Iterator[_Job]:
@@ -157,7 +169,7 @@ def _sensitivity_jobs(plan: Plan) -> Iterator[_Job]:
             yield _Job(setting.name, setting.world, setting.noises, (seed, number), setting.strategies())
 
 
-def _run(job: _Job) -> list[tuple[str, str, str, Score]]:
+def _run(job: _Job) -> list[_Scored]:
     """(setting, noise, strategy, score) for every noise and strategy, on one video."""
     video = draw_video(job.world, job.seed)
     scores = []
