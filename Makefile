@@ -38,7 +38,7 @@ plugin: .venv/.ready ## the zip that users unpack into Stash's plugins folder: d
 bench-tagging: .venv/.ready ## what is found in generated videos, and for how many questions; writes it into the docs
 	$(BIN)/python -m benchmarks.tagging
 
-bench-search: .venv/.ready ## the search beside other ways to look, simulated and real, about 15 minutes; writes it into the docs
+bench-search: .venv/.ready ## the search beside other ways to look, simulated and real, about 20 minutes; writes it into the docs
 	$(BIN)/python -m benchmarks.search $(ARGS)
 
 docs: .venv/.ready ## rewrites what the docs show that a command produces
