@@ -52,7 +52,8 @@ def frontier_plot(search: Sequence[Summary], default: Summary, others: Mapping[s
     marks += [_dot(axes, point, 3, "#0a6") for point in search]
     marks += [_dot(axes, default, 6, "#0a6"), _label(axes, default, "search", above=True)]
     for name, point in others.items():
-        marks += [_dot(axes, point, 5, "#c50"), _label(axes, point, name, above=False)]
+        is_over_another = any(_is_just_below(axes, other, point) for other in others.values())
+        marks += [_dot(axes, point, 5, "#c50"), _label(axes, point, name, above=is_over_another)]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
     titles = [
         f"<title>Calls per hour of video against F1</title><style>{_STYLE}</style>",
@@ -61,6 +62,12 @@ def frontier_plot(search: Sequence[Summary], default: Summary, others: Mapping[s
         f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">calls per hour of video</text>',
     ]
     return "\n".join([head, *titles, *axes.grid(), *marks, "</svg>", ""])
+
+
+def _is_just_below(axes: _Axes, point: Summary, upper: Summary) -> bool:
+    """Whether a point is where the name of an upper one would stand, if it stood below that one."""
+    aside = axes.x(point.calls_per_hour) - axes.x(upper.calls_per_hour)
+    return abs(aside) < 80 and 0 < axes.y(point.f1) - axes.y(upper.f1) < 40
 
 
 def _dot(axes: _Axes, point: Summary, radius: int, colour: str) -> str:
