@@ -1,0 +1,116 @@
+"""What the search has to show, each claim beside what was measured in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from benchmarks.filmed import DECODED, SIMULATED_CUTS
+from benchmarks.scores import Summary
+from benchmarks.simulated import (
+    ALL,
+    CALIBRATED,
+    DENSE,
+    HAS_BUDGET,
+    MANY_TAGS,
+    NO_CUTS,
+    POOR_CUTS,
+    REC,
+    SEARCH,
+    TOO_SURE,
+    USUAL,
+    VERDICTS_ONLY,
+    Results,
+    budgeted,
+)
+
+_BUDGET = 450
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``wanted`` and ``measured`` as a reader sees them."""
+
+    what: str
+    wanted: str
+    measured: str
+    holds: bool
+
+
+def claims(main: Results, sensitivity: Results, filmed: Results) -> list[Claim]:
+    """All claims, in the order of the table."""
+    return [
+        *_prices(main),
+        _at_least("F1 for a model without mistakes", 0.98, main["none", SEARCH].f1),
+        *_confidences(sensitivity),
+        *(_budget(main) if HAS_BUDGET else ()),
+        *_robustness(sensitivity),
+        _at_most("F1 on decoded videos below that without decoding and with simulated cut hints, by", 0.03, _loss(filmed)),
+        _at_most("rounds, on average over all simulated videos", 8.0, main[ALL, SEARCH].rounds, "{:.1f}"),
+        _at_most(
+            "the search's own CPU seconds per hour of video with 35 tags", 1.0, sensitivity[MANY_TAGS, SEARCH].cpu_s_per_hour
+        ),
+    ]
+
+
+def _prices(main: Results) -> Iterator[Claim]:
+    points = [summary for (noise, strategy), summary in main.items() if noise == ALL and strategy.startswith(SEARCH)]
+    for name, slack, most in ((DENSE, 0.01, 0.48), (REC, 0.0, 0.78)):
+        other = main[ALL, name]
+        calls = calls_for(points, other.f1 - slack)
+        what = f"calls at the F1 of {name}" + (f" less {slack:g}" if slack else "") + ", of its calls"
+        if calls is None:
+            yield Claim(what, f"≤ {most:.0%}", f"{max(point.f1 for point in points):.3f} is the best F1, short of it", False)
+        else:
+            yield _at_most(what, most, calls / other.calls_per_hour, "{:.0%}")
+
+
+def calls_for(points: Sequence[Summary], f1: float) -> float | None:
+    """Calls per hour at which a frontier reaches this F1, between its points on a straight line; None where it never does."""
+    by_price = sorted(points, key=lambda point: point.calls_per_hour)
+    if by_price[0].f1 >= f1:
+        return by_price[0].calls_per_hour
+    for below, above in pairwise(by_price):
+        if above.f1 >= f1:
+            share = (f1 - below.f1) / (above.f1 - below.f1)
+            return below.calls_per_hour + share * (above.calls_per_hour - below.calls_per_hour)
+    return None
+
+
+def _confidences(sensitivity: Results) -> Iterator[Claim]:
+    plain = sensitivity[VERDICTS_ONLY, SEARCH]
+    for name in (CALIBRATED, TOO_SURE):
+        told = sensitivity[name, SEARCH]
+        gain, ratio = told.f1 - plain.f1, told.calls_per_hour / plain.calls_per_hour
+        holds = gain >= 0.04 and ratio <= 1.0
+        yield Claim(f"{name}: gain in F1, and calls", "≥ 0.040, ≤ 100 %", f"{gain:+.3f}, {ratio:.0%}", holds)
+
+
+def _budget(main: Results) -> Iterator[Claim]:
+    summary = main[ALL, budgeted(_BUDGET)]
+    what = f"a budget of {_BUDGET} calls per hour"
+    yield _at_most(f"{what}: calls, of it", 1.05, summary.calls_per_hour / _BUDGET, "{:.0%}")
+    yield _at_least(f"{what}: F1", 0.79, summary.f1)
+
+
+def _robustness(sensitivity: Results) -> Iterator[Claim]:
+    settings = [setting for setting, strategy in sensitivity if strategy == SEARCH]
+    losses = {name: sensitivity[name, REC].f1 - sensitivity[name, SEARCH].f1 for name in settings}
+    worst = max(losses, key=lambda name: losses[name])
+    yield _at_most(f"F1 below {REC}'s in the worst setting ({worst}), by", 0.01, losses[worst], "{:+.3f}")
+    for name in (POOR_CUTS, NO_CUTS):
+        lost = sensitivity[USUAL, SEARCH].f1 - sensitivity[name, SEARCH].f1
+        yield _at_most(f"F1 lost with {name}", 0.03, lost, "{:+.3f}")
+
+
+def _loss(filmed: Results) -> float:
+    return filmed[ALL, SIMULATED_CUTS].f1 - filmed[ALL, DECODED].f1
+
+
+def _at_most(what: str, most: float, measured: float, form: str = "{:.3f}") -> Claim:
+    return Claim(what, f"≤ {form.replace('+', '').format(most)}", form.format(measured), measured <= most)
+
+
+def _at_least(what: str, least: float, measured: float) -> Claim:
+    return Claim(what, f"≥ {least:.3f}", f"{measured:.3f}", measured >= least)

@@ -1,0 +1,218 @@
+"""The real part of the benchmark: generated videos, decoded and asked about through an endpoint on loopback.
+
+The engine runs in a process of its own, so that its processor time and memory are its own. Beside it, on the same
+videos and with the same mistakes, the yardsticks and the search itself without decoding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.memory import peak_mb
+from benchmarks.oracle import Numbers, Oracle, Presence, drive
+from benchmarks.scores import Cost, Score, Summary, score
+from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, searching
+from benchmarks.world import World, cut_hints, tag_names
+from sandbox import glyphs
+from sandbox.threads import running
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from sandbox.vlm import Behaviour, SandboxVLM
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, ModelConfig, SearchConfig
+from vlm_engine.search import VideoSearch
+from vlm_engine.types import Look, Observation, VideoInfo, VideoResult
+from vlm_engine.video import probe
+
+DECODED, UNDECODED, SIMULATED_CUTS = "search, decoded", "search, not decoded", "search, not decoded, simulated cut hints"
+
+_SLOTS = 8
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What to generate: a name for the table, and how it differs from a 10-minute video of eight tags."""
+
+    name: str
+    spec: VideoSpec
+
+
+def films(duration_s: float = 600.0) -> tuple[Film, ...]:
+    """One video for each way in which videos differ. Small pictures: what they show is read all the same."""
+    base = VideoSpec(duration_s=duration_s, width=640, height=360, seed=21)
+    return (
+        Film("shots of 12 s, 60 % of edges on a cut, 8 tags", base),
+        Film("the same, another seed", replace(base, seed=22)),
+        Film("shots of 5 s", replace(base, seed=23, shot_median_s=5.0)),
+        Film("shots of 30 s", replace(base, seed=24, shot_median_s=30.0)),
+        Film("30 % of edges on a cut", replace(base, seed=25, cut_coincidence=0.3)),
+        Film("90 % of edges on a cut", replace(base, seed=26, cut_coincidence=0.9)),
+        Film("3 tags, one of short events", replace(base, seed=27, tags=tag_names(3))),
+        Film("24 tags, a third of short events", replace(base, seed=28, tags=tag_names(24))),
+    )
+
+
+class Endpoint(SandboxVLM):
+    """The sandbox's endpoint, of whose mistakes a share holds for a whole shot of one video, where no other frame helps."""
+
+    def __init__(self, behaviour: Behaviour, film: LabelledVideo, shot_share: float) -> None:
+        super().__init__(behaviour)
+        self._first_frames = [0, *(round(cut_s * film.spec.frame_rate) for cut_s in film.cuts_s)]
+        self._shot_share = shot_share
+
+    def belief(self, tag: str, shown: glyphs.Shown) -> float:
+        """The probability of presence that it believes in, for a picture that shows this."""
+        if shown.frame_number is not None and self._shot_share:
+            first = self._first_frames[bisect_right(self._first_frames, shown.frame_number) - 1]
+            if crc32(f"{self.behaviour.seed} {tag} {first}".encode()) / 2**32 < self._shot_share:
+                shown = replace(shown, frame_number=first)
+        return super()._belief(tag, shown)
+
+    _belief = belief
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """How the endpoint errs, and whether it tells probabilities, which betray its mistakes."""
+
+    miss_rate: float = 0.0
+    false_alarm_rate: float = 0.0
+    graded: bool = False
+    shot_share: float = 0.0
+
+    def endpoint(self, film: LabelledVideo) -> Endpoint:
+        """An endpoint that errs so, about this video."""
+        behaviour = Behaviour(
+            slots=_SLOTS,
+            miss_rate=self.miss_rate,
+            false_alarm_rate=self.false_alarm_rate,
+            offers_logprobs=self.graded,
+            seed=film.spec.seed,
+        )
+        return Endpoint(behaviour, film, self.shot_share)
+
+
+MISTAKES = {
+    "none": Mistakes(),
+    "5 / 0.5 %": Mistakes(0.05, 0.005),
+    "10 / 2 %": Mistakes(0.1, 0.02),
+    "5 / 0.5 %, 80 % shared by a shot": Mistakes(0.05, 0.005, shot_share=0.8),
+    "10 / 2 %, graded": Mistakes(0.1, 0.02, graded=True),
+}
+
+
+class FilmModel(Oracle):
+    """Answers about a generated video from its truth, with just the mistakes that the sandbox's endpoint would make."""
+
+    def __init__(self, film: LabelledVideo, info: VideoInfo, endpoint: Endpoint) -> None:
+        super().__init__(info, film.spec.tags)
+        self._film, self._endpoint = film, endpoint
+
+    def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
+        beliefs = np.array([self._beliefs(int(number)) for number in numbers]).reshape(len(numbers), len(self.tags))
+        return beliefs > 0.5, beliefs if self._endpoint.behaviour.offers_logprobs else None
+
+    def _beliefs(self, number: int) -> list[float]:
+        there = self._film.tags_at(number / float(self._film.spec.frame_rate) + 1e-6)
+        shown = glyphs.Shown(frozenset(glyphs.code(tag) for tag in there), number)
+        return [self._endpoint.belief(tag, shown) for tag in self.tags]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one run of the engine in a fresh process gave and took."""
+
+    result: VideoResult
+    cpu_s: float
+    peak_mb: float
+
+
+def measure(path: str, tags: Sequence[str], url: str) -> Measured:
+    """Tags one video with the engine as a user would. Processor time and memory are those of the calling process."""
+    begun_s = time.process_time()
+    result = asyncio.run(_tag(path, tags, url))
+    return Measured(result, time.process_time() - begun_s, peak_mb())
+
+
+async def _tag(path: str, tags: Sequence[str], url: str) -> VideoResult:
+    model = ModelConfig(multiplexer_endpoints=[{"base_url": url, "max_concurrent": _SLOTS}], tag_list=tuple(tags))
+    async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
+        return await engine.tag_video(path)
+
+
+def film_all(folder: Path, wanted: Sequence[Film], mistakes: Mapping[str, Mistakes], *, upstream: bool = True) -> Results:
+    """Results by (mistakes, strategy) and by (film, strategy), with ``ALL`` for all together."""
+    grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
+    for film in wanted:
+        labelled = generate(film.spec, folder / f"{film.spec.seed}.mp4")
+        for (name, how), fresh in product(mistakes.items(), (True, False)):
+            rows = _decoded(labelled, how) if fresh else _undecoded(labelled, how, upstream=upstream)
+            for strategy, own in rows:
+                for group in (name, film.name, ALL) if name in NOISES else (name,):
+                    grouped[group, strategy].append(own)
+        _log.info("done with the video: %s", film.name)
+    return {key: Summary(own) for key, own in grouped.items()}
+
+
+def _decoded(film: LabelledVideo, how: Mistakes) -> Iterator[tuple[str, Score]]:
+    with (
+        running(how.endpoint(film)) as endpoint,
+        ProcessPoolExecutor(1, get_context("spawn")) as fresh,
+    ):
+        measured = fresh.submit(measure, str(film.path), film.spec.tags, endpoint.url).result()
+        calls = endpoint.counters.answered
+    replayed = Replay(measured.result, film, how.endpoint(film))
+    spent = Cost.of(replayed.bill, measured.result.video.duration_s, 0.0)
+    cost = replace(spent, calls=calls, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
+    yield DECODED, score(measured.result.spans, film.truth, cost)
+
+
+class Replay(FilmModel):
+    """Runs the search again on what the engine saw, to count its rounds and tokens as everybody's are counted.
+
+    What is asked follows from the observations alone, so the same questions come in the same rounds.
+    """
+
+    def __init__(self, result: VideoResult, film: LabelledVideo, endpoint: Endpoint) -> None:
+        super().__init__(film, result.video, endpoint)
+        self._seen = {round(time_s * 1000): seen for time_s, seen in result.observations}
+        drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
+
+    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+        counted = super().observe(looks)
+        return [self._seen.get(round(look.time_s * 1000), own) for look, own in zip(looks, counted, strict=True)]
+
+
+def _undecoded(film: LabelledVideo, how: Mistakes, *, upstream: bool) -> Iterator[tuple[str, Score]]:
+    info = probe(str(film.path))
+    yardsticks = {name: run for name, run in YARDSTICKS.items() if upstream or "upstream" not in name}
+    runs: list[tuple[str, VideoInfo, Strategy]] = [(name, info, run) for name, run in yardsticks.items()]
+    runs += [(UNDECODED, info, searching), (SIMULATED_CUTS, with_simulated_hints(info, film), searching)]
+    for name, seen, run in runs:
+        oracle = FilmModel(film, seen, how.endpoint(film))
+        begun_s = time.process_time()
+        spans = run(oracle)
+        yield name, score(spans, film.truth, Cost.of(oracle.bill, info.duration_s, time.process_time() - begun_s))
+
+
+def with_simulated_hints(info: VideoInfo, film: LabelledVideo) -> VideoInfo:
+    """The video with cut hints as good as the simulation's and without key frames to move to, as there."""
+    rng = np.random.default_rng((film.spec.seed, 3))
+    cuts_s, usual = np.array(film.cuts_s), World()
+    strengths = rng.uniform(0.4, 1.0, len(cuts_s))
+    hints = cut_hints(rng, cuts_s, strengths, info.duration_s, usual.cut_recall, usual.false_cuts)
+    return replace(info, cuts=hints, key_frames_s=())

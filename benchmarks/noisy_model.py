@@ -1,0 +1,125 @@
+"""The simulated model: right about most frames, and wrong in the ways that models are. Deterministic, like temperature 0.
+
+A share of its errors holds for a whole shot (a tag hidden, a look-alike), where no other frame helps; the rest holds
+for half a second, so that asking about the same moment again never helps and another moment may.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.oracle import Numbers, Oracle, Presence
+from benchmarks.world import SimulatedVideo
+
+_BUCKET_S = 0.5
+_MOST_RATE = 0.45
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How a model errs. Rates are per tag and frame.
+
+    ``shot_share``: share of the errors that a whole shot has in common. ``tag_spread``: standard deviation
+    of the logarithm by which rates differ between tags. ``confidence``: None: it tells verdicts only; 1: calibrated
+    probabilities; 2: twice as sure (in logits) as it should be.
+    """
+
+    miss_rate: float = 0.0
+    false_alarm_rate: float = 0.0
+    shot_share: float = 0.3
+    tag_spread: float = 0.0
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Errors:
+    """Which shots and which half seconds are judged wrongly where the tag is in one state (shots x tags, buckets x tags)."""
+
+    shots: Presence
+    buckets: Presence
+
+
+class NoisyModel(Oracle):
+    """Answers from the truth of a simulated video, with errors."""
+
+    def __init__(self, video: SimulatedVideo, noise: Noise, seed: tuple[int, ...]) -> None:
+        super().__init__(video.info, tuple(video.truth))
+        self._edges_s = [np.array([edge for span in spans for edge in span]) for spans in video.truth.values()]
+        self._cuts_s = video.cuts_s
+        self._rng = np.random.default_rng(seed)
+        self._scale = self._spread(noise.tag_spread)
+        self._buckets = int(video.info.duration_s / _BUCKET_S) + 1
+        self._misses = self._errors(noise.miss_rate, noise.shot_share)
+        self._false_alarms = self._errors(noise.false_alarm_rate, noise.shot_share)
+        self._sureness = self._graded(noise) if noise.confidence is not None else None
+
+    def judge(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
+        times_s = numbers / self.video.frame_rate
+        shot = np.searchsorted(self._cuts_s, times_s, side="right")
+        bucket = np.minimum((times_s / _BUCKET_S).astype(np.int64), self._buckets - 1)
+        truth = self.truth_at(times_s)
+        by_shot = np.where(truth, self._misses.shots[shot], self._false_alarms.shots[shot])
+        wrong = by_shot | np.where(truth, self._misses.buckets[bucket], self._false_alarms.buckets[bucket])
+        present = truth ^ wrong
+        if self._sureness is None:
+            return present, None
+        right_x, wrong_x, shot_x = self._sureness
+        state = truth.astype(np.int64)
+        columns = np.arange(len(self.tags))
+        x = np.where(by_shot, shot_x[state, shot[:, None], columns], wrong_x[state, bucket[:, None], columns])
+        logit = np.where(wrong, x, right_x[state, bucket[:, None], columns])
+        return present, 1 / (1 + np.exp(np.where(present, -logit, logit)))
+
+    def truth_at(self, times_s: Floats) -> Presence:
+        """Which tags apply at these times (times x tags)."""
+        odd = [np.searchsorted(edges_s, times_s, side="right") % 2 == 1 for edges_s in self._edges_s]
+        return np.array(odd).T.reshape(len(times_s), len(self.tags))
+
+    def _spread(self, spread: float) -> Floats:
+        """A factor on the error rates for each tag, 1 on average."""
+        return np.exp(self._rng.normal(-(spread**2) / 2, spread, len(self.tags))) if spread else np.ones(len(self.tags))
+
+    def _errors(self, rate: float, shot_share: float) -> _Errors:
+        rates = np.minimum(rate * self._scale, _MOST_RATE)
+        count = len(self.tags)
+        return _Errors(
+            self._rng.random((len(self._cuts_s) + 1, count)) < rates * shot_share,
+            self._rng.random((self._buckets, count)) < rates * (1 - shot_share),
+        )
+
+    def _graded(self, noise: Noise) -> tuple[Floats, Floats, Floats]:
+        """How sure it is (a logit): where right, where wrong, where a whole shot is wrong; each by truth (no, yes), place, tag.
+
+        Evidence x is normal around m1 where the tag is there and around -m0 where it is not, and the verdict its sign:
+        that gives just these error rates, and the logit (m0 + m1) x is calibrated.
+        """
+        missed, invented = (NormalDist().inv_cdf(1 - max(rate, 1e-4)) for rate in (noise.miss_rate, noise.false_alarm_rate))
+        factor = (noise.confidence or 0.0) * (missed + invented)
+
+        def draw(places: int, sign: int) -> Floats:
+            shape = (places, len(self.tags))
+            return factor * np.stack([_positive(self._rng, sign * mean, shape) for mean in (invented, missed)])
+
+        return draw(self._buckets, 1), draw(self._buckets, -1), draw(len(self._cuts_s) + 1, -1)
+
+
+def _positive(rng: np.random.Generator, mean: float, shape: tuple[int, int]) -> Floats:
+    """Normal numbers of this mean and variance 1, given that they are positive."""
+    drawn = np.empty(shape[0] * shape[1])
+    left = np.arange(len(drawn))
+    while len(left):
+        if mean >= 0:
+            x = rng.normal(mean, 1, len(left))
+            taken = x > 0
+        else:  # far in the tail nearly nothing would be accepted, so propose from an exponential that covers it
+            x = rng.exponential(-1 / mean, len(left))
+            taken = rng.random(len(left)) < np.exp(-x * x / 2)
+        drawn[left[taken]] = x[taken]
+        left = left[~taken]
+    return drawn.reshape(shape)

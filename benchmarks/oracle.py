@@ -1,0 +1,119 @@
+"""A model that is asked about frames of one video without decoding it, and counts what it is asked.
+
+The search and the yardsticks are driven over the same oracle, so their bills compare.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tokens import Wordiness
+from vlm_engine.search import VideoSearch
+from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
+
+Numbers = NDArray[np.int64]
+Times = NDArray[np.float64]
+Presence = NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Bill:
+    """What was asked so far. A round is what can be asked at once; ``own_cpu_s`` is what answering took."""
+
+    calls: int = 0
+    rounds: int = 0
+    image_tokens: int = 0
+    answer_tokens: int = 0
+    own_cpu_s: float = 0.0
+
+
+class Oracle(ABC):
+    """Answers about the frames of ``video``, by number; the same frame is always answered alike."""
+
+    def __init__(self, video: VideoInfo, tags: Sequence[str]) -> None:
+        self.video = video
+        self.tags = tuple(tags)
+        self.bill = Bill()
+        self.frames = max(1, int(video.end_s * video.frame_rate + 1e-6) + 1)
+        self._wordiness = Wordiness(self.tags, video.width, video.height)
+        self._known: dict[int, Presence] = {}
+
+    @abstractmethod
+    def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
+        """Verdicts on all tags in these frames (frames x tags), and the probabilities of presence if the model tells them."""
+
+    def number_at(self, time_s: float) -> int:
+        """The frame that is shown at this time."""
+        return min(self.frames - 1, max(0, int(time_s * self.video.frame_rate + 1e-6)))
+
+    def time_of(self, number: int) -> float:
+        """The presentation time of a frame, in seconds."""
+        return number / self.video.frame_rate
+
+    def ask(self, numbers: Iterable[int]) -> None:
+        """One round of questions about all tags, full-size picture, answered as a list. A frame that was asked before is free."""
+        fresh = sorted({*numbers} - self._known.keys())
+        if not fresh:
+            return
+        begun_s = time.process_time()
+        present, _ = self.judge(np.array(fresh))
+        self._known.update(zip(fresh, present, strict=True))
+        self._count(len(fresh), sum(self._wordiness.listed(row) for row in present))
+        self.bill.own_cpu_s += time.process_time() - begun_s
+
+    def charge_again(self, number: int) -> None:
+        """Counts one more question about a frame whose answer is known: for those who forget answers."""
+        self._count(1, self._wordiness.listed(self._known[number]))
+
+    def verdict(self, number: int) -> Presence:
+        """The verdicts on all tags in a frame that was asked about."""
+        return self._known[number]
+
+    def known(self) -> tuple[Numbers, Presence]:
+        """The frames asked about, ascending, and the verdicts on them (frames x tags)."""
+        numbers = sorted(self._known)
+        return np.array(numbers), np.array([self._known[number] for number in numbers]).reshape(len(numbers), len(self.tags))
+
+    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+        """One round of a search: what it would have seen, each look a question of its own, about its own tags only."""
+        begun_s = time.process_time()
+        numbers = [self.number_at(look.time_s) for look in looks]
+        present, probability = self.judge(np.array(numbers))
+        place = {tag: index for index, tag in enumerate(self.tags)}
+        seen = []
+        for row, (look, number) in enumerate(zip(looks, numbers, strict=True)):
+            told = {
+                tag: Verdict(bool(present[row, place[tag]]), None if probability is None else float(probability[row, place[tag]]))
+                for tag in look.tags
+            }
+            seen.append(Observation(self.time_of(number), told))
+        is_scan = [look.purpose is Purpose.SCAN for look in looks]
+        words = sum(
+            self._wordiness.listed([seen[row].verdicts[tag].present for tag in look.tags], look.tags)
+            if is_scan[row]
+            else self._wordiness.judged(look.tags)
+            for row, look in enumerate(looks)
+        )
+        self._count(len(looks), words)
+        self.bill.own_cpu_s += time.process_time() - begun_s
+        return seen
+
+    def _count(self, calls: int, answer_tokens: int) -> None:
+        self.bill.calls += calls
+        self.bill.rounds += 1
+        self.bill.image_tokens += calls * self._wordiness.picture
+        self.bill.answer_tokens += answer_tokens
+
+
+def drive(search: VideoSearch, oracle: Oracle) -> tuple[Span, ...]:
+    """Runs a search to its end without decoding."""
+    while looks := search.looks():
+        for look, seen in zip(looks, oracle.observe(looks), strict=True):
+            search.record(look, seen)
+    return search.spans()

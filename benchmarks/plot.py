@@ -1,0 +1,81 @@
+"""Calls per hour against F1, as a picture that needs nothing to be drawn with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from xml.sax.saxutils import escape
+
+from benchmarks.scores import Summary
+
+_WIDTH, _HEIGHT = 760, 440
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 34, 52
+_CALLS_TICKS = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+_STYLE = "text{font:13px sans-serif;fill:#333}.grid{stroke:#ddd}.line{fill:none;stroke:#0a6;stroke-width:2}"
+
+
+class _Axes:
+    """Where values lie in the picture: calls on a logarithmic scale, F1 on a plain one."""
+
+    def __init__(self, points: Sequence[Summary]) -> None:
+        calls = [point.calls_per_hour for point in points]
+        self.low, self.high = min(calls) / 1.25, max(calls) * 1.7
+        self.floor = math.floor(10 * min(point.f1 for point in points)) / 10
+
+    def x(self, calls: float) -> float:
+        share = math.log(calls / self.low) / math.log(self.high / self.low)
+        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(self, f1: float) -> float:
+        return _HEIGHT - _BOTTOM - (f1 - self.floor) / (1 - self.floor) * (_HEIGHT - _TOP - _BOTTOM)
+
+    def grid(self) -> list[str]:
+        drawn = []
+        bottom = _HEIGHT - _BOTTOM
+        for calls in (calls for calls in _CALLS_TICKS if self.low <= calls <= self.high):
+            x = self.x(calls)
+            drawn.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
+            drawn.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{calls}</text>')
+        for tenth in range(round(10 * self.floor), 11):
+            y = self.y(tenth / 10)
+            drawn.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            drawn.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tenth / 10:.1f}</text>')
+        return drawn
+
+
+def frontier_plot(search: Sequence[Summary], default: Summary, others: Mapping[str, Summary]) -> str:
+    """An SVG: the search's prices as a line, its default a larger point on it, everybody else a point with a name."""
+    axes = _Axes([*search, default, *others.values()])
+    ranked = sorted([*search, default], key=lambda point: point.calls_per_hour)
+    path = " ".join(f"{axes.x(point.calls_per_hour):.1f},{axes.y(point.f1):.1f}" for point in ranked)
+    marks = [f'<polyline class="line" points="{path}"/>']
+    marks += [_dot(axes, point, 3, "#0a6") for point in search]
+    marks += [_dot(axes, default, 6, "#0a6"), _label(axes, default, "search", above=True)]
+    for name, point in others.items():
+        is_over_another = any(_is_just_below(axes, other, point) for other in others.values())
+        marks += [_dot(axes, point, 5, "#c50"), _label(axes, point, name, above=is_over_another)]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
+    titles = [
+        f"<title>Calls per hour of video against F1</title><style>{_STYLE}</style>",
+        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
+        f'<text x="{_LEFT}" y="20">F1 at a temporal IoU of .5, all noise levels together</text>',
+        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">calls per hour of video</text>',
+    ]
+    return "\n".join([head, *titles, *axes.grid(), *marks, "</svg>", ""])
+
+
+def _is_just_below(axes: _Axes, point: Summary, upper: Summary) -> bool:
+    """Whether a point is where the name of an upper one would stand, if it stood below that one."""
+    aside = axes.x(point.calls_per_hour) - axes.x(upper.calls_per_hour)
+    return abs(aside) < 80 and 0 < axes.y(point.f1) - axes.y(upper.f1) < 40
+
+
+def _dot(axes: _Axes, point: Summary, radius: int, colour: str) -> str:
+    return f'<circle cx="{axes.x(point.calls_per_hour):.1f}" cy="{axes.y(point.f1):.1f}" r="{radius}" fill="{colour}"/>'
+
+
+def _label(axes: _Axes, point: Summary, name: str, *, above: bool) -> str:
+    """Beside the point, and on the side where there is room."""
+    x, y = axes.x(point.calls_per_hour), axes.y(point.f1) + (-12 if above else 20)
+    anchor = "end" if x > 0.7 * _WIDTH else "middle"
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(name)}</text>'

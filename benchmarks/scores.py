@@ -1,0 +1,119 @@
+"""How well spans match the truth, and what they cost, over any number of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from benchmarks.oracle import Bill
+from benchmarks.world import SHORT_S
+from vlm_engine.spans import match
+from vlm_engine.types import Span
+
+Truth = Mapping[str, Sequence[tuple[float, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one video took. ``peak_mb`` is None where it was not measured."""
+
+    hours: float
+    calls: int
+    rounds: int
+    image_tokens: int
+    answer_tokens: int
+    cpu_s: float
+    peak_mb: float | None = None
+
+    @classmethod
+    def of(cls, bill: Bill, duration_s: float, cpu_s: float) -> Cost:
+        """The bill of an oracle; ``cpu_s`` includes what the oracle took itself."""
+        asked = (bill.calls, bill.rounds, bill.image_tokens, bill.answer_tokens)
+        return cls(duration_s / 3600, *asked, cpu_s=max(0.0, cpu_s - bill.own_cpu_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What was found in one video. ``short`` events last up to 10 s; one is missed where no span of its tag touches it.
+
+    ``tags_…`` counts tags that apply at any time, by the spans and in truth.
+    """
+
+    cost: Cost
+    found: int
+    wanted: int
+    matched: int
+    matched_closely: int
+    edge_errors_s: tuple[float, ...]
+    short: int
+    short_missed: int
+    tags_found: int
+    tags_wanted: int
+    tags_matched: int
+
+
+def score(spans: Iterable[Span], truth: Truth, cost: Cost) -> Score:
+    """Spans are matched one to one by temporal IoU (.5, and .75 for ``matched_closely``); errors are those of matched edges."""
+    by_tag: dict[str, list[tuple[float, float]]] = {tag: [] for tag in truth}
+    for span in spans:
+        by_tag[span.tag].append((span.start_s, span.end_s))
+    matched = closely = missed = 0
+    errors_s: list[float] = []
+    for tag, wanted in truth.items():
+        pairs = match(by_tag[tag], wanted, 0.5)
+        matched += len(pairs)
+        closely += len(match(by_tag[tag], wanted, 0.75))
+        errors_s += [abs(by_tag[tag][i][end] - wanted[j][end]) for i, j in pairs for end in (0, 1)]
+        missed += sum(not _is_touched(event, by_tag[tag]) for event in wanted if _is_short(event))
+    return Score(
+        cost=cost,
+        found=sum(map(len, by_tag.values())),
+        wanted=sum(map(len, truth.values())),
+        matched=matched,
+        matched_closely=closely,
+        edge_errors_s=tuple(errors_s),
+        short=sum(_is_short(event) for wanted in truth.values() for event in wanted),
+        short_missed=missed,
+        tags_found=sum(map(bool, by_tag.values())),
+        tags_wanted=sum(map(bool, truth.values())),
+        tags_matched=sum(bool(by_tag[tag]) and bool(wanted) for tag, wanted in truth.items()),
+    )
+
+
+def _is_short(event: tuple[float, float]) -> bool:
+    return event[1] - event[0] <= SHORT_S
+
+
+def _is_touched(event: tuple[float, float], spans: Iterable[tuple[float, float]]) -> bool:
+    return any(start < event[1] and end > event[0] for start, end in spans)
+
+
+class Summary:
+    """Several videos together: counts are added before ratios are taken, so that longer videos weigh more."""
+
+    def __init__(self, scores: Sequence[Score]) -> None:
+        self.scores = tuple(scores)
+        self.hours = sum(score.cost.hours for score in scores)
+        spans = sum(score.found + score.wanted for score in scores)
+        self.f1 = _share(2 * sum(score.matched for score in scores), spans)
+        self.f1_close = _share(2 * sum(score.matched_closely for score in scores), spans)
+        errors_s = [error_s for score in scores for error_s in score.edge_errors_s]
+        self.edge_mean_s = fmean(errors_s) if errors_s else 0.0
+        self.edge_median_s = median(errors_s) if errors_s else 0.0
+        self.short_missed = _share(sum(score.short_missed for score in scores), sum(score.short for score in scores), 0.0)
+        tags = sum(score.tags_found + score.tags_wanted for score in scores)
+        self.tag_f1 = _share(2 * sum(score.tags_matched for score in scores), tags)
+        self.calls_per_hour = self._per_hour([score.cost.calls for score in scores])
+        self.image_tokens_per_hour = self._per_hour([score.cost.image_tokens for score in scores])
+        self.answer_tokens_per_hour = self._per_hour([score.cost.answer_tokens for score in scores])
+        self.cpu_s_per_hour = self._per_hour([score.cost.cpu_s for score in scores])
+        self.rounds = fmean(score.cost.rounds for score in scores) if scores else 0.0
+        self.peak_mb = max((score.cost.peak_mb for score in scores if score.cost.peak_mb is not None), default=None)
+
+    def _per_hour(self, counts: Iterable[float]) -> float:
+        return _share(sum(counts), self.hours, 0.0)
+
+
+def _share(part: float, whole: float, of_nothing: float = 1.0) -> float:
+    return part / whole if whole else of_nothing

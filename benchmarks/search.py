@@ -1,0 +1,93 @@
+"""What the search finds and for how many questions, beside other ways to look: ``make bench-search``.
+
+One run in two parts: simulated videos, for statistics; and generated ones, decoded and asked through an endpoint on
+loopback. Writes tables and a plot into the docs. ``--quick`` shows that everything works; its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.claims import claims
+from benchmarks.filmed import MISTAKES, Film, Mistakes, film_all, films
+from benchmarks.plot import frontier_plot
+from benchmarks.report import report
+from benchmarks.simulated import ALL, SEARCH, YARDSTICKS, Plan, Results, frontier, simulate
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE, PLOT = "benchmarks.md", "search-frontier.svg"
+_PART = re.compile(r"(<!-- search: made by make bench-search -->\n).*?(<!-- end of search -->)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much to measure."""
+
+    plan: Plan
+    films: tuple[Film, ...]
+    mistakes: Mapping[str, Mistakes]
+
+
+def full(processes: int, seeds: Sequence[int]) -> Extent:
+    """What the docs show."""
+    return Extent(Plan(seeds=tuple(seeds), processes=processes), films(), MISTAKES)
+
+
+def quick() -> Extent:
+    """The same in under a minute: one seed, few and short videos."""
+    plan = Plan(seeds=(21,), shot_medians_s=(12.0,), coincidences=(0.6,), duration_s=300.0, sensitivity_videos=1, processes=1)
+    first = films(60.0)[0]
+    small = replace(first, spec=replace(first.spec, width=320, height=180))
+    return Extent(plan, (small,), {name: MISTAKES[name] for name in ("none", "5 / 0.5 %")})
+
+
+def run(extent: Extent, docs: Path) -> str:
+    """Measures, puts tables and plot into the folder ``docs``, which holds the page, and returns the text."""
+    begun_s = time.monotonic()
+    main, sensitivity = simulate(extent.plan)
+    with tempfile.TemporaryDirectory() as folder:
+        filmed = film_all(Path(folder), extent.films, extent.mistakes)
+    text = report(main, sensitivity, filmed, claims(main, sensitivity, filmed))
+    (docs / PLOT).write_text(_plot(main), encoding="utf-8")
+    text = f"![Calls per hour against F1]({PLOT})\n\n{text}\n\n{_extent(extent, main, begun_s)}"
+    page = docs / PAGE
+    page.write_text(_PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
+    return text
+
+
+def _plot(main: Results) -> str:
+    search = [main[ALL, name] for name in frontier()]
+    return frontier_plot(search, main[ALL, SEARCH], {name: main[ALL, name] for name in YARDSTICKS})
+
+
+def _extent(extent: Extent, main: Results, begun_s: float) -> str:
+    seeds = ", ".join(map(str, extent.plan.seeds))
+    hours = main[ALL, SEARCH].hours
+    minutes = (time.monotonic() - begun_s) / 60
+    return f"{hours:.0f} simulated video-hours (seeds {seeds}) and {len(extent.films)} real videos, in {minutes:.0f} minutes."
+
+
+def main() -> None:
+    """Measures, prints the tables and puts them on the page."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--quick", action="store_true", help="one seed and short videos; the figures mean nothing")
+    options.add_argument(
+        "--seeds", type=int, nargs="+", default=Plan().seeds, help="of the simulation; those shown tuned nothing"
+    )
+    options.add_argument("--docs", type=Path, default=DOCS, help="the folder whose benchmarks.md is written")
+    options.add_argument("--processes", type=int, default=2, help="how many simulate at once")
+    asked = options.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.stdout.write(run(quick() if asked.quick else full(asked.processes, asked.seeds), asked.docs) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The simulated part of the benchmark: the search and the yardsticks over the same simulated videos."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+
+from benchmarks.noisy_model import Noise, NoisyModel
+from benchmarks.oracle import Oracle, drive
+from benchmarks.scores import Cost, Score, Summary, score
+from benchmarks.upstream import upstream
+from benchmarks.world import World, draw_video
+from benchmarks.yardsticks import dense, rec
+from vlm_engine.config_models import SearchConfig
+from vlm_engine.search import VideoSearch
+from vlm_engine.types import Span
+
+Strategy = Callable[[Oracle], tuple[Span, ...]]
+Results = Mapping[tuple[str, str], Summary]
+"""By (setting, strategy)."""
+
+_Scored = tuple[str, str, str, Score]
+_log = logging.getLogger(__name__)
+
+NOISES = {"none": Noise(), "5 / 0.5 %": Noise(0.05, 0.005), "10 / 2 %": Noise(0.1, 0.02)}
+MILD, HARSH = "5 / 0.5 %", "10 / 2 %"
+ALL = "all noise levels"
+SEARCH, REC, DENSE = "search", "REC", "dense 2 s + HMM"
+USUAL, MANY_TAGS = "as a rule", "35 tags"
+POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
+VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
+
+HAS_BUDGET = "questions_per_hour" in SearchConfig.model_fields
+BUDGETS = (300, 450, 600, 800, 1000)
+INTERVALS_S = (4.0, 8.0, 12.0, 16.0, 24.0)
+_LONG_EVENT_S = 20.0
+
+
+def searching(oracle: Oracle, **settings: float) -> tuple[Span, ...]:
+    """The engine's own search, with these settings."""
+    return drive(VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle)
+
+
+YARDSTICKS: Mapping[str, Strategy] = {
+    DENSE: partial(dense, interval_s=2.0),
+    "dense 4 s + HMM": partial(dense, interval_s=4.0),
+    REC: rec,
+    "upstream, 8 s, as documented": partial(upstream, interval_s=8.0),
+    "upstream, 80 s, as shipped": partial(upstream, interval_s=80.0, as_coded=True),
+}
+
+
+def budgeted(budget: int) -> str:
+    """The name of the search with so many questions per hour."""
+    return f"search, at most {budget} calls per hour"
+
+
+def frontier() -> dict[str, Strategy]:
+    """The search at other prices: by budget where the settings know one, else by scan interval."""
+    if HAS_BUDGET:
+        return {budgeted(budget): partial(searching, questions_per_hour=budget) for budget in BUDGETS}
+    return {f"search, a look every {interval:g} s": partial(searching, frame_interval_s=interval) for interval in INTERVALS_S}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One world and the noises to see it under, for one strategy or more. ``long_events``: the user says so too."""
+
+    name: str
+    world: World
+    noises: Mapping[str, Noise]
+    long_events: bool = False
+
+    def strategies(self) -> dict[str, Strategy]:
+        """Those compared in a sensitivity setting. All are told when there are no short events to find."""
+        if self.long_events:
+            longest = {REC: partial(rec, interval_s=16.0), SEARCH: partial(searching, shortest_event_s=_LONG_EVENT_S)}
+            return {DENSE: YARDSTICKS[DENSE], **longest}
+        return {DENSE: YARDSTICKS[DENSE], REC: rec, SEARCH: searching}
+
+
+def sensitivity(duration_s: float) -> tuple[Setting, ...]:
+    """Worlds and models unlike the ones that the defaults were made for."""
+    base = World(duration_s=duration_s)
+    mild, both = {MILD: NOISES[MILD]}, {name: NOISES[name] for name in (MILD, HARSH)}
+
+    def changed(**how: float) -> dict[str, Noise]:
+        return {name: replace(noise, **how) for name, noise in both.items()}
+
+    no_short = (0.5, 0.5, 0.0)
+    return (
+        Setting(USUAL, base, mild),
+        Setting("5 tags", replace(base, tags=5), mild),
+        Setting(MANY_TAGS, replace(base, tags=35), mild),
+        Setting("no short events", replace(base, kinds=no_short), mild, long_events=True),
+        Setting("5 tags, no short events", replace(base, tags=5, kinds=no_short), mild, long_events=True),
+        Setting(POOR_CUTS, replace(base, cut_recall=0.6, false_cuts=1.4), mild),
+        Setting(NO_CUTS, replace(base, cut_recall=0.0, false_cuts=0.0), mild),
+        Setting("errors 80 % shared by a shot", base, {MILD: replace(NOISES[MILD], shot_share=0.8)}),
+        Setting("error rates differ by tag", base, changed(tag_spread=1.0)),
+        Setting(VERDICTS_ONLY, base, both),
+        Setting(CALIBRATED, base, changed(confidence=1.0)),
+        Setting(TOO_SURE, base, changed(confidence=2.0)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    setting: str
+    world: World
+    noises: Mapping[str, Noise]
+    seed: tuple[int, ...]
+    strategies: Mapping[str, Strategy]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much to simulate. ``duration_s``: None for lengths as they come (main part) and an hour (sensitivity)."""
+
+    seeds: Sequence[int] = (21, 22, 23, 24)
+    shot_medians_s: Sequence[float] = (5.0, 12.0, 30.0)
+    coincidences: Sequence[float] = (0.3, 0.6, 0.9)
+    duration_s: float | None = None
+    sensitivity_videos: int = 2
+    processes: int = 2
+
+
+def simulate(plan: Plan) -> tuple[Results, Results]:
+    """Results by (noise, strategy) with ``ALL`` for all together, and by (sensitivity setting, strategy)."""
+    main = list(_main_jobs(plan))
+    jobs = [*main, *_sensitivity_jobs(plan)]
+    if plan.processes > 1:
+        with ProcessPoolExecutor(plan.processes, get_context("spawn")) as pool:
+            done = _gathered(pool.map(_run, jobs), len(jobs))
+    else:
+        done = _gathered(map(_run, jobs), len(jobs))
+    by_noise = [scored for part in done[: len(main)] for scored in part]
+    everything = [(ALL, strategy, own) for _, _, strategy, own in by_noise]
+    named = [(noise, strategy, own) for _, noise, strategy, own in by_noise]
+    rest = [(setting, strategy, own) for part in done[len(main) :] for setting, _, strategy, own in part]
+    return _summed([*named, *everything]), _summed(rest)
+
+
+def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Scored]]:
+    done = []
+    for result in results:
+        done.append(result)
+        _log.info("simulated %d of %d videos", len(done), expected)
+    return done
+
+
+def _main_jobs(plan: Plan) -> Iterator[_Job]:
+    strategies = {**YARDSTICKS, SEARCH: searching, **frontier()}
+    for seed, share, median_s in product(plan.seeds, plan.coincidences, plan.shot_medians_s):
+        world = World(cut_coincidence=share, shot_median_s=median_s, duration_s=plan.duration_s)
+        yield _Job("", world, NOISES, (seed, round(10 * share), round(median_s)), strategies)
+
+
+def _sensitivity_jobs(plan: Plan) -> Iterator[_Job]:
+    for setting in sensitivity(plan.duration_s or 3600.0):
+        for seed, number in product(plan.seeds, range(plan.sensitivity_videos)):
+            yield _Job(setting.name, setting.world, setting.noises, (seed, number), setting.strategies())
+
+
+def _run(job: _Job) -> list[_Scored]:
+    """(setting, noise, strategy, score) for every noise and strategy, on one video."""
+    video = draw_video(job.world, job.seed)
+    scores = []
+    for noise, (name, strategy) in product(job.noises, job.strategies.items()):
+        oracle = NoisyModel(video, job.noises[noise], (*job.seed, 7))
+        begun_s = time.process_time()
+        spans = strategy(oracle)
+        cost = Cost.of(oracle.bill, video.info.duration_s, time.process_time() - begun_s)
+        scores.append((job.setting, noise, name, score(spans, video.truth, cost)))
+    return scores
+
+
+def _summed(scores: Iterable[tuple[str, str, Score]]) -> Results:
+    grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
+    for setting, strategy, own in scores:
+        grouped[setting, strategy].append(own)
+    return {key: Summary(own) for key, own in grouped.items()}

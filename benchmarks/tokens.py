@@ -1,0 +1,41 @@
+"""How many tokens a question costs, estimated in the same way for everybody who asks.
+
+Pictures as the sandbox counts them, one token for 784 pixels; answers in the sandbox model's spelling. The question's
+words are left out: they come first, are always the same, and servers keep them in their prefix cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sandbox.answers import Asked, Style, write
+from vlm_engine.config_models import ModelConfig
+
+_PIXELS_PER_TOKEN = 784
+
+
+class Wordiness:
+    """The price in tokens of questions about ``tags`` with pictures of a video of so many pixels."""
+
+    def __init__(self, tags: Sequence[str], width: int, height: int, max_side: int | None = None) -> None:
+        side = max_side or ModelConfig().image_max_side
+        scale = min(1.0, side / max(width, height))
+        self.picture = round(round(width * scale) * round(height * scale) / _PIXELS_PER_TOKEN)
+        self._tags = tuple(tags)
+        empty = _answer_tokens(Style.LIST, (), 0.0)
+        self._frame = {Style.LIST: empty, Style.VERDICTS: 1}
+        self._named = {tag: _answer_tokens(Style.LIST, (tag,), 1.0) - empty for tag in tags}
+        self._judged = {tag: _answer_tokens(Style.VERDICTS, (tag,), 1.0) - 1 for tag in tags}
+
+    def listed(self, present: Iterable[bool], tags: Sequence[str] | None = None) -> int:
+        """Answer tokens of a list of those among ``tags`` (all by default) that are present."""
+        named = sum(self._named[tag] for tag, is_there in zip(tags or self._tags, present, strict=True) if is_there)
+        return self._frame[Style.LIST] + named
+
+    def judged(self, tags: Iterable[str]) -> int:
+        """Answer tokens of one verdict for each of ``tags``."""
+        return self._frame[Style.VERDICTS] + sum(self._judged[tag] for tag in tags)
+
+
+def _answer_tokens(style: Style, tags: tuple[str, ...], belief: float) -> int:
+    return len(write(Asked(tags, style), dict.fromkeys(tags, belief)))

@@ -1,0 +1,90 @@
+"""The benchmark of the search runs from end to end; its yardsticks see just what the endpoint would have told."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from benchmarks.filmed import DECODED, SIMULATED_CUTS, UNDECODED, FilmModel, Mistakes, measure
+from benchmarks.search import DOCS, PAGE, PLOT, quick, run
+from benchmarks.simulated import DENSE, REC
+from sandbox.threads import running
+from sandbox.videos import VideoSpec, generate
+from vlm_engine.video import probe
+
+SPEC = VideoSpec(duration_s=30, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5)
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A docs folder after a quick run."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / PAGE).write_text((DOCS / PAGE).read_text(encoding="utf-8"), encoding="utf-8")
+    run(quick(), folder)
+    return folder
+
+
+def rows_of(page: str, heading: str) -> dict[str, list[str]]:
+    """The cells of the first table below a heading, by the first cell of each row."""
+    table = page.partition(f"### {heading}")[2].partition("\n| ")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    return {cells[0]: cells[1:] for cells in rows}
+
+
+def test_the_page_gets_its_tables(docs: Path) -> None:
+    page = (docs / PAGE).read_text(encoding="utf-8")
+    simulated = rows_of(page, "Simulated: all mistakes")
+    assert {DENSE, REC, "search"} <= simulated.keys()
+    for cells in (simulated[DENSE], simulated["search"]):
+        assert len(cells) == 11
+        assert all(any(character.isdigit() for character in cell) for cell in cells[:-1])
+    real = rows_of(page, "Real")
+    assert {DECODED, UNDECODED, SIMULATED_CUTS, DENSE, REC} <= real.keys()
+    assert real[DECODED][-1].endswith("MB")
+    assert rows_of(page, "What was promised")
+
+
+def test_what_else_is_on_the_page_stays(docs: Path) -> None:
+    before, after = ((folder / PAGE).read_text(encoding="utf-8") for folder in (DOCS, docs))
+    mark = "<!-- search: made by make bench-search -->"
+    assert mark in before
+    assert after.partition(mark)[0] == before.partition(mark)[0]
+
+
+def test_the_plot_is_a_picture_with_every_strategy(docs: Path) -> None:
+    drawn = ElementTree.fromstring((docs / PLOT).read_text(encoding="utf-8"))
+    texts = {element.text for element in drawn.iter() if element.tag.endswith("text")}
+    assert {"search", REC, DENSE} <= texts
+    for circle in (element for element in drawn.iter() if element.tag.endswith("circle")):
+        assert 0 <= float(circle.get("cx", math.nan)) <= 760
+        assert 0 <= float(circle.get("cy", math.nan)) <= 440
+
+
+@pytest.mark.parametrize("shot_share", [0.0, 0.8])
+def test_the_oracle_answers_as_the_endpoint_does(tmp_path: Path, shot_share: float) -> None:
+    video = generate(SPEC, tmp_path / "game.mp4")
+    how = Mistakes(0.3, 0.1, shot_share=shot_share)
+    with running(how.endpoint(video)) as endpoint:
+        result = measure(str(video.path), SPEC.tags, endpoint.url).result
+    oracle = FilmModel(video, result.video, how.endpoint(video))
+    assert result.observations
+    for _, seen in result.observations:
+        present, _ = oracle.judge(np.array([oracle.number_at(seen.time_s)]))
+        told = dict(zip(SPEC.tags, present[0], strict=True))
+        assert {tag: verdict.present for tag, verdict in seen.verdicts.items()} == {tag: told[tag] for tag in seen.verdicts}
+
+
+def test_mistakes_can_hold_for_a_whole_shot(tmp_path: Path) -> None:
+    video = generate(SPEC, tmp_path / "game.mp4")
+    oracle = FilmModel(video, probe(str(video.path)), Mistakes(0.0, 0.3, shot_share=1.0).endpoint(video))
+    bounds = [0, *(round(cut_s * 15) for cut_s in video.cuts_s), SPEC.frames]
+    for tag in SPEC.tags:
+        for first, end in pairwise(bounds):
+            there = [tag in video.tags_at(number / 15 + 1e-6) for number in range(first, end)]
+            present = oracle.judge(np.arange(first, end))[0][:, SPEC.tags.index(tag)]
+            assert len({*present[~np.array(there)]}) <= 1
