@@ -64,12 +64,12 @@ class Oracle(ABC):
         begun_s = time.process_time()
         present, _ = self.judge(np.array(fresh))
         self._known.update(zip(fresh, present, strict=True))
-        self._count(len(fresh), sum(self._wordiness.listed(row) for row in present))
+        self._count(len(fresh), len(fresh) * self._wordiness.picture, sum(self._wordiness.listed(row) for row in present))
         self.bill.own_cpu_s += time.process_time() - begun_s
 
     def charge_again(self, number: int) -> None:
         """Counts one more question about a frame whose answer is known: for those who forget answers."""
-        self._count(1, self._wordiness.listed(self._known[number]))
+        self._count(1, self._wordiness.picture, self._wordiness.listed(self._known[number]))
 
     def verdict(self, number: int) -> Presence:
         """The verdicts on all tags in a frame that was asked about."""
@@ -100,14 +100,15 @@ class Oracle(ABC):
             else self._wordiness.judged(look.tags)
             for row, look in enumerate(looks)
         )
-        self._count(len(looks), words)
+        small, full = self._wordiness.small_picture, self._wordiness.picture
+        self._count(len(looks), sum(small if scanned else full for scanned in is_scan), words)
         self.bill.own_cpu_s += time.process_time() - begun_s
         return seen
 
-    def _count(self, calls: int, answer_tokens: int) -> None:
+    def _count(self, calls: int, image_tokens: int, answer_tokens: int) -> None:
         self.bill.calls += calls
         self.bill.rounds += 1
-        self.bill.image_tokens += calls * self._wordiness.picture
+        self.bill.image_tokens += image_tokens
         self.bill.answer_tokens += answer_tokens
 
 

@@ -15,12 +15,14 @@ _PIXELS_PER_TOKEN = 784
 
 
 class Wordiness:
-    """The price in tokens of questions about ``tags`` with pictures of a video of so many pixels."""
+    """The price in tokens of questions about ``tags`` with pictures of a video of so many pixels.
 
-    def __init__(self, tags: Sequence[str], width: int, height: int, max_side: int | None = None) -> None:
-        side = max_side or ModelConfig().image_max_side
-        scale = min(1.0, side / max(width, height))
-        self.picture = round(round(width * scale) * round(height * scale) / _PIXELS_PER_TOKEN)
+    ``picture``: one of full size; ``small_picture``: one of the engine's scan.
+    """
+
+    def __init__(self, tags: Sequence[str], width: int, height: int) -> None:
+        self.picture = _picture_tokens(width, height, ModelConfig().image_max_side)
+        self.small_picture = _picture_tokens(width, height, ModelConfig().scan_max_side)
         self._tags = tuple(tags)
         empty = _answer_tokens(Style.LIST, (), 0.0)
         self._frame = {Style.LIST: empty, Style.VERDICTS: 1}
@@ -35,6 +37,11 @@ class Wordiness:
     def judged(self, tags: Iterable[str]) -> int:
         """Answer tokens of one verdict for each of ``tags``."""
         return self._frame[Style.VERDICTS] + sum(self._judged[tag] for tag in tags)
+
+
+def _picture_tokens(width: int, height: int, max_side: int) -> int:
+    scale = min(1.0, max_side / max(width, height))
+    return round(round(width * scale) * round(height * scale) / _PIXELS_PER_TOKEN)
 
 
 def _answer_tokens(style: Style, tags: tuple[str, ...], belief: float) -> int:

@@ -94,4 +94,5 @@ def test_answers_are_as_long_as_the_sandbox_writes_them(present: tuple[str, ...]
 
 def test_a_picture_is_charged_at_the_size_in_which_it_is_sent() -> None:
     assert Wordiness(("Foul",), 1920, 1080).picture == round(1024 * 576 / 784)
+    assert Wordiness(("Foul",), 1920, 1080).small_picture == round(512 * 288 / 784)
     assert Wordiness(("Foul",), 320, 180).picture == round(320 * 180 / 784)
