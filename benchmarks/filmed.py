@@ -80,9 +80,7 @@ class Endpoint(SandboxVLM):
             first = self._first_frames[bisect_right(self._first_frames, shown.frame_number) - 1]
             if crc32(f"{self.behaviour.seed} {tag} {first}".encode()) / 2**32 < self._shot_share:
                 shown = replace(shown, frame_number=first)
-        return super()._belief(tag, shown)
-
-    _belief = belief
+        return super().belief(tag, shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ class SandboxVLM:
             await asyncio.sleep(self.behaviour.latency_s)
         image_tokens = round(image.width * image.height / 784) if image else 0
         shown = glyphs.read(image) if image else glyphs.Shown(frozenset(), None)
-        tokens = answers.write(wanted, {tag: self._belief(tag, shown) for tag in wanted.candidates})
+        tokens = answers.write(wanted, {tag: self.belief(tag, shown) for tag in wanted.candidates})
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(tokens)
         kept = tokens[: min(limit, len(tokens) // 2 if cut_off else limit)]
         self._count(shown, image_tokens, len(kept), cut_off)
@@ -274,8 +274,8 @@ class SandboxVLM:
             self._working -= 1
             self._freed.set()
 
-    def _belief(self, tag: str, shown: glyphs.Shown) -> float:
-        """The probability of presence: firm where the verdict is right, faint where the noise made it wrong."""
+    def belief(self, tag: str, shown: glyphs.Shown) -> float:
+        """The probability that this model gives a tag: firm where its verdict is right, faint where its noise made it wrong."""
         is_there = glyphs.code(tag) in shown.codes
         error_rate = self.behaviour.miss_rate if is_there else self.behaviour.false_alarm_rate
         chance, strength = _draws(self.behaviour.seed, shown.frame_number, tag)
