@@ -20,6 +20,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from vlm_engine.video.container import packets_of
+
 _log = logging.getLogger(__name__)
 
 Ticks = NDArray[np.int64]
@@ -64,7 +66,7 @@ def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
     decoded, shown, sizes, flags = array("q"), array("q"), array("i"), array("B")
     complete = True
     try:
-        for packet, decoded_at, shown_at in timed(container.demux(stream)):
+        for packet, decoded_at, shown_at in timed(packets_of(container, stream)):
             decoded.append(decoded_at)
             shown.append(shown_at)
             sizes.append(packet.size)

@@ -19,6 +19,7 @@ from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import Packets, Ticks, read_packets
 from vlm_engine.video.render import displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
+from vlm_engine.video.watch import STALL_S, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +28,21 @@ _KEYS_TO_TRY = 20
 _USUAL_FRAME_RATE = 25.0  # for a file that names none
 
 
-def probe(path: str | Path, *, identity: str | None = None) -> VideoInfo:
+def probe(path: str | Path, *, identity: str | None = None, stall_s: float = STALL_S) -> VideoInfo:
     """What ``path`` holds, from its index; only its first picture is decoded.
 
     ``identity`` names the content for good; without one, it is made of size, time of change and both ends of the
-    file. Blocks while it reads. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``.
+    file. Blocks while it reads. Raises ``MediaNotFoundError``, and ``MediaUnreadableError``, also when no more
+    of the file arrives for ``stall_s`` seconds.
     """
+    watch = Watch(path, stall_s)
+    try:
+        return watch.call(lambda: _probe(path, identity))
+    finally:
+        watch.close()
+
+
+def _probe(path: str | Path, identity: str | None) -> VideoInfo:
     status = file_status(path)
     with opened(path) as (container, stream):
         packets = read_packets(container, stream, status.st_size)

@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from vlm_engine.video.container import packets_of
 from vlm_engine.video.index import Packets, Ticks, timed
 
 _UNKNOWN = np.iinfo(np.int64).min
@@ -38,7 +39,7 @@ def presentation_times(container: InputContainer, stream: VideoStream, packets: 
 def _wait(container: InputContainer, stream: VideoStream, first: int) -> int:
     """Ticks between decoding and display, for a stream in which nothing is reordered."""
     container.seek(first, stream=stream)
-    return next((shown - decoded for _, decoded, shown in timed(container.demux(stream))), 0)
+    return next((shown - decoded for _, decoded, shown in timed(packets_of(container, stream))), 0)
 
 
 def _read_times(container: InputContainer, stream: VideoStream, decoded: list[int]) -> Iterator[int]:
@@ -54,7 +55,7 @@ def _read_times(container: InputContainer, stream: VideoStream, decoded: list[in
 def _packet_at(container: InputContainer, stream: VideoStream, ticks: int) -> tuple[int, int]:
     try:
         container.seek(ticks, stream=stream, any_frame=True)
-        return next(((decoded, shown) for _, decoded, shown in timed(container.demux(stream))), (_UNKNOWN, _UNKNOWN))
+        return next(((decoded, shown) for _, decoded, shown in timed(packets_of(container, stream))), (_UNKNOWN, _UNKNOWN))
     except av.FFmpegError:
         return _UNKNOWN, _UNKNOWN
 
@@ -75,7 +76,7 @@ def extent(container: InputContainer, stream: VideoStream, packets: Packets, key
 def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> int:
     first = None
     container.seek(floor, stream=stream)
-    for packet, decoded, shown in timed(container.demux(stream)):
+    for packet, decoded, shown in timed(packets_of(container, stream)):
         if first is not None and decoded > first:
             break  # nothing is shown before it is decoded
         if shown >= floor and not packet.is_discard:
@@ -86,7 +87,7 @@ def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> 
 def _last_shown(container: InputContainer, stream: VideoStream, packets: Packets, last_key: int) -> int:
     last, end = last_key, int(packets.decoded[-1])
     container.seek(last_key, stream=stream)
-    for packet, decoded, shown in timed(container.demux(stream)):
+    for packet, decoded, shown in timed(packets_of(container, stream)):
         if decoded > end:
             break  # the file ends within this packet
         if not packet.is_discard:
