@@ -100,11 +100,13 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
 
 
 def _words(error: av.FFmpegError) -> str:
-    return str(error.strerror or error)
+    return "it ends too early" if isinstance(error, av.EOFError) else str(error.strerror or error)
 
 
 def _main_stream(container: InputContainer, path: str | Path, threads: int) -> VideoStream:
     """The largest picture that moves; cover art and timed thumbnails are stills that travel along."""
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        raise MediaUnreadableError(f"{path}: is a picture, not a video")
     stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
     moving = [stream for stream in container.streams.video if not stream.disposition & stills]
     if not moving:
