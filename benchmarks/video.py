@@ -458,12 +458,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _measure_here(asked.way, asked.file)
         return
     scale = QUICK if asked.quick else Scale()
+    parts: list[str] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        parts = [*reading(folder, scale), lengths(folder, scale), hinting(folder, scale)]
-    text = "\n\n".join(parts)
-    _show(text, asked.page)
-    sys.stdout.write(f"{text}\n")
+        for part in _parts(Path(name), scale):
+            parts.append(part)
+            sys.stdout.write(f"{part}\n\n")
+            sys.stdout.flush()
+    _show("\n\n".join(parts), asked.page)
+
+
+def _parts(folder: Path, scale: Scale) -> Iterator[str]:
+    yield from reading(folder, scale)
+    yield lengths(folder, scale)
+    yield hinting(folder, scale)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,28 @@ def find_cuts(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> tuple[NDArra
     return found, strengths[found]
 
 
+def find_key_cuts(where: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
+    """The same from key frames alone: which of them seem to begin a shot.
+
+    ``where``: the number of each key frame among all frames, ascending.
+    """
+    found = np.flatnonzero(_undue(where))
+    return found, np.full(len(found), _OFF_CADENCE)
+
+
 def _by_cadence(keys: NDArray[np.bool_]) -> Floats:
     strengths = np.zeros(len(keys))
     where = np.flatnonzero(keys)
-    if len(where) > 2:
-        strengths[where[1:][~_regular(where)]] = _OFF_CADENCE
+    strengths[where[_undue(where)]] = _OFF_CADENCE
     return strengths
+
+
+def _undue(where: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which key frames stand where no cadence put them; none where there are too few to tell."""
+    undue = np.zeros(len(where), np.bool_)
+    if len(where) > 2:
+        undue[1:] = ~_regular(where)
+    return undue
 
 
 def _regular(where: NDArray[np.intp]) -> NDArray[np.bool_]:

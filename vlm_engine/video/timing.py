@@ -8,6 +8,7 @@ All times here are ticks of the stream's clock.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import av
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from vlm_engine.video.container import packets_of
 from vlm_engine.video.index import Packets, Ticks, timed
 
-_UNKNOWN = np.iinfo(np.int64).min
+_log = logging.getLogger(__name__)
+
+_UNKNOWN, _FAR = np.iinfo(np.int64).min, int(np.iinfo(np.int64).max)
 
 
 def presentation_times(container: InputContainer, stream: VideoStream, packets: Packets, wanted: NDArray[np.intp]) -> Ticks:
@@ -67,10 +70,12 @@ def extent(container: InputContainer, stream: VideoStream, packets: Packets, key
     cut off: it cannot be decoded and does not count.
     """
     floor = int(keys[0])
+    if packets.keys_only:
+        return floor, _last_shown(container, stream, _FAR, int(keys.max()))
     if packets.shown is not None:
         seen = packets.shown[~packets.hidden & (packets.shown >= floor)]
         return int(seen.min()), int(seen.max())
-    return _first_shown(container, stream, floor), _last_shown(container, stream, packets, int(keys.max()))
+    return _first_shown(container, stream, floor), _last_shown(container, stream, int(packets.decoded[-1]), int(keys.max()))
 
 
 def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> int:
@@ -84,12 +89,15 @@ def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> 
     return floor if first is None else first
 
 
-def _last_shown(container: InputContainer, stream: VideoStream, packets: Packets, last_key: int) -> int:
-    last, end = last_key, int(packets.decoded[-1])
-    container.seek(last_key, stream=stream)
-    for packet, decoded, shown in timed(packets_of(container, stream)):
-        if decoded > end:
-            break  # the file ends within this packet
-        if not packet.is_discard:
-            last = max(last, shown)
+def _last_shown(container: InputContainer, stream: VideoStream, end: int, last_key: int) -> int:
+    last = last_key
+    try:
+        container.seek(last_key, stream=stream)
+        for packet, decoded, shown in timed(packets_of(container, stream)):
+            if decoded > end:
+                break  # the file ends within this packet
+            if not packet.is_discard:
+                last = max(last, shown)
+    except av.FFmpegError as error:
+        _log.debug("%s stops being readable in its last group of pictures: %s", container.name, error)
     return last
