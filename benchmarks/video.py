@@ -49,11 +49,11 @@ class Scale:
 
     width: int = 1920
     height: int = 1080
-    clip_s: float = 40.0
+    clip_s: float = 24.0
     short_gop_s: float = 1.0
     long_gop_s: float = 8.0
     minutes: tuple[float, float] = (10.0, 120.0)
-    scored_s: float = 180.0
+    scored_s: float = 120.0
     codecs: tuple[str, ...] = ("h264", "hevc")
 
 
@@ -240,12 +240,12 @@ def _peak_mb() -> float:
 
 
 def footage(path: Path, codec: str, gop_s: float, scale: Scale) -> Path:
-    """A clip with as much detail and grain as real footage has: panned noise, a cut every seven seconds or so."""
+    """A clip at the bit rate of footage: two textures that glide over each other, grain, and a cut every seven seconds."""
     rng = np.random.default_rng(11)
-    encoders = {"h264": ("libx264", {"preset": "veryfast"}), "hevc": ("libx265", {"preset": "ultrafast"})}
+    encoders = {"h264": ("libx264", {"preset": "superfast"}), "hevc": ("libx265", {"preset": "ultrafast"})}
     name, options = encoders[codec]
     options |= {"x265-params": "log-level=none"} if codec == "hevc" else {}
-    grain = [rng.normal(0, 4, (scale.height, scale.width)).astype(np.int16) for _ in range(6)]
+    grain = [np.clip(rng.normal(12, 4, (scale.height, scale.width)), 0, 24).astype(np.uint8) for _ in range(6)]
     with closing(av.open(path, "w")) as container:
         stream: Any = container.add_stream(name, rate=_RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = scale.width, scale.height, "yuv420p"
@@ -253,10 +253,10 @@ def footage(path: Path, codec: str, gop_s: float, scale: Scale) -> Path:
         stream.bit_rate = round(5.6e6 * scale.width * scale.height / (1920 * 1080))
         for number in range(round(scale.clip_s * _RATE)):
             if number % 173 == 0:
-                ground = _texture(rng, scale)
-            luma = np.roll(ground, number * 2, axis=1)[:, : scale.width] + grain[int(rng.integers(6))]
+                ground, veil = _texture(rng, scale), _texture(rng, scale)
+            luma = np.roll(ground, number * 2, axis=1) + np.roll(veil, number * 3, axis=0) + grain[int(rng.integers(6))]
             pixels = np.full((scale.height * 3 // 2, scale.width), 128, np.uint8)
-            pixels[: scale.height] = np.clip(luma, 16, 235)
+            pixels[: scale.height] = luma
             frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, _RATE)
             container.mux(stream.encode(frame))
@@ -265,8 +265,8 @@ def footage(path: Path, codec: str, gop_s: float, scale: Scale) -> Path:
 
 
 def _texture(rng: np.random.Generator, scale: Scale) -> Any:
-    coarse = rng.integers(40, 216, (scale.height // 12, scale.width // 12), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((scale.width, scale.height), Image.Resampling.BICUBIC), np.int16)
+    coarse = rng.integers(20, 108, (scale.height // 20, scale.width // 20), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((scale.width, scale.height), Image.Resampling.BILINEAR), np.uint8)
 
 
 def repeated(clip: Path, path: Path, duration_s: float) -> Path:

@@ -84,9 +84,9 @@ def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -
         return None
     entries = stream.index_entries
     times = np.array([entry.timestamp for entry in entries], np.int64)
-    if len(times) < _FEWEST_CUES or not _reach_the_end(container, stream, times):
+    there = times[np.array([entry.pos for entry in entries], np.int64) < file_size]
+    if len(there) < _FEWEST_CUES or not _reach_the_end(container, stream, times):
         return None
-    there = times[np.array([entry.pos for entry in entries]) < file_size]
     tried = there[np.linspace(0, len(there) - 1, _CUES_TO_TRY).astype(int)]
     if not all(_is_key(container, stream, ticks) for ticks in np.unique(tried).tolist()):
         container.seek(int(times[0]), stream=stream)
