@@ -55,9 +55,10 @@ class Scale:
     minutes: tuple[float, float] = (10.0, 120.0)
     scored_s: float = 120.0
     codecs: tuple[str, ...] = ("h264", "hevc")
+    scored: int = 5  # of the kinds of video whose cuts are looked for
 
 
-QUICK = Scale(320, 180, 6.0, 1.0, 5.0, (0.3, 0.6), 10.0, ("h264",))
+QUICK = Scale(320, 180, 6.0, 1.0, 5.0, (0.3, 0.6), 10.0, ("h264",), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,9 @@ def repeated(clip: Path, path: Path, duration_s: float) -> Path:
 
 # --- cut hints
 
+# Codec, container, longest time between key frames in seconds.
+_SCORED = (("h264", "mp4", 10.0), ("h264", "mkv", 2.0), ("hevc", "mp4", 8.0), ("vp9", "webm", 8.0), ("mpeg4", "avi", 4.0))
+
 
 @dataclass(frozen=True, slots=True)
 class Hints:
@@ -421,7 +425,7 @@ def lengths(folder: Path, scale: Scale) -> str:
 
 def hinting(folder: Path, scale: Scale) -> str:
     """Cut hints scored against the truth of generated videos."""
-    kinds = (("h264", "mp4", 10.0), ("h264", "mkv", 2.0), ("hevc", "mp4", 8.0), ("vp9", "webm", 8.0), ("mpeg4", "avi", 4.0))
+    kinds = _SCORED[: scale.scored]
     spec = VideoSpec(duration_s=scale.scored_s, width=640, height=360, shot_median_s=5)
     videos = []
     for seed, (codec, container, gop_s) in enumerate(kinds):
@@ -458,7 +462,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _measure_here(asked.way, asked.file)
         return
     scale = QUICK if asked.quick else Scale()
-    parts: list[str] = []
+    parts = []
     with tempfile.TemporaryDirectory() as name:
         for part in _parts(Path(name), scale):
             parts.append(part)
