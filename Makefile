@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports docs plugin bench-tagging bench-search check-wheels clean
+.PHONY: help demo test check lint types imports docs plugin bench-tagging bench-search bench-video check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,10 @@ bench-tagging: .venv/.ready ## what is found in generated videos, and for how ma
 
 bench-search: .venv/.ready ## the search beside other ways to look, simulated and real, about 20 minutes; writes it into the docs
 	$(BIN)/python -m benchmarks.search $(ARGS)
+
+bench-video: .venv/.ready ## what reading frames costs, beside OpenCV and decord, and how good cut hints are; writes it into the docs
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	$(BIN)/python -m benchmarks.video
 
 docs: .venv/.ready ## rewrites what the docs show that a command produces
 	$(BIN)/python -m tools.generated_docs

@@ -153,6 +153,38 @@ def test_what_is_no_media_is_refused_by_name(content: bytes, says: str, tmp_path
         probe(path)
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "webp"])
+def test_a_picture_is_no_video_whatever_its_name(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "goal.mp4"
+    glyphs.picture([], 320, 240, 3).save(path, kind)
+    with pytest.raises(MediaUnreadableError, match=r"goal\.mp4: is a picture, not a video"):
+        probe(path)
+
+
+def test_an_animation_is_a_video_up_to_where_it_was_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "goal.gif"
+    shown = [glyphs.picture([], 320, 240, number) for number in range(20)]
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=40)
+    info = probe(path)
+    assert info.end_s == pytest.approx(19 / RATE)
+    assert served(info, [0.0, 0.41, 9.0]) == [0, 10, 19]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    info = probe(path)
+    assert 0.2 < info.end_s < 0.6
+    assert served(info, [0.0, 0.21]) == [0, 5]
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_a_video_without_a_single_picture_is_refused(container: str, tmp_path: Path) -> None:
+    path = tmp_path / "timeout.video"
+    with av.open(path, "w", format=container) as made:
+        stream: Any = made.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        made.start_encoding()
+    with pytest.raises(MediaUnreadableError, match=r"timeout\.video: (holds no video|.* it ends too early)"):
+        probe(path)
+
+
 @pytest.mark.parametrize("with_cover", [False, True])
 def test_sound_alone_is_no_video(with_cover: bool, tmp_path: Path) -> None:
     path = tmp_path / "commentary.mp4"

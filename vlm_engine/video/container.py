@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
+from vlm_engine.video.threads import DECODING
+from vlm_engine.video.watch import beat
+
+_log = logging.getLogger(__name__)
 
 # A file may be a playlist that names addresses. Nothing but local files is read, whatever it says.
 _OPTIONS = {"protocol_whitelist": "file"}
@@ -22,54 +30,89 @@ _OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 60.0, 60.0
 
 
 def file_status(path: str | Path) -> os.stat_result:
-    """Size and times of the file. Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for an empty one."""
+    """Size and times of the file. Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no file, or empty."""
     try:
         status = Path(path).stat()
     except FileNotFoundError:
         raise MediaNotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise MediaUnreadableError(f"{path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaUnreadableError(f"{path}: is not a file")
     if status.st_size == 0:
         raise MediaUnreadableError(f"{path}: the file is empty")
     return status
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: str | Path, hwaccel: str | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container at ``path`` and its main video stream, closed at the end.
 
-    Raises ``MediaUnreadableError`` when it cannot be opened, or holds no video or none with time stamps.
+    ``hwaccel``: a kind of device that FFmpeg knows ("cuda", "videotoolbox" …); where it cannot decode this video, the
+    processor does, and a warning says so. Raises ``MediaUnreadableError`` when the file cannot be opened, or holds no
+    video or none with time stamps.
     """
-    container = _open(path)
+    container = _open_on(hwaccel, path) if hwaccel else _open(path)
     try:
-        yield container, _main_stream(container, path)
+        with DECODING.share() as threads:
+            yield container, _main_stream(container, path, threads)
     except av.FFmpegError as error:
         raise MediaUnreadableError(f"{path}: cannot be read: {_words(error)}") from error
     finally:
         container.close()
 
 
-def _open(path: str | Path) -> InputContainer:
+def _open(path: str | Path, device: HWAccel | None = None) -> InputContainer:
     # An absolute path cannot be taken for a protocol, as "Final: second half.mp4" would be.
     where = os.path.abspath(path)  # noqa: PTH100 - pathlib's resolve() would also follow links
     try:
-        return av.open(where, options=_OPTIONS, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
+        return av.open(where, options=_OPTIONS, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S), hwaccel=device)
     except av.FFmpegError as error:
         raise MediaUnreadableError(f"{path}: cannot be opened as a video: {_words(error)}") from error
 
 
+def _open_on(hwaccel: str, path: str | Path) -> InputContainer:
+    if hwaccel not in hwdevices_available():
+        known = ", ".join(hwdevices_available()) or "none"
+        _log.warning("%s: decoded by the processor: this FFmpeg knows no device %r, only: %s", path, hwaccel, known)
+        return _open(path)
+    try:
+        container = _open(path, HWAccel(hwaccel, allow_software_fallback=True))
+    except (MediaUnreadableError, RuntimeError, NotImplementedError) as error:
+        _log.warning("%s: decoded by the processor, since %s cannot: %s", path, hwaccel, error)
+        return _open(path)
+    if not any(is_on_device(stream) for stream in container.streams.video):
+        _log.warning("%s: decoded by the processor, since %s does not decode this kind of video", path, hwaccel)
+    return container
+
+
+def is_on_device(stream: VideoStream) -> bool:
+    """Whether something else than the processor decodes ``stream``."""
+    context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
+    return context is not None and context.is_hwaccel
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """The packets of ``stream`` from where the container stands; each is a sign of life."""
+    for packet in container.demux(stream):
+        beat()
+        yield packet
+
+
 def _words(error: av.FFmpegError) -> str:
-    return str(error.strerror or error)
+    return "it ends too early" if isinstance(error, av.EOFError) else str(error.strerror or error)
 
 
-def _main_stream(container: InputContainer, path: str | Path) -> VideoStream:
+def _main_stream(container: InputContainer, path: str | Path, threads: int) -> VideoStream:
     """The largest picture that moves; cover art and timed thumbnails are stills that travel along."""
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        raise MediaUnreadableError(f"{path}: is a picture, not a video")
     stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
     moving = [stream for stream in container.streams.video if not stream.disposition & stills]
     if not moving:
         raise MediaUnreadableError(f"{path}: holds no video{_what_else(container)}")
     stream = max(moving, key=lambda each: (each.width * each.height, bool(each.disposition & Disposition.default), -each.index))
-    _prepare(stream, path)
+    _prepare(stream, path, threads)
     return stream
 
 
@@ -78,7 +121,7 @@ def _what_else(container: InputContainer) -> str:
     return f", only {' and '.join(kinds)}" if kinds else ""
 
 
-def _prepare(stream: VideoStream, path: str | Path) -> None:
+def _prepare(stream: VideoStream, path: str | Path, threads: int) -> None:
     context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
     if context is None:
         raise MediaUnreadableError(f"{path}: there is no decoder for its video")
@@ -86,6 +129,7 @@ def _prepare(stream: VideoStream, path: str | Path) -> None:
         raise MediaUnreadableError(f"{path}: its video has no time stamps")
     # Frame threads hold back a frame for each thread, which is lost work where one frame is wanted per seek.
     stream.thread_type = "SLICE"
+    context.thread_count = threads
 
 
 def tick(stream: VideoStream) -> Fraction:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _REACH = 24  # packets looked at on either side
-_BLOCK = 16_384  # packets judged at once, which bounds the memory
+_BLOCK = 2_048  # packets judged at once, which bounds the memory
 _LEAST_STRENGTH = 0.1
 _APART = 4  # packets from one hint to the next
 _JITTER = 0.05  # of the cadence: encoders that count seconds, not frames, vary by that much
@@ -30,19 +30,36 @@ def find_cuts(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> tuple[NDArra
     """
     strengths = np.maximum(_by_size(sizes, keys), _by_cadence(keys))
     ranks = strengths + sizes / (1000.0 * max(1, sizes.max(initial=0)))  # of equally sure ones, the largest
-    padded = np.pad(ranks, _APART, constant_values=0.0)
-    around = sliding_window_view(padded, 2 * _APART + 1)
-    is_peak = around.argmax(axis=1) == _APART
+    is_peak = np.ones(len(ranks), np.bool_)
+    for apart in range(1, _APART + 1):  # one shift at a time, which needs no room for all windows at once
+        is_peak[apart:] &= ranks[apart:] > ranks[:-apart]
+        is_peak[:-apart] &= ranks[:-apart] >= ranks[apart:]
     found = np.flatnonzero(is_peak & (strengths >= _LEAST_STRENGTH))
     return found, strengths[found]
+
+
+def find_key_cuts(where: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
+    """The same from key frames alone: which of them seem to begin a shot.
+
+    ``where``: the number of each key frame among all frames, ascending.
+    """
+    found = np.flatnonzero(_undue(where))
+    return found, np.full(len(found), _OFF_CADENCE)
 
 
 def _by_cadence(keys: NDArray[np.bool_]) -> Floats:
     strengths = np.zeros(len(keys))
     where = np.flatnonzero(keys)
-    if len(where) > 2:
-        strengths[where[1:][~_regular(where)]] = _OFF_CADENCE
+    strengths[where[_undue(where)]] = _OFF_CADENCE
     return strengths
+
+
+def _undue(where: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which key frames stand where no cadence put them; none where there are too few to tell."""
+    undue = np.zeros(len(where), np.bool_)
+    if len(where) > 2:
+        undue[1:] = ~_regular(where)
+    return undue
 
 
 def _regular(where: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import FrameError
-from vlm_engine.video.container import tick
+from vlm_engine.video.container import packets_of, tick
 from vlm_engine.video.index import timed
 
 # How far before the wanted key frame to aim a seek, in seconds. Most containers hit it at once; MPEG
@@ -128,7 +128,7 @@ class Decoder:
         raise self._damaged(key)
 
     def _wait_for(self, key: int) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]] | None:
-        packets = self._container.demux(self._stream)
+        packets = packets_of(self._container, self._stream)
         for packet, decoded, shown in timed(packets):
             if shown == key and packet.is_keyframe:
                 return packet, packets
@@ -139,7 +139,7 @@ class Decoder:
     def _from_the_start(self) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
         try:
             self._container.seek(self._first, stream=self._stream)
-            packets = self._container.demux(self._stream)
+            packets = packets_of(self._container, self._stream)
             return next(packets), packets
         except (av.FFmpegError, StopIteration) as error:
             raise self._damaged(self._first) from error

@@ -1,7 +1,8 @@
 """Every packet of a video, without decoding: when, how large, and whether decoding can begin there.
 
-Two ways lead to it. MP4 and its kin list all packets in one table, which FFmpeg has read already, so nothing
-of the media data is touched. Every other container is read through from beginning to end.
+Three ways lead to it. MP4 and its kin list all packets in one table, which FFmpeg has read already, so nothing
+of the media data is touched. Matroska and WebM list their key frames as cues, which is all that is read of a large
+file. Everything else is read through from beginning to end.
 
 All times here are ticks of the stream's clock.
 """
@@ -20,12 +21,17 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from vlm_engine.video.container import packets_of, tick
+
 _log = logging.getLogger(__name__)
 
 Ticks = NDArray[np.int64]
 
 _ENTRY = np.dtype([("decoded", np.int64), ("position", np.int64), ("size", np.int32), ("key", np.bool_), ("hidden", np.bool_)])
 _KEY, _HIDDEN = 1, 2
+# Reading a whole file tells the size of every packet, hence better cut hints; so much takes three seconds over a gigabit network.
+READ_THROUGH_BYTES = 256 * 1024 * 1024
+_FEWEST_CUES, _CUES_TO_TRY = 3, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,8 @@ class Packets:
 
     ``decoded``: decoding times, ascending. ``shown``: presentation times; None where only the packets
     themselves tell them. ``hidden``: decoded but not shown, by an edit list. ``complete``: False when the file ends,
-    or stops being readable, before its time.
+    or stops being readable, before its time. ``keys_only``: there are more packets, but only key frames are listed, and
+    their sizes are not known.
     """
 
     decoded: Ticks
@@ -43,12 +50,21 @@ class Packets:
     keys: NDArray[np.bool_]
     hidden: NDArray[np.bool_]
     complete: bool = True
+    keys_only: bool = False
 
 
-def read_packets(container: InputContainer, stream: VideoStream, file_size: int) -> Packets:
-    """All packets of ``stream`` that have time stamps and lie within the first ``file_size`` bytes."""
-    in_one_table = "mp4" in container.format.name.split(",") and len(stream.index_entries) == stream.frames
-    return _from_table(stream, file_size) if in_one_table else _from_file(container, stream)
+def read_packets(
+    container: InputContainer, stream: VideoStream, file_size: int, read_through: int = READ_THROUGH_BYTES
+) -> Packets:
+    """All packets of ``stream`` that have time stamps and lie within the first ``file_size`` bytes.
+
+    Only the key frames of a Matroska file that has cues and is larger than ``read_through`` bytes.
+    """
+    names = container.format.name.split(",")
+    if "mp4" in names and len(stream.index_entries) == stream.frames:
+        return _from_table(stream, file_size)
+    cues = _from_cues(container, stream, file_size) if "matroska" in names and file_size > read_through else None
+    return cues or _from_file(container, stream)
 
 
 def _from_table(stream: VideoStream, file_size: int) -> Packets:
@@ -60,11 +76,48 @@ def _from_table(stream: VideoStream, file_size: int) -> Packets:
     return Packets(table["decoded"], None, table["size"], table["key"], table["hidden"], not missing.any())
 
 
+def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -> Packets | None:
+    """None where there are no cues, or some that do not lead to key frames."""
+    try:
+        container.seek(0, stream=stream)  # cues stand at the end, and are read on the first seek
+    except av.FFmpegError:
+        return None
+    entries = stream.index_entries
+    times = np.array([entry.timestamp for entry in entries], np.int64)
+    there = times[np.array([entry.pos for entry in entries], np.int64) < file_size]
+    if len(there) < _FEWEST_CUES or not _reach_the_end(container, stream, times):
+        return None
+    tried = there[np.linspace(0, len(there) - 1, _CUES_TO_TRY).astype(int)]
+    if not all(_is_key(container, stream, ticks) for ticks in np.unique(tried).tolist()):
+        container.seek(int(times[0]), stream=stream)
+        return None
+    _log.debug("%s is known by its %d cues", container.name, len(there))
+    none, every = np.zeros(len(there), np.int32), np.ones(len(there), np.bool_)
+    return Packets(there, there, none, every, ~every, complete=len(there) == len(times), keys_only=True)
+
+
+def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks) -> bool:
+    """Whether these are the cues, and not only the key frames that FFmpeg came across as it opened the file."""
+    if not container.duration:
+        return False
+    end_s = (container.duration + (container.start_time or 0)) / av.time_base
+    return bool(end_s / tick(stream) - times[-1] <= 2 * np.diff(times).max())
+
+
+def _is_key(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
+    try:
+        container.seek(ticks, stream=stream)
+        packet, _, shown = next(timed(packets_of(container, stream)))
+    except (av.FFmpegError, StopIteration):
+        return False
+    return bool(packet.is_keyframe and shown == ticks)
+
+
 def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
     decoded, shown, sizes, flags = array("q"), array("q"), array("i"), array("B")
     complete = True
     try:
-        for packet, decoded_at, shown_at in timed(container.demux(stream)):
+        for packet, decoded_at, shown_at in timed(packets_of(container, stream)):
             decoded.append(decoded_at)
             shown.append(shown_at)
             sizes.append(packet.size)

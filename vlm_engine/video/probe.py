@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.types import Cut, VideoInfo
 from vlm_engine.video.container import file_status, opened, tick
-from vlm_engine.video.cuts import find_cuts
+from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
-from vlm_engine.video.index import Packets, Ticks, read_packets
+from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
 from vlm_engine.video.render import displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
+from vlm_engine.video.watch import STALL_S, Watch
 
 _log = logging.getLogger(__name__)
 
@@ -27,15 +29,27 @@ _KEYS_TO_TRY = 20
 _USUAL_FRAME_RATE = 25.0  # for a file that names none
 
 
-def probe(path: str | Path, *, identity: str | None = None) -> VideoInfo:
+def probe(
+    path: str | Path, *, identity: str | None = None, stall_s: float = STALL_S, read_through_bytes: int = READ_THROUGH_BYTES
+) -> VideoInfo:
     """What ``path`` holds, from its index; only its first picture is decoded.
 
     ``identity`` names the content for good; without one, it is made of size, time of change and both ends of the
-    file. Blocks while it reads. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``.
+    file. Blocks while it reads. Raises ``MediaNotFoundError``, and ``MediaUnreadableError``, also when no more
+    of the file arrives for ``stall_s`` seconds. A Matroska file of more than ``read_through_bytes`` is known by its
+    cues, where it has any: in no time, but with fewer cut hints.
     """
+    watch = Watch(path, stall_s)
+    try:
+        return watch.call(lambda: _probe(path, identity, read_through_bytes))
+    finally:
+        watch.close()
+
+
+def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoInfo:
     status = file_status(path)
     with opened(path) as (container, stream):
-        packets = read_packets(container, stream, status.st_size)
+        packets = read_packets(container, stream, status.st_size, read_through)
         if not packets.keys.any():
             raise MediaUnreadableError(f"{path}: its video has no time stamps, or no picture to begin decoding at")
         all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
@@ -46,7 +60,7 @@ def probe(path: str | Path, *, identity: str | None = None) -> VideoInfo:
         second = tick(stream)
         if not packets.complete:
             _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (last - first) * second)
-        frame_rate = float(stream.average_rate or stream.guessed_rate or _USUAL_FRAME_RATE)
+        frame_rate = _frame_rate(stream)
         return VideoInfo(
             path=str(path),
             identity=identity or _identity(Path(path), status),
@@ -77,11 +91,25 @@ def _displayed_size(decoder: Decoder, stream: VideoStream, times: list[int]) -> 
 
 
 def _cuts(container: InputContainer, stream: VideoStream, packets: Packets, first: int) -> tuple[Cut, ...]:
-    found, strengths = find_cuts(packets.sizes, packets.keys)
+    if packets.keys_only:
+        found, strengths = find_key_cuts(_numbers(packets, stream))
+    else:
+        found, strengths = find_cuts(packets.sizes, packets.keys)
     times: Ticks = presentation_times(container, stream, packets, found) - first
     second = tick(stream)
     hints = sorted(zip(times.tolist(), strengths.tolist(), strict=True))
     return tuple(Cut(float(ticks * second), strength) for ticks, strength in hints if ticks > 0)
+
+
+def _numbers(packets: Packets, stream: VideoStream) -> NDArray[np.intp]:
+    """About which number each packet has among all of them."""
+    since_s = (packets.decoded - packets.decoded[0]) * float(tick(stream))
+    numbers: NDArray[np.intp] = np.rint(since_s * _frame_rate(stream)).astype(np.intp)
+    return numbers
+
+
+def _frame_rate(stream: VideoStream) -> float:
+    return float(stream.average_rate or stream.guessed_rate or _USUAL_FRAME_RATE)
 
 
 def _identity(path: Path, status: os.stat_result) -> str:

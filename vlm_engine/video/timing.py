@@ -8,6 +8,7 @@ All times here are ticks of the stream's clock.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import av
@@ -16,9 +17,12 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from vlm_engine.video.container import packets_of
 from vlm_engine.video.index import Packets, Ticks, timed
 
-_UNKNOWN = np.iinfo(np.int64).min
+_log = logging.getLogger(__name__)
+
+_UNKNOWN, _FAR = np.iinfo(np.int64).min, int(np.iinfo(np.int64).max)
 
 
 def presentation_times(container: InputContainer, stream: VideoStream, packets: Packets, wanted: NDArray[np.intp]) -> Ticks:
@@ -38,7 +42,7 @@ def presentation_times(container: InputContainer, stream: VideoStream, packets: 
 def _wait(container: InputContainer, stream: VideoStream, first: int) -> int:
     """Ticks between decoding and display, for a stream in which nothing is reordered."""
     container.seek(first, stream=stream)
-    return next((shown - decoded for _, decoded, shown in timed(container.demux(stream))), 0)
+    return next((shown - decoded for _, decoded, shown in timed(packets_of(container, stream))), 0)
 
 
 def _read_times(container: InputContainer, stream: VideoStream, decoded: list[int]) -> Iterator[int]:
@@ -54,7 +58,7 @@ def _read_times(container: InputContainer, stream: VideoStream, decoded: list[in
 def _packet_at(container: InputContainer, stream: VideoStream, ticks: int) -> tuple[int, int]:
     try:
         container.seek(ticks, stream=stream, any_frame=True)
-        return next(((decoded, shown) for _, decoded, shown in timed(container.demux(stream))), (_UNKNOWN, _UNKNOWN))
+        return next(((decoded, shown) for _, decoded, shown in timed(packets_of(container, stream))), (_UNKNOWN, _UNKNOWN))
     except av.FFmpegError:
         return _UNKNOWN, _UNKNOWN
 
@@ -66,16 +70,18 @@ def extent(container: InputContainer, stream: VideoStream, packets: Packets, key
     cut off: it cannot be decoded and does not count.
     """
     floor = int(keys[0])
+    if packets.keys_only:
+        return floor, _last_shown(container, stream, _FAR, int(keys.max()))
     if packets.shown is not None:
         seen = packets.shown[~packets.hidden & (packets.shown >= floor)]
         return int(seen.min()), int(seen.max())
-    return _first_shown(container, stream, floor), _last_shown(container, stream, packets, int(keys.max()))
+    return _first_shown(container, stream, floor), _last_shown(container, stream, int(packets.decoded[-1]), int(keys.max()))
 
 
 def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> int:
     first = None
     container.seek(floor, stream=stream)
-    for packet, decoded, shown in timed(container.demux(stream)):
+    for packet, decoded, shown in timed(packets_of(container, stream)):
         if first is not None and decoded > first:
             break  # nothing is shown before it is decoded
         if shown >= floor and not packet.is_discard:
@@ -83,12 +89,15 @@ def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> 
     return floor if first is None else first
 
 
-def _last_shown(container: InputContainer, stream: VideoStream, packets: Packets, last_key: int) -> int:
-    last, end = last_key, int(packets.decoded[-1])
-    container.seek(last_key, stream=stream)
-    for packet, decoded, shown in timed(container.demux(stream)):
-        if decoded > end:
-            break  # the file ends within this packet
-        if not packet.is_discard:
-            last = max(last, shown)
+def _last_shown(container: InputContainer, stream: VideoStream, end: int, last_key: int) -> int:
+    last = last_key
+    try:
+        container.seek(last_key, stream=stream)
+        for packet, decoded, shown in timed(packets_of(container, stream)):
+            if decoded > end:
+                break  # the file ends within this packet
+            if not packet.is_discard:
+                last = max(last, shown)
+    except av.FFmpegError as error:
+        _log.debug("%s stops being readable in its last group of pictures: %s", container.name, error)
     return last

@@ -1,0 +1,155 @@
+"""Reads that hang in the kernel. A lease on a file makes whoever opens it wait until the lease is given back."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sandbox import glyphs
+from sandbox.videos import VideoSpec, generate
+from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.types import Frame, ImageShape
+from vlm_engine.video import VideoReader, probe
+from vlm_engine.video.watch import Watch, beat
+
+fcntl = pytest.importorskip("fcntl")
+SHAPE = ImageShape()
+STALL_S = 0.4
+BOUND_S = 20.0
+
+Hold = Callable[[Path], Callable[[], None]]
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """Makes every opening of a file hang until the function that it returns is called, or the test ends."""
+    if not hasattr(fcntl, "F_SETLEASE"):
+        pytest.skip("this system has no leases on files")
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # sent when somebody opens the file
+    held = []
+
+    def take(path: Path) -> Callable[[], None]:
+        file = path.open("r+b")
+        held.append(file)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.EAGAIN):
+                raise
+            pytest.skip(f"no leases on this file system: {error}")
+        return file.close
+
+    yield take
+    for file in held:
+        file.close()
+    signal.signal(signal.SIGIO, before)
+
+
+def make(path: Path, seed: int = 1) -> Path:
+    spec = VideoSpec(duration_s=4, width=320, height=240, frame_rate=25, gop_s=1, seed=seed, tags=("Goal",))
+    return generate(spec, path).path
+
+
+def shown_number(frame: Frame | FrameError) -> int | None:
+    assert isinstance(frame, Frame), frame
+    return glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number
+
+
+def test_a_file_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: Path) -> None:
+    path = make(tmp_path / "corner kick.mp4")
+    info = probe(path)
+    let_go = hold(path)
+    with pytest.raises(MediaUnreadableError, match=r"corner kick\.mp4: reading stalled, nothing came for 0\.4 s"):
+        probe(path, stall_s=STALL_S)
+    with pytest.raises(MediaUnreadableError, match=r"corner kick\.mp4: reading stalled"):
+        VideoReader(info, stall_s=STALL_S)
+    let_go()
+    assert probe(path, stall_s=BOUND_S) == info
+
+
+def test_pictures_behind_a_read_that_hangs_fail_and_come_back_with_it(hold: Hold, tmp_path: Path) -> None:
+    make(tmp_path / "first.mp4")
+    second = make(tmp_path / "second.mp4", seed=2)
+    halves = tmp_path / "both halves"  # FFmpeg opens its second part when it gets there
+    halves.write_text("ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n")
+    info = probe(halves)
+    with VideoReader(info, stall_s=STALL_S) as reader:
+        let_go = hold(second)
+        (_, early), (_, late), (_, later) = reader.frames([1.02, 5.02, 7.02], SHAPE)
+        assert shown_number(early) == 25
+        assert isinstance(late, FrameError)
+        assert isinstance(later, FrameError)
+        assert "both halves: reading stalled" in str(later)
+        let_go()
+        deadline = time.monotonic() + BOUND_S
+        while isinstance(later, FrameError) and time.monotonic() < deadline:
+            ((_, later),) = reader.frames([7.02], SHAPE)
+            time.sleep(0.02)
+        assert shown_number(later) == 75
+
+
+def test_a_reader_whose_read_hangs_can_be_closed(hold: Hold, tmp_path: Path) -> None:
+    make(tmp_path / "first.mp4")
+    second = make(tmp_path / "second.mp4")
+    halves = tmp_path / "both halves"
+    halves.write_text("ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n")
+    reader = VideoReader(probe(halves), stall_s=STALL_S)
+    let_go = hold(second)
+    ((_, frame),) = reader.frames([5.0], SHAPE)
+    assert isinstance(frame, FrameError)
+    reader.close()
+    let_go()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe: reading from the first hangs until something is written to the second."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_what_is_to_be_done_last_is_done_when_the_read_returns(pipe: tuple[int, int]) -> None:
+    watch, done = Watch("match.mp4", STALL_S), threading.Event()
+    with pytest.raises(MediaUnreadableError, match=r"match\.mp4: reading stalled"):
+        watch.call(lambda: os.read(pipe[0], 1))
+    watch.close(done.set)
+    assert not done.is_set()
+    os.write(pipe[1], b"x")
+    assert done.wait(BOUND_S)
+
+
+def test_slow_reading_is_no_stall(pipe: tuple[int, int]) -> None:
+    def slowly() -> str:
+        for _ in range(15):
+            time.sleep(0.1)
+            beat()
+        return "here"
+
+    watch = Watch("match.mp4", 1.0)
+    assert watch.call(slowly) == "here"
+    watch.close()
+
+
+def test_errors_are_those_of_the_call_even_a_timeout() -> None:
+    def fail() -> None:
+        raise TimeoutError("of its own")
+
+    watch = Watch("match.mp4", BOUND_S)
+    with pytest.raises(TimeoutError, match="of its own"):
+        watch.call(fail)
+    assert watch.call(lambda: 3) == 3
+    watch.close()
+    watch.close()
+    with pytest.raises(ValueError, match="closed"):
+        watch.call(lambda: 3)

@@ -1,0 +1,93 @@
+"""One open file and the picture it shows at a time. Knows nothing of reads that stall; ``VideoReader`` does."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import ExitStack
+
+import av
+
+from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.picture import encode
+from vlm_engine.types import Frame, ImageShape, VideoInfo
+from vlm_engine.video.container import file_status, is_on_device, opened, tick
+from vlm_engine.video.decoder import Decoder, Picture
+from vlm_engine.video.render import Painter
+
+_log = logging.getLogger(__name__)
+
+# A time that was rounded may lie just before the picture that it means.
+_SLACK_S, _SLACK_TICKS = 0.001, 0.5
+
+
+class Session:
+    """For one thread at a time. Raises as ``VideoReader`` does."""
+
+    def __init__(self, info: VideoInfo, *, vr: bool, hwaccel: str | None) -> None:
+        self._info, self._vr = info, vr
+        self._open = self._opened(hwaccel)
+
+    def close(self) -> None:
+        """Closes the file. Harmless when it is closed already."""
+        self._open.close()
+
+    def group_of(self, time_s: float) -> int:
+        """Number of the group of pictures that holds ``time_s``."""
+        return self._decoder.group_of(self.ticks(time_s))
+
+    def is_key(self, time_s: float) -> bool:
+        """Whether the picture shown at ``time_s`` is a key frame that begins then."""
+        return self._decoder.is_key(self.ticks(time_s))
+
+    def ticks(self, time_s: float) -> int:
+        """``time_s`` as a time stamp of the file, moved into what it shows."""
+        slack = min(_SLACK_TICKS, _SLACK_S / float(self._tick))
+        return min(max(self._first + math.floor(time_s / float(self._tick) + slack), self._first), self._last)
+
+    def frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
+        """The picture shown at ``ticks``, or why there is none. ``only_key``: nothing else of its group will be wanted."""
+        served = self._frame(ticks, shape, only_key=only_key)
+        if self._on_device and isinstance(served, FrameError):
+            _log.warning("%s: from here on decoded by the processor: %s", self._info.path, served)
+            self._open.close()
+            self._open = self._opened(None)
+            served = self._frame(ticks, shape, only_key=only_key)
+        return served
+
+    def _opened(self, hwaccel: str | None) -> ExitStack:
+        info = self._info
+        _check_unchanged(info)
+        with ExitStack() as stack:
+            container, stream = stack.enter_context(opened(info.path, hwaccel))
+            self._on_device = is_on_device(stream)
+            self._tick = tick(stream)
+            self._first = round(info.start_s / self._tick)
+            self._last = self._first + round(info.end_s / self._tick)
+            keys = [self._first + round(time_s / self._tick) for time_s in info.key_frames_s]
+            self._decoder = Decoder(container, stream, keys, self._first, self._last)
+            self._painter = Painter(stream, vr=self._vr)
+            return stack.pop_all()
+
+    def _frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
+        try:
+            picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
+            return self._encoded(picture, shape)
+        except FrameError as error:
+            return error
+
+    def _encoded(self, picture: Picture, shape: ImageShape) -> Frame:
+        time_s = float((picture.ticks - self._first) * self._tick)
+        try:
+            image = self._painter.paint(picture.frame, shape)
+        except av.FFmpegError as error:
+            where = f"{self._info.path}: the picture at {time_s:.2f} s"
+            raise FrameError(f"{where} cannot be converted: {error.strerror}") from error
+        jpeg, width, height = encode(image, shape)
+        return Frame(time_s, width, height, jpeg)
+
+
+def _check_unchanged(info: VideoInfo) -> None:
+    status = file_status(info.path)
+    if (status.st_size, status.st_mtime_ns) != (info.size_bytes, info.modified_ns):
+        raise MediaUnreadableError(f"{info.path}: the file was replaced or changed since it was looked at; try again")

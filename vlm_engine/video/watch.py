@@ -1,0 +1,113 @@
+"""Reads that may never return, on a thread of their own.
+
+A read from a network share that stopped answering hangs in the kernel, and nothing in this process can end it. But
+nobody has to wait for it: the thread is left behind until the share answers, and the caller hears what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
+
+from vlm_engine.errors import MediaUnreadableError
+
+_log = logging.getLogger(__name__)
+
+STALL_S = 60.0  # a disk that has to spin up, or a share that reconnects, needs half of it
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Pulse:
+    at: float
+
+
+class _Here(threading.local):
+    pulse: _Pulse | None = None
+
+
+_here = _Here()
+
+
+def beat() -> None:
+    """Tells whoever watches the current thread that its reading goes on. Harmless where nobody does."""
+    if _here.pulse is not None:
+        _here.pulse.at = time.monotonic()
+
+
+class Watch:
+    """Runs calls one at a time, all on one thread, and gives up waiting when no ``beat`` came for ``stall_s`` seconds."""
+
+    def __init__(self, path: str | Path, stall_s: float = STALL_S) -> None:
+        self._path, self._stall_s = path, stall_s
+        self._pulse = _Pulse(time.monotonic())
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._latest: Future[object] | None = None
+        self._closed = False
+        # Not one of an executor's threads: Python would wait for those when it ends.
+        threading.Thread(target=_run, args=(self._calls, self._pulse), name="read", daemon=True).start()
+
+    def call(self, work: Callable[[], _T]) -> _T:
+        """What ``work`` returns or raises.
+
+        Raises ``MediaUnreadableError`` when it stalls, and at once while an earlier call still hangs; and ``ValueError``
+        after ``close``.
+        """
+        if self._closed:
+            raise ValueError(f"{self._path}: its reader is closed")
+        if self._hangs():
+            raise self._stalled()
+        self._pulse.at = time.monotonic()
+        future: Future[_T] = Future()
+        self._latest = future  # type: ignore[assignment]  # whose result nobody will ask for
+        self._calls.put(lambda: _keep(future, work))
+        while not future.done():
+            left_s = self._pulse.at + self._stall_s - time.monotonic()
+            if left_s <= 0:
+                raise self._stalled()
+            wait([future], left_s)
+        self._latest = None
+        return future.result()
+
+    def close(self, last: Callable[[], object] | None = None) -> None:
+        """Lets the thread end after ``last``; does not wait for what hangs. Harmless when repeated."""
+        if self._closed:
+            return
+        if last is not None and self._hangs():
+            self._calls.put(lambda: _keep(Future(), last))
+        elif last is not None:
+            try:
+                self.call(last)
+            except MediaUnreadableError as error:
+                _log.warning("%s", error)
+        self._closed = True
+        self._calls.put(None)
+
+    def _hangs(self) -> bool:
+        return self._latest is not None and not self._latest.done()
+
+    def _stalled(self) -> MediaUnreadableError:
+        where = "is its disk or network share still there?"
+        return MediaUnreadableError(f"{self._path}: reading stalled, nothing came for {self._stall_s:g} s; {where}")
+
+
+def _run(calls: SimpleQueue[Callable[[], None] | None], pulse: _Pulse) -> None:
+    _here.pulse = pulse
+    while (call := calls.get()) is not None:
+        call()
+        del call  # it holds what it returned
+
+
+def _keep(future: Future[_T], work: Callable[[], _T]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+        future.set_exception(error)
