@@ -301,7 +301,8 @@ class SearchConfig(_Settings):
 
     frame_interval_s: float | None = Field(None, gt=0, le=3600)
     shortest_event_s: float | None = Field(None, gt=0, le=3600)
-    edge_tolerance_s: float = Field(0.6, ge=0.05, le=60)
+    questions_per_hour: float | None = Field(None, gt=0, le=100_000)
+    edge_tolerance_s: float = Field(0.5, ge=0.05, le=60)
     second_looks: bool = True
 
     def with_interval(self, interval_s: float | None) -> SearchConfig:
@@ -317,7 +318,7 @@ class SearchConfig(_Settings):
             return self.frame_interval_s
         if self.shortest_event_s is not None:
             return min(16.0, max(4.0, 0.8 * self.shortest_event_s))
-        return 6.0
+        return 24.0
 
 
 class EngineConfig(_Settings):
