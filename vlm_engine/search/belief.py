@@ -1,7 +1,7 @@
 """What to believe of each tag at each frame that was looked at, and at frames that were not.
 
 A tag either never occurs in the video or comes and goes by a chain; what the chain's rates are, and how often the model
-errs, is learnt from the answers themselves, always from the same start, so that a belief follows from the answers alone.
+errs, is learnt from the answers themselves: first from the scan, then, from there, from all of them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from vlm_engine.search.chain import SHOWS, STATES
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.learning import learnt
-from vlm_engine.search.rates import ABSENT_SHARE, Floats, Rates, assumed
+from vlm_engine.search.rates import ABSENT_SHARE, Floats, Rates
 from vlm_engine.search.smoothing import Smoothed, smooth
 
-_STEPS = 4
 _SURE = 0.99
 
 
@@ -55,12 +54,18 @@ class Belief:
         split = self.smoothed.states().reshape(len(out), -1, 2, STATES)
         by_truth = np.stack([split[..., SHOWS == truth].sum(3) for truth in (0, 1)], 3)
         bad = by_truth[:, :, 1] / (by_truth.sum(2) + 1e-300)
-        error = (1 - bad) * self.rates.look_error + bad * _SURE
+        error = (1 - bad) * self.rates.look_error[self.live] + bad * _SURE
         false, missed = error[..., 0], error[..., 1]
         on = self.present[:, self.live]
         after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
         out[:, self.live] = np.maximum(np.minimum(on, 1 - on) - after, 0)
         return out
+
+    def errors(self) -> tuple[Floats, Floats]:
+        """(K,) each: how often a look shows a tag that is not there, and misses one that is."""
+        both = np.zeros((self.present.shape[1], 2))
+        both[:] = self.rates.shot_error + (1 - self.rates.shot_error) * self.rates.look_error
+        return both[:, 0], both[:, 1]
 
     def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
         """At m other times, each between two frames of the evidence, (m, K) each: how probably the tag shows, and
@@ -86,7 +91,7 @@ class Belief:
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
         split = np.stack([SHOWS == truth for truth in (0, 1)]).astype(np.float64)
         before = smoothed.forward[..., :STATES] + smoothed.forward[..., STATES:]
-        coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates)
+        coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live))
         left = (before[after - 1][:, :, None] * split).transpose(1, 0, 2, 3) @ here
         right = (coming[after][:, :, None] * split).transpose(1, 0, 2, 3) @ there.swapaxes(2, 3)
         return left.transpose(1, 0, 2, 3), right.transpose(1, 0, 2, 3)
@@ -98,22 +103,27 @@ def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
     return (1 - bad) * weights[..., :STATES] + bad * weights[..., STATES:]
 
 
-def believe(evidence: Evidence, clock: Clock) -> Belief:
-    """What to make of the evidence, by ``_STEPS`` rounds of learning from what is assumed."""
-    present = np.zeros(evidence.judged.shape)
+def believe(evidence: Evidence, clock: Clock, rates: Rates, steps: int) -> Belief:
+    """What to make of the evidence, after so many ``steps`` of learning that start from ``rates``."""
     seen = (evidence.present & evidence.judged).any(0)
     live = np.flatnonzero(seen)
-    rates = assumed(len(live))
     if not len(live):
-        return Belief(evidence, clock, live, present, np.zeros(0), rates, None)
-    own = evidence.of(live)
+        return Belief(evidence, clock, live, np.zeros(evidence.judged.shape), np.zeros(0), rates, None)
+    own, now = evidence.of(live), rates.of(live)
     silent_looks = int(evidence.judged[:, ~seen].sum())
     silent_shots = int((~seen).sum()) * len(np.unique(evidence.shots))
-    for step in range(_STEPS):
-        smoothed = smooth(own, rates)
-        occurs = 1 / (1 + ABSENT_SHARE / (1 - ABSENT_SHARE) * smoothed.absent_odds)
-        if step < _STEPS - 1:
-            rates = learnt(rates, own, smoothed, occurs, silent_looks, silent_shots)
+    for _ in range(steps):
+        smoothed = smooth(own, now)
+        now = learnt(now, own, smoothed, _occurs(smoothed), silent_looks, silent_shots)
+    return _concluded(evidence, clock, live, smooth(own, now), rates.with_those_of(live, now))
+
+
+def _occurs(smoothed: Smoothed) -> Floats:
+    return np.asarray(1 / (1 + ABSENT_SHARE / (1 - ABSENT_SHARE) * smoothed.absent_odds))
+
+
+def _concluded(evidence: Evidence, clock: Clock, live: NDArray[np.intp], smoothed: Smoothed, rates: Rates) -> Belief:
+    present, occurs = np.zeros(evidence.judged.shape), _occurs(smoothed)
     states = smoothed.states()
     present[:, live] = (states[..., :STATES] + states[..., STATES:])[..., SHOWS == 1].sum(2) * occurs
     return Belief(evidence, clock, live, present, occurs, rates, smoothed)

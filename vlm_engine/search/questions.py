@@ -19,6 +19,7 @@ from vlm_engine.search.rates import Floats
 from vlm_engine.search.runs import Runs
 from vlm_engine.types import Purpose
 
+_MYOPIC = 0.0
 _AMID_CHANGE = 0.3
 """A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
 _DISCOVERY = 1.5
@@ -74,7 +75,13 @@ def discoveries(belief: Belief, is_free: IsFree) -> Iterator[Question]:
     shown = belief.shown
     after = np.searchsorted(belief.evidence.times_s, times_s)
     _, hidden = belief.doubt_at(times_s)
-    worth = _DISCOVERY * (hidden * (shown[after - 1] == shown[after])).sum(1)
+    hidden *= shown[after - 1] == shown[after]
+    if _MYOPIC:
+        false, missed = belief.errors()
+        f = np.where(shown[after], missed, false); m = np.where(shown[after], false, missed)
+        bayes = np.maximum(0, hidden - np.minimum(hidden * (1 - m), (1 - hidden) * f) - hidden * m)
+        hidden = (1 - _MYOPIC) * hidden + _MYOPIC * bayes
+    worth = _DISCOVERY * hidden.sum(1)
     best: dict[int, int] = {}
     for number in np.argsort(-worth, kind="stable"):
         if worth[number] > 0 and int(after[number]) not in best and is_free(float(times_s[number])):

@@ -48,6 +48,22 @@ class Rates:
     sharpness: float = 0.0
     evened: tuple[float, float] = (1.0, 1.0)
 
+    def of(self, columns: NDArray[np.intp]) -> Rates:
+        """The same for some of the tags."""
+        return Rates(*(part[columns] for part in self._by_tag), self.sharpness, self.evened)
+
+    def with_those_of(self, columns: NDArray[np.intp], other: Rates) -> Rates:
+        """The same, but for some of the tags those of ``other``."""
+        by_tag = []
+        for own, new in zip(self._by_tag, other._by_tag, strict=True):
+            by_tag.append(own.copy())
+            by_tag[-1][columns] = new
+        return Rates(*by_tag, other.sharpness, other.evened)
+
+    @property
+    def _by_tag(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        return self.short_per_s, self.long_per_s, self.end_per_s, self.look_error, self.shot_error
+
 
 def assumed(tags: int) -> Rates:
     """The rates before anything was seen."""

@@ -17,8 +17,8 @@ from vlm_engine.search.rates import Floats, Rates
 
 _SURE = 0.99
 """In a bad shot a look errs this surely."""
-_RESCALED_EVERY = 16
-"""Frames after which rows are brought back to a sum of one, long before they would underflow."""
+_RESCALED_EVERY = 4
+"""Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
 _ALL = 2 * STATES
 _SHOWS = np.tile(SHOWS, 2)
 
@@ -53,7 +53,7 @@ def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
     bad_share = np.stack([1 - rates.shot_error, rates.shot_error], 1)
     likely = likelihoods(evidence, rates)
     moves = _moves(evidence, chain, bad_share)
-    by_state = np.ascontiguousarray(likely[..., SHOWS].reshape(*likely.shape[:2], _ALL))
+    by_state = likely[..., SHOWS].reshape(*likely.shape[:2], _ALL).astype(np.float32)
     start = np.tile(chain.law, (1, 2)) * bad_share[..., SHOWS].reshape(-1, _ALL)
     forward, scale = _forward(start, moves, by_state)
     backward = _backward(moves, by_state)
@@ -81,10 +81,10 @@ def _moves(evidence: Evidence, chain: Chain, bad_share: Floats) -> Floats:
     kept = np.where(_SHOWS[:, None] == _SHOWS, stays, drawn)
     same_shot = evidence.shots[1:] == evidence.shots[:-1]
     modes = np.tile(chain.modes.reshape(-1, STATES, STATES, STATES), (1, 1, 2, 2))
-    fading = np.exp(evidence.lapses_s[None, :, None] * chain.decays_per_s[:, None, :])
-    moves = np.empty((len(bad_share), len(same_shot), _ALL * _ALL))
+    fading = np.exp(evidence.lapses_s[None, :, None] * chain.decays_per_s[:, None, :]).astype(np.float32)
+    moves = np.empty((len(bad_share), len(same_shot), _ALL * _ALL), np.float32)
     for rows, factors in ((same_shot, kept), (~same_shot, drawn)):
-        moves[:, rows] = fading[:, rows] @ (modes * factors[:, None]).reshape(-1, STATES, _ALL * _ALL)
+        moves[:, rows] = fading[:, rows] @ (modes * factors[:, None]).reshape(-1, STATES, _ALL * _ALL).astype(np.float32)
     np.maximum(moves, 0.0, out=moves)
     return moves.reshape(*moves.shape[:2], _ALL, _ALL).transpose(1, 0, 2, 3)
 
@@ -92,7 +92,7 @@ def _moves(evidence: Evidence, chain: Chain, bad_share: Floats) -> Floats:
 def _forward(start: Floats, moves: Floats, likely: Floats) -> tuple[Floats, Floats]:
     """Rows that sum to one, and the (n, K) factors by which each was smaller before."""
     rows = np.empty_like(likely)
-    totals, kept = np.empty(likely.shape[:2]), np.empty(likely.shape[:2])
+    totals = np.empty(likely.shape[:2])
     rows[0] = start * likely[0]
     for number in range(1, len(rows)):
         if number % _RESCALED_EVERY == 0:
@@ -100,7 +100,7 @@ def _forward(start: Floats, moves: Floats, likely: Floats) -> tuple[Floats, Floa
             rows[number - 1] /= totals[number - 1][:, None]
         np.matmul(rows[number - 1][:, None], moves[number - 1], out=rows[number][:, None])
         rows[number] *= likely[number]
-    kept[:] = rows.sum(2)
+    kept = rows.sum(2)
     rescaled = np.arange(len(rows) - 1) % _RESCALED_EVERY == _RESCALED_EVERY - 1
     totals[:-1][~rescaled], totals[-1] = kept[:-1][~rescaled], kept[-1]
     totals[1:] /= kept[:-1]

@@ -11,15 +11,18 @@ from vlm_engine.config_models import SearchConfig
 from vlm_engine.search.belief import Belief, believe
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import gather
-from vlm_engine.search.ledger import Ledger
+from vlm_engine.search.ledger import Ledger, milliseconds
 from vlm_engine.search.output import spans_of
 from vlm_engine.search.questions import Question, discoveries, edge_looks, second_looks
+from vlm_engine.search.rates import Rates, assumed
 from vlm_engine.search.runs import Runs
 from vlm_engine.search.scan import believable, scan_of
 from vlm_engine.search.stopping import Limits, chosen
 from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
+_SCAN_STEPS = 4
+_LEARNING_STEPS = 1
 _IN_DOUBT = 0.01
 """A tag is asked about along with others where it is less sure than this."""
 
@@ -43,6 +46,7 @@ class VideoSearch:
         self._scan = scan_of(video, config.interval_s, self._budget)
         self._ledger = Ledger(self._tags)
         self._known: tuple[Belief, Runs] | None = None
+        self._taught: tuple[list[Observation], Rates] | None = None
         self._rounds = 0
         self._pending = 0
 
@@ -79,10 +83,21 @@ class VideoSearch:
 
     def _believed(self) -> tuple[Belief, Runs]:
         if self._known is None:
-            observations = [observation for _, observation in self._ledger.observations()]
-            belief = believe(gather(observations, self._tags, self._clock), self._clock)
+            evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock)
+            belief = believe(evidence, self._clock, self._learnt_from_scan(), _LEARNING_STEPS)
             self._known = belief, Runs(belief, self._video.duration_s)
         return self._known
+
+    def _learnt_from_scan(self) -> Rates:
+        """What the looks of the scan alone teach: it stays as it is while later rounds add to the rest."""
+        planned = {milliseconds(time_s) for time_s in self._scan}
+        scan = [seen for time_s, seen in self._ledger.observations() if milliseconds(time_s) in planned]
+        if self._taught is None or self._taught[0] != scan:
+            rates = assumed(len(self._tags))
+            if scan:
+                rates = believe(gather(scan, self._tags, self._clock), self._clock, rates, _SCAN_STEPS).rates
+            self._taught = scan, rates
+        return self._taught[1]
 
     def _scan_looks(self) -> tuple[Look, ...]:
         looks = []
