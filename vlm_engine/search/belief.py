@@ -61,12 +61,6 @@ class Belief:
         out[:, self.live] = np.maximum(np.minimum(on, 1 - on) - after, 0)
         return out
 
-    def errors(self) -> tuple[Floats, Floats]:
-        """(K,) each: how often a look shows a tag that is not there, and misses one that is."""
-        both = np.zeros((self.present.shape[1], 2))
-        both[:] = self.rates.shot_error + (1 - self.rates.shot_error) * self.rates.look_error
-        return both[:, 0], both[:, 1]
-
     def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
         """At m other times, each between two frames of the evidence, (m, K) each: how probably the tag shows, and
         how probably something is hidden there: it is not as at the frame before and the frame after, which are alike."""

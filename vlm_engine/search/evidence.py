@@ -56,4 +56,6 @@ def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Cloc
     with np.errstate(divide="ignore"):
         logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), _MOST_LOGIT), 0.0)
     times_s = np.array([observation.time_s for observation in seen], dtype=np.float64)
-    return Evidence(times_s, clock.between(times_s[:-1], times_s[1:]), clock.shots(times_s), judged, present, told, probabilities, logits)
+    return Evidence(
+        times_s, clock.between(times_s[:-1], times_s[1:]), clock.shots(times_s), judged, present, told, probabilities, logits
+    )

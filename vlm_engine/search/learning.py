@@ -29,7 +29,9 @@ _RANGE = (1e-5, 0.4)
 _SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
 
 
-def learnt(rates: Rates, evidence: Evidence, smoothed: Smoothed, present_share: Floats, silent_looks: int, silent_shots: int) -> Rates:
+def learnt(
+    rates: Rates, evidence: Evidence, smoothed: Smoothed, present_share: Floats, silent_looks: int, silent_shots: int
+) -> Rates:
     """``rates`` improved by what was seen of K tags.
 
     ``present_share``, (K,): how probably each occurs at all. ``silent_looks``, ``silent_shots``: at tags never seen, in all.

@@ -19,10 +19,9 @@ from vlm_engine.search.rates import Floats
 from vlm_engine.search.runs import Runs
 from vlm_engine.types import Purpose
 
-_MYOPIC = 0.0
 _AMID_CHANGE = 0.3
 """A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
-_DISCOVERY = 1.5
+_DISCOVERY = 3.0
 """A label wrong in a long stretch is often a whole segment missed."""
 _LEAST_STRETCH_S = 2.0
 _LEAST_PIECE_S = 0.6
@@ -76,11 +75,6 @@ def discoveries(belief: Belief, is_free: IsFree) -> Iterator[Question]:
     after = np.searchsorted(belief.evidence.times_s, times_s)
     _, hidden = belief.doubt_at(times_s)
     hidden *= shown[after - 1] == shown[after]
-    if _MYOPIC:
-        false, missed = belief.errors()
-        f = np.where(shown[after], missed, false); m = np.where(shown[after], false, missed)
-        bayes = np.maximum(0, hidden - np.minimum(hidden * (1 - m), (1 - hidden) * f) - hidden * m)
-        hidden = (1 - _MYOPIC) * hidden + _MYOPIC * bayes
     worth = _DISCOVERY * hidden.sum(1)
     best: dict[int, int] = {}
     for number in np.argsort(-worth, kind="stable"):

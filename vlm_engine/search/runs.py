@@ -91,7 +91,5 @@ def _flips(belief: Belief, column: int) -> tuple[bool, list[_Flip]]:
     times_s, present, shown = belief.evidence.times_s[rows], belief.present[rows, column], belief.shown[rows, column]
     sure = np.where(shown, present, 1 - present)
     changes = np.flatnonzero(shown[1:] != shown[:-1])
-    flips = [
-        (float(times_s[i]), float(times_s[i + 1]), bool(shown[i + 1]), float(min(sure[i], sure[i + 1]))) for i in changes
-    ]
+    flips = [(float(times_s[i]), float(times_s[i + 1]), bool(shown[i + 1]), float(min(sure[i], sure[i + 1]))) for i in changes]
     return bool(shown[0]), flips

@@ -12,7 +12,7 @@ from typing import Self
 
 from vlm_engine.search.questions import Question
 
-PRICE = 0.06
+PRICE = 0.085
 _USUAL_RUNS_PER_HOUR = 130.0
 _FEWEST, _MOST = 0.15, 2.0
 _FLOOR = 1e-4

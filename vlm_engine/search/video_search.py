@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 _MOST_ROUNDS = 16
 _SCAN_STEPS = 4
 _LEARNING_STEPS = 1
-_IN_DOUBT = 0.01
+_IN_DOUBT = 0.002
 """A tag is asked about along with others where it is less sure than this."""
 
 
@@ -119,7 +118,7 @@ class VideoSearch:
         return tuple(self._as_looks(questions, belief))
 
     def _questions(self, belief: Belief, runs: Runs) -> list[Question]:
-        is_free = partial(self._is_free)
+        is_free = self._is_free
         edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free))
         refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
         finds = [
@@ -140,6 +139,8 @@ class VideoSearch:
         for question, row in zip(questions, doubtful, strict=True):
             if question.purpose is not Purpose.SCAN:
                 row[list(question.columns)] = True
-                yield Look(question.time_s, tuple(tag for tag, asked in zip(self._tags, row, strict=True) if asked), question.purpose)
+                yield Look(
+                    question.time_s, tuple(tag for tag, asked in zip(self._tags, row, strict=True) if asked), question.purpose
+                )
             else:
                 yield Look(question.time_s, self._tags, question.purpose)
