@@ -52,7 +52,7 @@ class Belief:
         if self.smoothed is None:
             return out
         split = self.smoothed.states().reshape(len(out), -1, 2, STATES)
-        by_truth = np.stack([split[..., SHOWS == truth].sum(3) for truth in (0, 1)], 3)
+        by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
         bad = by_truth[:, :, 1] / (by_truth.sum(2) + 1e-300)
         error = (1 - bad) * self.rates.look_error[self.live] + bad * _SURE
         false, missed = error[..., 0], error[..., 1]
@@ -71,7 +71,7 @@ class Belief:
         here = from_left.sum(2) * from_right.sum(2)
         total = here.sum(2) / self.occurs
         shows[:, self.live] = here[..., SHOWS == 1].sum(2) / total
-        otherwise = [(from_left[:, :, truth] * from_right[:, :, truth])[..., SHOWS != truth].sum(2) for truth in (0, 1)]
+        otherwise = [(from_left[:, :, truth] * from_right[:, :, truth])[..., truth != SHOWS].sum(2) for truth in (0, 1)]
         hidden[:, self.live] = (otherwise[0] + otherwise[1]) / total
         return shows, hidden
 
@@ -83,7 +83,7 @@ class Belief:
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
         here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
-        split = np.stack([SHOWS == truth for truth in (0, 1)]).astype(np.float64)
+        split = np.stack([truth == SHOWS for truth in (0, 1)]).astype(np.float64)
         before = smoothed.forward[..., :STATES] + smoothed.forward[..., STATES:]
         coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live))
         left = (before[after - 1][:, :, None] * split).transpose(1, 0, 2, 3) @ here

@@ -16,6 +16,7 @@ from vlm_engine.types import Cut
 
 CUT_SHARE = 0.5
 _LEAST_STEP_S = 1e-3
+_LONGEST_SCENE_S = 30.0
 
 
 class Clock:
@@ -40,6 +41,14 @@ class Clock:
     def shots(self, times_s: Floats) -> NDArray[np.intp]:
         """The number of the shot in which each of the times lies."""
         return np.searchsorted(self.cuts_s, times_s, side="right")
+
+    def scenes(self, times_s: Floats) -> NDArray[np.intp]:
+        """The same, with long shots divided: what is hidden or mistaken is not so for minutes."""
+        shots = self.shots(times_s)
+        began_s = np.concatenate([[0.0], self.cuts_s])[shots]
+        piece = np.floor((times_s - began_s) / _LONGEST_SCENE_S)
+        fresh = (np.diff(shots) > 0) | (np.diff(piece) > 0)
+        return np.cumsum(np.concatenate([[0], fresh]))[: len(times_s)]
 
 
 def cut_weights(cuts: Sequence[Cut]) -> Floats:

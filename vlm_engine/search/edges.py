@@ -1,7 +1,7 @@
 """Where, between two looks that disagree, does a tag begin or end? And which frame would tell best?
 
-Between two neighbouring looks one change is assumed. Its prior: every second carries its part of what does not change at cuts, and
-every cut, by its weight, its part of what does. The change is placed at the prior's median.
+Between two neighbouring looks one change is assumed. Its prior: every second carries its part of the changes that are not at
+cuts, and every cut, by its weight, its part of those that are. The change is placed at the prior's median.
 """
 
 from __future__ import annotations

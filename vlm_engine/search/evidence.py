@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ _MOST_LOGIT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen. ``judged``, ``present``, ``told``, ``probabilities`` and ``logits`` are (n, K); ``times_s``, ``shots`` are (n,).
+    """What was seen. ``judged``, ``present``, ``told``, ``probabilities`` and ``logits`` are (n, K); ``times_s``, ``shots`` (n,).
 
     ``told``: the answer came with a confidence; ``logits``: how far it leans to its own verdict, >= 0. ``lapses_s``, (n - 1,):
     what passes on the video's clock between one frame and the next.
@@ -35,8 +35,14 @@ class Evidence:
 
     def of(self, columns: NDArray[np.intp]) -> Evidence:
         """The same for some of the tags."""
-        by_tag = (self.judged, self.present, self.told, self.probabilities, self.logits)
-        return Evidence(self.times_s, self.lapses_s, self.shots, *(part[:, columns] for part in by_tag))
+        return replace(
+            self,
+            judged=self.judged[:, columns],
+            present=self.present[:, columns],
+            told=self.told[:, columns],
+            probabilities=self.probabilities[:, columns],
+            logits=self.logits[:, columns],
+        )
 
 
 def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Clock) -> Evidence:
@@ -57,5 +63,5 @@ def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Cloc
         logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), _MOST_LOGIT), 0.0)
     times_s = np.array([observation.time_s for observation in seen], dtype=np.float64)
     return Evidence(
-        times_s, clock.between(times_s[:-1], times_s[1:]), clock.shots(times_s), judged, present, told, probabilities, logits
+        times_s, clock.between(times_s[:-1], times_s[1:]), clock.scenes(times_s), judged, present, told, probabilities, logits
     )

@@ -57,7 +57,7 @@ def learnt(
 def _by_truth(states: Floats) -> Floats:
     """(n, K, 2 conditions, 2 truths) out of (n, K, 8)."""
     split = states.reshape(*states.shape[:2], 2, STATES)
-    return np.stack([split[..., SHOWS == truth].sum(3) for truth in (0, 1)], 3)
+    return np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
 
 
 def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
@@ -78,7 +78,7 @@ def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
 def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
     """(K, 4): how long each tag was in each state."""
     merged = states[..., :STATES] + states[..., STATES:]
-    return np.einsum("nks,n->ks", merged[1:] + merged[:-1], np.diff(times_s) / 2)
+    return np.asarray(np.einsum("nks,n->ks", merged[1:] + merged[:-1], np.diff(times_s) / 2))
 
 
 def _errors(evidence: Evidence, by_truth: Floats, silent_looks: int, silent_shots: int) -> tuple[Floats, Floats]:
@@ -95,7 +95,7 @@ def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weigh
     """(K, 2): each tag's errors in so many chances, drawn to the video's rate, that one drawn to the assumed."""
     video_weight = np.array(_VIDEO_WEIGHT)
     pooled = (errors.sum(0) + video_weight * assumed) / (chances.sum(0) + np.array([silent, 0]) + video_weight)
-    return np.clip((errors + weight * pooled) / (chances + weight), *_RANGE)
+    return np.asarray(np.clip((errors + weight * pooled) / (chances + weight), *_RANGE))
 
 
 def _confidence(evidence: Evidence, by_truth: Floats, present_share: Floats) -> tuple[float, tuple[float, float]]:
@@ -114,7 +114,8 @@ def _confidence(evidence: Evidence, by_truth: Floats, present_share: Floats) -> 
 
 def _fit(sharpness: float, logits: Floats, wrong: list[Floats], right: list[Floats]) -> tuple[float, float, tuple[float, float]]:
     faded = np.exp(-sharpness * logits)
-    evened = [max(1e-6, float(share @ faded) / max(float(share.sum()), 1e-9)) for share in right]
+    typical = float(faded.mean())
+    evened = [max(1e-6, (float(share @ faded) + typical) / (float(share.sum()) + 1)) for share in right]
     fit = -5 * abs(float(np.log(max(sharpness, 0.05))))
     for share, even in zip(wrong, evened, strict=True):
         fit -= sharpness * float(share @ logits) + float(share.sum()) * float(np.log(even))

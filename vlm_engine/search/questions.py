@@ -27,7 +27,8 @@ _LEAST_STRETCH_S = 2.0
 _LEAST_PIECE_S = 0.6
 _HARMLESS_SHARE = 0.05
 _HARMFUL_SHARE = 0.25
-_LEAST_LENGTH_S = 3.0
+_LEAST_LENGTH_S, _MOST_LENGTH_S = 3.0, 120.0
+"""An edge of a segment beyond these lengths is to be as exact as that of one at the limit."""
 _OFFSETS_S = (1.0, -1.0, 0.6, -0.6)
 _CUT_MARGIN_S = 0.1
 
@@ -98,7 +99,7 @@ def _middles(belief: Belief) -> Floats:
 def _clear_of(cuts_s: Floats, times_s: Floats) -> Flags:
     bounded = np.concatenate([[-np.inf], cuts_s, [np.inf]])
     after = np.searchsorted(bounded, times_s)
-    return np.minimum(times_s - bounded[after - 1], bounded[after] - times_s) > CUT_MARGIN_S
+    return np.asarray(np.minimum(times_s - bounded[after - 1], bounded[after] - times_s) > CUT_MARGIN_S)
 
 
 def edge_looks(runs: Runs, tolerance_s: float, is_free: IsFree) -> Iterator[Question]:
@@ -106,7 +107,7 @@ def edge_looks(runs: Runs, tolerance_s: float, is_free: IsFree) -> Iterator[Ques
     wanted: dict[float, tuple[float, list[int]]] = {}
     looks: dict[int, float | None] = {}
     for run in runs:
-        length_s = max(run.end_s - run.start_s, _LEAST_LENGTH_S)
+        length_s = min(_MOST_LENGTH_S, max(_LEAST_LENGTH_S, run.end_s - run.start_s))
         for edge in run.edges:
             value = edge.sure * _harm(edge.change.expected_error_s / length_s)
             if value <= 0 or edge.change.expected_error_s <= tolerance_s:

@@ -6,12 +6,13 @@ counts like so many observed seconds or looks (maximum a posteriori, as in Demps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 SHORT_S = 7.0
 """Mean length of a short event."""
@@ -32,6 +33,9 @@ SHOT_SHARE = 0.3
 """Of all errors, so many hold for every look at a shot."""
 
 
+_BY_TAG = ("short_per_s", "long_per_s", "end_per_s", "look_error", "shot_error")
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """For each of K tags. The last axis of the error rates is what is true: 0 absent (so: false positives), 1 present (misses).
@@ -50,19 +54,15 @@ class Rates:
 
     def of(self, columns: NDArray[np.intp]) -> Rates:
         """The same for some of the tags."""
-        return Rates(*(part[columns] for part in self._by_tag), self.sharpness, self.evened)
+        parts = {name: getattr(self, name)[columns] for name in _BY_TAG}
+        return replace(self, **parts)
 
     def with_those_of(self, columns: NDArray[np.intp], other: Rates) -> Rates:
-        """The same, but for some of the tags those of ``other``."""
-        by_tag = []
-        for own, new in zip(self._by_tag, other._by_tag, strict=True):
-            by_tag.append(own.copy())
-            by_tag[-1][columns] = new
-        return Rates(*by_tag, other.sharpness, other.evened)
-
-    @property
-    def _by_tag(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        return self.short_per_s, self.long_per_s, self.end_per_s, self.look_error, self.shot_error
+        """Those of ``other``, which has only the tags in ``columns``; for the rest, these."""
+        parts = {name: getattr(self, name).copy() for name in _BY_TAG}
+        for name, part in parts.items():
+            part[columns] = getattr(other, name)
+        return replace(other, **parts)
 
 
 def assumed(tags: int) -> Rates:

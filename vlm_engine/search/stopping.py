@@ -14,7 +14,8 @@ from vlm_engine.search.questions import Question
 
 PRICE = 0.085
 _USUAL_RUNS_PER_HOUR = 130.0
-_FEWEST, _MOST = 0.15, 2.0
+_FEWEST, _MOST = 0.12, 2.0
+_EVENNESS = 0.75
 _FLOOR = 1e-4
 _SPENT_PER_ROUND = 0.5
 _LEAST_ROUND = 0.04
@@ -31,7 +32,7 @@ class Limits:
     def by_price(cls, runs: int, duration_s: float) -> Self:
         """In a video where much happens one label more or less matters less."""
         per_hour = runs / max(duration_s, 1e-6) * 3600
-        return cls(PRICE * min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)) ** 0.5)
+        return cls(PRICE * min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)) ** _EVENNESS)
 
     @classmethod
     def by_budget(cls, budget: int, spent: int) -> Self:
