@@ -291,12 +291,13 @@ class PipelineConfig(_Settings):
 
 
 class SearchConfig(_Settings):
-    """What the search should find, and how exactly.
+    """What the search should find, how exactly, and what it may cost.
 
     ``frame_interval_s`` is the longest time between two looks of the scan; without it, it follows from
-    ``shortest_event_s``, the length of the shortest event that must be found. An edge is refined until it is
-    expected to be off by at most ``edge_tolerance_s``, or 3 % of a long span, up to 3 s. ``second_looks``
-    asks lone verdicts again on another frame.
+    ``shortest_event_s``, the length of the shortest event that must be found, and without that the scan is wide and
+    what may lie between is asked about where it is probable. ``questions_per_hour`` of video is a budget, the scan included,
+    and spent where doubt is largest; without it a question is asked where it is worth its price. An edge expected to be off
+    by no more than ``edge_tolerance_s`` is good enough. ``second_looks`` asks about doubtful verdicts again on another frame.
     """
 
     frame_interval_s: float | None = Field(None, gt=0, le=3600)
