@@ -23,6 +23,7 @@ _AMID_CHANGE = 0.3
 """A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
 _DISCOVERY = 3.0
 """A label wrong in a long stretch is often a whole segment missed."""
+_NEGLIGIBLE = 1e-4
 _LEAST_STRETCH_S = 2.0
 _LEAST_PIECE_S = 0.6
 _HARMLESS_SHARE = 0.05
@@ -51,7 +52,7 @@ def second_looks(belief: Belief, end_s: float, is_free: IsFree) -> Iterator[Ques
     shown = belief.shown
     gain[1:-1] *= np.where(shown[2:] == shown[:-2], 1.0, _AMID_CHANGE)
     worth = gain.sum(1)
-    for row in np.flatnonzero(worth > 0):
+    for row in np.flatnonzero(worth > _NEGLIGIBLE):
         time_s = _other_frame(float(belief.evidence.times_s[row]), belief.clock.cuts_s, end_s, is_free)
         if time_s is not None:
             columns = tuple(map(int, np.flatnonzero(gain[row] > 0)))

@@ -17,6 +17,7 @@ _USUAL_RUNS_PER_HOUR = 130.0
 _FEWEST, _MOST = 0.12, 2.0
 _EVENNESS = 0.75
 _FLOOR = 1e-4
+_LEAST_SHARE = 0.015
 _SPENT_PER_ROUND = 0.5
 _LEAST_ROUND = 0.04
 
@@ -53,3 +54,8 @@ def chosen(questions: Iterable[Question], limits: Limits, apart_s: float) -> lis
         if all(abs(time_s - question.time_s) > apart_s for time_s in beside):
             taken[cell] = question
     return list(taken.values())
+
+
+def is_worth_a_round(questions: int, spent: int) -> bool:
+    """Whether so few questions are worth the wait for another round, after so many calls. A budget is spent regardless."""
+    return questions >= _LEAST_SHARE * spent

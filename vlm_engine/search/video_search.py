@@ -16,7 +16,7 @@ from vlm_engine.search.questions import Question, discoveries, edge_looks, secon
 from vlm_engine.search.rates import Rates, assumed
 from vlm_engine.search.runs import Runs
 from vlm_engine.search.scan import believable, scan_of
-from vlm_engine.search.stopping import Limits, chosen
+from vlm_engine.search.stopping import Limits, chosen, is_worth_a_round
 from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
@@ -115,6 +115,8 @@ class VideoSearch:
         else:
             limits = Limits.by_budget(self._budget, self._ledger.frames)
         questions = sorted(chosen(self._questions(belief, runs), limits, self._frame_s), key=lambda question: question.time_s)
+        if self._budget is None and not is_worth_a_round(len(questions), self._ledger.frames):
+            return ()
         return tuple(self._as_looks(questions, belief))
 
     def _questions(self, belief: Belief, runs: Runs) -> list[Question]:
