@@ -1,0 +1,67 @@
+"""The answers to one search as arrays: n frames in order of time, by K tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm_engine.search.clock import Clock
+from vlm_engine.search.rates import Floats
+from vlm_engine.types import Observation
+
+Flags = NDArray[np.bool_]
+_MOST_LOGIT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen. ``judged``, ``present``, ``told``, ``probabilities`` and ``logits`` are (n, K); ``times_s``, ``shots`` (n,).
+
+    ``told``: the answer came with a confidence; ``logits``: how far it leans to its own verdict, >= 0. ``lapses_s``, (n - 1,):
+    what passes on the video's clock between one frame and the next.
+    """
+
+    times_s: Floats
+    lapses_s: Floats
+    shots: NDArray[np.intp]
+    judged: Flags
+    present: Flags
+    told: Flags
+    probabilities: Floats
+    logits: Floats
+
+    def of(self, columns: NDArray[np.intp]) -> Evidence:
+        """The same for some of the tags."""
+        return replace(
+            self,
+            judged=self.judged[:, columns],
+            present=self.present[:, columns],
+            told=self.told[:, columns],
+            probabilities=self.probabilities[:, columns],
+            logits=self.logits[:, columns],
+        )
+
+
+def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Clock) -> Evidence:
+    """The observations, in whatever order, as arrays."""
+    seen = sorted(observations, key=lambda observation: observation.time_s)
+    column = {tag: number for number, tag in enumerate(tags)}
+    shape = len(seen), len(tags)
+    judged, present, told = (np.zeros(shape, bool) for _ in range(3))
+    probabilities = np.zeros(shape)
+    for row, observation in enumerate(seen):
+        for tag, verdict in observation.verdicts.items():
+            at = row, column[tag]
+            judged[at], present[at] = True, verdict.present
+            if verdict.probability is not None:
+                told[at], probabilities[at] = True, verdict.probability
+    leaning = np.where(present, probabilities, 1 - probabilities).clip(0.5, 1.0)
+    with np.errstate(divide="ignore"):
+        logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), _MOST_LOGIT), 0.0)
+    times_s = np.array([observation.time_s for observation in seen], dtype=np.float64)
+    return Evidence(
+        times_s, clock.between(times_s[:-1], times_s[1:]), clock.scenes(times_s), judged, present, told, probabilities, logits
+    )

@@ -1,0 +1,122 @@
+"""What the answers tell of the rates: one step of expectation maximisation with expected counts (Baum et al. 1970).
+
+Error rates are shrunk twice: the video's towards what is assumed, each tag's towards the video's. Else every tag would explain
+its own short events away as errors. Looks at tags that were never seen count as looks without a false positive.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vlm_engine.search.chain import LONG, OFF, SHORT, SHOWS, STATES
+from vlm_engine.search.evidence import Evidence
+from vlm_engine.search.rates import (
+    FALSE_AND_MISSED,
+    LONG_S,
+    LONG_WEIGHT,
+    SHOT_SHARE,
+    STARTS_PER_S,
+    STARTS_WEIGHT,
+    Floats,
+    Rates,
+)
+from vlm_engine.search.smoothing import Smoothed
+
+_VIDEO_WEIGHT = (100.0, 40.0)
+_TAG_LOOKS_WEIGHT = (500.0, 100.0)
+_TAG_SHOTS_WEIGHT = 3000.0
+_RANGE = (1e-5, 0.4)
+_SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
+
+
+def learnt(
+    rates: Rates, evidence: Evidence, smoothed: Smoothed, present_share: Floats, silent_looks: int, silent_shots: int
+) -> Rates:
+    """``rates`` improved by what was seen of K tags.
+
+    ``present_share``, (K,): how probably each occurs at all. ``silent_looks``, ``silent_shots``: at tags never seen, in all.
+    """
+    states = smoothed.states()
+    starts_short, starts_long, ends_long = _expected_moves(smoothed)
+    spent_s = _expected_seconds(states, evidence.times_s)
+    idle_s = spent_s[:, OFF] + STARTS_WEIGHT / STARTS_PER_S
+    by_truth = _by_truth(states)
+    look_error, shot_error = _errors(evidence, by_truth, silent_looks, silent_shots)
+    sharpness, evened = _confidence(evidence, by_truth, present_share)
+    return Rates(
+        (starts_short * present_share + STARTS_WEIGHT) / idle_s,
+        (starts_long * present_share + STARTS_WEIGHT) / idle_s,
+        (ends_long + LONG_WEIGHT) / (spent_s[:, LONG] + LONG_WEIGHT * LONG_S),
+        look_error,
+        shot_error,
+        sharpness,
+        evened,
+    )
+
+
+def _by_truth(states: Floats) -> Floats:
+    """(n, K, 2 conditions, 2 truths) out of (n, K, 8)."""
+    split = states.reshape(*states.shape[:2], 2, STATES)
+    return np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
+
+
+def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
+    """(K,) each: how often a short event began, a long one began, a long one ended."""
+    before, after = smoothed.forward[:-1], smoothed.backward[1:] * smoothed.likely[1:]
+    after = after / (smoothed.scale[1:] * (smoothed.forward[1:] * smoothed.backward[1:]).sum(2))[..., None]
+
+    def count(source: int, target: int) -> Floats:
+        total = np.zeros(before.shape[1])
+        for s in (source, source + STATES):
+            for t in (target, target + STATES):
+                total += np.einsum("nk,nk,nk->k", before[:, :, s], smoothed.moves[:, :, s, t], after[:, :, t])
+        return total
+
+    return count(OFF, SHORT), count(OFF, LONG), count(LONG, OFF)
+
+
+def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
+    """(K, 4): how long each tag was in each state."""
+    merged = states[..., :STATES] + states[..., STATES:]
+    return np.asarray(np.einsum("nks,n->ks", merged[1:] + merged[:-1], np.diff(times_s) / 2))
+
+
+def _errors(evidence: Evidence, by_truth: Floats, silent_looks: int, silent_shots: int) -> tuple[Floats, Floats]:
+    wrong = np.stack([evidence.present, ~evidence.present], 2) & evidence.judged[:, :, None]
+    good = by_truth[:, :, 0] * evidence.judged[:, :, None]
+    fresh = np.concatenate([[True], evidence.shots[1:] != evidence.shots[:-1]])
+    bad, shots = by_truth[fresh][:, :, 1].sum(0), by_truth[fresh].sum((0, 2))
+    per_look, per_shot = FALSE_AND_MISSED * (1 - SHOT_SHARE), FALSE_AND_MISSED * SHOT_SHARE
+    looks = _shrunk((good * wrong).sum(0), good.sum(0), per_look, silent_looks, np.array(_TAG_LOOKS_WEIGHT))
+    return looks, _shrunk(bad, shots, per_shot, silent_shots, np.full(2, _TAG_SHOTS_WEIGHT))
+
+
+def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weight: Floats) -> Floats:
+    """(K, 2): each tag's errors in so many chances, drawn to the video's rate, that one drawn to the assumed."""
+    video_weight = np.array(_VIDEO_WEIGHT)
+    pooled = (errors.sum(0) + video_weight * assumed) / (chances.sum(0) + np.array([silent, 0]) + video_weight)
+    return np.asarray(np.clip((errors + weight * pooled) / (chances + weight), *_RANGE))
+
+
+def _confidence(evidence: Evidence, by_truth: Floats, present_share: Floats) -> tuple[float, tuple[float, float]]:
+    """The sharpness under which the confidences of wrong answers are most probable (temperature, Platt 1999)."""
+    told = evidence.told & evidence.judged
+    if not told.any():
+        return 0.0, (1.0, 1.0)
+    logits, seen = evidence.logits[told], evidence.present[told]
+    here = by_truth.sum(2)[..., 1] * present_share
+    wrong = [(by_truth[:, :, 0, truth][told]) * (seen != truth) for truth in (0, 1)]
+    right = [share[told] * (seen == truth) for truth, share in ((0, 1 - here), (1, here))]
+    fits = [_fit(sharpness, logits, wrong, right) for sharpness in _SHARPNESS]
+    _, sharpness, evened = max(fits)
+    return sharpness, evened
+
+
+def _fit(sharpness: float, logits: Floats, wrong: list[Floats], right: list[Floats]) -> tuple[float, float, tuple[float, float]]:
+    faded = np.exp(-sharpness * logits)
+    typical = float(faded.mean())
+    evened = [max(1e-6, (float(share @ faded) + typical) / (float(share.sum()) + 1)) for share in right]
+    fit = -5 * abs(float(np.log(max(sharpness, 0.05))))
+    for share, even in zip(wrong, evened, strict=True):
+        fit -= sharpness * float(share @ logits) + float(share.sum()) * float(np.log(even))
+    return fit, sharpness, (evened[0], evened[1])

@@ -1,0 +1,124 @@
+"""Forward-backward (Rabiner 1989, section III) for all tags of a video at once.
+
+Beside the chain's four states every tag has two conditions: in a good shot a look errs at the rate of looks; in a bad
+one, where a player hides what matters or something looks just like it, every look errs. The condition is drawn anew at
+each cut and whenever the tag comes or goes. So there are eight states: 4 x condition + state of the chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
+from vlm_engine.search.evidence import Evidence
+from vlm_engine.search.rates import Floats, Rates
+
+_SURE = 0.99
+"""In a bad shot a look errs this surely."""
+_RESCALED_EVERY = 4
+"""Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
+_ALL = 2 * STATES
+_SHOWS = np.tile(SHOWS, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothed:
+    """What the answers say of K tags at n frames; states run over the last axis.
+
+    ``forward`` (n, K, 8) weighs the answers up to each frame, ``backward`` those after it; each row sums to one,
+    and ``scale`` (n, K) is what the forward rows were divided by. ``moves`` (n - 1, K, 8, 8) are the transitions, and
+    ``likely`` (n, K, 8) the likelihood of each answer. ``absent_odds`` (K,): how much better the answers are explained
+    by a tag that never occurs.
+    """
+
+    chain: Chain
+    moves: Floats
+    likely: Floats
+    forward: Floats
+    backward: Floats
+    scale: Floats
+    absent_odds: Floats
+
+    def states(self) -> Floats:
+        """(n, K, 8): the probability of each state, all answers considered."""
+        both = self.forward * self.backward
+        return np.asarray(both / both.sum(2, keepdims=True))
+
+
+def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
+    """``evidence`` read by ``rates``."""
+    chain = chain_of(rates)
+    bad_share = np.stack([1 - rates.shot_error, rates.shot_error], 1)
+    likely = likelihoods(evidence, rates)
+    moves = _moves(evidence, chain, bad_share)
+    by_state = likely[..., SHOWS].reshape(*likely.shape[:2], _ALL).astype(np.float32)
+    start = np.tile(chain.law, (1, 2)) * bad_share[..., SHOWS].reshape(-1, _ALL)
+    forward, scale = _forward(start, moves, by_state)
+    backward = _backward(moves, by_state)
+    absent = _absent_log_likelihood(evidence, bad_share[..., 0], likely[..., 0])
+    odds = np.exp(np.clip(absent - np.log(scale).sum(0), -50, 50))
+    return Smoothed(chain, moves, by_state, forward, backward, scale, odds)
+
+
+def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
+    """(n, K, 2 conditions, 2 truths): of each answer; 1 where there is none.
+
+    Confidence counts in a good shot only: what passes for the thing itself is often seen with full confidence.
+    """
+    wrong = np.stack([evidence.present, ~evidence.present], 2)
+    doubt = np.exp(-rates.sharpness * evidence.logits)[:, :, None] / rates.evened
+    good = np.where(wrong, rates.look_error * np.where(evidence.told[:, :, None], doubt, 1.0), 1 - rates.look_error)
+    bad = np.where(wrong, _SURE, 1 - _SURE)
+    return np.where(evidence.judged[:, :, None, None], np.stack([good, bad], 2), 1.0)
+
+
+def _moves(evidence: Evidence, chain: Chain, bad_share: Floats) -> Floats:
+    """(n - 1, K, 8, 8): from state to state; the condition stays within a shot while the tag neither comes nor goes."""
+    drawn = np.broadcast_to(bad_share[:, None, :, SHOWS].reshape(-1, 1, _ALL), (len(bad_share), _ALL, _ALL))
+    stays = np.kron(np.eye(2), np.ones((STATES, STATES)))
+    kept = np.where(_SHOWS[:, None] == _SHOWS, stays, drawn)
+    same_shot = evidence.shots[1:] == evidence.shots[:-1]
+    modes = np.tile(chain.modes.reshape(-1, STATES, STATES, STATES), (1, 1, 2, 2))
+    fading = np.exp(evidence.lapses_s[None, :, None] * chain.decays_per_s[:, None, :]).astype(np.float32)
+    moves = np.empty((len(bad_share), len(same_shot), _ALL * _ALL), np.float32)
+    for rows, factors in ((same_shot, kept), (~same_shot, drawn)):
+        moves[:, rows] = fading[:, rows] @ (modes * factors[:, None]).reshape(-1, STATES, _ALL * _ALL).astype(np.float32)
+    np.maximum(moves, 0.0, out=moves)
+    return moves.reshape(*moves.shape[:2], _ALL, _ALL).transpose(1, 0, 2, 3)
+
+
+def _forward(start: Floats, moves: Floats, likely: Floats) -> tuple[Floats, Floats]:
+    """Rows that sum to one, and the (n, K) factors by which each was smaller before."""
+    rows = np.empty_like(likely)
+    totals = np.empty(likely.shape[:2])
+    rows[0] = start * likely[0]
+    for number in range(1, len(rows)):
+        if number % _RESCALED_EVERY == 0:
+            totals[number - 1] = rows[number - 1].sum(1)
+            rows[number - 1] /= totals[number - 1][:, None]
+        np.matmul(rows[number - 1][:, None], moves[number - 1], out=rows[number][:, None])
+        rows[number] *= likely[number]
+    kept = rows.sum(2)
+    rescaled = np.arange(len(rows) - 1) % _RESCALED_EVERY == _RESCALED_EVERY - 1
+    totals[:-1][~rescaled], totals[-1] = kept[:-1][~rescaled], kept[-1]
+    totals[1:] /= kept[:-1]
+    return rows / kept[..., None], totals
+
+
+def _backward(moves: Floats, likely: Floats) -> Floats:
+    rows = np.empty_like(likely)
+    rows[-1] = 1.0
+    for number in range(len(rows) - 1, 0, -1):
+        if number % _RESCALED_EVERY == 0:
+            rows[number] /= rows[number].sum(1, keepdims=True)
+        np.matmul(moves[number - 1], (rows[number] * likely[number])[..., None], out=rows[number - 1][..., None])
+    return np.asarray(rows / rows.sum(2, keepdims=True))
+
+
+def _absent_log_likelihood(evidence: Evidence, bad_share: Floats, likely: Floats) -> Floats:
+    """(K,): of the answers, if the tag never occurs: within each shot either all looks are good or all are bad."""
+    firsts = np.flatnonzero(np.diff(evidence.shots, prepend=-1))
+    by_shot = np.add.reduceat(np.log(likely), firsts, axis=0) + np.log(bad_share)
+    return np.asarray(np.logaddexp(by_shot[..., 0], by_shot[..., 1]).sum(0))
