@@ -45,8 +45,9 @@ bench-video: .venv/.ready ## what reading frames costs, beside OpenCV and decord
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	$(BIN)/python -m benchmarks.video
 
-docs: .venv/.ready ## rewrites what the docs show that a command produces
+docs: .venv/.ready ## rewrites what the docs show that follows from the code, and draws the picture of a search
 	$(BIN)/python -m tools.generated_docs
+	$(BIN)/python -m tools.draw_search
 
 check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine and Debian, x86-64 and arm64, and all fit in 300 MB
 	$(BIN)/python -m tools.check_wheels

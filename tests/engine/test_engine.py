@@ -251,7 +251,7 @@ def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(video: Labe
 
 def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        with pytest.raises(CoverageError, match="game.mp4: only 0 of 1"):
+        with pytest.raises(CoverageError, match=r"game.mp4: only 0 of \d+"):
             await engine.process_video(video.path)
 
     play(use, Behaviour(slots=4, fault=Fault.GARBAGE))

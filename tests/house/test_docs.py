@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,6 +17,7 @@ from haven_vlm_config import Settings
 from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
 from sandbox.vlm import Behaviour, SandboxVLM
+from tools.draw_search import picture
 from tools.generated_docs import PAGES, rewritten
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +81,15 @@ def test_the_settings_in_the_readme_are_taken(tmp_path: Path, monkeypatch: pytes
     assert [endpoint.name for endpoint in settings.endpoints] == ["gaming PC", "old server", "cloud"]
     assert settings.endpoints[2].is_fallback
     assert settings.tag_rules["Foul"].renamed == "Personal foul"
+
+
+def test_the_picture_of_a_search_can_be_drawn_and_is_there() -> None:
+    drawn = picture()
+    ElementTree.fromstring(drawn)
+    shown = (ROOT / "docs" / "search.svg").read_text(encoding="utf-8")
+    for text in (drawn, shown):
+        assert text.count("<circle") > 100
+        assert "Foul" in text
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)

@@ -47,7 +47,7 @@ class SearchRun:
         """
         memory = await self._judge.memory(self._video.identity)
         try:
-            while looks := self._search.looks():
+            while looks := await asyncio.to_thread(self._search.looks):
                 await self._round(looks, memory)
         finally:
             self._decoder.close()

@@ -46,8 +46,8 @@ class SearchVideo(Model):
             async with self._judge.instances:
                 await run.to_the_end()
         unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
-        observations = tuple(search.observations())
-        return VideoResult(video, category, unruled, search.spans(), observations, run.coverage(), run.gaps_s())
+        spans, observations = await asyncio.to_thread(search.spans), tuple(search.observations())
+        return VideoResult(video, category, unruled, spans, observations, run.coverage(), run.gaps_s())
 
 
 class DescribeVideo(Model):

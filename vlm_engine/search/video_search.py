@@ -80,6 +80,13 @@ class VideoSearch:
         belief, runs = self._believed()
         return tuple(spans_of(belief, runs, self._tags))
 
+    def presence(self, tag: str) -> list[tuple[float, float]]:
+        """(time, probability that ``tag`` is there) at every frame that was judged, in order of time."""
+        if not self._ledger.judged:
+            return []
+        belief, _ = self._believed()
+        return list(zip(belief.evidence.times_s.tolist(), belief.present[:, self._tags.index(tag)].tolist(), strict=True))
+
     def _believed(self) -> tuple[Belief, Runs]:
         if self._known is None:
             evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock)
