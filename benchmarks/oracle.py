@@ -9,12 +9,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tokens import Wordiness
-from vlm_engine.search import VideoSearch
 from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Numbers = NDArray[np.int64]
@@ -112,7 +112,20 @@ class Oracle(ABC):
         self.bill.answer_tokens += answer_tokens
 
 
-def drive(search: VideoSearch, oracle: Oracle) -> tuple[Span, ...]:
+class Search(Protocol):
+    """What can be driven: the product's search, and contenders for its place."""
+
+    def looks(self) -> Sequence[Look]:
+        """The next round; empty when the search is over."""
+
+    def record(self, look: Look, observation: Observation) -> None:
+        """Takes what came of a look."""
+
+    def spans(self) -> tuple[Span, ...]:
+        """Where each tag applies."""
+
+
+def drive(search: Search, oracle: Oracle) -> tuple[Span, ...]:
     """Runs a search to its end without decoding."""
     while looks := search.looks():
         for look, seen in zip(looks, oracle.observe(looks), strict=True):

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 
+from benchmarks.belief_search import BeliefSearch
+from benchmarks.belief_search.settings import BeliefSettings
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, drive
 from benchmarks.scores import Cost, Score, Summary, score
@@ -48,7 +50,14 @@ def searching(oracle: Oracle, **settings: float) -> tuple[Span, ...]:
     return drive(VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle)
 
 
+def believing(oracle: Oracle, questions_per_hour: float | None = None) -> tuple[Span, ...]:
+    """The contender that thinks in beliefs and prices."""
+    return drive(BeliefSearch(oracle.video, oracle.tags, BeliefSettings(questions_per_hour=questions_per_hour)), oracle)
+
+
 YARDSTICKS: Mapping[str, Strategy] = {
+    "contender: belief search": believing,
+    "contender: belief search, at most 450 calls per hour": partial(believing, questions_per_hour=450),
     DENSE: partial(dense, interval_s=2.0),
     "dense 4 s + HMM": partial(dense, interval_s=4.0),
     REC: rec,

@@ -293,19 +293,17 @@ class PipelineConfig(_Settings):
 
 
 class SearchConfig(_Settings):
-    """What the search should find, how exactly, and what it may cost.
+    """What the search should find, and how exactly.
 
     ``frame_interval_s`` is the longest time between two looks of the scan; without it, it follows from
-    ``shortest_event_s``, the length of the shortest event that must be found, and without that the scan is wide and
-    what may lie between is asked about where it is probable. ``questions_per_hour`` of video is a budget, the scan included,
-    and spent where doubt is largest; without it a question is asked where it is worth its price. An edge expected to be off
-    by no more than ``edge_tolerance_s`` is good enough. ``second_looks`` asks about doubtful verdicts again on another frame.
+    ``shortest_event_s``, the length of the shortest event that must be found. An edge is refined until it is
+    expected to be off by at most ``edge_tolerance_s``, or 3 % of a long span, up to 3 s. ``second_looks``
+    asks lone verdicts again on another frame.
     """
 
     frame_interval_s: float | None = Field(None, gt=0, le=3600)
     shortest_event_s: float | None = Field(None, gt=0, le=3600)
-    questions_per_hour: float | None = Field(None, gt=0, le=100_000)
-    edge_tolerance_s: float = Field(0.5, ge=0.05, le=60)
+    edge_tolerance_s: float = Field(0.6, ge=0.05, le=60)
     second_looks: bool = True
 
     def with_interval(self, interval_s: float | None) -> SearchConfig:
@@ -321,7 +319,7 @@ class SearchConfig(_Settings):
             return self.frame_interval_s
         if self.shortest_event_s is not None:
             return min(16.0, max(4.0, 0.8 * self.shortest_event_s))
-        return 24.0
+        return 6.0
 
 
 class EngineConfig(_Settings):

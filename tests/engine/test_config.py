@@ -128,7 +128,7 @@ def test_the_key_comes_from_the_environment_and_never_shows(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("settings", "interval_s"),
     [
-        ({}, 24.0),
+        ({}, 6.0),
         ({"shortest_event_s": 3}, 4.0),
         ({"shortest_event_s": 10}, 8.0),
         ({"shortest_event_s": 60}, 16.0),

@@ -13,10 +13,6 @@ CUT_STRENGTH = 0.3
 """Cut hints weaker than this are taken for noise."""
 
 
-BUDGET_SHARE = 0.6
-"""Of a budget, at most so much is for the scan."""
-
-
 def believable(cuts: Sequence[Cut], end_s: float) -> list[Cut]:
     """The cuts strong enough to be believed, inside the video, in order of time."""
     return sorted((cut for cut in cuts if cut.strength >= CUT_STRENGTH and 0 < cut.time_s < end_s), key=lambda cut: cut.time_s)
@@ -42,15 +38,6 @@ def scan_times(video: VideoInfo, interval_s: float) -> list[float]:
                 times.append(time_s)
     if video.end_s - times[-1] >= min(least_s, video.end_s / 2) and video.end_s > 0:
         times.append(video.end_s)
-    return times
-
-
-def scan_of(video: VideoInfo, interval_s: float, budget: int | None) -> list[float]:
-    """The scan that the interval asks for; where it would take more than its share of the budget, a wider one."""
-    times = scan_times(video, interval_s)
-    while budget is not None and len(times) > max(2, BUDGET_SHARE * budget) and interval_s < video.duration_s:
-        interval_s *= 1.15
-        times = scan_times(video, interval_s)
     return times
 
 

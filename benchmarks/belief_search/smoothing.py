@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
-from vlm_engine.search.evidence import Evidence
-from vlm_engine.search.rates import Floats, Rates
+from benchmarks.belief_search.chain import SHOWS, STATES, Chain, chain_of
+from benchmarks.belief_search.evidence import Evidence
+from benchmarks.belief_search.rates import Floats, Rates
 
 _SURE = 0.99
 """In a bad shot a look errs this surely."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_engine.search.chain import LONG, OFF, SHORT, SHOWS, STATES
-from vlm_engine.search.evidence import Evidence
-from vlm_engine.search.rates import (
+from benchmarks.belief_search.chain import LONG, OFF, SHORT, SHOWS, STATES
+from benchmarks.belief_search.evidence import Evidence
+from benchmarks.belief_search.rates import (
     FALSE_AND_MISSED,
     LONG_S,
     LONG_WEIGHT,
@@ -20,7 +20,7 @@ from vlm_engine.search.rates import (
     Floats,
     Rates,
 )
-from vlm_engine.search.smoothing import Smoothed
+from benchmarks.belief_search.smoothing import Smoothed
 
 _VIDEO_WEIGHT = (100.0, 40.0)
 _TAG_LOOKS_WEIGHT = (500.0, 100.0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vlm_engine.search.belief import Belief
-from vlm_engine.search.runs import Run, Runs
+from benchmarks.belief_search.belief import Belief
+from benchmarks.belief_search.runs import Run, Runs
 from vlm_engine.types import Span
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from vlm_engine.search.questions import Question
+from benchmarks.belief_search.questions import Question
 
 PRICE = 0.085
 _USUAL_RUNS_PER_HOUR = 130.0

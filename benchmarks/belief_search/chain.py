@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_engine.search.rates import PAUSE_S, PAUSES_PER_LONG, SHORT_S, Floats, Rates
+from benchmarks.belief_search.rates import PAUSE_S, PAUSES_PER_LONG, SHORT_S, Floats, Rates
 
 OFF, SHORT, LONG, PAUSE = range(4)
 STATES = 4

@@ -1,0 +1,123 @@
+"""What to believe of each tag at each frame that was looked at, and at frames that were not.
+
+A tag either never occurs in the video or comes and goes by a chain; what the chain's rates are, and how often the model
+errs, is learnt from the answers themselves: first from the scan, then, from there, from all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.belief_search.chain import SHOWS, STATES
+from benchmarks.belief_search.clock import Clock
+from benchmarks.belief_search.evidence import Evidence, Flags
+from benchmarks.belief_search.learning import learnt
+from benchmarks.belief_search.rates import ABSENT_SHARE, Floats, Rates
+from benchmarks.belief_search.smoothing import Smoothed, smooth
+
+_SURE = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """About K tags at the n frames of ``evidence``.
+
+    ``live``: the tags that were seen at all, as column numbers; the others are believed absent throughout.
+    ``present`` (n, K): the probability that a tag shows. ``occurs`` (live,): that it does anywhere in the video.
+    """
+
+    evidence: Evidence
+    clock: Clock
+    live: NDArray[np.intp]
+    present: Floats
+    occurs: Floats
+    rates: Rates
+    smoothed: Smoothed | None
+
+    @property
+    def shown(self) -> Flags:
+        """(n, K): more probably there than not."""
+        return self.present > 0.5
+
+    def gain(self) -> Floats:
+        """(n, K): how many wrong labels a look at another frame of the same shot would set right, on average.
+
+        Such a look errs as looks do in a good shot and nearly always in a bad one, so it says little about a
+        verdict that looks like a bad shot's.
+        """
+        out = np.zeros_like(self.present)
+        if self.smoothed is None:
+            return out
+        split = self.smoothed.states().reshape(len(out), -1, 2, STATES)
+        by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
+        bad = by_truth[:, :, 1] / (by_truth.sum(2) + 1e-300)
+        error = (1 - bad) * self.rates.look_error[self.live] + bad * _SURE
+        false, missed = error[..., 0], error[..., 1]
+        on = self.present[:, self.live]
+        after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
+        out[:, self.live] = np.maximum(np.minimum(on, 1 - on) - after, 0)
+        return out
+
+    def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
+        """At m other times, each between two frames of the evidence, (m, K) each: how probably the tag shows, and
+        how probably something is hidden there: it is not as at the frame before and the frame after, which are alike."""
+        shows, hidden = (np.zeros((len(times_s), self.present.shape[1])) for _ in range(2))
+        if self.smoothed is None or not len(times_s):
+            return shows, hidden
+        from_left, from_right = self._reach(times_s)
+        here = from_left.sum(2) * from_right.sum(2)
+        total = here.sum(2) / self.occurs
+        shows[:, self.live] = here[..., SHOWS == 1].sum(2) / total
+        otherwise = [(from_left[:, :, truth] * from_right[:, :, truth])[..., truth != SHOWS].sum(2) for truth in (0, 1)]
+        hidden[:, self.live] = (otherwise[0] + otherwise[1]) / total
+        return shows, hidden
+
+    def _reach(self, times_s: Floats) -> tuple[Floats, Floats]:
+        """(m, K, 2 truths, 4) each: the weight of each state at the times, from a frame before that shows the tag or not, and
+        towards a frame after that does or does not."""
+        assert self.smoothed is not None
+        smoothed, seen_s = self.smoothed, self.evidence.times_s
+        after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
+        here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
+        there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
+        split = np.stack([truth == SHOWS for truth in (0, 1)]).astype(np.float64)
+        before = smoothed.forward[..., :STATES] + smoothed.forward[..., STATES:]
+        coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live))
+        left = (before[after - 1][:, :, None] * split).transpose(1, 0, 2, 3) @ here
+        right = (coming[after][:, :, None] * split).transpose(1, 0, 2, 3) @ there.swapaxes(2, 3)
+        return left.transpose(1, 0, 2, 3), right.transpose(1, 0, 2, 3)
+
+
+def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
+    """(n, K, 4): weights of the eight states, averaged over good and bad shots."""
+    bad = rates.shot_error[:, SHOWS]
+    return (1 - bad) * weights[..., :STATES] + bad * weights[..., STATES:]
+
+
+def believe(evidence: Evidence, clock: Clock, rates: Rates, steps: int) -> Belief:
+    """What to make of the evidence, after so many ``steps`` of learning that start from ``rates``."""
+    seen = (evidence.present & evidence.judged).any(0)
+    live = np.flatnonzero(seen)
+    if not len(live):
+        return Belief(evidence, clock, live, np.zeros(evidence.judged.shape), np.zeros(0), rates, None)
+    own, now = evidence.of(live), rates.of(live)
+    silent_looks = int(evidence.judged[:, ~seen].sum())
+    silent_shots = int((~seen).sum()) * len(np.unique(evidence.shots))
+    for _ in range(steps):
+        smoothed = smooth(own, now)
+        now = learnt(now, own, smoothed, _occurs(smoothed), silent_looks, silent_shots)
+    return _concluded(evidence, clock, live, smooth(own, now), rates.with_those_of(live, now))
+
+
+def _occurs(smoothed: Smoothed) -> Floats:
+    return np.asarray(1 / (1 + ABSENT_SHARE / (1 - ABSENT_SHARE) * smoothed.absent_odds))
+
+
+def _concluded(evidence: Evidence, clock: Clock, live: NDArray[np.intp], smoothed: Smoothed, rates: Rates) -> Belief:
+    present, occurs = np.zeros(evidence.judged.shape), _occurs(smoothed)
+    states = smoothed.states()
+    present[:, live] = (states[..., :STATES] + states[..., STATES:])[..., SHOWS == 1].sum(2) * occurs
+    return Belief(evidence, clock, live, present, occurs, rates, smoothed)

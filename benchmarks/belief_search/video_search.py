@@ -1,0 +1,148 @@
+"""The search as a state machine without I/O: looks out, observations in, until nothing is left that is worth asking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from benchmarks.belief_search.belief import Belief, believe
+from benchmarks.belief_search.clock import Clock
+from benchmarks.belief_search.evidence import gather
+from benchmarks.belief_search.ledger import Ledger, milliseconds
+from benchmarks.belief_search.output import spans_of
+from benchmarks.belief_search.questions import Question, discoveries, edge_looks, second_looks
+from benchmarks.belief_search.rates import Rates, assumed
+from benchmarks.belief_search.runs import Runs
+from benchmarks.belief_search.scan import believable, scan_of
+from benchmarks.belief_search.settings import BeliefSettings
+from benchmarks.belief_search.stopping import Limits, chosen, is_worth_a_round
+from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
+
+_MOST_ROUNDS = 16
+_SCAN_STEPS = 4
+_LEARNING_STEPS = 1
+_IN_DOUBT = 0.002
+"""A tag is asked about along with others where it is less sure than this."""
+
+
+class BeliefSearch:
+    """Finds when each of ``tags`` applies in one video, by asking about as few frames as it can.
+
+    Call ``looks()`` for a round of looks, ``record()`` what came of each, in any order, and so on until ``looks()``
+    is empty; then ``spans()`` has the result. The first round scans for all tags; later rounds ask what is worth its
+    price, each only about the tags in doubt, and on frames that were not looked at before. What is asked depends on the
+    recorded observations alone, so a search fed with earlier ones goes on where they ended.
+    """
+
+    def __init__(self, video: VideoInfo, tags: Sequence[str], config: BeliefSettings) -> None:
+        self._video = video
+        self._tags = tuple(tags)
+        self._config = config
+        self._clock = Clock(video.duration_s, believable(video.cuts, video.end_s))
+        self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
+        self._budget = None if config.questions_per_hour is None else round(config.questions_per_hour * video.duration_s / 3600)
+        self._scan = scan_of(video, config.interval_s, self._budget)
+        self._ledger = Ledger(self._tags)
+        self._known: tuple[Belief, Runs] | None = None
+        self._taught: tuple[list[Observation], Rates] | None = None
+        self._rounds = 0
+        self._pending = 0
+
+    def record(self, look: Look, observation: Observation) -> None:
+        """Takes what came of a look; an observation without verdicts says that the frame could not be judged."""
+        self._ledger.record(look, observation)
+        self._known = None
+
+    def looks(self) -> tuple[Look, ...]:
+        """The next round, in order of time; empty when the search is over."""
+        if self._rounds >= _MOST_ROUNDS or not self._tags:
+            return ()
+        wanted = self._scan_looks() or self._worthwhile_looks()
+        self._rounds += 1
+        self._pending = len(wanted)
+        return wanted
+
+    def expected_more(self) -> int:
+        """How many looks are probably still to come after this round; never exact, always finite."""
+        if self._budget is not None:
+            return max(0, self._budget - self._ledger.frames)
+        return round(1.2 * self._pending) if self._rounds <= 1 else self._pending // 2
+
+    def observations(self) -> Iterator[tuple[float, Observation]]:
+        """(time of the look, what was seen there), in order of time: enough to build this search again."""
+        return self._ledger.observations()
+
+    def spans(self) -> tuple[Span, ...]:
+        """Where each tag applies, in the order of tags and time; spans of one tag never touch or overlap."""
+        if not self._ledger.judged:
+            return ()
+        belief, runs = self._believed()
+        return tuple(spans_of(belief, runs, self._tags))
+
+    def _believed(self) -> tuple[Belief, Runs]:
+        if self._known is None:
+            evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock)
+            belief = believe(evidence, self._clock, self._learnt_from_scan(), _LEARNING_STEPS)
+            self._known = belief, Runs(belief, self._video.duration_s)
+        return self._known
+
+    def _learnt_from_scan(self) -> Rates:
+        """What the looks of the scan alone teach: it stays as it is while later rounds add to the rest."""
+        planned = {milliseconds(time_s) for time_s in self._scan}
+        scan = [seen for time_s, seen in self._ledger.observations() if milliseconds(time_s) in planned]
+        if self._taught is None or self._taught[0] != scan:
+            rates = assumed(len(self._tags))
+            if scan:
+                rates = believe(gather(scan, self._tags, self._clock), self._clock, rates, _SCAN_STEPS).rates
+            self._taught = scan, rates
+        return self._taught[1]
+
+    def _scan_looks(self) -> tuple[Look, ...]:
+        looks = []
+        for time_s in self._scan:
+            tags = self._ledger.open_tags(time_s)
+            if tags:
+                looks.append(Look(time_s, tags, Purpose.SCAN))
+        return tuple(looks)
+
+    def _worthwhile_looks(self) -> tuple[Look, ...]:
+        if not self._ledger.judged:
+            return ()
+        belief, runs = self._believed()
+        if self._budget is None:
+            limits = Limits.by_price(len(list(runs)), self._video.duration_s)
+        else:
+            limits = Limits.by_budget(self._budget, self._ledger.frames)
+        questions = sorted(chosen(self._questions(belief, runs), limits, self._frame_s), key=lambda question: question.time_s)
+        if self._budget is None and not is_worth_a_round(len(questions), self._ledger.frames):
+            return ()
+        return tuple(self._as_looks(questions, belief))
+
+    def _questions(self, belief: Belief, runs: Runs) -> list[Question]:
+        is_free = self._is_free
+        edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free))
+        refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
+        finds = [
+            question
+            for question in discoveries(belief, is_free)
+            if np.searchsorted(belief.evidence.times_s, question.time_s) not in refined
+        ]
+        seconds = second_looks(belief, self._video.end_s, is_free) if self._config.second_looks else ()
+        return [*edges, *finds, *seconds]
+
+    def _is_free(self, time_s: float) -> bool:
+        return not self._ledger.spent(time_s, self._frame_s)
+
+    def _as_looks(self, questions: Sequence[Question], belief: Belief) -> Iterator[Look]:
+        """Discoveries ask about every tag; other questions about those in doubt at that frame."""
+        expected, _ = belief.doubt_at(np.array([question.time_s for question in questions]))
+        doubtful = np.minimum(expected, 1 - expected) >= _IN_DOUBT
+        for question, row in zip(questions, doubtful, strict=True):
+            if question.purpose is not Purpose.SCAN:
+                row[list(question.columns)] = True
+                yield Look(
+                    question.time_s, tuple(tag for tag, asked in zip(self._tags, row, strict=True) if asked), question.purpose
+                )
+            else:
+                yield Look(question.time_s, self._tags, question.purpose)

@@ -1,0 +1,255 @@
+"""The search against scripted truths: no model, no video, only times and verdicts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.belief_search import BeliefSearch
+from benchmarks.belief_search.clock import Clock
+from benchmarks.belief_search.edges import Gap
+from benchmarks.belief_search.scan import scan_times
+from benchmarks.belief_search.settings import BeliefSettings
+from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
+
+Truth = Mapping[str, Sequence[tuple[float, float]]]
+TAGS = ("Foul", "Turnover", "Goal")
+INTERVAL_S = BeliefSettings().interval_s
+
+
+def video(duration_s: float = 600.0, cuts: Sequence[Cut] = (), key_frames_s: Sequence[float] = ()) -> VideoInfo:
+    return VideoInfo("game.mp4", "id", duration_s, duration_s - 0.04, 1280, 720, 25.0, "h264", tuple(key_frames_s), tuple(cuts))
+
+
+def seen(truth: Truth, look: Look) -> Observation:
+    return Observation(look.time_s, {tag: Verdict(any(a <= look.time_s < b for a, b in truth.get(tag, ()))) for tag in look.tags})
+
+
+def run(
+    info: VideoInfo, truth: Truth, config: BeliefSettings | None = None, tags: Sequence[str] = TAGS, seed: int = 0
+) -> tuple[BeliefSearch, list[list[Look]]]:
+    """Plays a search to its end; answers of one round arrive in an order drawn from ``seed``."""
+    search, rounds, rng = BeliefSearch(info, tags, config or BeliefSettings()), [], random.Random(seed)
+    while looks := search.looks():
+        rounds.append(list(looks))
+        for look in rng.sample(looks, len(looks)):
+            search.record(look, seen(truth, look))
+    return search, rounds
+
+
+def spans_of(search: BeliefSearch, tag: str) -> list[Span]:
+    return [span for span in search.spans() if span.tag == tag]
+
+
+def test_a_span_between_two_cuts_ends_on_them() -> None:
+    cuts = [Cut(time_s, 0.9) for time_s in (50.0, 120.0, 180.0, 300.0)]
+    search, _ = run(video(cuts=cuts), {"Foul": [(120.0, 180.0)]})
+    (span,) = spans_of(search, "Foul")
+    assert (span.start_s, span.end_s) == (120.0, 180.0)
+    assert spans_of(search, "Turnover") == []
+
+
+def test_a_span_without_any_cut_is_placed_within_the_tolerance() -> None:
+    search, _ = run(video(), {"Foul": [(101.3, 117.7)]}, BeliefSettings(edge_tolerance_s=0.5))
+    (span,) = spans_of(search, "Foul")
+    assert abs(span.start_s - 101.3) <= 1.1
+    assert abs(span.end_s - 117.7) <= 1.1
+
+
+def test_a_long_span_may_end_a_little_less_exactly_and_is_asked_about_less() -> None:
+    exact, _ = run(video(), {"Foul": [(101.3, 117.7)]})
+    rough, _ = run(video(), {"Foul": [(101.3, 417.7)]})
+    (span,) = spans_of(rough, "Foul")
+    assert abs(span.start_s - 101.3) <= 7
+    assert len(list(rough.observations())) < len(list(exact.observations()))
+
+
+def test_a_tag_that_is_always_there_spans_the_video() -> None:
+    search, rounds = run(video(), {"Foul": [(0.0, 600.0)]})
+    (span,) = spans_of(search, "Foul")
+    assert (span.start_s, span.end_s) == (0.0, 600.0)
+    assert {look.purpose for looks in rounds for look in looks} == {Purpose.SCAN}
+
+
+def test_one_question_serves_all_tags_and_nothing_is_asked_when_nothing_is_there() -> None:
+    _, rounds = run(video(), {})
+    assert len(rounds) == 1
+    assert all(look.tags == TAGS and look.purpose is Purpose.SCAN for look in rounds[0])
+    assert len(rounds[0]) == pytest.approx(600 / INTERVAL_S, abs=3)
+
+
+def test_a_discovery_asks_about_all_tags_and_other_later_looks_only_about_those_in_doubt() -> None:
+    _, rounds = run(video(), {"Foul": [(100.0, 200.0)]})
+    later = [look for looks in rounds[1:] for look in looks]
+    assert {look.tags for look in later if look.purpose is not Purpose.SCAN} == {("Foul",)}
+    assert all(look.tags == TAGS for look in later if look.purpose is Purpose.SCAN)
+
+
+def test_a_lone_mistake_is_overruled_by_other_frames() -> None:
+    info = video()
+    wrong_s = scan_times(info, INTERVAL_S)[20]
+    search = BeliefSearch(info, ("Foul",), BeliefSettings())
+    asked = []
+    while looks := search.looks():
+        for look in looks:
+            asked.append(look)
+            search.record(look, Observation(look.time_s, {"Foul": Verdict(look.time_s == wrong_s)}))
+    assert search.spans() == ()
+    second = [look for look in asked if look.purpose is Purpose.SECOND_LOOK]
+    assert 1.0 in [round(abs(look.time_s - wrong_s), 3) for look in second]
+
+
+def test_a_short_event_seen_once_is_upheld() -> None:
+    info = video()
+    at_s = scan_times(info, INTERVAL_S)[20]
+    search, _ = run(info, {"Foul": [(at_s - 0.4, at_s + 2.1)]})
+    (span,) = spans_of(search, "Foul")
+    assert abs(span.start_s - (at_s - 0.4)) < 1
+    assert abs(span.end_s - (at_s + 2.1)) < 1
+
+
+def test_every_shot_is_looked_at_and_no_stretch_is_left_out() -> None:
+    cuts = [Cut(20.0, 0.8), Cut(24.0, 0.8), Cut(90.0, 0.4), Cut(95.0, 0.1)]
+    times = scan_times(video(200.0, cuts), 8.0)
+    assert times[0] == 0.0
+    assert times[-1] == pytest.approx(199.96)
+    assert any(20 < time_s < 24 for time_s in times)
+    assert all(later - earlier <= 12 for earlier, later in pairwise(times))
+
+
+def test_a_scan_look_moves_to_a_key_frame_of_its_own_shot() -> None:
+    times = scan_times(video(200.0, [Cut(100.0, 0.9)], key_frames_s=(0.0, 5.1, 99.0, 101.0, 150.0)), 8.0)
+    assert 5.1 in times
+    assert 150.0 in times
+
+
+@pytest.mark.parametrize("duration_s", [0.04, 0.5, 1.0, 3.0])
+def test_a_very_short_video_is_looked_at_and_ends(duration_s: float) -> None:
+    search, rounds = run(video(duration_s), {"Foul": [(0.0, duration_s)]})
+    assert rounds[0][0].time_s == 0.0
+    assert [(span.start_s, span.end_s) for span in search.spans()] == [(0.0, duration_s)]
+
+
+def test_unjudged_frames_are_worked_around_and_not_asked_again() -> None:
+    info, truth = video(), {"Foul": [(100.0, 200.0)]}
+    search, asked = BeliefSearch(info, ("Foul",), BeliefSettings()), []
+    while looks := search.looks():
+        for look in looks:
+            asked.append(look.time_s)
+            fails = len(asked) % 5 == 0
+            search.record(look, Observation(look.time_s, {}) if fails else seen(truth, look))
+    assert len(asked) == len(set(asked))
+    (span,) = search.spans()
+    assert abs(span.start_s - 100) < 6
+    assert abs(span.end_s - 200) < 6
+
+
+def test_a_search_goes_on_from_earlier_observations_without_asking_again() -> None:
+    truth = {"Foul": [(101.0, 177.0)], "Goal": [(20.0, 26.0)]}
+    first, _ = run(video(), truth)
+    again = BeliefSearch(video(), TAGS, BeliefSettings())
+    for time_s, observation in first.observations():
+        again.record(Look(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
+    assert again.looks() == ()
+    assert again.spans() == first.spans()
+
+
+def test_a_new_tag_is_asked_for_alone() -> None:
+    first, _ = run(video(), {"Foul": [(101.0, 177.0)]}, tags=("Foul",))
+    again = BeliefSearch(video(), ("Foul", "Goal"), BeliefSettings())
+    for time_s, observation in first.observations():
+        again.record(Look(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
+    assert {look.tags for look in again.looks()} == {("Goal",)}
+
+
+def test_a_confidence_is_the_mean_of_what_was_told_or_nothing() -> None:
+    search = BeliefSearch(video(100.0), ("Foul", "Goal"), BeliefSettings())
+    while looks := search.looks():
+        for look in looks:
+            told = {"Foul": Verdict(True, 0.75), "Goal": Verdict(True)}
+            search.record(look, Observation(look.time_s, {tag: told[tag] for tag in look.tags}))
+    assert {span.tag: span.confidence for span in search.spans()} == {"Foul": 0.75, "Goal": None}
+
+
+def test_the_expected_error_of_a_gap_shrinks_as_it_does() -> None:
+    plain = Clock(600, ())
+    assert Gap(0, 8, plain, 0.6).change().expected_error_s == pytest.approx(2.0, abs=0.05)
+    assert Gap(0, 2, plain, 0.6).change().expected_error_s == pytest.approx(0.5, abs=0.02)
+    assert Gap(0, 8, Clock(600, [Cut(6.0, 0.9)]), 0.6).change().time_s == pytest.approx(6.0)
+
+
+def _match_of_an_hour() -> tuple[VideoInfo, Truth]:
+    rng = random.Random(4)
+    cuts = [Cut(12.0 * number + rng.uniform(0, 9), rng.uniform(0.4, 1)) for number in range(1, 295)]
+    truth = {tag: [(at, at + rng.uniform(3, 60)) for at in range(60, 3500, 150 + 40 * number)] for number, tag in enumerate(TAGS)}
+    return video(3600.0, cuts), truth
+
+
+@pytest.mark.parametrize("per_hour", [60, 250, 450])
+def test_a_budget_is_spent_and_not_exceeded(per_hour: int) -> None:
+    info, truth = _match_of_an_hour()
+    _, rounds = run(info, truth, BeliefSettings(questions_per_hour=per_hour))
+    assert 0.95 * per_hour <= sum(map(len, rounds)) <= per_hour
+
+
+def test_a_larger_budget_finds_more() -> None:
+    info, truth = _match_of_an_hour()
+    found = [len(run(info, truth, BeliefSettings(questions_per_hour=per_hour))[0].spans()) for per_hour in (100, 700)]
+    assert found[0] < found[1]
+
+
+def test_a_doubtful_answer_weighs_less_than_a_sure_one() -> None:
+    """The model errs where it says .55 and is right where it says .99: after some answers the search knows."""
+    info, truth = video(1200.0), {"Foul": [(200.0, 500.0), (800.0, 1000.0)]}
+
+    def spans(probability_when_wrong: float | None, sure: float | None) -> int:
+        search, rng = BeliefSearch(info, ("Foul",), BeliefSettings()), random.Random(1)
+        while looks := search.looks():
+            for look in looks:
+                right = any(a <= look.time_s < b for a, b in truth["Foul"])
+                wrong = rng.random() < 0.15
+                told = probability_when_wrong if wrong else sure
+                present = right != wrong
+                probability = None if told is None else told if present else 1 - told
+                search.record(look, Observation(look.time_s, {"Foul": Verdict(present, probability)}))
+        return len(search.spans())
+
+    assert spans(0.55, 0.99) == 2
+    assert spans(None, None) != 2
+
+
+times = st.floats(0, 300, allow_nan=False, width=32)
+truths = st.dictionaries(
+    st.sampled_from(TAGS), st.lists(st.tuples(times, times).map(lambda pair: (min(pair), max(pair))), max_size=6)
+)
+hints = st.lists(st.builds(Cut, times, st.floats(0, 1, width=32)), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(0.125, 300, width=32),
+    hints,
+    st.lists(times, max_size=30).map(sorted),
+    truths,
+    st.integers(0, 5),
+    st.none() | st.floats(1, 2000),
+)
+def test_any_search_ends_asks_nothing_twice_and_does_not_depend_on_the_order_of_answers(
+    duration_s: float, cuts: list[Cut], key_frames_s: list[float], truth: Truth, seed: int, per_hour: float | None
+) -> None:
+    info, config = video(duration_s, cuts, key_frames_s), BeliefSettings(questions_per_hour=per_hour)
+    search, rounds = run(info, truth, config, seed=seed)
+    asked = [round(look.time_s * 1000) for looks in rounds for look in looks]
+    assert len(asked) == len(set(asked))
+    assert all(0 <= time_ms <= duration_s * 1000 for time_ms in asked)
+    for tag in TAGS:
+        own = spans_of(search, tag)
+        assert all(0 <= span.start_s < span.end_s <= duration_s for span in own)
+        assert all(earlier.end_s < later.start_s for earlier, later in pairwise(own))
+    other, _ = run(info, truth, config, seed=seed + 1)
+    assert other.spans() == search.spans()
