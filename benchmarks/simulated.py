@@ -56,8 +56,8 @@ def believing(oracle: Oracle, questions_per_hour: float | None = None) -> tuple[
 
 
 YARDSTICKS: Mapping[str, Strategy] = {
-    "contender: belief search": believing,
-    "contender: belief search, at most 450 calls per hour": partial(believing, questions_per_hour=450),
+    "contender": believing,
+    "contender, 450 per hour": partial(believing, questions_per_hour=450),
     DENSE: partial(dense, interval_s=2.0),
     "dense 4 s + HMM": partial(dense, interval_s=4.0),
     REC: rec,
