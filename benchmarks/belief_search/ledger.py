@@ -1,40 +1,12 @@
-"""What is known of one video: for each tag, which times were looked at and what was seen there."""
+"""The product's ledger, and what this search asks of it besides."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
-
-from vlm_engine.types import Look, Observation, Verdict
+from vlm_engine.search.ledger import Ledger
 
 
-class Ledger:
-    """Every look and what came of it. The whole state of a search follows from it.
-
-    Times of looks are compared to the millisecond, so that the same look is recognised after a round trip
-    through JSON.
-    """
-
-    def __init__(self, tags: Iterable[str]) -> None:
-        self._looked: dict[str, set[int]] = {tag: set() for tag in tags}
-        self._frames: list[int] = []
-        self._observations: dict[int, Observation] = {}
-
-    def record(self, look: Look, observation: Observation) -> None:
-        """Takes what came of a look. Tags without a verdict count as looked at and not judged."""
-        key = milliseconds(look.time_s)
-        if not _near(self._frames, key, 0):
-            insort(self._frames, key)
-        for tag in look.tags:
-            self._looked[tag].add(key)
-        self._keep(key, observation)
-
-    def _keep(self, key: int, observation: Observation) -> None:
-        known = self._observations.get(key)
-        verdicts: dict[str, Verdict] = {**known.verdicts} if known else {}
-        verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._looked}
-        if verdicts:
-            self._observations[key] = Observation(observation.time_s, verdicts)
+class BeliefLedger(Ledger):
+    """Every look and what came of it. The whole state of a search follows from it."""
 
     @property
     def frames(self) -> int:
@@ -48,25 +20,4 @@ class Ledger:
 
     def open_tags(self, time_s: float) -> tuple[str, ...]:
         """The tags for which no look at exactly this time was made, or given up."""
-        key = milliseconds(time_s)
-        return tuple(tag for tag, looked in self._looked.items() if key not in looked)
-
-    def spent(self, time_s: float, within_s: float) -> bool:
-        """Whether the frame shown at this time was already looked at, for whatever tag."""
-        return _near(self._frames, milliseconds(time_s), milliseconds(within_s))
-
-    def observations(self) -> Iterator[tuple[float, Observation]]:
-        """(time of the look, what was seen), judged ones only, in order of time."""
-        for key in sorted(self._observations):
-            yield key / 1000, self._observations[key]
-
-
-def milliseconds(time_s: float) -> int:
-    """Seconds as whole milliseconds."""
-    return round(time_s * 1000)
-
-
-def _near(times_ms: list[int], time_ms: int, reach_ms: int) -> bool:
-    """Whether one of the ascending ``times_ms`` is no further from ``time_ms`` than ``reach_ms``."""
-    index = bisect_left(times_ms, time_ms - reach_ms)
-    return index < len(times_ms) and times_ms[index] <= time_ms + reach_ms
+        return tuple(tag for tag in self._looked if not self.looked(tag, time_s))

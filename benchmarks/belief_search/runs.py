@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.belief_search.belief import Belief
-from benchmarks.belief_search.edges import Change, Gap
+from benchmarks.belief_search.edges import Gap
+from vlm_engine.search.edges import Change
 
 _CUT_SHARE = 0.6
 _CUT_SHARE_WEIGHT = 10.0

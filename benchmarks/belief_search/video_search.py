@@ -9,14 +9,16 @@ import numpy as np
 from benchmarks.belief_search.belief import Belief, believe
 from benchmarks.belief_search.clock import Clock
 from benchmarks.belief_search.evidence import gather
-from benchmarks.belief_search.ledger import Ledger, milliseconds
+from benchmarks.belief_search.ledger import BeliefLedger
 from benchmarks.belief_search.output import spans_of
 from benchmarks.belief_search.questions import Question, discoveries, edge_looks, second_looks
 from benchmarks.belief_search.rates import Rates, assumed
 from benchmarks.belief_search.runs import Runs
-from benchmarks.belief_search.scan import believable, scan_of
+from benchmarks.belief_search.scan import scan_of
 from benchmarks.belief_search.settings import BeliefSettings
 from benchmarks.belief_search.stopping import Limits, chosen, is_worth_a_round
+from vlm_engine.search.ledger import milliseconds
+from vlm_engine.search.scan import believable
 from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
@@ -43,7 +45,7 @@ class BeliefSearch:
         self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
         self._budget = None if config.questions_per_hour is None else round(config.questions_per_hour * video.duration_s / 3600)
         self._scan = scan_of(video, config.interval_s, self._budget)
-        self._ledger = Ledger(self._tags)
+        self._ledger = BeliefLedger(self._tags)
         self._known: tuple[Belief, Runs] | None = None
         self._taught: tuple[list[Observation], Rates] | None = None
         self._rounds = 0

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from benchmarks.belief_search import BeliefSearch
 from benchmarks.belief_search.clock import Clock
 from benchmarks.belief_search.edges import Gap
-from benchmarks.belief_search.scan import scan_times
 from benchmarks.belief_search.settings import BeliefSettings
+from vlm_engine.search.scan import scan_times
 from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,21 +31,22 @@ class Change:
     expected_error_s: float
 
 
-class Gap:
-    """The stretch between two looks at a tag that disagree. ``cuts`` are all cuts of the video, in order of time."""
+class Prior:
+    """What is believed of the place of one change between ``start_s`` and ``end_s``: masses at ascending times, 1 in all.
 
-    def __init__(self, start_s: float, end_s: float, cuts: Sequence[Cut]) -> None:
+    ``cuts_s``: the cuts in between.
+    """
+
+    def __init__(
+        self,
+        start_s: float,
+        end_s: float,
+        cuts_s: NDArray[np.floating[Any]],
+        times_s: NDArray[np.floating[Any]],
+        masses: NDArray[np.floating[Any]],
+    ) -> None:
         self.start_s, self.end_s = start_s, end_s
-        inside = [cut for cut in cuts if start_s < cut.time_s < end_s]
-        self._cuts_s = np.array([cut.time_s for cut in inside])
-        weights = np.array([max(0.05, cut.strength - 0.2) for cut in inside])
-        even_s = start_s + (np.arange(_GRID) + 0.5) * (end_s - start_s) / _GRID
-        even_share = 1 - CUT_SHARE if inside else 1.0
-        times_s = np.concatenate([even_s, self._cuts_s])
-        masses = np.concatenate([np.full(_GRID, even_share / _GRID), CUT_SHARE * weights / (weights.sum() or 1.0)])
-        order = np.argsort(times_s, kind="stable")
-        self._times_s: NDArray[np.float64] = times_s[order]
-        self._masses: NDArray[np.float64] = masses[order]
+        self._cuts_s, self._times_s, self._masses = cuts_s, times_s, masses
 
     def change(self) -> Change:
         """The median of the prior and the mean distance from it."""
@@ -71,3 +73,18 @@ class Gap:
 
     def _near_cut(self, time_s: float) -> bool:
         return bool(len(self._cuts_s)) and float(np.abs(self._cuts_s - time_s).min()) < CUT_MARGIN_S - 1e-6
+
+
+class Gap(Prior):
+    """The stretch between two looks at a tag that disagree. ``cuts`` are all cuts of the video, in order of time."""
+
+    def __init__(self, start_s: float, end_s: float, cuts: Sequence[Cut]) -> None:
+        inside = [cut for cut in cuts if start_s < cut.time_s < end_s]
+        cuts_s = np.array([cut.time_s for cut in inside])
+        weights = np.array([max(0.05, cut.strength - 0.2) for cut in inside])
+        even_s = start_s + (np.arange(_GRID) + 0.5) * (end_s - start_s) / _GRID
+        even_share = 1 - CUT_SHARE if inside else 1.0
+        times_s = np.concatenate([even_s, cuts_s])
+        masses = np.concatenate([np.full(_GRID, even_share / _GRID), CUT_SHARE * weights / (weights.sum() or 1.0)])
+        order = np.argsort(times_s, kind="stable")
+        super().__init__(start_s, end_s, cuts_s, times_s[order], masses[order])
