@@ -10,9 +10,10 @@ from benchmarks.filmed import DECODED, SIMULATED_CUTS
 from benchmarks.scores import Summary
 from benchmarks.simulated import (
     ALL,
+    BUDGET,
+    BUDGETED,
     CALIBRATED,
     DENSE,
-    HAS_BUDGET,
     MANY_TAGS,
     NO_CUTS,
     POOR_CUTS,
@@ -22,10 +23,8 @@ from benchmarks.simulated import (
     USUAL,
     VERDICTS_ONLY,
     Results,
-    budgeted,
+    frontier,
 )
-
-_BUDGET = 450
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def claims(main: Results, sensitivity: Results, filmed: Results) -> list[Claim]:
         *_prices(main),
         _at_least("F1 for a model without mistakes", 0.98, main["none", SEARCH].f1),
         *_confidences(sensitivity),
-        *(_budget(main) if HAS_BUDGET else ()),
+        *_budget(main),
         *_robustness(sensitivity),
         _at_most("F1 on decoded videos below that without decoding and with simulated cut hints, by", 0.03, _loss(filmed)),
         _at_most("rounds, on average over all simulated videos", 8.0, main[ALL, SEARCH].rounds, "{:.1f}"),
@@ -55,7 +54,7 @@ def claims(main: Results, sensitivity: Results, filmed: Results) -> list[Claim]:
 
 
 def _prices(main: Results) -> Iterator[Claim]:
-    points = [summary for (noise, strategy), summary in main.items() if noise == ALL and strategy.startswith(SEARCH)]
+    points = [main[ALL, name] for name in (SEARCH, *frontier())]
     for name, slack, most in ((DENSE, 0.01, 0.48), (REC, 0.0, 0.78)):
         other = main[ALL, name]
         calls = calls_for(points, other.f1 - slack)
@@ -88,9 +87,9 @@ def _confidences(sensitivity: Results) -> Iterator[Claim]:
 
 
 def _budget(main: Results) -> Iterator[Claim]:
-    summary = main[ALL, budgeted(_BUDGET)]
-    what = f"a budget of {_BUDGET} calls per hour"
-    yield _at_most(f"{what}: calls, of it", 1.05, summary.calls_per_hour / _BUDGET, "{:.0%}")
+    summary = main[ALL, BUDGETED]
+    what = f"a budget of {BUDGET} calls per hour"
+    yield _at_most(f"{what}: calls, of it", 1.05, summary.calls_per_hour / BUDGET, "{:.0%}")
     yield _at_least(f"{what}: F1", 0.79, summary.f1)
 
 

@@ -113,7 +113,7 @@ class Oracle(ABC):
 
 
 class Search(Protocol):
-    """What can be driven: the product's search, and contenders for its place."""
+    """What can be driven: the product's search, and those it is measured against."""
 
     def looks(self) -> Sequence[Look]:
         """The next round; empty when the search is over."""

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 
-from benchmarks.belief_search import BeliefSearch
-from benchmarks.belief_search.settings import BeliefSettings
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, drive
 from benchmarks.scores import Cost, Score, Summary, score
@@ -34,14 +32,14 @@ _log = logging.getLogger(__name__)
 NOISES = {"none": Noise(), "5 / 0.5 %": Noise(0.05, 0.005), "10 / 2 %": Noise(0.1, 0.02)}
 MILD, HARSH = "5 / 0.5 %", "10 / 2 %"
 ALL = "all noise levels"
-SEARCH, REC, DENSE = "search", "REC", "dense 2 s + HMM"
+SEARCH, BUDGETED = "search", "search, at most 450 calls per hour"
+REC, DENSE = "REC", "dense 2 s + HMM"
 USUAL, MANY_TAGS = "as a rule", "35 tags"
 POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
 VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
 
-HAS_BUDGET = "questions_per_hour" in SearchConfig.model_fields
-BUDGETS = (300, 450, 600, 800, 1000)
-INTERVALS_S = (4.0, 8.0, 12.0, 16.0, 24.0)
+EFFORTS = (0.25, 0.4, 0.6, 1.6, 2.5)
+BUDGET = 450
 _LONG_EVENT_S = 20.0
 
 
@@ -50,14 +48,7 @@ def searching(oracle: Oracle, **settings: float) -> tuple[Span, ...]:
     return drive(VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle)
 
 
-def believing(oracle: Oracle, questions_per_hour: float | None = None) -> tuple[Span, ...]:
-    """The contender that thinks in beliefs and prices."""
-    return drive(BeliefSearch(oracle.video, oracle.tags, BeliefSettings(questions_per_hour=questions_per_hour)), oracle)
-
-
 YARDSTICKS: Mapping[str, Strategy] = {
-    "contender": believing,
-    "contender, 450 per hour": partial(believing, questions_per_hour=450),
     DENSE: partial(dense, interval_s=2.0),
     "dense 4 s + HMM": partial(dense, interval_s=4.0),
     REC: rec,
@@ -66,16 +57,9 @@ YARDSTICKS: Mapping[str, Strategy] = {
 }
 
 
-def budgeted(budget: int) -> str:
-    """The name of the search with so many questions per hour."""
-    return f"search, at most {budget} calls per hour"
-
-
 def frontier() -> dict[str, Strategy]:
-    """The search at other prices: by budget where the settings know one, else by scan interval."""
-    if HAS_BUDGET:
-        return {budgeted(budget): partial(searching, questions_per_hour=budget) for budget in BUDGETS}
-    return {f"search, a look every {interval:g} s": partial(searching, frame_interval_s=interval) for interval in INTERVALS_S}
+    """The search at other prices."""
+    return {f"search, effort {effort:g}": partial(searching, effort=effort) for effort in EFFORTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +150,8 @@ def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Sco
 
 
 def _main_jobs(plan: Plan) -> Iterator[_Job]:
-    strategies = {**YARDSTICKS, SEARCH: searching, **frontier()}
+    budgeted = partial(searching, questions_per_hour=BUDGET)
+    strategies: dict[str, Strategy] = {**YARDSTICKS, SEARCH: searching, **frontier(), BUDGETED: budgeted}
     for seed, share, median_s in product(plan.seeds, plan.coincidences, plan.shot_medians_s):
         world = World(cut_coincidence=share, shot_median_s=median_s, duration_s=plan.duration_s)
         yield _Job("", world, NOISES, (seed, round(10 * share), round(median_s)), strategies)

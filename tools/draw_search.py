@@ -1,4 +1,4 @@
-"""Draws one search on one simulated video: what was asked in which round, what was found, what is true. ``make docs`` runs it.
+"""Draws one search on one simulated video: what was asked, believed and found, and what is true. ``make docs`` runs it.
 
 The picture is docs/search.svg. The video is simulated (``sandbox.world`` without any encoding) and the model makes seeded
 mistakes, so the picture is the same on every machine until the search changes.
@@ -70,6 +70,8 @@ def _row(tag: str, top: float, timeline: Timeline, search: VideoSearch, rounds: 
     for span in search.spans():
         if span.tag == tag:
             yield _bar(span.start_s, span.end_s, top + 34, 10, "#000000")
+    line = " ".join(f"{_x(time_s):.1f},{top + 31 - 16 * belief:.1f}" for time_s, belief in search.presence(tag))
+    yield f'<polyline points="{line}" fill="none" stroke="#f0a050" stroke-width="1.2"/>'
     for number, looks in enumerate(rounds):
         colour = _ROUND_COLOURS[min(number, len(_ROUND_COLOURS) - 1)]
         for look in looks:
@@ -90,7 +92,7 @@ def _cuts(timeline: Timeline, height: float) -> Iterator[str]:
 
 
 def _legend(rounds: int) -> Iterator[str]:
-    key = "grey: truth; dots: answers, yes above no; black: spans found; thin lines: cuts"
+    key = "grey: truth; dots: answers, yes above no; orange: belief; black: spans found; thin lines: cuts"
     yield f'<text x="{_LEFT}" y="16">{key}</text>'
     for number in range(min(rounds, len(_ROUND_COLOURS))):
         more = " and later" if number == len(_ROUND_COLOURS) - 1 < rounds - 1 else ""

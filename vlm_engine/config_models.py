@@ -296,14 +296,18 @@ class SearchConfig(_Settings):
     """What the search should find, and how exactly.
 
     ``frame_interval_s`` is the longest time between two looks of the scan; without it, it follows from
-    ``shortest_event_s``, the length of the shortest event that must be found. An edge is refined until it is
-    expected to be off by at most ``edge_tolerance_s``, or 3 % of a long span, up to 3 s. ``second_looks``
-    asks lone verdicts again on another frame.
+    ``shortest_event_s``, the length of the shortest event that must be found, or else from the length of the video: what lies
+    between is asked about later, where something is probable. A question is asked where it is worth its price, which falls
+    with ``effort``: 2 asks more than 1, .5 less. ``questions_per_hour`` of video bounds how many are asked at all; then they
+    go where doubt is largest. An edge that is expected to be off by at most ``edge_tolerance_s`` is not refined further.
+    ``second_looks`` asks doubtful verdicts again on another frame.
     """
 
     frame_interval_s: float | None = Field(None, gt=0, le=3600)
     shortest_event_s: float | None = Field(None, gt=0, le=3600)
-    edge_tolerance_s: float = Field(0.6, ge=0.05, le=60)
+    effort: float = Field(1.0, ge=0.1, le=10)
+    questions_per_hour: float | None = Field(None, gt=0, le=100_000)
+    edge_tolerance_s: float = Field(0.5, ge=0.05, le=60)
     second_looks: bool = True
 
     def with_interval(self, interval_s: float | None) -> SearchConfig:
@@ -312,14 +316,13 @@ class SearchConfig(_Settings):
             return self
         return parse(SearchConfig, {**self.model_dump(), "frame_interval_s": interval_s}, "search")
 
-    @property
-    def interval_s(self) -> float:
-        """Longest time between two looks of the scan, in seconds."""
+    def interval_for(self, duration_s: float) -> float:
+        """Longest time between two looks of the scan, in seconds, in a video of ``duration_s``."""
         if self.frame_interval_s is not None:
             return self.frame_interval_s
         if self.shortest_event_s is not None:
             return min(16.0, max(4.0, 0.8 * self.shortest_event_s))
-        return 6.0
+        return min(12.0, max(3.0, duration_s / 40))
 
 
 class EngineConfig(_Settings):

@@ -47,7 +47,7 @@ def apply_rule(spans: Sequence[Span], rule: TagRule, duration_s: float) -> list[
 def merge(spans: Iterable[Span], max_gap_s: float) -> list[Span]:
     """Spans of one tag in order of time, those no further apart than ``max_gap_s`` made one.
 
-    A merged span's confidence is the mean of those that have one, by duration.
+    A merged span's confidence, and its belief, is the mean of those that have one, by duration.
     """
     merged: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start_s):
@@ -59,15 +59,19 @@ def merge(spans: Iterable[Span], max_gap_s: float) -> list[Span]:
 
 
 def _joined(first: Span, second: Span) -> Span:
-    told = [(span.duration_s, span.confidence) for span in (first, second) if span.confidence is not None]
-    weight_s = sum(duration_s for duration_s, _ in told)
-    if not told:
-        confidence = None
-    elif weight_s == 0:
-        confidence = max(value for _, value in told)
-    else:
-        confidence = sum(duration_s * value for duration_s, value in told) / weight_s
-    return replace(first, end_s=max(first.end_s, second.end_s), confidence=confidence)
+    both = (first, second)
+    confidence = _mean((span.duration_s, span.confidence) for span in both)
+    belief = _mean((span.duration_s, span.belief) for span in both)
+    return replace(first, end_s=max(first.end_s, second.end_s), confidence=confidence, belief=belief)
+
+
+def _mean(weighted: Iterable[tuple[float, float | None]]) -> float | None:
+    """The mean of those that are told, by weight; where nothing weighs, the largest."""
+    told = [(weight, value) for weight, value in weighted if value is not None]
+    total = sum(weight for weight, _ in told)
+    if total == 0:
+        return max((value for _, value in told), default=None)
+    return sum(weight * value for weight, value in told) / total
 
 
 def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: RuleOf) -> ImageTagInfo:

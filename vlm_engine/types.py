@@ -126,12 +126,17 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """``tag`` applies from ``start_s`` to ``end_s``. ``confidence`` in [0, 1]; None where no server told one."""
+    """``tag`` applies from ``start_s`` to ``end_s``.
+
+    ``confidence`` in [0, 1]: the model's own word, on average; None where no server told one. ``belief`` in [0, 1]: how
+    probable the search holds the span, all answers considered; None where it was not asked.
+    """
 
     tag: str
     start_s: float
     end_s: float
     confidence: float | None = None
+    belief: float | None = None
 
     @property
     def duration_s(self) -> float:

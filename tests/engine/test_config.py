@@ -128,7 +128,7 @@ def test_the_key_comes_from_the_environment_and_never_shows(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("settings", "interval_s"),
     [
-        ({}, 6.0),
+        ({}, 12.0),
         ({"shortest_event_s": 3}, 4.0),
         ({"shortest_event_s": 10}, 8.0),
         ({"shortest_event_s": 60}, 16.0),
@@ -136,7 +136,12 @@ def test_the_key_comes_from_the_environment_and_never_shows(monkeypatch: pytest.
     ],
 )
 def test_the_scan_interval_follows_from_the_shortest_event(settings: dict[str, float], interval_s: float) -> None:
-    assert SearchConfig(**settings).interval_s == interval_s
+    assert SearchConfig(**settings).interval_for(3600) == interval_s
+
+
+@pytest.mark.parametrize(("duration_s", "interval_s"), [(5, 3.0), (200, 5.0), (480, 12.0), (7200, 12.0)])
+def test_a_short_video_is_scanned_more_closely(duration_s: float, interval_s: float) -> None:
+    assert SearchConfig().interval_for(duration_s) == interval_s
 
 
 def test_where_questions_go() -> None:

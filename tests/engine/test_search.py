@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.search import VideoSearch
+from vlm_engine.search.clock import Clock
 from vlm_engine.search.edges import Gap
 from vlm_engine.search.scan import scan_times
 from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]
 TAGS = ("Foul", "Turnover", "Goal")
-INTERVAL_S = SearchConfig().interval_s
+INTERVAL_S = SearchConfig().interval_for(600.0)
 
 
 def video(duration_s: float = 600.0, cuts: Sequence[Cut] = (), key_frames_s: Sequence[float] = ()) -> VideoInfo:
@@ -60,19 +61,30 @@ def test_a_span_without_any_cut_is_placed_within_the_tolerance() -> None:
     assert abs(span.end_s - 117.7) <= 1.1
 
 
-def test_a_long_span_may_end_a_little_less_exactly_and_is_asked_about_less() -> None:
-    exact, _ = run(video(), {"Foul": [(101.3, 117.7)]})
-    rough, _ = run(video(), {"Foul": [(101.3, 417.7)]})
-    (span,) = spans_of(rough, "Foul")
+def test_a_long_span_may_end_a_little_less_exactly_and_its_edges_are_asked_about_less() -> None:
+    _, exact = run(video(), {"Foul": [(101.3, 117.7)]})
+    search, rough = run(video(), {"Foul": [(101.3, 417.7)]})
+    (span,) = spans_of(search, "Foul")
     assert abs(span.start_s - 101.3) <= 6
-    assert len(list(rough.observations())) < len(list(exact.observations()))
+    edges = [sum(look.purpose is Purpose.EDGE for looks in rounds for look in looks) for rounds in (exact, rough)]
+    assert edges[1] < edges[0]
+
+
+@pytest.mark.parametrize("duration_s", [300.0, 1800.0, 3600.0])
+def test_an_event_that_a_scan_sees_once_in_an_otherwise_quiet_video_is_looked_at_again_and_found(duration_s: float) -> None:
+    info = video(duration_s)
+    at_s = scan_times(info, SearchConfig().interval_for(duration_s))[15]
+    search, rounds = run(info, {"Foul": [(at_s - 4, at_s + 4)]})
+    assert any(look.purpose is Purpose.SECOND_LOOK for looks in rounds for look in looks)
+    (span,) = spans_of(search, "Foul")
+    assert span.start_s < at_s < span.end_s
 
 
 def test_a_tag_that_is_always_there_spans_the_video() -> None:
     search, rounds = run(video(), {"Foul": [(0.0, 600.0)]})
     (span,) = spans_of(search, "Foul")
     assert (span.start_s, span.end_s) == (0.0, 600.0)
-    assert len(rounds) == 1
+    assert {look.purpose for looks in rounds for look in looks} == {Purpose.SCAN}
 
 
 def test_one_question_serves_all_tags_and_nothing_is_asked_when_nothing_is_there() -> None:
@@ -82,9 +94,11 @@ def test_one_question_serves_all_tags_and_nothing_is_asked_when_nothing_is_there
     assert len(rounds[0]) == pytest.approx(600 / INTERVAL_S, abs=3)
 
 
-def test_later_rounds_ask_only_about_the_tags_in_doubt() -> None:
-    _, rounds = run(video(), {"Foul": [(100.0, 200.0)]})
-    assert all(look.tags == ("Foul",) for looks in rounds[1:] for look in looks)
+def test_a_discovery_asks_about_all_tags_and_other_later_looks_only_about_those_in_doubt() -> None:
+    _, rounds = run(video(), {"Foul": [(100.0, 130.0)]})
+    later = [look for looks in rounds[1:] for look in looks]
+    assert {look.tags for look in later if look.purpose is not Purpose.SCAN} == {("Foul",)}
+    assert all(look.tags == TAGS for look in later if look.purpose is Purpose.SCAN)
 
 
 def test_a_lone_mistake_is_overruled_by_other_frames() -> None:
@@ -98,7 +112,7 @@ def test_a_lone_mistake_is_overruled_by_other_frames() -> None:
             search.record(look, Observation(look.time_s, {"Foul": Verdict(look.time_s == wrong_s)}))
     assert search.spans() == ()
     second = [look for look in asked if look.purpose is Purpose.SECOND_LOOK]
-    assert [round(abs(look.time_s - wrong_s), 3) for look in second] == [1.0, 1.0]
+    assert 1.0 in [round(abs(look.time_s - wrong_s), 3) for look in second]
 
 
 def test_a_short_event_seen_once_is_upheld() -> None:
@@ -142,8 +156,8 @@ def test_unjudged_frames_are_worked_around_and_not_asked_again() -> None:
             search.record(look, Observation(look.time_s, {}) if fails else seen(truth, look))
     assert len(asked) == len(set(asked))
     (span,) = search.spans()
-    assert abs(span.start_s - 100) < 4
-    assert abs(span.end_s - 200) < 4
+    assert abs(span.start_s - 100) < 6
+    assert abs(span.end_s - 200) < 6
 
 
 def test_a_search_goes_on_from_earlier_observations_without_asking_again() -> None:
@@ -174,9 +188,50 @@ def test_a_confidence_is_the_mean_of_what_was_told_or_nothing() -> None:
 
 
 def test_the_expected_error_of_a_gap_shrinks_as_it_does() -> None:
-    assert Gap(0, 8, ()).change().expected_error_s == pytest.approx(2.0, abs=0.05)
-    assert Gap(0, 2, ()).change().expected_error_s == pytest.approx(0.5, abs=0.02)
-    assert Gap(0, 8, [Cut(6.0, 0.9)]).change().time_s == pytest.approx(6.0)
+    plain = Clock(600, ())
+    assert Gap(0, 8, plain, 0.6).change().expected_error_s == pytest.approx(2.0, abs=0.05)
+    assert Gap(0, 2, plain, 0.6).change().expected_error_s == pytest.approx(0.5, abs=0.02)
+    assert Gap(0, 8, Clock(600, [Cut(6.0, 0.9)]), 0.6).change().time_s == pytest.approx(6.0)
+
+
+def _match_of_an_hour() -> tuple[VideoInfo, Truth]:
+    rng = random.Random(4)
+    cuts = [Cut(12.0 * number + rng.uniform(0, 9), rng.uniform(0.4, 1)) for number in range(1, 295)]
+    truth = {tag: [(at, at + rng.uniform(3, 60)) for at in range(60, 3500, 150 + 40 * number)] for number, tag in enumerate(TAGS)}
+    return video(3600.0, cuts), truth
+
+
+@pytest.mark.parametrize("per_hour", [60, 250, 450])
+def test_a_budget_is_spent_and_not_exceeded(per_hour: int) -> None:
+    info, truth = _match_of_an_hour()
+    _, rounds = run(info, truth, SearchConfig(questions_per_hour=per_hour))
+    assert 0.95 * per_hour <= sum(map(len, rounds)) <= per_hour
+
+
+def test_a_larger_budget_finds_more() -> None:
+    info, truth = _match_of_an_hour()
+    found = [len(run(info, truth, SearchConfig(questions_per_hour=per_hour))[0].spans()) for per_hour in (100, 700)]
+    assert found[0] < found[1]
+
+
+def test_a_doubtful_answer_weighs_less_than_a_sure_one() -> None:
+    """The model errs where it says .55 and is right where it says .99: after some answers the search knows."""
+    info, truth = video(1200.0), {"Foul": [(200.0, 500.0), (800.0, 1000.0)]}
+
+    def spans(probability_when_wrong: float | None, sure: float | None) -> int:
+        search, rng = VideoSearch(info, ("Foul",), SearchConfig()), random.Random(1)
+        while looks := search.looks():
+            for look in looks:
+                right = any(a <= look.time_s < b for a, b in truth["Foul"])
+                wrong = rng.random() < 0.15
+                told = probability_when_wrong if wrong else sure
+                present = right != wrong
+                probability = None if told is None else told if present else 1 - told
+                search.record(look, Observation(look.time_s, {"Foul": Verdict(present, probability)}))
+        return len(search.spans())
+
+    assert spans(0.55, 0.99) == 2
+    assert spans(None, None) != 2
 
 
 times = st.floats(0, 300, allow_nan=False, width=32)
@@ -187,12 +242,19 @@ hints = st.lists(st.builds(Cut, times, st.floats(0, 1, width=32)), max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(0.125, 300, width=32), hints, st.lists(times, max_size=30).map(sorted), truths, st.integers(0, 5))
+@given(
+    st.floats(0.125, 300, width=32),
+    hints,
+    st.lists(times, max_size=30).map(sorted),
+    truths,
+    st.integers(0, 5),
+    st.none() | st.floats(1, 2000),
+)
 def test_any_search_ends_asks_nothing_twice_and_does_not_depend_on_the_order_of_answers(
-    duration_s: float, cuts: list[Cut], key_frames_s: list[float], truth: Truth, seed: int
+    duration_s: float, cuts: list[Cut], key_frames_s: list[float], truth: Truth, seed: int, per_hour: float | None
 ) -> None:
-    info = video(duration_s, cuts, key_frames_s)
-    search, rounds = run(info, truth, seed=seed)
+    info, config = video(duration_s, cuts, key_frames_s), SearchConfig(questions_per_hour=per_hour)
+    search, rounds = run(info, truth, config, seed=seed)
     asked = [round(look.time_s * 1000) for looks in rounds for look in looks]
     assert len(asked) == len(set(asked))
     assert all(0 <= time_ms <= duration_s * 1000 for time_ms in asked)
@@ -200,5 +262,5 @@ def test_any_search_ends_asks_nothing_twice_and_does_not_depend_on_the_order_of_
         own = spans_of(search, tag)
         assert all(0 <= span.start_s < span.end_s <= duration_s for span in own)
         assert all(earlier.end_s < later.start_s for earlier, later in pairwise(own))
-    other, _ = run(info, truth, seed=seed + 1)
+    other, _ = run(info, truth, config, seed=seed + 1)
     assert other.spans() == search.spans()

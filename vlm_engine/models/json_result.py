@@ -41,7 +41,7 @@ def image_dict(result: ImageResult, *, confidence: bool = True) -> dict[str, Any
 def _json_result(result: VideoResult) -> dict[str, Any]:
     timespans: dict[str, list[dict[str, Any]]] = {}
     for span in result.spans:
-        timespans.setdefault(span.tag, []).append(_span_dict(span, confidence=True))
+        timespans.setdefault(span.tag, []).append({**_span_dict(span, confidence=True), "belief": span.belief})
     return {
         "schema_version": SCHEMA_VERSION,
         "metadata": {
@@ -96,7 +96,7 @@ def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, list[Sp
     earlier = json_result.get("json_result", json_result)
     try:
         by_tag = {
-            tag: [Span(tag, entry["start"], entry["end"], entry.get("totalConfidence")) for entry in spans]
+            tag: [Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"), entry.get("belief")) for entry in spans]
             for tags in earlier["timespans"].values()
             for tag, spans in tags.items()
         }

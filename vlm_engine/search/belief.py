@@ -1,64 +1,131 @@
-"""What to make of the verdicts on one tag: which to believe, which to ask again, which to overrule.
+"""What to believe of each tag at each frame that was looked at, and at frames that were not.
 
-A verdict that both neighbours contradict is either a short event or a mistake. Other frames of the same shot
-tell which: one that agrees upholds it; when all that were asked disagree, it is overruled.
+A tag either never occurs in the video or comes and goes by a chain; what the chain's rates are, and how often the model
+errs, is learnt from the answers themselves: first from the scan, then, from there, from all of them.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vlm_engine.search.ledger import Ledger, Sample
-from vlm_engine.types import Cut
+import numpy as np
+from numpy.typing import NDArray
 
-_OFFSETS_S = (1.0, -1.0, 0.6, -0.6)
-_CUT_MARGIN_S = 0.1
-_ENOUGH = 2
+from vlm_engine.search.chain import SHOWS, STATES
+from vlm_engine.search.clock import Clock
+from vlm_engine.search.evidence import Evidence, Flags
+from vlm_engine.search.learning import learnt
+from vlm_engine.search.rates import ABSENT_SHARE, SURE_ERROR, Floats, Rates
+from vlm_engine.search.smoothing import Smoothed, smooth
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """The verdicts on one tag as they are to be believed, and the times at which to ask before believing all of them."""
+    """About K tags at the n frames of ``evidence``.
 
-    samples: tuple[Sample, ...]
-    doubts_s: tuple[float, ...]
+    ``live``: the tags that were seen at all, as column numbers; the others are believed absent throughout.
+    ``present`` (n, K): the probability that a tag shows. ``occurs`` (live,): that it does anywhere in the video.
+    """
 
-    def is_doubted(self, start_s: float, end_s: float) -> bool:
-        """Whether a question about something between these times is still open."""
-        return any(start_s - abs(_OFFSETS_S[0]) <= time_s <= end_s + abs(_OFFSETS_S[0]) for time_s in self.doubts_s)
+    evidence: Evidence
+    clock: Clock
+    live: NDArray[np.intp]
+    present: Floats
+    occurs: Floats
+    rates: Rates
+    smoothed: Smoothed | None
+
+    @property
+    def shown(self) -> Flags:
+        """(n, K): more probably there than not."""
+        return self.present > 0.5
+
+    def gain(self) -> Floats:
+        """(n, K): how many wrong labels a look at another frame of the same shot would set right, on average.
+
+        Such a look errs as looks do in a good shot and nearly always in a bad one, so it says little about a
+        verdict that looks like a bad shot's.
+        """
+        out = np.zeros_like(self.present)
+        if self.smoothed is None:
+            return out
+        split = self.smoothed.states().reshape(len(out), -1, 2, STATES)
+        by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
+        bad = by_truth[:, :, 1] / (by_truth.sum(2) + 1e-300)
+        error = (1 - bad) * self.rates.look_error[self.live] + bad * SURE_ERROR
+        false, missed = error[..., 0], error[..., 1]
+        on = self.present[:, self.live]
+        after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
+        out[:, self.live] = np.maximum(np.minimum(on, 1 - on) - after, 0)
+        return out
+
+    def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
+        """At m other times, each between two frames of the evidence, (m, K) each: how probably the tag shows, and
+        how probably something is hidden there: it is not as at the frame before and the frame after, which are alike."""
+        shows, hidden = (np.zeros((len(times_s), self.present.shape[1])) for _ in range(2))
+        if self.smoothed is None or not len(times_s):
+            return shows, hidden
+        from_left, from_right = self._reach(times_s)
+        here = from_left.sum(2) * from_right.sum(2)
+        total = here.sum(2) / self.occurs
+        shows[:, self.live] = here[..., SHOWS == 1].sum(2) / total
+        otherwise = [(from_left[:, :, truth] * from_right[:, :, truth])[..., truth != SHOWS].sum(2) for truth in (0, 1)]
+        hidden[:, self.live] = (otherwise[0] + otherwise[1]) / total
+        return shows, hidden
+
+    def _reach(self, times_s: Floats) -> tuple[Floats, Floats]:
+        """(m, K, 2 truths, 4) each: the weight of each state at the times, from a frame before that shows the tag or not, and
+        towards a frame after that does or does not."""
+        assert self.smoothed is not None
+        smoothed, seen_s = self.smoothed, self.evidence.times_s
+        after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
+        here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
+        there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
+        split = np.stack([truth == SHOWS for truth in (0, 1)]).astype(np.float32)
+        before = smoothed.forward[..., :STATES] + smoothed.forward[..., STATES:]
+        coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live)).astype(np.float32)
+        left = (before[after - 1][:, :, None] * split).transpose(1, 0, 2, 3) @ here
+        right = (coming[after][:, :, None] * split).transpose(1, 0, 2, 3) @ there.swapaxes(2, 3)
+        return left.transpose(1, 0, 2, 3), right.transpose(1, 0, 2, 3)
 
 
-def believe(tag: str, ledger: Ledger, cuts: Sequence[Cut], end_s: float, frame_s: float) -> Belief:
-    """The belief about one tag. ``frame_s``: two looks nearer than this see the same frame."""
-    samples = list(ledger.samples(tag))
-    doubts_s: list[float] = []
-    for index in range(1, len(samples) - 1):
-        if not _is_lonely(samples, index):
-            continue
-        others_s = [
-            time_s
-            for time_s in confirming_times(samples[index].time_s, cuts, end_s)
-            if ledger.looked(tag, time_s, frame_s) or not ledger.spent(time_s, frame_s)
-        ][:_ENOUGH]
-        unasked_s = [time_s for time_s in others_s if not ledger.looked(tag, time_s, frame_s)]
-        if unasked_s:
-            doubts_s.append(unasked_s[0])
-        elif others_s:
-            samples[index] = replace(samples[index], present=not samples[index].present, probability=None)
-    return Belief(tuple(samples), tuple(doubts_s))
+def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
+    """(n, K, 4): weights of the eight states, averaged over good and bad shots."""
+    bad = rates.shot_error[:, SHOWS]
+    return (1 - bad) * weights[..., :STATES] + bad * weights[..., STATES:]
 
 
-def _is_lonely(samples: Sequence[Sample], index: int) -> bool:
-    before, here, after = (sample.present for sample in samples[index - 1 : index + 2])
-    return before == after != here
+def learnt_rates(evidence: Evidence, rates: Rates, steps: int) -> Rates:
+    """What so many ``steps`` of learning make of ``rates``, for the tags that were seen."""
+    live, silent = _seen(evidence)
+    if not len(live):
+        return rates
+    own, now = evidence.of(live), rates.of(live)
+    silent_looks = int(evidence.judged[:, silent].sum())
+    silent_shots = len(silent) * len(np.unique(evidence.shots))
+    for _ in range(steps):
+        smoothed = smooth(own, now)
+        now = learnt(now, own, smoothed, _occurs(smoothed), silent_looks, silent_shots)
+    return rates.with_those_of(live, now)
 
 
-def confirming_times(time_s: float, cuts: Sequence[Cut], end_s: float) -> list[float]:
-    """Where to look to confirm a verdict at ``time_s``: other frames of the same shot, best first."""
-    cuts_s = [cut.time_s for cut in cuts]
-    index = bisect_right(cuts_s, time_s)
-    first_s = cuts_s[index - 1] + _CUT_MARGIN_S if index else 0.0
-    last_s = cuts_s[index] - _CUT_MARGIN_S if index < len(cuts_s) else end_s
-    return [time_s + offset for offset in _OFFSETS_S if first_s < time_s + offset < last_s]
+def believe(evidence: Evidence, clock: Clock, rates: Rates) -> Belief:
+    """What to make of the evidence, by these rates."""
+    present = np.zeros(evidence.judged.shape)
+    live, _ = _seen(evidence)
+    if not len(live):
+        return Belief(evidence, clock, live, present, np.zeros(0), rates, None)
+    smoothed = smooth(evidence.of(live), rates.of(live))
+    occurs, states = _occurs(smoothed), smoothed.states()
+    present[:, live] = (states[..., :STATES] + states[..., STATES:])[..., SHOWS == 1].sum(2) * occurs
+    return Belief(evidence, clock, live, present, occurs, rates, smoothed)
+
+
+def _seen(evidence: Evidence) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The tags that were seen at all, and those that were not, as column numbers."""
+    seen = (evidence.present & evidence.judged).any(0)
+    return np.flatnonzero(seen), np.flatnonzero(~seen)
+
+
+def _occurs(smoothed: Smoothed) -> Floats:
+    return np.asarray(1 / (1 + ABSENT_SHARE / (1 - ABSENT_SHARE) * smoothed.absent_odds))

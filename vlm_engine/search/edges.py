@@ -1,26 +1,22 @@
 """Where, between two looks that disagree, does a tag begin or end? And which frame would tell best?
 
-Between two neighbouring looks one change is assumed. Its prior: ``CUT_SHARE`` of the mass lies on the cuts
-in between, by their weight, the rest is spread evenly; without a cut all of it is. The change is placed at the
-prior's median, and asked about further while that is expected to be off by more than the tolerance.
+Between two neighbouring looks that disagree one change is assumed. Its prior: every second carries its part of the changes
+that are not at cuts, and every cut, by its weight, its part of those that are. The change is placed at the prior's median.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vlm_engine.types import Cut
+from vlm_engine.search.clock import Clock
 
-CUT_SHARE = 0.6
 CUT_MARGIN_S = 0.3
 """Hints place a cut to about a tenth of a second: nearer than this, a frame may be of either shot."""
 LEAST_GAP_S = 0.8
-_GRID = 24
+_GRID = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +27,21 @@ class Change:
     expected_error_s: float
 
 
-class Prior:
-    """What is believed of the place of one change between ``start_s`` and ``end_s``: masses at ascending times, 1 in all.
+class Gap:
+    """The stretch between two looks at a tag that disagree. ``cut_share``: of all changes, so many are at cuts."""
 
-    ``cuts_s``: the cuts in between.
-    """
-
-    def __init__(
-        self,
-        start_s: float,
-        end_s: float,
-        cuts_s: NDArray[np.floating[Any]],
-        times_s: NDArray[np.floating[Any]],
-        masses: NDArray[np.floating[Any]],
-    ) -> None:
+    def __init__(self, start_s: float, end_s: float, clock: Clock, cut_share: float) -> None:
         self.start_s, self.end_s = start_s, end_s
-        self._cuts_s, self._times_s, self._masses = cuts_s, times_s, masses
+        first, last = np.searchsorted(clock.cuts_s, [start_s + 1e-9, end_s - 1e-9])
+        self._cuts_s = clock.cuts_s[first:last]
+        length_s = end_s - start_s
+        even_s = start_s + (np.arange(_GRID) + 0.5) * length_s / _GRID
+        times_s = np.concatenate([even_s, self._cuts_s])
+        masses = np.concatenate(
+            [np.full(_GRID, (1 - cut_share) * length_s / _GRID), cut_share * clock.seconds_per_cut[first:last]]
+        )
+        order = np.argsort(times_s, kind="stable")
+        self._times_s, self._masses = times_s[order], masses[order] / (masses.sum() or 1.0)
 
     def change(self) -> Change:
         """The median of the prior and the mean distance from it."""
@@ -73,18 +68,3 @@ class Prior:
 
     def _near_cut(self, time_s: float) -> bool:
         return bool(len(self._cuts_s)) and float(np.abs(self._cuts_s - time_s).min()) < CUT_MARGIN_S - 1e-6
-
-
-class Gap(Prior):
-    """The stretch between two looks at a tag that disagree. ``cuts`` are all cuts of the video, in order of time."""
-
-    def __init__(self, start_s: float, end_s: float, cuts: Sequence[Cut]) -> None:
-        inside = [cut for cut in cuts if start_s < cut.time_s < end_s]
-        cuts_s = np.array([cut.time_s for cut in inside])
-        weights = np.array([max(0.05, cut.strength - 0.2) for cut in inside])
-        even_s = start_s + (np.arange(_GRID) + 0.5) * (end_s - start_s) / _GRID
-        even_share = 1 - CUT_SHARE if inside else 1.0
-        times_s = np.concatenate([even_s, cuts_s])
-        masses = np.concatenate([np.full(_GRID, even_share / _GRID), CUT_SHARE * weights / (weights.sum() or 1.0)])
-        order = np.argsort(times_s, kind="stable")
-        super().__init__(start_s, end_s, cuts_s, times_s[order], masses[order])

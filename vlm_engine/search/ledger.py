@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from vlm_engine.types import Look, Observation, Verdict
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Sample:
-    """One verdict on one tag at one true frame time."""
-
-    time_s: float
-    present: bool
-    probability: float | None = None
 
 
 class Ledger:
@@ -26,8 +16,7 @@ class Ledger:
     """
 
     def __init__(self, tags: Iterable[str]) -> None:
-        self._samples: dict[str, list[Sample]] = {tag: [] for tag in tags}
-        self._looked: dict[str, list[int]] = {tag: [] for tag in self._samples}
+        self._looked: dict[str, set[int]] = {tag: set() for tag in tags}
         self._frames: list[int] = []
         self._observations: dict[int, Observation] = {}
 
@@ -37,28 +26,30 @@ class Ledger:
         if not _near(self._frames, key, 0):
             insort(self._frames, key)
         for tag in look.tags:
-            if _near(self._looked[tag], key, 0):
-                continue
-            insort(self._looked[tag], key)
-            verdict = observation.verdicts.get(tag)
-            if verdict is not None:
-                insort(self._samples[tag], Sample(observation.time_s, verdict.present, verdict.probability))
+            self._looked[tag].add(key)
         self._keep(key, observation)
 
     def _keep(self, key: int, observation: Observation) -> None:
         known = self._observations.get(key)
         verdicts: dict[str, Verdict] = {**known.verdicts} if known else {}
-        verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._samples}
+        verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._looked}
         if verdicts:
             self._observations[key] = Observation(observation.time_s, verdicts)
 
-    def samples(self, tag: str) -> list[Sample]:
-        """The verdicts on ``tag`` in order of time."""
-        return self._samples[tag]
+    @property
+    def frames(self) -> int:
+        """How many frames were looked at, or given up."""
+        return len(self._frames)
 
-    def looked(self, tag: str, time_s: float, within_s: float = 0.0) -> bool:
-        """Whether a look at ``tag`` was already made, or given up, at this time or so close to it."""
-        return _near(self._looked[tag], milliseconds(time_s), milliseconds(within_s))
+    @property
+    def judged(self) -> bool:
+        """Whether there is any verdict at all."""
+        return bool(self._observations)
+
+    def open_tags(self, time_s: float) -> tuple[str, ...]:
+        """The tags for which no look at exactly this time was made, or given up."""
+        key = milliseconds(time_s)
+        return tuple(tag for tag, looked in self._looked.items() if key not in looked)
 
     def spent(self, time_s: float, within_s: float) -> bool:
         """Whether the frame shown at this time was already looked at, for whatever tag."""

@@ -11,11 +11,22 @@ from vlm_engine.types import Cut, VideoInfo
 
 CUT_STRENGTH = 0.3
 """Cut hints weaker than this are taken for noise."""
+BUDGET_SHARE = 0.6
+"""Of a budget, at most so much is for the scan."""
 
 
 def believable(cuts: Sequence[Cut], end_s: float) -> list[Cut]:
     """The cuts strong enough to be believed, inside the video, in order of time."""
     return sorted((cut for cut in cuts if cut.strength >= CUT_STRENGTH and 0 < cut.time_s < end_s), key=lambda cut: cut.time_s)
+
+
+def scan_of(video: VideoInfo, interval_s: float, budget: int | None) -> list[float]:
+    """The scan that the interval asks for; where it would take more than its share of the budget, a wider one."""
+    times = scan_times(video, interval_s)
+    while budget is not None and len(times) > max(2, BUDGET_SHARE * budget) and interval_s < video.duration_s:
+        interval_s *= 1.15
+        times = scan_times(video, interval_s)
+    return times
 
 
 def scan_times(video: VideoInfo, interval_s: float) -> list[float]:

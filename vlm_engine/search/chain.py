@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.belief_search.rates import PAUSE_S, PAUSES_PER_LONG, SHORT_S, Floats, Rates
+from vlm_engine.search.rates import PAUSE_S, PAUSES_PER_LONG, SHORT_S, Floats, Rates
 
 OFF, SHORT, LONG, PAUSE = range(4)
 STATES = 4
 SHOWS: NDArray[np.intp] = np.array([0, 1, 1, 0])
 """For each state: whether the tag shows in the picture."""
-_LEAST = 1e-12
+_LEAST = np.float32(1e-12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Chain:
 
     def steps(self, elapsed_s: Floats) -> Floats:
         """(K, n, 4, 4): the probability to pass from one state to another in each of n lapses of time."""
-        fading = np.exp(elapsed_s[None, :, None] * self.decays_per_s[:, None, :])
-        return np.maximum(fading @ self.modes, _LEAST).reshape(len(self.law), len(elapsed_s), STATES, STATES)
+        fading = np.exp(elapsed_s[None, :, None] * self.decays_per_s[:, None, :]).astype(np.float32)
+        return np.maximum(fading @ self.modes.astype(np.float32), _LEAST).reshape(len(self.law), len(elapsed_s), STATES, STATES)
 
 
 def chain_of(rates: Rates) -> Chain:

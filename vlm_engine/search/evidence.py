@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.belief_search.clock import Clock
-from benchmarks.belief_search.rates import Floats
+from vlm_engine.search.clock import Clock
+from vlm_engine.search.rates import Floats
 from vlm_engine.types import Observation
 
 Flags = NDArray[np.bool_]
-_MOST_LOGIT = 20.0
+MOST_LOGIT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,19 @@ def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Cloc
     seen = sorted(observations, key=lambda observation: observation.time_s)
     column = {tag: number for number, tag in enumerate(tags)}
     shape = len(seen), len(tags)
+    verdicts = [verdict for observation in seen for verdict in observation.verdicts.values()]
+    at = (
+        np.repeat(np.arange(len(seen)), [len(observation.verdicts) for observation in seen]),
+        np.array([column[tag] for observation in seen for tag in observation.verdicts], dtype=np.intp),
+    )
     judged, present, told = (np.zeros(shape, bool) for _ in range(3))
     probabilities = np.zeros(shape)
-    for row, observation in enumerate(seen):
-        for tag, verdict in observation.verdicts.items():
-            at = row, column[tag]
-            judged[at], present[at] = True, verdict.present
-            if verdict.probability is not None:
-                told[at], probabilities[at] = True, verdict.probability
+    judged[at], present[at] = True, [verdict.present for verdict in verdicts]
+    told[at] = [verdict.probability is not None for verdict in verdicts]
+    probabilities[at] = [verdict.probability or 0.0 for verdict in verdicts]
     leaning = np.where(present, probabilities, 1 - probabilities).clip(0.5, 1.0)
     with np.errstate(divide="ignore"):
-        logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), _MOST_LOGIT), 0.0)
+        logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), MOST_LOGIT), 0.0)
     times_s = np.array([observation.time_s for observation in seen], dtype=np.float64)
     return Evidence(
         times_s, clock.between(times_s[:-1], times_s[1:]), clock.scenes(times_s), judged, present, told, probabilities, logits

@@ -19,18 +19,21 @@ SHORT_S = 7.0
 PAUSE_S = 9.0
 """Mean length of a pause within a long event."""
 PAUSES_PER_LONG = 0.4
-ABSENT_SHARE = 0.35
+ABSENT_SHARE = 0.2
 """Of the tags that a user lists, so many never occur in a given video."""
 
-STARTS_PER_S = 1 / 240
-STARTS_WEIGHT = 2.0
+STARTS_PER_VIDEO, FEWEST_STARTS_PER_S, MOST_STARTS_PER_S = 3.0, 1 / 240, 1 / 15
+"""Of short and of long events each. A short clip was cut to what it shows: there, more happens per second."""
+STARTS_WEIGHT = 1.0
 LONG_S = 60.0
 LONG_WEIGHT = 3.0
 
 FALSE_AND_MISSED = np.array([0.004, 0.04])
 """Errors per look: a tag is seen that is not there, a tag is not seen that is."""
 SHOT_SHARE = 0.3
-"""Of all errors, so many hold for every look at a shot."""
+"""Of all errors, so many hold for a whole shot: it is bad."""
+SURE_ERROR = 0.9
+"""In a bad shot a look errs this surely; so many looks that agree speak against a bad one."""
 
 
 _BY_TAG = ("short_per_s", "long_per_s", "end_per_s", "look_error", "shot_error")
@@ -49,6 +52,7 @@ class Rates:
     end_per_s: Floats
     look_error: Floats
     shot_error: Floats
+    usual_starts_per_s: float
     sharpness: float = 0.0
     evened: tuple[float, float] = (1.0, 1.0)
 
@@ -65,8 +69,9 @@ class Rates:
         return replace(other, **parts)
 
 
-def assumed(tags: int) -> Rates:
+def assumed(tags: int, duration_s: float) -> Rates:
     """The rates before anything was seen."""
-    starts = np.full(tags, STARTS_PER_S)
+    usual = min(MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6)))
+    starts = np.full(tags, usual)
     errors = np.tile(FALSE_AND_MISSED, (tags, 1))
-    return Rates(starts, starts, np.full(tags, 1 / LONG_S), errors * (1 - SHOT_SHARE), errors * SHOT_SHARE)
+    return Rates(starts, starts, np.full(tags, 1 / LONG_S), errors * (1 - SHOT_SHARE), errors * SHOT_SHARE, usual)

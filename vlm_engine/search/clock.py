@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.belief_search.rates import Floats
+from vlm_engine.search.rates import Floats
 from vlm_engine.types import Cut
 
 CUT_SHARE = 0.5

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.belief_search.chain import SHOWS, STATES, Chain, chain_of
-from benchmarks.belief_search.evidence import Evidence
-from benchmarks.belief_search.rates import Floats, Rates
+from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
+from vlm_engine.search.evidence import Evidence
+from vlm_engine.search.rates import SURE_ERROR, Floats, Rates
 
-_SURE = 0.99
-"""In a bad shot a look errs this surely."""
 _RESCALED_EVERY = 4
 """Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
 _ALL = 2 * STATES
@@ -70,7 +68,7 @@ def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
     wrong = np.stack([evidence.present, ~evidence.present], 2)
     doubt = np.exp(-rates.sharpness * evidence.logits)[:, :, None] / rates.evened
     good = np.where(wrong, rates.look_error * np.where(evidence.told[:, :, None], doubt, 1.0), 1 - rates.look_error)
-    bad = np.where(wrong, _SURE, 1 - _SURE)
+    bad = np.where(wrong, SURE_ERROR, 1 - SURE_ERROR)
     return np.where(evidence.judged[:, :, None, None], np.stack([good, bad], 2), 1.0)
 
 

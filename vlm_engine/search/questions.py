@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.belief_search.belief import Belief
-from benchmarks.belief_search.evidence import Flags
-from benchmarks.belief_search.rates import Floats
-from benchmarks.belief_search.runs import Runs
+from vlm_engine.search.belief import Belief
 from vlm_engine.search.edges import CUT_MARGIN_S
+from vlm_engine.search.evidence import Flags
+from vlm_engine.search.rates import Floats
+from vlm_engine.search.runs import Runs
 from vlm_engine.types import Purpose
 
 _AMID_CHANGE = 0.3

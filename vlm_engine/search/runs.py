@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.belief_search.belief import Belief
-from benchmarks.belief_search.edges import Gap
-from vlm_engine.search.edges import Change
+from vlm_engine.search.belief import Belief
+from vlm_engine.search.edges import Change, Gap
 
 _CUT_SHARE = 0.6
 _CUT_SHARE_WEIGHT = 10.0
@@ -55,6 +54,9 @@ class Runs:
         flips = {column: _flips(belief, column) for column in map(int, belief.live)}
         self._cut_share = self._learnt_cut_share(flips)
         self._runs = [run for column, (shown, own) in flips.items() for run in self._of(column, shown, own)]
+
+    def __len__(self) -> int:
+        return len(self._runs)
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._runs)

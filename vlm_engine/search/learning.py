@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.belief_search.chain import LONG, OFF, SHORT, SHOWS, STATES
-from benchmarks.belief_search.evidence import Evidence
-from benchmarks.belief_search.rates import (
+from vlm_engine.search.chain import LONG, OFF, SHORT, SHOWS, STATES
+from vlm_engine.search.evidence import MOST_LOGIT, Evidence
+from vlm_engine.search.rates import (
     FALSE_AND_MISSED,
     LONG_S,
     LONG_WEIGHT,
     SHOT_SHARE,
-    STARTS_PER_S,
     STARTS_WEIGHT,
     Floats,
     Rates,
 )
-from benchmarks.belief_search.smoothing import Smoothed
+from vlm_engine.search.smoothing import Smoothed
 
 _VIDEO_WEIGHT = (100.0, 40.0)
 _TAG_LOOKS_WEIGHT = (500.0, 100.0)
 _TAG_SHOTS_WEIGHT = 3000.0
 _RANGE = (1e-5, 0.4)
 _SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
+_BINS_PER_LOGIT = 20
+_BINS = round(MOST_LOGIT * _BINS_PER_LOGIT) + 1
+_LOGITS = np.arange(_BINS) / _BINS_PER_LOGIT
 
 
 def learnt(
@@ -39,7 +41,7 @@ def learnt(
     states = smoothed.states()
     starts_short, starts_long, ends_long = _expected_moves(smoothed)
     spent_s = _expected_seconds(states, evidence.times_s)
-    idle_s = spent_s[:, OFF] + STARTS_WEIGHT / STARTS_PER_S
+    idle_s = spent_s[:, OFF] + STARTS_WEIGHT / rates.usual_starts_per_s
     by_truth = _by_truth(states)
     look_error, shot_error = _errors(evidence, by_truth, silent_looks, silent_shots)
     sharpness, evened = _confidence(evidence, by_truth, present_share)
@@ -49,6 +51,7 @@ def learnt(
         (ends_long + LONG_WEIGHT) / (spent_s[:, LONG] + LONG_WEIGHT * LONG_S),
         look_error,
         shot_error,
+        rates.usual_starts_per_s,
         sharpness,
         evened,
     )
@@ -99,24 +102,33 @@ def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weigh
 
 
 def _confidence(evidence: Evidence, by_truth: Floats, present_share: Floats) -> tuple[float, tuple[float, float]]:
-    """The sharpness under which the confidences of wrong answers are most probable (temperature, Platt 1999)."""
+    """The sharpness under which the confidences of wrong answers are most probable (temperature, Platt 1999).
+
+    The answers are counted by their logit first, in bins so narrow that nothing is lost by it.
+    """
     told = evidence.told & evidence.judged
     if not told.any():
         return 0.0, (1.0, 1.0)
-    logits, seen = evidence.logits[told], evidence.present[told]
+    bins, seen = np.rint(evidence.logits[told] * _BINS_PER_LOGIT).astype(np.intp), evidence.present[told]
     here = by_truth.sum(2)[..., 1] * present_share
-    wrong = [(by_truth[:, :, 0, truth][told]) * (seen != truth) for truth in (0, 1)]
-    right = [share[told] * (seen == truth) for truth, share in ((0, 1 - here), (1, here))]
-    fits = [_fit(sharpness, logits, wrong, right) for sharpness in _SHARPNESS]
+
+    def counted(weights: Floats) -> Floats:
+        return np.asarray(np.bincount(bins, weights, _BINS), dtype=np.float64)
+
+    wrong = [counted(by_truth[:, :, 0, truth][told] * (seen != truth)) for truth in (0, 1)]
+    right = [counted(share[told] * (seen == truth)) for truth, share in ((0, 1 - here), (1, here))]
+    answers = counted(np.ones(len(bins)))
+    fits = [_fit(sharpness, answers, wrong, right) for sharpness in _SHARPNESS]
     _, sharpness, evened = max(fits)
     return sharpness, evened
 
 
-def _fit(sharpness: float, logits: Floats, wrong: list[Floats], right: list[Floats]) -> tuple[float, float, tuple[float, float]]:
-    faded = np.exp(-sharpness * logits)
-    typical = float(faded.mean())
+def _fit(sharpness: float, answers: Floats, wrong: list[Floats], right: list[Floats]) -> tuple[float, float, tuple[float, float]]:
+    """How well a sharpness explains counts of answers by logit; with it, and with what makes its ratios ratios of densities."""
+    faded = np.exp(-sharpness * _LOGITS)
+    typical = float(answers @ faded / answers.sum())
     evened = [max(1e-6, (float(share @ faded) + typical) / (float(share.sum()) + 1)) for share in right]
     fit = -5 * abs(float(np.log(max(sharpness, 0.05))))
     for share, even in zip(wrong, evened, strict=True):
-        fit -= sharpness * float(share @ logits) + float(share.sum()) * float(np.log(even))
+        fit -= sharpness * float(share @ _LOGITS) + float(share.sum()) * float(np.log(even))
     return fit, sharpness, (evened[0], evened[1])

@@ -1,0 +1,61 @@
+"""Which questions are worth their price, and when it is enough.
+
+A call has one price, whatever is asked; the more effort the user wants, the lower it is. Where the user sets a budget besides,
+each round spends half of what is left on what is worth most, so that later rounds can follow up what the earlier ones found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vlm_engine.search.questions import Question
+
+PRICE = 0.1
+_USUAL_RUNS_PER_HOUR = 130.0
+_FEWEST, _MOST = 0.12, 2.0
+_EVENNESS = 0.75
+_LONG_S, _CHEAPEST = 1000.0, 0.65
+_LEAST_SHARE = 0.01
+_SPENT_PER_ROUND = 0.5
+_LEAST_ROUND = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The least ``value`` at which a question is asked, and ``most``: how many at a time."""
+
+    value: float
+    most: int | None = None
+
+
+def price(runs: int, duration_s: float, effort: float) -> float:
+    """What a call costs. In a video where much happens one label more or less matters less; in a short one, a call does."""
+    per_hour = runs / max(duration_s, 1e-6) * 3600
+    bustle: float = min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)) ** _EVENNESS
+    return PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
+
+
+def share_of(budget: int, spent: int) -> int:
+    """How many calls the next round may take, of a ``budget`` for the whole video of which so many are ``spent``."""
+    left = max(0, budget - spent)
+    return min(left, max(round(left * _SPENT_PER_ROUND), round(budget * _LEAST_ROUND), 1))
+
+
+def chosen(questions: Iterable[Question], limits: Limits, apart_s: float) -> list[Question]:
+    """The questions to ask in one round, best first, no two on the same frame (nearer than ``apart_s``)."""
+    worthy = [question for question in questions if question.value >= limits.value]
+    taken: dict[int, Question] = {}
+    for question in sorted(worthy, key=lambda question: (-question.value, question.time_s, question.purpose)):
+        if limits.most is not None and len(taken) >= limits.most:
+            break
+        cell = int(question.time_s / apart_s)
+        beside = [taken[near].time_s for near in (cell - 1, cell, cell + 1) if near in taken]
+        if all(abs(time_s - question.time_s) > apart_s for time_s in beside):
+            taken[cell] = question
+    return list(taken.values())
+
+
+def is_worth_a_round(questions: Sequence[Question], runs: int) -> bool:
+    """Whether what the questions set right is worth the wait for another round, where so many runs are known."""
+    return bool(questions) and sum(question.value for question in questions) >= _LEAST_SHARE * max(1, runs)
