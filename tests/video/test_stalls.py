@@ -153,3 +153,22 @@ def test_errors_are_those_of_the_call_even_a_timeout() -> None:
     watch.close()
     with pytest.raises(ValueError, match="closed"):
         watch.call(lambda: 3)
+
+
+def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(pipe: tuple[int, int]) -> None:
+    def thread_of(watch: Watch) -> int:
+        return watch.call(threading.get_ident)
+
+    first, stuck = Watch("first half.mp4", STALL_S), Watch("stuck.mp4", STALL_S)
+    first_thread, stuck_thread = thread_of(first), thread_of(stuck)
+    assert first_thread != stuck_thread
+    with pytest.raises(MediaUnreadableError, match="stalled"):
+        stuck.call(lambda: os.read(pipe[0], 1))
+    stuck.close()
+    first.close()
+    second, third = Watch("second half.mp4"), Watch("overtime.mp4")
+    assert thread_of(second) == first_thread
+    assert thread_of(third) != stuck_thread
+    for watch in (second, third):
+        watch.close()
+    os.write(pipe[1], b"x")

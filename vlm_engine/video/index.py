@@ -27,7 +27,6 @@ _log = logging.getLogger(__name__)
 
 Ticks = NDArray[np.int64]
 
-_ENTRY = np.dtype([("decoded", np.int64), ("position", np.int64), ("size", np.int32), ("key", np.bool_), ("hidden", np.bool_)])
 _KEY, _HIDDEN = 1, 2
 # Reading a whole file tells the size of every packet, hence better cut hints; so much takes three seconds over a gigabit network.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
@@ -68,12 +67,14 @@ def read_packets(
 
 
 def _from_table(stream: VideoStream, file_size: int) -> Packets:
-    rows = ((entry.timestamp, entry.pos, entry.size, entry.is_keyframe, entry.is_discard) for entry in stream.index_entries)
-    table = np.fromiter(rows, dtype=_ENTRY, count=len(stream.index_entries))
-    missing = table["position"] + table["size"] > file_size
-    if missing.any():
-        table = table[: missing.argmax()]
-    return Packets(table["decoded"], None, table["size"], table["key"], table["hidden"], not missing.any())
+    decoded, sizes, flags = array("q"), array("i"), array("B")
+    for entry in stream.index_entries:
+        if entry.pos + entry.size > file_size:
+            break
+        decoded.append(entry.timestamp)
+        sizes.append(entry.size)
+        flags.append(_KEY * entry.is_keyframe | _HIDDEN * entry.is_discard)
+    return _packets(decoded, None, sizes, flags, complete=len(sizes) == len(stream.index_entries))
 
 
 def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -> Packets | None:
@@ -125,11 +126,15 @@ def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
     except av.FFmpegError as error:
         complete = False
         _log.debug("%s stops being readable after %d packets: %s", container.name, len(sizes), error)
-    kinds = np.array(flags, np.uint8)
+    return _packets(decoded, shown, sizes, flags, complete=complete)
+
+
+def _packets(decoded: array[int], shown: array[int] | None, sizes: array[int], flags: array[int], *, complete: bool) -> Packets:
+    kinds = np.frombuffer(flags, np.uint8)
     return Packets(
-        np.array(decoded, np.int64),
-        np.array(shown, np.int64),
-        np.array(sizes, np.int32),
+        np.frombuffer(decoded, np.int64),
+        None if shown is None else np.frombuffer(shown, np.int64),
+        np.frombuffer(sizes, np.int32),
         kinds & _KEY > 0,
         kinds & _HIDDEN > 0,
         complete,

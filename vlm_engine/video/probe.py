@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,42 +47,59 @@ def probe(
         watch.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Timeline:
+    """What is left of the packets when they are read, in ticks: a few thousand times, and not one of every packet."""
+
+    first: int
+    last: int
+    keys: Ticks
+    cuts: tuple[tuple[int, float], ...]
+    complete: bool
+
+
 def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoInfo:
     status = file_status(path)
     with opened(path) as (container, stream):
-        packets = read_packets(container, stream, status.st_size, read_through)
-        if not packets.keys.any():
-            raise MediaUnreadableError(f"{path}: its video has no time stamps, or no picture to begin decoding at")
-        all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
-        first, last = extent(container, stream, packets, all_keys)
-        keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)]).tolist()
-        cuts = _cuts(container, stream, packets, first)
-        width, height = _displayed_size(Decoder(container, stream, keys, first, last), stream, keys or [first])
-        second = tick(stream)
-        if not packets.complete:
-            _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (last - first) * second)
+        line = _timeline(container, stream, status.st_size, read_through)
+        first, second = line.first, tick(stream)
+        width, height = _displayed_size(Decoder(container, stream, line.keys.tolist(), first, line.last), stream, line)
+        if not line.complete:
+            _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (line.last - first) * second)
         frame_rate = _frame_rate(stream)
         return VideoInfo(
             path=str(path),
             identity=identity or _identity(Path(path), status),
-            duration_s=float((last - first) * second) + 1 / frame_rate,
-            end_s=float((last - first) * second),
+            duration_s=float((line.last - first) * second) + 1 / frame_rate,
+            end_s=float((line.last - first) * second),
             width=width,
             height=height,
             frame_rate=frame_rate,
             codec=stream.codec_context.codec.canonical_name,
-            key_frames_s=tuple(float((ticks - first) * second) for ticks in keys),
-            cuts=cuts,
+            key_frames_s=tuple(float((ticks - first) * second) for ticks in line.keys.tolist()),
+            cuts=tuple(Cut(float((ticks - first) * second), strength) for ticks, strength in line.cuts),
             start_s=float(first * second),
             size_bytes=status.st_size,
             modified_ns=status.st_mtime_ns,
         )
 
 
-def _displayed_size(decoder: Decoder, stream: VideoStream, times: list[int]) -> tuple[int, int]:
+def _timeline(container: InputContainer, stream: VideoStream, file_size: int, read_through: int) -> _Timeline:
+    """Raises ``MediaUnreadableError`` where there is nothing to begin decoding at."""
+    packets = read_packets(container, stream, file_size, read_through)
+    if not packets.keys.any():
+        raise MediaUnreadableError(f"{container.name}: its video has no time stamps, or no picture to begin decoding at")
+    all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
+    first, last = extent(container, stream, packets, all_keys)
+    keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)])
+    cuts = tuple(cut for cut in _cuts(container, stream, packets) if cut[0] > first)
+    return _Timeline(first, last, keys, cuts, packets.complete)
+
+
+def _displayed_size(decoder: Decoder, stream: VideoStream, line: _Timeline) -> tuple[int, int]:
     """Only a decoded picture tells how it is turned. Raises ``MediaUnreadableError`` when the first ones do not decode."""
     problems = []
-    for ticks in times[:_KEYS_TO_TRY]:
+    for ticks in line.keys[:_KEYS_TO_TRY].tolist() or [line.first]:
         try:
             frame = decoder.picture(ticks).frame
             return displayed_size(frame, pixel_aspect(stream), turn_of(frame))
@@ -90,15 +108,14 @@ def _displayed_size(decoder: Decoder, stream: VideoStream, times: list[int]) -> 
     raise MediaUnreadableError(f"{problems[0]}; nor can the next key frames be decoded") from problems[0]
 
 
-def _cuts(container: InputContainer, stream: VideoStream, packets: Packets, first: int) -> tuple[Cut, ...]:
+def _cuts(container: InputContainer, stream: VideoStream, packets: Packets) -> list[tuple[int, float]]:
+    """When a shot seems to begin, ascending, and the strength of each hint."""
     if packets.keys_only:
         found, strengths = find_key_cuts(_numbers(packets, stream))
     else:
         found, strengths = find_cuts(packets.sizes, packets.keys)
-    times: Ticks = presentation_times(container, stream, packets, found) - first
-    second = tick(stream)
-    hints = sorted(zip(times.tolist(), strengths.tolist(), strict=True))
-    return tuple(Cut(float(ticks * second), strength) for ticks, strength in hints if ticks > 0)
+    times = presentation_times(container, stream, packets, found)
+    return sorted(zip(times.tolist(), strengths.tolist(), strict=True))
 
 
 def _numbers(packets: Packets, stream: VideoStream) -> NDArray[np.intp]:
