@@ -20,9 +20,13 @@ from vlm_engine.video import probe
 class ProbeVideo(Model):
     """``video_path`` (and ``identity``, or None) → ``VideoInfo``, without decoding."""
 
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+
     async def process(self, inputs: Mapping[str, Any]) -> VideoInfo:
         """Raises ``MediaError``."""
-        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs["identity"])
+        stall_s = self._config.video.stall_s
+        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs["identity"], stall_s=stall_s)
 
 
 class SearchVideo(Model):
@@ -41,7 +45,8 @@ class SearchVideo(Model):
         for time_s, observation in inputs["observations"]:
             known = tuple(tag for tag in observation.verdicts if tag in tags)
             search.record(Look(time_s, known, Purpose.SCAN), observation)
-        run = SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"])
+        how = self._config.video
+        run = SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"], reading=how)
         if tags:
             async with self._judge.instances:
                 await run.to_the_end()

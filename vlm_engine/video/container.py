@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 
 # A file may be a playlist that names addresses. Nothing but local files is read, whatever it says.
 _OPTIONS = {"protocol_whitelist": "file"}
-_OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 60.0, 60.0
+# Giving up is for whoever watches the thread (``watch``). This ends what was left behind there.
+_TIMEOUT_S = 3600.0
 
 
 def file_status(path: str | Path) -> os.stat_result:
@@ -66,7 +67,7 @@ def _open(path: str | Path, device: HWAccel | None = None) -> InputContainer:
     # An absolute path cannot be taken for a protocol, as "Final: second half.mp4" would be.
     where = os.path.abspath(path)  # noqa: PTH100 - pathlib's resolve() would also follow links
     try:
-        return av.open(where, options=_OPTIONS, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S), hwaccel=device)
+        return av.open(where, options=_OPTIONS, timeout=_TIMEOUT_S, hwaccel=device)
     except av.FFmpegError as error:
         raise MediaUnreadableError(f"{path}: cannot be opened as a video: {_words(error)}") from error
 
