@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +52,18 @@ class SearchVideo(Model):
                 await run.to_the_end()
         unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
         spans, observations = await asyncio.to_thread(search.spans), tuple(search.observations())
-        return VideoResult(video, category, unruled, spans, observations, run.coverage(), run.gaps_s())
+        return VideoResult(video, category, unruled, spans, observations, run.coverage(), _joined(video.gaps_s + run.gaps_s()))
+
+
+def _joined(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Stretches that overlap or touch made one, in order of time."""
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(stretches):
+        if joined and start_s <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end_s)
+        else:
+            joined.append((start_s, end_s))
+    return tuple(joined)
 
 
 class DescribeVideo(Model):

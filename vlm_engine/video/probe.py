@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from vlm_engine.video.container import file_status, opened, tick
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
+from vlm_engine.video.losses import told_end_s
 from vlm_engine.video.render import displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
 from vlm_engine.video.watch import STALL_S, Watch
@@ -55,7 +57,7 @@ class _Timeline:
     last: int
     keys: Ticks
     cuts: tuple[tuple[int, float], ...]
-    complete: bool
+    lost: tuple[tuple[int, int], ...]  # from the last picture before each loss to the first one after it
 
 
 def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoInfo:
@@ -64,7 +66,7 @@ def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoIn
         line = _timeline(container, stream, status.st_size, read_through)
         first, second = line.first, tick(stream)
         width, height = _displayed_size(Decoder(container, stream, line.keys.tolist(), first, line.last), stream, line)
-        if not line.complete:
+        if line.lost and line.lost[-1][0] == line.last:
             _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (line.last - first) * second)
         frame_rate = _frame_rate(stream)
         return VideoInfo(
@@ -81,6 +83,7 @@ def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoIn
             start_s=float(first * second),
             size_bytes=status.st_size,
             modified_ns=status.st_mtime_ns,
+            gaps_s=_gaps_s(line, second, 1 / frame_rate),
         )
 
 
@@ -93,7 +96,20 @@ def _timeline(container: InputContainer, stream: VideoStream, file_size: int, re
     first, last = extent(container, stream, packets, all_keys)
     keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)])
     cuts = tuple(cut for cut in _cuts(container, stream, packets) if cut[0] > first)
-    return _Timeline(first, last, keys, cuts, packets.complete)
+    lost = [(start, end) for start, end in packets.holes if start >= first]
+    if not packets.complete:
+        lost.append((last, max(last, _told_end(container, stream))))
+    return _Timeline(first, last, keys, cuts, tuple(lost))
+
+
+def _told_end(container: InputContainer, stream: VideoStream) -> int:
+    return round((told_end_s(container, stream) or 0.0) / tick(stream))
+
+
+def _gaps_s(line: _Timeline, second: Fraction, frame_s: float) -> tuple[tuple[float, float], ...]:
+    """The last picture before a loss is there."""
+    lost = [(float((start - line.first) * second) + frame_s, float((end - line.first) * second)) for start, end in line.lost]
+    return tuple((start_s, end_s) for start_s, end_s in lost if end_s > start_s)
 
 
 def _displayed_size(decoder: Decoder, stream: VideoStream, line: _Timeline) -> tuple[int, int]:
