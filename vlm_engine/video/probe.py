@@ -1,27 +1,30 @@
-"""What a video is, told by its index and its first picture."""
+"""What a video is, told by its index and a few of its pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.types import Cut, VideoInfo
+from vlm_engine.types import Cut, ImageShape, VideoInfo
+from vlm_engine.video.bars import PICTURES, bar_share
 from vlm_engine.video.container import file_status, opened, tick
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
 from vlm_engine.video.losses import told_end_s
-from vlm_engine.video.render import displayed_size, pixel_aspect, turn_of
+from vlm_engine.video.render import Painter, displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
 from vlm_engine.video.watch import STALL_S, Watch
 
@@ -29,13 +32,14 @@ _log = logging.getLogger(__name__)
 
 _HASHED_BYTES = 64 * 1024
 _KEYS_TO_TRY = 20
+_SMALL = ImageShape(320)
 _USUAL_FRAME_RATE = 25.0  # for a file that names none
 
 
 def probe(
     path: str | Path, *, identity: str | None = None, stall_s: float = STALL_S, read_through_bytes: int = READ_THROUGH_BYTES
 ) -> VideoInfo:
-    """What ``path`` holds, from its index; only its first picture is decoded.
+    """What ``path`` holds, from its index; only its first picture is decoded, and a few more where black bars may be.
 
     ``identity`` names the content for good; without one, it is made of size, time of change and both ends of the
     file. Blocks while it reads. Raises ``MediaNotFoundError``, and ``MediaUnreadableError``, also when no more
@@ -65,7 +69,8 @@ def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoIn
     with opened(path) as (container, stream):
         line = _timeline(container, stream, status.st_size, read_through)
         first, second = line.first, tick(stream)
-        width, height = _displayed_size(Decoder(container, stream, line.keys.tolist(), first, line.last), stream, line)
+        decoder = Decoder(container, stream, line.keys.tolist(), first, line.last)
+        width, height = _displayed_size(decoder, stream, line)
         if line.lost and line.lost[-1][0] == line.last:
             _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (line.last - first) * second)
         frame_rate = _frame_rate(stream)
@@ -84,6 +89,7 @@ def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoIn
             size_bytes=status.st_size,
             modified_ns=status.st_mtime_ns,
             gaps_s=_gaps_s(line, second, 1 / frame_rate),
+            bars=bar_share(_some_pictures(decoder, stream, line.keys)),
         )
 
 
@@ -122,6 +128,17 @@ def _displayed_size(decoder: Decoder, stream: VideoStream, line: _Timeline) -> t
         except FrameError as error:
             problems.append(error)
     raise MediaUnreadableError(f"{problems[0]}; nor can the next key frames be decoded") from problems[0]
+
+
+def _some_pictures(decoder: Decoder, stream: VideoStream, keys: Ticks) -> Iterator[NDArray[np.uint8]]:
+    """Key frames from all over the video, small; those that decode."""
+    painter = Painter(stream)
+    chosen = keys[np.unique(np.linspace(0, len(keys) - 1, PICTURES).astype(int))] if len(keys) else keys
+    for ticks in chosen.tolist():
+        try:
+            yield np.asarray(painter.paint(decoder.key_picture(ticks).frame, _SMALL))
+        except (FrameError, av.FFmpegError) as error:
+            _log.debug("%s", error)
 
 
 def _cuts(container: InputContainer, stream: VideoStream, packets: Packets) -> list[tuple[int, float]]:

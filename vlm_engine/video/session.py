@@ -70,7 +70,7 @@ class Session:
             self._last = self._first + round(info.end_s / self._tick)
             keys = [self._first + round(time_s / self._tick) for time_s in info.key_frames_s]
             self._decoder = Decoder(container, stream, keys, self._first, self._last)
-            self._painter = Painter(stream, vr=self._vr)
+            self._painter = Painter(stream, vr=self._vr, bars=info.bars)
             return stack.pop_all()
 
     def _frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
