@@ -22,7 +22,7 @@ from typing import Any
 from haven_config import layers
 from haven_config.merge import merged
 from haven_config.values import Layer, read
-from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule
+from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig
 from vlm_engine.errors import ConfigError
 
 # Servers that speak the OpenAI protocol. Only base_url is needed; weight is the share of the work one gets,
@@ -92,6 +92,13 @@ IMAGE_MAX_SIDE = 1024
 # things are missed.
 SCAN_IMAGE_MAX_SIDE = 512
 
+# What decodes the videos: "" for the processor, or "cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" for a graphics card
+# that Stash's machine has; what it cannot decode, the processor does.
+VIDEO_DECODING_DEVICE = ""
+
+# Seconds to wait for a disk or network share that brings nothing more of a video; then the video is given up.
+VIDEO_STALL_TIMEOUT = 60
+
 # A whole configuration of the engine, as other versions of this plugin had it here. Where there is one, its endpoints,
 # model, tags and rules are taken instead of those above.
 VLM_ENGINE_CONFIG: dict[str, Any] | None = None
@@ -141,6 +148,7 @@ class Settings:
     request_timeout_s: float
     image_max_side: int
     scan_image_max_side: int
+    video: VideoConfig
 
     @classmethod
     def load(
@@ -225,6 +233,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         request_timeout_s=values["request_timeout"],
         image_max_side=values["image_max_side"],
         scan_image_max_side=values["scan_image_max_side"],
+        video=VideoConfig(hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"]),
     )
 
 

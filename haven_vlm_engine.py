@@ -41,6 +41,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         category_config={_CATEGORY: dict(settings.tag_rules)},
         default_rule=settings.default_rule,
         search=SearchConfig(),
+        video=settings.video,
         store_path=store,
     )
 

@@ -10,7 +10,6 @@ import argparse
 import importlib
 import json
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from benchmarks.memory import peak_mb
 from sandbox.videos import LabelledVideo, VideoSpec, generate, load
 from vlm_engine.errors import FrameError
 from vlm_engine.picture import encode
@@ -225,16 +225,8 @@ def _measure_here(way: str, path: str) -> None:
     next(reading)  # libraries are loaded and the file's index is known; what follows is measured
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     frames = sum(1 for _ in reading)
-    cost = Cost(frames, time.process_time() - cpu_s, time.perf_counter() - wall_s, _peak_mb())
+    cost = Cost(frames, time.process_time() - cpu_s, time.perf_counter() - wall_s, peak_mb())
     sys.stdout.write(json.dumps(asdict(cost)))
-
-
-def _peak_mb() -> float:
-    """Of this process alone, where the system tells: the usual figure includes that of the process it was forked from."""
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 # --- the files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
 
@@ -17,6 +17,8 @@ _OF_MODEL = {
     "image_max_side": "image_max_side",
     "scan_image_max_side": "scan_max_side",
 }
+# The same for how videos are read.
+_OF_VIDEO = {"video_decoding_device": "hwaccel", "video_stall_timeout": "stall_s"}
 
 
 def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -53,10 +55,10 @@ def _asked_models(engine: EngineConfig) -> dict[str, ModelConfig]:
 
 def _of_engine(engine: EngineConfig) -> dict[str, Any]:
     """What ``engine`` says of the settings: the first of the models that it asks, with the tags and rules of all."""
-    values: dict[str, Any] = {}
+    values = _set_fields(engine.video, _OF_VIDEO)
     asked = _asked_models(engine).values()
     for model in reversed(asked):
-        values |= {name: getattr(model, field) for name, field in _OF_MODEL.items() if field in model.model_fields_set}
+        values |= _set_fields(model, _OF_MODEL)
         values |= {"endpoints": model.endpoints()} if model.endpoints() else {}
     tags = {tag.casefold(): tag for model in asked for tag in model.tag_list}
     rules = {tag: rule for model in asked for tag, rule in engine.category_config.get(model.category, {}).items()}
@@ -76,11 +78,7 @@ def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) ->
     models = dict(engine.models)
     categories = dict(engine.category_config)
     for name, model in _asked_models(engine).items():
-        taken = {
-            field: values[key]
-            for key, field in _OF_MODEL.items()
-            if key in values and (key in above or field not in model.model_fields_set)
-        }
+        taken = _taken(model, _OF_MODEL, values, above)
         endpoints = model.endpoints()
         if "endpoints" in above or not endpoints:
             endpoints = values["endpoints"]
@@ -92,4 +90,19 @@ def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) ->
     default = engine.default_rule
     if "default_tag_rule" in values and ("default_tag_rule" in above or "default_rule" not in engine.model_fields_set):
         default = values["default_tag_rule"]
-    return engine.model_copy(update={"models": models, "category_config": categories, "default_rule": default})
+    video = engine.video.model_copy(update=_taken(engine.video, _OF_VIDEO, values, above))
+    return engine.model_copy(update={"models": models, "category_config": categories, "default_rule": default, "video": video})
+
+
+def _set_fields(part: BaseModel, fields: Mapping[str, str]) -> dict[str, Any]:
+    """What ``part`` of an engine's configuration sets, under the settings' names."""
+    return {name: getattr(part, field) for name, field in fields.items() if field in part.model_fields_set}
+
+
+def _taken(part: BaseModel, fields: Mapping[str, str], values: Mapping[str, Any], above: set[str]) -> dict[str, Any]:
+    """What is put into ``part``: what the layers above it set, and what it leaves open."""
+    return {
+        field: values[name]
+        for name, field in fields.items()
+        if name in values and (name in above or field not in part.model_fields_set)
+    }

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, clean_tags, parse
+from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
 from vlm_engine.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class Values(BaseModel):
     request_timeout: float = Field(1, gt=0, le=3600)
     image_max_side: int = Field(64, ge=64, le=4096)
     scan_image_max_side: int = Field(64, ge=64, le=4096)
+    video_decoding_device: str | None = None
+    video_stall_timeout: float = Field(1, ge=1, le=3600)
     vlm_engine_config: EngineConfig | None = None
 
     @field_validator("endpoints", mode="before")
@@ -53,6 +55,11 @@ class Values(BaseModel):
         if not isinstance(entries, list | tuple):
             raise ValueError("write a list of endpoints, each with its base_url")
         return [{"base_url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("video_decoding_device")
+    @classmethod
+    def _no_device(cls, kind: str | None) -> str | None:
+        return VideoConfig(hwaccel=kind).hwaccel
 
     @field_validator("tag_list", mode="before")
     @classmethod

@@ -325,6 +325,22 @@ class SearchConfig(_Settings):
         return min(12.0, max(3.0, duration_s / 40))
 
 
+class VideoConfig(_Settings):
+    """How videos are read.
+
+    ``hwaccel``: the kind of device that decodes ("cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" …); where it cannot,
+    and without one, the processor does. A read that brings nothing for ``stall_s`` seconds is given up.
+    """
+
+    hwaccel: str | None = None
+    stall_s: float = Field(60.0, ge=1, le=3600)
+
+    @field_validator("hwaccel")
+    @classmethod
+    def _no_device(cls, kind: str | None) -> str | None:
+        return (kind or "").strip().lower() or None
+
+
 class EngineConfig(_Settings):
     """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
 
@@ -336,6 +352,7 @@ class EngineConfig(_Settings):
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
     default_rule: TagRule = TagRule()
     search: SearchConfig = SearchConfig()
+    video: VideoConfig = VideoConfig()
     store_path: str | None = None
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -116,7 +116,7 @@ class VLMEngine:
 
     def _stages(self, judge: Judge) -> dict[str, Model]:
         return {
-            "probe_video": ProbeVideo(),
+            "probe_video": ProbeVideo(self._config),
             "search_video": SearchVideo(judge, self._config),
             "describe_video": DescribeVideo(self._config),
             "judge_image": JudgeImage(judge, self._config),

@@ -22,8 +22,10 @@ class VideoInfo:
     ``width`` and ``height`` are the displayed size in pixels, rotation and pixel aspect applied.
     ``key_frames_s`` are the presentation times of the key frames, ascending; a frame asked for at
     exactly such a time costs one decoded frame. ``end_s`` is the presentation time of the last frame.
+    ``bars`` is the share of the width that a black bar takes on either side; pictures are sent without them.
     ``start_s`` is the container's own time of the first frame, which all other times leave out. Size and
-    time of change of the file tell whether it is still the one that was looked at.
+    time of change of the file tell whether it is still the one that was looked at. ``gaps_s`` are the stretches, as
+    (start, end), whose pictures the file has lost; where its end is missing, the last one lies behind ``duration_s``.
     """
 
     path: str
@@ -39,6 +41,8 @@ class VideoInfo:
     start_s: float = 0.0
     size_bytes: int = 0
     modified_ns: int = 0
+    gaps_s: tuple[tuple[float, float], ...] = ()
+    bars: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,17 @@ def test_a_table_of_what_was_found(plugin: Path, vlm: SandboxVLM, videos: Sequen
     assert done.stderr == ""
 
 
+def test_a_device_that_cannot_decode_is_named_and_the_video_tagged_all_the_same(
+    vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path
+) -> None:
+    plugin = install(tmp_path / "connector", {"VIDEO_DECODING_DEVICE": "abacus"})
+    done = tag(plugin, vlm, videos[0].path)
+    assert done.returncode == 0, done.stderr
+    assert "Finale.mp4: decoded by the processor: this FFmpeg knows no device 'abacus'" in done.stderr
+    told = {row.split("  ")[1] for row in done.stdout.splitlines()[2:]}
+    assert told == {name for name, spans in videos[0].truth.items() if spans}
+
+
 def test_everything_as_json_for_machines(plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     done = tag(plugin, vlm, videos[0].path, videos[1].path, "--json", target)

@@ -6,6 +6,8 @@ import pytest
 
 import haven_vlm_config
 from haven_vlm_config import Settings, TagNames
+from haven_vlm_engine import engine_config
+from vlm_engine.config_models import VideoConfig
 from vlm_engine.errors import ConfigError
 
 LOCAL = "haven_vlm_config.local.yaml"
@@ -76,6 +78,7 @@ def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) ->
     assert settings.path_mutation == ()
     assert settings.tag_rules == {}
     assert settings.engine_config is None
+    assert settings.video == VideoConfig()
 
 
 def test_a_constant_that_the_user_edits_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +110,8 @@ VLM_BASE_TAG_NAME: AI
 VLM_TAGME_TAG_NAME: AI_Do
 PATH_MUTATION: {/data: /mnt/nas, /data/finals/: /mnt/finals, "D:\\\\cup": /mnt/cup}
 IMAGE_MAX_SIDE: 768
+VIDEO_DECODING_DEVICE: CUDA
+VIDEO_STALL_TIMEOUT: 90
 """,
     )
     first, spare = settings.endpoints
@@ -128,6 +133,8 @@ IMAGE_MAX_SIDE: 768
     assert settings.tag_names == TagNames(parent="AI", tag_me="AI_Do")
     assert [prefix for prefix, _ in settings.path_mutation] == ["/data/finals/", "D:\\cup", "/data"]
     assert settings.image_max_side == 768
+    assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90)
+    assert engine_config(settings, None).video == settings.video
 
 
 def test_an_empty_file_and_one_that_windows_wrote_are_read(folder: Path) -> None:
@@ -247,6 +254,7 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("DEFAULT_TAG_RULE: {RenamedTag: Foul}", "DEFAULT_TAG_RULE: RenamedTag would give every tag one name"),
         ("DEFAULT_TAG_RULE: {TagThreshold: 0.5}", "VIDEO_THRESHOLD"),
         ("VLM_ENGINE_CONFIG: {models: {m: {tag_list: 7}}}", "VLM_ENGINE_CONFIG.models.m.tag_list: tags are a list of names"),
+        ("VIDEO_STALL_TIMEOUT: 0", "VIDEO_STALL_TIMEOUT: Input should be greater than or equal to 1"),
         ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
         ("TAG_LIST: [Foul", f"{LOCAL}: is not YAML: "),
     ],
@@ -331,3 +339,13 @@ def test_a_key_of_the_page_reaches_its_endpoints_without_one(upstream: Path) -> 
     endpoints = settings.engine_config.models["vlm_multiplexer_model"].endpoints()
     assert [endpoint.key() for endpoint in endpoints] == ["key-of-page", "spare-key-1"]
     assert settings.endpoints == endpoints
+
+
+def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwise(
+    upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"video": {"hwaccel": "vaapi", "stall_s": 20}})
+    assert load(upstream).video == VideoConfig(hwaccel="vaapi", stall_s=20)
+    settings = load(upstream, "VIDEO_DECODING_DEVICE: ''")
+    assert settings.video == VideoConfig(stall_s=20)
+    assert engine_config(settings, None).video == settings.video

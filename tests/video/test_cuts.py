@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,18 @@ def test_short_videos_and_those_of_key_frames_only(count: int) -> None:
 def test_a_long_video_is_judged_in_blocks_as_in_one() -> None:
     far = 16_384 * 2 + 5
     assert list(found(far + 300, list(range(0, far + 300, 250)), {16_384: 15_000, far: 15_000})) == [16_384, far]
+
+
+def test_the_memory_for_it_is_a_few_numbers_for_each_packet() -> None:
+    sizes, keys = packets(100_000, list(range(0, 100_000, 250)))
+    find_cuts(sizes, keys)
+    tracemalloc.start()
+    try:
+        find_cuts(sizes, keys)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * len(sizes)
 
 
 def recall_and_precision(cuts_s: tuple[float, ...], hints: list[Cut]) -> tuple[float, float]:

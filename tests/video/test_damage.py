@@ -121,7 +121,7 @@ def test_a_file_that_was_cut_short_is_served_up_to_there(
 def test_an_mp4_without_its_index_is_unreadable(tmp_path: Path) -> None:
     path = make(tmp_path / "match.mp4")
     path.write_bytes(path.read_bytes()[:20_000])
-    with pytest.raises(MediaUnreadableError, match=r"match\.mp4: cannot be opened as a video"):
+    with pytest.raises(MediaUnreadableError, match=r"match\.mp4: cannot be opened as a video: its index is missing"):
         probe(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import os
@@ -16,8 +17,11 @@ from PIL import Image
 
 from sandbox import glyphs
 from sandbox.videos import VideoSpec, generate
+from sandbox.vlm import SandboxVLM
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, ModelConfig, VideoConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.types import Frame, ImageShape
+from vlm_engine.types import Frame, ImageShape, Progress
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.video.watch import Watch, beat
 
@@ -97,6 +101,44 @@ def test_pictures_behind_a_read_that_hangs_fail_and_come_back_with_it(hold: Hold
         assert shown_number(later) == 75
 
 
+def settings(vlm: SandboxVLM) -> EngineConfig:
+    model = ModelConfig(api_base_url=vlm.url, tag_list=("Goal",), max_concurrent_requests=1, max_batch_size=1)
+    return EngineConfig(models={"vlm": model}, video=VideoConfig(stall_s=1))
+
+
+def test_how_long_to_wait_for_a_file_that_does_not_open_is_a_setting(hold: Hold, tmp_path: Path) -> None:
+    path = make(tmp_path / "match.mp4")
+
+    async def run() -> None:
+        async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
+            hold(path)
+            with pytest.raises(MediaUnreadableError, match=r"match\.mp4: reading stalled, nothing came for 1 s"):
+                await engine.tag_video(path)
+
+    asyncio.run(run())
+
+
+def test_what_a_read_that_hangs_for_so_long_would_have_brought_is_a_gap(hold: Hold, tmp_path: Path) -> None:
+    make(tmp_path / "first.mp4")
+    second = make(tmp_path / "second.mp4", seed=2)
+    halves = tmp_path / "both halves"
+    halves.write_text("ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n")
+    held = []
+
+    def after_the_first_frame(_: Progress) -> None:
+        if not held:
+            held.append(hold(second))
+
+    async def run() -> None:
+        async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
+            result = await engine.tag_video(halves, frame_interval=1, on_progress=after_the_first_frame)
+        (gap,) = result.gaps_s
+        assert gap == (pytest.approx(4, abs=1), result.video.duration_s)
+        assert 0 < result.coverage.unreadable == result.coverage.failed < result.coverage.asked
+
+    asyncio.run(run())
+
+
 def test_a_reader_whose_read_hangs_can_be_closed(hold: Hold, tmp_path: Path) -> None:
     make(tmp_path / "first.mp4")
     second = make(tmp_path / "second.mp4")
@@ -153,3 +195,22 @@ def test_errors_are_those_of_the_call_even_a_timeout() -> None:
     watch.close()
     with pytest.raises(ValueError, match="closed"):
         watch.call(lambda: 3)
+
+
+def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(pipe: tuple[int, int]) -> None:
+    def thread_of(watch: Watch) -> int:
+        return watch.call(threading.get_ident)
+
+    first, stuck = Watch("first half.mp4", STALL_S), Watch("stuck.mp4", STALL_S)
+    first_thread, stuck_thread = thread_of(first), thread_of(stuck)
+    assert first_thread != stuck_thread
+    with pytest.raises(MediaUnreadableError, match="stalled"):
+        stuck.call(lambda: os.read(pipe[0], 1))
+    stuck.close()
+    first.close()
+    second, third = Watch("second half.mp4"), Watch("overtime.mp4")
+    assert thread_of(second) == first_thread
+    assert thread_of(third) != stuck_thread
+    for watch in (second, third):
+        watch.close()
+    os.write(pipe[1], b"x")

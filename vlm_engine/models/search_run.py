@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from vlm_engine.config_models import VideoConfig
 from vlm_engine.errors import CoverageError, FrameError, MediaUnreadableError, ReplyError, RequestError, ServerError
 from vlm_engine.models.judge import Judge, Memory
 from vlm_engine.models.tally import Tally
@@ -28,12 +29,21 @@ class SearchRun:
     around it. Frames are decoded one after the other in time order, and asked about as soon as a slot is free.
     """
 
-    def __init__(self, judge: Judge, video: VideoInfo, search: VideoSearch, on_progress: OnProgress | None, *, vr: bool) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        video: VideoInfo,
+        search: VideoSearch,
+        on_progress: OnProgress | None,
+        *,
+        vr: bool,
+        reading: VideoConfig,
+    ) -> None:
         self._judge = judge
         self._video = video
         self._search = search
         self._on_progress = on_progress
-        self._decoder = _Decoder(video, vr)
+        self._decoder = _Decoder(video, reading, vr=vr)
         self._tally = Tally()
         self._outstanding = 0
         self._furthest = 0.0
@@ -150,9 +160,9 @@ class _Decoder:
     One thread keeps the order: a frame whose wait was cancelled is decoded to its end before the file is closed.
     """
 
-    def __init__(self, video: VideoInfo, vr: bool) -> None:
+    def __init__(self, video: VideoInfo, reading: VideoConfig, *, vr: bool) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
-        self._video, self._vr = video, vr
+        self._video, self._reading, self._vr = video, reading, vr
         self._reader: VideoReader | None = None
 
     async def frames(self, times_s: Sequence[float], shape: ImageShape) -> Frames:
@@ -170,7 +180,8 @@ class _Decoder:
 
     def _frames(self, times_s: Sequence[float], shape: ImageShape) -> Frames:
         if self._reader is None:
-            self._reader = VideoReader(self._video, vr=self._vr)
+            how = self._reading
+            self._reader = VideoReader(self._video, vr=self._vr, hwaccel=how.hwaccel, stall_s=how.stall_s)
         return self._reader.frames(times_s, shape)
 
     def _close(self) -> None:

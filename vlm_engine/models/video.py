@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +20,13 @@ from vlm_engine.video import probe
 class ProbeVideo(Model):
     """``video_path`` (and ``identity``, or None) → ``VideoInfo``, without decoding."""
 
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+
     async def process(self, inputs: Mapping[str, Any]) -> VideoInfo:
         """Raises ``MediaError``."""
-        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs["identity"])
+        stall_s = self._config.video.stall_s
+        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs["identity"], stall_s=stall_s)
 
 
 class SearchVideo(Model):
@@ -41,13 +45,25 @@ class SearchVideo(Model):
         for time_s, observation in inputs["observations"]:
             known = tuple(tag for tag in observation.verdicts if tag in tags)
             search.record(Look(time_s, known, Purpose.SCAN), observation)
-        run = SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"])
+        how = self._config.video
+        run = SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"], reading=how)
         if tags:
             async with self._judge.instances:
                 await run.to_the_end()
         unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
         spans, observations = await asyncio.to_thread(search.spans), tuple(search.observations())
-        return VideoResult(video, category, unruled, spans, observations, run.coverage(), run.gaps_s())
+        return VideoResult(video, category, unruled, spans, observations, run.coverage(), _joined(video.gaps_s + run.gaps_s()))
+
+
+def _joined(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Stretches that overlap or touch made one, in order of time."""
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(stretches):
+        if joined and start_s <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end_s)
+        else:
+            joined.append((start_s, end_s))
+    return tuple(joined)
 
 
 class DescribeVideo(Model):

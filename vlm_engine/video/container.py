@@ -14,7 +14,7 @@ import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -25,8 +25,12 @@ from vlm_engine.video.watch import beat
 _log = logging.getLogger(__name__)
 
 # A file may be a playlist that names addresses. Nothing but local files is read, whatever it says.
-_OPTIONS = {"protocol_whitelist": "file"}
-_OPEN_TIMEOUT_S, _READ_TIMEOUT_S = 60.0, 60.0
+# MPEG streams are followed beyond damage of any length, not of 64 KB only.
+_OPTIONS = {"protocol_whitelist": "file", "resync_size": str(2**30)}
+# Giving up is for whoever watches the thread (``watch``). This ends what was left behind there.
+_TIMEOUT_S = 3600.0
+_BOXES_TO_READ = 64
+_NO_INDEX, _NO_VIDEO = "its index is missing, so it was never finished", "it is damaged, or of no kind that is known"
 
 
 def file_status(path: str | Path) -> os.stat_result:
@@ -66,9 +70,25 @@ def _open(path: str | Path, device: HWAccel | None = None) -> InputContainer:
     # An absolute path cannot be taken for a protocol, as "Final: second half.mp4" would be.
     where = os.path.abspath(path)  # noqa: PTH100 - pathlib's resolve() would also follow links
     try:
-        return av.open(where, options=_OPTIONS, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S), hwaccel=device)
+        return av.open(where, options=_OPTIONS, timeout=_TIMEOUT_S, hwaccel=device)
     except av.FFmpegError as error:
-        raise MediaUnreadableError(f"{path}: cannot be opened as a video: {_words(error)}") from error
+        cause = _words(error)
+        if isinstance(error, av.InvalidDataError):
+            cause = _NO_INDEX if _lacks_index(where) else _NO_VIDEO
+        raise MediaUnreadableError(f"{path}: cannot be opened as a video: {cause}") from error
+
+
+def _lacks_index(path: str) -> bool:
+    """Whether this is an MP4 file, a row of boxes each with its length and kind, without the one that lists its packets."""
+    kinds: list[bytes] = []
+    with Path(path).open("rb") as file:
+        while len(kinds) < _BOXES_TO_READ and len(head := file.read(16)) == 16:
+            length = int.from_bytes(head[:4]) if head[:4] != b"\0\0\0\1" else int.from_bytes(head[8:])
+            kinds.append(head[4:8])
+            if not 8 <= length < 2**60:
+                break  # 0 is for the rest of the file
+            file.seek(length - 16, os.SEEK_CUR)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 def _open_on(hwaccel: str, path: str | Path) -> InputContainer:
@@ -90,6 +110,13 @@ def is_on_device(stream: VideoStream) -> bool:
     """Whether something else than the processor decodes ``stream``."""
     context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
     return context is not None and context.is_hwaccel
+
+
+def all_packets(container: InputContainer) -> Iterator[Packet[Stream]]:
+    """The packets of all streams from where the container stands; each is a sign of life."""
+    for packet in container.demux():
+        beat()
+        yield packet
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:

@@ -28,14 +28,30 @@ def find_cuts(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> tuple[NDArra
 
     ``sizes`` and ``keys`` are those of all packets, in the order of decoding.
     """
-    strengths = np.maximum(_by_size(sizes, keys), _by_cadence(keys))
-    ranks = strengths + sizes / (1000.0 * max(1, sizes.max(initial=0)))  # of equally sure ones, the largest
+    undue = _undue_packets(keys)
+    ordinary, whole = np.pad(_latest(sizes, ~keys), _REACH, mode="edge"), _latest(sizes, keys)
+    largest = max(1, sizes.max(initial=0))
+    found, told = [np.zeros(0, np.intp)], [np.zeros(0)]
+    for start in range(0, len(sizes), _BLOCK):
+        first = max(0, start - _APART)
+        block, around = slice(first, start + _BLOCK + _APART), slice(first, start + _BLOCK + _APART + 2 * _REACH)
+        by_size = np.where(keys[block], 0.0, _by_size(sizes[block], ordinary[around], whole[block]))
+        strengths = np.where(undue[block], _OFF_CADENCE, by_size)
+        ranks = strengths + sizes[block] / (1000.0 * largest)  # of equally sure ones, the largest
+        peaks = np.flatnonzero(_are_peaks(ranks) & (strengths >= _LEAST_STRENGTH))
+        own = peaks[(peaks >= start - first) & (peaks < start - first + _BLOCK)]
+        found.append(own + first)
+        told.append(strengths[own])
+    return np.concatenate(found), np.concatenate(told)
+
+
+def _are_peaks(ranks: Floats) -> NDArray[np.bool_]:
+    """Which are the highest among those near them, the earliest of equal ones."""
     is_peak = np.ones(len(ranks), np.bool_)
-    for apart in range(1, _APART + 1):  # one shift at a time, which needs no room for all windows at once
+    for apart in range(1, _APART + 1):
         is_peak[apart:] &= ranks[apart:] > ranks[:-apart]
         is_peak[:-apart] &= ranks[:-apart] >= ranks[apart:]
-    found = np.flatnonzero(is_peak & (strengths >= _LEAST_STRENGTH))
-    return found, strengths[found]
+    return is_peak
 
 
 def find_key_cuts(where: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
@@ -47,11 +63,11 @@ def find_key_cuts(where: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
     return found, np.full(len(found), _OFF_CADENCE)
 
 
-def _by_cadence(keys: NDArray[np.bool_]) -> Floats:
-    strengths = np.zeros(len(keys))
+def _undue_packets(keys: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    undue = np.zeros(len(keys), np.bool_)
     where = np.flatnonzero(keys)
-    strengths[where[_undue(where)]] = _OFF_CADENCE
-    return strengths
+    undue[where[_undue(where)]] = True
+    return undue
 
 
 def _undue(where: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -81,28 +97,28 @@ def _regular(where: NDArray[np.intp]) -> NDArray[np.bool_]:
     return regular
 
 
-def _by_size(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> Floats:
-    """Only for packets that are no key frames: those are large wherever they stand."""
-    if keys.all():
-        return np.zeros(len(sizes))
-    numbers = np.arange(len(sizes))
-    ordinary = sizes[_latest(numbers, ~keys)]
-    excess = _scaled(sizes / np.maximum(_level(ordinary), 1), _ORDINARY, _CERTAIN)
-    depth = _scaled(sizes / np.maximum(sizes[_latest(numbers, keys)], 1), _SHALLOW, _WHOLE)
-    return np.where(keys, 0.0, np.minimum(excess, depth))
+def _by_size(sizes: NDArray[np.int32], around: NDArray[np.int32], whole: NDArray[np.int32]) -> Floats:
+    """Strengths by size alone. Means something only for packets that are no key frames: those are large wherever they stand.
+
+    ``around``: the sizes of ordinary packets, from _REACH before the first of ``sizes`` to _REACH after the last;
+    ``whole``: that of the key frame before each.
+    """
+    excess = _scaled(sizes / np.maximum(_level(around), 1), _ORDINARY, _CERTAIN)
+    depth = _scaled(sizes / np.maximum(whole, 1), _SHALLOW, _WHOLE)
+    return np.minimum(excess, depth)
 
 
-def _latest(numbers: NDArray[np.intp], chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For every packet the number of the latest chosen one up to it; the first chosen one for those before it."""
-    return np.maximum.accumulate(np.where(chosen, numbers, chosen.argmax()))
+def _latest(sizes: NDArray[np.int32], chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """For every packet the size of the latest chosen one up to it; that of the first chosen one for those before it."""
+    numbers = np.arange(len(sizes), dtype=np.int32)
+    return sizes[np.maximum.accumulate(np.where(chosen, numbers, np.int32(chosen.argmax())))]
 
 
-def _level(sizes: NDArray[np.int32]) -> Floats:
+def _level(around: NDArray[np.int32]) -> Floats:
     """How large the larger packets around each one are, itself left out: the 90th percentile."""
-    padded = np.pad(sizes, _REACH, mode="edge")
-    blocks = (padded[start : start + _BLOCK + 2 * _REACH] for start in range(0, len(sizes), _BLOCK))
-    windows = (np.delete(sliding_window_view(block, 2 * _REACH + 1), _REACH, axis=1) for block in blocks)
-    return np.concatenate([np.percentile(window, 90, axis=1) for window in windows])
+    others = np.delete(sliding_window_view(around, 2 * _REACH + 1), _REACH, axis=1)
+    level: Floats = np.percentile(others, 90, axis=1)
+    return level
 
 
 def _scaled(values: Floats, low: float, high: float) -> Floats:

@@ -1,6 +1,6 @@
 """Every packet of a video, without decoding: when, how large, and whether decoding can begin there.
 
-Three ways lead to it. MP4 and its kin list all packets in one table, which FFmpeg has read already, so nothing
+Three ways lead to it. MP4 and its kin, and AVI, list all packets in one table, which FFmpeg has read already, so nothing
 of the media data is touched. Matroska and WebM list their key frames as cues, which is all that is read of a large
 file. Everything else is read through from beginning to end.
 
@@ -12,22 +12,25 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vlm_engine.video.container import packets_of, tick
+from vlm_engine.video.container import all_packets, packets_of, tick
+from vlm_engine.video.losses import LEAST_S, Census, holes, told_end_s
 
 _log = logging.getLogger(__name__)
 
 Ticks = NDArray[np.int64]
+_S = TypeVar("_S", bound=Stream)
 
-_ENTRY = np.dtype([("decoded", np.int64), ("position", np.int64), ("size", np.int32), ("key", np.bool_), ("hidden", np.bool_)])
 _KEY, _HIDDEN = 1, 2
 # Reading a whole file tells the size of every packet, hence better cut hints; so much takes three seconds over a gigabit network.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
@@ -41,7 +44,8 @@ class Packets:
     ``decoded``: decoding times, ascending. ``shown``: presentation times; None where only the packets
     themselves tell them. ``hidden``: decoded but not shown, by an edit list. ``complete``: False when the file ends,
     or stops being readable, before its time. ``keys_only``: there are more packets, but only key frames are listed, and
-    their sizes are not known.
+    their sizes are not known. ``holes``: stretches of time whose packets are lost, from the last picture before each to
+    the key frame after it.
     """
 
     decoded: Ticks
@@ -51,6 +55,7 @@ class Packets:
     hidden: NDArray[np.bool_]
     complete: bool = True
     keys_only: bool = False
+    holes: tuple[tuple[int, int], ...] = ()
 
 
 def read_packets(
@@ -61,19 +66,22 @@ def read_packets(
     Only the key frames of a Matroska file that has cues and is larger than ``read_through`` bytes.
     """
     names = container.format.name.split(",")
-    if "mp4" in names and len(stream.index_entries) == stream.frames:
+    if {"mp4", "avi"} & {*names} and len(stream.index_entries) == stream.frames:
         return _from_table(stream, file_size)
     cues = _from_cues(container, stream, file_size) if "matroska" in names and file_size > read_through else None
     return cues or _from_file(container, stream)
 
 
 def _from_table(stream: VideoStream, file_size: int) -> Packets:
-    rows = ((entry.timestamp, entry.pos, entry.size, entry.is_keyframe, entry.is_discard) for entry in stream.index_entries)
-    table = np.fromiter(rows, dtype=_ENTRY, count=len(stream.index_entries))
-    missing = table["position"] + table["size"] > file_size
-    if missing.any():
-        table = table[: missing.argmax()]
-    return Packets(table["decoded"], None, table["size"], table["key"], table["hidden"], not missing.any())
+    decoded, sizes, flags = array("q"), array("i"), array("B")
+    for entry in stream.index_entries:
+        if entry.pos + entry.size > file_size:
+            break
+        decoded.append(entry.timestamp)
+        sizes.append(entry.size)
+        flags.append(_KEY * entry.is_keyframe | _HIDDEN * entry.is_discard)
+    complete = len(sizes) == len(stream.index_entries)
+    return _packets(decoded, None, sizes, flags, complete=complete)
 
 
 def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -> Packets | None:
@@ -114,10 +122,15 @@ def _is_key(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
 
 
 def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
-    decoded, shown, sizes, flags = array("q"), array("q"), array("i"), array("B")
+    decoded, shown, sizes, flags, torn = array("q"), array("q"), array("i"), array("B"), array("q")
+    census = Census()
+    own = (packet for packet in census.of(all_packets(container)) if packet.stream_index == stream.index)
     complete = True
     try:
-        for packet, decoded_at, shown_at in timed(packets_of(container, stream)):
+        for packet, decoded_at, shown_at in timed(own):
+            if census.torn:
+                torn.append(len(sizes))
+                census.torn = False
             decoded.append(decoded_at)
             shown.append(shown_at)
             sizes.append(packet.size)
@@ -125,18 +138,27 @@ def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
     except av.FFmpegError as error:
         complete = False
         _log.debug("%s stops being readable after %d packets: %s", container.name, len(sizes), error)
-    kinds = np.array(flags, np.uint8)
+    complete &= (told_end_s(container, stream) or 0.0) - census.reached_s(container) <= LEAST_S
+    packets = _packets(decoded, shown, sizes, flags, complete=complete)
+    if packets.shown is None or not torn:
+        return packets
+    least = round(LEAST_S / tick(stream))
+    return replace(packets, holes=holes(packets.shown, packets.keys, np.frombuffer(torn, np.int64), least))
+
+
+def _packets(decoded: array[int], shown: array[int] | None, sizes: array[int], flags: array[int], *, complete: bool) -> Packets:
+    kinds = np.frombuffer(flags, np.uint8)
     return Packets(
-        np.array(decoded, np.int64),
-        np.array(shown, np.int64),
-        np.array(sizes, np.int32),
+        np.frombuffer(decoded, np.int64),
+        None if shown is None else np.frombuffer(shown, np.int64),
+        np.frombuffer(sizes, np.int32),
         kinds & _KEY > 0,
         kinds & _HIDDEN > 0,
         complete,
     )
 
 
-def timed(packets: Iterator[Packet[VideoStream]]) -> Iterator[tuple[Packet[VideoStream], int, int]]:
+def timed(packets: Iterator[Packet[_S]]) -> Iterator[tuple[Packet[_S], int, int]]:
     """The packets that hold something and have a time, each with the ticks when it is decoded and when shown."""
     for packet in packets:
         decoded = packet.pts if packet.dts is None else packet.dts

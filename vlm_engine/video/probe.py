@@ -1,24 +1,30 @@
-"""What a video is, told by its index and its first picture."""
+"""What a video is, told by its index and a few of its pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.types import Cut, VideoInfo
+from vlm_engine.types import Cut, ImageShape, VideoInfo
+from vlm_engine.video.bars import PICTURES, bar_share
 from vlm_engine.video.container import file_status, opened, tick
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
-from vlm_engine.video.render import displayed_size, pixel_aspect, turn_of
+from vlm_engine.video.losses import told_end_s
+from vlm_engine.video.render import Painter, displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
 from vlm_engine.video.watch import STALL_S, Watch
 
@@ -26,13 +32,14 @@ _log = logging.getLogger(__name__)
 
 _HASHED_BYTES = 64 * 1024
 _KEYS_TO_TRY = 20
+_SMALL = ImageShape(320)
 _USUAL_FRAME_RATE = 25.0  # for a file that names none
 
 
 def probe(
     path: str | Path, *, identity: str | None = None, stall_s: float = STALL_S, read_through_bytes: int = READ_THROUGH_BYTES
 ) -> VideoInfo:
-    """What ``path`` holds, from its index; only its first picture is decoded.
+    """What ``path`` holds, from its index; only its first picture is decoded, and a few more where black bars may be.
 
     ``identity`` names the content for good; without one, it is made of size, time of change and both ends of the
     file. Blocks while it reads. Raises ``MediaNotFoundError``, and ``MediaUnreadableError``, also when no more
@@ -46,42 +53,75 @@ def probe(
         watch.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Timeline:
+    """What is left of the packets when they are read, in ticks: a few thousand times, and not one of every packet."""
+
+    first: int
+    last: int
+    keys: Ticks
+    cuts: tuple[tuple[int, float], ...]
+    lost: tuple[tuple[int, int], ...]  # from the last picture before each loss to the first one after it
+
+
 def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoInfo:
     status = file_status(path)
     with opened(path) as (container, stream):
-        packets = read_packets(container, stream, status.st_size, read_through)
-        if not packets.keys.any():
-            raise MediaUnreadableError(f"{path}: its video has no time stamps, or no picture to begin decoding at")
-        all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
-        first, last = extent(container, stream, packets, all_keys)
-        keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)]).tolist()
-        cuts = _cuts(container, stream, packets, first)
-        width, height = _displayed_size(Decoder(container, stream, keys, first, last), stream, keys or [first])
-        second = tick(stream)
-        if not packets.complete:
-            _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (last - first) * second)
+        line = _timeline(container, stream, status.st_size, read_through)
+        first, second = line.first, tick(stream)
+        decoder = Decoder(container, stream, line.keys.tolist(), first, line.last)
+        width, height = _displayed_size(decoder, stream, line)
+        if line.lost and line.lost[-1][0] == line.last:
+            _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (line.last - first) * second)
         frame_rate = _frame_rate(stream)
         return VideoInfo(
             path=str(path),
             identity=identity or _identity(Path(path), status),
-            duration_s=float((last - first) * second) + 1 / frame_rate,
-            end_s=float((last - first) * second),
+            duration_s=float((line.last - first) * second) + 1 / frame_rate,
+            end_s=float((line.last - first) * second),
             width=width,
             height=height,
             frame_rate=frame_rate,
             codec=stream.codec_context.codec.canonical_name,
-            key_frames_s=tuple(float((ticks - first) * second) for ticks in keys),
-            cuts=cuts,
+            key_frames_s=tuple(float((ticks - first) * second) for ticks in line.keys.tolist()),
+            cuts=tuple(Cut(float((ticks - first) * second), strength) for ticks, strength in line.cuts),
             start_s=float(first * second),
             size_bytes=status.st_size,
             modified_ns=status.st_mtime_ns,
+            gaps_s=_gaps_s(line, second, 1 / frame_rate),
+            bars=bar_share(_some_pictures(decoder, stream, line.keys)),
         )
 
 
-def _displayed_size(decoder: Decoder, stream: VideoStream, times: list[int]) -> tuple[int, int]:
+def _timeline(container: InputContainer, stream: VideoStream, file_size: int, read_through: int) -> _Timeline:
+    """Raises ``MediaUnreadableError`` where there is nothing to begin decoding at."""
+    packets = read_packets(container, stream, file_size, read_through)
+    if not packets.keys.any():
+        raise MediaUnreadableError(f"{container.name}: its video has no time stamps, or no picture to begin decoding at")
+    all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
+    first, last = extent(container, stream, packets, all_keys)
+    keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)])
+    cuts = tuple(cut for cut in _cuts(container, stream, packets) if cut[0] > first)
+    lost = [(start, end) for start, end in packets.holes if start >= first]
+    if not packets.complete:
+        lost.append((last, max(last, _told_end(container, stream))))
+    return _Timeline(first, last, keys, cuts, tuple(lost))
+
+
+def _told_end(container: InputContainer, stream: VideoStream) -> int:
+    return round((told_end_s(container, stream) or 0.0) / tick(stream))
+
+
+def _gaps_s(line: _Timeline, second: Fraction, frame_s: float) -> tuple[tuple[float, float], ...]:
+    """The last picture before a loss is there."""
+    lost = [(float((start - line.first) * second) + frame_s, float((end - line.first) * second)) for start, end in line.lost]
+    return tuple((start_s, end_s) for start_s, end_s in lost if end_s > start_s)
+
+
+def _displayed_size(decoder: Decoder, stream: VideoStream, line: _Timeline) -> tuple[int, int]:
     """Only a decoded picture tells how it is turned. Raises ``MediaUnreadableError`` when the first ones do not decode."""
     problems = []
-    for ticks in times[:_KEYS_TO_TRY]:
+    for ticks in line.keys[:_KEYS_TO_TRY].tolist() or [line.first]:
         try:
             frame = decoder.picture(ticks).frame
             return displayed_size(frame, pixel_aspect(stream), turn_of(frame))
@@ -90,15 +130,25 @@ def _displayed_size(decoder: Decoder, stream: VideoStream, times: list[int]) -> 
     raise MediaUnreadableError(f"{problems[0]}; nor can the next key frames be decoded") from problems[0]
 
 
-def _cuts(container: InputContainer, stream: VideoStream, packets: Packets, first: int) -> tuple[Cut, ...]:
+def _some_pictures(decoder: Decoder, stream: VideoStream, keys: Ticks) -> Iterator[NDArray[np.uint8]]:
+    """Key frames from all over the video, small; those that decode."""
+    painter = Painter(stream)
+    chosen = keys[np.unique(np.linspace(0, len(keys) - 1, PICTURES).astype(int))] if len(keys) else keys
+    for ticks in chosen.tolist():
+        try:
+            yield np.asarray(painter.paint(decoder.key_picture(ticks).frame, _SMALL))
+        except (FrameError, av.FFmpegError) as error:
+            _log.debug("%s", error)
+
+
+def _cuts(container: InputContainer, stream: VideoStream, packets: Packets) -> list[tuple[int, float]]:
+    """When a shot seems to begin, ascending, and the strength of each hint."""
     if packets.keys_only:
         found, strengths = find_key_cuts(_numbers(packets, stream))
     else:
         found, strengths = find_cuts(packets.sizes, packets.keys)
-    times: Ticks = presentation_times(container, stream, packets, found) - first
-    second = tick(stream)
-    hints = sorted(zip(times.tolist(), strengths.tolist(), strict=True))
-    return tuple(Cut(float(ticks * second), strength) for ticks, strength in hints if ticks > 0)
+    times = presentation_times(container, stream, packets, found)
+    return sorted(zip(times.tolist(), strengths.tolist(), strict=True))
 
 
 def _numbers(packets: Packets, stream: VideoStream) -> NDArray[np.intp]:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from vlm_engine.picture import fitted_size, front_box, over_grey
 from vlm_engine.types import ImageShape
+from vlm_engine.video.bars import are_black
 
 Turn = tuple[bool, bool, bool]
 
@@ -24,25 +25,35 @@ _WHITE, _HEADROOM = 203.0, 4.0
 
 
 class Painter:
-    """Makes pictures of one stream's frames, each scaled straight to its size: no full-size RGB is made."""
+    """Makes pictures of one stream's frames, each scaled straight to its size: no full-size RGB is made.
 
-    def __init__(self, stream: VideoStream, *, vr: bool = False) -> None:
+    ``vr``: they show what one eye sees ahead. ``bars``: the share of the width that a black bar takes on either side;
+    they are cropped where they are black.
+    """
+
+    def __init__(self, stream: VideoStream, *, vr: bool = False, bars: float = 0.0) -> None:
         self._pixel_aspect = pixel_aspect(stream)
         self._vr = vr
+        self._bars = 0.0 if vr else bars
         self._scaler = VideoReformatter()
         self._turn: Turn | None = None
 
     def paint(self, frame: VideoFrame, shape: ImageShape) -> Image.Image:
-        """``frame`` at the size in which ``shape`` sends it; for VR, what one eye sees ahead of it."""
+        """What is wanted of ``frame``, at the size in which ``shape`` sends it."""
         # Once for all frames: one whose side data were looked at is in a cycle, and waits for the garbage collector.
         turn = self._turn = self._turn or turn_of(frame)
         width, height = displayed_size(frame, self._pixel_aspect, turn)
-        if not self._vr:
-            return self._scaled(frame, fitted_size(width, height, shape), turn)
-        left, upper, right, lower = front_box(width, height)
-        scale = fitted_size(right - left, lower - upper, shape)[0] / (right - left)
-        image = self._scaled(frame, (max(1, round(width * scale)), max(1, round(height * scale))), turn)
-        return image.crop(front_box(*image.size))
+        if self._vr or self._bars:
+            left, upper, right, lower = self._wanted(width, height)
+            scale = fitted_size(right - left, lower - upper, shape)[0] / (right - left)
+            image = self._scaled(frame, (max(1, round(width * scale)), max(1, round(height * scale))), turn)
+            if self._vr or are_black(np.asarray(image), self._bars):
+                return image.crop(self._wanted(*image.size))
+        return self._scaled(frame, fitted_size(width, height, shape), turn)
+
+    def _wanted(self, width: int, height: int) -> tuple[int, int, int, int]:
+        bar = int(self._bars * width)
+        return front_box(width, height) if self._vr else (bar, 0, width - bar, height)
 
     def _scaled(self, frame: VideoFrame, size: tuple[int, int], turn: Turn) -> Image.Image:
         width, height = reversed(size) if turn[0] else size

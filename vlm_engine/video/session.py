@@ -47,6 +47,10 @@ class Session:
 
     def frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
         """The picture shown at ``ticks``, or why there is none. ``only_key``: nothing else of its group will be wanted."""
+        time_s = float((ticks - self._first) * self._tick)
+        for start_s, end_s in self._info.gaps_s:
+            if start_s <= time_s < end_s:
+                return FrameError(f"{self._info.path}: holds no pictures from {start_s:.1f} to {end_s:.1f} s")
         served = self._frame(ticks, shape, only_key=only_key)
         if self._on_device and isinstance(served, FrameError):
             _log.warning("%s: from here on decoded by the processor: %s", self._info.path, served)
@@ -66,7 +70,7 @@ class Session:
             self._last = self._first + round(info.end_s / self._tick)
             keys = [self._first + round(time_s / self._tick) for time_s in info.key_frames_s]
             self._decoder = Decoder(container, stream, keys, self._first, self._last)
-            self._painter = Painter(stream, vr=self._vr)
+            self._painter = Painter(stream, vr=self._vr, bars=info.bars)
             return stack.pop_all()
 
     def _frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:

@@ -48,12 +48,9 @@ class Watch:
 
     def __init__(self, path: str | Path, stall_s: float = STALL_S) -> None:
         self._path, self._stall_s = path, stall_s
-        self._pulse = _Pulse(time.monotonic())
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = _free_thread()
         self._latest: Future[object] | None = None
         self._closed = False
-        # Not one of an executor's threads: Python would wait for those when it ends.
-        threading.Thread(target=_run, args=(self._calls, self._pulse), name="read", daemon=True).start()
 
     def call(self, work: Callable[[], _T]) -> _T:
         """What ``work`` returns or raises.
@@ -65,12 +62,12 @@ class Watch:
             raise ValueError(f"{self._path}: its reader is closed")
         if self._hangs():
             raise self._stalled()
-        self._pulse.at = time.monotonic()
+        self._thread.pulse.at = time.monotonic()
         future: Future[_T] = Future()
         self._latest = future  # type: ignore[assignment]  # whose result nobody will ask for
-        self._calls.put(lambda: _keep(future, work))
+        self._thread.calls.put(lambda: _keep(future, work))
         while not future.done():
-            left_s = self._pulse.at + self._stall_s - time.monotonic()
+            left_s = self._thread.pulse.at + self._stall_s - time.monotonic()
             if left_s <= 0:
                 raise self._stalled()
             wait([future], left_s)
@@ -78,18 +75,21 @@ class Watch:
         return future.result()
 
     def close(self, last: Callable[[], object] | None = None) -> None:
-        """Lets the thread end after ``last``; does not wait for what hangs. Harmless when repeated."""
+        """Lets go of the thread after ``last``; does not wait for what hangs. Harmless when repeated."""
         if self._closed:
             return
         if last is not None and self._hangs():
-            self._calls.put(lambda: _keep(Future(), last))
+            self._thread.calls.put(lambda: _keep(Future(), last))
         elif last is not None:
             try:
                 self.call(last)
             except MediaUnreadableError as error:
                 _log.warning("%s", error)
         self._closed = True
-        self._calls.put(None)
+        if self._hangs():
+            self._thread.calls.put(lambda: _idle.append(self._thread))
+        else:
+            _idle.append(self._thread)
 
     def _hangs(self) -> bool:
         return self._latest is not None and not self._latest.done()
@@ -99,11 +99,32 @@ class Watch:
         return MediaUnreadableError(f"{self._path}: reading stalled, nothing came for {self._stall_s:g} s; {where}")
 
 
-def _run(calls: SimpleQueue[Callable[[], None] | None], pulse: _Pulse) -> None:
-    _here.pulse = pulse
-    while (call := calls.get()) is not None:
-        call()
-        del call  # it holds what it returned
+class _Thread:
+    """Not one of an executor's: Python would wait for those when it ends."""
+
+    def __init__(self) -> None:
+        self.pulse = _Pulse(time.monotonic())
+        self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._run, name="read", daemon=True).start()
+
+    def _run(self) -> None:
+        _here.pulse = self.pulse
+        while True:
+            call = self.calls.get()
+            call()
+            del call  # it holds what it returned
+
+
+# Threads wait here for the next file. On Linux each thread has a heap of its own, which is seldom given back: what the
+# probe of a long video leaves behind serves the reader only on the same one (15 MB for two hours).
+_idle: list[_Thread] = []
+
+
+def _free_thread() -> _Thread:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Thread()
 
 
 def _keep(future: Future[_T], work: Callable[[], _T]) -> None:
