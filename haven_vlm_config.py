@@ -22,7 +22,7 @@ from typing import Any
 from haven_config import layers
 from haven_config.merge import merged
 from haven_config.values import Layer, read
-from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig
+from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig
 from vlm_engine.errors import ConfigError
 
 # Servers that speak the OpenAI protocol. Only base_url is needed; weight is the share of the work one gets,
@@ -50,6 +50,18 @@ TAG_LIST = ["Basketball point", "Foul", "Break-away", "Turnover"]
 
 # The longest time between two looks at the video, in seconds. 0: chosen by the search.
 VIDEO_FRAME_INTERVAL = 0
+
+# The shortest event that must not be missed, in seconds: the shorter, the more questions. 0: chosen by the search.
+VIDEO_SHORTEST_EVENT = 0
+
+# How hard to look: 1 as a rule, .5 asks about a fifth fewer questions, 2 a third more.
+VIDEO_SEARCH_EFFORT = 1
+
+# At most so many questions for an hour of video; they go where doubt is largest. 0: as many as are worth it.
+VIDEO_QUESTIONS_PER_HOUR = 0
+
+# An end of a marker that is expected to be off by no more than this is not refined further, in seconds.
+VIDEO_EDGE_TOLERANCE = 0.5
 
 # How sure the model must be of a tag, from 0 to 1. A rule's TagThreshold goes before it.
 VIDEO_THRESHOLD = 0.5
@@ -148,6 +160,7 @@ class Settings:
     request_timeout_s: float
     image_max_side: int
     scan_image_max_side: int
+    search: SearchConfig
     video: VideoConfig
 
     @classmethod
@@ -233,6 +246,12 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         request_timeout_s=values["request_timeout"],
         image_max_side=values["image_max_side"],
         scan_image_max_side=values["scan_image_max_side"],
+        search=SearchConfig(
+            shortest_event_s=values["video_shortest_event"],
+            effort=values["video_search_effort"],
+            questions_per_hour=values["video_questions_per_hour"],
+            edge_tolerance_s=values["video_edge_tolerance"],
+        ),
         video=VideoConfig(hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"]),
     )
 

@@ -40,7 +40,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         active_ai_models=(_MODEL,),
         category_config={_CATEGORY: dict(settings.tag_rules)},
         default_rule=settings.default_rule,
-        search=SearchConfig(),
+        search=settings.search,
         video=settings.video,
         store_path=store,
     )

@@ -31,6 +31,10 @@ class Values(BaseModel):
     tag_list: tuple[str, ...] = ()
     video_frame_interval: float = Field(0, ge=0, le=3600)
     video_threshold: float = Field(0, ge=0, le=1)
+    video_shortest_event: float | None = Field(None, ge=0, le=3600)
+    video_search_effort: float = Field(1, ge=0.1, le=10)
+    video_questions_per_hour: float | None = Field(None, ge=0, le=100_000)
+    video_edge_tolerance: float = Field(1, ge=0.05, le=60)
     concurrent_task_limit: int = Field(1, ge=1, le=64)
     create_markers: bool = True
     default_tag_rule: TagRule = TagRule()
@@ -55,6 +59,11 @@ class Values(BaseModel):
         if not isinstance(entries, list | tuple):
             raise ValueError("write a list of endpoints, each with its base_url")
         return [{"base_url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("video_shortest_event", "video_questions_per_hour")
+    @classmethod
+    def _zero_leaves_it_open(cls, value: float | None) -> float | None:
+        return value or None
 
     @field_validator("video_decoding_device")
     @classmethod

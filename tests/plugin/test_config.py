@@ -7,7 +7,7 @@ import pytest
 import haven_vlm_config
 from haven_vlm_config import Settings, TagNames
 from haven_vlm_engine import engine_config
-from vlm_engine.config_models import VideoConfig
+from vlm_engine.config_models import SearchConfig, VideoConfig
 from vlm_engine.errors import ConfigError
 
 LOCAL = "haven_vlm_config.local.yaml"
@@ -78,6 +78,7 @@ def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) ->
     assert settings.path_mutation == ()
     assert settings.tag_rules == {}
     assert settings.engine_config is None
+    assert settings.search == SearchConfig()
     assert settings.video == VideoConfig()
 
 
@@ -110,6 +111,10 @@ VLM_BASE_TAG_NAME: AI
 VLM_TAGME_TAG_NAME: AI_Do
 PATH_MUTATION: {/data: /mnt/nas, /data/finals/: /mnt/finals, "D:\\\\cup": /mnt/cup}
 IMAGE_MAX_SIDE: 768
+VIDEO_SHORTEST_EVENT: 3
+VIDEO_SEARCH_EFFORT: 2
+VIDEO_QUESTIONS_PER_HOUR: 600
+VIDEO_EDGE_TOLERANCE: 1
 VIDEO_DECODING_DEVICE: CUDA
 VIDEO_STALL_TIMEOUT: 90
 """,
@@ -134,7 +139,9 @@ VIDEO_STALL_TIMEOUT: 90
     assert [prefix for prefix, _ in settings.path_mutation] == ["/data/finals/", "D:\\cup", "/data"]
     assert settings.image_max_side == 768
     assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90)
-    assert engine_config(settings, None).video == settings.video
+    assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
+    config = engine_config(settings, None)
+    assert (config.search, config.video) == (settings.search, settings.video)
 
 
 def test_an_empty_file_and_one_that_windows_wrote_are_read(folder: Path) -> None:
@@ -349,3 +356,14 @@ def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwis
     settings = load(upstream, "VIDEO_DECODING_DEVICE: ''")
     assert settings.video == VideoConfig(stall_s=20)
     assert engine_config(settings, None).video == settings.video
+
+
+def test_how_videos_are_searched_is_taken_from_it_unless_a_layer_above_says_otherwise(
+    upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"search": {"effort": 3, "questions_per_hour": 500, "second_looks": False}}
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
+    assert load(upstream).search == SearchConfig(effort=3, questions_per_hour=500)
+    settings = load(upstream, "VIDEO_QUESTIONS_PER_HOUR: 0")
+    assert settings.search.questions_per_hour is None
+    assert engine_config(settings, None).search == SearchConfig(effort=3, second_looks=False)
