@@ -9,7 +9,7 @@ from typing import Any, Self
 from haven_vlm_config import Settings
 from haven_vlm_utility import map_path
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, SearchConfig
+from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaNotFoundError
 from vlm_engine.models.search_run import OnProgress
 from vlm_engine.types import VideoResult

@@ -6,7 +6,7 @@ for half a second, so that asking about the same moment again never helps and an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -50,6 +50,7 @@ class NoisyModel(Oracle):
 
     def __init__(self, video: SimulatedVideo, noise: Noise, seed: tuple[int, ...]) -> None:
         super().__init__(video.info, tuple(video.truth))
+        self._made_of = video, noise, seed
         self._edges_s = [np.array([edge for span in spans for edge in span]) for spans in video.truth.values()]
         self._cuts_s = video.cuts_s
         self._rng = np.random.default_rng(seed)
@@ -58,6 +59,12 @@ class NoisyModel(Oracle):
         self._misses = self._errors(noise.miss_rate, noise.shot_share)
         self._false_alarms = self._errors(noise.false_alarm_rate, noise.shot_share)
         self._sureness = self._graded(noise) if noise.confidence is not None else None
+
+    def erring(self, factor: float) -> NoisyModel:
+        """The same model, wrong so many times as often: also wherever this one is wrong."""
+        video, noise, seed = self._made_of
+        rates = {"miss_rate": noise.miss_rate * factor, "false_alarm_rate": noise.false_alarm_rate * factor}
+        return NoisyModel(video, replace(noise, **rates), seed)
 
     def judge(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
         times_s = numbers / self.video.frame_rate

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, drive
 from benchmarks.scores import Cost, Score, Summary, score
+from benchmarks.sheets import in_sheets
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
 from benchmarks.yardsticks import dense, rec
@@ -54,6 +55,12 @@ YARDSTICKS: Mapping[str, Strategy] = {
     REC: rec,
     "upstream, 8 s, as documented": partial(upstream, interval_s=8.0),
     "upstream, 80 s, as shipped": partial(upstream, interval_s=80.0, as_coded=True),
+}
+
+
+SHEETS: Mapping[str, Strategy] = {
+    f"search, four scan frames in one question, {factor:g} x the errors there": partial(in_sheets, factor=factor)
+    for factor in (1.0, 1.5, 2.0)
 }
 
 
@@ -151,7 +158,7 @@ def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Sco
 
 def _main_jobs(plan: Plan) -> Iterator[_Job]:
     budgeted = partial(searching, questions_per_hour=BUDGET)
-    strategies: dict[str, Strategy] = {**YARDSTICKS, SEARCH: searching, **frontier(), BUDGETED: budgeted}
+    strategies: dict[str, Strategy] = {**YARDSTICKS, SEARCH: searching, **frontier(), BUDGETED: budgeted, **SHEETS}
     for seed, share, median_s in product(plan.seeds, plan.coincidences, plan.shot_medians_s):
         world = World(cut_coincidence=share, shot_median_s=median_s, duration_s=plan.duration_s)
         yield _Job("", world, NOISES, (seed, round(10 * share), round(median_s)), strategies)

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from benchmarks.filmed import DECODED, SIMULATED_CUTS, UNDECODED, FilmModel, Mistakes, measure
+from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.search import DOCS, PAGE, PLOT, quick, run
+from benchmarks.sheets import Sheets
 from benchmarks.simulated import DENSE, REC
+from benchmarks.world import World, draw_video
 from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
+from vlm_engine.types import Look, Purpose
 from vlm_engine.video import probe
 
 SPEC = VideoSpec(duration_s=30, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5)
@@ -63,6 +67,27 @@ def test_the_plot_is_a_picture_with_every_strategy(docs: Path) -> None:
     for circle in (element for element in drawn.iter() if element.tag.endswith("circle")):
         assert 0 <= float(circle.get("cx", math.nan)) <= 760
         assert 0 <= float(circle.get("cy", math.nan)) <= 440
+
+
+def test_four_scan_frames_are_one_call_and_cost_as_many_tokens_as_four() -> None:
+    video = draw_video(World(duration_s=300.0), (5,))
+    sheets = Sheets(NoisyModel(video, Noise(), (5,)), 2.0)
+    looks = [Look(float(time_s), sheets.tags, Purpose.SCAN) for time_s in range(10)]
+    sheets.observe([*looks, Look(20.0, sheets.tags[:1], Purpose.EDGE)])
+    alone = NoisyModel(video, Noise(), (5,))
+    alone.observe([*looks, Look(20.0, sheets.tags[:1], Purpose.EDGE)])
+    assert (sheets.bill.calls, sheets.bill.rounds) == (3 + 1, 1)
+    assert (sheets.bill.image_tokens, sheets.bill.answer_tokens) == (alone.bill.image_tokens, alone.bill.answer_tokens)
+
+
+def test_a_model_that_errs_more_often_is_wrong_wherever_the_other_is() -> None:
+    video = draw_video(World(duration_s=1800.0), (5,))
+    model = NoisyModel(video, Noise(0.05, 0.01), (5, 7))
+    numbers = np.arange(0, model.frames, 25)
+    truth = model.truth_at(numbers / video.info.frame_rate)
+    wrong, more = (each.judge(numbers)[0] != truth for each in (model, model.erring(2.0)))
+    assert wrong.sum() < more.sum()
+    assert not (wrong & ~more).any()
 
 
 @pytest.mark.parametrize("shot_share", [0.0, 0.8])

@@ -1,0 +1,57 @@
+"""What several frames in one question would save: the search as it is, its scan asked in sheets of four small pictures.
+
+A sheet of four pictures of the scan's size is one picture of full size: one call, and as many tokens as the four. How
+much worse a model judges such a picture differs by model, so it is simulated for several answers to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.noisy_model import NoisyModel
+from benchmarks.oracle import Numbers, Oracle, Presence, drive
+from vlm_engine.config_models import SearchConfig
+from vlm_engine.search import VideoSearch
+from vlm_engine.types import Look, Observation, Purpose, Span
+
+FRAMES_PER_SHEET = 4
+
+
+class Sheets(Oracle):
+    """Asks ``model``, and about the frames of scans one that errs ``factor`` times as often, four frames in a call."""
+
+    def __init__(self, model: NoisyModel, factor: float) -> None:
+        super().__init__(model.video, model.tags)
+        self.bill = model.bill
+        self._model, self._on_sheets = model, model.erring(factor)
+
+    def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
+        return self._model.judge(numbers)
+
+    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+        scanned = [look for look in looks if look.purpose is Purpose.SCAN]
+        others = [look for look in looks if look.purpose is not Purpose.SCAN]
+        on_sheets = dict(zip(scanned, self._on_sheets.observe(scanned) if scanned else (), strict=True))
+        alone = dict(zip(others, self._model.observe(others) if others else (), strict=True))
+        self._settle(len(scanned), bool(others))
+        return [(on_sheets | alone)[look] for look in looks]
+
+    def _settle(self, scanned: int, others: bool) -> None:
+        """Moves what the other model was asked onto the one bill; what is asked at once is one round."""
+        own, bill = self._on_sheets.bill, self.bill
+        bill.calls += -(-scanned // FRAMES_PER_SHEET)
+        bill.rounds += not others
+        bill.image_tokens += own.image_tokens
+        bill.answer_tokens += own.answer_tokens
+        bill.own_cpu_s += own.own_cpu_s
+        own.image_tokens = own.answer_tokens = 0
+        own.own_cpu_s = 0.0
+
+
+def in_sheets(oracle: Oracle, factor: float) -> tuple[Span, ...]:
+    """The engine's search so. ``oracle`` has to be a ``NoisyModel``."""
+    assert isinstance(oracle, NoisyModel)
+    return drive(VideoSearch(oracle.video, oracle.tags, SearchConfig()), Sheets(oracle, factor))
