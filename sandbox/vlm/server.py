@@ -1,13 +1,4 @@
-"""A vision-language model endpoint that needs no model: real HTTP, real pictures, the OpenAI protocol.
-
-The picture is the only channel: the server decodes the JPEG it is sent and reads from it what ``sandbox.glyphs``
-drew, and knows nothing else of the video. ::
-
-    async with SandboxVLM(Behaviour(miss_rate=0.05)) as vlm:     # in an asyncio program
-        ...ask vlm.url...
-    with running(SandboxVLM()) as vlm:                           # anywhere else, on a thread of its own
-        vlm.behaviour.fault = Fault.HANG
-"""
+"""The server: from a request to the answer, the refusal or the failure that the endpoint's behaviour makes of it."""
 
 from __future__ import annotations
 
@@ -19,11 +10,8 @@ import io
 import json
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,70 +20,9 @@ from PIL import Image, UnidentifiedImageError
 
 from sandbox import answers, glyphs
 from sandbox.threads import on_loop
-
-HOST = "127.0.0.1"
-MODEL = "sandbox-vlm"
-
-
-class Fault(StrEnum):
-    """What goes wrong with a request instead of an answer."""
-
-    NONE = "none"
-    HANG = "hang"
-    DROP = "drop"
-    BUSY = "busy"
-    UNAVAILABLE = "unavailable"
-    SERVER_ERROR = "server_error"
-    ERROR_BODY = "error_body"
-    HTML = "html"
-    GARBAGE = "garbage"
-    TRUNCATED = "truncated"
-
-
-@dataclass(slots=True)
-class Behaviour:
-    """How an endpoint behaves. Every attribute may be written while it runs, from any thread.
-
-    ``slots`` requests are worked on at once, each for ``latency_s``; the rest wait. ``miss_rate`` and
-    ``false_alarm_rate`` are probabilities per tag and frame; what becomes of one tag in one frame depends on
-    ``seed`` alone, whatever the size of the picture. ``fault`` meets chat completions, before anything
-    else is looked at but the key: the next ``fault_requests`` of them (None: all), and of these the share ``fault_share``,
-    evenly spread. An empty ``api_key`` asks for none. Without ``offers_schema`` a ``response_format`` is refused;
-    without ``offers_logprobs`` the wish for them is ignored.
-    """
-
-    models: tuple[str, ...] = (MODEL,)
-    api_key: str = field(default="", repr=False)
-    vision: bool = True
-    offers_schema: bool = True
-    offers_logprobs: bool = True
-    latency_s: float = 0.0
-    slots: int = 4
-    miss_rate: float = 0.0
-    false_alarm_rate: float = 0.0
-    seed: int = 0
-    fault: Fault = Fault.NONE
-    fault_requests: int | None = None
-    fault_share: float = 1.0
-    retry_after_s: float = 1.0
-
-
-@dataclass(slots=True)
-class Counters:
-    """What an endpoint has served since it was made. ``failed`` counts by kind: a fault's name, or the refusal's.
-
-    ``in_flight`` are requests received and not yet answered, waiting ones included. Image tokens are a rough
-    count, one for 784 pixels. ``frame_numbers`` are those of the answered pictures, in the order of the answers.
-    """
-
-    requests: int = 0
-    answered: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    in_flight: int = 0
-    in_flight_max: int = 0
-    image_tokens: int = 0
-    answer_tokens: int = 0
-    frame_numbers: list[int] = field(default_factory=list)
+from sandbox.vlm.behaviour import HOST, Behaviour, Counters, Fault, Refusal, RefusalError
+from sandbox.vlm.manners import THOUGHT, Manners
+from sandbox.vlm.profiles import MANNERS
 
 
 class SandboxVLM:
@@ -108,6 +35,7 @@ class SandboxVLM:
         self._faults_drawn = 0.0
         self._working = 0
         self._freed = asyncio.Event()
+        self._abandoned: set[asyncio.Task[web.Response]] = set()
         self._listening: asyncio.Task[asyncio.Server] | None = None
 
     @property
@@ -120,6 +48,7 @@ class SandboxVLM:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_route("*", "/{path:.*}", self._beside)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         self.start()
@@ -128,6 +57,9 @@ class SandboxVLM:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
         await self._runner.cleanup()
+        for going_on in list(self._abandoned):
+            going_on.cancel()
+        await asyncio.gather(*self._abandoned, return_exceptions=True)
 
     def start(self) -> None:
         """Listens again after ``stop()``, on the same port. May be called from any thread."""
@@ -156,34 +88,55 @@ class SandboxVLM:
         for connection in self._runner.server.connections:
             connection.force_close()
 
+    @property
+    def _manners(self) -> Manners:
+        return MANNERS[self.behaviour.profile]
+
     async def _models(self, request: web.Request) -> web.Response:
         try:
             self._check_key(request)
-        except _RefusalError as refusal:
-            return refusal.response()
-        inputs = ["text", "image"] if self.behaviour.vision else ["text"]
-        served = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "sandbox", "architecture": {"input_modalities": inputs}}
-            for name in self.behaviour.models
-        ]
-        return web.json_response({"object": "list", "data": served})
+        except RefusalError as refusal:
+            return self._refused(refusal)
+        return web.json_response(self._manners.listing(self.behaviour))
+
+    async def _beside(self, request: web.Request) -> web.Response:
+        """Whatever is not of the OpenAI protocol."""
+        manners, how = self._manners, self.behaviour
+        if request.method == "POST":
+            body = await request.json()
+            found = manners.posted(request.path, body if isinstance(body, dict) else {}, how)
+        else:
+            found = manners.page(request.path, how)
+        return _response(*(manners.lacks() if found is None else (200, found)))
 
     async def _chat(self, request: web.Request) -> web.Response:
+        if not self._manners.finishes_abandoned:
+            return await self._chatted(request)
+        await request.read()
+        going_on = asyncio.create_task(self._chatted(request))
+        self._abandoned.add(going_on)
+        going_on.add_done_callback(self._abandoned.discard)
+        return await asyncio.shield(going_on)
+
+    async def _chatted(self, request: web.Request) -> web.Response:
         self.counters.requests += 1
         fault = Fault.NONE
         with self._in_flight():
             try:
                 self._check_key(request)
                 fault = self._draw_fault()
-                if fault not in (Fault.NONE, Fault.TRUNCATED):
+                if fault not in (Fault.NONE, Fault.TRUNCATED, Fault.BLANKS):
                     return await self._fail(fault, request)
-                return await self._answer(await _body(request), cut_off=fault is Fault.TRUNCATED)
-            except _RefusalError as refusal:
+                return await self._answer(await _body(request), fault)
+            except RefusalError as refusal:
                 self.counters.failed[refusal.kind] += 1
-                return refusal.response()
+                return self._refused(refusal)
             except asyncio.CancelledError:
                 self.counters.failed["abandoned" if fault is Fault.NONE else fault] += 1
                 raise
+
+    def _refused(self, refusal: RefusalError) -> web.Response:
+        return _response(*self._manners.refusal(refusal, self.behaviour))
 
     @contextmanager
     def _in_flight(self) -> Iterator[None]:
@@ -196,9 +149,7 @@ class SandboxVLM:
             counters.in_flight -= 1
 
     def _check_key(self, request: web.Request) -> None:
-        key = self.behaviour.api_key
-        if key and request.headers.get("Authorization") != f"Bearer {key}":
-            raise _RefusalError(401, "Incorrect API key provided.", "wrong key", code="invalid_api_key")
+        self._manners.check_key(request.headers.get("Authorization"), self.behaviour)
 
     def _draw_fault(self) -> Fault:
         behaviour = self.behaviour
@@ -218,51 +169,67 @@ class SandboxVLM:
                 request.transport.abort()
             await asyncio.Event().wait()  # until the connection is gone, which cancels this handler
         self.counters.failed[fault] += 1
-        return _FAILURES[fault](self.behaviour)
+        return self._failure(fault)
 
-    async def _answer(self, body: dict[str, Any], *, cut_off: bool) -> web.Response:
-        self._check_request(body)
+    def _failure(self, fault: Fault) -> web.Response:
+        how = self.behaviour
+        if fault in _WORDS:
+            status, message = _WORDS[fault]
+            headers = {"Retry-After": f"{how.retry_after_s:g}"} if fault is Fault.BUSY else None
+            return web.json_response(self._manners.failed(status, message), status=status, headers=headers)
+        if fault is Fault.HTML:
+            return web.Response(text="<!doctype html><title>Welcome</title><h1>It works</h1>", content_type="text/html")
+        if fault is Fault.ERROR_BODY:
+            return web.json_response({"error": "model crashed while answering"})
+        return web.json_response(_envelope(how.models[0], {"content": "k42H2 tru. the the %fal"}, "stop", None, (100, 12)))
+
+    async def _answer(self, body: dict[str, Any], fault: Fault) -> web.Response:
+        self._manners.check(body, self.behaviour)
         wanted = _asked(body)
         image = self._image(body)
+        prompt_tokens = _image_tokens(image) + sum(len(text) for text in answers.texts(body)) // 4
+        if prompt_tokens > self.behaviour.context_tokens:
+            self._manners.overflow(prompt_tokens, self.behaviour)
+            prompt_tokens, image = self.behaviour.context_tokens, None
         async with self._slot():
             await asyncio.sleep(self.behaviour.latency_s)
-        image_tokens = round(image.width * image.height / 784) if image else 0
+        self.behaviour.loaded = True
         shown = glyphs.read(image) if image else glyphs.Shown(frozenset(), None)
         tokens = answers.write(wanted, {tag: self.belief(tag, shown) for tag in wanted.candidates})
-        limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(tokens)
-        kept = tokens[: min(limit, len(tokens) // 2 if cut_off else limit)]
-        self._count(shown, image_tokens, len(kept), cut_off)
-        return web.json_response(self._completion(body, kept, image_tokens, cut=len(kept) < len(tokens)))
+        if fault is Fault.BLANKS and body.get("response_format"):
+            tokens = [answers.Token('{ "'), *[answers.Token("\n")] * 5000]
+        limit = self._room_after_thought(body) or len(tokens)
+        kept = tokens[: min(limit, len(tokens) // 2 if fault is Fault.TRUNCATED else limit)]
+        self._count(shown, image, len(kept), fault)
+        return self._completion(body, kept, prompt_tokens, cut=len(kept) < len(tokens))
 
-    def _check_request(self, body: dict[str, Any]) -> None:
-        behaviour = self.behaviour
-        if body.get("model") not in behaviour.models:
-            message = f"The model `{body.get('model')}` does not exist. Valid aliases: {', '.join(behaviour.models)}."
-            raise _RefusalError(404, message, "wrong model", type_="NotFoundError")
-        if body.get("response_format") and not behaviour.offers_schema:
-            raise _RefusalError(400, "response_format is not supported by this server", "no schema")
-        if (body.get("top_logprobs") or 0) > 20:
-            message = f"Requested sample logprobs of {body['top_logprobs']}, which is greater than max allowed: 20"
-            raise _RefusalError(400, message, "bad request")
+    def _room_after_thought(self, body: dict[str, Any]) -> int | None:
+        """The tokens left for the answer; None if there is no limit."""
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        thought = len(THOUGHT) // 4 if self._manners.thinks(body, self.behaviour) else 0
+        return max(1, limit - thought) if limit else None
 
     def _image(self, body: dict[str, Any]) -> Image.Image | None:
         urls = [part["image_url"]["url"] for part in answers.parts(body) if part.get("type") == "image_url"]
         if not urls:
             return None
         if not self.behaviour.vision:
-            raise _RefusalError(500, "image input is not supported by this model", "no vision", type_="server_error")
+            raise RefusalError(Refusal.VISION)
         if len(urls) > 1:
-            raise _RefusalError(400, "At most 1 image(s) may be provided in one prompt.", "bad request")
+            raise RefusalError(Refusal.REQUEST, "At most 1 image(s) may be provided in one prompt.")
         try:
             data = base64.b64decode(urls[0].partition("base64,")[2], validate=True)
             image = Image.open(io.BytesIO(data))
             image.load()
         except (UnidentifiedImageError, binascii.Error, OSError, SyntaxError) as error:
-            raise _RefusalError(400, f"Failed to load image: {error}", "bad image") from error
+            raise RefusalError(Refusal.IMAGE, str(error)) from error
         return image
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
+        queue = self.behaviour.queue
+        if queue is not None and self.counters.in_flight > self.behaviour.slots + queue:
+            raise RefusalError(Refusal.QUEUE)
         while self._working >= self.behaviour.slots:
             self._freed.clear()
             with suppress(TimeoutError):  # a plain write to ``slots`` wakes nobody, so look again now and then
@@ -283,45 +250,36 @@ class SandboxVLM:
         sureness = 0.55 + 0.2 * strength if errs else 0.9 + 0.09 * strength
         return sureness if is_there != errs else 1 - sureness
 
-    def _count(self, shown: glyphs.Shown, image_tokens: int, answer_tokens: int, cut_off: bool) -> None:
+    def _count(self, shown: glyphs.Shown, image: Image.Image | None, answer_tokens: int, fault: Fault) -> None:
         counters = self.counters
-        if cut_off:
-            counters.failed[Fault.TRUNCATED] += 1
-        else:
+        if fault is Fault.NONE:
             counters.answered += 1
-        counters.image_tokens += image_tokens
+        else:
+            counters.failed[fault] += 1
+        counters.image_tokens += _image_tokens(image)
         counters.answer_tokens += answer_tokens
         if shown.frame_number is not None:
             counters.frame_numbers.append(shown.frame_number)
 
-    def _completion(self, body: dict[str, Any], tokens: list[answers.Token], image_tokens: int, *, cut: bool) -> dict[str, Any]:
+    def _completion(self, body: dict[str, Any], tokens: list[answers.Token], prompt_tokens: int, *, cut: bool) -> web.Response:
+        manners = self._manners
+        written = manners.write(tokens, body, self.behaviour)
         logprobs = None
         if body.get("logprobs") and self.behaviour.offers_logprobs:
-            logprobs = {"content": [token.as_openai(body.get("top_logprobs") or 0) for token in tokens]}
-        asked_tokens = image_tokens + sum(len(text) for text in answers.texts(body)) // 4
-        content = "".join(token.text for token in tokens)
-        return _envelope(body["model"], content, "length" if cut else "stop", logprobs, (asked_tokens, len(tokens)))
-
-
-class _RefusalError(Exception):
-    """A request that is turned down, as the servers that people run do it. ``kind`` names it in the counters."""
-
-    def __init__(self, status: int, message: str, kind: str, *, type_: str = "BadRequestError", code: int | str = 0) -> None:
-        super().__init__(message)
-        self.status, self.kind = status, kind
-        self.error = {"message": message, "type": type_, "param": None, "code": code or status}
-
-    def response(self) -> web.Response:
-        return web.json_response({"error": self.error}, status=self.status)
+            logprobs = manners.logprobs(written.stream, body.get("top_logprobs") or 0)
+        message = {"content": written.content} | ({manners.thought_field: written.thought} if written.thought else {})
+        finish = "length" if cut else "stop"
+        envelope = _envelope(str(body.get("model")), message, finish, logprobs, (prompt_tokens, len(written.stream)))
+        return web.json_response(envelope, headers=manners.headers)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = await request.json()
     except ValueError as error:
-        raise _RefusalError(400, f"JSON decode error: {error}", "bad request") from error
+        raise RefusalError(Refusal.REQUEST, f"JSON decode error: {error}") from error
     if not isinstance(body, dict) or not body.get("messages"):
-        raise _RefusalError(400, "Cannot apply chat template to an empty conversation.", "bad request")
+        raise RefusalError(Refusal.REQUEST, "Cannot apply chat template to an empty conversation.")
     return body
 
 
@@ -329,7 +287,11 @@ def _asked(body: dict[str, Any]) -> answers.Asked:
     try:
         return answers.asked(body)
     except answers.BadSchemaError as error:
-        raise _RefusalError(400, str(error), "bad schema") from error
+        raise RefusalError(Refusal.SCHEMA, str(error)) from error
+
+
+def _image_tokens(image: Image.Image | None) -> int:
+    return round(image.width * image.height / 784) if image else 0
 
 
 def _draws(*what: object) -> tuple[float, float]:
@@ -338,8 +300,8 @@ def _draws(*what: object) -> tuple[float, float]:
     return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
 
 
-def _envelope(model: str, content: str, finish: str, logprobs: Any, tokens: tuple[int, int]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": content}
+def _envelope(model: str, message: dict[str, Any], finish: str, logprobs: Any, tokens: tuple[int, int]) -> dict[str, Any]:
+    message = {"role": "assistant", **message}
     return {
         "id": "chatcmpl-sandbox",
         "object": "chat.completion",
@@ -350,16 +312,12 @@ def _envelope(model: str, content: str, finish: str, logprobs: Any, tokens: tupl
     }
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    error = {"message": message, "type": "server_error", "param": None, "code": status}
-    return web.json_response({"error": error}, status=status, headers=headers)
+def _response(status: int, body: Any) -> web.Response:
+    return web.Response(text=body, status=status) if isinstance(body, str) else web.json_response(body, status=status)
 
 
-_FAILURES = {
-    Fault.BUSY: lambda how: _error(429, "Too many requests, try again later.", {"Retry-After": f"{how.retry_after_s:g}"}),
-    Fault.UNAVAILABLE: lambda how: _error(503, "Loading model"),
-    Fault.SERVER_ERROR: lambda how: _error(500, "EngineCore encountered an issue."),
-    Fault.ERROR_BODY: lambda how: web.json_response({"error": "model crashed while answering"}),
-    Fault.HTML: lambda how: web.Response(text="<!doctype html><title>Welcome</title><h1>It works</h1>", content_type="text/html"),
-    Fault.GARBAGE: lambda how: web.json_response(_envelope(how.models[0], "k42H2 tru. the the %fal", "stop", None, (100, 12))),
+_WORDS = {
+    Fault.BUSY: (429, "Too many requests, try again later."),
+    Fault.UNAVAILABLE: (503, "Loading model"),
+    Fault.SERVER_ERROR: (500, "EngineCore encountered an issue."),
 }
