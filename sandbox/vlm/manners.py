@@ -78,7 +78,7 @@ class Manners:
             raise RefusalError(Refusal.SCHEMA, 'Grammar error: Unimplemented keys: ["uniqueItems"]')
 
     def overflow(self, tokens: int, how: Behaviour) -> None:
-        """What becomes of a prompt of so many ``tokens`` that does not fit. To return is to drop what does not, and the picture."""
+        """What becomes of a prompt of so many ``tokens`` that does not fit. To return is to drop the rest, the picture too."""
         told = f"This model's maximum context length is {how.context_tokens} tokens, and your prompt has {tokens}."
         raise RefusalError(Refusal.LENGTH, told)
 
