@@ -98,7 +98,9 @@ async def _read(page: _Page, fetch: Fetch) -> list[Offer]:
 
 async def _shown(offers: list[Offer], asked: str, fetch: Fetch) -> list[Offer]:
     """With what Ollama's page for each model tells: for the one asked, or the first few to choose from."""
-    names = [asked] if asked else [offer.name for offer in offers if offer.name][:_MOST_ASKED]
+    names = (
+        [_find(offers, asked, _OLLAMA).name or asked] if asked else [offer.name for offer in offers if offer.name][:_MOST_ASKED]
+    )
     shown = await asyncio.gather(*(fetch("/api/show", {"model": name}) for name in names))
     read = [offer for name, page in zip(names, shown, strict=True) for offer in pages.ollama_model(page, name)]
     return [replace(offer, loaded=bool(offer.loaded)) for offer in _merged([*offers, *read])]

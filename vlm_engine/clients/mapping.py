@@ -207,7 +207,7 @@ def from_exception(error: aiohttp.ClientError | TimeoutError | OSError, target: 
         return TimedOutError(f"no answer within {timeout_s:.0f} s", endpoint=target.endpoint)
     words = shortened(_redacted(str(error), target.secret))
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-        why = f'no secure connection to {target.url}; is its certificate valid, and is it https? "{words}"'
+        why = f'no secure connection to {target.url}; is it https, and its certificate valid, or one of ca_file? "{words}"'
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
         why = f"there is no host of that name; is the address {target.url} right?"
     elif isinstance(error, aiohttp.ClientConnectorError):

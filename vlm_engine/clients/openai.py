@@ -20,6 +20,7 @@ from vlm_engine.clients.transport import Transport
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
+    ConfigError,
     EndpointError,
     ReplyError,
     RequestError,
@@ -47,7 +48,10 @@ class OpenAIClient:
     def __init__(self, endpoint: EndpointConfig, model: ModelConfig) -> None:
         """Raises ``ConfigError`` when the key, the certificates or the proxy that the settings name cannot be used."""
         self._key = endpoint.key().strip()
-        self._transport = Transport(endpoint.base_url, self._key, endpoint.ca_file)
+        try:
+            self._transport = Transport(endpoint.base_url, self._key, endpoint.ca_file)
+        except ConfigError as error:
+            raise ConfigError(f"endpoint {endpoint.label!r}: {error}") from error
         self._endpoint = endpoint
         self._model = model
         self._name = self._configured_name = endpoint.model_id or model.model_id
@@ -94,8 +98,8 @@ class OpenAIClient:
         Raises every kind of ``ClientError``, with the endpoint's name.
         """
         timeout_s = timeout_s or self._model.request_timeout
-        await self._get_ready(min(timeout_s, CHECK_TIMEOUT_S))
         try:
+            await self._get_ready(min(timeout_s, CHECK_TIMEOUT_S))
             answer = await self._answered(question, timeout_s)
         except EndpointError:
             # Whatever comes to its place may be another server, or another model.
