@@ -218,6 +218,8 @@ class VLLM(Manners):
     def said(self, error: RefusalError, how: Behaviour) -> tuple[int, str]:
         if error.kind is Refusal.VISION:
             return 400, f"{how.models[0]} is not a multimodal model"
+        if error.kind is Refusal.IMAGE and ("base64" in error.detail or "padding" in error.detail):
+            return 400, "Non-base64 digit found"
         return super().said(error, how)
 
     def thinks(self, body: Body, how: Behaviour) -> bool:
@@ -303,6 +305,10 @@ class LiteLLM(LlamaCpp):
             message = f"/chat/completions: Invalid model name passed in model={error.detail}. Call `/v1/models` to view others."
             return 400, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "400"}}
         status, message = self.said(error, how)
+        if error.kind is Refusal.LENGTH:
+            message = f"ContextWindowExceededError: OpenAIException - {message}"
+            told = f"litellm.ContextWindowExceededError: litellm.BadRequestError: {message}"
+            return status, {"error": {"message": told, "type": "invalid_request_error", "param": None, "code": str(status)}}
         return status, self.failed(status, message)
 
     def check_key(self, header: str | None, how: Behaviour) -> None:
