@@ -10,12 +10,14 @@ A real server is started from the user's own program, on 127.0.0.1 and a free po
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +25,7 @@ from typing import Protocol, Self
 
 import requests
 
-from sandbox import tiny_model
+from sandbox import tiny_checkpoint, tiny_model
 from sandbox.vlm import HOST, MODEL
 
 KEY = "sk-of-the-league"
@@ -75,8 +77,9 @@ class Program:
 
     patience_s = 180.0
 
-    def __init__(self, command: Sequence[str], folder: Path, *, port: int) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, *, port: int, environment: Mapping[str, str] | None = None) -> None:
         self._command = command
+        self._environment = dict(environment or {})
         self._folder = folder
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,7 +89,13 @@ class Program:
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command,
+                cwd=self._folder,
+                env={**environment, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + self.patience_s
         while not self._answers():
@@ -99,7 +108,8 @@ class Program:
     def kill(self) -> None:
         """Ends it at once, with everything that is under way."""
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # with its workers
             self._process.wait(30)
             self._process = None
 
@@ -139,6 +149,24 @@ class LlamaCpp(Program):
             slots=slots,
             context_tokens=context_tokens,
             vision=vision,
+        )
+
+
+class VLLM(Program):
+    """``vllm serve`` on the processor with the tiny model."""
+
+    patience_s = 300.0
+
+    def __init__(self, program: Path, folder: Path, *, context_tokens: int = 4096) -> None:
+        model = tiny_checkpoint.write(folder / "tiny")
+        port = free_port()
+        sizes = ["--max-model-len", str(context_tokens), "--max-num-seqs", "3", "--dtype", "float32", "--enforce-eager"]
+        where = ["--host", HOST, "--port", str(port), "--api-key", KEY]
+        command = [str(program), "serve", str(model), "--served-model-name", "tiny", *sizes, *where]
+        quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        super().__init__(command, folder, port=port, environment=quiet)
+        self.subject = Subject(
+            url=f"http://{HOST}:{port}/v1", model="tiny", server="vLLM", sees=False, context_tokens=context_tokens, vision=None
         )
 
 

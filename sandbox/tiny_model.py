@@ -22,7 +22,7 @@ from sandbox import gguf
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
 
-WIDTH, INNER, HEADS, LAYERS = 64, 128, 4, 2
+WIDTH, INNER, HEADS, LAYERS = 64, 128, 2, 2
 EYE_WIDTH, EYE_INNER, EYE_LAYERS, PATCH, IMAGE = 32, 64, 2, 14, 56
 CONTEXT = 16384
 CONSTANT = 8.0

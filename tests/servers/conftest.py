@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.subjects import KEY, LiteLLM, LlamaCpp, Server, Subject
+from sandbox.subjects import KEY, VLLM, LiteLLM, LlamaCpp, Server, Subject
 from sandbox.threads import running
 from sandbox.vlm import MODEL, Behaviour, Profile, SandboxVLM
 
@@ -27,7 +27,8 @@ SUBJECTS = {
     Profile.SGLANG: Subject("", MODEL, "SGLang", knows_every_model=True, slots=SLOTS, context_tokens=CONTEXT_TOKENS),
     Profile.LITELLM: Subject("", MODEL, "LiteLLM", vision=None, finishes_abandoned=True),
 }
-REAL = ("llama.cpp", "LiteLLM")
+REAL = ("llama.cpp", "LiteLLM", "vLLM")
+BLIND = ("llama.cpp", "LiteLLM")
 
 
 @dataclass
@@ -84,6 +85,12 @@ def blind_llama_cpp(llama_server: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
+def real_vllm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLM]:
+    with VLLM(program(request, "--vllm"), tmp_path_factory.mktemp("vllm"), context_tokens=CONTEXT_TOKENS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def real_litellm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLM]:
     found = program(request, "--litellm")
     with (
@@ -109,7 +116,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield request.getfixturevalue(request.param.replace(" ", "_").replace(".", "_").lower())
 
 
-@pytest.fixture(params=[*SUBJECTS, *(f"blind {name}" for name in REAL)])
+@pytest.fixture(params=[*SUBJECTS, *(f"blind {name}" for name in BLIND)])
 def blind(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The same with a model that does not."""
     if request.param in SUBJECTS:
