@@ -37,7 +37,8 @@ class Subject:
     """A server, and what is expected of it; None where it is not expected to tell.
 
     ``asks_for_key``: it wants ``KEY``. ``knows_every_model``: it answers whatever model it is asked for. ``tells_confidence``:
-    it sends log-probabilities of use. ``sees``: what it answers is true; else only its form is right.
+    it sends log-probabilities of use. ``sees``: what it answers is true; else only its form is right. ``starts_in_s``: the
+    longest that it may take to start.
     """
 
     url: str
@@ -51,6 +52,7 @@ class Subject:
     context_tokens: int | None = None
     vision: bool | None = True
     finishes_abandoned: bool = False
+    starts_in_s: float = 10.0
 
     @property
     def key(self) -> str:
@@ -75,13 +77,13 @@ class Server(Protocol):
 class Program:
     """A server that is a process of its own. Raises ``RuntimeError`` with the end of its log when it does not start."""
 
-    patience_s = 180.0
-
-    def __init__(self, command: Sequence[str], folder: Path, *, port: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, subject: Subject, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.subject = subject
         self._command = command
         self._environment = dict(environment or {})
         self._folder = folder
-        self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -97,7 +99,7 @@ class Program:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + self.patience_s
+        deadline = time.monotonic() + self.subject.starts_in_s
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 end = (self._folder / "log").read_text("utf-8", "replace")[-2000:]
@@ -115,7 +117,7 @@ class Program:
 
     def _answers(self) -> bool:
         try:
-            address = f"http://{HOST}:{self._port}/v1/models"
+            address = f"{self.subject.url}/models"
             return requests.get(address, headers={"Authorization": f"Bearer {KEY}"}, timeout=5).status_code == 200
         except requests.RequestException:
             return False
@@ -137,10 +139,8 @@ class LlamaCpp(Program):
         sizes = ["-np", str(slots), "-c", str(slots * context_tokens), "--threads", "2"]
         seeing = ["--mmproj", str(projector)] if vision else []
         where = ["--host", HOST, "--port", str(port), "--api-key", KEY]
-        super().__init__(
-            [str(program), "-m", str(model), *seeing, "--jinja", "--alias", "tiny", *sizes, *where], folder, port=port
-        )
-        self.subject = Subject(
+        command = [str(program), "-m", str(model), *seeing, "--jinja", "--alias", "tiny", *sizes, *where]
+        subject = Subject(
             url=f"http://{HOST}:{port}/v1",
             model="tiny",
             server="llama.cpp",
@@ -149,13 +149,13 @@ class LlamaCpp(Program):
             slots=slots,
             context_tokens=context_tokens,
             vision=vision,
+            starts_in_s=60,
         )
+        super().__init__(subject, command, folder)
 
 
 class VLLM(Program):
     """``vllm serve`` on the processor with the tiny model."""
-
-    patience_s = 300.0
 
     def __init__(self, program: Path, folder: Path, *, context_tokens: int = 4096) -> None:
         model = tiny_checkpoint.write(folder / "tiny")
@@ -164,10 +164,16 @@ class VLLM(Program):
         where = ["--host", HOST, "--port", str(port), "--api-key", KEY]
         command = [str(program), "serve", str(model), "--served-model-name", "tiny", *sizes, *where]
         quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        super().__init__(command, folder, port=port, environment=quiet)
-        self.subject = Subject(
-            url=f"http://{HOST}:{port}/v1", model="tiny", server="vLLM", sees=False, context_tokens=context_tokens, vision=None
+        subject = Subject(
+            url=f"http://{HOST}:{port}/v1",
+            model="tiny",
+            server="vLLM",
+            sees=False,
+            context_tokens=context_tokens,
+            vision=None,
+            starts_in_s=400,
         )
+        super().__init__(subject, command, folder, quiet)
 
 
 class LiteLLM(Program):
@@ -184,10 +190,16 @@ class LiteLLM(Program):
         }
         settings = folder / "config.json"  # JSON is YAML, too
         settings.write_text(json.dumps(config), encoding="utf-8")
-        super().__init__([str(program), "--config", str(settings), "--host", HOST, "--port", str(port)], folder, port=port)
-        self.subject = Subject(
-            url=f"http://{HOST}:{port}/v1", model=MODEL, server="LiteLLM", vision=None, finishes_abandoned=True
+        command = [str(program), "--config", str(settings), "--host", HOST, "--port", str(port)]
+        subject = Subject(
+            url=f"http://{HOST}:{port}/v1",
+            model=MODEL,
+            server="LiteLLM",
+            vision=None,
+            finishes_abandoned=True,
+            starts_in_s=180,
         )
+        super().__init__(subject, command, folder)
 
 
 def free_port() -> int:

@@ -215,6 +215,13 @@ class VLLM(Manners):
     def refusal(self, error: RefusalError, how: Behaviour) -> tuple[int, Any]:
         return (401, {"error": "Unauthorized"}) if error.kind is Refusal.KEY else super().refusal(error, how)
 
+    def check(self, body: Body, how: Behaviour) -> None:
+        super().check(body, how)
+        budget, limit = body.get("max_tokens") or 0, how.context_tokens
+        if budget > limit:
+            told = f"max_tokens={budget} cannot be greater than max_model_len={limit}. Please request fewer output tokens."
+            raise RefusalError(Refusal.LENGTH, told)
+
     def said(self, error: RefusalError, how: Behaviour) -> tuple[int, str]:
         if error.kind is Refusal.VISION:
             return 400, f"{how.models[0]} is not a multimodal model"

@@ -44,8 +44,8 @@ async def client_of(subject, *, model=None, **more):
         await client.aclose()
 
 
-def play(main):
-    return asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
+def play(main, within_s=PATIENCE_S):
+    return asyncio.run(asyncio.wait_for(main(), within_s))
 
 
 def present(answer):
@@ -206,7 +206,7 @@ def test_a_server_killed_and_started_again_in_the_middle_costs_nothing(server):
             finally:
                 await pool.aclose()
 
-    play(main)
+    play(main, PATIENCE_S + server.subject.starts_in_s)
 
 
 async def answered_by(name, pool):

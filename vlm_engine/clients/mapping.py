@@ -121,7 +121,7 @@ _RULES = (
     _Rule(
         RequestError,
         lambda _: _NO_ROOM,
-        r"context (size|length|window)|exceed_context|contextwindow|maximum context|prompt (is )?too long|too many tokens",
+        r"context (size|length|window)|exceed_context|contextwindow|max_model_len|prompt (is )?too long|too many tokens",
         _REFUSALS | {413},
     ),
     _Rule(RequestError, lambda _: "the request is too large for it; use smaller pictures", statuses=frozenset({413})),

@@ -190,7 +190,7 @@ class OpenAIClient:
     # Question and answer.
 
     async def _answered(self, question: Question, timeout_s: float) -> Answer:
-        budget = max(self._model.max_new_tokens, longest_answer(question.tags))
+        budget = self._within(max(self._model.max_new_tokens, longest_answer(question.tags)))
         body = await self._complete(question, Attempt(self._features, budget), timeout_s)
         try:
             return self._answer(body, question)
@@ -215,7 +215,12 @@ class OpenAIClient:
         cut_off = reply.was_cut_off(body)
         ran_on = len(error.raw) < min(budget // 4, 100)
         features = self._features if cut_off and not ran_on else self._features - {Feature.SCHEMA}
-        return Attempt(features, max(budget, min(4 * budget, MOST_TOKENS)) if cut_off else budget)
+        return Attempt(features, self._within(max(budget, min(4 * budget, MOST_TOKENS))) if cut_off else budget)
+
+    def _within(self, budget: int) -> int:
+        """At most half the context: some servers refuse a question whose answer might not fit beside it."""
+        context_tokens = self.capabilities.context_tokens
+        return min(budget, context_tokens // 2) if context_tokens else budget
 
     async def _complete(self, question: Question, attempt: Attempt, timeout_s: float) -> Any:
         """The body of a chat completion, after giving up at most every feature that the server complains about."""
