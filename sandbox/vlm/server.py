@@ -36,7 +36,8 @@ class SandboxVLM:
         self._working = 0
         self._freed = asyncio.Event()
         self._abandoned: set[asyncio.Task[web.Response]] = set()
-        self._listening: asyncio.Task[asyncio.Server] | None = None
+        self._listener: socket.socket | None = None
+        self._welcoming: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -56,6 +57,7 @@ class SandboxVLM:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+        await asyncio.gather(*self._welcoming)
         await self._runner.cleanup()
         for going_on in list(self._abandoned):
             going_on.cancel()
@@ -70,23 +72,36 @@ class SandboxVLM:
         on_loop(self._loop, self._hang_up)
 
     def _listen(self) -> None:
-        if self._listening is None:
-            listener = socket.create_server((HOST, self.port), backlog=1024)
-            self.port = listener.getsockname()[1]
-            assert self._runner.server is not None
-            self._listening = self._loop.create_task(self._loop.create_server(self._runner.server, sock=listener))
+        if self._listener is None:
+            self._listener = socket.create_server((HOST, self.port), backlog=1024)
+            self._listener.setblocking(False)
+            self.port = self._listener.getsockname()[1]
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     def _hang_up(self) -> None:
-        if self._listening is None:
+        if self._listener is None:
             return
-        listening, self._listening = self._listening, None
-        if listening.done():
-            listening.result().close()
-        else:
-            listening.add_done_callback(lambda task: task.result().close())
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
         assert self._runner.server is not None
         for connection in self._runner.server.connections:
             connection.force_close()
+
+    # asyncio's own server may leave a connection open that arrives in the moment in which it is closed.
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # whoever called has gone again
+            connection, _ = listener.accept()
+            welcoming = self._loop.create_task(self._welcome(connection, listener))
+            self._welcoming.add(welcoming)
+            welcoming.add_done_callback(self._welcoming.discard)
+
+    async def _welcome(self, connection: socket.socket, listener: socket.socket) -> None:
+        assert self._runner.server is not None
+        transport, _ = await self._loop.connect_accepted_socket(self._runner.server, connection)
+        if listener is not self._listener:
+            transport.abort()
 
     @property
     def _manners(self) -> Manners:

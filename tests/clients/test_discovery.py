@@ -216,7 +216,6 @@ def test_whatever_the_pages_hold_they_never_fail(models, page, asked):
 def test_an_endpoint_that_is_not_there_tells_nothing_and_is_asked_again():
     async def main():
         async with SandboxVLM(Behaviour(profile=Profile.LM_STUDIO)) as vlm, client_of(vlm.url) as client:
-            await client.check()
             vlm.stop()
             assert await client.discover() == Capabilities()
             with pytest.raises(UnreachableError):
