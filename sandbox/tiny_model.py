@@ -56,7 +56,7 @@ class Vocabulary:
 
     def taste(self) -> Array:
         """How much the model likes to say each token, as a logit."""
-        liking = {**dict.fromkeys(("yes", "no"), 6.0), **dict.fromkeys('"{}[]:,', 3.0)}
+        liking = {**dict.fromkeys(("yes", "no"), 6.0), **dict.fromkeys('"{}[]:,', 5.0)}
         blank = set(byte_letters()[:33]) | set(byte_letters()[127:161])
         return np.array([liking.get(token, -9.0 if token in blank else 0.0) for token in self.tokens], np.float32)
 
@@ -89,7 +89,7 @@ def language(vocabulary: Vocabulary) -> Weights:
     chance, ones = _Chance(), np.ones(WIDTH, np.float32)
     embedding = chance.weights(len(vocabulary.tokens), WIDTH, scale=1.0)
     embedding[:, 0] = CONSTANT
-    output = chance.weights(len(vocabulary.tokens), WIDTH, scale=0.15)
+    output = chance.weights(len(vocabulary.tokens), WIDTH, scale=0.08)
     output[:, 0] = vocabulary.taste() / 4
     found: Weights = {"token_embd.weight": embedding, "output_norm.weight": ones, "output.weight": output}
     for layer in range(LAYERS):
