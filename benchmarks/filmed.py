@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from bisect import bisect_right
 from collections import defaultdict
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import NormalDist
 from zlib import crc32
 
 import numpy as np
@@ -40,6 +42,7 @@ from vlm_engine.video import probe
 DECODED, UNDECODED, SIMULATED_CUTS = "search, decoded", "search, not decoded", "search, not decoded, simulated cut hints"
 
 _SLOTS = 8
+_MOST_RATE = 0.45
 _log = logging.getLogger(__name__)
 
 
@@ -67,12 +70,18 @@ def films(duration_s: float = 600.0) -> tuple[Film, ...]:
 
 
 class Endpoint(SandboxVLM):
-    """The sandbox's endpoint, of whose mistakes a share holds for a whole shot of one video, where no other frame helps."""
+    """The sandbox's endpoint, for one video.
 
-    def __init__(self, behaviour: Behaviour, film: LabelledVideo, shot_share: float) -> None:
+    Of its mistakes the share ``shot_share`` holds for a whole shot, where no other frame helps. Pictures differ in
+    quality from half second to half second: the rates of all mistakes there are multiplied by a factor, lognormal with
+    ``quality_spread`` as the standard deviation of its logarithm and 1 as its mean.
+    """
+
+    def __init__(self, behaviour: Behaviour, film: LabelledVideo, shot_share: float, quality_spread: float) -> None:
         super().__init__(behaviour)
         self._first_frames = [0, *(round(cut_s * film.spec.frame_rate) for cut_s in film.cuts_s)]
-        self._shot_share = shot_share
+        self._shot_share, self._quality_spread = shot_share, quality_spread
+        self._frames_alike = float(film.spec.frame_rate) / 2
 
     def belief(self, tag: str, shown: glyphs.Shown) -> float:
         """The probability of presence that it believes in, for a picture that shows this."""
@@ -81,6 +90,15 @@ class Endpoint(SandboxVLM):
             if crc32(f"{self.behaviour.seed} {tag} {first}".encode()) / 2**32 < self._shot_share:
                 shown = replace(shown, frame_number=first)
         return super().belief(tag, shown)
+
+    def error_rate(self, shown: glyphs.Shown, is_there: bool) -> float:
+        """How probably it is wrong about a tag in this picture."""
+        rate = super().error_rate(shown, is_there)
+        if shown.frame_number is None or not self._quality_spread:
+            return rate
+        drawn = crc32(f"{self.behaviour.seed} {int(shown.frame_number / self._frames_alike)}".encode())
+        quality = NormalDist().inv_cdf((drawn + 0.5) / 2**32)
+        return min(_MOST_RATE, rate * math.exp(self._quality_spread * (quality - self._quality_spread / 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +109,7 @@ class Mistakes:
     false_alarm_rate: float = 0.0
     graded: bool = False
     shot_share: float = 0.0
+    quality_spread: float = 0.0
 
     def endpoint(self, film: LabelledVideo) -> Endpoint:
         """An endpoint that errs so, about this video."""
@@ -101,7 +120,7 @@ class Mistakes:
             offers_logprobs=self.graded,
             seed=film.spec.seed,
         )
-        return Endpoint(behaviour, film, self.shot_share)
+        return Endpoint(behaviour, film, self.shot_share, self.quality_spread)
 
 
 MISTAKES = {
@@ -110,6 +129,7 @@ MISTAKES = {
     "10 / 2 %": Mistakes(0.1, 0.02),
     "5 / 0.5 %, 80 % shared by a shot": Mistakes(0.05, 0.005, shot_share=0.8),
     "10 / 2 %, graded": Mistakes(0.1, 0.02, graded=True),
+    "5 / 0.5 %, by the quality of the picture": Mistakes(0.05, 0.005, quality_spread=1.2),
 }
 
 

@@ -93,8 +93,6 @@ def parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _from_schema(schema: Any) -> Asked:
     if not isinstance(schema, dict) or schema.get("type") != "object" or not schema.get("properties"):
         raise BadSchemaError(f"Grammar error: Invalid type: {schema.get('type') if isinstance(schema, dict) else schema}")
-    if "uniqueItems" in json.dumps(schema):
-        raise BadSchemaError('Grammar error: Unimplemented keys: ["uniqueItems"]')
     properties: dict[str, Any] = schema["properties"]
     for key, inner in properties.items():
         if inner.get("type") == "array":

@@ -10,6 +10,9 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stash-binary", metavar="PATH", help="a Stash server to start and test against (tests/stash)")
+    parser.addoption("--llama-server", metavar="PATH", help="llama.cpp's server to start and test against (tests/servers)")
+    parser.addoption("--litellm", metavar="PATH", help="LiteLLM's proxy to start and test against (tests/servers)")
+    parser.addoption("--vllm", metavar="PATH", help="vLLM to start and test against (tests/servers)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,8 +3,9 @@
 Servers differ in what they tell: one gives the probabilities of the model left to itself, so that the
 token it had to write may not be listed; another gives those among the tokens that the schema allowed,
 where one word may begin in several ways. Both are served by one rule: at a token, add up the listed
-alternatives that lead to a "yes" and those that lead to a "no", and compare. Where nothing listed leads
-to either, nothing is known, and None says so.
+alternatives that lead to a "yes" and those that lead to a "no", and compare. In a list of names, to name a tag is
+its "yes"; to name one that comes after it, or to end the list, is its "no". Where nothing listed leads to either,
+nothing is known, and None says so.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence, Set
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _STRING = r'"((?:[^"\\]|\\.)*)"'
-_PAIR = re.compile(_STRING + r"\s*:\s*" + _STRING)
+_PAIR = re.compile(_STRING + r"\s*:\s*(?:" + _STRING + r"|(true|false)\b)")
 _ITEM = re.compile(r"\s*,?\s*" + _STRING)
+_FIRST_WAY = re.compile(r'\[\s*(?:(?P<end>\]).*|(?P<on>")(?P<name>.*))?', re.DOTALL)
+_NEXT_WAY = re.compile(r'"\s*(?:(?P<end>\]).*|(?P<on>,)\s*(?:"(?P<name>.*))?)?', re.DOTALL)
 _STRUCTURE = ' \t\r\n",:['
 _MASKED = -1000.0  # stands for "not allowed here"; real log-probabilities are never so low
 _ROUNDING = 1e-3
@@ -59,6 +62,10 @@ class TokenStream:
         """Where token ``index`` begins in the text."""
         return self._starts[index]
 
+    def token(self, index: int) -> str:
+        """The text of token ``index``."""
+        return str(self._tokens[index]["token"])
+
     def alternatives(self, index: int) -> Iterator[tuple[str, float]]:
         """What the model might have written as token ``index``: text and probability."""
         listed = self._tokens[index].get("top_logprobs")
@@ -70,128 +77,148 @@ class TokenStream:
 
 
 def of_verdicts(stream: TokenStream, start: int, end: int) -> dict[str, float]:
-    """The probability of "yes" by key, for a flat object of yes and no at ``start:end`` of the stream's text."""
+    """The probability of "yes" (or true) by key, for a flat object of verdicts at ``start:end`` of the stream's text."""
     found = {}
     for pair in _PAIR.finditer(stream.text, start, end):
-        probability = _yes_share(stream, stream.index(pair.start(2)))
+        at, words = (pair.start(2), ("yes", "no")) if pair[3] is None else (pair.start(3), ("true", "false"))
+        probability = _yes_share(stream, stream.index(at), *words)
         if probability is not None:
             found[_unescaped(pair[1])] = probability
     return found
 
 
-def of_items(stream: TokenStream, start: int, end: int, tags: Sequence[str]) -> dict[str, float]:
-    """The probability of presence by tag, for the tags in an array of names at ``start:end``; ``start`` is its bracket.
-
-    A tag is as sure as the model was to go on with the list, and to go on with this tag and not with one
-    that comes after it in ``tags``: naming that one would have passed this one over. Tags that come
-    before it say nothing against it. Tags that are not in the array are not judged.
-    """
-    found: dict[str, float] = {}
-    listed: set[str] = set()
-    before, at = start, start + 1
-    while item := _ITEM.match(stream.text, at, end):
-        tag = item[1]
-        if tag in tags and tag not in listed:
-            probability = _item_share(stream, before, item.start(1), _Choice.between(tag, tags, listed))
-            if probability is not None:
-                found[tag] = probability
-        listed.add(tag)
-        before, at = item.end(1), item.end()
-    return found
-
-
-def _yes_share(stream: TokenStream, index: int) -> float | None:
+def _yes_share(stream: TokenStream, index: int, yes_word: str, no_word: str) -> float | None:
     """The one rule: tokens that begin, or are begun by, "yes", against the same for "no"."""
     yes = no = 0.0
     for text, probability in stream.alternatives(index):
         word = text.lstrip(_STRUCTURE).casefold()
-        if word and ("yes".startswith(word) or word.startswith("yes")):
+        if word and (yes_word.startswith(word) or word.startswith(yes_word)):
             yes += probability
-        elif word and ("no".startswith(word) or word.startswith("no")):
+        elif word and (no_word.startswith(word) or word.startswith(no_word)):
             no += probability
     return _share(yes, no)
 
 
-def _item_share(stream: TokenStream, before: int, begin: int, choice: _Choice) -> float | None:
-    """Walks the tokens from ``before`` (the last of what came before) to the closing quote of the name that begins at ``begin``.
+def of_items(stream: TokenStream, start: int, end: int, tags: Sequence[str]) -> dict[str, float]:
+    """The probability of presence by tag, for the array of names at ``start:end``; ``start`` is its bracket.
 
-    ``named`` is how probable it was to get as far on the way to the tag, ``passed`` to have left the way
-    for a rival or the end of the list.
+    A tag is as sure as the model was to name it and not one that comes after it in ``tags``, nor to end the
+    list: either would have passed it over. Tags that come before it say nothing against it. A tag that was passed over
+    is judged by the same rule, at the place where that happened.
     """
-    first, last = stream.index(begin), stream.index(begin + len(choice.tag))
-    named, passed = 1.0, 0.0
-    for index in range(stream.index(before), last + 1):
-        if index < first:
-            weights = _ways_to_go_on(stream, index, before)
-        else:
-            weights = _ways_to_spell(stream, index, choice.tag[: max(0, stream.start(index) - begin)], choice)
-        total = weights.own + weights.against + weights.neutral
-        if not total:
-            return None
-        passed += named * weights.against / total
-        named *= weights.own / total
-    return _share(named, passed)
+    found: dict[str, float] = {}
+    spelled = {_spelled(tag): place for place, tag in enumerate(tags)}
+    left = list(spelled.items())  # not named yet
+    settled: set[int] = set()
+    last, before, at = -1, start, start + 1
+    while True:
+        item = _ITEM.match(stream.text, at, end)
+        until = item.end(1) if item else stream.text.find("]", at, end)
+        named = len(tags) if item is None else spelled.get(item[1], -1)
+        if until >= 0 and (named == len(tags) or any(place == named for _, place in left)):
+            following = [place for _, place in left if place > last or named < last]
+            fork = _Fork(stream, (before, until), left, (*following, len(tags)))
+            for _, place in left:
+                if place == named or (place < named and place not in settled):
+                    settled.add(place)
+                    probability = fork.share(place)
+                    if probability is not None:
+                        found[tags[place]] = probability
+        if item is None:
+            return found
+        left = [entry for entry in left if entry[1] != named]
+        last = max(last, named)
+        before, at = item.end(1), item.end()
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    """The tag that was named, and those that might have been instead: after it in the order of the tags, and before it."""
+class _Way:
+    """One thing that might have been written at a token: its probability, and the places of all the tags that it may lead to.
 
-    tag: str
-    later: tuple[str, ...]
-    earlier: tuple[str, ...]
+    The place of the list's end is behind those of all tags. ``taken``: it is what was written.
+    """
 
-    @classmethod
-    def between(cls, tag: str, tags: Sequence[str], listed: Set[str]) -> _Choice:
-        at = tags.index(tag)
-        later = tuple(other for other in tags[at + 1 :] if other not in listed)
-        return cls(tag, later, tuple(other for other in tags[:at] if other not in listed))
+    probability: float
+    places: tuple[int, ...]
+    taken: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Weights:
-    """The probabilities of going on towards the tag, of passing it over, and of what says nothing about it yet."""
+class _Fork:
+    """Where one name of a list, or its end, was chosen: from the end of the last name to that of the next."""
 
-    own: float
-    against: float
-    neutral: float = 0.0
+    def __init__(
+        self, stream: TokenStream, between: tuple[int, int], left: Sequence[tuple[str, int]], following: Sequence[int]
+    ) -> None:
+        before, until = between
+        self._left = left
+        self._all, self._end = tuple(following[:-1]), following[-1]
+        self._steps = [self._ways(stream, index, before) for index in range(stream.index(before), stream.index(until) + 1)]
 
+    def share(self, place: int) -> float | None:
+        """How probable it was to name the tag at ``place``, against passing it over.
 
-def _ways_to_go_on(stream: TokenStream, index: int, before: int) -> _Weights:
-    """Between two names: another name, or the end of the list."""
-    kept = stream.text[stream.start(index) : before]  # the end of the last name, where the token holds that too
-    on = end = 0.0
-    for text, probability in stream.alternatives(index):
-        added = text.removeprefix(kept) if text.startswith(kept) else ""
-        if "]" in added:
-            end += probability
-        elif added and not added.strip(_STRUCTURE):
-            on += probability
-    return _Weights(on, end)
+        Walks along what was written. ``toward`` is the probability to have got so far, ``named`` to have left
+        that way for the tag, ``passed`` for what passes it over. Where a way may still lead to several, each has
+        an equal part in it.
+        """
+        toward, named, passed = 1.0, 0.0, 0.0
+        for ways in self._steps:
+            total = sum(way.probability for way in ways)
+            if not any(way.taken for way in ways) or not total:
+                return None
+            going_on = 0.0
+            for way in ways:
+                at = bisect_left(way.places, place)
+                leads_to_it = at < len(way.places) and way.places[at] == place
+                part = toward * way.probability / total
+                if leads_to_it and way.taken:
+                    going_on = part
+                else:
+                    named += part * leads_to_it / len(way.places)
+                    passed += part * (len(way.places) - at - leads_to_it) / len(way.places)
+            toward = going_on
+            if not toward:
+                break
+        return _share(named + toward, passed)
 
+    def _ways(self, stream: TokenStream, index: int, before: int) -> list[_Way]:
+        start, written = stream.start(index), stream.token(index)
+        shared = stream.text[start:before]  # of what came before, where this token holds the end of that too
+        lead = stream.text[before:start]
+        ways = []
+        for text, probability in stream.alternatives(index):
+            if text.startswith(shared):
+                places = self._places(lead + text[len(shared) :])
+            elif shared.isspace():
+                places = self._places(text)
+            else:
+                continue
+            if places:
+                ways.append(_Way(probability, places, text == written))
+        return ways
 
-def _ways_to_spell(stream: TokenStream, index: int, written: str, choice: _Choice) -> _Weights:
-    """Within the name, after ``written``: what may become the tag, a rival, or a tag that comes before it."""
-    own = against = neutral = 0.0
-    for text, probability in stream.alternatives(index):
-        spelled = written + (text if written else text.lstrip(_STRUCTURE))
-        if not spelled or spelled == written:
-            continue
-        if _may_become(spelled, choice.tag):
-            own += probability
-        elif spelled.startswith("]") or any(_may_become(spelled, rival) for rival in choice.later):
-            against += probability
-        elif any(_may_become(spelled, other) for other in choice.earlier):
-            neutral += probability
-    return _Weights(own, against, neutral)
-
-
-def _may_become(spelled: str, tag: str) -> bool:
-    return tag.startswith(spelled) or spelled.startswith(f'{tag}"')
+    def _places(self, text: str) -> tuple[int, ...]:
+        """Where ``text``, which goes on from the list's bracket or the last name's closing quote, may lead."""
+        way = (_FIRST_WAY if text.startswith("[") else _NEXT_WAY).fullmatch(text)
+        if way is None:
+            return ()
+        if way["end"]:
+            return (self._end,)
+        if not way["on"]:
+            return (*self._all, self._end)
+        name = way["name"]
+        if not name:
+            return self._all
+        return tuple(place for tag, place in self._left if tag.startswith(name) or name.startswith(f'{tag}"'))
 
 
 def _share(part: float, rest: float) -> float | None:
     return part / (part + rest) if part + rest > 0 else None
+
+
+def _spelled(tag: str) -> str:
+    """As it stands between the quotes of JSON."""
+    return json.dumps(tag, ensure_ascii=False)[1:-1]
 
 
 def _unescaped(name: str) -> str:

@@ -125,7 +125,10 @@ class TagRule(_Settings):
 
 
 class EndpointConfig(_Settings):
-    """A server that speaks the OpenAI protocol, and how much of the work it gets."""
+    """A server that speaks the OpenAI protocol, and how much of the work it gets.
+
+    ``ca_file``: certificates in PEM form to trust there beside those of the system.
+    """
 
     base_url: str = Field(validation_alias=AliasChoices("base_url", "api_base_url"))
     api_key: SecretStr = SecretStr("")
@@ -135,6 +138,7 @@ class EndpointConfig(_Settings):
     is_fallback: bool = False
     max_concurrent: int | None = Field(None, ge=1, le=1024)
     model_id: str | None = None
+    ca_file: str | None = None
 
     @field_validator("base_url")
     @classmethod

@@ -30,7 +30,8 @@ _DECODER = json.JSONDecoder()
 class Reply:
     """What a model said: one verdict for every tag asked, and the ``text`` as it came.
 
-    ``model`` is "" and counts are 0 where the server does not tell.
+    ``model`` is "" and counts are 0 where the server does not tell. ``has_tokens``: it sent the log-probabilities of the
+    tokens, so that a verdict without a probability is one of which they told nothing.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -38,6 +39,7 @@ class Reply:
     model: str = ""
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    has_tokens: bool = False
 
 
 def read(body: object, question: Question) -> Reply:
@@ -57,11 +59,11 @@ def read(body: object, question: Question) -> Reply:
         said, value = _understand(_only_json(thought), question)
     else:
         raise _nothing(choice)
-    sure = _probabilities(choice, value, question)
+    stream = confidence.TokenStream.of(choice)
+    sure = {} if stream is None else _probabilities(stream, value, question)
     verdicts = {tag: Verdict(said[tag], sure.get(tag)) for tag in question.tags}
-    return Reply(
-        verdicts, came if text else mused, _model(body), _count(body, "prompt_tokens"), _count(body, "completion_tokens")
-    )
+    counts = _count(body, "prompt_tokens"), _count(body, "completion_tokens")
+    return Reply(verdicts, came if text else mused, _model(body), *counts, has_tokens=stream is not None)
 
 
 def was_cut_off(body: object) -> bool:
@@ -216,10 +218,9 @@ def _json_values(text: str) -> Iterator[tuple[Any, int, int]]:
             yield value, opening.start(), at
 
 
-def _probabilities(choice: Mapping[str, Any], value: Any, question: Question) -> dict[str, float]:
+def _probabilities(stream: confidence.TokenStream, value: Any, question: Question) -> dict[str, float]:
     """The confidence of each tag that the token stream tells, found by the place of the same JSON in it."""
-    stream = confidence.TokenStream.of(choice)
-    if stream is None or value is None:
+    if value is None:
         return {}
     places = [(start, end) for other, start, end in _json_values(stream.text) if other == value]
     if not places:

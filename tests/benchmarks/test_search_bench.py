@@ -16,6 +16,7 @@ from benchmarks.search import DOCS, PAGE, PLOT, quick, run
 from benchmarks.sheets import Sheets
 from benchmarks.simulated import DENSE, REC
 from benchmarks.world import World, draw_video
+from sandbox import glyphs
 from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.types import Look, Purpose
@@ -102,6 +103,17 @@ def test_the_oracle_answers_as_the_endpoint_does(tmp_path: Path, shot_share: flo
         present, _ = oracle.judge(np.array([oracle.number_at(seen.time_s)]))
         told = dict(zip(SPEC.tags, present[0], strict=True))
         assert {tag: verdict.present for tag, verdict in seen.verdicts.items()} == {tag: told[tag] for tag in seen.verdicts}
+
+
+def test_poor_pictures_hold_more_mistakes_than_good_ones_and_as_many_in_all(tmp_path: Path) -> None:
+    video = generate(SPEC, tmp_path / "game.mp4")
+    endpoint = Mistakes(0.05, 0.005, quality_spread=1.2).endpoint(video)
+    shown = [glyphs.Shown(frozenset(), number) for number in range(0, 45_000, 5)]
+    rates = np.array([endpoint.error_rate(each, is_there=True) for each in shown])
+    assert rates.min() < 0.02 < 0.1 < rates.max() <= 0.45
+    assert rates.mean() == pytest.approx(0.05, rel=0.15)
+    alike = {endpoint.error_rate(glyphs.Shown(frozenset(), number), is_there=True) for number in range(15, 22)}
+    assert len(alike) == 1
 
 
 def test_mistakes_can_hold_for_a_whole_shot(tmp_path: Path) -> None:

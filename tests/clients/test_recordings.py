@@ -1,13 +1,18 @@
 """What real servers answered, read by the code that will meet them: a contract over every recorded case."""
 
+import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.features import Feature, blamed
 from vlm_engine.clients.mapping import Response, Target, from_response
-from vlm_engine.errors import ReplyError, RequestError, ServerError, WrongKeyError, WrongModelError
+from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError, WrongKeyError, WrongModelError
 from vlm_engine.reply import read
 from vlm_engine.types import Form, Question
 
@@ -90,7 +95,42 @@ def outcome(server, case):
     if got.is_error:
         target = Target("recorded", "http://127.0.0.1:1/v1", model="nope", secret="sk-secret", offered=("tiny",))
         raise from_response(got, target)
-    return read(got.body, VERDICTS if "verdicts" in case else LIST).verdicts
+    return read(got.body, asked_about(case)).verdicts
+
+
+def asked_about(case):
+    return VERDICTS if "verdicts" in case else LIST
+
+
+def replayed(server, case):
+    """What the client comes to when every question is answered as recorded, over HTTP; and how often it asked."""
+    asked = []
+
+    async def answer(request):
+        got = response(server, "models" if request.method == "GET" else case)
+        if request.path not in ("/v1/models", "/v1/chat/completions"):
+            return web.Response(status=404)
+        if request.method == "POST":
+            asked.append(await request.json())
+        content_type = got.headers["content-type"]
+        return web.Response(status=got.status, text=got.text, headers={"content-type": content_type})
+
+    async def main():
+        runner = web.ServerRunner(web.Server(answer, access_log=None))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        endpoint = EndpointConfig(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1", api_key="sk-secret", name="recorded")
+        client = OpenAIClient(endpoint, ModelConfig(model_id="nope"))
+        try:
+            return await client.ask(asked_about(case))
+        finally:
+            await client.aclose()
+            await runner.cleanup()
+
+    try:
+        return asyncio.run(main()), asked
+    except ClientError as error:
+        return error, asked
 
 
 def test_every_recorded_case_is_expected():
@@ -112,6 +152,23 @@ def test_a_real_answer_comes_to_the_right_end(server, case):
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize(("server", "case"), CASES)
+def test_the_client_comes_to_the_same_end(server, case):
+    expected = EXPECTED[server][case]
+    came_to, asked = replayed(server, case)
+    if isinstance(expected, list):
+        assert [tag for tag, verdict in came_to.verdicts.items() if verdict.present] == expected
+        usage = response(server, case).body["usage"]
+        assert (came_to.prompt_tokens, came_to.answer_tokens) == (usage["prompt_tokens"], usage["completion_tokens"])
+        assert (came_to.endpoint, len(asked)) == ("recorded", 1)
+        return
+    kind, words = expected
+    assert type(came_to) is kind
+    assert str(came_to).startswith("recorded: ")
+    assert re.search(f"(?s){words}", str(came_to))
+    assert len(asked) <= 2, "once, and once more in another way"
+
+
 def test_masked_probabilities_are_shared_out_among_all_beginnings():
     sure = outcome("vllm", "verdicts with logprobs")
     y, yes, n, no = (2.718281828**logprob for logprob in (-1.4514, -1.6125, -1.1859, -1.3354))
@@ -120,9 +177,11 @@ def test_masked_probabilities_are_shared_out_among_all_beginnings():
 
 
 @pytest.mark.parametrize("server", ["llamacpp", "litellm"])
-def test_where_neither_yes_nor_no_is_listed_nothing_is_known(server):
+@pytest.mark.parametrize("case", ["verdicts with logprobs", "list with logprobs"])
+def test_where_nothing_listed_leads_to_an_answer_nothing_is_known(server, case):
     # These servers list what the model wanted to write, which in a random model is something else altogether.
-    assert all(verdict.probability is None for verdict in outcome(server, "verdicts with logprobs").values())
+    assert RECORDINGS[server][case]["body"]["choices"][0]["logprobs"]["content"]
+    assert all(verdict.probability is None for verdict in outcome(server, case).values())
 
 
 @pytest.mark.parametrize("server", RECORDINGS)

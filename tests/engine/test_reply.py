@@ -265,8 +265,8 @@ def test_a_listed_tag_is_as_sure_as_it_was_not_passed_over():
     )
     named = 0.8 * 0.75 * 0.9
     assert sure["Foul"] == pytest.approx(named / (named + 0.2 + 0.8 * 0.75 * 0.1))
-    assert sure["Break-away"] is None
-    assert sure["Free throw"] is None
+    assert sure["Break-away"] == pytest.approx(0.8 * 0.25), "passed over where Foul was named"
+    assert sure["Free throw"] == pytest.approx(0.4), "passed over where the list ended"
 
 
 def test_the_second_item_is_judged_from_where_the_first_ended():
@@ -281,4 +281,74 @@ def test_the_second_item_is_judged_from_where_the_first_ended():
 
 
 def test_a_listed_tag_whose_token_is_not_listed_has_no_confidence():
-    assert listed(('{"tags": ["',), ("Foul", {"x": 1.0}), ('"]}',))["Foul"] is None
+    for likely in ({"x": 1.0}, {"x": 0.5, "Free": 0.5}):
+        sure = listed(('{"tags": ["',), ("Foul", likely), ('"]}',))
+        assert sure["Foul"] is None
+        assert sure["Break-away"] is None
+
+
+def test_tags_that_might_have_followed_share_what_does_not_tell_them_apart():
+    sure = listed(('{"tags": [',), ("]}", {"]}": 0.4, '"': 0.6}))
+    for place, tag in enumerate(("Break-away", "Foul", "Free throw")):
+        each = 0.6 / 3
+        assert sure[tag] == pytest.approx(each / (each * (3 - place) + 0.4))
+    sure = listed(('{"tags": ["',), ("Goal", {"Goal": 0.5, "F": 0.5}), ('"]}',), tags=("Foul", "Free throw", "Goal"))
+    assert sure["Foul"] == pytest.approx(0.25)
+    assert sure["Free throw"] == pytest.approx(0.25 / 0.75)
+    assert sure["Goal"] == 1.0, "what comes before it says nothing against it"
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        [(' ["Foul', {' ["Foul': 0.6, " []": 0.4}), ('"]}',)],
+        [(" ",), ("[", {"[": 0.6, "[]": 0.4}), ('"', {'"': 1.0}), ("F",), ("o",), ("ul",), ('"',), ("]}",)],
+        [("\n[",), ('"', {'"': 0.6, "]": 0.4}), ("Foul", {"Foul": 0.7, "Fou": 0.3}), ('"]',), ("}",)],
+        [(": [", {": [": 0.5, ": []": 0.5}), (' "Foul', {' "Foul': 1.2 / 2, " ]": 0.8 / 2}), ('" ]}',)],
+    ],
+    ids=["one token", "split", "two ways to spell", "bracket of the last token"],
+)
+def test_tokens_may_be_cut_anywhere(tokens):
+    first = '{"tags"' if tokens[0][0].startswith(":") else '{"tags":'
+    sure = listed((first,), *tokens, tags=("Foul",))["Foul"]
+    assert sure == pytest.approx(0.3 if tokens[0][0].startswith(":") else 0.6)
+
+
+def test_a_tag_that_begins_another_is_told_from_it_by_its_end():
+    sure = listed(('{"tags": ["',), ("Foul",), ('"', {'"': 0.7, " throw": 0.3}), ("]}",), tags=("Foul", "Foul throw", "Goal"))
+    assert sure["Foul"] == pytest.approx(0.7)
+    assert sure["Goal"] is not None
+
+
+def test_names_are_compared_as_json_spells_them():
+    tags = ('The "double"', "Coup franc – à 20 m")
+    stream = [('{"tags": ["',), ('The \\"', {'The \\"': 0.8, "Coup": 0.2}), ('double\\"',), ('"]}', {'"]}': 0.9, '", "': 0.1})]
+    sure = {
+        tag: verdict.probability
+        for tag, verdict in ask('{"tags": ["The \\"double\\""]}', tags=tags, tokens=stream).verdicts.items()
+    }
+    assert sure == {tags[0]: pytest.approx(0.8), tags[1]: pytest.approx(0.1)}
+
+
+def test_verdicts_may_be_true_and_false():
+    stream = [('{"Foul": ',), ("true", {"true": 0.6, "f": 0.1, "false": 0.1, "yes": 0.2}), ("}",)]
+    assert ask('{"Foul": true}', Form.VERDICTS, ("Foul",), tokens=stream).verdicts["Foul"].probability == pytest.approx(0.75)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.sampled_from([*TAGS, "Free throw"]), max_size=4, unique=True),
+    st.lists(
+        st.tuples(st.integers(1, 5), st.floats(-9, 0), st.sampled_from(["]", '"]}', '", "', '"', "F", "Br", " ", "Foul"])),
+        min_size=1,
+    ),
+)
+def test_every_confidence_of_a_list_is_a_probability(names, cuts):
+    said, stream, at = json.dumps({"tags": names}), [], 0
+    while at < len(said):
+        width, logprob, other = cuts[len(stream) % len(cuts)]
+        stream.append((said[at : at + width], {said[at : at + width]: math.exp(logprob), other: 0.3}))
+        at += width
+    for tag, verdict in ask(said, tags=(*TAGS, "Free throw"), tokens=stream).verdicts.items():
+        assert verdict.present == (tag in names)
+        assert verdict.probability is None or 0 <= verdict.probability <= 1

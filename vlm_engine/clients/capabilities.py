@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one endpoint says it can do; None where it does not say.
+    """What one endpoint says it can do; None, or empty, where it does not say.
 
-    ``models``: the names it offers. ``slots``: how many questions it works on at once. ``context_tokens``: how much one
-    question and its answer may take. ``vision``: whether the model that is asked sees pictures. ``finishes_abandoned``: it goes
-    on with a request that the client has given up, so its slot stays taken for a while.
+    ``models``: the names it offers, and ``sighted`` those of them that it says see pictures. ``model``: the one that the
+    rest is about: the configured one, else the one it has loaded, else the first that is for conversation.
+    ``slots``: how many questions it works on at once. ``context_tokens``: how much one question and its answer may take.
+    ``vision``: whether the model sees pictures. ``loaded``: False while the model is loaded only when it is first asked; slots
+    and context may be told only afterwards. ``finishes_abandoned``: the endpoint goes on with a request that the
+    client has given up, so its slot stays taken for a while. ``server``: the program, where it is recognised.
     """
 
     models: tuple[str, ...] = ()
@@ -19,3 +22,18 @@ class Capabilities:
     context_tokens: int | None = None
     vision: bool | None = None
     finishes_abandoned: bool = False
+    model: str = ""
+    sighted: tuple[str, ...] = ()
+    loaded: bool | None = None
+    server: str = ""
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        told = [
+            self.server,
+            f"model {self.model}" if self.model else "",
+            f"{self.slots} slots" if self.slots else "",
+            f"{self.context_tokens} tokens of context" if self.context_tokens else "",
+            {True: "sees pictures", False: "sees no pictures", None: ""}[self.vision],
+        ]
+        return ", ".join(part for part in told if part) or "tells nothing of itself"

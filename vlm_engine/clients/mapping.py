@@ -51,9 +51,14 @@ class Response:
     @property
     def is_error(self) -> bool:
         """Whether it is anything but the answer that was asked for. Some servers put an error into a 200."""
-        if not 200 <= self.status < 300 or not isinstance(self.body, dict):
+        return self.is_failure or not isinstance(self.body, dict)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it is no JSON, or an error, by its status or by what it says."""
+        if not 200 <= self.status < 300 or self.body is None:
             return True
-        return bool(self.body.get("error")) or self.body.get("object") == "error"
+        return isinstance(self.body, dict) and (bool(self.body.get("error")) or self.body.get("object") == "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +100,28 @@ def _model_remedy(target: Target) -> str:
     return f"{wanted}; correct MODEL, or model_id of this endpoint{offers}"
 
 
+def _vision_remedy(sighted: tuple[str, ...] = ()) -> str:
+    better = f" (of those it offers, {', '.join(sighted[:20])})" if sighted else ""
+    return f"its model cannot see pictures; load one that can{better or ' (with its vision part, mmproj)'}, or correct MODEL"
+
+
+_NO_ROOM = "the question does not fit into its context; use smaller pictures or fewer tags, or give the server more context"
 _REFUSALS = frozenset({200, 400, 404, 422, 500, 501})
 # The first rule that fits decides, so the telling ones come before the general.
 _RULES = (
     _Rule(
         NoVisionError,
-        lambda _: "its model cannot see pictures; load one that can (with its vision part, mmproj), or correct MODEL",
+        lambda _: _vision_remedy(),
         r"(image|multi-?modal|vision)(?! ?(format|type|size|file|data|url)).{0,30}(not supported|unsupported by|not enabled)"
         r"|not a (multi-?modal|vision)"
-        r"|(does not|doesn't|cannot) (support|accept|process|have) (image|vision|multi-?modal)|at most 0 image",
+        r"|(does not|doesn't|cannot) (support|accept|process|have) (image|vision|multi-?modal)|at most 0 image"
+        r"|missing data required for image input",
         _REFUSALS,
     ),
     _Rule(
         RequestError,
-        lambda _: (
-            "the question does not fit into its context; use smaller pictures or fewer tags, or give the server more context"
-        ),
-        r"context (size|length|window)|exceed_context|contextwindow|maximum context|prompt (is )?too long|too many tokens",
+        lambda _: _NO_ROOM,
+        r"context (size|length|window)|exceed_context|contextwindow|max_model_len|prompt (is )?too long|too many tokens",
         _REFUSALS | {413},
     ),
     _Rule(RequestError, lambda _: "the request is too large for it; use smaller pictures", statuses=frozenset({413})),
@@ -119,7 +129,7 @@ _RULES = (
         RequestError,
         lambda _: "it cannot read the picture",
         r"(load|decode|read|identify|process|invalid|corrupt\w*) (the |an? )?(image|picture|jpeg)"
-        r"|base-?64|image (data|file|format)",
+        r"|base-?64|image:? (data|file|format|unknown format)",
         _REFUSALS | {415},
     ),
     _Rule(
@@ -176,13 +186,28 @@ def from_response(response: Response, target: Target) -> ClientError:
     return kind(message, endpoint=target.endpoint)
 
 
+def no_vision(target: Target, sighted: tuple[str, ...] = ()) -> NoVisionError:
+    """For a model of which its server says that it sees no pictures, before one is sent. ``sighted``: models there that do."""
+    return NoVisionError(f"{_vision_remedy(sighted)}: the server says so of {target.model!r}", endpoint=target.endpoint)
+
+
+def no_room(target: Target, context_tokens: int) -> RequestError:
+    """For an answer to a question that filled the whole context: some servers drop what does not fit, and say nothing."""
+    return RequestError(f"{_NO_ROOM}: it cut the question off at {context_tokens} tokens", endpoint=target.endpoint)
+
+
+def wants_key(target: Target) -> WrongKeyError:
+    """For a server that is known to want a key and does not say so."""
+    return WrongKeyError(f"{_key_remedy(target)} api_key of this endpoint", endpoint=target.endpoint)
+
+
 def from_exception(error: aiohttp.ClientError | TimeoutError | OSError, target: Target, timeout_s: float) -> ClientError:
     """The error that a request without a response stands for."""
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return TimedOutError(f"no answer within {timeout_s:.0f} s", endpoint=target.endpoint)
     words = shortened(_redacted(str(error), target.secret))
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-        why = f'no secure connection to {target.url}; is its certificate valid, and is it https? "{words}"'
+        why = f'no secure connection to {target.url}; is it https, and its certificate valid, or one of ca_file? "{words}"'
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
         why = f"there is no host of that name; is the address {target.url} right?"
     elif isinstance(error, aiohttp.ClientConnectorError):

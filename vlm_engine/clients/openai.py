@@ -1,61 +1,96 @@
-"""One endpoint that speaks the OpenAI protocol: what it is asked, and what it has been found not to take."""
+"""One endpoint that speaks the OpenAI protocol: what it can do, what it is asked, and what it has been found not to take."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
 from vlm_engine import reply
+from vlm_engine.clients import discovery, request
+from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.features import Feature, blamed
-from vlm_engine.clients.mapping import Response, Target, from_exception, from_response
+from vlm_engine.clients.mapping import Response, Target, from_exception, from_response, no_room, no_vision, wants_key
+from vlm_engine.clients.request import Attempt
 from vlm_engine.clients.transport import Transport
 from vlm_engine.config_models import EndpointConfig, ModelConfig
-from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError, WrongModelError
-from vlm_engine.prompt import Wording, longest_answer, messages, schema
+from vlm_engine.errors import (
+    ClientError,
+    ConfigError,
+    EndpointError,
+    ReplyError,
+    RequestError,
+    ServerError,
+    UnreachableError,
+    WrongKeyError,
+    WrongModelError,
+)
+from vlm_engine.prompt import longest_answer
 from vlm_engine.types import Answer, Question
 
 CHECK_TIMEOUT_S = 5.0
-SEED = 1
-TOP_LOGPROBS = 10
 MOST_TOKENS = 4096
-_NOT_FOR_CHAT = re.compile(r"embed|rerank|whisper|tts|\bbge\b|moderation", re.IGNORECASE)
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """How a question is put: the features that the request carries, and the tokens that the answer may take."""
-
-    features: frozenset[Feature]
-    budget: int
 
 
 class OpenAIClient:
     """Asks one endpoint. A ``Client`` by itself; a pool holds several.
 
-    A field that the server refuses is left out, the question asked again, and the field left out for good
-    once that has helped. A reply that is cut off or unreadable is asked for once more, in another way.
+    Before the first question the endpoint is asked what it can do. A field that it refuses is left out, the question
+    asked again, and the field left out for good once that has helped. A reply that is cut off or unreadable is asked for
+    once more, in another way.
     """
 
     def __init__(self, endpoint: EndpointConfig, model: ModelConfig) -> None:
+        """Raises ``ConfigError`` when the key, the certificates or the proxy that the settings name cannot be used."""
         self._key = endpoint.key().strip()
-        self._transport = Transport(endpoint.base_url, self._key)
-        self._wording = Wording.of(model)
+        try:
+            self._transport = Transport(endpoint.base_url, self._key, endpoint.ca_file)
+        except ConfigError as error:
+            raise ConfigError(f"endpoint {endpoint.label!r}: {error}") from error
+        self._endpoint = endpoint
         self._model = model
-        self._name = endpoint.model_id or model.model_id
+        self._name = self._configured_name = endpoint.model_id or model.model_id
         wanted = set(Feature) if model.model_return_confidence else set(Feature) - {Feature.LOGPROBS}
         self._features = frozenset(wanted)
+        self._told: Capabilities | None = None
+        self._finding_out: asyncio.Task[Capabilities] | None = None
+        self._looked_again = False
+        self._said_unsure = False
         self.label = endpoint.label
         self.url = endpoint.base_url
-        self.slots = endpoint.max_concurrent or 1
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.label!r}, {self.url!r})"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the endpoint told when it was last asked; nothing before."""
+        return self._told or Capabilities()
+
+    @property
+    def slots(self) -> int:
+        """How many requests it takes at once: as configured, else as it told, else one."""
+        configured = self._endpoint.max_concurrent
+        return configured if isinstance(configured, int) else self.capabilities.slots or 1
+
+    async def discover(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> Capabilities:
+        """What the endpoint tells of itself, asked anew. ``timeout_s`` bounds each of its pages.
+
+        An endpoint that does not answer tells nothing, and is asked again before the next question. Raises
+        ``WrongKeyError``, and no other error.
+        """
+        try:
+            return await self._find_out(timeout_s)
+        except WrongKeyError:
+            raise
+        except ClientError as error:
+            _log.debug("%s: it tells nothing of itself: %s", self.label, error)
+            return self.capabilities
 
     async def ask(self, question: Question, *, timeout_s: float | None = None) -> Answer:
         """The answer. ``timeout_s`` bounds each request, ``request_timeout`` of the model by default.
@@ -63,14 +98,18 @@ class OpenAIClient:
         Raises every kind of ``ClientError``, with the endpoint's name.
         """
         timeout_s = timeout_s or self._model.request_timeout
-        budget = max(self._model.max_new_tokens, longest_answer(question.tags))
-        body = await self._complete(question, _Attempt(self._features, budget), timeout_s)
         try:
-            return self._answer(body, question)
-        except ReplyError as error:
-            attempt = self._otherwise(body, error, budget)
-            _log.debug("%s: asking once more: %s", self.label, error)
-        return self._answer(await self._complete(question, attempt, timeout_s), question)
+            await self._get_ready(min(timeout_s, CHECK_TIMEOUT_S))
+            answer = await self._answered(question, timeout_s)
+        except EndpointError:
+            # Whatever comes to its place may be another server, or another model.
+            self._told, self._name = None, self._configured_name
+            raise
+        await self._look_again()
+        context_tokens = self.capabilities.context_tokens
+        if context_tokens and answer.prompt_tokens >= context_tokens:
+            raise no_room(self._target(), context_tokens)
+        return answer
 
     async def check(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> tuple[str, ...]:
         """The names of the models that the endpoint offers. Raises ``ClientError`` when it does not tell."""
@@ -83,76 +122,131 @@ class OpenAIClient:
 
     async def model_name(self) -> str:
         """The model that is asked: the configured one, or what the endpoint offers. Raises ``ClientError`` as ``check`` does."""
-        await self._find_model()
+        if not self._name:
+            await self._choose_model(CHECK_TIMEOUT_S)
         return self._name
 
     async def aclose(self) -> None:
         """Ends what is under way and closes every connection."""
+        if self._finding_out is not None:
+            self._finding_out.cancel()
+            await asyncio.gather(self._finding_out, return_exceptions=True)
         await self._transport.aclose()
+
+    # What it can do.
+
+    async def _get_ready(self, timeout_s: float) -> None:
+        """Finds out what the endpoint can do, once, whoever asks first. Raises where no question could succeed."""
+        if self._told is None:
+            if self._finding_out is None or self._finding_out.done():
+                self._finding_out = asyncio.create_task(self._find_out(timeout_s))
+                self._finding_out.add_done_callback(_seen)
+            try:
+                await asyncio.shield(self._finding_out)
+            except (WrongKeyError, UnreachableError):
+                raise
+            except ClientError as error:
+                _log.debug("%s: it tells nothing of itself: %s", self.label, error)
+                self._told = Capabilities()
+        if not self._name:
+            await self._choose_model(timeout_s)
+        if self.capabilities.vision is False:
+            raise no_vision(self._target(), self.capabilities.sighted)
+
+    async def _find_out(self, timeout_s: float) -> Capabilities:
+        response = await self._send("GET", "/models", timeout_s)
+
+        async def page(path: str, payload: dict[str, Any] | None) -> Any:
+            return await self._transport.page(path, timeout_s, payload)
+
+        if response.is_error:
+            error = from_response(response, self._target())
+            if not self._key and isinstance(error, ServerError) and await discovery.is_litellm(page):
+                raise wants_key(self._target())  # all that it says itself is "Internal Server Error"
+            # A key may be good for questions and not for lists; then it is forbidden, not unknown.
+            if isinstance(error, WrongKeyError) and response.status != 403:
+                raise error
+        told = await discovery.discover(response.body, self._configured_name, page)
+        if told != self._told:
+            _log.info("%s: %s", self.label, told)
+        self._told = told
+        self._name = self._name or told.model
+        return told
+
+    async def _choose_model(self, timeout_s: float) -> None:
+        if self._told is None:
+            await self._find_out(timeout_s)
+        if not self._name:
+            await self.check(timeout_s=timeout_s)  # says why there is no list, where there is none
+            message = "it offers no model that sees pictures; load one, or set MODEL (model_id of this endpoint)"
+            raise WrongModelError(message, endpoint=self.label)
+
+    async def _look_again(self) -> None:
+        """Once a model has been loaded for the first answer, its server tells more of it."""
+        if self.capabilities.loaded is False and not self._looked_again:
+            self._looked_again = True
+            await self.discover()
+
+    # Question and answer.
+
+    async def _answered(self, question: Question, timeout_s: float) -> Answer:
+        budget = self._within(max(self._model.max_new_tokens, longest_answer(question.tags)))
+        body = await self._complete(question, Attempt(self._features, budget), timeout_s)
+        try:
+            return self._answer(body, question)
+        except ReplyError as error:
+            attempt = self._otherwise(body, error, budget)
+            _log.debug("%s: asking once more: %s", self.label, error)
+        return self._answer(await self._complete(question, attempt, timeout_s), question)
 
     def _answer(self, body: Any, question: Question) -> Answer:
         try:
             read = reply.read(body, question)
         except ReplyError as error:
             raise ReplyError(error.args[0], endpoint=self.label, raw=error.raw) from error
+        if self._model.model_return_confidence and not read.has_tokens and not self._said_unsure:
+            self._said_unsure = True
+            _log.info("%s: it does not tell how sure its model is, so its answers have no confidence", self.label)
         model = read.model or self._name
         return Answer(read.verdicts, read.text, model, self.label, read.prompt_tokens, read.answer_tokens)
 
-    def _otherwise(self, body: Any, error: ReplyError, budget: int) -> _Attempt:
+    def _otherwise(self, body: Any, error: ReplyError, budget: int) -> Attempt:
         """A larger budget for what was cut off; no schema for what was unreadable, or ran on in blanks, with it."""
         cut_off = reply.was_cut_off(body)
         ran_on = len(error.raw) < min(budget // 4, 100)
         features = self._features if cut_off and not ran_on else self._features - {Feature.SCHEMA}
-        return _Attempt(features, max(budget, min(4 * budget, MOST_TOKENS)) if cut_off else budget)
+        return Attempt(features, self._within(max(budget, min(4 * budget, MOST_TOKENS))) if cut_off else budget)
 
-    async def _complete(self, question: Question, attempt: _Attempt, timeout_s: float) -> Any:
+    def _within(self, budget: int) -> int:
+        """At most half the context: some servers refuse a question whose answer might not fit beside it."""
+        context_tokens = self.capabilities.context_tokens
+        return min(budget, context_tokens // 2) if context_tokens else budget
+
+    async def _complete(self, question: Question, attempt: Attempt, timeout_s: float) -> Any:
         """The body of a chat completion, after giving up at most every feature that the server complains about."""
-        await self._find_model()
         given_up: set[Feature] = set()
         while True:
-            carried = attempt.features - given_up
-            payload = self._payload(question, carried, attempt.budget)
+            trimmed = Attempt(attempt.features - given_up, attempt.budget)
+            payload = request.body(question, self._name, self._model, trimmed)
             response = await self._send("POST", "/chat/completions", timeout_s, payload)
             if not response.is_error:
-                self._learn(given_up)
+                self._learn(given_up, response)
                 return response.body
             error = await self._error(response)
-            feature = _to_blame(error, response, carried)
+            feature = _to_blame(error, response, trimmed.features)
             if feature is None:
                 raise error
             _log.debug("%s: asking without %s: %s", self.label, feature.value, error)
             given_up.add(feature)
 
-    def _learn(self, given_up: Set[Feature]) -> None:
+    def _learn(self, given_up: Set[Feature], response: Response) -> None:
         fresh = given_up & self._features
         if fresh:
             self._features -= fresh
             names = ", ".join(sorted(feature.value for feature in fresh))
             _log.info("%s: it does not take %s; asking without from now on", self.label, names)
-
-    def _payload(self, question: Question, carried: Set[Feature], budget: int) -> dict[str, Any]:
-        strict = Feature.SCHEMA in carried
-        tokens = "max_tokens" if Feature.MAX_TOKENS in carried else "max_completion_tokens"
-        payload: dict[str, Any] = {
-            "messages": messages(question, self._wording, system=Feature.SYSTEM in carried, strict=strict),
-            "stream": False,
-            tokens: budget,
-        }
-        if self._name:
-            payload["model"] = self._name
-        if strict:
-            form = {"name": "answer", "strict": True, "schema": schema(question.tags, question.form)}
-            payload["response_format"] = {"type": "json_schema", "json_schema": form}
-        optional: dict[Feature, dict[str, Any]] = {
-            Feature.TEMPERATURE: {"temperature": self._model.temperature},
-            Feature.SEED: {"seed": SEED},
-            Feature.LOGPROBS: {"logprobs": True, "top_logprobs": TOP_LOGPROBS},
-            Feature.REASONING: {"reasoning_effort": "none"},
-            Feature.TEMPLATE: {"chat_template_kwargs": {"enable_thinking": False}},
-        }
-        for feature in optional.keys() & carried:
-            payload |= optional[feature]
-        return payload
+        if "x-litellm-version" in response.headers and not self.capabilities.finishes_abandoned:
+            self._told = replace(self.capabilities, finishes_abandoned=True, server="LiteLLM")
 
     async def _send(self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Response:
         try:
@@ -172,17 +266,6 @@ class OpenAIClient:
         except ClientError:
             return ()  # only for the message, which then names no models
 
-    async def _find_model(self) -> None:
-        """Where no model is configured: the first one offered that is not plainly for something else."""
-        if self._name:
-            return
-        offered = await self.check()
-        self._name = next((name for name in offered if not _NOT_FOR_CHAT.search(name)), "")
-        if not self._name:
-            message = "it offers no model that sees pictures; load one, or set MODEL (model_id of this endpoint)"
-            raise WrongModelError(message, endpoint=self.label)
-        _log.info("%s: no model is configured; asking %r", self.label, self._name)
-
     def _target(self, offered: tuple[str, ...] = ()) -> Target:
         return Target(self.label, self.url, self._name, self._key, offered)
 
@@ -191,3 +274,9 @@ def _to_blame(error: ClientError, response: Response, carried: Set[Feature]) -> 
     """A complaint can be about a feature only where the error has no plainer meaning."""
     plain = type(error) in (RequestError, ServerError)
     return blamed(response.status, response.text[:2000], carried) if plain else None
+
+
+def _seen(task: asyncio.Task[Capabilities]) -> None:
+    """Whoever waited for it may be gone by the time it fails."""
+    if not task.cancelled():
+        task.exception()

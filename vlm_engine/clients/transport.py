@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
+import ssl
 import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from vlm_engine.clients.mapping import Response
+from vlm_engine.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 3.0
 _MOST_BYTES = 16 << 20  # a reply is a few kilobytes; more is somebody else's file
@@ -21,11 +24,15 @@ _MOST_BYTES = 16 << 20  # a reply is a few kilobytes; more is somebody else's fi
 class Transport:
     """Requests to the paths below one address, with one key. Follows no redirect: pictures go where the user said.
 
-    Certificates are verified. Proxies are those of the environment, but never for this machine itself.
+    Certificates are verified, by those of the system and of ``ca_file``, which holds more in PEM form. Proxies are
+    those of the environment, but never for this machine itself. Raises ``ConfigError`` for a ``ca_file`` that cannot
+    be read, and for a proxy that speaks no HTTP.
     """
 
-    def __init__(self, base_url: str, key: str = "") -> None:
+    def __init__(self, base_url: str, key: str = "", ca_file: str | None = None) -> None:
         self._base_url = base_url
+        self._root = re.sub(r"/v\d+\w*(/.*)?$", "", base_url)
+        self._tls = _trusting(ca_file) if ca_file else True
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._proxy, login = _proxy(base_url)
         # A tunnel carries the proxy's login in its own request, plain HTTP carries it in each.
@@ -45,19 +52,30 @@ class Transport:
         except aiohttp.ServerDisconnectedError:
             return await self._request(method, path, timeout_s, payload)
 
+    async def page(self, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Any:
+        """The JSON of a page beside the versioned paths, where servers tell of themselves; None where it is not there."""
+        try:
+            response = await self._request("POST" if payload else "GET", path, timeout_s, payload, self._root)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+        return None if response.is_failure else response.body
+
     async def aclose(self) -> None:
         """Closes every connection. Requests afterwards are an error."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
 
-    async def _request(self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None) -> Response:
+    async def _request(
+        self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None, base_url: str | None = None
+    ) -> Response:
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
         async with self._opened().request(
             method,
-            f"{self._base_url}{path}",
+            f"{self._base_url if base_url is None else base_url}{path}",
             json=payload,
             headers=self._headers,
+            ssl=self._tls,
             timeout=timeout,
             proxy=self._proxy,
             proxy_headers=self._proxy_headers,
@@ -96,13 +114,28 @@ def _parsed(text: str) -> Any:
         return None
 
 
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"ca_file: {ca_file!r} holds no certificates in PEM form, or cannot be read: {error}") from error
+    return context
+
+
 def _proxy(base_url: str) -> tuple[URL | None, dict[str, str]]:
     parts = urlsplit(base_url)
     host = parts.hostname or ""
-    found = urllib.request.getproxies().get(parts.scheme)
-    if found is None or _is_this_machine(host) or urllib.request.proxy_bypass(parts.netloc):
+    known = urllib.request.getproxies()
+    found = known.get(parts.scheme) or known.get("all")
+    if not found or _is_this_machine(host) or urllib.request.proxy_bypass(parts.netloc):
         return None, {}
     url = URL(found if "://" in found else f"http://{found}")
+    if url.scheme not in ("http", "https"):
+        raise ConfigError(
+            f"the environment names a {url.scheme} proxy for {base_url}, and only HTTP proxies can be used: set "
+            f"{parts.scheme.upper()}_PROXY to one, or put {host} into NO_PROXY to go without"
+        )
     if url.user is None:
         return url, {}
     login = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode("ascii")

@@ -1,0 +1,215 @@
+"""What holds between the client and every server it is meant for."""
+
+import asyncio
+import io
+import logging
+from contextlib import asynccontextmanager
+from functools import cache
+
+import pytest
+
+from sandbox import glyphs
+from sandbox.vlm import Behaviour, SandboxVLM
+from vlm_engine.clients import EndpointPool, OpenAIClient
+from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.errors import NoVisionError, RequestError, WrongKeyError, WrongModelError
+from vlm_engine.types import Form, Question
+
+TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
+PATIENCE_S = 60
+
+
+@cache
+def jpeg(*shown):
+    file = io.BytesIO()
+    glyphs.picture(shown, 410, 280).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def question(*shown, form=Form.LIST, tags=TAGS, picture=None):
+    return Question(tags, form, picture or jpeg(*shown))
+
+
+def endpoint(subject, **more):
+    return {"base_url": subject.url, "api_key": subject.key, "name": "court", **more}
+
+
+@asynccontextmanager
+async def client_of(subject, *, model=None, **more):
+    config = ModelConfig(model_id=subject.model if model is None else model)
+    client = OpenAIClient(EndpointConfig(**endpoint(subject, **more)), config)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def play(main, within_s=PATIENCE_S):
+    return asyncio.run(asyncio.wait_for(main(), within_s))
+
+
+def present(answer):
+    return [tag for tag, verdict in answer.verdicts.items() if verdict.present]
+
+
+@pytest.mark.parametrize("form", Form)
+def test_what_is_sent_is_accepted_and_comes_back_as_verdicts(server, form, caplog):
+    caplog.set_level(logging.DEBUG, "vlm_engine")
+
+    async def main():
+        async with client_of(server.subject) as client:
+            return await client.ask(question("Foul", "Turnover", form=form))
+
+    answer = play(main)
+    assert set(answer.verdicts) == set(TAGS)
+    assert answer.prompt_tokens > 0 and answer.answer_tokens > 0
+    if server.subject.sees:
+        assert present(answer) == ["Foul", "Turnover"]
+    assert "asking" not in caplog.text, "nothing had to be left out, and nothing to be asked twice"
+
+
+def test_verdicts_come_with_a_confidence_or_without_one_but_never_with_a_made_up_one(server):
+    async def main():
+        async with client_of(server.subject) as client:
+            return await client.ask(question("Foul", form=Form.VERDICTS))
+
+    for verdict in play(main).verdicts.values():
+        assert (verdict.probability is not None) == server.subject.tells_confidence
+        if server.subject.sees and server.subject.tells_confidence:
+            assert 0.85 < (verdict.probability if verdict.present else 1 - verdict.probability) < 1
+
+
+def test_lists_tell_how_sure_each_name_was_and_each_that_was_left_out(server):
+    async def main():
+        async with client_of(server.subject) as client:
+            return await client.ask(question("Foul", "Turnover"))
+
+    told = {tag: verdict.probability for tag, verdict in play(main).verdicts.items()}
+    if not server.subject.tells_confidence:
+        assert set(told.values()) == {None}
+    elif server.subject.sees:
+        assert {tag for tag, probability in told.items() if probability > 0.85} == {"Foul", "Turnover"}
+    else:
+        assert all(probability is None or 0 <= probability <= 1 for probability in told.values())
+
+
+def test_discovery_finds_what_the_server_tells(server):
+    subject = server.subject
+
+    async def main():
+        async with client_of(subject) as client:
+            assert client.slots == 1
+            told = await client.discover()
+            assert client.slots == (subject.slots or 1)
+            assert client.capabilities == told
+        async with client_of(subject, max_concurrent=7) as client:
+            await client.discover()
+            assert client.slots == 7
+        async with client_of(subject, model="") as client:
+            assert await client.model_name() == subject.model
+        return told
+
+    told = play(main)
+    assert (told.server, told.model) == (subject.server, subject.model)
+    assert subject.model in told.models
+    assert (told.slots, told.context_tokens, told.vision) == (subject.slots, subject.context_tokens, subject.vision)
+    assert told.finishes_abandoned == subject.finishes_abandoned
+
+
+@pytest.mark.parametrize("key", ["sk-of-another-league", ""])
+def test_a_wrong_key_is_named_before_a_picture_is_sent(server, key):
+    if not server.subject.asks_for_key:
+        pytest.skip("it asks for no key")
+
+    async def main():
+        async with client_of(server.subject, api_key=key) as client:
+            with pytest.raises(WrongKeyError, match="court: it .* api_key of this endpoint") as caught:
+                await client.ask(question("Foul"))
+            with pytest.raises(WrongKeyError):
+                await client.discover()
+            assert "did not accept" in str(caught.value) if key else "it wants an API key" in str(caught.value)
+            assert "league" not in str(caught.value)
+
+    play(main)
+
+
+def test_a_wrong_model_is_named_with_those_there_are(server):
+    subject = server.subject
+
+    async def main():
+        async with client_of(subject, model="no-such-model") as client:
+            if subject.knows_every_model:
+                assert set((await client.ask(question("Foul"))).verdicts) == set(TAGS)
+                return
+            with pytest.raises(WrongModelError, match=f"'no-such-model'; correct MODEL.*it offers .*{subject.model}"):
+                await client.ask(question("Foul"))
+
+    play(main)
+
+
+def test_a_model_without_vision_is_named(blind):
+    async def main():
+        async with client_of(blind.subject) as client:
+            with pytest.raises(NoVisionError, match="court: its model cannot see pictures; load one that can"):
+                await client.ask(question("Foul"))
+
+    play(main)
+    if blind.subject.vision is not None and hasattr(blind, "vlm"):
+        assert blind.vlm.counters.requests == 0, "it had said so: no picture needed to be sent"
+
+
+def test_a_question_that_does_not_fit_is_refused_and_never_answered(server):
+    tags = tuple(f"Free throw number {number} of the season, seen from the other side of the court" for number in range(900))
+
+    async def main():
+        async with client_of(server.subject) as client:
+            with pytest.raises(RequestError, match="does not fit into its context; use smaller pictures or fewer tags"):
+                await client.ask(question("Foul", tags=tags))
+
+    play(main)
+
+
+@pytest.mark.parametrize("picture", [b"no picture", jpeg("Foul")[:100]], ids=["text", "the start of a JPEG"])
+def test_a_picture_that_nobody_can_read_is_the_requests_fault(server, picture):
+    async def main():
+        async with client_of(server.subject) as client:
+            with pytest.raises(RequestError, match="cannot read the picture"):
+                await client.ask(question(picture=picture))
+
+    play(main)
+
+
+def test_more_questions_than_slots_are_all_answered(server):
+    async def main():
+        async with client_of(server.subject) as client:
+            return await asyncio.gather(*(client.ask(question("Foul")) for _ in range(12)))
+
+    assert len(play(main)) == 12
+
+
+def test_a_server_killed_and_started_again_in_the_middle_costs_nothing(server):
+    """Its questions go to another endpoint, and it works again when it is back."""
+
+    async def main():
+        async with SandboxVLM(Behaviour(models=(server.subject.model,), slots=2, latency_s=0.05)) as other:
+            endpoints = [endpoint(server.subject), {"base_url": other.url, "name": "bench"}]
+            config = ModelConfig(model_id=server.subject.model, multiplexer_endpoints=endpoints, request_timeout=60)
+            pool = EndpointPool.from_config(config)
+            try:
+                asking = [asyncio.create_task(pool.ask(question("Foul"))) for _ in range(60)]
+                await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.to_thread(server.kill)
+                await asyncio.sleep(0.2)
+                await asyncio.to_thread(server.start)
+                assert len(await asyncio.gather(*asking)) == 60
+                await answered_by("court", pool)
+            finally:
+                await pool.aclose()
+
+    play(main, PATIENCE_S + server.subject.starts_in_s)
+
+
+async def answered_by(name, pool):
+    """Asks until the endpoint of that name answers."""
+    while all(answer.endpoint != name for answer in await asyncio.gather(*(pool.ask(question("Foul")) for _ in range(4)))):
+        await asyncio.sleep(0.05)
