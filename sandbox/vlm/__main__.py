@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import sys
 
 from sandbox.vlm import MODEL, Behaviour, Profile, SandboxVLM
@@ -14,7 +15,16 @@ async def _serve(behaviour: Behaviour, port: int) -> None:
     async with SandboxVLM(behaviour, port=port) as vlm:
         sys.stdout.write(f"{vlm.url} has the model {behaviour.models[0]} and the ways of {behaviour.profile}\n")
         sys.stdout.flush()
-        await asyncio.Event().wait()
+        await _interrupted()
+
+
+async def _interrupted() -> None:
+    """Returns when the process is told to end, also where interrupts are ignored, as in the background of a shell."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: there a KeyboardInterrupt ends it
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await told.wait()
 
 
 def main() -> None:

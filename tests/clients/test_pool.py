@@ -305,7 +305,7 @@ def test_what_only_the_user_can_mend_ends_everything_at_once(behaviour, kind, wo
                 assert isinstance(error, NoEndpointError)
                 assert [type(cause) for cause in error.exceptions] == [kind]
                 assert words in str(error) and "court" in str(error)
-            assert vlm.counters.requests == 1
+            assert vlm.counters.requests <= 1
             assert pool.stats()["court"]["state"] == "given up"
 
     run(main)

@@ -116,7 +116,10 @@ def test_interrupted_and_started_again_it_goes_on_from_there(
     vlm.behaviour.latency_s, vlm.behaviour.slots = 0.2, 1
     environment = {**os.environ, "HAVEN_VLM_DATA_DIR": str(plugin.parent / "data")}
     arguments = command(plugin, "tag", videos[0].path, "--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ASK_FOR)
+    # A shell that ran these tests in its background would have them, and what they start, ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     started = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while vlm.counters.answered < 3 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,7 +1,6 @@
 """The sandbox has the ways of the servers that it plays, as far as those were recorded."""
 
 import base64
-import contextlib
 import io
 import json
 import math
@@ -171,9 +170,10 @@ def test_it_can_be_started_by_hand():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().split()[0]
-        assert requests.get(f"{url}/models", timeout=PATIENCE_S).json()["data"][0]["owned_by"] == "library"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_S) == 0
-    with contextlib.suppress(OSError):
-        process.kill()
+        try:
+            url = process.stdout.readline().split()[0]
+            assert requests.get(f"{url}/models", timeout=PATIENCE_S).json()["data"][0]["owned_by"] == "library"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()

@@ -132,7 +132,7 @@ def test_what_a_read_that_hangs_for_so_long_would_have_brought_is_a_gap(hold: Ho
     async def run() -> None:
         async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
             result = await engine.tag_video(halves, frame_interval=1, on_progress=after_the_first_frame)
-        (gap,) = result.gaps_s
+        gap = result.gaps_s[-1]  # single frames before it may fail, too: whatever is wanted while the read hangs does
         assert gap == (pytest.approx(4, abs=1), result.video.duration_s)
         assert 0 < result.coverage.unreadable == result.coverage.failed < result.coverage.asked
 
