@@ -39,7 +39,8 @@ USUAL, MANY_TAGS = "as a rule", "35 tags"
 POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
 VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
 
-EFFORTS = (0.25, 0.4, 0.6, 1.6, 2.5)
+EFFORTS = (0.25, 0.4, 0.6, 0.8, 1.6, 2.5)
+MORE_EFFORT = 1.6
 BUDGET = 450
 _LONG_EVENT_S = 20.0
 
@@ -58,6 +59,11 @@ YARDSTICKS: Mapping[str, Strategy] = {
 }
 
 
+def with_effort(effort: float) -> str:
+    """The name of the search that looks so hard."""
+    return f"search, effort {effort:g}"
+
+
 SHEETS: Mapping[str, Strategy] = {
     f"search, four scan frames in one question, {factor:g} x the errors there": partial(in_sheets, factor=factor)
     for factor in (1.0, 1.5, 2.0)
@@ -66,24 +72,26 @@ SHEETS: Mapping[str, Strategy] = {
 
 def frontier() -> dict[str, Strategy]:
     """The search at other prices."""
-    return {f"search, effort {effort:g}": partial(searching, effort=effort) for effort in EFFORTS}
+    return {with_effort(effort): partial(searching, effort=effort) for effort in EFFORTS}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One world and the noises to see it under, for one strategy or more. ``long_events``: the user says so too."""
+    """One world and its noises. ``long_events``: the user says so too. ``harder``: the search also with more effort."""
 
     name: str
     world: World
     noises: Mapping[str, Noise]
     long_events: bool = False
+    harder: bool = False
 
     def strategies(self) -> dict[str, Strategy]:
         """Those compared in a sensitivity setting. All are told when there are no short events to find."""
         if self.long_events:
             longest = {REC: partial(rec, interval_s=16.0), SEARCH: partial(searching, shortest_event_s=_LONG_EVENT_S)}
             return {DENSE: YARDSTICKS[DENSE], **longest}
-        return {DENSE: YARDSTICKS[DENSE], REC: rec, SEARCH: searching}
+        more = {with_effort(MORE_EFFORT): partial(searching, effort=MORE_EFFORT)} if self.harder else {}
+        return {DENSE: YARDSTICKS[DENSE], REC: rec, SEARCH: searching, **more}
 
 
 def sensitivity(duration_s: float) -> tuple[Setting, ...]:
@@ -106,8 +114,8 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
         Setting("errors 80 % shared by a shot", base, {MILD: replace(NOISES[MILD], shot_share=0.8)}),
         Setting("error rates differ by tag", base, changed(tag_spread=1.0)),
         Setting(VERDICTS_ONLY, base, both),
-        Setting(CALIBRATED, base, changed(confidence=1.0)),
-        Setting(TOO_SURE, base, changed(confidence=2.0)),
+        Setting(CALIBRATED, base, changed(confidence=1.0), harder=True),
+        Setting(TOO_SURE, base, changed(confidence=2.0), harder=True),
     )
 
 

@@ -223,7 +223,7 @@ def test_a_doubtful_answer_weighs_less_than_a_sure_one() -> None:
         while looks := search.looks():
             for look in looks:
                 right = any(a <= look.time_s < b for a, b in truth["Foul"])
-                wrong = rng.random() < 0.15
+                wrong = rng.random() < 0.25
                 told = probability_when_wrong if wrong else sure
                 present = right != wrong
                 probability = None if told is None else told if present else 1 - told

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from vlm_engine.search.questions import Question
 
-PRICE = 0.1
+PRICE = 0.09
 _USUAL_RUNS_PER_HOUR = 130.0
-_FEWEST, _MOST = 0.12, 2.0
-_EVENNESS = 0.75
+_FEWEST, _MOST = 0.08, 2.0
 _LONG_S, _CHEAPEST = 1000.0, 0.65
 _LEAST_SHARE = 0.01
 _SPENT_PER_ROUND = 0.5
@@ -32,7 +31,7 @@ class Limits:
 def price(runs: int, duration_s: float, effort: float) -> float:
     """What a call costs. In a video where much happens one label more or less matters less; in a short one, a call does."""
     per_hour = runs / max(duration_s, 1e-6) * 3600
-    bustle: float = min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)) ** _EVENNESS
+    bustle = min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR))
     return PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
 
 
