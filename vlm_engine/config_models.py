@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -125,7 +125,11 @@ class TagRule(_Settings):
 
 
 class EndpointConfig(_Settings):
-    """A server that speaks the OpenAI protocol, and how much of the work it gets."""
+    """A server that speaks the OpenAI protocol, and how much of the work it gets.
+
+    ``max_concurrent``: how many requests it gets at once; "auto" finds the number with the most answers per second; None
+    takes what the server tells, else 1.
+    """
 
     base_url: str = Field(validation_alias=AliasChoices("base_url", "api_base_url"))
     api_key: SecretStr = SecretStr("")
@@ -133,7 +137,7 @@ class EndpointConfig(_Settings):
     name: str = ""
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     is_fallback: bool = False
-    max_concurrent: int | None = Field(None, ge=1, le=1024)
+    max_concurrent: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
     model_id: str | None = None
 
     @field_validator("base_url")
@@ -189,7 +193,9 @@ class ModelConfig(_Settings):
     Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
     videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many decoded
     frames may wait for a free request. Pictures are sent with ``image_max_side`` pixels on their longest side, the
-    many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question.
+    many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question. While no endpoint
+    works, questions wait ``endpoint_patience`` seconds for one to come back; where ``fallback_wait`` is set, fallback
+    endpoints also work when a question would wait longer than that many seconds for the others.
     """
 
     LEGACY = frozenset(
@@ -213,6 +219,8 @@ class ModelConfig(_Settings):
     instance_count: int | None = Field(None, ge=1, le=1024)
     max_new_tokens: int = Field(256, ge=8, le=8192)
     request_timeout: float = Field(120.0, gt=0, le=3600)
+    endpoint_patience: float = Field(300.0, ge=0, le=86400)
+    fallback_wait: float | None = Field(None, gt=0, le=86400)
     temperature: float = Field(0.0, ge=0, le=2)
     special_tokens: str = ""
     prompt: str = ""

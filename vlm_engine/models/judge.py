@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
@@ -40,6 +40,33 @@ class Memory:
         return Observation(time_s, known) if known else None
 
 
+class Room:
+    """Bounds how many pictures are held at once. ``size`` is asked each time: endpoints come, go and grow."""
+
+    def __init__(self, size: Callable[[], int]) -> None:
+        self._size = size
+        self._held = 0
+        self._freed = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+    async def acquire(self) -> None:
+        """Waits until there is room for one more, and takes it."""
+        while self._held >= self._size():
+            self._freed.clear()
+            await self._freed.wait()
+        self._held += 1
+
+    def release(self) -> None:
+        """Gives back the room of one."""
+        self._held -= 1
+        self._freed.set()
+
+
 class Judge:
     """Asks one model. Shared by all videos and pictures of an engine.
 
@@ -48,7 +75,7 @@ class Judge:
 
     def __init__(self, client: Client, store: AnswerStore, model: ModelConfig) -> None:
         self.model = model
-        self.room = asyncio.Semaphore(client.slots + model.max_batch_size)
+        self.room = Room(lambda: client.slots + model.max_batch_size)
         self.instances = asyncio.Semaphore(model.instance_count or 1_000_000)
         self._client = client
         self._store = store
