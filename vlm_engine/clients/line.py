@@ -1,4 +1,4 @@
-"""The questions that wait for one model, and which of them an endpoint takes next.
+"""The questions for one model: which of them an endpoint takes next, and which are worth asking twice.
 
 No I/O and no clock. Times are seconds of the pool's clock.
 """
@@ -8,60 +8,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.pulling import Arrivals, leaves_it, pulling
-from vlm_engine.errors import BusyError, ClientError, ReplyError, RequestError, ServerError
-
-TRIES = 3
-BOUNCES = 6
+from vlm_engine.clients.pulling import Arrivals, copy_at, leaves_it, pulling, reference_s, rest_s
+from vlm_engine.clients.turn import AnyTurn, Attempt
 
 
-@dataclass(eq=False)
-class Turn:
-    """A question's way so far.
+@dataclass(frozen=True, slots=True)
+class Copy(Generic[AnyTurn]):
+    """That ``member`` should be asked from ``at`` on what ``attempt`` asks another."""
 
-    ``tried`` are the endpoints that failed it, though that may be the question's own fault; ``tries`` counts those
-    failures, ``bounces`` every failure but "busy".
-    """
-
-    tried: frozenset[Member] = frozenset()
-    tries: int = 0
-    bounces: int = 0
-    not_before: float = 0.0
-
-    def failed(self, member: Member, error: ClientError) -> None:
-        """``member`` did not answer it."""
-        if not isinstance(error, BusyError):
-            self.bounces += 1
-        if isinstance(error, ServerError | ReplyError):
-            self.tries += 1
-            self.tried |= {member}
-
-    def end(self, error: ClientError, another: bool) -> ClientError | None:
-        """The error that it ends with after ``error``, or None when it is worth another try.
-
-        ``another``: an endpoint works that it has not been put to.
-        """
-        if isinstance(error, RequestError) or self.tries >= TRIES or (isinstance(error, ReplyError) and not another):
-            return error
-        if self.bounces < BOUNCES:
-            return None
-        # A question that brings down whatever it is put to must not go round for ever.
-        last = ServerError(f"every attempt failed, the last with: {error.args[0]}", endpoint=error.endpoint)
-        last.__cause__ = error
-        return last
-
-    def breath_s(self, error: ClientError, another: bool) -> float:
-        """How long to leave it before it goes back to an endpoint that failed it; 0 where another can take it."""
-        return 0.25 * 2**self.tries if isinstance(error, ServerError) and not another else 0.0
+    attempt: Attempt[AnyTurn]
+    member: Member
+    at: float
 
 
-_Turn = TypeVar("_Turn", bound=Turn)
-
-
-class Line(Generic[_Turn]):
+class Line(Generic[AnyTurn]):
     """Questions in the order in which they came, those that are asked again before the others.
 
     ``members`` are the endpoints that may answer them.
@@ -70,32 +33,48 @@ class Line(Generic[_Turn]):
     def __init__(self, members: Sequence[Member], fallback_wait_s: float | None = None) -> None:
         self.members = tuple(members)
         self._fallback_wait_s = fallback_wait_s
-        self._again: dict[_Turn, None] = {}
-        self._fresh: OrderedDict[_Turn, None] = OrderedDict()
+        self._again: dict[AnyTurn, None] = {}
+        self._fresh: OrderedDict[AnyTurn, None] = OrderedDict()
+        self._under_way: dict[Attempt[AnyTurn], None] = {}
         self._arrivals = Arrivals()
 
     def __len__(self) -> int:
         return len(self._again) + len(self._fresh)
 
-    def __iter__(self) -> Iterator[_Turn]:
+    def __iter__(self) -> Iterator[AnyTurn]:
         yield from self._again
         yield from self._fresh
 
-    def join(self, turn: _Turn, now: float) -> None:
+    def join(self, turn: AnyTurn, now: float) -> None:
         """A new question."""
         self._fresh[turn] = None
         self._arrivals.note(now)
 
-    def rejoin(self, turn: _Turn) -> None:
+    def rejoin(self, turn: AnyTurn) -> None:
         """A question is to be asked again, at ``not_before`` or later."""
         self._again[turn] = None
 
-    def leave(self, turn: _Turn) -> None:
+    def leave(self, turn: AnyTurn) -> None:
         """A question is being asked, or nobody wants its answer any more."""
         self._again.pop(turn, None)
         self._fresh.pop(turn, None)
 
-    def clear(self) -> list[_Turn]:
+    def begin(self, turn: AnyTurn, member: Member, now: float) -> Attempt[AnyTurn]:
+        """``member`` is asked a question, which may be waiting here or be under way already."""
+        self.leave(turn)
+        attempt = Attempt(turn, member, now)
+        turn.attempts.append(attempt)
+        self._under_way[attempt] = None
+        member.begin(now)
+        return attempt
+
+    def end(self, attempt: Attempt[AnyTurn]) -> None:
+        """An attempt came to its end, one way or another. Its slot is free."""
+        attempt.turn.attempts.remove(attempt)
+        del self._under_way[attempt]
+        attempt.member.end(attempt.begun)
+
+    def clear(self) -> list[AnyTurn]:
         """Sends everybody away, and says who was there."""
         waited = list(self)
         self._again.clear()
@@ -106,7 +85,7 @@ class Line(Generic[_Turn]):
         """The endpoints that take questions from here, ranked."""
         return pulling(self.members, len(self), self._fallback_wait_s, now)
 
-    def next_for(self, member: Member, now: float) -> _Turn | None:
+    def next_for(self, member: Member, now: float) -> AnyTurn | None:
         """The question that ``member`` should take; None where there is none, or a faster endpoint should have it."""
         crew = self.crew(now)
         if member not in crew or not len(self):
@@ -120,7 +99,23 @@ class Line(Generic[_Turn]):
                 return turn
         return None if left else next(iter(self._fresh), None)
 
-    def has_another(self, turn: _Turn, now: float) -> bool:
+    def next_copy(self, idle: Sequence[Member], now: float) -> Copy[AnyTurn] | None:
+        """Where no question waits: what one of the ``idle`` should be asked although another has it, now or as the next thing."""
+        if len(self):
+            return None
+        crew = self.crew(now)
+        reference = reference_s(crew)
+        single = [one for one in self._under_way if len(one.turn.attempts) == 1 and not one.turn.over]
+        copies = [
+            Copy(attempt, member, at)
+            for attempt in sorted(single, key=lambda one: -rest_s(one.member, one.begun, reference, now))
+            for member in crew
+            if member in idle and member not in attempt.turn.tried
+            if (at := copy_at(member, attempt.member, attempt.begun, crew, now)) is not None
+        ]
+        return min(copies, key=lambda copy: copy.at, default=None)
+
+    def has_another(self, turn: AnyTurn, now: float) -> bool:
         """Whether an endpoint works that ``turn`` has not been put to."""
         return any(not member.health.broken and member not in turn.tried for member in self.crew(now))
 

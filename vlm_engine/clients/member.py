@@ -25,7 +25,6 @@ class Member:
     slots: Slots = field(default_factory=FixedSlots)
     health: Health = field(default_factory=Health)
     finishes_abandoned: bool = False
-    discovered: bool = False
     copies: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
