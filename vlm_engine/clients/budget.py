@@ -11,7 +11,8 @@ class Budget:
 
     def __init__(self, share: float, *, per_s: float = 0.0, reserve: float = 0.0, most: float = 32.0) -> None:
         self._share, self._per_s, self._most = share, per_s, most
-        self._left, self._at = reserve, 0.0
+        self._left = reserve
+        self._at: float | None = None
 
     def earn(self) -> None:
         """A question was asked."""
@@ -19,8 +20,8 @@ class Budget:
 
     def left(self, now: float) -> float:
         """How many may be taken."""
-        self._left = min(self._most, self._left + self._per_s * max(0.0, now - self._at))
-        self._at = now
+        since_s = 0.0 if self._at is None else now - self._at
+        self._left, self._at = min(self._most, self._left + self._per_s * since_s), now
         return self._left
 
     def take(self, now: float) -> None:

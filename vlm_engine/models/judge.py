@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from vlm_engine.clients.base import Client
@@ -46,7 +47,7 @@ class Room:
     def __init__(self, size: Callable[[], int]) -> None:
         self._size = size
         self._held = 0
-        self._freed = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> None:
         await self.acquire()
@@ -57,14 +58,28 @@ class Room:
     async def acquire(self) -> None:
         """Waits until there is room for one more, and takes it."""
         while self._held >= self._size():
-            self._freed.clear()
-            await self._freed.wait()
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self._call_next()
+                raise
         self._held += 1
+        self._call_next()
 
     def release(self) -> None:
         """Gives back the room of one."""
         self._held -= 1
-        self._freed.set()
+        self._call_next()
+
+    def _call_next(self) -> None:
+        while self._waiting and self._held < self._size():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
 
 class Judge:
