@@ -32,6 +32,8 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         multiplexer_endpoints=settings.endpoints,
         tag_list=settings.tag_list,
         request_timeout=settings.request_timeout_s,
+        endpoint_patience=settings.endpoint_patience_s,
+        fallback_wait=settings.fallback_wait_s,
         image_max_side=settings.image_max_side,
         scan_max_side=settings.scan_image_max_side,
     )

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -137,7 +137,7 @@ class EndpointConfig(_Settings):
     name: str = ""
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     is_fallback: bool = False
-    max_concurrent: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] | None = None
+    max_concurrent: int | Literal["auto"] | None = None
     model_id: str | None = None
 
     @field_validator("base_url")
@@ -149,6 +149,15 @@ class EndpointConfig(_Settings):
     @classmethod
     def _no_key(cls, key: Any) -> Any:
         return "" if key is None else key
+
+    @field_validator("max_concurrent", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value is None or value == "auto":
+            return value
+        if isinstance(value, bool) or not str(value).isdecimal() or not 1 <= int(value) <= 1024:
+            raise ValueError('write a number from 1 to 1024, or "auto"')
+        return int(value)
 
     @property
     def label(self) -> str:
@@ -194,7 +203,7 @@ class ModelConfig(_Settings):
     videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many decoded
     frames may wait for a free request. Pictures are sent with ``image_max_side`` pixels on their longest side, the
     many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question. While no endpoint
-    works, questions wait ``endpoint_patience`` seconds for one to come back; where ``fallback_wait`` is set, fallback
+    works, questions wait ``endpoint_patience`` seconds for one to come back; unless ``fallback_wait`` is 0, fallback
     endpoints also work when a question would wait longer than that many seconds for the others.
     """
 
@@ -220,7 +229,7 @@ class ModelConfig(_Settings):
     max_new_tokens: int = Field(256, ge=8, le=8192)
     request_timeout: float = Field(120.0, gt=0, le=3600)
     endpoint_patience: float = Field(300.0, ge=0, le=86400)
-    fallback_wait: float | None = Field(None, gt=0, le=86400)
+    fallback_wait: float = Field(0.0, ge=0, le=86400)
     temperature: float = Field(0.0, ge=0, le=2)
     special_tokens: str = ""
     prompt: str = ""

@@ -96,7 +96,7 @@ class EndpointPool:
             request_timeout_s=model.request_timeout,
             most_at_once=model.max_concurrent_requests,
             patience_s=model.endpoint_patience,
-            fallback_wait_s=model.fallback_wait,
+            fallback_wait_s=model.fallback_wait or None,
             model_name=model.model_id,
         )
 
