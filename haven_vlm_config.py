@@ -126,8 +126,8 @@ class Settings:
 
     ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
     chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` has the longest prefix first.
-    ``tag_rules`` holds what single tags override of ``default_rule``. An ``engine_config`` agrees with the other fields: what a layer above it sets is
-    already in its active models.
+    ``tag_rules`` holds what single tags override of ``default_rule``. An ``engine_config`` agrees with the other fields:
+    what a layer above it sets is already in its active models.
     """
 
     endpoints: tuple[EndpointConfig, ...]

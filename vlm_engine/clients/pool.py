@@ -72,7 +72,10 @@ class EndpointPool:
         self._model_name = model_name
         self._most_at_once = most_at_once
         self._any = Line[_Job](self._members, fallback_wait_s)
-        self._bound = {model: Line[_Job](members, fallback_wait_s) for model, members in _by_model(self._members).items()}
+        self._bound = {
+            model: Line[_Job](members, fallback_wait_s) if len(members) < len(self._members) else self._any
+            for model, members in _by_model(self._members).items()
+        }
         # Questions bound to one model come first: fewer endpoints can take them.
         self._patience = {line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)}
         self._retries = Budget(0.2, per_s=1.0, reserve=10.0)
@@ -173,7 +176,8 @@ class EndpointPool:
         for member in ranked(self._members):
             while self._has_slot(member, now) and (job := self._next_for(member, now)):
                 self._start(job, member, now)
-        times = [*self._copy(now), *self._wait(now)]
+        idle = [member for member in self._members if self._has_slot(member, now)]
+        times = [*self._copy(idle, now), *self._wait(idle, now)]
         times += [at for member in self._members for at in member.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)
 
@@ -193,10 +197,10 @@ class EndpointPool:
         self._tasks[attempt] = task
         task.add_done_callback(partial(self._ended, job, attempt))
 
-    def _copy(self, now: float) -> Iterator[float]:
+    def _copy(self, idle: Sequence[Member], now: float) -> Iterator[float]:
         """Where no question waits, asks idle endpoints what others are late with. Gives the times to look again."""
         for line in self._patience:
-            while idle := [member for member in line.members if self._has_slot(member, now) and self._copies.left(now) >= 1]:
+            while idle and self._copies.left(now) >= 1:
                 copy = line.next_copy(idle, now)
                 if copy is None:
                     break
@@ -207,8 +211,9 @@ class EndpointPool:
                 self._copies.take(now)
                 copy.member.copies += 1
                 self._start(copy.attempt.turn, copy.member, now)
+                idle = [member for member in idle if self._has_slot(member, now)]
 
-    def _wait(self, now: float) -> Iterator[float]:
+    def _wait(self, idle: Sequence[Member], now: float) -> Iterator[float]:
         """Says how long questions will wait for an endpoint, and ends that. Gives the times to look again."""
         for line, patience in self._patience.items():
             patience.look(now)
@@ -222,7 +227,7 @@ class EndpointPool:
                 for job in line.clear():
                     _resolve(job, NoEndpointError("No endpoint is left to ask", causes))
             yield from (*line.changes_at(), *patience.changes_at())
-            if any(self._has_slot(member, now) for member in line.members):
+            if any(member in line.members for member in idle):
                 yield now + _LOOK_AGAIN_S  # an endpoint that left a question to a faster one does not do so for ever
 
     def _set_timer(self, due: float | None, now: float) -> None:
