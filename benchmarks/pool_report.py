@@ -18,8 +18,10 @@ def claims(three: Sequence[Run], twelve: Sequence[Run], memory: Sequence[Run]) -
     """(what, wanted, measured, whether it holds), for this pool alone."""
     for name, runs in (("three", three), ("twelve", twelve)):
         for run in (run for run in runs if run.client == POOL):
-            what = f"{name} endpoints, {run.scene.name}: makespan over the ideal"
-            yield what, f"≤ {run.scene.most:.2f}", f"{run.over_ideal:.3f}", run.over_ideal <= run.scene.most
+            most = run.scene.most
+            if most is not None:
+                what = f"{name} endpoints, {run.scene.name}: makespan over the ideal"
+                yield what, f"≤ {most:.2f}", f"{run.over_ideal:.3f}", run.over_ideal <= most
     own = [run for run in (*three, *twelve) if run.client == POOL]
     if own:
         lost = sum(run.outcome.lost + run.outcome.undone - run.scene.unanswerable for run in own)

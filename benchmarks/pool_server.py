@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import sys
 import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-
-from aiohttp import web
 
 from benchmarks.pool_pictures import MODEL, number_in, reply
 
@@ -57,19 +56,15 @@ class Counts:
 class _Server:
     def __init__(self, endpoint: Endpoint) -> None:
         self.counts = Counts()
+        self.connections: set[_Connection] = set()
         self._endpoint = endpoint
         self._slots = asyncio.Semaphore(endpoint.slots)
         self._started: float | None = None
         self._busy_once = endpoint.fault is Fault.BUSY
-        self._server: asyncio.Server | None = None
+        self._listening: asyncio.Server | None = None
         self._port = 0
 
     async def run(self) -> None:
-        app = web.Application(client_max_size=64 << 20)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_get("/v1/models", self._models)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
         await self._listen()
         sys.stdout.write(f"{self._port}\n")
         sys.stdout.flush()
@@ -87,15 +82,14 @@ class _Server:
     async def _listen(self) -> None:
         listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
         self._port = listener.getsockname()[1]
-        assert self._runner.server is not None
-        self._server = await asyncio.get_running_loop().create_server(self._runner.server, sock=listener)
+        self._listening = await asyncio.get_running_loop().create_server(lambda: _Connection(self), sock=listener)
 
     async def _go_down(self) -> None:
         await asyncio.sleep(self._endpoint.at_s)
-        assert self._server is not None and self._runner.server is not None
-        self._server.close()
-        for connection in self._runner.server.connections:
-            connection.force_close()
+        assert self._listening is not None
+        self._listening.close()
+        for connection in list(self.connections):
+            connection.transport.abort()
         await asyncio.sleep(self._endpoint.until_s - self._endpoint.at_s)
         await self._listen()
 
@@ -103,17 +97,15 @@ class _Server:
         since_s = -1.0 if self._started is None else time.monotonic() - self._started
         return self._endpoint.at_s <= since_s < self._endpoint.until_s
 
-    async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": MODEL}]})
-
-    async def _chat(self, request: web.Request) -> web.Response:
+    async def answer(self, method: str, body: bytes) -> bytes:
+        """The whole response to a request. Cancelled when the client hangs up."""
+        if method == "GET":
+            return _response(200, {"object": "list", "data": [{"id": MODEL}]})
         self.counts.received += 1
-        body = await request.read()
         if self._busy_once and self._faulty():
             self._busy_once = False
             self.counts.failed += 1
-            return web.json_response({"error": {"message": "too many requests"}}, status=429, headers={"Retry-After": "1"})
-        number = number_in(body)
+            return _response(429, {"error": {"message": "too many requests"}}, "Retry-After: 1\r\n")
         try:
             async with self._slots:
                 await asyncio.sleep(self._endpoint.service_s)
@@ -122,11 +114,55 @@ class _Server:
         except asyncio.CancelledError:
             self.counts.failed += self._endpoint.fault in (Fault.HANG, Fault.DOWN) and self._faulty()
             raise
+        number = number_in(body)
         if self._endpoint.fault is Fault.POISON and number < 3:
             self.counts.failed += 1
-            return web.json_response({"error": {"message": "the engine crashed on this picture"}}, status=500)
+            return _response(500, {"error": {"message": "the engine crashed on this picture"}})
         self.counts.answered += 1
-        return web.json_response(_completion(number))
+        return _response(200, _completion(number))
+
+
+class _Connection(asyncio.Protocol):
+    """The least of HTTP that clients need, so that the servers take next to nothing of the machine that all share."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self._received = bytearray()
+        self._answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        if self._answering is not None:
+            self._answering.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return
+        length = re.search(rb"content-length: *(\d+)", self._received[:end].lower())
+        whole = end + (int(length[1]) if length else 0)
+        if len(self._received) >= whole:
+            method = self._received.split(b" ", 1)[0].decode("ascii")
+            body = bytes(self._received[end:whole])
+            del self._received[:whole]
+            self._answering = asyncio.get_running_loop().create_task(self._answer(method, body))
+
+    async def _answer(self, method: str, body: bytes) -> None:
+        self.transport.write(await self._server.answer(method, body))
+
+
+def _response(status: int, body: object, headers: str = "") -> bytes:
+    content = json.dumps(body).encode("ascii")
+    head = f"HTTP/1.1 {status} Some\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n{headers}\r\n"
+    return head.encode("ascii") + content
 
 
 def _completion(number: int) -> dict[str, object]:

@@ -119,7 +119,21 @@ def test_deadlines_follow_the_measured_time_within_bounds():
 
 def test_delays_grow_to_a_limit():
     assert probe_delay_s(0, lambda: 0.5) == pytest.approx(0.5)
-    assert probe_delay_s(1, lambda: 0.5) == pytest.approx(0.65)
+    assert probe_delay_s(6, lambda: 0.5) == pytest.approx(1.0)
     assert probe_delay_s(1000, lambda: 0.5) == pytest.approx(15)
+    assert probe_delay_s(0, lambda: 0.0) < probe_delay_s(0, lambda: 1.0)
     assert busy_delay_s(0, lambda: 0.0) == 0.5
     assert busy_delay_s(1000, lambda: 1.0) == 30.5
+
+
+def test_it_knows_how_long_it_did_not_work():
+    health = proven()
+    health.refused(UnreachableError("gone"), 100.0)
+    assert (health.outage_s(103.0), health.down_s(103.0)) == (3.0, 3.0)
+    health.on_trial()
+    health.refused(ServerError("not yet"), 104.0)
+    assert health.outage_s(105.0) == 5.0
+    health.succeeded(1.0, 106.0)
+    assert (health.outage_s(200.0), health.down_s(200.0)) == (0.0, 6.0)
+    health.refused(WrongKeyError("no"), 300.0)
+    assert (health.outage_s(301.0), health.down_s(301.0)) == (1.0, 7.0)

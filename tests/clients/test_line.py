@@ -105,6 +105,15 @@ def test_nor_for_ever_to_one_that_hangs():
     assert line.next_for(slow, 1.5) is first(line)
 
 
+def test_one_that_hangs_leaves_the_tail_to_others_although_it_was_fast():
+    hanging, steady = member("hanging", 0.2, slots=4), member("steady", 0.5)
+    line = line_of(5, hanging, steady)
+    line.begin(first(line), hanging, 0.0)
+    assert line.next_for(hanging, 0.3) is not None
+    assert line.next_for(hanging, 7.0) is None
+    assert line.next_for(steady, 7.0) is first(line)
+
+
 def test_while_questions_keep_coming_there_is_no_tail():
     fast, slow = member("fast", 0.2, slots=8), member("slow", 2.0)
     line = Line((fast, slow))

@@ -213,7 +213,7 @@ def test_an_endpoint_that_hangs_is_left_out_once_time_is_up():
     async def main():
         async with (
             servers(Behaviour(fault=Fault.HANG), Behaviour(latency_s=0.1)) as (hanging, healthy),
-            pool_of(endpoint(hanging, "hanging"), endpoint(healthy, "healthy", max_concurrent=1), request_timeout=0.5) as pool,
+            pool_of(endpoint(hanging, "hanging"), endpoint(healthy, "healthy", max_concurrent=1), request_timeout=0.7) as pool,
         ):
             await ask_all(pool, 12)
             assert pool.stats()["hanging"].failed == {"TimedOutError": 1}

@@ -40,12 +40,12 @@ class State(StrEnum):
     DEAD = "given up"
 
 
-def probe_delay_s(attempt: int, roll: Callable[[], float] = random.random) -> float:
-    """How long to wait before probe ``attempt`` (from 0) of an endpoint that does not work.
+def probe_delay_s(outage_s: float, roll: Callable[[], float] = random.random) -> float:
+    """How long to wait before the next probe of an endpoint that has not worked for ``outage_s`` seconds.
 
-    A probe costs next to nothing, waiting too long costs work: an outage is outlasted by at most a third, or 15 s.
+    A probe costs next to nothing, waiting too long costs work: an outage is outlasted by about a sixth of it, at most 15 s.
     """
-    return min(15.0, 0.5 * 1.3 ** min(attempt, 20)) * (0.8 + 0.4 * roll())
+    return min(15.0, max(0.5, outage_s / 6)) * (0.8 + 0.4 * roll())
 
 
 def busy_delay_s(attempt: int, roll: Callable[[], float] = random.random) -> float:
@@ -63,7 +63,6 @@ class Health:
     failed: Counter[str] = field(default_factory=Counter)
     seconds: float | None = None
     paused_until: float = 0.0
-    probes: int = 0
     _at_least: bool = False
     _down_since: float | None = None
     _down_s: float = 0.0
@@ -77,9 +76,13 @@ class Health:
         """Whether nothing is asked of it, or only the one question that shows whether it works again."""
         return self.state is not State.CLOSED
 
+    def outage_s(self, now: float) -> float:
+        """For how many seconds it has not worked now; 0 while it works."""
+        return 0.0 if self._down_since is None else now - self._down_since
+
     def down_s(self, now: float) -> float:
-        """Seconds in which it did not work, so far."""
-        return self._down_s + (0.0 if self._down_since is None else now - self._down_since)
+        """For how many seconds it did not work, all in all."""
+        return self._down_s + self.outage_s(now)
 
     def limit(self, slots: int, now: float) -> int:
         """How many questions may be under way at once. One until the first was answered: the server may be loading the model."""
@@ -137,7 +140,7 @@ class Health:
             return
         self._down_s, self._down_since = self.down_s(now), None
         self.state, self.cause = State.CLOSED, None
-        self._time_outs = self._errors = self._busies = self.probes = 0
+        self._time_outs = self._errors = self._busies = 0
         self._busy_since = None
 
     def _busy(self, error: BusyError, now: float, roll: Callable[[], float]) -> None:

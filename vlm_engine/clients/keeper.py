@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from time import monotonic
 from typing import Any
 
 from vlm_engine.clients.breaker import State, probe_delay_s
@@ -64,8 +65,7 @@ class Keeper:
 
     async def _probe(self, member: Member) -> None:
         while member.health.state is State.OPEN:
-            await asyncio.sleep(probe_delay_s(member.health.probes))
-            member.health.probes += 1
+            await asyncio.sleep(probe_delay_s(member.health.outage_s(monotonic())))
             try:
                 await self._clients[member].check()
             except (UnreachableError, ServerError, BusyError) as error:

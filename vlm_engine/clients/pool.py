@@ -80,9 +80,10 @@ class EndpointPool:
         self._patience = {line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)}
         self._retries = Budget(0.2, per_s=1.0, reserve=10.0)
         self._copies = Budget(0.1, reserve=1.0)
-        self._keeper = Keeper(self._clients, self._pump)
+        self._keeper = Keeper(self._clients, self._poke)
         self._tasks: dict[Attempt[_Job], asyncio.Task[Answer]] = {}
         self._wake: asyncio.TimerHandle | None = None
+        self._poked = False
         self._closed = False
 
     @classmethod
@@ -119,7 +120,7 @@ class EndpointPool:
         for budget in (self._retries, self._copies):
             budget.earn()
         line.join(job, monotonic())
-        self._pump()
+        self._poke()
         try:
             return await job.answer
         finally:
@@ -169,7 +170,14 @@ class EndpointPool:
 
     # Handing out: _pump runs whenever a question comes, a slot comes free, an endpoint changes its state, or time is up.
 
+    def _poke(self) -> None:
+        """Something changed: ``_pump`` runs soon, once for everything that changes now."""
+        if not self._poked:
+            self._poked = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
     def _pump(self) -> None:
+        self._poked = False
         if self._closed:
             return
         now = monotonic()
@@ -259,7 +267,7 @@ class EndpointPool:
         if job.over:
             self._over(job)
         self._keeper.note(member, before)
-        self._pump()
+        self._poke()
 
     def _settle(self, job: _Job, member: Member, error: ClientError, now: float) -> None:
         """What an error means for the question: an end, another try, or nothing."""

@@ -68,7 +68,7 @@ def leaves_it(member: Member, crew: Sequence[Member], waiting: int, arriving_per
     those that come until it would be done count as waiting already. Nobody leaves anything to a fallback but another one.
     """
     reference = reference_s(crew)
-    own_s = member.expected_s(reference)
+    own_s = member.at_best_s(reference, now)
     rivals = [other for other in crew if other.limit(now) and other.is_fallback <= member.is_fallback]
     faster = [other for other in rivals if other.at_best_s(reference, now) < own_s]
     if not faster:
