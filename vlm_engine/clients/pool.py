@@ -149,11 +149,11 @@ class EndpointPool:
         for line in self._patience:
             for job in line.clear():
                 _resolve(job, RuntimeError("the pool was closed"))
-        await self._keeper.aclose()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._keeper.aclose()  # last: a request that failed just now may have set off a probe
         for client in self._clients.values():
             await client.aclose()
 
