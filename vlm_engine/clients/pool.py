@@ -21,7 +21,7 @@ from typing import Self
 from vlm_engine.clients.budget import Budget
 from vlm_engine.clients.keeper import Keeper
 from vlm_engine.clients.line import Line
-from vlm_engine.clients.member import Member
+from vlm_engine.clients.member import Member, by_model, unique
 from vlm_engine.clients.openai import OpenAIClient
 from vlm_engine.clients.patience import Patience
 from vlm_engine.clients.pulling import ranked, reference_s
@@ -63,7 +63,7 @@ class EndpointPool:
         fallback_wait_s: float | None = None,
         model_name: str = "",
     ) -> None:
-        labels = _unique([client.label for _, client in clients])
+        labels = unique([client.label for _, client in clients])
         self._clients = {
             _member(config, client, label, model_name): client for (config, client), label in zip(clients, labels, strict=True)
         }
@@ -74,7 +74,7 @@ class EndpointPool:
         self._any = Line[_Job](self._members, fallback_wait_s)
         self._bound = {
             model: Line[_Job](members, fallback_wait_s) if len(members) < len(self._members) else self._any
-            for model, members in _by_model(self._members).items()
+            for model, members in by_model(self._members).items()
         }
         # Questions bound to one model come first: fewer endpoints can take them.
         self._patience = {line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)}
@@ -197,7 +197,6 @@ class EndpointPool:
         return next((job for line in lines if (job := line.next_for(member, now))), None)
 
     def _start(self, job: _Job, member: Member, now: float) -> None:
-        self._keeper.get_to_know(member)
         alone = all(other.health.broken for other in self._members if other is not member)
         deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
         attempt = job.line.begin(job, member, now)
@@ -254,6 +253,7 @@ class EndpointPool:
             member.abandoned(seconds, reference_s(self._members), now)
         elif error is None:
             member.answered(task.result(), seconds, now)
+            self._learn(member)
             _resolve(job, task.result())
         elif isinstance(error, ClientError):
             member.refused(error, now)
@@ -285,6 +285,12 @@ class EndpointPool:
             job.not_before += self._retries.pause_s(now)
         job.line.rejoin(job)
 
+    def _learn(self, member: Member) -> None:
+        """What the endpoint tells of itself, which its client asks it before the first question and when it comes back."""
+        client = self._clients[member]
+        member.slots.offer(client.slots)
+        member.finishes_abandoned = client.capabilities.finishes_abandoned
+
     def _over(self, job: _Job) -> None:
         """Nobody waits for it any more."""
         job.over = True
@@ -298,12 +304,6 @@ def _member(config: EndpointConfig, client: OpenAIClient, label: str, model_name
     return Member(label, config.weight, config.is_fallback, config.model_id or model_name, slots)
 
 
-def _by_model(members: Sequence[Member]) -> dict[str, list[Member]]:
-    """Who serves which model, by the name it has there."""
-    named = dict.fromkeys(member.model for member in members if member.model)
-    return {model: [member for member in members if member.model == model] for model in named}
-
-
 def _resolve(job: _Job, outcome: Answer | BaseException) -> None:
     job.over = True
     if job.answer.done():
@@ -312,11 +312,3 @@ def _resolve(job: _Job, outcome: Answer | BaseException) -> None:
         job.answer.set_exception(outcome)
     else:
         job.answer.set_result(outcome)
-
-
-def _unique(labels: Sequence[str]) -> Iterator[str]:
-    """Labels that tell endpoints apart: the second "name" becomes "name (2)"."""
-    seen: dict[str, int] = {}
-    for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        yield label if seen[label] == 1 else f"{label} ({seen[label]})"
