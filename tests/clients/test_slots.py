@@ -97,8 +97,7 @@ def test_auto_begins_where_the_server_says_and_is_not_told_twice():
     seen = set()
     for number in range(60):
         slots.answered(number / 10, full=True)
-        if number > 20:
-            slots.offer(40)
+        slots.offer(4 if number < 20 else 40)
         seen.add(slots.limit)
     assert seen == {4, 6}, "it tried six, and that was no better"
 

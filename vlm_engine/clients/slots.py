@@ -82,8 +82,8 @@ class AutoSlots:
         self._count = 0
 
     def offer(self, slots: int) -> None:
-        """What the server tells is where the climb begins; what it says later changes nothing."""
-        if self._base_rate == 0.0:
+        """What the server tells is where the climb begins; what it tells once that is under way changes nothing."""
+        if slots != self._base and self._base_rate == 0.0:
             self._move_to(max(1, slots))
 
     def answered(self, now: float, *, full: bool) -> None:
