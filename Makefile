@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports docs plugin bench-tagging bench-search bench-video check-wheels clean
+.PHONY: help demo test check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,14 @@ bench-video: .venv/.ready ## what reading frames costs, beside OpenCV and decord
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	$(BIN)/python -m benchmarks.video
 
+.venv-pool/.ready: requirements-bench-pool.txt
+	$(PYTHON) -m venv .venv-pool
+	-.venv-pool/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench-pool.txt
+	touch $@
+
+bench-pool: .venv/.ready .venv-pool/.ready ## many endpoints at once, beside other clients, about 20 minutes; writes it into the docs
+	$(BIN)/python -m benchmarks.pool --others .venv-pool/bin/python $(ARGS)
+
 docs: .venv/.ready ## rewrites what the docs show that follows from the code, and draws the picture of a search
 	$(BIN)/python -m tools.generated_docs
 	$(BIN)/python -m tools.draw_search
@@ -53,4 +61,4 @@ check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine an
 	$(BIN)/python -m tools.check_wheels
 
 clean: ## removes what the targets above made
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-pool .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info

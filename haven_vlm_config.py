@@ -25,8 +25,8 @@ from haven_config.values import Layer, read
 from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig
 from vlm_engine.errors import ConfigError
 
-# Servers that speak the OpenAI protocol. Only base_url is needed; weight is the share of the work one gets,
-# max_concurrent its requests at once, a fallback works when no other can, model_id is its own name for the model.
+# Servers that speak the OpenAI protocol. Only base_url is needed; weight is its likely speed against the others until that has
+# been measured, max_concurrent its requests at once, a fallback works when no other can, model_id is its own name for the model.
 ENDPOINTS = [
     {
         "base_url": "http://localhost:1234/v1",  # LM Studio on this machine
@@ -34,7 +34,7 @@ ENDPOINTS = [
         "name": "LM Studio",
         "weight": 1,
         "is_fallback": False,
-        "max_concurrent": None,  # None: one
+        "max_concurrent": None,  # None: what the server tells, else one; "auto": as many as are found to pay
         "model_id": None,
     },
 ]
@@ -97,6 +97,10 @@ PATH_MUTATION: dict[str, str] = {}
 
 # Seconds to wait for one answer.
 REQUEST_TIMEOUT = 120
+# Seconds to wait for an endpoint to come back when none works any more. Then the task ends, and what is not done stays queued.
+ENDPOINT_PATIENCE = 300
+# Let fallback endpoints help when a question would wait longer than so many seconds for the others. 0: only when no other works.
+FALLBACK_WAIT = 0
 
 # The longest side of the pictures that are sent, in pixels.
 IMAGE_MAX_SIDE = 1024
@@ -140,9 +144,9 @@ class Settings:
     """Everything set, parsed and frozen.
 
     ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
-    chooses. ``path_mutation`` has the longest prefix first. ``tag_rules`` holds what single tags override of
-    ``default_rule``. An ``engine_config`` agrees with the other fields: what a layer above it sets is
-    already in its active models.
+    chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` has the longest prefix first.
+    ``tag_rules`` holds what single tags override of ``default_rule``. An ``engine_config`` agrees with the other fields:
+    what a layer above it sets is already in its active models.
     """
 
     endpoints: tuple[EndpointConfig, ...]
@@ -158,6 +162,8 @@ class Settings:
     tag_rules: Mapping[str, TagRule]
     engine_config: EngineConfig | None
     request_timeout_s: float
+    endpoint_patience_s: float
+    fallback_wait_s: float
     image_max_side: int
     scan_image_max_side: int
     search: SearchConfig
@@ -244,6 +250,8 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         tag_rules=MappingProxyType(_rules_by_tag(values["tag_rules"], values["tag_list"])),
         engine_config=values.get("vlm_engine_config"),
         request_timeout_s=values["request_timeout"],
+        endpoint_patience_s=values["endpoint_patience"],
+        fallback_wait_s=values["fallback_wait"],
         image_max_side=values["image_max_side"],
         scan_image_max_side=values["scan_image_max_side"],
         search=SearchConfig(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from haven_vlm_config import Settings
 from haven_vlm_utility import map_path
@@ -12,7 +12,7 @@ from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaNotFoundError
 from vlm_engine.models.search_run import OnProgress
-from vlm_engine.types import VideoResult
+from vlm_engine.types import EndpointStats, VideoResult
 
 _MODEL = "vlm"
 _CATEGORY = "tags"
@@ -32,6 +32,8 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         multiplexer_endpoints=settings.endpoints,
         tag_list=settings.tag_list,
         request_timeout=settings.request_timeout_s,
+        endpoint_patience=settings.endpoint_patience_s,
+        fallback_wait=settings.fallback_wait_s,
         image_max_side=settings.image_max_side,
         scan_max_side=settings.scan_image_max_side,
     )
@@ -77,9 +79,9 @@ class SceneTagger:
         except MediaNotFoundError as error:
             raise MediaNotFoundError(_not_found(path, here)) from error
 
-    def stats(self) -> Mapping[str, Any]:
-        """What each endpoint did so far."""
-        return self._engine.get_performance_stats()
+    def stats(self) -> Mapping[str, EndpointStats]:
+        """What each endpoint did so far, by its name."""
+        return self._engine.endpoint_stats()
 
 
 def _not_found(path: str, here: str) -> str:

@@ -14,6 +14,8 @@ _OF_MODEL = {
     "model": "model_id",
     "tag_list": "tag_list",
     "request_timeout": "request_timeout",
+    "endpoint_patience": "endpoint_patience",
+    "fallback_wait": "fallback_wait",
     "image_max_side": "image_max_side",
     "scan_image_max_side": "scan_max_side",
 }

@@ -46,6 +46,8 @@ class Values(BaseModel):
     vlm_errored_tag_name: str = Field("", min_length=1, max_length=200)
     path_mutation: Mapping[str, str] = {}
     request_timeout: float = Field(1, gt=0, le=3600)
+    endpoint_patience: float = Field(0, ge=0, le=86400)
+    fallback_wait: float = Field(0, ge=0, le=86400)
     image_max_side: int = Field(64, ge=64, le=4096)
     scan_image_max_side: int = Field(64, ge=64, le=4096)
     video_decoding_device: str | None = None

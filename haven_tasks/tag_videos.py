@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from haven_media_handler import Applied, JournalError, Scene, SceneGoneError, StashAuthError, StashError, StashUnreachableError
 from haven_tasks.context import EXPECTED, TaskContext
+from haven_tasks.endpoints import interim_line, summary_lines
 from haven_tasks.progress import ProgressBoard
 from haven_vlm_engine import SceneTagger
 from vlm_engine.errors import MediaNotFoundError, NoEndpointError, StoreError
@@ -19,6 +20,7 @@ from vlm_engine.types import VideoResult
 
 _log = logging.getLogger(__name__)
 _CHUNK = 50
+_TELL_EVERY_S = 60.0
 
 ENDS_THE_BATCH = (NoEndpointError, StoreError, StashUnreachableError, StashAuthError, JournalError)
 """After one of these no other scene would fare better."""
@@ -60,7 +62,7 @@ class _Batch:
         context, started = self._context, time.monotonic()
         self._run_id = await context.stash(context.handler.start_run, "Tag Videos")
         _log.info("%s to tag, %d at a time.", counted(len(self._ids), "scene"), context.settings.concurrent_task_limit)
-        heartbeat = asyncio.create_task(self._keep_session())
+        beside = [asyncio.create_task(work) for work in (self._keep_session(), self._tell_of_endpoints())]
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(context.settings.concurrent_task_limit):
@@ -69,7 +71,10 @@ class _Batch:
             _log.warning("%s", self._end_line(time.monotonic() - started))
             raise errors.exceptions[0] from None
         finally:
-            heartbeat.cancel()
+            for task in beside:
+                task.cancel()
+            for line in summary_lines(self._tagger.stats(), time.monotonic() - started):
+                _log.info("%s", line)
         await context.stash(context.handler.finish_run, self._run_id)
         return self._end_line(time.monotonic() - started)
 
@@ -81,6 +86,16 @@ class _Batch:
                 await self._context.stash(self._context.handler.ping)
             except StashError as error:
                 _log.warning("Stash did not answer just now: %s", error)
+
+    async def _tell_of_endpoints(self) -> None:
+        before = self._tagger.stats()
+        while True:
+            await asyncio.sleep(_TELL_EVERY_S)
+            now = self._tagger.stats()
+            line = interim_line(before, now, _TELL_EVERY_S)
+            if line is not None:
+                _log.info("%s", line)
+            before = now
 
     async def _work(self) -> None:
         while (scene := await self._next_scene()) is not None:

@@ -127,6 +127,8 @@ class TagRule(_Settings):
 class EndpointConfig(_Settings):
     """A server that speaks the OpenAI protocol, and how much of the work it gets.
 
+    ``max_concurrent``: how many requests it gets at once; "auto" finds the number with the most answers per second; None
+    takes what the server tells, else 1.
     ``ca_file``: certificates in PEM form to trust there beside those of the system.
     """
 
@@ -136,7 +138,7 @@ class EndpointConfig(_Settings):
     name: str = ""
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     is_fallback: bool = False
-    max_concurrent: int | None = Field(None, ge=1, le=1024)
+    max_concurrent: int | Literal["auto"] | None = None
     model_id: str | None = None
     ca_file: str | None = None
 
@@ -149,6 +151,15 @@ class EndpointConfig(_Settings):
     @classmethod
     def _no_key(cls, key: Any) -> Any:
         return "" if key is None else key
+
+    @field_validator("max_concurrent", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value is None or value == "auto":
+            return value
+        if isinstance(value, bool) or not str(value).isdecimal() or not 1 <= int(value) <= 1024:
+            raise ValueError('write a number from 1 to 1024, or "auto"')
+        return int(value)
 
     @property
     def label(self) -> str:
@@ -193,7 +204,9 @@ class ModelConfig(_Settings):
     Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
     videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many decoded
     frames may wait for a free request. Pictures are sent with ``image_max_side`` pixels on their longest side, the
-    many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question.
+    many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question. While no endpoint
+    works, questions wait ``endpoint_patience`` seconds for one to come back; unless ``fallback_wait`` is 0, fallback
+    endpoints also work when a question would wait longer than that many seconds for the others.
     """
 
     LEGACY = frozenset(
@@ -217,6 +230,8 @@ class ModelConfig(_Settings):
     instance_count: int | None = Field(None, ge=1, le=1024)
     max_new_tokens: int = Field(256, ge=8, le=8192)
     request_timeout: float = Field(120.0, gt=0, le=3600)
+    endpoint_patience: float = Field(300.0, ge=0, le=86400)
+    fallback_wait: float = Field(0.0, ge=0, le=86400)
     temperature: float = Field(0.0, ge=0, le=2)
     special_tokens: str = ""
     prompt: str = ""

@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import ImageResult, Progress, Span, VideoResult
+from vlm_engine.types import EndpointStats, ImageResult, Progress, Span, VideoResult
 
 _log = logging.getLogger(__name__)
 
@@ -232,7 +233,11 @@ class VLMEngine:
         return await pipeline.run({**_DEFAULTS, **values})
 
     def get_performance_stats(self) -> dict[str, Any]:
-        """What each endpoint did since ``initialize``: requests, failures by kind, seconds, tokens."""
+        """What each endpoint did since ``initialize``, as ``EndpointStats`` tells, by its name: requests, failures, tokens."""
+        return {name: asdict(stats) for name, stats in self.endpoint_stats().items()}
+
+    def endpoint_stats(self) -> Mapping[str, EndpointStats]:
+        """The same, typed. Empty for a client of one's own."""
         return self._client.stats() if isinstance(self._client, EndpointPool) else {}
 
     async def optimize_timeframe_settings(

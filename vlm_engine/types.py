@@ -72,11 +72,15 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which of ``tags`` does this picture show? ``tags`` is in the order the user gave, without duplicates."""
+    """Which of ``tags`` does this picture show? ``tags`` is in the order the user gave, without duplicates.
+
+    ``model``: only an endpoint that serves it may answer, by the name it has there; "" for any.
+    """
 
     tags: tuple[str, ...]
     form: Form
     jpeg: bytes = field(repr=False)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,26 @@ class Answer:
     endpoint: str
     prompt_tokens: int = 0
     answer_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStats:
+    """What one endpoint did so far.
+
+    ``failed`` counts by the error's name; ``copies`` are questions that it was given although another endpoint had
+    them already. ``seconds``: a typical answer's time, None before it is known; ``down_s``: how long it did not work.
+    """
+
+    state: str
+    slots: int
+    in_flight: int
+    served: int
+    failed: Mapping[str, int]
+    copies: int
+    seconds: float | None
+    down_s: float
+    prompt_tokens: int
+    answer_tokens: int
 
 
 class Purpose(StrEnum):

@@ -19,7 +19,7 @@ from vlm_engine.errors import (
 
 def proven():
     health = Health()
-    health.succeeded(1.0)
+    health.succeeded(1.0, 0.0)
     return health
 
 
@@ -28,7 +28,7 @@ def test_what_only_the_user_can_mend_is_for_good(kind):
     health = proven()
     health.refused(kind("no"), 0.0)
     health.on_trial()
-    health.succeeded(1.0)
+    health.succeeded(1.0, 0.0)
     health.refused(UnreachableError("gone"), 0.0)
     assert health.state is State.DEAD
     assert isinstance(health.cause, kind)
@@ -42,7 +42,7 @@ def test_an_endpoint_that_is_at_fault_opens_at_once_and_returns_by_a_trial(kind)
     assert (health.state, health.limit(4, 0.0)) == (State.OPEN, 0)
     health.on_trial()
     assert (health.state, health.limit(4, 0.0)) == (State.HALF_OPEN, 1)
-    health.succeeded(1.0)
+    health.succeeded(1.0, 0.0)
     assert (health.state, health.limit(4, 0.0), health.cause) == (State.CLOSED, 4, None)
 
 
@@ -60,7 +60,7 @@ def test_doubtful_failures_open_it_after_some_in_a_row(kind, in_a_row):
     for _ in range(in_a_row - 1):
         health.refused(kind("no"), 0.0)
     assert health.state is State.CLOSED
-    health.succeeded(1.0)
+    health.succeeded(1.0, 0.0)
     for _ in range(in_a_row - 1):
         health.refused(kind("no"), 0.0)
     assert health.state is State.CLOSED
@@ -109,24 +109,31 @@ def test_the_first_question_is_alone_and_may_take_long():
 def test_deadlines_follow_the_measured_time_within_bounds():
     health = proven()
     assert health.deadline_s(120, alone=True) == 120
-    health.succeeded(1.0)
+    health.succeeded(1.0, 0.0)
     assert health.deadline_s(120, alone=True) == 20
     for _ in range(60):
-        health.succeeded(10.0)
+        health.succeeded(10.0, 0.0)
     assert health.deadline_s(120, alone=True) == pytest.approx(60, rel=0.01)
     assert health.deadline_s(15, alone=True) == 15
 
 
-def test_weight_stands_for_speed_until_that_is_measured():
-    health = proven()
-    assert health.expected_s(2.0, reference_s=1.0) == 0.5
-    health.succeeded(3.0)
-    assert health.expected_s(2.0, reference_s=1.0) == 3.0
-
-
 def test_delays_grow_to_a_limit():
     assert probe_delay_s(0, lambda: 0.5) == pytest.approx(0.5)
-    assert probe_delay_s(1, lambda: 0.5) == pytest.approx(0.8)
+    assert probe_delay_s(6, lambda: 0.5) == pytest.approx(1.0)
     assert probe_delay_s(1000, lambda: 0.5) == pytest.approx(15)
+    assert probe_delay_s(0, lambda: 0.0) < probe_delay_s(0, lambda: 1.0)
     assert busy_delay_s(0, lambda: 0.0) == 0.5
     assert busy_delay_s(1000, lambda: 1.0) == 30.5
+
+
+def test_it_knows_how_long_it_did_not_work():
+    health = proven()
+    health.refused(UnreachableError("gone"), 100.0)
+    assert (health.outage_s(103.0), health.down_s(103.0)) == (3.0, 3.0)
+    health.on_trial()
+    health.refused(ServerError("not yet"), 104.0)
+    assert health.outage_s(105.0) == 5.0
+    health.succeeded(1.0, 106.0)
+    assert (health.outage_s(200.0), health.down_s(200.0)) == (0.0, 6.0)
+    health.refused(WrongKeyError("no"), 300.0)
+    assert (health.outage_s(301.0), health.down_s(301.0)) == (1.0, 7.0)

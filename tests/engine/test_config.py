@@ -39,6 +39,18 @@ def test_what_is_no_address_is_refused_without_repeating_a_secret(written: str) 
     assert "user:secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("written", "meant"), [(None, None), (4, 4), ("4", 4), ("auto", "auto")])
+def test_an_endpoints_slots_are_a_number_or_found_out(written: Any, meant: Any) -> None:
+    assert EndpointConfig(base_url="http://court:1234", max_concurrent=written).max_concurrent == meant
+
+
+@pytest.mark.parametrize("written", [0, 1025, -1, 2.5, True, "many", [4]])
+def test_other_slots_are_refused_in_one_sentence(written: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(EndpointConfig, {"base_url": "http://court:1234", "max_concurrent": written}, "ENDPOINTS[0]")
+    assert str(caught.value) == 'ENDPOINTS[0].max_concurrent: write a number from 1 to 1024, or "auto"'
+
+
 def test_every_fault_is_reported_at_once_with_its_key() -> None:
     data = {"models": {"vlm": {**MODEL, "temperature": 9, "tag_lst": []}}, "search": {"edge_tolerance_s": -1}, "loglevel": "LOUD"}
     with pytest.raises(ConfigError) as caught:

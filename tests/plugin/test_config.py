@@ -88,9 +88,10 @@ def test_a_constant_that_the_user_edits_counts(folder: Path, monkeypatch: pytest
 
 
 def test_each_layer_goes_before_the_one_below(folder: Path) -> None:
-    text = "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: 2.5\nREQUEST_TIMEOUT: 30"
+    text = "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: 2.5\nREQUEST_TIMEOUT: 30\nENDPOINT_PATIENCE: 60"
     settings = load(folder, text, {"videosAtOnce": 4, "endpointModel": "from-page"}, {"CONCURRENT_TASK_LIMIT": "5"})
     assert (settings.request_timeout_s, settings.frame_interval_s) == (30, 2.5)
+    assert (settings.endpoint_patience_s, settings.fallback_wait_s) == (60, 0)
     assert settings.model == "from-page"
     assert settings.concurrent_task_limit == 5
 
@@ -324,6 +325,7 @@ def test_an_engine_configuration_gives_endpoints_model_tags_and_rules(upstream: 
     assert model.max_concurrent_requests == 13
     assert (model.endpoints(), model.model_id, model.tag_list) == (settings.endpoints, settings.model, settings.tag_list)
     assert model.request_timeout == settings.request_timeout_s == 120
+    assert model.endpoint_patience == settings.endpoint_patience_s == 300
 
 
 def test_what_layers_above_it_set_is_put_into_it(upstream: Path) -> None:

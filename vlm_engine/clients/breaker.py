@@ -40,9 +40,12 @@ class State(StrEnum):
     DEAD = "given up"
 
 
-def probe_delay_s(attempt: int, roll: Callable[[], float] = random.random) -> float:
-    """How long to wait before probe ``attempt`` (from 0) of an endpoint that does not work."""
-    return min(15.0, 0.5 * 1.6 ** min(attempt, 20)) * (0.8 + 0.4 * roll())
+def probe_delay_s(outage_s: float, roll: Callable[[], float] = random.random) -> float:
+    """How long to wait before the next probe of an endpoint that has not worked for ``outage_s`` seconds.
+
+    A probe costs next to nothing, waiting too long costs work: an outage is outlasted by about a sixth of it, at most 15 s.
+    """
+    return min(15.0, max(0.5, outage_s / 6)) * (0.8 + 0.4 * roll())
 
 
 def busy_delay_s(attempt: int, roll: Callable[[], float] = random.random) -> float:
@@ -60,7 +63,9 @@ class Health:
     failed: Counter[str] = field(default_factory=Counter)
     seconds: float | None = None
     paused_until: float = 0.0
-    probes: int = 0
+    _at_least: bool = False
+    _down_since: float | None = None
+    _down_s: float = 0.0
     _time_outs: int = 0
     _errors: int = 0
     _busy_since: float | None = None
@@ -70,6 +75,14 @@ class Health:
     def broken(self) -> bool:
         """Whether nothing is asked of it, or only the one question that shows whether it works again."""
         return self.state is not State.CLOSED
+
+    def outage_s(self, now: float) -> float:
+        """For how many seconds it has not worked now; 0 while it works."""
+        return 0.0 if self._down_since is None else now - self._down_since
+
+    def down_s(self, now: float) -> float:
+        """For how many seconds it did not work, all in all."""
+        return self._down_s + self.outage_s(now)
 
     def limit(self, slots: int, now: float) -> int:
         """How many questions may be under way at once. One until the first was answered: the server may be loading the model."""
@@ -89,16 +102,21 @@ class Health:
             return request_timeout_s if alone else min(request_timeout_s, LEAST_DEADLINE_S)
         return request_timeout_s if self.answered or not alone else min(WARM_UP_S, 2.5 * request_timeout_s)
 
-    def expected_s(self, weight: float, reference_s: float) -> float:
-        """How long an answer is likely to take: as measured, or ``reference_s`` by ``weight`` until it has been."""
-        return reference_s / weight if self.seconds is None else self.seconds
-
-    def succeeded(self, seconds: float) -> None:
+    def succeeded(self, seconds: float, now: float) -> None:
         """It answered. The first answer's time is not kept: it may hold the loading of the model."""
-        if self.answered:
-            self.seconds = seconds if self.seconds is None else self.seconds + _EWMA_SHARE * (seconds - self.seconds)
+        if self.answered and (self.seconds is None or self._at_least):
+            self.seconds, self._at_least = seconds, False
+        elif self.answered and self.seconds is not None:
+            self.seconds += _EWMA_SHARE * (seconds - self.seconds)
         self.answered += 1
-        self._alive()
+        self._alive(now)
+
+    def outlasted(self, seconds: float) -> None:
+        """It was not waited for any longer: an answer would have taken more than ``seconds``."""
+        if self.seconds is None:
+            self.seconds, self._at_least = seconds, True
+        elif seconds > self.seconds:
+            self.seconds += _EWMA_SHARE * (seconds - self.seconds)
 
     def refused(self, error: ClientError, now: float, roll: Callable[[], float] = random.random) -> None:
         """It did not answer, or not with an answer."""
@@ -106,22 +124,23 @@ class Health:
         if isinstance(error, BusyError):
             self._busy(error, now, roll)
         elif isinstance(error, EndpointError):
-            self._open(error, State.DEAD if isinstance(error, _FOR_GOOD) else State.OPEN)
+            self._open(error, State.DEAD if isinstance(error, _FOR_GOOD) else State.OPEN, now)
         elif isinstance(error, ServerError):
-            self._suspect(error)
+            self._suspect(error, now)
         else:
-            self._alive()  # the request or the reply was at fault; somebody is there
+            self._alive(now)  # the request or the reply was at fault; somebody is there
 
     def on_trial(self) -> None:
         """A probe was answered: the next question shows whether it works again."""
         if self.state is State.OPEN:
             self.state = State.HALF_OPEN
 
-    def _alive(self) -> None:
+    def _alive(self, now: float) -> None:
         if self.state is State.DEAD:
             return
+        self._down_s, self._down_since = self.down_s(now), None
         self.state, self.cause = State.CLOSED, None
-        self._time_outs = self._errors = self._busies = self.probes = 0
+        self._time_outs = self._errors = self._busies = 0
         self._busy_since = None
 
     def _busy(self, error: BusyError, now: float, roll: Callable[[], float]) -> None:
@@ -130,9 +149,9 @@ class Health:
         self._busies += 1
         self.paused_until = max(self.paused_until, now + wait_s)
         if now - self._busy_since >= BUSY_LIMIT_S:
-            self._open(error, State.OPEN)
+            self._open(error, State.OPEN, now)
 
-    def _suspect(self, error: ServerError) -> None:
+    def _suspect(self, error: ServerError, now: float) -> None:
         if isinstance(error, TimedOutError):
             self._time_outs += 1
         else:
@@ -140,8 +159,9 @@ class Health:
         never = isinstance(error, TimedOutError) and not self.answered
         too_often = self._time_outs >= TIME_OUTS_IN_A_ROW or self._errors >= SERVER_ERRORS_IN_A_ROW
         if never or too_often or self.state is State.HALF_OPEN:
-            self._open(error, State.OPEN)
+            self._open(error, State.OPEN, now)
 
-    def _open(self, error: ClientError, state: State) -> None:
+    def _open(self, error: ClientError, state: State, now: float) -> None:
         if self.state is not State.DEAD:
             self.state, self.cause = state, error
+            self._down_since = now if self._down_since is None else self._down_since

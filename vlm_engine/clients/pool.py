@@ -1,78 +1,56 @@
 """Many endpoints as one client: an endpoint with a free slot pulls the next question, so the fast ones get more.
 
-No endpoint is chosen for a question before it has a free slot. What an error means for the question
-and for the endpoint is decided in ``_settle``; what is thought of an endpoint is in ``breaker``.
+No endpoint is chosen for a question before it has a slot free. This module moves things: it starts requests, takes in what
+comes of them, and sets the timer. What to do is decided without I/O and without a clock in ``breaker`` (is an endpoint
+asked), ``slots`` (how much at once), ``line`` and ``pulling`` (who takes which question, what is asked twice), ``turn`` (what
+a failure means for a question), ``budget`` and ``patience``. ``keeper`` looks after endpoints that do not work.
+
+A question waits in the arms of whoever asks it: the pool holds no copy of its picture, and it is encoded when it is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from time import monotonic
+from typing import Self
 
-from vlm_engine.clients.breaker import Health, State, probe_delay_s
+from vlm_engine.clients.budget import Budget
+from vlm_engine.clients.keeper import Keeper
+from vlm_engine.clients.line import Line
+from vlm_engine.clients.member import Member, by_model, unique
 from vlm_engine.clients.openai import OpenAIClient
+from vlm_engine.clients.patience import Patience
+from vlm_engine.clients.pulling import ranked, reference_s
+from vlm_engine.clients.slots import AutoSlots, FixedSlots
+from vlm_engine.clients.turn import Attempt, Turn
 from vlm_engine.config_models import EndpointConfig, ModelConfig
-from vlm_engine.errors import (
-    BusyError,
-    ClientError,
-    ConfigError,
-    NoEndpointError,
-    ReplyError,
-    RequestError,
-    ServerError,
-    UnreachableError,
-)
-from vlm_engine.types import Answer, Question
+from vlm_engine.errors import ClientError, ConfigError, EndpointError, NoEndpointError, RequestError, WrongModelError
+from vlm_engine.types import Answer, EndpointStats, Question
 
-TRIES = 3
-BOUNCES = 6
-QUEUE_PER_SLOT = 4
-PATIENCE_S = 20.0
-FIRST_PATIENCE_S = 3.0
+_LOOK_AGAIN_S = 0.25
 _log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
-class _Member:
-    """An endpoint of the pool."""
-
-    client: OpenAIClient
-    label: str
-    weight: float
-    is_fallback: bool
-    health: Health = field(default_factory=Health)
-    in_flight: int = 0
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-
-    def has_slot(self, now: float) -> bool:
-        return self.in_flight < self.health.limit(self.client.slots, now)
-
-
-@dataclass(eq=False)
-class _Job:
-    """A question on its way to an answer. ``tries`` counts what may be its own fault, ``bounces`` every failure but "busy"."""
+@dataclass(eq=False, kw_only=True)
+class _Job(Turn):
+    """A question on its way, and who waits for its answer."""
 
     question: Question
     answer: asyncio.Future[Answer]
-    tried: set[_Member] = field(default_factory=set)
-    tries: int = 0
-    bounces: int = 0
-    not_before: float = 0.0
-    task: asyncio.Task[Answer] | None = None
+    line: Line[_Job]
 
 
 class EndpointPool:
     """A ``Client`` over several endpoints.
 
-    Primary endpoints share the work by speed; fallback endpoints work only while no primary does. While
-    every endpoint is out of reach, questions wait up to ``patience_s`` (by default 20 s, or 3 s when
-    nothing was ever answered) for one to come back.
+    Primary endpoints share the work by speed; fallback endpoints work while no primary does, and where
+    ``fallback_wait_s`` is set also when a question would wait longer than that. While every endpoint is out of reach,
+    questions wait up to ``patience_s`` (3 s when nothing was ever answered) for one to come back. A question that names a
+    model goes only to endpoints that have that ``model_id``.
     """
 
     def __init__(
@@ -81,28 +59,35 @@ class EndpointPool:
         *,
         request_timeout_s: float = 120.0,
         most_at_once: int | None = None,
-        patience_s: float | None = None,
+        patience_s: float = 300.0,
+        fallback_wait_s: float | None = None,
         model_name: str = "",
     ) -> None:
-        labels = _unique([client.label for _, client in clients])
-        self._members = [
-            _Member(client, label, config.weight, config.is_fallback)
-            for (config, client), label in zip(clients, labels, strict=True)
-        ]
+        labels = unique([client.label for _, client in clients])
+        self._clients = {
+            _member(config, client, label, model_name): client for (config, client), label in zip(clients, labels, strict=True)
+        }
+        self._members = tuple(self._clients)
         self._request_timeout_s = request_timeout_s
-        self._patience_s = patience_s
         self._model_name = model_name
         self._most_at_once = most_at_once
-        self._queue: deque[_Job] = deque()
-        self._room = asyncio.Semaphore(QUEUE_PER_SLOT * self.slots)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._any = Line[_Job](self._members, fallback_wait_s)
+        self._bound = {
+            model: Line[_Job](members, fallback_wait_s) if len(members) < len(self._members) else self._any
+            for model, members in by_model(self._members).items()
+        }
+        # Questions bound to one model come first: fewer endpoints can take them.
+        self._patience = {line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)}
+        self._retries = Budget(0.2, per_s=1.0, reserve=10.0)
+        self._copies = Budget(0.1, reserve=1.0)
+        self._keeper = Keeper(self._clients, self._poke)
+        self._tasks: dict[Attempt[_Job], asyncio.Task[Answer]] = {}
         self._wake: asyncio.TimerHandle | None = None
-        self._stuck_since: float | None = None
-        self._given_up = False
+        self._poked = False
         self._closed = False
 
     @classmethod
-    def from_config(cls, model: ModelConfig, *, patience_s: float | None = None) -> Self:
+    def from_config(cls, model: ModelConfig) -> Self:
         """The pool that the settings of ``model`` ask for. Raises ``ConfigError`` when they name no endpoint."""
         endpoints = model.endpoints()
         if not endpoints:
@@ -110,36 +95,37 @@ class EndpointPool:
                 "no endpoint is set: set ENDPOINTS (or api_base_url, or multiplexer_endpoints, of the model) "
                 "to the address of a server with a vision model, such as http://localhost:1234/v1"
             )
-        clients = [(endpoint, OpenAIClient(endpoint, model)) for endpoint in endpoints]
         return cls(
-            clients,
+            [(endpoint, OpenAIClient(endpoint, model)) for endpoint in endpoints],
             request_timeout_s=model.request_timeout,
             most_at_once=model.max_concurrent_requests,
-            patience_s=patience_s,
+            patience_s=model.endpoint_patience,
+            fallback_wait_s=model.fallback_wait or None,
             model_name=model.model_id,
         )
 
     @property
     def slots(self) -> int:
-        """How many questions the primary endpoints take at once."""
+        """How many questions the primary endpoints take at once, as far as is known now."""
         primaries = [member for member in self._members if not member.is_fallback] or self._members
-        slots = sum(member.client.slots for member in primaries)
+        slots = sum(member.slots.limit for member in primaries)
         return min(slots, self._most_at_once or slots)
 
     async def ask(self, question: Question) -> Answer:
-        """The answer of whichever endpoint came to it. Waits while the queue is full. Errors as ``Client`` says."""
-        async with self._room:
-            if self._closed:
-                raise RuntimeError("the pool is closed")
-            if self._given_up:
-                raise self._no_endpoint()
-            job = _Job(question, asyncio.get_running_loop().create_future())
-            self._queue.append(job)
-            self._pump()
-            try:
-                return await job.answer
-            finally:
-                self._forget(job)
+        """The answer of whichever endpoint came to it. Waits for its turn. Errors as ``Client`` says."""
+        if self._closed:
+            raise RuntimeError("the pool is closed")
+        line = self._line_for(question.model)
+        job = _Job(question=question, answer=asyncio.get_running_loop().create_future(), line=line)
+        for budget in (self._retries, self._copies):
+            budget.earn()
+        line.join(job, monotonic())
+        self._poke()
+        try:
+            return await job.answer
+        finally:
+            line.leave(job)
+            self._over(job)
 
     async def model_name(self) -> str:
         """The configured model, else what the first endpoint that answers offers. Raises ``NoEndpointError`` when none does."""
@@ -148,7 +134,7 @@ class EndpointPool:
             if self._model_name:
                 break
             try:
-                self._model_name = await member.client.model_name()
+                self._model_name = await self._clients[member].model_name()
             except ClientError as error:
                 causes.append(error)
         if not self._model_name:
@@ -160,211 +146,169 @@ class EndpointPool:
         self._closed = True
         if self._wake is not None:
             self._wake.cancel()
-        for job in self._queue:
-            _resolve(job, RuntimeError("the pool was closed"))
-        self._queue.clear()
-        tasks = list(self._tasks)
+        for line in self._patience:
+            for job in line.clear():
+                _resolve(job, RuntimeError("the pool was closed"))
+        tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for member in self._members:
-            await member.client.aclose()
+        await self._keeper.aclose()  # last: a request that failed just now may have set off a probe
+        for client in self._clients.values():
+            await client.aclose()
 
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """What each endpoint did, by its name: for a closing line, a log, a test."""
-        return {
-            member.label: {
-                "state": member.health.state.value,
-                "served": member.health.answered,
-                "failed": dict(member.health.failed),
-                "in_flight": member.in_flight,
-                "seconds": member.health.seconds,
-                "prompt_tokens": member.prompt_tokens,
-                "answer_tokens": member.answer_tokens,
-            }
-            for member in self._members
-        }
+    def stats(self) -> Mapping[str, EndpointStats]:
+        """What each endpoint did so far, by its name."""
+        return {member.label: member.stats(monotonic()) for member in self._members}
 
-    # Handing out: _pump runs whenever a question arrives, a slot comes free or an endpoint changes its state.
+    def _line_for(self, model: str) -> Line[_Job]:
+        if model and model not in self._bound:
+            offered = ", ".join(self._bound) or "none by name"
+            message = f"no endpoint has the model_id {model!r}; there are: {offered}"
+            raise NoEndpointError("No endpoint is left to ask", [WrongModelError(message)])
+        return self._bound[model] if model else self._any
+
+    # Handing out: _pump runs whenever a question comes, a slot comes free, an endpoint changes its state, or time is up.
+
+    def _poke(self) -> None:
+        """Something changed: ``_pump`` runs soon, once for everything that changes now."""
+        if not self._poked:
+            self._poked = True
+            asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
+        self._poked = False
         if self._closed:
             return
-        now = _now()
-        for member in self._by_speed():
-            while member.has_slot(now) and self._has_room() and (job := self._next_job(member, now)):
-                self._start(member, job, now)
-        self._watch(now)
+        now = monotonic()
+        for member in ranked(self._members):
+            while self._has_slot(member, now) and (job := self._next_for(member, now)):
+                self._start(job, member, now)
+        idle = [member for member in self._members if self._has_slot(member, now)]
+        times = [*self._copy(idle, now), *self._wait(idle, now)]
+        times += [at for member in self._members for at in member.changes_at()]
+        self._set_timer(min((at for at in times if at > now), default=None), now)
 
-    def _by_speed(self) -> list[_Member]:
-        """The endpoints that may pull, the fastest first."""
-        primaries = [member for member in self._members if not member.is_fallback]
-        standing_in = all(member.health.broken for member in primaries)
-        pulling = [member for member in self._members if standing_in or not member.is_fallback]
-        measured = [member.health.seconds for member in pulling if member.health.seconds is not None]
-        reference_s = min(measured, default=1.0)
-        # A primary on trial goes before a fallback, however slow it was.
-        return sorted(pulling, key=lambda member: (member.is_fallback, member.health.expected_s(member.weight, reference_s)))
+    def _has_slot(self, member: Member, now: float) -> bool:
+        return member.has_slot(now) and (self._most_at_once is None or len(self._tasks) < self._most_at_once)
 
-    def _has_room(self) -> bool:
-        return self._most_at_once is None or sum(member.in_flight for member in self._members) < self._most_at_once
+    def _next_for(self, member: Member, now: float) -> _Job | None:
+        lines = (line for line in self._patience if len(line) and member in line.members)
+        return next((job for line in lines if (job := line.next_for(member, now))), None)
 
-    def _next_job(self, member: _Member, now: float) -> _Job | None:
-        """The first question that ``member`` may have: one it failed before only when every working endpoint did."""
-        usable = {other for other in self._by_speed() if other.health.limit(1, now)}
-        for job in self._queue:
-            if job.not_before <= now and (member not in job.tried or usable <= job.tried):
-                return job
-        return None
-
-    def _start(self, member: _Member, job: _Job, now: float) -> None:
-        self._queue.remove(job)
+    def _start(self, job: _Job, member: Member, now: float) -> None:
         alone = all(other.health.broken for other in self._members if other is not member)
         deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
-        job.task = self._spawn(member.client.ask(job.question, timeout_s=deadline_s))
-        member.in_flight += 1
-        job.task.add_done_callback(partial(self._ended, member, job, now))
+        attempt = job.line.begin(job, member, now)
+        task = asyncio.get_running_loop().create_task(self._clients[member].ask(job.question, timeout_s=deadline_s))
+        self._tasks[attempt] = task
+        task.add_done_callback(partial(self._ended, job, attempt))
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _copy(self, idle: Sequence[Member], now: float) -> Iterator[float]:
+        """Where no question waits, asks idle endpoints what others are late with. Gives the times to look again."""
+        for line in self._patience:
+            while idle and self._copies.left(now) >= 1:
+                copy = line.next_copy(idle, now)
+                if copy is None:
+                    break
+                if copy.at > now:
+                    yield copy.at
+                    break
+                _log.debug("%s repeats a question that %s is late with", copy.member.label, copy.attempt.member.label)
+                self._copies.take(now)
+                copy.member.copies += 1
+                self._start(copy.attempt.turn, copy.member, now)
+                idle = [member for member in idle if self._has_slot(member, now)]
+
+    def _wait(self, idle: Sequence[Member], now: float) -> Iterator[float]:
+        """Says how long questions will wait for an endpoint, and ends that. Gives the times to look again."""
+        for line, patience in self._patience.items():
+            patience.look(now)
+            if not len(line):
+                continue
+            left_s = patience.left_s(now)
+            if left_s is not None:
+                _log.info("Waiting for endpoints with %d questions, giving up in %.0f s.", len(line), left_s)
+            if patience.ended:
+                causes = [member.health.cause for member in line.members if member.health.cause is not None]
+                for job in line.clear():
+                    _resolve(job, NoEndpointError("No endpoint is left to ask", causes))
+            yield from (*line.changes_at(), *patience.changes_at())
+            if any(member in line.members for member in idle):
+                yield now + _LOOK_AGAIN_S  # an endpoint that left a question to a faster one does not do so for ever
+
+    def _set_timer(self, due: float | None, now: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = None if due is None else asyncio.get_running_loop().call_later(due - now + 0.001, self._pump)
 
     # Coming back: every way for a request to end leads through _ended, which frees the slot.
 
-    def _ended(self, member: _Member, job: _Job, started: float, task: asyncio.Task[Answer]) -> None:
-        member.in_flight -= 1
-        job.task = None
-        before = member.health.state
+    def _ended(self, job: _Job, attempt: Attempt[_Job], task: asyncio.Task[Answer]) -> None:
+        member, now = attempt.member, monotonic()
+        before, seconds = member.health.state, now - attempt.begun
+        del self._tasks[attempt]
         error = None if task.cancelled() else task.exception()
-        if task.cancelled() or self._closed:
-            _resolve(job, RuntimeError("the pool was closed"))
+        if task.cancelled():
+            member.abandoned(seconds, reference_s(self._members), now)
         elif error is None:
-            self._answered(member, job, task.result(), _now() - started)
+            member.answered(task.result(), seconds, now)
+            self._learn(member)
+            _resolve(job, task.result())
         elif isinstance(error, ClientError):
-            member.health.refused(error, _now())
-            self._settle(member, job, error)
+            member.refused(error, now)
         else:
             _resolve(job, error)
-        self._announce(member, before)
-        self._pump()
+        job.line.end(attempt)
+        if isinstance(error, ClientError):
+            self._settle(job, member, error, now)
+        if self._closed:
+            _resolve(job, RuntimeError("the pool was closed"))
+        if job.over:
+            self._over(job)
+        self._keeper.note(member, before)
+        self._poke()
 
-    def _answered(self, member: _Member, job: _Job, answer: Answer, seconds: float) -> None:
-        member.health.succeeded(seconds)
-        member.prompt_tokens += answer.prompt_tokens
-        member.answer_tokens += answer.answer_tokens
-        _resolve(job, answer)
-
-    def _settle(self, member: _Member, job: _Job, error: ClientError) -> None:
+    def _settle(self, job: _Job, member: Member, error: ClientError, now: float) -> None:
         """What an error means for the question: an end, another try, or nothing."""
-        if job.answer.done():
-            return  # nobody waits for it any more
-        if not isinstance(error, BusyError):
-            job.bounces += 1
-        if isinstance(error, ServerError | ReplyError):
-            job.tries += 1
-            job.tried.add(member)
-        another = any(not other.health.broken and other not in job.tried for other in self._by_speed())
-        if isinstance(error, RequestError) or job.tries >= TRIES or (isinstance(error, ReplyError) and not another):
-            _resolve(job, error)
-        elif job.bounces >= BOUNCES:
-            # A question that brings down whatever it is put to must not go round for ever.
-            last = ServerError(f"every attempt failed, the last with: {error.args[0]}", endpoint=member.label)
-            last.__cause__ = error
-            _resolve(job, last)
-        else:
-            # A breath before it goes back to an endpoint that failed it; none where another can take it.
-            pause_s = 0.0 if another else 0.25 * 2**job.tries
-            job.not_before = _now() + (pause_s if isinstance(error, ServerError) else 0.0)
-            self._queue.appendleft(job)
-
-    def _forget(self, job: _Job) -> None:
-        """Nobody waits for it any more."""
-        if job.task is not None:
-            job.task.cancel()
-        if job in self._queue:
-            self._queue.remove(job)
-
-    # Broken endpoints: probed until one answers, and waited for as long as patience lasts.
-
-    def _announce(self, member: _Member, before: State) -> None:
-        health = member.health
-        if health.state is before:
+        job.failed(member, error)
+        if job.over or (job.attempts and not isinstance(error, RequestError)):
+            return  # nobody waits for it any more, or a copy may still be answered
+        another = job.line.has_another(job, now)
+        end = job.end(error, another)
+        if end is not None:
+            _resolve(job, end)
             return
-        if health.cause is not None and (before is State.CLOSED or health.state is State.DEAD):
-            fate = "is given up" if health.state is State.DEAD else "does not work for now"
-            _log.warning("endpoint %s %s: %s", member.label, fate, health.cause.args[0])
-        elif health.state is State.CLOSED:
-            _log.warning("endpoint %s works again", member.label)
-        if health.state is State.OPEN:
-            self._spawn(self._probe(member))
-        elif health.state is State.CLOSED:
-            self._stuck_since, self._given_up = None, False
+        job.not_before = now + job.breath_s(error, another)
+        if not isinstance(error, EndpointError):  # a broken endpoint is not asked again, so that cannot happen too often
+            self._retries.take(now)
+            job.not_before += self._retries.pause_s(now)
+        job.line.rejoin(job)
 
-    async def _probe(self, member: _Member) -> None:
-        while member.health.state is State.OPEN:
-            await asyncio.sleep(probe_delay_s(member.health.probes))
-            member.health.probes += 1
-            try:
-                await member.client.check()
-            except (UnreachableError, ServerError, BusyError) as error:
-                _log.debug("endpoint %s is still out: %s", member.label, error)
-                continue
-            except ClientError as error:
-                _log.debug("endpoint %s answers again, if only: %s", member.label, error)
-            member.health.on_trial()
-            self._given_up = False
-            self._pump()
+    def _learn(self, member: Member) -> None:
+        """What the endpoint tells of itself, which its client asks it before the first question and when it comes back."""
+        client = self._clients[member]
+        member.slots.offer(client.slots)
+        member.finishes_abandoned = client.capabilities.finishes_abandoned
 
-    def _watch(self, now: float) -> None:
-        """Gives up when it is time to, and sees to it that ``_pump`` runs when there will be something to do."""
-        states = {member.health.state for member in self._members}
-        if State.CLOSED not in states and self._stuck_since is None:
-            self._stuck_since = now
-        times = [member.health.paused_until for member in self._members] + [job.not_before for job in self._queue]
-        if self._stuck_since is not None and not any(member.in_flight for member in self._members):
-            give_up_at = now if states == {State.DEAD} else self._stuck_since + self._patience()
-            if now >= give_up_at and State.HALF_OPEN not in states:
-                self._give_up()
-            times.append(give_up_at)
-        if self._wake is not None:
-            self._wake.cancel()
-        due = min((time for time in times if time > now), default=None)
-        self._wake = None if due is None else asyncio.get_running_loop().call_later(due - now + 0.001, self._pump)
-
-    def _patience(self) -> float:
-        if self._patience_s is not None:
-            return self._patience_s
-        return PATIENCE_S if any(member.health.answered for member in self._members) else FIRST_PATIENCE_S
-
-    def _give_up(self) -> None:
-        self._given_up = True
-        for job in self._queue:
-            _resolve(job, self._no_endpoint())
-        self._queue.clear()
-
-    def _no_endpoint(self) -> NoEndpointError:
-        causes = [member.health.cause for member in self._members]
-        return NoEndpointError("No endpoint is left to ask", [cause for cause in causes if cause is not None])
+    def _over(self, job: _Job) -> None:
+        """Nobody waits for it any more."""
+        job.over = True
+        for attempt in job.attempts:
+            self._tasks[attempt].cancel()
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _member(config: EndpointConfig, client: OpenAIClient, label: str, model_name: str) -> Member:
+    slots = AutoSlots() if config.max_concurrent == "auto" else FixedSlots()
+    slots.offer(client.slots)
+    return Member(label, config.weight, config.is_fallback, config.model_id or model_name, slots)
 
 
 def _resolve(job: _Job, outcome: Answer | BaseException) -> None:
+    job.over = True
     if job.answer.done():
         return
     if isinstance(outcome, BaseException):
         job.answer.set_exception(outcome)
     else:
         job.answer.set_result(outcome)
-
-
-def _unique(labels: Sequence[str]) -> Iterator[str]:
-    """Labels that tell endpoints apart: the second "name" becomes "name (2)"."""
-    seen: dict[str, int] = {}
-    for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        yield label if seen[label] == 1 else f"{label} ({seen[label]})"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
@@ -40,6 +41,47 @@ class Memory:
         return Observation(time_s, known) if known else None
 
 
+class Room:
+    """Bounds how many pictures are held at once. ``size`` is asked each time: endpoints come, go and grow."""
+
+    def __init__(self, size: Callable[[], int]) -> None:
+        self._size = size
+        self._held = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+    async def acquire(self) -> None:
+        """Waits until there is room for one more, and takes it."""
+        while self._held >= self._size():
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self._call_next()
+                raise
+        self._held += 1
+        self._call_next()
+
+    def release(self) -> None:
+        """Gives back the room of one."""
+        self._held -= 1
+        self._call_next()
+
+    def _call_next(self) -> None:
+        while self._waiting and self._held < self._size():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+
 class Judge:
     """Asks one model. Shared by all videos and pictures of an engine.
 
@@ -48,7 +90,7 @@ class Judge:
 
     def __init__(self, client: Client, store: AnswerStore, model: ModelConfig) -> None:
         self.model = model
-        self.room = asyncio.Semaphore(client.slots + model.max_batch_size)
+        self.room = Room(lambda: client.slots + model.max_batch_size)
         self.instances = asyncio.Semaphore(model.instance_count or 1_000_000)
         self._client = client
         self._store = store

@@ -1,0 +1,117 @@
+"""How well unlike endpoints are used, and what becomes of requests when some fail: ``make bench-pool``.
+
+Fake endpoints in processes of their own, on loopback; every client in a process of its own. Writes tables into the docs.
+``--quick`` shows that everything works; its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.pool_clients import Job, Outcome
+from benchmarks.pool_report import report
+from benchmarks.pool_scenes import ENGINE, POOL, WAITING, Client, Extent, Run, Scene, full, others, quick
+from benchmarks.pool_server import Counts, Endpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGE = "benchmarks-pool.md"
+_PART = re.compile(r"(<!-- pool: made by make bench-pool -->\n).*?(<!-- end of pool -->)", re.DOTALL)
+_PATIENCE_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A fake endpoint that runs."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def begin(self) -> None:
+        """The clock of its faults starts."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+
+@contextmanager
+def _serving(endpoint: Endpoint) -> Iterator[_Process]:
+    command = [sys.executable, "-m", "benchmarks.pool_server", json.dumps(asdict(endpoint))]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield _Process(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", process)
+        finally:
+            process.kill()
+
+
+def measure(client: Client, scene: Scene) -> Run:
+    """One client in one scene."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(_serving(endpoint)) for endpoint in scene.endpoints]
+        job = Job(
+            client.kind,
+            tuple(server.url for server in servers),
+            tuple(endpoint.slots for endpoint in scene.endpoints),
+            tuple(endpoint.rate for endpoint in scene.usual),
+            scene.questions,
+            scene.limit_s,
+            client.callers,
+        )
+        command = [client.python, "-m", "benchmarks.pool_clients", json.dumps(asdict(job))]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            for server in servers:
+                server.begin()
+            told, _ = process.communicate(timeout=_PATIENCE_S)
+        counts = [Counts(**json.loads(server.process.communicate(timeout=_PATIENCE_S)[0])) for server in servers]
+    return Run(client, scene, Outcome(**json.loads(told)), tuple(counts))
+
+
+def run(extent: Extent, docs: Path) -> str:
+    """Measures, puts the tables into the folder ``docs``, which holds the page, and returns the text."""
+    three = [measure(client, scene) for scene in extent.three for client in (POOL, *extent.others)]
+    twelve = [measure(POOL, scene) for scene in extent.twelve]
+    memory = [measure(client, scene) for client in (ENGINE, WAITING) for scene in (extent.few, extent.many)]
+    text = report(three, twelve, memory)
+    page = docs / PAGE
+    page.write_text(_PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
+    return text
+
+
+def installed(python: str) -> tuple[Client, ...]:
+    """Of those to compare with, the ones that ``python`` has."""
+    return tuple(client for client in others(python) if _imports(python, client.kind.partition("-")[0]))
+
+
+def _imports(python: str, kind: str) -> bool:
+    package = {"multiplexer": "multiplexer_llm"}.get(kind, kind)
+    try:
+        return subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def main() -> None:
+    """Measures, prints the tables and puts them on the page."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--quick", action="store_true", help="few questions to quick endpoints; the figures mean nothing")
+    options.add_argument("--alone", action="store_true", help="without those to compare with")
+    options.add_argument("--others", default=sys.executable, metavar="PYTHON", help="an interpreter that has the others")
+    options.add_argument("--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written")
+    asked = options.parse_args()
+    extent = quick() if asked.quick else full(() if asked.alone else installed(asked.others))
+    sys.stdout.write(run(extent, asked.docs) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What is asked and answered in the benchmark of the pool. A picture is noise that ends with its number."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from functools import cache
+from typing import Any
+
+MODEL = "benchmark"
+TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
+PICTURE_BYTES = 60_000
+_DIGITS = 12
+
+
+@cache
+def _noise() -> bytes:
+    return os.urandom(PICTURE_BYTES - _DIGITS)
+
+
+def picture(number: int) -> bytes:
+    """What stands for a JPEG."""
+    return _noise() + b"%0*d" % (_DIGITS, number)
+
+
+def number_in(body: bytes) -> int:
+    """The number of the picture in a request."""
+    end = body.index(b'"', body.index(b"base64,"))
+    return int(base64.b64decode(body[end - _DIGITS * 4 // 3 : end]))
+
+
+def tags_of(number: int) -> list[str]:
+    """What the picture shows."""
+    return [TAGS[number % len(TAGS)]]
+
+
+def reply(number: int) -> str:
+    """The right answer, as a model writes it."""
+    return json.dumps({"tags": tags_of(number)})
+
+
+def messages(number: int) -> list[dict[str, Any]]:
+    """The question, for clients that leave its words to their callers."""
+    url = "data:image/jpeg;base64," + base64.b64encode(picture(number)).decode("ascii")
+    rules = "Name the tags of this list that the picture shows, as JSON:\n" + "\n".join(TAGS)
+    turn = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Which tags?"}]
+    return [{"role": "system", "content": rules}, {"role": "user", "content": turn}]

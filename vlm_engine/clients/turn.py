@@ -1,0 +1,67 @@
+"""A question's way through the pool, and what a failure means for it. No I/O and no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from vlm_engine.clients.member import Member
+from vlm_engine.errors import BusyError, ClientError, ReplyError, RequestError, ServerError
+
+TRIES = 3
+BOUNCES = 6
+
+
+@dataclass(eq=False)
+class Turn:
+    """A question's way so far.
+
+    ``tried`` are the endpoints that failed it, though that may be the question's own fault; ``tries`` counts those
+    failures, ``bounces`` every failure but "busy". ``attempts`` are under way: one, or two of which the first answer
+    counts. ``over``: nobody waits for it any more.
+    """
+
+    tried: frozenset[Member] = frozenset()
+    tries: int = 0
+    bounces: int = 0
+    not_before: float = 0.0
+    attempts: list[Attempt[Any]] = field(default_factory=list)
+    over: bool = False
+
+    def failed(self, member: Member, error: ClientError) -> None:
+        """``member`` did not answer it."""
+        if not isinstance(error, BusyError):
+            self.bounces += 1
+        if isinstance(error, ServerError | ReplyError):
+            self.tries += 1
+            self.tried |= {member}
+
+    def end(self, error: ClientError, another: bool) -> ClientError | None:
+        """The error that it ends with after ``error``, or None when it is worth another try.
+
+        ``another``: an endpoint works that it has not been put to.
+        """
+        if isinstance(error, RequestError) or self.tries >= TRIES or (isinstance(error, ReplyError) and not another):
+            return error
+        if self.bounces < BOUNCES:
+            return None
+        # A question that brings down whatever it is put to must not go round for ever.
+        last = ServerError(f"every attempt failed, the last with: {error.args[0]}", endpoint=error.endpoint)
+        last.__cause__ = error
+        return last
+
+    def breath_s(self, error: ClientError, another: bool) -> float:
+        """How long to leave it before it goes back to an endpoint that failed it; 0 where another can take it."""
+        return 0.25 * 2**self.tries if isinstance(error, ServerError) and not another else 0.0
+
+
+AnyTurn = TypeVar("AnyTurn", bound=Turn)
+
+
+@dataclass(eq=False)
+class Attempt(Generic[AnyTurn]):
+    """A question at an endpoint, since ``begun`` (seconds of the pool's clock)."""
+
+    turn: AnyTurn
+    member: Member
+    begun: float
