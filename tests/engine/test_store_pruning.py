@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from vlm_engine.store import AnswerStore, StoredAnswer, Subject
+from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
 HOUR_S = 3600.0
@@ -120,11 +120,12 @@ def test_the_tables_of_others_stay_whatever_the_size(tmp_path: Path) -> None:
 
 def test_searches_go_with_their_video(tmp_path: Path) -> None:
     path, clock = tmp_path / "store.sqlite3", Clock()
+    search = StoredSearch(("Goal", "Überzahl"), "quick")
     fill(path, clock, range(1), hours_apart=24)
     with AnswerStore(path, clock=clock) as store:
-        store.add_search(subject(0), ("Goal", "Foul"))
-        store.add_search(subject(0), ("Goal", "Foul"))
-        assert store.searches(subject(0)) == [("Goal", "Foul")]
+        store.add_search(subject(0), search)
+        store.add_search(subject(0), search)
+        assert store.searches(subject(0)) == [search]
     clock.now_s += 24 * HOUR_S
     with AnswerStore(path, max_bytes=1, clock=clock) as store:
         assert store.searches(subject(0)) == []

@@ -5,6 +5,6 @@ The file may hold other tables. Who keeps some there takes a ``Hold`` before ope
 
 from vlm_engine.store.answers import AnswerStore
 from vlm_engine.store.hold import Hold
-from vlm_engine.store.records import StoredAnswer, Subject
+from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject
 
-__all__ = ["AnswerStore", "Hold", "StoredAnswer", "Subject"]
+__all__ = ["AnswerStore", "Hold", "StoredAnswer", "StoredSearch", "Subject"]

@@ -15,7 +15,7 @@ from typing import Any, Self
 from vlm_engine.store.faults import explained, tells_damage
 from vlm_engine.store.hold import Hold
 from vlm_engine.store.pruning import prune
-from vlm_engine.store.records import StoredAnswer, Subject, packed, unpacked
+from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
 from vlm_engine.store.schema import prepare, writing
 from vlm_engine.types import Answer, Form, ImageShape
 
@@ -44,6 +44,7 @@ class AnswerStore:
     ) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        self._busy_s = busy_s
         self._clock = clock
         self._lock = threading.Lock()
         self._added = 0
@@ -52,7 +53,7 @@ class AnswerStore:
             if self._hold:
                 opening.callback(self._hold.release)
             with explained(path):
-                self._db = sqlite3.connect(path or ":memory:", timeout=busy_s, check_same_thread=False, isolation_level=None)
+                self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
             opening.callback(self._db.close)
             with self._using():
                 self._prepare()
@@ -97,19 +98,23 @@ class AnswerStore:
             _log.warning("%s: %d answers cannot be read any more; they are asked for again.", self._path, len(rows) - len(stored))
         return stored
 
-    def searches(self, subject: Subject) -> list[tuple[str, ...]]:
-        """The sets of tags that were searched together and to the end, oldest first."""
+    def searches(self, subject: Subject) -> list[StoredSearch]:
+        """The searches about ``subject`` that came to their end, oldest first."""
         with self._using():
-            rows = self._db.execute("SELECT tags FROM answer_search WHERE subject = ? ORDER BY id", (self._known(subject),))
-            return [tuple(json.loads(tags)) for (tags,) in rows]
+            number = self._known(subject)
+            rows = self._db.execute(
+                "SELECT tags, settings FROM answer_search WHERE subject = ? ORDER BY id", (number,)
+            ).fetchall()
+        return [StoredSearch(tuple(json.loads(tags)), settings) for tags, settings in rows]
 
-    def add_search(self, subject: Subject, tags: tuple[str, ...]) -> None:
-        """These tags were searched together to the end."""
-        listed = json.dumps(tags, ensure_ascii=False)
+    def add_search(self, subject: Subject, search: StoredSearch) -> None:
+        """This search came to its end. The same one again changes nothing."""
+        tags = json.dumps(search.tags, ensure_ascii=False)
+        where = "subject = ? AND tags = ? AND settings = ?"
         with self._using(), writing(self._db):
-            row = (self._used(subject), listed)
-            if self._db.execute("SELECT 1 FROM answer_search WHERE subject = ? AND tags = ?", row).fetchone() is None:
-                self._db.execute("INSERT INTO answer_search VALUES (NULL, ?, ?)", row)
+            row = (self._used(subject), tags, search.settings)
+            if self._db.execute(f"SELECT 1 FROM answer_search WHERE {where}", row).fetchone() is None:
+                self._db.execute("INSERT INTO answer_search VALUES (NULL, ?, ?, ?)", row)
 
     def _prepare(self) -> None:
         prepare(self._db, self._path)
@@ -145,8 +150,12 @@ class AnswerStore:
 
     @contextmanager
     def _using(self) -> Iterator[None]:
+        # Calls that wait for one another wait for somebody else's lock together, not one after the other.
+        deadline = time.monotonic() + self._busy_s
         with self._lock, explained(self._path):
             try:
+                left_ms = max(0, round(1000 * (deadline - time.monotonic())))
+                self._db.execute(f"PRAGMA busy_timeout = {left_ms}")
                 yield
             except sqlite3.Error as error:
                 if self._hold and tells_damage(error):

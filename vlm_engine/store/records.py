@@ -30,6 +30,14 @@ class StoredAnswer:
     answer: Answer
 
 
+@dataclass(frozen=True, slots=True)
+class StoredSearch:
+    """A search that came to its end: for which tags together, and with which settings, in whatever words."""
+
+    tags: tuple[str, ...]
+    settings: str
+
+
 def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
     """Verdicts and raw reply, compressed together: they share the names of the tags."""
     plain = {tag: [verdict.present, verdict.probability] for tag, verdict in verdicts.items()}

@@ -28,7 +28,8 @@ CREATE TABLE answer (
 );
 CREATE INDEX answer_by_subject ON answer (subject);
 CREATE TABLE answer_search (
-    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject, tags TEXT NOT NULL
+    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject, tags TEXT NOT NULL,
+    settings TEXT NOT NULL
 );
 CREATE INDEX answer_search_by_subject ON answer_search (subject)
 """
