@@ -38,6 +38,21 @@ def test_another_video_model_or_wording_knows_nothing_of_it(other: Subject) -> N
         assert len(store.answers(SUBJECT)) == 1
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "raw"),
+    [
+        ({}, ""),
+        ({"Foul": Verdict(False, 0.1 + 0.2), "Überzahl\n": Verdict(True, 5e-324)}, "two\nlines \x00 and \ud83c half a letter"),
+        ({f"Play {n}": Verdict(n % 2 == 0, None if n % 3 else n / 300) for n in range(300)}, "x" * 100_000),
+    ],
+)
+def test_every_answer_comes_back_as_it_was(verdicts: dict[str, Verdict], raw: str) -> None:
+    one = StoredAnswer(1, 1.0, Form.VERDICTS, ImageShape(), Answer(verdicts, raw, "m", "gym"))
+    with AnswerStore(None) as store:
+        store.add(SUBJECT, one)
+        assert store.answers(SUBJECT) == [one]
+
+
 def test_an_answer_survives_sigkill(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     script = f"""

@@ -117,13 +117,13 @@ import os, signal
 from pathlib import Path
 from vlm_engine.store import AnswerStore, schema
 left = [150]
-pack = schema.packed_json
-def packed_json(*said):
+pack = schema.packed
+def packed(*said):
     left[0] -= 1
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     return pack(*said)
-schema.packed_json = packed_json
+schema.packed = packed
 AnswerStore(Path({str(path)!r}))
 """
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,8 @@ from vlm_engine.types import Answer, Form, ImageShape
 _log = logging.getLogger(__name__)
 _USE_NOTED_S = 60.0
 _PRUNED_AFTER = 500
+_FORMS = {str(form): form for form in Form}
+_shape = lru_cache(ImageShape)  # thousands of answers have the same few
 
 
 class AnswerStore:
@@ -169,6 +172,6 @@ def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
     try:
         verdicts, raw = unpacked(said)
         answer = Answer(verdicts, raw, model, endpoint, prompt_tokens, answer_tokens)
-        return StoredAnswer(look_ms, frame_s, Form(form), ImageShape(max_side, quality), answer)
-    except (ValueError, TypeError):
+        return StoredAnswer(look_ms, frame_s, _FORMS[form], _shape(max_side, quality), answer)
+    except (ValueError, TypeError, KeyError):
         return None

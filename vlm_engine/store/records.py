@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
@@ -39,20 +42,41 @@ class StoredSearch:
 
 
 def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
-    """Verdicts and raw reply, compressed together: they share the names of the tags."""
-    plain = {tag: [verdict.present, verdict.probability] for tag, verdict in verdicts.items()}
-    return packed_json(json.dumps(plain, ensure_ascii=False, separators=(",", ":")), raw)
+    """Verdicts and raw reply, compressed together: they share the names of the tags.
 
-
-def packed_json(verdicts: str, raw: str) -> bytes:
-    """The same, of verdicts that are JSON already."""
-    return zlib.compress(f"{verdicts}\n{raw}".encode("utf-8", "surrogatepass"))
+    A line with the tags as JSON; for each tag a byte and a double, presence and probability (NaN: not told); the reply.
+    """
+    tags = json.dumps([*verdicts], ensure_ascii=False)
+    told = ((v.present, math.nan if v.probability is None else v.probability) for v in verdicts.values())
+    numbers = _layout(len(verdicts)).pack(*(value for pair in told for value in pair))
+    return zlib.compress(_encoded(f"{tags}\n") + numbers + _encoded(raw))
 
 
 def unpacked(said: bytes) -> tuple[dict[str, Verdict], str]:
     """The verdicts and the raw reply. ``ValueError``: these are not the bytes that were stored; the checksum tells."""
     try:
-        verdicts, _, raw = zlib.decompress(said).decode("utf-8", "surrogatepass").partition("\n")
-    except zlib.error as error:
+        tags, _, rest = zlib.decompress(said).partition(b"\n")
+        names = _names(tags)
+        layout = _layout(len(names))
+        numbers = layout.unpack_from(rest)
+    except (zlib.error, struct.error) as error:
         raise ValueError(str(error)) from error
-    return {tag: Verdict(present, probability) for tag, (present, probability) in json.loads(verdicts).items()}, raw
+    told = zip(names, numbers[::2], numbers[1::2], strict=True)
+    verdicts = {tag: Verdict(present, None if math.isnan(probability) else probability) for tag, present, probability in told}
+    return verdicts, rest[layout.size :].decode("utf-8", "surrogatepass")
+
+
+def _encoded(text: str) -> bytes:
+    # A reply may hold halves of characters: JSON lets a server write them.
+    return text.encode("utf-8", "surrogatepass")
+
+
+# Thousands of answers are about the same tags.
+@lru_cache
+def _names(tags: bytes) -> tuple[str, ...]:
+    return tuple(json.loads(tags.decode("utf-8", "surrogatepass")))
+
+
+@lru_cache
+def _layout(tags: int) -> struct.Struct:
+    return struct.Struct("<" + "?d" * tags)

@@ -5,13 +5,15 @@ Other tables in the same file have versions of their own, so each part migrates 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vlm_engine.errors import StoreError
-from vlm_engine.store.records import packed_json
+from vlm_engine.store.records import packed
+from vlm_engine.types import Verdict
 
 VERSION = 2
 
@@ -100,7 +102,7 @@ def _make_tables(db: sqlite3.Connection) -> None:
 
 def _from_1(db: sqlite3.Connection) -> None:
     """Version 1 repeated the subject in every row, and kept verdicts and reply as plain text."""
-    db.create_function("packed", 2, packed_json, deterministic=True)
+    db.create_function("packed", 2, _packed_1, deterministic=True)
     db.execute("DROP INDEX IF EXISTS answer_by_media")
     db.execute("ALTER TABLE answer RENAME TO answer_1")
     _make_tables(db)
@@ -114,6 +116,10 @@ def _from_1(db: sqlite3.Connection) -> None:
         " FROM answer_1 AS old JOIN answer_subject USING (media, model, wording) ORDER BY old.id"
     )
     db.execute("DROP TABLE answer_1")
+
+
+def _packed_1(verdicts: str, raw: str) -> bytes:
+    return packed({tag: Verdict(*told) for tag, told in json.loads(verdicts).items()}, raw)
 
 
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
