@@ -115,6 +115,10 @@ VIDEO_DECODING_DEVICE = ""
 # Seconds to wait for a disk or network share that brings nothing more of a video; then the video is given up.
 VIDEO_STALL_TIMEOUT = 60
 
+# At most so many megabytes of answers are kept; then those about the videos that were not used for longest go. 2000 are about
+# two million answers. 0: no limit.
+STORE_MAX_MB = 2000
+
 # A whole configuration of the engine, as other versions of this plugin had it here. Where there is one, its endpoints,
 # model, tags and rules are taken instead of those above.
 VLM_ENGINE_CONFIG: dict[str, Any] | None = None
@@ -168,6 +172,7 @@ class Settings:
     scan_image_max_side: int
     search: SearchConfig
     video: VideoConfig
+    store_max_mb: int | None
 
     @classmethod
     def load(
@@ -261,6 +266,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
             edge_tolerance_s=values["video_edge_tolerance"],
         ),
         video=VideoConfig(hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"]),
+        store_max_mb=values["store_max_mb"],
     )
 
 

@@ -45,6 +45,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         search=settings.search,
         video=settings.video,
         store_path=store,
+        store_max_mb=settings.store_max_mb,
     )
 
 

@@ -52,6 +52,7 @@ class Values(BaseModel):
     scan_image_max_side: int = Field(64, ge=64, le=4096)
     video_decoding_device: str | None = None
     video_stall_timeout: float = Field(1, ge=1, le=3600)
+    store_max_mb: int | None = Field(None, ge=0)
     vlm_engine_config: EngineConfig | None = None
 
     @field_validator("endpoints", mode="before")
@@ -65,6 +66,13 @@ class Values(BaseModel):
     @field_validator("video_shortest_event", "video_questions_per_hour")
     @classmethod
     def _zero_leaves_it_open(cls, value: float | None) -> float | None:
+        return value or None
+
+    @field_validator("store_max_mb")
+    @classmethod
+    def _zero_is_no_limit(cls, value: int | None) -> int | None:
+        if value and value < 10:
+            raise ValueError("fewer than 10 would not hold the answers about a few videos; 0 is no limit")
         return value or None
 
     @field_validator("video_decoding_device")

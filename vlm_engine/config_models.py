@@ -361,7 +361,11 @@ class VideoConfig(_Settings):
 
 
 class EngineConfig(_Settings):
-    """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
+    """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed.
+
+    ``store_path``: the file that keeps every answer; without one they last as long as the engine. Where it grows beyond
+    ``store_max_mb`` megabytes, the videos not used for longest leave it.
+    """
 
     LEGACY = frozenset({"trace_logging"})
 
@@ -373,6 +377,7 @@ class EngineConfig(_Settings):
     search: SearchConfig = SearchConfig()
     video: VideoConfig = VideoConfig()
     store_path: str | None = None
+    store_max_mb: int | None = Field(2000, ge=10)
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")

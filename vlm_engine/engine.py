@@ -90,8 +90,9 @@ class VLMEngine:
             return
         model = self._model()
         store_path = Path(self._config.store_path) if self._config.store_path else None
+        max_bytes = self._config.store_max_mb and self._config.store_max_mb * 1_000_000
         async with AsyncExitStack() as opening:
-            store = await asyncio.to_thread(AnswerStore, store_path)
+            store = await asyncio.to_thread(AnswerStore, store_path, max_bytes=max_bytes)
             opening.push_async_callback(asyncio.to_thread, store.close)
             if self._client is None:
                 self._client = EndpointPool.from_config(model)

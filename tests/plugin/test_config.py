@@ -80,6 +80,7 @@ def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) ->
     assert settings.engine_config is None
     assert settings.search == SearchConfig()
     assert settings.video == VideoConfig()
+    assert settings.store_max_mb == 2000
 
 
 def test_a_constant_that_the_user_edits_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +119,7 @@ VIDEO_QUESTIONS_PER_HOUR: 600
 VIDEO_EDGE_TOLERANCE: 1
 VIDEO_DECODING_DEVICE: CUDA
 VIDEO_STALL_TIMEOUT: 90
+STORE_MAX_MB: 0
 """,
     )
     first, spare = settings.endpoints
@@ -143,6 +145,7 @@ VIDEO_STALL_TIMEOUT: 90
     assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
     config = engine_config(settings, None)
     assert (config.search, config.video) == (settings.search, settings.video)
+    assert config.store_max_mb is settings.store_max_mb is None
 
 
 def test_an_empty_file_and_one_that_windows_wrote_are_read(folder: Path) -> None:
@@ -263,6 +266,7 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("DEFAULT_TAG_RULE: {TagThreshold: 0.5}", "VIDEO_THRESHOLD"),
         ("VLM_ENGINE_CONFIG: {models: {m: {tag_list: 7}}}", "VLM_ENGINE_CONFIG.models.m.tag_list: tags are a list of names"),
         ("VIDEO_STALL_TIMEOUT: 0", "VIDEO_STALL_TIMEOUT: Input should be greater than or equal to 1"),
+        ("STORE_MAX_MB: 5", "STORE_MAX_MB: fewer than 10 would not hold"),
         ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
         ("TAG_LIST: [Foul", f"{LOCAL}: is not YAML: "),
     ],
@@ -358,6 +362,18 @@ def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwis
     settings = load(upstream, "VIDEO_DECODING_DEVICE: ''")
     assert settings.video == VideoConfig(stall_s=20)
     assert engine_config(settings, None).video == settings.video
+
+
+def test_how_much_is_kept_is_taken_from_it_unless_a_layer_above_says_otherwise(
+    upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(upstream)
+    assert engine_config(settings, None).store_max_mb == settings.store_max_mb == 2000
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"store_max_mb": 50})
+    settings = load(upstream)
+    assert engine_config(settings, None).store_max_mb == settings.store_max_mb == 50
+    settings = load(upstream, "STORE_MAX_MB: 0")
+    assert engine_config(settings, None).store_max_mb is settings.store_max_mb is None
 
 
 def test_how_videos_are_searched_is_taken_from_it_unless_a_layer_above_says_otherwise(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 from vlm_engine.clients.base import Client
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config_models import ModelConfig, SearchConfig
 from vlm_engine.prompt import wording_fingerprint
-from vlm_engine.store import AnswerStore, StoredAnswer, Subject
+from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
 from vlm_engine.types import Form, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
 
 _FORMS = {
@@ -106,17 +107,39 @@ class Judge:
         """What is known already about this video or picture."""
         return Memory(await asyncio.to_thread(self._store.answers, await self._subject(media)))
 
+    async def searches(self, media: str, how: SearchConfig) -> list[tuple[tuple[str, ...], bool]]:
+        """The tags of each finished search of this video, and whether it was made as ``how`` says."""
+        found = await asyncio.to_thread(self._store.searches, await self._subject(media))
+        return [(search.tags, search.settings == how.model_dump_json()) for search in found]
+
+    async def note_searches(self, media: str, groups: Iterable[tuple[str, ...]], how: SearchConfig) -> None:
+        """These groups of tags were searched to the end, each by itself."""
+        subject = await self._subject(media)
+        for tags in groups:
+            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(tags, how.model_dump_json()))
+
     def recall(self, memory: Memory, look: Look) -> Observation | None:
         """What ``memory`` holds of the look. A scan takes what a larger picture showed, but not the other way round."""
         return memory.recall(look, (self._full, self._small) if look.purpose is Purpose.SCAN else (self._full,))
 
     async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
-        form = _FORMS[look.purpose]
+        form, subject = _FORMS[look.purpose], await self._subject(media)
         answer = await self._client.ask(Question(look.tags, form, frame.jpeg))
         stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), answer)
-        await asyncio.to_thread(self._store.add, await self._subject(media), stored)
+        await _to_its_end(asyncio.to_thread(self._store.add, subject, stored))
         return answer.verdicts
 
     async def _subject(self, media: str) -> Subject:
         return Subject(media, await self._client.model_name(), self._wording)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Lets an answer that has come be stored even when whoever waits for it is cancelled just now."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        task.exception()  # the cancellation goes before it
+        raise

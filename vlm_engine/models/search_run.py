@@ -10,7 +10,7 @@ from vlm_engine.config_models import VideoConfig
 from vlm_engine.errors import CoverageError, FrameError, MediaUnreadableError, ReplyError, RequestError, ServerError
 from vlm_engine.models.judge import Judge, Memory
 from vlm_engine.models.tally import Tally
-from vlm_engine.search import VideoSearch
+from vlm_engine.search import GroupedSearch
 from vlm_engine.types import Coverage, Frame, ImageShape, Look, Observation, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 
@@ -27,20 +27,23 @@ class SearchRun:
 
     A frame that cannot be decoded or judged is counted as failed and left unjudged; the search goes on
     around it. Frames are decoded one after the other in time order, and asked about as soon as a slot is free.
+    ``media`` is the name under which answers are kept.
     """
 
     def __init__(
         self,
         judge: Judge,
         video: VideoInfo,
-        search: VideoSearch,
+        search: GroupedSearch,
         on_progress: OnProgress | None,
         *,
+        media: str,
         vr: bool,
         reading: VideoConfig,
     ) -> None:
         self._judge = judge
         self._video = video
+        self._media = media
         self._search = search
         self._on_progress = on_progress
         self._decoder = _Decoder(video, reading, vr=vr)
@@ -55,7 +58,7 @@ class SearchRun:
         ``CoverageError`` when too few of the frames that decode could be judged. Whatever was answered until then
         is stored.
         """
-        memory = await self._judge.memory(self._video.identity)
+        memory = await self._judge.memory(self._media)
         try:
             while looks := await asyncio.to_thread(self._search.looks):
                 await self._round(looks, memory)
@@ -120,7 +123,7 @@ class SearchRun:
 
     async def _ask(self, look: Look, frame: Frame) -> None:
         try:
-            verdicts = await self._judge.ask(self._video.identity, look, frame)
+            verdicts = await self._judge.ask(self._media, look, frame)
         except (RequestError, ReplyError, ServerError) as error:
             self._fail(look, error)
             return

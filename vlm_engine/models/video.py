@@ -11,7 +11,7 @@ from vlm_engine.config_models import EngineConfig
 from vlm_engine.models.base import Model
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.search_run import SearchRun
-from vlm_engine.search import VideoSearch
+from vlm_engine.search import GroupedSearch, regrouped
 from vlm_engine.spans import describe_video
 from vlm_engine.types import Look, Purpose, VideoInfo, VideoResult
 from vlm_engine.video import probe
@@ -41,15 +41,19 @@ class SearchVideo(Model):
         video: VideoInfo = inputs["video"]
         category = self._judge.model.category
         tags = () if category in inputs["skipped_categories"] else self._judge.model.tag_list
-        search = VideoSearch(video, tags, self._config.search.with_interval(inputs["frame_interval"]))
+        how = self._config.search.with_interval(inputs["frame_interval"])
+        media = f"{video.identity} vr" if inputs["vr_video"] else video.identity
+        groups = regrouped(tags, await self._judge.searches(media, how)) if tags else ()
+        search = GroupedSearch(video, tags, groups, how)
         for time_s, observation in inputs["observations"]:
             known = tuple(tag for tag in observation.verdicts if tag in tags)
             search.record(Look(time_s, known, Purpose.SCAN), observation)
-        how = self._config.video
-        run = SearchRun(self._judge, video, search, inputs["on_progress"], vr=inputs["vr_video"], reading=how)
+        reading = self._config.video
+        run = SearchRun(self._judge, video, search, inputs["on_progress"], media=media, vr=inputs["vr_video"], reading=reading)
         if tags:
             async with self._judge.instances:
                 await run.to_the_end()
+            await self._judge.note_searches(media, groups, how)
         unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
         spans, observations = await asyncio.to_thread(search.spans), tuple(search.observations())
         return VideoResult(video, category, unruled, spans, observations, run.coverage(), _joined(video.gaps_s + run.gaps_s()))

@@ -1,5 +1,6 @@
 """Which frames to ask about, and what the answers mean. Pure: no I/O, no clock, no randomness."""
 
+from vlm_engine.search.grouped import GroupedSearch, regrouped
 from vlm_engine.search.video_search import VideoSearch
 
-__all__ = ["VideoSearch"]
+__all__ = ["GroupedSearch", "VideoSearch", "regrouped"]

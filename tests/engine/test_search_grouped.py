@@ -1,0 +1,76 @@
+"""Searches of several groups of tags in one video."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlm_engine.config_models import SearchConfig
+from vlm_engine.search import GroupedSearch, VideoSearch, regrouped
+from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
+
+VIDEO = VideoInfo("match.mp4", "id", 600.0, 599.96, 320, 180, 25.0, "h264")
+TRUTH = {"Foul": (101.0, 177.0), "Goal": (20.0, 26.0), "Timeout": (300.0, 420.0)}
+
+
+def seen(look: Look) -> Observation:
+    spans = {tag: TRUTH[tag] for tag in look.tags}
+    return Observation(look.time_s, {tag: Verdict(start <= look.time_s < end) for tag, (start, end) in spans.items()})
+
+
+def to_the_end(search: GroupedSearch | VideoSearch) -> list[Look]:
+    asked: list[Look] = []
+    while looks := search.looks():
+        assert len({look.time_s for look in looks}) == len(looks)
+        asked += looks
+        for look in looks:
+            search.record(look, seen(look))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("tags", "earlier", "groups"),
+    [
+        (("A", "B"), [], [("A", "B")]),
+        (("A", "B"), [(("A", "B"), True)], [("A", "B")]),
+        (("A", "B", "C"), [(("A", "B"), True)], [("A", "B"), ("C",)]),
+        (("C", "A", "B"), [(("A", "B"), False)], [("A", "B"), ("C",)]),
+        (("A", "C"), [(("A", "B"), True), (("C",), True)], [("A", "B"), ("C",)]),
+        (("A", "C"), [(("A", "B"), False)], [("A",), ("C",)]),
+        (("A", "B"), [(("A",), False), (("A", "B"), True)], [("A", "B")]),
+        (("A",), [(("B", "C"), True)], [("A",)]),
+        ((), [(("B", "C"), True)], []),
+    ],
+)
+def test_tags_stay_with_those_they_were_searched_with(
+    tags: tuple[str, ...], earlier: list[tuple[tuple[str, ...], bool]], groups: list[tuple[str, ...]]
+) -> None:
+    assert list(regrouped(tags, earlier)) == groups
+
+
+def test_one_group_is_a_search_like_any_other() -> None:
+    alone, grouped = VideoSearch(VIDEO, tuple(TRUTH), SearchConfig()), GroupedSearch(VIDEO, TRUTH, [tuple(TRUTH)], SearchConfig())
+    assert to_the_end(alone) == to_the_end(grouped)
+    assert alone.spans() == grouped.spans()
+    assert list(alone.observations()) == list(grouped.observations())
+
+
+def test_each_group_is_asked_as_if_it_were_alone_and_nothing_twice() -> None:
+    grouped = GroupedSearch(VIDEO, TRUTH, [("Foul",), ("Timeout", "Goal")], SearchConfig())
+    asked = to_the_end(grouped)
+    pairs = [(look.time_s, tag) for look in asked for tag in look.tags]
+    assert len(pairs) == len(set(pairs))
+    spans: list[Span] = []
+    for group in (("Foul",), ("Goal", "Timeout")):
+        alone = VideoSearch(VIDEO, group, SearchConfig())
+        own = [look for look in asked if set(look.tags) & set(group)]
+        assert {look.time_s for look in to_the_end(alone)} == {look.time_s for look in own}
+        spans += alone.spans()
+    assert list(grouped.spans()) == spans
+    assert {look.tags for look in asked if look.purpose is Purpose.SCAN} >= {("Foul", "Timeout", "Goal")}
+
+
+def test_tags_that_are_no_longer_wanted_are_not_told_of() -> None:
+    grouped = GroupedSearch(VIDEO, ("Foul",), [tuple(TRUTH)], SearchConfig())
+    to_the_end(grouped)
+    assert {span.tag for span in grouped.spans()} == {"Foul"}
+    assert {tag for _, observation in grouped.observations() for tag in observation.verdicts} == {"Foul"}

@@ -1,0 +1,177 @@
+"""The answers, in and out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+from vlm_engine.store.faults import explained, tells_damage
+from vlm_engine.store.hold import Hold
+from vlm_engine.store.pruning import prune
+from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
+from vlm_engine.store.schema import prepare, writing
+from vlm_engine.types import Answer, Form, ImageShape
+
+_log = logging.getLogger(__name__)
+_USE_NOTED_S = 60.0
+_PRUNED_AFTER = 500
+_FORMS = {str(form): form for form in Form}
+_shape = lru_cache(ImageShape)  # thousands of answers have the same few
+
+
+class AnswerStore:
+    """The answers in the file at ``path``, or in memory where there is none.
+
+    Blocking and safe to use from several threads; several processes may share the file. What ``add`` has taken survives
+    SIGKILL. A file that grows beyond ``max_bytes`` loses the answers about videos that were not used for longest, but
+    none of the last hour. ``busy_s``: how long to wait for a lock. ``clock``: seconds since 1970.
+
+    A damaged file is set aside, and what can be read of it is kept. Raises ``StoreError`` when the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        max_bytes: int | None = None,
+        busy_s: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._busy_s = busy_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._added = 0
+        with ExitStack() as opening:
+            self._hold = Hold(path, busy_s=busy_s) if path else None
+            if self._hold:
+                opening.callback(self._hold.release)
+            with explained(path):
+                self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+            opening.callback(self._db.close)
+            with self._using():
+                self._prepare()
+            self._open = opening.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file. The store cannot be used afterwards; closing twice does nothing."""
+        with self._lock:
+            self._open.close()
+
+    def add(self, subject: Subject, stored: StoredAnswer) -> None:
+        """Writes one answer. Back from here, it is safe."""
+        answer, shape = stored.answer, stored.shape
+        said = packed(answer.verdicts, answer.raw)
+        told = (answer.endpoint, answer.model, answer.prompt_tokens, answer.answer_tokens, self._clock())
+        with self._using(), writing(self._db):
+            number = self._used(subject)
+            row = (number, stored.look_ms, stored.frame_s, str(stored.form), shape.max_side, shape.quality, said, *told)
+            self._db.execute(f"INSERT INTO answer VALUES (NULL{', ?' * len(row)})", row)
+        self._added += 1
+        if self._added % _PRUNED_AFTER == 0:
+            with self._using():
+                self._prune()
+
+    def answers(self, subject: Subject) -> list[StoredAnswer]:
+        """All answers about ``subject``, oldest first."""
+        with self._using():
+            number = self._known(subject)
+            rows = self._db.execute(
+                "SELECT look_ms, frame_s, form, max_side, quality, said, served_by, endpoint, prompt_tokens, answer_tokens"
+                " FROM answer WHERE subject = ? ORDER BY id",
+                (number,),
+            ).fetchall()
+        stored = [one for one in map(_stored, rows) if one is not None]
+        if len(stored) < len(rows):
+            _log.warning("%s: %d answers cannot be read any more; they are asked for again.", self._path, len(rows) - len(stored))
+        return stored
+
+    def searches(self, subject: Subject) -> list[StoredSearch]:
+        """The searches about ``subject`` that came to their end, oldest first."""
+        with self._using():
+            number = self._known(subject)
+            rows = self._db.execute(
+                "SELECT tags, settings FROM answer_search WHERE subject = ? ORDER BY id", (number,)
+            ).fetchall()
+        return [StoredSearch(tuple(json.loads(tags)), settings) for tags, settings in rows]
+
+    def add_search(self, subject: Subject, search: StoredSearch) -> None:
+        """This search came to its end. The same one again changes nothing."""
+        tags = json.dumps(search.tags, ensure_ascii=False)
+        where = "subject = ? AND tags = ? AND settings = ?"
+        with self._using(), writing(self._db):
+            row = (self._used(subject), tags, search.settings)
+            if self._db.execute(f"SELECT 1 FROM answer_search WHERE {where}", row).fetchone() is None:
+                self._db.execute("INSERT INTO answer_search VALUES (NULL, ?, ?, ?)", row)
+
+    def _prepare(self) -> None:
+        prepare(self._db, self._path)
+        if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            self._db.execute("PRAGMA journal_mode = WAL")
+        # A power cut may cost what the disk had not yet written, but no write to Stash follows before it has: the journal
+        # waits for the disk, and this log of changes is the journal's too.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._prune()
+
+    def _prune(self) -> None:
+        if self._path is not None and self._max_bytes is not None:
+            prune(self._db, self._path, self._max_bytes, self._clock())
+
+    def _known(self, subject: Subject) -> int | None:
+        """The subject's number, noting its use; None where nothing was ever stored about it."""
+        where = "media = ? AND model = ? AND wording = ?"
+        values, now = (subject.media, subject.model, subject.wording), self._clock()
+        row = self._db.execute(f"SELECT id, used FROM answer_subject WHERE {where}", values).fetchone()
+        if row is None:
+            return None
+        if row[1] < now - _USE_NOTED_S:
+            self._db.execute("UPDATE answer_subject SET used = ? WHERE id = ?", (now, row[0]))
+        return int(row[0])
+
+    def _used(self, subject: Subject) -> int:
+        """The subject's number, which it gets now if it has none."""
+        number = self._known(subject)
+        if number is not None:
+            return number
+        values = (subject.media, subject.model, subject.wording, self._clock())
+        return self._db.execute("INSERT INTO answer_subject VALUES (NULL, ?, ?, ?, ?)", values).lastrowid or 0
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        # Calls that wait for one another wait for somebody else's lock together, not one after the other.
+        deadline = time.monotonic() + self._busy_s
+        with self._lock, explained(self._path):
+            try:
+                left_ms = max(0, round(1000 * (deadline - time.monotonic())))
+                self._db.execute(f"PRAGMA busy_timeout = {left_ms}")
+                yield
+            except sqlite3.Error as error:
+                if self._hold and tells_damage(error):
+                    self._hold.distrust()
+                raise
+
+
+def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
+    """None where the row is not what was written: bytes rot, and rot is no answer."""
+    look_ms, frame_s, form, max_side, quality, said, model, endpoint, prompt_tokens, answer_tokens = row
+    try:
+        verdicts, raw = unpacked(said)
+        answer = Answer(verdicts, raw, model, endpoint, prompt_tokens, answer_tokens)
+        return StoredAnswer(look_ms, frame_s, _FORMS[form], _shape(max_side, quality), answer)
+    except (ValueError, TypeError, KeyError):
+        return None
