@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from haven_media_handler import MarkerChange, SceneChange
 from vlm_engine.types import Coverage, Span
+
+__all__ = ["End", "MarkerChange", "Outcome", "RunReport", "SceneChange", "SceneReport"]
 
 
 class Outcome(StrEnum):
@@ -40,36 +43,6 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class MarkerChange:
-    """One marker that was added or removed, or would be. ``end_s`` is None for a point in time."""
-
-    title: str
-    start_s: float
-    end_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SceneChange:
-    """What changed on one scene, or with *Preview* what would. Tags are names, in no order that means anything.
-
-    ``markers_kept``: how many markers stood already for what was found. ``kept_back``: sentences, each naming one thing
-    that was left as it is because a person has changed it since.
-    """
-
-    tags_added: tuple[str, ...] = ()
-    tags_removed: tuple[str, ...] = ()
-    markers_added: tuple[MarkerChange, ...] = ()
-    markers_removed: tuple[MarkerChange, ...] = ()
-    markers_kept: int = 0
-    kept_back: tuple[str, ...] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was, or would be, added or removed."""
-        return not (self.tags_added or self.tags_removed or self.markers_added or self.markers_removed)
-
-
-@dataclass(frozen=True, slots=True)
 class SceneReport:
     """What came of one scene.
 
@@ -84,9 +57,9 @@ class SceneReport:
     duration_s: float
     outcome: Outcome
     spans: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
-    coverage: Coverage = Coverage()
+    coverage: Coverage = field(default_factory=Coverage)
     gaps_s: tuple[tuple[float, float], ...] = ()
-    change: SceneChange = SceneChange()
+    change: SceneChange = field(default_factory=SceneChange)
     error: str = ""
     seconds: float = 0.0
 
