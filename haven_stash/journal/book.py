@@ -124,12 +124,13 @@ class Journal:
             self._note(opened, "add tags", f"{len(told)} added")
 
     def _put_back(self, plan: ChangePlan, tag: Tag) -> None:
-        # By its name too: a tag that was deleted meanwhile has been made anew, with another id.
-        which = " = ? AND (tag_id = ? OR name = ?)"
-        revive = f"UPDATE journal_tags SET tag_id = ?, gone = NULL, gone_plan = NULL WHERE gone_plan{which}"
-        self._database.execute(revive, tag.id, plan.undoes, tag.id, tag.name)
-        back = f"UPDATE journal_released SET back = ? WHERE plan_id{which}"
-        self._database.execute(back, time.time(), plan.undoes, tag.id, tag.name)
+        # By its name where there is none of its id: a tag that was deleted meanwhile has been made anew, with another id.
+        revive = "UPDATE journal_tags SET tag_id = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
+        back = "UPDATE journal_released SET back = ? WHERE plan_id = ?"
+        for which, value in (("tag_id", tag.id), ("name", tag.name)):
+            revived = self._database.execute(f"{revive} AND {which} = ?", tag.id, plan.undoes, value)
+            if revived or self._database.execute(f"{back} AND {which} = ?", time.time(), plan.undoes, value):
+                return
 
     def new_tags(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
         """Stash did not have these tags before this plan made them."""

@@ -106,7 +106,7 @@ def _run(db: sqlite3.Connection, statements: str) -> None:
 
 
 def _second(db: sqlite3.Connection) -> None:
-    """The first version did not write down who took off what; it follows from its plans that were carried out."""
+    """The first version wrote down neither who took off what nor the names of tags; both follow from its plans."""
     _run(db, _FIRST_TO_SECOND + _SECOND)
     db.execute("UPDATE journal_runs SET outcome = 'finished' WHERE finished IS NOT NULL")
     for plan_id, text in db.execute("SELECT id, plan FROM journal_plans WHERE outcome IN ('done', 'finished') ORDER BY id"):
@@ -116,6 +116,8 @@ def _second(db: sqlite3.Connection) -> None:
                 "UPDATE journal_markers SET gone_plan = ? WHERE scene_id = ? AND marker_id = ? AND gone IS NOT NULL",
                 (plan_id, plan["scene_id"], marker["id"]),
             )
+        for tag in plan["add"]:
+            db.execute("UPDATE journal_tags SET name = ? WHERE tag_id = ? AND name = ''", (tag["name"], tag["id"]))
         for tag in plan["remove"]:
             db.execute(
                 "UPDATE journal_tags SET gone_plan = ?, name = ? WHERE id = (SELECT max(id) FROM journal_tags"
