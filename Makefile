@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,10 @@ demo: .venv/.ready ## tags two generated videos through a sandbox Stash and two 
 
 test: .venv/.ready ## all tests; ARGS="-k name" and the like are passed on
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+RUNS ?= 200
+torture: .venv/.ready ## kills tasks with SIGKILL at random moments and runs them again; RUNS=200 of them
+	HAVEN_TORTURE_RUNS=$(RUNS) $(BIN)/python -m pytest -n auto tests/torture $(ARGS)
 
 lint: .venv/.ready ## style
 	$(BIN)/ruff check .

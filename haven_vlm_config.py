@@ -11,6 +11,7 @@ What the settings page of Stash says goes before that file, and the arguments of
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -69,6 +70,10 @@ VIDEO_THRESHOLD = 0.5
 # How many scenes are worked on at once.
 CONCURRENT_TASK_LIMIT = 2
 
+# Stash does one job at a time. After so many minutes a task that looks at videos lets the jobs that wait go first: it queues
+# itself again behind them and goes on there. 0: it never does.
+TIME_SLICE = 0
+
 # False: tag the scenes only, make no markers.
 CREATE_MARKERS = True
 
@@ -82,9 +87,9 @@ TAG_RULES: dict[str, dict[str, Any]] = {}
 
 # Names of tags in Stash: the parent of every tag that the plugin makes, which also marks its markers;
 VLM_BASE_TAG_NAME = "VLM"
-# scenes that are to be tagged;
+# scenes that are to be tagged, by Tag Videos;
 VLM_TAGME_TAG_NAME = "VLM_TagMe"
-# kept for a task that is still to come, and not used yet;
+# scenes that are to be gone over again, by Update Tagged Videos;
 VLM_UPDATEME_TAG_NAME = "VLM_UpdateMe"
 # scenes that are done;
 VLM_TAGGED_TAG_NAME = "VLM_Tagged"
@@ -159,6 +164,7 @@ class Settings:
     frame_interval_s: float | None
     threshold: float
     concurrent_task_limit: int
+    time_slice_minutes: float
     create_markers: bool
     tag_names: TagNames
     path_mutation: tuple[tuple[str, str], ...]
@@ -204,6 +210,10 @@ class Settings:
             raise ConfigError("\n".join(faults))
         return _settings(values)
 
+    def fingerprint(self) -> str:
+        """A short text that differs where the settings do. It tells nothing of the keys."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
     def secrets(self) -> tuple[str, ...]:
         """Every API key, so that it can be kept out of logs."""
         models = self.engine_config.models.values() if self.engine_config else ()
@@ -248,6 +258,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         frame_interval_s=values["video_frame_interval"] or None,
         threshold=values["video_threshold"],
         concurrent_task_limit=values["concurrent_task_limit"],
+        time_slice_minutes=values["time_slice"],
         create_markers=values["create_markers"],
         tag_names=_tag_names(values),
         path_mutation=tuple(sorted(values["path_mutation"].items(), key=lambda rule: -len(rule[0].rstrip("/\\")))),

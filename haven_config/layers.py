@@ -18,6 +18,7 @@ _PAGE = {
     "endpointModel": ("Model", "MODEL"),
     "tagNames": ("Tags", "TAG_LIST"),
     "tagsOnly": ("Tags only, no markers", "CREATE_MARKERS"),
+    "timeSlice": ("Minutes until others' turn", "TIME_SLICE"),
     "videoInterval": ("Seconds between frames", "VIDEO_FRAME_INTERVAL"),
     "videosAtOnce": ("Scenes at once", "CONCURRENT_TASK_LIMIT"),
 }

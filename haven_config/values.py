@@ -36,6 +36,7 @@ class Values(BaseModel):
     video_questions_per_hour: float | None = Field(None, ge=0, le=100_000)
     video_edge_tolerance: float = Field(1, ge=0.05, le=60)
     concurrent_task_limit: int = Field(1, ge=1, le=64)
+    time_slice: float = Field(0, ge=0, le=100_000)
     create_markers: bool = True
     default_tag_rule: TagRule = TagRule()
     tag_rules: Mapping[str, TagRule] = {}

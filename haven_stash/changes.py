@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from haven_stash.values import Marker, Tag, tag_key
+from haven_stash.values import Marker, MarkerChange, Scene, SceneChange, Tag, tag_key
 
 TIME_TOLERANCE_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class OurMarker:
-    """A marker the plugin created, exactly as it wrote it."""
+    """A marker the plugin created, exactly as it wrote it. ``row``: its place in the journal, 0 while it has none."""
 
     id: str
     title: str
@@ -22,6 +22,7 @@ class OurMarker:
     end_s: float | None
     primary_id: str
     tag_ids: tuple[str, ...]
+    row: int = field(default=0, compare=False)
 
     def is_untouched(self, marker: Marker) -> bool:
         """Whether ``marker`` of the same id is still as it was written. Otherwise it is a person's by now."""
@@ -56,23 +57,29 @@ class PlannedTag:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMarker:
-    """A marker to create, beside the parent tag. Times in seconds, to the millisecond."""
+    """A marker to create. Times in seconds, to the millisecond; ``end_s`` is None for a point in time.
+
+    ``tag_ids``: its other tags, as a rule the parent's. ``revives``: the place in the journal of the marker that it puts
+    back, 0 for a new one.
+    """
 
     tag: PlannedTag
     start_s: float
-    end_s: float
+    end_s: float | None
+    tag_ids: tuple[str, ...] = ()
+    revives: int = 0
 
     @property
     def title(self) -> str:
         """Its title: the tag's name."""
         return self.tag.name
 
-    def is_written_as(self, marker: Marker, parent: Tag) -> bool:
+    def is_written_as(self, marker: Marker) -> bool:
         """Whether ``marker`` is exactly what writing this one gives."""
         return (
             marker.title == self.title
             and self.tag.is_tag(marker.primary)
-            and marker.tag_ids == frozenset({parent.id} - {marker.primary.id})
+            and marker.tag_ids == frozenset(self.tag_ids) - {marker.primary.id}
             and same_time(marker.start_s, self.start_s)
             and same_time(marker.end_s, self.end_s)
         )
@@ -86,21 +93,44 @@ class ChangePlan:
     has already; in it may be the tag with ``tagged_id``, which says that all went well. ``destroy`` and
     ``remove`` hold only what is ours; ``release`` are the control tags that come off at the very end,
     among them the one that queues the scene, ``queue_tag_id``. ``kept``: ids of the markers that already
-    stand for a span that was found.
+    stand for a span that was found. ``undoes``: the journal's number of the plan that this one takes back, or 0.
+    Ids are empty where a plan has no such tag.
     """
 
     scene_id: str
     parent: Tag
     before_tag_ids: tuple[str, ...]
     before_marker_ids: tuple[str, ...]
-    add: tuple[PlannedTag, ...]
-    tagged_id: str
-    create: tuple[PlannedMarker, ...]
-    destroy: tuple[OurMarker, ...]
-    remove: tuple[Tag, ...]
-    release: tuple[Tag, ...]
-    queue_tag_id: str
-    kept: tuple[str, ...]
+    add: tuple[PlannedTag, ...] = ()
+    tagged_id: str = ""
+    create: tuple[PlannedMarker, ...] = ()
+    destroy: tuple[OurMarker, ...] = ()
+    remove: tuple[Tag, ...] = ()
+    release: tuple[Tag, ...] = ()
+    queue_tag_id: str = ""
+    kept: tuple[str, ...] = ()
+    undoes: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.add or self.create or self.destroy or self.remove or self.release)
+
+    @staticmethod
+    def of(scene: Scene, parent: Tag, **changes: Any) -> ChangePlan:
+        """A plan for ``scene`` as it is now."""
+        tags, markers = tuple(tag.id for tag in scene.tags), tuple(marker.id for marker in scene.markers)
+        return ChangePlan(scene.id, parent, before_tag_ids=tags, before_marker_ids=markers, **changes)
+
+    def summary(self) -> SceneChange:
+        """The change as it is told to people."""
+        return SceneChange(
+            tags_added=tuple(tag.name for tag in self.add if not tag.id or tag.id != self.tagged_id),
+            tags_removed=tuple(tag.name for tag in self.remove),
+            markers_added=tuple(MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.create),
+            markers_removed=tuple(MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.destroy),
+            markers_kept=len(self.kept),
+        )
 
     def to_json(self) -> str:
         """For the journal."""
@@ -117,15 +147,25 @@ class ChangePlan:
             before_marker_ids=tuple(data["before_marker_ids"]),
             add=tuple(PlannedTag(**tag) for tag in data["add"]),
             tagged_id=data["tagged_id"],
-            create=tuple(
-                PlannedMarker(PlannedTag(**marker["tag"]), marker["start_s"], marker["end_s"]) for marker in data["create"]
-            ),
+            create=tuple(_planned_marker(marker, data["parent"]["id"]) for marker in data["create"]),
             destroy=tuple(OurMarker(**(marker | {"tag_ids": tuple(marker["tag_ids"])})) for marker in data["destroy"]),
             remove=tuple(Tag(**tag) for tag in data["remove"]),
             release=tuple(Tag(**tag) for tag in data["release"]),
             queue_tag_id=data["queue_tag_id"],
             kept=tuple(data["kept"]),
+            undoes=data.get("undoes", 0),
         )
+
+
+def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:
+    """One marker of a plan. Plans of the journal's first version said nothing of its other tag: it was the parent."""
+    return PlannedMarker(
+        tag=PlannedTag(**data["tag"]),
+        start_s=data["start_s"],
+        end_s=data["end_s"],
+        tag_ids=tuple(data.get("tag_ids", [parent_id])),
+        revives=data.get("revives", 0),
+    )
 
 
 def same_time(one: float | None, other: float | None) -> bool:

@@ -17,7 +17,10 @@ _DESTROY = "mutation MarkersDestroy($ids: [ID!]!) { sceneMarkersDestroy(ids: $id
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """What came of one batch: the markers that were created, and those that were not, with the reason."""
+    """What came of one batch: the markers that were created, and those that were not, with the reason.
+
+    A created one that puts back an earlier one has its ``row``.
+    """
 
     created: tuple[OurMarker, ...]
     failed: tuple[tuple[PlannedMarker, StashError], ...]
@@ -30,7 +33,7 @@ def batches(markers: Sequence[PlannedMarker]) -> Iterator[tuple[PlannedMarker, .
         yield batch
 
 
-def create_markers(client: StashClient, scene_id: str, parent_id: str, batch: Sequence[PlannedMarker]) -> Creation:
+def create_markers(client: StashClient, scene_id: str, batch: Sequence[PlannedMarker]) -> Creation:
     """Creates a batch in one request. The tags of all must exist.
 
     Whether a marker that is reported as failed exists all the same is for the caller to look up.
@@ -43,7 +46,7 @@ def create_markers(client: StashClient, scene_id: str, parent_id: str, batch: Se
             "seconds": marker.start_s,
             "end_seconds": marker.end_s,
             "primary_tag_id": marker.tag.id,
-            "tag_ids": [parent_id],
+            "tag_ids": list(marker.tag_ids),
         }
         for number, marker in enumerate(batch)
     }
@@ -54,7 +57,7 @@ def create_markers(client: StashClient, scene_id: str, parent_id: str, batch: Se
     created, failed = [], []
     for alias, marker in zip(inputs, batch, strict=True):
         if (data := reply.data.get(alias)) and alias not in causes:
-            created.append(_record(marker, str(data["id"]), parent_id))
+            created.append(_record(marker, str(data["id"])))
         else:
             failed.append((marker, causes.get(alias) or StashQueryError("no marker came back", path=alias)))
     return Creation(tuple(created), tuple(failed))
@@ -66,12 +69,13 @@ def destroy_markers(client: StashClient, ids: Sequence[str]) -> None:
         client.ask(_DESTROY, {"ids": list(ids)})
 
 
-def _record(marker: PlannedMarker, marker_id: str, parent_id: str) -> OurMarker:
+def _record(marker: PlannedMarker, marker_id: str) -> OurMarker:
     return OurMarker(
         id=marker_id,
         title=marker.title,
         start_s=marker.start_s,
         end_s=marker.end_s,
         primary_id=marker.tag.id,
-        tag_ids=() if parent_id == marker.tag.id else (parent_id,),
+        tag_ids=tuple(tag_id for tag_id in marker.tag_ids if tag_id != marker.tag.id),
+        row=marker.revives,
     )

@@ -21,15 +21,19 @@ POINT_SLACK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """How to plan. Without ``create_markers`` the markers of a scene are left as they are, ours included."""
+    """How to plan. Without ``create_markers`` the markers of a scene are left as they are, ours included.
+
+    ``updating``: the scene is in line by the tag ``update_me``, not by ``tag_me``.
+    """
 
     names: TagNames
     create_markers: bool = True
+    updating: bool = False
 
 
 def control_names(names: TagNames) -> tuple[str, ...]:
     """The tags that must exist whatever is found: the parent of all others, then those that steer and report."""
-    return names.parent, names.tag_me, names.tagged, names.errored
+    return names.all()
 
 
 def content_tags(info: VideoTagInfo) -> tuple[str, ...]:
@@ -49,23 +53,37 @@ def plan_scene(scene: Scene, info: VideoTagInfo, ours: Ours, known: Mapping[str,
     are not in it are planned to be created.
     """
     names = options.names
-    parent, tag_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
+    parent, tag_me, update_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
+    queue = update_me if options.updating else tag_me
     wanted = _unique_tags(_planned_tag(name, known) for name in (*content_tags(info), names.tagged))
-    staying = {tag.id for tag in wanted} | {tag.id for tag in (tag_me, tagged, errored)}
-    markers = _plan_markers(scene, ours, _wanted_markers(info, known), parent) if options.create_markers else _MarkerPlan()
-    return ChangePlan(
-        scene_id=scene.id,
-        parent=parent,
-        before_tag_ids=tuple(tag.id for tag in scene.tags),
-        before_marker_ids=tuple(marker.id for marker in scene.markers),
+    staying = {tag.id for tag in wanted} | {tag.id for tag in (tag_me, update_me, tagged, errored)}
+    markers = _plan_markers(scene, ours, _wanted_markers(info, known, parent)) if options.create_markers else _MarkerPlan()
+    return ChangePlan.of(
+        scene,
+        parent,
         add=tuple(tag for tag in wanted if tag.id not in scene.tag_ids),
         tagged_id=tagged.id,
         create=markers.create,
         destroy=tuple(ours.markers[marker.id] for marker in markers.destroy),
         remove=tuple(tag for tag in scene.tags if tag.id in ours.tag_ids - staying),
-        release=tuple(tag for tag in (errored, tag_me) if tag.id in scene.tag_ids),
-        queue_tag_id=tag_me.id,
+        release=tuple(tag for tag in (errored, queue) if tag.id in scene.tag_ids),
+        queue_tag_id=queue.id,
         kept=tuple(marker.id for marker in markers.kept),
+    )
+
+
+def plan_addition(scene: Scene, tag: Tag) -> ChangePlan:
+    """Plans that ``scene`` gets one tag, if it lacks it."""
+    return ChangePlan.of(scene, Tag("", ""), add=() if tag.id in scene.tag_ids else (PlannedTag(tag.name, tag.id),))
+
+
+def plan_removal(scene: Scene, ours: Ours) -> ChangePlan:
+    """Plans that everything goes that is ours. What people changed since must have been disowned."""
+    return ChangePlan.of(
+        scene,
+        Tag("", ""),
+        destroy=tuple(ours.markers[marker.id] for marker in scene.markers if is_ours(marker, ours)),
+        remove=tuple(tag for tag in scene.tags if tag.id in ours.tag_ids),
     )
 
 
@@ -75,6 +93,16 @@ def is_ours(marker: Marker, ours: Ours) -> bool:
     return record is not None and record.is_untouched(marker)
 
 
+def stands_for(marker: Marker, wanted: PlannedMarker) -> bool:
+    """Whether ``marker`` marks the event that ``wanted`` would mark: the same tag, at about the same time."""
+    if not wanted.tag.is_tag(marker.primary):
+        return False
+    end_s = wanted.start_s if wanted.end_s is None else wanted.end_s
+    if marker.end_s is None or marker.end_s <= marker.start_s:
+        return wanted.start_s - POINT_SLACK_S <= marker.start_s <= end_s + POINT_SLACK_S
+    return _iou(marker.start_s, marker.end_s, wanted.start_s, end_s) >= SAME_EVENT_IOU
+
+
 @dataclass(frozen=True, slots=True)
 class _MarkerPlan:
     create: tuple[PlannedMarker, ...] = ()
@@ -82,40 +110,32 @@ class _MarkerPlan:
     destroy: tuple[Marker, ...] = ()
 
 
-def _plan_markers(scene: Scene, ours: Ours, wanted_markers: Iterable[PlannedMarker], parent: Tag) -> _MarkerPlan:
+def _plan_markers(scene: Scene, ours: Ours, wanted_markers: Iterable[PlannedMarker]) -> _MarkerPlan:
     """What to create, what is kept in its stead, and what of ours is no longer wanted."""
     obsolete = [marker for marker in scene.markers if is_ours(marker, ours)]
     of_persons = [marker for marker in scene.markers if not is_ours(marker, ours)]
     create: list[PlannedMarker] = []
     kept: list[Marker] = []
     for wanted in wanted_markers:
-        same = next((marker for marker in obsolete if wanted.is_written_as(marker, parent)), None)
+        same = next((marker for marker in obsolete if wanted.is_written_as(marker)), None)
         if same:
             obsolete.remove(same)
             kept.append(same)
-        elif stand_in := next((marker for marker in of_persons if _stands_for(marker, wanted)), None):
+        elif stand_in := next((marker for marker in of_persons if stands_for(marker, wanted)), None):
             kept.append(stand_in)
         else:
             create.append(wanted)
     return _MarkerPlan(tuple(create), tuple(dict.fromkeys(kept)), tuple(obsolete))
 
 
-def _wanted_markers(info: VideoTagInfo, known: Mapping[str, Tag]) -> tuple[PlannedMarker, ...]:
+def _wanted_markers(info: VideoTagInfo, known: Mapping[str, Tag], parent: Tag) -> tuple[PlannedMarker, ...]:
     """One marker for each span, in the order of time; the same span of two categories, or two names of a tag, counts once."""
-    markers = [
-        PlannedMarker(_planned_tag(span.tag, known), round(span.start_s, 3), round(span.end_s, 3)) for span in _spans(info)
-    ]
-    distinct = {(_identity(marker.tag), marker.start_s, marker.end_s): marker for marker in reversed(markers)}
-    return tuple(sorted(distinct.values(), key=lambda marker: (marker.start_s, marker.end_s, marker.title)))
-
-
-def _stands_for(marker: Marker, wanted: PlannedMarker) -> bool:
-    """Whether a person's marker marks the event that ``wanted`` would mark."""
-    if not wanted.tag.is_tag(marker.primary):
-        return False
-    if marker.end_s is None or marker.end_s <= marker.start_s:
-        return wanted.start_s - POINT_SLACK_S <= marker.start_s <= wanted.end_s + POINT_SLACK_S
-    return _iou(marker.start_s, marker.end_s, wanted.start_s, wanted.end_s) >= SAME_EVENT_IOU
+    distinct: dict[tuple[str, float, float], PlannedMarker] = {}
+    for span in _spans(info):
+        tag, start_s, end_s = _planned_tag(span.tag, known), round(span.start_s, 3), round(span.end_s, 3)
+        beside = () if tag.id == parent.id else (parent.id,)
+        distinct.setdefault((_identity(tag), start_s, end_s), PlannedMarker(tag, start_s, end_s, beside))
+    return tuple(marker for _, marker in sorted(distinct.items(), key=lambda item: (item[0][1:], item[1].title)))
 
 
 def _iou(start: float, end: float, other_start: float, other_end: float) -> float:

@@ -5,41 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from haven_stash.changes import OurMarker, PlannedMarker
-from haven_stash.errors import SceneGoneError
+from haven_stash.changes import OurMarker, PlannedMarker, same_time
 from haven_stash.journal import Journal, OpenPlan
-from haven_stash.library import read_scene
-from haven_stash.plan import is_ours
-from haven_stash.transport import StashClient
-from haven_stash.values import Marker, Recovered, Scene, Tag
+from haven_stash.journal.book import TAKING_OFF
+from haven_stash.plan import is_ours, stands_for
+from haven_stash.values import Marker, Scene, Tag
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What turned out to be ours: the planned markers that exist, and the ids of planned tags on the scene."""
+    """What turned out to be ours: the planned markers that exist, and the planned tags on the scene."""
 
     markers: tuple[PlannedMarker, ...]
-    tag_ids: tuple[str, ...]
-
-
-def recover(client: StashClient, journal: Journal, opened: OpenPlan) -> Recovered:
-    """Closes a plan that a killed or broken-off run left open.
-
-    What it wrote without the journal hearing of it becomes ours. The tag that queues the scene goes last:
-    without it the plan had been carried out to the end; with it the scene is planned anew.
-    """
-    scene_id = opened.plan.scene_id
-    try:
-        scene = read_scene(client, scene_id)
-    except SceneGoneError:
-        journal.close_plan(opened, "scene gone")
-        return Recovered(scene_id, finished=False, gone=True)
-    queue_tag = opened.plan.queue_tag_id
-    finished = queue_tag in opened.plan.before_tag_ids and queue_tag not in scene.tag_ids
-    adopted = adopt(journal, opened, scene, opened.plan.create)
-    disown_what_changed(journal, scene)
-    journal.close_plan(opened, "finished" if finished else "to be planned anew")
-    return Recovered(scene_id, finished=finished, markers=len(adopted.markers), tags=len(adopted.tag_ids))
+    tags: tuple[Tag, ...]
 
 
 def adopt(journal: Journal, opened: OpenPlan, scene: Scene, planned: Iterable[PlannedMarker]) -> Adopted:
@@ -48,17 +26,44 @@ def adopt(journal: Journal, opened: OpenPlan, scene: Scene, planned: Iterable[Pl
     ours = journal.ours(scene.id)
     known_ids = {*plan.before_marker_ids, *ours.markers}
     fresh = [marker for marker in scene.markers if marker.id not in known_ids]
-    pairs = _pair(planned, fresh, plan.parent)
+    pairs = _pair(planned, fresh)
     new_tags = tuple(
-        tag.id
+        tag
         for tag in scene.tags
         if tag.id not in {*plan.before_tag_ids, *ours.tag_ids} and any(wanted.is_tag(tag) for wanted in plan.add)
     )
     if pairs:
-        journal.markers_created(opened, [_record(marker) for _, marker in pairs])
+        journal.markers_created(opened, [_record(wanted, marker) for wanted, marker in pairs])
     if new_tags:
         journal.tags_added(opened, new_tags)
     return Adopted(tuple(wanted for wanted, _ in pairs), new_tags)
+
+
+def left_to_create(journal: Journal, opened: OpenPlan, scene: Scene) -> tuple[PlannedMarker, ...]:
+    """The markers that a plan left behind still lacks. Call it after ``adopt``.
+
+    One that was made and that somebody removed or changed since is not made again: that was for them to decide.
+    """
+    written = list(journal.written(opened))
+    fresh = [marker for marker in scene.markers if marker.id not in opened.plan.before_marker_ids]
+    lacking = []
+    for wanted in opened.plan.create:
+        record = next((record for record in written if _is_record_of(record, wanted)), None)
+        if record is not None:
+            written.remove(record)
+        elif not any(stands_for(marker, wanted) for marker in fresh):
+            lacking.append(wanted)
+    return tuple(lacking)
+
+
+def note_what_went(journal: Journal, opened: OpenPlan, scene: Scene) -> None:
+    """Writes down what a plan had taken off ``scene`` when nobody was left to do so. Call it before ``disown_what_changed``."""
+    if not journal.has_begun(opened, TAKING_OFF):
+        return
+    there = {marker.id for marker in scene.markers}
+    journal.markers_taken_off(opened, [record.id for record in opened.plan.destroy if record.id not in there])
+    taken = (*opened.plan.remove, *opened.plan.release)
+    journal.tags_taken_off(opened, [tag for tag in taken if tag.id not in scene.tag_ids])
 
 
 def disown_what_changed(journal: Journal, scene: Scene) -> None:
@@ -68,18 +73,24 @@ def disown_what_changed(journal: Journal, scene: Scene) -> None:
     journal.disown(scene.id, marker_ids=set(ours.markers) - untouched, tag_ids=ours.tag_ids - scene.tag_ids)
 
 
-def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker], parent: Tag) -> tuple[tuple[PlannedMarker, Marker], ...]:
+def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker]) -> tuple[tuple[PlannedMarker, Marker], ...]:
     """Each planned marker with the one that is exactly what writing it gives; each marker is used once."""
     rest = list(fresh)
     pairs = []
     for wanted in planned:
-        match = next((marker for marker in rest if wanted.is_written_as(marker, parent)), None)
+        match = next((marker for marker in rest if wanted.is_written_as(marker)), None)
         if match:
             rest.remove(match)
             pairs.append((wanted, match))
     return tuple(pairs)
 
 
-def _record(marker: Marker) -> OurMarker:
+def _is_record_of(record: OurMarker, wanted: PlannedMarker) -> bool:
+    if wanted.revives:
+        return record.row == wanted.revives
+    return record.title == wanted.title and same_time(record.start_s, wanted.start_s) and same_time(record.end_s, wanted.end_s)
+
+
+def _record(wanted: PlannedMarker, marker: Marker) -> OurMarker:
     tag_ids = tuple(sorted(marker.tag_ids))
-    return OurMarker(marker.id, marker.title, marker.start_s, marker.end_s, marker.primary.id, tag_ids)
+    return OurMarker(marker.id, marker.title, marker.start_s, marker.end_s, marker.primary.id, tag_ids, wanted.revives)

@@ -12,6 +12,11 @@ from haven_stash.values import Tag, tag_key
 from haven_vlm_config import TagNames
 
 _ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases } } }"
+_COUNTS = tuple(f"{use}_count" for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group"))
+_IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
+  id name aliases ignore_auto_tag created_at updated_at parents {{ id }} children {{ id }} {" ".join(_COUNTS)}
+}} }}"""
+_DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
 _BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases } } }"
 _CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name } }"
 
@@ -36,6 +41,7 @@ class TagBook:
         self._client = client
         self._names = names
         self._by_key: dict[str, _Entry] = {}
+        self._made: set[str] = set()
 
     def find(self, names: Iterable[str]) -> dict[str, Tag]:
         """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""
@@ -61,7 +67,31 @@ class TagBook:
             return self._explain(name, error)
         tag = Tag(str(data["id"]), str(data["name"]))
         self._by_key[tag_key(name)] = _Entry(tag, ())
+        self._made.add(tag.id)
         return tag
+
+    def has_made(self, tag: Tag) -> bool:
+        """Whether ``create`` made this tag, and did not only find it."""
+        return tag.id in self._made
+
+    def looks_made(self, tag: Tag, parent: Tag) -> bool:
+        """Whether this tag is as ``create`` leaves one below ``parent``: nobody has changed it since."""
+        data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
+        return data is not None and _is_untouched(data) and [str(one["id"]) for one in data["parents"]] == [parent.id]
+
+    def destroy_unused(self, tag: Tag) -> str:
+        """Removes a tag that the plugin made, if nobody uses or has changed it. Returns why it stays, or "" when it is gone."""
+        data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
+        if data is None:
+            return ""
+        name = str(data["name"])
+        if any(data[count] for count in _COUNTS) or data["children"]:
+            return f"the tag {name!r} stays in Stash: it is in use"
+        if not _is_untouched(data) or tag_key(name) != tag_key(tag.name):
+            return f"the tag {name!r} stays in Stash: somebody has changed it since"
+        self._client.ask(_DESTROY, {"id": tag.id})
+        self._by_key = {key: entry for key, entry in self._by_key.items() if entry.tag.id != tag.id}
+        return ""
 
     def _description(self, name: str) -> str:
         """What a person reads in Stash about a tag that steers the plugin; empty for the others."""
@@ -69,6 +99,7 @@ class TagBook:
         told = {
             names.parent: "Everything that Haven VLM Connector made: tags below this one, and markers that carry it.",
             names.tag_me: "Scenes with this tag are done by the next run of Tag Videos, which then takes it off.",
+            names.update_me: "Scenes with this tag are gone over by Update Tagged Videos, which then takes it off.",
             names.tagged: "Haven VLM Connector has tagged this.",
             names.errored: f"Haven VLM Connector could not tag this; Stash's log says why. It stays in line by {names.tag_me}.",
         }
@@ -123,6 +154,11 @@ def _entry(data: Mapping[str, object]) -> _Entry:
         tag=Tag(str(data["id"]), str(data["name"])),
         aliases=tuple(str(alias) for alias in aliases) if isinstance(aliases, list) else (),
     )
+
+
+def _is_untouched(data: Mapping[str, object]) -> bool:
+    """Stash dates every change of a tag itself; putting it on something is none."""
+    return bool(data["ignore_auto_tag"]) and not data["aliases"] and data["created_at"] == data["updated_at"]
 
 
 def _like(name: str) -> re.Pattern[str]:

@@ -89,27 +89,53 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of one scene: names of tags, and numbers of markers.
+class MarkerChange:
+    """One marker that was added or removed, or would be. ``end_s`` is None for a point in time."""
 
-    ``markers_kept`` counts what already stood for a span that was found, by the plugin or by a person.
+    title: str
+    start_s: float
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SceneChange:
+    """What changed on one scene, or would. Tags are names; those that queue and report are not among them.
+
+    ``markers_kept``: how many markers stood already for what was found, by the plugin or by a person. ``kept_back``:
+    sentences, each naming one thing that was left as it is because a person has changed it since.
     """
 
-    scene_id: str
     tags_added: tuple[str, ...] = ()
     tags_removed: tuple[str, ...] = ()
-    markers_created: int = 0
-    markers_removed: int = 0
+    markers_added: tuple[MarkerChange, ...] = ()
+    markers_removed: tuple[MarkerChange, ...] = ()
     markers_kept: int = 0
+    kept_back: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was, or would be, added or removed."""
+        return not (self.tags_added or self.tags_removed or self.markers_added or self.markers_removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run in the journal. ``started`` is in seconds since the epoch; ``outcome`` is empty until it came to an end."""
+
+    id: int
+    task: str
+    started: float
+    pid: int
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What became of a plan that a killed run left behind.
 
-    ``finished``: everything it wanted is in Stash; else the scene is planned anew. ``gone``: the scene
-    is no longer there. ``markers`` and ``tags``: how many of ours were in Stash without the journal
-    knowing it yet.
+    ``finished``: everything it wanted is in Stash by now. ``gone``: the scene is no longer there. Neither: Stash refused
+    something (``reason``), and the scene is still in line. ``markers`` and ``tags``: how many of ours were in Stash
+    without the journal knowing it yet.
     """
 
     scene_id: str
@@ -117,3 +143,4 @@ class Recovered:
     gone: bool = False
     markers: int = 0
     tags: int = 0
+    reason: str = ""

@@ -1,20 +1,29 @@
-"""What every task is given."""
+"""What every task is given, and how each of them begins."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from haven_media_handler import MediaHandler, StashError
+from haven_media_handler import JournalError, MediaHandler, Recovered, StashAuthError, StashError, StashUnreachableError
+from haven_tasks.run_record import RunRecord
 from haven_vlm_config import Settings
-from vlm_engine.errors import VLMEngineError
+from vlm_engine.errors import NoEndpointError, StoreError, VLMEngineError
+
+_log = logging.getLogger(__name__)
 
 EXPECTED = (StashError, VLMEngineError)
 """What a task raises on purpose; the message is for the user."""
+ENDS_THE_BATCH = (NoEndpointError, StoreError, StashUnreachableError, StashAuthError, JournalError)
+"""After one of these no other scene would fare better."""
+CONTINUES, FROM_SCENE = "continues", "from_scene"
+"""Arguments that a task gives itself when it queues itself again: its run, and the first scene that is left."""
+OWN_ARGUMENTS = (CONTINUES, FROM_SCENE)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -37,7 +46,10 @@ class StashThread:
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """One task's surroundings. ``report`` takes the task's progress as a fraction."""
+    """One task's surroundings. ``report`` takes the task's progress as a fraction.
+
+    ``record`` takes down what becomes of each scene. ``given``: the arguments that the task left for itself.
+    """
 
     settings: Settings
     handler: MediaHandler
@@ -45,3 +57,34 @@ class TaskContext:
     store_path: Path
     session_age_s: int
     report: Callable[[float], None]
+    record: RunRecord
+    given: Mapping[str, str]
+    plugin_id: str
+
+    async def settle_the_past(self) -> None:
+        """Completes what killed runs left half-written. Every task that writes does this before anything else."""
+        for run in await self.stash(self.handler.cut_off_runs):
+            _log.info("Run %d (%s) was cut off before its end.", run.id, run.task)
+        for recovered in await self.stash(self.handler.recover):
+            _log.info("Scene %s: an earlier run was cut off while writing here; %s.", recovered.scene_id, _fate(recovered))
+
+    async def open_run(self, undoes: int | None = None) -> int:
+        """The run's number in the journal: a new one, or that of the run which gave others their turn."""
+        earlier = self.given.get(CONTINUES, "")
+        if earlier.isdigit() and await self.stash(self.handler.go_on_with_run, int(earlier), self.record.task):
+            self.record.run_id = int(earlier)
+        else:
+            print_ = self.settings.fingerprint()
+            self.record.run_id = await self.stash(self.handler.start_run, self.record.task, print_, undoes=undoes)
+        return self.record.run_id
+
+    async def queue_again(self, from_scene: str = "") -> None:
+        """Puts the task behind what waits in Stash's queue; there it goes on with the same run."""
+        given = {CONTINUES: str(self.record.run_id), FROM_SCENE: from_scene}
+        await self.stash(self.handler.queue_task, self.plugin_id, self.record.task, given)
+
+
+def _fate(recovered: Recovered) -> str:
+    if recovered.gone:
+        return "it is no longer in Stash"
+    return "that is complete now" if recovered.finished else f"it stays in line, since {recovered.reason}"

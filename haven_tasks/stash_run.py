@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from haven_media_handler import MediaHandler, StashClient, handshake
-from haven_tasks.context import StashThread, TaskContext
-from haven_tasks.tag_videos import tag_videos
+from haven_media_handler import JournalError, MediaHandler, StashClient, handshake
+from haven_tasks.context import EXPECTED, OWN_ARGUMENTS, StashThread, TaskContext
+from haven_tasks.run_record import RunRecord
+from haven_tasks.run_report import RunReport
+from haven_tasks.tag_videos import preview, tag_videos, update_videos
+from haven_tasks.take_back import remove_ours, undo_last_run
 from haven_vlm_config import Settings
 from haven_vlm_utility import StashLogHandler
 from vlm_engine.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 PLUGIN_ID = "ahavenvlmconnector"
 DATABASE = "haven.sqlite3"
 
-TASKS: Mapping[str, Callable[[TaskContext], Coroutine[Any, Any, str]]] = {
-    "tag_videos": tag_videos,
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task by its name on Stash's Tasks page. It takes its context and returns its end line."""
+
+    name: str
+    run: Callable[[TaskContext], Coroutine[Any, Any, str]]
+
+
+TASKS: Mapping[str, Task] = {
+    "tag_videos": Task("Tag Videos", tag_videos),
+    "update_videos": Task("Update Tagged Videos", update_videos),
+    "preview": Task("Preview", preview),
+    "undo_last_run": Task("Undo Last Run", undo_last_run),
+    "remove_ours": Task("Remove VLM Tags and Markers", remove_ours),
 }
-"""Every task by the ``mode`` that the manifest gives it. A task takes its context and returns its end line."""
+"""Every task by the ``mode`` that the manifest gives it."""
 
 
 def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -> str:
@@ -32,17 +52,48 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
     task = TASKS.get(args.get("mode", ""))
     if task is None:
         raise ConfigError(f"mode: there is no task {args.get('mode', '')!r}; there are: {', '.join(TASKS)}")
+    given = {key: args.pop(key) for key in OWN_ARGUMENTS if key in args}
     client = StashClient(request["server_connection"])
     try:
         server = handshake(client, PLUGIN_ID)
         settings = Settings.load(stash_page=server.settings, task_args=args)
         log.hide(settings.secrets())
-        with MediaHandler(client, data_dir / DATABASE, settings.tag_names) as handler:
-            stash = StashThread()
-            context = TaskContext(settings, handler, stash, data_dir / DATABASE, server.max_session_age_s, log.progress)
-            try:
-                return asyncio.run(task(context))
-            finally:
-                stash.close()
+        with MediaHandler(client, data_dir / DATABASE, settings.tag_names) as handler, contextlib.closing(StashThread()) as stash:
+            context = TaskContext(
+                settings=settings,
+                handler=handler,
+                stash=stash,
+                store_path=data_dir / DATABASE,
+                session_age_s=server.max_session_age_s,
+                report=log.progress,
+                record=RunRecord(task.name),
+                given=given,
+                plugin_id=PLUGIN_ID,
+            )
+            return asyncio.run(_to_its_end(task, context))
     finally:
         client.close()
+
+
+async def _to_its_end(task: Task, context: TaskContext) -> str:
+    """The one place where a run ends, however it does: the journal learns of it, and so does whoever writes reports."""
+    try:
+        line = await task.run(context)
+    except EXPECTED as error:
+        report = context.record.report("", str(error))
+        with contextlib.suppress(JournalError):  # it may be what has broken the run off
+            await _close(context, report)
+        raise
+    await _close(context, context.record.report(line))
+    return line
+
+
+async def _close(context: TaskContext, report: RunReport) -> None:
+    hand_over(report, context)
+    if report.run_id:
+        await context.stash(context.handler.finish_run, report.run_id, report.end.value)
+
+
+def hand_over(report: RunReport, context: TaskContext) -> None:
+    """What becomes of a run's report. Nobody writes reports yet."""
+    _log.debug("Run %d (%s): %d scenes settled, %s.", report.run_id, report.task, len(report.scenes), report.end)

@@ -256,7 +256,17 @@ def _run_operation(_: object, info: Info, plugin_id: str, args: Any = None) -> A
     return asyncio.to_thread(info.context.plugins.run_operation, plugin_id, _mapping(args or {}))
 
 
+def _count(sql: str) -> Resolver:
+    """How many rows are tied to the tag at hand itself; ``depth`` is not counted."""
+    return lambda row, info, **_: _database(info).values(sql, *[row["id"]] * sql.count("?"))[0]
+
+
+_MARKERS_WITH = (
+    "SELECT count(*) FROM scene_markers WHERE primary_tag_id = ?"
+    " OR id IN (SELECT scene_marker_id FROM scene_markers_tags WHERE tag_id = ?)"
+)
 _FILES = "SELECT f.* FROM files f JOIN {table} l ON file_id = f.id WHERE {owner} = ? ORDER BY l.rowid"
+_COUNTED = {"scene": "scenes", "image": "images", "gallery": "galleries"}
 _FINGERPRINTS = "SELECT type, value FROM fingerprints WHERE file_id = ?"
 _FILE: dict[str, Resolver] = {
     "basename": lambda row, _: PurePath(row["path"]).name,
@@ -306,6 +316,9 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         "aliases": lambda row, info: _database(info).values("SELECT alias FROM tag_aliases WHERE tag_id = ?", row["id"]),
         "parents": _linked("SELECT t.* FROM tags t JOIN tags_relations ON parent_id = t.id WHERE child_id = ? ORDER BY t.name"),
         "children": _linked("SELECT t.* FROM tags t JOIN tags_relations ON child_id = t.id WHERE parent_id = ? ORDER BY t.name"),
+        "scene_marker_count": _count(_MARKERS_WITH),
+        **{f"{noun}_count": _count(f"SELECT count(*) FROM {table}_tags WHERE tag_id = ?") for noun, table in _COUNTED.items()},
+        **{f"{noun}_count": lambda *_, **__: 0 for noun in ("performer", "studio", "group")},
     },
     "Scene": {
         "files": _linked(_FILES.format(table="scenes_files", owner="scene_id")),

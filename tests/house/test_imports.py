@@ -75,7 +75,7 @@ def test_the_utility_needs_the_standard_library_only(path: Path) -> None:
     [
         ("av", {"vlm_engine/video"}),
         ("aiohttp", {"vlm_engine/clients"}),
-        ("sqlite3", {"vlm_engine/store", "haven_stash/journal.py"}),
+        ("sqlite3", {"vlm_engine/store", "haven_stash/journal"}),
         ("stashapi", {"haven_stash"}),
         ("requests", {"haven_stash"}),
     ],

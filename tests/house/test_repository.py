@@ -36,4 +36,4 @@ def test_only_one_place_in_the_plugin_catches_everything() -> None:
         if line.strip().startswith(("except Exception", "except:"))
     ]
     assert len(catching) == 1, catching
-    assert catching[0].startswith("haven_tasks/tag_videos.py")
+    assert catching[0].startswith("haven_tasks/batch.py")

@@ -79,7 +79,7 @@ def test_results_are_written_and_the_scene_leaves_the_queue(stash, handler):
     assert markers(state) == [("Goal", 1, 2), ("Foul", 10, 12.5), ("Goal", 30, 31)]
     assert all(one.title == one.primary_tag and one.tags == ("VLM",) for one in state.markers)
     assert (applied.tags_added, applied.tags_removed) == (("Foul", "Goal"), ())
-    assert (applied.markers_created, applied.markers_removed, applied.markers_kept) == (3, 0, 0)
+    assert (len(applied.markers_added), applied.markers_removed, applied.markers_kept) == (3, (), 0)
     assert stash.requests.mutations["bulkSceneUpdate"] == 2
 
 
@@ -111,7 +111,7 @@ def test_a_second_run_with_the_same_result_changes_nothing(stash, handler):
     stash.library.tag_scene(scene, "VLM_TagMe")
     applied = apply(handler, scene, found)
     assert stash.library.snapshot() == before
-    assert (applied.tags_added, applied.markers_created, applied.markers_removed, applied.markers_kept) == ((), 0, 0, 2)
+    assert (applied.tags_added, applied.markers_added, applied.markers_removed, applied.markers_kept) == ((), (), (), 2)
 
 
 def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_else(stash, handler, tmp_path):
@@ -126,7 +126,7 @@ def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_els
     assert state.tags == ("Foul", "Goal", "Turnover", "VLM_Tagged")
     assert markers(state) == [("Foul", 5.5, 6), ("Foul", 20, 30), ("Goal", 100, 110)]
     assert by_hand in {one.id for one in state.markers}
-    assert (applied.tags_removed, applied.markers_removed, applied.markers_kept) == (("Timeout",), 1, 1)
+    assert (applied.tags_removed, len(applied.markers_removed), applied.markers_kept) == (("Timeout",), 1, 1)
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
         assert [(one.title, one.start_s) for one in journal.ours(scene).markers.values()] == [("Foul", 20)]
         assert journal.ours(scene).tag_ids == {stash.library.tag_id("Foul"), stash.library.tag_id("VLM_Tagged")}
@@ -159,7 +159,7 @@ def test_without_markers_only_tags_are_written(stash, handler):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     applied = apply(handler, scene, info("Foul", Foul=[(1, 2)]), create_markers=False)
     assert stash.library.scene_state(scene).tags == ("Foul", "VLM_Tagged")
-    assert (stash.library.scene_state(scene).markers, applied.markers_created) == ((), 0)
+    assert (stash.library.scene_state(scene).markers, applied.markers_added) == ((), ())
 
 
 def test_one_marker_that_stash_refuses_is_told_and_the_scene_stays_queued(stash, handler):
@@ -358,7 +358,7 @@ def run(stash, folder, **options):
     with handler_of(stash, folder, **options) as handler:
         handler.prepare()
         handler.recover()
-        for scene in handler.queued_scene_ids():
+        for scene in handler.scene_ids_with(NAMES.tag_me):
             apply(handler, scene, SECOND)
 
 
@@ -421,7 +421,7 @@ def test_what_a_killed_run_wrote_is_ours_and_goes_when_it_is_no_longer_found(sta
             apply(handler, scene, found)
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
-        assert (recovered.scene_id, recovered.finished, recovered.tags) == (scene, False, 2)
+        assert (recovered.scene_id, recovered.finished, recovered.tags) == (scene, True, 2)
         apply(handler, scene, info())
     state = stash.library.scene_state(scene)
     assert (state.tags, state.markers) == (("VLM_Tagged",), ())
@@ -451,7 +451,7 @@ def test_a_run_killed_after_its_last_write_is_found_finished(stash, tmp_path):
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
         assert (recovered.scene_id, recovered.finished) == (scene, True)
-        assert (handler.recover(), handler.queued_scene_ids()) == ((), ())
+        assert (handler.recover(), handler.scene_ids_with(NAMES.tag_me)) == ((), ())
 
 
 def test_what_a_person_changed_between_the_kill_and_the_next_run_is_theirs(stash, tmp_path):

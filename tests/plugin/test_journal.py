@@ -28,12 +28,23 @@ def journal(path):
 def plan(scene_id="7"):
     tag = PlannedTag("Free throw")
     return ChangePlan(
-        scene_id, Tag("1", "VLM"), ("2",), ("9",), (tag,), "4", (PlannedMarker(tag, 1.0, 2.5),), (FOUL,), (), (), "2", ("9",)
+        scene_id,
+        Tag("1", "VLM"),
+        ("2",),
+        ("9",),
+        (tag,),
+        "4",
+        (PlannedMarker(tag, 1.0, 2.5, ("1",)),),
+        (FOUL,),
+        (),
+        (),
+        "2",
+        ("9",),
     )
 
 
 def open_plan(journal, scene_id="7"):
-    return journal.open_plan(journal.start_run("Tag Videos"), plan(scene_id))
+    return journal.open_plan(journal.runs.start("Tag Videos"), plan(scene_id))
 
 
 def test_a_plan_is_on_disk_for_another_process_as_soon_as_it_is_opened(journal, path):
@@ -53,7 +64,7 @@ def test_a_closed_plan_is_no_longer_unfinished(journal):
 def test_what_we_created_is_ours_until_it_is_disowned(journal):
     opened = open_plan(journal)
     journal.markers_created(opened, [FOUL, GOAL])
-    journal.tags_added(opened, ["5", "6"])
+    journal.tags_added(opened, [Tag("5", "Foul"), Tag("6", "Goal")])
     assert journal.ours("7").markers == {"11": FOUL, "12": GOAL}
     assert journal.ours("7").tag_ids == {"5", "6"}
     journal.disown("7", marker_ids=["11"], tag_ids=["6"])
@@ -62,17 +73,17 @@ def test_what_we_created_is_ours_until_it_is_disowned(journal):
 
 
 def test_what_is_ours_on_one_scene_is_not_ours_on_another(journal):
-    journal.tags_added(open_plan(journal), ["5"])
-    journal.tags_added(open_plan(journal, "8"), ["5"])
+    journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
+    journal.tags_added(open_plan(journal, "8"), [Tag("5", "Foul")])
     journal.disown("8", tag_ids=["5"])
     assert journal.ours("7").tag_ids == {"5"}
     assert journal.ours("8").tag_ids == set()
 
 
 def test_what_was_disowned_and_then_added_again_is_ours_again(journal):
-    journal.tags_added(open_plan(journal), ["5"])
+    journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
     journal.disown("7", tag_ids=["5"])
-    journal.tags_added(open_plan(journal), ["5"])
+    journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
     assert journal.ours("7").tag_ids == {"5"}
 
 
@@ -88,18 +99,18 @@ def test_only_what_was_not_on_the_scene_before_the_plan_is_adopted(journal):
     throw = Tag("8", "Free throw")
     both = [Marker(id, "Free throw", 1.0, 2.5, throw, frozenset({"1"})) for id in ("9", "10")]
     adopted = adopt(journal, opened, Scene("7", "", (), (Tag("2", "VLM_TagMe"), throw), tuple(both)), plan().create)
-    assert (adopted.markers, adopted.tag_ids) == (plan().create, ("8",))
+    assert (adopted.markers, adopted.tags) == (plan().create, (throw,))
     assert journal.ours("7").markers.keys() == {"10"}
     assert adopt(journal, opened, Scene("7", "", (), (throw,), tuple(both)), plan().create).markers == ()
 
 
 def test_every_step_and_failure_and_the_end_of_a_run_are_written_down(journal, path):
-    run_id = journal.start_run("Tag Videos")
+    run_id = journal.runs.start("Tag Videos")
     opened = journal.open_plan(run_id, plan())
-    journal.tags_added(opened, ["5"])
+    journal.tags_added(opened, [Tag("5", "Foul")])
     journal.note(opened, "destroy markers", "refused")
     journal.note_failure(run_id, "8", "no such file")
-    journal.finish_run(run_id)
+    journal.runs.finish(run_id)
     with closing(sqlite3.connect(path)) as db:
         steps = db.execute("SELECT step, outcome FROM journal_steps ORDER BY rowid").fetchall()
         assert steps == [("add tags", "1 added"), ("destroy markers", "refused")]

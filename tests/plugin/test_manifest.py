@@ -8,6 +8,7 @@ import yaml
 
 import haven_vlm_config
 from haven_config.layers import page_labels
+from haven_tasks.stash_run import TASKS
 from haven_vlm_config import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +40,9 @@ def test_every_value_is_of_the_type_that_stash_decodes(manifest: dict[str, Any])
 
 def test_it_runs_the_plugin(manifest: dict[str, Any]) -> None:
     assert manifest["exec"] == ["python", "{pluginDir}/haven_vlm_connector.py"]
-    assert {"name": "Tag Videos", "mode": "tag_videos"} in [
-        {"name": task["name"], "mode": task["defaultArgs"]["mode"]} for task in manifest["tasks"]
-    ]
+    assert {task["defaultArgs"]["mode"]: task["name"] for task in manifest["tasks"]} == {
+        mode: task.name for mode, task in TASKS.items()
+    }
 
 
 def test_it_needs_no_other_plugin() -> None:
@@ -71,6 +72,7 @@ def test_each_description_names_the_default_that_holds(manifest: dict[str, Any],
         "endpointModel": settings.model or "none",
         "tagNames": ", ".join(settings.tag_list),
         "tagsOnly": "off" if settings.create_markers else "on",
+        "timeSlice": f"{settings.time_slice_minutes:g}",
         "videoInterval": str(settings.frame_interval_s or 0),
         "videosAtOnce": str(settings.concurrent_task_limit),
     }

@@ -44,7 +44,7 @@ def test_the_control_tags_are_created_once_and_those_there_are_left_alone(stash,
     handler.prepare()
     assert stash.library.snapshot().tags == first
     tags = {tag.name: tag for tag in first}
-    assert tags.keys() == {"Reviewed", "vlm_tagged", "VLM", "VLM_TagMe", "VLM_Errored"}
+    assert tags.keys() == {"Reviewed", "vlm_tagged", "VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Errored"}
     assert tags["vlm_tagged"].parents == ("Reviewed",)
 
 
@@ -60,7 +60,7 @@ def test_queued_are_the_scenes_with_that_very_tag_in_order_and_without_a_limit(s
     queued = [stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(60)]
     stash.library.add_scene(tags=["VLM_Tagged"])
     stash.library.add_scene(tags=["Later"])
-    assert handler.queued_scene_ids() == tuple(queued)
+    assert handler.scene_ids_with(TagNames().tag_me) == tuple(queued)
 
 
 def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_path):
@@ -113,7 +113,7 @@ def test_a_ping_keeps_the_session_alive(tmp_path):
             for _ in range(4):
                 now[0] += 1.5
                 handler.ping()
-            assert handler.queued_scene_ids() == ()
+            assert handler.scene_ids_with(TagNames().tag_me) == ()
 
 
 def test_an_open_plan_of_a_scene_that_is_gone_is_closed(stash, tmp_path):
@@ -139,7 +139,7 @@ info = VideoTagInfo(600.0, {"sport": tuple(found)}, {}, {"sport": spans})
 with MediaHandler({"Host": "127.0.0.1", "Port": port}, Path(journal), TagNames()) as handler:
     handler.prepare()
     handler.recover()
-    for queued in handler.queued_scene_ids():
+    for queued in handler.scene_ids_with(TagNames().tag_me):
         handler.apply(handler.start_run("Tag Videos"), queued, info)
 """
 FOUND = {"Foul": [[n, n + 0.5] for n in range(30)], "Goal": [[100, 101]]}

@@ -1,0 +1,11 @@
+"""The journal: what was going to be changed, what was, and so what in Stash is ours. SQLite, in the answer store's file.
+
+Every change plan is on disk before its first write reaches Stash. Its tables have a version of their own and know nothing of
+the store's. Layers: ``book`` > ``runs`` > ``database | locks`` > ``schema``.
+"""
+
+from haven_stash.journal.book import Journal, OpenPlan
+from haven_stash.journal.facts import PlanFacts
+from haven_stash.journal.schema import SCHEMA_VERSION
+
+__all__ = ["SCHEMA_VERSION", "Journal", "OpenPlan", "PlanFacts"]

@@ -1,0 +1,31 @@
+"""What the journal knows of one plan that was carried out, as values: enough to take it back exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haven_stash.changes import OurMarker
+from haven_stash.values import Tag
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """What came of one plan. ``before_marker_ids``: the markers that were on the scene before it.
+
+    ``made`` and ``put`` are its markers and tags that are still ours; ``lost_markers`` and ``lost_tags`` those that a person
+    changed or took off since; ``taken_markers`` and ``taken_tags`` what of ours, from earlier, it took off; ``released``
+    the tags that were not ours and that it took off. What a later plan took off and did not put back is in none of them.
+    """
+
+    plan_id: int
+    run_id: int
+    scene_id: str
+    parent: Tag
+    before_marker_ids: frozenset[str]
+    made: tuple[OurMarker, ...]
+    lost_markers: tuple[OurMarker, ...]
+    taken_markers: tuple[OurMarker, ...]
+    put: tuple[Tag, ...]
+    lost_tags: tuple[Tag, ...]
+    taken_tags: tuple[Tag, ...]
+    released: tuple[Tag, ...]

@@ -1,0 +1,132 @@
+"""The journal's tables, and how those of an earlier version become these."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+
+SCHEMA_VERSION = 2
+
+# Who made and who took off what: ``plan_id`` put it there; ``gone`` says that it is no longer ours, since then; ``gone_plan``
+# took it off, and is NULL where a person took it off or changed it.
+_TABLES = """
+CREATE TABLE journal_runs (
+    id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL, settings TEXT NOT NULL DEFAULT '',
+    pid INTEGER NOT NULL DEFAULT 0, lock TEXT NOT NULL DEFAULT '', outcome TEXT NOT NULL DEFAULT '',
+    undoes INTEGER REFERENCES journal_runs, undone REAL
+);
+CREATE TABLE journal_plans (
+    id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES journal_runs, scene_id TEXT NOT NULL,
+    plan TEXT NOT NULL, opened REAL NOT NULL, closed REAL, outcome TEXT, undone REAL
+);
+CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL;
+CREATE INDEX journal_plans_of_run ON journal_plans (run_id);
+CREATE TABLE journal_steps (
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, at REAL NOT NULL, step TEXT NOT NULL, outcome TEXT NOT NULL
+);
+CREATE INDEX journal_steps_of_plan ON journal_steps (plan_id);
+CREATE TABLE journal_markers (
+    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, scene_id TEXT NOT NULL,
+    marker_id TEXT NOT NULL, title TEXT NOT NULL, start_s REAL NOT NULL, end_s REAL, primary_id TEXT NOT NULL,
+    tag_ids TEXT NOT NULL, gone REAL, gone_plan INTEGER REFERENCES journal_plans
+);
+CREATE INDEX journal_markers_ours ON journal_markers (scene_id) WHERE gone IS NULL;
+CREATE INDEX journal_markers_made ON journal_markers (plan_id);
+CREATE INDEX journal_markers_taken ON journal_markers (gone_plan) WHERE gone_plan IS NOT NULL;
+CREATE TABLE journal_tags (
+    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, scene_id TEXT NOT NULL,
+    tag_id TEXT NOT NULL, name TEXT NOT NULL DEFAULT '', gone REAL, gone_plan INTEGER REFERENCES journal_plans
+);
+CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL;
+CREATE INDEX journal_tags_put ON journal_tags (plan_id);
+CREATE INDEX journal_tags_taken ON journal_tags (gone_plan) WHERE gone_plan IS NOT NULL;
+CREATE TABLE journal_failures (
+    run_id INTEGER NOT NULL REFERENCES journal_runs, scene_id TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL
+);
+"""
+# Tags that were not ours and were taken off a scene, as the one that queues it; and tags that Stash did not have before.
+_SECOND = """
+CREATE TABLE journal_released (
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, back REAL
+);
+CREATE INDEX journal_released_by ON journal_released (plan_id);
+CREATE TABLE journal_new_tags (
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, gone REAL
+);
+CREATE INDEX journal_new_tags_of ON journal_new_tags (plan_id);
+"""
+_FIRST_TO_SECOND = """
+ALTER TABLE journal_runs ADD COLUMN settings TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_runs ADD COLUMN pid INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal_runs ADD COLUMN lock TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_runs ADD COLUMN outcome TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_runs ADD COLUMN undoes INTEGER REFERENCES journal_runs;
+ALTER TABLE journal_runs ADD COLUMN undone REAL;
+ALTER TABLE journal_plans ADD COLUMN undone REAL;
+CREATE INDEX journal_plans_of_run ON journal_plans (run_id);
+CREATE INDEX journal_steps_of_plan ON journal_steps (plan_id);
+ALTER TABLE journal_markers ADD COLUMN gone_plan INTEGER REFERENCES journal_plans;
+CREATE INDEX journal_markers_made ON journal_markers (plan_id);
+CREATE INDEX journal_markers_taken ON journal_markers (gone_plan) WHERE gone_plan IS NOT NULL;
+ALTER TABLE journal_tags ADD COLUMN name TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_tags ADD COLUMN gone_plan INTEGER REFERENCES journal_plans;
+CREATE INDEX journal_tags_put ON journal_tags (plan_id);
+CREATE INDEX journal_tags_taken ON journal_tags (gone_plan) WHERE gone_plan IS NOT NULL;
+"""
+
+
+class NewerSchemaError(Exception):
+    """The tables are of a version that is not known here."""
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Makes the tables, or brings them up to this version, inside the caller's transaction: wholly or not at all.
+
+    Raises ``NewerSchemaError`` before anything is changed.
+    """
+    db.execute("CREATE TABLE IF NOT EXISTS journal_schema (version INTEGER NOT NULL)")
+    row = db.execute("SELECT version FROM journal_schema").fetchone()
+    version = row[0] if row else 0
+    if version > SCHEMA_VERSION:
+        raise NewerSchemaError
+    if version == 0:
+        _run(db, _TABLES + _SECOND)
+        db.execute("INSERT INTO journal_schema VALUES (?)", (SCHEMA_VERSION,))
+        return
+    for step in _MIGRATIONS[version - 1 :]:
+        step(db)
+    db.execute("UPDATE journal_schema SET version = ? WHERE version < ?", (SCHEMA_VERSION, SCHEMA_VERSION))
+
+
+def _run(db: sqlite3.Connection, statements: str) -> None:
+    # executescript would commit the transaction that all of this belongs to.
+    for statement in statements.split(";"):
+        db.execute(statement)
+
+
+def _second(db: sqlite3.Connection) -> None:
+    """The first version wrote down neither who took off what nor the names of tags; both follow from its plans."""
+    _run(db, _FIRST_TO_SECOND + _SECOND)
+    db.execute("UPDATE journal_runs SET outcome = 'finished' WHERE finished IS NOT NULL")
+    for plan_id, text in db.execute("SELECT id, plan FROM journal_plans WHERE outcome IN ('done', 'finished') ORDER BY id"):
+        plan = json.loads(text)
+        for marker in plan["destroy"]:
+            db.execute(
+                "UPDATE journal_markers SET gone_plan = ? WHERE scene_id = ? AND marker_id = ? AND gone IS NOT NULL",
+                (plan_id, plan["scene_id"], marker["id"]),
+            )
+        for tag in plan["add"]:
+            db.execute("UPDATE journal_tags SET name = ? WHERE tag_id = ? AND name = ''", (tag["name"], tag["id"]))
+        for tag in plan["remove"]:
+            db.execute(
+                "UPDATE journal_tags SET gone_plan = ?, name = ? WHERE id = (SELECT max(id) FROM journal_tags"
+                " WHERE scene_id = ? AND tag_id = ? AND plan_id < ? AND gone IS NOT NULL AND gone_plan IS NULL)",
+                (plan_id, tag["name"], plan["scene_id"], tag["id"], plan_id),
+            )
+        for tag in plan["release"]:
+            db.execute("INSERT INTO journal_released VALUES (?, ?, ?, NULL)", (plan_id, tag["id"], tag["name"]))
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second,)
+"""What brings each version to the next, the first version's first."""

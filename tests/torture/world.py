@@ -1,0 +1,123 @@
+"""The library that is tortured, and what is looked at after each blow."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+from sandbox.stash import ItemState, MarkerState, SandboxStash
+from sandbox.threads import running
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from sandbox.vlm import SandboxVLM
+from tests.torture import child
+
+TAGS = ("Foul", "Turnover", "Goal", "Timeout")
+CONTROL = frozenset({"VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"})
+SCENES = 12
+SLOTS = 4
+LIMIT_S = 60.0
+
+
+def small_videos(folder: Path) -> tuple[LabelledVideo, ...]:
+    """One for each scene, of a few seconds, in which something happens."""
+    spec = {"width": 160, "height": 96, "frame_rate": 5, "tags": TAGS, "shot_median_s": 3.0, "gop_s": 2.0}
+    return tuple(generate(VideoSpec(duration_s=6, seed=seed, **spec), folder / f"Spiel {seed}.mp4") for seed in range(SCENES))
+
+
+@dataclass
+class Killer:
+    """Kills a process with SIGKILL once so many requests have come to either server since it was started, and a little later."""
+
+    after_requests: int
+    later_s: float
+
+
+@dataclass
+class World:
+    """A Stash with 12 scenes of which people have made much already, an endpoint, and the plugin's data."""
+
+    stash: SandboxStash
+    vlm: SandboxVLM
+    data: Path
+    processes: ForkServerContext
+    kills: int = 0
+    requests: list[int] = field(default_factory=list)
+
+    def furnish(self, videos: Sequence[LabelledVideo]) -> None:
+        """All scenes are in line; most have tags and markers of people's, some of them on what the plugin looks for."""
+        library, rng = self.stash.library, random.Random(7)
+        for number, video in enumerate(videos):
+            scene = library.add_scene(video.path, title=video.path.stem, tags=["VLM_TagMe", "Home game"])
+            library.add_marker(scene, "Interview", 3.0, 9.5, title="Coach", tags=["Home game"])
+            present = [tag for tag, spans in video.truth.items() if spans]
+            if number % 2 and present:
+                tag = rng.choice(present)
+                start_s, end_s = video.truth[tag][0]
+                library.tag_scene(scene, tag)
+                library.add_marker(scene, tag, start_s, end_s, title="seen by eye", tags=["VLM"] if number % 4 == 1 else [])
+            if number % 3 == 0:
+                library.tag_scene(scene, "VLM_Errored")
+
+    def run(self, mode: str, killer: Killer | None = None, **args: str) -> bool:
+        """Runs a task to its end, or until it is killed: then False. Any other end is an error."""
+        request = {
+            "server_connection": {"Scheme": "http", "Host": "127.0.0.1", "Port": self.stash.port},
+            "args": {"mode": mode, "ENDPOINTS": self.vlm.url, "MODEL": "sandbox-vlm", "TAG_LIST": ",".join(TAGS), **args},
+        }
+        before = self._seen()
+        process = child.start(self.processes, request, self.data)
+        if killer is not None:
+            self._wait_and_kill(process, killer, before)
+        process.join(LIMIT_S)
+        assert process.exitcode is not None, f"{mode} hangs; its log ends with {child.log(self.data)[-2000:]}"
+        self.requests.append(self._seen() - before)
+        if process.exitcode == -9:
+            self.kills += 1
+            return False
+        end = child.outcome(self.data)
+        assert process.exitcode == 0 and end is not None and "output" in end, (mode, end, child.log(self.data)[-3000:])
+        return True
+
+    def _seen(self) -> int:
+        return len(self.stash.requests.exchanges) + self.vlm.counters.requests
+
+    def _wait_and_kill(self, process: Any, killer: Killer, before: int) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while self._seen() - before < killer.after_requests and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        process.join(killer.later_s)
+        process.kill()
+
+    def scenes(self) -> dict[str, tuple[Any, ...]]:
+        """Every scene's tags and markers; markers without their ids."""
+        return {scene.id: content(scene) for scene in self.stash.library.snapshot().scenes}
+
+    def tags(self) -> set[str]:
+        """The names of all tags in Stash but those that the plugin steers by."""
+        return {tag.name for tag in self.stash.library.snapshot().tags} - CONTROL
+
+
+def content(scene: ItemState) -> tuple[Any, ...]:
+    """All of a scene but the ids of its markers."""
+    return scene.tags, tuple(sorted(_marker(marker) for marker in scene.markers))
+
+
+def _marker(marker: MarkerState) -> tuple[Any, ...]:
+    end_s = -1.0 if marker.end_seconds is None else round(marker.end_seconds, 3)
+    return marker.primary_tag, round(marker.seconds, 3), end_s, marker.title, marker.tags
+
+
+@contextmanager
+def world(videos: Sequence[LabelledVideo], vlm: SandboxVLM, data: Path, processes: ForkServerContext) -> Iterator[World]:
+    """A fresh one, furnished."""
+    data.mkdir(parents=True)
+    with running(SandboxStash()) as stash:
+        made = World(stash, vlm, data, processes)
+        made.furnish(videos)
+        yield made
