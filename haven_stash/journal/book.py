@@ -34,10 +34,11 @@ class Journal:
     """Opens (and creates) the journal at ``path``. Raises ``JournalError`` when the file cannot be used.
 
     Blocking; one caller at a time, from whichever thread. Other processes may have the same file open. ``runs`` is the
-    part that knows them.
+    part that knows them; ``patience_s``: how long one that is writing is waited for.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience_s: float = _WRITER_PATIENCE_S) -> None:
+        self._patience_s = patience_s
         self._database = JournalDatabase(path)
         self._writer = Lock(path.with_name(f"{path.name}-writer"))
         self.runs = RunBook(self._database)
@@ -56,9 +57,9 @@ class Journal:
         ``JournalError`` when somebody else does not let go.
         """
         with self._database.explained():
-            taken = self._writer.take(_WRITER_PATIENCE_S)
+            taken = self._writer.take(self._patience_s)
         if not taken:
-            told = f"another process of the plugin has been writing for {_WRITER_PATIENCE_S:g} s: stop it, then start again"
+            told = f"another process of the plugin has been writing for {self._patience_s:g} s: stop it, then start again"
             raise JournalError(f"the journal {self._database.path} is in use: {told}")
         try:
             yield

@@ -83,3 +83,6 @@ class JournalDatabase:
                 schema.prepare(self._db)
             except schema.NewerSchemaError as error:
                 raise JournalError(f"{self.path} was written by a newer version of this plugin: update the plugin") from error
+            except (ValueError, KeyError) as error:
+                remedy = "put a copy of it back, or move it away: then the plugin no longer knows what in Stash is its own"
+                raise JournalError(f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}") from error

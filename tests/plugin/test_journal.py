@@ -1,5 +1,10 @@
+import json
 import sqlite3
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +14,7 @@ from haven_stash.journal import SCHEMA_VERSION, Journal
 from haven_stash.settle import adopt
 from haven_stash.values import Marker, Scene, Tag
 
+ROOT = Path(__file__).parents[2]
 FOUL = OurMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
 GOAL = OurMarker("12", "Goal", 8.0, None, "6", ())
 
@@ -149,3 +155,242 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(JournalError, match=r"journal\.sqlite"):
         Journal(path)
+
+
+# Runs and processes.
+
+HOLDER = """
+import sys
+from pathlib import Path
+from haven_stash.journal import Journal
+
+journal = Journal(Path(sys.argv[1]))
+run_id = journal.runs.start("Tag Videos", "settings")
+with journal.only_writer():
+    print(run_id, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def other_process(path):
+    """A process that has begun a run and is writing. Gives the run's number."""
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(process.stdout.readline()), process
+        finally:
+            process.kill()
+
+
+def test_a_run_that_another_process_is_at_work_on_is_not_taken_for_cut_off_until_that_is_killed(journal, path):
+    with other_process(path) as (run_id, process):
+        assert journal.runs.is_at_work(run_id)
+        assert journal.runs.cut_off() == ()
+        process.kill()
+        process.wait()
+    assert not journal.runs.is_at_work(run_id)
+    (run,) = journal.runs.cut_off()
+    assert (run.id, run.task, run.pid) == (run_id, "Tag Videos", process.pid)
+    assert journal.runs.cut_off() == ()
+
+
+def test_only_one_process_writes_and_a_killed_one_stops_nobody(journal, path):
+    with other_process(path) as (_, process):
+        with (
+            closing(Journal(path, patience_s=0.05)) as hasty,
+            pytest.raises(JournalError, match="another process of the plugin"),
+            hasty.only_writer(),
+        ):
+            pass
+        process.kill()
+        process.wait()
+    with journal.only_writer():
+        pass
+
+
+def test_a_run_that_came_to_an_end_leaves_no_lock_behind(journal, path):
+    run_id = journal.runs.start("Tag Videos")
+    assert journal.runs.is_at_work(run_id)
+    journal.runs.finish(run_id)
+    assert not journal.runs.is_at_work(run_id)
+    assert not [one for one in path.parent.iterdir() if "-run-" in one.name]
+    assert journal.runs.cut_off() == ()
+
+
+def test_a_run_that_gave_others_their_turn_is_taken_up_by_its_own_task_only(journal):
+    run_id = journal.runs.start("Tag Videos")
+    assert not journal.runs.go_on(run_id, "Tag Videos")  # it is still at work
+    journal.runs.finish(run_id, "sliced")
+    assert not journal.runs.go_on(run_id, "Preview")
+    assert not journal.runs.go_on(run_id + 1, "Tag Videos")
+    assert journal.runs.go_on(run_id, "Tag Videos")
+    assert journal.runs.is_at_work(run_id)
+    journal.runs.finish(run_id, "sliced")
+    journal.runs.mark_undone(run_id)
+    assert not journal.runs.go_on(run_id, "Tag Videos")
+
+
+def test_the_last_run_that_can_be_undone_is_one_that_changed_something(journal):
+    assert journal.runs.last_undoable() is None
+    changing = journal.runs.start("Tag Videos")
+    opened = journal.open_plan(changing, plan())
+    assert journal.runs.last_undoable() is None
+    journal.tags_added(opened, [Tag("5", "Foul")])
+    journal.open_plan(journal.runs.start("Tag Videos"), plan())
+    undoing = journal.open_plan(journal.runs.start("Undo Last Run", undoes=changing), plan())
+    journal.tags_taken_off(undoing, [Tag("5", "Foul")])
+    assert journal.runs.last_undoable().id == changing
+    journal.runs.mark_undone(changing)
+    assert journal.runs.last_undoable() is None
+
+
+# What came of a plan.
+
+
+def test_the_facts_of_a_plan_tell_what_it_made_what_it_took_and_what_people_changed(journal):
+    first = open_plan(journal)
+    journal.markers_created(first, [FOUL, GOAL])
+    journal.tags_added(first, [Tag("5", "Foul"), Tag("6", "Goal")])
+    second = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),)))
+    journal.markers_taken_off(second, ["11"])
+    journal.tags_taken_off(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
+    journal.disown("7", marker_ids=["12"])
+    facts = journal.facts(first.id)
+    assert (facts.made, facts.lost_markers, facts.put, facts.lost_tags) == ((), (GOAL,), (Tag("6", "Goal"),), ())
+    facts = journal.facts(second.id)
+    assert (facts.taken_markers, facts.taken_tags, facts.released) == (
+        (FOUL,),
+        (Tag("5", "Foul"),),
+        (Tag("2", "VLM_TagMe"),),
+    )
+
+
+def test_what_an_undoing_puts_back_is_what_it_was(journal):
+    first = open_plan(journal)
+    journal.markers_created(first, [FOUL])
+    journal.tags_added(first, [Tag("5", "Foul")])
+    second = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),)))
+    journal.markers_taken_off(second, ["11"])
+    journal.tags_taken_off(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
+    undoing = journal.open_plan(journal.runs.start("Undo Last Run"), replace(plan(), undoes=second.id))
+    (taken,) = journal.facts(second.id).taken_markers
+    journal.markers_created(undoing, [replace(taken, id="21")])
+    journal.tags_added(undoing, [Tag("50", "Foul"), Tag("2", "VLM_TagMe")])  # the tag was deleted and made anew
+    assert journal.ours("7").markers == {"21": replace(FOUL, id="21")}
+    assert journal.ours("7").tag_ids == {"50"}
+    assert [marker.id for marker in journal.facts(first.id).made] == ["21"]
+    facts = journal.facts(second.id)
+    assert (facts.taken_markers, facts.taken_tags, facts.released) == ((), (), ())
+    journal.close_plan(second, "done")
+    assert [number for number, _ in journal.plans_to_undo(2)] == [second.id]
+    journal.close_plan(undoing, "done")
+    assert journal.plans_to_undo(2) == ()
+
+
+# A journal of the first version.
+
+FIRST_VERSION = """
+CREATE TABLE journal_schema (version INTEGER NOT NULL);
+INSERT INTO journal_schema VALUES (1);
+CREATE TABLE journal_runs (id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL);
+CREATE TABLE journal_plans (
+    id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES journal_runs, scene_id TEXT NOT NULL,
+    plan TEXT NOT NULL, opened REAL NOT NULL, closed REAL, outcome TEXT
+);
+CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL;
+CREATE TABLE journal_steps (
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, at REAL NOT NULL, step TEXT NOT NULL, outcome TEXT NOT NULL
+);
+CREATE TABLE journal_markers (
+    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, scene_id TEXT NOT NULL,
+    marker_id TEXT NOT NULL, title TEXT NOT NULL, start_s REAL NOT NULL, end_s REAL, primary_id TEXT NOT NULL,
+    tag_ids TEXT NOT NULL, gone REAL
+);
+CREATE INDEX journal_markers_ours ON journal_markers (scene_id) WHERE gone IS NULL;
+CREATE TABLE journal_tags (
+    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, scene_id TEXT NOT NULL,
+    tag_id TEXT NOT NULL, gone REAL
+);
+CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL;
+CREATE TABLE journal_failures (
+    run_id INTEGER NOT NULL REFERENCES journal_runs, scene_id TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL
+);
+INSERT INTO journal_runs VALUES (1, 'Tag Videos', 10, 20), (2, 'Tag Videos', 30, NULL);
+INSERT INTO journal_markers VALUES (1, 1, '7', '11', 'Foul', 1.25, 3.5, '5', '1', 40);
+INSERT INTO journal_markers VALUES (2, 1, '7', '12', 'Goal', 8, NULL, '6', '', NULL);
+INSERT INTO journal_tags VALUES (1, 1, '7', '5', 40), (2, 1, '7', '6', NULL);
+"""
+
+
+def old_plan(**changes):
+    """A plan as the first version wrote it."""
+    data = json.loads(replace(plan(), **changes).to_json())
+    del data["undoes"]
+    for marker in data["create"]:
+        del marker["tag_ids"], marker["revives"]
+    for marker in data["destroy"]:
+        del marker["row"]
+    return json.dumps(data)
+
+
+@pytest.fixture
+def old_journal(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FIRST_VERSION)
+        add = (PlannedTag("Foul", "5"), PlannedTag("Goal", "6"))
+        first = old_plan(add=add, destroy=(), release=(Tag("2", "VLM_TagMe"),))
+        second = old_plan(add=(), remove=(Tag("5", "Foul"),))
+        sql = "INSERT INTO journal_plans VALUES (?, ?, '7', ?, 0, ?, ?)"
+        db.execute(sql, (1, 1, first, 15, "done"))
+        db.execute(sql, (2, 2, second, 40, "done"))
+        db.execute(sql, (3, 2, old_plan(), None, None))
+        db.commit()
+    return path
+
+
+def test_a_journal_of_the_first_version_can_be_gone_on_with_and_undone(old_journal):
+    with closing(Journal(old_journal)) as journal:
+        assert journal.ours("7").markers == {"12": GOAL}
+        (left,) = journal.unfinished()
+        assert left.plan.create == plan().create
+        facts = journal.facts(1)
+        assert (facts.made, facts.put, facts.released) == ((GOAL,), (Tag("6", "Goal"),), (Tag("2", "VLM_TagMe"),))
+        assert (facts.lost_markers, facts.lost_tags) == ((), ())
+        facts = journal.facts(2)
+        assert (facts.taken_markers, facts.taken_tags) == ((FOUL,), (Tag("5", "Foul"),))
+        assert [run.id for run in journal.runs.cut_off()] == [2]
+        assert journal.runs.last_undoable().id == 2
+
+
+def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, tmp_path):
+    def tables(path):
+        with closing(Journal(path)):
+            pass
+        with closing(sqlite3.connect(path)) as db:
+            names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'journal_%' ORDER BY name")]
+            return {name: sorted(row[1:3] for row in db.execute(f"PRAGMA table_info({name})")) for name in names}
+
+    assert tables(old_journal) == tables(tmp_path / "new.sqlite")
+
+
+def test_a_migration_that_fails_half_way_leaves_the_journal_as_it_was(old_journal):
+    with closing(sqlite3.connect(old_journal)) as db:
+        (good,) = db.execute("SELECT plan FROM journal_plans WHERE id = 2").fetchone()
+        db.execute("UPDATE journal_plans SET plan = substr(plan, 1, 100) WHERE id = 2")
+        db.commit()
+    before = dump(old_journal)
+    with pytest.raises(JournalError, match="a plan in it cannot be read"):
+        Journal(old_journal)
+    assert dump(old_journal) == before
+    with closing(sqlite3.connect(old_journal)) as db:
+        db.execute("UPDATE journal_plans SET plan = ? WHERE id = 2", (good,))
+        db.commit()
+    with closing(Journal(old_journal)) as journal:
+        assert journal.facts(2).taken_markers == (FOUL,)
+
+
+def dump(path):
+    with closing(sqlite3.connect(path)) as db:
+        return list(db.iterdump())
