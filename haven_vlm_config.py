@@ -111,6 +111,12 @@ VIDEO_DECODING_DEVICE = ""
 # Seconds to wait for a disk or network share that brings nothing more of a video; then the video is given up.
 VIDEO_STALL_TIMEOUT = 60
 
+# Where each run leaves its report: a folder in the plugin's data folder, or one anywhere by its whole path.
+REPORT_FOLDER = "reports"
+
+# How many runs' reports are kept; the oldest go first. 0: all.
+REPORTS_KEPT = 100
+
 # A whole configuration of the engine, as other versions of this plugin had it here. Where there is one, its endpoints,
 # model, tags and rules are taken instead of those above.
 VLM_ENGINE_CONFIG: dict[str, Any] | None = None
@@ -142,7 +148,8 @@ class Settings:
     ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
     chooses. ``path_mutation`` has the longest prefix first. ``tag_rules`` holds what single tags override of
     ``default_rule``. An ``engine_config`` agrees with the other fields: what a layer above it sets is
-    already in its active models.
+    already in its active models. ``report_folder`` is relative to the plugin's data folder, or absolute; ``reports_kept``
+    is 0 for all.
     """
 
     endpoints: tuple[EndpointConfig, ...]
@@ -162,6 +169,8 @@ class Settings:
     scan_image_max_side: int
     search: SearchConfig
     video: VideoConfig
+    report_folder: Path
+    reports_kept: int
 
     @classmethod
     def load(
@@ -253,6 +262,8 @@ def _settings(values: Mapping[str, Any]) -> Settings:
             edge_tolerance_s=values["video_edge_tolerance"],
         ),
         video=VideoConfig(hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"]),
+        report_folder=Path(values["report_folder"]),
+        reports_kept=values["reports_kept"],
     )
 
 

@@ -50,6 +50,8 @@ class Values(BaseModel):
     scan_image_max_side: int = Field(64, ge=64, le=4096)
     video_decoding_device: str | None = None
     video_stall_timeout: float = Field(1, ge=1, le=3600)
+    report_folder: str = ""
+    reports_kept: int = Field(0, ge=0)
     vlm_engine_config: EngineConfig | None = None
 
     @field_validator("endpoints", mode="before")
@@ -84,6 +86,13 @@ class Values(BaseModel):
         if "threshold" in rule.model_fields_set:
             raise ValueError("TagThreshold for every tag is VIDEO_THRESHOLD; here it has no place")
         return rule
+
+    @field_validator("report_folder")
+    @classmethod
+    def _some_folder(cls, folder: str) -> str:
+        if not folder.strip() or "\0" in folder:
+            raise ValueError("name a folder, like reports or /data/reports")
+        return folder.strip()
 
     @field_validator("path_mutation")
     @classmethod
