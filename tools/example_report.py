@@ -23,7 +23,7 @@ _FINAL = SceneReport(
     coverage=Coverage(asked=361, answered=358, failed=3, calls=240, unreadable=3),
     gaps_s=((1300.0, 1345.0),),
     change=SceneChange(
-        tags_added=("Foul", "VLM_Tagged"),
+        tags_added=("Basketball point", "Foul"),
         tags_removed=("Turnover",),
         markers_added=tuple(MarkerChange(span.tag, span.start_s, span.end_s) for span in (_FOULS[1], *_POINTS[:9])),
         markers_removed=(MarkerChange("Turnover", 700.0, 712.0), MarkerChange("Turnover", 1820.0)),

@@ -126,7 +126,7 @@ def test_a_run_tells_what_was_found_and_asked_and_changed() -> None:
         "1:02–1:11.5",
         "0.94",
         "10 added, 2 removed, 6 kept",
-        "VLM_Tagged",
+        "Tags removed",
         'The marker "Break-away" at 12:31 stays: its title was changed since.',
         "Could not be read: 21:40–22:25.",
         "/data/sport/training.mp4: there is no such file here.",
@@ -203,7 +203,7 @@ def test_five_hundred_scenes_stay_a_page_that_a_browser_opens() -> None:
         tags = [f"Tag {tag}" for tag in range(8)]
         spans = {tag: tuple(Span(tag, 60.0 * n + number % 50, 60.0 * n + 20, 0.8, 0.9) for n in range(5)) for tag in tags}
         added = tuple(MarkerChange(tag, span.start_s, span.end_s) for tag in tags for span in spans[tag])
-        change = SceneChange(tags_added=(*tags, "VLM_Tagged"), markers_added=added)
+        change = SceneChange(tags_added=tuple(tags), markers_added=added)
         return scene(str(number), title=f"Game {number}", spans=spans, coverage=Coverage(900, 900, 0, 850), change=change)
 
     report = cleaned(run(*(one(number) for number in range(500))))
