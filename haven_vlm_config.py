@@ -124,6 +124,12 @@ VIDEO_STALL_TIMEOUT = 60
 # two million answers. 0: no limit.
 STORE_MAX_MB = 2000
 
+# Where each run leaves its report: a folder in the plugin's data folder, or one anywhere by its whole path.
+REPORT_FOLDER = "reports"
+
+# How many runs' reports are kept; the oldest go first. 0: all.
+REPORTS_KEPT = 100
+
 # A whole configuration of the engine, as other versions of this plugin had it here. Where there is one, its endpoints,
 # model, tags and rules are taken instead of those above.
 VLM_ENGINE_CONFIG: dict[str, Any] | None = None
@@ -155,7 +161,8 @@ class Settings:
     ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
     chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` has the longest prefix first.
     ``tag_rules`` holds what single tags override of ``default_rule``. An ``engine_config`` agrees with the other fields:
-    what a layer above it sets is already in its active models.
+    what a layer above it sets is already in its active models. ``report_folder`` is relative to the
+    plugin's data folder, or absolute; ``reports_kept`` is 0 for all.
     """
 
     endpoints: tuple[EndpointConfig, ...]
@@ -179,6 +186,8 @@ class Settings:
     search: SearchConfig
     video: VideoConfig
     store_max_mb: int | None
+    report_folder: Path
+    reports_kept: int
 
     @classmethod
     def load(
@@ -278,6 +287,8 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         ),
         video=VideoConfig(hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"]),
         store_max_mb=values["store_max_mb"],
+        report_folder=Path(values["report_folder"]),
+        reports_kept=values["reports_kept"],
     )
 
 

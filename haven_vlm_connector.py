@@ -19,7 +19,7 @@ from haven_vlm_utility import SetupError, StashLogHandler, default_data_dir, ens
 PLUGIN_DIR = Path(__file__).resolve().parent
 _log = logging.getLogger(__name__)
 _USAGE_ERROR = 2
-_OWN = ("haven_config", "haven_stash", "haven_tasks", "haven_utility", "vlm_engine")
+_OWN = ("haven_config", "haven_report", "haven_stash", "haven_tasks", "haven_utility", "vlm_engine")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -54,6 +54,8 @@ class Values(BaseModel):
     video_decoding_device: str | None = None
     video_stall_timeout: float = Field(1, ge=1, le=3600)
     store_max_mb: int | None = Field(None, ge=0)
+    report_folder: str = ""
+    reports_kept: int = Field(0, ge=0)
     vlm_engine_config: EngineConfig | None = None
 
     @field_validator("endpoints", mode="before")
@@ -95,6 +97,13 @@ class Values(BaseModel):
         if "threshold" in rule.model_fields_set:
             raise ValueError("TagThreshold for every tag is VIDEO_THRESHOLD; here it has no place")
         return rule
+
+    @field_validator("report_folder")
+    @classmethod
+    def _some_folder(cls, folder: str) -> str:
+        if not folder.strip() or "\0" in folder:
+            raise ValueError("name a folder, like reports or /data/reports")
+        return folder.strip()
 
     @field_validator("path_mutation")
     @classmethod

@@ -7,14 +7,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from haven_media_handler import Scene, SceneChange, SceneGoneError, StashError
+from haven_report import End, Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
 from haven_tasks.endpoints import interim_line, summary_lines
 from haven_tasks.progress import ProgressBoard
-from haven_tasks.run_report import End, Outcome, SceneReport
 from haven_tasks.turn import Turn, TurnOverError
 from haven_tasks.words import counted, markers_told, title_of
 from haven_vlm_engine import SceneTagger
@@ -82,7 +82,7 @@ class Batch:
 
     def _take_stock(self) -> None:
         self._context.record.waiting = len(self._left)
-        self._context.record.endpoints = self._tagger.stats()
+        self._context.record.endpoints = {name: asdict(stats) for name, stats in self._tagger.stats().items()}
 
     async def _queue_the_rest(self) -> str:
         await self._context.queue_again(from_scene=next(iter(self._left)))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from haven_tasks.run_report import End, Outcome, RunReport, SceneReport
+from haven_report import End, Outcome, RunReport, SceneReport
 
 
 class RunRecord:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from haven_media_handler import JournalError, MediaHandler, StashClient, handshake
+from haven_report import RunReport, write_report
 from haven_tasks.context import EXPECTED, OWN_ARGUMENTS, StashThread, TaskContext
 from haven_tasks.run_record import RunRecord
-from haven_tasks.run_report import RunReport
 from haven_tasks.tag_videos import preview, tag_videos, update_videos
 from haven_tasks.take_back import remove_ours, undo_last_run
 from haven_vlm_config import Settings
@@ -89,11 +89,14 @@ async def _to_its_end(task: Task, context: TaskContext) -> str:
 
 
 async def _close(context: TaskContext, report: RunReport) -> None:
-    hand_over(report, context)
+    await asyncio.to_thread(_leave_report, report, context)
     if report.run_id:
         await context.stash(context.handler.finish_run, report.run_id, report.end.value)
 
 
-def hand_over(report: RunReport, context: TaskContext) -> None:
-    """What becomes of a run's report. Nobody writes reports yet."""
-    _log.debug("Run %d (%s): %d scenes settled, %s.", report.run_id, report.task, len(report.scenes), report.end)
+def _leave_report(report: RunReport, context: TaskContext) -> None:
+    settings = context.settings
+    folder = context.store_path.parent / settings.report_folder
+    page = write_report(report, folder, keep=settings.reports_kept, secrets=settings.secrets())
+    if page is not None:
+        _log.info("What this run did can be read in %s", page)

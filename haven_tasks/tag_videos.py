@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from haven_media_handler import Scene, SceneChange
+from haven_report import Outcome
 from haven_tasks.batch import Batch, Errand
 from haven_tasks.context import FROM_SCENE, TaskContext
-from haven_tasks.run_report import Outcome
 from haven_tasks.words import change_told, title_of
 from haven_vlm_engine import SceneTagger
 from vlm_engine.types import VideoResult

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from haven_media_handler import Run, Scene, SceneChange, SceneGoneError, StashError
+from haven_report import Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, TaskContext
-from haven_tasks.run_report import Outcome, SceneReport
 from haven_tasks.words import change_told, counted, title_of
 
 _log = logging.getLogger(__name__)

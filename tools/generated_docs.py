@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from haven_tasks.command_line import parsers
+from tools.example_report import excerpt
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -75,6 +76,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "page settings": page_table,
     "command line": command_line_help,
+    "report": excerpt,
 }
 
 

@@ -21,6 +21,7 @@ PARTS = (
     "haven_media_handler.py",
     "haven_vlm_utility.py",
     "haven_config",
+    "haven_report",
     "haven_stash",
     "haven_tasks",
     "haven_utility",

@@ -14,6 +14,7 @@ ROOMS = {
     "haven_vlm_connector": ("haven_vlm_connector.py", "haven_tasks"),
     "haven_media_handler": ("haven_media_handler.py", "haven_stash"),
     "haven_vlm_engine": ("haven_vlm_engine.py",),
+    "haven_report": ("haven_report",),
     "haven_vlm_config": ("haven_vlm_config.py", "haven_config"),
     "haven_vlm_utility": ("haven_vlm_utility.py", "haven_utility"),
     "vlm_engine": ("vlm_engine",),
@@ -21,9 +22,17 @@ ROOMS = {
 """Each front and the package behind it."""
 
 MAY_IMPORT = {
-    "haven_vlm_connector": {"haven_media_handler", "haven_vlm_engine", "haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
+    "haven_vlm_connector": {
+        "haven_media_handler",
+        "haven_vlm_engine",
+        "haven_report",
+        "haven_vlm_config",
+        "haven_vlm_utility",
+        "vlm_engine",
+    },
     "haven_media_handler": {"haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
     "haven_vlm_engine": {"haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
+    "haven_report": {"haven_media_handler", "haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
     "haven_vlm_config": {"vlm_engine"},
     "haven_vlm_utility": set(),
     "vlm_engine": set(),

@@ -1,0 +1,72 @@
+"""A run of the task *Tag Videos*, made up, for the docs: ``python -m tools.example_report FOLDER`` writes its report there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from haven_report import End, MarkerChange, Outcome, RunReport, SceneChange, SceneReport, write_report
+from haven_report.record import to_json
+from vlm_engine.types import Coverage, Span
+
+_BEGAN = 1767465000.0
+_FOULS = (Span("Foul", 62.0, 71.5, 0.94), Span("Foul", 1805.0, 1812.0, 0.81))
+_POINTS = tuple(Span("Basketball point", 40.0 + 171 * number, 46.0 + 171 * number, 0.9) for number in range(14))
+_FINAL = SceneReport(
+    scene_id="12",
+    title="Final, second half",
+    path="/data/sport/final-2.mp4",
+    duration_s=2460.0,
+    outcome=Outcome.DONE,
+    spans={"Foul": _FOULS, "Basketball point": _POINTS},
+    coverage=Coverage(asked=361, answered=358, failed=3, calls=240, unreadable=3),
+    gaps_s=((1300.0, 1345.0),),
+    change=SceneChange(
+        tags_added=("Basketball point", "Foul"),
+        tags_removed=("Turnover",),
+        markers_added=tuple(MarkerChange(span.tag, span.start_s, span.end_s) for span in (_FOULS[1], *_POINTS[:9])),
+        markers_removed=(MarkerChange("Turnover", 700.0, 712.0), MarkerChange("Turnover", 1820.0)),
+        markers_kept=6,
+        kept_back=('The marker "Break-away" at 12:31 stays: its title was changed since.',),
+    ),
+    seconds=95.0,
+)
+_TRAINING = SceneReport(
+    scene_id="13",
+    title="",
+    path="/data/sport/training.mp4",
+    duration_s=600.0,
+    outcome=Outcome.FAILED,
+    error="/data/sport/training.mp4: there is no such file here.",
+)
+
+EXAMPLE = RunReport(
+    run_id=7,
+    task="Tag Videos",
+    started=_BEGAN,
+    ended=_BEGAN + 97.0,
+    end=End.FINISHED,
+    end_line="1 scene tagged, 1 failed; 361 frames asked, 358 answered, 3 failed; 240 calls; 97 s.",
+    scenes=(_FINAL, _TRAINING),
+    endpoints={
+        "gaming PC": {"served": 186, "failed": {}, "seconds": 0.8, "prompt_tokens": 98_000, "answer_tokens": 2_100},
+        "old server": {
+            "served": 54,
+            "failed": {"TimedOutError": 2},
+            "seconds": 3.1,
+            "prompt_tokens": 29_000,
+            "answer_tokens": 650,
+        },
+    },
+)
+
+
+def excerpt() -> str:
+    """The beginning of the example's JSON file, as the docs show it: the first line, set out for reading."""
+    first_line = to_json(EXAMPLE).partition("\n")[0]
+    return f"```json\n{json.dumps(json.loads(f'{first_line}]}}'), indent=2, ensure_ascii=False)}\n```"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{write_report(EXAMPLE, Path(sys.argv[1]))}\n")
