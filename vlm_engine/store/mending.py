@@ -10,11 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from vlm_engine.store.faults import tells_damage
+from vlm_engine.store.faults import readable, tells_damage
 from vlm_engine.store.schema import drop_orphans
 
 _log = logging.getLogger(__name__)
 _WIDEST_GAP = 1 << 40
+_LET_GO_S = 1.0
 
 
 def make_sound(path: Path, busy_s: float, *, thorough: bool) -> None:
@@ -57,6 +58,8 @@ def _mended(path: Path) -> Path:
 
 
 def _mend(path: Path) -> None:
+    if path.exists():
+        _refuse_if_open(path)
     if not _mended(path).exists():
         _log.warning("%s is damaged; reading what can be read of it.", path)
         making = beside(path, ".mending")
@@ -75,6 +78,17 @@ def _mend(path: Path) -> None:
     for leftover in (wal, beside(path, "-shm")):
         leftover.unlink(missing_ok=True)
     _mended(path).replace(path)
+
+
+def _refuse_if_open(path: Path) -> None:
+    """For those who opened it without a ``Hold``: what they write would go where nobody looks. Raises ``sqlite3.Error``."""
+    with closing(sqlite3.connect(path, timeout=_LET_GO_S, isolation_level=None)) as db:
+        try:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            if not tells_damage(error):
+                raise
 
 
 def _free_name(path: Path) -> Path:
@@ -99,7 +113,9 @@ def _salvage(damaged: Path, fresh: Path) -> int:
 
 
 def _reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    db.text_factory = readable
+    return db
 
 
 def _parts(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
