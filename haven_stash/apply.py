@@ -33,7 +33,9 @@ class SceneWriter:
 
     def recover(self) -> tuple[Recovered, ...]:
         """Completes, scene by scene, what killed or broken-off runs left half-written."""
-        with self._journal.only_writer():
+        if not self._journal.unfinished():
+            return ()
+        with self._journal.only_writer():  # so what is still open now is nobody's
             return tuple(self._complete(left_behind) for left_behind in self._journal.unfinished())
 
     def apply(self, run_id: int, scene_id: str, info: VideoTagInfo, options: PlanOptions) -> SceneChange:

@@ -48,7 +48,8 @@ class StashThread:
 class TaskContext:
     """One task's surroundings. ``report`` takes the task's progress as a fraction.
 
-    ``record`` takes down what becomes of each scene. ``given``: the arguments that the task left for itself.
+    ``record`` takes down what becomes of each scene. ``given``: the task's arguments, those that it left for itself among
+    them.
     """
 
     settings: Settings
@@ -80,7 +81,7 @@ class TaskContext:
 
     async def queue_again(self, from_scene: str = "") -> None:
         """Puts the task behind what waits in Stash's queue; there it goes on with the same run."""
-        given = {CONTINUES: str(self.record.run_id), FROM_SCENE: from_scene}
+        given = {**self.given, CONTINUES: str(self.record.run_id), FROM_SCENE: from_scene}
         await self.stash(self.handler.queue_task, self.plugin_id, self.record.task, given)
 
 

@@ -52,11 +52,11 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
     task = TASKS.get(args.get("mode", ""))
     if task is None:
         raise ConfigError(f"mode: there is no task {args.get('mode', '')!r}; there are: {', '.join(TASKS)}")
-    given = {key: args.pop(key) for key in OWN_ARGUMENTS if key in args}
+    settings_given = {key: value for key, value in args.items() if key not in OWN_ARGUMENTS}
     client = StashClient(request["server_connection"])
     try:
         server = handshake(client, PLUGIN_ID)
-        settings = Settings.load(stash_page=server.settings, task_args=args)
+        settings = Settings.load(stash_page=server.settings, task_args=settings_given)
         log.hide(settings.secrets())
         with MediaHandler(client, data_dir / DATABASE, settings.tag_names) as handler, contextlib.closing(StashThread()) as stash:
             context = TaskContext(
@@ -67,7 +67,7 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
                 session_age_s=server.max_session_age_s,
                 report=log.progress,
                 record=RunRecord(task.name),
-                given=given,
+                given=args,
                 plugin_id=PLUGIN_ID,
             )
             return asyncio.run(_to_its_end(task, context))

@@ -12,6 +12,7 @@ hooks, scans and generates nothing, and has no subscriptions.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tempfile
 import time
@@ -81,6 +82,8 @@ class SandboxStash:
         self._announced_host = announced_host
         self._database = Database()
         self._closing = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: web.AppRunner | None = None
         self.config_folder = Path()
         self.port = 0
         self.faults = Faults()
@@ -98,6 +101,25 @@ class SandboxStash:
     def load_plugin(self, folder: Path) -> str:
         """Loads the plugin in that folder and returns its id. ``ManifestError``: Stash would not load it."""
         return self.plugins.load(folder).id
+
+    def restart(self, away_s: float) -> None:
+        """Drops every connection, with whatever is under way on it, and answers nobody for so long. Returns at once.
+
+        The library stays; so do jobs, whose processes live on without the server.
+        """
+        if self._loop is None:
+            raise LookupError("the server does not run")
+        asyncio.run_coroutine_threadsafe(self._restart(away_s), self._loop)
+
+    async def _restart(self, away_s: float) -> None:
+        runner = self._runner
+        if runner is None or runner.server is None:
+            raise LookupError("the server does not run")
+        for site in list(runner.sites):
+            await site.stop()
+        await runner.server.shutdown(0.0)
+        await asyncio.sleep(away_s)
+        await web.TCPSite(runner, _LOCALHOST, self.port, reuse_address=True).start()
 
     def run_task(
         self, task_name: str | None, args: Mapping[str, Any] | None = None, *, plugin_id: str = "", python: str = sys.executable
@@ -123,6 +145,7 @@ class SandboxStash:
             await runner.setup()
             await web.TCPSite(runner, _LOCALHOST, 0).start()
             self.port = runner.addresses[0][1]
+            self._loop, self._runner = asyncio.get_running_loop(), runner
             stack.callback(self.plugins.close)
             self._closing = stack.pop_all()
         return self

@@ -98,6 +98,10 @@ class Library:
             row = self._database.row("SELECT id FROM tags WHERE name = ?", name)
             return str(row["id"]) if row else self.add_tag(name)
 
+    def rename_tag(self, name: str, new_name: str) -> None:
+        """Gives the tag of exactly that name another one."""
+        tag_rules.update_tag(self._database, {"id": self.tag_id(name), "name": new_name})
+
     def remove_tag(self, name: str) -> None:
         """Removes the tag of exactly that name from everything. It must not be a marker's primary tag."""
         with self._database.transaction():
@@ -173,6 +177,14 @@ class Library:
                 "DELETE FROM files WHERE id IN (SELECT file_id FROM scenes_files WHERE scene_id = ?)", int(scene)
             )
             self._database.write("DELETE FROM scenes WHERE id = ?", int(scene))
+
+    def merge_scene(self, source: Id, into: Id) -> None:
+        """Merges a scene into another, as a person does: its files and markers go there, and it is gone; its tags are lost."""
+        with self._database.transaction():
+            fetch_all(self._database, SCENE, [source, into])
+            self._database.write("UPDATE scene_markers SET scene_id = ? WHERE scene_id = ?", int(into), int(source))
+            self._database.write("UPDATE scenes_files SET scene_id = ? WHERE scene_id = ?", int(into), int(source))
+            self._database.write("DELETE FROM scenes WHERE id = ?", int(source))
 
     def scene_state(self, scene: Id) -> ItemState:
         """One scene as it is now. ``RefusedError``: there is none of that id."""

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ class StashServer:
 
     async def _execute(self, request: web.Request) -> ExecutionResult:
         query, variables, name = _parameters(await request.text())
-        document = self._read(query)
+        document = _read(query)
         operation = get_operation_ast(document, name)
         if operation is None:
             raise InvalidRequestError([_fault(f"operation {name or ''} not found")])
@@ -173,19 +174,6 @@ class StashServer:
             raise InvalidRequestError([_fault(error.message, error) for error in result.errors or ()])
         await self._call(self._log.on_reply, exchange)
         return result
-
-    def _read(self, query: str) -> DocumentNode:
-        """The document, if it is one and the schema knows all of it."""
-        if not query:
-            raise InvalidRequestError([_fault("no operation provided")])
-        try:
-            document = parse(query)
-        except GraphQLSyntaxError as error:
-            raise InvalidRequestError([_fault(error.message, error, "GRAPHQL_PARSE_FAILED")]) from error
-        errors = validate(self._schema, document)
-        if errors:
-            raise InvalidRequestError([_fault(error.message, error) for error in errors])
-        return document
 
     async def _call(self, hook: Hook | None, exchange: Exchange) -> None:
         if hook is not None:
@@ -210,6 +198,21 @@ def first_cookie(header: str) -> str | None:
         if morsel is not None:
             return morsel.value
     return None
+
+
+@lru_cache(maxsize=256)
+def _read(query: str) -> DocumentNode:
+    """The document, if it is one and the schema knows all of it. Clients send the same few again and again."""
+    if not query:
+        raise InvalidRequestError([_fault("no operation provided")])
+    try:
+        document = parse(query)
+    except GraphQLSyntaxError as error:
+        raise InvalidRequestError([_fault(error.message, error, "GRAPHQL_PARSE_FAILED")]) from error
+    errors = validate(schema(), document)
+    if errors:
+        raise InvalidRequestError([_fault(error.message, error) for error in errors])
+    return document
 
 
 def _parameters(text: str) -> tuple[str, dict[str, Any], str | None]:

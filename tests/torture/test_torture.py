@@ -114,6 +114,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
         yield Arena(small_videos(folder), vlm, folder, child.context())
 
 
+@pytest.mark.expects_errors  # the servers' library tells of clients that were killed in the middle of a request
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(arena: Arena, seed: int) -> None:
     rng = random.Random(seed)

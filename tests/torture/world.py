@@ -27,7 +27,7 @@ LIMIT_S = 60.0
 def small_videos(folder: Path) -> tuple[LabelledVideo, ...]:
     """One for each scene, of a few seconds, in which something happens."""
     spec = {"width": 160, "height": 96, "frame_rate": 5, "tags": TAGS, "shot_median_s": 3.0, "gop_s": 2.0}
-    return tuple(generate(VideoSpec(duration_s=6, seed=seed, **spec), folder / f"Spiel {seed}.mp4") for seed in range(SCENES))
+    return tuple(generate(VideoSpec(duration_s=4, seed=seed, **spec), folder / f"Spiel {seed}.mp4") for seed in range(SCENES))
 
 
 @dataclass

@@ -1,0 +1,394 @@
+"""The tasks beside *Tag Videos*, and what happens to Stash while they run: real processes, real HTTP, real video files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.stash import Credentials, Exchange, ItemState, Job, SandboxStash
+from sandbox.threads import running
+from sandbox.videos import LabelledVideo
+from sandbox.vlm import Behaviour, Fault
+from tests.end_to_end.conftest import TAGS, Theatre
+
+Address = Callable[..., dict[str, Any]]
+CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
+
+
+def run(theatre: Theatre, task: str, **args: str) -> Job:
+    return theatre.stash.run_task(task, args).wait(90)
+
+
+def content(scene: ItemState) -> tuple[Any, ...]:
+    return scene.tags, sorted(((m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers), key=str)
+
+
+def contents(theatre: Theatre) -> list[tuple[Any, ...]]:
+    return [content(scene) for scene in theatre.stash.library.snapshot().scenes]
+
+
+def hand_made(theatre: Theatre, scene: str) -> None:
+    theatre.stash.library.tag_scene(scene, "Home game", "Foul")
+    theatre.stash.library.add_marker(scene, "Interview", 3.0, 9.5, title="Coach", tags=["Home game"])
+
+
+def texts(job: Job, *levels: str) -> str:
+    return "\n".join(text for level, text in job.log if level in levels)
+
+
+# Undo Last Run and Remove VLM Tags and Markers.
+
+
+def test_undo_brings_the_library_back_exactly_and_says_so(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    for scene in theatre.queue(*videos):
+        hand_made(theatre, scene)
+    before = theatre.stash.library.snapshot()
+    theatre.run()
+    assert contents(theatre) != [content(scene) for scene in before.scenes]
+    job = run(theatre, "Undo Last Run")
+    assert (job.error, texts(job, "warning", "error")) == (None, "")
+    assert "Run 1 (Tag Videos, " in str(job.output)
+    assert "is undone: 3 scenes." in str(job.output)
+    assert theatre.stash.library.snapshot().scenes == before.scenes
+    names = {tag.name for tag in before.tags} | {"VLM", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
+    assert {tag.name for tag in theatre.stash.library.snapshot().tags} == names
+    assert job.progress[-1] == 1
+    assert "nothing to undo" in str(run(theatre, "Undo Last Run").output)
+
+
+def test_undo_names_what_people_changed_since_and_leaves_it(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    (scene,) = theatre.queue(videos[0])
+    theatre.run()
+    marker = theatre.state(scene).markers[0]
+    theatre.stash.library.edit_marker(marker.id, title="my own words")
+    job = run(theatre, "Undo Last Run")
+    assert theatre.state(scene).tags == ("VLM_TagMe",)
+    assert [one.title for one in theatre.state(scene).markers] == ["my own words"]
+    assert f"{marker.title!r} at 0:00:{int(marker.seconds):02} stays: somebody has changed it" in texts(job, "warning")
+    assert "1 of them but for what people have changed since" in str(job.output)
+
+
+def test_undo_touches_nothing_while_the_run_is_at_work(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint(Behaviour(slots=4))
+    theatre.install(address(vlm), CONCURRENT_TASK_LIMIT=1, REQUEST_TIMEOUT=600)
+    done, _ = theatre.queue(*videos[:2])
+
+    def hang_on(exchange: Exchange) -> None:
+        if "VLM_Tagged" in theatre.state(done).tags:
+            vlm.behaviour.fault = Fault.HANG
+
+    theatre.stash.requests.on_reply = hang_on
+    job = theatre.stash.run_task("Tag Videos")
+    wait_for(lambda: vlm.behaviour.fault is Fault.HANG)
+    before = theatre.state(done)
+    said = process(theatre, "undo_last_run")
+    assert f"is still at work (process {job.pid})" in said["output"]
+    assert theatre.state(done) == before
+    job.stop()
+    job.wait()
+    assert "is undone" in process(theatre, "undo_last_run")["output"]
+    assert theatre.state(done).tags == ("VLM_TagMe",)
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_everything_of_the_plugins_can_be_removed_and_put_back(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    scenes = theatre.queue(*videos)
+    for scene in scenes:
+        hand_made(theatre, scene)
+    theatre.run()
+    after = contents(theatre)
+    assert "no video" not in str(run(theatre, "Remove VLM Tags and Markers").error)
+    for scene in scenes:
+        assert theatre.state(scene).tags == ("Foul", "Home game")
+        assert [marker.title for marker in theatre.state(scene).markers] == ["Coach"]
+    assert "nothing to remove" in str(run(theatre, "Remove VLM Tags and Markers").output)
+    run(theatre, "Undo Last Run")
+    assert contents(theatre) == after
+
+
+def test_tasks_that_take_back_need_no_endpoint(theatre: Theatre, videos: Sequence[LabelledVideo], address: Address) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    (scene,) = theatre.queue(videos[0])
+    theatre.run()
+    vlm.stop()
+    assert run(theatre, "Undo Last Run").error is None
+    assert theatre.state(scene).tags == ("VLM_TagMe",)
+
+
+# Update Tagged Videos and Preview.
+
+
+def test_an_update_asks_nothing_under_other_rules_and_only_about_what_is_new(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    scene, other = theatre.queue(*videos[:2])
+    theatre.run()
+    calls, untouched = vlm.counters.answered, content(theatre.state(other))
+    theatre.stash.library.tag_scene(scene, "VLM_UpdateMe")
+    theatre.install(address(vlm), TAG_RULES={"Foul": {"RenamedTag": "Personal foul"}})
+    job = run(theatre, "Update Tagged Videos")
+    assert job.error is None
+    assert "1 scene updated" in str(job.output)
+    assert vlm.counters.answered == calls
+    tags = set(theatre.state(scene).tags)
+    assert "VLM_UpdateMe" not in tags
+    assert ("Personal foul" in tags, "Foul" in tags) == (bool(videos[0].truth["Foul"]), False)
+    assert content(theatre.state(other)) == untouched
+
+
+def test_nothing_to_update_says_what_to_do_and_makes_the_tag_for_it(theatre: Theatre, address: Address) -> None:
+    theatre.install(address(theatre.endpoint()))
+    assert "VLM_UpdateMe" in str(run(theatre, "Update Tagged Videos").output)
+    assert "VLM_UpdateMe" in {tag.name for tag in theatre.stash.library.snapshot().tags}
+
+
+def test_a_preview_says_what_would_change_writes_nothing_and_spares_the_run_its_questions(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    theatre.queue(*videos[:2])
+    before = theatre.stash.library.snapshot()
+    job = run(theatre, "Preview")
+    assert job.error is None
+    assert "2 scenes looked at, 0 failed" in str(job.output)
+    assert "Nothing was written to Stash" in str(job.output)
+    assert theatre.stash.library.snapshot() == before
+    assert not theatre.stash.requests.mutations
+    assert texts(job, "info").count("would change: tags added: ") == 2
+    calls = vlm.counters.answered
+    theatre.run()
+    assert vlm.counters.answered == calls
+    assert "VLM_Tagged" in theatre.state(theatre.scenes[0]).tags
+
+
+def test_a_preview_of_a_scene_that_cannot_be_read_only_says_so(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    lost = theatre.folder / "lost.mp4"
+    lost.write_bytes(videos[1].path.read_bytes())
+    theatre.stash.library.add_scene(lost, title="lost", tags=["VLM_TagMe"])
+    lost.unlink()
+    before = theatre.stash.library.snapshot()
+    job = run(theatre, "Preview")
+    assert str(lost) in texts(job, "error")
+    assert "1 failed" in str(job.output)
+    assert theatre.stash.library.snapshot() == before
+
+
+# Turns.
+
+
+def test_a_long_task_gives_those_that_wait_their_turn_and_goes_on_behind_them(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint(Behaviour(latency_s=0.1, slots=2))
+    theatre.install(address(vlm, max_concurrent=2), TIME_SLICE=0.01, CONCURRENT_TASK_LIMIT=1)
+    theatre.queue(*videos)
+    before = contents(theatre)
+    theatre.stash.run_task("Tag Videos")
+    waiting = theatre.stash.run_task("Update Tagged Videos")
+    first = theatre.stash.plugins.queue.jobs[0].wait(60)
+    assert "queued itself again" in str(first.output)
+    assert "still queued" in str(first.output)
+    assert waiting.wait(60).error is None
+    jobs = theatre.stash.plugins.queue.jobs
+    assert [job.description.removeprefix("Running plugin task: ") for job in jobs] == [
+        "Tag Videos",
+        "Update Tagged Videos",
+        "Tag Videos",
+    ]
+    last = jobs[2].wait(90)
+    assert "0 failed" in str(last.output)
+    assert "queued itself again" not in str(last.output)  # nobody waited any more
+    for scene in theatre.scenes:
+        assert set(theatre.state(scene).tags) & CONTROL == {"VLM_Tagged"}
+    frames = vlm.counters.frame_numbers
+    run(theatre, "Undo Last Run")  # all turns are one run
+    assert contents(theatre) == before
+    assert len(frames) <= len(set(frames)) * len(videos)
+
+
+# What happens to Stash meanwhile.
+
+
+def at_first(theatre: Theatre, operation: str, act: Callable[[], None]) -> None:
+    """``act`` happens when the first ``operation`` has come, before it is carried out."""
+
+    def hook(exchange: Exchange) -> None:
+        if exchange.operation == operation:
+            theatre.stash.requests.on_request = None
+            act()
+
+    theatre.stash.requests.on_request = hook
+
+
+@pytest.mark.parametrize("operation", ["MarkersCreate", "TagScene"])
+def test_stash_restarted_in_the_middle_of_a_write_costs_nothing(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address, operation: str
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    (scene,) = theatre.queue(videos[0])
+    theatre.run()
+    expected = content(theatre.state(scene))
+    run(theatre, "Undo Last Run")
+    at_first(theatre, operation, lambda: theatre.stash.restart(1.0))
+    job = theatre.run()
+    assert job.error is None, job.log
+    assert content(theatre.state(scene)) == expected
+
+
+@pytest.mark.parametrize("api_key", ["", "a-key-of-some-length"])
+def test_a_session_that_ends_in_the_middle_of_a_task_leaves_it_queued_unless_there_is_a_key(
+    videos: Sequence[LabelledVideo], address: Address, tmp_path: Path, api_key: str
+) -> None:
+    with ExitStack() as servers:
+        stash = servers.enter_context(running(SandboxStash(credentials=Credentials("coach", "whistle"), api_key=api_key)))
+        theatre = Theatre(stash, tmp_path, servers)
+        theatre.install(address(theatre.endpoint()))
+        scenes = theatre.queue(*videos[:2])
+        at_first(theatre, "MarkersCreate", stash.sessions.expire_all)
+        job = theatre.run()
+        if api_key:
+            assert job.error is None
+        else:
+            assert "refuses access (401)" in str(job.error)
+            assert any("VLM_TagMe" in theatre.state(scene).tags for scene in scenes)
+            assert theatre.run().error is None  # the next task brings a session of its own
+        for scene in scenes:
+            assert set(theatre.state(scene).tags) & CONTROL == {"VLM_Tagged"}
+            markers = [(m.title, m.seconds, m.end_seconds) for m in theatre.state(scene).markers]
+            assert len(markers) == len(set(markers))
+
+
+def test_a_scene_that_is_deleted_or_merged_while_it_is_tagged_stops_nothing(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()), CONCURRENT_TASK_LIMIT=1)
+    deleted, merged, stays = theatre.queue(*videos)
+    target = theatre.stash.library.add_scene(title="The whole match", tags=["Home game"])
+
+    def merge() -> None:
+        theatre.stash.library.merge_scene(merged, target)
+
+    def delete_then_merge() -> None:
+        theatre.stash.library.remove_scene(deleted)
+        at_first(theatre, "TagScene", merge)
+
+    at_first(theatre, "MarkersCreate", delete_then_merge)
+    job = theatre.run()
+    assert job.error is None
+    assert "1 scene tagged, 0 failed, 2 no longer in Stash" in str(job.output)
+    for scene in (deleted, merged):
+        assert f"scene {scene} is no longer in Stash" in texts(job, "warning")
+    assert "VLM_Tagged" in theatre.state(stays).tags
+    assert theatre.state(target).tags == ("Home game",)
+    assert theatre.state(target).markers  # they went there with the merge, and are a person's from then on
+    job = run(theatre, "Undo Last Run")
+    assert "2 no longer in Stash" in str(job.output)
+    assert theatre.state(stays).tags == ("VLM_TagMe",)
+    assert theatre.state(target).markers
+
+
+def test_a_tag_renamed_or_deleted_while_scenes_are_tagged_is_the_same_tag_or_made_again(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()), CONCURRENT_TASK_LIMIT=1)
+    (scene,) = theatre.queue(videos[0])
+    names = [tag for tag in TAGS if videos[0].truth[tag]]
+    for tag in names:
+        theatre.stash.library.add_tag(tag)
+    renamed, removed = names[0], names[1]
+
+    def act() -> None:
+        theatre.stash.library.rename_tag(renamed, "By another name")
+        theatre.stash.library.remove_tag(removed)
+
+    at_first(theatre, "MarkersCreate", act)
+    job = theatre.run()
+    assert job.error is None, job.log
+    tags = set(theatre.state(scene).tags)
+    assert {"By another name", removed, "VLM_Tagged"} <= tags
+    assert "VLM_TagMe" not in tags
+    primary = {marker.primary_tag for marker in theatre.state(scene).markers}
+    assert primary == set(names) - {renamed} | {"By another name"}
+    run(theatre, "Undo Last Run")
+    assert content(theatre.state(scene)) == (("VLM_TagMe",), [])
+
+
+# Two processes at once.
+
+
+def request_for(theatre: Theatre, mode: str) -> bytes:
+    connection = {"Scheme": "http", "Host": "127.0.0.1", "Port": theatre.stash.port, "Dir": str(theatre.stash.config_folder)}
+    return json.dumps({"server_connection": connection, "args": {"mode": mode}}).encode()
+
+
+def start(theatre: Theatre) -> subprocess.Popen[bytes]:
+    (plugin,) = theatre.folder.glob(f"plügins {theatre.installed}/*/haven_vlm_connector.py")
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, plugin], stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ))
+
+
+def process(theatre: Theatre, mode: str) -> dict[str, Any]:
+    """Runs a task beside Stash's queue."""
+    with start(theatre) as beside:
+        out, log = beside.communicate(request_for(theatre, mode), timeout=60)
+    assert beside.returncode == 0, log.decode()
+    return dict(json.loads(out))
+
+
+def test_two_tasks_at_once_on_one_library_double_and_lose_nothing(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    scenes = theatre.queue(*videos)
+    for scene in scenes:
+        hand_made(theatre, scene)
+    before = contents(theatre)
+    theatre.run()
+    expected = contents(theatre)
+    run(theatre, "Undo Last Run")
+    with start(theatre) as one, start(theatre) as other:
+        for each in (one, other):
+            assert each.stdin is not None
+            each.stdin.write(request_for(theatre, "tag_videos"))
+            each.stdin.close()
+            each.stdin = None
+        for each in (one, other):
+            out, log = each.communicate(timeout=90)
+            assert json.loads(out).get("error") is None, log.decode()
+    assert contents(theatre) == expected
+    for _ in range(2):
+        run(theatre, "Undo Last Run")
+    assert contents(theatre) == before
