@@ -20,6 +20,7 @@ from benchmarks.pool_clients import Job, Outcome
 from benchmarks.pool_report import report
 from benchmarks.pool_scenes import ENGINE, POOL, WAITING, Client, Extent, Run, Scene, full, others, quick
 from benchmarks.pool_server import Counts, Endpoint
+from benchmarks.quiet import wait_until_quiet
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -78,14 +79,26 @@ def measure(client: Client, scene: Scene) -> Run:
 
 
 def run(extent: Extent, docs: Path) -> str:
-    """Measures, puts the tables into the folder ``docs``, which holds the page, and returns the text."""
-    three = [measure(client, scene) for scene in extent.three for client in (POOL, *extent.others)]
-    twelve = [measure(POOL, scene) for scene in extent.twelve]
+    """Measures, puts the tables into the folder ``docs``, which holds the page, and returns the text.
+
+    What there are promises about comes first: each waits for a quiet machine, for a time.
+    """
+    own = [_measure_quietly(POOL, scene, extent.patience_s) for scene in (*extent.three, *extent.twelve)]
     memory = [measure(client, scene) for client in (ENGINE, WAITING) for scene in (extent.few, extent.many)]
-    text = report(three, twelve, memory)
+    others = [_measure_quietly(client, scene, 0.0) for scene in extent.three for client in extent.others]
+    three, twelve = own[: len(extent.three)], own[len(extent.three) :]
+    text = report([*three, *others], twelve, memory)
     page = docs / PAGE
     page.write_text(_PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
     return text
+
+
+def _measure_quietly(client: Client, scene: Scene, patience_s: float) -> Run:
+    quiet = not patience_s or wait_until_quiet(0.8, patience_s)
+    result = measure(client, scene)
+    told = f"{client.name}, {scene.name}: {result.over_ideal:.3f} of the ideal"
+    sys.stderr.write(told + ("\n" if quiet else ", while others used the machine\n"))
+    return result
 
 
 def installed(python: str) -> tuple[Client, ...]:
@@ -107,9 +120,12 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="few questions to quick endpoints; the figures mean nothing")
     options.add_argument("--alone", action="store_true", help="without those to compare with")
     options.add_argument("--others", default=sys.executable, metavar="PYTHON", help="an interpreter that has the others")
+    options.add_argument(
+        "--patience", type=float, default=60.0, metavar="S", help="how long to wait for a quiet machine each time"
+    )
     options.add_argument("--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written")
     asked = options.parse_args()
-    extent = quick() if asked.quick else full(() if asked.alone else installed(asked.others))
+    extent = quick() if asked.quick else full(() if asked.alone else installed(asked.others), asked.patience)
     sys.stdout.write(run(extent, asked.docs) + "\n")
 
 

@@ -128,22 +128,26 @@ def others(python: str) -> tuple[Client, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much to measure: scenes of three endpoints and of twelve, ``few`` and ``many`` questions for memory, and who else."""
+    """How much to measure: scenes of three endpoints and of twelve, ``few`` and ``many`` questions for memory, and who else.
+
+    ``patience_s``: how long to wait for a quiet machine each time.
+    """
 
     three: tuple[Scene, ...]
     twelve: tuple[Scene, ...]
     few: Scene
     many: Scene
     others: Sequence[Client] = ()
+    patience_s: float = 0.0
 
 
 def _submitted(questions: int) -> Scene:
     return Scene(f"{questions:,} submitted", _QUICK, _QUICK, questions, None, limit_s=110.0)
 
 
-def full(others: Sequence[Client]) -> Extent:
+def full(others: Sequence[Client], patience_s: float) -> Extent:
     """What the docs show."""
-    return Extent(scenes(THREE, 600), scenes(TWELVE, 2400), _submitted(600), _submitted(20_000), others)
+    return Extent(scenes(THREE, 600), scenes(TWELVE, 2400), _submitted(600), _submitted(20_000), others, patience_s)
 
 
 def quick() -> Extent:
