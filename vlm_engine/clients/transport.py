@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from vlm_engine.clients.body import encoded
 from vlm_engine.clients.mapping import Response
 from vlm_engine.errors import ConfigError
 
@@ -73,8 +74,8 @@ class Transport:
         async with self._opened().request(
             method,
             f"{self._base_url if base_url is None else base_url}{path}",
-            json=payload,
-            headers=self._headers,
+            data=None if payload is None else encoded(payload),
+            headers=self._headers if payload is None else {**self._headers, "Content-Type": "application/json"},
             ssl=self._tls,
             timeout=timeout,
             proxy=self._proxy,
