@@ -123,7 +123,8 @@ class Writing:
             except (StashQueryError, TagClashError) as error:
                 self._fail("create tags", error)
                 continue
-            if self._tags.has_made(tag):
+            # Where the reply to the making was lost, it is found to exist: as new as the other.
+            if self._tags.has_made(tag) or self._tags.looks_made(tag, self._plan.parent):
                 self._journal.new_tags(self._opened, [tag])
 
     def _look_up_again(self, tags: Iterable[PlannedTag]) -> None:

@@ -239,6 +239,22 @@ def test_a_long_task_gives_those_that_wait_their_turn_and_goes_on_behind_them(
     assert len(frames) <= len(set(frames)) * len(videos)
 
 
+# What is handed over at the end.
+
+
+def test_each_run_is_handed_over_at_its_end_also_when_it_breaks_off(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm), MODEL="sandbox-vlm")
+    theatre.queue(*videos[:2])
+    assert "Run 1 (Tag Videos): 2 scenes settled, finished." in texts(theatre.run(), "debug")
+    assert "Run 2 (Undo Last Run): 2 scenes settled, finished." in texts(run(theatre, "Undo Last Run"), "debug")
+    theatre.stash.library.tag_scene(theatre.queue(videos[2])[0], "VLM_TagMe")
+    vlm.stop()
+    assert "Run 3 (Tag Videos): 2 scenes settled, broken off." in texts(theatre.run(), "debug")
+
+
 # What happens to Stash meanwhile.
 
 

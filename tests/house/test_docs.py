@@ -113,7 +113,9 @@ def test_every_message_that_is_explained_exists() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     messages = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
     assert len(messages) > 20
-    sources = [path for folder in ("vlm_engine", "haven_stash", "haven_utility") for path in (ROOT / folder).rglob("*.py")]
+    sources = [
+        path for folder in ("vlm_engine", "haven_stash", "haven_tasks", "haven_utility") for path in (ROOT / folder).rglob("*.py")
+    ]
     code = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, ROOT / "haven_vlm_engine.py"])
     for message in messages:
         assert message in code, message

@@ -385,3 +385,12 @@ def test_how_videos_are_searched_is_taken_from_it_unless_a_layer_above_says_othe
     settings = load(upstream, "VIDEO_QUESTIONS_PER_HOUR: 0")
     assert settings.search.questions_per_hour is None
     assert engine_config(settings, None).search == SearchConfig(effort=3, second_looks=False)
+
+
+def test_the_fingerprint_tells_settings_apart_and_nothing_of_keys(tmp_path):
+    def print_of(**args):
+        return Settings.load(task_args=args, folder=tmp_path).fingerprint()
+
+    assert print_of() == print_of()
+    assert print_of() != print_of(VIDEO_THRESHOLD="0.7")
+    assert print_of(API_KEY="one-key-123456") == print_of(API_KEY="another-key-7890")

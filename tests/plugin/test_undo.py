@@ -6,7 +6,7 @@ import pytest
 
 from haven_media_handler import MediaHandler
 from haven_stash.errors import ApplyError, SceneGoneError
-from haven_stash.transport import RetryPolicy, StashClient
+from haven_stash.transport import RetryPolicy, StashClient, _DroppedError
 from haven_vlm_config import TagNames
 from sandbox.stash import SandboxStash
 from sandbox.threads import running
@@ -301,6 +301,30 @@ def test_an_updated_scene_loses_the_tag_that_asked_for_it_and_only_that(stash, h
     assert content(stash, scene)[0] == ("Foul", "Free throw", "Home game", "VLM_TagMe", "VLM_Tagged")
     undo(handler)
     assert content(stash, scene) == before
+
+
+class LossyClient(StashClient):
+    """Loses the reply to the first request that makes a tag: Stash has carried it out, and nobody hears of it."""
+
+    lost = False
+
+    def _send(self, document, variables):
+        reply = super()._send(document, variables)
+        if "tagCreate" in document and variables["input"]["name"] == "Timeout" and not self.lost:
+            self.lost = True
+            raise _DroppedError("the connection was dropped")
+        return reply
+
+
+def test_a_new_tag_whose_making_was_not_heard_of_goes_as_well(stash, tmp_path):
+    scene = add_scene(stash)
+    client = LossyClient({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
+    with MediaHandler(client, tmp_path / "journal.sqlite", NAMES) as handler:
+        handler.prepare()
+        apply(handler, FIRST, scene)
+        assert client.lost
+        assert undo(handler) == []
+    assert "Timeout" not in {tag.name for tag in stash.library.snapshot().tags}
 
 
 # An undoing that is killed.

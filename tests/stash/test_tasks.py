@@ -1,0 +1,126 @@
+"""The tasks that take back what others did, and turns, on a real Stash."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sandbox.real_stash import WatchedJob
+from sandbox.stash import ItemState
+from sandbox.vlm import Fault, SandboxVLM
+from tests.stash.conftest import PLUGIN, Arena
+
+Configure = Callable[..., None]
+
+
+def content(scene: ItemState) -> tuple[Any, ...]:
+    """All but the ids of the markers."""
+    return scene.tags, [(m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers]
+
+
+def contents(arena: Arena) -> list[tuple[Any, ...]]:
+    return [content(arena.scene(video)) for video in arena.videos]
+
+
+def tag_names(arena: Arena) -> set[str]:
+    return {tag["name"] for tag in arena.stash.ask("{ allTags { name } }")["allTags"]}
+
+
+def run(arena: Arena, task: str) -> WatchedJob:
+    return arena.stash.watch(arena.stash.run_task(PLUGIN, task))
+
+
+def hand_made(arena: Arena) -> None:
+    for video in arena.videos:
+        scene = arena.scene(video).id
+        arena.stash.add_tags(scene, ["Home game"])
+        arena.stash.add_marker(scene, "Interview", 3.0, 9.5, title="Coach")
+
+
+def test_undo_and_removal_are_exact_and_new_tags_go(arena: Arena, configure: Configure) -> None:
+    configure()
+    hand_made(arena)
+    arena.queue(*arena.videos)
+    before, tags = contents(arena), tag_names(arena)
+    arena.run()
+    after = contents(arena)
+    run(arena, "Remove VLM Tags and Markers")
+    assert [(set(tags), [m[0] for m in markers]) for tags, markers in contents(arena)] == [({"Home game"}, ["Coach"])] * 2
+    run(arena, "Undo Last Run")
+    assert contents(arena) == after
+    run(arena, "Undo Last Run")
+    assert contents(arena) == before
+    assert tag_names(arena) - tags == {"VLM", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
+    run(arena, "Undo Last Run")
+    assert "nothing to undo" in arena.said("info")[-1]
+    assert arena.said("warning", "error") == []
+
+
+def test_undo_leaves_and_names_what_a_person_changed_and_a_new_tag_that_is_in_use(arena: Arena, configure: Configure) -> None:
+    configure()
+    video, other = arena.videos
+    arena.queue(video)
+    arena.run()
+    first, *_ = arena.scene(video).markers
+    arena.stash.edit_marker(first.id, title="my own words")
+    arena.stash.add_tags(arena.scene(other).id, [next(tag for tag in arena.scene(video).tags if tag != "VLM_Tagged")])
+    run(arena, "Undo Last Run")
+    assert arena.scene(video).tags == ("VLM_TagMe",)
+    assert [marker.title for marker in arena.scene(video).markers] == ["my own words"]
+    assert "stays: somebody has changed it since" in arena.said("warning")[0]
+    assert any("stays in Stash: it is in use" in line for line in arena.said("info"))
+
+
+def test_an_undoing_that_was_stopped_is_gone_on_with(arena: Arena, configure: Configure) -> None:
+    configure()
+    hand_made(arena)
+    arena.queue(*arena.videos)
+    before = contents(arena)
+    arena.run()
+    job = arena.stash.run_task(PLUGIN, "Undo Last Run")
+    arena.stash.watch(job, until=lambda _: any("VLM_TagMe" in tags for tags, _ in contents(arena)))
+    arena.stash.stop_job(job)
+    arena.stash.watch(job)
+    run(arena, "Undo Last Run")
+    assert contents(arena) == before
+
+
+def test_preview_writes_nothing_and_an_update_is_made_from_the_same_answers(
+    arena: Arena, endpoint: SandboxVLM, configure: Configure
+) -> None:
+    configure()
+    video = arena.videos[0]
+    arena.queue(video)
+    before, tags = contents(arena), tag_names(arena)
+    run(arena, "Preview")
+    assert contents(arena) == before
+    assert tag_names(arena) == tags
+    assert any("would change: tags added: " in line for line in arena.said("info"))
+    calls = endpoint.counters.answered
+    arena.run()
+    after = contents(arena)
+    arena.stash.add_tags(arena.scene(video).id, ["VLM_UpdateMe"])
+    run(arena, "Update Tagged Videos")
+    assert contents(arena) == after
+    assert endpoint.counters.answered == calls
+
+
+def test_a_task_whose_turn_is_over_lets_the_others_go_first_and_goes_on(
+    arena: Arena, endpoint: SandboxVLM, configure: Configure
+) -> None:
+    configure(timeSlice=1)
+    endpoint.behaviour.fault, endpoint.behaviour.slots = Fault.HANG, 1
+    arena.queue(*arena.videos)
+    arena.start()
+    time.sleep(5)
+    waiting = arena.stash.run_task(PLUGIN, "Update Tagged Videos")
+    arena.stash.watch(waiting)
+    endpoint.behaviour.fault = Fault.NONE
+    assert any("queued itself again" in line for line in arena.said("info"))
+    jobs = arena.stash.ask("{ jobQueue { id description } }")["jobQueue"] or []
+    for job in jobs:
+        assert "Tag Videos" in job["description"]
+        arena.stash.watch(job["id"])
+    for video in arena.videos:
+        assert "VLM_Tagged" in arena.scene(video).tags
