@@ -18,6 +18,8 @@ from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Pur
 class JudgeImage(Model):
     """``image`` (a path or the file's bytes) → ``ImageResult``."""
 
+    needs = ("image",)
+
     def __init__(self, judge: Judge, config: EngineConfig) -> None:
         self._judge = judge
         self._config = config
@@ -25,8 +27,8 @@ class JudgeImage(Model):
     async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
         """Raises ``MediaError``, or ``ClientError`` when this picture cannot be judged, or ``NoEndpointError``."""
         category = self._judge.model.category
-        tags = () if category in inputs["skipped_categories"] else self._judge.model.tag_list
-        rule_of = self._config.rule_of(category, inputs["threshold"])
+        tags = () if category in inputs.get("skipped_categories", ()) else self._judge.model.tag_list
+        rule_of = self._config.rule_of(category, inputs.get("threshold"))
         if not tags:
             return ImageResult(category, describe_image({}, category, rule_of), Coverage())
         async with self._judge.instances, self._judge.room:
