@@ -13,12 +13,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.types import ImageShape
 
-__all__ = ["encode", "fitted_size", "front_box", "front_view", "open_picture", "over_grey", "read_file"]
+__all__ = ["encode", "fitted_size", "open_picture", "over_grey", "read_file"]
 
 MIN_SIDE = 64  # models with 28-pixel patches refuse pictures that are only a patch or two high
 _GREY = (128, 128, 128)
-_SIDE_BY_SIDE, _OVER_UNDER = 1.5, 1.1
-_FRONT_SHARE = 2 / 3
 
 # What Pillow raises for damaged files depends on the format's plugin.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError, OverflowError)
@@ -105,23 +103,3 @@ def _with_bars(image: Image.Image) -> Image.Image:
     room = Image.new("RGB", (max(MIN_SIDE, image.width), max(MIN_SIDE, image.height)), _GREY)
     room.paste(image, ((room.width - image.width) // 2, (room.height - image.height) // 2))
     return room
-
-
-def front_box(width: int, height: int) -> tuple[int, int, int, int]:
-    """Where in a VR frame lies what one eye sees ahead: left, upper, right and lower edge, in pixels.
-
-    A frame at least 1.5 times as wide as high holds the eyes side by side, and the left one is taken; a frame at most
-    1.1 times as wide as high holds one over the other, and the upper one is taken; any other is one eye
-    already. Of that eye, the middle two thirds in both directions are the front.
-    """
-    aspect = width / height
-    eye_width = width / 2 if aspect >= _SIDE_BY_SIDE else width
-    eye_height = height / 2 if aspect <= _OVER_UNDER else height
-    margin_x, margin_y = eye_width * (1 - _FRONT_SHARE) / 2, eye_height * (1 - _FRONT_SHARE) / 2
-    left, upper = int(margin_x), int(margin_y)
-    return left, upper, max(left + 1, round(eye_width - margin_x)), max(upper + 1, round(eye_height - margin_y))
-
-
-def front_view(image: Image.Image) -> Image.Image:
-    """The part of a VR frame that ``front_box`` names."""
-    return image.crop(front_box(*image.size))

@@ -96,7 +96,7 @@ def test_undo_touches_nothing_while_the_run_is_at_work(
 
     theatre.stash.requests.on_reply = hang_on
     job = theatre.stash.run_task("Tag Videos")
-    wait_for(lambda: vlm.behaviour.fault is Fault.HANG)
+    wait_for(lambda: vlm.behaviour.fault is Fault.HANG and "VLM_TagMe" not in theatre.state(done).tags)
     before = theatre.state(done)
     said = process(theatre, "undo_last_run")
     assert f"is still at work (process {job.pid})" in said["output"]

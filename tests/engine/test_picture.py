@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
-from vlm_engine.picture import encode, fitted_size, front_box, front_view, open_picture
+from vlm_engine.picture import encode, fitted_size, open_picture
 from vlm_engine.types import ImageShape
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
@@ -168,24 +168,3 @@ def test_a_missing_picture_and_a_folder(tmp_path: Path) -> None:
         open_picture(tmp_path / "goal.png")
     with pytest.raises(MediaUnreadableError, match=tmp_path.name):
         open_picture(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("size", "box"),
-    [
-        ((1200, 600), (100, 100, 500, 500)),  # side by side: the left eye's 600 x 600
-        ((600, 600), (100, 50, 500, 250)),  # one over the other: the upper eye's 600 x 300
-        ((600, 1200), (100, 100, 500, 500)),
-        ((720, 600), (120, 100, 600, 500)),  # one eye
-    ],
-)
-def test_the_front_of_a_vr_frame_is_the_middle_of_one_eye(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
-    assert front_box(*size) == box
-    assert front_view(Image.new("RGB", size)).size == (box[2] - box[0], box[3] - box[1])
-
-
-def test_the_front_shows_the_left_or_upper_eye_only() -> None:
-    side_by_side = two_colours(400, 200)
-    over_under = two_colours(200, 200).transpose(Image.Transpose.ROTATE_270)
-    for image in (side_by_side, over_under):
-        assert [found for _, found in front_view(image).getcolors() or []] == [RED]
