@@ -25,7 +25,7 @@ from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import EndpointStats, ImageResult, Span, VideoResult
+from vlm_engine.types import EndpointStats, ImageResult, Span, VideoResult, ZipEntry
 
 
 class VLMEngine:
@@ -166,13 +166,13 @@ class VLMEngine:
 
     async def process_image(
         self,
-        image: str | Path | bytes,
+        image: str | Path | bytes | ZipEntry,
         threshold: float | None = None,
         return_confidence: bool = True,
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "image",
     ) -> dict[str, Any]:
-        """Tags one picture, given as a path or as the file's bytes.
+        """Tags one picture, given as a path, as the file's bytes, or as an entry of a zip.
 
         Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when this picture cannot be
         judged, and ``NoEndpointError``.
@@ -185,6 +185,18 @@ class VLMEngine:
             skipped_categories=tuple(skipped_categories or ()),
         )
         return image_dict(result, confidence=return_confidence) if isinstance(result, ImageResult) else dict(result)
+
+    async def tag_image(
+        self, source: str | Path | bytes | ZipEntry, *, identity: str | None = None, threshold: float | None = None
+    ) -> ImageResult:
+        """What ``process_image`` does with the built-in pipeline, as typed values.
+
+        ``identity`` names the picture in the answer store; by default it follows from the content, which then has to be
+        read even where nothing is left to ask. Raises as ``process_image`` does.
+        """
+        result = await self._run("image", image=source, identity=identity, threshold=threshold)
+        assert isinstance(result, ImageResult)
+        return result
 
     async def _run(self, pipeline_name: str, **values: Any) -> Any:
         if not self._pipelines:

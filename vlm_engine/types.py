@@ -46,6 +46,17 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ZipEntry:
+    """A file inside a zip. ``entry``: its name there, as the zip or Stash writes it, with ``/`` between folders."""
+
+    zip_path: str
+    entry: str
+
+    def __str__(self) -> str:
+        return f"{self.zip_path}/{self.entry}"
+
+
+@dataclass(frozen=True, slots=True)
 class ImageShape:
     """How a picture is sent: longest side in pixels (it is never enlarged) and JPEG quality (1-95)."""
 

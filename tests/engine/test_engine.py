@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import sqlite3
+import zipfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,7 @@ from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, MediaUnreadableError, NoEndpointError
 from vlm_engine.models import Model
 from vlm_engine.spans import match
+from vlm_engine.types import Coverage, ZipEntry
 
 TAGS = ("Foul", "Turnover", "Goal")
 
@@ -181,6 +183,26 @@ def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
         assert vlm.counters.answered == 1
         with pytest.raises(MediaNotFoundError, match="missing.png"):
             await engine.process_image(tmp_path / "missing.png")
+
+    play(use)
+
+
+def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    glyphs.picture(["Turnover"], width=640, height=360).save(data, "PNG")
+    with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
+        season.writestr("finals/turnover.png", data.getvalue())
+    entry = ZipEntry(str(tmp_path / "season.zip"), "finals/turnover.png")
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(entry, identity="picture 7")
+        assert dict(result.info.tags) == {"plays": ("Turnover",)}
+        assert result.coverage == Coverage(asked=1, answered=1, calls=1)
+        assert (await engine.tag_image(tmp_path / "moved elsewhere.png", identity="picture 7")).info == result.info
+        assert vlm.counters.answered == 1
+        assert (await engine.process_image(entry))["image_tag_info"]["image_tags"] == {"plays": ["Turnover"]}
+        with pytest.raises(MediaNotFoundError, match=r"season\.zip/foul\.png"):
+            await engine.tag_image(ZipEntry(entry.zip_path, "foul.png"))
 
     play(use)
 

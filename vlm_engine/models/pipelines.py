@@ -22,7 +22,7 @@ VIDEO_VALUES = (
     "on_progress",
 )
 """What there is when a video is processed. ``time_interval`` is ``frame_interval`` by an older name."""
-IMAGE_VALUES = ("image", "threshold", "skipped_categories", "return_confidence")
+IMAGE_VALUES = ("image", "identity", "threshold", "skipped_categories", "return_confidence")
 """What there is when a picture is processed."""
 
 _SEARCH = ("video", "frame_interval", "vr_video", "skipped_categories", "observations", "on_progress")
@@ -38,10 +38,14 @@ VIDEO_PIPELINE = PipelineConfig(
     ),
 )
 IMAGE_PIPELINE = PipelineConfig(
-    inputs=("image", "threshold", "skipped_categories"),
+    inputs=("image", "identity", "threshold", "skipped_categories"),
     output="results",
     short_name="image",
-    models=(PipelineModelConfig(name="judge_image", inputs=("image", "threshold", "skipped_categories"), outputs=("results",)),),
+    models=(
+        PipelineModelConfig(
+            name="judge_image", inputs=("image", "identity", "threshold", "skipped_categories"), outputs=("results",)
+        ),
+    ),
 )
 _OLDER = {"dynamic_video_ai": VIDEO_PIPELINE, "dynamic_image_ai": IMAGE_PIPELINE}
 """Stages of an older engine that did alone what these do."""
