@@ -34,9 +34,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
 
 def _settings(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--config", type=Path, metavar="FILE", help="an EngineConfig in YAML or JSON; other options go before it"
-    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="an EngineConfig as YAML; the other options go before it")
     command.add_argument("--endpoint", action="append", default=[], metavar="URL", help="a server's address; may be given again")
     command.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key of those servers")
     command.add_argument("--model", default="", metavar="NAME", help="the model's name there; default: the one that is loaded")

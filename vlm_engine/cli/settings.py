@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig, parse
 from vlm_engine.errors import ConfigError
@@ -20,19 +17,16 @@ DATA_DIR_VARIABLE = "VLM_ENGINE_DATA_DIR"
 
 def engine_config(given: Namespace) -> EngineConfig:
     """What ``--config`` holds, and before it what the other options say. Raises ``ConfigError``."""
-    data: dict[str, Any] = _read(given.config) if given.config else {"models": {"vlm": {}}}
-    config = parse(EngineConfig, data, "")
+    config = EngineConfig.from_yaml(given.config) if given.config else EngineConfig(models={"vlm": ModelConfig()})
     models = {name: _with_options(model, given, bare=given.config is None) for name, model in asked_models(config).items()}
     return config.model_copy(update={"models": {**config.models, **models}})
 
 
 def asked_models(config: EngineConfig) -> dict[str, ModelConfig]:
     """The models that are asked, by their names. Raises ``ConfigError`` where there is none."""
-    names = config.active_ai_models or tuple(config.models)
-    found = {name: config.models[name] for name in names if config.models[name].type == "vlm_model"}
-    if not found:
+    if not config.active_models():
         raise ConfigError('models: there is none of type "vlm_model"')
-    return found
+    return dict(config.active_models())
 
 
 def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelConfig]]:
@@ -70,18 +64,6 @@ def _user_data() -> Path:
         return Path.home() / "Library" / "Application Support"
     else:
         return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))  # JSON is YAML
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--config {path}: is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"--config {path}: must hold settings, such as models")
-    return dict(data)
 
 
 def _with_options(model: ModelConfig, given: Namespace, *, bare: bool) -> ModelConfig:

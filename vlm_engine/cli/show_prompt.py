@@ -6,7 +6,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from textwrap import indent
 from typing import Any
 
@@ -17,6 +17,7 @@ from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.body import encoded
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError
+from vlm_engine.pictures import Zips, open_picture
 from vlm_engine.types import Frame, Purpose, Question
 
 
@@ -46,7 +47,9 @@ async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) 
 def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Frame | None:
     if given.picture is None:
         return None
-    jpeg, width, height = picture.encode(picture.open_picture(given.picture), prompt.shape_for(model, purpose))
+    with closing(Zips()) as zips:
+        image = open_picture(given.picture, zips)
+    jpeg, width, height = picture.encode(image, prompt.shape_for(model, purpose))
     return Frame(0.0, width, height, jpeg)
 
 
