@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, fiel
 from vlm_engine.config_base import Settings, parse, read_yaml
 from vlm_engine.errors import ConfigError
 from vlm_engine.pipeline_config import PipelineConfig, PipelineModelConfig
+from vlm_engine.wording_config import WordingConfig, clean_tags
 
 __all__ = [
     "EndpointConfig",
@@ -152,15 +153,15 @@ def normal_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
 
 
-class ModelConfig(Settings):
+class ModelConfig(WordingConfig):
     """A model: where it is served, what it is asked, and how.
 
     Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
     videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many decoded
     frames may wait for a free request. Pictures are sent with ``image_max_side`` pixels on their longest side, the
-    many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question. While no endpoint
-    works, questions wait ``endpoint_patience`` seconds for one to come back; unless ``fallback_wait`` is 0, fallback
-    endpoints also work when a question would wait longer than that many seconds for the others.
+    many of a video's scan with ``scan_max_side``. While no endpoint works, questions wait ``endpoint_patience`` seconds for one
+    to come back; unless ``fallback_wait`` is 0, fallback endpoints also work when a question would wait longer than that many
+    seconds for the others.
 
     Of ``type: python`` it is a stage of one's own: ``class`` is the dotted path of a subclass of ``vlm_engine.models.Model``,
     ``options`` are its arguments.
@@ -181,7 +182,6 @@ class ModelConfig(Settings):
     api_key_env: str | None = None
     use_multiplexer: bool = False
     multiplexer_endpoints: tuple[EndpointConfig, ...] = ()
-    tag_list: tuple[str, ...] = ()
     model_category: str | None = None
     model_return_confidence: bool = True
     max_concurrent_requests: int | None = Field(None, ge=1, le=4096)
@@ -192,8 +192,6 @@ class ModelConfig(Settings):
     endpoint_patience: float = Field(300.0, ge=0, le=86400)
     fallback_wait: float = Field(0.0, ge=0, le=86400)
     temperature: float = Field(0.0, ge=0, le=2)
-    special_tokens: str = ""
-    prompt: str = ""
     image_max_side: int = Field(1024, ge=64, le=4096)
     scan_max_side: int = Field(512, ge=64, le=4096)
     image_quality: int = Field(88, ge=30, le=95)
@@ -212,11 +210,6 @@ class ModelConfig(Settings):
     @classmethod
     def _normal_url(cls, url: str | None) -> str | None:
         return None if url is None else normal_url(url)
-
-    @field_validator("tag_list", mode="before")
-    @classmethod
-    def _clean_tags(cls, tags: Any) -> Any:
-        return () if tags is None else clean_tags(tags)
 
     @model_validator(mode="before")
     @classmethod
@@ -239,21 +232,6 @@ class ModelConfig(Settings):
         if self.api_base_url is None:
             return ()
         return (EndpointConfig(base_url=self.api_base_url, api_key=self.api_key, api_key_env=self.api_key_env),)
-
-
-def clean_tags(tags: Any) -> tuple[str, ...]:
-    """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
-    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError("tags are a list of names")
-    cleaned = [" ".join(tag.split()) for tag in tags]
-    seen: set[str] = set()
-    for tag in cleaned:
-        if not tag or len(tag) > 200:
-            raise ValueError("a tag is a name of 1 to 200 characters")
-        if tag.casefold() in seen:
-            raise ValueError(f"tag {tag!r} is listed twice")
-        seen.add(tag.casefold())
-    return tuple(cleaned)
 
 
 class SearchConfig(Settings):
