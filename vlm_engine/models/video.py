@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,9 @@ from vlm_engine.search import GroupedSearch, regrouped
 from vlm_engine.spans import describe_video
 from vlm_engine.types import Look, Purpose, VideoInfo, VideoResult
 from vlm_engine.video import probe
+from vlm_engine.vr import Layout, layout_of
+
+_log = logging.getLogger(__name__)
 
 
 class ProbeVideo(Model):
@@ -42,14 +46,15 @@ class SearchVideo(Model):
         category = self._judge.model.category
         tags = () if category in inputs["skipped_categories"] else self._judge.model.tag_list
         how = self._config.search.with_interval(inputs["frame_interval"])
-        media = f"{video.identity} vr" if inputs["vr_video"] else video.identity
+        layout = self._layout(video) if inputs["vr_video"] else None
+        media = f"{video.identity} vr {layout}" if layout else video.identity
         groups = regrouped(tags, await self._judge.searches(media, how)) if tags else ()
         search = GroupedSearch(video, tags, groups, how)
         for time_s, observation in inputs["observations"]:
             known = tuple(tag for tag in observation.verdicts if tag in tags)
             search.record(Look(time_s, known, Purpose.SCAN), observation)
         reading = self._config.video
-        run = SearchRun(self._judge, video, search, inputs["on_progress"], media=media, vr=inputs["vr_video"], reading=reading)
+        run = SearchRun(self._judge, video, search, inputs["on_progress"], media=media, vr=layout, reading=reading)
         if tags:
             async with self._judge.instances:
                 await run.to_the_end()
@@ -57,6 +62,11 @@ class SearchVideo(Model):
         unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
         spans, observations = await asyncio.to_thread(search.spans), tuple(search.observations())
         return VideoResult(video, category, unruled, spans, observations, run.coverage(), _joined(video.gaps_s + run.gaps_s()))
+
+    def _layout(self, video: VideoInfo) -> Layout | None:
+        layout = layout_of(self._config.video.vr_layout, video.path, video.width, video.height)
+        _log.info("%s: a VR video, %s", video.path, f"read as {layout}" if layout else "whose frames are shown as they are")
+        return layout
 
 
 def _joined(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
