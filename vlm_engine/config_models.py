@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from vlm_engine.errors import ConfigError
+from vlm_engine.vr import AUTO, checked_layout
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
@@ -348,16 +349,23 @@ class VideoConfig(_Settings):
     """How videos are read.
 
     ``hwaccel``: the kind of device that decodes ("cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" …); where it cannot,
-    and without one, the processor does. A read that brings nothing for ``stall_s`` seconds is given up.
+    and without one, the processor does. A read that brings nothing for ``stall_s`` seconds is given up. ``vr_layout``: how the
+    frames of VR videos are laid out (``sbs-180``, ``tb-360`` …); "auto" goes by a file's name and shape, "off" shows them whole.
     """
 
     hwaccel: str | None = None
     stall_s: float = Field(60.0, ge=1, le=3600)
+    vr_layout: str = AUTO
 
     @field_validator("hwaccel")
     @classmethod
     def _no_device(cls, kind: str | None) -> str | None:
         return (kind or "").strip().lower() or None
+
+    @field_validator("vr_layout")
+    @classmethod
+    def _known_layout(cls, layout: str) -> str:
+        return checked_layout(layout)
 
 
 class EngineConfig(_Settings):

@@ -61,11 +61,6 @@ class Front:
     lower: float
     aspect: float
 
-    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Left, upper, right and lower edge in pixels, in a frame of this size; at least one pixel wide and high."""
-        left, upper = int(self.left * width), int(self.upper * height)
-        return left, upper, max(left + 1, round(self.right * width)), max(upper + 1, round(self.lower * height))
-
 
 _EYES = {
     **dict.fromkeys(("sbs", "lr", "rl", "3dh", "hsbs", "fsbs"), Eyes.SIDE_BY_SIDE),
@@ -109,7 +104,7 @@ def layout_of(setting: str, name: str, width: int, height: int) -> Layout | None
     return None if (eyes, view) == (Eyes.ONE, FLAT) else Layout(eyes, view)
 
 
-def checked(setting: str) -> str:
+def checked_layout(setting: str) -> str:
     """``setting`` as ``layout_of`` takes it, however it is written (``180_LR``). Raises ``ValueError``."""
     plain = setting.strip().casefold()
     if plain in (AUTO, OFF):
