@@ -1,8 +1,8 @@
 """VR: how a video's name and shape tell what its frames hold, and which part of them one eye sees ahead. Pure.
 
 What one eye sees is taken as it lies in the frame, brought to its true proportions but not projected anew. At the upper and
-lower edge a thing is then twice as wide as it is; but a flat projection of 120 degrees leaves less than two thirds of the pixels
-to what is ahead, and a reader of texts that was tried on both found fewer words there (docs/vr.md).
+lower edge a thing is then twice as wide as it is; but a flat projection of 120 degrees leaves two fifths fewer pixels to what is
+straight ahead, and a reader of texts that was tried on both found fewer words there (docs/vr.md).
 """
 
 from __future__ import annotations

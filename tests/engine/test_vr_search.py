@@ -46,7 +46,8 @@ def engine(vlm: SandboxVLM, layout: str = "auto", store: Path | None = None) -> 
 
 
 def likeness(result: VideoResult, video: LabelledVideo) -> float:
-    found = {tag: [(span.start_s, span.end_s) for span in result.spans if span.tag == tag] for tag in TAGS}
+    spans = [span for found in result.findings for span in found.spans]
+    found = {tag: [(span.start_s, span.end_s) for span in spans if span.tag == tag] for tag in TAGS}
     present = [tag for tag in TAGS if video.truth[tag]]
     return sum(f1(found[tag], video.truth[tag]) for tag in present) / len(present)
 
