@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, VideoConfig
+from vlm_engine.sandbox import Behaviour, SandboxVLM
 from vlm_engine.spans import f1
 from vlm_engine.types import VideoResult
 

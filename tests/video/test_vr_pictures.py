@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sandbox import glyphs, vr
+from sandbox import vr
 from sandbox.videos import LabelledVideo, VideoSpec, generate
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.vr import layout_of
