@@ -85,6 +85,14 @@ class WordingConfig(Settings):
                 raise ValueError(f"{name}: nothing is made of it, because neither system_prompt nor user_prompt has {{{field}}}")
         return self
 
+    def about(self, tags: Iterable[str]) -> dict[str, Any]:
+        """What to set differently to look for ``tags`` instead: what is told of others goes. Nothing is checked."""
+        wanted = list(tags)
+        names = {" ".join(tag.split()).casefold() for tag in wanted}
+        described = {tag: text for tag, text in self.tag_descriptions.items() if tag.casefold() in names}
+        synonyms = {tag: others for tag, others in self.synonyms.items() if tag.casefold() in names}
+        return {"tag_list": wanted, "tag_descriptions": described, "synonyms": synonyms}
+
     @property
     def system_template(self) -> str:
         """The text before the picture."""
