@@ -16,6 +16,7 @@ from vlm_engine.config_base import Frames, Megabytes, Pixels, Requests, Seconds,
 from vlm_engine.endpoint_config import EndpointConfig, normal_url
 from vlm_engine.pipeline_config import PipelineConfig, PipelineModelConfig
 from vlm_engine.rule_config import Length, TagRule
+from vlm_engine.vr import AUTO, checked_layout
 
 __all__ = [
     "EndpointConfig",
@@ -234,10 +235,19 @@ class VideoConfig(Settings):
     stall_s: Seconds = Field(60.0, ge=1, le=3600)
     """How long to wait for a disk or network share that brings nothing more of a video; then the video is given up."""
 
+    vr_layout: str = AUTO
+    """How the frames of VR videos are laid out: `sbs-180`, `tb-360` …; `auto` goes by a file's name and shape, `off` shows them
+    whole."""
+
     @field_validator("hwaccel")
     @classmethod
     def _no_device(cls, kind: str | None) -> str | None:
         return (kind or "").strip().lower() or None
+
+    @field_validator("vr_layout")
+    @classmethod
+    def _known_layout(cls, layout: str) -> str:
+        return checked_layout(layout)
 
 
 class EngineConfig(Settings):
