@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from haven_media_handler import Scene, SceneChange, SceneGoneError, StashError
+from haven_media_handler import ItemChange, ItemGoneError, Scene, StashError
 from haven_report import End, Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
 from haven_tasks.endpoints import interim_line, summary_lines
@@ -36,7 +36,7 @@ class Errand:
 
     verb: str
     outcome: Outcome
-    settle: Callable[[Scene, VideoResult], Awaitable[SceneChange]]
+    settle: Callable[[Scene, VideoResult], Awaitable[ItemChange]]
     fail: Callable[[Scene, str], Awaitable[None]]
 
 
@@ -149,7 +149,7 @@ class Batch:
             report = replace(report, change=await self._errand.settle(scene, result))
         except (*ENDS_THE_BATCH, TurnOverError):
             raise
-        except SceneGoneError as error:
+        except ItemGoneError as error:
             report = replace(report, outcome=Outcome.GONE, error=str(error))
             _log.warning("%s", error)
         except Exception as error:  # noqa: BLE001  # the one boundary: an unforeseen fault costs one scene, not the batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from haven_media_handler import Scene, SceneChange
+from haven_media_handler import ItemChange, Scene
 from haven_report import Outcome
 from haven_tasks.batch import Batch, Errand
 from haven_tasks.context import FROM_SCENE, TaskContext
@@ -41,7 +41,7 @@ async def preview(context: TaskContext) -> str:
     if not ids:
         return _nothing_in_line(names.tag_me)
 
-    async def settle(scene: Scene, result: VideoResult) -> SceneChange:
+    async def settle(scene: Scene, result: VideoResult) -> ItemChange:
         markers = context.settings.create_markers
         change = await context.stash(context.handler.preview, scene.id, result.info, create_markers=markers)
         _log.info("Scene %s (%s) would change: %s.", scene.id, title_of(scene), change_told(change))
@@ -65,7 +65,7 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
         return _nothing_in_line(queue)
     run_id = await context.open_run()
 
-    async def settle(scene: Scene, result: VideoResult) -> SceneChange:
+    async def settle(scene: Scene, result: VideoResult) -> ItemChange:
         markers = context.settings.create_markers
         return await context.stash(handler.apply, run_id, scene.id, result.info, create_markers=markers, updating=updating)
 
