@@ -1,66 +1,17 @@
-"""Pictures in and out: a still opened as a viewer would show it, and the JPEG that goes to a model."""
+"""A picture on its way to a model: its size, its ground, its JPEG."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from io import BytesIO
-from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.types import ImageShape
 
-__all__ = ["encode", "fitted_size", "front_box", "front_view", "open_picture", "over_grey", "read_file"]
+__all__ = ["encode", "fitted_size", "over_grey"]
 
 MIN_SIDE = 64  # models with 28-pixel patches refuse pictures that are only a patch or two high
 _GREY = (128, 128, 128)
-_SIDE_BY_SIDE, _OVER_UNDER = 1.5, 1.1
-_FRONT_SHARE = 2 / 3
-
-# What Pillow raises for damaged files depends on the format's plugin.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError, OverflowError)
-
-
-def open_picture(source: str | Path | bytes, name: str = "picture in memory") -> Image.Image:
-    """The picture as a viewer shows it, as RGB: turned as its EXIF data says, on neutral grey where it is
-    transparent, the first frame where it moves. ``source``: a path, or the content of a file, which messages call ``name``.
-
-    Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no picture, is damaged, or has more
-    pixels than Pillow's limit against decompression bombs (179 million).
-    """
-    name = name if isinstance(source, bytes) else str(source)
-    content = source if isinstance(source, bytes) else read_file(source)
-    if not content:
-        raise MediaUnreadableError(f"{name}: the file is empty")
-    try:
-        with Image.open(BytesIO(content)) as image:
-            return over_grey(_eight_bit(ImageOps.exif_transpose(image)))
-    except UnidentifiedImageError:
-        raise MediaUnreadableError(f"{name}: not a picture of a known format") from None
-    except Image.DecompressionBombError as error:
-        raise MediaUnreadableError(f"{name}: too many pixels: {error}") from error
-    except _UNREADABLE as error:
-        raise MediaUnreadableError(f"{name}: damaged picture: {error}") from error
-
-
-def read_file(path: str | Path) -> bytes:
-    """The content of a file. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise MediaNotFoundError(f"{path}: no such file") from None
-    except OSError as error:
-        raise MediaUnreadableError(f"{path}: {error.strerror or error}") from error
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit greys by their upper byte: Pillow itself would turn all but the darkest into white."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray(np.clip(np.asarray(image) // 256, 0, 255).astype(np.uint8))
 
 
 def over_grey(image: Image.Image) -> Image.Image:
@@ -105,23 +56,3 @@ def _with_bars(image: Image.Image) -> Image.Image:
     room = Image.new("RGB", (max(MIN_SIDE, image.width), max(MIN_SIDE, image.height)), _GREY)
     room.paste(image, ((room.width - image.width) // 2, (room.height - image.height) // 2))
     return room
-
-
-def front_box(width: int, height: int) -> tuple[int, int, int, int]:
-    """Where in a VR frame lies what one eye sees ahead: left, upper, right and lower edge, in pixels.
-
-    A frame at least 1.5 times as wide as high holds the eyes side by side, and the left one is taken; a frame at most
-    1.1 times as wide as high holds one over the other, and the upper one is taken; any other is one eye
-    already. Of that eye, the middle two thirds in both directions are the front.
-    """
-    aspect = width / height
-    eye_width = width / 2 if aspect >= _SIDE_BY_SIDE else width
-    eye_height = height / 2 if aspect <= _OVER_UNDER else height
-    margin_x, margin_y = eye_width * (1 - _FRONT_SHARE) / 2, eye_height * (1 - _FRONT_SHARE) / 2
-    left, upper = int(margin_x), int(margin_y)
-    return left, upper, max(left + 1, round(eye_width - margin_x)), max(upper + 1, round(eye_height - margin_y))
-
-
-def front_view(image: Image.Image) -> Image.Image:
-    """The part of a VR frame that ``front_box`` names."""
-    return image.crop(front_box(*image.size))

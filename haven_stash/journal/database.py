@@ -1,38 +1,50 @@
-"""The journal's connection: one file, transactions, and SQLite's errors made ours."""
+"""The journal's connection: one file, transactions, and what goes wrong with it made ours."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from haven_stash.errors import JournalError
 from haven_stash.journal import schema
+from vlm_engine.errors import StoreError
+from vlm_engine.store import Hold, readable, writing
 
+_log = logging.getLogger(__name__)
 _BUSY_S = 30.0
 Row = tuple[Any, ...]
 
 
 class JournalDatabase:
-    """Opens (and creates) the journal's tables in the file at ``path``. Raises ``JournalError`` when it cannot be used."""
+    """Opens (and creates) the journal's tables in the file at ``path``. Raises ``JournalError`` when it cannot be used.
+
+    A damaged file is set aside, and what can be read of it is kept; the log says what that is.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self.explained():
-            # One caller at a time is the journal's contract, so the thread may change.
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        try:
+        with ExitStack() as opening:
+            with _made_ours():
+                self._hold = Hold(path, busy_s=_BUSY_S)
+            opening.callback(self._hold.release)
+            with self.explained():
+                # One caller at a time is the journal's contract, so the thread may change.
+                self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            opening.callback(self._db.close)
+            self._db.text_factory = readable
             with self.explained():
                 self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
+            self._open = opening.pop_all()
+        if self._hold.mended:
+            self._tell_what_is_left()
 
     def close(self) -> None:
         """Closes the file."""
-        self._db.close()
+        self._open.close()
 
     def rows(self, sql: str, *values: object) -> list[Row]:
         """All rows of a query."""
@@ -55,23 +67,14 @@ class JournalDatabase:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """A transaction: on disk, even if the power fails, when the block ends; nothing of it when it raises."""
-        with self.explained():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self.explained(), writing(self._db):
+            yield
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Maps SQLite's errors."""
-        try:
+        """Maps what SQLite and the system complain of."""
+        with _made_ours(), self._hold.using():
             yield
-        except sqlite3.Error as error:
-            remedy = "see that its folder exists and can be written, and that the disk is not full"
-            raise JournalError(f"the journal {self.path} cannot be used ({error}): {remedy}") from error
 
     def _prepare(self) -> None:
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -86,3 +89,21 @@ class JournalDatabase:
             except (ValueError, KeyError) as error:
                 remedy = "put a copy of it back, or move it away: then the plugin no longer knows what in Stash is its own"
                 raise JournalError(f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}") from error
+
+    def _tell_what_is_left(self) -> None:
+        tables = ("journal_markers", "journal_tags")
+        markers, tags = (self.rows(f"SELECT count(*) FROM {table} WHERE gone IS NULL")[0][0] for table in tables)
+        known = f"{markers} markers and {tags} tags on scenes" if markers or tags else "nothing in Stash"
+        _log.warning(
+            "The journal was in the damaged file. It knows %s as the plugin's own now; whatever else the plugin had made counts"
+            " as made by people: no task changes it or takes it off, and what was done to it cannot be undone.",
+            known,
+        )
+
+
+@contextmanager
+def _made_ours() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise JournalError(str(error)) from error

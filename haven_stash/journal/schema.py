@@ -102,16 +102,24 @@ def prepare(db: sqlite3.Connection) -> None:
     """
     db.execute("CREATE TABLE IF NOT EXISTS journal_schema (version INTEGER NOT NULL)")
     row = db.execute("SELECT version FROM journal_schema").fetchone()
-    version = row[0] if row else 0
+    version = row[0] if row else _guessed(db)
     if version > SCHEMA_VERSION:
         raise NewerSchemaError
     if version == 0:
         _run(db, _TABLES + _SECOND)
+    else:
+        for step in _MIGRATIONS[version - 1 :]:
+            step(db)
+    if row is None:
         db.execute("INSERT INTO journal_schema VALUES (?)", (SCHEMA_VERSION,))
-        return
-    for step in _MIGRATIONS[version - 1 :]:
-        step(db)
-    db.execute("UPDATE journal_schema SET version = ? WHERE version < ?", (SCHEMA_VERSION, SCHEMA_VERSION))
+    else:
+        db.execute("UPDATE journal_schema SET version = ? WHERE version < ?", (SCHEMA_VERSION, SCHEMA_VERSION))
+
+
+def _guessed(db: sqlite3.Connection) -> int:
+    """The version of tables that do not say: damage to the file has taken that row. 0 where there are none."""
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return 2 if "journal_released" in tables else int("journal_runs" in tables)
 
 
 def _run(db: sqlite3.Connection, statements: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import sqlite3
+import zipfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,7 @@ from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, MediaUnreadableError, NoEndpointError
 from vlm_engine.models import Model
 from vlm_engine.spans import match
+from vlm_engine.types import Coverage, ZipEntry
 
 TAGS = ("Foul", "Turnover", "Goal")
 
@@ -185,33 +187,55 @@ def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
     play(use)
 
 
+def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    glyphs.picture(["Turnover"], width=640, height=360).save(data, "PNG")
+    with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
+        season.writestr("finals/turnover.png", data.getvalue())
+    entry = ZipEntry(str(tmp_path / "season.zip"), "finals/turnover.png")
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(entry, identity="picture 7")
+        assert dict(result.info.tags) == {"plays": ("Turnover",)}
+        assert result.coverage == Coverage(asked=1, answered=1, calls=1)
+        assert (await engine.tag_image(tmp_path / "moved elsewhere.png", identity="picture 7")).info == result.info
+        assert vlm.counters.answered == 1
+        assert (await engine.process_image(entry))["image_tag_info"]["image_tags"] == {"plays": ["Turnover"]}
+        with pytest.raises(MediaNotFoundError, match=r"season\.zip/foul\.png"):
+            await engine.tag_image(ZipEntry(entry.zip_path, "foul.png"))
+
+    play(use)
+
+
 class CountTags(Model):
     """A stage of the user's own."""
 
     async def process(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {"how_many": len(inputs["described"].info.tags["plays"]), "path": str(inputs["video_path"])}
+        return {"tags": list(inputs["described"].info.tags["plays"]), "path": str(inputs["video_path"])}
 
 
-def test_a_pipeline_with_a_stage_of_ones_own(video: LabelledVideo) -> None:
-    how = ["frame_interval", "vr_video", "skipped_categories", "observations", "on_progress"]
-    own = PipelineConfig.model_validate(
-        {
-            "inputs": ["video_path", "identity", "threshold", *how],
-            "models": [
-                {"name": "probe_video", "inputs": ["video_path", "identity"], "outputs": "video"},
-                {"name": "search_video", "inputs": ["video", *how], "outputs": "findings"},
-                {"name": "describe_video", "inputs": ["findings", "threshold"], "outputs": "described"},
-                {"name": "count", "inputs": ["described", "video_path"], "outputs": "results"},
-            ],
-        }
-    )
+COUNTING = """
+inputs: [video_path]
+models:
+  - {name: probe_video, inputs: video_path, outputs: video}
+  - {name: search_video, inputs: video, outputs: findings}
+  - {name: stoppages, class: vlm_engine.models.MergeTags, options: {tags: [Foul, Turnover], into: Stoppage},
+     inputs: findings, outputs: merged}
+  - {name: describe_video, inputs: merged, outputs: described}
+  - {name: count, inputs: [described, video_path], outputs: results}
+"""
+
+
+def test_a_pipeline_with_stages_of_ones_own(video: LabelledVideo, tmp_path: Path) -> None:
+    path = tmp_path / "counting.yaml"
+    path.write_text(COUNTING, encoding="utf-8")
 
     async def run() -> None:
         async with SandboxVLM() as vlm:
-            settings = config(vlm, pipelines={"counting": own})
-            async with VLMEngine(settings, models={"count": CountTags()}) as engine:
+            settings = config(vlm, pipelines={"counting": PipelineConfig.from_yaml(path)})
+            async with VLMEngine(settings, models={"count": CountTags}) as engine:
                 result = await engine.process_video(video.path, pipeline_name="counting")
-                assert result == {"how_many": 3, "path": str(video.path)}
+                assert result == {"tags": ["Goal", "Stoppage"], "path": str(video.path)}
                 with pytest.raises(ConfigError, match="no pipeline 'other'"):
                     await engine.process_video(video.path, pipeline_name="other")
 
@@ -336,7 +360,7 @@ def test_rules_are_fitted_to_spans_a_person_has_tuned(video: LabelledVideo) -> N
     play(use)
 
 
-@pytest.mark.parametrize("data", [{}, {"schema_version": 99}, {"schema_version": 1, "metadata": {}}])
+@pytest.mark.parametrize("data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}])
 def test_what_is_no_earlier_result_is_refused(video: LabelledVideo, data: dict[str, Any]) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         with pytest.raises(ConfigError, match="existing_json_data"):

@@ -148,16 +148,6 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(journal, path):
         Journal(path)
 
 
-@pytest.mark.parametrize("content", [None, b"not a database at all, but long enough to be read as one" * 20])
-def test_a_file_that_cannot_be_used_is_named(tmp_path, content):
-    path = tmp_path / "missing" / "journal.sqlite"
-    if content:
-        path.parent.mkdir()
-        path.write_bytes(content)
-    with pytest.raises(JournalError, match=r"journal\.sqlite"):
-        Journal(path)
-
-
 # Runs and processes.
 
 HOLDER = """

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from vlm_engine.store.faults import explained, readable, tells_damage
+from vlm_engine.store.faults import explained, readable
 from vlm_engine.store.hold import Hold
 from vlm_engine.store.pruning import prune
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
@@ -156,15 +156,10 @@ class AnswerStore:
     def _using(self) -> Iterator[None]:
         # Calls that wait for one another wait for somebody else's lock together, not one after the other.
         deadline = time.monotonic() + self._busy_s
-        with self._lock, explained(self._path):
-            try:
-                left_ms = max(0, round(1000 * (deadline - time.monotonic())))
-                self._db.execute(f"PRAGMA busy_timeout = {left_ms}")
-                yield
-            except sqlite3.Error as error:
-                if self._hold and tells_damage(error):
-                    self._hold.distrust()
-                raise
+        with self._lock, self._hold.using() if self._hold else explained(None):
+            left_ms = max(0, round(1000 * (deadline - time.monotonic())))
+            self._db.execute(f"PRAGMA busy_timeout = {left_ms}")
+            yield
 
 
 def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:

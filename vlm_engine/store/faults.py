@@ -37,9 +37,9 @@ def explained(path: Path | None) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         complaint = _COMPLAINTS.get(_code(error), "it cannot be used")
-        raise StoreError(f"answer store {path}: {complaint} ({error})") from error
+        raise StoreError(f"database {path}: {complaint} ({error})") from error
     except OSError as error:
-        raise StoreError(f"answer store {path}: {_of_system(error)} ({error})") from error
+        raise StoreError(f"database {path}: {_of_system(error)} ({error})") from error
 
 
 def tells_damage(error: sqlite3.Error) -> bool:

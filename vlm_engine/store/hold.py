@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from vlm_engine.errors import StoreError
-from vlm_engine.store.faults import explained
+from vlm_engine.store.faults import explained, tells_damage
 from vlm_engine.store.mending import beside, make_sound
 
 _BUSY_S = 30.0
@@ -40,10 +42,13 @@ class Hold:
 
     The first to take one finds the file sound, or sets it aside and mends it; what its last user left untouched since
     is not checked again. A lock file beside the database knows all that. Blocks. Raises ``StoreError``.
+
+    ``mended``: whether this one has set a damaged file aside, so that what could not be read is no longer there.
     """
 
     def __init__(self, path: Path, *, busy_s: float = _BUSY_S) -> None:
         self._path = path
+        self.mended = False
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = beside(path, ".lock").open("a+b")
@@ -65,23 +70,33 @@ class Hold:
             if _taken(self._file, alone=True) and self._noted() != _DISTRUSTED:
                 self._note(self._state())
 
-    def distrust(self) -> None:
-        """The file turned out to be damaged: whoever comes first the next time looks at all of it."""
-        with suppress(OSError):
-            self._note(_DISTRUSTED)
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """For whatever is done with the database: what goes wrong with it becomes a ``StoreError``.
+
+        Where the file turns out to be damaged, whoever comes first the next time looks at all of it.
+        """
+        with explained(self._path):
+            try:
+                yield
+            except sqlite3.Error as error:
+                if tells_damage(error):
+                    with suppress(OSError):
+                        self._note(_DISTRUSTED)
+                raise
 
     def _check(self, busy_s: float) -> None:
         noted = self._noted()
         if noted and noted == self._state():
             return
-        make_sound(self._path, busy_s, thorough=noted == _DISTRUSTED)
+        self.mended = make_sound(self._path, busy_s, thorough=noted == _DISTRUSTED)
         self._note(b"")
 
     def _share(self, busy_s: float) -> None:
         deadline = time.monotonic() + busy_s
         while not _taken(self._file, alone=False):
             if time.monotonic() > deadline:
-                raise StoreError(f"answer store {self._path}: another task is mending it. Wait for it to end, and start again")
+                raise StoreError(f"database {self._path}: another task is mending it. Wait for it to end, and start again")
             time.sleep(_ATTEMPT_S)
 
     def _noted(self) -> bytes:

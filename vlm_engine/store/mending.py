@@ -18,16 +18,20 @@ _WIDEST_GAP = 1 << 40
 _LET_GO_S = 1.0
 
 
-def make_sound(path: Path, busy_s: float, *, thorough: bool) -> None:
+def make_sound(path: Path, busy_s: float, *, thorough: bool) -> bool:
     """Checks the database at ``path`` and mends it if need be. Nobody else may have it open. Makes a new one where none is.
+
+    Returns whether it was mended. Tables number their rows from 1 on: what refers to a row that was lost refers to 0 then.
 
     Takes about two seconds for a gigabyte, ``thorough`` a multiple of it. Raises ``sqlite3.Error`` and ``OSError``;
     then nothing is lost, and the next call goes on from there.
     """
     if _mended(path).exists() or (path.exists() and not _is_sound(path, busy_s, thorough)):
         _mend(path)
-    elif not path.exists() or not path.stat().st_size:
+        return True
+    if not path.exists() or not path.stat().st_size:
         _create(path)
+    return False
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -67,7 +71,7 @@ def _mend(path: Path) -> None:
             leftover.unlink(missing_ok=True)
         rows = _salvage(path, making)
         making.replace(_mended(path))
-        _log.warning("%s: %d rows could be read and are kept.", path, rows)
+        _log.warning("%s: %d rows could be read and are kept; what could not be read is lost.", path, rows)
     aside, wal = _free_name(path), beside(path, "-wal")
     # The log of changes goes first: beside another database it would destroy that.
     if wal.exists() and wal.stat().st_size:
@@ -107,6 +111,7 @@ def _salvage(damaged: Path, fresh: Path) -> int:
             if kind != "table":
                 new.execute(sql)
         drop_orphans(new)
+        _unlink(new)
         new.execute("COMMIT")
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return rows
@@ -139,6 +144,13 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str, sql
         except sqlite3.IntegrityError as error:
             _log.debug("A row of %s makes no sense any more: %s", name, error)
     return count
+
+
+def _unlink(db: sqlite3.Connection) -> None:
+    """What refers to a row that was lost would refer to whatever gets that number next."""
+    for table, rowid, _, number in db.execute("PRAGMA foreign_key_check").fetchall():
+        column = next(row[3] for row in db.execute(f'PRAGMA foreign_key_list("{table}")') if row[0] == number)
+        db.execute(f'UPDATE "{table}" SET "{column}" = 0 WHERE rowid = ?', (rowid,))
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:

@@ -72,7 +72,7 @@ def _version(db: sqlite3.Connection, path: Path | None) -> int | None:
     row = db.execute("SELECT version FROM answer_schema").fetchone() if "answer_schema" in tables else None
     if row is not None and row[0] > VERSION:
         raise StoreError(
-            f"answer store {path}: a newer version of this program wrote it (its tables are version {row[0]}, this one knows"
+            f"database {path}: a newer version of this program wrote it (its tables are version {row[0]}, this one knows"
             f" {VERSION}). Update this program, or move the file away to begin a new one"
         )
     return _guessed(tables) if row is None else int(row[0])

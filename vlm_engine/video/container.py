@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
+from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.video.threads import DECODING
 from vlm_engine.video.watch import beat
 
@@ -31,21 +30,6 @@ _OPTIONS = {"protocol_whitelist": "file", "resync_size": str(2**30)}
 _TIMEOUT_S = 3600.0
 _BOXES_TO_READ = 64
 _NO_INDEX, _NO_VIDEO = "its index is missing, so it was never finished", "it is damaged, or of no kind that is known"
-
-
-def file_status(path: str | Path) -> os.stat_result:
-    """Size and times of the file. Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no file, or empty."""
-    try:
-        status = Path(path).stat()
-    except FileNotFoundError:
-        raise MediaNotFoundError(f"{path}: no such file") from None
-    except OSError as error:
-        raise MediaUnreadableError(f"{path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise MediaUnreadableError(f"{path}: is not a file")
-    if status.st_size == 0:
-        raise MediaUnreadableError(f"{path}: the file is empty")
-    return status
 
 
 @contextmanager

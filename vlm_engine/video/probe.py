@@ -17,9 +17,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.files import file_status
 from vlm_engine.types import Cut, ImageShape, VideoInfo
 from vlm_engine.video.bars import PICTURES, bar_share
-from vlm_engine.video.container import file_status, opened, tick
+from vlm_engine.video.container import opened, tick
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets

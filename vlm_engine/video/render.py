@@ -14,9 +14,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from vlm_engine.picture import fitted_size, front_box, over_grey
+from vlm_engine.picture import fitted_size, over_grey
 from vlm_engine.types import ImageShape
 from vlm_engine.video.bars import are_black
+from vlm_engine.vr import front_box
 
 Turn = tuple[bool, bool, bool]
 

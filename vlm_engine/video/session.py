@@ -9,9 +9,10 @@ from contextlib import ExitStack
 import av
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.files import file_status
 from vlm_engine.picture import encode
 from vlm_engine.types import Frame, ImageShape, VideoInfo
-from vlm_engine.video.container import file_status, is_on_device, opened, tick
+from vlm_engine.video.container import is_on_device, opened, tick
 from vlm_engine.video.decoder import Decoder, Picture
 from vlm_engine.video.render import Painter
 

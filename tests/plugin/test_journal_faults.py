@@ -1,0 +1,232 @@
+"""What the world does to the journal's file: each fault is real, ends in a message that says what to do, and loses no more."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from haven_stash.changes import ChangePlan, OurMarker
+from haven_stash.errors import JournalError
+from haven_stash.journal import Journal
+from haven_stash.values import Tag
+from vlm_engine.errors import StoreError
+from vlm_engine.store import AnswerStore
+
+PAGE = 4096
+
+
+def marker(number: int) -> OurMarker:
+    return OurMarker(str(number), f"Foul {number}", float(number), number + 2.5, "5", ("1",))
+
+
+def plan(scene_id: str) -> ChangePlan:
+    return ChangePlan(scene_id, Tag("1", "VLM"), ("2",), ())
+
+
+def filled(path: Path, scenes: int = 200) -> None:
+    """A journal in which one run has put a marker and a tag on each of so many scenes."""
+    with closing(Journal(path)) as journal:
+        run_id = journal.runs.start("Tag Videos")
+        for number in range(scenes):
+            opened = journal.open_plan(run_id, plan(str(number)))
+            journal.markers_created(opened, [marker(number)])
+            journal.tags_added(opened, [Tag("5", "Foul")])
+            journal.close_plan(opened, "done")
+        journal.runs.finish(run_id)
+
+
+def overwrite(path: Path, page: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(page * PAGE)
+        file.write(os.urandom(PAGE))
+
+
+def root_of(path: Path, table: str) -> int:
+    """The page of the table from which all its others are found."""
+    with closing(sqlite3.connect(path)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    return int(page) - 1
+
+
+def damaged_files(path: Path) -> list[Path]:
+    return [found for found in path.parent.glob(f"{path.name}.damaged-*") if not found.name.endswith("-wal")]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "haven.sqlite3"
+
+
+def test_of_a_damaged_file_what_can_be_read_is_known_and_the_log_says_how_much(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(path)
+    overwrite(path, path.read_bytes().index(b"Foul 150") // PAGE)
+    with closing(Journal(path)) as journal:
+        known = [journal.ours(str(number)) for number in range(200)]
+        assert all(ours.tag_ids == {"5"} for ours in known)
+        markers = [found for ours in known for found in ours.markers.values()]
+        assert 50 < len(markers) < 200
+        assert all(found == marker(int(found.id)) for found in markers)
+        assert f"It knows {len(markers)} markers and 200 tags on scenes as the plugin's own now" in caplog.text
+        assert len(journal.plans_to_undo(1)) == 200
+    (aside,) = damaged_files(path)
+    assert str(aside) in caplog.text
+    caplog.clear()
+    with closing(Journal(path)):
+        assert not caplog.records  # told once
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be read as one" * 200, None])
+def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(
+    path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(path, 3)
+    path.write_bytes(content if content is not None else os.urandom(path.stat().st_size))
+    with closing(Journal(path)) as journal:
+        assert journal.scenes_with_ours() == ()
+        assert "It knows nothing in Stash as the plugin's own now" in caplog.text
+        assert "no task changes it or takes it off" in caplog.text
+        journal.tags_added(journal.open_plan(journal.runs.start("Tag Videos"), plan("7")), [Tag("5", "Foul")])
+    with closing(Journal(path)) as journal:
+        assert journal.scenes_with_ours() == ("7",)
+
+
+def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> None:
+    filled(path)
+    overwrite(path, root_of(path, "journal_plans"))
+    overwrite(path, root_of(path, "journal_runs"))
+    with closing(Journal(path)) as journal:
+        assert len(journal.scenes_with_ours()) == 200
+        run_id = journal.runs.start("Tag Videos")
+        for number in range(20):
+            opened = journal.open_plan(run_id, plan(str(number)))
+            journal.close_plan(opened, "done")
+            assert journal.facts(opened.id).made == ()
+            assert journal.facts(opened.id).put == ()
+        assert len(journal.plans_to_undo(run_id)) == 20
+        assert journal.runs.last_undoable() is None  # nothing that is known of was done by a run that is known of
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_tables_that_lost_their_version_are_taken_for_what_they_are(path: Path, version: int) -> None:
+    filled(path, 3)
+    with closing(sqlite3.connect(path)) as db:
+        if version == 1:
+            as_first_version(db)
+        db.execute("DELETE FROM journal_schema")
+        db.commit()
+    for _ in range(2):
+        with closing(Journal(path)) as journal:
+            assert journal.ours("1").markers == {"1": marker(1)}
+            assert [run for run, _ in journal.plans_to_undo(1)] == [3, 2, 1]
+
+
+def as_first_version(db: sqlite3.Connection) -> None:
+    for index in ("journal_plans_of_run", "journal_steps_of_plan", "journal_markers_made", "journal_markers_taken"):
+        db.execute(f"DROP INDEX {index}")
+    for index in ("journal_tags_put", "journal_tags_taken"):
+        db.execute(f"DROP INDEX {index}")
+    for table, column in [
+        *(("journal_runs", column) for column in ("settings", "pid", "lock", "outcome", "undoes", "undone")),
+        ("journal_plans", "undone"),
+        ("journal_markers", "gone_plan"),
+        *(("journal_tags", column) for column in ("name", "gone_plan")),
+    ]:
+        db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    db.execute("DROP TABLE journal_released")
+    db.execute("DROP TABLE journal_new_tags")
+
+
+def test_a_file_that_answers_are_read_from_is_not_set_aside_for_the_journal(path: Path) -> None:
+    filled(path, 3)
+    AnswerStore(path).close()
+    with AnswerStore(path):
+        with path.open("r+b") as file:
+            file.write(b"only words " * 18)
+        with pytest.raises(JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"):
+            Journal(path)
+        assert not damaged_files(path)
+    with closing(Journal(path)):
+        assert len(damaged_files(path)) == 1
+
+
+def test_a_file_in_which_the_journal_is_open_is_not_set_aside_for_answers(path: Path) -> None:
+    filled(path, 3)
+    with closing(Journal(path)):
+        with path.open("r+b") as file:
+            file.write(b"only words " * 18)
+        with pytest.raises(StoreError, match="the file is damaged"):
+            AnswerStore(path)
+        assert not damaged_files(path)
+    with AnswerStore(path):
+        assert len(damaged_files(path)) == 1
+
+
+def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(path: Path) -> None:
+    filled(path)
+    before = path.stat()
+    overwrite(path, root_of(path, "journal_markers"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # a disk that rots tells nobody
+    with closing(Journal(path)) as journal:
+        with pytest.raises(JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"):
+            journal.ours("7")
+        assert not damaged_files(path)
+    with closing(Journal(path)) as journal:
+        assert len(damaged_files(path)) == 1
+        assert journal.ours("7").tag_ids == {"5"}
+
+
+@contextmanager
+def files_no_longer_than(size: int) -> Iterator[None]:
+    """The system refuses this process every write beyond ``size`` bytes of a file, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def open_many(journal: Journal, opened: list[str]) -> None:
+    for number in range(2000):
+        scene_id = str(number)
+        journal.open_plan(1, plan(scene_id))
+        opened.append(scene_id)
+
+
+def test_a_disk_that_takes_no_more_is_named_and_all_that_was_written_down_is_kept(path: Path) -> None:
+    opened: list[str] = []
+    with closing(Journal(path)) as journal:
+        full = pytest.raises(JournalError, match=r"haven\.sqlite3: its disk is full.* Make room there")
+        with files_no_longer_than(1_000_000), full:
+            open_many(journal, opened)
+        assert len(opened) > 20
+        assert [left.plan.scene_id for left in journal.unfinished()] == opened
+        journal.open_plan(1, plan("as soon as there is room again"))
+    with closing(Journal(path)) as journal:
+        assert [left.plan.scene_id for left in journal.unfinished()][:-1] == opened
+
+
+def test_a_file_without_room_for_another_page_is_left_whole(path: Path) -> None:
+    """SQLite itself takes back a transaction that finds no room; the journal goes on from there."""
+    with closing(Journal(path)) as journal:
+        journal._database._db.execute("PRAGMA max_page_count = 40")
+        opened: list[str] = []
+        with pytest.raises(JournalError, match="its disk is full"):
+            open_many(journal, opened)
+        journal._database._db.execute("PRAGMA max_page_count = 4000")
+        assert [left.plan.scene_id for left in journal.unfinished()] == opened
+        journal.open_plan(1, plan("as soon as there is room again"))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match=r"file/haven\.sqlite3: it cannot be written\. Let the user"):
+        Journal(tmp_path / "file" / "haven.sqlite3")

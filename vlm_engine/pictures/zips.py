@@ -1,0 +1,183 @@
+"""Files inside zips, read into memory one at a time. Nothing is ever unpacked to disk."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
+from vlm_engine.files import file_status
+from vlm_engine.pictures.names import Names
+from vlm_engine.types import ZipEntry
+
+MAX_ENTRY_BYTES = 256 * 2**20
+MAX_RATIO = 200  # no kind of picture is packed so well; a bomb has up to 1000
+_RATIO_FREE_BYTES = 32 * 2**20
+_MAX_LIST_BYTES = 16 * 2**20  # more than 100,000 files
+_PIECE_BYTES = 256 * 1024
+_ENCRYPTED = 0x1 | 0x40
+
+# What zipfile raises for zips that are damaged, or were made to look so.
+_DAMAGED = (BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, NotImplementedError, OverflowError)
+
+
+class Zips:
+    """Reads entries of zips, and keeps the last few zips open: a gallery has hundreds of entries. For any number of threads."""
+
+    def __init__(self, kept_open: int = 8) -> None:
+        self._kept_open = kept_open
+        self._lock = threading.Lock()
+        self._open: OrderedDict[tuple[str, int, int], _OpenZip] = OrderedDict()
+
+    def close(self) -> None:
+        """Closes the zips, those in use when they are no longer. Reading opens them anew."""
+        with self._lock:
+            for kept in self._open.values():
+                kept.retire()
+            self._open.clear()
+
+    def read(self, source: ZipEntry) -> bytes:
+        """The content of one entry.
+
+        Raises ``MediaNotFoundError`` when there is no such zip, or no such entry in it, and ``MediaUnreadableError`` for an
+        entry that is damaged, encrypted, of more than 256 MiB, or packed as only a bomb is.
+        """
+        with self._using(source.zip_path) as archive:
+            return archive.read(source)
+
+    @contextmanager
+    def _using(self, path: str) -> Iterator[_OpenZip]:
+        status = file_status(path)
+        key = (path, status.st_size, status.st_mtime_ns)
+        with self._lock:
+            archive = self._open.get(key)
+            if archive is not None:
+                self._open.move_to_end(key)
+                archive.users += 1
+        if archive is None:
+            archive = self._add(key, _OpenZip(path))
+        try:
+            yield archive
+        finally:
+            with self._lock:
+                archive.users -= 1
+                archive.close_unused()
+
+    def _add(self, key: tuple[str, int, int], fresh: _OpenZip) -> _OpenZip:
+        with self._lock:
+            archive = self._open.setdefault(key, fresh)
+            if archive is not fresh:
+                fresh.retire()  # another thread was quicker
+            archive.users += 1
+            while len(self._open) > self._kept_open:
+                _, oldest = self._open.popitem(last=False)
+                oldest.retire()
+        return archive
+
+
+class _OpenZip:
+    """One open zip. ``users``: how many threads read it just now; the lock of ``Zips`` guards it."""
+
+    def __init__(self, path: str) -> None:
+        self.users = 0
+        self._retired = False
+        try:
+            self._file = _Bounded(io.FileIO(path))
+            head = self._file.peek(8)
+        except OSError as error:
+            raise MediaUnreadableError(f"{path}: {error.strerror or error}") from error
+        try:
+            self._zip = ZipFile(self._file)
+            self._names = Names(self._zip.infolist())
+        except _DAMAGED as error:
+            self._file.close()
+            raise MediaUnreadableError(f"{path}: {_what_it_is(head)}: {error}") from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def retire(self) -> None:
+        """Closes it as soon as nobody reads it."""
+        self._retired = True
+        self.close_unused()
+
+    def close_unused(self) -> None:
+        if self._retired and not self.users:
+            self._zip.close()
+            self._file.close()
+
+    def read(self, source: ZipEntry) -> bytes:
+        entry = self._find(source)
+        _check(entry, source)
+        try:
+            with self._zip.open(entry) as stream:
+                return _read_bounded(stream, entry, source)
+        except _DAMAGED as error:
+            raise MediaUnreadableError(f"{source}: damaged inside its zip: {error}") from error
+
+    def _find(self, source: ZipEntry) -> ZipInfo:
+        entry = self._names.find(source.entry)
+        if entry is not None:
+            return entry
+        outer = source.entry
+        while "/" in outer:
+            outer = outer.rpartition("/")[0]
+            if outer.lower().endswith((".zip", ".cbz")) and self._names.find(outer) is not None:
+                raise MediaUnreadableError(f"{source}: lies in a zip inside a zip, which is not opened; unpack the outer one")
+        raise MediaNotFoundError(f"{source}: the zip has no such file among its {len(self._names)}")
+
+
+class _Bounded(io.BufferedReader):
+    """A file that gives no piece larger than a list of contents may be: ``zipfile`` reads that in one piece."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_LIST_BYTES:
+            raise BadZipFile(f"its list of contents has {size} bytes, and {_MAX_LIST_BYTES} is the limit")
+        return super().read(size)
+
+
+def _what_it_is(head: bytes) -> str:
+    if head.startswith(b"PK"):
+        return "a zip whose list of contents is cut off or damaged"
+    other = {b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7z archive"}.get(head[:4])
+    return f"{other}, which is not read; pack it as a zip" if other else "not a zip"
+
+
+def _check(entry: ZipInfo, source: ZipEntry) -> None:
+    if entry.flag_bits & _ENCRYPTED:
+        raise MediaUnreadableError(f"{source}: encrypted; unpack the zip with its password")
+    if entry.compress_type not in {ZIP_STORED, ZIP_DEFLATED}:
+        raise MediaUnreadableError(
+            f"{source}: packed by method {entry.compress_type}, which Stash does not read either; pack it anew"
+        )
+    if entry.file_size > MAX_ENTRY_BYTES:
+        raise _too_large(source)
+
+
+def _read_bounded(stream: IO[bytes], entry: ZipInfo, source: ZipEntry) -> bytes:
+    """All of ``stream``. What the list of contents says of its size is not relied on."""
+    content = io.BytesIO()
+    while piece := stream.read(_PIECE_BYTES):
+        content.write(piece)
+        size = content.tell()
+        if size > MAX_ENTRY_BYTES:
+            raise _too_large(source)
+        if size > max(_RATIO_FREE_BYTES, MAX_RATIO * entry.compress_size):
+            packed = f"{entry.compress_size} bytes became more than {MAX_RATIO} times as many"
+            raise MediaUnreadableError(f"{source}: a decompression bomb: {packed}")
+    if not content.tell():
+        raise MediaUnreadableError(f"{source}: the file is empty")
+    return content.getvalue()
+
+
+def _too_large(source: ZipEntry) -> MediaUnreadableError:
+    return MediaUnreadableError(
+        f"{source}: larger than {MAX_ENTRY_BYTES // 2**20} MiB, the limit for a file in a zip; unpack the zip"
+    )
