@@ -6,8 +6,8 @@ import pytest
 
 from haven_media_handler import ItemChange
 from sandbox.stash import SandboxStash
-from sandbox.threads import running
 from tests.plugin.fragile import handler_of
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import ImageTagInfo
 
 TAGS = ("Foul", "Goal", "Timeout", "Free throw", "Turnover")
