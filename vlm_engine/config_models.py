@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, fiel
 from vlm_engine.config_base import Settings, parse, read_yaml
 from vlm_engine.errors import ConfigError
 from vlm_engine.pipeline_config import PipelineConfig, PipelineModelConfig
+from vlm_engine.vr import AUTO, checked_layout
 
 __all__ = [
     "EndpointConfig",
@@ -293,16 +294,23 @@ class VideoConfig(Settings):
     """How videos are read.
 
     ``hwaccel``: the kind of device that decodes ("cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" …); where it cannot,
-    and without one, the processor does. A read that brings nothing for ``stall_s`` seconds is given up.
+    and without one, the processor does. A read that brings nothing for ``stall_s`` seconds is given up. ``vr_layout``: how the
+    frames of VR videos are laid out (``sbs-180``, ``tb-360`` …); "auto" goes by a file's name and shape, "off" shows them whole.
     """
 
     hwaccel: str | None = None
     stall_s: float = Field(60.0, ge=1, le=3600)
+    vr_layout: str = AUTO
 
     @field_validator("hwaccel")
     @classmethod
     def _no_device(cls, kind: str | None) -> str | None:
         return (kind or "").strip().lower() or None
+
+    @field_validator("vr_layout")
+    @classmethod
+    def _known_layout(cls, layout: str) -> str:
+        return checked_layout(layout)
 
 
 class EngineConfig(Settings):
