@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -19,28 +19,33 @@ class WordingConfig(Settings):
     else concerns every answer, so that a change of it has everything asked again. Synonyms change nothing that is asked.
     """
 
-    tag_list: tuple[str, ...] = Field(
-        (),
-        description="What to look for: short names of what a single picture can show, in the order in which they are asked. Also "
-        'taken as a mapping from each name to its description, or with some entries like `{"Foul": "a player is fouled"}`.',
-    )
-    tag_descriptions: Mapping[str, str] = Field(
-        default_factory=dict,
-        description='What a tag means, told to the model: `{"Foul": "a player is fouled; the referee signals"}`. Another '
-        "description has that tag, and no other, asked about again.",
-    )
-    synonyms: Mapping[str, tuple[str, ...]] = Field(
-        default_factory=dict,
-        description='Other names that a reply may call a tag by: `{"Foul": ["personal foul"]}`. The model is not told of them.',
-    )
-    prompt: str = Field("", description="The sentence that opens a question instead of the usual one.")
-    system_prompt: str = Field(
-        "",
-        description="The whole text before the picture, as a template: `{tags}` and the other fields are filled in, and `{{` "
-        "stands for a brace. Empty: the usual text.",
-    )
-    user_prompt: str = Field("", description="The line behind the picture, as a template. Empty: the usual line.")
-    special_tokens: str = Field("", description="What opens the line behind the picture, such as `/no_think`.")
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    tag_list: tuple[str, ...] = ()
+    """What to look for: short names of what a single picture can show, each once, of at most 200 characters. Also a mapping from
+    each name to its description, or a list in which some are written so: `[Turnover, {Foul: "a player is fouled"}]`."""
+
+    tag_descriptions: Mapping[str, str] = Field(default_factory=dict)
+    """What single tags mean; the model is told: `{"Foul": "a player is fouled; the referee signals"}`. A new description of a tag
+    has that tag, and no other, asked about again."""
+
+    synonyms: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Other names that a reply may call a tag by: `{"Foul": ["personal foul"]}`. The model is not told of them."""
+
+    prompt: str = ""
+    """The sentence that opens the question. Empty: the one that is built in."""
+
+    system_prompt: str = ""
+    """The whole text before the picture, as a template with fields such as `{tags}` ([all](prompts.md)); `{{` stands for a brace.
+    Empty: the text that is built in."""
+
+    user_prompt: str = ""
+    """The line behind the picture, as a template. Empty: the one that is built in."""
+
+    special_tokens: str = ""
+    """Words for the model itself, such as `/no_think`; they open the line behind the picture."""
 
     @model_validator(mode="before")
     @classmethod
