@@ -61,8 +61,8 @@ TAG_SYNONYMS: dict[str, list[str]] = {}
 # The sentence that opens a question, such as "These are frames of a basketball match." Empty: the usual one. A change of the
 # words that follow here has everything asked again.
 PROMPT = ""
-# The whole text before the picture, for those who want other words than the usual: {tags} stands for the list, and so do
-# {opening}, {tag_count}, {rules}, {format} and {time} for what docs/prompts.md says. Empty: the usual text.
+# The whole text before the picture, for those who want other words than the usual; {tags} stands for the list, and
+# docs/prompts.md has the other fields. Empty: the usual text.
 SYSTEM_PROMPT = ""
 # The line behind the picture, in the same way. Empty: the usual one, {special_tokens} {question}.
 USER_PROMPT = ""
