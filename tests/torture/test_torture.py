@@ -55,7 +55,9 @@ def queue_again(tag: str, every: int = 1) -> Callable[[World], None]:
 def grow_old(place: World) -> None:
     """The journal becomes one of the first version, and every scene is queued again."""
     queue_again("VLM_TagMe")(place)
-    as_first_version(place.database)
+    with closing(sqlite3.connect(place.database)) as db:
+        as_first_version(db)
+        db.commit()
 
 
 FEWER = {"TAG_LIST": "Foul,Goal"}
