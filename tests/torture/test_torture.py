@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.context import ForkServerContext
