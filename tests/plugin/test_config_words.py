@@ -87,13 +87,10 @@ def test_what_is_wrong_with_the_words_is_told(folder: Path, text: str, told: str
     assert any(fault.startswith(told) for fault in faults(folder, text)), faults(folder, text)
 
 
-def test_the_words_of_an_engine_configuration_are_taken_and_those_of_layers_above_put_into_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_layers_above_an_engine_configuration_change_its_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = {"tag_list": {"Goal": "it is in"}, "prompt": "Football.", "special_tokens": "/no_think"}
-    monkeypatch.setattr(
-        haven_vlm_config, "VLM_ENGINE_CONFIG", {"models": {"referee": {"api_base_url": "http://nas:7045", **words}}}
-    )
+    model = {"api_base_url": "http://nas:7045", **words}
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", {"models": {"referee": model}})
     settings = load(folder, "PROMPT: Handball.\nTAG_SYNONYMS: {Goal: score}")
     assert settings.engine_config
     asked = settings.engine_config.models["referee"]
