@@ -360,6 +360,17 @@ class VideoConfig(_Settings):
         return (kind or "").strip().lower() or None
 
 
+class ImageConfig(_Settings):
+    """What of a picture is shown to a model.
+
+    Of a moving one, or a video clip, at most ``frames`` moments. A still as a whole; one with more detail than that shows
+    also in at most ``parts`` parts.
+    """
+
+    frames: int = Field(5, ge=1, le=20)
+    parts: int = Field(0, ge=0, le=16)
+
+
 class EngineConfig(_Settings):
     """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed.
 
@@ -376,6 +387,7 @@ class EngineConfig(_Settings):
     default_rule: TagRule = TagRule()
     search: SearchConfig = SearchConfig()
     video: VideoConfig = VideoConfig()
+    image: ImageConfig = ImageConfig()
     store_path: str | None = None
     store_max_mb: int | None = Field(2000, ge=10)
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
