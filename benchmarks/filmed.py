@@ -29,12 +29,11 @@ from benchmarks.oracle import Numbers, Oracle, Presence, drive
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, searching
 from benchmarks.world import World, cut_hints, tag_names
-from sandbox import glyphs
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, SearchConfig
+from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
+from vlm_engine.sandbox.threads import running
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Look, Observation, VideoInfo, VideoResult
 from vlm_engine.video import probe
@@ -196,7 +195,7 @@ def _decoded(film: LabelledVideo, how: Mistakes) -> Iterator[tuple[str, Score]]:
     replayed = Replay(measured.result, film, how.endpoint(film))
     spent = Cost.of(replayed.bill, measured.result.video.duration_s, 0.0)
     cost = replace(spent, calls=calls, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
-    yield DECODED, score(measured.result.spans, film.truth, cost)
+    yield DECODED, score(measured.result.findings[0].spans, film.truth, cost)
 
 
 class Replay(FilmModel):
@@ -207,7 +206,7 @@ class Replay(FilmModel):
 
     def __init__(self, result: VideoResult, film: LabelledVideo, endpoint: Endpoint) -> None:
         super().__init__(film, result.video, endpoint)
-        self._seen = {round(time_s * 1000): seen for time_s, seen in result.observations}
+        self._seen = {round(time_s * 1000): seen for time_s, seen in result.findings[0].observations}
         drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
 
     def observe(self, looks: Sequence[Look]) -> list[Observation]:

@@ -1,201 +1,231 @@
-"""Looking at every scene in a queue, several at once: what *Tag Videos*, *Update Tagged Videos* and *Preview* share."""
+"""Going through a queue, several items at once: what all tasks that look at scenes or images share."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Generic, Protocol, TypeVar
 
-from haven_media_handler import Scene, SceneChange, SceneGoneError, StashError
+from haven_media_handler import SceneGoneError
 from haven_report import End, Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
-from haven_tasks.endpoints import interim_line, summary_lines
-from haven_tasks.progress import ProgressBoard
 from haven_tasks.turn import Turn, TurnOverError
-from haven_tasks.words import counted, markers_told, title_of
-from haven_vlm_engine import SceneTagger
-from vlm_engine.errors import MediaNotFoundError
-from vlm_engine.types import Span, VideoResult
+from haven_tasks.words import counted
 
 _log = logging.getLogger(__name__)
-_CHUNK = 50
-_TELL_EVERY_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """What a batch does with each scene.
+class Item(Protocol):
+    """A scene or image of Stash's."""
 
-    ``verb``: what has then been done to it, for people. ``settle`` takes the result to where it belongs and says what
-    changes; ``fail`` is told of a scene that could not be done. ``outcome``: what a scene that went well has come to.
+    @property
+    def id(self) -> str:
+        """Its id in Stash."""
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+ResultT = TypeVar("ResultT")
+ReportT = TypeVar("ReportT", bound=SceneReport)
+
+
+class Errand(ABC, Generic[ItemT, ResultT, ReportT]):
+    """What a batch does with each item of one kind.
+
+    ``noun``: what an item is called; ``chunk``: so many are read from Stash at a time. ``verb``: what has been done to
+    an item with which all went well, for people, and ``outcome``: what it has come to.
     """
 
-    verb: str
-    outcome: Outcome
-    settle: Callable[[Scene, VideoResult], Awaitable[SceneChange]]
-    fail: Callable[[Scene, str], Awaitable[None]]
+    noun: ClassVar[str]
+    chunk: ClassVar[int]
+
+    def __init__(self, verb: str, outcome: Outcome) -> None:
+        self.verb = verb
+        self.outcome = outcome
+
+    @property
+    @abstractmethod
+    def pace(self) -> str:
+        """How many are worked on at once, in words."""
+
+    @abstractmethod
+    def at_once(self) -> int:
+        """How many may be on their way at once, those that wait to be written included."""
+
+    @abstractmethod
+    async def read(self, ids: Sequence[str]) -> Sequence[ItemT]:
+        """The items with these ids, without those that have vanished."""
+
+    @abstractmethod
+    def gone(self, item_id: str) -> ReportT:
+        """The report of an item that has vanished."""
+
+    @abstractmethod
+    def report(self, item: ItemT) -> ReportT:
+        """The report of an item with which all goes well, before anything is known of it."""
+
+    @abstractmethod
+    async def look(self, item: ItemT) -> ResultT:
+        """Asks what there is to ask. May be broken off when the turn is over."""
+
+    @abstractmethod
+    def seen(self, report: ReportT, result: ResultT) -> ReportT:
+        """The report with what was seen."""
+
+    @abstractmethod
+    async def settle(self, item: ItemT, result: ResultT, report: ReportT) -> ReportT:
+        """Takes the result to where it belongs, and gives the report with what that changes. Is not broken off."""
+
+    @abstractmethod
+    async def fail(self, report: ReportT) -> None:
+        """The item could not be done; the report says why."""
+
+    @abstractmethod
+    def put_down(self, report: ReportT, item_id: str) -> None:
+        """The item came to its end, one way or another."""
+
+    def hurry(self) -> None:
+        """Nothing more is looked at: what waits to be written together waits for nothing."""
+
+    @abstractmethod
+    def asked(self) -> str:
+        """What was asked of the endpoints, as the end line has it."""
 
 
-class Batch:
-    """The scenes of one run. ``CONCURRENT_TASK_LIMIT`` workers take them one by one."""
+class Batch(Generic[ItemT, ResultT, ReportT]):
+    """The items of one queue. As many as the errand says are on their way at once.
 
-    def __init__(self, context: TaskContext, tagger: SceneTagger, ids: Sequence[str], errand: Errand) -> None:
+    ``left``: the ids of those that are not settled yet, in the order of the queue.
+    """
+
+    def __init__(self, context: TaskContext, turn: Turn, errand: Errand[ItemT, ResultT, ReportT], ids: Sequence[str]) -> None:
+        self.left = dict.fromkeys(ids)
         self._context = context
-        self._tagger = tagger
+        self._turn = turn
         self._errand = errand
         self._ids = deque(ids)
-        self._scenes: deque[Scene] = deque()
-        self._reading = asyncio.Lock()
-        self._board = ProgressBoard(len(ids), context.report)
-        self._left = dict.fromkeys(ids)
-        self._turn = Turn(context.settings.time_slice_minutes, partial(context.stash, context.handler.others_wait))
+        self._items: deque[ItemT] = deque()
+        self._looking = self._under_way = 0
+        self._one_ended = asyncio.Event()
+        self._all_begun = False
+        self._outcomes: Counter[Outcome] = Counter()
+        self._broken_by: Exception | None = None
 
     async def run(self) -> str:
-        """Works until no scene is left or the turn is over, and returns the end line.
+        """Works until nothing is left or the turn is over, and returns the end line.
 
-        A scene that fails is left to the errand, and the rest goes on. Raises one of ``ENDS_THE_BATCH``, after logging the
-        end line, when going on makes no sense.
+        An item that fails is left to the errand, and the rest goes on. Raises one of ``ENDS_THE_BATCH``, after logging the
+        end line, when going on makes no sense. Either way, what was being written is written first.
         """
-        context = self._context
-        _log.info("%s in line, %d at a time.", counted(len(self._ids), "scene"), context.settings.concurrent_task_limit)
-        chores = (self._keep_session(), self._watch_turn(), self._tell_of_endpoints())
-        beside = [asyncio.create_task(chore) for chore in chores]
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(context.settings.concurrent_task_limit):
-                    group.create_task(self._work())
-        except BaseExceptionGroup as errors:
-            self._take_stock()
+        _log.info("%s in line, %s.", counted(len(self._ids), self._errand.noun), self._errand.pace)
+        async with asyncio.TaskGroup() as group:
+            await self._begin_all(group)
+            self._all_begun = True
+            self._hurry_after_the_last()
+        self._context.record.waiting += len(self.left)
+        if self._broken_by is not None:
             _log.warning("%s.", self._told())
-            raise errors.exceptions[0] from None
-        finally:
-            for task in beside:
-                task.cancel()
-            for line in summary_lines(self._tagger.stats(), context.record.seconds):
-                _log.info("%s", line)
-        self._take_stock()
-        return await self._queue_the_rest() if self._left else f"{self._told()}."
-
-    def _take_stock(self) -> None:
-        self._context.record.waiting = len(self._left)
-        self._context.record.endpoints = {name: asdict(stats) for name, stats in self._tagger.stats().items()}
+            raise self._broken_by
+        return await self._queue_the_rest() if self.left else f"{self._told()}."
 
     async def _queue_the_rest(self) -> str:
-        await self._context.queue_again(from_scene=next(iter(self._left)))
+        await self._context.queue_again(f"{self._errand.noun} {next(iter(self.left))}")
         self._context.record.end = End.SLICED
         turn = f"the {self._turn.minutes:g} min of its turn are over and other jobs wait"
         return f"{self._told()}. Not done yet: {turn}, so the task has queued itself again behind them."
 
-    async def _keep_session(self) -> None:
-        """Stash forgets a session that is idle for so long; one scene may take longer."""
-        while True:
-            await asyncio.sleep(max(1.0, self._context.session_age_s / 4))
-            try:
-                await self._context.stash(self._context.handler.ping)
-            except StashError as error:
-                _log.warning("Stash did not answer just now: %s", error)
-
-    async def _tell_of_endpoints(self) -> None:
-        before = self._tagger.stats()
-        while True:
-            await asyncio.sleep(_TELL_EVERY_S)
-            now = self._tagger.stats()
-            line = interim_line(before, now, _TELL_EVERY_S)
-            if line is not None:
-                _log.info("%s", line)
-            before = now
-
-    async def _watch_turn(self) -> None:
+    async def _begin_all(self, group: asyncio.TaskGroup) -> None:
         try:
-            await self._turn.watch()
-        except StashError as error:
-            _log.warning("Stash did not say who waits, so the task goes on: %s", error)
+            while await self._may_begin() and (item := await self._next()) is not None:
+                self._looking += 1
+                self._under_way += 1
+                group.create_task(self._do(item))
+        except EXPECTED as error:
+            self._break_off(error)
 
-    async def _work(self) -> None:
-        while not self._turn.is_over and (scene := await self._next_scene()) is not None:
-            try:
-                await self._do_one(scene)
-            except TurnOverError:
-                return
-            del self._left[scene.id]
-            self._board.finish(scene.id)
+    async def _may_begin(self) -> bool:
+        """Waits until there is room for one more. False when the turn is over."""
+        while not self._turn.is_over and self._under_way >= self._errand.at_once():
+            self._one_ended.clear()
+            await self._one_ended.wait()
+        return not self._turn.is_over
 
-    async def _next_scene(self) -> Scene | None:
-        async with self._reading:
-            while not self._scenes and self._ids:
-                chunk = [self._ids.popleft() for _ in range(min(_CHUNK, len(self._ids)))]
-                scenes = {scene.id: scene for scene in await self._context.stash(self._context.handler.scenes, chunk)}
-                for scene_id in chunk:
-                    if scene_id not in scenes:
-                        del self._left[scene_id]
-                        self._context.record.add(SceneReport(scene_id, "", "", 0.0, Outcome.GONE))
-                for scene in scenes.values():
-                    self._board.announce(scene.id, scene.duration_s)
-                self._scenes.extend(scenes.values())
-            return self._scenes.popleft() if self._scenes else None
+    async def _next(self) -> ItemT | None:
+        while not self._items and self._ids:
+            chunk = [self._ids.popleft() for _ in range(min(self._errand.chunk, len(self._ids)))]
+            items = {item.id: item for item in await self._errand.read(chunk)}
+            for item_id in chunk:
+                if item_id not in items:
+                    self._put_down(self._errand.gone(item_id), item_id)
+            self._items.extend(items.values())
+        return self._items.popleft() if self._items else None
 
-    async def _do_one(self, scene: Scene) -> None:
-        """The boundary around one scene: whatever goes wrong inside concerns this scene alone."""
-        started = time.monotonic()
-        report = SceneReport(scene.id, title_of(scene), scene.path, scene.duration_s, self._errand.outcome)
+    def _put_down(self, report: ReportT, item_id: str) -> None:
+        del self.left[item_id]
+        self._outcomes[report.outcome] += 1
+        self._context.record.add(report)
+        self._errand.put_down(report, item_id)
+
+    def _break_off(self, error: Exception) -> None:
+        """Nothing else would fare better. What is being looked at is broken off, what is being written is not."""
+        self._broken_by = self._broken_by or error
+        self._turn.end()
+
+    async def _do(self, item: ItemT) -> None:
         try:
-            async with self._turn.lasts():
-                result = await self._look_at(scene)
-            report = replace(report, spans=_spans(result), coverage=result.coverage, gaps_s=result.gaps_s)
-            report = replace(report, change=await self._errand.settle(scene, result))
+            self._put_down(await self._do_one(item), item.id)
+        except TurnOverError:
+            pass  # it is still in line
+        except EXPECTED as error:
+            self._break_off(error)
+        finally:
+            self._under_way -= 1
+            self._one_ended.set()
+
+    async def _do_one(self, item: ItemT) -> ReportT:
+        """The boundary around one item: whatever goes wrong inside concerns this one alone."""
+        errand, started = self._errand, time.monotonic()
+        report = errand.report(item)
+        try:
+            result = await self._look(item)
+            report = replace(errand.seen(report, result), seconds=time.monotonic() - started)
+            return await errand.settle(item, result, report)
         except (*ENDS_THE_BATCH, TurnOverError):
             raise
         except SceneGoneError as error:
-            report = replace(report, outcome=Outcome.GONE, error=str(error))
             _log.warning("%s", error)
-        except Exception as error:  # noqa: BLE001  # the one boundary: an unforeseen fault costs one scene, not the batch
+            return replace(report, outcome=Outcome.GONE, error=str(error))
+        except Exception as error:  # noqa: BLE001  # the one boundary: an unforeseen fault costs one item, not the batch
             reason = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
-            report = replace(report, outcome=Outcome.FAILED, error=reason)
-            _log.error("Scene %s (%s) failed and stays queued: %s", scene.id, report.title, reason)
             _log.debug("Where it failed:", exc_info=error)
-            await self._errand.fail(scene, reason)
-        else:
-            _log.info("%s", _scene_line(report, result, time.monotonic() - started))
-        self._context.record.add(replace(report, seconds=time.monotonic() - started))
+            report = replace(report, outcome=Outcome.FAILED, error=reason, seconds=time.monotonic() - started)
+            await errand.fail(report)
+            return report
 
-    async def _look_at(self, scene: Scene) -> VideoResult:
-        if not scene.files:
-            raise MediaNotFoundError("Stash knows no file for it")
-        return await self._tagger.tag(scene.path, scene.oshash, partial(self._board.advance, scene.id))
+    async def _look(self, item: ItemT) -> ResultT:
+        try:
+            async with self._turn.lasts():
+                return await self._errand.look(item)
+        finally:
+            self._looking -= 1
+            self._hurry_after_the_last()
+
+    def _hurry_after_the_last(self) -> None:
+        if self._all_begun and not self._looking:
+            self._errand.hurry()
 
     def _told(self) -> str:
-        record, coverage = self._context.record, self._board.coverage()
+        outcomes = self._outcomes
         parts = [
-            f"{counted(record.count(self._errand.outcome), 'scene')} {self._errand.verb}",
-            f"{record.count(Outcome.FAILED)} failed",
+            f"{counted(outcomes[self._errand.outcome], self._errand.noun)} {self._errand.verb}",
+            f"{outcomes[Outcome.FAILED]} failed",
         ]
-        if gone := record.count(Outcome.GONE):
+        if gone := outcomes[Outcome.GONE]:
             parts.append(f"{gone} no longer in Stash")
-        if self._left:
-            parts.append(f"{len(self._left)} not finished and still queued")
-        frames = f"{counted(coverage.asked, 'frame')} asked, {coverage.answered} answered, {coverage.failed} failed"
-        return f"{', '.join(parts)}; {frames}; {counted(coverage.calls, 'call')}; {record.seconds:.0f} s"
-
-
-def _spans(result: VideoResult) -> Mapping[str, tuple[Span, ...]]:
-    """By the tag's name, of all categories together."""
-    by_tag: dict[str, tuple[Span, ...]] = {}
-    for own in result.info.spans.values():
-        for tag, spans in own.items():
-            by_tag[tag] = tuple(sorted((*by_tag.get(tag, ()), *spans), key=lambda span: span.start_s))
-    return by_tag
-
-
-def _scene_line(report: SceneReport, result: VideoResult, seconds: float) -> str:
-    tags = ", ".join(tag for own in result.info.tags.values() for tag in own) or "none of the tags"
-    coverage = result.coverage
-    known = coverage.answered - coverage.calls
-    earlier = f", {known} of them in an earlier run" if known else ""
-    frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged{earlier}"
-    gaps = "".join(f"; nothing could be read from {start_s:.0f} to {end_s:.0f} s" for start_s, end_s in result.gaps_s)
-    head = f"Scene {report.scene_id} ({report.title}): {tags}; markers: {markers_told(report.change)}"
-    return f"{head}; {frames}{gaps}; {seconds:.0f} s"
+        if self.left:
+            parts.append(f"{len(self.left)} not finished and still queued")
+        return f"{', '.join(parts)}; {self._errand.asked()}; {self._context.record.seconds:.0f} s"

@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 EXPECTED = (StashError, VLMEngineError)
 """What a task raises on purpose; the message is for the user."""
 ENDS_THE_BATCH = (NoEndpointError, StoreError, StashUnreachableError, StashAuthError, JournalError)
-"""After one of these no other scene would fare better."""
-CONTINUES, FROM_SCENE = "continues", "from_scene"
-"""Arguments that a task gives itself when it queues itself again: its run, and the first scene that is left."""
-OWN_ARGUMENTS = (CONTINUES, FROM_SCENE)
+"""After one of these no other scene or image would fare better."""
+CONTINUES, FIRST_LEFT = "continues", "first_left"
+"""Arguments that a task gives itself when it queues itself again: its run, and the first item that is left ("scene 12")."""
+OWN_ARGUMENTS = (CONTINUES, FIRST_LEFT)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -48,8 +48,8 @@ class StashThread:
 class TaskContext:
     """One task's surroundings. ``report`` takes the task's progress as a fraction.
 
-    ``record`` takes down what becomes of each scene. ``given``: the task's arguments, those that it left for itself among
-    them.
+    ``record`` takes down what becomes of each scene and image. ``given``: the task's arguments, also those that it left for
+    itself.
     """
 
     settings: Settings
@@ -79,9 +79,9 @@ class TaskContext:
             self.record.run_id = await self.stash(self.handler.start_run, self.record.task, print_, undoes=undoes)
         return self.record.run_id
 
-    async def queue_again(self, from_scene: str = "") -> None:
+    async def queue_again(self, first_left: str) -> None:
         """Puts the task behind what waits in Stash's queue; there it goes on with the same run."""
-        given = {**self.given, CONTINUES: str(self.record.run_id), FROM_SCENE: from_scene}
+        given = {**self.given, CONTINUES: str(self.record.run_id), FIRST_LEFT: first_left}
         await self.stash(self.handler.queue_task, self.plugin_id, self.record.task, given)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from haven_media_handler import JournalError, MediaHandler, StashClient, handshake
 from haven_report import RunReport, write_report
 from haven_tasks.context import EXPECTED, OWN_ARGUMENTS, StashThread, TaskContext
+from haven_tasks.preview import preview
 from haven_tasks.run_record import RunRecord
-from haven_tasks.tag_videos import preview, tag_videos, update_videos
+from haven_tasks.tag_videos import tag_videos, update_videos
 from haven_tasks.take_back import remove_ours, undo_last_run
 from haven_vlm_config import Settings
 from haven_vlm_utility import StashLogHandler

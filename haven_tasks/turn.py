@@ -29,16 +29,23 @@ class Turn:
         pause_s = self.minutes * 60
         while not self.is_over:
             await asyncio.sleep(pause_s)
-            self.is_over = await self._others_wait()
+            if await self._others_wait():
+                self.end()
             pause_s = _LOOK_AGAIN_S
+
+    def end(self) -> None:
+        """The turn is over, whether or not anybody waits."""
+        self.is_over = True
         for limit in self._limits:
             limit.reschedule(asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def lasts(self) -> AsyncIterator[None]:
         """Breaks the block off when the turn is over: ``TurnOverError``."""
+        if self.is_over:
+            raise TurnOverError
         try:
-            async with asyncio.timeout(0 if self.is_over else None) as limit:
+            async with asyncio.timeout(None) as limit:
                 self._limits.add(limit)
                 try:
                     yield

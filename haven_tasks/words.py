@@ -32,3 +32,8 @@ def change_told(change: SceneChange) -> str:
         f"{counted(len(change.markers_removed), 'marker')} removed" if change.markers_removed else "",
     ]
     return "; ".join(part for part in parts if part) or "nothing"
+
+
+def nothing_in_line(noun: str, queue: str) -> str:
+    """What a task says that found nothing to do."""
+    return f"No {noun} carries the tag {queue}. Give it to the {noun}s that you mean, and start the task again."

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from sandbox.stash import Credentials, Exchange, ItemState, Job, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, Fault
 from tests.end_to_end.conftest import TAGS, Theatre
+from vlm_engine.sandbox import Behaviour, Fault
+from vlm_engine.sandbox.threads import running
 
 Address = Callable[..., dict[str, Any]]
 CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
@@ -248,11 +248,20 @@ def test_each_run_is_handed_over_at_its_end_also_when_it_breaks_off(
     vlm = theatre.endpoint()
     theatre.install(address(vlm), MODEL="sandbox-vlm")
     theatre.queue(*videos[:2])
-    assert "Run 1 (Tag Videos): 2 scenes settled, finished." in texts(theatre.run(), "debug")
-    assert "Run 2 (Undo Last Run): 2 scenes settled, finished." in texts(run(theatre, "Undo Last Run"), "debug")
+    theatre.run()
+    run(theatre, "Undo Last Run")
     theatre.stash.library.tag_scene(theatre.queue(videos[2])[0], "VLM_TagMe")
     vlm.stop()
-    assert "Run 3 (Tag Videos): 2 scenes settled, broken off." in texts(theatre.run(), "debug")
+    theatre.run()
+    folder = theatre.stash.config_folder / "haven_vlm_connector" / "reports"
+    reports = sorted(
+        (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")), key=lambda run: run["run_id"]
+    )
+    assert [(run["task"], len(run["scenes"]), run["end"], run["waiting"]) for run in reports] == [
+        ("Tag Videos", 2, "finished", 0),
+        ("Undo Last Run", 2, "finished", 0),
+        ("Tag Videos", 2, "broken off", 1),
+    ]
 
 
 # What happens to Stash meanwhile.

@@ -8,7 +8,7 @@ from haven_stash.journal import Journal
 from haven_stash.transport import RetryPolicy, StashClient
 from haven_vlm_config import TagNames
 from sandbox.stash import SandboxStash
-from sandbox.threads import running
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 NAMES = TagNames()

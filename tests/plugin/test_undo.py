@@ -9,7 +9,7 @@ from haven_stash.errors import ApplyError, SceneGoneError
 from haven_stash.transport import RetryPolicy, StashClient, _DroppedError
 from haven_vlm_config import TagNames
 from sandbox.stash import SandboxStash
-from sandbox.threads import running
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 NAMES = TagNames()

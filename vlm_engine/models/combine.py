@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from vlm_engine.types import Verdict
 
-ENOUGH = 1 / 3
+ENOUGH = 0.3
 """Of a moving picture: the share of its moments that have to show a tag, each counted by how sure the model was."""
 
 
 def of_moments(looks: Sequence[Mapping[str, Verdict]]) -> dict[str, Verdict]:
     """Verdicts on a moving picture from those on its moments.
 
-    A tag applies when the confidences of the looks that show it add up to at least a third of all looks; where no confidence
-    was told, a look counts 1. Its own confidence is the mean of those told.
+    A tag applies when the confidences of the looks that show it add up to at least three tenths of the number of looks; where
+    no confidence was told, a look counts 1. Its own confidence is the mean of those told.
     """
     return {tag: _over_time([look[tag] for look in looks]) for tag in looks[0]}
 

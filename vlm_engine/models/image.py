@@ -13,8 +13,8 @@ from vlm_engine.config_models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.models.base import Model
 from vlm_engine.models.combine import of_moments, of_parts
-from vlm_engine.models.judge import Judge
-from vlm_engine.pictures import Looks, PictureReader, Showing, Source
+from vlm_engine.models.judge import Judge, Memory
+from vlm_engine.pictures import Looks, PictureReader, Showing, Source, spread
 from vlm_engine.spans import describe_image
 from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
@@ -34,6 +34,8 @@ class _Judged:
 class JudgeImage(Model):
     """``image`` (a path, a file's bytes, or a ``ZipEntry``) and ``identity`` (or None) → ``ImageResult``."""
 
+    needs = ("image",)
+
     def __init__(self, judge: Judge, config: EngineConfig) -> None:
         self._judge = judge
         self._config = config
@@ -48,8 +50,8 @@ class JudgeImage(Model):
     async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
         """Raises ``MediaError``, or ``ClientError`` when this picture cannot be judged, or ``NoEndpointError``."""
         category = self._judge.model.category
-        tags = () if category in inputs["skipped_categories"] else self._judge.model.tag_list
-        rule_of = self._config.rule_of(category, inputs["threshold"])
+        tags = () if category in inputs.get("skipped_categories", ()) else self._judge.model.tag_list
+        rule_of = self._config.rule_of(category, inputs.get("threshold"))
         if not tags:
             return ImageResult(category, describe_image({}, category, rule_of), Coverage())
         source: Source = inputs["image"]
@@ -83,34 +85,39 @@ class JudgeImage(Model):
         return _Judged(of_parts([one.verdicts for one in seen]), _all(seen))
 
     async def _each(self, media: str, frames: Sequence[Frame], tags: tuple[str, ...]) -> list[_Judged]:
-        """The verdicts on each frame; only what is not known of it is asked."""
-        memory, judged = await self._judge.memory(media), []
+        """The verdicts on each frame. One that is there twice counts twice and is judged once."""
+        memory = await self._judge.memory(media)
+        judged: dict[float, _Judged] = {}
         for frame in frames:
-            seen = self._judge.recall(memory, Look(frame.time_s, tags, Purpose.STILL))
-            known = dict(seen.verdicts) if seen else {}
-            left = tuple(tag for tag in tags if tag not in known)
-            if left:
-                known |= await self._judge.ask(media, Look(frame.time_s, left, Purpose.STILL), frame)
-            judged.append(_Judged(known, Coverage(asked=1, answered=1, calls=1 if left else 0)))
-        return judged
+            if frame.time_s not in judged:
+                judged[frame.time_s] = await self._one(media, memory, frame, tags)
+        return [judged[frame.time_s] for frame in frames]
+
+    async def _one(self, media: str, memory: Memory, frame: Frame, tags: tuple[str, ...]) -> _Judged:
+        seen = self._judge.recall(memory, Look(frame.time_s, tags, Purpose.STILL))
+        known = dict(seen.verdicts) if seen else {}
+        left = tuple(tag for tag in tags if tag not in known)
+        if left:
+            known |= await self._judge.ask(media, Look(frame.time_s, left, Purpose.STILL), frame)
+        return _Judged(known, Coverage(asked=1, answered=1, calls=1 if left else 0))
 
     def _clip(self, source: Source, shape: ImageShape) -> Looks:
-        """Moments of a video, in the middle of stretches of equal length; those that can be decoded."""
+        """Moments from all over a video; those that can be decoded."""
         how = self._config.video
         info = probe(str(source), stall_s=how.stall_s)
-        count = self._config.image.frames
-        times_s = [(number + 0.5) * info.duration_s / count for number in range(count)]
+        times_s = spread(info.duration_s, self._config.image.frames)
         with VideoReader(info, hwaccel=how.hwaccel, stall_s=how.stall_s) as reader:
             shown = [frame for _, frame in reader.frames(times_s, shape)]
-        frames = {frame.time_s: frame for frame in shown if isinstance(frame, Frame)}
+        frames = tuple(frame for frame in shown if isinstance(frame, Frame))
         if not frames:
-            first = next(frame for frame in shown if isinstance(frame, FrameError))
-            raise MediaUnreadableError(str(first)) from first
-        return Looks(Showing.MOVING, tuple(frames.values()))
+            problem = next(frame for frame in shown if isinstance(frame, FrameError))
+            raise MediaUnreadableError(str(problem)) from problem
+        return Looks(Showing.MOVING, frames)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _all(judged: Sequence[_Judged]) -> Coverage:
-    return sum((one.coverage for one in judged), Coverage())
+    """What all of them took; one that is there twice was judged once."""
+    return sum((one.coverage for one in {id(one): one for one in judged}.values()), Coverage())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -22,7 +23,8 @@ Moment = tuple[float, Image.Image]
 _MOST_FRAMES = 10_000
 _MOST_PIXELS = 2_000_000_000
 _SHORTEST_MS, _USUAL_MS = 10, 100  # browsers show a frame for 100 ms that names a shorter time, or none
-_ALIKE = 2.0  # of 255, on average
+_ALIKE = 12  # of 255, in no place more
+_GOLDEN = 0.618  # steps of this share of a stretch meet no place twice
 
 
 def is_moving(image: ImageFile) -> bool:
@@ -30,48 +32,56 @@ def is_moving(image: ImageFile) -> bool:
     return image.format in {"GIF", "PNG", "WEBP", "AVIF"} and bool(getattr(image, "is_animated", False))
 
 
-def moments(image: ImageFile, kind: Kind, name: str, shape: ImageShape, count: int) -> list[Moment]:
-    """At most ``count`` frames with their times in seconds, each that is shown in the middle of a stretch of equal length.
+def spread(duration: float, count: int) -> list[float]:
+    """``count`` times, one in each stretch of equal length, in whatever unit ``duration`` has.
 
-    Frames that look the same are there once. A file that is damaged behind its first frame is read up to there, and so
-    is one with too many frames or pixels. Raises what Pillow raises, and ``MediaUnreadableError``.
+    They lie at ever other places of their stretches, so that what comes back at regular intervals is not always missed.
     """
-    kept, end_s = _walked(image, kind, name, shape, 4 * count)
-    chosen: list[Moment] = []
-    for number in range(count):
-        middle_s = (number + 0.5) * end_s / count
-        moment = max((each for each in kept if each[0] <= middle_s), key=lambda each: each[0], default=kept[0])
-        if not any(moment is other or _alike(moment[1], other[1]) for other in chosen):
-            chosen.append(moment)
-    return chosen
+    return [(number + (0.5 + number * _GOLDEN) % 1) * duration / count for number in range(count)]
 
 
-def _walked(image: ImageFile, kind: Kind, name: str, shape: ImageShape, room: int) -> tuple[list[Moment], float]:
+def moments(image: ImageFile, kind: Kind, name: str, shape: ImageShape, count: int) -> list[Moment]:
+    """The frames shown at ``count`` times that are spread over the whole, with their own times in seconds.
+
+    For a frame that looks like an earlier one stands that earlier one. A file that is damaged behind its first frame is
+    read up to there, and so is one with too many frames or pixels. Raises what Pillow raises, and ``MediaUnreadableError``.
+    """
+    kept, end_ms = _walked(image, kind, name, shape, 4 * count)
+    found: list[Moment] = []
+    for time_ms in spread(end_ms, count):
+        latest = max((each for each in kept if each.at_ms <= time_ms), key=lambda each: each.at_ms, default=kept[0])
+        same = (moment for moment in found if _alike(moment[1], latest.picture))
+        found.append(next(same, (latest.at_ms / 1000, latest.picture)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    at_ms: int
+    picture: Image.Image
+
+
+def _walked(image: ImageFile, kind: Kind, name: str, shape: ImageShape, room: int) -> tuple[list[_Kept], int]:
     """Frames from all over the file, at most ``room``, and how long it lasts. Their number is known only at its end."""
-    kept: list[Moment] = []
-    step_s = now_s = 0.0
-    frames = _frames(image, kind, name)
-    while True:
-        try:
-            duration_s = next(frames, None)
-        except (*DAMAGED, MediaUnreadableError) as error:
-            if not kept:
-                raise
-            _log.warning("%s: moves on behind %.1f s, but what follows is damaged: %s", name, now_s, error)
-            break
-        if duration_s is None:
-            break
-        if not kept or now_s >= kept[-1][0] + step_s:
-            kept.append((now_s, fitted(shown(image, shape.max_side), shape)))
-        now_s += duration_s
-        if len(kept) > room:
-            kept = kept[::2]
-            step_s = now_s / len(kept)
-    return kept, now_s
+    kept: list[_Kept] = []
+    now_ms = step_ms = 0
+    try:
+        for duration_ms in _frames(image, kind, name):
+            if not kept or now_ms >= kept[-1].at_ms + step_ms:
+                kept.append(_Kept(now_ms, fitted(shown(image, shape.max_side), shape)))
+            now_ms += duration_ms
+            if len(kept) > room:
+                kept = kept[::2]
+                step_ms = now_ms // len(kept)
+    except (*DAMAGED, MediaUnreadableError) as error:
+        if not kept:
+            raise
+        _log.warning("%s: seen up to %.1f s only, the rest is damaged: %s", name, now_ms / 1000, error)
+    return kept, now_ms
 
 
-def _frames(image: ImageFile, kind: Kind, name: str) -> Iterator[float]:
-    """Puts ``image`` at one frame after the other, and tells how many seconds each is shown."""
+def _frames(image: ImageFile, kind: Kind, name: str) -> Iterator[int]:
+    """Puts ``image`` at one frame after the other, and tells how many milliseconds each is shown."""
     pixels = 0
     # An animated PNG may begin with a picture for viewers that know of none.
     first = 1 if image.format == "PNG" and image.info.get("default_image") else 0
@@ -82,13 +92,15 @@ def _frames(image: ImageFile, kind: Kind, name: str) -> Iterator[float]:
             return
         check_size(image, kind, name)
         image.load()
-        told = image.info.get("duration") or 0
-        yield (told if told > _SHORTEST_MS else _USUAL_MS) / 1000
+        told = round(image.info.get("duration") or 0)
+        yield told if told > _SHORTEST_MS else _USUAL_MS
         pixels += image.width * image.height
         if pixels > _MOST_PIXELS:
             return
 
 
 def _alike(first: Image.Image, second: Image.Image) -> bool:
+    if first is second:
+        return True
     small = [np.asarray(image.resize((32, 32), Image.Resampling.BOX)).astype(int) for image in (first, second)]
-    return float(np.abs(small[0] - small[1]).mean()) < _ALIKE
+    return int(np.abs(small[0] - small[1]).max()) < _ALIKE

@@ -32,9 +32,9 @@ class Showing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What is shown of one file. Of a moving picture ``time_s`` of a frame is its time, else its number.
+    """What is shown of one file. ``time_s`` of a frame is its time in a moving picture, else its number.
 
-    ``layout`` says how it was cut into parts.
+    Moments of a moving picture that look the same are the same frame, several times. ``layout``: how a still was cut.
     """
 
     showing: Showing
@@ -86,8 +86,8 @@ class PictureReader:
             if is_moving(image):
                 with self._memory.lent(working_bytes(image, kind, shape.max_side)):
                     found = moments(image, kind, name, shape, self._frames)
-                frames = tuple(_frame(time_s, picture, shape) for time_s, picture in found)
-                return Looks(Showing.MOVING, frames)
+                frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
+                return Looks(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
             return self._still(image, kind, shape)
 
     def _still(self, image: ImageFile, kind: Kind, shape: ImageShape) -> Looks:

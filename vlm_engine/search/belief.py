@@ -66,27 +66,32 @@ class Belief:
         if self.smoothed is None or not len(times_s):
             return shows, hidden
         from_left, from_right = self._reach(times_s)
-        here = from_left.sum(2) * from_right.sum(2)
-        total = here.sum(2) / self.occurs
-        shows[:, self.live] = here[..., SHOWS == 1].sum(2) / total
-        otherwise = [(from_left[:, :, truth] * from_right[:, :, truth])[..., truth != SHOWS].sum(2) for truth in (0, 1)]
-        hidden[:, self.live] = (otherwise[0] + otherwise[1]) / total
+        here = (from_left[0] + from_left[1]) * (from_right[0] + from_right[1])
+        total = here.sum(2) / self.occurs[:, None]
+        shows[:, self.live] = (here[..., SHOWS == 1].sum(2) / total).T
+        otherwise = [(from_left[truth] * from_right[truth])[..., truth != SHOWS].sum(2) for truth in (0, 1)]
+        hidden[:, self.live] = ((otherwise[0] + otherwise[1]) / total).T
         return shows, hidden
 
-    def _reach(self, times_s: Floats) -> tuple[Floats, Floats]:
-        """(m, K, 2 truths, 4) each: the weight of each state at the times, from a frame before that shows the tag or not, and
-        towards a frame after that does or does not."""
+    def _reach(self, times_s: Floats) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+        """The weight of each state at the times, (K, m, 4) each: from a frame before that does not show the tag, from one that
+        does; towards a frame after that does not, towards one that does."""
         assert self.smoothed is not None
         smoothed, seen_s = self.smoothed, self.evidence.times_s
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
         here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
-        split = np.stack([truth == SHOWS for truth in (0, 1)]).astype(np.float32)
         before = smoothed.forward[..., :STATES] + smoothed.forward[..., STATES:]
         coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live)).astype(np.float32)
-        left = (before[after - 1][:, :, None] * split).transpose(1, 0, 2, 3) @ here
-        right = (coming[after][:, :, None] * split).transpose(1, 0, 2, 3) @ there.swapaxes(2, 3)
-        return left.transpose(1, 0, 2, 3), right.transpose(1, 0, 2, 3)
+        return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(2, 3))
+
+
+def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
+    """(K, m, 4) each: ``weights`` (m, K, 4) after ``steps`` (K, m, 4, 4), of states without the tag and of those with it."""
+    by_state = weights.transpose(2, 1, 0)
+    passed = [by_state[state][..., None] * steps[:, :, state] for state in range(STATES)]
+    without, shown = ([passed[state] for state in np.flatnonzero(truth == SHOWS)] for truth in (0, 1))
+    return without[0] + without[1], shown[0] + shown[1]
 
 
 def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:

@@ -34,6 +34,8 @@ class Gap:
         self.start_s, self.end_s = start_s, end_s
         first, last = np.searchsorted(clock.cuts_s, [start_s + 1e-9, end_s - 1e-9])
         self._cuts_s = clock.cuts_s[first:last]
+        if first == last:
+            return
         length_s = end_s - start_s
         even_s = start_s + (np.arange(_GRID) + 0.5) * length_s / _GRID
         times_s = np.concatenate([even_s, self._cuts_s])
@@ -45,6 +47,8 @@ class Gap:
 
     def change(self) -> Change:
         """The median of the prior and the mean distance from it."""
+        if not len(self._cuts_s):
+            return Change((self.start_s + self.end_s) / 2, (self.end_s - self.start_s) / 4)
         median_s = self._times_s[np.searchsorted(np.cumsum(self._masses), 0.5).clip(max=len(self._times_s) - 1)]
         return Change(float(median_s), float(self._masses @ np.abs(self._times_s - median_s)))
 
@@ -56,6 +60,8 @@ class Gap:
         return min(candidates, key=lambda time_s: (abs(self._mass_before(time_s) - 0.5), time_s), default=None)
 
     def _mass_before(self, time_s: float) -> float:
+        if not len(self._cuts_s):
+            return (time_s - self.start_s) / (self.end_s - self.start_s)
         return float(self._masses[self._times_s <= time_s].sum())
 
     def _candidates(self) -> list[float]:

@@ -66,7 +66,7 @@ def _by_truth(states: Floats) -> Floats:
 def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
     """(K,) each: how often a short event began, a long one began, a long one ended."""
     before, after = smoothed.forward[:-1], smoothed.backward[1:] * smoothed.likely[1:]
-    after = after / (smoothed.scale[1:] * (smoothed.forward[1:] * smoothed.backward[1:]).sum(2))[..., None]
+    after = after / (smoothed.scale[1:] * np.einsum("nks,nks->nk", smoothed.forward[1:], smoothed.backward[1:]))[..., None]
 
     def count(source: int, target: int) -> Floats:
         total = np.zeros(before.shape[1])

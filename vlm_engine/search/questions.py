@@ -23,7 +23,6 @@ _AMID_CHANGE = 0.3
 """A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
 _DISCOVERY = 3.0
 """A label wrong in a long stretch is often a whole segment missed."""
-_NEGLIGIBLE = 1e-4
 _LEAST_STRETCH_S = 2.0
 _LEAST_PIECE_S = 0.6
 _HARMLESS_SHARE = 0.05
@@ -46,13 +45,13 @@ class Question:
     columns: tuple[int, ...]
 
 
-def second_looks(belief: Belief, end_s: float, is_free: IsFree) -> Iterator[Question]:
-    """Another frame of the same shot for every frame with doubtful verdicts, once each."""
+def second_looks(belief: Belief, end_s: float, least: float, is_free: IsFree) -> Iterator[Question]:
+    """Another frame of the same shot for every frame with doubtful verdicts, once each; those worth ``least`` or more."""
     gain = belief.gain()
     shown = belief.shown
     gain[1:-1] *= np.where(shown[2:] == shown[:-2], 1.0, _AMID_CHANGE)
     worth = gain.sum(1)
-    for row in np.flatnonzero(worth > _NEGLIGIBLE):
+    for row in np.flatnonzero(worth >= least):
         time_s = _other_frame(float(belief.evidence.times_s[row]), belief.clock.cuts_s, end_s, is_free)
         if time_s is not None:
             columns = tuple(map(int, np.flatnonzero(gain[row] > 0)))
@@ -70,8 +69,8 @@ def _other_frame(time_s: float, cuts_s: Floats, end_s: float, is_free: IsFree) -
     return float(others_s[0])
 
 
-def discoveries(belief: Belief, is_free: IsFree) -> Iterator[Question]:
-    """For each stretch between two looks its best frame, by what may happen there unseen."""
+def discoveries(belief: Belief, least: float, is_free: IsFree) -> Iterator[Question]:
+    """For each stretch between two looks its best frame, by what may happen there unseen; those worth ``least`` or more."""
     times_s = _middles(belief)
     shown = belief.shown
     after = np.searchsorted(belief.evidence.times_s, times_s)
@@ -79,8 +78,8 @@ def discoveries(belief: Belief, is_free: IsFree) -> Iterator[Question]:
     hidden *= shown[after - 1] == shown[after]
     worth = _DISCOVERY * hidden.sum(1)
     best: dict[int, int] = {}
-    for number in np.argsort(-worth, kind="stable"):
-        if worth[number] > 0 and int(after[number]) not in best and is_free(float(times_s[number])):
+    for number in np.argsort(-worth, kind="stable")[: np.count_nonzero(worth >= least)]:
+        if int(after[number]) not in best and is_free(float(times_s[number])):
             best[int(after[number])] = int(number)
     for number in best.values():
         yield Question(float(times_s[number]), float(worth[number]), Purpose.SCAN, ())

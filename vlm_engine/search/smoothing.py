@@ -19,6 +19,8 @@ _RESCALED_EVERY = 4
 """Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
 _ALL = 2 * STATES
 _SHOWS = np.tile(SHOWS, 2)
+_ONES = np.ones(_ALL, np.float32)
+"""A product with it is a sum over the states, several times as fast as numpy's own over so short an axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Smoothed:
     def states(self) -> Floats:
         """(n, K, 8): the probability of each state, all answers considered."""
         both = self.forward * self.backward
-        return np.asarray(both / both.sum(2, keepdims=True))
+        return np.asarray(both / (both @ _ONES)[..., None])
 
 
 def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
@@ -80,9 +82,9 @@ def _moves(evidence: Evidence, chain: Chain, bad_share: Floats) -> Floats:
     same_shot = evidence.shots[1:] == evidence.shots[:-1]
     modes = np.tile(chain.modes.reshape(-1, STATES, STATES, STATES), (1, 1, 2, 2))
     fading = np.exp(evidence.lapses_s[None, :, None] * chain.decays_per_s[:, None, :]).astype(np.float32)
-    moves = np.empty((len(bad_share), len(same_shot), _ALL * _ALL), np.float32)
-    for rows, factors in ((same_shot, kept), (~same_shot, drawn)):
-        moves[:, rows] = fading[:, rows] @ (modes * factors[:, None]).reshape(-1, STATES, _ALL * _ALL).astype(np.float32)
+    within, across = ((modes * by[:, None]).reshape(-1, STATES, _ALL * _ALL).astype(np.float32) for by in (kept, drawn))
+    moves = fading @ within
+    moves[:, ~same_shot] = fading[:, ~same_shot] @ across
     np.maximum(moves, 0.0, out=moves)
     return moves.reshape(*moves.shape[:2], _ALL, _ALL).transpose(1, 0, 2, 3)
 
@@ -94,11 +96,11 @@ def _forward(start: Floats, moves: Floats, likely: Floats) -> tuple[Floats, Floa
     rows[0] = start * likely[0]
     for number in range(1, len(rows)):
         if number % _RESCALED_EVERY == 0:
-            totals[number - 1] = rows[number - 1].sum(1)
+            totals[number - 1] = rows[number - 1] @ _ONES
             rows[number - 1] /= totals[number - 1][:, None]
         np.matmul(rows[number - 1][:, None], moves[number - 1], out=rows[number][:, None])
         rows[number] *= likely[number]
-    kept = rows.sum(2)
+    kept = rows @ _ONES
     rescaled = np.arange(len(rows) - 1) % _RESCALED_EVERY == _RESCALED_EVERY - 1
     totals[:-1][~rescaled], totals[-1] = kept[:-1][~rescaled], kept[-1]
     totals[1:] /= kept[:-1]
@@ -110,9 +112,9 @@ def _backward(moves: Floats, likely: Floats) -> Floats:
     rows[-1] = 1.0
     for number in range(len(rows) - 1, 0, -1):
         if number % _RESCALED_EVERY == 0:
-            rows[number] /= rows[number].sum(1, keepdims=True)
+            rows[number] /= (rows[number] @ _ONES)[:, None]
         np.matmul(moves[number - 1], (rows[number] * likely[number])[..., None], out=rows[number - 1][..., None])
-    return np.asarray(rows / rows.sum(2, keepdims=True))
+    return np.asarray(rows / (rows @ _ONES)[..., None])
 
 
 def _absent_log_likelihood(evidence: Evidence, bad_share: Floats, likely: Floats) -> Floats:

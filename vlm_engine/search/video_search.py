@@ -20,7 +20,7 @@ from vlm_engine.search.stopping import Limits, chosen, is_worth_a_round, price, 
 from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
-_SCAN_STEPS = 3
+_SCAN_STEPS = 4
 _LEARNING_STEPS = 1
 _IN_DOUBT = 0.002
 """A tag is asked about along with others where it is less sure than this."""
@@ -89,13 +89,15 @@ class VideoSearch:
     def _believed(self) -> tuple[Belief, Runs]:
         if self._known is None:
             evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock)
-            rates = learnt_rates(evidence, self._learnt_from_scan(), _LEARNING_STEPS)
+            taught, rates = self._learnt_from_scan()
+            if len(evidence.times_s) > taught:
+                rates = learnt_rates(evidence, rates, _LEARNING_STEPS)
             belief = believe(evidence, self._clock, rates)
             self._known = belief, Runs(belief, self._video.duration_s)
         return self._known
 
-    def _learnt_from_scan(self) -> Rates:
-        """What the looks of the scan alone teach: it stays as it is while later rounds add to the rest."""
+    def _learnt_from_scan(self) -> tuple[int, Rates]:
+        """How many looks of the scan there are, and what they alone teach: that stays while later rounds add to the rest."""
         planned = {milliseconds(time_s) for time_s in self._scan}
         scan = [seen for time_s, seen in self._ledger.observations() if milliseconds(time_s) in planned]
         if self._taught is None or self._taught[0] != scan:
@@ -103,7 +105,7 @@ class VideoSearch:
             if scan:
                 rates = learnt_rates(gather(scan, self._tags, self._clock), rates, _SCAN_STEPS)
             self._taught = scan, rates
-        return self._taught[1]
+        return len(scan), self._taught[1]
 
     def _scan_looks(self) -> tuple[Look, ...]:
         looks = []
@@ -119,22 +121,22 @@ class VideoSearch:
         belief, runs = self._believed()
         least = price(len(runs), self._video.duration_s, self._config.effort)
         most = None if self._budget is None else share_of(self._budget, self._ledger.frames)
-        questions = chosen(self._questions(belief, runs), Limits(least, most), self._frame_s)
+        questions = chosen(self._questions(belief, runs, least), Limits(least, most), self._frame_s)
         if not is_worth_a_round(questions, len(runs)):
             return ()
         questions.sort(key=lambda question: question.time_s)
         return tuple(self._as_looks(questions, belief))
 
-    def _questions(self, belief: Belief, runs: Runs) -> list[Question]:
+    def _questions(self, belief: Belief, runs: Runs, least: float) -> list[Question]:
         is_free = self._is_free
         edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free))
         refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
         finds = [
             question
-            for question in discoveries(belief, is_free)
+            for question in discoveries(belief, least, is_free)
             if np.searchsorted(belief.evidence.times_s, question.time_s) not in refined
         ]
-        seconds = second_looks(belief, self._video.end_s, is_free) if self._config.second_looks else ()
+        seconds = second_looks(belief, self._video.end_s, least, is_free) if self._config.second_looks else ()
         return [*edges, *finds, *seconds]
 
     def _is_free(self, time_s: float) -> bool:
