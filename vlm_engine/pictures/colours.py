@@ -98,7 +98,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         if source.profile.xcolor_space != _SPACES[mode]:
             return None
         transform = _built(source, mode)
-    except (OSError, ImageCms.PyCMSError):
+    except (OSError, ValueError, ImageCms.PyCMSError):  # Pillow reads its words as ASCII
         return None
     return None if mode == "RGB" and _changes_nothing(transform) else transform
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HEAD_BYTES = 512
 WORKING_BYTES = 2**30
@@ -17,6 +17,10 @@ class Kind:
     plugin: str
     pixel_bytes: int
 
+    def moving(self) -> Kind:
+        """The same as a moving picture: its frames are laid over each other, and so there several times."""
+        return replace(self, name=f"moving {self.name}", pixel_bytes=16)
+
     @property
     def most_pixels(self) -> int:
         """A picture with more of them would not fit into ``WORKING_BYTES``."""
@@ -26,7 +30,7 @@ class Kind:
 JPEG = Kind("JPEG", "JpegImagePlugin.JpegImageFile", 6)
 _PNG = Kind("PNG", "PngImagePlugin.PngImageFile", 6)
 WEBP = Kind("WebP", "WebPImagePlugin.WebPImageFile", 16)  # two canvases in the decoder, one as bytes, one as a picture
-_AVIF = Kind("AVIF", "AvifImagePlugin.AvifImageFile", 12)
+_AVIF = Kind("AVIF", "AvifImagePlugin.AvifImageFile", 16)
 _GIF = Kind("GIF", "GifImagePlugin.GifImageFile", 12)
 _TIFF = Kind("TIFF", "TiffImagePlugin.TiffImageFile", 12)
 _BMP = Kind("BMP", "BmpImagePlugin.BmpImageFile", 6)

@@ -83,12 +83,13 @@ class PictureReader:
 
     def _decoded(self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape) -> Looks:
         with opened_as(kind, content, name) as image:
-            if is_moving(image):
-                with self._memory.lent(working_bytes(image, kind, shape.max_side)):
-                    found = moments(image, kind, name, shape, self._frames)
-                frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
-                return Looks(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
-            return self._still(image, kind, shape)
+            return self._moving(image, kind.moving(), name, shape) if is_moving(image) else self._still(image, kind, shape)
+
+    def _moving(self, image: ImageFile, kind: Kind, name: str, shape: ImageShape) -> Looks:
+        with self._memory.lent(working_bytes(image, kind, shape.max_side)):
+            found = moments(image, kind, name, shape, self._frames)
+        frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
+        return Looks(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
 
     def _still(self, image: ImageFile, kind: Kind, shape: ImageShape) -> Looks:
         columns, rows = grid(*image.size, shape.max_side, self._parts)

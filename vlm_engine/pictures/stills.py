@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.picture import fitted_size, over_grey
 from vlm_engine.pictures.colours import as_srgb, plain
-from vlm_engine.pictures.kinds import HEAD_BYTES, JPEG, WEBP, WORKING_BYTES, Kind, webp_size
+from vlm_engine.pictures.kinds import HEAD_BYTES, JPEG, WEBP, Kind, webp_size
 from vlm_engine.types import ImageShape
 
 MAX_JPEG_PIXELS = 500_000_000
@@ -98,7 +98,8 @@ def _comes_in_scans(image: ImageFile, content: BufferedReader | BytesIO) -> bool
 
 def check_size(image: ImageFile, kind: Kind, name: str) -> None:
     """Raises ``MediaUnreadableError`` when ``image`` has more pixels than the limit of its kind."""
-    _check_pixels(image.size, MAX_JPEG_PIXELS if _is_reducible(image) else kind.most_pixels, kind, name)
+    by_rows = kind is JPEG and not image.info[_IN_SCANS]
+    _check_pixels(image.size, MAX_JPEG_PIXELS if by_rows else kind.most_pixels, kind, name)
 
 
 def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> None:
@@ -111,7 +112,9 @@ def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> No
 
 def working_bytes(image: ImageFile, kind: Kind, longest: int) -> int:
     """About how much memory ``shown`` takes to decode it, in bytes."""
-    return image.width * image.height * kind.pixel_bytes // _scale(image, longest) ** 2
+    pixels = image.width * image.height
+    whole = pixels * kind.pixel_bytes if image.info.get(_IN_SCANS) else 0
+    return whole + pixels * kind.pixel_bytes // _scale(image, longest) ** 2
 
 
 def shown(image: ImageFile, longest: int) -> Image.Image:
@@ -137,17 +140,11 @@ def _ample(image: Image.Image, longest: int) -> int:
 
 
 def _scale(image: ImageFile, longest: int) -> int:
-    """How many times smaller it is decoded: 1, or of a JPEG that is decoded row by row also 2, 4 or 8."""
-    if not _is_reducible(image):
+    """How many times smaller it is decoded: 1, or of a JPEG also 2, 4 or 8."""
+    if image.format != JPEG.name:
         return 1
-    ample = _ample(image, longest)
-    pixels = image.width * image.height
-    fits = (scale for scale in (8, 4, 2, 1) if scale <= ample or 4 * pixels * JPEG.pixel_bytes > scale**2 * WORKING_BYTES)
-    return next(fits, 1)
-
-
-def _is_reducible(image: ImageFile) -> bool:
-    return image.format == JPEG.name and not image.info.get(_IN_SCANS)
+    ample, pixels = _ample(image, longest), image.width * image.height
+    return next((scale for scale in (8, 4, 2) if scale <= ample or pixels // (scale // 2) ** 2 > JPEG.most_pixels), 1)
 
 
 def _orientation(image: ImageFile) -> int:
