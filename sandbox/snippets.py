@@ -81,4 +81,6 @@ async def run_cells(blocks: Iterable[Snippet], names: dict[str, Any]) -> None:
 
 
 def _compiled(block: Snippet) -> CodeType:
-    return compile(block.text, block.where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code: CodeType = compile(block.text, block.where, "exec", flags=flags, dont_inherit=True)
+    return code

@@ -163,7 +163,7 @@ class VLMEngine:
         """What ``process_video`` does with the built-in pipeline, as typed values.
 
         ``path``: the file.
-        ``identity``: names the video in the answer store; None: it follows from the file's size, time of change, and both its ends.
+        ``identity``: names the video in the answer store; None: it follows from the file's size, time of change and ends.
         ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
         ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
