@@ -19,7 +19,7 @@ from haven_tasks.command_line import parsers
 from tools.engine_api import MODULES, module_section
 from tools.engine_options import CALLS, GROUPS, arguments_table, options_table
 from tools.example_report import excerpt
-from vlm_engine import VLMEngine
+from vlm_engine import VLMEngine, templates
 from vlm_engine.cli import arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +83,12 @@ def engine_help(command: str) -> str:
     return f"```text\n{parser.format_help()}```"
 
 
+def fields_table() -> str:
+    """What may stand in braces in a text of the user's."""
+    rows = ["| field | what it stands for |", "|---|---|"]
+    return "\n".join([*rows, *(f"| `{{{name}}}` | {meaning} |" for name, meaning in templates.FIELDS.items())])
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "page settings": page_table,
@@ -91,6 +97,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "engine check": partial(engine_help, "check"),
     "engine prompt": partial(engine_help, "prompt"),
     "engine serve": partial(engine_help, "serve-sandbox"),
+    "fields": fields_table,
     "report": excerpt,
     **{f"options {name}": partial(options_table, group) for name, group in GROUPS.items()},
     **{f"arguments {name}": partial(arguments_table, getattr(VLMEngine, name)) for name in CALLS},
