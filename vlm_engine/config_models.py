@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -169,7 +169,7 @@ class SearchConfig(Settings):
     effort: float = Field(1.0, ge=0.1, le=10)
     """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
 
-    questions_per_hour: float | None = Field(None, gt=0, le=100_000)
+    questions_per_hour: Annotated[float, "questions per hour"] | None = Field(None, gt=0, le=100_000)
     """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
 
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
@@ -242,7 +242,7 @@ class EngineConfig(Settings):
     beside it."""
 
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
-    """What differs from `default_rule` for single tags: {category: {tag: rule}}, with the tags' names as the model is asked."""
+    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the tags' names as the model is asked."""
 
     default_rule: TagRule = TagRule()
     """The rule for all tags, but for what `category_config` sets."""
