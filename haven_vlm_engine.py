@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from haven_vlm_config import Settings
-from haven_vlm_utility import map_path
+from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaNotFoundError
@@ -16,6 +17,7 @@ from vlm_engine.types import EndpointStats, VideoResult
 
 _MODEL = "vlm"
 _CATEGORY = "tags"
+_PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
@@ -30,7 +32,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         model_id=settings.model,
         model_category=_CATEGORY,
         multiplexer_endpoints=settings.endpoints,
-        tag_list=settings.tag_list,
+        **settings.wording.model_dump(),
         request_timeout=settings.request_timeout_s,
         endpoint_patience=settings.endpoint_patience_s,
         fallback_wait=settings.fallback_wait_s,
@@ -66,8 +68,11 @@ class SceneTagger:
     async def __aexit__(self, *_: object) -> None:
         await self._engine.aclose()
 
-    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None) -> VideoResult:
-        """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or ""."""
+    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False) -> VideoResult:
+        """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
+
+        ``vr``: its frames hold more than is ahead; only that is looked at.
+        """
         here = map_path(path, self._settings.path_mutation)
         try:
             return await self._engine.tag_video(
@@ -75,10 +80,11 @@ class SceneTagger:
                 identity=f"oshash:{oshash}" if oshash else None,
                 frame_interval=self._settings.frame_interval_s,
                 threshold=self._settings.threshold,
+                vr_video=vr,
                 on_progress=on_progress,
             )
         except MediaNotFoundError as error:
-            raise MediaNotFoundError(_not_found(path, here)) from error
+            raise MediaNotFoundError(await asyncio.to_thread(_not_found, path, here)) from error
 
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
@@ -86,9 +92,11 @@ class SceneTagger:
 
 
 def _not_found(path: str, here: str) -> str:
+    """Where it was looked for, how much of that is there, and what to change. Asks the disk."""
+    found = how_far(here) or "it was not there a moment ago"
     if here == path:
-        return (
-            f"{path}: there is no such file here. If this machine sees it under another path than Stash, "
-            "say so in PATH_MUTATION (haven_vlm_config.local.yaml)"
-        )
-    return f"{here}: there is no such file here. Stash calls it {path}; PATH_MUTATION made the other path of it, so check that"
+        remedy = f"If this machine has it under another path than Stash, say so in {_PATHS}"
+        return f"{path}: there is no such file here: {found}. {remedy}"
+    return (
+        f"{here}: there is no such file here: {found}. Stash calls it {path}; {_PATHS} made the other path of it, so check that"
+    )

@@ -16,11 +16,13 @@ _PAGE = {
     "endpoint": ("Endpoint", "ENDPOINTS"),
     "endpointKey": ("API key", "API_KEY"),
     "endpointModel": ("Model", "MODEL"),
+    "mediaPaths": ("Paths", "PATH_MUTATION"),
     "tagNames": ("Tags", "TAG_LIST"),
     "tagsOnly": ("Tags only, no markers", "CREATE_MARKERS"),
     "timeSlice": ("Minutes until others' turn", "TIME_SLICE"),
     "videoInterval": ("Seconds between frames", "VIDEO_FRAME_INTERVAL"),
     "videosAtOnce": ("Scenes at once", "CONCURRENT_TASK_LIMIT"),
+    "vrLayout": ("VR layout", "VR_LAYOUT"),
 }
 
 

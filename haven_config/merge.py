@@ -13,6 +13,12 @@ from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
 _OF_MODEL = {
     "model": "model_id",
     "tag_list": "tag_list",
+    "tag_descriptions": "tag_descriptions",
+    "tag_synonyms": "synonyms",
+    "prompt": "prompt",
+    "system_prompt": "system_prompt",
+    "user_prompt": "user_prompt",
+    "special_tokens": "special_tokens",
     "request_timeout": "request_timeout",
     "endpoint_patience": "endpoint_patience",
     "fallback_wait": "fallback_wait",
@@ -27,7 +33,7 @@ _OF_SEARCH = {
     "video_edge_tolerance": "edge_tolerance_s",
 }
 _OF_ENGINE = {"store_max_mb": "store_max_mb"}
-_OF_VIDEO = {"video_decoding_device": "hwaccel", "video_stall_timeout": "stall_s"}
+_OF_VIDEO = {"video_decoding_device": "hwaccel", "video_stall_timeout": "stall_s", "vr_layout": "vr_layout"}
 
 
 def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from vlm_engine import templates
 from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
 from vlm_engine.errors import ConfigError
+from vlm_engine.vr import AUTO, checked_layout
+from vlm_engine.wording_config import clean_descriptions, clean_synonyms, split_tags
 
 _log = logging.getLogger(__name__)
 # Names that configuration files in use still hold and that have no meaning here.
@@ -29,6 +33,12 @@ class Values(BaseModel):
     api_key: SecretStr = SecretStr("")
     model: str = ""
     tag_list: tuple[str, ...] = ()
+    tag_descriptions: Mapping[str, str] = {}
+    tag_synonyms: Mapping[str, tuple[str, ...]] = {}
+    prompt: str = Field("", max_length=20_000)
+    system_prompt: str = Field("", max_length=20_000)
+    user_prompt: str = Field("", max_length=20_000)
+    special_tokens: str = Field("", max_length=20_000)
     video_frame_interval: float = Field(0, ge=0, le=3600)
     video_threshold: float = Field(0, ge=0, le=1)
     video_shortest_event: float | None = Field(None, ge=0, le=3600)
@@ -45,7 +55,7 @@ class Values(BaseModel):
     vlm_updateme_tag_name: str = Field("", min_length=1, max_length=200)
     vlm_tagged_tag_name: str = Field("", min_length=1, max_length=200)
     vlm_errored_tag_name: str = Field("", min_length=1, max_length=200)
-    path_mutation: Mapping[str, str] = {}
+    path_mutation: tuple[tuple[str, str], ...] = ()
     request_timeout: float = Field(1, gt=0, le=3600)
     endpoint_patience: float = Field(0, ge=0, le=86400)
     fallback_wait: float = Field(0, ge=0, le=86400)
@@ -53,6 +63,7 @@ class Values(BaseModel):
     scan_image_max_side: int = Field(64, ge=64, le=4096)
     video_decoding_device: str | None = None
     video_stall_timeout: float = Field(1, ge=1, le=3600)
+    vr_layout: str = AUTO
     store_max_mb: int | None = Field(None, ge=0)
     report_folder: str = ""
     reports_kept: int = Field(0, ge=0)
@@ -83,11 +94,32 @@ class Values(BaseModel):
     def _no_device(cls, kind: str | None) -> str | None:
         return VideoConfig(hwaccel=kind).hwaccel
 
+    @field_validator("vr_layout")
+    @classmethod
+    def _known_layout(cls, layout: str) -> str:
+        return checked_layout(layout)
+
     @field_validator("tag_list", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
         names = [name for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         return clean_tags(names)
+
+    @field_validator("tag_descriptions", mode="before")
+    @classmethod
+    def _descriptions(cls, value: Any) -> Any:
+        return clean_descriptions(value)
+
+    @field_validator("tag_synonyms", mode="before")
+    @classmethod
+    def _synonyms(cls, value: Any) -> Any:
+        return clean_synonyms(value)
+
+    @field_validator("system_prompt", "user_prompt")
+    @classmethod
+    def _fields(cls, template: str) -> str:
+        templates.fields(template)
+        return template
 
     @field_validator("default_tag_rule")
     @classmethod
@@ -105,12 +137,32 @@ class Values(BaseModel):
             raise ValueError("name a folder, like reports or /data/reports")
         return folder.strip()
 
+    @field_validator("path_mutation", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(path_pair(rule) for rule in re.split(r"[;\n]", value) if rule.strip())
+        pairs = value.items() if isinstance(value, Mapping) else value
+        if not isinstance(pairs, Iterable) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            raise ValueError("write each folder of Stash's and where it is here, like /data: /mnt/nas")
+        return tuple(pairs)
+
     @field_validator("path_mutation")
     @classmethod
-    def _no_empty_path(cls, paths: Mapping[str, str]) -> Mapping[str, str]:
-        if any(not prefix.strip() or not target.strip() for prefix, target in paths.items()):
-            raise ValueError("an empty path would fit everything; write where each folder is, like /data: /mnt/nas")
-        return paths
+    def _whole_paths(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        stripped = tuple((there.strip(), here.strip()) for there, here in pairs)
+        for path in (path for pair in stripped for path in pair):
+            if not re.match(r"/|\\\\|[A-Za-z]:([\\/]|$)", path):
+                raise ValueError(f"{path!r} is no whole path; it begins with a slash or a drive, like /data or D:\\media")
+        return stripped
+
+
+def path_pair(rule: str) -> tuple[str, str]:
+    """``/data => /mnt/nas`` as a pair. Raises ``ValueError``."""
+    there, arrow, here = rule.partition("=>")
+    if not arrow:
+        raise ValueError(f"{rule.strip()!r}: write /data => /mnt/nas, and a semicolon between several of these")
+    return there, here
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +181,7 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
         _log.warning("%s: these settings have no meaning here and are ignored: %s", layer.where, ", ".join(legacy))
     parsed: dict[str, Any] = {}
     valid = [name.upper() for name in Values.model_fields]
-    for key, value in layer.values.items():
+    for key, value in _with_descriptions(layer.values).items():
         if value is None or key in _LEGACY:
             continue
         if key not in valid:
@@ -144,6 +196,16 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
             told = lines if label is None else [f"{label}: {line.split(': ', 1)[-1]}" for line in lines]
             faults += [f"{layer.where}: {line}" for line in told]
     return parsed
+
+
+def _with_descriptions(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The descriptions that stand in TAG_LIST, where TAG_DESCRIPTIONS has those that stand apart."""
+    names, described = split_tags(values.get("TAG_LIST"))
+    if not described:
+        return values
+    apart = values.get("TAG_DESCRIPTIONS") or {}
+    both = {**described, **apart} if isinstance(apart, Mapping) else apart
+    return {**values, "TAG_LIST": names, "TAG_DESCRIPTIONS": both}
 
 
 def _unknown(key: str, valid: list[str]) -> str:
