@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -22,6 +22,7 @@ from vlm_engine.wording_config import WordingConfig, clean_tags
 __all__ = [
     "EndpointConfig",
     "EngineConfig",
+    "ImageConfig",
     "Length",
     "ModelConfig",
     "PipelineConfig",
@@ -169,7 +170,7 @@ class SearchConfig(Settings):
     effort: float = Field(1.0, ge=0.1, le=10)
     """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
 
-    questions_per_hour: float | None = Field(None, gt=0, le=100_000)
+    questions_per_hour: Annotated[float, "questions per hour"] | None = Field(None, gt=0, le=100_000)
     """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
 
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
@@ -222,6 +223,22 @@ class VideoConfig(Settings):
         return checked_layout(layout)
 
 
+class ImageConfig(Settings):
+    """What of a picture is shown to a model."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    frames: int = Field(5, ge=1, le=20)
+    """How many moments of a moving picture, or of a video clip, are looked at, spread over all of it; those that look the same
+    are asked about once."""
+
+    parts: int = Field(0, ge=0, le=16)
+    """A still with more detail than one picture of `image_max_side` shows is looked at as a whole, and then in at most so many
+    parts. 0: as a whole only."""
+
+
 class EngineConfig(Settings):
     """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
 
@@ -242,7 +259,7 @@ class EngineConfig(Settings):
     beside it."""
 
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
-    """What differs from `default_rule` for single tags: {category: {tag: rule}}, with the tags' names as the model is asked."""
+    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the tags' names as the model is asked."""
 
     default_rule: TagRule = TagRule()
     """The rule for all tags, but for what `category_config` sets."""
@@ -252,6 +269,9 @@ class EngineConfig(Settings):
 
     video: VideoConfig = VideoConfig()
     """How videos are read."""
+
+    image: ImageConfig = ImageConfig()
+    """What of a picture is shown to a model."""
 
     store_path: str | None = None
     """The file that keeps every answer, so that nothing is asked twice. None: they last as long as the engine."""
