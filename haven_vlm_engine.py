@@ -1,21 +1,29 @@
-"""The engine as the plugin uses it: settings go in once, then a scene's file goes in and what was found comes out."""
+"""The engine as the plugin uses it: settings go in once, then files of scenes and images go in and what was found comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from haven_vlm_config import Settings
 from haven_vlm_utility import map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.errors import MediaNotFoundError
+from vlm_engine.errors import MediaError, MediaNotFoundError
+from vlm_engine.models.judge import Room
 from vlm_engine.models.search_run import OnProgress
-from vlm_engine.types import EndpointStats, VideoResult
+from vlm_engine.types import EndpointStats, ImageResult, VideoResult, ZipEntry
 
+_log = logging.getLogger(__name__)
 _MODEL = "vlm"
 _CATEGORY = "tags"
+
+Content: TypeAlias = Callable[[], Awaitable[bytes]]
+"""Gives a picture's content where its file cannot be read."""
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
@@ -49,8 +57,8 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
     )
 
 
-class SceneTagger:
-    """Tags video files, any number at once. Use it in ``async with``.
+class Tagger:
+    """Tags video and picture files, any number at once. Use it in ``async with``.
 
     Raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns one file.
     """
@@ -58,6 +66,8 @@ class SceneTagger:
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
         self._settings = settings
         self._engine = VLMEngine(engine_config(settings, store_path))
+        self._contents = Room(lambda: self._engine.slots)
+        self._told_of_unread = False
 
     async def __aenter__(self) -> Self:
         await self._engine.initialize()
@@ -66,8 +76,13 @@ class SceneTagger:
     async def __aexit__(self, *_: object) -> None:
         await self._engine.aclose()
 
-    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None) -> VideoResult:
-        """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or ""."""
+    @property
+    def slots(self) -> int:
+        """How many questions the endpoints take at once, as far as is known now."""
+        return self._engine.slots
+
+    async def tag_video(self, path: str, oshash: str, on_progress: OnProgress | None = None) -> VideoResult:
+        """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or ""."""
         here = map_path(path, self._settings.path_mutation)
         try:
             return await self._engine.tag_video(
@@ -80,9 +95,58 @@ class SceneTagger:
         except MediaNotFoundError as error:
             raise MediaNotFoundError(_not_found(path, here)) from error
 
+    async def tag_image(self, image: str | ZipEntry, fingerprint: str = "", content: Content | None = None) -> ImageResult:
+        """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
+
+        Where its file cannot be read here, and ``content`` is given, that is asked for it; a few at a time.
+        """
+        here = self._here(image)
+        try:
+            return await self._tag_image(here, fingerprint)
+        except MediaError as error:
+            if not _is_out_of_reach(here, error):
+                raise
+            if content is None and _is_there(here):
+                raise
+            if content is None:
+                raise MediaNotFoundError(_not_found(str(image), str(here))) from error
+        self._tell_of_unread(here)
+        async with self._contents:
+            return await self._tag_image(await content(), fingerprint)
+
+    async def _tag_image(self, source: str | ZipEntry | bytes, fingerprint: str) -> ImageResult:
+        return await self._engine.tag_image(source, identity=fingerprint or None, threshold=self._settings.threshold)
+
+    def _here(self, image: str | ZipEntry) -> str | ZipEntry:
+        if isinstance(image, ZipEntry):
+            return replace(image, zip_path=map_path(image.zip_path, self._settings.path_mutation))
+        return map_path(image, self._settings.path_mutation)
+
+    def _tell_of_unread(self, here: str | ZipEntry) -> None:
+        if not self._told_of_unread:
+            self._told_of_unread = True
+            _log.info(
+                "%s cannot be read here, so Stash is asked for it, as for all others that cannot be. Files of one's own are"
+                " quicker: PATH_MUTATION (haven_vlm_config.local.yaml) says where this machine has them.",
+                here,
+            )
+
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
         return self._engine.endpoint_stats()
+
+
+def _is_out_of_reach(here: str | ZipEntry, error: MediaError) -> bool:
+    """Whether Stash may be able to read what this machine is not; what is damaged is so from anywhere."""
+    return isinstance(error, MediaNotFoundError) or not os.access(_file_of(here), os.R_OK)
+
+
+def _is_there(here: str | ZipEntry) -> bool:
+    return Path(_file_of(here)).exists()
+
+
+def _file_of(image: str | ZipEntry) -> str:
+    return image.zip_path if isinstance(image, ZipEntry) else image
 
 
 def _not_found(path: str, here: str) -> str:

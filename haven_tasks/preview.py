@@ -8,7 +8,7 @@ from haven_tasks.progress import ProgressBoard
 from haven_tasks.scenes import PreviewScenes
 from haven_tasks.shift import Shift
 from haven_tasks.words import nothing_in_line
-from haven_vlm_engine import SceneTagger
+from haven_vlm_engine import Tagger
 
 
 async def preview(context: TaskContext) -> str:
@@ -23,7 +23,7 @@ async def preview(context: TaskContext) -> str:
         ids = ids[ids.index(first_left) :]
     if not ids:
         return nothing_in_line("scene", names.tag_me)
-    async with SceneTagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
+    async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
         errand = PreviewScenes(context, tagger, ProgressBoard(len(ids), context.report))
         line = await Batch(context, shift.turn, errand, ids).run()
     return f"{line} Nothing was written to Stash."

@@ -13,7 +13,7 @@ from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
 from haven_tasks.progress import ProgressBoard
 from haven_tasks.words import change_told, counted, markers_told, title_of
-from haven_vlm_engine import SceneTagger
+from haven_vlm_engine import Tagger
 from vlm_engine.errors import MediaNotFoundError
 from vlm_engine.types import Span, VideoResult
 
@@ -25,7 +25,7 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
 
     noun, chunk = "scene", 50
 
-    def __init__(self, context: TaskContext, tagger: SceneTagger, board: ProgressBoard) -> None:
+    def __init__(self, context: TaskContext, tagger: Tagger, board: ProgressBoard) -> None:
         super().__init__("looked at", Outcome.PLANNED)
         self._context = context
         self._tagger = tagger
@@ -59,7 +59,7 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         """What the scene's first file shows. Raises what the engine raises."""
         if not item.files:
             raise MediaNotFoundError("Stash knows no file for it")
-        return await self._tagger.tag(item.path, item.oshash, partial(self._board.advance, item.id))
+        return await self._tagger.tag_video(item.path, item.oshash, partial(self._board.advance, item.id))
 
     def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
         """The report with spans, coverage and gaps."""
@@ -97,7 +97,7 @@ class WriteScenes(PreviewScenes):
     """Looks at scenes and writes what was found to Stash. One that fails is tagged ``VLM_Errored`` and stays queued."""
 
     def __init__(
-        self, context: TaskContext, tagger: SceneTagger, board: ProgressBoard, run_id: int, *, updating: bool = False
+        self, context: TaskContext, tagger: Tagger, board: ProgressBoard, run_id: int, *, updating: bool = False
     ) -> None:
         super().__init__(context, tagger, board)
         self.verb, self.outcome = "updated" if updating else "tagged", Outcome.DONE
