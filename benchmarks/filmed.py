@@ -196,7 +196,7 @@ def _decoded(film: LabelledVideo, how: Mistakes) -> Iterator[tuple[str, Score]]:
     replayed = Replay(measured.result, film, how.endpoint(film))
     spent = Cost.of(replayed.bill, measured.result.video.duration_s, 0.0)
     cost = replace(spent, calls=calls, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
-    yield DECODED, score(measured.result.spans, film.truth, cost)
+    yield DECODED, score(measured.result.findings[0].spans, film.truth, cost)
 
 
 class Replay(FilmModel):
@@ -207,7 +207,7 @@ class Replay(FilmModel):
 
     def __init__(self, result: VideoResult, film: LabelledVideo, endpoint: Endpoint) -> None:
         super().__init__(film, result.video, endpoint)
-        self._seen = {round(time_s * 1000): seen for time_s, seen in result.observations}
+        self._seen = {round(time_s * 1000): seen for time_s, seen in result.findings[0].observations}
         drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
 
     def observe(self, looks: Sequence[Look]) -> list[Observation]:

@@ -6,79 +6,33 @@ are accepted and named once in a warning, so that its configuration files load.
 
 from __future__ import annotations
 
-import difflib
-import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from vlm_engine.config_base import Settings, parse, read_yaml
 from vlm_engine.errors import ConfigError
+from vlm_engine.pipeline_config import PipelineConfig, PipelineModelConfig
 
-_log = logging.getLogger(__name__)
-_T = TypeVar("_T", bound=BaseModel)
-_already_named: set[str] = set()
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
-
-    LEGACY: ClassVar[frozenset[str]] = frozenset()
-
-    @classmethod
-    def valid_keys(cls) -> list[str]:
-        """Every key that may be written, aliases included."""
-        keys = []
-        for name, info in cls.model_fields.items():
-            alias = info.validation_alias
-            keys += [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
-        return keys
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_keys(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        valid = {*cls.valid_keys(), *cls.model_fields}
-        legacy = [key for key in data if key in cls.LEGACY]
-        _name_legacy(cls.__name__, legacy)
-        unknown = [key for key in data if key not in valid and key not in cls.LEGACY]
-        if unknown:
-            raise ValueError("; ".join(_unknown_key(str(key), cls.valid_keys()) for key in unknown))
-        return {key: value for key, value in data.items() if key not in legacy}
-
-
-def _name_legacy(where: str, keys: list[str]) -> None:
-    fresh = [key for key in keys if key not in _already_named]
-    if fresh:
-        _already_named.update(fresh)
-        _log.warning("%s: these keys have no meaning here and are ignored: %s", where, ", ".join(fresh))
-
-
-def _unknown_key(key: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
-    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}")
-
-
-def parse(kind: type[_T], data: Any, where: str) -> _T:
-    """``data`` as ``kind``. Raises ``ConfigError`` that lists every fault, each with its key below ``where``."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        faults = [f"{_location(where, fault['loc'])}: {_plain(fault['msg'])}" for fault in error.errors(include_url=False)]
-        raise ConfigError("\n".join(faults)) from None
-
-
-def _location(where: str, path: tuple[int | str, ...]) -> str:
-    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in path]
-    return (where + "".join(steps)).lstrip(".")
-
-
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ")
+__all__ = [
+    "EndpointConfig",
+    "EngineConfig",
+    "Length",
+    "ModelConfig",
+    "PipelineConfig",
+    "PipelineModelConfig",
+    "SearchConfig",
+    "TagRule",
+    "VideoConfig",
+    "clean_tags",
+    "normal_url",
+    "parse",
+]
 
 
 class Length(BaseModel):
@@ -105,7 +59,7 @@ class Length(BaseModel):
         return self.value * duration_s / 100 if self.unit == "%" else self.value
 
 
-class TagRule(_Settings):
+class TagRule(Settings):
     """How the spans of one tag become markers and tags.
 
     A span whose confidence is under ``TagThreshold`` is dropped; spans no further apart than ``MaxGap``
@@ -124,7 +78,7 @@ class TagRule(_Settings):
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
 
 
-class EndpointConfig(_Settings):
+class EndpointConfig(Settings):
     """A server that speaks the OpenAI protocol, and how much of the work it gets.
 
     ``max_concurrent``: how many requests it gets at once; "auto" finds the number with the most answers per second; None
@@ -198,7 +152,7 @@ def normal_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
 
 
-class ModelConfig(_Settings):
+class ModelConfig(Settings):
     """A model: where it is served, what it is asked, and how.
 
     Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
@@ -207,6 +161,9 @@ class ModelConfig(_Settings):
     many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question. While no endpoint
     works, questions wait ``endpoint_patience`` seconds for one to come back; unless ``fallback_wait`` is 0, fallback
     endpoints also work when a question would wait longer than that many seconds for the others.
+
+    Of ``type: python`` it is a stage of one's own: ``class`` is the dotted path of a subclass of ``vlm_engine.models.Model``,
+    ``options`` are its arguments.
     """
 
     LEGACY = frozenset(
@@ -216,6 +173,8 @@ class ModelConfig(_Settings):
     )
 
     type: str = "vlm_model"
+    class_path: str | None = Field(None, validation_alias="class")
+    options: Mapping[str, Any] = Field(default_factory=dict)
     model_id: str = ""
     api_base_url: str | None = None
     api_key: SecretStr = SecretStr("")
@@ -259,6 +218,15 @@ class ModelConfig(_Settings):
     def _clean_tags(cls, tags: Any) -> Any:
         return () if tags is None else clean_tags(tags)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_class_is_python(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and (data.get("class") or data.get("class_path")):
+            if data.get("type", "python") != "python":
+                raise ValueError(f"a model with a class is of type python, not {data['type']}")
+            return {**data, "type": "python"}
+        return data
+
     @property
     def category(self) -> str:
         """The category its tags are reported under."""
@@ -288,30 +256,7 @@ def clean_tags(tags: Any) -> tuple[str, ...]:
     return tuple(cleaned)
 
 
-class PipelineModelConfig(_Settings):
-    """One stage of a pipeline: a model by name, the values it takes and those it gives."""
-
-    name: str
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-
-    @field_validator("outputs", "inputs", mode="before")
-    @classmethod
-    def _one_name(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-
-class PipelineConfig(_Settings):
-    """Stages that turn named inputs into one named output."""
-
-    inputs: tuple[str, ...]
-    output: str = "results"
-    short_name: str = ""
-    version: float = 1.0
-    models: tuple[PipelineModelConfig, ...] = Field(min_length=1)
-
-
-class SearchConfig(_Settings):
+class SearchConfig(Settings):
     """What the search should find, and how exactly.
 
     ``frame_interval_s`` is the longest time between two looks of the scan; without it, it follows from
@@ -344,7 +289,7 @@ class SearchConfig(_Settings):
         return min(12.0, max(3.0, duration_s / 40))
 
 
-class VideoConfig(_Settings):
+class VideoConfig(Settings):
     """How videos are read.
 
     ``hwaccel``: the kind of device that decodes ("cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" …); where it cannot,
@@ -360,8 +305,11 @@ class VideoConfig(_Settings):
         return (kind or "").strip().lower() or None
 
 
-class EngineConfig(_Settings):
+class EngineConfig(Settings):
     """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed.
+
+    The tags of each active model make up a category of their own. In a YAML file, a pipeline may be the name of another such
+    file beside it.
 
     ``store_path``: the file that keeps every answer; without one they last as long as the engine. Where it grows beyond
     ``store_max_mb`` megabytes, the videos not used for longest leave it.
@@ -381,11 +329,34 @@ class EngineConfig(_Settings):
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")
-    def _active_models_exist(self) -> Self:
-        missing = [name for name in self.active_ai_models if name not in self.models]
-        if missing:
-            raise ValueError(f"active_ai_models: {missing[0]!r} is not among models: {', '.join(self.models) or 'none'}")
+    def _active_models_are_apart(self) -> Self:
+        for name in self.active_ai_models:
+            if name not in self.models:
+                raise ValueError(f"active_ai_models: {name!r} is not among models: {', '.join(self.models) or 'none'}")
+            if self.models[name].type != "vlm_model":
+                raise ValueError(f"active_ai_models: {name!r} is of type {self.models[name].type}; only a vlm_model can be asked")
+        owners: dict[str, str] = {}
+        for name, model in self.active_models().items():
+            if model.category in owners:
+                both = f"models {owners[model.category]!r} and {name!r}"
+                raise ValueError(f"{both} have the same category {model.category!r}: set another model_category in one of them")
+            owners[model.category] = name
         return self
+
+    @classmethod
+    def _read(cls, path: Path) -> Any:
+        data = read_yaml(path)
+        if isinstance(data, Mapping) and isinstance(data.get("pipelines"), Mapping):
+            pipelines = {
+                name: read_yaml(path.parent / own) if isinstance(own, str) else own for name, own in data["pipelines"].items()
+            }
+            return {**data, "pipelines": pipelines}
+        return data
+
+    def active_models(self) -> Mapping[str, ModelConfig]:
+        """The models that are asked, by name: those that ``active_ai_models`` names, else all of type vlm_model."""
+        usable = {name: model for name, model in self.models.items() if model.type == "vlm_model"}
+        return {name: usable[name] for name in self.active_ai_models or usable if name in usable}
 
     def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
         """The rule for each tag of a category: the default, and what the tag overrides.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -13,65 +11,34 @@ from typing import Any, Self
 
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
-from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig, TagRule
+from vlm_engine.config_models import EngineConfig, ModelConfig, TagRule
 from vlm_engine.errors import ConfigError
 from vlm_engine.models import Model
+from vlm_engine.models.custom import custom_models
 from vlm_engine.models.image import JudgeImage
 from vlm_engine.models.json_result import image_dict, read_observations, read_spans, video_dict, wanted_spans
 from vlm_engine.models.judge import Judge
+from vlm_engine.models.pipelines import all_pipelines
+from vlm_engine.models.progress import Percent
 from vlm_engine.models.search_run import OnProgress
 from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import EndpointStats, ImageResult, Progress, Span, VideoResult, ZipEntry
-
-_log = logging.getLogger(__name__)
-
-VIDEO_PIPELINE = PipelineConfig(
-    inputs=(
-        "video_path",
-        "identity",
-        "frame_interval",
-        "threshold",
-        "vr_video",
-        "skipped_categories",
-        "observations",
-        "on_progress",
-    ),
-    output="results",
-    short_name="video",
-    models=(
-        PipelineModelConfig(name="probe_video", inputs=("video_path", "identity"), outputs=("video",)),
-        PipelineModelConfig(
-            name="search_video",
-            inputs=("video", "frame_interval", "vr_video", "skipped_categories", "observations", "on_progress"),
-            outputs=("findings",),
-        ),
-        PipelineModelConfig(name="describe_video", inputs=("findings", "threshold"), outputs=("results",)),
-    ),
-)
-IMAGE_PIPELINE = PipelineConfig(
-    inputs=("image", "identity", "threshold", "skipped_categories"),
-    output="results",
-    short_name="image",
-    models=(
-        PipelineModelConfig(
-            name="judge_image", inputs=("image", "identity", "threshold", "skipped_categories"), outputs=("results",)
-        ),
-    ),
-)
-_LEGACY_STAGES = frozenset({"dynamic_video_ai", "dynamic_image_ai"})
+from vlm_engine.types import EndpointStats, ImageResult, Span, VideoResult, ZipEntry
 
 
 class VLMEngine:
     """Finds which of the user's tags apply to videos and pictures, and when.
 
     Use it in ``async with``, or call ``initialize`` first and ``aclose`` last. Safe for any number of ``process_…``
-    calls at once on one event loop. ``client`` and ``models`` are for those who bring their own.
+    calls at once on one event loop. ``client`` is for those who bring their own; ``models`` are stages of one's own, as objects
+    or classes, by the name that pipelines call them.
     """
 
-    def __init__(self, config: EngineConfig, *, client: Client | None = None, models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig, *, client: Client | None = None, models: Mapping[str, Model | type[Model]] | None = None
+    ) -> None:
         self._config = config
         self._client = client
         self._own_models = dict(models or {})
@@ -92,7 +59,7 @@ class VLMEngine:
         """
         if self._pipelines:
             return
-        model = self._model()
+        model, pipelines = self._model(), all_pipelines(self._config.pipelines)
         store_path = Path(self._config.store_path) if self._config.store_path else None
         max_bytes = self._config.store_max_mb and self._config.store_max_mb * 1_000_000
         async with AsyncExitStack() as opening:
@@ -104,7 +71,7 @@ class VLMEngine:
             stages = self._stages(Judge(self._client, store, model))
             for stage in stages.values():
                 opening.push_async_callback(stage.aclose)
-            self._pipelines = {name: Pipeline(name, config, stages) for name, config in self._pipeline_configs().items()}
+            self._pipelines = {name: Pipeline(name, config, stages) for name, config in pipelines.items()}
             self._open = opening.pop_all()
 
     async def aclose(self) -> None:
@@ -126,15 +93,8 @@ class VLMEngine:
             "search_video": SearchVideo(judge, self._config),
             "describe_video": DescribeVideo(self._config),
             "judge_image": JudgeImage(judge, self._config),
-            **self._own_models,
+            **custom_models(self._config, self._own_models),
         }
-
-    def _pipeline_configs(self) -> dict[str, PipelineConfig]:
-        legacy = {name for name, config in self._config.pipelines.items() if _LEGACY_STAGES & {s.name for s in config.models}}
-        if legacy:
-            _log.warning("pipelines: the built-in ones do the work of %s", ", ".join(sorted(legacy)))
-        own = {name: config for name, config in self._config.pipelines.items() if name not in legacy}
-        return {"video": VIDEO_PIPELINE, "image": IMAGE_PIPELINE, **own}
 
     async def process_video(  # noqa: PLR0913, PLR0917 - the order that scripts in the field rely on
         self,
@@ -158,7 +118,7 @@ class VLMEngine:
         Returns ``video_tag_info``, ``json_result`` and ``coverage``. Raises ``MediaError``, ``NoEndpointError`` and
         ``CoverageError``.
         """
-        async with _Percent(progress_callback) as percent:
+        async with Percent(progress_callback) as percent:
             result = await self._run(
                 pipeline_name,
                 video_path=path,
@@ -169,7 +129,7 @@ class VLMEngine:
                 return_confidence=return_confidence,
                 vr_video=vr_video,
                 existing_json_data=existing_json_data,
-                observations=read_observations(existing_json_data) if existing_json_data else (),
+                observations=read_observations(existing_json_data) if existing_json_data else {},
                 skipped_categories=tuple(skipped_categories or ()),
                 on_progress=percent,
             )
@@ -286,7 +246,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "frame_interval": None,
     "vr_video": False,
     "skipped_categories": (),
-    "observations": (),
+    "observations": {},
     "on_progress": None,
 }
 
@@ -303,31 +263,3 @@ def _fit(spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: Tag
         "f1_before": score(rule),
         "f1_after": score(fitted),
     }
-
-
-class _Percent:
-    """Tells a callback, plain or async, of progress in whole per cent, each value once. Waits for it at the end."""
-
-    def __init__(self, callback: Callable[[int], Any] | None) -> None:
-        self._callback = callback
-        self._last = -1
-        self._told: set[asyncio.Future[Any]] = set()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._tell(100)
-        await asyncio.gather(*self._told)
-
-    def __call__(self, progress: Progress) -> None:
-        self._tell(int(100 * progress.fraction))
-
-    def _tell(self, percent: int) -> None:
-        if self._callback is None or percent <= self._last:
-            return
-        self._last = percent
-        outcome = self._callback(percent)
-        if inspect.isawaitable(outcome):
-            self._told.add(asyncio.ensure_future(outcome))

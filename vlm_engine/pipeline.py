@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from vlm_engine.config_models import PipelineConfig, PipelineModelConfig
@@ -13,51 +13,35 @@ from vlm_engine.errors import ConfigError
 class Stage(Protocol):
     """What a pipeline asks of its stages; ``vlm_engine.models.Model`` is one."""
 
+    @property
+    def needs(self) -> Sequence[str]:
+        """The values that must be among its inputs."""
+
     async def process(self, inputs: Mapping[str, Any]) -> Any:
         """Turns the stage's inputs, by name, into its output, or a mapping of its outputs."""
 
 
 class Pipeline:
-    """One pipeline, checked: every input has exactly one producer, and every stage can run.
+    """One pipeline, ready to run. Its configuration is sound in itself; here each stage finds its model.
 
-    Raises ``ConfigError`` that names the stage or the value at fault.
+    Raises ``ConfigError`` that names the stage at fault.
     """
 
     def __init__(self, name: str, config: PipelineConfig, models: Mapping[str, Stage]) -> None:
         self._name = name
         self._config = config
         self._models = models
-        self._check()
+        for stage in config.models:
+            if stage.name not in models:
+                raise self._fault(f"there is no model {stage.name!r}; there are: {', '.join(sorted(models))}")
+            for needed in models[stage.name].needs:
+                if needed not in stage.inputs:
+                    raise self._fault(f"stage {stage.name!r} works on {needed!r}, which is not among its inputs")
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the values ``run`` takes."""
         return self._config.inputs
-
-    def _check(self) -> None:
-        known = list(self._config.inputs)
-        for stage in self._config.models:
-            if stage.name not in self._models:
-                raise self._fault(f"there is no model {stage.name!r}; there are: {', '.join(sorted(self._models))}")
-            for output in stage.outputs:
-                if output in known:
-                    raise self._fault(f"{output!r} is produced twice, the second time by {stage.name!r}")
-                known.append(output)
-        for stage in self._config.models:
-            for needed in stage.inputs:
-                if needed not in known:
-                    raise self._fault(f"{stage.name!r} needs {needed!r}, which nothing produces")
-        if self._config.output not in known:
-            raise self._fault(f"its output {self._config.output!r} is produced by nothing")
-        self._check_order()
-
-    def _check_order(self) -> None:
-        known, waiting = set(self._config.inputs), list(self._config.models)
-        while ready := [stage for stage in waiting if known.issuperset(stage.inputs)]:
-            known.update(output for stage in ready for output in stage.outputs)
-            waiting = [stage for stage in waiting if stage not in ready]
-        if waiting:
-            raise self._fault(f"these stages wait for each other: {', '.join(stage.name for stage in waiting)}")
 
     def _fault(self, what: str) -> ConfigError:
         return ConfigError(f"pipeline {self._name!r}: {what}")
@@ -82,5 +66,7 @@ class Pipeline:
             return
         for name in stage.outputs:
             if not isinstance(result, Mapping) or name not in result:
-                raise self._fault(f"{stage.name!r} gave no {name!r}; a stage with several outputs returns a mapping of them")
+                raise self._fault(
+                    f"stage {stage.name!r} gave no {name!r}; a stage with several outputs returns a mapping of them"
+                )
             made[name].set_result(result[name])

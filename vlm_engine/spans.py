@@ -37,6 +37,17 @@ def describe_video(spans: Iterable[Span], category: str, rule_of: RuleOf, durati
     )
 
 
+def together(infos: Iterable[VideoTagInfo], duration_s: float) -> VideoTagInfo:
+    """What was described by category, as one."""
+    parts = list(infos)
+    return VideoTagInfo(
+        duration_s=duration_s,
+        tags={category: tags for info in parts for category, tags in info.tags.items()},
+        totals_s={category: totals for info in parts for category, totals in info.totals_s.items()},
+        spans={category: spans for info in parts for category, spans in info.spans.items()},
+    )
+
+
 def apply_rule(spans: Sequence[Span], rule: TagRule, duration_s: float) -> list[Span]:
     """The spans of one tag that become markers: threshold, then gaps, then shortest marker."""
     sure = [span for span in spans if span.confidence is None or span.confidence >= rule.threshold]

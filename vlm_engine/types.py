@@ -246,19 +246,28 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class VideoResult:
-    """What came of one video: the tags and spans, the raw spans before the user's rules, and everything seen.
+class Findings:
+    """What was found for the tags of one category: the spans before the user's rules, and everything seen.
 
     ``observations`` pairs the time that was asked for with what was seen; from them alone, or from ``spans``, the
-    same video can be described under other rules without a model. ``gaps_s`` are the stretches, as (start, end), of
-    which no frame could be read: nothing is said about them.
+    same video can be described under other rules without a model.
+    """
+
+    category: str
+    spans: tuple[Span, ...]
+    observations: tuple[tuple[float, Observation], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """What came of one video: the tags and spans by the user's rules, and what they were made of, by category.
+
+    ``gaps_s`` are the stretches, as (start, end), of which no frame could be read: nothing is said about them.
     """
 
     video: VideoInfo
-    category: str
     info: VideoTagInfo
-    spans: tuple[Span, ...]
-    observations: tuple[tuple[float, Observation], ...]
+    findings: tuple[Findings, ...]
     coverage: Coverage
     gaps_s: tuple[tuple[float, float], ...] = ()
 

@@ -98,8 +98,9 @@ def test_the_oracle_answers_as_the_endpoint_does(tmp_path: Path, shot_share: flo
     with running(how.endpoint(video)) as endpoint:
         result = measure(str(video.path), SPEC.tags, endpoint.url).result
     oracle = FilmModel(video, result.video, how.endpoint(video))
-    assert result.observations
-    for _, seen in result.observations:
+    (found,) = result.findings
+    assert found.observations
+    for _, seen in found.observations:
         present, _ = oracle.judge(np.array([oracle.number_at(seen.time_s)]))
         told = dict(zip(SPEC.tags, present[0], strict=True))
         assert {tag: verdict.present for tag, verdict in seen.verdicts.items()} == {tag: told[tag] for tag in seen.verdicts}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vlm_engine import config_models
+from vlm_engine import config_base
 from vlm_engine.config_models import EndpointConfig, EngineConfig, Length, ModelConfig, SearchConfig, TagRule, parse
 from vlm_engine.errors import ConfigError
 
@@ -64,7 +64,7 @@ def test_every_fault_is_reported_at_once_with_its_key() -> None:
 def test_keys_of_the_older_plugin_load_and_are_named_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config_models, "_already_named", set())
+    monkeypatch.setattr(config_base, "_already_named", set())
     data: dict[str, Any] = {
         "active_ai_models": ["vlm_multiplexer_model"],
         "trace_logging": True,

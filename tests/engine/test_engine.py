@@ -211,29 +211,31 @@ class CountTags(Model):
     """A stage of the user's own."""
 
     async def process(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {"how_many": len(inputs["described"].info.tags["plays"]), "path": str(inputs["video_path"])}
+        return {"tags": list(inputs["described"].info.tags["plays"]), "path": str(inputs["video_path"])}
 
 
-def test_a_pipeline_with_a_stage_of_ones_own(video: LabelledVideo) -> None:
-    how = ["frame_interval", "vr_video", "skipped_categories", "observations", "on_progress"]
-    own = PipelineConfig.model_validate(
-        {
-            "inputs": ["video_path", "identity", "threshold", *how],
-            "models": [
-                {"name": "probe_video", "inputs": ["video_path", "identity"], "outputs": "video"},
-                {"name": "search_video", "inputs": ["video", *how], "outputs": "findings"},
-                {"name": "describe_video", "inputs": ["findings", "threshold"], "outputs": "described"},
-                {"name": "count", "inputs": ["described", "video_path"], "outputs": "results"},
-            ],
-        }
-    )
+COUNTING = """
+inputs: [video_path]
+models:
+  - {name: probe_video, inputs: video_path, outputs: video}
+  - {name: search_video, inputs: video, outputs: findings}
+  - {name: stoppages, class: vlm_engine.models.MergeTags, options: {tags: [Foul, Turnover], into: Stoppage},
+     inputs: findings, outputs: merged}
+  - {name: describe_video, inputs: merged, outputs: described}
+  - {name: count, inputs: [described, video_path], outputs: results}
+"""
+
+
+def test_a_pipeline_with_stages_of_ones_own(video: LabelledVideo, tmp_path: Path) -> None:
+    path = tmp_path / "counting.yaml"
+    path.write_text(COUNTING, encoding="utf-8")
 
     async def run() -> None:
         async with SandboxVLM() as vlm:
-            settings = config(vlm, pipelines={"counting": own})
-            async with VLMEngine(settings, models={"count": CountTags()}) as engine:
+            settings = config(vlm, pipelines={"counting": PipelineConfig.from_yaml(path)})
+            async with VLMEngine(settings, models={"count": CountTags}) as engine:
                 result = await engine.process_video(video.path, pipeline_name="counting")
-                assert result == {"how_many": 3, "path": str(video.path)}
+                assert result == {"tags": ["Goal", "Stoppage"], "path": str(video.path)}
                 with pytest.raises(ConfigError, match="no pipeline 'other'"):
                     await engine.process_video(video.path, pipeline_name="other")
 
@@ -358,7 +360,7 @@ def test_rules_are_fitted_to_spans_a_person_has_tuned(video: LabelledVideo) -> N
     play(use)
 
 
-@pytest.mark.parametrize("data", [{}, {"schema_version": 99}, {"schema_version": 1, "metadata": {}}])
+@pytest.mark.parametrize("data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}])
 def test_what_is_no_earlier_result_is_refused(video: LabelledVideo, data: dict[str, Any]) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         with pytest.raises(ConfigError, match="existing_json_data"):

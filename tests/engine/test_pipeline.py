@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vlm_engine.config_models import PipelineConfig
+from vlm_engine.config_models import EngineConfig, PipelineConfig, PipelineModelConfig, parse
 from vlm_engine.errors import ConfigError, MediaError
 from vlm_engine.models import Model
+from vlm_engine.models.pipelines import IMAGE_PIPELINE, VIDEO_PIPELINE, all_pipelines
 from vlm_engine.pipeline import Pipeline
 
 
@@ -28,22 +30,56 @@ class Fail(Model):
         raise MediaError("game.mp4: broken")
 
 
-MODELS = {"add": Add(), "split": Split(), "fail": Fail()}
+class Replay(Model):
+    needs = ("video",)
+
+    async def process(self, inputs: Mapping[str, Any]) -> Any:
+        return inputs["video"]
 
 
-def pipeline(*stages: dict[str, Any], inputs: tuple[str, ...] = ("a", "b"), output: str = "results") -> Pipeline:
-    return Pipeline("demo", PipelineConfig.model_validate({"inputs": inputs, "output": output, "models": list(stages)}), MODELS)
+class Meet(Model):
+    """Ends only when so many of its kind run at once."""
+
+    def __init__(self, stages: int) -> None:
+        self._all_here = asyncio.Barrier(stages)
+
+    async def process(self, inputs: Mapping[str, Any]) -> Any:
+        async with asyncio.timeout(10):
+            await self._all_here.wait()
+        return 1
 
 
-def stage(name: str, inputs: list[str], outputs: str | list[str]) -> dict[str, Any]:
-    return {"name": name, "inputs": inputs, "outputs": outputs}
+MODELS = {"add": Add(), "split": Split(), "fail": Fail(), "replay": Replay()}
+CHAIN = [
+    {"name": "add", "inputs": ["low", "high"], "outputs": "results"},
+    {"name": "split", "inputs": ["sum"], "outputs": ["low", "high"]},
+    {"name": "add", "inputs": ["a", "b"], "outputs": "sum"},
+]
+
+
+def config(*stages: dict[str, Any], inputs: tuple[str, ...] = ("a", "b"), output: str = "results") -> PipelineConfig:
+    return parse(PipelineConfig, {"inputs": inputs, "output": output, "models": list(stages)}, "pipelines.demo")
+
+
+def pipeline(*stages: dict[str, Any], **more: Any) -> Pipeline:
+    return Pipeline("demo", config(*stages, **more), MODELS)
+
+
+def stage(name: str, inputs: list[str], outputs: str | list[str], **more: Any) -> dict[str, Any]:
+    return {"name": name, "inputs": inputs, "outputs": outputs, **more}
 
 
 def test_stages_run_when_their_inputs_exist_whatever_their_order() -> None:
-    demo = pipeline(
-        stage("add", ["low", "high"], "results"), stage("split", ["sum"], ["low", "high"]), stage("add", ["a", "b"], "sum")
-    )
-    assert asyncio.run(demo.run({"a": 1, "b": 2})) == 6
+    assert asyncio.run(pipeline(*CHAIN).run({"a": 1, "b": 2})) == 6
+
+
+def test_stages_that_do_not_need_each_other_run_at_once() -> None:
+    own = config(stage("meet", ["a"], "x"), stage("meet", ["b"], "y"), stage("add", ["x", "y"], "results"))
+
+    async def run() -> Any:
+        return await Pipeline("demo", own, {"meet": Meet(2), "add": Add()}).run({"a": 0, "b": 0})
+
+    assert asyncio.run(run()) == 2
 
 
 def test_an_input_may_be_the_output() -> None:
@@ -53,18 +89,46 @@ def test_an_input_may_be_the_output() -> None:
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ([stage("nobody", ["a"], "results")], "there is no model 'nobody'"),
-        ([stage("add", ["ghost"], "results")], "'add' needs 'ghost', which nothing produces"),
+        ([stage("add", ["ghost"], "results")], "stage 'add' needs 'ghost', which nothing makes"),
         (
             [stage("add", ["a"], "results"), stage("split", ["a"], "results")],
-            "'results' is produced twice, the second time by 'split'",
+            "'results' has two makers: stage 'add' and stage 'split'",
         ),
-        ([stage("add", ["a"], "a")], "'a' is produced twice"),
-        ([stage("add", ["a"], "other")], "its output 'results' is produced by nothing"),
-        ([stage("add", ["x"], "y"), stage("add", ["y"], "x"), stage("add", ["a"], "results")], "wait for each other: add, add"),
+        ([stage("add", ["b"], ["a", "results"])], "'a' has two makers: an input of the pipeline and stage 'add'"),
+        ([stage("add", ["a"], "other")], "the output 'results' is made by nothing"),
+        (
+            [
+                stage("first", ["third", "a"], "first"),
+                stage("second", ["first"], "second"),
+                stage("third", ["second"], "third"),
+                stage("last", ["third"], "results"),
+            ],
+            "stages wait for each other in a circle: first -> second -> third -> first",
+        ),
+        ([stage("add", ["results"], "results")], "in a circle: add -> add"),
+        ([stage("add", ["a"], "results", options={"twice": True})], "stage 'add' has options but no class"),
     ],
 )
-def test_a_pipeline_that_cannot_run_is_refused(stages: list[dict[str, Any]], message: str) -> None:
+def test_a_pipeline_that_cannot_run_is_refused_when_it_is_written_down(stages: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(*stages)
+    assert "pipelines.demo" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_all_faults_of_a_pipeline_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"needs 'ghost'.*the output 'results' is made by nothing"):
+        config(stage("add", ["ghost"], "x"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([stage("nobody", ["a"], "results")], "there is no model 'nobody'; there are: add, fail, replay, split"),
+        ([stage("replay", ["a"], "results")], "stage 'replay' works on 'video', which is not among its inputs"),
+    ],
+)
+def test_a_stage_without_its_model_or_its_input_is_named(stages: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         pipeline(*stages)
     assert "pipeline 'demo'" in str(caught.value)
@@ -80,3 +144,78 @@ def test_a_stage_that_does_not_give_what_it_promised_is_named() -> None:
     demo = pipeline(stage("add", ["a"], ["x", "results"]))
     with pytest.raises(ConfigError, match="'add' gave no 'x'"):
         asyncio.run(demo.run({"a": 1, "b": 2}))
+
+
+def test_a_stage_may_be_written_by_place_by_name_or_as_a_dict() -> None:
+    by_place = PipelineModelConfig("add", ["a"], "results")
+    assert by_place == PipelineModelConfig(name="add", inputs=["a"], outputs=["results"])
+    assert PipelineConfig(inputs=["a"], output="results", version=1.0, models=[by_place]).models == (
+        PipelineConfig.model_validate({"inputs": ["a"], "models": [{"name": "add", "inputs": "a", "outputs": "results"}]}).models
+    )
+
+
+def test_the_built_in_pipelines_are_among_all() -> None:
+    assert all_pipelines({}) == {"video": VIDEO_PIPELINE, "image": IMAGE_PIPELINE}
+
+
+def test_a_pipeline_for_an_older_engine_becomes_the_one_that_does_its_work() -> None:
+    inputs = ["video_path", "return_timestamps", "time_interval", "threshold", "vr_video", "existing_video_data"]
+    older = config(stage("dynamic_video_ai", inputs, "results"), inputs=tuple(inputs))
+    assert all_pipelines({"video_pipeline_dynamic": older})["video_pipeline_dynamic"] is VIDEO_PIPELINE
+
+
+def test_an_input_that_nobody_gives_is_named() -> None:
+    own = config(stage("add", ["score"], "results"), inputs=("score",))
+    with pytest.raises(ConfigError, match="pipeline 'demo': nobody gives its input 'score'; for videos there are: video_path"):
+        all_pipelines({"demo": own})
+
+
+# Files.
+
+WRITTEN = """
+inputs: [a, b]
+models:
+  - {name: add, inputs: [a, b], outputs: sum}
+  - {name: split, inputs: sum, outputs: [low, high]}
+  - {name: add, inputs: [low, high], outputs: results}
+"""
+
+
+def test_a_pipeline_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "demo.yaml"
+    path.write_text(WRITTEN, encoding="utf-8")
+    assert asyncio.run(Pipeline("demo", PipelineConfig.from_yaml(path), MODELS).run({"a": 1, "b": 2})) == 6
+
+
+def test_a_whole_configuration_from_a_file_whose_pipeline_is_in_another(tmp_path: Path) -> None:
+    (tmp_path / "demo.yaml").write_text(WRITTEN.replace("a, b", "video_path, threshold"), encoding="utf-8")
+    (tmp_path / "engine.yaml").write_text(
+        "models: {vlm: {api_base_url: 'http://localhost:1234', tag_list: [Foul, Turnover]}}\npipelines: {demo: demo.yaml}\n",
+        encoding="utf-8",
+    )
+    engine = EngineConfig.from_yaml(tmp_path / "engine.yaml")
+    assert engine.models["vlm"].tag_list == ("Foul", "Turnover")
+    assert engine.pipelines["demo"].inputs == ("video_path", "threshold")
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "message"),
+    [
+        ("demo.yml", WRITTEN, "demo.yml: the name of such a file ends in .yaml"),
+        ("demo.yaml", None, "demo.yaml: No such file"),
+        ("demo.yaml", "inputs: [a", "demo.yaml: not YAML: .*line 1"),
+        ("demo.yaml", "inputs: a", "demo.yaml: inputs: .*\n.*demo.yaml: models: Field required"),
+        ("demo.yaml", WRITTEN.replace("inputs: sum", "inputs: summ"), "demo.yaml: stage 'split' needs 'summ'"),
+        (
+            "demo.yaml",
+            WRITTEN.replace("name: split", "nam: split"),
+            r"demo.yaml: models\[1\]: unknown key 'nam'; did you mean 'name'",
+        ),
+        ("demo.yaml", "", "demo.yaml: "),
+    ],
+)
+def test_a_faulty_file_is_named_with_every_fault(tmp_path: Path, name: str, written: str | None, message: str) -> None:
+    if written is not None:
+        (tmp_path / name).write_text(written, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        PipelineConfig.from_yaml(tmp_path / name)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
+
+from vlm_engine.errors import ConfigError
 
 
 class Model:
-    """One stage of a pipeline. Subclass it and write ``process``."""
+    """One stage of a pipeline. Subclass it and write ``process``.
+
+    ``needs``: the values that must be among its inputs; a pipeline that does not hand them over is refused when it is loaded.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
 
     async def process(self, inputs: Mapping[str, Any]) -> Any:
         """Turns the stage's inputs, by name, into its output.
@@ -19,3 +26,12 @@ class Model:
 
     async def aclose(self) -> None:
         """Gives back what the model holds. The default holds nothing."""
+
+
+def only(inputs: Mapping[str, Any], who: str, *kinds: type) -> Any:
+    """The one value among ``inputs`` that is of these kinds, whatever its name. ``ConfigError`` tells ``who`` misses it."""
+    found = [value for value in inputs.values() if isinstance(value, kinds)]
+    if len(found) != 1:
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ConfigError(f"{who} takes one {wanted}; among its inputs ({', '.join(inputs)}) are {len(found)}")
+    return found[0]

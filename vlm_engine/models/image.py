@@ -25,6 +25,8 @@ _THREADS = 8
 class JudgeImage(Model):
     """``image`` (a path, a file's bytes, or a ``ZipEntry``) and ``identity`` (or None) → ``ImageResult``."""
 
+    needs = ("image",)
+
     def __init__(self, judge: Judge, config: EngineConfig) -> None:
         self._judge = judge
         self._config = config
@@ -39,8 +41,8 @@ class JudgeImage(Model):
     async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
         """Raises ``MediaError``, or ``ClientError`` when this picture cannot be judged, or ``NoEndpointError``."""
         category = self._judge.model.category
-        tags = () if category in inputs["skipped_categories"] else self._judge.model.tag_list
-        rule_of = self._config.rule_of(category, inputs["threshold"])
+        tags = () if category in inputs.get("skipped_categories", ()) else self._judge.model.tag_list
+        rule_of = self._config.rule_of(category, inputs.get("threshold"))
         if not tags:
             return ImageResult(category, describe_image({}, category, rule_of), Coverage())
         async with self._judge.instances, self._judge.room:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vlm_engine.errors import ConfigError
-from vlm_engine.types import Coverage, ImageResult, Observation, Span, Verdict, VideoResult
+from vlm_engine.types import Coverage, Findings, ImageResult, Observation, Span, Verdict, VideoResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def video_dict(result: VideoResult, *, timestamps: bool = True, confidence: bool = True) -> dict[str, Any]:
@@ -39,20 +39,27 @@ def image_dict(result: ImageResult, *, confidence: bool = True) -> dict[str, Any
 
 
 def _json_result(result: VideoResult) -> dict[str, Any]:
-    timespans: dict[str, list[dict[str, Any]]] = {}
-    for span in result.spans:
-        timespans.setdefault(span.tag, []).append({**_span_dict(span, confidence=True), "belief": span.belief})
     return {
         "schema_version": SCHEMA_VERSION,
         "metadata": {
             "duration": result.video.duration_s,
             "identity": result.video.identity,
-            "category": result.category,
             "gaps": [{"start": start_s, "end": end_s} for start_s, end_s in result.gaps_s],
-            "observations": [_observation_dict(time_s, seen) for time_s, seen in result.observations],
+            "seen": {found.category: _seen_dict(found) for found in result.findings},
         },
-        "timespans": {result.category: timespans},
+        "timespans": {found.category: _timespans_dict(found.spans) for found in result.findings},
     }
+
+
+def _timespans_dict(spans: Iterable[Span]) -> dict[str, list[dict[str, Any]]]:
+    timespans: dict[str, list[dict[str, Any]]] = {}
+    for span in spans:
+        timespans.setdefault(span.tag, []).append({**_span_dict(span, confidence=True), "belief": span.belief})
+    return timespans
+
+
+def _seen_dict(found: Findings) -> dict[str, Any]:
+    return {"observations": [_observation_dict(time_s, seen) for time_s, seen in found.observations]}
 
 
 def _span_dict(span: Span, confidence: bool) -> dict[str, Any]:
@@ -75,14 +82,18 @@ def _coverage_dict(coverage: Coverage) -> dict[str, int]:
     }
 
 
-def read_observations(json_result: Mapping[str, Any]) -> list[tuple[float, Observation]]:
-    """What an earlier ``json_result`` (or the whole result that holds it) had seen. Raises ``ConfigError``."""
+Seen = list[tuple[float, Observation]]
+
+
+def read_observations(json_result: Mapping[str, Any]) -> dict[str, Seen]:
+    """What an earlier ``json_result`` (or the whole result that holds it) had seen, by category. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
     if earlier.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, expected {SCHEMA_VERSION}")
     try:
-        return [_observation(entry) for entry in earlier["metadata"]["observations"]]
-    except (KeyError, TypeError, ValueError) as error:
+        seen = earlier["metadata"]["seen"].items()
+        return {category: [_observation(entry) for entry in own["observations"]] for category, own in seen}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
 
 

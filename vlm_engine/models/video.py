@@ -8,17 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from vlm_engine.config_models import EngineConfig
-from vlm_engine.models.base import Model
+from vlm_engine.models.base import Model, only
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.search_run import SearchRun
 from vlm_engine.search import GroupedSearch, regrouped
-from vlm_engine.spans import describe_video
-from vlm_engine.types import Look, Purpose, VideoInfo, VideoResult
+from vlm_engine.spans import describe_video, together
+from vlm_engine.types import Findings, Look, Purpose, VideoInfo, VideoResult
 from vlm_engine.video import probe
 
 
 class ProbeVideo(Model):
-    """``video_path`` (and ``identity``, or None) → ``VideoInfo``, without decoding."""
+    """``video_path`` (and ``identity``) → ``VideoInfo``, without decoding."""
+
+    needs = ("video_path",)
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
@@ -26,11 +28,13 @@ class ProbeVideo(Model):
     async def process(self, inputs: Mapping[str, Any]) -> VideoInfo:
         """Raises ``MediaError``."""
         stall_s = self._config.video.stall_s
-        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs["identity"], stall_s=stall_s)
+        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs.get("identity"), stall_s=stall_s)
 
 
 class SearchVideo(Model):
-    """``video`` → ``VideoResult`` with raw spans: the user's rules are not applied yet."""
+    """``video`` (and how to look at it) → ``VideoResult`` with raw spans: the user's rules are not applied yet."""
+
+    needs = ("video",)
 
     def __init__(self, judge: Judge, config: EngineConfig) -> None:
         self._judge = judge
@@ -40,23 +44,30 @@ class SearchVideo(Model):
         """Raises ``MediaError``, ``NoEndpointError``, or ``CoverageError`` when too little could be judged."""
         video: VideoInfo = inputs["video"]
         category = self._judge.model.category
-        tags = () if category in inputs["skipped_categories"] else self._judge.model.tag_list
-        how = self._config.search.with_interval(inputs["frame_interval"])
-        media = f"{video.identity} vr" if inputs["vr_video"] else video.identity
+        tags = () if category in inputs.get("skipped_categories", ()) else self._judge.model.tag_list
+        how = self._config.search.with_interval(inputs.get("frame_interval"))
+        media = f"{video.identity} vr" if inputs.get("vr_video", False) else video.identity
         groups = regrouped(tags, await self._judge.searches(media, how)) if tags else ()
         search = GroupedSearch(video, tags, groups, how)
-        for time_s, observation in inputs["observations"]:
+        for time_s, observation in inputs.get("observations", {}).get(category, ()):
             known = tuple(tag for tag in observation.verdicts if tag in tags)
             search.record(Look(time_s, known, Purpose.SCAN), observation)
-        reading = self._config.video
-        run = SearchRun(self._judge, video, search, inputs["on_progress"], media=media, vr=inputs["vr_video"], reading=reading)
+        run = SearchRun(
+            self._judge,
+            video,
+            search,
+            inputs.get("on_progress"),
+            media=media,
+            vr=inputs.get("vr_video", False),
+            reading=self._config.video,
+        )
         if tags:
             async with self._judge.instances:
                 await run.to_the_end()
             await self._judge.note_searches(media, groups, how)
-        unruled = describe_video((), category, self._config.rule_of(category), video.duration_s)
-        spans, observations = await asyncio.to_thread(search.spans), tuple(search.observations())
-        return VideoResult(video, category, unruled, spans, observations, run.coverage(), _joined(video.gaps_s + run.gaps_s()))
+        found = Findings(category, await asyncio.to_thread(search.spans), tuple(search.observations()))
+        unruled = together((), video.duration_s)
+        return VideoResult(video, unruled, (found,), run.coverage(), _joined(video.gaps_s + run.gaps_s()))
 
 
 def _joined(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
@@ -71,13 +82,17 @@ def _joined(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[float, floa
 
 
 class DescribeVideo(Model):
-    """``findings`` → the same with the user's rules applied. ``threshold`` is for tags that set none themselves."""
+    """Findings → the same with the user's rules applied. ``threshold`` is for tags that set none themselves."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
 
     async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
-        """Raises nothing."""
-        found: VideoResult = inputs["findings"]
-        rule_of = self._config.rule_of(found.category, inputs["threshold"])
-        return replace(found, info=describe_video(found.spans, found.category, rule_of, found.video.duration_s))
+        """Raises ``ConfigError`` where there are no findings among its inputs."""
+        result: VideoResult = only(inputs, "describe_video", VideoResult)
+        duration_s = result.video.duration_s
+        described = (
+            describe_video(found.spans, found.category, self._config.rule_of(found.category, inputs.get("threshold")), duration_s)
+            for found in result.findings
+        )
+        return replace(result, info=together(described, duration_s))

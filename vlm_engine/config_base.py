@@ -1,0 +1,108 @@
+"""What all settings have in common: unknown keys are refused, keys of older plugins named once, files read from YAML."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
+
+from vlm_engine.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T", bound=BaseModel)
+_already_named: set[str] = set()
+
+
+class Settings(BaseModel):
+    """A frozen group of settings. ``LEGACY``: keys that are accepted, named once in a warning, and ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+    LEGACY: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """The settings in a YAML file, whose name must end in ``.yaml``.
+
+        Raises ``ConfigError`` that names the file and lists every fault, each with its key.
+        """
+        data = cls._read(Path(path))
+        try:
+            return parse(cls, data, "")
+        except ConfigError as error:
+            raise ConfigError("\n".join(f"{path}: {fault}" for fault in str(error).split("\n"))) from None
+
+    @classmethod
+    def _read(cls, path: Path) -> Any:
+        return read_yaml(path)
+
+    @classmethod
+    def valid_keys(cls) -> list[str]:
+        """Every key that may be written, aliases included."""
+        keys = []
+        for name, info in cls.model_fields.items():
+            alias = info.validation_alias
+            keys += [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
+        return keys
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        valid = {*cls.valid_keys(), *cls.model_fields}
+        legacy = [key for key in data if key in cls.LEGACY]
+        _name_legacy(cls.__name__, legacy)
+        unknown = [key for key in data if key not in valid and key not in cls.LEGACY]
+        if unknown:
+            raise ValueError("; ".join(_unknown_key(str(key), cls.valid_keys()) for key in unknown))
+        return {key: value for key, value in data.items() if key not in legacy}
+
+
+def _name_legacy(where: str, keys: list[str]) -> None:
+    fresh = [key for key in keys if key not in _already_named]
+    if fresh:
+        _already_named.update(fresh)
+        _log.warning("%s: these keys have no meaning here and are ignored: %s", where, ", ".join(fresh))
+
+
+def _unknown_key(key: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}")
+
+
+def parse(kind: type[_T], data: Any, where: str) -> _T:
+    """``data`` as ``kind``. Raises ``ConfigError`` that lists every fault, each with its key below ``where``."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        faults = [_fault(where, fault["loc"], fault["msg"]) for fault in error.errors(include_url=False)]
+        raise ConfigError("\n".join(faults)) from None
+
+
+def _fault(where: str, path: tuple[int | str, ...], message: str) -> str:
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    location = (where + steps).lstrip(".")
+    message = message.removeprefix("Value error, ")
+    return f"{location}: {message}" if location else message
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. Raises ``ConfigError`` that names the file, and the line where it cannot be read."""
+    import yaml
+
+    if path.suffix != ".yaml":
+        raise ConfigError(f"{path}: the name of such a file ends in .yaml (Stash takes every .yml for a plugin)")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(f"{path}: not YAML: {line}{error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
