@@ -122,7 +122,7 @@ def test_an_open_plan_of_a_scene_that_is_gone_is_closed(stash, tmp_path):
     stash.library.remove_scene(scene)
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
-        assert (recovered.scene_id, recovered.gone) == (scene, True)
+        assert (recovered.item.id, recovered.gone) == (scene, True)
         assert handler.recover() == ()
 
 

@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from haven_media_handler import MediaHandler
-from haven_stash.errors import ApplyError, SceneGoneError
+from haven_stash.errors import ApplyError, ItemGoneError
 from haven_stash.transport import RetryPolicy, StashClient, _DroppedError
 from haven_vlm_config import TagNames
 from sandbox.stash import SandboxStash
@@ -81,8 +81,8 @@ def undo(handler):
     assert run is not None
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
     told = []
-    for change, _ in handler.changes_to_undo(run):
-        told += handler.undo_change(run_id, change).kept_back
+    for change in handler.changes_to_undo(run):
+        told += handler.undo_change(run_id, change.number).kept_back
     told += handler.finish_undo(run)
     handler.finish_run(run_id)
     return told
@@ -211,11 +211,11 @@ def test_a_scene_that_is_gone_stops_nothing(stash, handler):
     run = handler.last_undoable_run()
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
     gone = {}
-    for change, scene in handler.changes_to_undo(run):
+    for change in handler.changes_to_undo(run):
         try:
-            handler.undo_change(run_id, change)
-        except SceneGoneError as error:
-            gone[scene] = error
+            handler.undo_change(run_id, change.number)
+        except ItemGoneError as error:
+            gone[change.item.id] = error
     assert gone.keys() == {one}
     assert content(stash, other) == before
     assert handler.changes_to_undo(run) == ()
@@ -227,10 +227,10 @@ def test_what_stash_refuses_leaves_the_scene_to_be_undone_again_and_takes_nothin
     apply(handler, FIRST, scene)
     after = content(stash, scene)
     run = handler.last_undoable_run()
-    ((change, _),) = handler.changes_to_undo(run)
+    (change,) = handler.changes_to_undo(run)
     stash.faults.locked_mutations = 1000
     with pytest.raises(ApplyError, match="start the task again"):
-        handler.undo_change(handler.start_run("Undo Last Run", undoes=run.id), change)
+        handler.undo_change(handler.start_run("Undo Last Run", undoes=run.id), change.number)
     assert content(stash, scene) == after
     stash.faults.locked_mutations = 0
     assert undo(handler) == []
