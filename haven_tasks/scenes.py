@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from haven_media_handler import ItemChange, Scene
+from haven_media_handler import ItemChange, ItemKind, Scene
 from haven_report import Outcome, SceneReport
 from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
     """Looks at scenes and tells what would change. Writes nothing to Stash."""
 
-    noun, chunk = "scene", 50
+    kind, chunk = ItemKind.SCENE, 50
 
     def __init__(self, context: TaskContext, tagger: Tagger, board: ProgressBoard) -> None:
         super().__init__("looked at", Outcome.PLANNED)
