@@ -1,53 +1,21 @@
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
 from haven_media_handler import ItemKind, ItemRef, MediaHandler
 from haven_stash.errors import ApplyError, ItemGoneError, StashQueryError, StashUnreachableError, TagClashError
 from haven_stash.journal import Journal
-from haven_stash.transport import RetryPolicy, StashClient
-from haven_vlm_config import TagNames
+from haven_stash.transport import StashClient
 from sandbox.stash import SandboxStash
 from sandbox.threads import running
+from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
 from vlm_engine.types import Span, VideoTagInfo
-
-NAMES = TagNames()
-QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
-
-
-class KilledError(BaseException):
-    """What stands for SIGKILL inside one process: nothing catches it."""
-
-
-class FragileClient(StashClient):
-    """Dies at the request with number ``at``: before it leaves, or once its reply is there."""
-
-    def __init__(self, connection, *, at=0, after=False, **options):
-        super().__init__(connection, **options)
-        self.at, self.after, self.count = at, after, 0
-
-    def _post(self, document, variables):
-        self.count += 1
-        if self.count == self.at and not self.after:
-            raise KilledError
-        response = super()._post(document, variables)
-        if self.count == self.at:
-            response.close()
-            raise KilledError
-        return response
 
 
 @pytest.fixture
 def stash():
     with running(SandboxStash()) as stash:
         yield stash
-
-
-@contextmanager
-def handler_of(stash, folder, **options):
-    client = FragileClient({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None, **options)
-    with MediaHandler(client, folder / "journal.sqlite", NAMES) as handler:
-        yield handler
 
 
 @pytest.fixture

@@ -1,53 +1,22 @@
 """Taking back what a run did, and removing all that is ours: the library is as it was, but for what people changed since."""
 
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
 from haven_media_handler import MediaHandler
 from haven_stash.errors import ApplyError, ItemGoneError
-from haven_stash.transport import RetryPolicy, StashClient, _DroppedError
-from haven_vlm_config import TagNames
+from haven_stash.transport import StashClient, _DroppedError
 from sandbox.stash import SandboxStash
 from sandbox.threads import running
+from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
 from vlm_engine.types import Span, VideoTagInfo
-
-NAMES = TagNames()
-QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
-
-
-class KilledError(BaseException):
-    """What stands for SIGKILL inside one process: nothing catches it."""
-
-
-class FragileClient(StashClient):
-    """Dies at the request with number ``at``: before it leaves, or once its reply is there."""
-
-    def __init__(self, stash, at=0, after=False):
-        super().__init__({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
-        self.at, self.after, self.count = at, after, 0
-
-    def _post(self, document, variables):
-        self.count += 1
-        if self.count == self.at and not self.after:
-            raise KilledError
-        response = super()._post(document, variables)
-        if self.count == self.at:
-            response.close()
-            raise KilledError
-        return response
 
 
 @pytest.fixture
 def stash():
     with running(SandboxStash()) as stash:
         yield stash
-
-
-@contextmanager
-def handler_of(stash, folder, **options):
-    with MediaHandler(FragileClient(stash, **options), folder / "journal.sqlite", NAMES) as handler:
-        yield handler
 
 
 @pytest.fixture

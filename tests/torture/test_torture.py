@@ -217,10 +217,17 @@ def as_first_version(path: Path) -> None:
     """Takes away all that the journal's first version did not have."""
     with closing(sqlite3.connect(path)) as db:
         for (index,) in db.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'journal_%'"
-            " AND name NOT IN ('journal_plans_open', 'journal_markers_ours', 'journal_tags_ours')"
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'journal_%' AND name <> 'journal_markers_ours'"
         ).fetchall():
             db.execute(f"DROP INDEX {index}")
+        for table in ("journal_plans", "journal_tags", "journal_failures"):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN kind")
+            db.execute(f"ALTER TABLE {table} RENAME COLUMN item_id TO scene_id")
+        db.execute("CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL")
+        db.execute("CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL")
+        db.execute(
+            "UPDATE journal_plans SET plan = json_remove(json_set(plan, '$.scene_id', json_extract(plan, '$.item.id')), '$.item')"
+        )
         later = {
             "journal_runs": ("settings", "pid", "lock", "outcome", "undoes", "undone"),
             "journal_plans": ("undone",),
