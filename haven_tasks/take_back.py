@@ -1,20 +1,23 @@
-"""The tasks that take back what the plugin did: *Undo Last Run*, *Remove VLM Tags and Markers*. They look at no video."""
+"""The tasks that take back what the plugin did: *Undo Last Run*, *Remove VLM Tags and Markers*. They look at no media."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
-from haven_media_handler import ItemChange, ItemGoneError, Run, Scene, StashError
-from haven_report import Outcome, SceneReport
-from haven_tasks.context import ENDS_THE_BATCH, TaskContext
+from haven_media_handler import Gallery, Image, ItemChange, ItemGoneError, ItemKind, ItemRef, PastChange, Run, Scene, StashError
+from haven_report import ImageReport, Outcome, SceneReport
+from haven_tasks.context import TaskContext
 from haven_tasks.words import change_told, counted, title_of
 
 _log = logging.getLogger(__name__)
-_GONE = Scene("", "no longer in Stash", (), (), ())
+_ALIKE = {ItemKind.SCENE: 10, ItemKind.IMAGE: 500, ItemKind.GALLERY: 50}
+"""So many are changed with one call: images in bulk, the others as many as keep the progress bar moving."""
+_MOST_LINES = 10
 
 
 async def undo_last_run(context: TaskContext) -> str:
@@ -33,84 +36,59 @@ async def undo_last_run(context: TaskContext) -> str:
     run_id = await context.open_run(undoes=run.id)
     changes = await context.stash(handler.changes_to_undo, run)
     _log.info("%s: %s to undo.", _named(run), counted(len(changes), "change"))
-    work = [_Piece(change.item.id, partial(handler.undo_change, run_id, change.number)) for change in changes]
-    await _each(context, work, "as before")
+    await _carry_out(context, list(_undoing(context, run_id, changes)), "as before")
     if failed := context.record.count(Outcome.FAILED):
-        return f"{_named(run)} is not wholly undone: {counted(failed, 'scene')} could not be changed back. Start the task again."
+        return f"{_named(run)} is not wholly undone: {counted(failed, 'change')} could not be taken back. Start the task again."
     for told in await context.stash(handler.finish_undo, run):
         _log.info("%s", told[0].upper() + told[1:] + ".")
     return f"{_named(run)} is undone: {_told(context)}."
 
 
 async def remove_ours(context: TaskContext) -> str:
-    """*Remove VLM Tags and Markers*: takes off every scene what the plugin has put there and nobody has changed since.
+    """*Remove VLM Tags and Markers*: takes off everything what the plugin has put there and nobody has changed since.
 
     *Undo Last Run* puts it back. Raises one of ``ENDS_THE_BATCH``; started again, it goes on.
     """
+    handler = context.handler
     await context.settle_the_past()
-    ids = await context.stash(context.handler.scene_ids_with_ours)
-    if not ids:
-        return "There is nothing to remove: no scene has a tag or marker that the plugin made."
+    ours = {
+        ItemKind.SCENE: await context.stash(handler.scene_ids_with_ours),
+        ItemKind.IMAGE: await context.stash(handler.image_ids_with_ours),
+        ItemKind.GALLERY: await context.stash(handler.gallery_ids_with_ours),
+    }
+    if not any(ours.values()):
+        return "There is nothing to remove: nothing in Stash has a tag or marker that the plugin made."
     run_id = await context.open_run()
-    await _each(
-        context, [_Piece(scene_id, partial(context.handler.remove_ours, run_id, scene_id)) for scene_id in ids], "removed"
-    )
+    await _carry_out(context, list(_removing(context, run_id, ours)), "removed")
     failed = context.record.count(Outcome.FAILED)
-    rest = f"; {counted(failed, 'scene')} failed: start the task again" if failed else ""
+    rest = f"; {failed:,} failed: start the task again" if failed else ""
     return f"What the plugin had made is removed: {_told(context)}{rest}. Undo Last Run puts it back."
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One change of one scene."""
+    """Changes of items of one kind. ``carry_out`` gives the fate of each, in their order."""
 
-    scene_id: str
-    carry_out: Callable[[], ItemChange]
+    items: tuple[ItemRef, ...]
+    carry_out: Callable[[], Sequence[ItemChange | StashError]]
 
-
-async def _each(context: TaskContext, work: Sequence[_Piece], verb: str) -> None:
-    """One after the other, with progress. A scene that fails is logged, and the rest goes on."""
-    known: dict[str, Scene] = {}
-    wanted = list(dict.fromkeys(piece.scene_id for piece in work))
-    for number, piece in enumerate(work):
-        if piece.scene_id not in known:
-            chunk = wanted[len(known) : len(known) + 50]
-            known |= dict.fromkeys(chunk, _GONE) | {s.id: s for s in await context.stash(context.handler.scenes, chunk)}
-        await _one(context, piece, replace(known[piece.scene_id], id=piece.scene_id), verb)
-        context.report((number + 1) / len(work))
+    @property
+    def kind(self) -> ItemKind:
+        return self.items[0].kind
 
 
-async def _one(context: TaskContext, piece: _Piece, scene: Scene, verb: str) -> None:
-    started = time.monotonic()
-    report = SceneReport(scene.id, title_of(scene), scene.path, scene.duration_s, Outcome.DONE)
-    try:
-        change = await context.stash(piece.carry_out)
-    except ENDS_THE_BATCH:
-        raise
-    except ItemGoneError as error:
-        report = replace(report, outcome=Outcome.GONE, error=str(error))
-        _log.warning("%s", error)
-    except StashError as error:
-        report = replace(report, outcome=Outcome.FAILED, error=str(error))
-        _log.error("Scene %s (%s): %s", scene.id, report.title, error)
-    else:
-        outcome = Outcome.PARTLY if change.kept_back else Outcome.DONE
-        report = replace(report, outcome=outcome, change=change)
-        _log.info("Scene %s (%s) is %s: %s.", scene.id, report.title, verb, change_told(change))
-        for told in change.kept_back:
-            _log.warning("Scene %s (%s): %s.", scene.id, report.title, told)
-    context.record.add(replace(report, seconds=time.monotonic() - started))
+def _undoing(context: TaskContext, run_id: int, changes: Iterable[PastChange]) -> Iterator[_Piece]:
+    """In the order of the changes: only neighbours go together."""
+    for kind, alike in groupby(changes, key=lambda change: change.item.kind):
+        for piece in _batches(tuple(alike), _ALIKE[kind]):
+            numbers = tuple(change.number for change in piece)
+            call = partial(context.handler.undo_changes, run_id, numbers)
+            yield _Piece(tuple(change.item for change in piece), partial(_in_order, call, numbers))
 
 
-def _named(run: Run) -> str:
-    return f"Run {run.id} ({run.task}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(run.started))})"
-
-
-def _told(context: TaskContext) -> str:
-    count = context.record.count
-    parts = [counted(count(Outcome.DONE) + count(Outcome.PARTLY), "scene")]
-    if partly := count(Outcome.PARTLY):
-        parts.append(f"{partly} of them but for what people have changed since, which the log names")
-    if gone := count(Outcome.GONE):
-        parts.append(f"{gone} no longer in Stash")
-    return ", ".join(parts)
+def _removing(context: TaskContext, run_id: int, ours: Mapping[ItemKind, Sequence[str]]) -> Iterator[_Piece]:
+    handler = context.handler
+    in_bulk = {ItemKind.IMAGE: handler.remove_ours_images, ItemKind.GALLERY: handler.remove_ours_galleries}
+    for kind, ids in ours.items():
+        for piece in _batches(tuple(ids), _ALIKE[kind]):
+            ...

@@ -23,9 +23,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.sound import Tone
 from sandbox.world import SPORT_TAGS, Timeline, VideoSpec, plan
+from vlm_engine.sandbox import glyphs
 
 __all__ = ["SPORT_TAGS", "LabelledVideo", "VideoSpec", "generate", "load", "truth_path"]
 

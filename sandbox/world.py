@@ -9,7 +9,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from sandbox import glyphs
+from vlm_engine.sandbox import glyphs
 
 SPORT_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover", "Free throw", "Timeout", "Corner kick", "Goal")
 SHORTEST_SPAN_S = 2.0

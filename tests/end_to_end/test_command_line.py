@@ -17,10 +17,10 @@ import pytest
 
 from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from sandbox.plugin import install
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, SandboxVLM
 from tests.end_to_end.conftest import TAGS
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 ASK_FOR = ",".join(TAGS)
 

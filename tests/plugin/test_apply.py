@@ -7,8 +7,8 @@ from haven_stash.errors import ApplyError, ItemGoneError, StashQueryError, Stash
 from haven_stash.journal import Journal
 from haven_stash.transport import StashClient
 from sandbox.stash import SandboxStash
-from sandbox.threads import running
 from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 

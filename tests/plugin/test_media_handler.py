@@ -10,8 +10,8 @@ import pytest
 from haven_media_handler import MediaHandler, RetryPolicy, StashClient, TagClashError, handshake
 from haven_vlm_config import TagNames
 from sandbox.stash import Credentials, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
+from vlm_engine.sandbox.threads import running
 
 ROOT = Path(__file__).parents[2]
 NAMES = TagNames()

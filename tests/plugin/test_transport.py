@@ -18,7 +18,7 @@ from haven_stash.errors import (
 from haven_stash.server import ping, shake_hands
 from haven_stash.transport import RetryPolicy, StashClient
 from sandbox.stash import Credentials, SandboxStash
-from sandbox.threads import running
+from vlm_engine.sandbox.threads import running
 
 QUICK = RetryPolicy(total_s=0.05, first_pause_s=0.01)
 KEY = "whistle-whistle-whistle"

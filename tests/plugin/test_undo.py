@@ -8,8 +8,8 @@ from haven_media_handler import MediaHandler
 from haven_stash.errors import ApplyError, ItemGoneError
 from haven_stash.transport import StashClient, _DroppedError
 from sandbox.stash import SandboxStash
-from sandbox.threads import running
 from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, SandboxVLM
 from tests.torture import child
 from tests.torture.world import SLOTS, Killer, World, content, small_videos, world
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 RUNS = int(os.environ.get("HAVEN_TORTURE_RUNS", "6"))
 UNDO = "undo_last_run"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.stash import ItemState, MarkerState, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import SandboxVLM
 from tests.torture import child
+from vlm_engine.sandbox import SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 CONTROL = frozenset({"VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"})

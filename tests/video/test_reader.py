@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine.errors import FrameError
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
 
