@@ -64,21 +64,23 @@ class ItemWriter:
 
     def apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
         """Brings each item, as it is now, to what was found in it, and takes it off the queue."""
+        fates: dict[ItemRef, Fate] = {}
         with self._journal.only_writer():
-            known = self._known(found.values(), options)
-            self._create_missing(known, options)
+            for portion in _portions(found, lambda item: item):
+                fates |= self._apply(run_id, {item: found[item] for item in portion}, options)
+        return fates
 
-            def planner(info: TagInfo) -> Planner:
-                return lambda item: plan_results(item, info, self._journal.ours(item.ref), known, options)
-
-            return self._change(run_id, {item: planner(info) for item, info in found.items()})
+    def _apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+        known = self._known_or_made(found.values(), options)
+        return self._change(
+            run_id, found, lambda item: plan_results(item, found[item.ref], self._journal.ours(item.ref), known, options)
+        )
 
     def release(self, run_id: int, item: ItemRef, options: PlanOptions) -> dict[ItemRef, Fate]:
         """Takes an image or a gallery off the queue and says that it is done. Its other tags stay as they are."""
         with self._journal.only_writer():
-            known = self._known((), options)
-            self._create_missing(known, options)
-            return self._change(run_id, {item: lambda item: plan_release(item, known, options)})
+            known = self._known_or_made((), options)
+            return self._change(run_id, [item], lambda item: plan_release(item, known, options))
 
     def preview(self, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
         """What ``apply`` would change. Writes nothing, neither to Stash nor to the journal."""
@@ -96,7 +98,7 @@ class ItemWriter:
     def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
         """Takes off what is ours, while it is as we left it."""
         with self._journal.only_writer():
-            return self._change(run_id, dict.fromkeys(items, lambda item: plan_removal(item, self._journal.ours(item.ref))))
+            return self._change(run_id, items, lambda item: plan_removal(item, self._journal.ours(item.ref)))
 
     def undo(self, run_id: int, numbers: Iterable[int]) -> dict[int, Fate]:
         """Takes back what each of these plans did, in their order. What people changed since stays, and is told."""
@@ -113,7 +115,7 @@ class ItemWriter:
             found, kept_back[item.ref] = plan_undo(item, self._journal.facts(plans[item.ref]), self._journal.ours(item.ref))
             return found
 
-        fates = self._change(run_id, dict.fromkeys(plans, plan))
+        fates = self._change(run_id, plans, plan)
         with self._journal.together():
             for item, fate in fates.items():
                 if isinstance(fate, ItemChange):
@@ -144,7 +146,7 @@ class ItemWriter:
                 for item, reason in reasons.items():
                     self._journal.note_failure(run_id, item, reason)
             (tag,) = self._tags.ensure([errored]).values()
-            fates = self._change(run_id, dict.fromkeys(reasons, lambda item: plan_addition(item, tag)))
+            fates = self._change(run_id, reasons, lambda item: plan_addition(item, tag))
         for gone in [fate for fate in fates.values() if isinstance(fate, ItemGoneError)]:
             _log.info("%s", gone)
         return {item: fate for item, fate in fates.items() if not isinstance(fate, ItemGoneError)}
@@ -153,31 +155,35 @@ class ItemWriter:
         names = dict.fromkeys(name for info in found for name in names_to_find(info))
         return self._tags.find([*control_names(options.names), *names])
 
-    def _create_missing(self, known: dict[str, Tag], options: PlanOptions) -> None:
+    def _known_or_made(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
+        """As ``_known``, and the control tags that are missing are made."""
+        known = self._known(found, options)
         for name in control_names(options.names):
             if tag_key(name) not in known:
                 known[tag_key(name)] = self._tags.create(name)
+        return known
 
-    def _change(self, run_id: int, planners: Mapping[ItemRef, Planner]) -> dict[ItemRef, Fate]:
+    def _change(self, run_id: int, items: Iterable[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
         """Plans and carries out a change of each item, once what an earlier one left half-done is complete."""
-        self._complete(self._journal.unfinished(planners))
+        wanted = tuple(items)
+        self._complete(self._journal.unfinished(wanted))
         fates: dict[ItemRef, Fate] = {}
-        for portion in _portions(planners, lambda item: item):
-            fates |= self._change_portion(run_id, {item: planners[item] for item in portion})
+        for portion in _portions(wanted, lambda item: item):
+            fates |= self._change_portion(run_id, portion, plan)
         return fates
 
-    def _change_portion(self, run_id: int, planners: Mapping[ItemRef, Planner]) -> dict[ItemRef, Fate]:
-        items = read_items(self._client, planners)
+    def _change_portion(self, run_id: int, wanted: Sequence[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
+        items = read_items(self._client, wanted)
         plans: dict[ItemRef, ChangePlan] = {}
         with self._journal.together():  # all plans are on disk before the first write
             for ref, item in items.items():
                 disown_what_changed(self._journal, item)
-                plans[ref] = planners[ref](item)
-            opened = [self._journal.open_plan(run_id, plan) for plan in plans.values() if not plan.is_empty]
+                plans[ref] = plan(item)
+            opened = [self._journal.open_plan(run_id, one) for one in plans.values() if not one.is_empty]
         errors = Writing(self._client, self._tags, self._journal, opened).carry_out() if opened else {}
         failed = {one.plan.item: errors[one.id] for one in opened if one.id in errors}
-        gone = {ref: ItemGoneError(ref) for ref in planners if ref not in items}
-        return {**gone, **{ref: plan.summary() for ref, plan in plans.items()}, **failed}
+        gone = {ref: ItemGoneError(ref) for ref in wanted if ref not in items}
+        return {**gone, **{ref: one.summary() for ref, one in plans.items()}, **failed}
 
     def _complete(self, left_behind: Iterable[OpenPlan]) -> tuple[Recovered, ...]:
         portions = _portions(left_behind, lambda opened: opened.plan.item)

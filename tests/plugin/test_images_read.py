@@ -10,9 +10,9 @@ from haven_media_handler import MediaHandler, NotServedError, StashAuthError, St
 from haven_stash.transport import RetryPolicy, StashClient
 from haven_vlm_config import TagNames
 from sandbox.stash import Credentials, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import handler_of
+from vlm_engine.sandbox.threads import running
 
 
 @pytest.fixture
