@@ -55,9 +55,7 @@ async def _release_one(context: TaskContext, run_id: int, gallery: Gallery, *, u
     report = ImageReport(gallery.id, title_of(gallery), Outcome.DONE, ItemKind.GALLERY)
     looked_for = _names_in_stash(context) if share else ()
     try:
-        counts = await context.stash(
-            context.handler.image_tag_counts, gallery.id, (names.tagged, names.errored, *looked_for)
-        )
+        counts = await context.stash(context.handler.image_tag_counts, gallery.id, (names.tagged, names.errored, *looked_for))
         lacking = max(gallery.image_count - counts[names.tagged], counts[names.errored])
         if lacking > 0:
             raise _NotDoneError(f"{lacking:,} of its {counted(gallery.image_count, 'image')} could not be done")

@@ -13,9 +13,9 @@ FateT = TypeVar("FateT")
 class Together(Generic[EntryT, FateT]):
     """Holds entries back until there are enough of them, and hands them on together. Works inside its ``async with``.
 
-    They are handed to ``write``, one lot at a time, when ``full`` of them wait, when the first has waited for ``patience_s``, or
-    at once after ``hurry``. ``write`` gives the fate of each by its id. When it raises, everybody who waits gets the error, and so
-    does whoever comes later.
+    They are handed to ``write``, one lot at a time, when ``full`` of them wait, when the first has waited for ``patience_s``,
+    or at once after ``hurry``. ``write`` gives the fate of each by its id. When it raises, everybody who waits gets the error,
+    and so does whoever comes later.
     """
 
     def __init__(
