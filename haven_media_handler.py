@@ -7,6 +7,7 @@ a time: an asynchronous program runs it on one worker thread of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,16 +103,19 @@ class MediaHandler:
 
     ``connection``: a client that is connected already, or what Stash hands a plugin as
     ``server_connection``. ``journal_path``: the database file, in a folder that exists; the answer store
-    may use the same one.
+    may use the same one. ``vr_tag``: the name of the tag that marks VR scenes, or empty.
 
     What changes many items at once gives back the fate of each: its change, or why there is none (``ItemGoneError`` when it
     has vanished, ``ApplyError`` when something could not be written, and then it is still queued). What changes one item
     raises that error. Both raise the errors of the connection; what they leave half-written, ``recover`` completes.
     """
 
-    def __init__(self, connection: StashClient | Mapping[str, Any], journal_path: Path, names: TagNames) -> None:
+    def __init__(
+        self, connection: StashClient | Mapping[str, Any], journal_path: Path, names: TagNames, *, vr_tag: str = ""
+    ) -> None:
         self._client = connection if isinstance(connection, StashClient) else StashClient(connection)
         self._names = names
+        self._vr_tag = vr_tag
         self._tags = TagBook(self._client, names)
         self._journal = Journal(journal_path)
         self._writer = ItemWriter(self._client, self._tags, self._journal)
@@ -157,7 +161,10 @@ class MediaHandler:
 
     def scenes(self, ids: Iterable[str]) -> tuple[Scene, ...]:
         """The scenes with these ids, in this order; those that have vanished are left out."""
-        return library.read_scenes(self._client, ids)
+        vr_tags = {tag.id for tag in self._tags.find([self._vr_tag]).values()} if self._vr_tag else set()
+        return tuple(
+            replace(scene, is_vr=not vr_tags.isdisjoint(scene.tag_ids)) for scene in library.read_scenes(self._client, ids)
+        )
 
     def images(self, ids: Iterable[str]) -> tuple[Image, ...]:
         """The images with these ids, in this order; those that have vanished are left out."""

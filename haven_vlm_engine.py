@@ -81,8 +81,13 @@ class Tagger:
         """How many questions the endpoints take at once, as far as is known now."""
         return self._engine.slots
 
-    async def tag_video(self, path: str, oshash: str, on_progress: OnProgress | None = None) -> VideoResult:
-        """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or ""."""
+    async def tag_video(
+        self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False
+    ) -> VideoResult:
+        """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
+
+        ``vr``: its frames hold more than is ahead; only that is looked at.
+        """
         here = map_path(path, self._settings.path_mutation)
         try:
             return await self._engine.tag_video(
@@ -90,6 +95,7 @@ class Tagger:
                 identity=f"oshash:{oshash}" if oshash else None,
                 frame_interval=self._settings.frame_interval_s,
                 threshold=self._settings.threshold,
+                vr_video=vr,
                 on_progress=on_progress,
             )
         except MediaNotFoundError as error:

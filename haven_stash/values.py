@@ -20,6 +20,11 @@ class ServerInfo:
     settings: Mapping[str, Any] = field(repr=False)
     ui: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def vr_tag(self) -> str:
+        """The name of the tag that marks VR scenes, as the user set it for Stash's player, or empty."""
+        return str(self.ui.get("vrTag") or "").strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
@@ -107,13 +112,17 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A scene: its files, the primary one first (there may be none), its tags and its markers."""
+    """A scene: its files, the primary one first (there may be none), its tags and its markers.
+
+    ``is_vr``: it carries the tag by which Stash's player knows VR scenes.
+    """
 
     id: str
     title: str
     files: tuple[SceneFile, ...]
     tags: tuple[Tag, ...]
     markers: tuple[Marker, ...]
+    is_vr: bool = False
 
     @property
     def ref(self) -> ItemRef:

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from haven_tasks.found_files import Picture, Unusable, Video, found
 from haven_tasks.progress import CountBoard, ProgressBoard, split
-from haven_tasks.tables import picture_line, video_table
 from haven_vlm_config import Settings
 from haven_vlm_engine import Tagger
 from haven_vlm_utility import RedactingFormatter
+from vlm_engine.cli.media import Picture, Unusable, Video, found
+from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.models.json_result import image_dict, video_dict
 from vlm_engine.types import ImageResult
@@ -28,7 +28,6 @@ _EXIT_CODES = f"""\
 exit codes: {DONE} everything was tagged; {SOME_FAILED} at least one video or picture could not be; {WRONG_SETTINGS} the command \
 or a setting is wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
 _BAR = 30
-_WIDEST_NAME = 60
 
 
 def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -43,6 +42,7 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     tag.add_argument("--tags", default="", metavar="A,B,C", help="what to look for, separated by commas")
     tag.add_argument("--frame-interval", default="", metavar="S", help="longest time between two looks, in seconds")
     tag.add_argument("--threshold", default="", metavar="P", help="how sure the model must be, from 0 to 1")
+    tag.add_argument("--vr", default="", metavar="LAYOUT", help="they are VR videos: auto, or a layout like sbs-180")
     tag.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found there; - for standard output")
     tag.add_argument("--quiet", action="store_true", help="no progress bar")
     tag.description = (
@@ -82,13 +82,14 @@ def _as_settings(asked: argparse.Namespace) -> dict[str, str]:
         "TAG_LIST": asked.tags,
         "VIDEO_FRAME_INTERVAL": asked.frame_interval,
         "VIDEO_THRESHOLD": asked.threshold,
+        "VR_LAYOUT": asked.vr,
     }
 
 
 async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) -> int:
     bar = _Bar(shown=sys.stderr.isatty() and not asked.quiet)
     told = _Told(bar, asked.json)
-    files = await asyncio.to_thread(lambda: list(found(asked.files)))
+    files = await asyncio.to_thread(found, asked.files)
     for file in files:
         if isinstance(file, Unusable):
             told.failed("", file.reason)
@@ -96,36 +97,36 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
     pictures = [file for file in files if isinstance(file, Picture)]
     of_videos, of_pictures = split(bar.draw, len(videos), len(pictures))
     async with Tagger(settings, store_path) as tagger:
-        await _tag_videos(videos, tagger, ProgressBoard(len(videos), of_videos), told)
+        await _tag_videos(videos, tagger, ProgressBoard(len(videos), of_videos), told, vr=bool(asked.vr))
         await _tag_pictures(pictures, tagger, CountBoard(len(pictures), of_pictures), told)
     bar.clear()
     told.write_json()
     return told.worst
 
 
-async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBoard, told: _Told) -> None:
+async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBoard, told: _Told, *, vr: bool) -> None:
     for number, video in enumerate(videos):
         try:
-            result = await tagger.tag_video(video.path, "", partial(board.advance, str(number)))
+            result = video_dict(await tagger.tag_video(video.path, "", partial(board.advance, str(number)), vr=vr))
         except NoEndpointError:
             raise
         except VLMEngineError as error:
             told.failed(video.path, str(error))
         else:
-            told.done(video.path, video_dict(result), video_table(video.path, result))
+            told.done(video.path, result, video_lines(video.path, result))
         board.finish(str(number))
 
 
 async def _tag_pictures(pictures: Sequence[Picture], tagger: Tagger, board: CountBoard, told: _Told) -> None:
-    width = min(_WIDEST_NAME, max((len(str(picture.source)) for picture in pictures), default=0))
+    width = max((len(str(picture)) for picture in pictures), default=0)
     async for picture, result in _in_order(pictures, tagger):
-        name = str(picture.source)
+        name = str(picture)
         if isinstance(result, NoEndpointError):
             raise result
         if isinstance(result, VLMEngineError):
             told.failed(name, str(result))
         else:
-            told.done(name, image_dict(result), picture_line(name, result, width))
+            told.done(name, image_dict(result), picture_line(name, image_dict(result), width))
         board.finish()
 
 

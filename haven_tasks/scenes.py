@@ -59,7 +59,7 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         """What the scene's first file shows. Raises what the engine raises."""
         if not item.files:
             raise MediaNotFoundError("Stash knows no file for it")
-        return await self._tagger.tag_video(item.path, item.oshash, partial(self._board.advance, item.id))
+        return await self._tagger.tag_video(item.path, item.oshash, partial(self._board.advance, item.id), vr=item.is_vr)
 
     def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
         """The report with spans, coverage and gaps."""

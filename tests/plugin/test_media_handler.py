@@ -26,8 +26,9 @@ def stash():
 
 
 @contextmanager
-def handler_of(stash, folder):
-    with MediaHandler({"Host": "0.0.0.0", "Port": stash.port}, folder / "journal.sqlite", NAMES) as handler:
+def handler_of(stash, folder, vr_tag=""):
+    connection = {"Host": "0.0.0.0", "Port": stash.port}
+    with MediaHandler(connection, folder / "journal.sqlite", NAMES, vr_tag=vr_tag) as handler:
         yield handler
 
 
@@ -94,6 +95,26 @@ def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_
     assert [scene.id for scene in read] == [scene_id for scene_id in reversed(ids) if scene_id not in gone]
     asked = [exchange.variables["ids"] for exchange in stash.requests.exchanges if exchange.operation == "Scenes"]
     assert max(map(len, asked)) == 50
+
+
+@pytest.mark.parametrize(
+    ("vr_tag", "tag", "is_vr"),
+    [
+        ("Virtual Reality", "Virtual Reality", True),
+        ("virtual reality", "Virtual Reality", True),
+        ("VR", "Virtual Reality", True),  # its alias
+        ("Virtual Reality", "VR 180", False),  # a tag below it: nor does Stash's player take it for VR
+        ("Virtual_Reality", "Virtual Reality", False),
+        ("Arena", "Virtual Reality", False),
+        ("", "Virtual Reality", False),
+    ],
+)
+def test_vr_are_the_scenes_with_the_tag_of_stashs_player(stash, tmp_path, vr_tag, tag, is_vr):
+    stash.library.add_tag("Virtual Reality", aliases=["VR"])
+    stash.library.add_tag("VR 180", parents=["Virtual Reality"])
+    marked, other = stash.library.add_scene(tags=[tag, "Home game"]), stash.library.add_scene(tags=["Home game"])
+    with handler_of(stash, tmp_path, vr_tag) as handler:
+        assert [scene.is_vr for scene in handler.scenes([marked, other])] == [is_vr, False]
 
 
 def test_a_scene_without_a_file_has_no_path(stash, handler):

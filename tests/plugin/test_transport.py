@@ -316,6 +316,15 @@ def test_the_plugins_settings_and_the_ui_are_read(client, server):
     server.reply(greeting())
     info = shake_hands(client, "ahavenvlmconnector")
     assert (info.settings, info.ui) == ({"model": "referee-vl"}, {"vrTag": "VR"})
+    assert info.vr_tag == "VR"
+
+
+@pytest.mark.parametrize("ui", [None, {}, {"vrTag": None}, {"vrTag": " "}])
+def test_where_no_vr_tag_is_set_there_is_none(client, server, ui):
+    reply = greeting()
+    reply["data"]["configuration"]["ui"] = ui
+    server.reply(reply)
+    assert shake_hands(client, "ahavenvlmconnector").vr_tag == ""
 
 
 def test_a_stash_without_end_times_is_too_old(client, server):

@@ -55,7 +55,7 @@ def queue_again(tag: str, every: int = 1) -> Callable[[World], None]:
 def grow_old(place: World) -> None:
     """The journal becomes one of the first version, and every scene is queued again."""
     queue_again("VLM_TagMe")(place)
-    as_first_version(place.data / "haven.sqlite3")
+    as_first_version(place.database)
 
 
 FEWER = {"TAG_LIST": "Foul,Goal"}
@@ -88,7 +88,7 @@ class Arena:
 
     @contextmanager
     def world(self) -> Iterator[World]:
-        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "data", self.processes) as place:
+        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
             yield place
 
     @cache  # noqa: B019 - one arena for the session
@@ -153,7 +153,7 @@ def moment(rng: random.Random, step: Step, requests: int) -> Killer:
 def undo_all(place: World) -> None:
     for _ in range(MOST_UNDOINGS):
         assert place.run(UNDO)
-        end = child.outcome(place.data)
+        end = child.outcome(place.folder)
         assert end is not None
         if NOTHING_LEFT in end["output"]:
             return

@@ -174,22 +174,6 @@ def test_frames_that_were_served_are_let_go_at_once(match: VideoInfo) -> None:
     assert waiting <= 4
 
 
-def test_of_a_vr_frame_the_front_of_one_eye_is_served(tmp_path: Path) -> None:
-    info = probe(make(tmp_path / "match.mp4", duration_s=1, width=1200, height=600).path)
-    with VideoReader(info, vr=True) as reader:
-        ((_, whole),) = reader.frames([0.0], SHAPE)
-        ((_, small),) = reader.frames([0.0], ImageShape(max_side=200))
-    with VideoReader(info) as reader:
-        ((_, flat),) = reader.frames([0.0], ImageShape(max_side=1200))
-    assert isinstance(whole, Frame)
-    assert isinstance(small, Frame)
-    assert isinstance(flat, Frame)
-    assert (whole.width, whole.height, small.width, small.height) == (400, 400, 200, 200)
-    expected = Image.open(io.BytesIO(flat.jpeg)).crop((100, 100, 500, 500))
-    difference = np.asarray(expected, float) - np.asarray(Image.open(io.BytesIO(whole.jpeg)), float)
-    assert np.abs(difference).mean() < 3
-
-
 def test_a_path_may_hold_spaces_colons_and_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "Finale: zweite Hälfte – 決勝.mp4", duration_s=1)
     monkeypatch.chdir(tmp_path)

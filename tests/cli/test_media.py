@@ -7,8 +7,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from haven_tasks.found_files import Picture, Unusable, Video, found
-from sandbox import glyphs
+from vlm_engine.cli.media import Picture, Unusable, Video, found
+from vlm_engine.sandbox import glyphs
 from sandbox.pictures import write_folder, write_zip
 from vlm_engine.types import ZipEntry
 
@@ -16,7 +16,7 @@ TAGS = ("Foul", "Goal")
 
 
 def all_of(*paths: Path) -> list[Video | Picture | Unusable]:
-    return list(found(paths))
+    return found(paths)
 
 
 def test_a_folder_is_searched_to_the_bottom_in_order_of_names_and_what_is_neither_is_passed_over(tmp_path: Path) -> None:
@@ -60,11 +60,9 @@ def test_what_is_named_itself_counts_by_its_content_where_its_suffix_says_nothin
     assert all_of(picture, video) == [Picture(str(picture)), Video(str(video))]
 
 
-def test_what_is_missing_is_left_to_whoever_reads_it_and_an_empty_folder_is_told_of(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
+def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_is_told_of(tmp_path: Path) -> None:
     with ZipFile(tmp_path / "text.zip", "w") as archive:
         archive.writestr("read me.txt", b"...")
-    lost, folder, archived = all_of(tmp_path / "lost.jpg", tmp_path / "empty", tmp_path / "text.zip")
+    lost, archived = all_of(tmp_path / "lost.jpg", tmp_path / "text.zip")
     assert lost == Picture(str(tmp_path / "lost.jpg"))
-    assert folder == Unusable(f"{tmp_path / 'empty'}: there is no video or picture in this folder")
     assert archived == Unusable(f"{tmp_path / 'text.zip'}: there is no picture in this zip")
