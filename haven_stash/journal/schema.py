@@ -119,6 +119,8 @@ def prepare(db: sqlite3.Connection) -> None:
 def _guessed(db: sqlite3.Connection) -> int:
     """The version of tables that do not say: damage to the file has taken that row. 0 where there are none."""
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if any(column[1] == "kind" for column in db.execute("PRAGMA table_info(journal_plans)")):
+        return 3
     return 2 if "journal_released" in tables else int("journal_runs" in tables)
 
 
