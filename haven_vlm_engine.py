@@ -81,9 +81,7 @@ class Tagger:
         """How many questions the endpoints take at once, as far as is known now."""
         return self._engine.slots
 
-    async def tag_video(
-        self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False
-    ) -> VideoResult:
+    async def tag_video(self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False) -> VideoResult:
         """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
 
         ``vr``: its frames hold more than is ahead; only that is looked at.

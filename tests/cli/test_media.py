@@ -7,9 +7,9 @@ from zipfile import ZipFile
 
 import pytest
 
+from sandbox.pictures import write_folder, write_zip
 from vlm_engine.cli.media import Picture, Unusable, Video, found
 from vlm_engine.sandbox import glyphs
-from sandbox.pictures import write_folder, write_zip
 from vlm_engine.types import ZipEntry
 
 TAGS = ("Foul", "Goal")
