@@ -92,6 +92,7 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
     def seen(self, report: ImageReport, result: ImageResult) -> ImageReport:
         """The report with the tags that were found."""
         self._coverage += result.coverage
+        self._board.finish()
         return replace(report, tags=_tags(result.info), coverage=result.coverage)
 
     async def settle(self, item: Image, result: ImageResult, report: ImageReport) -> ImageReport:
@@ -137,8 +138,9 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         return {}
 
     def put_down(self, report: ImageReport, item_id: str) -> None:
-        """Progress."""
-        self._board.finish()
+        """Progress: what was seen has been counted by then, since it may wait for others before it is written."""
+        if not report.coverage.asked:
+            self._board.finish()
 
     def hurry(self) -> None:
         """What waits to be written waits no longer."""
