@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 from haven_vlm_config import Settings
-from haven_vlm_utility import map_path
+from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaError, MediaNotFoundError
@@ -21,6 +22,7 @@ from vlm_engine.types import EndpointStats, ImageResult, VideoResult, ZipEntry
 _log = logging.getLogger(__name__)
 _MODEL = "vlm"
 _CATEGORY = "tags"
+_PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
 
 Content: TypeAlias = Callable[[], Awaitable[bytes]]
 """Gives a picture's content where its file cannot be read."""
@@ -97,7 +99,7 @@ class Tagger:
                 on_progress=on_progress,
             )
         except MediaNotFoundError as error:
-            raise MediaNotFoundError(_not_found(path, here)) from error
+            raise MediaNotFoundError(await asyncio.to_thread(_not_found, path, here)) from error
 
     async def tag_image(self, image: str | ZipEntry, fingerprint: str = "", content: Content | None = None) -> ImageResult:
         """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
@@ -110,10 +112,8 @@ class Tagger:
         except MediaError as error:
             if not _is_out_of_reach(here, error):
                 raise
-            if content is None and _is_there(here):
-                raise
             if content is None:
-                raise MediaNotFoundError(_not_found(str(image), str(here))) from error
+                raise await asyncio.to_thread(_explained, image, here, error) from error
         self._tell_of_unread(here)
         async with self._contents:
             return await self._tag_image(await content(), fingerprint)
@@ -131,8 +131,9 @@ class Tagger:
             self._told_of_unread = True
             _log.info(
                 "%s cannot be read here, so Stash is asked for it, as for all others that cannot be. Files of one's own are"
-                " quicker: PATH_MUTATION (haven_vlm_config.local.yaml) says where this machine has them.",
+                " quicker: %s says where this machine has them.",
                 here,
+                _PATHS,
             )
 
     def stats(self) -> Mapping[str, EndpointStats]:
@@ -145,8 +146,11 @@ def _is_out_of_reach(here: str | ZipEntry, error: MediaError) -> bool:
     return isinstance(error, MediaNotFoundError) or not os.access(_file_of(here), os.R_OK)
 
 
-def _is_there(here: str | ZipEntry) -> bool:
-    return Path(_file_of(here)).exists()
+def _explained(image: str | ZipEntry, here: str | ZipEntry, error: MediaError) -> MediaError:
+    """``error``, with more to say of it where it is the whole file that is not there. Asks the disk."""
+    if Path(_file_of(here)).exists():
+        return type(error)(str(error))
+    return MediaNotFoundError(_not_found(_file_of(image), _file_of(here)))
 
 
 def _file_of(image: str | ZipEntry) -> str:
@@ -154,9 +158,11 @@ def _file_of(image: str | ZipEntry) -> str:
 
 
 def _not_found(path: str, here: str) -> str:
+    """Where it was looked for, how much of that is there, and what to change. Asks the disk."""
+    found = how_far(here) or "it was not there a moment ago"
     if here == path:
-        return (
-            f"{path}: there is no such file here. If this machine sees it under another path than Stash, "
-            "say so in PATH_MUTATION (haven_vlm_config.local.yaml)"
-        )
-    return f"{here}: there is no such file here. Stash calls it {path}; PATH_MUTATION made the other path of it, so check that"
+        remedy = f"If this machine has it under another path than Stash, say so in {_PATHS}"
+        return f"{path}: there is no such file here: {found}. {remedy}"
+    return (
+        f"{here}: there is no such file here: {found}. Stash calls it {path}; {_PATHS} made the other path of it, so check that"
+    )

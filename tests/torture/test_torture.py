@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from sandbox.videos import LabelledVideo
+from tests.old_journals import as_first_version
 from tests.torture import child
 from tests.torture.world import SLOTS, Killer, World, content, small_videos, world
 from vlm_engine.sandbox import Behaviour, SandboxVLM
@@ -55,7 +56,9 @@ def queue_again(tag: str, every: int = 1) -> Callable[[World], None]:
 def grow_old(place: World) -> None:
     """The journal becomes one of the first version, and every scene is queued again."""
     queue_again("VLM_TagMe")(place)
-    as_first_version(place.database)
+    with closing(sqlite3.connect(place.database)) as db:
+        as_first_version(db)
+        db.commit()
 
 
 FEWER = {"TAG_LIST": "Foul,Goal"}
@@ -211,33 +214,3 @@ def with_edited(found: tuple[Any, ...], edited: tuple[Any, ...] | None) -> tuple
 def without_update(scenes: dict[str, Any]) -> dict[str, Any]:
     """Without the tag that a person put on for an update: undoing the update puts it back, and nobody takes it off."""
     return {scene: (tuple(tag for tag in tags if tag != "VLM_UpdateMe"), markers) for scene, (tags, markers) in scenes.items()}
-
-
-def as_first_version(path: Path) -> None:
-    """Takes away all that the journal's first version did not have."""
-    with closing(sqlite3.connect(path)) as db:
-        for (index,) in db.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'journal_%' AND name <> 'journal_markers_ours'"
-        ).fetchall():
-            db.execute(f"DROP INDEX {index}")
-        for table in ("journal_plans", "journal_tags", "journal_failures"):
-            db.execute(f"ALTER TABLE {table} DROP COLUMN kind")
-            db.execute(f"ALTER TABLE {table} RENAME COLUMN item_id TO scene_id")
-        db.execute("CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL")
-        db.execute("CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL")
-        db.execute(
-            "UPDATE journal_plans SET plan = json_remove(json_set(plan, '$.scene_id', json_extract(plan, '$.item.id')), '$.item')"
-        )
-        later = {
-            "journal_runs": ("settings", "pid", "lock", "outcome", "undoes", "undone"),
-            "journal_plans": ("undone",),
-            "journal_markers": ("gone_plan",),
-            "journal_tags": ("name", "gone_plan"),
-        }
-        for table, columns in later.items():
-            for column in columns:
-                db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        db.execute("DROP TABLE journal_released")
-        db.execute("DROP TABLE journal_new_tags")
-        db.execute("UPDATE journal_schema SET version = 1")
-        db.commit()
