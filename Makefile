@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool bench-images check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool bench-images bench-store check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ bench-pool: .venv/.ready .venv-pool/.ready ## many endpoints at once, beside oth
 
 bench-images: .venv/.ready ## Tag Images over 10,000 pictures: slots in use, memory, writes, about 5 minutes; writes it into the docs
 	$(BIN)/python -m benchmarks.images $(ARGS)
+
+bench-store: .venv/.ready ## what a million stored answers cost, and a video under other rules, about ten minutes; writes it into the docs
+	$(BIN)/python -m benchmarks.store $(ARGS)
 
 docs: .venv/.ready ## rewrites what the docs show that follows from the code, and draws the picture of a search
 	$(BIN)/python -m tools.generated_docs
