@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +13,17 @@ from haven_vlm_config import Settings
 from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.errors import MediaError, MediaNotFoundError
+from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError
 from vlm_engine.models.judge import Room
 from vlm_engine.models.search_run import OnProgress
-from vlm_engine.types import EndpointStats, ImageResult, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, ImageResult, Source, VideoResult, ZipEntry
 
 _log = logging.getLogger(__name__)
 _MODEL = "vlm"
 _CATEGORY = "tags"
 _PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
 
-Content: TypeAlias = Callable[[], Awaitable[bytes]]
+Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
 """Gives a picture's content where its file cannot be read."""
 
 
@@ -83,40 +82,50 @@ class Tagger:
         """How many questions the endpoints take at once, as far as is known now."""
         return self._engine.slots
 
-    async def tag_video(self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False) -> VideoResult:
+    async def tag_video(
+        self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False, source: Source | None = None
+    ) -> VideoResult:
         """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
 
-        ``vr``: its frames hold more than is ahead; only that is looked at.
+        ``vr``: its frames hold more than is ahead; only that is looked at. ``source``: what to read where this machine does
+        not get at the file.
         """
         here = map_path(path, self._settings.path_mutation)
         try:
-            return await self._engine.tag_video(
-                here,
-                identity=f"oshash:{oshash}" if oshash else None,
-                frame_interval=self._settings.frame_interval_s,
-                threshold=self._settings.threshold,
-                vr_video=vr,
-                on_progress=on_progress,
-            )
-        except MediaNotFoundError as error:
-            raise MediaNotFoundError(await asyncio.to_thread(_not_found, path, here)) from error
+            return await self._tag_video(here, oshash, on_progress, vr=vr)
+        except (MediaNotFoundError, MediaOutOfReachError) as error:
+            told = str(error)
+            if isinstance(error, MediaNotFoundError):
+                told = await asyncio.to_thread(_not_found, path, here)
+            if source is None:
+                raise type(error)(told) from error
+        _log.info("%s. Until then it is read through Stash.", told)
+        return await self._tag_video(source, oshash, on_progress, vr=vr)
 
-    async def tag_image(self, image: str | ZipEntry, fingerprint: str = "", content: Content | None = None) -> ImageResult:
+    async def _tag_video(self, video: str | Source, oshash: str, on_progress: OnProgress | None, *, vr: bool) -> VideoResult:
+        return await self._engine.tag_video(
+            video,
+            identity=f"oshash:{oshash}" if oshash else None,
+            frame_interval=self._settings.frame_interval_s,
+            threshold=self._settings.threshold,
+            vr_video=vr,
+            on_progress=on_progress,
+        )
+
+    async def tag_image(self, image: str | ZipEntry, fingerprint: str = "", fetch: Fetch | None = None) -> ImageResult:
         """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
 
-        Where its file cannot be read here, and ``content`` is given, that is asked for it; a few at a time.
+        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few at a time.
         """
         here = self._here(image)
         try:
             return await self._tag_image(here, fingerprint)
-        except MediaError as error:
-            if not _is_out_of_reach(here, error):
-                raise
-            if content is None:
+        except (MediaNotFoundError, MediaOutOfReachError) as error:
+            if fetch is None:
                 raise await asyncio.to_thread(_explained, image, here, error) from error
         self._tell_of_unread(here)
         async with self._contents:
-            return await self._tag_image(await content(), fingerprint)
+            return await self._tag_image(await fetch(), fingerprint)
 
     async def _tag_image(self, source: str | ZipEntry | bytes, fingerprint: str) -> ImageResult:
         return await self._engine.tag_image(source, identity=fingerprint or None, threshold=self._settings.threshold)
@@ -139,11 +148,6 @@ class Tagger:
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
         return self._engine.endpoint_stats()
-
-
-def _is_out_of_reach(here: str | ZipEntry, error: MediaError) -> bool:
-    """Whether Stash may be able to read what this machine is not; what is damaged is so from anywhere."""
-    return isinstance(error, MediaNotFoundError) or not os.access(_file_of(here), os.R_OK)
 
 
 def _explained(image: str | ZipEntry, here: str | ZipEntry, error: MediaError) -> MediaError:

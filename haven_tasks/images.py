@@ -83,8 +83,8 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         if not item.path:
             raise MediaNotFoundError("Stash knows no file for it")
         file = ZipEntry(item.zip_path, item.entry) if item.zip_path and item.entry else item.path
-        content = partial(self._content, item.id) if self._context.settings.image_from_stash else None
-        return await self._tagger.tag_image(file, item.fingerprint, content)
+        fetch = partial(self._content, item.id) if self._context.settings.image_from_stash else None
+        return await self._tagger.tag_image(file, item.fingerprint, fetch)
 
     async def _content(self, image_id: str) -> bytes:
         return await self._context.stash(self._context.handler.image_bytes, image_id, _MOST_BYTES)

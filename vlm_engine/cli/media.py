@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vlm_engine.errors import ConfigError, MediaError
-from vlm_engine.pictures import Zips, open_picture
+from vlm_engine.pictures.kinds import HEAD_BYTES, kind_of
+from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
 PICTURES = frozenset(".apng .avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .jxl .png .tif .tiff .webp".split())
@@ -62,7 +63,7 @@ def found(paths: Iterable[Path]) -> list[Found]:
 
 def _meant_by(path: Path, zips: Zips) -> list[Found]:
     if not path.is_dir():
-        return _by_suffix(path, zips) or [_by_content(path, zips)]
+        return _by_suffix(path, zips) or [_by_content(path)]
     below = list(_below(path, zips))
     if not below:
         raise ConfigError(f"{path}: there is no video and no picture in this folder")
@@ -109,10 +110,11 @@ def _is_meant(name: PurePosixPath) -> bool:
     return name.suffix.lower() in PICTURES | VIDEOS and not hidden
 
 
-def _by_content(path: Path, zips: Zips) -> Found:
+def _by_content(path: Path) -> Found:
     """What is no picture may be a video: whoever reads it as one says what is wrong."""
     try:
-        open_picture(str(path), zips)
-    except MediaError:
-        return Video(str(path))
-    return Picture(str(path))
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        head = b""
+    return Picture(str(path)) if kind_of(head) else Video(str(path))
