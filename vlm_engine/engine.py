@@ -242,6 +242,11 @@ class VLMEngine:
         """What each endpoint did since ``initialize``, as ``EndpointStats`` tells, by its name: requests, failures, tokens."""
         return {name: asdict(stats) for name, stats in self.endpoint_stats().items()}
 
+    @property
+    def slots(self) -> int:
+        """How many questions it is worth having under way at once, as far as is known now."""
+        return self._client.slots if self._client is not None else 1
+
     def endpoint_stats(self) -> Mapping[str, EndpointStats]:
         """The same, typed. Empty for a client of one's own."""
         return self._client.stats() if isinstance(self._client, EndpointPool) else {}
