@@ -115,9 +115,9 @@ class VLMEngine:
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "video",
     ) -> dict[str, Any]:
-        """Tags one video: a file, or what a ``Source`` sends.
+        """Tags one video.
 
-        ``path``: the file.
+        ``path``: the file, or a ``Source`` that sends it.
         ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
         ``return_timestamps``: whether ``video_tag_info`` has the spans of each tag, ``tag_timespans``.
@@ -162,7 +162,7 @@ class VLMEngine:
     ) -> VideoResult:
         """What ``process_video`` does with the built-in pipeline, as typed values.
 
-        ``path``: the file.
+        ``path``: the file, or a ``Source`` that sends it.
         ``identity``: names the video in the answer store; None: it follows from the file's size, time of change and ends.
         ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
