@@ -157,10 +157,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged."""
+    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged.
+
+    ``scanned``: by the smaller model that scans for the one that judges.
+    """
 
     time_s: float
     verdicts: Mapping[str, Verdict]
+    scanned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Belief:
         return self.present > 0.5
 
     def gain(self) -> Floats:
-        """(n, K): how many wrong labels a look at another frame of the same shot would set right, on average.
+        """(n, K): how many wrong labels a look of the judge's at another frame of the same shot would set right, on average.
 
         Such a look errs as looks do in a good shot and nearly always in a bad one, so it says little about a
         verdict that looks like a bad shot's.
@@ -49,10 +49,10 @@ class Belief:
         out = np.zeros_like(self.present)
         if self.smoothed is None:
             return out
-        split = self.smoothed.states().reshape(len(out), -1, 2, STATES)
+        split = self.smoothed.conditions()
         by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
-        bad = by_truth[:, :, 1] / (by_truth.sum(2) + 1e-300)
-        error = (1 - bad) * self.rates.look_error[self.live] + bad * SURE_ERROR
+        bad = by_truth[:, :, -1] / (by_truth.sum(2) + 1e-300)
+        error = (1 - bad) * self.rates.observers[-1].look_error[self.live] + bad * SURE_ERROR
         false, missed = error[..., 0], error[..., 1]
         on = self.present[:, self.live]
         after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
@@ -81,7 +81,7 @@ class Belief:
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
         here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
-        before = smoothed.forward[..., :STATES] + smoothed.forward[..., STATES:]
+        before = _by_condition(smoothed.forward).sum(2)
         coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live)).astype(np.float32)
         return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(2, 3))
 
@@ -94,10 +94,14 @@ def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
     return without[0] + without[1], shown[0] + shown[1]
 
 
+def _by_condition(weights: Floats) -> Floats:
+    """(n, K, 2 or 3, 4) out of weights of all states."""
+    return weights.reshape(*weights.shape[:2], -1, STATES)
+
+
 def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
-    """(n, K, 4): weights of the eight states, averaged over good and bad shots."""
-    bad = rates.shot_error[:, SHOWS]
-    return (1 - bad) * weights[..., :STATES] + bad * weights[..., STATES:]
+    """(n, K, 4): weights of all states, averaged over the conditions of a shot."""
+    return np.asarray((_by_condition(weights) * rates.conditions[..., SHOWS]).sum(2))
 
 
 def learnt_rates(evidence: Evidence, rates: Rates, steps: int) -> Rates:
@@ -121,8 +125,8 @@ def believe(evidence: Evidence, clock: Clock, rates: Rates) -> Belief:
     if not len(live):
         return Belief(evidence, clock, live, present, np.zeros(0), rates, None)
     smoothed = smooth(evidence.of(live), rates.of(live))
-    occurs, states = _occurs(smoothed), smoothed.states()
-    present[:, live] = (states[..., :STATES] + states[..., STATES:])[..., SHOWS == 1].sum(2) * occurs
+    occurs = _occurs(smoothed)
+    present[:, live] = smoothed.conditions().sum(2)[..., SHOWS == 1].sum(2) * occurs
     return Belief(evidence, clock, live, present, occurs, rates, smoothed)
 
 

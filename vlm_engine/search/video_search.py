@@ -21,6 +21,8 @@ from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
 _SCAN_STEPS = 4
+_SCANNER_INTERVAL = 0.5
+_SCANNER_PRICE = 0.25
 _LEARNING_STEPS = 1
 _IN_DOUBT = 0.002
 """A tag is asked about along with others where it is less sure than this."""
@@ -35,14 +37,16 @@ class VideoSearch:
     recorded observations alone, so a search fed with earlier ones goes on where they ended.
     """
 
-    def __init__(self, video: VideoInfo, tags: Sequence[str], config: SearchConfig) -> None:
+    def __init__(self, video: VideoInfo, tags: Sequence[str], config: SearchConfig, *, scanned: bool = False) -> None:
+        self._scanned = scanned
         self._video = video
         self._tags = tuple(tags)
         self._config = config
         self._clock = Clock(video.duration_s, believable(video.cuts, video.end_s))
         self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
         self._budget = None if config.questions_per_hour is None else round(config.questions_per_hour * video.duration_s / 3600)
-        self._scan = scan_of(video, config.interval_for(video.duration_s), self._budget)
+        interval_s = config.interval_for(video.duration_s) * (_SCANNER_INTERVAL if scanned else 1)
+        self._scan = scan_of(video, interval_s, self._budget)
         self._ledger = Ledger(self._tags)
         self._known: tuple[Belief, Runs] | None = None
         self._taught: tuple[list[Observation], Rates] | None = None
@@ -88,7 +92,7 @@ class VideoSearch:
 
     def _believed(self) -> tuple[Belief, Runs]:
         if self._known is None:
-            evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock)
+            evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock, scanned=self._scanned)
             taught, rates = self._learnt_from_scan()
             if len(evidence.times_s) > taught:
                 rates = learnt_rates(evidence, rates, _LEARNING_STEPS)
@@ -101,9 +105,9 @@ class VideoSearch:
         planned = {milliseconds(time_s) for time_s in self._scan}
         scan = [seen for time_s, seen in self._ledger.observations() if milliseconds(time_s) in planned]
         if self._taught is None or self._taught[0] != scan:
-            rates = assumed(len(self._tags), self._video.duration_s)
+            rates = assumed(len(self._tags), self._video.duration_s, scanned=self._scanned)
             if scan:
-                rates = learnt_rates(gather(scan, self._tags, self._clock), rates, _SCAN_STEPS)
+                rates = learnt_rates(gather(scan, self._tags, self._clock, scanned=self._scanned), rates, _SCAN_STEPS)
             self._taught = scan, rates
         return len(scan), self._taught[1]
 
@@ -121,7 +125,7 @@ class VideoSearch:
         belief, runs = self._believed()
         least = price(len(runs), self._video.duration_s, self._config.effort)
         most = None if self._budget is None else share_of(self._budget, self._ledger.frames)
-        questions = chosen(self._questions(belief, runs, least), Limits(least, most), self._frame_s)
+        questions = chosen(self._questions(belief, runs, least), Limits(least * (_SCANNER_PRICE if self._scanned else 1), most), self._frame_s)
         if not is_worth_a_round(questions, len(runs)):
             return ()
         questions.sort(key=lambda question: question.time_s)
@@ -129,11 +133,11 @@ class VideoSearch:
 
     def _questions(self, belief: Belief, runs: Runs, least: float) -> list[Question]:
         is_free = self._is_free
-        edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free))
+        edges = [q for q in edge_looks(runs, self._config.edge_tolerance_s, is_free) if q.value >= least]
         refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
         finds = [
             question
-            for question in discoveries(belief, least, is_free)
+            for question in discoveries(belief, least * (_SCANNER_PRICE if self._scanned else 1), is_free)
             if np.searchsorted(belief.evidence.times_s, question.time_s) not in refined
         ]
         seconds = second_looks(belief, self._video.end_s, least, is_free) if self._config.second_looks else ()
