@@ -1,4 +1,4 @@
-"""The only door to Stash: reads scenes, and writes what was found in them without losing anything.
+"""The only door to Stash: reads scenes, images and galleries, and writes what was found in them without losing anything.
 
 The front of the package ``haven_stash``. Everything here blocks (HTTP and SQLite) and serves one caller at
 a time: an asynchronous program runs it on one worker thread of its own.
@@ -7,16 +7,18 @@ a time: an asynchronous program runs it on one worker thread of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from haven_stash import jobs, library, server
-from haven_stash.apply import SceneWriter
+from haven_stash.apply import Fate, ItemWriter, alone
 from haven_stash.errors import (
     ApplyError,
+    ItemGoneError,
     JournalError,
-    SceneGoneError,
+    NotServedError,
     StashAuthError,
     StashError,
     StashLockedError,
@@ -31,32 +33,47 @@ from haven_stash.plan import PlanOptions, control_names
 from haven_stash.tags import TagBook
 from haven_stash.transport import RetryPolicy, StashClient
 from haven_stash.values import (
+    Gallery,
+    Image,
+    Item,
+    ItemChange,
+    ItemKind,
+    ItemRef,
     Marker,
     MarkerChange,
+    PastChange,
     Recovered,
     Run,
     Scene,
-    SceneChange,
     SceneFile,
     ServerInfo,
     Tag,
+    tag_key,
 )
 from haven_vlm_config import TagNames
-from vlm_engine.types import VideoTagInfo
+from vlm_engine.types import ImageTagInfo, VideoTagInfo
 
 __all__ = [
     "ApplyError",
+    "Fate",
+    "Gallery",
+    "Image",
+    "Item",
+    "ItemChange",
+    "ItemGoneError",
+    "ItemKind",
+    "ItemRef",
     "JournalError",
     "Marker",
     "MarkerChange",
     "MediaHandler",
+    "NotServedError",
+    "PastChange",
     "Recovered",
     "RetryPolicy",
     "Run",
     "Scene",
-    "SceneChange",
     "SceneFile",
-    "SceneGoneError",
     "ServerInfo",
     "StashAuthError",
     "StashClient",
@@ -82,36 +99,97 @@ def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
 
 
 class MediaHandler:
-    """Scenes out of Stash, results into it. Also a context manager; leaving it closes everything.
+    """Scenes, images and galleries out of Stash, results into them. Also a context manager; leaving it closes everything.
 
     ``connection``: a client that is connected already, or what Stash hands a plugin as
     ``server_connection``. ``journal_path``: the database file, in a folder that exists; the answer store
-    may use the same one.
+    may use the same one. ``vr_tag``: the name of the tag that marks VR scenes, or empty.
+
+    What changes many items at once gives back the fate of each: its change, or why there is none (``ItemGoneError`` when it
+    has vanished, ``ApplyError`` when something could not be written, and then it is still queued). What changes one item
+    raises that error. Both raise the errors of the connection; what they leave half-written, ``recover`` completes.
     """
 
-    def __init__(self, connection: StashClient | Mapping[str, Any], journal_path: Path, names: TagNames) -> None:
+    def __init__(
+        self, connection: StashClient | Mapping[str, Any], journal_path: Path, names: TagNames, *, vr_tag: str = ""
+    ) -> None:
         self._client = connection if isinstance(connection, StashClient) else StashClient(connection)
         self._names = names
+        self._vr_tag = vr_tag
         self._tags = TagBook(self._client, names)
         self._journal = Journal(journal_path)
-        self._writer = SceneWriter(self._client, self._tags, self._journal)
+        self._writer = ItemWriter(self._client, self._tags, self._journal)
 
     def prepare(self) -> None:
         """Creates the control tags that are missing. Call it first, unless nothing is to be written."""
         self._tags.ensure(control_names(self._names))
 
+    def require_images(self) -> None:
+        """Raises ``StashVersionError`` for a Stash that is too old for images. Call it before reading any."""
+        server.require_images(self._client)
+
+    # What there is. All ids are in their order, and there is no limit to their number.
+
     def scene_ids_with(self, tag_name: str) -> tuple[str, ...]:
-        """The scenes that carry the tag of that name, in the order of their ids; none where there is no such tag."""
-        found = self._tags.find([tag_name])
-        return tuple(scene_id for tag in found.values() for scene_id in library.scene_ids_with_tag(self._client, tag.id))
+        """The scenes that carry the tag of that name; none where there is no such tag."""
+        return self._ids_with(ItemKind.SCENE, tag_name)
+
+    def image_ids_with(self, tag_name: str) -> tuple[str, ...]:
+        """The images that carry the tag of that name themselves; none where there is no such tag."""
+        return self._ids_with(ItemKind.IMAGE, tag_name)
+
+    def image_ids_in_galleries_with(self, tag_name: str) -> tuple[str, ...]:
+        """The images in all galleries that carry the tag of that name; none where there is no such tag."""
+        tag = self._tag(tag_name)
+        return library.image_ids_in_galleries_with_tag(self._client, tag.id) if tag else ()
+
+    def gallery_ids_with(self, tag_name: str) -> tuple[str, ...]:
+        """The galleries that carry the tag of that name; none where there is no such tag."""
+        return self._ids_with(ItemKind.GALLERY, tag_name)
 
     def scene_ids_with_ours(self) -> tuple[str, ...]:
         """The scenes on which the plugin has put something that is still there, as far as the journal knows."""
-        return self._journal.scenes_with_ours()
+        return self._journal.ids_with_ours(ItemKind.SCENE)
+
+    def image_ids_with_ours(self) -> tuple[str, ...]:
+        """The images on which the plugin has put something that is still there, as far as the journal knows."""
+        return self._journal.ids_with_ours(ItemKind.IMAGE)
+
+    def gallery_ids_with_ours(self) -> tuple[str, ...]:
+        """The galleries on which the plugin has put something that is still there, as far as the journal knows."""
+        return self._journal.ids_with_ours(ItemKind.GALLERY)
 
     def scenes(self, ids: Iterable[str]) -> tuple[Scene, ...]:
         """The scenes with these ids, in this order; those that have vanished are left out."""
-        return library.read_scenes(self._client, ids)
+        vr_tags = {tag.id for tag in self._tags.find([self._vr_tag]).values()} if self._vr_tag else set()
+        return tuple(
+            replace(scene, is_vr=not vr_tags.isdisjoint(scene.tag_ids)) for scene in library.read_scenes(self._client, ids)
+        )
+
+    def images(self, ids: Iterable[str]) -> tuple[Image, ...]:
+        """The images with these ids, in this order; those that have vanished are left out."""
+        return library.read_images(self._client, ids)
+
+    def galleries(self, ids: Iterable[str]) -> tuple[Gallery, ...]:
+        """The galleries with these ids, in this order; those that have vanished are left out."""
+        return library.read_galleries(self._client, ids)
+
+    def image_tag_counts(self, gallery_id: str, tag_names: Iterable[str]) -> dict[str, int]:
+        """How many images of a gallery carry each of these tags, whoever put it there, by the names as given."""
+        names = tuple(tag_names)
+        found = self._tags.find(names)
+        counts = library.tag_counts(self._client, gallery_id, found.values())
+        return {name: counts[found[tag_key(name)].id] if tag_key(name) in found else 0 for name in names}
+
+    def image_bytes(self, image_id: str, max_bytes: int) -> bytes:
+        """The file of an image, as Stash itself reads it: for one that is not at hand under its path.
+
+        Raises ``NotServedError`` when Stash cannot read it either, or it is larger than ``max_bytes``, and the errors of the
+        connection.
+        """
+        return self._client.fetch(f"/image/{int(image_id)}/image", max_bytes)
+
+    # Runs.
 
     def start_run(self, task: str, settings: str = "", *, undoes: int | None = None) -> int:
         """Opens a run in the journal; whatever writes names its number. ``settings``: a fingerprint of them."""
@@ -130,31 +208,73 @@ class MediaHandler:
         return self._journal.runs.cut_off()
 
     def recover(self) -> tuple[Recovered, ...]:
-        """Completes, scene by scene, what killed runs left half-written. Call it before a run."""
+        """Completes, item by item, what killed runs left half-written. Call it before a run."""
         return self._writer.recover()
+
+    # Results.
 
     def apply(
         self, run_id: int, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True, updating: bool = False
-    ) -> SceneChange:
+    ) -> ItemChange:
         """Brings a scene, as it is in Stash now, to what ``info`` says, and only then takes it off the queue.
 
         Without ``create_markers`` its markers are left as they are. ``updating``: the queue is that of the tag
-        ``update_me``. Raises ``SceneGoneError`` when it has vanished, ``ApplyError`` when something could not be written (the
-        scene is still queued), and the errors of the connection.
+        ``update_me``.
         """
-        return self._writer.apply(run_id, scene_id, info, PlanOptions(self._names, create_markers, updating))
+        options = PlanOptions(self._names, create_markers, updating)
+        return alone(self._writer.apply(run_id, {_scene(scene_id): info}, options))
 
-    def preview(self, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True) -> SceneChange:
-        """What ``apply`` would change. Writes nothing. Raises ``SceneGoneError`` and the errors of the connection."""
-        return self._writer.preview(scene_id, info, PlanOptions(self._names, create_markers))
+    def apply_images(self, run_id: int, results: Mapping[str, ImageTagInfo], *, updating: bool = False) -> dict[str, Fate]:
+        """The same for images, by their ids. Those with the same change share their requests: better hundreds than a few."""
+        options = PlanOptions(self._names, updating=updating)
+        return _by_id(self._writer.apply(run_id, {_image(one): info for one, info in results.items()}, options))
+
+    def apply_gallery(
+        self, run_id: int, gallery_id: str, tags: Iterable[str] | None, *, release_queue: bool, updating: bool = False
+    ) -> ItemChange:
+        """Brings the tags of a gallery to ``tags``; with None those that it has stay.
+
+        ``release_queue``: it is done, so it gets the tag that says so, and leaves the queue.
+        """
+        options = PlanOptions(self._names, updating=updating, release=release_queue)
+        gallery = ItemRef(ItemKind.GALLERY, gallery_id)
+        if tags is None:
+            return alone(self._writer.release(run_id, gallery, options)) if release_queue else ItemChange()
+        return alone(self._writer.apply(run_id, {gallery: ImageTagInfo({"": tuple(tags)}, {})}, options))
+
+    def preview(self, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True) -> ItemChange:
+        """What ``apply`` would change. Writes nothing. Raises ``ItemGoneError`` and the errors of the connection."""
+        return alone(self._writer.preview({_scene(scene_id): info}, PlanOptions(self._names, create_markers)))
+
+    def preview_images(self, results: Mapping[str, ImageTagInfo]) -> dict[str, Fate]:
+        """What ``apply_images`` would change. Writes nothing."""
+        found = {_image(one): info for one, info in results.items()}
+        return _by_id(self._writer.preview(found, PlanOptions(self._names)))
 
     def mark_failed(self, run_id: int, scene_id: str, reason: str) -> None:
         """Gives a scene the tag ``errored`` and leaves it queued. One that has vanished is left alone."""
-        self._writer.mark_failed(run_id, scene_id, self._names.errored, reason)
+        for fate in self._writer.mark_failed(run_id, self._names.errored, {_scene(scene_id): reason}).values():
+            if isinstance(fate, StashError):
+                raise fate
 
-    def remove_ours(self, run_id: int, scene_id: str) -> SceneChange:
-        """Takes off a scene what the plugin has put there, while it is as the plugin left it. Raises as ``apply`` does."""
-        return self._writer.remove(run_id, scene_id)
+    def mark_images_failed(self, run_id: int, reasons: Mapping[str, str]) -> dict[str, Fate]:
+        """The same for images, by their ids. Those that have vanished are not among the fates."""
+        told = {_image(one): reason for one, reason in reasons.items()}
+        return _by_id(self._writer.mark_failed(run_id, self._names.errored, told))
+
+    # Taking back.
+
+    def remove_ours(self, run_id: int, scene_id: str) -> ItemChange:
+        """Takes off a scene what the plugin has put there, while it is as the plugin left it."""
+        return alone(self._writer.remove(run_id, [_scene(scene_id)]))
+
+    def remove_ours_images(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
+        """The same for images."""
+        return _by_id(self._writer.remove(run_id, map(_image, ids)))
+
+    def remove_ours_galleries(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
+        """The same for galleries."""
+        return _by_id(self._writer.remove(run_id, [ItemRef(ItemKind.GALLERY, one) for one in ids]))
 
     def last_undoable_run(self) -> Run | None:
         """The latest run that changed something in Stash and is not undone yet."""
@@ -164,22 +284,28 @@ class MediaHandler:
         """Whether the process that carries the run out still lives."""
         return self._journal.runs.is_at_work(run.id)
 
-    def changes_to_undo(self, run: Run) -> tuple[tuple[int, str], ...]:
-        """(number, scene) of every change of a run that is not undone yet, in the order in which to undo them."""
+    def changes_to_undo(self, run: Run) -> tuple[PastChange, ...]:
+        """Every change of a run that is not undone yet, in the order in which to undo them."""
         return self._journal.plans_to_undo(run.id)
 
-    def undo_change(self, run_id: int, change: int) -> SceneChange:
-        """Takes back one change of an earlier run, in the name of the run ``run_id``. Raises as ``apply`` does.
+    def undo_change(self, run_id: int, change: int) -> ItemChange:
+        """Takes back one change of an earlier run, by its number, in the name of the run ``run_id``.
 
         What people have changed since stays, and is named in ``kept_back``.
         """
-        return self._writer.undo(run_id, change)
+        return alone(self._writer.undo(run_id, [change]))
+
+    def undo_changes(self, run_id: int, changes: Iterable[int]) -> dict[int, Fate]:
+        """The same for many changes, by their numbers, in this order. Those of images share their requests where they can."""
+        return self._writer.undo(run_id, changes)
 
     def finish_undo(self, run: Run) -> tuple[str, ...]:
         """All changes of the run are undone: the tags it made in Stash go, too. Returns why each that stays does."""
         told = self._writer.destroy_new_tags(run.id)
         self._journal.runs.mark_undone(run.id)
         return told
+
+    # Stash itself.
 
     def others_wait(self) -> bool:
         """Whether a job waits in Stash's queue."""
@@ -193,6 +319,13 @@ class MediaHandler:
         """Keeps the session alive; call it more often than the session's age (an hour unless set otherwise)."""
         server.ping(self._client)
 
+    def _ids_with(self, kind: ItemKind, tag_name: str) -> tuple[str, ...]:
+        tag = self._tag(tag_name)
+        return library.ids_with_tag(self._client, kind, tag.id) if tag else ()
+
+    def _tag(self, name: str) -> Tag | None:
+        return self._tags.find([name]).get(tag_key(name))
+
     def close(self) -> None:
         """Closes the journal and the connections."""
         self._journal.close()
@@ -203,3 +336,15 @@ class MediaHandler:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _scene(scene_id: str) -> ItemRef:
+    return ItemRef(ItemKind.SCENE, scene_id)
+
+
+def _image(image_id: str) -> ItemRef:
+    return ItemRef(ItemKind.IMAGE, image_id)
+
+
+def _by_id(fates: Mapping[ItemRef, Fate]) -> dict[str, Fate]:
+    return {item.id: fate for item, fate in fates.items()}

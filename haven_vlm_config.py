@@ -120,6 +120,11 @@ VIDEO_DECODING_DEVICE = ""
 # Seconds to wait for a disk or network share that brings nothing more of a video; then the video is given up.
 VIDEO_STALL_TIMEOUT = 60
 
+# How the frames of VR scenes are laid out, those with the tag that is set for VR in Stash (Settings > Interface). Only what one
+# eye sees ahead is sent. "auto": as a file's name (Final_LR_180.mp4) or shape tells. Else where the eyes are and what each
+# shows: "sbs-180", "tb-360", "mono-180", "sbs-fisheye190", "sbs-flat" … "off": VR scenes are treated like any other.
+VR_LAYOUT = "auto"
+
 # At most so many megabytes of answers are kept; then those about the videos that were not used for longest go. 2000 are about
 # two million answers. 0: no limit.
 STORE_MAX_MB = 2000
@@ -285,7 +290,9 @@ def _settings(values: Mapping[str, Any]) -> Settings:
             questions_per_hour=values["video_questions_per_hour"],
             edge_tolerance_s=values["video_edge_tolerance"],
         ),
-        video=VideoConfig(hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"]),
+        video=VideoConfig(
+            hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"], vr_layout=values["vr_layout"]
+        ),
         store_max_mb=values["store_max_mb"],
         report_folder=Path(values["report_folder"]),
         reports_kept=values["reports_kept"],

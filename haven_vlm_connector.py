@@ -32,7 +32,7 @@ def run_for_terminal(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         data_dir = default_data_dir(None)
-        ensure_dependencies(PLUGIN_DIR, data_dir)
+        _get_ready(data_dir)
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return _USAGE_ERROR
@@ -68,7 +68,7 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]
     try:
         request = _request(sent)
         data_dir = default_data_dir(request["server_connection"].get("Dir"))
-        ensure_dependencies(PLUGIN_DIR, data_dir, stdin=sent)
+        _get_ready(data_dir, sent)
     except SetupError as error:
         return None, str(error)
     from haven_tasks.context import EXPECTED
@@ -78,6 +78,12 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]
         return run_task(request, data_dir, log), None
     except EXPECTED as error:
         return None, str(error)
+
+
+def _get_ready(data_dir: Path, sent: bytes | None = None) -> None:
+    """The packages are there from now on, and behind the plugin's own: a ``vlm_engine`` that is installed is another's."""
+    ensure_dependencies(PLUGIN_DIR, data_dir, stdin=sent)
+    sys.path.insert(0, str(PLUGIN_DIR))
 
 
 def _request(sent: bytes) -> Mapping[str, Any]:

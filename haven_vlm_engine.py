@@ -66,8 +66,11 @@ class SceneTagger:
     async def __aexit__(self, *_: object) -> None:
         await self._engine.aclose()
 
-    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None) -> VideoResult:
-        """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or ""."""
+    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False) -> VideoResult:
+        """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
+
+        ``vr``: its frames hold more than is ahead; only that is looked at.
+        """
         here = map_path(path, self._settings.path_mutation)
         try:
             return await self._engine.tag_video(
@@ -75,6 +78,7 @@ class SceneTagger:
                 identity=f"oshash:{oshash}" if oshash else None,
                 frame_interval=self._settings.frame_interval_s,
                 threshold=self._settings.threshold,
+                vr_video=vr,
                 on_progress=on_progress,
             )
         except MediaNotFoundError as error:

@@ -29,12 +29,11 @@ from benchmarks.oracle import Numbers, Oracle, Presence, drive
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, searching
 from benchmarks.world import World, cut_hints, tag_names
-from sandbox import glyphs
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, SearchConfig
+from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
+from vlm_engine.sandbox.threads import running
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Look, Observation, VideoInfo, VideoResult
 from vlm_engine.video import probe

@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import mean, median
 
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
+from vlm_engine.sandbox import Behaviour, SandboxVLM
 from vlm_engine.spans import match
 from vlm_engine.types import VideoResult
 

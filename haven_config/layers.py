@@ -21,6 +21,7 @@ _PAGE = {
     "timeSlice": ("Minutes until others' turn", "TIME_SLICE"),
     "videoInterval": ("Seconds between frames", "VIDEO_FRAME_INTERVAL"),
     "videosAtOnce": ("Scenes at once", "CONCURRENT_TASK_LIMIT"),
+    "vrLayout": ("VR layout", "VR_LAYOUT"),
 }
 
 

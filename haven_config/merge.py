@@ -27,7 +27,7 @@ _OF_SEARCH = {
     "video_edge_tolerance": "edge_tolerance_s",
 }
 _OF_ENGINE = {"store_max_mb": "store_max_mb"}
-_OF_VIDEO = {"video_decoding_device": "hwaccel", "video_stall_timeout": "stall_s"}
+_OF_VIDEO = {"video_decoding_device": "hwaccel", "video_stall_timeout": "stall_s", "vr_layout": "vr_layout"}
 
 
 def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
 from vlm_engine.errors import ConfigError
+from vlm_engine.vr import AUTO, checked_layout
 
 _log = logging.getLogger(__name__)
 # Names that configuration files in use still hold and that have no meaning here.
@@ -53,6 +54,7 @@ class Values(BaseModel):
     scan_image_max_side: int = Field(64, ge=64, le=4096)
     video_decoding_device: str | None = None
     video_stall_timeout: float = Field(1, ge=1, le=3600)
+    vr_layout: str = AUTO
     store_max_mb: int | None = Field(None, ge=0)
     report_folder: str = ""
     reports_kept: int = Field(0, ge=0)
@@ -82,6 +84,11 @@ class Values(BaseModel):
     @classmethod
     def _no_device(cls, kind: str | None) -> str | None:
         return VideoConfig(hwaccel=kind).hwaccel
+
+    @field_validator("vr_layout")
+    @classmethod
+    def _known_layout(cls, layout: str) -> str:
+        return checked_layout(layout)
 
     @field_validator("tag_list", mode="before")
     @classmethod

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from haven_report.values import End, MarkerChange, Outcome, RunReport, SceneChange, SceneReport
+from haven_report.values import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport
 from haven_report.writing import write_report
 
-__all__ = ["End", "MarkerChange", "Outcome", "RunReport", "SceneChange", "SceneReport", "write_report"]
+__all__ = ["End", "ItemChange", "MarkerChange", "Outcome", "RunReport", "SceneReport", "write_report"]

@@ -10,7 +10,7 @@ from haven_report.folder import INDEX
 from haven_report.markup import badge, clock, counted, document, moment, name, number, percent, stretch, took, words
 from haven_report.shares import Share, shares
 from haven_report.timeline import timeline
-from haven_report.values import Outcome, RunReport, SceneChange, SceneReport
+from haven_report.values import ItemChange, Outcome, RunReport, SceneReport
 from vlm_engine.types import Coverage
 
 # So many scenes are unfolded at first, and so many are there in full: a browser on a phone must still open the page.
@@ -153,7 +153,7 @@ def coverage_told(coverage: Coverage) -> str:
     return ", ".join(part for part in parts if part) + "."
 
 
-def _change(change: SceneChange, *, is_planned: bool) -> str:
+def _change(change: ItemChange, *, is_planned: bool) -> str:
     would = "would be " if is_planned else ""
     rows = [
         (f"Tags {would}added", _chips(change.tags_added)),
@@ -165,7 +165,7 @@ def _change(change: SceneChange, *, is_planned: bool) -> str:
     return f"<dl>\n{told}\n</dl>" if told else '<p class="soft">Nothing changed.</p>'
 
 
-def _markers(change: SceneChange, would: str) -> str:
+def _markers(change: ItemChange, would: str) -> str:
     counts = {
         f"{would}added": len(change.markers_added),
         f"{would}removed": len(change.markers_removed),

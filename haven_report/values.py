@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from haven_media_handler import MarkerChange, SceneChange
+from haven_media_handler import ItemChange, MarkerChange
 from vlm_engine.types import Coverage, Span
 
-__all__ = ["End", "MarkerChange", "Outcome", "RunReport", "SceneChange", "SceneReport"]
+__all__ = ["End", "ItemChange", "MarkerChange", "Outcome", "RunReport", "SceneReport"]
 
 
 class Outcome(StrEnum):
@@ -59,7 +59,7 @@ class SceneReport:
     spans: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
     gaps_s: tuple[tuple[float, float], ...] = ()
-    change: SceneChange = field(default_factory=SceneChange)
+    change: ItemChange = field(default_factory=ItemChange)
     error: str = ""
     seconds: float = 0.0
 

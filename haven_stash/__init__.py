@@ -3,5 +3,5 @@
 Nothing outside this package and that module knows Stash's GraphQL. Everything here blocks and serves
 one caller at a time: run it on one worker thread. Layers, each seeing only those to its right:
 ``apply`` > ``writing | undo`` > ``settle`` > ``plan | library | tags | markers | jobs | journal | server`` >
-``transport | changes`` > ``values`` > ``errors``.
+``transport | changes`` > ``errors`` > ``values``.
 """

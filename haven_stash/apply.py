@@ -1,30 +1,54 @@
-"""Changing one scene: results written, everything of ours removed, or an earlier change taken back. Always by way of a plan."""
+"""Changing items: results written, everything of ours removed, or an earlier change taken back. Always by way of a plan."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias, TypeVar
 
 from haven_stash.changes import ChangePlan
-from haven_stash.errors import ApplyError, SceneGoneError, StashQueryError
+from haven_stash.errors import ItemGoneError, StashError, StashQueryError
 from haven_stash.journal import Journal, OpenPlan
-from haven_stash.library import read_scene
-from haven_stash.plan import PlanOptions, control_names, names_to_find, plan_addition, plan_removal, plan_scene
+from haven_stash.library import read_items
+from haven_stash.plan import (
+    PlanOptions,
+    TagInfo,
+    control_names,
+    names_to_find,
+    plan_addition,
+    plan_release,
+    plan_removal,
+    plan_results,
+)
 from haven_stash.settle import disown_what_changed
+from haven_stash.tagging import AT_ONCE
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
 from haven_stash.undo import plan_undo
-from haven_stash.values import Recovered, Scene, SceneChange, Tag, tag_key
+from haven_stash.values import Item, ItemChange, ItemRef, Recovered, Tag, tag_key
 from haven_stash.writing import Writing
-from vlm_engine.types import VideoTagInfo
 
 _log = logging.getLogger(__name__)
-Planner = Callable[[Scene], ChangePlan]
+_Thing = TypeVar("_Thing")
+Planner: TypeAlias = Callable[[Item], ChangePlan]
+Fate: TypeAlias = ItemChange | StashError
+"""What became of one item: how it was changed, or why it was not. The error is an ``ItemGoneError`` or an ``ApplyError``."""
 
 
-class SceneWriter:
-    """Writes changes into Stash by way of the journal. Blocking; one caller at a time, and one process at a time."""
+def alone(fates: Mapping[_Thing, Fate]) -> ItemChange:
+    """The change of the one item that was to be changed. Raises its error."""
+    (fate,) = fates.values()
+    if isinstance(fate, StashError):
+        raise fate
+    return fate
+
+
+class ItemWriter:
+    """Writes changes into Stash by way of the journal. Blocking; one caller at a time, and one process at a time.
+
+    What concerns one item alone is in its fate. The errors of the connection are raised; then plans stay open in the journal.
+    """
 
     def __init__(self, client: StashClient, tags: TagBook, journal: Journal) -> None:
         self._client = client
@@ -32,60 +56,73 @@ class SceneWriter:
         self._journal = journal
 
     def recover(self) -> tuple[Recovered, ...]:
-        """Completes, scene by scene, what killed or broken-off runs left half-written."""
+        """Completes, item by item, what killed or broken-off runs left half-written."""
         if not self._journal.unfinished():
             return ()
         with self._journal.only_writer():  # so what is still open now is nobody's
-            return tuple(self._complete(left_behind) for left_behind in self._journal.unfinished())
+            return self._complete(self._journal.unfinished())
 
-    def apply(self, run_id: int, scene_id: str, info: VideoTagInfo, options: PlanOptions) -> SceneChange:
-        """Brings the scene, as it is now, to what ``info`` says, and takes it off the queue.
-
-        Raises ``SceneGoneError``, or ``ApplyError`` with every cause; then the scene is still queued. The
-        errors of the connection pass through, and the plan stays open in the journal.
-        """
+    def apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+        """Brings each item, as it is now, to what was found in it, and takes it off the queue."""
+        fates: dict[ItemRef, Fate] = {}
         with self._journal.only_writer():
-            known = self._known(info, options)
-            for name in control_names(options.names):
-                if tag_key(name) not in known:
-                    known[tag_key(name)] = self._tags.create(name)
-            return self._change(
-                run_id, scene_id, lambda scene: plan_scene(scene, info, self._journal.ours(scene_id), known, options)
-            )
+            for portion in _portions(found, lambda item: item):
+                fates |= self._apply(run_id, {item: found[item] for item in portion}, options)
+        return fates
 
-    def preview(self, scene_id: str, info: VideoTagInfo, options: PlanOptions) -> SceneChange:
-        """What ``apply`` would change. Writes nothing, neither to Stash nor to the journal. Raises ``SceneGoneError``."""
-        known = self._known(info, options)
+    def _apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+        known = self._known_or_made(found.values(), options)
+        return self._change(
+            run_id, found, lambda item: plan_results(item, found[item.ref], self._journal.ours(item.ref), known, options)
+        )
+
+    def release(self, run_id: int, item: ItemRef, options: PlanOptions) -> dict[ItemRef, Fate]:
+        """Takes an image or a gallery off the queue and says that it is done. Its other tags stay as they are."""
+        with self._journal.only_writer():
+            known = self._known_or_made((), options)
+            return self._change(run_id, [item], lambda item: plan_release(item, known, options))
+
+    def preview(self, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+        """What ``apply`` would change. Writes nothing, neither to Stash nor to the journal."""
+        known = self._known(found.values(), options)
         for name in control_names(options.names):
             known.setdefault(tag_key(name), Tag("", name))
-        scene = read_scene(self._client, scene_id)
-        plan = plan_scene(scene, info, self._journal.ours(scene_id), known, options)
-        told = tuple(tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged))
-        return replace(plan, add=told).summary()
+        items = read_items(self._client, found)
+        fates: dict[ItemRef, Fate] = {ref: ItemGoneError(ref) for ref in found}
+        for ref, item in items.items():
+            plan = plan_results(item, found[ref], self._journal.ours(ref), known, options)
+            told = tuple(tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged))
+            fates[ref] = replace(plan, add=told).summary()
+        return fates
 
-    def remove(self, run_id: int, scene_id: str) -> SceneChange:
-        """Takes off what is ours, while it is as we left it. Raises as ``apply`` does."""
+    def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
+        """Takes off what is ours, while it is as we left it."""
         with self._journal.only_writer():
-            return self._change(run_id, scene_id, lambda scene: plan_removal(scene, self._journal.ours(scene_id)))
+            return self._change(run_id, items, lambda item: plan_removal(item, self._journal.ours(item.ref)))
 
-    def undo(self, run_id: int, plan_id: int) -> SceneChange:
-        """Takes back what one plan did. What people changed since stays, and is told. Raises as ``apply`` does."""
+    def undo(self, run_id: int, numbers: Iterable[int]) -> dict[int, Fate]:
+        """Takes back what each of these plans did, in their order. What people changed since stays, and is told."""
+        fates: dict[int, Fate] = {}
         with self._journal.only_writer():
-            kept_back: list[str] = []
-            scene_id = self._journal.facts(plan_id).scene_id
+            for portion in _portions(numbers, self._journal.item_of):
+                fates |= self._undo(run_id, {self._journal.item_of(number): number for number in portion})
+        return fates
 
-            def plan(scene: Scene) -> ChangePlan:
-                found, told = plan_undo(scene, self._journal.facts(plan_id), self._journal.ours(scene_id))
-                kept_back.extend(told)
-                return found
+    def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
+        kept_back: dict[ItemRef, tuple[str, ...]] = {}
 
-            try:
-                change = self._change(run_id, scene_id, plan)
-            except SceneGoneError:
-                self._journal.set_undone(plan_id)
-                raise
-            self._journal.set_undone(plan_id)
-            return replace(change, kept_back=tuple(kept_back))
+        def plan(item: Item) -> ChangePlan:
+            found, kept_back[item.ref] = plan_undo(item, self._journal.facts(plans[item.ref]), self._journal.ours(item.ref))
+            return found
+
+        fates = self._change(run_id, plans, plan)
+        with self._journal.together():
+            for item, fate in fates.items():
+                if isinstance(fate, ItemChange):
+                    fates[item] = replace(fate, kept_back=kept_back[item])
+                if isinstance(fate, ItemChange | ItemGoneError):
+                    self._journal.set_undone(plans[item])
+        return {plans[item]: fate for item, fate in fates.items()}
 
     def destroy_new_tags(self, run_id: int) -> tuple[str, ...]:
         """Removes the tags that a run made in Stash, those that nobody uses or has changed. Returns why each other one stays."""
@@ -102,36 +139,75 @@ class SceneWriter:
                     self._journal.tag_destroyed(tag.id)
         return tuple(told)
 
-    def mark_failed(self, run_id: int, scene_id: str, errored: str, reason: str) -> None:
-        """Adds the tag ``errored`` to the scene, which stays queued. A scene that has vanished is only noted."""
+    def mark_failed(self, run_id: int, errored: str, reasons: Mapping[ItemRef, str]) -> dict[ItemRef, Fate]:
+        """Adds the tag ``errored`` to the items, which stay queued. One that has vanished is only noted."""
         with self._journal.only_writer():
-            self._journal.note_failure(run_id, scene_id, reason)
+            with self._journal.together():
+                for item, reason in reasons.items():
+                    self._journal.note_failure(run_id, item, reason)
             (tag,) = self._tags.ensure([errored]).values()
-            try:
-                self._change(run_id, scene_id, lambda scene: plan_addition(scene, tag))
-            except SceneGoneError as gone:
-                _log.info("%s", gone)
+            fates = self._change(run_id, reasons, lambda item: plan_addition(item, tag))
+        for gone in [fate for fate in fates.values() if isinstance(fate, ItemGoneError)]:
+            _log.info("%s", gone)
+        return {item: fate for item, fate in fates.items() if not isinstance(fate, ItemGoneError)}
 
-    def _known(self, info: VideoTagInfo, options: PlanOptions) -> dict[str, Tag]:
-        return self._tags.find([*control_names(options.names), *names_to_find(info)])
+    def _known(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
+        names = dict.fromkeys(name for info in found for name in names_to_find(info))
+        return self._tags.find([*control_names(options.names), *names])
 
-    def _change(self, run_id: int, scene_id: str, plan: Planner) -> SceneChange:
-        """Plans and carries out one change, once what an earlier one left half-done is complete."""
-        for left_behind in self._journal.unfinished(scene_id):
-            self._complete(left_behind)
-        scene = read_scene(self._client, scene_id)
-        disown_what_changed(self._journal, scene)
-        planned = plan(scene)
-        if not planned.is_empty:
-            Writing(self._client, self._tags, self._journal, self._journal.open_plan(run_id, planned)).carry_out()
-        return planned.summary()
+    def _known_or_made(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
+        """As ``_known``, and the control tags that are missing are made."""
+        known = self._known(found, options)
+        for name in control_names(options.names):
+            if tag_key(name) not in known:
+                known[tag_key(name)] = self._tags.create(name)
+        return known
 
-    def _complete(self, left_behind: OpenPlan) -> Recovered:
-        scene_id = left_behind.plan.scene_id
-        try:
-            adopted = Writing(self._client, self._tags, self._journal, left_behind).carry_on()
-        except SceneGoneError:
-            return Recovered(scene_id, finished=False, gone=True)
-        except ApplyError as error:
-            return Recovered(scene_id, finished=False, reason=str(error))
-        return Recovered(scene_id, finished=True, markers=len(adopted.markers), tags=len(adopted.tags))
+    def _change(self, run_id: int, items: Iterable[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
+        """Plans and carries out a change of each item, once what an earlier one left half-done is complete."""
+        wanted = tuple(items)
+        self._complete(self._journal.unfinished(wanted))
+        fates: dict[ItemRef, Fate] = {}
+        for portion in _portions(wanted, lambda item: item):
+            fates |= self._change_portion(run_id, portion, plan)
+        return fates
+
+    def _change_portion(self, run_id: int, wanted: Sequence[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
+        items = read_items(self._client, wanted)
+        plans: dict[ItemRef, ChangePlan] = {}
+        with self._journal.together():  # all plans are on disk before the first write
+            for ref, item in items.items():
+                disown_what_changed(self._journal, item)
+                plans[ref] = plan(item)
+            opened = [self._journal.open_plan(run_id, one) for one in plans.values() if not one.is_empty]
+        errors = Writing(self._client, self._tags, self._journal, opened).carry_out() if opened else {}
+        failed = {one.plan.item: errors[one.id] for one in opened if one.id in errors}
+        gone = {ref: ItemGoneError(ref) for ref in wanted if ref not in items}
+        return {**gone, **{ref: one.summary() for ref, one in plans.items()}, **failed}
+
+    def _complete(self, left_behind: Iterable[OpenPlan]) -> tuple[Recovered, ...]:
+        portions = _portions(left_behind, lambda opened: opened.plan.item)
+        return tuple(recovered for portion in portions for recovered in self._complete_portion(portion))
+
+    def _complete_portion(self, left_behind: Sequence[OpenPlan]) -> Iterator[Recovered]:
+        fates = Writing(self._client, self._tags, self._journal, left_behind).carry_on()
+        for one in left_behind:
+            item, fate = one.plan.item, fates[one.id]
+            if isinstance(fate, StashError):
+                gone = isinstance(fate, ItemGoneError)
+                yield Recovered(item, finished=False, gone=gone, reason="" if gone else str(fate))
+            else:
+                yield Recovered(item, finished=True, markers=len(fate.markers), tags=len(fate.tags))
+
+
+def _portions(things: Iterable[_Thing], item_of: Callable[[_Thing], ItemRef]) -> Iterator[list[_Thing]]:
+    """The things in their order, as many at once as can be carried out together: of one kind, and no item twice."""
+    portion: dict[ItemRef, _Thing] = {}
+    for thing in things:
+        item = item_of(thing)
+        if portion and (len(portion) == AT_ONCE or item in portion or item.kind is not next(iter(portion)).kind):
+            yield list(portion.values())
+            portion = {}
+        portion[item] = thing
+    if portion:
+        yield list(portion.values())

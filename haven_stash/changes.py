@@ -1,4 +1,4 @@
-"""What is to change on a scene, and what the journal knows of earlier changes: values, and their form as JSON."""
+"""What is to change on an item in Stash, and what the journal knows of earlier changes: values, and their form as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from haven_stash.values import Marker, MarkerChange, Scene, SceneChange, Tag, tag_key
+from haven_stash.values import Item, ItemChange, ItemKind, ItemRef, Marker, MarkerChange, Tag, tag_key
 
 TIME_TOLERANCE_S = 1e-3
 
@@ -37,7 +37,7 @@ class OurMarker:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What the journal says the plugin put on one scene and has not taken off again."""
+    """What the journal says the plugin put on one item and has not taken off again."""
 
     markers: Mapping[str, OurMarker]
     tag_ids: frozenset[str]
@@ -45,7 +45,7 @@ class Ours:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTag:
-    """A tag a scene is to have. ``id`` is empty while Stash has no tag that goes by ``name``."""
+    """A tag an item is to have. ``id`` is empty while Stash has no tag that goes by ``name``."""
 
     name: str
     id: str = ""
@@ -87,17 +87,17 @@ class PlannedMarker:
 
 @dataclass(frozen=True, slots=True)
 class ChangePlan:
-    """Everything that is to change on one scene, decided before anything is written.
+    """Everything that is to change on one scene, image or gallery, decided before anything is written.
 
-    ``before_tag_ids`` and ``before_marker_ids`` are what the scene had then. ``add`` leaves out what it
+    ``before_tag_ids`` and ``before_marker_ids`` are what it had then. ``add`` leaves out what it
     has already; in it may be the tag with ``tagged_id``, which says that all went well. ``destroy`` and
     ``remove`` hold only what is ours; ``release`` are the control tags that come off at the very end,
-    among them the one that queues the scene, ``queue_tag_id``. ``kept``: ids of the markers that already
+    among them the one that queues the item, ``queue_tag_id``. ``kept``: ids of the markers that already
     stand for a span that was found. ``undoes``: the journal's number of the plan that this one takes back, or 0.
     Ids are empty where a plan has no such tag.
     """
 
-    scene_id: str
+    item: ItemRef
     parent: Tag
     before_tag_ids: tuple[str, ...]
     before_marker_ids: tuple[str, ...]
@@ -116,15 +116,20 @@ class ChangePlan:
         """Whether there is nothing to write."""
         return not (self.add or self.create or self.destroy or self.remove or self.release)
 
-    @staticmethod
-    def of(scene: Scene, parent: Tag, **changes: Any) -> ChangePlan:
-        """A plan for ``scene`` as it is now."""
-        tags, markers = tuple(tag.id for tag in scene.tags), tuple(marker.id for marker in scene.markers)
-        return ChangePlan(scene.id, parent, before_tag_ids=tags, before_marker_ids=markers, **changes)
+    @property
+    def tags(self) -> tuple[PlannedTag, ...]:
+        """Every tag that the item, or a marker of it, is to have."""
+        return (*self.add, *(marker.tag for marker in self.create))
 
-    def summary(self) -> SceneChange:
+    @staticmethod
+    def of(item: Item, parent: Tag, **changes: Any) -> ChangePlan:
+        """A plan for ``item`` as it is now."""
+        tags, markers = tuple(tag.id for tag in item.tags), tuple(marker.id for marker in item.markers)
+        return ChangePlan(item.ref, parent, before_tag_ids=tags, before_marker_ids=markers, **changes)
+
+    def summary(self) -> ItemChange:
         """The change as it is told to people."""
-        return SceneChange(
+        return ItemChange(
             tags_added=tuple(tag.name for tag in self.add if not tag.id or tag.id != self.tagged_id),
             tags_removed=tuple(tag.name for tag in self.remove),
             markers_added=tuple(MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.create),
@@ -141,7 +146,7 @@ class ChangePlan:
         """The reverse of ``to_json``."""
         data: dict[str, Any] = json.loads(text)
         return ChangePlan(
-            scene_id=data["scene_id"],
+            item=_item(data),
             parent=Tag(**data["parent"]),
             before_tag_ids=tuple(data["before_tag_ids"]),
             before_marker_ids=tuple(data["before_marker_ids"]),
@@ -155,6 +160,13 @@ class ChangePlan:
             kept=tuple(data["kept"]),
             undoes=data.get("undoes", 0),
         )
+
+
+def _item(data: Mapping[str, Any]) -> ItemRef:
+    """What a plan is for. The plans of the journal's first two versions are all for scenes."""
+    if "item" not in data:
+        return ItemRef(ItemKind.SCENE, data["scene_id"])
+    return ItemRef(ItemKind(data["item"]["kind"]), data["item"]["id"])
 
 
 def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:

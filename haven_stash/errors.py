@@ -9,19 +9,22 @@
     ├── StashVersionError            this Stash is too old, or not set up
     ├── StashQueryError              Stash refused a request; ``path`` and its own words
     │   └── StashLockedError         its database stayed locked by another program
-    ├── SceneGoneError               the scene is no longer in Stash
+    ├── ItemGoneError                the scene, image or gallery is no longer in Stash
+    ├── NotServedError               Stash does not hand out a file
     ├── TagClashError                Stash takes two different tag names for one
-    ├── ApplyError                   a scene's results are not wholly in Stash; a group of every cause
+    ├── ApplyError                   an item's results are not wholly in Stash; a group of every cause
     └── JournalError                 the journal file cannot be used
 
 After the first three and ``JournalError`` nothing else would fare better: the whole batch ends. Every other
-one concerns one scene. No message ever holds an API key or a cookie.
+one concerns one item. No message ever holds an API key or a cookie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Self
+
+from haven_stash.values import ItemRef
 
 
 class StashError(Exception):
@@ -60,12 +63,16 @@ class StashLockedError(StashQueryError):
     """Stash's database stayed locked by another program, however often it was tried."""
 
 
-class SceneGoneError(StashError):
-    """The scene is no longer in Stash: somebody deleted or merged it."""
+class ItemGoneError(StashError):
+    """The scene, image or gallery is no longer in Stash: somebody deleted or merged it."""
 
-    def __init__(self, scene_id: str) -> None:
-        super().__init__(f"scene {scene_id} is no longer in Stash; it was deleted or merged")
-        self.scene_id = scene_id
+    def __init__(self, item: ItemRef) -> None:
+        super().__init__(f"{item} is no longer in Stash; it was deleted or merged")
+        self.item = item
+
+
+class NotServedError(StashError):
+    """Stash does not hand out a file: it cannot read it, has none, or the file is too large."""
 
 
 class TagClashError(StashError):
@@ -81,7 +88,7 @@ class TagClashError(StashError):
 
 
 class ApplyError(StashError, ExceptionGroup[StashError]):
-    """A scene's results are not wholly in Stash. ``exceptions`` holds every cause; the scene stays queued."""
+    """An item's results are not wholly in Stash. ``exceptions`` holds every cause; the item stays queued."""
 
     def __new__(cls, message: str, causes: Sequence[StashError]) -> Self:
         """``causes`` must not be empty."""

@@ -1,97 +1,179 @@
-"""Reading scenes."""
+"""Reading scenes, images and galleries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from haven_stash.errors import SceneGoneError, StashLockedError, StashQueryError
+from haven_stash.errors import ItemGoneError, StashLockedError, StashQueryError
 from haven_stash.transport import StashClient
-from haven_stash.values import Marker, Scene, SceneFile, Tag
+from haven_stash.values import Gallery, Image, Item, ItemKind, ItemRef, Marker, Scene, SceneFile, Tag
 
-CHUNK = 50
+PAGE = 1000
+_COUNTS_AT_ONCE = 25
+# Stash has some of these down as videos: those that ffmpeg reads with a video's decoder.
+_PICTURES = frozenset(".gif .apng .png .jpg .jpeg .jfif .webp .bmp .tif .tiff .heic .heif .avif .jxl .jp2".split())
 
-_FIELDS = """
-  id title
-  tags { id name }
-  files { path size duration width height fingerprints { type value } }
-  scene_markers { id title seconds end_seconds primary_tag { id name } tags { id } }
-"""
-_SCENE_IDS = """query SceneIds($filter: FindFilterType, $scenes: SceneFilterType) {
-  findScenes(filter: $filter, scene_filter: $scenes) { scenes { id } }
-}"""
-_SCENES = f"query Scenes($ids: [ID!]) {{ findScenes(ids: $ids) {{ scenes {{ {_FIELDS} }} }} }}"
-_SCENE = f"query Scene($id: ID!) {{ findScene(id: $id) {{ {_FIELDS} }} }}"
+_T = TypeVar("_T", bound=Item)
+Criteria: TypeAlias = Mapping[str, Any]
 
 
-def scene_ids_with_tag(client: StashClient, tag_id: str) -> tuple[str, ...]:
-    """The ids of all scenes that carry exactly this tag (not a child of it), in the order of their ids.
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[_T]):
+    """How one kind of item is read: the names of Stash's queries for it, the fields, and what becomes of them.
 
-    All at once: paging over a filter whose tag is being removed would skip scenes.
+    ``at_once``: how many are asked for in one request; each costs Stash look-ups of its own.
     """
-    data = client.ask(
-        _SCENE_IDS,
-        {
-            "filter": {"per_page": -1, "sort": "id", "direction": "ASC"},
-            "scenes": {"tags": {"value": [tag_id], "modifier": "INCLUDES", "depth": 0}},
-        },
-    )
-    return tuple(str(scene["id"]) for scene in data["findScenes"]["scenes"])
+
+    kind: ItemKind
+    noun: str
+    nouns: str
+    fields: str
+    value: Callable[[Mapping[str, Any]], _T]
+    at_once: int
+
+    @property
+    def one(self) -> str:
+        """The query for one."""
+        return f"query {self.noun}($id: ID!) {{ find{self.noun}(id: $id) {{ {self.fields} }} }}"
+
+    @property
+    def many(self) -> str:
+        """The query for many, by their ids."""
+        return f"query {self.nouns}($ids: [ID!]) {{ find{self.nouns}(ids: $ids) {{ {self.nouns.lower()} {{ {self.fields} }} }} }}"
+
+    @property
+    def found(self) -> str:
+        """The query for the ids of those that meet criteria."""
+        return f"""query {self.noun}Ids($page: FindFilterType, $criteria: {self.noun}FilterType) {{
+  find{self.nouns}(filter: $page, {self.kind}_filter: $criteria) {{ {self.nouns.lower()} {{ id }} }}
+}}"""
+
+
+def ids_with_tag(client: StashClient, kind: ItemKind, tag_id: str) -> tuple[str, ...]:
+    """The ids of all that carry exactly this tag (not a child of it), in their order."""
+    return _ids(client, kind, {"tags": _tagged(tag_id)})
+
+
+def image_ids_in_galleries_with_tag(client: StashClient, tag_id: str) -> tuple[str, ...]:
+    """The ids of the images in all galleries that carry exactly this tag, in their order."""
+    return _ids(client, ItemKind.IMAGE, {"galleries_filter": {"tags": _tagged(tag_id)}})
+
+
+def tag_counts(client: StashClient, gallery_id: str, tags: Iterable[Tag]) -> dict[str, int]:
+    """How many images of a gallery carry each of the tags (not a child of it), by the tags' ids."""
+    ids = list(dict.fromkeys(tag.id for tag in tags))
+    return {
+        tag_id: count
+        for start in range(0, len(ids), _COUNTS_AT_ONCE)
+        for tag_id, count in _counted(client, gallery_id, ids[start : start + _COUNTS_AT_ONCE])
+    }
 
 
 def read_scenes(client: StashClient, ids: Iterable[str]) -> tuple[Scene, ...]:
     """The scenes with these ids, in this order; those that have vanished are left out."""
+    return tuple(_read(client, _SCENES, ids))
+
+
+def read_images(client: StashClient, ids: Iterable[str]) -> tuple[Image, ...]:
+    """The images with these ids, in this order; those that have vanished are left out."""
+    return tuple(_read(client, _IMAGES, ids))
+
+
+def read_galleries(client: StashClient, ids: Iterable[str]) -> tuple[Gallery, ...]:
+    """The galleries with these ids, in this order; those that have vanished are left out."""
+    return tuple(_read(client, _GALLERIES, ids))
+
+
+def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, Item]:
+    """These items as they are now, of whichever kinds; those that have vanished are left out."""
+    by_kind: dict[ItemKind, list[str]] = {}
+    for item in items:
+        by_kind.setdefault(item.kind, []).append(item.id)
+    return {item.ref: item for kind, ids in by_kind.items() for item in _read(client, _READINGS[kind], ids)}
+
+
+def read_item(client: StashClient, item: ItemRef) -> Item:
+    """One item as it is now. Raises ``ItemGoneError``."""
+    found = read_items(client, [item]).get(item)
+    if found is None:
+        raise ItemGoneError(item)
+    return found
+
+
+def _tagged(tag_id: str) -> Criteria:
+    return {"value": [tag_id], "modifier": "INCLUDES", "depth": 0}
+
+
+def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, ...]:
+    """All ids, a page at a time. Each page is those above the last id: none is skipped when a tag is removed meanwhile."""
+    reading, ids = _READINGS[kind], list[str]()
+    page = {"per_page": PAGE, "sort": "id", "direction": "ASC"}
+    while True:
+        after = {"id": {"value": int(ids[-1]), "modifier": "GREATER_THAN"}} if ids else {}
+        data = client.ask(reading.found, {"page": page, "criteria": {**criteria, **after}})
+        more = [str(one["id"]) for one in data[f"find{reading.nouns}"][reading.nouns.lower()]]
+        ids += more
+        if len(more) < PAGE:
+            return tuple(ids)
+
+
+def _counted(client: StashClient, gallery_id: str, tag_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+    criteria = {
+        f"c{number}": {"galleries": {"value": [gallery_id], "modifier": "INCLUDES"}, "tags": _tagged(tag_id)}
+        for number, tag_id in enumerate(tag_ids)
+    }
+    declared = ", ".join(f"${alias}: ImageFilterType" for alias in criteria)
+    fields = " ".join(f"{alias}: findImages(filter: {{per_page: 0}}, image_filter: ${alias}) {{ count }}" for alias in criteria)
+    data = client.ask(f"query TagCounts({declared}) {{ {fields} }}", criteria)
+    return ((tag_id, int(data[alias]["count"])) for alias, tag_id in zip(criteria, tag_ids, strict=True))
+
+
+def _read(client: StashClient, reading: Reading[_T], ids: Iterable[str]) -> Iterator[_T]:
     wanted = tuple(dict.fromkeys(ids))
-    return tuple(
-        _scene(data) for start in range(0, len(wanted), CHUNK) for data in _existing(client, wanted[start : start + CHUNK])
-    )
+    for start in range(0, len(wanted), reading.at_once):
+        yield from map(reading.value, _existing(client, reading, wanted[start : start + reading.at_once]))
 
 
-def read_scene(client: StashClient, scene_id: str) -> Scene:
-    """One scene as it is now. Raises ``SceneGoneError``."""
-    data = client.ask(_SCENE, {"id": scene_id}).get("findScene")
-    if data is None:
-        raise SceneGoneError(scene_id)
-    return _scene(data)
-
-
-def _existing(client: StashClient, ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _existing(client: StashClient, reading: Reading[_T], ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """Stash refuses a list of ids wholly when one of them is gone: halve until that one stands alone."""
     if len(ids) == 1:
-        alone = client.ask(_SCENE, {"id": ids[0]}).get("findScene")
+        alone = client.ask(reading.one, {"id": ids[0]}).get(f"find{reading.noun}")
         yield from [alone] if alone else []
         return
     try:
-        found = {str(data["id"]): data for data in client.ask(_SCENES, {"ids": list(ids)})["findScenes"]["scenes"]}
+        data = client.ask(reading.many, {"ids": list(ids)})[f"find{reading.nouns}"][reading.nouns.lower()]
     except StashLockedError:
         raise
     except StashQueryError:
         middle = len(ids) // 2
-        yield from _existing(client, ids[:middle])
-        yield from _existing(client, ids[middle:])
+        yield from _existing(client, reading, ids[:middle])
+        yield from _existing(client, reading, ids[middle:])
         return
-    yield from (found[scene_id] for scene_id in ids if scene_id in found)
+    found = {str(one["id"]): one for one in data}
+    yield from (found[item_id] for item_id in ids if item_id in found)
 
 
 def _scene(data: Mapping[str, Any]) -> Scene:
     return Scene(
         id=str(data["id"]),
         title=str(data.get("title") or ""),
-        files=tuple(_file(file) for file in data["files"]),
-        tags=tuple(_tag(tag) for tag in data["tags"]),
+        files=tuple(_scene_file(file) for file in data["files"]),
+        tags=_tags(data),
         markers=tuple(_marker(marker) for marker in data["scene_markers"]),
     )
 
 
-def _file(data: Mapping[str, Any]) -> SceneFile:
-    prints = {print_["type"]: str(print_["value"]) for print_ in data["fingerprints"]}
+def _scene_file(data: Mapping[str, Any]) -> SceneFile:
     return SceneFile(
         path=str(data["path"]),
         size_bytes=int(data["size"]),
         duration_s=float(data["duration"]),
         width=int(data["width"]),
         height=int(data["height"]),
-        oshash=prints.get("oshash", ""),
+        oshash=_fingerprints(data).get("oshash", ""),
     )
 
 
@@ -108,5 +190,82 @@ def _marker(data: Mapping[str, Any]) -> Marker:
     )
 
 
+def _image(data: Mapping[str, Any]) -> Image:
+    file: Mapping[str, Any] = next(iter(data["visual_files"]), {})
+    path, zip_path = str(file.get("path") or ""), (file.get("zip_file") or {}).get("path")
+    is_clip = file.get("__typename") == "VideoFile" and PurePath(path).suffix.lower() not in _PICTURES
+    return Image(
+        id=str(data["id"]),
+        title=str(data.get("title") or ""),
+        path=path,
+        zip_path=zip_path,
+        entry=path[len(zip_path) + 1 :] if zip_path else None,
+        is_clip=is_clip,
+        width=int(file.get("width") or 0),
+        height=int(file.get("height") or 0),
+        duration_s=float(file.get("duration") or 0) if is_clip else 0.0,
+        size_bytes=int(file.get("size") or 0),
+        fingerprint=_identity(file, ("oshash", "md5") if is_clip else ("md5",)),
+        tags=_tags(data),
+        gallery_ids=tuple(str(gallery["id"]) for gallery in data["galleries"]),
+    )
+
+
+def _gallery(data: Mapping[str, Any]) -> Gallery:
+    made_of = next(iter(data["files"]), None) or data["folder"] or {}
+    return Gallery(
+        id=str(data["id"]),
+        title=str(data.get("title") or ""),
+        path=str(made_of.get("path") or ""),
+        tags=_tags(data),
+        image_count=int(data["image_count"]),
+    )
+
+
+def _fingerprints(data: Mapping[str, Any]) -> dict[str, str]:
+    return {print_["type"]: str(print_["value"]) for print_ in data.get("fingerprints", ())}
+
+
+def _identity(data: Mapping[str, Any], kinds: Iterable[str]) -> str:
+    """The first of these fingerprints. An oshash reads both ends only, which pictures may have in common."""
+    prints = _fingerprints(data)
+    return next((f"{kind}:{prints[kind]}" for kind in kinds if prints.get(kind)), "")
+
+
+def _tags(data: Mapping[str, Any]) -> tuple[Tag, ...]:
+    return tuple(_tag(tag) for tag in data["tags"])
+
+
 def _tag(data: Mapping[str, Any]) -> Tag:
     return Tag(str(data["id"]), str(data["name"]))
+
+
+_FILE = "path size width height fingerprints { type value }"
+_VISUAL = f"__typename {_FILE} zip_file {{ path }}"
+_SCENES = Reading(
+    ItemKind.SCENE,
+    "Scene",
+    "Scenes",
+    f"""id title tags {{ id name }} files {{ {_FILE} duration }}
+  scene_markers {{ id title seconds end_seconds primary_tag {{ id name }} tags {{ id }} }}""",
+    _scene,
+    at_once=50,
+)
+_IMAGES = Reading(
+    ItemKind.IMAGE,
+    "Image",
+    "Images",
+    f"""id title tags {{ id name }} galleries {{ id }}
+  visual_files {{ ... on ImageFile {{ {_VISUAL} }} ... on VideoFile {{ {_VISUAL} duration }} }}""",
+    _image,
+    at_once=250,
+)
+_GALLERIES = Reading(
+    ItemKind.GALLERY,
+    "Gallery",
+    "Galleries",
+    "id title image_count tags { id name } files { path } folder { path }",
+    _gallery,
+    at_once=50,
+)
+_READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)}

@@ -1,4 +1,4 @@
-"""What a scene needs, given what was found in it, what is on it, and what of that is ours. Pure.
+"""What an item needs, given what was found in it, what is on it, and what of that is ours. Pure.
 
 The rules: nothing is ever set, only added and removed. Removed is only what the journal says is ours,
 while it is still as we left it, once it is no longer found. A marker a person made, or changed, stands
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from haven_stash.changes import ChangePlan, Ours, PlannedMarker, PlannedTag
-from haven_stash.values import Marker, Scene, Tag, tag_key
+from haven_stash.values import Item, Marker, Tag, tag_key
 from haven_vlm_config import TagNames
-from vlm_engine.types import Span, VideoTagInfo
+from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo
 
+TagInfo: TypeAlias = VideoTagInfo | ImageTagInfo
+"""What was found in a scene, an image or a gallery: tags by category, and for a scene spans."""
 SAME_EVENT_IOU = 0.5
 POINT_SLACK_S = 1.0
 
@@ -23,12 +26,14 @@ POINT_SLACK_S = 1.0
 class PlanOptions:
     """How to plan. Without ``create_markers`` the markers of a scene are left as they are, ours included.
 
-    ``updating``: the scene is in line by the tag ``update_me``, not by ``tag_me``.
+    ``updating``: the item is in line by the tag ``update_me``, not by ``tag_me``. Without ``release`` it stays in line, and
+    is not said to be done.
     """
 
     names: TagNames
     create_markers: bool = True
     updating: bool = False
+    release: bool = True
 
 
 def control_names(names: TagNames) -> tuple[str, ...]:
@@ -36,18 +41,18 @@ def control_names(names: TagNames) -> tuple[str, ...]:
     return names.all()
 
 
-def content_tags(info: VideoTagInfo) -> tuple[str, ...]:
-    """The names of the tags the whole video gets, of all categories, each once."""
+def content_tags(info: TagInfo) -> tuple[str, ...]:
+    """The names of the tags the whole item gets, of all categories, each once."""
     return _distinct(tag for tags in info.tags.values() for tag in tags)
 
 
-def names_to_find(info: VideoTagInfo) -> tuple[str, ...]:
-    """Every content tag a plan may speak of: those of the video and those of its spans, each once."""
+def names_to_find(info: TagInfo) -> tuple[str, ...]:
+    """Every content tag a plan may speak of: those of the item and those of its spans, each once."""
     return _distinct([*content_tags(info), *(span.tag for span in _spans(info))])
 
 
-def plan_scene(scene: Scene, info: VideoTagInfo, ours: Ours, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
-    """Plans the change of ``scene``.
+def plan_results(item: Item, info: TagInfo, ours: Ours, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
+    """Plans the change of ``item`` to what ``info`` says.
 
     ``known``: the tags that Stash has, by ``tag_key``; it must hold all control tags. Content tags that
     are not in it are planned to be created.
@@ -55,35 +60,45 @@ def plan_scene(scene: Scene, info: VideoTagInfo, ours: Ours, known: Mapping[str,
     names = options.names
     parent, tag_me, update_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
     queue = update_me if options.updating else tag_me
-    wanted = _unique_tags(_planned_tag(name, known) for name in (*content_tags(info), names.tagged))
+    wanted = _unique_tags(
+        _planned_tag(name, known) for name in (*content_tags(info), *([names.tagged] if options.release else []))
+    )
     staying = {tag.id for tag in wanted} | {tag.id for tag in (tag_me, update_me, tagged, errored)}
-    markers = _plan_markers(scene, ours, _wanted_markers(info, known, parent)) if options.create_markers else _MarkerPlan()
+    markers = _plan_markers(item, ours, _wanted_markers(info, known, parent)) if options.create_markers else _MarkerPlan()
     return ChangePlan.of(
-        scene,
+        item,
         parent,
-        add=tuple(tag for tag in wanted if tag.id not in scene.tag_ids),
+        add=tuple(tag for tag in wanted if tag.id not in item.tag_ids),
         tagged_id=tagged.id,
         create=markers.create,
         destroy=tuple(ours.markers[marker.id] for marker in markers.destroy),
-        remove=tuple(tag for tag in scene.tags if tag.id in ours.tag_ids - staying),
-        release=tuple(tag for tag in (errored, queue) if tag.id in scene.tag_ids),
+        remove=tuple(tag for tag in item.tags if tag.id in ours.tag_ids - staying),
+        release=tuple(tag for tag in (errored, queue) if options.release and tag.id in item.tag_ids),
         queue_tag_id=queue.id,
         kept=tuple(marker.id for marker in markers.kept),
     )
 
 
-def plan_addition(scene: Scene, tag: Tag) -> ChangePlan:
-    """Plans that ``scene`` gets one tag, if it lacks it."""
-    return ChangePlan.of(scene, Tag("", ""), add=() if tag.id in scene.tag_ids else (PlannedTag(tag.name, tag.id),))
+def plan_addition(item: Item, tag: Tag) -> ChangePlan:
+    """Plans that ``item`` gets one tag, if it lacks it."""
+    return ChangePlan.of(item, Tag("", ""), add=() if tag.id in item.tag_ids else (PlannedTag(tag.name, tag.id),))
 
 
-def plan_removal(scene: Scene, ours: Ours) -> ChangePlan:
+def plan_release(item: Item, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
+    """Plans that ``item`` is said to be done and leaves the line, and that its other tags stay as they are.
+
+    For an image or a gallery: of a scene the markers would go.
+    """
+    return plan_results(item, ImageTagInfo({}, {}), Ours({}, frozenset()), known, options)
+
+
+def plan_removal(item: Item, ours: Ours) -> ChangePlan:
     """Plans that everything goes that is ours. What people changed since must have been disowned."""
     return ChangePlan.of(
-        scene,
+        item,
         Tag("", ""),
-        destroy=tuple(ours.markers[marker.id] for marker in scene.markers if is_ours(marker, ours)),
-        remove=tuple(tag for tag in scene.tags if tag.id in ours.tag_ids),
+        destroy=tuple(ours.markers[marker.id] for marker in item.markers if is_ours(marker, ours)),
+        remove=tuple(tag for tag in item.tags if tag.id in ours.tag_ids),
     )
 
 
@@ -110,10 +125,10 @@ class _MarkerPlan:
     destroy: tuple[Marker, ...] = ()
 
 
-def _plan_markers(scene: Scene, ours: Ours, wanted_markers: Iterable[PlannedMarker]) -> _MarkerPlan:
+def _plan_markers(item: Item, ours: Ours, wanted_markers: Iterable[PlannedMarker]) -> _MarkerPlan:
     """What to create, what is kept in its stead, and what of ours is no longer wanted."""
-    obsolete = [marker for marker in scene.markers if is_ours(marker, ours)]
-    of_persons = [marker for marker in scene.markers if not is_ours(marker, ours)]
+    obsolete = [marker for marker in item.markers if is_ours(marker, ours)]
+    of_persons = [marker for marker in item.markers if not is_ours(marker, ours)]
     create: list[PlannedMarker] = []
     kept: list[Marker] = []
     for wanted in wanted_markers:
@@ -128,7 +143,7 @@ def _plan_markers(scene: Scene, ours: Ours, wanted_markers: Iterable[PlannedMark
     return _MarkerPlan(tuple(create), tuple(dict.fromkeys(kept)), tuple(obsolete))
 
 
-def _wanted_markers(info: VideoTagInfo, known: Mapping[str, Tag], parent: Tag) -> tuple[PlannedMarker, ...]:
+def _wanted_markers(info: TagInfo, known: Mapping[str, Tag], parent: Tag) -> tuple[PlannedMarker, ...]:
     """One marker for each span, in the order of time; the same span of two categories, or two names of a tag, counts once."""
     distinct: dict[tuple[str, float, float], PlannedMarker] = {}
     for span in _spans(info):
@@ -144,7 +159,9 @@ def _iou(start: float, end: float, other_start: float, other_end: float) -> floa
     return shared / (max(end, other_end) - min(start, other_start))
 
 
-def _spans(info: VideoTagInfo) -> Iterable[Span]:
+def _spans(info: TagInfo) -> Iterable[Span]:
+    if isinstance(info, ImageTagInfo):
+        return ()
     return (span for by_tag in info.spans.values() for spans in by_tag.values() for span in spans)
 
 

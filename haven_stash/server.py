@@ -9,6 +9,7 @@ from haven_stash.transport import StashClient
 from haven_stash.values import ServerInfo
 
 OLDEST = "v0.28.0"
+OLDEST_WITH_IMAGES = "v0.29.0"
 
 _HANDSHAKE = """query Handshake($ids: [ID!]) {
   version { version }
@@ -20,6 +21,7 @@ _HANDSHAKE = """query Handshake($ids: [ID!]) {
   }
   marker: __type(name: "SceneMarkerCreateInput") { inputFields { name } }
 }"""
+_IMAGES = """query ImageSupport { file: __type(name: "ImageFile") { fields { name } } version { version } }"""
 _PING = "query Ping { version { version } }"
 
 
@@ -49,6 +51,14 @@ def shake_hands(client: StashClient, plugin_id: str) -> ServerInfo:
 def ping(client: StashClient) -> None:
     """A request that does nothing but keep the session alive."""
     client.ask(_PING)
+
+
+def require_images(client: StashClient) -> None:
+    """Raises ``StashVersionError`` for a Stash that does not tell in which zip file an image lies."""
+    data = client.ask(_IMAGES)
+    if "zip_file" not in {field["name"] for field in (data.get("file") or {}).get("fields") or []}:
+        version = data["version"].get("version") or "of unknown version"
+        raise StashVersionError(f"this Stash ({version}) is too old for images: Stash {OLDEST_WITH_IMAGES} or later is needed")
 
 
 def _check(data: dict[str, Any], version: str) -> None:

@@ -9,27 +9,27 @@ from haven_stash.changes import OurMarker, PlannedMarker, same_time
 from haven_stash.journal import Journal, OpenPlan
 from haven_stash.journal.book import TAKING_OFF
 from haven_stash.plan import is_ours, stands_for
-from haven_stash.values import Marker, Scene, Tag
+from haven_stash.values import Item, Marker, Tag
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What turned out to be ours: the planned markers that exist, and the planned tags on the scene."""
+    """What turned out to be ours: the planned markers that exist, and the planned tags on the item."""
 
     markers: tuple[PlannedMarker, ...]
     tags: tuple[Tag, ...]
 
 
-def adopt(journal: Journal, opened: OpenPlan, scene: Scene, planned: Iterable[PlannedMarker]) -> Adopted:
-    """Makes ours what the plan wanted, is on ``scene`` now, was not before, and is not in the journal yet."""
+def adopt(journal: Journal, opened: OpenPlan, item: Item, planned: Iterable[PlannedMarker]) -> Adopted:
+    """Makes ours what the plan wanted, is on ``item`` now, was not before, and is not in the journal yet."""
     plan = opened.plan
-    ours = journal.ours(scene.id)
+    ours = journal.ours(item.ref)
     known_ids = {*plan.before_marker_ids, *ours.markers}
-    fresh = [marker for marker in scene.markers if marker.id not in known_ids]
+    fresh = [marker for marker in item.markers if marker.id not in known_ids]
     pairs = _pair(planned, fresh)
     new_tags = tuple(
         tag
-        for tag in scene.tags
+        for tag in item.tags
         if tag.id not in {*plan.before_tag_ids, *ours.tag_ids} and any(wanted.is_tag(tag) for wanted in plan.add)
     )
     if pairs:
@@ -39,13 +39,13 @@ def adopt(journal: Journal, opened: OpenPlan, scene: Scene, planned: Iterable[Pl
     return Adopted(tuple(wanted for wanted, _ in pairs), new_tags)
 
 
-def left_to_create(journal: Journal, opened: OpenPlan, scene: Scene) -> tuple[PlannedMarker, ...]:
+def left_to_create(journal: Journal, opened: OpenPlan, item: Item) -> tuple[PlannedMarker, ...]:
     """The markers that a plan left behind still lacks. Call it after ``adopt``.
 
     One that was made and that somebody removed or changed since is not made again: that was for them to decide.
     """
     written = list(journal.written(opened))
-    fresh = [marker for marker in scene.markers if marker.id not in opened.plan.before_marker_ids]
+    fresh = [marker for marker in item.markers if marker.id not in opened.plan.before_marker_ids]
     lacking = []
     for wanted in opened.plan.create:
         record = next((record for record in written if _is_record_of(record, wanted)), None)
@@ -56,21 +56,21 @@ def left_to_create(journal: Journal, opened: OpenPlan, scene: Scene) -> tuple[Pl
     return tuple(lacking)
 
 
-def note_what_went(journal: Journal, opened: OpenPlan, scene: Scene) -> None:
-    """Writes down what a plan had taken off ``scene`` when nobody was left to do so. Call it before ``disown_what_changed``."""
+def note_what_went(journal: Journal, opened: OpenPlan, item: Item) -> None:
+    """Writes down what a plan had taken off ``item`` when nobody was left to do so. Call it before ``disown_what_changed``."""
     if not journal.has_begun(opened, TAKING_OFF):
         return
-    there = {marker.id for marker in scene.markers}
+    there = {marker.id for marker in item.markers}
     journal.markers_taken_off(opened, [record.id for record in opened.plan.destroy if record.id not in there])
     taken = (*opened.plan.remove, *opened.plan.release)
-    journal.tags_taken_off(opened, [tag for tag in taken if tag.id not in scene.tag_ids])
+    journal.tags_taken_off(opened, [tag for tag in taken if tag.id not in item.tag_ids])
 
 
-def disown_what_changed(journal: Journal, scene: Scene) -> None:
-    """What a person took off the scene, or changed, is no longer ours, even if it comes back."""
-    ours = journal.ours(scene.id)
-    untouched = {marker.id for marker in scene.markers if is_ours(marker, ours)}
-    journal.disown(scene.id, marker_ids=set(ours.markers) - untouched, tag_ids=ours.tag_ids - scene.tag_ids)
+def disown_what_changed(journal: Journal, item: Item) -> None:
+    """What a person took off the item, or changed, is no longer ours, even if it comes back."""
+    ours = journal.ours(item.ref)
+    untouched = {marker.id for marker in item.markers if is_ours(marker, ours)}
+    journal.disown(item.ref, marker_ids=set(ours.markers) - untouched, tag_ids=ours.tag_ids - item.tag_ids)
 
 
 def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker]) -> tuple[tuple[PlannedMarker, Marker], ...]:

@@ -12,7 +12,8 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from http.cookiejar import DefaultCookiePolicy
@@ -26,6 +27,7 @@ from stashapi.stash_types import StashEnum
 from stashapi.stashapp import StashInterface
 
 from haven_stash.errors import (
+    NotServedError,
     StashAuthError,
     StashError,
     StashLockedError,
@@ -36,6 +38,8 @@ from haven_stash.errors import (
 
 _log = logging.getLogger(__name__)
 _LOCKED = "database is locked"
+_FEW_WORDS = 300
+_PART_BYTES = 256 * 1024
 _T = TypeVar("_T")
 
 
@@ -108,7 +112,8 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         host = _reachable_host(str(connection.get("Host") or "localhost"))
         scheme = str(connection.get("Scheme") or "http")
         self.port = connection.get("Port") or 9999
-        self.url = f"{scheme}://{host}:{self.port}/graphql"
+        self._base_url = f"{scheme}://{host}:{self.port}"
+        self.url = f"{self._base_url}/graphql"
         self.timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
@@ -158,6 +163,14 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             raise whole[0].as_error()
         return reply
 
+    def fetch(self, path: str, max_bytes: int) -> bytes:
+        """What Stash serves at ``path`` of its own address, as ``/image/12/image``.
+
+        Nothing is taken from a reply that is longer than ``max_bytes``. Raises ``NotServedError`` when Stash does not hand it
+        out, and the errors of the connection.
+        """
+        return self._retrying(lambda: self._fetch(f"{self._base_url}{path}", max_bytes), (_RefusedError, _DroppedError))
+
     def pause(self, attempt: int) -> None:
         """Waits as the retry policy says after the failure of ``attempt``."""
         self._sleep(self._retry.pause_s(attempt))
@@ -185,45 +198,69 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
                 waited_s, attempt = waited_s + pause_s, attempt + 1
 
     def _send(self, document: str, variables: Mapping[str, Any] | None) -> Reply:
-        response = self._post(document, variables)
+        return self._read(self._admitted(lambda: self._post(document, variables)))
+
+    def _admitted(self, call: Callable[[], requests.Response]) -> requests.Response:
+        """The response to ``call``, with the session kept alive."""
+        response = call()
         if response.status_code == 401 and self._api_key and self._cookie:
             # Stash refuses a key that was replaced since, even beside a good session.
             _log.info("Stash no longer accepts its API key; going on with the session")
             self._api_key = ""
-            response = self._post(document, variables)
-        self._keep_cookie(response)
-        return self._read(response)
+            response.close()
+            response = call()
+        for cookie in response.cookies:
+            if cookie.name == self._cookie_name and cookie.value:
+                self._cookie = cookie.value
+        return response
 
     def _post(self, document: str, variables: Mapping[str, Any] | None) -> requests.Response:
         body = json.dumps({"query": document, "variables": dict(variables or {})}, default=_plain, allow_nan=False)
+        return self._request("POST", self.url, data=body.encode())
+
+    def _fetch(self, url: str, max_bytes: int) -> bytes:
+        with self._admitted(lambda: self._request("GET", url, stream=True)) as response, self._explained():
+            if response.status_code in {401, 403} or response.is_redirect:  # to where one logs in
+                raise self._denied(response)
+            if response.status_code != 200:
+                raise NotServedError(f"Stash does not serve {url} ({response.status_code}): {_start_of(response)}")
+            data = bytearray()
+            for part in response.iter_content(_PART_BYTES):
+                data += part
+                if len(data) > max_bytes:
+                    raise NotServedError(f"what Stash serves at {url} is larger than {max_bytes:,} bytes")
+            return bytes(data)
+
+    def _request(self, method: str, url: str, **options: Any) -> requests.Response:
         headers = {"ApiKey": self._api_key} if self._api_key else {}
         if self._cookie:
             headers["Cookie"] = f"{self._cookie_name}={self._cookie}"
-        try:
-            response: requests.Response = self.s.post(
-                self.url, data=body.encode(), headers=headers, timeout=self.timeout_s, allow_redirects=False
+        with self._explained():
+            response: requests.Response = self.s.request(
+                method, url, headers=headers, timeout=self.timeout_s, allow_redirects=False, **options
             )
             return response
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except requests.ConnectTimeout as error:
             raise _RefusedError(f"cannot reach Stash at {self.url}: no answer to the connection") from error
         except requests.Timeout as error:
             raise StashTimeoutError(f"Stash at {self.url} gave no answer within {self.timeout_s:g} s") from error
         except requests.ConnectionError as error:
+            if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):  # in the middle of a reply
+                raise StashTimeoutError(f"Stash at {self.url} fell silent for {self.timeout_s:g} s") from error
             if _never_connected(error):
                 raise _RefusedError(f"cannot reach Stash at {self.url}: {_innermost(error)}") from error
             raise _DroppedError(f"the connection to Stash at {self.url} was dropped: {_innermost(error)}") from error
         except requests.RequestException as error:
             raise _DroppedError(f"the answer of Stash at {self.url} broke off: {_innermost(error)}") from error
 
-    def _keep_cookie(self, response: requests.Response) -> None:
-        for cookie in response.cookies:
-            if cookie.name == self._cookie_name and cookie.value:
-                self._cookie = cookie.value
-
     def _read(self, response: requests.Response) -> Reply:
         if response.status_code in {401, 403}:
-            words = response.text.strip()[:300] or "the session has ended, or the API key is not the one Stash has"
-            raise StashAuthError(f"Stash at {self.url} refuses access ({response.status_code}): {words}")
+            raise self._denied(response)
         if response.status_code >= 500:
             raise _DroppedError(f"Stash at {self.url} could not answer: {response.status_code} {response.reason}")
         try:
@@ -232,6 +269,16 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             told = f"{response.status_code} {response.reason}"
             raise StashUnreachableError(f"what answers at {self.url} is not Stash: {told}") from error
         return _as_reply(content, f"{response.status_code} {response.reason}")
+
+    def _denied(self, response: requests.Response) -> StashAuthError:
+        words = "" if response.is_redirect else _start_of(response)
+        told = words or "the session has ended, or the API key is not the one Stash has"
+        return StashAuthError(f"Stash at {self.url} refuses access ({response.status_code}): {told}")
+
+
+def _start_of(response: requests.Response) -> str:
+    """The first words of a reply, however long it is."""
+    return next(response.iter_content(_FEW_WORDS), b"").decode(errors="replace").strip()
 
 
 def _as_reply(content: Any, status: str) -> Reply:

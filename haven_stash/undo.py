@@ -7,29 +7,29 @@ from collections.abc import Iterable, Sequence
 from haven_stash.changes import ChangePlan, OurMarker, Ours, PlannedMarker, PlannedTag
 from haven_stash.journal import PlanFacts
 from haven_stash.plan import stands_for
-from haven_stash.values import Marker, Scene, Tag
+from haven_stash.values import Item, Marker, Tag
 
 
-def plan_undo(scene: Scene, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan, tuple[str, ...]]:
-    """The plan that brings ``scene`` back to what it was before, and a sentence for each thing that is left as it is.
+def plan_undo(item: Item, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan, tuple[str, ...]]:
+    """The plan that brings ``item`` back to what it was before, and a sentence for each thing that is left as it is.
 
     ``ours``: all that is ours on it; what people changed since must have been disowned. Put back is what was taken off,
-    before what was made goes; the tag that queued the scene is among the first.
+    before what was made goes; the tag that queued the item is among the first.
     """
-    on_scene = {marker.id: marker for marker in scene.markers}
-    new_by_people = [m for m in scene.markers if m.id not in ours.markers and m.id not in facts.before_marker_ids]
+    present = {marker.id: marker for marker in item.markers}
+    new_by_people = [m for m in item.markers if m.id not in ours.markers and m.id not in facts.before_marker_ids]
     create, in_the_way = _to_put_back(facts.taken_markers, new_by_people)
     plan = ChangePlan.of(
-        scene,
+        item,
         facts.parent,
-        add=tuple(PlannedTag(tag.name, tag.id) for tag in (*facts.released, *facts.taken_tags) if tag.id not in scene.tag_ids),
+        add=tuple(PlannedTag(tag.name, tag.id) for tag in (*facts.released, *facts.taken_tags) if tag.id not in item.tag_ids),
         create=create,
         destroy=facts.made,
-        remove=tuple(_as_called(tag, scene) for tag in facts.put if tag.id in scene.tag_ids),
+        remove=tuple(_as_called(tag, item) for tag in facts.put if tag.id in item.tag_ids),
         undoes=facts.plan_id,
     )
-    lost = [_lost_marker(marker, on_scene) for marker in facts.lost_markers]
-    return plan, (*lost, *in_the_way, *(_lost_tag(tag, scene) for tag in facts.lost_tags))
+    lost = [_lost_marker(marker, present) for marker in facts.lost_markers]
+    return plan, (*lost, *in_the_way, *(_lost_tag(tag, item) for tag in facts.lost_tags))
 
 
 def _to_put_back(
@@ -46,15 +46,15 @@ def _to_put_back(
     return tuple(create), tuple(in_the_way)
 
 
-def _lost_marker(marker: OurMarker, on_scene: Iterable[str]) -> str:
-    if marker.id in on_scene:
+def _lost_marker(marker: OurMarker, present: Iterable[str]) -> str:
+    if marker.id in present:
         return f"the marker {_named(marker)} stays: somebody has changed it since"
     return f"the marker {_named(marker)} is gone already: somebody has removed it since"
 
 
-def _lost_tag(tag: Tag, scene: Scene) -> str:
-    if tag.id in scene.tag_ids:
-        return f"the tag {_as_called(tag, scene).name!r} stays: somebody took it off and put it back since"
+def _lost_tag(tag: Tag, item: Item) -> str:
+    if tag.id in item.tag_ids:
+        return f"the tag {_as_called(tag, item).name!r} stays: somebody took it off and put it back since"
     return f"the tag {tag.name!r} is gone already: somebody took it off, deleted it or merged it since"
 
 
@@ -67,6 +67,6 @@ def _clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
-def _as_called(tag: Tag, scene: Scene) -> Tag:
+def _as_called(tag: Tag, item: Item) -> Tag:
     """The tag by the name it has by now."""
-    return next((own for own in scene.tags if own.id == tag.id), tag)
+    return next((own for own in item.tags if own.id == tag.id), tag)

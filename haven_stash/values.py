@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,11 @@ class ServerInfo:
     settings: Mapping[str, Any] = field(repr=False)
     ui: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def vr_tag(self) -> str:
+        """The name of the tag that marks VR scenes, as the user set it for Stash's player, or empty."""
+        return str(self.ui.get("vrTag") or "").strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
@@ -31,6 +37,53 @@ class Tag:
 def tag_key(name: str) -> str:
     """What makes two spellings the same tag: upper and lower case and blanks around a name do not count."""
     return name.strip().casefold()
+
+
+class ItemKind(StrEnum):
+    """What Stash holds and the plugin tags."""
+
+    SCENE = "scene"
+    IMAGE = "image"
+    GALLERY = "gallery"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRef:
+    """Which scene, image or gallery is meant."""
+
+    kind: ItemKind
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+class Item(Protocol):
+    """A scene, an image or a gallery as it is in Stash: what a change of it is planned from."""
+
+    @property
+    def ref(self) -> ItemRef:
+        """Which one it is."""
+
+    @property
+    def title(self) -> str:
+        """Its title, or empty."""
+
+    @property
+    def path(self) -> str:
+        """Where it lies as Stash sees it, or empty."""
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """Its tags."""
+
+    @property
+    def tag_ids(self) -> frozenset[str]:
+        """The ids of ``tags``."""
+
+    @property
+    def markers(self) -> tuple[Marker, ...]:
+        """Its markers, which only scenes have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +112,22 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A scene: its files, the primary one first (there may be none), its tags and its markers."""
+    """A scene: its files, the primary one first (there may be none), its tags and its markers.
+
+    ``is_vr``: it carries the tag by which Stash's player knows VR scenes.
+    """
 
     id: str
     title: str
     files: tuple[SceneFile, ...]
     tags: tuple[Tag, ...]
     markers: tuple[Marker, ...]
+    is_vr: bool = False
+
+    @property
+    def ref(self) -> ItemRef:
+        """Which scene it is."""
+        return ItemRef(ItemKind.SCENE, self.id)
 
     @property
     def path(self) -> str:
@@ -89,6 +151,71 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An image: what its primary file is and where, its tags, and the galleries it is in.
+
+    ``path`` is as Stash sees it, empty without a file. Inside a zip file it is ``zip_path``, a slash, and ``entry``; else those
+    two are None. ``is_clip``: the file is a video; ``duration_s`` is 0 for pictures. ``fingerprint`` names the content, as
+    "md5:…" or "oshash:…"; it is empty where Stash has none.
+    """
+
+    id: str
+    title: str
+    path: str
+    zip_path: str | None
+    entry: str | None
+    is_clip: bool
+    width: int
+    height: int
+    duration_s: float
+    size_bytes: int
+    fingerprint: str
+    tags: tuple[Tag, ...]
+    gallery_ids: tuple[str, ...]
+
+    @property
+    def ref(self) -> ItemRef:
+        """Which image it is."""
+        return ItemRef(ItemKind.IMAGE, self.id)
+
+    @property
+    def tag_ids(self) -> frozenset[str]:
+        """The ids of ``tags``."""
+        return frozenset(tag.id for tag in self.tags)
+
+    @property
+    def markers(self) -> tuple[Marker, ...]:
+        """None: an image has no markers."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """A gallery. ``path``: the folder or zip file that it was made of, empty for one that a person put together."""
+
+    id: str
+    title: str
+    path: str
+    tags: tuple[Tag, ...]
+    image_count: int
+
+    @property
+    def ref(self) -> ItemRef:
+        """Which gallery it is."""
+        return ItemRef(ItemKind.GALLERY, self.id)
+
+    @property
+    def tag_ids(self) -> frozenset[str]:
+        """The ids of ``tags``."""
+        return frozenset(tag.id for tag in self.tags)
+
+    @property
+    def markers(self) -> tuple[Marker, ...]:
+        """None: a gallery has no markers."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
 class MarkerChange:
     """One marker that was added or removed, or would be. ``end_s`` is None for a point in time."""
 
@@ -98,8 +225,8 @@ class MarkerChange:
 
 
 @dataclass(frozen=True, slots=True)
-class SceneChange:
-    """What changed on one scene, or would. Tags are names; those that queue and report are not among them.
+class ItemChange:
+    """What changed on one scene, image or gallery, or would. Tags are names; those that queue and report are not among them.
 
     ``markers_kept``: how many markers stood already for what was found, by the plugin or by a person. ``kept_back``:
     sentences, each naming one thing that was left as it is because a person has changed it since.
@@ -130,15 +257,23 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class PastChange:
+    """One change of an earlier run: its number in the journal, and what was changed."""
+
+    number: int
+    item: ItemRef
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """What became of a plan that a killed run left behind.
 
-    ``finished``: everything it wanted is in Stash by now. ``gone``: the scene is no longer there. Neither: Stash refused
-    something (``reason``), and the scene is still in line. ``markers`` and ``tags``: how many of ours were in Stash
+    ``finished``: everything it wanted is in Stash by now. ``gone``: the item is no longer there. Neither: Stash refused
+    something (``reason``), and the item is still in line. ``markers`` and ``tags``: how many of ours were in Stash
     without the journal knowing it yet.
     """
 
-    scene_id: str
+    item: ItemRef
     finished: bool
     gone: bool = False
     markers: int = 0

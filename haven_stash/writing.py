@@ -1,260 +1,240 @@
-"""Carrying out one change plan, in an order that can be cut off anywhere without losing or doubling anything.
+"""Carrying out change plans, in an order that can be cut off anywhere without losing or doubling anything.
 
-Missing tags and the new markers are created; tags are added; only then what is obsolete goes: markers, tags, and with the
-very last request the tag that queues the scene. When any step failed, nothing is taken away, and the scene stays queued.
+Missing tags and new markers are created; tags are added; only then what is obsolete goes: markers, tags, and with the very
+last request the tag that queues the item. When any step of a plan failed, nothing is taken away for it, and its item stays
+queued. Plans for many items are carried out together: those that add or remove the same share their requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
-from haven_stash.changes import PlannedMarker, PlannedTag
-from haven_stash.errors import (
-    ApplyError,
-    SceneGoneError,
-    StashError,
-    StashLockedError,
-    StashQueryError,
-    StashTimeoutError,
-    StashUnreachableError,
-    TagClashError,
-)
+from haven_stash.changes import ChangePlan, PlannedMarker, PlannedTag
+from haven_stash.errors import ApplyError, ItemGoneError, StashError, StashLockedError, StashQueryError
 from haven_stash.journal import Journal, OpenPlan
 from haven_stash.journal.book import TAKING_OFF
-from haven_stash.library import read_scene
-from haven_stash.markers import batches, create_markers, destroy_markers
+from haven_stash.library import read_items
+from haven_stash.plan_markers import PlanMarkers
+from haven_stash.plan_tags import Failures, PlanTags
 from haven_stash.settle import Adopted, adopt, disown_what_changed, left_to_create, note_what_went
+from haven_stash.tagging import Batch, batches, tag_items
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
-from haven_stash.values import Marker, Tag, tag_key
+from haven_stash.values import ItemKind, Tag, tag_key
 
-_ROUNDS = 10
+_ADD, _REMOVE = "ADD", "REMOVE"
+_TagsOf: TypeAlias = "Callable[[_Work], dict[str, Tag]]"
+_STEPS: Mapping[str, str] = {_ADD: "add tags", _REMOVE: "remove tags"}
 
-_TAG_SCENE = "mutation TagScene($input: BulkSceneUpdateInput!) { bulkSceneUpdate(input: $input) { id } }"
 
+@dataclass(slots=True, eq=False)
+class _Work:
+    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``adopted``: see ``carry_on``."""
 
-def tag_scene(client: StashClient, scene_id: str, mode: str, tag_ids: Sequence[str]) -> None:
-    """Adds or removes tags: ``mode`` is ADD or REMOVE, never SET, which would take away what is not named."""
-    client.ask(_TAG_SCENE, {"input": {"ids": [scene_id], "tag_ids": {"mode": mode, "ids": list(tag_ids)}}})
+    opened: OpenPlan
+    there: frozenset[str]
+    to_create: tuple[PlannedMarker, ...] = ()
+    adopted: Adopted = field(default_factory=lambda: Adopted((), ()))
+    causes: list[StashError] = field(default_factory=list)
+    is_gone: bool = False
+
+    @property
+    def plan(self) -> ChangePlan:
+        return self.opened.plan
 
 
 class Writing:
-    """One plan on its way into Stash. What goes wrong is gathered, so that the rest is still done."""
+    """Open plans, each for another item of one kind, on their way into Stash. What goes wrong with one stops no other.
 
-    def __init__(self, client: StashClient, tags: TagBook, journal: Journal, opened: OpenPlan) -> None:
+    ``carry_out`` and ``carry_on`` close the plans and return what became of those that did not get through, by the plans'
+    numbers: an ``ItemGoneError``, or an ``ApplyError`` with every cause. The errors of the connection pass through them, and
+    the plans stay open.
+    """
+
+    def __init__(self, client: StashClient, tags: TagBook, journal: Journal, opened: Sequence[OpenPlan]) -> None:
         self._client = client
-        self._tags = tags
+        self._tags = PlanTags(tags, journal)
         self._journal = journal
-        self._opened = opened
-        self._plan = opened.plan
-        self._found_since: dict[str, Tag] = {}
-        self._causes: list[StashError] = []
+        self._works = [_Work(one, frozenset(one.plan.before_tag_ids), one.plan.create) for one in opened]
+        self._kind = opened[0].plan.item.kind if opened else ItemKind.SCENE
 
-    def carry_out(self) -> None:
-        """All of a plan that was just opened. Closes it.
+    def carry_out(self) -> dict[int, StashError]:
+        """All of plans that were just opened."""
+        self._create_tags(lambda tag: not tag.id)
+        return self._finish()
 
-        Raises ``SceneGoneError``, or ``ApplyError`` with every cause. The errors of the connection pass through, and the plan
-        stays open.
-        """
-        try:
-            self._create_tags(tag for tag in self._planned_tags() if not tag.id)
-            self._create_markers(self._plan.create)
-            self._finish()
-        except SceneGoneError:
-            self._journal.close_plan(self._opened, "scene gone")
-            raise
+    def carry_on(self) -> dict[int, Adopted | StashError]:
+        """The rest of plans that were left behind. Returns for those done what had been written without being noted."""
+        self._take_stock()
+        self._create_tags(lambda tag: not self._tags.id(tag))
+        errors = self._finish()
+        return {work.opened.id: errors.get(work.opened.id, work.adopted) for work in self._works}
 
-    def carry_on(self) -> Adopted:
-        """The rest of a plan that was left behind; else as ``carry_out``. Returns what had been written without being noted."""
-        try:
-            scene = read_scene(self._client, self._plan.scene_id)
-            self._find_new_tags()
-            adopted = adopt(self._journal, self._opened, scene, self._plan.create)
-            note_what_went(self._journal, self._opened, scene)
-            disown_what_changed(self._journal, scene)
-            self._create_tags(tag for tag in self._planned_tags() if not self._id(tag))
-            self._create_markers(left_to_create(self._journal, self._opened, scene))
-            self._finish()
-        except SceneGoneError:
-            self._journal.close_plan(self._opened, "scene gone")
-            raise
-        return adopted
+    def _take_stock(self) -> None:
+        items = read_items(self._client, [work.plan.item for work in self._works])
+        self._tags.find_made([work.opened for work in self._works])
+        with self._journal.together():
+            for work in self._works:
+                item = items.get(work.plan.item)
+                if item is None:
+                    work.is_gone = True
+                    continue
+                work.adopted = adopt(self._journal, work.opened, item, work.plan.create)
+                note_what_went(self._journal, work.opened, item)
+                disown_what_changed(self._journal, item)
+                work.to_create = left_to_create(self._journal, work.opened, item)
+                work.there = item.tag_ids
 
-    def _finish(self) -> None:
-        self._add_tags()
-        if not self._causes:
-            self._take_off()
-        if self._causes:
-            self._give_up()
-        self._journal.close_plan(self._opened, "done")
+    def _finish(self) -> dict[int, StashError]:
+        self._create_markers()
+        self._change_tags(_ADD, self._left(), self._tags_to_add)
+        self._take_off([work for work in self._left() if not work.causes])
+        self._look_at_failed()
+        return self._close()
 
-    def _take_off(self) -> None:
+    def _left(self) -> list[_Work]:
+        return [work for work in self._works if not work.is_gone]
+
+    def _create_tags(self, lacks: Callable[[PlannedTag], bool]) -> None:
+        wanted = [(work.opened, tag) for work in self._left() for tag in work.plan.tags if lacks(tag)]
+        self._blame(self._left(), self._tags.create(wanted))
+
+    def _blame(self, works: Iterable[_Work], failures: Failures) -> None:
+        """Tags that could not be made fail every plan that wants them."""
+        if not failures:
+            return
+        with self._journal.together():
+            for work in works:
+                for key in {tag_key(tag.name): None for tag in work.plan.tags}:
+                    if key in failures:
+                        self._fail(work, "create tags", failures[key])
+
+    def _create_markers(self) -> None:
+        for work in self._left():
+            if not work.to_create:
+                continue
+            try:
+                for error in self._markers(work).create(work.to_create):
+                    self._fail(work, "create markers", error)
+            except ItemGoneError:
+                work.is_gone = True
+
+    def _take_off(self, works: Sequence[_Work]) -> None:
         """What goes, goes last. That it is about to is written down first."""
-        if not (self._plan.destroy or self._plan.remove or self._plan.release):
+        taking = [work for work in works if work.plan.destroy or work.plan.remove or work.plan.release]
+        if not taking:
             return
-        self._journal.note(self._opened, TAKING_OFF, "begun")
-        self._destroy_markers()
-        if not self._causes:
-            self._remove_tags()
-
-    def _planned_tags(self) -> tuple[PlannedTag, ...]:
-        return (*self._plan.add, *(marker.tag for marker in self._plan.create))
-
-    def _id(self, tag: PlannedTag) -> str:
-        """The tag's id by the latest look-up; empty where it could not be created."""
-        since = self._found_since.get(tag_key(tag.name))
-        return since.id if since else tag.id
-
-    def _find_new_tags(self) -> None:
-        """Tags that were to be made, and were, before the plan was left behind."""
-        names = [tag.name for tag in self._planned_tags() if not tag.id]
-        if names:
-            found = self._tags.find(names)
-            self._found_since |= found
-            known = {tag.id for tag in self._journal.new_tags_of_plan(self._opened)}
-            made = [tag for tag in found.values() if tag.id not in known and self._tags.looks_made(tag, self._plan.parent)]
-            self._journal.new_tags(self._opened, made)
-
-    def _create_tags(self, tags: Iterable[PlannedTag]) -> None:
-        for key, name in {tag_key(tag.name): tag.name for tag in tags}.items():
+        with self._journal.together():
+            for work in taking:
+                self._journal.note(work.opened, TAKING_OFF, "begun")
+        for work in taking:
             try:
-                tag = self._found_since[key] = self._tags.create(name)
-            except (StashQueryError, TagClashError) as error:
-                self._fail("create tags", error)
-                continue
-            # Where the reply to the making was lost, it is found to exist: as new as the other.
-            if self._tags.has_made(tag) or self._tags.looks_made(tag, self._plan.parent):
-                self._journal.new_tags(self._opened, [tag])
-
-    def _look_up_again(self, tags: Iterable[PlannedTag]) -> None:
-        """Somebody deleted or merged a tag meanwhile: each is found again, or created again, once."""
-        wanted = tuple(tags)
-        found = self._tags.find(tag.name for tag in wanted)
-        self._found_since |= found
-        missing = [tag for tag in wanted if tag_key(tag.name) not in found and self._id(tag)]
-        self._found_since |= {tag_key(tag.name): Tag("", tag.name) for tag in missing}
-        self._create_tags(missing)
-
-    def _create_markers(self, planned: Iterable[PlannedMarker]) -> None:
-        failed = self._create_round(planned)
-        for attempt in range(_ROUNDS - 1):
-            # Whatever failed gets a second chance, with its tags looked up again; a locked or restarting Stash gets more.
-            if not failed or (attempt and not any(_may_pass(error) for error in failed.values())):
-                break
-            self._client.pause(attempt)
-            failed = self._create_round(self._still_missing(failed))
-        for error in {str(error): error for error in failed.values()}.values():
-            self._fail("create markers", error)
-
-    def _create_round(self, planned: Iterable[PlannedMarker]) -> dict[PlannedMarker, StashError]:
-        """Creates what has a tag. Returns what is not known to exist now, with the reason."""
-        ready = [replace(marker, tag=replace(marker.tag, id=self._id(marker.tag))) for marker in planned if self._id(marker.tag)]
-        failed: dict[PlannedMarker, StashError] = {}
-        broken: StashUnreachableError | None = None
-        for batch in batches(ready):
-            if broken:
-                failed |= dict.fromkeys(batch, broken)
-                continue
-            try:
-                creation = create_markers(self._client, self._plan.scene_id, batch)
-            except (StashUnreachableError, StashQueryError) as error:
-                broken = error if isinstance(error, StashUnreachableError) else None
-                failed |= dict.fromkeys(batch, error)
-                continue
-            failed |= dict(creation.failed)
-            if creation.created:
-                self._journal.markers_created(self._opened, creation.created)
-        return failed
-
-    def _still_missing(self, failed: Iterable[PlannedMarker]) -> list[PlannedMarker]:
-        """A marker reported as failed may exist all the same: the scene is read again rather than guessed at."""
-        scene = read_scene(self._client, self._plan.scene_id)
-        exist = adopt(self._journal, self._opened, scene, failed).markers
-        missing = [marker for marker in failed if marker not in exist]
-        self._look_up_again(marker.tag for marker in missing)
-        return missing
-
-    def _add_tags(self) -> None:
-        if not self._tags_to_add():
-            return
-        try:
-            tag_scene(self._client, self._plan.scene_id, "ADD", list(self._tags_to_add()))
-        except StashLockedError as error:
-            self._fail("add tags", error)
-            return
-        except StashQueryError:
-            # Stash refuses all of them when one was deleted meanwhile.
-            self._look_up_again(self._plan.add)
-            try:
-                tag_scene(self._client, self._plan.scene_id, "ADD", list(self._tags_to_add()))
+                self._markers(work).destroy()
+            except ItemGoneError:
+                work.is_gone = True
             except StashQueryError as error:
-                self._fail("add tags", error)
-                return
-        own = self._journal.ours(self._plan.scene_id).tag_ids
-        self._journal.tags_added(self._opened, [tag for tag in self._tags_to_add().values() if tag.id not in own])
+                self._fail(work, "destroy markers", error)
+        self._change_tags(_REMOVE, [work for work in taking if not (work.causes or work.is_gone)], _tags_to_remove)
 
-    def _tags_to_add(self) -> dict[str, Tag]:
+    def _tags_to_add(self, work: _Work) -> dict[str, Tag]:
         """By their ids. The tag that says that all went well is not among them when it did not."""
-        tags = [tag for tag in self._plan.add if not (self._causes and tag.id == self._plan.tagged_id)]
-        by_id = {self._id(tag): Tag(self._id(tag), tag.name) for tag in tags}
-        return {tag_id: tag for tag_id, tag in by_id.items() if tag_id and tag_id not in self._plan.before_tag_ids}
+        tags = [tag for tag in work.plan.add if not (work.causes and tag.id == work.plan.tagged_id)]
+        by_id = {self._tags.id(tag): Tag(self._tags.id(tag), tag.name) for tag in tags}
+        return {tag_id: tag for tag_id, tag in by_id.items() if tag_id and tag_id not in work.there}
 
-    def _destroy_markers(self) -> None:
-        if not self._plan.destroy:
-            return
-        wanted = self._still_to_destroy()
-        try:
-            try:
-                destroy_markers(self._client, wanted)
-            except StashLockedError:
-                raise
-            except StashQueryError:
-                # Stash refuses all of them when one is gone: somebody destroyed it meanwhile, or an earlier try of ours did.
-                changed = self._changed_by_people()
-                wanted = [marker_id for marker_id in wanted if marker_id not in changed]
-                destroy_markers(self._client, self._still_to_destroy())
-        except StashQueryError as error:
-            self._fail("destroy markers", error)
-        else:
-            self._journal.markers_taken_off(self._opened, wanted)
+    def _change_tags(self, mode: str, works: Sequence[_Work], tags_of: _TagsOf) -> None:
+        """Adds or removes tags. What Stash refuses is tried again, once it is known what has vanished meanwhile."""
+        refused = self._send(mode, works, tags_of, halving=False)
+        self._fail_each(_STEPS[mode], {work: error for work, error in refused.items() if isinstance(error, StashLockedError)})
+        again = [work for work, error in refused.items() if not isinstance(error, StashLockedError)]
+        if again:
+            again = self._see_what_vanished(mode, again)
+            self._fail_each(_STEPS[mode], self._send(mode, again, tags_of, halving=True))
 
-    def _still_to_destroy(self) -> list[str]:
-        """What people changed since is theirs."""
-        now = self._markers_now()
-        return [record.id for record in self._plan.destroy if record.id in now and record.is_untouched(now[record.id])]
+    def _send(self, mode: str, works: Iterable[_Work], tags_of: _TagsOf, *, halving: bool) -> dict[_Work, StashQueryError]:
+        """Returns what was refused. Such an item is left out of the requests that follow, of which the last says it is done."""
+        by_id = {work.plan.item.id: work for work in works}
+        refused: dict[_Work, StashQueryError] = {}
+        for batch in batches({one: tags_of(work) for one, work in by_id.items()}, _last(mode, by_id.values())):
+            ids = tuple(one for one in batch.ids if by_id[one] not in refused)
+            if not ids:
+                continue
+            for sent, error in tag_items(self._client, self._kind, mode, replace(batch, ids=ids), halving=halving):
+                if error:
+                    refused |= {by_id[one]: error for one in sent.ids}
+                else:
+                    self._note_tags(mode, sent, by_id, tags_of)
+        return refused
 
-    def _changed_by_people(self) -> set[str]:
-        now = self._markers_now()
-        return {record.id for record in self._plan.destroy if record.id in now and not record.is_untouched(now[record.id])}
+    def _see_what_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
+        """Stash refuses all of a request when an item or a tag in it is gone. Returns those that are still there."""
+        items = read_items(self._client, [work.plan.item for work in works])
+        for work in works:
+            work.is_gone = work.plan.item not in items
+        left = [work for work in works if not work.is_gone]
+        if mode == _ADD:
+            self._blame(left, self._tags.look_up_again((work.opened, tag) for work in left for tag in work.plan.add))
+        return left
 
-    def _markers_now(self) -> dict[str, Marker]:
-        return {marker.id: marker for marker in read_scene(self._client, self._plan.scene_id).markers}
+    def _note_tags(self, mode: str, batch: Batch, works: Mapping[str, _Work], tags_of: _TagsOf) -> None:
+        with self._journal.together():
+            for work in (works[one] for one in batch.ids):
+                tags = [tag for tag_id, tag in tags_of(work).items() if tag_id in batch.tag_ids]
+                if mode == _REMOVE:
+                    self._journal.tags_taken_off(work.opened, tags)
+                    continue
+                own = self._journal.ours(work.plan.item).tag_ids
+                self._journal.tags_added(work.opened, [tag for tag in tags if tag.id not in own])
 
-    def _remove_tags(self) -> None:
-        tags = (*self._plan.remove, *self._plan.release)
-        try:
-            if tags:
-                tag_scene(self._client, self._plan.scene_id, "REMOVE", [tag.id for tag in tags])
-        except StashQueryError as error:
-            self._fail("remove tags", error)
-            return
-        self._journal.tags_taken_off(self._opened, tags)
+    def _fail(self, work: _Work, step: str, error: StashError) -> None:
+        work.causes.append(error)
+        self._journal.note(work.opened, step, str(error))
 
-    def _fail(self, step: str, error: StashError) -> None:
-        self._causes.append(error)
-        self._journal.note(self._opened, step, str(error))
+    def _fail_each(self, step: str, errors: Mapping[_Work, StashError]) -> None:
+        with self._journal.together():
+            for work, error in errors.items():
+                self._fail(work, step, error)
 
-    def _give_up(self) -> None:
-        """Closes the plan with the journal knowing what of it is in Stash, and raises what went wrong."""
-        scene = read_scene(self._client, self._plan.scene_id)
-        adopt(self._journal, self._opened, scene, self._plan.create)
-        note_what_went(self._journal, self._opened, scene)
-        disown_what_changed(self._journal, scene)
-        self._journal.close_plan(self._opened, "failed")
-        what, so = ("results", "it stays queued") if self._plan.queue_tag_id else ("changes", "start the task again")
-        raise ApplyError(f"the {what} of scene {scene.id} are not wholly in Stash, so {so}", self._causes)
+    def _look_at_failed(self) -> None:
+        """Lets the journal know what is in Stash of the plans that did not get through."""
+        failed = [work for work in self._left() if work.causes]
+        items = read_items(self._client, [work.plan.item for work in failed])
+        with self._journal.together():
+            for work in failed:
+                item = items.get(work.plan.item)
+                if item is None:
+                    work.is_gone = True
+                    continue
+                adopt(self._journal, work.opened, item, work.plan.create)
+                note_what_went(self._journal, work.opened, item)
+                disown_what_changed(self._journal, item)
+
+    def _close(self) -> dict[int, StashError]:
+        errors: dict[int, StashError] = {}
+        with self._journal.together():
+            for work in self._works:
+                if work.is_gone:
+                    errors[work.opened.id] = ItemGoneError(work.plan.item)
+                elif work.causes:
+                    errors[work.opened.id] = _not_applied(work)
+                self._journal.close_plan(work.opened, "gone" if work.is_gone else "failed" if work.causes else "done")
+        return errors
+
+    def _markers(self, work: _Work) -> PlanMarkers:
+        return PlanMarkers(self._client, self._tags, self._journal, work.opened)
 
 
-def _may_pass(error: StashError) -> bool:
-    return isinstance(error, StashLockedError | StashUnreachableError) and not isinstance(error, StashTimeoutError)
+def _last(mode: str, works: Iterable[_Work]) -> str:
+    """The tag that says that all is done, or that queues: it is added, or removed, after the others."""
+    return next((work.plan.tagged_id if mode == _ADD else work.plan.queue_tag_id for work in works), "")
+
+
+def _tags_to_remove(work: _Work) -> dict[str, Tag]:
+    return {tag.id: tag for tag in (*work.plan.remove, *work.plan.release)}
+
+
+def _not_applied(work: _Work) -> ApplyError:
+    what, so = ("results", "it stays queued") if work.plan.queue_tag_id else ("changes", "start the task again")
+    return ApplyError(f"the {what} of {work.plan.item} are not wholly in Stash, so {so}", work.causes)

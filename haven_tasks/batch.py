@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from haven_media_handler import SceneGoneError
+from haven_media_handler import ItemGoneError
 from haven_report import End, Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
 from haven_tasks.turn import Turn, TurnOverError
@@ -196,7 +196,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
             return await errand.settle(item, result, report)
         except (*ENDS_THE_BATCH, TurnOverError):
             raise
-        except SceneGoneError as error:
+        except ItemGoneError as error:
             _log.warning("%s", error)
             return replace(report, outcome=Outcome.GONE, error=str(error))
         except Exception as error:  # noqa: BLE001  # the one boundary: an unforeseen fault costs one item, not the batch

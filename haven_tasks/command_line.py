@@ -39,6 +39,7 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     tag.add_argument("--tags", default="", metavar="A,B,C", help="what to look for, separated by commas")
     tag.add_argument("--frame-interval", default="", metavar="S", help="longest time between two looks, in seconds")
     tag.add_argument("--threshold", default="", metavar="P", help="how sure the model must be, from 0 to 1")
+    tag.add_argument("--vr", default="", metavar="LAYOUT", help="they are VR videos: auto, or a layout like sbs-180")
     tag.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found there; - for standard output")
     tag.add_argument("--quiet", action="store_true", help="no progress bar")
     tag.description = (
@@ -77,6 +78,7 @@ def _as_settings(asked: argparse.Namespace) -> dict[str, str]:
         "TAG_LIST": asked.tags,
         "VIDEO_FRAME_INTERVAL": asked.frame_interval,
         "VIDEO_THRESHOLD": asked.threshold,
+        "VR_LAYOUT": asked.vr,
     }
 
 
@@ -88,7 +90,7 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
     async with SceneTagger(settings, store_path) as tagger:
         for number, video in enumerate(asked.videos):
             try:
-                result = await tagger.tag(str(video), "", partial(board.advance, str(number)))
+                result = await tagger.tag(str(video), "", partial(board.advance, str(number)), vr=bool(asked.vr))
             except NoEndpointError:
                 raise
             except VLMEngineError as error:

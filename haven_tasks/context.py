@@ -67,7 +67,8 @@ class TaskContext:
         for run in await self.stash(self.handler.cut_off_runs):
             _log.info("Run %d (%s) was cut off before its end.", run.id, run.task)
         for recovered in await self.stash(self.handler.recover):
-            _log.info("Scene %s: an earlier run was cut off while writing here; %s.", recovered.scene_id, _fate(recovered))
+            told = str(recovered.item).capitalize()
+            _log.info("%s: an earlier run was cut off while writing here; %s.", told, _fate(recovered))
 
     async def open_run(self, undoes: int | None = None) -> int:
         """The run's number in the journal: a new one, or that of the run which gave others their turn."""

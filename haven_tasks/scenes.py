@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from haven_media_handler import Scene, SceneChange
+from haven_media_handler import ItemChange, Scene
 from haven_report import Outcome, SceneReport
 from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
@@ -59,7 +59,7 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         """What the scene's first file shows. Raises what the engine raises."""
         if not item.files:
             raise MediaNotFoundError("Stash knows no file for it")
-        return await self._tagger.tag(item.path, item.oshash, partial(self._board.advance, item.id))
+        return await self._tagger.tag(item.path, item.oshash, partial(self._board.advance, item.id), vr=item.is_vr)
 
     def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
         """The report with spans, coverage and gaps."""
@@ -71,7 +71,7 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         _log.info("%s", _scene_line(report, result))
         return report
 
-    async def change(self, scene: Scene, result: VideoResult) -> SceneChange:
+    async def change(self, scene: Scene, result: VideoResult) -> ItemChange:
         """What would change, which the log tells."""
         handler, markers = self._context.handler, self._context.settings.create_markers
         change = await self._context.stash(handler.preview, scene.id, result.info, create_markers=markers)
@@ -104,7 +104,7 @@ class WriteScenes(PreviewScenes):
         self._run_id = run_id
         self._updating = updating
 
-    async def change(self, scene: Scene, result: VideoResult) -> SceneChange:
+    async def change(self, scene: Scene, result: VideoResult) -> ItemChange:
         """What has changed."""
         handler, markers = self._context.handler, self._context.settings.create_markers
         run_id, updating = self._run_id, self._updating

@@ -59,7 +59,8 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
         server = handshake(client, PLUGIN_ID)
         settings = Settings.load(stash_page=server.settings, task_args=settings_given)
         log.hide(settings.secrets())
-        with MediaHandler(client, data_dir / DATABASE, settings.tag_names) as handler, contextlib.closing(StashThread()) as stash:
+        handler = MediaHandler(client, data_dir / DATABASE, settings.tag_names, vr_tag=server.vr_tag)
+        with handler, contextlib.closing(StashThread()) as stash:
             context = TaskContext(
                 settings=settings,
                 handler=handler,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from haven_media_handler import Run, Scene, SceneChange, SceneGoneError, StashError
+from haven_media_handler import ItemChange, ItemGoneError, Run, Scene, StashError
 from haven_report import Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, TaskContext
 from haven_tasks.words import change_told, counted, title_of
@@ -33,7 +33,7 @@ async def undo_last_run(context: TaskContext) -> str:
     run_id = await context.open_run(undoes=run.id)
     changes = await context.stash(handler.changes_to_undo, run)
     _log.info("%s: %s to undo.", _named(run), counted(len(changes), "change"))
-    work = [_Piece(scene_id, partial(handler.undo_change, run_id, number)) for number, scene_id in changes]
+    work = [_Piece(change.item.id, partial(handler.undo_change, run_id, change.number)) for change in changes]
     await _each(context, work, "as before")
     if failed := context.record.count(Outcome.FAILED):
         return f"{_named(run)} is not wholly undone: {counted(failed, 'scene')} could not be changed back. Start the task again."
@@ -65,7 +65,7 @@ class _Piece:
     """One change of one scene."""
 
     scene_id: str
-    carry_out: Callable[[], SceneChange]
+    carry_out: Callable[[], ItemChange]
 
 
 async def _each(context: TaskContext, work: Sequence[_Piece], verb: str) -> None:
@@ -87,7 +87,7 @@ async def _one(context: TaskContext, piece: _Piece, scene: Scene, verb: str) -> 
         change = await context.stash(piece.carry_out)
     except ENDS_THE_BATCH:
         raise
-    except SceneGoneError as error:
+    except ItemGoneError as error:
         report = replace(report, outcome=Outcome.GONE, error=str(error))
         _log.warning("%s", error)
     except StashError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from haven_media_handler import Scene, SceneChange
+from haven_media_handler import ItemChange, Scene
 
 
 def title_of(scene: Scene) -> str:
@@ -17,13 +17,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def markers_told(change: SceneChange) -> str:
+def markers_told(change: ItemChange) -> str:
     """``2 new, 1 removed``, or ``none``."""
     counts = {"new": len(change.markers_added), "kept": change.markers_kept, "removed": len(change.markers_removed)}
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "none"
 
 
-def change_told(change: SceneChange) -> str:
+def change_told(change: ItemChange) -> str:
     """What changes on a scene, tags by name and markers by number; ``nothing`` where nothing does."""
     parts = [
         f"tags added: {', '.join(change.tags_added)}" if change.tags_added else "",

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from sandbox.plugin import install
 from sandbox.stash import ItemState, Job, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 from vlm_engine.spans import match
 
 ROOT = Path(__file__).resolve().parent.parent

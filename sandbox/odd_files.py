@@ -9,8 +9,8 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from sandbox import glyphs
 from sandbox.sound import Tone
+from vlm_engine.sandbox import glyphs
 
 
 def audio_only(path: Path, duration_s: float = 2.0) -> Path:

@@ -23,9 +23,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from sandbox import glyphs
+from sandbox import vr
 from sandbox.sound import Tone
 from sandbox.world import SPORT_TAGS, Timeline, VideoSpec, plan
+from vlm_engine.sandbox import glyphs
 
 __all__ = ["SPORT_TAGS", "LabelledVideo", "VideoSpec", "generate", "load", "truth_path"]
 
@@ -138,7 +139,7 @@ def _pictures(spec: VideoSpec, timeline: Timeline) -> Iterator[tuple[int, av.Vid
             continue
         luma, chroma = shot.planes(number, spec.width)
         shown = [code if timeline.is_on(tag, number) else None for tag, code in codes.items()]
-        yield number, _frame(luma, chroma, shown, number, spec.rotation // 90)
+        yield number, _frame(luma, chroma, _Drawing(shown, list(codes.values()), number, spec.vr), spec.rotation // 90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +172,30 @@ class _Shot:
         return self.ground[:, offset : offset + width], self.chroma
 
 
-def _frame(
-    ground: Pixels, chroma: tuple[Pixels, Pixels], shown: list[int | None], number: int, quarter_turns: int
-) -> av.VideoFrame:
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """What is drawn on a background: the codes ``shown``, of all there are, and the frame's number."""
+
+    shown: list[int | None]
+    codes: list[int]
+    number: int
+    vr: str
+
+    def draw(self, luma: Pixels) -> None:
+        """On the upright picture."""
+        if self.vr:
+            vr.draw(luma, self.vr, self.shown, self.codes, self.number)
+        else:
+            glyphs.draw(luma, self.shown, self.number)
+
+
+def _frame(ground: Pixels, chroma: tuple[Pixels, Pixels], drawing: _Drawing, quarter_turns: int) -> av.VideoFrame:
     """One picture, stored turned anticlockwise so that a player has to turn it back."""
     height, width = ground.shape[::-1] if quarter_turns % 2 else ground.shape
     frame = av.VideoFrame(width, height, "yuv420p")
     luma, *tint = (_upright(plane, quarter_turns) for plane in frame.planes)
     luma[:] = ground
-    glyphs.draw(luma, shown, number)
+    drawing.draw(luma)
     for plane, colour in zip(tint, chroma, strict=True):
         plane[:] = colour
     return frame

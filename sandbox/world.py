@@ -9,7 +9,8 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from sandbox import glyphs
+from sandbox import vr
+from vlm_engine.sandbox import glyphs
 
 SPORT_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover", "Free throw", "Timeout", "Corner kick", "Goal")
 SHORTEST_SPAN_S = 2.0
@@ -31,7 +32,8 @@ class VideoSpec:
     between key frames. ``b_frames`` (h264 and hevc): at most so many in a row, for packets that are not in the order
     of their times. ``start_offset_s``: time stamp of the first frame, rounded to whole frames. ``variable_rate``
     leaves out frames at random; those that are left keep their number, so that the time of a frame from the
-    first one is always ``number / frame_rate``. ``audio``: a tone beside the picture.
+    first one is always ``number / frame_rate``. ``audio``: a tone beside the picture. ``vr``: one of ``sandbox.vr.LAYOUTS``,
+    for a picture that holds what a viewer's eyes see around them.
 
     Raises ``ValueError`` for what cannot be drawn.
     """
@@ -53,6 +55,7 @@ class VideoSpec:
     gop_s: float = 8.0
     b_frames: int = 0
     audio: bool = False
+    vr: str = ""
 
     def __post_init__(self) -> None:
         glyphs.codes(self.tags)
@@ -62,6 +65,8 @@ class VideoSpec:
             raise ValueError(f"rotation {self.rotation} is not a quarter turn")
         if self.rotation and self.pixel_aspect != 1:
             raise ValueError("rotation and pixel_aspect together mean different things to different players")
+        if self.vr and (self.vr not in vr.LAYOUTS or self.rotation):
+            raise ValueError(f"a picture that is laid out as {self.vr!r} cannot be drawn, or not turned")
         if self.frames < 2:
             raise ValueError("a video has at least two frames")
 

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from haven_report import End, MarkerChange, Outcome, RunReport, SceneChange, SceneReport, write_report
+from haven_report import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport, write_report
 from haven_report.record import to_json
 from vlm_engine.types import Coverage, Span
 
@@ -22,7 +22,7 @@ _FINAL = SceneReport(
     spans={"Foul": _FOULS, "Basketball point": _POINTS},
     coverage=Coverage(asked=361, answered=358, failed=3, calls=240, unreadable=3),
     gaps_s=((1300.0, 1345.0),),
-    change=SceneChange(
+    change=ItemChange(
         tags_added=("Basketball point", "Foul"),
         tags_removed=("Turnover",),
         markers_added=tuple(MarkerChange(span.tag, span.start_s, span.end_s) for span in (_FOULS[1], *_POINTS[:9])),

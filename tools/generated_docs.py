@@ -17,6 +17,7 @@ import yaml
 
 from haven_tasks.command_line import parsers
 from tools.example_report import excerpt
+from vlm_engine.cli import arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -72,10 +73,21 @@ def command_line_help() -> str:
     return f"```text\n{tag.format_help()}```"
 
 
+def engine_help(command: str) -> str:
+    """What ``vlm-engine COMMAND --help`` prints on a terminal of 100 columns."""
+    parser = arguments.parsers()[1][command]
+    parser.formatter_class = partial(argparse.HelpFormatter, width=100)
+    return f"```text\n{parser.format_help()}```"
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "page settings": page_table,
     "command line": command_line_help,
+    "engine tag": partial(engine_help, "tag"),
+    "engine check": partial(engine_help, "check"),
+    "engine prompt": partial(engine_help, "prompt"),
+    "engine serve": partial(engine_help, "serve-sandbox"),
     "report": excerpt,
 }
 

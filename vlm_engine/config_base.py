@@ -6,7 +6,7 @@ import difflib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -16,11 +16,25 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
 _already_named: set[str] = set()
 
+# The unit of a setting, for its readers and for the table of settings in the docs.
+Seconds = Annotated[float, "seconds"]
+Pixels = Annotated[int, "pixels"]
+Megabytes = Annotated[int, "megabytes"]
+Requests = Annotated[int, "requests"]
+Frames = Annotated[int, "frames"]
+Tokens = Annotated[int, "tokens"]
+
 
 class Settings(BaseModel):
-    """A frozen group of settings. ``LEGACY``: keys that are accepted, named once in a warning, and ignored."""
+    """A frozen group of settings. ``LEGACY``: keys that are accepted, named once in a warning, and ignored.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+    The text below each setting is its description, in the docs and in the JSON schema. Each group has a constructor for type
+    checkers, so that they, too, take what is taken here: a list for a tuple, a dictionary for a group of settings, an alias.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     LEGACY: ClassVar[frozenset[str]] = frozenset()
 

@@ -6,18 +6,17 @@ are accepted and named once in a warning, so that its configuration files load.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from vlm_engine.config_base import Settings, parse, read_yaml
-from vlm_engine.errors import ConfigError
+from vlm_engine.config_base import Frames, Megabytes, Pixels, Requests, Seconds, Settings, Tokens, parse, read_yaml
+from vlm_engine.endpoint_config import EndpointConfig, normal_url
 from vlm_engine.pipeline_config import PipelineConfig, PipelineModelConfig
+from vlm_engine.rule_config import Length, TagRule
+from vlm_engine.vr import AUTO, checked_layout
 
 __all__ = [
     "EndpointConfig",
@@ -35,136 +34,12 @@ __all__ = [
 ]
 
 
-class Length(BaseModel):
-    """A stretch of time: so many seconds, or a share of the video. Written ``12``, ``"12s"`` or ``"5%"``."""
-
-    model_config = ConfigDict(frozen=True)
-    value: float = Field(ge=0, allow_inf_nan=False)
-    unit: Literal["s", "%"] = "s"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, data: Any) -> Any:
-        if isinstance(data, int | float) and not isinstance(data, bool):
-            return {"value": float(data)}
-        if isinstance(data, str):
-            match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|%|)\s*", data)
-            if not match:
-                raise ValueError(f'{data!r} is not a length; write seconds ("12s" or 12) or a share of the video ("5%")')
-            return {"value": float(match[1]), "unit": match[2] or "s"}
-        return data
-
-    def seconds(self, duration_s: float) -> float:
-        """The length in seconds, for a video of ``duration_s``."""
-        return self.value * duration_s / 100 if self.unit == "%" else self.value
-
-
-class TagRule(Settings):
-    """How the spans of one tag become markers and tags.
-
-    A span whose confidence is under ``TagThreshold`` is dropped; spans no further apart than ``MaxGap``
-    become one; then spans shorter than ``MinMarkerDuration`` are dropped; the tag applies to the whole video
-    when what is left lasts at least ``RequiredDuration`` in all. ``RenamedTag`` is its name in the library.
-    """
-
-    renamed: str | None = Field(None, validation_alias="RenamedTag", min_length=1)
-    min_marker: Length = Field(Length(value=1), validation_alias="MinMarkerDuration")
-    max_gap: Length = Field(Length(value=1), validation_alias="MaxGap")
-    required: Length = Field(Length(value=1), validation_alias="RequiredDuration")
-    threshold: float = Field(0.5, validation_alias="TagThreshold", ge=0, le=1)
-
-    def overridden(self, other: TagRule) -> TagRule:
-        """This rule with everything that ``other`` sets itself."""
-        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
-
-
-class EndpointConfig(Settings):
-    """A server that speaks the OpenAI protocol, and how much of the work it gets.
-
-    ``max_concurrent``: how many requests it gets at once; "auto" finds the number with the most answers per second; None
-    takes what the server tells, else 1.
-    ``ca_file``: certificates in PEM form to trust there beside those of the system.
-    """
-
-    base_url: str = Field(validation_alias=AliasChoices("base_url", "api_base_url"))
-    api_key: SecretStr = SecretStr("")
-    api_key_env: str | None = None
-    name: str = ""
-    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
-    is_fallback: bool = False
-    max_concurrent: int | Literal["auto"] | None = None
-    model_id: str | None = None
-    ca_file: str | None = None
-
-    @field_validator("base_url")
-    @classmethod
-    def _normal_url(cls, url: str) -> str:
-        return normal_url(url)
-
-    @field_validator("api_key", mode="before")
-    @classmethod
-    def _no_key(cls, key: Any) -> Any:
-        return "" if key is None else key
-
-    @field_validator("max_concurrent", mode="before")
-    @classmethod
-    def _number_or_auto(cls, value: Any) -> Any:
-        if value is None or value == "auto":
-            return value
-        if isinstance(value, bool) or not str(value).isdecimal() or not 1 <= int(value) <= 1024:
-            raise ValueError('write a number from 1 to 1024, or "auto"')
-        return int(value)
-
-    @property
-    def label(self) -> str:
-        """The name the user gave, else host and port."""
-        return self.name or urlsplit(self.base_url).netloc
-
-    def key(self) -> str:
-        """The API key, from the setting or from the environment variable it names; "" where there is none.
-
-        Raises ``ConfigError`` when ``api_key_env`` names a variable that is not set.
-        """
-        if self.api_key_env and not self.api_key.get_secret_value():
-            if self.api_key_env not in os.environ:
-                raise ConfigError(f"endpoint {self.label!r}: api_key_env names {self.api_key_env!r}, which is not set")
-            return os.environ[self.api_key_env]
-        return self.api_key.get_secret_value()
-
-
-def normal_url(url: str) -> str:
-    """The address up to and including its version segment: ``host:1234`` becomes ``http://host:1234/v1``.
-
-    Raises ``ValueError`` for what is no http address.
-    """
-    url = url.strip()
-    if re.match(r"[\w.-]+:\d+(/|$)", url):
-        url = f"http://{url}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an address; write it like http://localhost:1234/v1")
-    if parts.username or parts.password:
-        raise ValueError("an address must not hold a user name or password; use api_key")
-    if parts.query or parts.fragment:
-        raise ValueError(f"{url!r} must end with its path; write it like http://localhost:1234/v1")
-    path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)
-    versioned = any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/"))
-    return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
-
-
 class ModelConfig(Settings):
-    """A model: where it is served, what it is asked, and how.
+    """A model: where it is served, what it is asked, and how. Of ``type: python`` it is a stage of one's own."""
 
-    Requests in flight over all endpoints never exceed ``max_concurrent_requests``; ``instance_count`` is how many
-    videos or pictures it works on at once (the rest wait); ``max_batch_size`` is how many decoded
-    frames may wait for a free request. Pictures are sent with ``image_max_side`` pixels on their longest side, the
-    many of a video's scan with ``scan_max_side``. ``prompt`` replaces the opening sentence of the question. While no endpoint
-    works, questions wait ``endpoint_patience`` seconds for one to come back; unless ``fallback_wait`` is 0, fallback
-    endpoints also work when a question would wait longer than that many seconds for the others.
+    if TYPE_CHECKING:
 
-    Of ``type: python`` it is a stage of one's own: ``class`` is the dotted path of a subclass of ``vlm_engine.models.Model``,
-    ``options`` are its arguments.
-    """
+        def __init__(self, **settings: Any) -> None: ...
 
     LEGACY = frozenset(
         "max_queue_size model_threshold model_return_tags model_version model_identifier model_image_size model_info"
@@ -173,30 +48,79 @@ class ModelConfig(Settings):
     )
 
     type: str = "vlm_model"
+    """`vlm_model` is asked about pictures, `python` is a stage of one's own. Other types are taken and not used."""
+
     class_path: str | None = Field(None, validation_alias="class")
+    """The dotted path of a subclass of `vlm_engine.models.Model`, which makes it of type `python`."""
+
     options: Mapping[str, Any] = Field(default_factory=dict)
+    """The arguments with which that class is called."""
+
     model_id: str = ""
+    """The model's name as its servers know it. Empty: the one that the first endpoint to answer has loaded."""
+
     api_base_url: str | None = None
+    """The address of its server, with or without `/v1`. For several, see `multiplexer_endpoints`."""
+
     api_key: SecretStr = SecretStr("")
+    """The key for `api_base_url`. Keys never show in logs and errors."""
+
     api_key_env: str | None = None
+    """The environment variable that holds the key, where `api_key` is empty."""
+
     use_multiplexer: bool = False
+    """Whether `multiplexer_endpoints` are asked although `api_base_url` is set, too. Without that they are in any case."""
+
     multiplexer_endpoints: tuple[EndpointConfig, ...] = ()
+    """The servers that share the questions."""
+
     tag_list: tuple[str, ...] = ()
+    """What to look for: short names of what a single picture can show, each once, of at most 200 characters."""
+
     model_category: str | None = None
+    """The category under which its tags are reported. None: `tags`."""
+
     model_return_confidence: bool = True
-    max_concurrent_requests: int | None = Field(None, ge=1, le=4096)
-    max_batch_size: int = Field(8, ge=1, le=1024)
+    """Whether to ask how probable its answers are. Without that no result has a confidence, and no threshold an effect."""
+
+    max_concurrent_requests: Requests | None = Field(None, ge=1, le=4096)
+    """At most so many requests are under way at once, over all endpoints. None: as many as these take."""
+
+    max_batch_size: Frames = Field(8, ge=1, le=1024)
+    """How many frames may be decoded and wait for a free request, over all videos: more need more memory."""
+
     instance_count: int | None = Field(None, ge=1, le=1024)
-    max_new_tokens: int = Field(256, ge=8, le=8192)
-    request_timeout: float = Field(120.0, gt=0, le=3600)
-    endpoint_patience: float = Field(300.0, ge=0, le=86400)
-    fallback_wait: float = Field(0.0, ge=0, le=86400)
+    """How many videos or pictures are worked on at once; the others wait. None: all that are asked for."""
+
+    max_new_tokens: Tokens = Field(256, ge=8, le=8192)
+    """The longest answer that is taken. A long list of tags gets as many as it needs."""
+
+    request_timeout: Seconds = Field(120.0, gt=0, le=3600)
+    """How long to wait for one answer. An endpoint whose answers are known to come quickly is waited for less long."""
+
+    endpoint_patience: Seconds = Field(300.0, ge=0, le=86400)
+    """How long questions wait for an endpoint to come back while none works. Where none ever answered, at most 3."""
+
+    fallback_wait: Seconds = Field(0.0, ge=0, le=86400)
+    """Fallback endpoints also work when a question would wait longer than this for the others. 0: only when no other works."""
+
     temperature: float = Field(0.0, ge=0, le=2)
+    """How freely the model words its answers. 0 is what finding tags needs."""
+
     special_tokens: str = ""
+    """Words for the model itself, such as `/no_think`; they open the line that follows the picture."""
+
     prompt: str = ""
-    image_max_side: int = Field(1024, ge=64, le=4096)
-    scan_max_side: int = Field(512, ge=64, le=4096)
+    """The opening sentence of the question. Empty: the one that is built in."""
+
+    image_max_side: Pixels = Field(1024, ge=64, le=4096)
+    """The longest side of the pictures that are sent. Smaller ones are not enlarged."""
+
+    scan_max_side: Pixels = Field(512, ge=64, le=4096)
+    """The same for the scan of a video, which is most of the pictures. Raise it when small things are missed."""
+
     image_quality: int = Field(88, ge=30, le=95)
+    """The JPEG quality of the pictures that are sent."""
 
     @field_validator("model_category", mode="before")
     @classmethod
@@ -257,22 +181,30 @@ def clean_tags(tags: Any) -> tuple[str, ...]:
 
 
 class SearchConfig(Settings):
-    """What the search should find, and how exactly.
+    """What the search should find, and how exactly."""
 
-    ``frame_interval_s`` is the longest time between two looks of the scan; without it, it follows from
-    ``shortest_event_s``, the length of the shortest event that must be found, or else from the length of the video: what lies
-    between is asked about later, where something is probable. A question is asked where it is worth its price, which falls
-    with ``effort``: 2 asks more than 1, .5 less. ``questions_per_hour`` of video bounds how many are asked at all; then they
-    go where doubt is largest. An edge that is expected to be off by at most ``edge_tolerance_s`` is not refined further.
-    ``second_looks`` asks doubtful verdicts again on another frame.
-    """
+    if TYPE_CHECKING:
 
-    frame_interval_s: float | None = Field(None, gt=0, le=3600)
-    shortest_event_s: float | None = Field(None, gt=0, le=3600)
+        def __init__(self, **settings: Any) -> None: ...
+
+    frame_interval_s: Seconds | None = Field(None, gt=0, le=3600)
+    """The longest time between two looks of the scan. None: it follows from `shortest_event_s`, or else from the length of the
+    video, from 3 s in a short one to 12 s. What lies between two looks is asked about later, where something is probable."""
+
+    shortest_event_s: Seconds | None = Field(None, gt=0, le=3600)
+    """The length of the shortest event that must be found: the shorter, the more questions."""
+
     effort: float = Field(1.0, ge=0.1, le=10)
+    """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
+
     questions_per_hour: float | None = Field(None, gt=0, le=100_000)
-    edge_tolerance_s: float = Field(0.5, ge=0.05, le=60)
+    """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
+
+    edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
+    """An end of a span that is expected to be off by no more than this is not refined further."""
+
     second_looks: bool = True
+    """Whether doubtful verdicts are asked again, on another frame of the same shot."""
 
     def with_interval(self, interval_s: float | None) -> SearchConfig:
         """The same with another scan interval in seconds; None or 0 changes nothing. Raises ``ConfigError``."""
@@ -290,43 +222,73 @@ class SearchConfig(Settings):
 
 
 class VideoConfig(Settings):
-    """How videos are read.
+    """How videos are read."""
 
-    ``hwaccel``: the kind of device that decodes ("cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" …); where it cannot,
-    and without one, the processor does. A read that brings nothing for ``stall_s`` seconds is given up.
-    """
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
 
     hwaccel: str | None = None
-    stall_s: float = Field(60.0, ge=1, le=3600)
+    """The kind of device that decodes: `cuda`, `vaapi`, `videotoolbox`, `d3d11va`, `qsv` … What it cannot decode, and everything
+    where it is None, the processor does."""
+
+    stall_s: Seconds = Field(60.0, ge=1, le=3600)
+    """How long to wait for a disk or network share that brings nothing more of a video; then the video is given up."""
+
+    vr_layout: str = AUTO
+    """How the frames of VR videos are laid out: `sbs-180`, `tb-360` …; `auto` goes by a file's name and shape, `off` shows them
+    whole."""
 
     @field_validator("hwaccel")
     @classmethod
     def _no_device(cls, kind: str | None) -> str | None:
         return (kind or "").strip().lower() or None
 
+    @field_validator("vr_layout")
+    @classmethod
+    def _known_layout(cls, layout: str) -> str:
+        return checked_layout(layout)
+
 
 class EngineConfig(Settings):
-    """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed.
+    """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
 
-    The tags of each active model make up a category of their own. In a YAML file, a pipeline may be the name of another such
-    file beside it.
+    if TYPE_CHECKING:
 
-    ``store_path``: the file that keeps every answer; without one they last as long as the engine. Where it grows beyond
-    ``store_max_mb`` megabytes, the videos not used for longest leave it.
-    """
+        def __init__(self, **settings: Any) -> None: ...
 
     LEGACY = frozenset({"trace_logging"})
 
     active_ai_models: tuple[str, ...] = ()
+    """The models that are asked, by name. The tags of each make up a category of their own. Empty: all of type `vlm_model`."""
+
     models: Mapping[str, ModelConfig]
+    """The models, by the names that the rest of the settings calls them."""
+
     pipelines: Mapping[str, PipelineConfig] = Field(default_factory=dict)
+    """Pipelines of one's own, by name; `video` and `image` are built in. In a YAML file, one may be the name of another such file
+    beside it."""
+
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
+    """What differs from `default_rule` for single tags: {category: {tag: rule}}, with the tags' names as the model is asked."""
+
     default_rule: TagRule = TagRule()
+    """The rule for all tags, but for what `category_config` sets."""
+
     search: SearchConfig = SearchConfig()
+    """What the search should find, and how exactly."""
+
     video: VideoConfig = VideoConfig()
+    """How videos are read."""
+
     store_path: str | None = None
-    store_max_mb: int | None = Field(2000, ge=10)
-    loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The file that keeps every answer, so that nothing is asked twice. None: they last as long as the engine."""
+
+    store_max_mb: Megabytes | None = Field(2000, ge=10)
+    """Where the store grows beyond this, the videos not used for longest leave it. None: it may grow."""
+
+    loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None
+    """The least level at which the logger `vlm_engine` logs. None: as the program's own logging says."""
 
     @model_validator(mode="after")
     def _active_models_are_apart(self) -> Self:

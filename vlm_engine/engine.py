@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -59,6 +60,8 @@ class VLMEngine:
         """
         if self._pipelines:
             return
+        if self._config.loglevel is not None:
+            logging.getLogger("vlm_engine").setLevel(self._config.loglevel)
         model, pipelines = self._model(), all_pipelines(self._config.pipelines)
         store_path = Path(self._config.store_path) if self._config.store_path else None
         max_bytes = self._config.store_max_mb and self._config.store_max_mb * 1_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,10 +20,19 @@ class PipelineModelConfig(Settings):
     """
 
     name: str = Field(min_length=1)
+    """The stage that works here."""
+
     inputs: tuple[str, ...] = ()
+    """The values it takes. One may be written without a list."""
+
     outputs: tuple[str, ...] = ()
+    """The values it gives. One may be written without a list."""
+
     class_path: str | None = Field(None, validation_alias="class")
+    """The dotted path of a subclass of `vlm_engine.models.Model` that becomes this stage."""
+
     options: Mapping[str, Any] = Field(default_factory=dict)
+    """The arguments with which that class is called."""
 
     def __init__(self, *in_order: Any, **named: Any) -> None:
         if len(in_order) > len(_IN_ORDER):
@@ -48,11 +57,24 @@ class PipelineConfig(Settings):
     Every value is an input or made by one stage, no stages wait for each other, and the output is made.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
+
     inputs: tuple[str, ...]
+    """The values that it begins with; there is a list of them below."""
+
     output: str = "results"
+    """The value that is its result."""
+
     short_name: str = ""
+    """A name for people. It has no effect."""
+
     version: float = 1.0
+    """A number for people. It has no effect."""
+
     models: tuple[PipelineModelConfig, ...] = Field(min_length=1)
+    """Its stages, in any order."""
 
     @model_validator(mode="after")
     def _can_run(self) -> Self:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vlm_engine.config_models import ModelConfig
-from vlm_engine.types import Form, Question
+from vlm_engine.types import Form, ImageShape, Purpose, Question
 
 OPENING = "You check pictures, mostly single frames of a video, against a list of tags."
 
@@ -33,6 +33,20 @@ _LINES = {
     Form.LIST: "Which of the tags does this picture show?",
     Form.VERDICTS: "Which of the tags does this picture show: yes or no?",
 }
+
+FORMS: Mapping[Purpose, Form] = {
+    Purpose.STILL: Form.LIST,
+    Purpose.SCAN: Form.LIST,
+    Purpose.SECOND_LOOK: Form.VERDICTS,
+    Purpose.EDGE: Form.VERDICTS,
+}
+"""A list of names is short, and so quick to answer; a verdict for each tag is for the few tags in doubt."""
+
+
+def shape_for(model: ModelConfig, purpose: Purpose) -> ImageShape:
+    """How large a picture ``model`` is sent with a question of this purpose."""
+    side = min(model.scan_max_side, model.image_max_side) if purpose is Purpose.SCAN else model.image_max_side
+    return ImageShape(side, model.image_quality)
 
 
 @dataclass(frozen=True, slots=True)

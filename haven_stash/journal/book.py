@@ -1,9 +1,9 @@
-"""The journal itself: change plans, their outcome, and what of a scene is ours."""
+"""The journal itself: change plans, their outcome, and what of an item in Stash is ours."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,17 @@ from haven_stash.journal.database import JournalDatabase, Row
 from haven_stash.journal.facts import PlanFacts
 from haven_stash.journal.locks import Lock
 from haven_stash.journal.runs import RunBook
-from haven_stash.values import Tag
+from haven_stash.values import ItemKind, ItemRef, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
 _MARKER = "marker_id, title, start_s, end_s, primary_id, tag_ids, id"
 TAKING_OFF = "taking off"
-"""The step that is written down before anything is taken off a scene, so that who took it off is known after a kill."""
+"""The step that is written down before anything is taken off an item, so that who took it off is known after a kill."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPlan:
-    """A plan whose scene is not known to be done."""
+    """A plan that is not known to be carried out."""
 
     id: int
     plan: ChangePlan
@@ -41,6 +41,7 @@ class Journal:
         self._patience_s = patience_s
         self._database = JournalDatabase(path)
         self._writer = Lock(path.with_name(f"{path.name}-writer"))
+        self._together = False
         self.runs = RunBook(self._database)
 
     def close(self) -> None:
@@ -66,36 +67,58 @@ class Journal:
         finally:
             self._writer.let_go()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Whatever is written down inside the block reaches the disk at once, at its end: all of it, or nothing when it raises.
+
+        Blocks within blocks belong to the outermost. Other processes cannot write to the file meanwhile: nothing that takes
+        long belongs in there.
+        """
+        if self._together:
+            yield
+            return
+        with self._database.writing():
+            self._together = True
+            try:
+                yield
+            finally:
+                self._together = False
+
     def open_plan(self, run_id: int, plan: ChangePlan) -> OpenPlan:
         """Puts the plan on disk. Call before the first write of it."""
-        sql = "INSERT INTO journal_plans (run_id, scene_id, plan, opened) VALUES (?, ?, ?, ?)"
-        return OpenPlan(self._database.write(sql, run_id, plan.scene_id, plan.to_json(), time.time()), plan)
+        sql = "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened) VALUES (?, ?, ?, ?, ?)"
+        with self.together():
+            self._database.execute(sql, run_id, *_columns(plan.item), plan.to_json(), time.time())
+            ((number,),) = self._database.rows("SELECT last_insert_rowid()")
+        return OpenPlan(number, plan)
 
     def close_plan(self, opened: OpenPlan, outcome: str) -> None:
         """Nothing more is going to come of this plan; ``outcome`` in a word or two. "done" settles what it undoes, too."""
         now = time.time()
-        with self._database.writing():
+        with self.together():
             self._database.execute("UPDATE journal_plans SET closed = ?, outcome = ? WHERE id = ?", now, outcome, opened.id)
             if opened.plan.undoes and outcome == "done":
                 self._database.execute("UPDATE journal_plans SET undone = ? WHERE id = ?", now, opened.plan.undoes)
 
     def note(self, opened: OpenPlan, step: str, outcome: str) -> None:
         """What became of one step of a plan."""
-        with self._database.writing():
+        with self.together():
             self._note(opened, step, outcome)
 
     def has_begun(self, opened: OpenPlan, step: str) -> bool:
         """Whether ``note`` was told of that step."""
         return bool(self._database.rows("SELECT 1 FROM journal_steps WHERE plan_id = ? AND step = ? LIMIT 1", opened.id, step))
 
-    def note_failure(self, run_id: int, scene_id: str, reason: str) -> None:
-        """A scene could not be done."""
-        self._database.write("INSERT INTO journal_failures VALUES (?, ?, ?, ?)", run_id, scene_id, time.time(), reason)
+    def note_failure(self, run_id: int, item: ItemRef, reason: str) -> None:
+        """An item could not be done."""
+        sql = "INSERT INTO journal_failures (run_id, kind, item_id, at, reason) VALUES (?, ?, ?, ?, ?)"
+        with self.together():
+            self._database.execute(sql, run_id, *_columns(item), time.time(), reason)
 
     def markers_created(self, opened: OpenPlan, markers: Iterable[OurMarker]) -> None:
         """These are ours from now on; those that have a ``row`` are again, in the name of the plan that made them first."""
         told = tuple(markers)
-        with self._database.writing():
+        with self.together():
             self._database.execute_each(
                 "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, gone = NULL, gone_plan = NULL"
                 " WHERE id = ?",
@@ -105,7 +128,7 @@ class Journal:
                 "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (opened.id, opened.plan.scene_id, m.id, m.title, m.start_s, m.end_s, m.primary_id, " ".join(m.tag_ids))
+                    (opened.id, opened.plan.item.id, m.id, m.title, m.start_s, m.end_s, m.primary_id, " ".join(m.tag_ids))
                     for m in told
                     if not m.row
                 ],
@@ -113,15 +136,15 @@ class Journal:
             self._note(opened, "create markers", f"{len(told)} created")
 
     def tags_added(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
-        """These are ours on this scene from now on. Put back by an undoing, they are again what they were before."""
+        """These are ours on this item from now on. Put back by an undoing, they are again what they were before."""
         told = tuple(tags)
-        with self._database.writing():
+        with self.together():
             for tag in told:
                 if opened.plan.undoes:
                     self._put_back(opened.plan, tag)
                 else:
-                    sql = "INSERT INTO journal_tags (plan_id, scene_id, tag_id, name) VALUES (?, ?, ?, ?)"
-                    self._database.execute(sql, opened.id, opened.plan.scene_id, tag.id, tag.name)
+                    sql = "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name) VALUES (?, ?, ?, ?, ?)"
+                    self._database.execute(sql, opened.id, *_columns(opened.plan.item), tag.id, tag.name)
             self._note(opened, "add tags", f"{len(told)} added")
 
     def _put_back(self, plan: ChangePlan, tag: Tag) -> None:
@@ -137,34 +160,35 @@ class Journal:
         """Stash did not have these tags before this plan made them."""
         told = tuple(tags)
         if told:
-            with self._database.writing():
+            with self.together():
                 sql = "INSERT INTO journal_new_tags (plan_id, tag_id, name) VALUES (?, ?, ?)"
                 self._database.execute_each(sql, [(opened.id, tag.id, tag.name) for tag in told])
 
     def markers_taken_off(self, opened: OpenPlan, marker_ids: Iterable[str]) -> None:
         """The plan took these markers, which were ours, off the scene."""
-        self._gone(opened.plan.scene_id, "journal_markers", "marker_id", marker_ids, opened.id)
+        self._markers_gone(opened.plan.item, marker_ids, opened.id)
 
     def tags_taken_off(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
-        """The plan took these tags off the scene: ours, or those that queue and report."""
-        scene_id, told = opened.plan.scene_id, tuple(tags)
-        own = self.ours(scene_id).tag_ids
-        self._gone(scene_id, "journal_tags", "tag_id", [tag.id for tag in told if tag.id in own], opened.id)
+        """The plan took these tags off the item: ours, or those that queue and report."""
+        item, told = opened.plan.item, tuple(tags)
+        own = self.ours(item).tag_ids
         known = {row[0] for row in self._database.rows("SELECT tag_id FROM journal_released WHERE plan_id = ?", opened.id)}
         others = [tag for tag in told if tag.id not in own and tag in opened.plan.release and tag.id not in known]
-        with self._database.writing():
+        with self.together():
+            self._tags_gone(item, [tag.id for tag in told if tag.id in own], opened.id)
             sql = "INSERT INTO journal_released (plan_id, tag_id, name) VALUES (?, ?, ?)"
             self._database.execute_each(sql, [(opened.id, tag.id, tag.name) for tag in others])
 
-    def disown(self, scene_id: str, *, marker_ids: Iterable[str] = (), tag_ids: Iterable[str] = ()) -> None:
+    def disown(self, item: ItemRef, *, marker_ids: Iterable[str] = (), tag_ids: Iterable[str] = ()) -> None:
         """These are no longer ours: a person took them off, or changed them."""
-        self._gone(scene_id, "journal_markers", "marker_id", marker_ids, None)
-        self._gone(scene_id, "journal_tags", "tag_id", tag_ids, None)
+        self._markers_gone(item, marker_ids, None)
+        self._tags_gone(item, tag_ids, None)
 
-    def ours(self, scene_id: str) -> Ours:
-        """What of a scene is ours, by all runs together."""
-        markers = self._markers("scene_id = ? AND gone IS NULL", scene_id)
-        tags = self._database.rows("SELECT tag_id FROM journal_tags WHERE scene_id = ? AND gone IS NULL", scene_id)
+    def ours(self, item: ItemRef) -> Ours:
+        """What of an item is ours, by all runs together."""
+        markers = self._markers("scene_id = ? AND gone IS NULL", item.id) if item.kind is ItemKind.SCENE else ()
+        sql = "SELECT tag_id FROM journal_tags WHERE kind = ? AND item_id = ? AND gone IS NULL"
+        tags = self._database.rows(sql, *_columns(item))
         return Ours({marker.id: marker for marker in markers}, frozenset(row[0] for row in tags))
 
     def written(self, opened: OpenPlan) -> tuple[OurMarker, ...]:
@@ -173,28 +197,43 @@ class Journal:
         revived = self._markers(f"gone IS NULL AND id IN ({', '.join('?' * len(rows))})", *rows) if rows else ()
         return (*self._markers("plan_id = ?", opened.id), *revived)
 
-    def scenes_with_ours(self) -> tuple[str, ...]:
-        """The scenes on which something is ours, in the order of their ids."""
-        sql = (
-            "SELECT DISTINCT scene_id FROM (SELECT scene_id FROM journal_markers WHERE gone IS NULL"
-            " UNION SELECT scene_id FROM journal_tags WHERE gone IS NULL) ORDER BY CAST(scene_id AS INTEGER), scene_id"
+    def ids_with_ours(self, kind: ItemKind) -> tuple[str, ...]:
+        """The ids of the items of that kind on which something is ours, in their order."""
+        sql = "SELECT item_id AS id FROM journal_tags WHERE kind = ? AND gone IS NULL"
+        if kind is ItemKind.SCENE:
+            sql += " UNION SELECT scene_id FROM journal_markers WHERE gone IS NULL"
+        rows = self._database.rows(f"SELECT DISTINCT id FROM ({sql}) ORDER BY CAST(id AS INTEGER), id", kind.value)
+        return tuple(row[0] for row in rows)
+
+    def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
+        """The plans that are still open, oldest first, of these items or of all."""
+        rows = self._database.rows("SELECT id, kind, item_id, plan FROM journal_plans WHERE closed IS NULL ORDER BY id")
+        wanted = None if items is None else frozenset(items)
+        return tuple(
+            OpenPlan(number, ChangePlan.from_json(text))
+            for number, kind, item_id, text in rows
+            if wanted is None or ItemRef(ItemKind(kind), item_id) in wanted
         )
-        return tuple(row[0] for row in self._database.rows(sql))
 
-    def unfinished(self, scene_id: str | None = None) -> tuple[OpenPlan, ...]:
-        """The plans that are still open, oldest first, of one scene or of all."""
-        where, values = ("", ()) if scene_id is None else (" AND scene_id = ?", (scene_id,))
-        rows = self._database.rows(f"SELECT id, plan FROM journal_plans WHERE closed IS NULL{where} ORDER BY id", *values)
-        return tuple(OpenPlan(row[0], ChangePlan.from_json(row[1])) for row in rows)
-
-    def plans_to_undo(self, run_id: int) -> tuple[tuple[int, str], ...]:
-        """(number, scene) of every plan of a run that is not undone yet, latest first."""
-        sql = "SELECT id, scene_id FROM journal_plans WHERE run_id = ? AND undone IS NULL AND closed IS NOT NULL ORDER BY id DESC"
-        return tuple((row[0], row[1]) for row in self._database.rows(sql, run_id))
+    def plans_to_undo(self, run_id: int) -> tuple[PastChange, ...]:
+        """Every plan of a run that is not undone yet, latest first."""
+        sql = (
+            "SELECT id, kind, item_id FROM journal_plans"
+            " WHERE run_id = ? AND undone IS NULL AND closed IS NOT NULL ORDER BY id DESC"
+        )
+        return tuple(
+            PastChange(number, ItemRef(ItemKind(kind), item_id)) for number, kind, item_id in self._database.rows(sql, run_id)
+        )
 
     def set_undone(self, plan_id: int) -> None:
         """Nothing of this plan is left to undo."""
-        self._database.write("UPDATE journal_plans SET undone = ? WHERE id = ?", time.time(), plan_id)
+        with self.together():
+            self._database.execute("UPDATE journal_plans SET undone = ? WHERE id = ?", time.time(), plan_id)
+
+    def item_of(self, plan_id: int) -> ItemRef:
+        """What a plan is for."""
+        ((kind, item_id),) = self._database.rows("SELECT kind, item_id FROM journal_plans WHERE id = ?", plan_id)
+        return ItemRef(ItemKind(kind), item_id)
 
     def facts(self, plan_id: int) -> PlanFacts:
         """What came of a plan."""
@@ -206,7 +245,7 @@ class Journal:
         return PlanFacts(
             plan_id,
             run_id,
-            plan.scene_id,
+            plan.item,
             plan.parent,
             frozenset(plan.before_marker_ids),
             made=self._markers("plan_id = ? AND gone IS NULL", plan_id),
@@ -245,17 +284,27 @@ class Journal:
         rows = self._database.rows(f"SELECT tag_id, name FROM journal_tags WHERE {where} ORDER BY id", *values)
         return tuple(Tag(*row) for row in rows)
 
-    def _gone(self, scene_id: str, table: str, column: str, ids: Iterable[str], by_plan: int | None) -> None:
-        rows = [(time.time(), by_plan, scene_id, id_) for id_ in ids]
+    def _markers_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None) -> None:
+        sql = "UPDATE journal_markers SET gone = ?, gone_plan = ? WHERE scene_id = ? AND marker_id = ? AND gone IS NULL"
+        self._write_each(sql, [(time.time(), by_plan, item.id, id_) for id_ in ids])
+
+    def _tags_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None) -> None:
+        sql = "UPDATE journal_tags SET gone = ?, gone_plan = ? WHERE kind = ? AND item_id = ? AND tag_id = ? AND gone IS NULL"
+        self._write_each(sql, [(time.time(), by_plan, *_columns(item), id_) for id_ in ids])
+
+    def _write_each(self, sql: str, rows: list[Row]) -> None:
         if rows:
-            with self._database.writing():
-                self._database.execute_each(
-                    f"UPDATE {table} SET gone = ?, gone_plan = ? WHERE scene_id = ? AND {column} = ? AND gone IS NULL", rows
-                )
+            with self.together():
+                self._database.execute_each(sql, rows)
 
     def _note(self, opened: OpenPlan, step: str, outcome: str) -> None:
         sql = "INSERT INTO journal_steps (plan_id, at, step, outcome) VALUES (?, ?, ?, ?)"
         self._database.execute(sql, opened.id, time.time(), step, outcome)
+
+
+def _columns(item: ItemRef) -> tuple[str, str]:
+    """``kind`` and ``item_id`` of a row about the item."""
+    return item.kind.value, item.id
 
 
 def _marker(row: Row) -> OurMarker:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from haven_stash.changes import OurMarker
-from haven_stash.values import Tag
+from haven_stash.values import ItemRef, Tag
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """What came of one plan. ``before_marker_ids``: the markers that were on the scene before it.
+    """What came of one plan. ``before_marker_ids``: the markers that were there before it.
 
     ``made`` and ``put`` are its markers and tags that are still ours; ``lost_markers`` and ``lost_tags`` those that a person
     changed or took off since; ``taken_markers`` and ``taken_tags`` what of ours, from earlier, it took off; ``released``
@@ -19,7 +19,7 @@ class PlanFacts:
 
     plan_id: int
     run_id: int
-    scene_id: str
+    item: ItemRef
     parent: Tag
     before_marker_ids: frozenset[str]
     made: tuple[OurMarker, ...]

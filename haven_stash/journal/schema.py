@@ -6,10 +6,11 @@ import json
 import sqlite3
 from collections.abc import Callable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # Who made and who took off what: ``plan_id`` put it there; ``gone`` says that it is no longer ours, since then; ``gone_plan``
-# took it off, and is NULL where a person took it off or changed it.
+# took it off, and is NULL where a person took it off or changed it. ``kind`` and ``item_id`` say on what: a scene, an image
+# or a gallery. Only scenes have markers.
 _TABLES = """
 CREATE TABLE journal_runs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL, settings TEXT NOT NULL DEFAULT '',
@@ -17,10 +18,10 @@ CREATE TABLE journal_runs (
     undoes INTEGER REFERENCES journal_runs, undone REAL
 );
 CREATE TABLE journal_plans (
-    id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES journal_runs, scene_id TEXT NOT NULL,
-    plan TEXT NOT NULL, opened REAL NOT NULL, closed REAL, outcome TEXT, undone REAL
+    id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES journal_runs, kind TEXT NOT NULL DEFAULT 'scene',
+    item_id TEXT NOT NULL, plan TEXT NOT NULL, opened REAL NOT NULL, closed REAL, outcome TEXT, undone REAL
 );
-CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL;
+CREATE INDEX journal_plans_open ON journal_plans (kind, item_id) WHERE closed IS NULL;
 CREATE INDEX journal_plans_of_run ON journal_plans (run_id);
 CREATE TABLE journal_steps (
     plan_id INTEGER NOT NULL REFERENCES journal_plans, at REAL NOT NULL, step TEXT NOT NULL, outcome TEXT NOT NULL
@@ -35,17 +36,19 @@ CREATE INDEX journal_markers_ours ON journal_markers (scene_id) WHERE gone IS NU
 CREATE INDEX journal_markers_made ON journal_markers (plan_id);
 CREATE INDEX journal_markers_taken ON journal_markers (gone_plan) WHERE gone_plan IS NOT NULL;
 CREATE TABLE journal_tags (
-    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, scene_id TEXT NOT NULL,
-    tag_id TEXT NOT NULL, name TEXT NOT NULL DEFAULT '', gone REAL, gone_plan INTEGER REFERENCES journal_plans
+    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, kind TEXT NOT NULL DEFAULT 'scene',
+    item_id TEXT NOT NULL, tag_id TEXT NOT NULL, name TEXT NOT NULL DEFAULT '', gone REAL,
+    gone_plan INTEGER REFERENCES journal_plans
 );
-CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL;
+CREATE INDEX journal_tags_ours ON journal_tags (kind, item_id) WHERE gone IS NULL;
 CREATE INDEX journal_tags_put ON journal_tags (plan_id);
 CREATE INDEX journal_tags_taken ON journal_tags (gone_plan) WHERE gone_plan IS NOT NULL;
 CREATE TABLE journal_failures (
-    run_id INTEGER NOT NULL REFERENCES journal_runs, scene_id TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL
+    run_id INTEGER NOT NULL REFERENCES journal_runs, kind TEXT NOT NULL DEFAULT 'scene', item_id TEXT NOT NULL,
+    at REAL NOT NULL, reason TEXT NOT NULL
 );
 """
-# Tags that were not ours and were taken off a scene, as the one that queues it; and tags that Stash did not have before.
+# Tags that were not ours and were taken off an item, as the one that queues it; and tags that Stash did not have before.
 _SECOND = """
 CREATE TABLE journal_released (
     plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, back REAL
@@ -73,6 +76,18 @@ ALTER TABLE journal_tags ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ALTER TABLE journal_tags ADD COLUMN gone_plan INTEGER REFERENCES journal_plans;
 CREATE INDEX journal_tags_put ON journal_tags (plan_id);
 CREATE INDEX journal_tags_taken ON journal_tags (gone_plan) WHERE gone_plan IS NOT NULL;
+"""
+_SECOND_TO_THIRD = """
+DROP INDEX IF EXISTS journal_plans_open;
+DROP INDEX IF EXISTS journal_tags_ours;
+ALTER TABLE journal_plans RENAME COLUMN scene_id TO item_id;
+ALTER TABLE journal_plans ADD COLUMN kind TEXT NOT NULL DEFAULT 'scene';
+ALTER TABLE journal_tags RENAME COLUMN scene_id TO item_id;
+ALTER TABLE journal_tags ADD COLUMN kind TEXT NOT NULL DEFAULT 'scene';
+ALTER TABLE journal_failures RENAME COLUMN scene_id TO item_id;
+ALTER TABLE journal_failures ADD COLUMN kind TEXT NOT NULL DEFAULT 'scene';
+CREATE INDEX journal_plans_open ON journal_plans (kind, item_id) WHERE closed IS NULL;
+CREATE INDEX journal_tags_ours ON journal_tags (kind, item_id) WHERE gone IS NULL;
 """
 
 
@@ -104,6 +119,8 @@ def prepare(db: sqlite3.Connection) -> None:
 def _guessed(db: sqlite3.Connection) -> int:
     """The version of tables that do not say: damage to the file has taken that row. 0 where there are none."""
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if any(column[1] == "kind" for column in db.execute("PRAGMA table_info(journal_plans)")):
+        return 3
     return 2 if "journal_released" in tables else int("journal_runs" in tables)
 
 
@@ -136,5 +153,10 @@ def _second(db: sqlite3.Connection) -> None:
             db.execute("INSERT INTO journal_released VALUES (?, ?, ?, NULL)", (plan_id, tag["id"], tag["name"]))
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second,)
+def _third(db: sqlite3.Connection) -> None:
+    """The second version knew nothing but scenes. What its plans hold stays as it is: they are read as plans for scenes."""
+    _run(db, _SECOND_TO_THIRD)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second, _third)
 """What brings each version to the next, the first version's first."""

@@ -29,7 +29,7 @@ CREATE TABLE files (
 CREATE TABLE fingerprints (file_id INTEGER REFERENCES files(id) ON DELETE CASCADE, type TEXT, value TEXT);
 CREATE TABLE scenes ({_ITEM});
 CREATE TABLE images ({_ITEM});
-CREATE TABLE galleries ({_ITEM});
+CREATE TABLE galleries ({_ITEM}, folder TEXT);
 CREATE TABLE scene_markers (
     id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, seconds REAL NOT NULL, end_seconds REAL,
     primary_tag_id INTEGER NOT NULL REFERENCES tags(id), scene_id INTEGER NOT NULL REFERENCES scenes(id) ON DELETE CASCADE,
@@ -43,6 +43,7 @@ _JOINS = {
     "galleries_images": ("galleries", "gallery_id", "images", "image_id"),
     "scenes_files": ("scenes", "scene_id", "files", "file_id"),
     "images_files": ("images", "image_id", "files", "file_id"),
+    "galleries_files": ("galleries", "gallery_id", "files", "file_id"),
 }
 
 
@@ -66,6 +67,7 @@ class Database:
                 f"CREATE TABLE {table} ({left_id} INTEGER REFERENCES {left}(id) ON DELETE CASCADE, "
                 f"{right_id} INTEGER REFERENCES {right}(id) ON DELETE CASCADE, PRIMARY KEY ({left_id}, {right_id}))"
             )
+            self._connection.execute(f"CREATE INDEX {table}_by_{right_id} ON {table} ({right_id})")
 
     def rows(self, sql: str, *params: object) -> list[Row]:
         """All rows of a query, each as a dictionary by column."""

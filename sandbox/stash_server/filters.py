@@ -244,6 +244,13 @@ def _item(table: str, noun: str, **extra: Callable[[str, Any], Where]) -> Kind:
     return Kind(table, noun, {**filters, **extra}, orders)
 
 
+def _in_galleries(table: str, criteria: Criterion) -> Where:
+    """Images in any gallery that a filter for galleries matches."""
+    inner = conditions(GALLERY, criteria)
+    held = f"SELECT image_id FROM galleries_images JOIN galleries ON galleries.id = gallery_id WHERE {inner.sql}"
+    return Where(f"{table}.id IN ({held})", inner.params)
+
+
 _GALLERIES_OF_IMAGES = Link(
     "SELECT image_id FROM galleries_images WHERE gallery_id IN ({family})", "SELECT image_id FROM galleries_images", tree=False
 )
@@ -265,7 +272,13 @@ TAG = Kind(
     "name",
 )
 SCENE = _item("scenes", "scene", path=_path_of("scenes", "scene_id"), has_markers=_has_markers)
-IMAGE = _item("images", "image", path=_path_of("images", "image_id"), galleries=_linked(_GALLERIES_OF_IMAGES))
+IMAGE = _item(
+    "images",
+    "image",
+    path=_path_of("images", "image_id"),
+    galleries=_linked(_GALLERIES_OF_IMAGES),
+    galleries_filter=_in_galleries,
+)
 GALLERY = _item("galleries", "gallery")
 MARKER = Kind(
     "scene_markers",

@@ -113,18 +113,37 @@ class Library:
         files = [(path, media.video_facts(path), None) for path in paths]
         return self._add_item(SCENE, title, tags, files)
 
-    def add_image(self, path: Path, *, entry: str | None = None, title: str = "", tags: Iterable[str] = ()) -> str:
-        """Adds a picture, a clip (a video file), or the picture ``entry`` of the zip file ``path``. Returns its id."""
+    def add_image(self, path: Path | None = None, *, entry: str | None = None, title: str = "", tags: Iterable[str] = ()) -> str:
+        """Adds a picture, a clip (a video file), or the picture ``entry`` of the zip file ``path``. Returns its id.
+
+        Without a path it is an image whose file somebody has deleted.
+        """
+        if path is None:
+            return self._add_item(IMAGE, title, tags, [])
         facts = media.video_facts(path) if media.is_video(path) else media.picture_facts(path, entry)
         return self._add_item(IMAGE, title, tags, [(path, facts, entry)])
 
-    def add_gallery(self, title: str = "", *, images: Iterable[Id] = (), tags: Iterable[str] = ()) -> str:
-        """Adds a gallery of images and returns its id."""
+    def add_gallery(
+        self, title: str = "", *, images: Iterable[Id] = (), tags: Iterable[str] = (), path: Path | None = None
+    ) -> str:
+        """Adds a gallery of images, made of the folder or zip file ``path`` or put together by a person. Returns its id."""
         with self._database.transaction():
             gallery = self._add_item(GALLERY, title, tags, [])
             link = ("galleries_images", "gallery_id", "image_id")
             edit_links(self._database, link, int(gallery), [int(image) for image in images], "SET")
+            if path is not None and path.is_file():
+                zip_id = self._zip_file(path, self._shown(path))
+                edit_links(self._database, ("galleries_files", "gallery_id", "file_id"), int(gallery), [zip_id], "SET")
+            elif path is not None:
+                self._database.write("UPDATE galleries SET folder = ? WHERE id = ?", self._shown(path), int(gallery))
         return gallery
+
+    def scan_gallery(self, path: Path, *, tags: Iterable[str] = (), image_tags: Iterable[str] = ()) -> tuple[str, list[str]]:
+        """Adds what scanning a folder or zip file of pictures makes: its images and a gallery of them. Returns the ids."""
+        with self._database.transaction():
+            image_tags = tuple(image_tags)
+            images = [self._add_item(IMAGE, "", image_tags, [file]) for file in media.pictures_in(path)]
+            return self.add_gallery(images=images, tags=tags, path=path), images
 
     def add_marker(
         self,
@@ -163,20 +182,41 @@ class Library:
 
     def tag_scene(self, scene: Id, *tags: str) -> None:
         """Gives a scene more tags."""
-        self._retag(scene, tags, "ADD")
+        self._retag(SCENE, scene, tags, "ADD")
 
     def untag_scene(self, scene: Id, *tags: str) -> None:
         """Takes tags from a scene."""
-        self._retag(scene, tags, "REMOVE")
+        self._retag(SCENE, scene, tags, "REMOVE")
+
+    def tag_image(self, image: Id, *tags: str) -> None:
+        """Gives an image more tags."""
+        self._retag(IMAGE, image, tags, "ADD")
+
+    def untag_image(self, image: Id, *tags: str) -> None:
+        """Takes tags from an image."""
+        self._retag(IMAGE, image, tags, "REMOVE")
+
+    def tag_gallery(self, gallery: Id, *tags: str) -> None:
+        """Gives a gallery more tags."""
+        self._retag(GALLERY, gallery, tags, "ADD")
+
+    def untag_gallery(self, gallery: Id, *tags: str) -> None:
+        """Takes tags from a gallery."""
+        self._retag(GALLERY, gallery, tags, "REMOVE")
 
     def remove_scene(self, scene: Id) -> None:
         """Removes a scene with its markers and its files' entries; the files themselves stay."""
+        self._remove(SCENE, scene)
+
+    def remove_image(self, image: Id) -> None:
+        """Removes an image with its files' entries; the files themselves stay."""
+        self._remove(IMAGE, image)
+
+    def remove_gallery(self, gallery: Id) -> None:
+        """Removes a gallery; its images stay."""
         with self._database.transaction():
-            fetch_all(self._database, SCENE, [scene])
-            self._database.write(
-                "DELETE FROM files WHERE id IN (SELECT file_id FROM scenes_files WHERE scene_id = ?)", int(scene)
-            )
-            self._database.write("DELETE FROM scenes WHERE id = ?", int(scene))
+            fetch_all(self._database, GALLERY, [gallery])
+            self._database.write("DELETE FROM galleries WHERE id = ?", int(gallery))
 
     def merge_scene(self, source: Id, into: Id) -> None:
         """Merges a scene into another, as a person does: its files and markers go there, and it is gone; its tags are lost."""
@@ -186,10 +226,24 @@ class Library:
             self._database.write("UPDATE scenes_files SET scene_id = ? WHERE scene_id = ?", int(into), int(source))
             self._database.write("DELETE FROM scenes WHERE id = ?", int(source))
 
+    def rename_file(self, path: str, new_path: str) -> None:
+        """Says that a file lies elsewhere, or is called otherwise, than it was. Paths are as the server shows them."""
+        self._database.write("UPDATE files SET path = ? WHERE path = ?", new_path, path)
+
     def scene_state(self, scene: Id) -> ItemState:
         """One scene as it is now. ``RefusedError``: there is none of that id."""
         with self._database.transaction():
             return self._item_state(SCENE, fetch_all(self._database, SCENE, [scene])[0])
+
+    def image_state(self, image: Id) -> ItemState:
+        """One image as it is now. ``RefusedError``: there is none of that id."""
+        with self._database.transaction():
+            return self._item_state(IMAGE, fetch_all(self._database, IMAGE, [image])[0])
+
+    def gallery_state(self, gallery: Id) -> ItemState:
+        """One gallery as it is now. ``RefusedError``: there is none of that id."""
+        with self._database.transaction():
+            return self._item_state(GALLERY, fetch_all(self._database, GALLERY, [gallery])[0])
 
     def snapshot(self) -> Snapshot:
         """Everything as it is now."""
@@ -207,11 +261,18 @@ class Library:
     def _tag_ids(self, names: Iterable[object]) -> list[str]:
         return [self.tag_id(str(name)) for name in names]
 
-    def _retag(self, scene: Id, tags: Iterable[str], mode: str) -> None:
+    def _retag(self, kind: Kind, item: Id, tags: Iterable[str], mode: str) -> None:
         with self._database.transaction():
-            fetch_all(self._database, SCENE, [scene])
+            fetch_all(self._database, kind, [item])
             ids = [int(tag) for tag in self._tag_ids(tags)]
-            edit_links(self._database, ("scenes_tags", "scene_id", "tag_id"), int(scene), ids, mode)
+            edit_links(self._database, (f"{kind.table}_tags", f"{kind.noun}_id", "tag_id"), int(item), ids, mode)
+
+    def _remove(self, kind: Kind, item: Id) -> None:
+        with self._database.transaction():
+            fetch_all(self._database, kind, [item])
+            files = f"SELECT file_id FROM {kind.table}_files WHERE {kind.noun}_id = ?"
+            self._database.write(f"DELETE FROM files WHERE id IN ({files})", int(item))
+            self._database.write(f"DELETE FROM {kind.table} WHERE id = ?", int(item))
 
     def _add_item(
         self, kind: Kind, title: str, tags: Iterable[str], files: Iterable[tuple[Path, media.FileFacts, str | None]]

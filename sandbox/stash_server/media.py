@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +66,22 @@ def video_facts(path: Path) -> FileFacts:
 
 def picture_facts(path: Path, entry: str | None = None) -> FileFacts:
     """Reads a picture file, or the picture ``entry`` of a zip file."""
-    data = picture_bytes(path, entry)
+    return _picture_facts(path, entry, picture_bytes(path, entry))
+
+
+def pictures_in(path: Path) -> Iterator[tuple[Path, FileFacts, str | None]]:
+    """Every picture of a folder or zip file, in the order of their names: where it is, what it is, its name in the zip file."""
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            yield file, picture_facts(file), None
+        return
+    with ZipFile(path) as archive:
+        for entry in sorted(archive.namelist()):
+            if not entry.endswith("/"):
+                yield path, _picture_facts(path, entry, archive.read(entry)), entry
+
+
+def _picture_facts(path: Path, entry: str | None, data: bytes) -> FileFacts:
     with Image.open(io.BytesIO(data)) as picture:
         name = (picture.format or "").lower()
         return FileFacts(

@@ -340,6 +340,8 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         "tags": _tags("images_tags", "image_id"),
     },
     "Gallery": {
+        "files": _linked(_FILES.format(table="galleries_files", owner="gallery_id")),
+        "folder": lambda row, info: {"path": row["folder"]} if row["folder"] is not None else None,
         "image_count": lambda row, info: len(
             _database(info).values("SELECT image_id FROM galleries_images WHERE gallery_id = ?", row["id"])
         ),
@@ -347,5 +349,5 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
     },
     "VideoFile": _FILE,
     "ImageFile": _FILE,
-    "BasicFile": {"basename": _FILE["basename"]},
+    **{name: {"basename": _FILE["basename"]} for name in ("BasicFile", "GalleryFile")},
 }

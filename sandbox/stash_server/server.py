@@ -12,6 +12,7 @@ from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from aiohttp import hdrs, web
 from graphql import (
@@ -73,6 +74,11 @@ class RequestLog:
         """How often each mutation was asked for, every alias counted."""
         return Counter(name for exchange in self.exchanges if exchange.kind == "mutation" for name in exchange.fields)
 
+    @property
+    def writes(self) -> int:
+        """How many requests asked for a change, however many aliases each had."""
+        return sum(exchange.kind == "mutation" for exchange in self.exchanges)
+
     def clear(self) -> None:
         """Forgets the requests so far."""
         self.exchanges.clear()
@@ -114,7 +120,7 @@ class StashServer:
         api_key = request.headers.get("ApiKey") or request.query.get("apikey", "")
         visitor = self._context.sessions.visitor(api_key, first_cookie(request.headers.get(hdrs.COOKIE, "")))
         if not visitor.allowed:
-            return web.Response(status=401, headers={"WWW-Authenticate": "FormBased"})
+            return _shut(request, wrong_key=bool(api_key))
         response = await handler(request)
         if visitor.fresh_cookie is not None:
             self._set_cookie(response, visitor.fresh_cookie)
@@ -142,7 +148,10 @@ class StashServer:
         if file["zip_file_id"] is not None:
             outer = self._context.database.values("SELECT path FROM files WHERE id = ?", file["zip_file_id"])[0]
             entry = file["path"].removeprefix(f"{outer}/")
-        return web.Response(body=await asyncio.to_thread(media.picture_bytes, source, entry))
+        try:
+            return web.Response(body=await asyncio.to_thread(media.picture_bytes, source, entry))
+        except (OSError, KeyError, BadZipFile) as error:
+            return web.Response(status=500, text=f"{error}\n")
 
     async def _graphql(self, request: web.Request) -> web.Response:
         wanted = _JSON if _JSON in request.headers.get(hdrs.ACCEPT, "") else _GRAPHQL
@@ -178,6 +187,13 @@ class StashServer:
     async def _call(self, hook: Hook | None, exchange: Exchange) -> None:
         if hook is not None:
             await asyncio.to_thread(hook, exchange)
+
+
+def _shut(request: web.Request, *, wrong_key: bool) -> web.Response:
+    """What is told somebody who may not come in: who asks for a page is sent to log in."""
+    if wrong_key or request.path == "/graphql" or Path(request.path).suffix not in ("", ".html"):
+        return web.Response(status=401, headers={"WWW-Authenticate": "FormBased"})
+    return web.Response(status=302, headers={"Location": f"/login?returnURL={request.path}"})
 
 
 def _reply(body: Mapping[str, Any], content_type: str, status: int = 200) -> web.Response:

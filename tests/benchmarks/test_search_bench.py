@@ -16,9 +16,9 @@ from benchmarks.search import DOCS, PAGE, PLOT, quick, run
 from benchmarks.sheets import Sheets
 from benchmarks.simulated import DENSE, REC
 from benchmarks.world import World, draw_video
-from sandbox import glyphs
-from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
+from vlm_engine.sandbox import glyphs
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Look, Purpose
 from vlm_engine.video import probe
 

@@ -11,8 +11,6 @@ from functools import cache
 import pytest
 from aiohttp import web
 
-from sandbox import glyphs
-from sandbox.vlm import Behaviour, Fault, SandboxVLM
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
@@ -26,6 +24,7 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
+from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

@@ -9,8 +9,6 @@ from functools import cache
 
 import pytest
 
-from sandbox import glyphs
-from sandbox.vlm import Behaviour, Fault, SandboxVLM
 from vlm_engine.clients import EndpointPool
 from vlm_engine.config_models import ModelConfig
 from vlm_engine.errors import (
@@ -25,6 +23,7 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
+from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

@@ -12,9 +12,9 @@ import pytest
 
 from sandbox.plugin import install
 from sandbox.stash import ItemState, Job, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 MEDIA = "Média & Spiele"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from sandbox.plugin import install
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, SandboxVLM
 from tests.end_to_end.conftest import TAGS
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 ASK_FOR = ",".join(TAGS)
 

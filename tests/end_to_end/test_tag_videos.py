@@ -11,8 +11,8 @@ import pytest
 
 from sandbox.stash import ItemState, Job
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, Fault
 from tests.end_to_end.conftest import TAGS, Theatre
+from vlm_engine.sandbox import Behaviour, Fault
 from vlm_engine.spans import f1
 
 Address = Callable[..., dict[str, Any]]
@@ -362,7 +362,7 @@ def test_a_path_that_stash_sees_elsewhere_is_mapped(videos: Sequence[LabelledVid
     from contextlib import ExitStack
 
     from sandbox.stash import SandboxStash
-    from sandbox.threads import running
+    from vlm_engine.sandbox.threads import running
 
     here = videos[0].path.parent
     with ExitStack() as servers:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from sandbox.stash import Credentials, Exchange, ItemState, Job, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, Fault
 from tests.end_to_end.conftest import TAGS, Theatre
+from vlm_engine.sandbox import Behaviour, Fault
+from vlm_engine.sandbox.threads import running
 
 Address = Callable[..., dict[str, Any]]
 CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}

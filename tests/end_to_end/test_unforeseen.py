@@ -8,7 +8,7 @@ from typing import Any
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import Theatre
 
-FAULT = "\n\ndef plan_scene(*_):\n    raise KeyError('home team')\n"
+FAULT = "\n\ndef plan_results(*_):\n    raise KeyError('home team')\n"
 
 
 def test_it_costs_one_scene_and_the_log_shows_what_and_where(
@@ -22,5 +22,5 @@ def test_it_costs_one_scene_and_the_log_shows_what_and_where(
     assert set(theatre.state(scene).tags) == {"VLM_TagMe", "VLM_Errored"}
     assert any("KeyError: 'home team'" in text for text in job.texts("error"))
     assert not any("Traceback" in text for text in job.texts("error"))
-    assert any("in plan_scene" in text for text in job.texts("debug"))
+    assert any("in plan_results" in text for text in job.texts("debug"))
     assert "1 failed" in str(job.output)

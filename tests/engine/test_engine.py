@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 
 import vlm_engine
-from sandbox import glyphs
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, Fault, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, MediaUnreadableError, NoEndpointError
 from vlm_engine.models import Model
+from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.spans import match
 from vlm_engine.types import Coverage, ZipEntry
 

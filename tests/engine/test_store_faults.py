@@ -118,6 +118,25 @@ def test_what_can_be_read_of_a_damaged_file_is_kept_and_so_are_tables_of_others(
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.parametrize("row", [0, 100, 499])
+def test_one_page_that_cannot_be_read_costs_what_is_on_it_and_no_more(tmp_path: Path, row: int) -> None:
+    path = tmp_path / "store.sqlite3"
+    told = [one for own in filled(path) for one in own]
+    with closing(sqlite3.connect(path)) as db:
+        said = [said for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
+    data = path.read_bytes()
+    first = data.index(said[row][:500]) // PAGE * PAGE
+    lost = sum(any(part in data[first : first + PAGE] for part in (one[:500], one[-500:])) for one in said)
+    with path.open("r+b") as file:
+        file.seek(first)
+        file.write(os.urandom(PAGE))
+    with AnswerStore(path) as store:
+        kept = [one for number in range(10) for one in store.answers(subject(number))]
+    assert [one for one in told if one in kept] == kept
+    assert 0 < lost < 10
+    assert len(kept) >= len(told) - lost
+
+
 def test_answers_whose_video_was_lost_never_become_another_videos(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     filled(path, videos=3)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import StoreError
 from vlm_engine.models.judge import Judge
+from vlm_engine.sandbox import Behaviour, SandboxVLM
 from vlm_engine.store import AnswerStore, StoredAnswer, Subject
 from vlm_engine.types import Answer, Frame, Look, Purpose, Question, Verdict, VideoResult
 

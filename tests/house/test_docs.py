@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 import pytest
 
 from haven_vlm_config import Settings
-from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
 from tools.draw_search import picture
 from tools.generated_docs import PAGES, rewritten
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from haven_tasks.command_line import parsers
 from haven_vlm_config import Settings
-from sandbox.vlm import Profile
+from vlm_engine.sandbox import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")

@@ -83,7 +83,7 @@ def test_the_utility_needs_the_standard_library_only(path: Path) -> None:
     ("module", "only_in"),
     [
         ("av", {"vlm_engine/video"}),
-        ("aiohttp", {"vlm_engine/clients"}),
+        ("aiohttp", {"vlm_engine/clients", "vlm_engine/sandbox"}),
         ("sqlite3", {"vlm_engine/store", "haven_stash/journal"}),
         ("stashapi", {"haven_stash"}),
         ("requests", {"haven_stash"}),

@@ -1,53 +1,21 @@
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
-from haven_media_handler import MediaHandler
-from haven_stash.errors import ApplyError, SceneGoneError, StashQueryError, StashUnreachableError, TagClashError
+from haven_media_handler import ItemKind, ItemRef, MediaHandler
+from haven_stash.errors import ApplyError, ItemGoneError, StashQueryError, StashUnreachableError, TagClashError
 from haven_stash.journal import Journal
-from haven_stash.transport import RetryPolicy, StashClient
-from haven_vlm_config import TagNames
+from haven_stash.transport import StashClient
 from sandbox.stash import SandboxStash
-from sandbox.threads import running
+from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
-
-NAMES = TagNames()
-QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
-
-
-class KilledError(BaseException):
-    """What stands for SIGKILL inside one process: nothing catches it."""
-
-
-class FragileClient(StashClient):
-    """Dies at the request with number ``at``: before it leaves, or once its reply is there."""
-
-    def __init__(self, connection, *, at=0, after=False, **options):
-        super().__init__(connection, **options)
-        self.at, self.after, self.count = at, after, 0
-
-    def _post(self, document, variables):
-        self.count += 1
-        if self.count == self.at and not self.after:
-            raise KilledError
-        response = super()._post(document, variables)
-        if self.count == self.at:
-            response.close()
-            raise KilledError
-        return response
 
 
 @pytest.fixture
 def stash():
     with running(SandboxStash()) as stash:
         yield stash
-
-
-@contextmanager
-def handler_of(stash, folder, **options):
-    client = FragileClient({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None, **options)
-    with MediaHandler(client, folder / "journal.sqlite", NAMES) as handler:
-        yield handler
 
 
 @pytest.fixture
@@ -128,8 +96,13 @@ def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_els
     assert by_hand in {one.id for one in state.markers}
     assert (applied.tags_removed, len(applied.markers_removed), applied.markers_kept) == (("Timeout",), 1, 1)
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
-        assert [(one.title, one.start_s) for one in journal.ours(scene).markers.values()] == [("Foul", 20)]
-        assert journal.ours(scene).tag_ids == {stash.library.tag_id("Foul"), stash.library.tag_id("VLM_Tagged")}
+        assert [(one.title, one.start_s) for one in journal.ours(ItemRef(ItemKind.SCENE, scene)).markers.values()] == [
+            ("Foul", 20)
+        ]
+        assert journal.ours(ItemRef(ItemKind.SCENE, scene)).tag_ids == {
+            stash.library.tag_id("Foul"),
+            stash.library.tag_id("VLM_Tagged"),
+        }
 
 
 def test_what_a_person_added_while_the_video_was_looked_at_is_theirs(stash, handler):
@@ -267,7 +240,7 @@ def test_a_marker_that_a_person_destroyed_meanwhile_stops_nothing(stash, handler
 def test_a_scene_that_vanishes_is_an_error_of_that_scene_alone(stash, handler, operation):
     scene, other = (stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(2))
     once(stash, operation, lambda: stash.library.remove_scene(scene))
-    with pytest.raises(SceneGoneError, match=f"scene {scene} "):
+    with pytest.raises(ItemGoneError, match=f"scene {scene} "):
         apply(handler, scene, info("Foul", Foul=[(1, 2)]))
     handler.mark_failed(handler.start_run("Tag Videos"), scene, "gone")
     assert handler.recover() == ()
@@ -421,7 +394,7 @@ def test_what_a_killed_run_wrote_is_ours_and_goes_when_it_is_no_longer_found(sta
             apply(handler, scene, found)
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
-        assert (recovered.scene_id, recovered.finished, recovered.tags) == (scene, True, 2)
+        assert (recovered.item.id, recovered.finished, recovered.tags) == (scene, True, 2)
         apply(handler, scene, info())
     state = stash.library.scene_state(scene)
     assert (state.tags, state.markers) == (("VLM_Tagged",), ())
@@ -450,7 +423,7 @@ def test_a_run_killed_after_its_last_write_is_found_finished(stash, tmp_path):
     assert stash.library.scene_state(scene).tags == ("Foul", "VLM_Tagged")
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
-        assert (recovered.scene_id, recovered.finished) == (scene, True)
+        assert (recovered.item.id, recovered.finished) == (scene, True)
         assert (handler.recover(), handler.scene_ids_with(NAMES.tag_me)) == ((), ())
 
 

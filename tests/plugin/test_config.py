@@ -119,6 +119,7 @@ VIDEO_QUESTIONS_PER_HOUR: 600
 VIDEO_EDGE_TOLERANCE: 1
 VIDEO_DECODING_DEVICE: CUDA
 VIDEO_STALL_TIMEOUT: 90
+VR_LAYOUT: 180_LR
 STORE_MAX_MB: 0
 """,
     )
@@ -141,7 +142,7 @@ STORE_MAX_MB: 0
     assert settings.tag_names == TagNames(parent="AI", tag_me="AI_Do")
     assert [prefix for prefix, _ in settings.path_mutation] == ["/data/finals/", "D:\\cup", "/data"]
     assert settings.image_max_side == 768
-    assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90)
+    assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90, vr_layout="sbs-180")
     assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
     config = engine_config(settings, None)
     assert (config.search, config.video) == (settings.search, settings.video)
@@ -176,6 +177,7 @@ def test_the_page(folder: Path) -> None:
         "tagsOnly": True,
         "videoInterval": 4,
         "videosAtOnce": 6,
+        "vrLayout": "TB 360",
     }
     settings = load(folder, page=page)
     assert [endpoint.base_url for endpoint in settings.endpoints] == ["http://nas:7045/v1", "https://spare/v1"]
@@ -184,6 +186,7 @@ def test_the_page(folder: Path) -> None:
     assert settings.tag_list == ("Foul", "Free throw", "Goal")
     assert not settings.create_markers
     assert (settings.frame_interval_s, settings.concurrent_task_limit) == (4.0, 6)
+    assert settings.video.vr_layout == "tb-360"
 
 
 def test_a_key_alone_goes_to_the_endpoints_that_have_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

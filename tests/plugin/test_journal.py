@@ -12,11 +12,12 @@ from haven_stash.changes import ChangePlan, OurMarker, PlannedMarker, PlannedTag
 from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
 from haven_stash.settle import adopt
-from haven_stash.values import Marker, Scene, Tag
+from haven_stash.values import ItemKind, ItemRef, Marker, Scene, Tag
 
 ROOT = Path(__file__).parents[2]
 FOUL = OurMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
 GOAL = OurMarker("12", "Goal", 8.0, None, "6", ())
+SCENE, OTHER = ItemRef(ItemKind.SCENE, "7"), ItemRef(ItemKind.SCENE, "8")
 
 
 @pytest.fixture
@@ -31,10 +32,10 @@ def journal(path):
         yield journal
 
 
-def plan(scene_id="7"):
+def plan(item=SCENE):
     tag = PlannedTag("Free throw")
     return ChangePlan(
-        scene_id,
+        item,
         Tag("1", "VLM"),
         ("2",),
         ("9",),
@@ -49,20 +50,20 @@ def plan(scene_id="7"):
     )
 
 
-def open_plan(journal, scene_id="7"):
-    return journal.open_plan(journal.runs.start("Tag Videos"), plan(scene_id))
+def open_plan(journal, item=SCENE):
+    return journal.open_plan(journal.runs.start("Tag Videos"), plan(item))
 
 
 def test_a_plan_is_on_disk_for_another_process_as_soon_as_it_is_opened(journal, path):
     opened = open_plan(journal)
     with closing(Journal(path)) as other:
         assert other.unfinished() == (opened,)
-        assert other.unfinished("7") == (opened,)
-        assert other.unfinished("8") == ()
+        assert other.unfinished([SCENE]) == (opened,)
+        assert other.unfinished([OTHER]) == ()
 
 
 def test_a_closed_plan_is_no_longer_unfinished(journal):
-    first, second = open_plan(journal), open_plan(journal, "8")
+    first, second = open_plan(journal), open_plan(journal, OTHER)
     journal.close_plan(first, "done")
     assert journal.unfinished() == (second,)
 
@@ -71,33 +72,33 @@ def test_what_we_created_is_ours_until_it_is_disowned(journal):
     opened = open_plan(journal)
     journal.markers_created(opened, [FOUL, GOAL])
     journal.tags_added(opened, [Tag("5", "Foul"), Tag("6", "Goal")])
-    assert journal.ours("7").markers == {"11": FOUL, "12": GOAL}
-    assert journal.ours("7").tag_ids == {"5", "6"}
-    journal.disown("7", marker_ids=["11"], tag_ids=["6"])
-    assert journal.ours("7").markers == {"12": GOAL}
-    assert journal.ours("7").tag_ids == {"5"}
+    assert journal.ours(SCENE).markers == {"11": FOUL, "12": GOAL}
+    assert journal.ours(SCENE).tag_ids == {"5", "6"}
+    journal.disown(SCENE, marker_ids=["11"], tag_ids=["6"])
+    assert journal.ours(SCENE).markers == {"12": GOAL}
+    assert journal.ours(SCENE).tag_ids == {"5"}
 
 
 def test_what_is_ours_on_one_scene_is_not_ours_on_another(journal):
     journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
-    journal.tags_added(open_plan(journal, "8"), [Tag("5", "Foul")])
-    journal.disown("8", tag_ids=["5"])
-    assert journal.ours("7").tag_ids == {"5"}
-    assert journal.ours("8").tag_ids == set()
+    journal.tags_added(open_plan(journal, OTHER), [Tag("5", "Foul")])
+    journal.disown(OTHER, tag_ids=["5"])
+    assert journal.ours(SCENE).tag_ids == {"5"}
+    assert journal.ours(OTHER).tag_ids == set()
 
 
 def test_what_was_disowned_and_then_added_again_is_ours_again(journal):
     journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
-    journal.disown("7", tag_ids=["5"])
+    journal.disown(SCENE, tag_ids=["5"])
     journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
-    assert journal.ours("7").tag_ids == {"5"}
+    assert journal.ours(SCENE).tag_ids == {"5"}
 
 
 def test_ownership_is_there_after_a_restart(journal, path):
     journal.markers_created(open_plan(journal), [FOUL])
     journal.close()
     with closing(Journal(path)) as reopened:
-        assert reopened.ours("7").markers == {"11": FOUL}
+        assert reopened.ours(SCENE).markers == {"11": FOUL}
 
 
 def test_only_what_was_not_on_the_scene_before_the_plan_is_adopted(journal):
@@ -106,7 +107,7 @@ def test_only_what_was_not_on_the_scene_before_the_plan_is_adopted(journal):
     both = [Marker(id, "Free throw", 1.0, 2.5, throw, frozenset({"1"})) for id in ("9", "10")]
     adopted = adopt(journal, opened, Scene("7", "", (), (Tag("2", "VLM_TagMe"), throw), tuple(both)), plan().create)
     assert (adopted.markers, adopted.tags) == (plan().create, (throw,))
-    assert journal.ours("7").markers.keys() == {"10"}
+    assert journal.ours(SCENE).markers.keys() == {"10"}
     assert adopt(journal, opened, Scene("7", "", (), (throw,), tuple(both)), plan().create).markers == ()
 
 
@@ -115,12 +116,12 @@ def test_every_step_and_failure_and_the_end_of_a_run_are_written_down(journal, p
     opened = journal.open_plan(run_id, plan())
     journal.tags_added(opened, [Tag("5", "Foul")])
     journal.note(opened, "destroy markers", "refused")
-    journal.note_failure(run_id, "8", "no such file")
+    journal.note_failure(run_id, OTHER, "no such file")
     journal.runs.finish(run_id)
     with closing(sqlite3.connect(path)) as db:
         steps = db.execute("SELECT step, outcome FROM journal_steps ORDER BY rowid").fetchall()
         assert steps == [("add tags", "1 added"), ("destroy markers", "refused")]
-        assert db.execute("SELECT scene_id, reason FROM journal_failures").fetchall() == [("8", "no such file")]
+        assert db.execute("SELECT kind, item_id, reason FROM journal_failures").fetchall() == [("scene", "8", "no such file")]
         assert db.execute("SELECT task, finished >= started FROM journal_runs").fetchall() == [("Tag Videos", 1)]
 
 
@@ -245,7 +246,7 @@ def test_the_facts_of_a_plan_tell_what_it_made_what_it_took_and_what_people_chan
     second = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),)))
     journal.markers_taken_off(second, ["11"])
     journal.tags_taken_off(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
-    journal.disown("7", marker_ids=["12"])
+    journal.disown(SCENE, marker_ids=["12"])
     facts = journal.facts(first.id)
     assert (facts.made, facts.lost_markers, facts.put, facts.lost_tags) == ((), (GOAL,), (Tag("6", "Goal"),), ())
     facts = journal.facts(second.id)
@@ -267,13 +268,13 @@ def test_what_an_undoing_puts_back_is_what_it_was(journal):
     (taken,) = journal.facts(second.id).taken_markers
     journal.markers_created(undoing, [replace(taken, id="21")])
     journal.tags_added(undoing, [Tag("50", "Foul"), Tag("2", "VLM_TagMe")])  # the tag was deleted and made anew
-    assert journal.ours("7").markers == {"21": replace(FOUL, id="21")}
-    assert journal.ours("7").tag_ids == {"50"}
+    assert journal.ours(SCENE).markers == {"21": replace(FOUL, id="21")}
+    assert journal.ours(SCENE).tag_ids == {"50"}
     assert [marker.id for marker in journal.facts(first.id).made] == ["21"]
     facts = journal.facts(second.id)
     assert (facts.taken_markers, facts.taken_tags, facts.released) == ((), (), ())
     journal.close_plan(second, "done")
-    assert [number for number, _ in journal.plans_to_undo(2)] == [second.id]
+    assert [change.number for change in journal.plans_to_undo(2)] == [second.id]
     journal.close_plan(undoing, "done")
     assert journal.plans_to_undo(2) == ()
 
@@ -316,6 +317,7 @@ INSERT INTO journal_tags VALUES (1, 1, '7', '5', 40), (2, 1, '7', '6', NULL);
 def old_plan(**changes):
     """A plan as the first version wrote it."""
     data = json.loads(replace(plan(), **changes).to_json())
+    data["scene_id"] = data.pop("item")["id"]
     del data["undoes"]
     for marker in data["create"]:
         del marker["tag_ids"], marker["revives"]
@@ -342,7 +344,7 @@ def old_journal(path):
 
 def test_a_journal_of_the_first_version_can_be_gone_on_with_and_undone(old_journal):
     with closing(Journal(old_journal)) as journal:
-        assert journal.ours("7").markers == {"12": GOAL}
+        assert journal.ours(SCENE).markers == {"12": GOAL}
         (left,) = journal.unfinished()
         assert left.plan.create == plan().create
         facts = journal.facts(1)

@@ -16,6 +16,7 @@ TOP = {"name", "description", "url", "version", "interface", "exec", "errLog", "
 TASK = {"name", "description", "execArgs", "defaultArgs"}
 SETTING = {"type", "displayName", "description"}
 TRY = {"STRING": "http://nas:7045", "NUMBER": 3, "BOOLEAN": True}
+TRY_OF = {"vrLayout": "tb-360"}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_the_file_lists_them_in_the_order_in_which_stash_shows_them(manifest: di
 def test_every_setting_takes_what_its_type_gives(manifest: dict[str, Any], tmp_path: Path) -> None:
     default = Settings.load(folder=tmp_path)
     for key, setting in manifest["settings"].items():
-        assert Settings.load({key: TRY[setting["type"]]}, folder=tmp_path) != default, key
+        assert Settings.load({key: TRY_OF.get(key, TRY[setting["type"]])}, folder=tmp_path) != default, key
 
 
 def test_each_description_names_the_default_that_holds(manifest: dict[str, Any], tmp_path: Path) -> None:
@@ -75,6 +76,7 @@ def test_each_description_names_the_default_that_holds(manifest: dict[str, Any],
         "timeSlice": f"{settings.time_slice_minutes:g}",
         "videoInterval": str(settings.frame_interval_s or 0),
         "videosAtOnce": str(settings.concurrent_task_limit),
+        "vrLayout": settings.video.vr_layout,
     }
     for key, setting in manifest["settings"].items():
         assert f"Default: {defaults[key]}" in setting["description"], key

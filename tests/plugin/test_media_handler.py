@@ -10,8 +10,8 @@ import pytest
 from haven_media_handler import MediaHandler, RetryPolicy, StashClient, TagClashError, handshake
 from haven_vlm_config import TagNames
 from sandbox.stash import Credentials, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
+from vlm_engine.sandbox.threads import running
 
 ROOT = Path(__file__).parents[2]
 NAMES = TagNames()
@@ -26,8 +26,9 @@ def stash():
 
 
 @contextmanager
-def handler_of(stash, folder):
-    with MediaHandler({"Host": "0.0.0.0", "Port": stash.port}, folder / "journal.sqlite", NAMES) as handler:
+def handler_of(stash, folder, vr_tag=""):
+    connection = {"Host": "0.0.0.0", "Port": stash.port}
+    with MediaHandler(connection, folder / "journal.sqlite", NAMES, vr_tag=vr_tag) as handler:
         yield handler
 
 
@@ -96,6 +97,26 @@ def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_
     assert max(map(len, asked)) == 50
 
 
+@pytest.mark.parametrize(
+    ("vr_tag", "tag", "is_vr"),
+    [
+        ("Virtual Reality", "Virtual Reality", True),
+        ("virtual reality", "Virtual Reality", True),
+        ("VR", "Virtual Reality", True),  # its alias
+        ("Virtual Reality", "VR 180", False),  # a tag below it: nor does Stash's player take it for VR
+        ("Virtual_Reality", "Virtual Reality", False),
+        ("Arena", "Virtual Reality", False),
+        ("", "Virtual Reality", False),
+    ],
+)
+def test_vr_are_the_scenes_with_the_tag_of_stashs_player(stash, tmp_path, vr_tag, tag, is_vr):
+    stash.library.add_tag("Virtual Reality", aliases=["VR"])
+    stash.library.add_tag("VR 180", parents=["Virtual Reality"])
+    marked, other = stash.library.add_scene(tags=[tag, "Home game"]), stash.library.add_scene(tags=["Home game"])
+    with handler_of(stash, tmp_path, vr_tag) as handler:
+        assert [scene.is_vr for scene in handler.scenes([marked, other])] == [is_vr, False]
+
+
 def test_a_scene_without_a_file_has_no_path(stash, handler):
     (scene,) = handler.scenes([stash.library.add_scene()])
     assert (scene.path, scene.duration_s, scene.oshash) == ("", 0, "")
@@ -122,7 +143,7 @@ def test_an_open_plan_of_a_scene_that_is_gone_is_closed(stash, tmp_path):
     stash.library.remove_scene(scene)
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
-        assert (recovered.scene_id, recovered.gone) == (scene, True)
+        assert (recovered.item.id, recovered.gone) == (scene, True)
         assert handler.recover() == ()
 
 

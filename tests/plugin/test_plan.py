@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haven_stash.changes import ChangePlan, OurMarker, Ours
-from haven_stash.plan import PlanOptions, plan_scene
+from haven_stash.plan import PlanOptions, plan_results
 from haven_stash.values import Marker, Scene, Tag, tag_key
 from haven_vlm_config import TagNames
 from vlm_engine.types import Span, VideoTagInfo
@@ -43,7 +43,7 @@ def ours(*markers, tags=()):
 
 
 def plan(on, found, owned=NOTHING_OURS, known=KNOWN, create_markers=True):
-    return plan_scene(on, found, owned, known, PlanOptions(NAMES, create_markers))
+    return plan_results(on, found, owned, known, PlanOptions(NAMES, create_markers))
 
 
 def names(tags):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import haven_report
-from haven_report import End, MarkerChange, Outcome, RunReport, SceneChange, SceneReport
+from haven_report import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport
 from haven_report.cleaning import cleaned
 from haven_report.folder import Entry
 from haven_report.index import index_page
@@ -105,7 +105,7 @@ def page_of(report: RunReport) -> Page:
 
 
 def test_the_public_names_are_these() -> None:
-    assert haven_report.__all__ == ["End", "MarkerChange", "Outcome", "RunReport", "SceneChange", "SceneReport", "write_report"]
+    assert haven_report.__all__ == ["End", "MarkerChange", "Outcome", "RunReport", "ItemChange", "SceneReport", "write_report"]
 
 
 # --- what a page tells ---
@@ -143,9 +143,7 @@ def test_scenes_that_need_a_look_come_first() -> None:
 
 
 def test_a_bar_is_where_its_span_is_and_shows_what_became_of_the_marker() -> None:
-    change = SceneChange(
-        markers_added=(MarkerChange("Foul", 600.0, 1200.0),), markers_removed=(MarkerChange("Turnover", 1800.0),)
-    )
+    change = ItemChange(markers_added=(MarkerChange("Foul", 600.0, 1200.0),), markers_removed=(MarkerChange("Turnover", 1800.0),))
     spans = {"Foul": (Span("Foul", 600.0, 1200.0), Span("Foul", 1200.0004, 1800.0))}
     paths = page_of(run(scene(spans=spans, change=change, gaps_s=((0.0, 240.0),)))).of("path")
     drawn = [(path["class"], path["d"]) for path in paths]
@@ -155,7 +153,7 @@ def test_a_bar_is_where_its_span_is_and_shows_what_became_of_the_marker() -> Non
 
 
 def test_a_marker_without_a_span_has_a_line_too() -> None:
-    page = page_of(run(scene(change=SceneChange(markers_added=(MarkerChange("Goal", 60.0, 66.0),)))))
+    page = page_of(run(scene(change=ItemChange(markers_added=(MarkerChange("Goal", 60.0, 66.0),)))))
     assert "Goal" in page.text
     assert "1:00–1:06" in page.text
     assert [path["class"] for path in page.of("path")] == ["new"]
@@ -169,7 +167,7 @@ def test_times_beyond_the_video_and_videos_of_unknown_length_are_drawn() -> None
 
 
 def test_preview_says_would() -> None:
-    change = SceneChange(tags_added=("Foul",), markers_removed=(MarkerChange("Foul", 1.0, 2.0),), markers_kept=2)
+    change = ItemChange(tags_added=("Foul",), markers_removed=(MarkerChange("Foul", 1.0, 2.0),), markers_kept=2)
     text = page_of(run(scene(outcome=Outcome.PLANNED, change=change), task="Preview")).text
     assert "Tags would be added" in text
     assert "1 would be removed, 2 kept" in text
@@ -203,7 +201,7 @@ def test_five_hundred_scenes_stay_a_page_that_a_browser_opens() -> None:
         tags = [f"Tag {tag}" for tag in range(8)]
         spans = {tag: tuple(Span(tag, 60.0 * n + number % 50, 60.0 * n + 20, 0.8, 0.9) for n in range(5)) for tag in tags}
         added = tuple(MarkerChange(tag, span.start_s, span.end_s) for tag in tags for span in spans[tag])
-        change = SceneChange(tags_added=tuple(tags), markers_added=added)
+        change = ItemChange(tags_added=tuple(tags), markers_added=added)
         return scene(str(number), title=f"Game {number}", spans=spans, coverage=Coverage(900, 900, 0, 850), change=change)
 
     report = cleaned(run(*(one(number) for number in range(500))))
@@ -234,7 +232,7 @@ def test_a_long_timeline_has_an_upper_size() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_name_gets_out_of_its_place(name: str) -> None:
-    change = SceneChange((name,), (name,), (MarkerChange(name, 1.0, 2.0),), (MarkerChange(name, 5.0),), 1, (name,))
+    change = ItemChange((name,), (name,), (MarkerChange(name, 1.0, 2.0),), (MarkerChange(name, 5.0),), 1, (name,))
     hostile = scene(name, title=name, path=name, spans={name: (Span(name, 1.0, 2.0),)}, error=name, change=change)
     endpoints = {name: {"served": 3, "failed": {name: 1}, "seconds": 1.0}}
     report = run(hostile, task=name, end_line=name, error=f"{name}!", endpoints=endpoints)

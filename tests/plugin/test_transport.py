@@ -18,7 +18,7 @@ from haven_stash.errors import (
 from haven_stash.server import ping, shake_hands
 from haven_stash.transport import RetryPolicy, StashClient
 from sandbox.stash import Credentials, SandboxStash
-from sandbox.threads import running
+from vlm_engine.sandbox.threads import running
 
 QUICK = RetryPolicy(total_s=0.05, first_pause_s=0.01)
 KEY = "whistle-whistle-whistle"
@@ -316,6 +316,15 @@ def test_the_plugins_settings_and_the_ui_are_read(client, server):
     server.reply(greeting())
     info = shake_hands(client, "ahavenvlmconnector")
     assert (info.settings, info.ui) == ({"model": "referee-vl"}, {"vrTag": "VR"})
+    assert info.vr_tag == "VR"
+
+
+@pytest.mark.parametrize("ui", [None, {}, {"vrTag": None}, {"vrTag": " "}])
+def test_where_no_vr_tag_is_set_there_is_none(client, server, ui):
+    reply = greeting()
+    reply["data"]["configuration"]["ui"] = ui
+    server.reply(reply)
+    assert shake_hands(client, "ahavenvlmconnector").vr_tag == ""
 
 
 def test_a_stash_without_end_times_is_too_old(client, server):

@@ -1,53 +1,22 @@
 """Taking back what a run did, and removing all that is ours: the library is as it was, but for what people changed since."""
 
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 
 from haven_media_handler import MediaHandler
-from haven_stash.errors import ApplyError, SceneGoneError
-from haven_stash.transport import RetryPolicy, StashClient, _DroppedError
-from haven_vlm_config import TagNames
+from haven_stash.errors import ApplyError, ItemGoneError
+from haven_stash.transport import StashClient, _DroppedError
 from sandbox.stash import SandboxStash
-from sandbox.threads import running
+from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
+from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
-
-NAMES = TagNames()
-QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
-
-
-class KilledError(BaseException):
-    """What stands for SIGKILL inside one process: nothing catches it."""
-
-
-class FragileClient(StashClient):
-    """Dies at the request with number ``at``: before it leaves, or once its reply is there."""
-
-    def __init__(self, stash, at=0, after=False):
-        super().__init__({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
-        self.at, self.after, self.count = at, after, 0
-
-    def _post(self, document, variables):
-        self.count += 1
-        if self.count == self.at and not self.after:
-            raise KilledError
-        response = super()._post(document, variables)
-        if self.count == self.at:
-            response.close()
-            raise KilledError
-        return response
 
 
 @pytest.fixture
 def stash():
     with running(SandboxStash()) as stash:
         yield stash
-
-
-@contextmanager
-def handler_of(stash, folder, **options):
-    with MediaHandler(FragileClient(stash, **options), folder / "journal.sqlite", NAMES) as handler:
-        yield handler
 
 
 @pytest.fixture
@@ -81,8 +50,8 @@ def undo(handler):
     assert run is not None
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
     told = []
-    for change, _ in handler.changes_to_undo(run):
-        told += handler.undo_change(run_id, change).kept_back
+    for change in handler.changes_to_undo(run):
+        told += handler.undo_change(run_id, change.number).kept_back
     told += handler.finish_undo(run)
     handler.finish_run(run_id)
     return told
@@ -211,11 +180,11 @@ def test_a_scene_that_is_gone_stops_nothing(stash, handler):
     run = handler.last_undoable_run()
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
     gone = {}
-    for change, scene in handler.changes_to_undo(run):
+    for change in handler.changes_to_undo(run):
         try:
-            handler.undo_change(run_id, change)
-        except SceneGoneError as error:
-            gone[scene] = error
+            handler.undo_change(run_id, change.number)
+        except ItemGoneError as error:
+            gone[change.item.id] = error
     assert gone.keys() == {one}
     assert content(stash, other) == before
     assert handler.changes_to_undo(run) == ()
@@ -227,10 +196,10 @@ def test_what_stash_refuses_leaves_the_scene_to_be_undone_again_and_takes_nothin
     apply(handler, FIRST, scene)
     after = content(stash, scene)
     run = handler.last_undoable_run()
-    ((change, _),) = handler.changes_to_undo(run)
+    (change,) = handler.changes_to_undo(run)
     stash.faults.locked_mutations = 1000
     with pytest.raises(ApplyError, match="start the task again"):
-        handler.undo_change(handler.start_run("Undo Last Run", undoes=run.id), change)
+        handler.undo_change(handler.start_run("Undo Last Run", undoes=run.id), change.number)
     assert content(stash, scene) == after
     stash.faults.locked_mutations = 0
     assert undo(handler) == []

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.world import SPORT_TAGS
+from vlm_engine.sandbox import glyphs
 
 FULL_LIST = (*SPORT_TAGS, *(f"Player {number}" for number in range(1, 33)))
 

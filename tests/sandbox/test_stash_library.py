@@ -12,8 +12,8 @@ from PIL import Image
 from sandbox.stash import RefusedError, SandboxStash, TagState
 from sandbox.stash_client import ask
 from sandbox.stash_server.media import oshash
-from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
+from vlm_engine.sandbox.threads import running
 
 FILES = """
 query ($ids: [ID!]) { findScenes(ids: $ids) { scenes {

@@ -8,8 +8,8 @@ import pytest
 
 from sandbox.stash import RefusedError, SandboxStash
 from sandbox.stash_client import Reply, ask
-from sandbox.threads import running
 from sandbox.videos import VideoSpec, generate
+from vlm_engine.sandbox.threads import running
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ import cv2
 import pytest
 from PIL import Image
 
-from sandbox import glyphs, odd_files, videos
+from sandbox import odd_files, videos
 from sandbox.videos import VideoSpec, generate
 from sandbox.world import SHORTEST_GAP_S, SHORTEST_SPAN_S, SPORT_TAGS, plan
+from vlm_engine.sandbox import glyphs
 
 SMALL = {"duration_s": 6.0, "width": 320, "height": 180}
 KINDS = {

@@ -10,10 +10,9 @@ import aiohttp
 import pytest
 import requests
 
-from sandbox import glyphs
-from sandbox.threads import ServerThread, running
-from sandbox.vlm import MODEL, Behaviour, Fault, SandboxVLM
 from sandbox.world import SPORT_TAGS
+from vlm_engine.sandbox import MODEL, Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.sandbox.threads import ServerThread, running
 
 PATIENCE_S = 10
 

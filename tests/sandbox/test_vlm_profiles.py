@@ -4,20 +4,15 @@ import base64
 import io
 import json
 import math
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import requests
 
-from sandbox import glyphs
-from sandbox.threads import running
-from sandbox.vlm import MODEL, Behaviour, Profile, SandboxVLM
+from vlm_engine.sandbox import MODEL, Behaviour, Profile, SandboxVLM, glyphs
+from vlm_engine.sandbox.threads import running
 
 PATIENCE_S = 10
 ROOT = Path(__file__).parents[2]
@@ -163,17 +158,3 @@ def test_a_proxy_goes_on_with_what_its_client_has_given_up():
                 time.sleep(0.02)
             assert vlm.counters.failed["abandoned"] == abandoned
             assert vlm.counters.answered == 1 - abandoned
-
-
-def test_it_can_be_started_by_hand():
-    command = [sys.executable, "-m", "sandbox.vlm", "--profile", "ollama", "--model", "referee:7b"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        try:
-            url = process.stdout.readline().split()[0]
-            assert requests.get(f"{url}/models", timeout=PATIENCE_S).json()["data"][0]["owned_by"] == "library"
-            process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE_S) == 0
-        finally:
-            process.kill()

@@ -8,11 +8,10 @@ from functools import cache
 
 import pytest
 
-from sandbox import glyphs
-from sandbox.vlm import Behaviour, SandboxVLM
 from vlm_engine.clients import EndpointPool, OpenAIClient
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import NoVisionError, RequestError, WrongKeyError, WrongModelError
+from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

@@ -14,9 +14,9 @@ import pytest
 from sandbox.plugin import install
 from sandbox.real_stash import RealStash, WatchedJob
 from sandbox.stash import ItemState, LogLine
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 PLUGIN = "ahavenvlmconnector"
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")

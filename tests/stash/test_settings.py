@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from sandbox.vlm import SandboxVLM
 from tests.stash.conftest import PLUGIN, Arena
+from vlm_engine.sandbox import SandboxVLM
 
 MANIFEST = Path(__file__).parents[2] / f"{PLUGIN}.yml"
 

@@ -11,8 +11,8 @@ import pytest
 
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState
-from sandbox.vlm import Fault, SandboxVLM
 from tests.stash.conftest import Arena
+from vlm_engine.sandbox import Fault, SandboxVLM
 
 Configure = Callable[..., None]
 LEAVE_S = 10.0

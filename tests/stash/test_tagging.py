@@ -9,8 +9,8 @@ from pathlib import Path
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState, MarkerState
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import SandboxVLM
 from tests.stash.conftest import PLUGIN, TAGS, Arena, furnish, short_video
+from vlm_engine.sandbox import SandboxVLM
 from vlm_engine.spans import f1
 
 Configure = Callable[..., None]

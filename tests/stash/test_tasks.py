@@ -8,8 +8,8 @@ from typing import Any
 
 from sandbox.real_stash import WatchedJob
 from sandbox.stash import ItemState
-from sandbox.vlm import Fault, SandboxVLM
 from tests.stash.conftest import PLUGIN, Arena
+from vlm_engine.sandbox import Fault, SandboxVLM
 
 Configure = Callable[..., None]
 

@@ -1,12 +1,12 @@
-"""One task in a process of its own, forked from one that has imported everything: real to the kernel, and quick to start."""
+"""The plugin's entry point in a process of its own, forked from one that has imported everything: real, and quick to start."""
 
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -18,40 +18,50 @@ def context() -> ForkServerContext:
     """What starts such processes."""
     ready = multiprocessing.get_context("forkserver")
     ready.set_forkserver_preload(
-        ["tests.torture.child", "tests.torture.world", "haven_tasks.stash_run", "aiohttp", "av", "numpy", "stashapi.stashapp"]
+        [
+            "tests.torture.child",
+            "tests.torture.world",
+            "haven_vlm_connector",
+            "haven_tasks.stash_run",
+            "aiohttp",
+            "av",
+            "numpy",
+            "stashapi.stashapp",
+        ]
     )
     return ready
 
 
-def start(processes: ForkServerContext, request: Mapping[str, Any], data: Path) -> ForkServerProcess:
-    """Starts the task that ``request`` names, with its data in ``data``."""
-    (data / _END).unlink(missing_ok=True)
-    process = processes.Process(target=_run, args=(json.dumps(request), data))
+def start(
+    processes: ForkServerContext, request: Mapping[str, Any], folder: Path, before: Callable[[], None] | None = None
+) -> ForkServerProcess:
+    """Starts the plugin as Stash does, with ``request``; what it says and logs goes into ``folder``.
+
+    ``before``: what the process does first, a function that can be pickled.
+    """
+    (folder / _END).unlink(missing_ok=True)
+    process = processes.Process(target=_run, args=(json.dumps(request).encode(), folder, before))
     process.start()
     return process
 
 
-def outcome(data: Path) -> dict[str, str] | None:
-    """What the last task of ``data`` said at its end: its ``output`` or its ``error``; None if it came to none."""
-    path = data / _END
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def outcome(folder: Path) -> dict[str, str] | None:
+    """What the last task of ``folder`` said at its end: its ``output`` or its ``error``; None if it came to none."""
+    path = folder / _END
+    told = path.read_text(encoding="utf-8") if path.exists() else ""
+    return json.loads(told) if told else None
 
 
-def log(data: Path) -> str:
-    """Everything that the tasks of ``data`` have logged."""
-    return (data / _LOG).read_text(encoding="utf-8", errors="replace") if (data / _LOG).exists() else ""
+def log(folder: Path) -> str:
+    """Everything that the tasks of ``folder`` have logged."""
+    return (folder / _LOG).read_text(encoding="utf-8", errors="replace") if (folder / _LOG).exists() else ""
 
 
-def _run(request: str, data: Path) -> None:
-    from haven_tasks.context import EXPECTED
-    from haven_tasks.stash_run import run_task
-    from haven_vlm_utility import StashLogHandler
+def _run(request: bytes, folder: Path, before: Callable[[], None] | None) -> None:
+    import haven_vlm_connector
 
-    descriptor = os.open(data / _LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    handler = StashLogHandler(descriptor)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    try:
-        end = {"output": run_task(json.loads(request), data, handler)}
-    except EXPECTED as error:
-        end = {"error": str(error)}
-    (data / _END).write_text(json.dumps(end), encoding="utf-8")
+    for name, descriptor, flags in ((_END, 1, os.O_TRUNC), (_LOG, 2, os.O_APPEND)):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | flags), descriptor)
+    if before is not None:
+        before()
+    sys.exit(haven_vlm_connector.run_for_stash(request))

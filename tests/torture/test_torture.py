@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, SandboxVLM
 from tests.torture import child
 from tests.torture.world import SLOTS, Killer, World, content, small_videos, world
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 RUNS = int(os.environ.get("HAVEN_TORTURE_RUNS", "6"))
 UNDO = "undo_last_run"
@@ -55,7 +55,7 @@ def queue_again(tag: str, every: int = 1) -> Callable[[World], None]:
 def grow_old(place: World) -> None:
     """The journal becomes one of the first version, and every scene is queued again."""
     queue_again("VLM_TagMe")(place)
-    as_first_version(place.data / "haven.sqlite3")
+    as_first_version(place.database)
 
 
 FEWER = {"TAG_LIST": "Foul,Goal"}
@@ -88,7 +88,7 @@ class Arena:
 
     @contextmanager
     def world(self) -> Iterator[World]:
-        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "data", self.processes) as place:
+        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
             yield place
 
     @cache  # noqa: B019 - one arena for the session
@@ -153,7 +153,7 @@ def moment(rng: random.Random, step: Step, requests: int) -> Killer:
 def undo_all(place: World) -> None:
     for _ in range(MOST_UNDOINGS):
         assert place.run(UNDO)
-        end = child.outcome(place.data)
+        end = child.outcome(place.folder)
         assert end is not None
         if NOTHING_LEFT in end["output"]:
             return
@@ -217,10 +217,17 @@ def as_first_version(path: Path) -> None:
     """Takes away all that the journal's first version did not have."""
     with closing(sqlite3.connect(path)) as db:
         for (index,) in db.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'journal_%'"
-            " AND name NOT IN ('journal_plans_open', 'journal_markers_ours', 'journal_tags_ours')"
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'journal_%' AND name <> 'journal_markers_ours'"
         ).fetchall():
             db.execute(f"DROP INDEX {index}")
+        for table in ("journal_plans", "journal_tags", "journal_failures"):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN kind")
+            db.execute(f"ALTER TABLE {table} RENAME COLUMN item_id TO scene_id")
+        db.execute("CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL")
+        db.execute("CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL")
+        db.execute(
+            "UPDATE journal_plans SET plan = json_remove(json_set(plan, '$.scene_id', json_extract(plan, '$.item.id')), '$.item')"
+        )
         later = {
             "journal_runs": ("settings", "pid", "lock", "outcome", "undoes", "undone"),
             "journal_plans": ("undone",),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from sandbox.stash import ItemState, MarkerState, SandboxStash
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import SandboxVLM
 from tests.torture import child
+from vlm_engine.sandbox import SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 CONTROL = frozenset({"VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"})
@@ -24,10 +25,10 @@ SLOTS = 4
 LIMIT_S = 60.0
 
 
-def small_videos(folder: Path) -> tuple[LabelledVideo, ...]:
+def small_videos(folder: Path, count: int = SCENES) -> tuple[LabelledVideo, ...]:
     """One for each scene, of a few seconds, in which something happens."""
     spec = {"width": 160, "height": 96, "frame_rate": 5, "tags": TAGS, "shot_median_s": 3.0, "gop_s": 2.0}
-    return tuple(generate(VideoSpec(duration_s=4, seed=seed, **spec), folder / f"Spiel {seed}.mp4") for seed in range(SCENES))
+    return tuple(generate(VideoSpec(duration_s=4, seed=seed, **spec), folder / f"Spiel {seed}.mp4") for seed in range(count))
 
 
 @dataclass
@@ -44,10 +45,20 @@ class World:
 
     stash: SandboxStash
     vlm: SandboxVLM
-    data: Path
+    folder: Path
     processes: ForkServerContext
     kills: int = 0
     requests: list[int] = field(default_factory=list)
+
+    @property
+    def database(self) -> Path:
+        """Where the plugin keeps answers and journal."""
+        return self.folder / "haven_vlm_connector" / "haven.sqlite3"
+
+    def answers(self) -> list[bytes]:
+        """What was answered so far, as it is stored."""
+        with closing(sqlite3.connect(self.database)) as db:
+            return [said for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
 
     def furnish(self, videos: Sequence[LabelledVideo]) -> None:
         """All scenes are in line; most have tags and markers of people's, some of them on what the plugin looks for."""
@@ -64,24 +75,36 @@ class World:
             if number % 3 == 0:
                 library.tag_scene(scene, "VLM_Errored")
 
-    def run(self, mode: str, killer: Killer | None = None, **args: str) -> bool:
-        """Runs a task to its end, or until it is killed: then False. Any other end is an error."""
+    def start(self, mode: str, before: Callable[[], None] | None = None, **args: str) -> ForkServerProcess:
+        """Starts a task. ``before``: what its process does first."""
         request = {
-            "server_connection": {"Scheme": "http", "Host": "127.0.0.1", "Port": self.stash.port},
+            "server_connection": {"Scheme": "http", "Host": "127.0.0.1", "Port": self.stash.port, "Dir": str(self.folder)},
             "args": {"mode": mode, "ENDPOINTS": self.vlm.url, "MODEL": "sandbox-vlm", "TAG_LIST": ",".join(TAGS), **args},
         }
+        return child.start(self.processes, request, self.folder, before)
+
+    def attempt(self, mode: str = "tag_videos", before: Callable[[], None] | None = None, **args: str) -> Mapping[str, str]:
+        """Runs a task to its end, and gives what it said: its ``output`` or its ``error``, and its ``log``."""
+        logged = len(child.log(self.folder))
+        process = self.start(mode, before, **args)
+        process.join(LIMIT_S)
+        assert process.exitcode is not None, f"{mode} hangs; its log ends with {child.log(self.folder)[-2000:]}"
+        return {"output": "", "error": "", **(child.outcome(self.folder) or {}), "log": child.log(self.folder)[logged:]}
+
+    def run(self, mode: str, killer: Killer | None = None, **args: str) -> bool:
+        """Runs a task to its end, or until it is killed: then False. Any other end is an error."""
         before = self._seen()
-        process = child.start(self.processes, request, self.data)
+        process = self.start(mode, **args)
         if killer is not None:
             self._wait_and_kill(process, killer, before)
         process.join(LIMIT_S)
-        assert process.exitcode is not None, f"{mode} hangs; its log ends with {child.log(self.data)[-2000:]}"
+        assert process.exitcode is not None, f"{mode} hangs; its log ends with {child.log(self.folder)[-2000:]}"
         self.requests.append(self._seen() - before)
         if process.exitcode == -9:
             self.kills += 1
             return False
-        end = child.outcome(self.data)
-        assert process.exitcode == 0 and end is not None and "output" in end, (mode, end, child.log(self.data)[-3000:])
+        end = child.outcome(self.folder)
+        assert process.exitcode == 0 and end is not None and "output" in end, (mode, end, child.log(self.folder)[-3000:])
         return True
 
     def _seen(self) -> int:
@@ -114,10 +137,10 @@ def _marker(marker: MarkerState) -> tuple[Any, ...]:
 
 
 @contextmanager
-def world(videos: Sequence[LabelledVideo], vlm: SandboxVLM, data: Path, processes: ForkServerContext) -> Iterator[World]:
-    """A fresh one, furnished."""
-    data.mkdir(parents=True)
+def world(videos: Sequence[LabelledVideo], vlm: SandboxVLM, folder: Path, processes: ForkServerContext) -> Iterator[World]:
+    """A fresh one, furnished. ``folder``, which does not exist yet, stands for the one with Stash's configuration."""
+    folder.mkdir(parents=True)
     with running(SandboxStash()) as stash:
-        made = World(stash, vlm, data, processes)
+        made = World(stash, vlm, folder, processes)
         made.furnish(videos)
         yield made

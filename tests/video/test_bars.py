@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox import glyphs
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.video.bars import are_black, bar_share
+from vlm_engine.vr import Layout, layout_of
 
 RATE = 25
 WIDTH, HEIGHT = 640, 360
@@ -45,7 +46,7 @@ def write(path: Path, draw: Draw, count: int = 75) -> Path:
     return path
 
 
-def served(path: Path, numbers: Sequence[int], *, vr: bool = False) -> list[Image.Image]:
+def served(path: Path, numbers: Sequence[int], *, vr: Layout | None = None) -> list[Image.Image]:
     times = [(number + 0.5) / RATE for number in numbers]
     with VideoReader(probe(path), vr=vr) as reader:
         frames = [frame for _, frame in reader.frames(times, SHAPE)]
@@ -109,8 +110,8 @@ def test_what_may_be_part_of_the_picture_is_left(draw: Draw, tmp_path: Path) -> 
 
 def test_of_vr_nothing_is_cropped_but_to_the_front(tmp_path: Path) -> None:
     path = write(tmp_path / "court.mp4", upright)
-    (image,) = served(path, [30], vr=True)
-    assert image.width / image.height == pytest.approx(WIDTH / 2 / HEIGHT, rel=0.05)
+    (image,) = served(path, [30], vr=layout_of("sbs-180", "", WIDTH, HEIGHT))
+    assert image.width / image.height == pytest.approx(1, rel=0.01)
 
 
 def picture_of(left: int, right: int, light: int = 120) -> Any:

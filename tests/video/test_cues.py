@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.videos import LabelledVideo, VideoSpec, generate
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.video.container import opened

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.errors import FrameError, MediaNotFoundError, MediaUnreadableError
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
 

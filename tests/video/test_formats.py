@@ -14,8 +14,8 @@ import pytest
 from av.stream import Disposition
 from PIL import Image
 
-from sandbox import glyphs
 from vlm_engine.errors import FrameError
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 

@@ -11,12 +11,12 @@ from typing import Any
 import av
 import pytest
 
-from sandbox import glyphs, odd_files
+from sandbox import odd_files
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from sandbox.vlm import Behaviour, SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
 from vlm_engine.spans import match
 from vlm_engine.types import VideoResult
 

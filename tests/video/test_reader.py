@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine.errors import FrameError
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
 
@@ -172,22 +172,6 @@ def test_frames_that_were_served_are_let_go_at_once(match: VideoInfo) -> None:
     finally:
         gc.enable()
     assert waiting <= 4
-
-
-def test_of_a_vr_frame_the_front_of_one_eye_is_served(tmp_path: Path) -> None:
-    info = probe(make(tmp_path / "match.mp4", duration_s=1, width=1200, height=600).path)
-    with VideoReader(info, vr=True) as reader:
-        ((_, whole),) = reader.frames([0.0], SHAPE)
-        ((_, small),) = reader.frames([0.0], ImageShape(max_side=200))
-    with VideoReader(info) as reader:
-        ((_, flat),) = reader.frames([0.0], ImageShape(max_side=1200))
-    assert isinstance(whole, Frame)
-    assert isinstance(small, Frame)
-    assert isinstance(flat, Frame)
-    assert (whole.width, whole.height, small.width, small.height) == (400, 400, 200, 200)
-    expected = Image.open(io.BytesIO(flat.jpeg)).crop((100, 100, 500, 500))
-    difference = np.asarray(expected, float) - np.asarray(Image.open(io.BytesIO(whole.jpeg)), float)
-    assert np.abs(difference).mean() < 3
 
 
 def test_a_path_may_hold_spaces_colons_and_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.videos import VideoSpec, generate
-from sandbox.vlm import SandboxVLM
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, VideoConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.sandbox import SandboxVLM, glyphs
 from vlm_engine.types import Frame, ImageShape, Progress
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.video.watch import Watch, beat

@@ -10,8 +10,8 @@ import av
 import pytest
 from PIL import Image
 
-from sandbox import glyphs
 from sandbox.videos import VideoSpec, generate
+from vlm_engine.sandbox import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.video.container import opened

@@ -111,6 +111,10 @@ class OpenAIClient:
             raise no_room(self._target(), context_tokens)
         return answer
 
+    def first_body(self, question: Question) -> dict[str, Any]:
+        """The body of the request that ``ask`` would send first, by all that is known of the endpoint now. Sends nothing."""
+        return request.body(question, self._name, self._model, self._first_attempt(question))
+
     async def check(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> tuple[str, ...]:
         """The names of the models that the endpoint offers. Raises ``ClientError`` when it does not tell."""
         response = await self._send("GET", "/models", timeout_s)
@@ -190,14 +194,17 @@ class OpenAIClient:
     # Question and answer.
 
     async def _answered(self, question: Question, timeout_s: float) -> Answer:
-        budget = self._within(max(self._model.max_new_tokens, longest_answer(question.tags)))
-        body = await self._complete(question, Attempt(self._features, budget), timeout_s)
+        first = self._first_attempt(question)
+        body = await self._complete(question, first, timeout_s)
         try:
             return self._answer(body, question)
         except ReplyError as error:
-            attempt = self._otherwise(body, error, budget)
+            attempt = self._otherwise(body, error, first.budget)
             _log.debug("%s: asking once more: %s", self.label, error)
         return self._answer(await self._complete(question, attempt, timeout_s), question)
+
+    def _first_attempt(self, question: Question) -> Attempt:
+        return Attempt(self._features, self._within(max(self._model.max_new_tokens, longest_answer(question.tags))))
 
     def _answer(self, body: Any, question: Question) -> Answer:
         try:

@@ -9,17 +9,9 @@ from typing import Any
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig, SearchConfig
-from vlm_engine.prompt import wording_fingerprint
+from vlm_engine.prompt import FORMS, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
-from vlm_engine.types import Form, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
-
-_FORMS = {
-    Purpose.STILL: Form.LIST,
-    Purpose.SCAN: Form.LIST,
-    Purpose.SECOND_LOOK: Form.VERDICTS,
-    Purpose.EDGE: Form.VERDICTS,
-}
-"""A list of names is short, and so quick to answer; a verdict for each tag is for the few tags in doubt."""
+from vlm_engine.types import Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
 
 
 class Memory:
@@ -96,12 +88,10 @@ class Judge:
         self._client = client
         self._store = store
         self._wording = wording_fingerprint(model)
-        self._full = ImageShape(model.image_max_side, model.image_quality)
-        self._small = ImageShape(min(model.scan_max_side, model.image_max_side), model.image_quality)
 
     def shape(self, purpose: Purpose) -> ImageShape:
         """How large a picture a look for this purpose takes."""
-        return self._small if purpose is Purpose.SCAN else self._full
+        return shape_for(self.model, purpose)
 
     async def memory(self, media: str) -> Memory:
         """What is known already about this video or picture."""
@@ -120,11 +110,11 @@ class Judge:
 
     def recall(self, memory: Memory, look: Look) -> Observation | None:
         """What ``memory`` holds of the look. A scan takes what a larger picture showed, but not the other way round."""
-        return memory.recall(look, (self._full, self._small) if look.purpose is Purpose.SCAN else (self._full,))
+        return memory.recall(look, tuple(dict.fromkeys((self.shape(Purpose.STILL), self.shape(look.purpose)))))
 
     async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
-        form, subject = _FORMS[look.purpose], await self._subject(media)
+        form, subject = FORMS[look.purpose], await self._subject(media)
         answer = await self._client.ask(Question(look.tags, form, frame.jpeg))
         stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), answer)
         await _to_its_end(asyncio.to_thread(self._store.add, subject, stored))

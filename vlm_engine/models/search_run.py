@@ -13,6 +13,7 @@ from vlm_engine.models.tally import Tally
 from vlm_engine.search import GroupedSearch
 from vlm_engine.types import Coverage, Frame, ImageShape, Look, Observation, Progress, VideoInfo
 from vlm_engine.video import VideoReader
+from vlm_engine.vr import Layout
 
 LEAST_COVERAGE = 0.9
 """A video is not called done when the model could judge a smaller share of the frames that could be read."""
@@ -38,7 +39,7 @@ class SearchRun:
         on_progress: OnProgress | None,
         *,
         media: str,
-        vr: bool,
+        vr: Layout | None,
         reading: VideoConfig,
     ) -> None:
         self._judge = judge
@@ -163,7 +164,7 @@ class _Decoder:
     One thread keeps the order: a frame whose wait was cancelled is decoded to its end before the file is closed.
     """
 
-    def __init__(self, video: VideoInfo, reading: VideoConfig, *, vr: bool) -> None:
+    def __init__(self, video: VideoInfo, reading: VideoConfig, *, vr: Layout | None) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._video, self._reading, self._vr = video, reading, vr
         self._reader: VideoReader | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,9 @@ from vlm_engine.search import GroupedSearch, regrouped
 from vlm_engine.spans import describe_video, together
 from vlm_engine.types import Findings, Look, Purpose, VideoInfo, VideoResult
 from vlm_engine.video import probe
+from vlm_engine.vr import Layout, layout_of
+
+_log = logging.getLogger(__name__)
 
 
 class ProbeVideo(Model):
@@ -46,7 +50,8 @@ class SearchVideo(Model):
         category = self._judge.model.category
         tags = () if category in inputs.get("skipped_categories", ()) else self._judge.model.tag_list
         how = self._config.search.with_interval(inputs.get("frame_interval"))
-        media = f"{video.identity} vr" if inputs.get("vr_video", False) else video.identity
+        layout = self._layout(video) if inputs.get("vr_video", False) else None
+        media = f"{video.identity} vr {layout}" if layout else video.identity
         groups = regrouped(tags, await self._judge.searches(media, how)) if tags else ()
         search = GroupedSearch(video, tags, groups, how)
         for time_s, observation in inputs.get("observations", {}).get(category, ()):
@@ -58,7 +63,7 @@ class SearchVideo(Model):
             search,
             inputs.get("on_progress"),
             media=media,
-            vr=inputs.get("vr_video", False),
+            vr=layout,
             reading=self._config.video,
         )
         if tags:
@@ -68,6 +73,11 @@ class SearchVideo(Model):
         found = Findings(category, await asyncio.to_thread(search.spans), tuple(search.observations()))
         unruled = together((), video.duration_s)
         return VideoResult(video, unruled, (found,), run.coverage(), _joined(video.gaps_s + run.gaps_s()))
+
+    def _layout(self, video: VideoInfo) -> Layout | None:
+        layout = layout_of(self._config.video.vr_layout, video.path, video.width, video.height)
+        _log.info("%s: a VR video, %s", video.path, f"read as {layout}" if layout else "whose frames are shown as they are")
+        return layout
 
 
 def _joined(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

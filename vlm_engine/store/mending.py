@@ -154,16 +154,48 @@ def _unlink(db: sqlite3.Connection) -> None:
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
-    """The rows in order, around whatever cannot be read: after each failure a step further, and steps that double."""
-    after, step = -_WIDEST_GAP, 1
-    while step <= _WIDEST_GAP * 4:
+    """The rows in order, around whatever cannot be read."""
+    first: int | None = 1
+    while first is not None:
         try:
-            for rowid, *row in db.execute(f'SELECT rowid, * FROM "{table}" WHERE rowid > ? ORDER BY rowid', (after,)):
-                after, step = rowid, 1
-                yield tuple(row)
+            for rowid, *row in db.execute(_rows_from(table), (first,)):
+                if rowid >= first:  # damage may lead back
+                    first = rowid + 1
+                    yield tuple(row)
             return
         except sqlite3.Error as error:
             if not tells_damage(error):
                 raise
-            after += step
-            step *= 2
+        # The driver reads ahead, so the last row before the damage was not given yet.
+        for rowid, *row in _one_row(db, table, first) or ():
+            first = max(first, rowid) + 1
+            yield tuple(row)
+        first = _beyond(db, table, first)
+
+
+def _beyond(db: sqlite3.Connection, table: str, unreadable: int) -> int | None:
+    """The least number above ``unreadable`` from which on rows can be read again; None where there is none."""
+    step = 1
+    while _one_row(db, table, unreadable + step) is None:
+        step *= 2
+        if step > _WIDEST_GAP:
+            return None
+    low, high = unreadable + step // 2, unreadable + step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _one_row(db, table, middle) is None else (low, middle)
+    return high
+
+
+def _one_row(db: sqlite3.Connection, table: str, first: int) -> list[tuple[Any, ...]] | None:
+    """The first row from that number on, if there is one; None where it cannot be read."""
+    try:
+        return db.execute(f"{_rows_from(table)} LIMIT 1", (first,)).fetchall()
+    except sqlite3.Error as error:
+        if not tells_damage(error):
+            raise
+        return None
+
+
+def _rows_from(table: str) -> str:
+    return f'SELECT rowid, * FROM "{table}" WHERE rowid >= ? ORDER BY rowid'

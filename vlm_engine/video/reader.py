@@ -10,20 +10,23 @@ from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video.session import Session
 from vlm_engine.video.watch import STALL_S, Watch
+from vlm_engine.vr import Layout
 
 
 class VideoReader:
     """One open video. Blocks while it reads and decodes; for one thread at a time.
 
-    ``vr``: every frame holds two eyes' views; pictures show what one of them sees ahead. ``hwaccel``: the kind of
-    device that decodes ("cuda", "videotoolbox" …); where it cannot, the processor does. ``stall_s``: so long it waits,
-    in seconds, for a read that brings nothing.
+    ``vr``: how the eyes lie in a frame; pictures show what one of them sees ahead. ``hwaccel``: the kind of device that
+    decodes ("cuda", "videotoolbox" …); where it cannot, the processor does. ``stall_s``: so long it waits, in seconds, for
+    a read that brings nothing.
 
     Opening raises ``MediaNotFoundError``, and ``MediaUnreadableError`` when the file is not the one that was probed or
     does not answer.
     """
 
-    def __init__(self, info: VideoInfo, *, vr: bool = False, hwaccel: str | None = None, stall_s: float = STALL_S) -> None:
+    def __init__(
+        self, info: VideoInfo, *, vr: Layout | None = None, hwaccel: str | None = None, stall_s: float = STALL_S
+    ) -> None:
         self._watch = Watch(info.path, stall_s)
         try:
             self._session = self._watch.call(lambda: Session(info, vr=vr, hwaccel=hwaccel))

@@ -17,7 +17,7 @@ from PIL import Image
 from vlm_engine.picture import fitted_size, over_grey
 from vlm_engine.types import ImageShape
 from vlm_engine.video.bars import are_black
-from vlm_engine.vr import front_box
+from vlm_engine.vr import Front, Layout, front
 
 Turn = tuple[bool, bool, bool]
 
@@ -28,14 +28,14 @@ _WHITE, _HEADROOM = 203.0, 4.0
 class Painter:
     """Makes pictures of one stream's frames, each scaled straight to its size: no full-size RGB is made.
 
-    ``vr``: they show what one eye sees ahead. ``bars``: the share of the width that a black bar takes on either side;
-    they are cropped where they are black.
+    ``vr``: how the eyes lie in a frame; they show what one of them sees ahead. ``bars``: the share of the width that a black
+    bar takes on either side; they are cropped where they are black.
     """
 
-    def __init__(self, stream: VideoStream, *, vr: bool = False, bars: float = 0.0) -> None:
+    def __init__(self, stream: VideoStream, *, vr: Layout | None = None, bars: float = 0.0) -> None:
         self._pixel_aspect = pixel_aspect(stream)
         self._vr = vr
-        self._bars = 0.0 if vr else bars
+        self._bars = bars
         self._scaler = VideoReformatter()
         self._turn: Turn | None = None
 
@@ -44,17 +44,26 @@ class Painter:
         # Once for all frames: one whose side data were looked at is in a cycle, and waits for the garbage collector.
         turn = self._turn = self._turn or turn_of(frame)
         width, height = displayed_size(frame, self._pixel_aspect, turn)
-        if self._vr or self._bars:
-            left, upper, right, lower = self._wanted(width, height)
-            scale = fitted_size(right - left, lower - upper, shape)[0] / (right - left)
+        if self._vr:
+            return self._part(frame, front(self._vr, width, height), (width, height), shape, turn)
+        if self._bars:
+            bar = int(self._bars * width)
+            scale = fitted_size(width - 2 * bar, height, shape)[0] / (width - 2 * bar)
             image = self._scaled(frame, (max(1, round(width * scale)), max(1, round(height * scale))), turn)
-            if self._vr or are_black(np.asarray(image), self._bars):
-                return image.crop(self._wanted(*image.size))
+            if are_black(np.asarray(image), self._bars):
+                bar = int(self._bars * image.width)
+                return image.crop((bar, 0, image.width - bar, image.height))
         return self._scaled(frame, fitted_size(width, height, shape), turn)
 
-    def _wanted(self, width: int, height: int) -> tuple[int, int, int, int]:
-        bar = int(self._bars * width)
-        return front_box(width, height) if self._vr else (bar, 0, width - bar, height)
+    def _part(self, frame: VideoFrame, part: Front, size: tuple[int, int], shape: ImageShape, turn: Turn) -> Image.Image:
+        """``part`` of a frame of ``size``, in its true proportions."""
+        width, height = (part.right - part.left) * size[0], (part.lower - part.upper) * size[1]
+        shown = max(width, height * part.aspect), max(height, width / part.aspect)
+        sent = fitted_size(max(1, round(shown[0])), max(1, round(shown[1])), shape)
+        whole = max(sent[0], round(size[0] * sent[0] / width)), max(sent[1], round(size[1] * sent[1] / height))
+        image = self._scaled(frame, whole, turn)
+        left, upper = min(int(part.left * whole[0]), whole[0] - sent[0]), min(int(part.upper * whole[1]), whole[1] - sent[1])
+        return image.crop((left, upper, left + sent[0], upper + sent[1]))
 
     def _scaled(self, frame: VideoFrame, size: tuple[int, int], turn: Turn) -> Image.Image:
         width, height = reversed(size) if turn[0] else size

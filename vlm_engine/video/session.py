@@ -15,6 +15,7 @@ from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video.container import is_on_device, opened, tick
 from vlm_engine.video.decoder import Decoder, Picture
 from vlm_engine.video.render import Painter
+from vlm_engine.vr import Layout
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ _SLACK_S, _SLACK_TICKS = 0.001, 0.5
 class Session:
     """For one thread at a time. Raises as ``VideoReader`` does."""
 
-    def __init__(self, info: VideoInfo, *, vr: bool, hwaccel: str | None) -> None:
+    def __init__(self, info: VideoInfo, *, vr: Layout | None, hwaccel: str | None) -> None:
         self._info, self._vr = info, vr
         self._open = self._opened(hwaccel)
 

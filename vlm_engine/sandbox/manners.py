@@ -1,6 +1,6 @@
 """The ways of one server: what it shows of itself, how it refuses, and how it writes down an answer.
 
-The base class is a server without peculiarities; ``sandbox.vlm.profiles`` has those that people run. Messages are those
+The base class is a server without peculiarities; ``vlm_engine.sandbox.profiles`` has those that people run. Messages are those
 that the servers were seen to send, or that their users report.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.answers import Token
-from sandbox.vlm.behaviour import Behaviour, Refusal, RefusalError
+from vlm_engine.sandbox.answers import Token
+from vlm_engine.sandbox.behaviour import Behaviour, Refusal, RefusalError
 
 Body = Mapping[str, Any]
 THOUGHT = "The user asks for tags. I look at the picture, and at each tag of the list, one after the other."

@@ -1,6 +1,6 @@
 """A vision-language model endpoint that needs no model: real HTTP, real pictures, the OpenAI protocol.
 
-The picture is the only channel: the server decodes the JPEG it is sent and reads from it what ``sandbox.glyphs``
+The picture is the only channel: the server decodes the JPEG it is sent and reads from it what ``vlm_engine.sandbox.glyphs``
 drew, and knows nothing else of the video. ::
 
     async with SandboxVLM(Behaviour(miss_rate=0.05)) as vlm:     # in an asyncio program
@@ -9,10 +9,10 @@ drew, and knows nothing else of the video. ::
         vlm.behaviour.fault = Fault.HANG
 
 With a ``Profile`` it has the pages, the refusals and the oddities of a server that people run.
-``python -m sandbox.vlm --profile ollama`` starts one by hand.
+``vlm-engine serve-sandbox --profile ollama`` starts one by hand.
 """
 
-from sandbox.vlm.behaviour import HOST, MODEL, Behaviour, Counters, Fault, Profile, Refusal
-from sandbox.vlm.server import SandboxVLM
+from vlm_engine.sandbox.behaviour import HOST, MODEL, Behaviour, Counters, Fault, Profile, Refusal
+from vlm_engine.sandbox.server import SandboxVLM
 
 __all__ = ["HOST", "MODEL", "Behaviour", "Counters", "Fault", "Profile", "Refusal", "SandboxVLM"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sandbox.answers import Token
-from sandbox.vlm.behaviour import Behaviour, Profile, Refusal, RefusalError
-from sandbox.vlm.manners import Body, Manners, Written
+from vlm_engine.sandbox.answers import Token
+from vlm_engine.sandbox.behaviour import Behaviour, Profile, Refusal, RefusalError
+from vlm_engine.sandbox.manners import Body, Manners, Written
 
 
 class Plain(Manners):

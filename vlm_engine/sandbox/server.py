@@ -18,11 +18,11 @@ from typing import Any, Self
 from aiohttp import web
 from PIL import Image, UnidentifiedImageError
 
-from sandbox import answers, glyphs
-from sandbox.threads import on_loop
-from sandbox.vlm.behaviour import HOST, Behaviour, Counters, Fault, Refusal, RefusalError
-from sandbox.vlm.manners import THOUGHT, Manners
-from sandbox.vlm.profiles import MANNERS
+from vlm_engine.sandbox import answers, glyphs
+from vlm_engine.sandbox.behaviour import HOST, Behaviour, Counters, Fault, Refusal, RefusalError
+from vlm_engine.sandbox.manners import THOUGHT, Manners
+from vlm_engine.sandbox.profiles import MANNERS
+from vlm_engine.sandbox.threads import on_loop
 
 
 class SandboxVLM:

@@ -1,0 +1,87 @@
+"""``vlm-engine check``: what each endpoint can do, and what to do where one cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from vlm_engine.cli import check
+from vlm_engine.sandbox import Behaviour, Profile, SandboxVLM
+from vlm_engine.sandbox.threads import running
+
+
+def findings(out: str) -> dict[str, tuple[str, str]]:
+    """What was looked at, and with which outcome and words, of one endpoint."""
+    lines = [line.split(maxsplit=1) for line in out.splitlines()[1:]]
+    return {rest.split(": ", 1)[0]: (outcome, rest.split(": ", 1)[1]) for outcome, rest in lines}
+
+
+@pytest.mark.parametrize(
+    ("profile", "server"), [(Profile.LM_STUDIO, "LM Studio"), (Profile.LLAMA_CPP, "llama.cpp"), (Profile.VLLM, "vLLM")]
+)
+def test_what_a_server_tells_of_itself(command: Command, profile: Profile, server: str) -> None:
+    with running(SandboxVLM(Behaviour(profile=profile, slots=3, context_tokens=8192))) as vlm:
+        done = command("check", "--endpoint", vlm.url)
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{vlm.url.split('/')[2]} ({vlm.url})\n")
+    found = findings(done.out)
+    assert found["reachable"] == ("ok", f"{server}, and offers sandbox-vlm")
+    assert found["model"] == ("ok", "sandbox-vlm")
+    assert found["context"] == ("ok", "8192 tokens")
+    slots = "3, as it tells" if profile is not Profile.VLLM else "1: it does not tell; set max_concurrent if it takes more"
+    assert found["requests at once"] == ("ok", slots)
+    assert vlm.counters.answered == 1
+
+
+def test_an_answer_that_is_not_right_is_noted(command: Command, vlm: SandboxVLM) -> None:
+    """The sandbox sees only what it drew itself, so a red card is nothing to it."""
+    outcome, told = findings(command("check", "--endpoint", vlm.url).out)["test question"]
+    assert outcome == "note"
+    assert "did not recognise a red card" in told
+    assert "tokens read" in told
+
+
+def test_an_answer_that_is_right_is_not_noted(command: Command, vlm: SandboxVLM) -> None:
+    vlm.belief = lambda tag, shown: 0.97 if tag == check.SHOWN else 0.02  # type: ignore[method-assign]
+    outcome, told = findings(command("check", "--endpoint", vlm.url).out)["test question"]
+    assert (outcome, told.split(";")[0]) == ("ok", "answered rightly")
+    assert told.endswith("tells how sure it is")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "what", "remedy"),
+    [
+        (Behaviour(api_key="sk-of-the-league"), "reachable", "set api_key of this endpoint"),
+        (Behaviour(vision=False), "test question", "its model cannot see pictures; load one that can"),
+        (Behaviour(models=("referee:7b",)), "test question", "correct MODEL, or model_id of this endpoint; it offers referee:7b"),
+    ],
+    ids=["no key", "no vision", "no such model"],
+)
+def test_what_is_wrong_comes_with_a_remedy(command: Command, behaviour: Behaviour, what: str, remedy: str) -> None:
+    with running(SandboxVLM(behaviour)) as vlm:
+        done = command("check", "--endpoint", vlm.url, "--model", "sandbox-vlm")
+    assert done.code == 3
+    outcome, told = findings(done.out)[what]
+    assert outcome == "wrong"
+    assert remedy in told
+
+
+def test_one_endpoint_of_two_that_fails_exits_with_1(command: Command, vlm: SandboxVLM, tmp_path: Path) -> None:
+    with running(SandboxVLM()) as gone:
+        pass
+    file = tmp_path / "engine.yaml"
+    servers = [{"base_url": vlm.url, "name": "gaming PC", "max_concurrent": "auto"}, {"base_url": gone.url, "name": "old server"}]
+    file.write_text(json.dumps({"models": {"vlm": {"multiplexer_endpoints": servers}}}))
+    done = command("check", "--config", file)
+    assert done.code == 1
+    first, second = done.out.split("\n\n")
+    assert first.startswith("gaming PC (")
+    assert findings(first)["requests at once"][1] == "as many as pay (max_concurrent is auto)"
+    outcome, told = findings(second)["reachable"]
+    assert outcome == "wrong"
+    assert "is the server running" in told
+    both = json.loads(command("check", "--config", file, "--json").out)
+    assert [(report["name"], report["works"]) for report in both] == [("gaming PC", True), ("old server", False)]

@@ -1,0 +1,102 @@
+"""``vlm-engine prompt``: what is shown is what is sent, and nothing is sent."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from vlm_engine.sandbox import HOST, SandboxVLM
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rest(out: str) -> dict[str, object]:
+    """The request but for its messages."""
+    body, _ = json.JSONDecoder().raw_decode(out[out.index("\n{\n") + 1 :])
+    assert isinstance(body, dict)
+    return body
+
+
+def test_messages_schema_and_sampling_are_shown_and_nothing_is_sent(command: Command, vlm: SandboxVLM) -> None:
+    done = command("prompt", "--endpoint", vlm.url, "--tags", "Foul,Goal", "--model", "referee-7b")
+    assert done.code == 0, done.err
+    assert f"POST {vlm.url}/chat/completions\nwith no key\n" in done.out
+    assert "\nsystem:\n    You check pictures" in done.out
+    assert "    - Foul\n    - Goal\n" in done.out
+    assert "\nuser:\n    (a JPEG, its longest side at most 512 pixels, of quality 88)\n    Which of the tags" in done.out
+    body = rest(done.out)
+    assert (body["model"], body["temperature"], body["max_tokens"], body["seed"]) == ("referee-7b", 0.0, 256, 1)
+    assert '"enum": [' in done.out
+    assert vlm.counters.requests == 0
+
+
+def test_a_second_look_asks_for_verdicts_about_a_larger_picture(command: Command) -> None:
+    done = command("prompt", "--tags", "Foul", "--for", "second look")
+    assert "at most 1024 pixels" in done.out
+    assert 'Judge each tag of this list by itself: "yes"' in done.out
+    assert '"model" is added once the server has told which one it has loaded' in done.out
+
+
+def test_the_picture_is_shown_with_the_size_that_it_would_have(command: Command, photo: Path) -> None:
+    assert "(a JPEG of 512 x 288 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo).out
+    assert "(a JPEG of 640 x 360 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo, "--for", "still").out
+
+
+def test_a_key_is_not_shown(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAGUE_KEY", "sk-of-the-league")
+    done = command("prompt", "--tags", "Foul", "--endpoint", "http://127.0.0.1:9/v1", "--api-key-env", "LEAGUE_KEY")
+    assert "with the key of this endpoint" in done.out
+    assert "league" not in done.out
+
+
+class Recorder(http.server.ThreadingHTTPServer):
+    """Keeps what it is sent, and answers nothing of use."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        super().__init__((HOST, 0), Refuser)
+
+
+class Refuser(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Recorder)
+        self.server.sent.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_error(400)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_body_is_byte_for_byte_what_is_sent(command: Command, photo: Path) -> None:
+    with Recorder() as server, ThreadPoolExecutor(1) as thread:
+        thread.submit(server.serve_forever, 0.05)
+        options = ["--endpoint", f"http://{HOST}:{server.server_port}", "--tags", "Foul,Goal", "--model", "referee-7b"]
+        try:
+            assert command("tag", photo, *options).code == 1
+        finally:
+            server.shutdown()
+    whole = [sys.executable, "-m", "vlm_engine", "prompt", *options, "--picture", str(photo), "--for", "still", "--body"]
+    assert subprocess.run(whole, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True).stdout == server.sent[0]
+
+
+def test_the_body_of_several_requests_is_none(command: Command, photo: Path) -> None:
+    two = ("--endpoint", "http://127.0.0.1:9", "--endpoint", "http://127.0.0.1:19")
+    assert command("prompt", "--tags", "Foul", "--body").code == 2
+    assert command("prompt", "--tags", "Foul", "--body", "--picture", photo, *two).code == 2
+
+
+def test_a_picture_that_is_none_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "foul.jpg").write_text("no picture")
+    done = command("prompt", "--tags", "Foul", "--picture", tmp_path / "foul.jpg")
+    assert done.code == 2
+    assert "foul.jpg: not a picture" in done.err

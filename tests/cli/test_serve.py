@@ -1,0 +1,50 @@
+"""``vlm-engine serve-sandbox``: an endpoint for whoever has no model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.cli.conftest import Command
+from vlm_engine.cli.arguments import PROFILES, PURPOSES
+from vlm_engine.sandbox import HOST, Profile
+from vlm_engine.types import Purpose
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 30
+
+
+def test_it_serves_until_it_is_interrupted() -> None:
+    command = [sys.executable, "-m", "vlm_engine", "serve-sandbox", "--profile", "ollama", "--model", "referee:7b"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().split()[0]
+            listed = requests.get(f"{url}/models", timeout=PATIENCE_S).json()["data"][0]
+            assert (listed["id"], listed["owned_by"]) == ("referee:7b", "library")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there two may listen on one port")
+def test_a_port_that_is_taken_is_named(command: Command) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        done = command("serve-sandbox", "--port", port)
+    assert done.code == 2
+    assert f"--port {port}: nothing can be served there" in done.err
+
+
+def test_the_help_knows_every_profile_and_purpose() -> None:
+    """They are written out there, because to import them takes what the command may not need."""
+    assert tuple(str(profile) for profile in Profile) == PROFILES
+    assert set(PURPOSES) == {str(purpose) for purpose in Purpose}

@@ -1,0 +1,47 @@
+"""A connection to Stash that breaks in a given moment, as when the plugin's process is killed then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from haven_media_handler import MediaHandler
+from haven_stash.transport import RetryPolicy, StashClient
+from haven_vlm_config import TagNames
+from sandbox.stash import SandboxStash
+
+NAMES = TagNames()
+QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
+
+
+class KilledError(BaseException):
+    """What stands for SIGKILL inside one process: nothing catches it."""
+
+
+class FragileClient(StashClient):
+    """Dies at the request with number ``at``: before it leaves, or once its reply is there."""
+
+    def __init__(self, stash: SandboxStash, *, at: int = 0, after: bool = False) -> None:
+        super().__init__({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
+        self.at, self.after, self.count = at, after, 0
+
+    def _post(self, document: str, variables: Mapping[str, Any] | None) -> requests.Response:
+        self.count += 1
+        if self.count == self.at and not self.after:
+            raise KilledError
+        response = super()._post(document, variables)
+        if self.count == self.at:
+            response.close()
+            raise KilledError
+        return response
+
+
+@contextmanager
+def handler_of(stash: SandboxStash, folder: Path, *, at: int = 0, after: bool = False) -> Iterator[MediaHandler]:
+    """A handler with its journal in ``folder``."""
+    with MediaHandler(FragileClient(stash, at=at, after=after), folder / "journal.sqlite", NAMES) as handler:
+        yield handler

@@ -1,0 +1,316 @@
+"""What the world does to the file with answers and journal under whole tasks: each fault is real, and ends in a message.
+
+Whatever the fault, Stash is as promised: each scene is in line still, or has its results; nothing that people made differs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.threads import running
+from sandbox.videos import LabelledVideo
+from sandbox.vlm import Behaviour, SandboxVLM
+from tests.torture import child
+from tests.torture.world import SLOTS, World, content, small_videos, world
+
+PAGE = 4096
+SCENES = 3
+MANY = 12
+Scenes = dict[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    videos: Sequence[LabelledVideo]
+    vlm: SandboxVLM
+    processes: ForkServerContext
+
+    @contextmanager
+    def world(self, folder: Path, scenes: int = SCENES) -> Iterator[World]:
+        with world(self.videos[:scenes], self.vlm, folder, self.processes) as place:
+            yield place
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm:
+        yield Stage(small_videos(tmp_path_factory.mktemp("faults"), MANY), vlm, child.context())
+
+
+@pytest.fixture(scope="module")
+def expected(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    """The scenes after a task that nothing disturbs."""
+    with stage.world(tmp_path_factory.mktemp("undisturbed") / "stash") as place:
+        assert place.run("tag_videos")
+        return place.scenes()
+
+
+@pytest.fixture
+def place(stage: Stage, tmp_path: Path) -> Iterator[World]:
+    with stage.world(tmp_path / "stash") as place:
+        yield place
+
+
+def nothing_or_all(place: World, before: Scenes, expected: Scenes) -> None:
+    """Each scene is in line, with all that people made, or done."""
+    for scene in place.stash.library.snapshot().scenes:
+        found, first = content(scene), before[scene.id]
+        if "VLM_TagMe" in scene.tags:
+            assert set(first[0]) <= set(found[0])
+            assert set(first[1]) <= set(found[1])
+        else:
+            assert found == expected[scene.id]
+
+
+def undo_all(place: World) -> None:
+    """As often as there is something to undo."""
+    for _ in range(MANY):
+        if "nothing to undo" in place.attempt("undo_last_run")["output"]:
+            return
+    pytest.fail("there is always something left to undo")
+
+
+# A damaged file.
+
+
+def overwrite(path: Path, start: int = 0, length: int | None = None) -> None:
+    data = bytearray(path.read_bytes())
+    stop = len(data) if length is None else start + length
+    data[start:stop] = os.urandom(stop - start)
+    path.write_bytes(data)
+
+
+def damaged_files(path: Path) -> list[Path]:
+    return [found for found in path.parent.glob(f"{path.name}.damaged-*") if not found.name.endswith("-wal")]
+
+
+def test_when_nothing_of_the_file_can_be_read_what_the_plugin_had_made_counts_as_made_by_people(
+    place: World, stage: Stage, expected: Scenes
+) -> None:
+    assert place.attempt()["error"] == ""
+    overwrite(place.database)
+    new = place.stash.library.add_scene(stage.videos[SCENES].path, tags=["VLM_TagMe"])
+    before = place.scenes()
+    told = place.attempt()
+    (aside,) = damaged_files(place.database)
+    assert f"{place.database} is damaged" in told["log"]
+    assert f"the damaged file is now {aside}" in told["log"]
+    assert "It knows nothing in Stash as the plugin's own now; whatever else the plugin had made counts as made by" in told["log"]
+    assert "1 scene tagged" in told["output"]
+    assert {scene: found for scene, found in place.scenes().items() if scene != new} == expected
+    assert "is undone: 1 scene." in place.attempt("undo_last_run")["output"]
+    assert place.scenes() == before
+    assert "nothing to undo" in place.attempt("undo_last_run")["output"]
+    assert "nothing to remove" in place.attempt("remove_ours")["output"]
+    assert place.scenes() == before
+
+
+def test_where_only_answers_are_lost_all_can_still_be_taken_back_and_only_they_are_asked_again(
+    stage: Stage, tmp_path: Path
+) -> None:
+    with stage.world(tmp_path / "stash", MANY) as place:
+        before = place.scenes()
+        assert place.attempt()["error"] == ""
+        after, answers = place.scenes(), place.answers()
+        overwrite(place.database, place.database.read_bytes().index(answers[0]) // PAGE * PAGE, PAGE)
+        told = place.attempt("undo_last_run")
+        assert f"{place.database} is damaged" in told["log"]
+        assert f"is undone: {MANY} scenes." in told["output"]
+        assert place.scenes() == before
+        lost, answered = len(answers) - len(place.answers()), stage.vlm.counters.answered
+        assert 0 < lost < len(answers)
+        assert place.attempt()["error"] == ""
+        assert place.scenes() == after
+        assert stage.vlm.counters.answered - answered == lost
+
+
+# A full disk.
+
+
+def limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_disk_that_takes_no_more_ends_the_task_at_any_moment_and_it_goes_on_from_there_once_there_is_room(
+    place: World, expected: Scenes
+) -> None:
+    """A limit on the size of files stands for a full disk: each time there is a little more room, so each time it ends later."""
+    first, answered = place.scenes(), place.vlm.counters.answered
+    in_line: list[int] = []
+    while len(in_line) < 40:
+        told = place.attempt(before=partial(limit_files, 20_000 + 30_000 * len(in_line)))
+        nothing_or_all(place, first, expected)
+        if not told["error"]:
+            break
+        assert f"{place.database}: its disk is full" in told["error"]
+        assert "Make room there" in told["error"]
+        in_line.append(sum("VLM_TagMe" in tags for tags, _ in place.scenes().values()))
+    assert place.scenes() == expected
+    assert in_line.count(SCENES) >= 2
+    assert in_line[-1] < SCENES
+    assert place.vlm.counters.answered - answered <= len(place.answers()) + SLOTS * len(in_line)
+    undo_all(place)
+    assert place.scenes() == first
+
+
+# A file that may not be written.
+
+
+def give_up_roots_rights() -> None:
+    """Root may write whatever a file's mode says; a process can do without that right (CAP_DAC_OVERRIDE)."""
+    if os.geteuid() == 0:
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        data = (ctypes.c_uint32 * 6)()
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.capget(header, data) == 0
+        data[0] &= ~(1 << 1)
+        assert libc.capset(header, data) == 0
+
+
+@contextmanager
+def read_only(folder: Path, *, and_the_folder: bool) -> Iterator[None]:
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    folder.chmod(0o555 if and_the_folder else 0o755)
+    yield
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+
+
+@pytest.mark.parametrize("and_the_folder", [True, False])
+def test_a_file_or_folder_that_may_not_be_written_is_named_and_nothing_is_touched(
+    place: World, expected: Scenes, and_the_folder: bool
+) -> None:
+    assert place.attempt("update_videos")["error"] == ""
+    before, answered = place.scenes(), place.vlm.counters.answered
+    with read_only(place.database.parent, and_the_folder=and_the_folder):
+        told = place.attempt(before=give_up_roots_rights)
+    if and_the_folder:
+        assert f"Nothing can be written to {place.database.parent}" in told["error"]
+    else:
+        assert f"{place.database}: it cannot be written. Let the user that runs this write to the file" in told["error"]
+    assert (place.scenes(), place.vlm.counters.answered) == (before, answered)
+    assert place.attempt()["error"] == ""
+    assert place.scenes() == expected
+
+
+# A file that somebody else keeps locked.
+
+LOCKER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA locking_mode = EXCLUSIVE") if sys.argv[2] == "whole" else None
+db.execute("BEGIN IMMEDIATE")
+db.execute("CREATE TABLE IF NOT EXISTS somebody_elses (value)")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked_by_another_process(path: Path, what: str) -> Iterator[None]:
+    command = [sys.executable, "-c", LOCKER, str(path), what]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == "locked\n"
+        yield
+        other.stdin.close()
+        assert other.wait(30) == 0
+
+
+def have_no_patience() -> None:
+    """Half a minute is long in a test."""
+    from haven_stash.journal import database
+
+    database._BUSY_S = 0.3
+
+
+@pytest.mark.parametrize("what", ["whole", "writing"])
+def test_a_file_that_stays_locked_is_named_and_nothing_is_touched(place: World, expected: Scenes, what: str) -> None:
+    assert place.attempt("update_videos")["error"] == ""
+    before, answered = place.scenes(), place.vlm.counters.answered
+    with locked_by_another_process(place.database, what):
+        told = place.attempt(before=have_no_patience)
+    assert f"{place.database}: another program keeps it locked. End that program" in told["error"]
+    assert (place.scenes(), place.vlm.counters.answered) == (before, answered)
+    assert place.attempt()["error"] == ""
+    assert place.scenes() == expected
+
+
+def at_first(place: World, operation: str, act: Callable[[], None]) -> None:
+    """``act`` happens when the first ``operation`` has come, before it is carried out."""
+
+    def hook(exchange: Any) -> None:
+        if exchange.operation == operation:
+            place.stash.requests.on_request = None
+            act()
+
+    place.stash.requests.on_request = hook
+
+
+def test_a_lock_in_the_middle_of_a_write_is_waited_for(place: World, expected: Scenes) -> None:
+    with ExitStack() as locks:
+
+        def lock_for_a_while() -> None:
+            locks.enter_context(locked_by_another_process(place.database, "writing"))
+            timer = threading.Timer(0.5, locks.close)
+            timer.start()
+
+        at_first(place, "MarkersCreate", lock_for_a_while)
+        assert place.attempt()["error"] == ""
+        assert place.stash.requests.on_request is None
+    assert place.scenes() == expected
+
+
+def test_a_lock_that_stays_ends_the_task_in_the_middle_of_a_write_and_the_next_one_doubles_nothing(
+    place: World, expected: Scenes
+) -> None:
+    before = place.scenes()
+    with ExitStack() as locks:
+        at_first(place, "MarkersCreate", lambda: locks.enter_context(locked_by_another_process(place.database, "writing")))
+        told = place.attempt(before=have_no_patience)
+    assert f"{place.database}: another program keeps it locked. End that program" in told["error"]
+    nothing_or_all(place, before, expected)
+    assert place.scenes() != before
+    assert place.attempt()["error"] == ""
+    assert place.scenes() == expected
+
+
+# A file of a newer version.
+
+
+@pytest.mark.parametrize(("part", "message"), [("journal", "was written by a newer version"), ("answer", "a newer version of")])
+def test_a_newer_versions_file_is_refused_and_nothing_is_touched(place: World, expected: Scenes, part: str, message: str) -> None:
+    assert place.attempt("preview")["error"] == ""
+    before = place.scenes()
+    with closing(sqlite3.connect(place.database)) as db:
+        (version,) = db.execute(f"SELECT version FROM {part}_schema").fetchone()
+        db.execute(f"UPDATE {part}_schema SET version = 99")
+        db.commit()
+    told = place.attempt()
+    assert str(place.database) in told["error"]
+    assert message in told["error"]
+    assert place.scenes() == before
+    with closing(sqlite3.connect(place.database)) as db:
+        assert db.execute(f"SELECT version FROM {part}_schema").fetchone() == (99,)
+        db.execute(f"UPDATE {part}_schema SET version = ?", (version,))
+        db.commit()
+    assert place.attempt()["error"] == ""
+    assert place.scenes() == expected

@@ -1,0 +1,159 @@
+"""``vlm-engine check``: whether each endpoint can do its work, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from io import BytesIO
+
+from PIL import Image, ImageDraw
+
+from vlm_engine.cli.arguments import DONE, NO_ENDPOINT, SOME_FAILED
+from vlm_engine.cli.settings import asked_endpoints, engine_config
+from vlm_engine.clients import OpenAIClient
+from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.errors import ClientError, UnreachableError, WrongKeyError
+from vlm_engine.types import Answer, Form, Question
+
+SHOWN, NOT_SHOWN = "Red card", "Yellow card"
+"""What the test question asks about: its picture shows the first, on a green pitch."""
+OK, NOTE, WRONG = "ok", "note", "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look showed. ``WRONG``: the endpoint cannot be used before something is done; ``told`` says what."""
+
+    outcome: str
+    what: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that was found of one endpoint."""
+
+    name: str
+    url: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def works(self) -> bool:
+        """Whether it can be used."""
+        return all(finding.outcome != WRONG for finding in self.findings)
+
+
+async def check(given: Namespace) -> int:
+    """The exit code. Raises ``ConfigError``."""
+    asked = asked_endpoints(engine_config(given))
+    reports = await asyncio.gather(*(examined(endpoint, model) for endpoint, model in asked))
+    if given.json:
+        told = [asdict(report) | {"works": report.works} for report in reports]
+        sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+    else:
+        sys.stdout.write("\n".join(map(_as_text, reports)))
+    working = sum(report.works for report in reports)
+    return DONE if working == len(reports) else SOME_FAILED if working else NO_ENDPOINT
+
+
+def _as_text(report: Report) -> str:
+    lines = "".join(f"  {finding.outcome:<5}  {finding.what}: {finding.told}\n" for finding in report.findings)
+    return f"{report.name} ({report.url})\n{lines}"
+
+
+async def examined(endpoint: EndpointConfig, model: ModelConfig) -> Report:
+    """What is found of ``endpoint``, up to the first thing that is wrong. Sends one question, with a picture of its own.
+
+    Raises ``ConfigError`` for settings with which nothing can be sent there.
+    """
+    findings: list[Finding] = []
+    async with aclosing(OpenAIClient(endpoint, model)) as client:
+        for what, look in LOOKS.items():
+            try:
+                outcome, told = await look(client)
+            except ClientError as error:
+                findings.append(Finding(WRONG, what, error.args[0]))
+                break
+            findings.append(Finding(outcome, what, told))
+        else:
+            findings += _more(client, endpoint)
+    return Report(endpoint.label, endpoint.base_url, tuple(findings))
+
+
+Told = tuple[str, str]
+"""An outcome, and the words for it."""
+
+
+async def _reach(client: OpenAIClient) -> Told:
+    try:
+        offered = await client.check()
+    except (UnreachableError, WrongKeyError):
+        raise
+    except ClientError as error:
+        return NOTE, f"it answers, but lists no models: {error.args[0]}"
+    server = (await client.discover()).server or "it answers"
+    return OK, f"{server}, and offers {', '.join(offered[:10])}{' …' if len(offered) > 10 else ''}" if offered else server
+
+
+async def _model(client: OpenAIClient) -> Told:
+    name, offered = await client.model_name(), client.capabilities.models
+    if offered and name not in offered:
+        return NOTE, f"{name}, which is not among those that it offers"
+    return OK, name
+
+
+async def _vision(client: OpenAIClient) -> Told:
+    told = {True: (OK, "its model sees pictures, it says"), None: (NOTE, "it does not say whether its model sees pictures")}
+    return told.get(client.capabilities.vision) or (NOTE, "it says that its model sees no pictures")
+
+
+async def _question(client: OpenAIClient) -> Told:
+    started = time.monotonic()
+    answer = await client.ask(Question((SHOWN, NOT_SHOWN), Form.LIST, _picture()))
+    seconds = time.monotonic() - started
+    tokens = f"; {answer.prompt_tokens} tokens read, {answer.answer_tokens} written" if answer.prompt_tokens else ""
+    sure = any(verdict.probability is not None for verdict in answer.verdicts.values())
+    facts = f"{seconds:.1f} s{tokens}; {'tells' if sure else 'does not tell'} how sure it is"
+    if _is_right(answer):
+        return OK, f"answered rightly; {facts}"
+    return NOTE, f"it answers, but did not recognise a red card on a green pitch, so mind how it does on your media; {facts}"
+
+
+LOOKS: dict[str, Callable[[OpenAIClient], Awaitable[Told]]] = {
+    "reachable": _reach,
+    "model": _model,
+    "vision": _vision,
+    "test question": _question,
+}
+
+
+def _more(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:
+    """What the endpoint tells of itself, which may be more after its first answer."""
+    told = client.capabilities
+    if endpoint.max_concurrent == "auto":
+        at_once = "as many as pay (max_concurrent is auto)"
+    elif endpoint.max_concurrent:
+        at_once = f"{client.slots}, as max_concurrent says"
+    else:
+        at_once = f"{client.slots}, as it tells" if told.slots else "1: it does not tell; set max_concurrent if it takes more"
+    context = [Finding(OK, "context", f"{told.context_tokens} tokens")] if told.context_tokens else []
+    return [Finding(OK, "requests at once", at_once), *context]
+
+
+def _picture() -> bytes:
+    """A red card on a green pitch, as JPEG."""
+    picture = Image.new("RGB", (448, 448), (40, 130, 50))
+    ImageDraw.Draw(picture).rectangle((150, 90, 300, 350), fill=(215, 20, 30))
+    written = BytesIO()
+    picture.save(written, "JPEG", quality=88)
+    return written.getvalue()
+
+
+def _is_right(answer: Answer) -> bool:
+    return answer.verdicts[SHOWN].present and not answer.verdicts[NOT_SHOWN].present

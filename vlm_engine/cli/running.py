@@ -1,0 +1,53 @@
+"""From a command line to its exit code: which command runs, and what becomes of errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from vlm_engine.cli.arguments import INTERRUPTED, NO_ENDPOINT, WRONG_SETTINGS, parsers
+from vlm_engine.errors import ConfigError, MediaError, NoEndpointError, StoreError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code. Usage errors leave by ``SystemExit``."""
+    given = parsers()[0].parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return _command(given)
+    except (ConfigError, StoreError, MediaError) as error:
+        complain(str(error))
+        return WRONG_SETTINGS
+    except NoEndpointError as error:
+        complain(str(error))
+        return NO_ENDPOINT
+    except KeyboardInterrupt:
+        kept = " What was answered until now is kept; the same command goes on from there." if given.command == "tag" else ""
+        complain(f"Interrupted.{kept}")
+        return INTERRUPTED
+
+
+def complain(text: str) -> None:
+    """One message for a person, on standard error."""
+    sys.stderr.write(f"{text}\n")
+
+
+def _command(given: Namespace) -> int:
+    if given.command == "serve-sandbox":
+        from vlm_engine.cli.serve import serve
+
+        return serve(given)
+    if given.command == "prompt":
+        from vlm_engine.cli.show_prompt import show_prompt
+
+        return asyncio.run(show_prompt(given))
+    if given.command == "check":
+        from vlm_engine.cli.check import check
+
+        return asyncio.run(check(given))
+    from vlm_engine.cli.tag import tag
+
+    return asyncio.run(tag(given))

@@ -1,0 +1,52 @@
+"""``vlm-engine serve-sandbox``: an endpoint that needs no model, until it is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from argparse import Namespace
+
+from vlm_engine.cli.arguments import DONE
+from vlm_engine.errors import ConfigError
+from vlm_engine.sandbox import MODEL, Behaviour, Profile, SandboxVLM
+
+
+def serve(given: Namespace) -> int:
+    """The exit code, when the process has been told to end. Raises ``ConfigError`` for a port that cannot be had."""
+    # The server watches its own socket, which Windows' default loop cannot.
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(_serve(_behaviour(given), given.port))
+    return DONE
+
+
+def _behaviour(given: Namespace) -> Behaviour:
+    return Behaviour(
+        models=(given.model or MODEL,),
+        api_key=given.key,
+        profile=Profile(given.profile),
+        latency_s=given.latency,
+        miss_rate=given.miss_rate,
+        false_alarm_rate=given.false_alarm_rate,
+    )
+
+
+async def _serve(behaviour: Behaviour, port: int) -> None:
+    async with contextlib.AsyncExitStack() as open_here:
+        try:
+            vlm = await open_here.enter_async_context(SandboxVLM(behaviour, port=port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"--port {port}: nothing can be served there: {error}") from error
+        sys.stdout.write(f"{vlm.url} has the model {behaviour.models[0]} and the ways of {behaviour.profile}\n")
+        sys.stdout.flush()
+        await _interrupted()
+
+
+async def _interrupted() -> None:
+    """Returns when the process is told to end, also where interrupts are ignored, as in the background of a shell."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: there a KeyboardInterrupt ends it
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await told.wait()

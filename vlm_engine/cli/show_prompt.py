@@ -1,0 +1,79 @@
+"""``vlm-engine prompt``: what a model would be asked, without asking it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import aclosing, closing
+from textwrap import indent
+from typing import Any
+
+from vlm_engine import picture, prompt
+from vlm_engine.cli.arguments import DONE
+from vlm_engine.cli.settings import asked_endpoints, engine_config, with_tags
+from vlm_engine.clients import OpenAIClient
+from vlm_engine.clients.body import encoded
+from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.errors import ConfigError
+from vlm_engine.pictures import Zips, open_picture
+from vlm_engine.types import Frame, Purpose, Question
+
+
+async def show_prompt(given: Namespace) -> int:
+    """The exit code. Raises ``ConfigError``, and ``MediaError`` for a picture that cannot be used."""
+    config = with_tags(engine_config(given))
+    asked = asked_endpoints(config)
+    if given.body and (len(asked) > 1 or given.picture is None):
+        raise ConfigError("--body: it shows one request, whole; name one endpoint, and a --picture")
+    for endpoint, model in asked:
+        await _show(endpoint, model, given)
+    return DONE
+
+
+async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) -> None:
+    purpose = Purpose(given.purpose)
+    frame = _frame(given, model, purpose)
+    question = Question(model.tag_list, prompt.FORMS[purpose], frame.jpeg if frame else b"")
+    async with aclosing(OpenAIClient(endpoint, model)) as client:
+        body = client.first_body(question)
+    if given.body:
+        sys.stdout.buffer.write(encoded(body))
+        return
+    sys.stdout.write("\n".join(_told(endpoint, body, _size(frame, model, purpose))) + "\n\n")
+
+
+def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Frame | None:
+    if given.picture is None:
+        return None
+    with closing(Zips()) as zips:
+        image = open_picture(given.picture, zips)
+    jpeg, width, height = picture.encode(image, prompt.shape_for(model, purpose))
+    return Frame(0.0, width, height, jpeg)
+
+
+def _size(frame: Frame | None, model: ModelConfig, purpose: Purpose) -> str:
+    if frame is not None:
+        return f"a JPEG of {frame.width} x {frame.height} pixels, {len(frame.jpeg):,} bytes"
+    wanted = prompt.shape_for(model, purpose)
+    return f"a JPEG, its longest side at most {wanted.max_side} pixels, of quality {wanted.quality}"
+
+
+def _told(endpoint: EndpointConfig, body: dict[str, Any], size: str) -> Iterator[str]:
+    yield f"{endpoint.label}: POST {endpoint.base_url}/chat/completions"
+    yield f"with {'the key of this endpoint' if endpoint.key() else 'no key'}"
+    for message in body.pop("messages"):
+        yield f"\n{message['role']}:"
+        for text in _texts(message["content"], size):
+            yield indent(text, "    ")
+    yield "\neverything else:"
+    yield json.dumps(body, ensure_ascii=False, indent=2)
+    if "model" not in body:
+        yield '"model" is added once the server has told which one it has loaded.'
+    yield "What the server refuses of this is left out from then on."
+
+
+def _texts(content: str | list[dict[str, Any]], size: str) -> Iterator[str]:
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        yield part["text"] if part["type"] == "text" else f"({size})"

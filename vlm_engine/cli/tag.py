@@ -1,0 +1,129 @@
+"""``vlm-engine tag``: files in, what they show out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vlm_engine.cli.arguments import DONE, SOME_FAILED
+from vlm_engine.cli.media import MediaFile, found
+from vlm_engine.cli.running import complain
+from vlm_engine.cli.settings import default_store, engine_config, with_tags
+from vlm_engine.cli.table import picture_lines, video_lines
+from vlm_engine.config_models import EngineConfig
+from vlm_engine.engine import VLMEngine
+from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
+
+_BAR = 30
+
+
+async def tag(given: Namespace) -> int:
+    """The exit code. Raises ``ConfigError``, ``StoreError`` and ``NoEndpointError``; other errors concern one file."""
+    config = with_tags(engine_config(given))
+    store = str(given.store or config.store_path or default_store())
+    files = found(given.paths)
+    config = config.model_copy(update={"store_path": store})
+    return await _Tagging(given, config, files).to_the_end()
+
+
+class _Tagging:
+    """All files of one command, several at once; a table for each as soon as it is done."""
+
+    def __init__(self, given: Namespace, config: EngineConfig, files: list[MediaFile]) -> None:
+        self._given = given
+        self._config = config
+        self._files = files
+        self._results: dict[int, dict[str, Any]] = {}
+        self._failed = False
+        self._bar = _Bar(len(files), shown=sys.stderr.isatty() and not given.quiet)
+
+    async def to_the_end(self) -> int:
+        waiting = iter(enumerate(self._files))
+        try:
+            async with VLMEngine(self._config) as engine, asyncio.TaskGroup() as group:
+                for _ in range(min(self._given.at_once, len(self._files))):
+                    group.create_task(self._work(engine, waiting))
+        except BaseExceptionGroup as errors:
+            raise errors if isinstance(errors, NoEndpointError) else errors.exceptions[0] from None
+        self._bar.clear()
+        self._write_json()
+        return SOME_FAILED if self._failed else DONE
+
+    async def _work(self, engine: VLMEngine, waiting: Iterator[tuple[int, MediaFile]]) -> None:
+        for number, file in waiting:
+            try:
+                result = await self._process(engine, number, file)
+            except (ConfigError, NoEndpointError, StoreError):
+                raise
+            except VLMEngineError as error:
+                self._bar.clear()
+                complain(_named(file.path, error))
+                self._failed = True
+            else:
+                self._results[number] = {"path": str(file.path), **result}
+                self._show(file, result)
+            self._bar.draw(number, 100)
+
+    async def _process(self, engine: VLMEngine, number: int, file: MediaFile) -> dict[str, Any]:
+        if file.is_picture:
+            return await engine.process_image(file.path, threshold=self._given.threshold)
+        return await engine.process_video(
+            file.path,
+            frame_interval=self._given.frame_interval,
+            threshold=self._given.threshold,
+            progress_callback=lambda percent: self._bar.draw(number, percent),
+        )
+
+    def _show(self, file: MediaFile, result: Mapping[str, Any]) -> None:
+        if str(self._given.json) == "-":
+            return
+        self._bar.clear()
+        sys.stdout.write(picture_lines(file.path, result) if file.is_picture else video_lines(file.path, result))
+        sys.stdout.flush()
+
+    def _write_json(self) -> None:
+        """In the order in which the files were named."""
+        target: Path | None = self._given.json
+        if target is None:
+            return
+        text = json.dumps([self._results[number] for number in sorted(self._results)], ensure_ascii=False, indent=1) + "\n"
+        if str(target) == "-":
+            sys.stdout.write(text)
+            return
+        try:
+            target.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--json {target}: cannot be written: {error.strerror}") from error
+
+
+def _named(path: Path, error: VLMEngineError) -> str:
+    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+
+
+class _Bar:
+    """One line on stderr that shows how far all files are. Nothing where stderr is no terminal."""
+
+    def __init__(self, files: int, *, shown: bool) -> None:
+        self._files = files
+        self._shown = shown
+        self._percent: dict[int, int] = {}
+
+    def draw(self, number: int, percent: int) -> None:
+        """File ``number`` is so far."""
+        self._percent[number] = percent
+        if self._shown:
+            share = sum(self._percent.values()) / (100 * self._files)
+            done = int(_BAR * share)
+            sys.stderr.write(f"\r[{'#' * done}{'.' * (_BAR - done)}] {share:4.0%} ")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Makes room for other lines."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
