@@ -1,19 +1,22 @@
-"""The built-in stage for pictures: one question, the user's rules."""
+"""The built-in stage for pictures: one question to each model, the user's rules."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.models.base import Model
 from vlm_engine.models.judge import Judge
+from vlm_engine.models.panel import Panel
 from vlm_engine.picture import encode
 from vlm_engine.pictures import Source, Zips, fingerprint, open_picture
-from vlm_engine.spans import describe_image
+from vlm_engine.spans import describe_image, images_together
 from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose, Verdict
 
 _T = TypeVar("_T")
@@ -27,8 +30,8 @@ class JudgeImage(Model):
 
     needs = ("image",)
 
-    def __init__(self, judge: Judge, config: EngineConfig) -> None:
-        self._judge = judge
+    def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
+        self._panels = tuple(panels)
         self._config = config
         self._zips = Zips()
         self._threads = ThreadPoolExecutor(_THREADS, "picture")
@@ -40,30 +43,64 @@ class JudgeImage(Model):
 
     async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
         """Raises ``MediaError``, or ``ClientError`` when this picture cannot be judged, or ``NoEndpointError``."""
-        category = self._judge.model.category
-        tags = () if category in inputs.get("skipped_categories", ()) else self._judge.model.tag_list
-        rule_of = self._config.rule_of(category, inputs.get("threshold"))
-        if not tags:
-            return ImageResult(category, describe_image({}, category, rule_of), Coverage())
-        async with self._judge.instances, self._judge.room:
-            known, calls = await self._judged(inputs["image"], inputs.get("identity"), tags)
-        return ImageResult(category, describe_image(known, category, rule_of), Coverage(asked=1, answered=1, calls=calls))
+        wanted = {panel: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels}
+        looks = {panel.judge: Look(0.0, tags, Purpose.STILL) for panel, tags in wanted.items() if tags}
+        known: dict[Judge, Mapping[str, Verdict]] = {}
+        calls: dict[str, int] = {}
+        if looks:
+            async with AsyncExitStack() as turn:
+                for judge in sorted(looks, key=id):  # always in one order, so that no two pictures wait for each other
+                    await turn.enter_async_context(judge.instances)
+                    await turn.enter_async_context(judge.room)
+                known, calls = await self._judged(inputs["image"], inputs.get("identity"), looks)
+        described = (
+            describe_image(
+                known.get(panel.judge, {}), panel.category, self._config.rule_of(panel.category, inputs.get("threshold"))
+            )
+            for panel in self._panels
+        )
+        coverage = Coverage(asked=len(looks), answered=len(looks), calls=sum(calls.values()))
+        return ImageResult(images_together(described), coverage, calls)
 
-    async def _judged(self, source: Source, identity: str | None, tags: tuple[str, ...]) -> tuple[Mapping[str, Verdict], int]:
-        """The verdicts on one picture, and how many questions they took now."""
+    async def _judged(
+        self, source: Source, identity: str | None, looks: Mapping[Judge, Look]
+    ) -> tuple[dict[Judge, Mapping[str, Verdict]], dict[str, int]]:
+        """The verdicts of each judge, and how many questions they took now, by its name. The picture is decoded once."""
         media = await self._in_thread(partial(fingerprint, source, self._zips)) if identity is None else identity
-        seen = self._judge.recall(await self._judge.memory(media), Look(0.0, tags, Purpose.STILL))
-        known = dict(seen.verdicts) if seen else {}
-        left = tuple(tag for tag in tags if tag not in known)
+        known: dict[Judge, Mapping[str, Verdict]] = {}
+        left: dict[Judge, Look] = {}
+        for judge, look in looks.items():
+            seen = judge.recall(await judge.memory(media), look)
+            known[judge] = seen.verdicts if seen else {}
+            tags = tuple(tag for tag in look.tags if tag not in known[judge])
+            if tags:
+                left[judge] = replace(look, tags=tags)
         if left:
-            frame = await self._in_thread(partial(_frame, source, self._zips, self._judge.shape(Purpose.STILL)))
-            known |= await self._judge.ask(media, Look(0.0, left, Purpose.STILL), frame)
-        return known, 1 if left else 0
+            shapes = {judge.shape(Purpose.STILL) for judge in left}
+            frames = await self._in_thread(partial(_frames, source, self._zips, shapes))
+            for judge, verdicts in zip(left, await _all_asked(media, left, frames), strict=True):
+                known[judge] = {**known[judge], **verdicts}
+        return known, {judge.name: 1 for judge in left}
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _frame(source: Source, zips: Zips, shape: ImageShape) -> Frame:
-    jpeg, width, height = encode(open_picture(source, zips), shape)
-    return Frame(0.0, width, height, jpeg)
+async def _all_asked(media: str, looks: Mapping[Judge, Look], frames: Mapping[ImageShape, Frame]) -> list[Mapping[str, Verdict]]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            asking = [
+                group.create_task(judge.ask(media, look, frames[judge.shape(Purpose.STILL)])) for judge, look in looks.items()
+            ]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in asking]
+
+
+def _frames(source: Source, zips: Zips, shapes: Collection[ImageShape]) -> dict[ImageShape, Frame]:
+    picture = open_picture(source, zips)
+    frames = {}
+    for shape in shapes:
+        jpeg, width, height = encode(picture, shape)
+        frames[shape] = Frame(0.0, width, height, jpeg)
+    return frames

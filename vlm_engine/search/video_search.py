@@ -125,7 +125,9 @@ class VideoSearch:
         belief, runs = self._believed()
         least = price(len(runs), self._video.duration_s, self._config.effort)
         most = None if self._budget is None else share_of(self._budget, self._ledger.frames)
-        questions = chosen(self._questions(belief, runs, least), Limits(least * (_SCANNER_PRICE if self._scanned else 1), most), self._frame_s)
+        questions = chosen(
+            self._questions(belief, runs, least), Limits(least * (_SCANNER_PRICE if self._scanned else 1), most), self._frame_s
+        )
         if not is_worth_a_round(questions, len(runs)):
             return ()
         questions.sort(key=lambda question: question.time_s)
