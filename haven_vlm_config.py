@@ -96,9 +96,10 @@ VLM_TAGGED_TAG_NAME = "VLM_Tagged"
 # scenes that could not be done.
 VLM_ERRORED_TAG_NAME = "VLM_Errored"
 
-# Where this machine sees what Stash sees elsewhere; the longest beginning that fits a path counts.
-# {"/data/sport": "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}
-PATH_MUTATION: dict[str, str] = {}
+# Where this machine sees what Stash sees elsewhere: pairs of a folder there and the same one here, of which the longest that fits
+# a path counts. {"/data/sport": "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}, or in one line of text:
+# "/data/sport => /mnt/nas/sport; D:\\media => /mnt/d/media"
+PATH_MUTATION: dict[str, str] | str = {}
 
 # Seconds to wait for one answer.
 REQUEST_TIMEOUT = 120
@@ -164,7 +165,7 @@ class Settings:
     """Everything set, parsed and frozen.
 
     ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
-    chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` has the longest prefix first.
+    chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` pairs folders of Stash's with those here.
     ``tag_rules`` holds what single tags override of ``default_rule``. An ``engine_config`` agrees with the other fields:
     what a layer above it sets is already in its active models. ``report_folder`` is relative to the
     plugin's data folder, or absolute; ``reports_kept`` is 0 for all.
@@ -275,7 +276,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         time_slice_minutes=values["time_slice"],
         create_markers=values["create_markers"],
         tag_names=_tag_names(values),
-        path_mutation=tuple(sorted(values["path_mutation"].items(), key=lambda rule: -len(rule[0].rstrip("/\\")))),
+        path_mutation=values["path_mutation"],
         default_rule=values["default_tag_rule"].model_copy(update={"threshold": values["video_threshold"]}),
         tag_rules=MappingProxyType(_rules_by_tag(values["tag_rules"], values["tag_list"])),
         engine_config=values.get("vlm_engine_config"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from haven_vlm_config import Settings
-from haven_vlm_utility import map_path
+from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaNotFoundError
@@ -16,6 +17,7 @@ from vlm_engine.types import EndpointStats, VideoResult
 
 _MODEL = "vlm"
 _CATEGORY = "tags"
+_PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
@@ -82,7 +84,7 @@ class SceneTagger:
                 on_progress=on_progress,
             )
         except MediaNotFoundError as error:
-            raise MediaNotFoundError(_not_found(path, here)) from error
+            raise MediaNotFoundError(await asyncio.to_thread(_not_found, path, here)) from error
 
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
@@ -90,9 +92,11 @@ class SceneTagger:
 
 
 def _not_found(path: str, here: str) -> str:
+    """Where it was looked for, how much of that is there, and what to change. Asks the disk."""
+    found = how_far(here) or "it was not there a moment ago"
     if here == path:
-        return (
-            f"{path}: there is no such file here. If this machine sees it under another path than Stash, "
-            "say so in PATH_MUTATION (haven_vlm_config.local.yaml)"
-        )
-    return f"{here}: there is no such file here. Stash calls it {path}; PATH_MUTATION made the other path of it, so check that"
+        remedy = f"If this machine has it under another path than Stash, say so in {_PATHS}"
+        return f"{path}: there is no such file here: {found}. {remedy}"
+    return (
+        f"{here}: there is no such file here: {found}. Stash calls it {path}; {_PATHS} made the other path of it, so check that"
+    )

@@ -6,8 +6,18 @@ Only the standard library is used, here and in ``haven_utility``.
 from __future__ import annotations
 
 from haven_utility.bootstrap import ensure_dependencies
+from haven_utility.data_folder import default_data_dir
 from haven_utility.errors import SetupError
-from haven_utility.paths import default_data_dir, map_path
+from haven_utility.mapping import map_path
+from haven_utility.missing import how_far
 from haven_utility.stash_log import RedactingFormatter, StashLogHandler
 
-__all__ = ["RedactingFormatter", "SetupError", "StashLogHandler", "default_data_dir", "ensure_dependencies", "map_path"]
+__all__ = [
+    "RedactingFormatter",
+    "SetupError",
+    "StashLogHandler",
+    "default_data_dir",
+    "ensure_dependencies",
+    "how_far",
+    "map_path",
+]

@@ -16,6 +16,7 @@ _PAGE = {
     "endpoint": ("Endpoint", "ENDPOINTS"),
     "endpointKey": ("API key", "API_KEY"),
     "endpointModel": ("Model", "MODEL"),
+    "mediaPaths": ("Paths", "PATH_MUTATION"),
     "tagNames": ("Tags", "TAG_LIST"),
     "tagsOnly": ("Tags only, no markers", "CREATE_MARKERS"),
     "timeSlice": ("Minutes until others' turn", "TIME_SLICE"),

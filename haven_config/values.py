@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,7 @@ class Values(BaseModel):
     vlm_updateme_tag_name: str = Field("", min_length=1, max_length=200)
     vlm_tagged_tag_name: str = Field("", min_length=1, max_length=200)
     vlm_errored_tag_name: str = Field("", min_length=1, max_length=200)
-    path_mutation: Mapping[str, str] = {}
+    path_mutation: tuple[tuple[str, str], ...] = ()
     request_timeout: float = Field(1, gt=0, le=3600)
     endpoint_patience: float = Field(0, ge=0, le=86400)
     fallback_wait: float = Field(0, ge=0, le=86400)
@@ -112,12 +113,32 @@ class Values(BaseModel):
             raise ValueError("name a folder, like reports or /data/reports")
         return folder.strip()
 
+    @field_validator("path_mutation", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(path_pair(rule) for rule in re.split(r"[;\n]", value) if rule.strip())
+        pairs = value.items() if isinstance(value, Mapping) else value
+        if not isinstance(pairs, Iterable) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            raise ValueError("write each folder of Stash's and where it is here, like /data: /mnt/nas")
+        return tuple(pairs)
+
     @field_validator("path_mutation")
     @classmethod
-    def _no_empty_path(cls, paths: Mapping[str, str]) -> Mapping[str, str]:
-        if any(not prefix.strip() or not target.strip() for prefix, target in paths.items()):
-            raise ValueError("an empty path would fit everything; write where each folder is, like /data: /mnt/nas")
-        return paths
+    def _whole_paths(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        stripped = tuple((there.strip(), here.strip()) for there, here in pairs)
+        for path in (path for pair in stripped for path in pair):
+            if not re.match(r"/|\\\\|[A-Za-z]:([\\/]|$)", path):
+                raise ValueError(f"{path!r} is no whole path; it begins with a slash or a drive, like /data or D:\\media")
+        return stripped
+
+
+def path_pair(rule: str) -> tuple[str, str]:
+    """``/data => /mnt/nas`` as a pair. Raises ``ValueError``."""
+    there, arrow, here = rule.partition("=>")
+    if not arrow:
+        raise ValueError(f"{rule.strip()!r}: write /data => /mnt/nas, and a semicolon between several of these")
+    return there, here
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ STORE_MAX_MB: 0
     assert settings.tag_rules["Foul"].renamed == "Personal foul"
     assert settings.default_rule.overridden(settings.tag_rules["Foul"]).threshold == 0.7
     assert settings.tag_names == TagNames(parent="AI", tag_me="AI_Do")
-    assert [prefix for prefix, _ in settings.path_mutation] == ["/data/finals/", "D:\\cup", "/data"]
+    assert [prefix for prefix, _ in settings.path_mutation] == ["/data", "/data/finals/", "D:\\cup"]
     assert settings.image_max_side == 768
     assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90, vr_layout="sbs-180")
     assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
@@ -159,6 +159,19 @@ def test_a_setting_without_a_value_is_not_set(folder: Path) -> None:
     assert load(folder, "MODEL:\nTAG_LIST: ~").tag_list == tuple(haven_vlm_config.TAG_LIST)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PATH_MUTATION: {/data: /mnt/media, 'D:\\pics': //nas/pics}",
+        "PATH_MUTATION: [[/data, /mnt/media], ['D:\\pics', //nas/pics]]",
+        "PATH_MUTATION: /data => /mnt/media; D:\\pics=>//nas/pics;",
+        "PATH_MUTATION: |\n  /data => /mnt/media\n  D:\\pics => //nas/pics",
+    ],
+)
+def test_paths_may_be_written_in_several_ways(folder: Path, text: str) -> None:
+    assert load(folder, text).path_mutation == (("/data", "/mnt/media"), ("D:\\pics", "//nas/pics"))
+
+
 # --- Stash's settings page and a task's arguments ---
 
 
@@ -173,6 +186,7 @@ def test_the_page(folder: Path) -> None:
         "endpoint": "http://nas:7045, https://spare/v1",
         "endpointKey": "key-of-page",
         "endpointModel": " vision-8b ",
+        "mediaPaths": "/my data => /mnt/media; /pics => \\\\nas\\pics",
         "tagNames": "Foul,  Free   throw ,Goal,",
         "tagsOnly": True,
         "videoInterval": 4,
@@ -187,6 +201,7 @@ def test_the_page(folder: Path) -> None:
     assert not settings.create_markers
     assert (settings.frame_interval_s, settings.concurrent_task_limit) == (4.0, 6)
     assert settings.video.vr_layout == "tb-360"
+    assert settings.path_mutation == (("/my data", "/mnt/media"), ("/pics", "\\\\nas\\pics"))
 
 
 def test_a_key_alone_goes_to_the_endpoints_that_have_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +279,11 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("VLM_TAGGED_TAG_NAME: vlm_tagme", "'vlm_tagme' names two tags"),
         ("TAG_LIST: [Foul, VLM]", "'vlm' names two tags"),
         ("VLM_TAGME_TAG_NAME: ''", "VLM_TAGME_TAG_NAME: String should have at least 1 character"),
-        ("PATH_MUTATION: {'': /mnt}", "PATH_MUTATION: an empty path would fit everything"),
+        ("PATH_MUTATION: {'': /mnt}", "PATH_MUTATION: '' is no whole path; it begins with a slash or a drive"),
+        ("PATH_MUTATION: {/data: media}", "PATH_MUTATION: 'media' is no whole path"),
+        ("PATH_MUTATION: /data -> /mnt", "PATH_MUTATION: '/data -> /mnt': write /data => /mnt/nas, and a semicolon between"),
+        ("PATH_MUTATION: [/data, /mnt]", "PATH_MUTATION: write each folder of Stash's and where it is here"),
+        ("PATH_MUTATION: 7", "PATH_MUTATION: write each folder of Stash's and where it is here"),
         ("DEFAULT_TAG_RULE: {RenamedTag: Foul}", "DEFAULT_TAG_RULE: RenamedTag would give every tag one name"),
         ("DEFAULT_TAG_RULE: {TagThreshold: 0.5}", "VIDEO_THRESHOLD"),
         ("VLM_ENGINE_CONFIG: {models: {m: {tag_list: 7}}}", "VLM_ENGINE_CONFIG.models.m.tag_list: tags are a list of names"),

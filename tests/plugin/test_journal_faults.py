@@ -13,8 +13,9 @@ import pytest
 
 from haven_stash.changes import ChangePlan, OurMarker
 from haven_stash.errors import JournalError
-from haven_stash.journal import Journal
-from haven_stash.values import Tag
+from haven_stash.journal import SCHEMA_VERSION, Journal
+from haven_stash.values import ItemKind, ItemRef, Tag
+from tests.old_journals import as_first_version, as_second_version
 from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore
 
@@ -25,8 +26,12 @@ def marker(number: int) -> OurMarker:
     return OurMarker(str(number), f"Foul {number}", float(number), number + 2.5, "5", ("1",))
 
 
+def scene(number: object) -> ItemRef:
+    return ItemRef(ItemKind.SCENE, str(number))
+
+
 def plan(scene_id: str) -> ChangePlan:
-    return ChangePlan(scene_id, Tag("1", "VLM"), ("2",), ())
+    return ChangePlan(scene(scene_id), Tag("1", "VLM"), ("2",), ())
 
 
 def filled(path: Path, scenes: int = 200) -> None:
@@ -69,7 +74,7 @@ def test_of_a_damaged_file_what_can_be_read_is_known_and_the_log_says_how_much(
     filled(path)
     overwrite(path, path.read_bytes().index(b"Foul 150") // PAGE)
     with closing(Journal(path)) as journal:
-        known = [journal.ours(str(number)) for number in range(200)]
+        known = [journal.ours(scene(number)) for number in range(200)]
         assert all(ours.tag_ids == {"5"} for ours in known)
         markers = [found for ours in known for found in ours.markers.values()]
         assert 50 < len(markers) < 200
@@ -90,12 +95,12 @@ def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(
     filled(path, 3)
     path.write_bytes(content if content is not None else os.urandom(path.stat().st_size))
     with closing(Journal(path)) as journal:
-        assert journal.scenes_with_ours() == ()
+        assert journal.ids_with_ours(ItemKind.SCENE) == ()
         assert "It knows nothing in Stash as the plugin's own now" in caplog.text
         assert "no task changes it or takes it off" in caplog.text
         journal.tags_added(journal.open_plan(journal.runs.start("Tag Videos"), plan("7")), [Tag("5", "Foul")])
     with closing(Journal(path)) as journal:
-        assert journal.scenes_with_ours() == ("7",)
+        assert journal.ids_with_ours(ItemKind.SCENE) == ("7",)
 
 
 def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> None:
@@ -103,7 +108,7 @@ def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> 
     overwrite(path, root_of(path, "journal_plans"))
     overwrite(path, root_of(path, "journal_runs"))
     with closing(Journal(path)) as journal:
-        assert len(journal.scenes_with_ours()) == 200
+        assert len(journal.ids_with_ours(ItemKind.SCENE)) == 200
         run_id = journal.runs.start("Tag Videos")
         for number in range(20):
             opened = journal.open_plan(run_id, plan(str(number)))
@@ -114,34 +119,18 @@ def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> 
         assert journal.runs.last_undoable() is None  # nothing that is known of was done by a run that is known of
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, SCHEMA_VERSION])
 def test_tables_that_lost_their_version_are_taken_for_what_they_are(path: Path, version: int) -> None:
     filled(path, 3)
     with closing(sqlite3.connect(path)) as db:
-        if version == 1:
-            as_first_version(db)
+        if version < SCHEMA_VERSION:
+            (as_first_version if version == 1 else as_second_version)(db)
         db.execute("DELETE FROM journal_schema")
         db.commit()
     for _ in range(2):
         with closing(Journal(path)) as journal:
-            assert journal.ours("1").markers == {"1": marker(1)}
-            assert [run for run, _ in journal.plans_to_undo(1)] == [3, 2, 1]
-
-
-def as_first_version(db: sqlite3.Connection) -> None:
-    for index in ("journal_plans_of_run", "journal_steps_of_plan", "journal_markers_made", "journal_markers_taken"):
-        db.execute(f"DROP INDEX {index}")
-    for index in ("journal_tags_put", "journal_tags_taken"):
-        db.execute(f"DROP INDEX {index}")
-    for table, column in [
-        *(("journal_runs", column) for column in ("settings", "pid", "lock", "outcome", "undoes", "undone")),
-        ("journal_plans", "undone"),
-        ("journal_markers", "gone_plan"),
-        *(("journal_tags", column) for column in ("name", "gone_plan")),
-    ]:
-        db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    db.execute("DROP TABLE journal_released")
-    db.execute("DROP TABLE journal_new_tags")
+            assert journal.ours(scene(1)).markers == {"1": marker(1)}
+            assert [change.number for change in journal.plans_to_undo(1)] == [3, 2, 1]
 
 
 def test_a_file_that_answers_are_read_from_is_not_set_aside_for_the_journal(path: Path) -> None:
@@ -176,11 +165,11 @@ def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(path
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # a disk that rots tells nobody
     with closing(Journal(path)) as journal:
         with pytest.raises(JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"):
-            journal.ours("7")
+            journal.ours(scene(7))
         assert not damaged_files(path)
     with closing(Journal(path)) as journal:
         assert len(damaged_files(path)) == 1
-        assert journal.ours("7").tag_ids == {"5"}
+        assert journal.ours(scene(7)).tag_ids == {"5"}
 
 
 @contextmanager
@@ -208,10 +197,10 @@ def test_a_disk_that_takes_no_more_is_named_and_all_that_was_written_down_is_kep
         with files_no_longer_than(1_000_000), full:
             open_many(journal, opened)
         assert len(opened) > 20
-        assert [left.plan.scene_id for left in journal.unfinished()] == opened
+        assert [left.plan.item.id for left in journal.unfinished()] == opened
         journal.open_plan(1, plan("as soon as there is room again"))
     with closing(Journal(path)) as journal:
-        assert [left.plan.scene_id for left in journal.unfinished()][:-1] == opened
+        assert [left.plan.item.id for left in journal.unfinished()][:-1] == opened
 
 
 def test_a_file_without_room_for_another_page_is_left_whole(path: Path) -> None:
@@ -222,7 +211,7 @@ def test_a_file_without_room_for_another_page_is_left_whole(path: Path) -> None:
         with pytest.raises(JournalError, match="its disk is full"):
             open_many(journal, opened)
         journal._database._db.execute("PRAGMA max_page_count = 4000")
-        assert [left.plan.scene_id for left in journal.unfinished()] == opened
+        assert [left.plan.item.id for left in journal.unfinished()] == opened
         journal.open_plan(1, plan("as soon as there is room again"))
 
 

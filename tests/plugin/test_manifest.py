@@ -16,7 +16,7 @@ TOP = {"name", "description", "url", "version", "interface", "exec", "errLog", "
 TASK = {"name", "description", "execArgs", "defaultArgs"}
 SETTING = {"type", "displayName", "description"}
 TRY = {"STRING": "http://nas:7045", "NUMBER": 3, "BOOLEAN": True}
-TRY_OF = {"vrLayout": "tb-360"}
+TRY_OF = {"vrLayout": "tb-360", "mediaPaths": "/data => /mnt/nas"}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def test_each_description_names_the_default_that_holds(manifest: dict[str, Any],
         "endpoint": ", ".join(endpoint.base_url for endpoint in settings.endpoints),
         "endpointKey": ", ".join(settings.secrets()) or "none",
         "endpointModel": settings.model or "none",
+        "mediaPaths": str(settings.path_mutation or "none"),
         "tagNames": ", ".join(settings.tag_list),
         "tagsOnly": "off" if settings.create_markers else "on",
         "timeSlice": f"{settings.time_slice_minutes:g}",

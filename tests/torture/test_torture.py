@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from sandbox.videos import LabelledVideo
+from tests.old_journals import as_first_version
 from tests.torture import child
 from tests.torture.world import SLOTS, Killer, World, content, small_videos, world
 from vlm_engine.sandbox import Behaviour, SandboxVLM
@@ -55,7 +56,9 @@ def queue_again(tag: str, every: int = 1) -> Callable[[World], None]:
 def grow_old(place: World) -> None:
     """The journal becomes one of the first version, and every scene is queued again."""
     queue_again("VLM_TagMe")(place)
-    as_first_version(place.database)
+    with closing(sqlite3.connect(place.database)) as db:
+        as_first_version(db)
+        db.commit()
 
 
 FEWER = {"TAG_LIST": "Foul,Goal"}
@@ -144,6 +147,28 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be
         assert story == "migrating" or edited or place.tags() == tags
 
 
+@pytest.mark.expects_errors
+@pytest.mark.parametrize("seed", range(max(2, RUNS // 10)))
+def test_two_tasks_at_once_of_which_one_is_killed_lose_and_double_nothing(arena: Arena, seed: int) -> None:
+    rng = random.Random(seed)
+    course = arena.undisturbed("tagging")
+    with arena.world() as place:
+        first, tags, made_by_hand = place.scenes(), place.tags(), by_hand(place)
+        both = [place.start("tag_videos"), place.start("tag_videos")]
+        rng.shuffle(both)
+        place.kill(both[0], Killer(rng.randint(0, course.requests[0]), rng.uniform(0, 0.02)), 0)
+        place.ended(both[0])
+        assert place.ended(both[1])
+        look_around(place, made_by_hand)
+        no_scene_left_the_queue_too_early(place, STORIES["tagging"][0], course.scenes[0])
+        assert place.run("tag_videos")
+        assert place.scenes() == course.scenes[0]
+        look_around(place, made_by_hand)
+        undo_all(place)
+        assert place.scenes() == first
+        assert place.tags() == tags
+
+
 def moment(rng: random.Random, step: Step, requests: int) -> Killer:
     if step.while_starting and rng.random() < 0.7:
         return Killer(1, rng.uniform(0, 0.1))  # the handshake was answered: now the journal is opened
@@ -153,11 +178,9 @@ def moment(rng: random.Random, step: Step, requests: int) -> Killer:
 def undo_all(place: World) -> None:
     for _ in range(MOST_UNDOINGS):
         assert place.run(UNDO)
-        end = child.outcome(place.folder)
-        assert end is not None
-        if NOTHING_LEFT in end["output"]:
+        if NOTHING_LEFT in place.output:
             return
-        assert " is undone: " in end["output"]
+        assert " is undone: " in place.output
     pytest.fail("there is always something left to undo")
 
 
@@ -211,33 +234,3 @@ def with_edited(found: tuple[Any, ...], edited: tuple[Any, ...] | None) -> tuple
 def without_update(scenes: dict[str, Any]) -> dict[str, Any]:
     """Without the tag that a person put on for an update: undoing the update puts it back, and nobody takes it off."""
     return {scene: (tuple(tag for tag in tags if tag != "VLM_UpdateMe"), markers) for scene, (tags, markers) in scenes.items()}
-
-
-def as_first_version(path: Path) -> None:
-    """Takes away all that the journal's first version did not have."""
-    with closing(sqlite3.connect(path)) as db:
-        for (index,) in db.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'journal_%' AND name <> 'journal_markers_ours'"
-        ).fetchall():
-            db.execute(f"DROP INDEX {index}")
-        for table in ("journal_plans", "journal_tags", "journal_failures"):
-            db.execute(f"ALTER TABLE {table} DROP COLUMN kind")
-            db.execute(f"ALTER TABLE {table} RENAME COLUMN item_id TO scene_id")
-        db.execute("CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL")
-        db.execute("CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL")
-        db.execute(
-            "UPDATE journal_plans SET plan = json_remove(json_set(plan, '$.scene_id', json_extract(plan, '$.item.id')), '$.item')"
-        )
-        later = {
-            "journal_runs": ("settings", "pid", "lock", "outcome", "undoes", "undone"),
-            "journal_plans": ("undone",),
-            "journal_markers": ("gone_plan",),
-            "journal_tags": ("name", "gone_plan"),
-        }
-        for table, columns in later.items():
-            for column in columns:
-                db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        db.execute("DROP TABLE journal_released")
-        db.execute("DROP TABLE journal_new_tags")
-        db.execute("UPDATE journal_schema SET version = 1")
-        db.commit()

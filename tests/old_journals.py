@@ -1,0 +1,47 @@
+"""Makes of a journal one of an earlier version, as an earlier version of the plugin would have left it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+_LATER_INDEXES = {
+    "journal_plans_of_run",
+    "journal_steps_of_plan",
+    "journal_markers_made",
+    "journal_markers_taken",
+    "journal_tags_put",
+    "journal_tags_taken",
+}
+_LATER_COLUMNS = {
+    "journal_runs": ("settings", "pid", "lock", "outcome", "undoes", "undone"),
+    "journal_plans": ("undone",),
+    "journal_markers": ("gone_plan",),
+    "journal_tags": ("name", "gone_plan"),
+}
+
+
+def as_second_version(db: sqlite3.Connection) -> None:
+    """Takes away what the second version did not have: anything but scenes."""
+    db.execute("DROP INDEX journal_plans_open")
+    db.execute("DROP INDEX journal_tags_ours")
+    for table in ("journal_plans", "journal_tags", "journal_failures"):
+        db.execute(f"ALTER TABLE {table} DROP COLUMN kind")
+        db.execute(f"ALTER TABLE {table} RENAME COLUMN item_id TO scene_id")
+    db.execute("CREATE INDEX journal_plans_open ON journal_plans (scene_id) WHERE closed IS NULL")
+    db.execute("CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL")
+    scene = "json_extract(plan, '$.item.id')"
+    db.execute(f"UPDATE journal_plans SET plan = json_remove(json_set(plan, '$.scene_id', {scene}), '$.item')")
+    db.execute("UPDATE journal_schema SET version = 2")
+
+
+def as_first_version(db: sqlite3.Connection) -> None:
+    """Takes away all that the first version did not have."""
+    as_second_version(db)
+    for index in sorted(_LATER_INDEXES):
+        db.execute(f"DROP INDEX {index}")
+    for table, columns in _LATER_COLUMNS.items():
+        for column in columns:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    db.execute("DROP TABLE journal_released")
+    db.execute("DROP TABLE journal_new_tags")
+    db.execute("UPDATE journal_schema SET version = 1")
