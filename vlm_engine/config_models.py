@@ -308,6 +308,7 @@ class EngineConfig(Settings):
                 both = f"models {owners[model.category]!r} and {name!r}"
                 raise ValueError(f"{both} have the same category {model.category!r}: set another model_category in one of them")
             owners[model.category] = name
+        for name, model in self.models.items():
             scanner = model.scan_model
             if scanner is not None and (
                 scanner == name or scanner not in self.models or self.models[scanner].type != "vlm_model"

@@ -51,15 +51,19 @@ class Panel:
         return Memories(await self.judge.memory(media), scanned)
 
     def recall(self, memories: Memories, look: Look) -> Iterator[Observation]:
-        """What is known of a look: what the judge saw, and of the tags that are left what the scanner did."""
-        seen = self.judge.recall(memories.judge, look)
-        if seen is not None:
-            yield seen
-        left = tuple(tag for tag in look.tags if seen is None or tag not in seen.verdicts)
-        if left and memories.scanner is not None and self.scanner is not None and look.purpose is Purpose.SCAN:
-            scanned = self.scanner.recall(memories.scanner, replace(look, tags=left))
+        """What is known of a look, from whom it is for; of the tags that are left of a scan also what the judge saw.
+
+        In this order: where both looked, a search that is repeated must see them one after the other, as it first did.
+        """
+        left = look
+        if memories.scanner is not None and self.scanner is not None and look.purpose is Purpose.SCAN:
+            scanned = self.scanner.recall(memories.scanner, look)
             if scanned is not None:
                 yield replace(scanned, scanned=True)
+                left = replace(look, tags=tuple(tag for tag in look.tags if tag not in scanned.verdicts))
+        seen = self.judge.recall(memories.judge, left)
+        if seen is not None:
+            yield seen
 
     async def ask(self, media: str, look: Look, frame: Frame) -> Observation:
         """What is seen in the frame, stored before it is returned. Raises what ``Client.ask`` raises."""

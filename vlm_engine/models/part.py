@@ -96,7 +96,8 @@ class Part:
         return Findings(self.panel.category, self._search.spans(), tuple(self._search.observations()))
 
     def _fail(self, look: Look, error: Exception) -> None:
-        self._search.record(look, Observation(look.time_s, {}))
+        scanned = self.panel.asked(look) is self.panel.scanner
+        self._search.record(look, Observation(look.time_s, {}, scanned=scanned))
         self.tally.failed(str(error))
         coverage = self.tally.coverage()
         if not coverage.answered and coverage.failed - coverage.unreadable >= _HOPELESS_AFTER:

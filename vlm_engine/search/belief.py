@@ -15,8 +15,8 @@ from vlm_engine.search.chain import SHOWS, STATES
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.learning import learnt
-from vlm_engine.search.rates import ABSENT_SHARE, SURE_ERROR, Floats, Rates
-from vlm_engine.search.smoothing import Smoothed, smooth
+from vlm_engine.search.rates import ABSENT_SHARE, JUDGE, SURE_ERROR, Floats, Rates
+from vlm_engine.search.smoothing import Smoothed, by_condition, over_conditions, smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Belief:
         """(n, K): more probably there than not."""
         return self.present > 0.5
 
-    def gain(self) -> Floats:
-        """(n, K): how many wrong labels a look of the judge's at another frame of the same shot would set right, on average.
+    def gain(self, observer: int = JUDGE) -> Floats:
+        """(n, K): how many wrong labels a look of this observer's at another frame of the same shot would set right, on average.
 
         Such a look errs as looks do in a good shot and nearly always in a bad one, so it says little about a
         verdict that looks like a bad shot's.
@@ -51,8 +51,9 @@ class Belief:
             return out
         split = self.smoothed.conditions()
         by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
-        bad = by_truth[:, :, -1] / (by_truth.sum(2) + 1e-300)
-        error = (1 - bad) * self.rates.observers[-1].look_error[self.live] + bad * SURE_ERROR
+        fooled = by_truth[:, :, -1] if observer == JUDGE else by_truth[:, :, observer + 1 :].sum(2)
+        bad = fooled / (by_truth.sum(2) + 1e-300)
+        error = (1 - bad) * self.rates.observers[observer].look_error[self.live] + bad * SURE_ERROR
         false, missed = error[..., 0], error[..., 1]
         on = self.present[:, self.live]
         after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
@@ -81,7 +82,7 @@ class Belief:
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
         here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
-        before = _by_condition(smoothed.forward).sum(2)
+        before = over_conditions(by_condition(smoothed.forward))
         coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live)).astype(np.float32)
         return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(2, 3))
 
@@ -94,14 +95,9 @@ def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
     return without[0] + without[1], shown[0] + shown[1]
 
 
-def _by_condition(weights: Floats) -> Floats:
-    """(n, K, 2 or 3, 4) out of weights of all states."""
-    return weights.reshape(*weights.shape[:2], -1, STATES)
-
-
 def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
     """(n, K, 4): weights of all states, averaged over the conditions of a shot."""
-    return np.asarray((_by_condition(weights) * rates.conditions[..., SHOWS]).sum(2))
+    return over_conditions(by_condition(weights) * rates.conditions[..., SHOWS])
 
 
 def learnt_rates(evidence: Evidence, rates: Rates, steps: int) -> Rates:
@@ -126,7 +122,7 @@ def believe(evidence: Evidence, clock: Clock, rates: Rates) -> Belief:
         return Belief(evidence, clock, live, present, np.zeros(0), rates, None)
     smoothed = smooth(evidence.of(live), rates.of(live))
     occurs = _occurs(smoothed)
-    present[:, live] = smoothed.conditions().sum(2)[..., SHOWS == 1].sum(2) * occurs
+    present[:, live] = over_conditions(smoothed.conditions())[..., SHOWS == 1].sum(2) * occurs
     return Belief(evidence, clock, live, present, occurs, rates, smoothed)
 
 

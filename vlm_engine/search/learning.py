@@ -20,7 +20,7 @@ from vlm_engine.search.rates import (
     Rates,
     assumed_errors,
 )
-from vlm_engine.search.smoothing import Smoothed
+from vlm_engine.search.smoothing import Smoothed, over_conditions
 
 _VIDEO_WEIGHT = (100.0, 40.0)
 _TAG_LOOKS_WEIGHT = (500.0, 100.0)
@@ -74,7 +74,7 @@ def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
 
 def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
     """(K, 4): how long each tag was in each state."""
-    merged = states.sum(2)
+    merged = over_conditions(states)
     return np.asarray(np.einsum("nks,n->ks", merged[1:] + merged[:-1], np.diff(times_s) / 2))
 
 
@@ -84,13 +84,14 @@ def _observer(
     """How the observer of this number errs, of whom ``usual`` errors are assumed."""
     own = evidence.judged & (evidence.observers == number)[:, None]
     wrong = np.stack([evidence.present, ~evidence.present], 2)
-    good = by_truth[:, :, : number + 1].sum(2) * own[:, :, None]
+    clear = by_truth[:, :, 0] if number == 0 else by_truth[:, :, 0] + by_truth[:, :, 1]  # this observer is not fooled
+    good = clear * own[:, :, None]
     silent = round(silent_looks * own.sum() / max(1, evidence.judged.sum()))
     looks = _shrunk((good * wrong).sum(0), good.sum(0), usual * (1 - SHOT_SHARE), silent, np.array(_TAG_LOOKS_WEIGHT))
     fresh = np.concatenate([[True], evidence.shots[1:] != evidence.shots[:-1]])
     bad, shots = by_truth[fresh][:, :, number + 1].sum(0), by_truth[fresh].sum((0, 2))
     shot = _shrunk(bad, shots, usual * SHOT_SHARE, silent_shots, np.full(2, _TAG_SHOTS_WEIGHT))
-    return Observer(looks, shot, *_confidence(evidence, own & evidence.told, by_truth[:, :, : number + 1].sum(2), here))
+    return Observer(looks, shot, *_confidence(evidence, own & evidence.told, clear, here))
 
 
 def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weight: Floats) -> Floats:

@@ -30,13 +30,15 @@ LONG_WEIGHT = 3.0
 
 FALSE_AND_MISSED = np.array([0.004, 0.04])
 """Errors per look: a tag is seen that is not there, a tag is not seen that is."""
-SCANNER_FALSE_AND_MISSED = np.array([0.01, 0.08])
+SCANNER_FALSE_AND_MISSED = np.array([0.02, 0.1])
 """The same of a smaller model that scans for another."""
 SHOT_SHARE = 0.3
 """Of all errors, so many hold for a whole shot: it is bad."""
 SURE_ERROR = 0.9
 """In a bad shot a look errs this surely; so many looks that agree speak against a bad one."""
 
+SCANNER, JUDGE = 0, -1
+"""Their places among the observers; without a scanner, the one observer is both."""
 
 _BY_TAG = ("short_per_s", "long_per_s", "end_per_s")
 
