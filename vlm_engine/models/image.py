@@ -1,28 +1,36 @@
-"""The built-in stage for pictures: one question to each model, the user's rules."""
+"""The built-in stage for pictures: one question for each look, what the looks say together, the user's rules."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from vlm_engine.config_models import EngineConfig
+from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.models.base import Model
-from vlm_engine.models.judge import Judge
-from vlm_engine.models.panel import Panel
-from vlm_engine.picture import encode
-from vlm_engine.pictures import Source, Zips, fingerprint, open_picture
+from vlm_engine.models.combine import of_moments, of_parts
+from vlm_engine.models.judge import Judge, Memory
+from vlm_engine.models.panel import Panel, Tags
+from vlm_engine.pictures import Looks, PictureReader, Showing, Source, spread
 from vlm_engine.spans import describe_image, images_together
 from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose, Verdict
+from vlm_engine.video import VideoReader, probe
 
 _T = TypeVar("_T")
 
 # Decoding keeps a core busy, reading from a slow share none. Threads of their own: the answer store never waits for pictures.
 _THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    verdicts: Mapping[str, Verdict]
+    coverage: Coverage
 
 
 class JudgeImage(Model):
@@ -33,74 +41,130 @@ class JudgeImage(Model):
     def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
         self._panels = tuple(panels)
         self._config = config
-        self._zips = Zips()
+        self._reader = PictureReader(frames=config.image.frames, parts=config.image.parts)
         self._threads = ThreadPoolExecutor(_THREADS, "picture")
 
     async def aclose(self) -> None:
         """Waits for what is being read, and closes the zips."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
-        self._zips.close()
+        self._reader.close()
 
     async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
         """Raises ``MediaError``, or ``ClientError`` when this picture cannot be judged, or ``NoEndpointError``."""
-        wanted = {panel: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels}
-        looks = {panel.judge: Look(0.0, tags, Purpose.STILL) for panel, tags in wanted.items() if tags}
-        known: dict[Judge, Mapping[str, Verdict]] = {}
-        calls: dict[str, int] = {}
-        if looks:
-            async with AsyncExitStack() as turn:
-                for judge in sorted(looks, key=id):  # always in one order, so that no two pictures wait for each other
-                    await turn.enter_async_context(judge.instances)
-                    await turn.enter_async_context(judge.room)
-                known, calls = await self._judged(inputs["image"], inputs.get("identity"), looks)
-        described = (
+        tags = {panel.judge: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels}
+        asked = {judge: own for judge, own in tags.items() if own}
+        judged = await self._by_all(inputs["image"], inputs.get("identity"), asked) if asked else {}
+        threshold = inputs.get("threshold")
+        described = [
             describe_image(
-                known.get(panel.judge, {}), panel.category, self._config.rule_of(panel.category, inputs.get("threshold"))
+                judged[panel.judge].verdicts if panel.judge in judged else {},
+                panel.category,
+                self._config.rule_of(panel.category, threshold),
             )
             for panel in self._panels
-        )
-        coverage = Coverage(asked=len(looks), answered=len(looks), calls=sum(calls.values()))
+        ]
+        coverage = sum((one.coverage for one in judged.values()), Coverage())
+        calls = {judge.name: one.coverage.calls for judge, one in judged.items() if one.coverage.calls}
         return ImageResult(images_together(described), coverage, calls)
 
-    async def _judged(
-        self, source: Source, identity: str | None, looks: Mapping[Judge, Look]
-    ) -> tuple[dict[Judge, Mapping[str, Verdict]], dict[str, int]]:
-        """The verdicts of each judge, and how many questions they took now, by its name. The picture is decoded once."""
-        media = await self._in_thread(partial(fingerprint, source, self._zips)) if identity is None else identity
-        known: dict[Judge, Mapping[str, Verdict]] = {}
-        left: dict[Judge, Look] = {}
-        for judge, look in looks.items():
-            seen = judge.recall(await judge.memory(media), look)
-            known[judge] = seen.verdicts if seen else {}
-            tags = tuple(tag for tag in look.tags if tag not in known[judge])
-            if tags:
-                left[judge] = replace(look, tags=tags)
-        if left:
-            shapes = {judge.shape(Purpose.STILL) for judge in left}
-            frames = await self._in_thread(partial(_frames, source, self._zips, shapes))
-            for judge, verdicts in zip(left, await _all_asked(media, left, frames), strict=True):
-                known[judge] = {**known[judge], **verdicts}
-        return known, {judge.name: 1 for judge in left}
+    async def _by_all(self, source: Source, identity: str | None, tags: Mapping[Judge, Tags]) -> dict[Judge, _Judged]:
+        """What each judge says; all are asked at once."""
+        async with AsyncExitStack() as turn:
+            for judge in sorted(tags, key=id):  # always in one order, so that no two pictures wait for each other
+                await turn.enter_async_context(judge.instances)
+                await turn.enter_async_context(judge.room)
+            if identity is None:
+                identity = await self._in_thread(partial(self._reader.fingerprint, source))
+            picture = _Picture(source, identity, self._looks)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    asking = {judge: group.create_task(self._by(judge, picture, own)) for judge, own in tags.items()}
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+        return {judge: task.result() for judge, task in asking.items()}
+
+    async def _by(self, judge: Judge, picture: _Picture, tags: Tags) -> _Judged:
+        return await self._known_still(judge, picture.identity, tags) or await self._judged(judge, picture, tags)
+
+    async def _known_still(self, judge: Judge, media: str, tags: Tags) -> _Judged | None:
+        """What was found out before about a still that is seen as a whole; None where something is to be asked."""
+        if self._config.image.parts:
+            return None
+        seen = judge.recall(await judge.memory(media), Look(0.0, tags, Purpose.STILL))
+        if seen is None or any(tag not in seen.verdicts for tag in tags):
+            return None
+        return _Judged(seen.verdicts, Coverage(asked=1, answered=1))
+
+    async def _judged(self, judge: Judge, picture: _Picture, tags: Tags) -> _Judged:
+        looks = await picture.looks(judge.shape(Purpose.STILL))
+        if looks.showing is Showing.MOVING:
+            moments = await _each(judge, f"{picture.identity} moving", looks.frames, tags)
+            return _Judged(of_moments([one.verdicts for one in moments]), _all(moments))
+        seen = await _each(judge, picture.identity, looks.frames[:1], tags)
+        if looks.showing is Showing.PARTS:
+            seen += await _each(judge, f"{picture.identity} {looks.layout}", looks.frames[1:], tags)
+        return _Judged(of_parts([one.verdicts for one in seen]), _all(seen))
+
+    async def _looks(self, source: Source, shape: ImageShape) -> Looks:
+        looks = await self._in_thread(partial(self._reader.looks, source, shape))
+        if looks.showing is Showing.CLIP:
+            looks = await self._in_thread(partial(self._clip, source, shape))
+        return looks
+
+    def _clip(self, source: Source, shape: ImageShape) -> Looks:
+        """Moments from all over a video; those that can be decoded."""
+        how = self._config.video
+        info = probe(str(source), stall_s=how.stall_s)
+        times_s = spread(info.duration_s, self._config.image.frames)
+        with VideoReader(info, hwaccel=how.hwaccel, stall_s=how.stall_s) as reader:
+            shown = [frame for _, frame in reader.frames(times_s, shape)]
+        frames = tuple(frame for frame in shown if isinstance(frame, Frame))
+        if not frames:
+            problem = next(frame for frame in shown if isinstance(frame, FrameError))
+            raise MediaUnreadableError(str(problem)) from problem
+        return Looks(Showing.MOVING, frames)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-async def _all_asked(media: str, looks: Mapping[Judge, Look], frames: Mapping[ImageShape, Frame]) -> list[Mapping[str, Verdict]]:
-    try:
-        async with asyncio.TaskGroup() as group:
-            asking = [
-                group.create_task(judge.ask(media, look, frames[judge.shape(Purpose.STILL)])) for judge, look in looks.items()
-            ]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in asking]
+class _Picture:
+    """One picture while its judges are asked: read and decoded once for each shape in which they want it."""
+
+    def __init__(self, source: Source, identity: str, read: Callable[[Source, ImageShape], Awaitable[Looks]]) -> None:
+        self.identity = identity
+        self._source = source
+        self._read = read
+        self._looks: dict[ImageShape, Looks] = {}
+        self._reading = asyncio.Lock()
+
+    async def looks(self, shape: ImageShape) -> Looks:
+        """What there is to look at."""
+        async with self._reading:
+            if shape not in self._looks:
+                self._looks[shape] = await self._read(self._source, shape)
+            return self._looks[shape]
 
 
-def _frames(source: Source, zips: Zips, shapes: Collection[ImageShape]) -> dict[ImageShape, Frame]:
-    picture = open_picture(source, zips)
-    frames = {}
-    for shape in shapes:
-        jpeg, width, height = encode(picture, shape)
-        frames[shape] = Frame(0.0, width, height, jpeg)
-    return frames
+async def _each(judge: Judge, media: str, frames: Sequence[Frame], tags: Tags) -> list[_Judged]:
+    """The verdicts on each frame. One that is there twice counts twice and is judged once."""
+    memory = await judge.memory(media)
+    judged: dict[float, _Judged] = {}
+    for frame in frames:
+        if frame.time_s not in judged:
+            judged[frame.time_s] = await _one(judge, media, memory, frame, tags)
+    return [judged[frame.time_s] for frame in frames]
+
+
+async def _one(judge: Judge, media: str, memory: Memory, frame: Frame, tags: Tags) -> _Judged:
+    seen = judge.recall(memory, Look(frame.time_s, tags, Purpose.STILL))
+    known = dict(seen.verdicts) if seen else {}
+    left = tuple(tag for tag in tags if tag not in known)
+    if left:
+        known |= await judge.ask(media, Look(frame.time_s, left, Purpose.STILL), frame)
+    return _Judged(known, Coverage(asked=1, answered=1, calls=1 if left else 0))
+
+
+def _all(judged: Sequence[_Judged]) -> Coverage:
+    """What all of them took; one that is there twice was judged once."""
+    return sum((one.coverage for one in {id(one): one for one in judged}.values()), Coverage())

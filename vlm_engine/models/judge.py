@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
-from vlm_engine.prompt import FORMS, shape_for, wording_fingerprint
+from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
-from vlm_engine.types import Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
+from vlm_engine.types import Answer, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
 
 _VIDEOS_AHEAD = 2
 
@@ -95,6 +96,7 @@ class Judge:
         self._client = client
         self._store = store
         self._wording = wording_fingerprint(model)
+        self._names = {tag: kept_name(model, tag) for tag in model.tag_descriptions}
 
     def shape(self, purpose: Purpose) -> ImageShape:
         """How large a picture a look for this purpose takes."""
@@ -102,18 +104,25 @@ class Judge:
 
     async def memory(self, media: str) -> Memory:
         """What is known already about this video or picture."""
-        return Memory(await asyncio.to_thread(self._store.answers, await self._subject(media)))
+        return await asyncio.to_thread(self._memory, await self._subject(media))
+
+    def _memory(self, subject: Subject) -> Memory:
+        return Memory([replace(stored, answer=self._recalled(stored.answer)) for stored in self._store.answers(subject)])
 
     async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
-        """The tags of each finished search of this video, and whether it was made with these ``settings``."""
+        """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
         found = await asyncio.to_thread(self._store.searches, await self._subject(media))
-        return [(search.tags, search.settings == settings) for search in found]
+        return [
+            (tuple(filter(None, map(self._tag, search.tags))), search.settings == settings and all(map(self._tag, search.tags)))
+            for search in found
+        ]
 
     async def note_searches(self, media: str, groups: Iterable[tuple[str, ...]], settings: str) -> None:
         """These groups of tags were searched to the end with these ``settings``, each by itself."""
         subject = await self._subject(media)
         for tags in groups:
-            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(tags, settings))
+            kept = tuple(self._names.get(tag, tag) for tag in tags)
+            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(kept, settings))
 
     def recall(self, memory: Memory, look: Look) -> Observation | None:
         """What ``memory`` holds of the look. A scan takes what a larger picture showed, but not the other way round."""
@@ -122,8 +131,9 @@ class Judge:
     async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
         form, subject = FORMS[look.purpose], await self._subject(media)
-        answer = await self._client.ask(Question(look.tags, form, frame.jpeg))
-        stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), answer)
+        answer = await self._client.ask(Question(look.tags, form, frame.jpeg, time_s=_time_s(look, frame)))
+        kept = replace(answer, verdicts={self._names.get(tag, tag): verdict for tag, verdict in answer.verdicts.items()})
+        stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), kept)
         await _to_its_end(asyncio.to_thread(self._store.add, subject, stored))
         self.videos.look_again()  # an answer may have brought news of more slots
         return answer.verdicts
@@ -132,8 +142,22 @@ class Judge:
         """A name for the model and the words in which it is asked. Raises ``NoEndpointError``."""
         return f"{await self._client.model_name()} {self._wording}"
 
+    def _recalled(self, kept: Answer) -> Answer:
+        """An answer as it was given, but for tags that now mean something else."""
+        known = {tag: verdict for name, verdict in kept.verdicts.items() if (tag := self._tag(name))}
+        return replace(kept, verdicts=known)
+
+    def _tag(self, kept: str) -> str | None:
+        """The tag that answers are kept under this name about; None where it means something else now."""
+        tag = kept.partition("\n")[0]
+        return tag if self._names.get(tag, tag) == kept else None
+
     async def _subject(self, media: str) -> Subject:
         return Subject(media, await self._client.model_name(), self._wording)
+
+
+def _time_s(look: Look, frame: Frame) -> float | None:
+    return None if look.purpose is Purpose.STILL else frame.time_s
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
