@@ -102,11 +102,16 @@ class VLMEngine:
         if self._client is not None:
             opening.push_async_callback(self._client.aclose)
 
-        def judge(name: str) -> Judge:
+        def judge(name: str, asked_for: ModelConfig | None = None) -> Judge:
             model = self._config.models[name]
+            if asked_for is not None:  # who scans for another is told of the tags what that one is
+                told = ("tag_list", "tag_descriptions", "synonyms")
+                model = model.model_copy(update={field: getattr(asked_for, field) for field in told})
             return Judge(self._client_for(name, model, servers, opening), store, model, name)
 
-        return [Panel(judge(name), judge(model.scan_model) if model.scan_model else None) for name, model in active.items()]
+        return [
+            Panel(judge(name), judge(model.scan_model, model) if model.scan_model else None) for name, model in active.items()
+        ]
 
     def _client_for(self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack) -> Client:
         if self._client is not None:
