@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from haven_config import layers
 from haven_config.merge import merged
 from haven_config.values import Layer, read
-from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig, parse
+from vlm_engine.config_models import EndpointConfig, EngineConfig, ImageConfig, SearchConfig, TagRule, VideoConfig, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.wording_config import WordingConfig
 
@@ -105,6 +105,13 @@ GALLERY_TAG_SHARE = 0
 
 # Ask Stash for the pictures whose files this machine cannot read. False: those fail, and the log says where they were expected.
 IMAGE_FROM_STASH = True
+
+# How many moments of a moving picture or video clip among the images are looked at, from 1 to 20.
+IMAGE_FRAMES = 5
+
+# A picture with much more detail than one question can show is looked at as a whole, and then in at most so many parts, up to
+# 16. 0: as a whole only.
+IMAGE_PARTS = 0
 
 # How the times at which a tag was seen become markers: those no further apart than MaxGap are one, shorter ones than
 # MinMarkerDuration are dropped, and the scene gets the tag when RequiredDuration is left. "12s", 12, or "5%" of the video.
@@ -231,6 +238,7 @@ class Settings:
     scan_image_max_side: int
     search: SearchConfig
     video: VideoConfig
+    image: ImageConfig
     store_max_mb: int | None
     report_folder: Path
     reports_kept: int
@@ -370,6 +378,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         video=VideoConfig(
             hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"], vr_layout=values["vr_layout"]
         ),
+        image=ImageConfig(frames=values["image_frames"], parts=values["image_parts"]),
         store_max_mb=values["store_max_mb"],
         report_folder=Path(values["report_folder"]),
         reports_kept=values["reports_kept"],

@@ -51,6 +51,8 @@ class Values(BaseModel):
     image_galleries: bool = True
     gallery_tag_share: float = Field(0, ge=0, le=1)
     image_from_stash: bool = True
+    image_frames: int = Field(1, ge=1, le=20)
+    image_parts: int = Field(0, ge=0, le=16)
     default_tag_rule: TagRule = TagRule()
     tag_rules: Mapping[str, TagRule] = {}
     vlm_base_tag_name: str = Field("", min_length=1, max_length=200)
