@@ -18,13 +18,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from haven_config import layers
 from haven_config.merge import merged
 from haven_config.values import Layer, read
-from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig
+from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig, parse
 from vlm_engine.errors import ConfigError
+from vlm_engine.wording_config import WordingConfig
 
 # Servers that speak the OpenAI protocol. Only base_url is needed; weight is its likely speed against the others until that has
 # been measured, max_concurrent its requests at once, a fallback works when no other can, model_id is its own name for the model.
@@ -46,8 +47,27 @@ API_KEY = ""
 # The vision model's name as the server knows it. Empty: the one that the server has loaded.
 MODEL = ""
 
-# What to look for: short names of what a single picture can show.
+# What to look for: short names of what a single picture can show. To tell the model what one means, write it with its
+# description: "Turnover" or {"Foul": "a player is fouled; the referee signals"}.
 TAG_LIST = ["Basketball point", "Foul", "Break-away", "Turnover"]
+
+# The same descriptions apart from the list, so that tags can be chosen elsewhere, as on Stash's page. A new description of a tag
+# has that tag, and no other, asked about again. {"Foul": "a player is fouled; the referee signals"}
+TAG_DESCRIPTIONS: dict[str, str] = {}
+
+# Other names that the model's reply may call a tag by. It is not told of them. {"Foul": ["personal foul"]}
+TAG_SYNONYMS: dict[str, list[str]] = {}
+
+# The sentence that opens a question, such as "These are frames of a basketball match." Empty: the usual one. A change of the
+# words that follow here has everything asked again.
+PROMPT = ""
+# The whole text before the picture, for those who want other words than the usual; {tags} stands for the list, and
+# docs/prompts.md has the other fields. Empty: the usual text.
+SYSTEM_PROMPT = ""
+# The line behind the picture, in the same way. Empty: the usual one, {special_tokens} {question}.
+USER_PROMPT = ""
+# What opens the line behind the picture, such as /no_think.
+SPECIAL_TOKENS = ""
 
 # The longest time between two looks at the video, in seconds. 0: chosen by the search.
 VIDEO_FRAME_INTERVAL = 0
@@ -143,6 +163,7 @@ VLM_ENGINE_CONFIG: dict[str, Any] | None = None
 # ---------------------------------------------------------------- nothing to edit below this line
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +187,8 @@ class Settings:
 
     ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
     chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` pairs folders of Stash's with those here.
-    ``tag_rules`` holds what single tags override of ``default_rule``. An ``engine_config`` agrees with the other fields:
+    ``wording`` says what is asked about ``tag_list``, and how. ``tag_rules`` holds what single tags override of
+    ``default_rule``. An ``engine_config`` agrees with the other fields:
     what a layer above it sets is already in its active models. ``report_folder`` is relative to the
     plugin's data folder, or absolute; ``reports_kept`` is 0 for all.
     """
@@ -174,6 +196,7 @@ class Settings:
     endpoints: tuple[EndpointConfig, ...]
     model: str
     tag_list: tuple[str, ...]
+    wording: WordingConfig
     frame_interval_s: float | None
     threshold: float
     concurrent_task_limit: int
@@ -252,6 +275,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             endpoint.key()
         except ConfigError as error:
             faults.append(f"ENDPOINTS: {error}; set it where Stash is started, or write the key as api_key")
+    faults += _faults_of_wording(values)
     uses = Counter(name.casefold() for name in [*_tag_names(values).all(), *values["tag_list"]])
     faults += [
         f"{name!r} names two tags; those that steer the plugin (VLM_..._TAG_NAME) need names that nothing else has"
@@ -259,6 +283,36 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         if count > 1
     ]
     return faults
+
+
+_WORDS = {
+    "tag_list": "tag_list",
+    "tag_descriptions": "tag_descriptions",
+    "tag_synonyms": "synonyms",
+    "prompt": "prompt",
+    "system_prompt": "system_prompt",
+    "user_prompt": "user_prompt",
+    "special_tokens": "special_tokens",
+}
+"""The settings that shape a question, and what the engine calls them."""
+
+
+def _wording(values: Mapping[str, Any]) -> WordingConfig:
+    """Raises ``ConfigError``. What is told of tags that are not looked for is left out."""
+    own = {engine: values[name] for name, engine in _WORDS.items()}
+    for told in ("tag_descriptions", "synonyms"):
+        own[told] = _by_tag(own[told], values["tag_list"])
+    return parse(WordingConfig, own, "")
+
+
+def _faults_of_wording(values: Mapping[str, Any]) -> list[str]:
+    names = {engine: name.upper() for name, engine in _WORDS.items()}
+    try:
+        _wording(values)
+    except ConfigError as error:
+        told = [line.partition(": ") for line in str(error).splitlines()]
+        return [f"{names.get(engine, engine)}: {fault}" for engine, _, fault in told]
+    return []
 
 
 def _tag_names(values: Mapping[str, Any]) -> TagNames:
@@ -270,6 +324,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         endpoints=values["endpoints"],
         model=values["model"].strip(),
         tag_list=values["tag_list"],
+        wording=_wording(values),
         frame_interval_s=values["video_frame_interval"] or None,
         threshold=values["video_threshold"],
         concurrent_task_limit=values["concurrent_task_limit"],
@@ -302,9 +357,16 @@ def _settings(values: Mapping[str, Any]) -> Settings:
 
 def _rules_by_tag(rules: Mapping[str, TagRule], tags: tuple[str, ...]) -> dict[str, TagRule]:
     """The rules under the spelling of ``tags``. Those for other tags are named in a warning: they may be misspelt."""
-    spelling = {tag.casefold(): tag for tag in tags}
-    folded = {" ".join(name.split()).casefold(): (name, rule) for name, rule in rules.items()}
-    unused = [name for key, (name, _) in folded.items() if key not in spelling]
+    known = _by_tag(rules, tags)
+    folded = {" ".join(name.split()).casefold() for name in known}
+    unused = [name for name in rules if " ".join(name.split()).casefold() not in folded]
     if unused:
         _log.warning("There are rules for tags that are not looked for: %s", ", ".join(unused))
-    return {spelling[key]: rule for key, (_, rule) in folded.items() if key in spelling}
+    return known
+
+
+def _by_tag(told: Mapping[str, _T], tags: tuple[str, ...]) -> dict[str, _T]:
+    """What is told of ``tags``, under their spelling."""
+    spelling = {tag.casefold(): tag for tag in tags}
+    folded = {" ".join(name.split()).casefold(): value for name, value in told.items()}
+    return {spelling[key]: value for key, value in folded.items() if key in spelling}

@@ -32,7 +32,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         model_id=settings.model,
         model_category=_CATEGORY,
         multiplexer_endpoints=settings.endpoints,
-        tag_list=settings.tag_list,
+        **settings.wording.model_dump(),
         request_timeout=settings.request_timeout_s,
         endpoint_patience=settings.endpoint_patience_s,
         fallback_wait=settings.fallback_wait_s,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from vlm_engine.endpoint_config import EndpointConfig, normal_url
 from vlm_engine.pipeline_config import PipelineConfig, PipelineModelConfig
 from vlm_engine.rule_config import Length, TagRule
 from vlm_engine.vr import AUTO, checked_layout
+from vlm_engine.wording_config import WordingConfig, clean_tags
 
 __all__ = [
     "EndpointConfig",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-class ModelConfig(Settings):
+class ModelConfig(WordingConfig):
     """A model: where it is served, what it is asked, and how. Of ``type: python`` it is a stage of one's own."""
 
     if TYPE_CHECKING:
@@ -74,9 +75,6 @@ class ModelConfig(Settings):
     multiplexer_endpoints: tuple[EndpointConfig, ...] = ()
     """The servers that share the questions."""
 
-    tag_list: tuple[str, ...] = ()
-    """What to look for: short names of what a single picture can show, each once, of at most 200 characters."""
-
     model_category: str | None = None
     """The category under which its tags are reported. None: `tags`."""
 
@@ -107,12 +105,6 @@ class ModelConfig(Settings):
     temperature: float = Field(0.0, ge=0, le=2)
     """How freely the model words its answers. 0 is what finding tags needs."""
 
-    special_tokens: str = ""
-    """Words for the model itself, such as `/no_think`; they open the line that follows the picture."""
-
-    prompt: str = ""
-    """The opening sentence of the question. Empty: the one that is built in."""
-
     image_max_side: Pixels = Field(1024, ge=64, le=4096)
     """The longest side of the pictures that are sent. Smaller ones are not enlarged."""
 
@@ -137,11 +129,6 @@ class ModelConfig(Settings):
     def _normal_url(cls, url: str | None) -> str | None:
         return None if url is None else normal_url(url)
 
-    @field_validator("tag_list", mode="before")
-    @classmethod
-    def _clean_tags(cls, tags: Any) -> Any:
-        return () if tags is None else clean_tags(tags)
-
     @model_validator(mode="before")
     @classmethod
     def _a_class_is_python(cls, data: Any) -> Any:
@@ -165,21 +152,6 @@ class ModelConfig(Settings):
         return (EndpointConfig(base_url=self.api_base_url, api_key=self.api_key, api_key_env=self.api_key_env),)
 
 
-def clean_tags(tags: Any) -> tuple[str, ...]:
-    """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
-    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError("tags are a list of names")
-    cleaned = [" ".join(tag.split()) for tag in tags]
-    seen: set[str] = set()
-    for tag in cleaned:
-        if not tag or len(tag) > 200:
-            raise ValueError("a tag is a name of 1 to 200 characters")
-        if tag.casefold() in seen:
-            raise ValueError(f"tag {tag!r} is listed twice")
-        seen.add(tag.casefold())
-    return tuple(cleaned)
-
-
 class SearchConfig(Settings):
     """What the search should find, and how exactly."""
 
@@ -197,7 +169,7 @@ class SearchConfig(Settings):
     effort: float = Field(1.0, ge=0.1, le=10)
     """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
 
-    questions_per_hour: float | None = Field(None, gt=0, le=100_000)
+    questions_per_hour: Annotated[float, "questions per hour"] | None = Field(None, gt=0, le=100_000)
     """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
 
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
@@ -270,7 +242,7 @@ class EngineConfig(Settings):
     beside it."""
 
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
-    """What differs from `default_rule` for single tags: {category: {tag: rule}}, with the tags' names as the model is asked."""
+    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the tags' names as the model is asked."""
 
     default_rule: TagRule = TagRule()
     """The rule for all tags, but for what `category_config` sets."""

@@ -33,8 +33,11 @@ class VLMEngine:
     """Finds which of the user's tags apply to videos and pictures, and when.
 
     Use it in ``async with``, or call ``initialize`` first and ``aclose`` last. Safe for any number of ``process_…``
-    calls at once on one event loop. ``client`` is for those who bring their own; ``models`` are stages of one's own, as objects
-    or classes, by the name that pipelines call them.
+    calls at once on one event loop.
+
+    ``config``: the settings.
+    ``client``: a client of one's own (``vlm_engine.clients.base.Client``), which is asked instead of the endpoints.
+    ``models``: stages of one's own, as objects or classes, by the name that pipelines call them.
     """
 
     def __init__(
@@ -114,9 +117,16 @@ class VLMEngine:
     ) -> dict[str, Any]:
         """Tags one video.
 
-        ``frame_interval``: longest time between two looks of the scan, in seconds. ``threshold``: for tags whose rule
-        sets none. ``progress_callback``: called, or awaited, with whole per cent as they grow. ``existing_json_data``: an
-        earlier ``json_result``, of which nothing is asked again.
+        ``path``: the file.
+        ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``return_timestamps``: whether ``video_tag_info`` has the spans of each tag, ``tag_timespans``.
+        ``return_confidence``: whether these have their confidence, ``totalConfidence``.
+        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
+        ``progress_callback``: called, or awaited, with whole per cent as they grow, each once, 100 at the end.
+        ``existing_json_data``: an earlier ``json_result`` of this video; what it covers is not asked again.
+        ``skipped_categories``: categories that are left out.
+        ``pipeline_name``: ``video``, or one of ``EngineConfig.pipelines``, whose output is returned.
 
         Returns ``video_tag_info``, ``json_result`` and ``coverage``. Raises ``MediaError``, ``NoEndpointError`` and
         ``CoverageError``.
@@ -152,8 +162,14 @@ class VLMEngine:
     ) -> VideoResult:
         """What ``process_video`` does with the built-in pipeline, as typed values.
 
-        ``identity`` names the video in the answer store; by default it follows from the file. ``on_progress`` is
-        told of every frame. Raises as ``process_video`` does.
+        ``path``: the file.
+        ``identity``: names the video in the answer store; None: it follows from the file's size, time of change and ends.
+        ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
+        ``on_progress``: called with a ``Progress`` after every frame.
+
+        Raises as ``process_video`` does.
         """
         result = await self._run(
             "video",
@@ -175,7 +191,13 @@ class VLMEngine:
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "image",
     ) -> dict[str, Any]:
-        """Tags one picture, given as a path, as the file's bytes, or as an entry of a zip.
+        """Tags one picture.
+
+        ``image``: a path, the file's bytes, or an entry of a zip.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``return_confidence``: whether the result has the confidence of each tag, ``confidences``.
+        ``skipped_categories``: categories that are left out.
+        ``pipeline_name``: ``image``, or one of ``EngineConfig.pipelines``, whose output is returned.
 
         Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when this picture cannot be
         judged, and ``NoEndpointError``.
@@ -194,8 +216,12 @@ class VLMEngine:
     ) -> ImageResult:
         """What ``process_image`` does with the built-in pipeline, as typed values.
 
-        ``identity`` names the picture in the answer store; by default it follows from the content, which then has to be
-        read even where nothing is left to ask. Raises as ``process_image`` does.
+        ``source``: a path, the file's bytes, or an entry of a zip.
+        ``identity``: names the picture in the answer store; None: it follows from the content, which then has to be read even
+        where nothing is left to ask.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+
+        Raises as ``process_image`` does.
         """
         result = await self._run("image", image=source, identity=identity, threshold=threshold)
         assert isinstance(result, ImageResult)
@@ -225,7 +251,9 @@ class VLMEngine:
     ) -> dict[str, Any]:
         """The rules that make the markers of an earlier ``json_result`` most like spans a person has tuned.
 
+        ``existing_json_data``: that earlier ``json_result``.
         ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, with the tags' names as the model was asked.
+
         Returns {tag: {"TagThreshold", "MaxGap", "MinMarkerDuration", "f1_before", "f1_after"}}, F1 at a temporal IoU of
         at least .5. Asks no model. Raises ``ConfigError``.
         """

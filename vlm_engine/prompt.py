@@ -11,11 +11,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vlm_engine import templates
 from vlm_engine.config_models import ModelConfig
 from vlm_engine.types import Form, ImageShape, Purpose, Question
+from vlm_engine.wording_config import WordingConfig
 
 OPENING = "You check pictures, mostly single frames of a video, against a list of tags."
 
@@ -28,6 +30,7 @@ _FORMATS = {
     Form.LIST: 'Answer in JSON: {"tags": ["name of a tag", "name of another"]}, or {"tags": []} if it shows none.',
     Form.VERDICTS: 'Answer in JSON, with every tag of the list in its order: {"name of a tag": "yes", "name of another": "no"}.',
 }
+_DESCRIBED = " Where a tag stands in quotes, what follows says what it means; only what is in the quotes is its name."
 _FIRMLY = " Write that one JSON object and nothing else: no explanation, no other text."
 _LINES = {
     Form.LIST: "Which of the tags does this picture show?",
@@ -51,15 +54,22 @@ def shape_for(model: ModelConfig, purpose: Purpose) -> ImageShape:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a user may change in the words. ``special_tokens`` (such as ``/no_think``) open the line after the picture."""
+    """What a user may change in the words: two templates, what is put into them, and what single tags mean.
+
+    ``special_tokens`` (such as ``/no_think``) open the line after the picture, unless the templates say otherwise.
+    """
 
     opening: str = OPENING
     special_tokens: str = ""
+    system: str = templates.SYSTEM
+    user: str = templates.USER
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: ModelConfig) -> Wording:
+    def of(cls, model: WordingConfig) -> Wording:
         """The wording that the settings of ``model`` ask for."""
-        return cls(model.prompt.strip() or OPENING, model.special_tokens.strip())
+        opening, special_tokens = model.prompt.strip() or OPENING, model.special_tokens.strip()
+        return cls(opening, special_tokens, model.system_template, model.user_template, model.tag_descriptions)
 
 
 def messages(question: Question, wording: Wording, *, system: bool = True, strict: bool = True) -> list[dict[str, Any]]:
@@ -68,9 +78,9 @@ def messages(question: Question, wording: Wording, *, system: bool = True, stric
     Without ``system`` the rules open the user's turn, for templates that know no system role. Without
     ``strict`` the words alone ask for JSON, for servers that take no schema, and say so more firmly.
     """
-    rules = _rules(question.tags, question.form, wording, strict)
+    rules, line = _texts(question.tags, question.form, question.time_s, wording, strict)
     picture = "data:image/jpeg;base64," + base64.b64encode(question.jpeg).decode("ascii")
-    turn = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": _line(question.form, wording)}]
+    turn = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": line}]
     if system:
         return [{"role": "system", "content": rules}, {"role": "user", "content": turn}]
     return [{"role": "user", "content": [{"type": "text", "text": rules}, *turn]}]
@@ -91,22 +101,52 @@ def longest_answer(tags: Sequence[str]) -> int:
     return 32 + sum(len(tag.encode()) // 2 + 8 for tag in tags)
 
 
-def wording_fingerprint(model: ModelConfig) -> str:
-    """A name, as hexadecimal SHA-256, for all the words and schemas that shape an answer.
+def wording_fingerprint(model: WordingConfig) -> str:
+    """A name, as hexadecimal SHA-256, for all the words and schemas that shape every answer.
 
-    The tags and the form are left out: who keeps answers keeps those beside them. Two settings with the
-    same name ask in the same way, now and after an update of the program.
+    The tags and the form are left out: who keeps answers keeps those beside them, the tags by ``kept_name``. Two settings
+    with the same name ask in the same way, now and after an update of the program.
     """
-    wording = Wording.of(model)
+    wording = replace(Wording.of(model), descriptions={})
     sample = ("a tag", "another tag")
-    words = [[_rules(sample, form, wording, strict=True), _line(form, wording), schema(sample, form)] for form in Form]
+    words: list[Any] = [[*_texts(sample, form, 0.0, wording, strict=True), schema(sample, form)] for form in Form]
+    if (wording.system, wording.user) != (templates.SYSTEM, templates.USER):
+        words.append([wording.system, wording.user])  # two templates may come to the same words about the sample
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def _rules(tags: Sequence[str], form: Form, wording: Wording, strict: bool) -> str:
-    listed = "\n".join(f"- {tag}" for tag in tags)
-    return f"{wording.opening}\n\nTags:\n{listed}\n\n{_RULES[form]}\n{_FORMATS[form]}" + ("" if strict else _FIRMLY)
+def kept_name(model: WordingConfig, tag: str) -> str:
+    """What answers about ``tag`` are kept under: its name, and a line more where it was asked about with a description.
+
+    So another description has that tag, and no other, asked about again.
+    """
+    described = model.tag_descriptions.get(tag)
+    return f"{tag}\n{hashlib.sha256(described.encode()).hexdigest()[:12]}" if described else tag
 
 
-def _line(form: Form, wording: Wording) -> str:
-    return f"{wording.special_tokens} {_LINES[form]}".strip()
+def _texts(tags: Sequence[str], form: Form, time_s: float | None, wording: Wording, strict: bool) -> tuple[str, str]:
+    """The text before the picture, and the line after it."""
+    values = {
+        "opening": wording.opening,
+        "tags": "\n".join(f"- {_told(tag, wording)}" for tag in tags),
+        "tag_count": str(len(tags)),
+        "rules": _RULES[form] + (_DESCRIBED if any(tag in wording.descriptions for tag in tags) else ""),
+        "format": _FORMATS[form] + ("" if strict else _FIRMLY),
+        "question": _LINES[form],
+        "special_tokens": wording.special_tokens,
+        "time": "" if time_s is None else _clock(time_s),
+    }
+    rules, line = templates.filled(wording.system, values), templates.filled(wording.user, values)
+    if not strict and "{format}" not in wording.system + wording.user:
+        rules += f"\n{values['format']}"  # where there is no schema, nothing else says so
+    return rules, line
+
+
+def _told(tag: str, wording: Wording) -> str:
+    described = wording.descriptions.get(tag)
+    return f"{json.dumps(tag, ensure_ascii=False)}: {described}" if described else tag
+
+
+def _clock(time_s: float) -> str:
+    tenths = round(time_s * 10)
+    return f"{tenths // 36000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"

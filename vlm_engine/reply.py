@@ -42,8 +42,8 @@ class Reply:
     has_tokens: bool = False
 
 
-def read(body: object, question: Question) -> Reply:
-    """The reply in the parsed ``body`` of a chat completion.
+def read(body: object, question: Question, synonyms: Mapping[str, Iterable[str]] | None = None) -> Reply:
+    """The reply in the parsed ``body`` of a chat completion. ``synonyms``: other names of tags, by tag.
 
     Raises ``ReplyError`` when it does not answer ``question`` beyond doubt. A body that is an error is
     not meant for this; it is refused like any other that holds no reply.
@@ -51,16 +51,17 @@ def read(body: object, question: Question) -> Reply:
     choice = _choice(body)
     came, mused = _texts(choice)
     text, thought = _without_marks(came), _without_marks(mused)
+    names = _Names(question.tags, synonyms or {})
     if was_cut_off(body):
         raise _unreadable("the reply was cut off before its end; a larger max_new_tokens may help", text or thought)
     if text:
-        said, value = _understand(text, question)
+        said, value = _understand(text, names, question.form)
     elif thought:
-        said, value = _understand(_only_json(thought), question)
+        said, value = _understand(_only_json(thought), names, question.form)
     else:
         raise _nothing(choice)
     stream = confidence.TokenStream.of(choice)
-    sure = {} if stream is None else _probabilities(stream, value, question)
+    sure = {} if stream is None else _probabilities(stream, value, names, question.form)
     verdicts = {tag: Verdict(said[tag], sure.get(tag)) for tag in question.tags}
     counts = _count(body, "prompt_tokens"), _count(body, "completion_tokens")
     return Reply(verdicts, came if text else mused, _model(body), *counts, has_tokens=stream is not None)
@@ -119,32 +120,37 @@ def _only_json(thought: str) -> str:
     return thought
 
 
-def _understand(text: str, question: Question) -> tuple[dict[str, bool], Any]:
+def _understand(text: str, names: _Names, form: Form) -> tuple[dict[str, bool], Any]:
     """Whether each tag applies, and the JSON value that says so, or None where the words did."""
-    names = _Names(question.tags)
     values = [value for value, _, _ in _json_values(text)]
     for value in reversed(values):
-        said = _from_object(value, names, question.form, text) if isinstance(value, dict) else None
+        said = _from_object(value, names, form, text) if isinstance(value, dict) else None
         if said is not None:
             return said, value
-    if values and text.startswith("[") and question.form is Form.LIST and isinstance(values[0], list):
+    if values and text.startswith("[") and form is Form.LIST and isinstance(values[0], list):
         return _from_items(values[0], names, text), values[0]
-    said = None if values else _from_words(text, names, question.form)
+    said = None if values else _from_words(text, names, form)
     if said is None:
         raise _unreadable("the reply does not answer the question", text)
     return said, None
 
 
 class _Names:
-    """Finds the tag that a model means by a name, whatever the case, spacing and ornament."""
+    """Finds the tag that a model means by a name, whatever the case, spacing and ornament; by a synonym, too."""
 
-    def __init__(self, tags: Sequence[str]) -> None:
+    def __init__(self, tags: Sequence[str], synonyms: Mapping[str, Iterable[str]]) -> None:
         self.tags = tags
-        self._by_key = {_key(tag): tag for tag in tags}
+        by_synonym = {_key(name): tag for tag in tags for name in synonyms.get(tag, ())}
+        self._by_key = by_synonym | {_key(tag): tag for tag in tags}
 
     def find(self, name: str) -> str | None:
         bare = re.sub(r"^(?:[-*•]+|\d+[.)])\s+", "", name.strip()).strip(" \t\"'`*.,;")
         return self._by_key.get(_key(name)) or self._by_key.get(_key(bare))
+
+    def place(self, name: str) -> int | None:
+        """Where the tag stands that is meant; None where none is."""
+        tag = self.find(name)
+        return None if tag is None else self.tags.index(tag)
 
 
 def _key(name: str) -> str:
@@ -218,7 +224,7 @@ def _json_values(text: str) -> Iterator[tuple[Any, int, int]]:
             yield value, opening.start(), at
 
 
-def _probabilities(stream: confidence.TokenStream, value: Any, question: Question) -> dict[str, float]:
+def _probabilities(stream: confidence.TokenStream, value: Any, names: _Names, form: Form) -> dict[str, float]:
     """The confidence of each tag that the token stream tells, found by the place of the same JSON in it."""
     if value is None:
         return {}
@@ -229,8 +235,7 @@ def _probabilities(stream: confidence.TokenStream, value: Any, question: Questio
     listing = re.compile(r'"tags"\s*:\s*\[').search(stream.text, start, end) if isinstance(value, dict) else None
     if isinstance(value, list) or (listing and isinstance(value.get("tags"), list)):
         bracket = listing.end() - 1 if listing else start
-        return confidence.of_items(stream, bracket, end, question.tags) if question.form is Form.LIST else {}
-    names = _Names(question.tags)
+        return confidence.of_items(stream, bracket, end, names.tags, names.place) if form is Form.LIST else {}
     told = confidence.of_verdicts(stream, start, end)
     return {tag: sure for key, sure in told.items() if (tag := names.find(key))}
 

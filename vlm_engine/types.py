@@ -85,13 +85,15 @@ class Form(StrEnum):
 class Question:
     """Which of ``tags`` does this picture show? ``tags`` is in the order the user gave, without duplicates.
 
-    ``model``: only an endpoint that serves it may answer, by the name it has there; "" for any.
+    ``model``: only an endpoint that serves it may answer, by the name it has there; "" for any. ``time_s``: that of the
+    frame in its video; None for a picture by itself.
     """
 
     tags: tuple[str, ...]
     form: Form
     jpeg: bytes = field(repr=False)
     model: str = ""
+    time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ async def show_prompt(given: Namespace) -> int:
 async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) -> None:
     purpose = Purpose(given.purpose)
     frame = _frame(given, model, purpose)
-    question = Question(model.tag_list, prompt.FORMS[purpose], frame.jpeg if frame else b"")
+    time_s = None if purpose is Purpose.STILL else given.time
+    question = Question(model.tag_list, prompt.FORMS[purpose], frame.jpeg if frame else b"", time_s=time_s)
     async with aclosing(OpenAIClient(endpoint, model)) as client:
         body = client.first_body(question)
     if given.body:

@@ -208,7 +208,7 @@ class OpenAIClient:
 
     def _answer(self, body: Any, question: Question) -> Answer:
         try:
-            read = reply.read(body, question)
+            read = reply.read(body, question, self._model.synonyms)
         except ReplyError as error:
             raise ReplyError(error.args[0], endpoint=self.label, raw=error.raw) from error
         if self._model.model_return_confidence and not read.has_tokens and not self._said_unsure:

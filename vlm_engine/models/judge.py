@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig, SearchConfig
-from vlm_engine.prompt import FORMS, shape_for, wording_fingerprint
+from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
-from vlm_engine.types import Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
+from vlm_engine.types import Answer, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
 
 
 class Memory:
@@ -88,6 +89,7 @@ class Judge:
         self._client = client
         self._store = store
         self._wording = wording_fingerprint(model)
+        self._names = {tag: kept_name(model, tag) for tag in model.tag_descriptions}
 
     def shape(self, purpose: Purpose) -> ImageShape:
         """How large a picture a look for this purpose takes."""
@@ -95,18 +97,26 @@ class Judge:
 
     async def memory(self, media: str) -> Memory:
         """What is known already about this video or picture."""
-        return Memory(await asyncio.to_thread(self._store.answers, await self._subject(media)))
+        return await asyncio.to_thread(self._memory, await self._subject(media))
+
+    def _memory(self, subject: Subject) -> Memory:
+        return Memory([replace(stored, answer=self._recalled(stored.answer)) for stored in self._store.answers(subject)])
 
     async def searches(self, media: str, how: SearchConfig) -> list[tuple[tuple[str, ...], bool]]:
-        """The tags of each finished search of this video, and whether it was made as ``how`` says."""
+        """The tags of each finished search of this video, and whether it was made as ``how`` says, with the same meanings."""
         found = await asyncio.to_thread(self._store.searches, await self._subject(media))
-        return [(search.tags, search.settings == how.model_dump_json()) for search in found]
+        settings = how.model_dump_json()
+        return [
+            (tuple(filter(None, map(self._tag, search.tags))), search.settings == settings and all(map(self._tag, search.tags)))
+            for search in found
+        ]
 
     async def note_searches(self, media: str, groups: Iterable[tuple[str, ...]], how: SearchConfig) -> None:
         """These groups of tags were searched to the end, each by itself."""
         subject = await self._subject(media)
         for tags in groups:
-            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(tags, how.model_dump_json()))
+            kept = tuple(self._names.get(tag, tag) for tag in tags)
+            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(kept, how.model_dump_json()))
 
     def recall(self, memory: Memory, look: Look) -> Observation | None:
         """What ``memory`` holds of the look. A scan takes what a larger picture showed, but not the other way round."""
@@ -115,13 +125,28 @@ class Judge:
     async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
         form, subject = FORMS[look.purpose], await self._subject(media)
-        answer = await self._client.ask(Question(look.tags, form, frame.jpeg))
-        stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), answer)
+        answer = await self._client.ask(Question(look.tags, form, frame.jpeg, time_s=_time_s(look, frame)))
+        kept = replace(answer, verdicts={self._names.get(tag, tag): verdict for tag, verdict in answer.verdicts.items()})
+        stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), kept)
         await _to_its_end(asyncio.to_thread(self._store.add, subject, stored))
         return answer.verdicts
 
+    def _recalled(self, kept: Answer) -> Answer:
+        """An answer as it was given, but for tags that now mean something else."""
+        known = {tag: verdict for name, verdict in kept.verdicts.items() if (tag := self._tag(name))}
+        return replace(kept, verdicts=known)
+
+    def _tag(self, kept: str) -> str | None:
+        """The tag that answers are kept under this name about; None where it means something else now."""
+        tag = kept.partition("\n")[0]
+        return tag if self._names.get(tag, tag) == kept else None
+
     async def _subject(self, media: str) -> Subject:
         return Subject(media, await self._client.model_name(), self._wording)
+
+
+def _time_s(look: Look, frame: Frame) -> float | None:
+    return None if look.purpose is Purpose.STILL else frame.time_s
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

@@ -108,11 +108,17 @@ def _from_schema(schema: Any) -> Asked:
 
 def _names_in(text: str) -> tuple[str, ...]:
     """The tags that a text lists: its bullets where it has some, else what stands between the commas of its lists."""
-    found = _BULLET.findall(text)
+    found = [_unquoted(name) for name in _BULLET.findall(text)]
     if not found:
         lines = (re.split(r"[:?]", line)[-1] for line in re.split(r"\n|\.(?:\s|$)", text) if "," in line)
         found = [name.strip(" \t\"'`.") for line in lines for name in line.split(",")]
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _unquoted(bullet: str) -> str:
+    """A name in quotes is followed by what it means."""
+    quoted = re.match(r'("(?:[^"\\]|\\.)*"): ', bullet)
+    return str(json.loads(quoted[1])) if quoted else bullet
 
 
 def write(wanted: Asked, beliefs: Mapping[str, float]) -> list[Token]:
