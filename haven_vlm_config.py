@@ -121,6 +121,10 @@ VLM_ERRORED_TAG_NAME = "VLM_Errored"
 # "/data/sport => /mnt/nas/sport; D:\\media => /mnt/d/media"
 PATH_MUTATION: dict[str, str] | str = {}
 
+# True: a video whose file this machine does not get at is read through Stash, over the network. What is looked at comes from
+# all over a video, so that may move most of it; where you can, say in PATH_MUTATION where the files are.
+STREAM_FROM_STASH = False
+
 # Seconds to wait for one answer.
 REQUEST_TIMEOUT = 120
 # Seconds to wait for an endpoint to come back when none works any more. Then the task ends, and what is not done stays queued.
@@ -204,6 +208,7 @@ class Settings:
     create_markers: bool
     tag_names: TagNames
     path_mutation: tuple[tuple[str, str], ...]
+    stream_from_stash: bool
     default_rule: TagRule
     tag_rules: Mapping[str, TagRule]
     engine_config: EngineConfig | None
@@ -332,6 +337,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         create_markers=values["create_markers"],
         tag_names=_tag_names(values),
         path_mutation=values["path_mutation"],
+        stream_from_stash=values["stream_from_stash"],
         default_rule=values["default_tag_rule"].model_copy(update={"threshold": values["video_threshold"]}),
         tag_rules=MappingProxyType(_rules_by_tag(values["tag_rules"], values["tag_list"])),
         engine_config=values.get("vlm_engine_config"),

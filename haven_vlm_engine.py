@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -11,10 +12,11 @@ from haven_vlm_config import Settings
 from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.errors import MediaNotFoundError
+from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError
 from vlm_engine.models.search_run import OnProgress
-from vlm_engine.types import EndpointStats, VideoResult
+from vlm_engine.types import EndpointStats, Source, VideoResult
 
+_log = logging.getLogger(__name__)
 _MODEL = "vlm"
 _CATEGORY = "tags"
 _PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
@@ -68,23 +70,35 @@ class SceneTagger:
     async def __aexit__(self, *_: object) -> None:
         await self._engine.aclose()
 
-    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False) -> VideoResult:
+    async def tag(
+        self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False, source: Source | None = None
+    ) -> VideoResult:
         """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
 
-        ``vr``: its frames hold more than is ahead; only that is looked at.
+        ``vr``: its frames hold more than is ahead; only that is looked at. ``source``: what to read where this machine does
+        not get at the file.
         """
         here = map_path(path, self._settings.path_mutation)
         try:
-            return await self._engine.tag_video(
-                here,
-                identity=f"oshash:{oshash}" if oshash else None,
-                frame_interval=self._settings.frame_interval_s,
-                threshold=self._settings.threshold,
-                vr_video=vr,
-                on_progress=on_progress,
-            )
-        except MediaNotFoundError as error:
-            raise MediaNotFoundError(await asyncio.to_thread(_not_found, path, here)) from error
+            return await self._tag(here, oshash, on_progress, vr=vr)
+        except (MediaNotFoundError, MediaOutOfReachError) as error:
+            told = str(error)
+            if isinstance(error, MediaNotFoundError):
+                told = await asyncio.to_thread(_not_found, path, here)
+            if source is None:
+                raise type(error)(told) from error
+        _log.info("%s. Until then it is read through Stash.", told)
+        return await self._tag(source, oshash, on_progress, vr=vr)
+
+    async def _tag(self, video: str | Source, oshash: str, on_progress: OnProgress | None, *, vr: bool) -> VideoResult:
+        return await self._engine.tag_video(
+            video,
+            identity=f"oshash:{oshash}" if oshash else None,
+            frame_interval=self._settings.frame_interval_s,
+            threshold=self._settings.threshold,
+            vr_video=vr,
+            on_progress=on_progress,
+        )
 
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""

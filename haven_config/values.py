@@ -56,6 +56,7 @@ class Values(BaseModel):
     vlm_tagged_tag_name: str = Field("", min_length=1, max_length=200)
     vlm_errored_tag_name: str = Field("", min_length=1, max_length=200)
     path_mutation: tuple[tuple[str, str], ...] = ()
+    stream_from_stash: bool = False
     request_timeout: float = Field(1, gt=0, le=3600)
     endpoint_patience: float = Field(0, ge=0, le=86400)
     fallback_wait: float = Field(0, ge=0, le=86400)

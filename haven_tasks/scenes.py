@@ -59,7 +59,9 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         """What the scene's first file shows. Raises what the engine raises."""
         if not item.files:
             raise MediaNotFoundError("Stash knows no file for it")
-        return await self._tagger.tag(item.path, item.oshash, partial(self._board.advance, item.id), vr=item.is_vr)
+        settings, advance = self._context.settings, partial(self._board.advance, item.id)
+        source = self._context.handler.stream_of(item, settings.video.stall_s) if settings.stream_from_stash else None
+        return await self._tagger.tag(item.path, item.oshash, advance, vr=item.is_vr, source=source)
 
     def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
         """The report with spans, coverage and gaps."""

@@ -22,6 +22,7 @@ from vlm_engine.wording_config import WordingConfig, clean_tags
 __all__ = [
     "EndpointConfig",
     "EngineConfig",
+    "ImageConfig",
     "Length",
     "ModelConfig",
     "PipelineConfig",
@@ -222,6 +223,22 @@ class VideoConfig(Settings):
         return checked_layout(layout)
 
 
+class ImageConfig(Settings):
+    """What of a picture is shown to a model."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    frames: int = Field(5, ge=1, le=20)
+    """How many moments of a moving picture, or of a video clip, are looked at, spread over all of it; those that look the same
+    are asked about once."""
+
+    parts: int = Field(0, ge=0, le=16)
+    """A still with more detail than one picture of `image_max_side` shows is looked at as a whole, and then in at most so many
+    parts. 0: as a whole only."""
+
+
 class EngineConfig(Settings):
     """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
 
@@ -252,6 +269,9 @@ class EngineConfig(Settings):
 
     video: VideoConfig = VideoConfig()
     """How videos are read."""
+
+    image: ImageConfig = ImageConfig()
+    """What of a picture is shown to a model."""
 
     store_path: str | None = None
     """The file that keeps every answer, so that nothing is asked twice. None: they last as long as the engine."""

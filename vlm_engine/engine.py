@@ -26,7 +26,7 @@ from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import EndpointStats, ImageResult, Span, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, ImageResult, Source, Span, VideoResult, ZipEntry
 
 
 class VLMEngine:
@@ -104,7 +104,7 @@ class VLMEngine:
 
     async def process_video(  # noqa: PLR0913, PLR0917 - the order that scripts in the field rely on
         self,
-        path: str | Path,
+        path: str | Path | Source,
         frame_interval: float | None = None,
         threshold: float | None = None,
         return_timestamps: bool = True,
@@ -115,7 +115,7 @@ class VLMEngine:
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "video",
     ) -> dict[str, Any]:
-        """Tags one video.
+        """Tags one video: a file, or what a ``Source`` sends.
 
         ``path``: the file.
         ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
@@ -152,7 +152,7 @@ class VLMEngine:
 
     async def tag_video(
         self,
-        path: str | Path,
+        path: str | Path | Source,
         *,
         identity: str | None = None,
         frame_interval: float | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class VideoInfo:
     ``start_s`` is the container's own time of the first frame, which all other times leave out. Size and
     time of change of the file tell whether it is still the one that was looked at. ``gaps_s`` are the stretches, as
     (start, end), whose pictures the file has lost; where its end is missing, the last one lies behind ``duration_s``.
+    ``source`` is where its content comes from; None: from the file at ``path``.
     """
 
     path: str
@@ -43,6 +45,45 @@ class VideoInfo:
     modified_ns: int = 0
     gaps_s: tuple[tuple[float, float], ...] = ()
     bars: float = 0.0
+    source: Source | None = field(default=None, repr=False, compare=False)
+
+
+class Source(Protocol):
+    """A video that is no file of this machine."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, and whose words tell how a VR video is laid out: a path, as somebody else has it."""
+
+    def open(self) -> Content:
+        """Its content from the beginning. The caller closes it. Blocks; raises ``MediaError``."""
+
+
+class Content(Protocol):
+    """Bytes that are read like an open file's, on one thread at a time. ``read`` and ``seek`` may raise ``MediaError``.
+
+    Size and time of change tell whether it is still what it was when it was opened before.
+    """
+
+    @property
+    def size_bytes(self) -> int:
+        """All of it."""
+
+    @property
+    def modified_ns(self) -> int:
+        """In nanoseconds since the epoch, or always the same."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, or all; fewer only at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As ``io.IOBase.seek``."""
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+
+    def close(self) -> None:
+        """Harmless when repeated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 import av
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.files import file_status
 from vlm_engine.picture import encode
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video.container import is_on_device, opened, tick
+from vlm_engine.video.content import Status, status_of
 from vlm_engine.video.decoder import Decoder, Picture
 from vlm_engine.video.render import Painter
 from vlm_engine.vr import Layout
@@ -65,7 +65,7 @@ class Session:
         info = self._info
         _check_unchanged(info)
         with ExitStack() as stack:
-            container, stream = stack.enter_context(opened(info.path, hwaccel))
+            container, stream = stack.enter_context(opened(info.source or info.path, hwaccel))
             self._on_device = is_on_device(stream)
             self._tick = tick(stream)
             self._first = round(info.start_s / self._tick)
@@ -94,6 +94,5 @@ class Session:
 
 
 def _check_unchanged(info: VideoInfo) -> None:
-    status = file_status(info.path)
-    if (status.st_size, status.st_mtime_ns) != (info.size_bytes, info.modified_ns):
+    if status_of(info.source or info.path) != Status(info.size_bytes, info.modified_ns):
         raise MediaUnreadableError(f"{info.path}: the file was replaced or changed since it was looked at; try again")
