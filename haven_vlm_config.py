@@ -84,18 +84,27 @@ VIDEO_QUESTIONS_PER_HOUR = 0
 # An end of a marker that is expected to be off by no more than this is not refined further, in seconds.
 VIDEO_EDGE_TOLERANCE = 0.5
 
-# How sure the model must be of a tag, from 0 to 1. A rule's TagThreshold goes before it.
+# How sure the model must be of a tag, from 0 to 1, also in pictures. A rule's TagThreshold goes before it.
 VIDEO_THRESHOLD = 0.5
 
-# How many scenes are worked on at once.
+# How many scenes are worked on at once. Of images it is always as many as the endpoints take.
 CONCURRENT_TASK_LIMIT = 2
 
-# Stash does one job at a time. After so many minutes a task that looks at videos lets the jobs that wait go first: it queues
-# itself again behind them and goes on there. 0: it never does.
+# Stash does one job at a time. After so many minutes a task that looks at videos or images lets the jobs that wait go first: it
+# queues itself again behind them and goes on there. 0: it never does.
 TIME_SLICE = 0
 
 # False: tag the scenes only, make no markers.
 CREATE_MARKERS = True
+
+# Tag Images also takes all images of the galleries that carry the tag VLM_TagMe; a gallery loses it when all of them are done.
+IMAGE_GALLERIES = True
+
+# A gallery in line gets the tags that at least this share of its images has, from 0 to 1. 0: none.
+GALLERY_TAG_SHARE = 0
+
+# Ask Stash for the pictures whose files this machine cannot read. False: those fail, and the log says where they were expected.
+IMAGE_FROM_STASH = True
 
 # How the times at which a tag was seen become markers: those no further apart than MaxGap are one, shorter ones than
 # MinMarkerDuration are dropped, and the scene gets the tag when RequiredDuration is left. "12s", 12, or "5%" of the video.
@@ -107,13 +116,13 @@ TAG_RULES: dict[str, dict[str, Any]] = {}
 
 # Names of tags in Stash: the parent of every tag that the plugin makes, which also marks its markers;
 VLM_BASE_TAG_NAME = "VLM"
-# scenes that are to be tagged, by Tag Videos;
+# scenes and images that are to be tagged, by Tag Videos and Tag Images, and galleries all of whose images are;
 VLM_TAGME_TAG_NAME = "VLM_TagMe"
-# scenes that are to be gone over again, by Update Tagged Videos;
+# those that are to be gone over again, by Update Tagged Videos and Update Tagged Images;
 VLM_UPDATEME_TAG_NAME = "VLM_UpdateMe"
-# scenes that are done;
+# those that are done;
 VLM_TAGGED_TAG_NAME = "VLM_Tagged"
-# scenes that could not be done.
+# those that could not be done.
 VLM_ERRORED_TAG_NAME = "VLM_Errored"
 
 # Where this machine sees what Stash sees elsewhere: pairs of a folder there and the same one here, of which the longest that fits
@@ -206,6 +215,9 @@ class Settings:
     concurrent_task_limit: int
     time_slice_minutes: float
     create_markers: bool
+    image_galleries: bool
+    gallery_tag_share: float
+    image_from_stash: bool
     tag_names: TagNames
     path_mutation: tuple[tuple[str, str], ...]
     stream_from_stash: bool
@@ -335,6 +347,9 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         concurrent_task_limit=values["concurrent_task_limit"],
         time_slice_minutes=values["time_slice"],
         create_markers=values["create_markers"],
+        image_galleries=values["image_galleries"],
+        gallery_tag_share=values["gallery_tag_share"],
+        image_from_stash=values["image_from_stash"],
         tag_names=_tag_names(values),
         path_mutation=values["path_mutation"],
         stream_from_stash=values["stream_from_stash"],

@@ -48,6 +48,9 @@ class Values(BaseModel):
     concurrent_task_limit: int = Field(1, ge=1, le=64)
     time_slice: float = Field(0, ge=0, le=100_000)
     create_markers: bool = True
+    image_galleries: bool = True
+    gallery_tag_share: float = Field(0, ge=0, le=1)
+    image_from_stash: bool = True
     default_tag_rule: TagRule = TagRule()
     tag_rules: Mapping[str, TagRule] = {}
     vlm_base_tag_name: str = Field("", min_length=1, max_length=200)

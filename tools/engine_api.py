@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -63,13 +63,13 @@ def _class(name: str, kind: type) -> Iterator[str]:
 
 
 def _how_made(name: str, kind: type) -> str:
-    """An enumeration by its members, an error by its parents, a dataclass by its fields, any other class by its call."""
+    """An enumeration by its members, an error or protocol by its parents, a dataclass by its fields, all others by their call."""
     if issubclass(kind, Enum):
         return _code([f"{name}.{member.name} = {_shown(str(member.value))}" for member in kind])
     if issubclass(kind, BaseModel):
         own = "**settings" if issubclass(kind, Settings) else ", ".join(kind.model_fields)
         return _code([f"{name}({own})"])
-    if issubclass(kind, BaseException):
+    if issubclass(kind, BaseException) or Protocol in kind.__bases__:
         return _code([f"class {name}({', '.join(parent.__name__ for parent in kind.__bases__)})"])
     if dataclasses.is_dataclass(kind):
         return _code([f"class {name}:", *(f"    {_field(field)}" for field in dataclasses.fields(kind))])

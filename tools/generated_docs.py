@@ -9,6 +9,7 @@ import argparse
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,18 @@ def fields_table() -> str:
     return "\n".join([*rows, *(f"| `{{{name}}}` | {meaning} |" for name, meaning in templates.FIELDS.items())])
 
 
+def layers_line() -> str:
+    """The engine's layers from the top down, as import-linter holds them."""
+    return " > ".join(f"`{layer}`" for layer in engine_layers())
+
+
+def engine_layers() -> list[str]:
+    """The layers of the first contract in ``pyproject.toml``; neighbours within one are divided by ``|``."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    return [str(layer) for layer in contracts[0]["layers"]]
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "page settings": page_table,
@@ -99,6 +112,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "engine serve": partial(engine_help, "serve-sandbox"),
     "fields": fields_table,
     "report": excerpt,
+    "layers": layers_line,
     **{f"options {name}": partial(options_table, group) for name, group in GROUPS.items()},
     **{f"arguments {name}": partial(arguments_table, getattr(VLMEngine, name)) for name in CALLS},
     **{f"api {module}": partial(module_section, module) for module in MODULES},

@@ -115,9 +115,9 @@ class VLMEngine:
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "video",
     ) -> dict[str, Any]:
-        """Tags one video: a file, or what a ``Source`` sends.
+        """Tags one video.
 
-        ``path``: the file.
+        ``path``: the file, or a ``Source`` that sends it.
         ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
         ``return_timestamps``: whether ``video_tag_info`` has the spans of each tag, ``tag_timespans``.
@@ -162,7 +162,7 @@ class VLMEngine:
     ) -> VideoResult:
         """What ``process_video`` does with the built-in pipeline, as typed values.
 
-        ``path``: the file.
+        ``path``: the file, or a ``Source`` that sends it.
         ``identity``: names the video in the answer store; None: it follows from the file's size, time of change and ends.
         ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
@@ -241,6 +241,11 @@ class VLMEngine:
     def get_performance_stats(self) -> dict[str, Any]:
         """What each endpoint did since ``initialize``, as ``EndpointStats`` tells, by its name: requests, failures, tokens."""
         return {name: asdict(stats) for name, stats in self.endpoint_stats().items()}
+
+    @property
+    def slots(self) -> int:
+        """How many questions it is worth having under way at once, as far as is known now."""
+        return self._client.slots if self._client is not None else 1
 
     def endpoint_stats(self) -> Mapping[str, EndpointStats]:
         """The same, typed. Empty for a client of one's own."""

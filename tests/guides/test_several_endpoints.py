@@ -113,26 +113,30 @@ def test_every_cell_of_the_page_runs_here() -> None:
 # What goes wrong, row by row.
 
 
+WORKING, LEFT_OUT, GIVEN_UP = frozenset({"working"}), frozenset({"not working", "on trial"}), frozenset({"given up"})
+
+
 @dataclass(frozen=True)
 class Trouble:
     """An endpoint in trouble, and the failures that are counted there, beside one that works and takes ``well_s`` to answer."""
 
     behaviour: Behaviour
     failed: str | None
-    state: str = "not working"
+    states: frozenset[str] = LEFT_OUT
     well_s: float = 0.01
+    timeout_s: float = 30.0
 
 
 TROUBLES = {
-    "is slow": Trouble(Behaviour(latency_s=0.3), None, "working"),
-    "is busy (429, 503)": Trouble(Behaviour(fault=Fault.BUSY, fault_requests=2, retry_after_s=0.05), "BusyError", "working"),
-    "hangs": Trouble(Behaviour(fault=Fault.HANG), "TimedOutError", well_s=0.3),
+    "is slow": Trouble(Behaviour(latency_s=0.3), None, WORKING),
+    "is busy (429, 503)": Trouble(Behaviour(fault=Fault.BUSY, fault_requests=2, retry_after_s=0.05), "BusyError", WORKING),
+    "hangs": Trouble(Behaviour(fault=Fault.HANG), "TimedOutError", well_s=0.3, timeout_s=1.0),
     "is gone, or drops connections": Trouble(Behaviour(fault=Fault.DROP), "UnreachableError"),
     "fails inside (500)": Trouble(Behaviour(fault=Fault.SERVER_ERROR), "ServerError"),
-    "answers what is no answer": Trouble(Behaviour(fault=Fault.GARBAGE, fault_requests=2), "ReplyError", "working"),
-    "has a wrong key": Trouble(Behaviour(api_key="another-key-of-some-length"), "WrongKeyError", "given up"),
-    "lacks the model": Trouble(Behaviour(models=("referee-7b",)), "WrongModelError", "given up"),
-    "has a model without eyes": Trouble(Behaviour(vision=False), "NoVisionError", "given up"),
+    "answers what is no answer": Trouble(Behaviour(fault=Fault.GARBAGE, fault_requests=2), "ReplyError", WORKING),
+    "has a wrong key": Trouble(Behaviour(api_key="another-key-of-some-length"), "WrongKeyError", GIVEN_UP),
+    "lacks the model": Trouble(Behaviour(models=("referee-7b",)), "WrongModelError", GIVEN_UP),
+    "has a model without eyes": Trouble(Behaviour(vision=False), "NoVisionError", GIVEN_UP),
 }
 
 
@@ -151,7 +155,9 @@ async def tagged(video: LabelledVideo, trouble: Trouble) -> tuple[VideoResult, E
             {"base_url": ill.url, "name": "ill", "max_concurrent": 2, "api_key": KEY, "weight": 9},
             {"base_url": well.url, "name": "well", "max_concurrent": 2},
         ]
-        model = ModelConfig(model_id="sandbox-vlm", multiplexer_endpoints=endpoints, tag_list=TAGS, request_timeout=1.0)
+        model = ModelConfig(
+            model_id="sandbox-vlm", multiplexer_endpoints=endpoints, tag_list=TAGS, request_timeout=trouble.timeout_s
+        )
         async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
             result = await engine.tag_video(video.path)
             return result, *(engine.endpoint_stats()[name] for name in ("ill", "well"))
@@ -164,7 +170,7 @@ def test_what_happens_when_an_endpoint(row: str, video: LabelledVideo, caplog: p
         result, ill, well = asyncio.run(tagged(video, trouble))
     assert result.coverage.failed == 0
     assert set(result.info.tags["tags"]) == {tag for tag, spans in video.truth.items() if spans}
-    assert ill.state == trouble.state
+    assert ill.state in trouble.states
     assert set(ill.failed) == ({trouble.failed} if trouble.failed else set())
     assert well.served > (0 if trouble.failed and ill.state == "working" else ill.served)
     for words in said_of(row):

@@ -163,7 +163,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", ["USER_GUIDE.md", "API.md"])
+@pytest.mark.parametrize("page", ["USER_GUIDE.md", "API.md", "MULTIPLEXER_INTEGRATION.md"])
 def test_links_to_headings_lead_somewhere(page: str) -> None:
     path = ROOT / "docs" / page
     for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", path.read_text(encoding="utf-8")):

@@ -52,6 +52,11 @@ class Zips:
         with self._using(source.zip_path) as archive:
             return archive.read(source)
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """The names of the files in a zip, in the zip's order. Raises as ``read`` does for the zip."""
+        with self._using(path) as archive:
+            return archive.names()
+
     @contextmanager
     def _using(self, path: str) -> Iterator[_OpenZip]:
         status = file_status(path)
@@ -109,6 +114,9 @@ class _OpenZip:
         if self._retired and not self.users:
             self._zip.close()
             self._file.close()
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.filename for entry in self._zip.infolist() if not entry.is_dir())
 
     def read(self, source: ZipEntry) -> bytes:
         entry = self._find(source)
