@@ -79,6 +79,10 @@ class ModelConfig(WordingConfig):
     model_category: str | None = None
     """The category under which its tags are reported. None: `tags`."""
 
+    scan_model: str | None = None
+    """A smaller model, by its name among `models`, that does the scan of videos for this one: it is asked about this one's tags,
+    and this one only about what then is in doubt, and about edges."""
+
     model_return_confidence: bool = True
     """Whether to ask how probable its answers are. Without that no result has a confidence, and no threshold an effect."""
 
@@ -249,7 +253,8 @@ class EngineConfig(Settings):
     LEGACY = frozenset({"trace_logging"})
 
     active_ai_models: tuple[str, ...] = ()
-    """The models that are asked, by name. The tags of each make up a category of their own. Empty: all of type `vlm_model`."""
+    """The models that are asked, by name. The tags of each make up a category of their own. Empty: all of type
+    `vlm_model`, but for those that only scan for others."""
 
     models: Mapping[str, ModelConfig]
     """The models, by the names that the rest of the settings calls them."""
@@ -295,6 +300,12 @@ class EngineConfig(Settings):
                 both = f"models {owners[model.category]!r} and {name!r}"
                 raise ValueError(f"{both} have the same category {model.category!r}: set another model_category in one of them")
             owners[model.category] = name
+        for name, model in self.models.items():
+            scanner = model.scan_model
+            if scanner is not None and (
+                scanner == name or scanner not in self.models or self.models[scanner].type != "vlm_model"
+            ):
+                raise ValueError(f"models.{name}.scan_model: {scanner!r} is not another vlm_model among models")
         return self
 
     @classmethod
@@ -308,9 +319,12 @@ class EngineConfig(Settings):
         return data
 
     def active_models(self) -> Mapping[str, ModelConfig]:
-        """The models that are asked, by name: those that ``active_ai_models`` names, else all of type vlm_model."""
+        """The models whose tags are asked about, by name: those that ``active_ai_models`` names, else all of type vlm_model but
+        for those that only scan for others."""
         usable = {name: model for name, model in self.models.items() if model.type == "vlm_model"}
-        return {name: usable[name] for name in self.active_ai_models or usable if name in usable}
+        scanning = {model.scan_model for model in usable.values()}
+        names = self.active_ai_models or [name for name in usable if name not in scanning]
+        return {name: usable[name] for name in names if name in usable}
 
     def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
         """The rule for each tag of a category: the default, and what the tag overrides.

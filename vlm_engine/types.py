@@ -223,10 +223,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged."""
+    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged.
+
+    ``scanned``: by the smaller model that scans for the one that judges.
+    """
 
     time_s: float
     verdicts: Mapping[str, Verdict]
+    scanned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +332,8 @@ class Findings:
 class VideoResult:
     """What came of one video: the tags and spans by the user's rules, and what they were made of, by category.
 
-    ``gaps_s`` are the stretches, as (start, end), of which no frame could be read: nothing is said about them.
+    ``gaps_s`` are the stretches, as (start, end), of which no frame could be read: nothing is said about them. ``calls``:
+    requests that each model answered, by its name.
     """
 
     video: VideoInfo
@@ -336,12 +341,13 @@ class VideoResult:
     findings: tuple[Findings, ...]
     coverage: Coverage
     gaps_s: tuple[tuple[float, float], ...] = ()
+    calls: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What came of one picture."""
+    """What came of one picture. ``calls``: requests that each model answered, by its name."""
 
-    category: str
     info: ImageTagInfo
     coverage: Coverage
+    calls: Mapping[str, int] = field(default_factory=dict)

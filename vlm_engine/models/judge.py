@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from vlm_engine.clients.base import Client
-from vlm_engine.config_models import ModelConfig, SearchConfig
+from vlm_engine.config_models import ModelConfig
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
 from vlm_engine.types import Answer, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
+
+_VIDEOS_AHEAD = 2
 
 
 class Memory:
@@ -36,7 +38,10 @@ class Memory:
 
 
 class Room:
-    """Bounds how many pictures are held at once. ``size`` is asked each time: endpoints come, go and grow."""
+    """Bounds how many there are of something. ``size`` is asked each time: endpoints come, go and grow.
+
+    First come, first served: whoever comes while others wait waits behind them.
+    """
 
     def __init__(self, size: Callable[[], int]) -> None:
         self._size = size
@@ -51,41 +56,43 @@ class Room:
 
     async def acquire(self) -> None:
         """Waits until there is room for one more, and takes it."""
-        while self._held >= self._size():
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if not turn.cancelled():
-                    self._call_next()
-                raise
-        self._held += 1
-        self._call_next()
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self.look_again()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # it was given just now
+            raise
 
     def release(self) -> None:
         """Gives back the room of one."""
         self._held -= 1
-        self._call_next()
+        self.look_again()
 
-    def _call_next(self) -> None:
+    def look_again(self) -> None:
+        """There may be more room than before."""
         while self._waiting and self._held < self._size():
             turn = self._waiting.popleft()
             if not turn.done():
+                self._held += 1
                 turn.set_result(None)
-                return
 
 
 class Judge:
-    """Asks one model. Shared by all videos and pictures of an engine.
+    """Asks one model. Shared by all videos and pictures of an engine. ``name``: what the settings call it.
 
-    ``room`` bounds the pictures held at once: decoded and waiting, or on their way.
+    ``room`` bounds the pictures held at once: decoded and waiting, or on their way; ``videos`` the videos that are open at
+    once: enough to keep every slot busy, however many wait; ``instances`` both, where the settings say so.
     """
 
-    def __init__(self, client: Client, store: AnswerStore, model: ModelConfig) -> None:
+    def __init__(self, client: Client, store: AnswerStore, model: ModelConfig, name: str = "") -> None:
         self.model = model
+        self.name = name
         self.room = Room(lambda: client.slots + model.max_batch_size)
-        self.instances = asyncio.Semaphore(model.instance_count or 1_000_000)
+        self.videos = Room(lambda: client.slots + _VIDEOS_AHEAD)
+        self.instances = Room(lambda: model.instance_count or 1_000_000)
         self._client = client
         self._store = store
         self._wording = wording_fingerprint(model)
@@ -102,21 +109,20 @@ class Judge:
     def _memory(self, subject: Subject) -> Memory:
         return Memory([replace(stored, answer=self._recalled(stored.answer)) for stored in self._store.answers(subject)])
 
-    async def searches(self, media: str, how: SearchConfig) -> list[tuple[tuple[str, ...], bool]]:
-        """The tags of each finished search of this video, and whether it was made as ``how`` says, with the same meanings."""
+    async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
+        """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
         found = await asyncio.to_thread(self._store.searches, await self._subject(media))
-        settings = how.model_dump_json()
         return [
             (tuple(filter(None, map(self._tag, search.tags))), search.settings == settings and all(map(self._tag, search.tags)))
             for search in found
         ]
 
-    async def note_searches(self, media: str, groups: Iterable[tuple[str, ...]], how: SearchConfig) -> None:
-        """These groups of tags were searched to the end, each by itself."""
+    async def note_searches(self, media: str, groups: Iterable[tuple[str, ...]], settings: str) -> None:
+        """These groups of tags were searched to the end with these ``settings``, each by itself."""
         subject = await self._subject(media)
         for tags in groups:
             kept = tuple(self._names.get(tag, tag) for tag in tags)
-            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(kept, how.model_dump_json()))
+            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(kept, settings))
 
     def recall(self, memory: Memory, look: Look) -> Observation | None:
         """What ``memory`` holds of the look. A scan takes what a larger picture showed, but not the other way round."""
@@ -129,7 +135,12 @@ class Judge:
         kept = replace(answer, verdicts={self._names.get(tag, tag): verdict for tag, verdict in answer.verdicts.items()})
         stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), kept)
         await _to_its_end(asyncio.to_thread(self._store.add, subject, stored))
+        self.videos.look_again()  # an answer may have brought news of more slots
         return answer.verdicts
+
+    async def fingerprint(self) -> str:
+        """A name for the model and the words in which it is asked. Raises ``NoEndpointError``."""
+        return f"{await self._client.model_name()} {self._wording}"
 
     def _recalled(self, kept: Answer) -> Answer:
         """An answer as it was given, but for tags that now mean something else."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 
 import av
@@ -18,6 +19,9 @@ from vlm_engine.video.render import Painter
 from vlm_engine.vr import Layout
 
 _log = logging.getLogger(__name__)
+
+Served = Mapping[ImageShape, Frame] | FrameError
+"""One picture in each of the shapes that were asked for, or why there is none."""
 
 # A time that was rounded may lie just before the picture that it means.
 _SLACK_S, _SLACK_TICKS = 0.001, 0.5
@@ -47,18 +51,21 @@ class Session:
         slack = min(_SLACK_TICKS, _SLACK_S / float(self._tick))
         return min(max(self._first + math.floor(time_s / float(self._tick) + slack), self._first), self._last)
 
-    def frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
-        """The picture shown at ``ticks``, or why there is none. ``only_key``: nothing else of its group will be wanted."""
+    def frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
+        """The picture shown at ``ticks`` in each of the ``shapes``, or why there is none.
+
+        ``only_key``: nothing else of its group will be wanted.
+        """
         time_s = float((ticks - self._first) * self._tick)
         for start_s, end_s in self._info.gaps_s:
             if start_s <= time_s < end_s:
                 return FrameError(f"{self._info.path}: holds no pictures from {start_s:.1f} to {end_s:.1f} s")
-        served = self._frame(ticks, shape, only_key=only_key)
+        served = self._frame(ticks, shapes, only_key=only_key)
         if self._on_device and isinstance(served, FrameError):
             _log.warning("%s: from here on decoded by the processor: %s", self._info.path, served)
             self._open.close()
             self._open = self._opened(None)
-            served = self._frame(ticks, shape, only_key=only_key)
+            served = self._frame(ticks, shapes, only_key=only_key)
         return served
 
     def _opened(self, hwaccel: str | None) -> ExitStack:
@@ -75,10 +82,10 @@ class Session:
             self._painter = Painter(stream, vr=self._vr, bars=info.bars)
             return stack.pop_all()
 
-    def _frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
+    def _frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
         try:
             picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
-            return self._encoded(picture, shape)
+            return {shape: self._encoded(picture, shape) for shape in shapes}
         except FrameError as error:
             return error
 
