@@ -106,13 +106,6 @@ GALLERY_TAG_SHARE = 0
 # Ask Stash for the pictures whose files this machine cannot read. False: those fail, and the log says where they were expected.
 IMAGE_FROM_STASH = True
 
-# How many moments of a moving picture or video clip among the images are looked at, from 1 to 20.
-IMAGE_FRAMES = 5
-
-# A picture with much more detail than one question can show is looked at as a whole, and then in at most so many parts, up to
-# 16. 0: as a whole only.
-IMAGE_PARTS = 0
-
 # How the times at which a tag was seen become markers: those no further apart than MaxGap are one, shorter ones than
 # MinMarkerDuration are dropped, and the scene gets the tag when RequiredDuration is left. "12s", 12, or "5%" of the video.
 DEFAULT_TAG_RULE = {"MinMarkerDuration": "1s", "MaxGap": "1s", "RequiredDuration": "1s"}
@@ -154,11 +147,16 @@ IMAGE_MAX_SIDE = 1024
 # things are missed.
 SCAN_IMAGE_MAX_SIDE = 512
 
+# How many moments of a moving image (GIF …) or of a clip are looked at, spread over all of it: one question for each.
+IMAGE_FRAMES = 5
+# Look at a large image (a panorama, a page) also in so many parts, at most 16: one question for each. 0: as a whole only.
+IMAGE_PARTS = 0
+
 # What decodes the videos: "" for the processor, or "cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" for a graphics card
 # that Stash's machine has; what it cannot decode, the processor does.
 VIDEO_DECODING_DEVICE = ""
 
-# Seconds to wait for a disk or network share that brings nothing more of a video; then the video is given up.
+# Seconds to wait for a disk or network share that brings nothing more of a video or image; then it is given up.
 VIDEO_STALL_TIMEOUT = 60
 
 # How the frames of VR scenes are laid out, those with the tag that is set for VR in Stash (Settings > Interface). Only what one

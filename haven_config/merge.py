@@ -25,7 +25,7 @@ _OF_MODEL = {
     "image_max_side": "image_max_side",
     "scan_image_max_side": "scan_max_side",
 }
-# The same for how videos are searched, and read, for how much is kept, and for what is looked at of a picture.
+# The same for how videos are searched and read, for what is shown of pictures, and for how much is kept.
 _OF_SEARCH = {
     "video_shortest_event": "shortest_event_s",
     "video_search_effort": "effort",
@@ -71,8 +71,8 @@ def _asked_models(engine: EngineConfig) -> dict[str, ModelConfig]:
 
 def _of_engine(engine: EngineConfig) -> dict[str, Any]:
     """What ``engine`` says of the settings: the first of the models that it asks, with the tags and rules of all."""
-    values = _set_fields(engine.video, _OF_VIDEO) | _set_fields(engine.search, _OF_SEARCH) | _set_fields(engine, _OF_ENGINE)
-    values |= _set_fields(engine.image, _OF_IMAGE)
+    values = _set_fields(engine.video, _OF_VIDEO) | _set_fields(engine.search, _OF_SEARCH)
+    values |= _set_fields(engine.image, _OF_IMAGE) | _set_fields(engine, _OF_ENGINE)
     asked = _asked_models(engine).values()
     for model in reversed(asked):
         values |= _set_fields(model, _OF_MODEL)

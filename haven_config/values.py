@@ -51,8 +51,6 @@ class Values(BaseModel):
     image_galleries: bool = True
     gallery_tag_share: float = Field(0, ge=0, le=1)
     image_from_stash: bool = True
-    image_frames: int = Field(1, ge=1, le=20)
-    image_parts: int = Field(0, ge=0, le=16)
     default_tag_rule: TagRule = TagRule()
     tag_rules: Mapping[str, TagRule] = {}
     vlm_base_tag_name: str = Field("", min_length=1, max_length=200)
@@ -67,6 +65,8 @@ class Values(BaseModel):
     fallback_wait: float = Field(0, ge=0, le=86400)
     image_max_side: int = Field(64, ge=64, le=4096)
     scan_image_max_side: int = Field(64, ge=64, le=4096)
+    image_frames: int = Field(1, ge=1, le=20)
+    image_parts: int = Field(0, ge=0, le=16)
     video_decoding_device: str | None = None
     video_stall_timeout: float = Field(1, ge=1, le=3600)
     vr_layout: str = AUTO

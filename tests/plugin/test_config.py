@@ -123,7 +123,7 @@ VR_LAYOUT: 180_LR
 IMAGE_GALLERIES: false
 GALLERY_TAG_SHARE: 0.3
 IMAGE_FROM_STASH: false
-IMAGE_FRAMES: 9
+IMAGE_FRAMES: 3
 IMAGE_PARTS: 4
 STORE_MAX_MB: 0
 """,
@@ -150,9 +150,9 @@ STORE_MAX_MB: 0
     assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90, vr_layout="sbs-180")
     assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
     config = engine_config(settings, None)
-    assert (config.search, config.video, config.image) == (settings.search, settings.video, settings.image)
-    assert settings.image == ImageConfig(frames=9, parts=4)
+    assert settings.image == ImageConfig(frames=3, parts=4)
     assert (settings.image_galleries, settings.gallery_tag_share, settings.image_from_stash) == (False, 0.3, False)
+    assert (config.search, config.video, config.image) == (settings.search, settings.video, settings.image)
     assert config.store_max_mb is settings.store_max_mb is None
 
 
@@ -393,13 +393,14 @@ def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwis
     assert engine_config(settings, None).video == settings.video
 
 
-def test_what_is_looked_at_of_a_picture_is_taken_from_it_unless_a_layer_above_says_otherwise(
+def test_what_is_shown_of_pictures_is_taken_from_it_unless_a_layer_above_says_otherwise(
     upstream: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"image": {"frames": 3, "parts": 2}})
-    assert load(upstream).image == ImageConfig(frames=3, parts=2)
-    settings = load(upstream, "IMAGE_PARTS: 0")
-    assert settings.image == engine_config(settings, None).image == ImageConfig(frames=3)
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"image": {"frames": 2}})
+    assert load(upstream).image == ImageConfig(frames=2)
+    settings = load(upstream, "IMAGE_FRAMES: 7\nIMAGE_PARTS: 9")
+    assert settings.image == ImageConfig(frames=7, parts=9)
+    assert engine_config(settings, None).image == settings.image
 
 
 def test_how_much_is_kept_is_taken_from_it_unless_a_layer_above_says_otherwise(
