@@ -266,31 +266,27 @@ class VLMEngine:
         return await pipeline.run({**_DEFAULTS, **values})
 
     def get_performance_stats(self) -> dict[str, Any]:
-        """What was done since ``initialize``: ``models``, {name: requests answered, tokens}, and ``endpoints``, by their names:
-        what ``EndpointStats`` tells of each.
+        """What each endpoint did since ``initialize``, by its name: what ``EndpointStats`` tells, as a dictionary, and
+        ``model``, which of the models it was asked for.
         """
-        models: dict[str, dict[str, int]] = {}
-        for name, pool in self._pools:
-            of_model = models.setdefault(name, dict.fromkeys(("served", "prompt_tokens", "answer_tokens"), 0))
-            for stats in pool.stats().values():
-                for what in of_model:
-                    of_model[what] += getattr(stats, what)
-        return {"models": models, "endpoints": {name: asdict(stats) for name, stats in self.endpoint_stats().items()}}
+        return {label: {"model": model, **asdict(stats)} for label, (model, stats) in self._stats().items()}
 
     @property
     def slots(self) -> int:
         """How many questions it is worth having under way at once, as far as is known now."""
-        return self._client.slots if self._client is not None else 1
+        if self._client is not None:
+            return self._client.slots
+        return max(1, sum(pool.slots for _, pool in self._pools))
 
     def endpoint_stats(self) -> Mapping[str, EndpointStats]:
-        """What each endpoint did, typed. Where there are several models, its name is followed by theirs. Empty for a client of
-        one's own."""
-        named = [
-            (f"{label} ({name})" if len(self._pools) > 1 else label, stats)
-            for name, pool in self._pools
-            for label, stats in pool.stats().items()
-        ]
-        return dict(zip(unique([label for label, _ in named]), (stats for _, stats in named), strict=True))
+        """What each endpoint did, typed. Empty for a client of one's own."""
+        return {label: stats for label, (_, stats) in self._stats().items()}
+
+    def _stats(self) -> dict[str, tuple[str, EndpointStats]]:
+        """By the endpoint's name, which is followed by that of the model where there are several."""
+        every = [(label, model, stats) for model, pool in self._pools for label, stats in pool.stats().items()]
+        labels = unique([f"{label} ({model})" if len(self._pools) > 1 else label for label, model, _ in every])
+        return {label: (model, stats) for label, (_, model, stats) in zip(labels, every, strict=True)}
 
     async def optimize_timeframe_settings(
         self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Iterable[Mapping[str, Any]]]

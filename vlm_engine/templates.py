@@ -19,7 +19,8 @@ FIELDS: Mapping[str, str] = {
     "format": "the JSON that is wanted, in words",
     "question": "the short question that follows the picture",
     "special_tokens": "what `special_tokens` says",
-    "time": "the time of the frame in its video, like 0:12:34.5; nothing for a picture",
+    "picture_count": "how many pictures are shown: one, unless several frames are asked about at once",
+    "time": "the time of the frame in its video, like 0:12:34.5; nothing for a picture by itself",
 }
 """What each field stands for."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -127,7 +127,8 @@ class Question:
     """Which of ``tags`` does this picture show? ``tags`` is in the order the user gave, without duplicates.
 
     ``model``: only an endpoint that serves it may answer, by the name it has there; "" for any. ``time_s``: that of the
-    frame in its video; None for a picture by itself.
+    frame in its video; None for a picture by itself. ``more``: frames that are asked about in the same request, each by itself,
+    in order of time; then ``form`` is a list.
     """
 
     tags: tuple[str, ...]
@@ -135,6 +136,19 @@ class Question:
     jpeg: bytes = field(repr=False)
     model: str = ""
     time_s: float | None = None
+    more: tuple[Frame, ...] = field(default=(), repr=False)
+
+    @property
+    def times_s(self) -> tuple[float | None, ...]:
+        """The time of each picture."""
+        return (self.time_s, *(frame.time_s for frame in self.more))
+
+    def about(self, pictures: Sequence[int]) -> Question:
+        """The same about some of its pictures, by their places from 0."""
+        jpegs = (self.jpeg, *(frame.jpeg for frame in self.more))
+        first, *rest = pictures
+        more = tuple(self.more[place - 1] for place in rest)
+        return replace(self, jpeg=jpegs[first], time_s=self.times_s[first], more=more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +163,9 @@ class Verdict:
 class Answer:
     """One verdict for each tag that was asked for, and where it came from.
 
-    ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them.
+    ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them. ``more``: the verdicts about
+    each further picture of the question. Of several pictures, some may be left without verdicts: what was said about
+    them could not be read. ``calls``: requests that were answered for it.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -158,6 +174,13 @@ class Answer:
     endpoint: str
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    more: tuple[Mapping[str, Verdict], ...] = ()
+    calls: int = 1
+
+    @property
+    def by_picture(self) -> tuple[Mapping[str, Verdict], ...]:
+        """The verdicts about each picture, in their order."""
+        return (self.verdicts, *self.more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def test_the_fields_are_all_filled_in() -> None:
     assert system.startswith("A match.; - Basketball point\n")
     assert "; 3; Judge each tag" in system
     assert '"name of another": "no"}.; Which of the tags' in system
-    assert system.endswith("yes or no?; /fast;"), "a picture by itself has no time"
+    assert system.endswith("yes or no?; /fast; 1;"), "a picture by itself has no time"
     assert line.startswith("/fast Which")
 
 

@@ -97,7 +97,7 @@ def test_a_library_is_used_in_its_room_only(module: str, only_in: set[str]) -> N
         assert any(user == place or user.startswith(f"{place}/") for place in only_in), f"{user} imports {module}"
 
 
-@pytest.mark.parametrize("module", ["search", "spans.py", "prompt.py", "reply.py"])
+@pytest.mark.parametrize("module", ["search", "spans.py", "prompt.py", "reply"])
 def test_thinking_does_no_input_or_output(module: str) -> None:
     path = ROOT / "vlm_engine" / module
     for file in path.rglob("*.py") if path.is_dir() else [path]:
