@@ -81,7 +81,7 @@ async def remove_ours(context: TaskContext) -> str:
         return "There is nothing to remove: nothing in Stash has a tag or marker that the plugin made."
     run_id = await context.open_run()
 
-    await _TakingBack(context, "removed").carry_out(work, lambda kind, ids: _removed(handler, run_id, kind, ids))
+    await _TakingBack(context, "cleared").carry_out(work, lambda kind, ids: _removed(handler, run_id, kind, ids))
     failed = context.record.count(Outcome.FAILED)
     rest = f"; {failed:,} failed: start the task again" if failed else ""
     return f"What the plugin had made is removed: {_told(context)}{rest}. Undo Last Run puts it back."
