@@ -108,6 +108,10 @@ class Library:
             for tag_id in self._database.values("SELECT id FROM tags WHERE name = ?", name) or [0]:
                 tag_rules.destroy_tag(self._database, tag_id)
 
+    def merge_tag(self, source: str, into: str) -> None:
+        """Merges the tag of exactly that name into another, as a person does."""
+        tag_rules.merge_tag(self._database, self.tag_id(source), self.tag_id(into))
+
     def add_scene(self, *paths: Path, title: str = "", tags: Iterable[str] = ()) -> str:
         """Adds a scene of one or more video files, which are read now; the first is the primary one. Returns its id."""
         files = [(path, media.video_facts(path), None) for path in paths]

@@ -13,6 +13,12 @@ _LINKS: Links = {
     "parent_ids": ("tags_relations", "child_id", "parent_id"),
     "child_ids": ("tags_relations", "parent_id", "child_id"),
 }
+_TAGGED = {
+    "scenes_tags": "scene_id",
+    "images_tags": "image_id",
+    "galleries_tags": "gallery_id",
+    "scene_markers_tags": "scene_marker_id",
+}
 _RELATIVES = {"parent_ids": ("parent", "a descendant"), "child_ids": ("child", "an ancestor")}
 
 
@@ -64,6 +70,20 @@ def destroy_tag(database: Database, tag_id: object) -> None:
         if fetch(database, TAG, number) is None:
             raise RefusedError(f"id {number} does not exist in tags")
         database.write("DELETE FROM tags WHERE id = ?", number)
+
+
+def merge_tag(database: Database, source: object, into: object) -> None:
+    """Everything of the tag ``source`` becomes the other's, its name an alias of that; it is gone then."""
+    gone, stays = convert_one("id", source), convert_one("id", into)
+    with database.transaction():
+        for table, item in _TAGGED.items():
+            there = f"SELECT 1 FROM {table} AS other WHERE other.{item} = {table}.{item} AND other.tag_id = ?"
+            database.write(f"UPDATE {table} SET tag_id = ? WHERE tag_id = ? AND NOT EXISTS ({there})", stays, gone, stays)
+            database.write(f"DELETE FROM {table} WHERE tag_id = ?", gone)
+        database.write("UPDATE scene_markers SET primary_tag_id = ? WHERE primary_tag_id = ?", stays, gone)
+        database.write("INSERT INTO tag_aliases SELECT ?, name FROM tags WHERE id = ?", stays, gone)
+        database.write("UPDATE tag_aliases SET tag_id = ? WHERE tag_id = ?", stays, gone)
+        destroy_tag(database, gone)
 
 
 def _change_tag(database: Database, tag_id: int, fields: Mapping[str, Any]) -> None:

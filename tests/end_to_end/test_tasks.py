@@ -123,7 +123,8 @@ def test_everything_of_the_plugins_can_be_removed_and_put_back(
         hand_made(theatre, scene)
     theatre.run()
     after = contents(theatre)
-    assert "no video" not in str(run(theatre, "Remove VLM Tags and Markers").error)
+    job = run(theatre, "Remove VLM Tags and Markers")
+    assert (job.error, job.progress[-1]) == (None, 1)
     for scene in scenes:
         assert theatre.state(scene).tags == ("Foul", "Home game")
         assert [marker.title for marker in theatre.state(scene).markers] == ["Coach"]
@@ -159,6 +160,7 @@ def test_an_update_asks_nothing_under_other_rules_and_only_about_what_is_new(
     assert job.error is None
     assert "1 scene updated" in str(job.output)
     assert vlm.counters.answered == calls
+    assert job.progress[-1] == 1
     tags = set(theatre.state(scene).tags)
     assert "VLM_UpdateMe" not in tags
     assert ("Personal foul" in tags, "Foul" in tags) == (bool(videos[0].truth["Foul"]), False)
@@ -181,6 +183,7 @@ def test_a_preview_says_what_would_change_writes_nothing_and_spares_the_run_its_
     job = run(theatre, "Preview")
     assert job.error is None
     assert "2 scenes looked at, 0 failed" in str(job.output)
+    assert job.progress[-1] == 1
     assert "Nothing was written to Stash" in str(job.output)
     assert theatre.stash.library.snapshot() == before
     assert not theatre.stash.requests.mutations
@@ -369,6 +372,32 @@ def test_a_tag_renamed_or_deleted_while_scenes_are_tagged_is_the_same_tag_or_mad
     assert primary == set(names) - {renamed} | {"By another name"}
     run(theatre, "Undo Last Run")
     assert content(theatre.state(scene)) == (("VLM_TagMe",), [])
+
+
+@pytest.mark.parametrize("operation", ["MarkersCreate", "TagScene"])
+def test_a_tag_merged_while_scenes_are_tagged_is_the_one_it_went_into(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address, operation: str
+) -> None:
+    theatre.install(address(theatre.endpoint()), CONCURRENT_TASK_LIMIT=1)
+    scene, other = theatre.queue(*videos[:2])
+    theatre.stash.library.tag_scene(other, "Handball")
+    merged, *names = [tag for tag in TAGS if videos[0].truth[tag]]
+    theatre.stash.library.add_tag(merged)
+    before = contents(theatre)
+    at_first(theatre, operation, lambda: theatre.stash.library.merge_tag(merged, "Handball"))
+    job = theatre.run()
+    assert job.error is None, job.log
+    assert set(theatre.state(scene).tags) == {*names, "Handball", "VLM_Tagged"}
+    assert {marker.primary_tag for marker in theatre.state(scene).markers} == {*names, "Handball"}
+    spans = {(marker.primary_tag, marker.seconds, marker.end_seconds) for marker in theatre.state(scene).markers}
+    assert len(spans) == len(theatre.state(scene).markers)
+    assert "Handball" in theatre.state(other).tags
+    job = run(theatre, "Undo Last Run")
+    assert contents(theatre)[1] == before[1]
+    assert theatre.state(scene).tags == ("VLM_TagMe",)
+    stay = theatre.state(scene).markers  # the merge has changed those that were there
+    assert {marker.primary_tag for marker in stay} == ({"Handball"} if operation == "TagScene" else set())
+    assert texts(job, "warning").count("stays: somebody has changed it since") == len(stay)
 
 
 # Two processes at once.

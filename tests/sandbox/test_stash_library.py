@@ -45,6 +45,21 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_merged_tag_is_the_other_everywhere_and_its_name_an_alias() -> None:
+    with running(SandboxStash()) as stash:
+        library = stash.library
+        one, both = library.add_scene(tags=["Foul"]), library.add_scene(tags=["Foul", "Handball"])
+        library.add_marker(one, "Foul", 1.0, 2.0, tags=["Goal"])
+        library.add_marker(both, "Goal", 1.0, 2.0, tags=["Foul"])
+        library.merge_tag("Foul", "Handball")
+        assert [library.scene_state(scene).tags for scene in (one, both)] == [("Handball",), ("Handball",)]
+        markers = [library.scene_state(scene).markers[0] for scene in (one, both)]
+        assert [(marker.primary_tag, marker.tags) for marker in markers] == [("Handball", ("Goal",)), ("Goal", ("Handball",))]
+        tags = ask(stash.url, "{ findTags(filter: {per_page: -1}) { tags { name aliases } } }").data["findTags"]["tags"]
+        assert {"name": "Handball", "aliases": ["Foul"]} in tags
+        assert "Foul" not in {tag["name"] for tag in tags}
+
+
 def test_a_scene_s_files_are_read(videos: tuple[Path, Path]) -> None:
     with running(SandboxStash()) as stash:
         scene = stash.library.add_scene(*videos, title="The match", tags=["VLM_TagMe"])

@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-_LOG, _END = "log.txt", "end.json"
+_LOG = "log.txt"
 
 
 def context() -> ForkServerContext:
@@ -39,15 +39,14 @@ def start(
 
     ``before``: what the process does first, a function that can be pickled.
     """
-    (folder / _END).unlink(missing_ok=True)
     process = processes.Process(target=_run, args=(json.dumps(request).encode(), folder, before))
     process.start()
     return process
 
 
-def outcome(folder: Path) -> dict[str, str] | None:
-    """What the last task of ``folder`` said at its end: its ``output`` or its ``error``; None if it came to none."""
-    path = folder / _END
+def outcome(folder: Path, pid: int | None) -> dict[str, str] | None:
+    """What that process said at its end: its ``output`` or its ``error``; None if it came to none."""
+    path = folder / f"end-{pid}.json"
     told = path.read_text(encoding="utf-8") if path.exists() else ""
     return json.loads(told) if told else None
 
@@ -60,7 +59,7 @@ def log(folder: Path) -> str:
 def _run(request: bytes, folder: Path, before: Callable[[], None] | None) -> None:
     import haven_vlm_connector
 
-    for name, descriptor, flags in ((_END, 1, os.O_TRUNC), (_LOG, 2, os.O_APPEND)):
+    for name, descriptor, flags in ((f"end-{os.getpid()}.json", 1, os.O_TRUNC), (_LOG, 2, os.O_APPEND)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | flags), descriptor)
     if before is not None:
         before()

@@ -147,6 +147,28 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be
         assert story == "migrating" or edited or place.tags() == tags
 
 
+@pytest.mark.expects_errors
+@pytest.mark.parametrize("seed", range(max(2, RUNS // 10)))
+def test_two_tasks_at_once_of_which_one_is_killed_lose_and_double_nothing(arena: Arena, seed: int) -> None:
+    rng = random.Random(seed)
+    course = arena.undisturbed("tagging")
+    with arena.world() as place:
+        first, tags, made_by_hand = place.scenes(), place.tags(), by_hand(place)
+        both = [place.start("tag_videos"), place.start("tag_videos")]
+        rng.shuffle(both)
+        place.kill(both[0], Killer(rng.randint(0, course.requests[0]), rng.uniform(0, 0.02)), 0)
+        place.ended(both[0])
+        assert place.ended(both[1])
+        look_around(place, made_by_hand)
+        no_scene_left_the_queue_too_early(place, STORIES["tagging"][0], course.scenes[0])
+        assert place.run("tag_videos")
+        assert place.scenes() == course.scenes[0]
+        look_around(place, made_by_hand)
+        undo_all(place)
+        assert place.scenes() == first
+        assert place.tags() == tags
+
+
 def moment(rng: random.Random, step: Step, requests: int) -> Killer:
     if step.while_starting and rng.random() < 0.7:
         return Killer(1, rng.uniform(0, 0.1))  # the handshake was answered: now the journal is opened
@@ -156,11 +178,9 @@ def moment(rng: random.Random, step: Step, requests: int) -> Killer:
 def undo_all(place: World) -> None:
     for _ in range(MOST_UNDOINGS):
         assert place.run(UNDO)
-        end = child.outcome(place.folder)
-        assert end is not None
-        if NOTHING_LEFT in end["output"]:
+        if NOTHING_LEFT in place.output:
             return
-        assert " is undone: " in end["output"]
+        assert " is undone: " in place.output
     pytest.fail("there is always something left to undo")
 
 

@@ -48,6 +48,7 @@ class World:
     folder: Path
     processes: ForkServerContext
     kills: int = 0
+    output: str = ""
     requests: list[int] = field(default_factory=list)
 
     @property
@@ -89,28 +90,36 @@ class World:
         process = self.start(mode, before, **args)
         process.join(LIMIT_S)
         assert process.exitcode is not None, f"{mode} hangs; its log ends with {child.log(self.folder)[-2000:]}"
-        return {"output": "", "error": "", **(child.outcome(self.folder) or {}), "log": child.log(self.folder)[logged:]}
+        end = child.outcome(self.folder, process.pid) or {}
+        return {"output": "", "error": "", **end, "log": child.log(self.folder)[logged:]}
 
     def run(self, mode: str, killer: Killer | None = None, **args: str) -> bool:
         """Runs a task to its end, or until it is killed: then False. Any other end is an error."""
         before = self._seen()
         process = self.start(mode, **args)
         if killer is not None:
-            self._wait_and_kill(process, killer, before)
-        process.join(LIMIT_S)
-        assert process.exitcode is not None, f"{mode} hangs; its log ends with {child.log(self.folder)[-2000:]}"
+            self.kill(process, killer, before)
+        ended = self.ended(process)
         self.requests.append(self._seen() - before)
+        return ended
+
+    def ended(self, process: ForkServerProcess) -> bool:
+        """Waits for a task's end. False: it was killed. Any other end than a good one is an error."""
+        process.join(LIMIT_S)
+        assert process.exitcode is not None, f"it hangs; its log ends with {child.log(self.folder)[-2000:]}"
         if process.exitcode == -9:
             self.kills += 1
             return False
-        end = child.outcome(self.folder)
-        assert process.exitcode == 0 and end is not None and "output" in end, (mode, end, child.log(self.folder)[-3000:])
+        end = child.outcome(self.folder, process.pid)
+        assert process.exitcode == 0 and end is not None and "output" in end, (end, child.log(self.folder)[-3000:])
+        self.output = end["output"]
         return True
 
     def _seen(self) -> int:
         return len(self.stash.requests.exchanges) + self.vlm.counters.requests
 
-    def _wait_and_kill(self, process: Any, killer: Killer, before: int) -> None:
+    def kill(self, process: ForkServerProcess, killer: Killer, before: int) -> None:
+        """Kills a task at the killer's moment. ``before``: how many requests had come when it was started."""
         deadline = time.monotonic() + LIMIT_S
         while self._seen() - before < killer.after_requests and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.0005)

@@ -183,7 +183,7 @@ def test_a_single_frame_is_searched(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     result = searched(path)
     assert result.coverage.answered == 1
-    assert [span.tag for span in result.spans] == ["Foul"]
+    assert [span.tag for findings in result.findings for span in findings.spans] == ["Foul"]
 
 
 @pytest.mark.parametrize(
