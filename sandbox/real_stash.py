@@ -46,6 +46,11 @@ _SCENES = """{ findScenes(filter: {per_page: -1, sort: "path"}) { scenes {
   scene_markers { id title seconds end_seconds primary_tag { name } tags { name } }
 } } }"""
 
+_IMAGES = """{ findImages(filter: {per_page: -1, sort: "id"}) { images {
+  id title tags { name } visual_files { ... on ImageFile { path } ... on VideoFile { path } }
+} } }"""
+_GALLERIES = "{ findGalleries(filter: {per_page: -1}) { galleries { id title tags { name } folder { path } files { path } } } }"
+
 
 class RefusedByStashError(Exception):
     """Stash answered a request with errors."""
@@ -188,8 +193,13 @@ class RealStash:
 
     def add_tags(self, scene: str, names: Iterable[str]) -> None:
         """Puts tags on a scene."""
-        change = {"ids": [scene], "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
-        self.ask("mutation($input: BulkSceneUpdateInput!) { bulkSceneUpdate(input: $input) { id } }", {"input": change})
+        self.change_tags("Scene", [scene], names)
+
+    def change_tags(self, noun: str, ids: Iterable[str], names: Iterable[str], mode: str = "ADD") -> None:
+        """Puts tags on items, or takes them off ("REMOVE"). ``noun``: "Scene", "Image" or "Gallery"."""
+        change = {"ids": list(ids), "tag_ids": {"mode": mode, "ids": [self.tag(name) for name in names]}}
+        document = f"mutation($input: Bulk{noun}UpdateInput!) {{ bulk{noun}Update(input: $input) {{ id }} }}"
+        self.ask(document, {"input": change})
 
     def add_marker(self, scene: str, tag: str, seconds: float, end_seconds: float | None = None, *, title: str = "") -> str:
         """Makes a marker by hand. Returns its id."""
@@ -211,6 +221,16 @@ class RealStash:
     def scenes(self) -> dict[str, ItemState]:
         """Every scene by the name of its file, without its suffix, in the order of the paths."""
         return {Path(scene["files"][0]["basename"]).stem: _scene(scene) for scene in self.ask(_SCENES)["findScenes"]["scenes"]}
+
+    def images(self) -> dict[str, ItemState]:
+        """Every image by the path of its first file."""
+        found = self.ask(_IMAGES)["findImages"]["images"]
+        return {image["visual_files"][0]["path"]: _item(image) for image in found}
+
+    def galleries(self) -> dict[str, ItemState]:
+        """Every gallery by the path of the folder or zip file that it was made of."""
+        found = self.ask(_GALLERIES)["findGalleries"]["galleries"]
+        return {(gallery["folder"] or gallery["files"][0])["path"]: _item(gallery) for gallery in found}
 
     def forget(self, plugin: str, data: str) -> None:
         """Takes away all tags, markers and settings of ``plugin``, and its folder ``data`` beside the configuration."""
@@ -257,6 +277,11 @@ class RealStash:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _item(data: Mapping[str, Any]) -> ItemState:
+    tags = tuple(sorted(tag["name"] for tag in data["tags"]))
+    return ItemState(id=str(data["id"]), title=data["title"] or "", tags=tags)
 
 
 def _scene(data: Mapping[str, Any]) -> ItemState:

@@ -8,7 +8,6 @@ import pytest
 
 from haven_media_handler import ApplyError, ItemChange, ItemGoneError, StashLockedError, TagClashError
 from haven_stash.tagging import AT_ONCE, Batch, batches
-from haven_stash.transport import StashClient
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, handler_of, once
 from vlm_engine.sandbox.threads import running
@@ -217,21 +216,12 @@ def test_a_tag_deleted_meanwhile_is_made_again_once(stash, handler):
     assert stash.requests.mutations["tagCreate"] == 2
 
 
-def change_tag(stash, name, **changes):
-    with closing(StashClient({"Host": "127.0.0.1", "Port": stash.port})) as client:
-        client.update_tag({"id": stash.library.tag_id(name), **changes})
-
-
 def test_a_tag_merged_meanwhile_into_one_a_person_gave_an_image_does_not_become_ours(stash, handler):
     theirs, ours = queued(stash, 2)
     stash.library.tag_image(theirs, "Handball")
     stash.library.tag_id("Foul")
 
-    def merge():
-        stash.library.remove_tag("Foul")
-        change_tag(stash, "Handball", aliases=["Foul"])
-
-    once(stash, "TagImage", merge)
+    once(stash, "TagImage", lambda: stash.library.merge_tag("Foul", "Handball"))
     apply(handler, dict.fromkeys((theirs, ours), info("Foul")))
     assert tags_of(stash) == dict.fromkeys((theirs, ours), ("Handball", "VLM_Tagged"))
     apply(handler, dict.fromkeys((theirs, ours), info()))
