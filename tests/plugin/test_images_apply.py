@@ -278,6 +278,47 @@ def test_a_database_that_stays_locked_leaves_the_images_queued(stash, handler, s
     assert set(tags_of(stash).values()) == {("VLM_Tagged",)}
 
 
+def test_an_image_that_one_tag_is_refused_for_is_not_said_to_be_done(stash, handler):
+    ids = queued(stash, 31)
+    results = {image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1]) for n, image in enumerate(ids, 1)}
+    goal = stash.library.tag_id("Goal")
+
+    def hook(exchange):
+        is_it = exchange.operation == "TagImage" and exchange.variables["input"]["tag_ids"]["ids"] == [goal]
+        stash.faults.locked_mutations = 1 if is_it else 0
+
+    stash.requests.on_request = hook
+    fates = apply(handler, results)
+    assert len(fates) == 31
+    after = tags_of(stash)
+    for image, found in results.items():
+        wanted = found.tags["sport"]
+        assert isinstance(fates[image], ApplyError if "Goal" in wanted else ItemChange)
+        assert ("VLM_TagMe" in after[image], "VLM_Tagged" in after[image]) == ("Goal" in wanted, "Goal" not in wanted)
+    assert handler.recover() == ()
+    stash.requests.on_request = None
+    apply(handler, results)
+    assert tags_of(stash) == {image: tuple(sorted((*found.tags["sport"], "VLM_Tagged"))) for image, found in results.items()}
+
+
+def test_what_is_written_down_as_ours_is_so_once(stash, handler, tmp_path):
+    """Also where the first try got half of it through, before an image vanished."""
+    ids = queued(stash, 31)
+    results = {image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1]) for n, image in enumerate(ids, 1)}
+    left = [3]
+
+    def hook(exchange):
+        left[0] -= exchange.operation == "TagImage"
+        if left[0] == 0:
+            stash.requests.on_request = None
+            stash.library.remove_image(ids[30])
+
+    stash.requests.on_request = hook
+    apply(handler, results)
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
+        assert db.execute("SELECT item_id, tag_id FROM journal_tags GROUP BY 1, 2 HAVING count(*) > 1").fetchall() == []
+
+
 def test_no_image_is_said_to_be_done_before_all_of_its_tags_are_on(stash, handler):
     ids = queued(stash, 60)
     results = {image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1]) for n, image in enumerate(ids, 1)}

@@ -303,7 +303,21 @@ def test_what_a_person_changed_between_the_kill_and_the_next_run_is_theirs(stash
     assert stash.library.image_state(ids[3]).tags == ("VLM_Tagged",)
 
 
-def test_the_plans_of_thousands_of_images_are_recovered_in_few_requests(stash, tmp_path):
+def test_what_was_left_half_written_is_completed_before_the_same_images_are_changed_again(stash, tmp_path):
+    ids = [stash.library.add_image(tags=["VLM_TagMe", "Home game"]) for _ in range(10)]
+    with handler_of(stash, tmp_path) as handler:
+        handler.prepare()
+        once_replied(stash, "TagImage", handler)
+        with pytest.raises(KilledError):
+            apply(handler, dict.fromkeys(ids, info("Foul")))
+    with handler_of(stash, tmp_path) as handler:
+        apply(handler, dict.fromkeys(ids[:5], info("Goal")))
+        assert {one.item.id for one in handler.recover()} == set(ids[5:])
+    tags = [stash.library.image_state(image).tags for image in ids]
+    assert tags == [("Goal", "Home game", "VLM_Tagged")] * 5 + [("Foul", "Home game", "VLM_Tagged")] * 5
+
+
+def test_the_plans_of_hundreds_of_images_are_recovered_in_few_requests(stash, tmp_path):
     ids = [stash.library.add_image(tags=["VLM_TagMe"]) for _ in range(500)]
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
