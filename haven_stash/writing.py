@@ -19,7 +19,7 @@ from haven_stash.library import read_items
 from haven_stash.plan_markers import PlanMarkers
 from haven_stash.plan_tags import Failures, PlanTags
 from haven_stash.settle import Adopted, adopt, disown_what_changed, left_to_create, note_what_went
-from haven_stash.tagging import batches, tag_items
+from haven_stash.tagging import Batch, batches, tag_items
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
 from haven_stash.values import ItemKind, Tag, tag_key
@@ -166,8 +166,7 @@ class Writing:
                 if error:
                     refused |= {by_id[one]: error for one in sent.ids}
                 else:
-                    changed = {one: [tag for tag_id, tag in tags[one].items() if tag_id in sent.tag_ids] for one in sent.ids}
-                    self._note_tags(mode, {by_id[one]: own for one, own in changed.items()})
+                    self._note_tags(mode, {by_id[one]: _sent_of(tags[one], sent) for one in sent.ids})
         return refused
 
     def _see_what_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
@@ -227,6 +226,11 @@ class Writing:
 
     def _markers(self, work: _Work) -> PlanMarkers:
         return PlanMarkers(self._client, self._tags, self._journal, work.opened)
+
+
+def _sent_of(tags: Mapping[str, Tag], sent: Batch) -> list[Tag]:
+    """Those of an item's tags that the request was about, in their order."""
+    return [tag for tag_id, tag in tags.items() if tag_id in sent.tag_ids]
 
 
 def _last(mode: str, works: Iterable[_Work]) -> str:
