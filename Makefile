@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool bench-store check-wheels clean
+.PHONY: help demo test torture check lint types imports docs plugin bench-tagging bench-search bench-video bench-pool bench-images bench-store check-wheels clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ bench-video: .venv/.ready ## what reading frames costs, beside OpenCV and decord
 
 bench-pool: .venv/.ready .venv-pool/.ready ## many endpoints at once, beside other clients, about 20 minutes; writes it into the docs
 	$(BIN)/python -m benchmarks.pool --others .venv-pool/bin/python $(ARGS)
+
+bench-images: .venv/.ready ## Tag Images over 10,000 pictures: slots in use, memory, writes, about 5 minutes; writes it into the docs
+	$(BIN)/python -m benchmarks.images $(ARGS)
 
 bench-store: .venv/.ready ## what a million stored answers cost, and a video under other rules, about ten minutes; writes it into the docs
 	$(BIN)/python -m benchmarks.store $(ARGS)

@@ -30,6 +30,7 @@ from haven_stash.errors import (
 )
 from haven_stash.journal import Journal
 from haven_stash.plan import PlanOptions, control_names
+from haven_stash.stream import SceneStream
 from haven_stash.tags import TagBook
 from haven_stash.transport import RetryPolicy, StashClient
 from haven_stash.values import (
@@ -190,6 +191,10 @@ class MediaHandler:
         return self._client.fetch(f"/image/{int(image_id)}/image", max_bytes)
 
     # Runs.
+
+    def stream_of(self, scene: Scene, stall_s: float) -> SceneStream:
+        """The scene's first file as Stash sends it, part by part; nothing is asked yet, and any thread may read it."""
+        return SceneStream(self._client, scene.id, scene.path, stall_s=stall_s)
 
     def start_run(self, task: str, settings: str = "", *, undoes: int | None = None) -> int:
         """Opens a run in the journal; whatever writes names its number. ``settings``: a fingerprint of them."""

@@ -18,13 +18,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from haven_config import layers
 from haven_config.merge import merged
 from haven_config.values import Layer, read
-from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig
+from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig, parse
 from vlm_engine.errors import ConfigError
+from vlm_engine.wording_config import WordingConfig
 
 # Servers that speak the OpenAI protocol. Only base_url is needed; weight is its likely speed against the others until that has
 # been measured, max_concurrent its requests at once, a fallback works when no other can, model_id is its own name for the model.
@@ -46,8 +47,27 @@ API_KEY = ""
 # The vision model's name as the server knows it. Empty: the one that the server has loaded.
 MODEL = ""
 
-# What to look for: short names of what a single picture can show.
+# What to look for: short names of what a single picture can show. To tell the model what one means, write it with its
+# description: "Turnover" or {"Foul": "a player is fouled; the referee signals"}.
 TAG_LIST = ["Basketball point", "Foul", "Break-away", "Turnover"]
+
+# The same descriptions apart from the list, so that tags can be chosen elsewhere, as on Stash's page. A new description of a tag
+# has that tag, and no other, asked about again. {"Foul": "a player is fouled; the referee signals"}
+TAG_DESCRIPTIONS: dict[str, str] = {}
+
+# Other names that the model's reply may call a tag by. It is not told of them. {"Foul": ["personal foul"]}
+TAG_SYNONYMS: dict[str, list[str]] = {}
+
+# The sentence that opens a question, such as "These are frames of a basketball match." Empty: the usual one. A change of the
+# words that follow here has everything asked again.
+PROMPT = ""
+# The whole text before the picture, for those who want other words than the usual; {tags} stands for the list, and
+# docs/prompts.md has the other fields. Empty: the usual text.
+SYSTEM_PROMPT = ""
+# The line behind the picture, in the same way. Empty: the usual one, {special_tokens} {question}.
+USER_PROMPT = ""
+# What opens the line behind the picture, such as /no_think.
+SPECIAL_TOKENS = ""
 
 # The longest time between two looks at the video, in seconds. 0: chosen by the search.
 VIDEO_FRAME_INTERVAL = 0
@@ -64,18 +84,27 @@ VIDEO_QUESTIONS_PER_HOUR = 0
 # An end of a marker that is expected to be off by no more than this is not refined further, in seconds.
 VIDEO_EDGE_TOLERANCE = 0.5
 
-# How sure the model must be of a tag, from 0 to 1. A rule's TagThreshold goes before it.
+# How sure the model must be of a tag, from 0 to 1, also in pictures. A rule's TagThreshold goes before it.
 VIDEO_THRESHOLD = 0.5
 
-# How many scenes are worked on at once.
+# How many scenes are worked on at once. Of images it is always as many as the endpoints take.
 CONCURRENT_TASK_LIMIT = 2
 
-# Stash does one job at a time. After so many minutes a task that looks at videos lets the jobs that wait go first: it queues
-# itself again behind them and goes on there. 0: it never does.
+# Stash does one job at a time. After so many minutes a task that looks at videos or images lets the jobs that wait go first: it
+# queues itself again behind them and goes on there. 0: it never does.
 TIME_SLICE = 0
 
 # False: tag the scenes only, make no markers.
 CREATE_MARKERS = True
+
+# Tag Images also takes all images of the galleries that carry the tag VLM_TagMe; a gallery loses it when all of them are done.
+IMAGE_GALLERIES = True
+
+# A gallery in line gets the tags that at least this share of its images has, from 0 to 1. 0: none.
+GALLERY_TAG_SHARE = 0
+
+# Ask Stash for the pictures whose files this machine cannot read. False: those fail, and the log says where they were expected.
+IMAGE_FROM_STASH = True
 
 # How the times at which a tag was seen become markers: those no further apart than MaxGap are one, shorter ones than
 # MinMarkerDuration are dropped, and the scene gets the tag when RequiredDuration is left. "12s", 12, or "5%" of the video.
@@ -87,19 +116,23 @@ TAG_RULES: dict[str, dict[str, Any]] = {}
 
 # Names of tags in Stash: the parent of every tag that the plugin makes, which also marks its markers;
 VLM_BASE_TAG_NAME = "VLM"
-# scenes that are to be tagged, by Tag Videos;
+# scenes and images that are to be tagged, by Tag Videos and Tag Images, and galleries all of whose images are;
 VLM_TAGME_TAG_NAME = "VLM_TagMe"
-# scenes that are to be gone over again, by Update Tagged Videos;
+# those that are to be gone over again, by Update Tagged Videos and Update Tagged Images;
 VLM_UPDATEME_TAG_NAME = "VLM_UpdateMe"
-# scenes that are done;
+# those that are done;
 VLM_TAGGED_TAG_NAME = "VLM_Tagged"
-# scenes that could not be done.
+# those that could not be done.
 VLM_ERRORED_TAG_NAME = "VLM_Errored"
 
 # Where this machine sees what Stash sees elsewhere: pairs of a folder there and the same one here, of which the longest that fits
 # a path counts. {"/data/sport": "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}, or in one line of text:
 # "/data/sport => /mnt/nas/sport; D:\\media => /mnt/d/media"
 PATH_MUTATION: dict[str, str] | str = {}
+
+# True: a video whose file this machine does not get at is read through Stash, over the network. What is looked at comes from
+# all over a video, so that may move most of it; where you can, say in PATH_MUTATION where the files are.
+STREAM_FROM_STASH = False
 
 # Seconds to wait for one answer.
 REQUEST_TIMEOUT = 120
@@ -143,6 +176,7 @@ VLM_ENGINE_CONFIG: dict[str, Any] | None = None
 # ---------------------------------------------------------------- nothing to edit below this line
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +200,8 @@ class Settings:
 
     ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
     chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` pairs folders of Stash's with those here.
-    ``tag_rules`` holds what single tags override of ``default_rule``. An ``engine_config`` agrees with the other fields:
+    ``wording`` says what is asked about ``tag_list``, and how. ``tag_rules`` holds what single tags override of
+    ``default_rule``. An ``engine_config`` agrees with the other fields:
     what a layer above it sets is already in its active models. ``report_folder`` is relative to the
     plugin's data folder, or absolute; ``reports_kept`` is 0 for all.
     """
@@ -174,13 +209,18 @@ class Settings:
     endpoints: tuple[EndpointConfig, ...]
     model: str
     tag_list: tuple[str, ...]
+    wording: WordingConfig
     frame_interval_s: float | None
     threshold: float
     concurrent_task_limit: int
     time_slice_minutes: float
     create_markers: bool
+    image_galleries: bool
+    gallery_tag_share: float
+    image_from_stash: bool
     tag_names: TagNames
     path_mutation: tuple[tuple[str, str], ...]
+    stream_from_stash: bool
     default_rule: TagRule
     tag_rules: Mapping[str, TagRule]
     engine_config: EngineConfig | None
@@ -252,6 +292,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             endpoint.key()
         except ConfigError as error:
             faults.append(f"ENDPOINTS: {error}; set it where Stash is started, or write the key as api_key")
+    faults += _faults_of_wording(values)
     uses = Counter(name.casefold() for name in [*_tag_names(values).all(), *values["tag_list"]])
     faults += [
         f"{name!r} names two tags; those that steer the plugin (VLM_..._TAG_NAME) need names that nothing else has"
@@ -259,6 +300,36 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         if count > 1
     ]
     return faults
+
+
+_WORDS = {
+    "tag_list": "tag_list",
+    "tag_descriptions": "tag_descriptions",
+    "tag_synonyms": "synonyms",
+    "prompt": "prompt",
+    "system_prompt": "system_prompt",
+    "user_prompt": "user_prompt",
+    "special_tokens": "special_tokens",
+}
+"""The settings that shape a question, and what the engine calls them."""
+
+
+def _wording(values: Mapping[str, Any]) -> WordingConfig:
+    """Raises ``ConfigError``. What is told of tags that are not looked for is left out."""
+    own = {engine: values[name] for name, engine in _WORDS.items()}
+    for told in ("tag_descriptions", "synonyms"):
+        own[told] = _by_tag(own[told], values["tag_list"])
+    return parse(WordingConfig, own, "")
+
+
+def _faults_of_wording(values: Mapping[str, Any]) -> list[str]:
+    names = {engine: name.upper() for name, engine in _WORDS.items()}
+    try:
+        _wording(values)
+    except ConfigError as error:
+        told = [line.partition(": ") for line in str(error).splitlines()]
+        return [f"{names.get(engine, engine)}: {fault}" for engine, _, fault in told]
+    return []
 
 
 def _tag_names(values: Mapping[str, Any]) -> TagNames:
@@ -270,13 +341,18 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         endpoints=values["endpoints"],
         model=values["model"].strip(),
         tag_list=values["tag_list"],
+        wording=_wording(values),
         frame_interval_s=values["video_frame_interval"] or None,
         threshold=values["video_threshold"],
         concurrent_task_limit=values["concurrent_task_limit"],
         time_slice_minutes=values["time_slice"],
         create_markers=values["create_markers"],
+        image_galleries=values["image_galleries"],
+        gallery_tag_share=values["gallery_tag_share"],
+        image_from_stash=values["image_from_stash"],
         tag_names=_tag_names(values),
         path_mutation=values["path_mutation"],
+        stream_from_stash=values["stream_from_stash"],
         default_rule=values["default_tag_rule"].model_copy(update={"threshold": values["video_threshold"]}),
         tag_rules=MappingProxyType(_rules_by_tag(values["tag_rules"], values["tag_list"])),
         engine_config=values.get("vlm_engine_config"),
@@ -302,9 +378,16 @@ def _settings(values: Mapping[str, Any]) -> Settings:
 
 def _rules_by_tag(rules: Mapping[str, TagRule], tags: tuple[str, ...]) -> dict[str, TagRule]:
     """The rules under the spelling of ``tags``. Those for other tags are named in a warning: they may be misspelt."""
-    spelling = {tag.casefold(): tag for tag in tags}
-    folded = {" ".join(name.split()).casefold(): (name, rule) for name, rule in rules.items()}
-    unused = [name for key, (name, _) in folded.items() if key not in spelling]
+    known = _by_tag(rules, tags)
+    folded = {" ".join(name.split()).casefold() for name in known}
+    unused = [name for name in rules if " ".join(name.split()).casefold() not in folded]
     if unused:
         _log.warning("There are rules for tags that are not looked for: %s", ", ".join(unused))
-    return {spelling[key]: rule for key, (_, rule) in folded.items() if key in spelling}
+    return known
+
+
+def _by_tag(told: Mapping[str, _T], tags: tuple[str, ...]) -> dict[str, _T]:
+    """What is told of ``tags``, under their spelling."""
+    spelling = {tag.casefold(): tag for tag in tags}
+    folded = {" ".join(name.split()).casefold(): value for name, value in told.items()}
+    return {spelling[key]: value for key, value in folded.items() if key in spelling}

@@ -1,23 +1,30 @@
-"""The engine as the plugin uses it: settings go in once, then a scene's file goes in and what was found comes out."""
+"""The engine as the plugin uses it: settings go in once, then files of scenes and images go in and what was found comes out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from haven_vlm_config import Settings
 from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.errors import MediaNotFoundError
+from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError
+from vlm_engine.models.judge import Room
 from vlm_engine.models.search_run import OnProgress
-from vlm_engine.types import EndpointStats, VideoResult
+from vlm_engine.types import EndpointStats, ImageResult, Source, VideoResult, ZipEntry
 
+_log = logging.getLogger(__name__)
 _MODEL = "vlm"
 _CATEGORY = "tags"
 _PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
+
+Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
+"""Gives a picture's content where its file cannot be read."""
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
@@ -32,7 +39,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         model_id=settings.model,
         model_category=_CATEGORY,
         multiplexer_endpoints=settings.endpoints,
-        tag_list=settings.tag_list,
+        **settings.wording.model_dump(),
         request_timeout=settings.request_timeout_s,
         endpoint_patience=settings.endpoint_patience_s,
         fallback_wait=settings.fallback_wait_s,
@@ -51,8 +58,8 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
     )
 
 
-class SceneTagger:
-    """Tags video files, any number at once. Use it in ``async with``.
+class Tagger:
+    """Tags video and picture files, any number at once. Use it in ``async with``.
 
     Raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns one file.
     """
@@ -60,6 +67,8 @@ class SceneTagger:
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
         self._settings = settings
         self._engine = VLMEngine(engine_config(settings, store_path))
+        self._contents = Room(lambda: self._engine.slots)
+        self._told_of_unread = False
 
     async def __aenter__(self) -> Self:
         await self._engine.initialize()
@@ -68,27 +77,88 @@ class SceneTagger:
     async def __aexit__(self, *_: object) -> None:
         await self._engine.aclose()
 
-    async def tag(self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False) -> VideoResult:
-        """What the file shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
+    @property
+    def slots(self) -> int:
+        """How many questions the endpoints take at once, as far as is known now."""
+        return self._engine.slots
 
-        ``vr``: its frames hold more than is ahead; only that is looked at.
+    async def tag_video(
+        self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False, source: Source | None = None
+    ) -> VideoResult:
+        """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
+
+        ``vr``: its frames hold more than is ahead; only that is looked at. ``source``: what to read where this machine does
+        not get at the file.
         """
         here = map_path(path, self._settings.path_mutation)
         try:
-            return await self._engine.tag_video(
+            return await self._tag_video(here, oshash, on_progress, vr=vr)
+        except (MediaNotFoundError, MediaOutOfReachError) as error:
+            told = str(error)
+            if isinstance(error, MediaNotFoundError):
+                told = await asyncio.to_thread(_not_found, path, here)
+            if source is None:
+                raise type(error)(told) from error
+        _log.info("%s. Until then it is read through Stash.", told)
+        return await self._tag_video(source, oshash, on_progress, vr=vr)
+
+    async def _tag_video(self, video: str | Source, oshash: str, on_progress: OnProgress | None, *, vr: bool) -> VideoResult:
+        return await self._engine.tag_video(
+            video,
+            identity=f"oshash:{oshash}" if oshash else None,
+            frame_interval=self._settings.frame_interval_s,
+            threshold=self._settings.threshold,
+            vr_video=vr,
+            on_progress=on_progress,
+        )
+
+    async def tag_image(self, image: str | ZipEntry, fingerprint: str = "", fetch: Fetch | None = None) -> ImageResult:
+        """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
+
+        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few at a time.
+        """
+        here = self._here(image)
+        try:
+            return await self._tag_image(here, fingerprint)
+        except (MediaNotFoundError, MediaOutOfReachError) as error:
+            if fetch is None:
+                raise await asyncio.to_thread(_explained, image, here, error) from error
+        self._tell_of_unread(here)
+        async with self._contents:
+            return await self._tag_image(await fetch(), fingerprint)
+
+    async def _tag_image(self, source: str | ZipEntry | bytes, fingerprint: str) -> ImageResult:
+        return await self._engine.tag_image(source, identity=fingerprint or None, threshold=self._settings.threshold)
+
+    def _here(self, image: str | ZipEntry) -> str | ZipEntry:
+        if isinstance(image, ZipEntry):
+            return replace(image, zip_path=map_path(image.zip_path, self._settings.path_mutation))
+        return map_path(image, self._settings.path_mutation)
+
+    def _tell_of_unread(self, here: str | ZipEntry) -> None:
+        if not self._told_of_unread:
+            self._told_of_unread = True
+            _log.info(
+                "%s cannot be read here, so Stash is asked for it, as for all others that cannot be. Files of one's own are"
+                " quicker: %s says where this machine has them.",
                 here,
-                identity=f"oshash:{oshash}" if oshash else None,
-                frame_interval=self._settings.frame_interval_s,
-                threshold=self._settings.threshold,
-                vr_video=vr,
-                on_progress=on_progress,
+                _PATHS,
             )
-        except MediaNotFoundError as error:
-            raise MediaNotFoundError(await asyncio.to_thread(_not_found, path, here)) from error
 
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
         return self._engine.endpoint_stats()
+
+
+def _explained(image: str | ZipEntry, here: str | ZipEntry, error: MediaError) -> MediaError:
+    """``error``, with more to say of it where it is the whole file that is not there. Asks the disk."""
+    if Path(_file_of(here)).exists():
+        return type(error)(str(error))
+    return MediaNotFoundError(_not_found(_file_of(image), _file_of(here)))
+
+
+def _file_of(image: str | ZipEntry) -> str:
+    return image.zip_path if isinstance(image, ZipEntry) else image
 
 
 def _not_found(path: str, here: str) -> str:

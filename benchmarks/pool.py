@@ -30,7 +30,7 @@ _PATIENCE_S = 120
 
 
 @dataclass(frozen=True, slots=True)
-class _Process:
+class Process:
     """A fake endpoint that runs."""
 
     url: str
@@ -42,14 +42,19 @@ class _Process:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 
+    def told(self) -> Counts:
+        """Ends it, and gives what it did."""
+        return Counts(**json.loads(self.process.communicate(timeout=_PATIENCE_S)[0]))
+
 
 @contextmanager
-def _serving(endpoint: Endpoint) -> Iterator[_Process]:
+def serving(endpoint: Endpoint) -> Iterator[Process]:
+    """Runs a fake endpoint until the block ends."""
     command = [sys.executable, "-m", "benchmarks.pool_server", json.dumps(asdict(endpoint))]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield _Process(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", process)
+            yield Process(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", process)
         finally:
             process.kill()
 
@@ -57,7 +62,7 @@ def _serving(endpoint: Endpoint) -> Iterator[_Process]:
 def measure(client: Client, scene: Scene) -> Run:
     """One client in one scene."""
     with ExitStack() as stack:
-        servers = [stack.enter_context(_serving(endpoint)) for endpoint in scene.endpoints]
+        servers = [stack.enter_context(serving(endpoint)) for endpoint in scene.endpoints]
         job = Job(
             client.kind,
             tuple(server.url for server in servers),
@@ -74,7 +79,7 @@ def measure(client: Client, scene: Scene) -> Run:
             for server in servers:
                 server.begin()
             told, _ = process.communicate(timeout=_PATIENCE_S)
-        counts = [Counts(**json.loads(server.process.communicate(timeout=_PATIENCE_S)[0])) for server in servers]
+        counts = [server.told() for server in servers]
     return Run(client, scene, Outcome(**json.loads(told)), tuple(counts))
 
 

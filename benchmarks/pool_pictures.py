@@ -40,6 +40,11 @@ def reply(number: int) -> str:
     return json.dumps({"tags": tags_of(number)})
 
 
+def reply_to_any(number: int) -> str:
+    """An answer to a picture that shows nothing: each tag or not, as the bits of ``number`` say."""
+    return json.dumps({"tags": [tag for bit, tag in enumerate(TAGS) if number >> bit & 1]})
+
+
 def messages(number: int) -> list[dict[str, Any]]:
     """The question, for clients that leave its words to their callers."""
     url = "data:image/jpeg;base64," + base64.b64encode(picture(number)).decode("ascii")

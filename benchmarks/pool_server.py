@@ -12,10 +12,11 @@ import re
 import socket
 import sys
 import time
+import zlib
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from benchmarks.pool_pictures import MODEL, number_in, reply
+from benchmarks.pool_pictures import MODEL, number_in, reply, reply_to_any
 
 
 class Fault(StrEnum):
@@ -30,13 +31,17 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``slots`` requests are worked on at once, each for ``service_s``; the rest wait."""
+    """``slots`` requests are worked on at once, each for ``service_s``; the rest wait.
+
+    ``numbered``: its pictures are those of ``pool_pictures``; else they are any.
+    """
 
     slots: int
     service_s: float
     fault: Fault = Fault.NONE
     at_s: float = 6.0
     until_s: float = 1e9
+    numbered: bool = True
 
     @property
     def rate(self) -> float:
@@ -46,11 +51,15 @@ class Endpoint:
 
 @dataclass(slots=True)
 class Counts:
-    """``answered`` requests of those ``received``; ``failed`` are those that it failed itself, dropped and hung ones included."""
+    """``answered`` requests of those ``received``; ``failed`` are those that it failed itself, dropped and hung ones included.
+
+    ``span_s``: from the first question to the last answer.
+    """
 
     received: int = 0
     answered: int = 0
     failed: int = 0
+    span_s: float = 0.0
 
 
 class _Server:
@@ -60,6 +69,7 @@ class _Server:
         self._endpoint = endpoint
         self._slots = asyncio.Semaphore(endpoint.slots)
         self._started: float | None = None
+        self._first: float | None = None
         self._busy_once = endpoint.fault is Fault.BUSY
         self._listening: asyncio.Server | None = None
         self._port = 0
@@ -102,6 +112,7 @@ class _Server:
         if method == "GET":
             return _response(200, {"object": "list", "data": [{"id": MODEL}]})
         self.counts.received += 1
+        self._first = self._first or time.monotonic()
         if self._busy_once and self._faulty():
             self._busy_once = False
             self.counts.failed += 1
@@ -114,12 +125,13 @@ class _Server:
         except asyncio.CancelledError:
             self.counts.failed += self._endpoint.fault in (Fault.HANG, Fault.DOWN) and self._faulty()
             raise
-        number = number_in(body)
+        number = number_in(body) if self._endpoint.numbered else zlib.crc32(body)
         if self._endpoint.fault is Fault.POISON and number < 3:
             self.counts.failed += 1
             return _response(500, {"error": {"message": "the engine crashed on this picture"}})
         self.counts.answered += 1
-        return _response(200, _completion(number))
+        self.counts.span_s = time.monotonic() - self._first
+        return _response(200, _completion(number, reply(number) if self._endpoint.numbered else reply_to_any(number)))
 
 
 class _Connection(asyncio.Protocol):
@@ -165,8 +177,8 @@ def _response(status: int, body: object, headers: str = "") -> bytes:
     return head.encode("ascii") + content
 
 
-def _completion(number: int) -> dict[str, object]:
-    message = {"role": "assistant", "content": reply(number)}
+def _completion(number: int, content: str) -> dict[str, object]:
+    message = {"role": "assistant", "content": content}
     return {
         "id": f"chatcmpl-{number}",
         "object": "chat.completion",

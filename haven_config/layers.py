@@ -17,6 +17,7 @@ _PAGE = {
     "endpointKey": ("API key", "API_KEY"),
     "endpointModel": ("Model", "MODEL"),
     "mediaPaths": ("Paths", "PATH_MUTATION"),
+    "mediaStream": ("Read through Stash", "STREAM_FROM_STASH"),
     "tagNames": ("Tags", "TAG_LIST"),
     "tagsOnly": ("Tags only, no markers", "CREATE_MARKERS"),
     "timeSlice": ("Minutes until others' turn", "TIME_SLICE"),

@@ -13,6 +13,12 @@ from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
 _OF_MODEL = {
     "model": "model_id",
     "tag_list": "tag_list",
+    "tag_descriptions": "tag_descriptions",
+    "tag_synonyms": "synonyms",
+    "prompt": "prompt",
+    "system_prompt": "system_prompt",
+    "user_prompt": "user_prompt",
+    "special_tokens": "special_tokens",
     "request_timeout": "request_timeout",
     "endpoint_patience": "endpoint_patience",
     "fallback_wait": "fallback_wait",

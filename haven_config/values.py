@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from vlm_engine import templates
 from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.vr import AUTO, checked_layout
+from vlm_engine.wording_config import clean_descriptions, clean_synonyms, split_tags
 
 _log = logging.getLogger(__name__)
 # Names that configuration files in use still hold and that have no meaning here.
@@ -31,6 +33,12 @@ class Values(BaseModel):
     api_key: SecretStr = SecretStr("")
     model: str = ""
     tag_list: tuple[str, ...] = ()
+    tag_descriptions: Mapping[str, str] = {}
+    tag_synonyms: Mapping[str, tuple[str, ...]] = {}
+    prompt: str = Field("", max_length=20_000)
+    system_prompt: str = Field("", max_length=20_000)
+    user_prompt: str = Field("", max_length=20_000)
+    special_tokens: str = Field("", max_length=20_000)
     video_frame_interval: float = Field(0, ge=0, le=3600)
     video_threshold: float = Field(0, ge=0, le=1)
     video_shortest_event: float | None = Field(None, ge=0, le=3600)
@@ -40,6 +48,9 @@ class Values(BaseModel):
     concurrent_task_limit: int = Field(1, ge=1, le=64)
     time_slice: float = Field(0, ge=0, le=100_000)
     create_markers: bool = True
+    image_galleries: bool = True
+    gallery_tag_share: float = Field(0, ge=0, le=1)
+    image_from_stash: bool = True
     default_tag_rule: TagRule = TagRule()
     tag_rules: Mapping[str, TagRule] = {}
     vlm_base_tag_name: str = Field("", min_length=1, max_length=200)
@@ -48,6 +59,7 @@ class Values(BaseModel):
     vlm_tagged_tag_name: str = Field("", min_length=1, max_length=200)
     vlm_errored_tag_name: str = Field("", min_length=1, max_length=200)
     path_mutation: tuple[tuple[str, str], ...] = ()
+    stream_from_stash: bool = False
     request_timeout: float = Field(1, gt=0, le=3600)
     endpoint_patience: float = Field(0, ge=0, le=86400)
     fallback_wait: float = Field(0, ge=0, le=86400)
@@ -96,6 +108,22 @@ class Values(BaseModel):
     def _names(cls, value: Any) -> Any:
         names = [name for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         return clean_tags(names)
+
+    @field_validator("tag_descriptions", mode="before")
+    @classmethod
+    def _descriptions(cls, value: Any) -> Any:
+        return clean_descriptions(value)
+
+    @field_validator("tag_synonyms", mode="before")
+    @classmethod
+    def _synonyms(cls, value: Any) -> Any:
+        return clean_synonyms(value)
+
+    @field_validator("system_prompt", "user_prompt")
+    @classmethod
+    def _fields(cls, template: str) -> str:
+        templates.fields(template)
+        return template
 
     @field_validator("default_tag_rule")
     @classmethod
@@ -157,7 +185,7 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
         _log.warning("%s: these settings have no meaning here and are ignored: %s", layer.where, ", ".join(legacy))
     parsed: dict[str, Any] = {}
     valid = [name.upper() for name in Values.model_fields]
-    for key, value in layer.values.items():
+    for key, value in _with_descriptions(layer.values).items():
         if value is None or key in _LEGACY:
             continue
         if key not in valid:
@@ -172,6 +200,16 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
             told = lines if label is None else [f"{label}: {line.split(': ', 1)[-1]}" for line in lines]
             faults += [f"{layer.where}: {line}" for line in told]
     return parsed
+
+
+def _with_descriptions(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The descriptions that stand in TAG_LIST, where TAG_DESCRIPTIONS has those that stand apart."""
+    names, described = split_tags(values.get("TAG_LIST"))
+    if not described:
+        return values
+    apart = values.get("TAG_DESCRIPTIONS") or {}
+    both = {**described, **apart} if isinstance(apart, Mapping) else apart
+    return {**values, "TAG_LIST": names, "TAG_DESCRIPTIONS": both}
 
 
 def _unknown(key: str, valid: list[str]) -> str:

@@ -5,7 +5,28 @@
 
 from __future__ import annotations
 
-from haven_report.values import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport
+from haven_report.values import (
+    End,
+    ImageGroup,
+    ImageReport,
+    ItemChange,
+    ItemKind,
+    MarkerChange,
+    Outcome,
+    RunReport,
+    SceneReport,
+)
 from haven_report.writing import write_report
 
-__all__ = ["End", "ItemChange", "MarkerChange", "Outcome", "RunReport", "SceneReport", "write_report"]
+__all__ = [
+    "End",
+    "ImageGroup",
+    "ImageReport",
+    "ItemChange",
+    "ItemKind",
+    "MarkerChange",
+    "Outcome",
+    "RunReport",
+    "SceneReport",
+    "write_report",
+]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+from haven_report.change import change_told
 from haven_report.folder import INDEX
+from haven_report.images import images_section
 from haven_report.markup import badge, clock, counted, document, moment, name, number, percent, stretch, took, words
+from haven_report.record import image_outcomes
 from haven_report.shares import Share, shares
 from haven_report.timeline import timeline
-from haven_report.values import ItemChange, Outcome, RunReport, SceneReport
+from haven_report.values import Outcome, RunReport, SceneReport
 from vlm_engine.types import Coverage
 
 # So many scenes are unfolded at first, and so many are there in full: a browser on a phone must still open the page.
@@ -32,6 +35,7 @@ def run_page(report: RunReport, json_name: str) -> str:
         _tiles(report),
         _endpoints(shares(report.endpoints)),
         *_scenes(report.scenes),
+        *images_section(report.images),
         f'<p class="soft">Everything on this page, for programs: <a href="{json_name}">{json_name}</a></p>',
     )
 
@@ -39,23 +43,27 @@ def run_page(report: RunReport, json_name: str) -> str:
 def _tiles(report: RunReport) -> str:
     outcomes = Counter(scene.outcome for scene in report.scenes)
     tiles = [
-        (number(outcomes[outcome]), f"{_scenes_of(outcomes[outcome])} {outcome.value}")
+        (number(outcomes[outcome]), f"{_noun(outcomes[outcome], 'scene')} {outcome.value}")
         for outcome in Outcome
         if outcomes[outcome]
     ]
     if report.waiting:
-        tiles.append((number(report.waiting), f"{_scenes_of(report.waiting)} still waiting"))
+        tiles.append((number(report.waiting), f"{_noun(report.waiting, 'scene')} still waiting"))
+    tiles += [(number(count), f"{_noun(count, 'image')} {outcome}") for outcome, count in image_outcomes(report).items()]
+    if report.images_waiting:
+        tiles.append((number(report.images_waiting), f"{_noun(report.images_waiting, 'image')} still waiting"))
+    if not tiles:
+        tiles.append(("0", "scenes or images"))
     coverage = report.coverage
     if coverage.asked:
-        tiles.append((percent(coverage.answered / coverage.asked), "of the frames judged"))
+        looked_at = "pictures" if report.images else "frames"
+        tiles.append((percent(coverage.answered / coverage.asked), f"of the {looked_at} judged"))
         tiles.append((number(coverage.calls), "calls"))
-    if not report.scenes:
-        tiles.insert(0, ("0", "scenes"))
     return f'<div class="tiles">{"".join(_tile(value, label) for value, label in tiles)}</div>'
 
 
-def _scenes_of(count: int) -> str:
-    return "scene" if count == 1 else "scenes"
+def _noun(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"
 
 
 def _tile(value: str, label: str) -> str:
@@ -113,7 +121,7 @@ def _scene(scene: SceneReport, *, is_open: bool) -> str:
         f'<p class="soft">{_whereabouts(scene)}</p>',
         f'<p class="error">{words(scene.error)}</p>' if scene.error else "",
         timeline(scene),
-        _change(scene.change, is_planned=scene.outcome is Outcome.PLANNED),
+        change_told(scene.change, is_planned=scene.outcome is Outcome.PLANNED),
         f'<p class="soft">{coverage_told(scene.coverage)}</p>' if scene.coverage.asked else "",
         _gaps(scene.gaps_s),
     )
@@ -151,35 +159,6 @@ def coverage_told(coverage: Coverage) -> str:
         counted(coverage.calls, "call"),
     ]
     return ", ".join(part for part in parts if part) + "."
-
-
-def _change(change: ItemChange, *, is_planned: bool) -> str:
-    would = "would be " if is_planned else ""
-    rows = [
-        (f"Tags {would}added", _chips(change.tags_added)),
-        (f"Tags {would}removed", _chips(change.tags_removed)),
-        ("Markers", _markers(change, would)),
-        ("Left as they are, because a person changed them", _list(change.kept_back)),
-    ]
-    told = "\n".join(f"<dt>{head}</dt><dd>{body}</dd>" for head, body in rows if body)
-    return f"<dl>\n{told}\n</dl>" if told else '<p class="soft">Nothing changed.</p>'
-
-
-def _markers(change: ItemChange, would: str) -> str:
-    counts = {
-        f"{would}added": len(change.markers_added),
-        f"{would}removed": len(change.markers_removed),
-        "kept": change.markers_kept,
-    }
-    return ", ".join(f"{number(count)} {what}" for what, count in counts.items() if count)
-
-
-def _chips(tags: Iterable[str]) -> str:
-    return "".join(f'<span class="chip">{name(tag)}</span>' for tag in tags)
-
-
-def _list(sentences: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{words(sentence)}</li>' for sentence in sentences)}</ul>" if sentences else ""
 
 
 def _gaps(gaps_s: Sequence[tuple[float, float]]) -> str:

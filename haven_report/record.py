@@ -1,7 +1,7 @@
 """A run as JSON, for other programs and for the index.
 
-The first line holds everything but the scenes, which follow one to a line; so a list of many runs is made without reading them
-whole.
+The first line holds everything but the scenes, which follow one to a line, and the groups of images; so a list of many runs is
+made without reading them whole.
 """
 
 from __future__ import annotations
@@ -9,22 +9,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from haven_report.shares import shares
-from haven_report.values import RunReport, SceneReport
+from haven_report.values import ImageGroup, ItemKind, RunReport, SceneReport
 from vlm_engine.types import Span
 
 SCHEMA_VERSION = 1
 _PROGRAM = "Haven VLM Connector"
 _END_OF_TIME = 3e10  # in the year 2920; Windows has no dates after 3000
 _HEAD_END = '"scenes": ['
+_OF_IMAGES = ("tags_added", "tags_removed", "kept_back")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run as the index lists it. ``outcomes``: the number of scenes by outcome."""
+    """One run as the index lists it. ``outcomes``: the number of scenes by outcome; ``images``: the same of images."""
 
     task: str
     started: float
@@ -35,13 +36,16 @@ class Summary:
     outcomes: Mapping[str, int]
     waiting: int
     calls: int
+    images: Mapping[str, int] = field(default_factory=dict)
+    images_waiting: int = 0
 
 
 def to_json(report: RunReport) -> str:
     """The whole run. ``report`` is cleaned."""
     head = json.dumps(_head(report), ensure_ascii=False).removesuffix("}")
     scenes = ",\n".join(json.dumps(_scene(scene), ensure_ascii=False) for scene in report.scenes)
-    return f"{head}, {_HEAD_END}\n{scenes}\n]}}\n"
+    images = ",\n".join(json.dumps(_group(group), ensure_ascii=False) for group in report.images)
+    return f'{head}, {_HEAD_END}\n{scenes}\n], "images": [\n{images}\n]}}\n'
 
 
 def read_summary(first_line: str) -> Summary | None:
@@ -62,6 +66,8 @@ def read_summary(first_line: str) -> Summary | None:
             outcomes={str(outcome): int(count) for outcome, count in head["outcomes"].items()},
             waiting=int(head["waiting"]),
             calls=int(head["coverage"]["calls"]),
+            images={str(outcome): int(count) for outcome, count in head.get("image_outcomes", {}).items()},
+            images_waiting=int(head.get("images_waiting", 0)),
         )
     except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -80,9 +86,26 @@ def _head(report: RunReport) -> dict[str, Any]:
         "error": report.error,
         "waiting": report.waiting,
         "outcomes": Counter(scene.outcome.value for scene in report.scenes),
+        "images_waiting": report.images_waiting,
+        "image_outcomes": image_outcomes(report),
         "coverage": asdict(report.coverage),
         "endpoints": [asdict(share) | {"share": round(share.share, 4)} for share in shares(report.endpoints)],
     }
+
+
+def image_outcomes(report: RunReport) -> Mapping[str, int]:
+    """The number of images by outcome; galleries are not counted."""
+    counts: Counter[str] = Counter()
+    for group in report.images:
+        if group.kind is ItemKind.IMAGE:
+            counts[group.outcome.value] += len(group.images)
+    return counts
+
+
+def _group(group: ImageGroup) -> dict[str, Any]:
+    told = {"kind": group.kind.value, "outcome": group.outcome.value, "error": group.error, "tags": group.tags}
+    change = {key: value for key, value in asdict(group.change).items() if key in _OF_IMAGES}
+    return {**told, "change": change, "images": group.images}
 
 
 def _scene(scene: SceneReport) -> dict[str, Any]:

@@ -11,14 +11,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from haven_media_handler import ItemChange, MarkerChange
+from haven_media_handler import ItemChange, ItemKind, MarkerChange
 from vlm_engine.types import Coverage, Span
 
-__all__ = ["End", "ItemChange", "MarkerChange", "Outcome", "RunReport", "SceneReport"]
+__all__ = [
+    "End",
+    "ImageGroup",
+    "ImageReport",
+    "ItemChange",
+    "ItemKind",
+    "MarkerChange",
+    "Outcome",
+    "RunReport",
+    "SceneReport",
+]
 
 
 class Outcome(StrEnum):
-    """What became of one scene in a run."""
+    """What became of one scene, image or gallery in a run."""
 
     DONE = "done"
     """The task did what it was to do; also when there was nothing to change."""
@@ -27,9 +37,9 @@ class Outcome(StrEnum):
     PARTLY = "partly"
     """*Undo Last Run* and *Remove VLM Tags and Markers*: done except for what ``kept_back`` lists."""
     FAILED = "failed"
-    """``error`` says why; the scene is as before, or stays in line for the same task."""
+    """``error`` says why; it is as before, or stays in line for the same task."""
     GONE = "gone"
-    """The scene is no longer in Stash."""
+    """It is no longer in Stash."""
 
 
 class End(StrEnum):
@@ -65,13 +75,44 @@ class SceneReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageReport:
+    """What came of one image, or of a gallery as a whole (``kind``).
+
+    ``tags``: what the picture shows, by the tags' names in Stash, after the user's rules. ``coverage``: pictures looked at, of
+    a clip several. ``seconds``: from its beginning until its result was in Stash.
+    """
+
+    image_id: str
+    title: str
+    outcome: Outcome
+    kind: ItemKind = ItemKind.IMAGE
+    tags: tuple[str, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
+    change: ItemChange = field(default_factory=ItemChange)
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGroup:
+    """Images, or galleries, of which the same came: there are too many to tell of each. ``images``: (id, title) of each."""
+
+    kind: ItemKind
+    outcome: Outcome
+    tags: tuple[str, ...]
+    change: ItemChange
+    error: str
+    images: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
-    """One run, whole. ``scenes`` are in the order in which they were settled.
+    """One run, whole. ``scenes`` are in the order in which they were settled, ``images`` grouped by what came of them.
 
     ``run_id``: its number in the journal, 0 where it has none (*Preview*). ``task``: as on Stash's Tasks page.
     ``end_line``: what the log says at the end. ``endpoints``: what each endpoint did, by its name, as
     ``VLMEngine.get_performance_stats`` tells it; empty for tasks that ask nothing. ``waiting``: scenes that were in line and
-    were not reached.
+    were not reached; ``images_waiting``: the same of images.
     """
 
     run_id: int
@@ -84,8 +125,11 @@ class RunReport:
     endpoints: Mapping[str, Any] = field(default_factory=dict)
     waiting: int = 0
     error: str = ""
+    images: tuple[ImageGroup, ...] = ()
+    image_coverage: Coverage = field(default_factory=Coverage)
+    images_waiting: int = 0
 
     @property
     def coverage(self) -> Coverage:
-        """The frames and calls of all scenes together."""
-        return sum((scene.coverage for scene in self.scenes), Coverage())
+        """The frames, pictures and calls of all scenes and images together."""
+        return sum((scene.coverage for scene in self.scenes), self.image_coverage)

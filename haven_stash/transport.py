@@ -137,6 +137,22 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         """Sends ``key`` beside the cookie from now on, so that a task outlives its session. Empty: cookie only."""
         self._api_key = key
 
+    @property
+    def verifies(self) -> bool:
+        """Whether Stash's certificate must be a good one."""
+        return bool(self.s.verify)
+
+    def address_of(self, path: str) -> str:
+        """Where Stash serves ``path``: at the address that it told the plugin, whatever its own links say."""
+        return f"{self._base_url}{path}"
+
+    def admission(self, *, by_key: bool = True) -> dict[str, str]:
+        """The headers by which Stash lets a request in, as they are now. They are secret. May be asked on any thread."""
+        headers = {"ApiKey": self._api_key} if self._api_key and by_key else {}
+        if self._cookie:
+            headers["Cookie"] = f"{self._cookie_name}={self._cookie}"
+        return headers
+
     def close(self) -> None:
         """Closes the connections. Calling afterwards opens new ones."""
         self.s.close()
@@ -169,7 +185,7 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         Nothing is taken from a reply that is longer than ``max_bytes``. Raises ``NotServedError`` when Stash does not hand it
         out, and the errors of the connection.
         """
-        return self._retrying(lambda: self._fetch(f"{self._base_url}{path}", max_bytes), (_RefusedError, _DroppedError))
+        return self._retrying(lambda: self._fetch(self.address_of(path), max_bytes), (_RefusedError, _DroppedError))
 
     def pause(self, attempt: int) -> None:
         """Waits as the retry policy says after the failure of ``attempt``."""
@@ -232,12 +248,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             return bytes(data)
 
     def _request(self, method: str, url: str, **options: Any) -> requests.Response:
-        headers = {"ApiKey": self._api_key} if self._api_key else {}
-        if self._cookie:
-            headers["Cookie"] = f"{self._cookie_name}={self._cookie}"
         with self._explained():
             response: requests.Response = self.s.request(
-                method, url, headers=headers, timeout=self.timeout_s, allow_redirects=False, **options
+                method, url, headers=self.admission(), timeout=self.timeout_s, allow_redirects=False, **options
             )
             return response
 

@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
-from haven_media_handler import ItemGoneError
-from haven_report import End, Outcome, SceneReport
+from haven_media_handler import ItemGoneError, ItemKind
+from haven_report import End, ImageReport, Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
 from haven_tasks.turn import Turn, TurnOverError
 from haven_tasks.words import counted
@@ -30,22 +30,28 @@ class Item(Protocol):
 
 ItemT = TypeVar("ItemT", bound=Item)
 ResultT = TypeVar("ResultT")
-ReportT = TypeVar("ReportT", bound=SceneReport)
+ReportT = TypeVar("ReportT", SceneReport, ImageReport)
 
 
 class Errand(ABC, Generic[ItemT, ResultT, ReportT]):
     """What a batch does with each item of one kind.
 
-    ``noun``: what an item is called; ``chunk``: so many are read from Stash at a time. ``verb``: what has been done to
+    ``kind``: what the items are; ``chunk``: so many are read from Stash at a time. ``verb``: what has been done to
     an item with which all went well, for people, and ``outcome``: what it has come to.
     """
 
-    noun: ClassVar[str]
+    kind: ClassVar[ItemKind]
     chunk: ClassVar[int]
 
     def __init__(self, verb: str, outcome: Outcome) -> None:
         self.verb = verb
         self.outcome = outcome
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
     @property
     @abstractmethod
@@ -106,7 +112,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         self.left = dict.fromkeys(ids)
         self._context = context
         self._turn = turn
-        self._errand = errand
+        self._errand: Errand[ItemT, ResultT, ReportT] = errand
         self._ids = deque(ids)
         self._items: deque[ItemT] = deque()
         self._looking = self._under_way = 0
@@ -121,19 +127,19 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         An item that fails is left to the errand, and the rest goes on. Raises one of ``ENDS_THE_BATCH``, after logging the
         end line, when going on makes no sense. Either way, what was being written is written first.
         """
-        _log.info("%s in line, %s.", counted(len(self._ids), self._errand.noun), self._errand.pace)
+        _log.info("%s in line, %s.", counted(len(self._ids), self._errand.kind), self._errand.pace)
         async with asyncio.TaskGroup() as group:
             await self._begin_all(group)
             self._all_begun = True
             self._hurry_after_the_last()
-        self._context.record.waiting += len(self.left)
+        self._context.record.waiting[self._errand.kind] += len(self.left)
         if self._broken_by is not None:
             _log.warning("%s.", self._told())
             raise self._broken_by
         return await self._queue_the_rest() if self.left else f"{self._told()}."
 
     async def _queue_the_rest(self) -> str:
-        await self._context.queue_again(f"{self._errand.noun} {next(iter(self.left))}")
+        await self._context.queue_again(f"{self._errand.kind} {next(iter(self.left))}")
         self._context.record.end = End.SLICED
         turn = f"the {self._turn.minutes:g} min of its turn are over and other jobs wait"
         return f"{self._told()}. Not done yet: {turn}, so the task has queued itself again behind them."
@@ -221,7 +227,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
     def _told(self) -> str:
         outcomes = self._outcomes
         parts = [
-            f"{counted(outcomes[self._errand.outcome], self._errand.noun)} {self._errand.verb}",
+            f"{counted(outcomes[self._errand.outcome], self._errand.kind)} {self._errand.verb}",
             f"{outcomes[Outcome.FAILED]} failed",
         ]
         if gone := outcomes[Outcome.GONE]:

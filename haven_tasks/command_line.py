@@ -1,4 +1,4 @@
-"""The same job without Stash: ``haven_vlm_connector.py tag VIDEO… --endpoint URL --model NAME --tags "a,b,c"``."""
+"""The same job without Stash: ``haven_vlm_connector.py tag FILE… --endpoint URL --model NAME --tags "a,b,c"``."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from haven_tasks.progress import ProgressBoard
+from haven_tasks.progress import CountBoard, ProgressBoard, split
 from haven_vlm_config import Settings
-from haven_vlm_engine import SceneTagger
+from haven_vlm_engine import Tagger
 from haven_vlm_utility import RedactingFormatter
+from vlm_engine.cli.media import Picture, Unusable, Video, found
+from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
-from vlm_engine.models.json_result import video_dict
-from vlm_engine.types import Span, VideoResult
+from vlm_engine.models.json_result import image_dict, video_dict
+from vlm_engine.types import ImageResult
 
 DONE, SOME_FAILED, WRONG_SETTINGS, NO_ENDPOINT, INTERRUPTED = 0, 1, 2, 3, 130
 _EXIT_CODES = f"""\
-exit codes: {DONE} every video was tagged; {SOME_FAILED} at least one could not be; {WRONG_SETTINGS} the command or a setting is \
-wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
+exit codes: {DONE} everything was tagged; {SOME_FAILED} at least one video or picture could not be; {WRONG_SETTINGS} the command \
+or a setting is wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
 _BAR = 30
 
 
@@ -31,9 +34,9 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """What may be written on the command line: the whole, and its command ``tag``."""
     top = argparse.ArgumentParser(prog="haven_vlm_connector.py", description="Haven VLM Connector without Stash.")
     tag = top.add_subparsers(dest="command", required=True).add_parser(
-        "tag", help="find when tags apply in video files", epilog=_EXIT_CODES
+        "tag", help="find which tags apply to videos and pictures, and when", epilog=_EXIT_CODES
     )
-    tag.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="a video file")
+    tag.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a video, picture, zip of pictures, or a folder of them")
     tag.add_argument("--endpoint", action="append", default=[], metavar="URL", help="a server's address; may be given again")
     tag.add_argument("--model", default="", metavar="NAME", help="the model's name there; default: the one that is loaded")
     tag.add_argument("--tags", default="", metavar="A,B,C", help="what to look for, separated by commas")
@@ -43,8 +46,9 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     tag.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found there; - for standard output")
     tag.add_argument("--quiet", action="store_true", help="no progress bar")
     tag.description = (
-        "Prints when each tag applies. What is not given here comes from haven_vlm_config.py and"
-        " haven_vlm_config.local.yaml. Answers are kept, so the same question is never paid for twice."
+        "Prints when each tag applies in videos, then which apply to pictures. Folders are searched to the bottom. What is not"
+        " given here comes from haven_vlm_config.py and haven_vlm_config.local.yaml. Answers are kept, so the same question is"
+        " never paid for twice."
     )
     return top, tag
 
@@ -84,69 +88,108 @@ def _as_settings(asked: argparse.Namespace) -> dict[str, str]:
 
 async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) -> int:
     bar = _Bar(shown=sys.stderr.isatty() and not asked.quiet)
-    board = ProgressBoard(len(asked.videos), bar.draw)
-    results: list[dict[str, Any]] = []
-    worst = DONE
-    async with SceneTagger(settings, store_path) as tagger:
-        for number, video in enumerate(asked.videos):
-            try:
-                result = await tagger.tag(str(video), "", partial(board.advance, str(number)), vr=bool(asked.vr))
-            except NoEndpointError:
-                raise
-            except VLMEngineError as error:
-                bar.clear()
-                _complain(f"{video}: {error}")
-                worst = SOME_FAILED
-            else:
-                bar.clear()
-                results.append({"path": str(video), **video_dict(result)})
-                if asked.json is None or str(asked.json) != "-":
-                    sys.stdout.write(table(video, result))
-                    sys.stdout.flush()
-            board.finish(str(number))
+    told = _Told(bar, asked.json)
+    files = await asyncio.to_thread(found, asked.files)
+    for file in files:
+        if isinstance(file, Unusable):
+            told.failed("", file.reason)
+    videos = [file for file in files if isinstance(file, Video)]
+    pictures = [file for file in files if isinstance(file, Picture)]
+    of_videos, of_pictures = split(bar.draw, len(videos), len(pictures))
+    async with Tagger(settings, store_path) as tagger:
+        await _tag_videos(videos, tagger, ProgressBoard(len(videos), of_videos), told, vr=bool(asked.vr))
+        await _tag_pictures(pictures, tagger, CountBoard(len(pictures), of_pictures), told)
     bar.clear()
-    _write_json(asked.json, results)
-    return worst
+    told.write_json()
+    return told.worst
 
 
-def _write_json(target: Path | None, results: Sequence[dict[str, Any]]) -> None:
-    if target is None:
-        return
-    text = json.dumps(results, ensure_ascii=False, indent=1) + "\n"
-    if str(target) == "-":
-        sys.stdout.write(text)
-        return
+async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBoard, told: _Told, *, vr: bool) -> None:
+    for number, video in enumerate(videos):
+        try:
+            result = video_dict(await tagger.tag_video(video.path, "", partial(board.advance, str(number)), vr=vr))
+        except NoEndpointError:
+            raise
+        except VLMEngineError as error:
+            told.failed(video.path, str(error))
+        else:
+            told.done(video.path, result, video_lines(video.path, result))
+        board.finish(str(number))
+
+
+async def _tag_pictures(pictures: Sequence[Picture], tagger: Tagger, board: CountBoard, told: _Told) -> None:
+    width = max((len(str(picture)) for picture in pictures), default=0)
+    async for picture, result in _in_order(pictures, tagger):
+        name = str(picture)
+        if isinstance(result, NoEndpointError):
+            raise result
+        if isinstance(result, VLMEngineError):
+            told.failed(name, str(result))
+        else:
+            told.done(name, image_dict(result), picture_line(name, image_dict(result), width))
+        board.finish()
+
+
+async def _in_order(pictures: Sequence[Picture], tagger: Tagger) -> AsyncIterator[tuple[Picture, ImageResult | VLMEngineError]]:
+    """What comes of each, as many at once as the endpoints take."""
+    ahead: deque[tuple[Picture, asyncio.Task[ImageResult | VLMEngineError]]] = deque()
     try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--json {target}: cannot be written: {error.strerror}") from error
+        for picture in pictures:
+            ahead.append((picture, asyncio.create_task(_look_at(picture, tagger))))
+            while len(ahead) > 2 * tagger.slots:
+                first, looking = ahead.popleft()
+                yield first, await looking
+        for picture, looking in ahead:
+            yield picture, await looking
+    finally:
+        for _, looking in ahead:
+            looking.cancel()
+        await asyncio.gather(*(looking for _, looking in ahead), return_exceptions=True)
 
 
-def table(video: Path, result: VideoResult) -> str:
-    """What was found in one video, as lines of text."""
-    spans = sorted(
-        (span for by_tag in result.info.spans.values() for own in by_tag.values() for span in own),
-        key=lambda span: (span.start_s, span.tag),
-    )
-    coverage = result.coverage
-    judged = f"{coverage.answered} of {coverage.asked} frames judged with {coverage.calls} calls"
-    width = max([len("tag"), *(len(span.tag) for span in spans)])
-    gaps = "".join(f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}" for start_s, end_s in result.gaps_s)
-    head = f"{video} ({_clock(result.video.duration_s)}; {judged}{gaps})\n"
-    if not spans:
-        return head + "  none of the tags was found\n"
-    title = f"  {'tag':<{width}}  {'start':>10}  {'end':>10}  confidence\n"
-    return head + title + "".join(f"  {_row(span, width)}\n" for span in spans)
+async def _look_at(picture: Picture, tagger: Tagger) -> ImageResult | VLMEngineError:
+    try:
+        return await tagger.tag_image(picture.source)
+    except VLMEngineError as error:
+        return error
 
 
-def _row(span: Span, width: int) -> str:
-    confidence = "not told" if span.confidence is None else f"{span.confidence:.2f}"
-    return f"{span.tag:<{width}}  {_clock(span.start_s):>10}  {_clock(span.end_s):>10}  {confidence}"
+class _Told:
+    """Says what came of each file, and keeps it where it is to be written as JSON. ``worst``: the exit code so far."""
 
+    def __init__(self, bar: _Bar, json_file: Path | None) -> None:
+        self.worst = DONE
+        self._bar = bar
+        self._json_file = json_file
+        self._results: list[Mapping[str, Any]] = []
 
-def _clock(seconds: float) -> str:
-    tenths = round(seconds * 10)
-    return f"{tenths // 36000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"
+    def done(self, path: str, result: Mapping[str, Any], text: str) -> None:
+        """A file that was tagged; ``text`` is for people."""
+        self._bar.clear()
+        if self._json_file is not None:
+            self._results.append({"path": path, **result})
+        if str(self._json_file) != "-":
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def failed(self, path: str, reason: str) -> None:
+        """A file that could not be; most reasons name it."""
+        self._bar.clear()
+        _complain(reason if path in reason else f"{path}: {reason}")
+        self.worst = SOME_FAILED
+
+    def write_json(self) -> None:
+        """Writes what was kept. Raises ``ConfigError``."""
+        if self._json_file is None:
+            return
+        text = json.dumps(self._results, ensure_ascii=False, indent=1) + "\n"
+        if str(self._json_file) == "-":
+            sys.stdout.write(text)
+            return
+        try:
+            self._json_file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--json {self._json_file}: cannot be written: {error.strerror}") from error
 
 
 def _complain(text: str) -> None:

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+from haven_media_handler import ItemKind
+from haven_tasks import galleries
 from haven_tasks.batch import Batch
 from haven_tasks.context import FIRST_LEFT, TaskContext
-from haven_tasks.progress import ProgressBoard
+from haven_tasks.images import PreviewImages
+from haven_tasks.progress import CountBoard, ProgressBoard, split
 from haven_tasks.scenes import PreviewScenes
 from haven_tasks.shift import Shift
 from haven_tasks.words import nothing_in_line
-from haven_vlm_engine import SceneTagger
+from haven_vlm_engine import Tagger
 
 
 async def preview(context: TaskContext) -> str:
-    """*Preview*: looks at what *Tag Videos* would do, and says what would change. Writes nothing to Stash.
+    """*Preview*: looks at what *Tag Videos* and *Tag Images* would do, and says what would change. Writes nothing to Stash.
 
-    The answers are kept, so *Tag Videos* then asks nothing twice. Raises as ``tag_videos`` does.
+    The answers are kept, so those tasks then ask nothing twice. Raises as ``tag_videos`` does.
     """
-    names = context.settings.tag_names
-    ids = await context.stash(context.handler.scene_ids_with, names.tag_me)
-    first_left = context.given.get(FIRST_LEFT, "").removeprefix("scene ")
-    if first_left in ids:
-        ids = ids[ids.index(first_left) :]
-    if not ids:
-        return nothing_in_line("scene", names.tag_me)
-    async with SceneTagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
-        errand = PreviewScenes(context, tagger, ProgressBoard(len(ids), context.report))
-        line = await Batch(context, shift.turn, errand, ids).run()
-    return f"{line} Nothing was written to Stash."
+    scene_ids, image_ids = await _in_line(context)
+    if not scene_ids and not image_ids:
+        return nothing_in_line("scene or image", context.settings.tag_names.tag_me)
+    of_scenes, of_images = split(context.report, len(scene_ids), len(image_ids))
+    lines = []
+    async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
+        if scene_ids:
+            scenes = PreviewScenes(context, tagger, ProgressBoard(len(scene_ids), of_scenes))
+            batch = Batch(context, shift.turn, scenes, scene_ids)
+            lines.append(await batch.run())
+            if batch.left:
+                context.record.waiting[ItemKind.IMAGE] += len(image_ids)
+                return f"{lines[0]} Nothing was written to Stash."
+        if image_ids:
+            async with PreviewImages(context, tagger, CountBoard(len(image_ids), of_images)) as images:
+                lines.append(await Batch(context, shift.turn, images, image_ids).run())
+    return f"{' '.join(lines)} Nothing was written to Stash."
+
+
+async def _in_line(context: TaskContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Scenes and images that are left to look at; nothing that an earlier turn has looked at."""
+    queue = context.settings.tag_names.tag_me
+    kind, _, first_left = context.given.get(FIRST_LEFT, "").partition(" ")
+    scene_ids = await context.stash(context.handler.scene_ids_with, queue) if kind != ItemKind.IMAGE else ()
+    image_ids = await galleries.image_ids(context, queue)
+    if kind == ItemKind.IMAGE:
+        return (), _from(first_left, image_ids)
+    return _from(first_left, scene_ids), image_ids
+
+
+def _from(first_left: str, ids: tuple[str, ...]) -> tuple[str, ...]:
+    return ids[ids.index(first_left) :] if first_left in ids else ids

@@ -8,7 +8,8 @@ from vlm_engine.types import Coverage, Progress
 
 _FRAMES_PER_SECOND = 0.25
 _LEAST_FRAMES = 8.0
-"""What a video takes, before its search has begun: the figure only has to be of the right size."""
+_TYPICAL_FRAMES = 150
+"""What a video takes, before its search has begun: the figures only have to be of the right size."""
 
 
 class ProgressBoard:
@@ -51,3 +52,23 @@ class ProgressBoard:
         expected = sum(self._expected.values()) + mean * max(0, self._scenes - len(self._expected))
         self._furthest = max(self._furthest, min(1.0, sum(self._settled.values()) / expected))
         self._report(self._furthest)
+
+
+class CountBoard:
+    """The progress of things of which one is as good as the other: those that are settled, of all."""
+
+    def __init__(self, things: int, report: Callable[[float], None]) -> None:
+        self._things = things
+        self._report = report
+        self._settled = 0
+
+    def finish(self) -> None:
+        """One more came to its end."""
+        self._settled += 1
+        self._report(self._settled / self._things)
+
+
+def split(report: Callable[[float], None], videos: int, pictures: int) -> tuple[Callable[[float], None], Callable[[float], None]]:
+    """What videos and then pictures report to, so that together they make one figure: by the frames they take, about."""
+    border = videos * _TYPICAL_FRAMES / max(1, videos * _TYPICAL_FRAMES + pictures)
+    return (lambda share: report(border * share)), (lambda share: report(border + (1 - border) * share))

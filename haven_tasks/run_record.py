@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from haven_report import End, Outcome, RunReport, SceneReport
+from haven_report import End, ImageGroup, ImageReport, ItemChange, ItemKind, Outcome, RunReport, SceneReport
+from vlm_engine.types import Coverage
+
+_Alike = tuple[ItemKind, Outcome, tuple[str, ...], ItemChange, str]
 
 
 class RunRecord:
-    """Takes down what becomes of each scene; ``report`` gives it all as a value.
+    """Takes down what becomes of each scene and image; ``report`` gives it all as a value.
 
-    ``run_id``: the run's number in the journal, 0 as long as it has none.
+    ``run_id``: the run's number in the journal, 0 as long as it has none. ``waiting``: how many were in line and not reached.
+    Of images, of which there may be many thousands, those are kept together of which the same came.
     """
 
     def __init__(self, task: str) -> None:
         self.task = task
         self.run_id = 0
         self.end = End.FINISHED
-        self.waiting = 0
+        self.waiting: Counter[ItemKind] = Counter()
         self.endpoints: Mapping[str, Any] = {}
         self._started = time.time()
         self._scenes: list[SceneReport] = []
+        self._images: dict[_Alike, list[tuple[str, str]]] = {}
+        self._image_coverage = Coverage()
+        self._counts: Counter[tuple[ItemKind, Outcome]] = Counter()
 
-    def add(self, scene: SceneReport) -> None:
-        """One scene is settled."""
-        self._scenes.append(scene)
+    def add(self, report: SceneReport | ImageReport) -> None:
+        """One scene, image or gallery is settled."""
+        kind = report.kind if isinstance(report, ImageReport) else ItemKind.SCENE
+        self._counts[kind, report.outcome] += 1
+        if isinstance(report, SceneReport):
+            self._scenes.append(report)
+            return
+        alike = (report.kind, report.outcome, report.tags, report.change, report.error)
+        self._images.setdefault(alike, []).append((report.image_id, report.title))
+        self._image_coverage += report.coverage
 
-    def count(self, outcome: Outcome) -> int:
-        """How many scenes came to that."""
-        return sum(scene.outcome is outcome for scene in self._scenes)
+    def count(self, *outcomes: Outcome, kind: ItemKind | None = None) -> int:
+        """How many came to one of these: of one kind, or of all."""
+        return sum(count for (own, outcome), count in self._counts.items() if outcome in outcomes and kind in {None, own})
 
     @property
     def seconds(self) -> float:
@@ -48,6 +63,9 @@ class RunRecord:
             end_line=end_line,
             scenes=tuple(self._scenes),
             endpoints=self.endpoints,
-            waiting=self.waiting,
+            waiting=self.waiting[ItemKind.SCENE],
             error=error,
+            images=tuple(ImageGroup(*alike, tuple(images)) for alike, images in self._images.items()),
+            image_coverage=self._image_coverage,
+            images_waiting=self.waiting[ItemKind.IMAGE],
         )

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from haven_media_handler import ItemChange, Scene
+from haven_media_handler import ItemChange, ItemKind, Scene
 from haven_report import Outcome, SceneReport
 from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
 from haven_tasks.progress import ProgressBoard
 from haven_tasks.words import change_told, counted, markers_told, title_of
-from haven_vlm_engine import SceneTagger
+from haven_vlm_engine import Tagger
 from vlm_engine.errors import MediaNotFoundError
 from vlm_engine.types import Span, VideoResult
 
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
     """Looks at scenes and tells what would change. Writes nothing to Stash."""
 
-    noun, chunk = "scene", 50
+    kind, chunk = ItemKind.SCENE, 50
 
-    def __init__(self, context: TaskContext, tagger: SceneTagger, board: ProgressBoard) -> None:
+    def __init__(self, context: TaskContext, tagger: Tagger, board: ProgressBoard) -> None:
         super().__init__("looked at", Outcome.PLANNED)
         self._context = context
         self._tagger = tagger
@@ -59,7 +59,9 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         """What the scene's first file shows. Raises what the engine raises."""
         if not item.files:
             raise MediaNotFoundError("Stash knows no file for it")
-        return await self._tagger.tag(item.path, item.oshash, partial(self._board.advance, item.id), vr=item.is_vr)
+        settings, advance = self._context.settings, partial(self._board.advance, item.id)
+        source = self._context.handler.stream_of(item, settings.video.stall_s) if settings.stream_from_stash else None
+        return await self._tagger.tag_video(item.path, item.oshash, advance, vr=item.is_vr, source=source)
 
     def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
         """The report with spans, coverage and gaps."""
@@ -97,7 +99,7 @@ class WriteScenes(PreviewScenes):
     """Looks at scenes and writes what was found to Stash. One that fails is tagged ``VLM_Errored`` and stays queued."""
 
     def __init__(
-        self, context: TaskContext, tagger: SceneTagger, board: ProgressBoard, run_id: int, *, updating: bool = False
+        self, context: TaskContext, tagger: Tagger, board: ProgressBoard, run_id: int, *, updating: bool = False
     ) -> None:
         super().__init__(context, tagger, board)
         self.verb, self.outcome = "updated" if updating else "tagged", Outcome.DONE

@@ -15,6 +15,7 @@ from haven_report import RunReport, write_report
 from haven_tasks.context import EXPECTED, OWN_ARGUMENTS, StashThread, TaskContext
 from haven_tasks.preview import preview
 from haven_tasks.run_record import RunRecord
+from haven_tasks.tag_images import tag_images, update_images
 from haven_tasks.tag_videos import tag_videos, update_videos
 from haven_tasks.take_back import remove_ours, undo_last_run
 from haven_vlm_config import Settings
@@ -36,7 +37,9 @@ class Task:
 
 TASKS: Mapping[str, Task] = {
     "tag_videos": Task("Tag Videos", tag_videos),
+    "tag_images": Task("Tag Images", tag_images),
     "update_videos": Task("Update Tagged Videos", update_videos),
+    "update_images": Task("Update Tagged Images", update_images),
     "preview": Task("Preview", preview),
     "undo_last_run": Task("Undo Last Run", undo_last_run),
     "remove_ours": Task("Remove VLM Tags and Markers", remove_ours),

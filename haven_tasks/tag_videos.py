@@ -8,7 +8,7 @@ from haven_tasks.progress import ProgressBoard
 from haven_tasks.scenes import WriteScenes
 from haven_tasks.shift import Shift
 from haven_tasks.words import nothing_in_line
-from haven_vlm_engine import SceneTagger
+from haven_vlm_engine import Tagger
 
 
 async def tag_videos(context: TaskContext) -> str:
@@ -34,7 +34,7 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     if not ids:
         return nothing_in_line("scene", queue)
     run_id = await context.open_run()
-    async with SceneTagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
+    async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
         board = ProgressBoard(len(ids), context.report)
         errand = WriteScenes(context, tagger, board, run_id, updating=updating)
         return await Batch(context, shift.turn, errand, ids).run()

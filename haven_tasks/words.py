@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from haven_media_handler import ItemChange, Scene
+from haven_media_handler import Gallery, Image, ItemChange, Scene
+
+_PLURALS = {"gallery": "galleries", "scene or image": "scenes or images"}
 
 
-def title_of(scene: Scene) -> str:
-    """What a person calls the scene."""
-    return scene.title or PurePosixPath(scene.path.replace("\\", "/")).name or "no file"
+def title_of(item: Scene | Image | Gallery) -> str:
+    """What a person calls it."""
+    return item.title or PurePosixPath(item.path.replace("\\", "/")).name or "no file"
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 scene``, ``2 scenes``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    """``1 scene``, ``2 scenes``, ``2 galleries``."""
+    return f"{number:,} {noun if number == 1 else _PLURALS.get(noun, f'{noun}s')}"
 
 
 def markers_told(change: ItemChange) -> str:
@@ -24,7 +26,7 @@ def markers_told(change: ItemChange) -> str:
 
 
 def change_told(change: ItemChange) -> str:
-    """What changes on a scene, tags by name and markers by number; ``nothing`` where nothing does."""
+    """What changes on an item, tags by name and markers by number; ``nothing`` where nothing does."""
     parts = [
         f"tags added: {', '.join(change.tags_added)}" if change.tags_added else "",
         f"tags removed: {', '.join(change.tags_removed)}" if change.tags_removed else "",
@@ -36,4 +38,5 @@ def change_told(change: ItemChange) -> str:
 
 def nothing_in_line(noun: str, queue: str) -> str:
     """What a task says that found nothing to do."""
-    return f"No {noun} carries the tag {queue}. Give it to the {noun}s that you mean, and start the task again."
+    them = counted(2, noun).removeprefix("2 ")
+    return f"No {noun} carries the tag {queue}. Give it to the {them} that you mean, and start the task again."

@@ -9,6 +9,7 @@ import argparse
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,10 @@ from pathlib import Path
 import yaml
 
 from haven_tasks.command_line import parsers
+from tools.engine_api import MODULES, module_section
+from tools.engine_options import CALLS, GROUPS, arguments_table, options_table
 from tools.example_report import excerpt
+from vlm_engine import VLMEngine, templates
 from vlm_engine.cli import arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +84,24 @@ def engine_help(command: str) -> str:
     return f"```text\n{parser.format_help()}```"
 
 
+def fields_table() -> str:
+    """What may stand in braces in a text of the user's."""
+    rows = ["| field | what it stands for |", "|---|---|"]
+    return "\n".join([*rows, *(f"| `{{{name}}}` | {meaning} |" for name, meaning in templates.FIELDS.items())])
+
+
+def layers_line() -> str:
+    """The engine's layers from the top down, as import-linter holds them."""
+    return " > ".join(f"`{layer}`" for layer in engine_layers())
+
+
+def engine_layers() -> list[str]:
+    """The layers of the first contract in ``pyproject.toml``; neighbours within one are divided by ``|``."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    return [str(layer) for layer in contracts[0]["layers"]]
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "page settings": page_table,
@@ -88,7 +110,12 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "engine check": partial(engine_help, "check"),
     "engine prompt": partial(engine_help, "prompt"),
     "engine serve": partial(engine_help, "serve-sandbox"),
+    "fields": fields_table,
     "report": excerpt,
+    "layers": layers_line,
+    **{f"options {name}": partial(options_table, group) for name, group in GROUPS.items()},
+    **{f"arguments {name}": partial(arguments_table, getattr(VLMEngine, name)) for name in CALLS},
+    **{f"api {module}": partial(module_section, module) for module in MODULES},
 }
 
 
@@ -98,7 +125,7 @@ def rewritten(text: str) -> str:
     def fresh(match: re.Match[str]) -> str:
         return f"{match['start']}\n{PARTS[match['name']]()}\n{match['end']}"
 
-    pattern = r"(?P<start><!-- (?P<name>[\w ]+): made by make docs -->)\n.*?(?P<end><!-- end of (?P=name) -->)"
+    pattern = r"(?P<start><!-- (?P<name>[\w. ]+): made by make docs -->)\n.*?(?P<end><!-- end of (?P=name) -->)"
     return re.sub(pattern, fresh, text, flags=re.DOTALL)
 
 

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,12 +99,15 @@ def _yes_share(stream: TokenStream, index: int, yes_word: str, no_word: str) -> 
     return _share(yes, no)
 
 
-def of_items(stream: TokenStream, start: int, end: int, tags: Sequence[str]) -> dict[str, float]:
+def of_items(
+    stream: TokenStream, start: int, end: int, tags: Sequence[str], place_of: Callable[[str], int | None]
+) -> dict[str, float]:
     """The probability of presence by tag, for the array of names at ``start:end``; ``start`` is its bracket.
 
     A tag is as sure as the model was to name it and not one that comes after it in ``tags``, nor to end the
     list: either would have passed it over. Tags that come before it say nothing against it. A tag that was passed over
-    is judged by the same rule, at the place where that happened.
+    is judged by the same rule, at the place where that happened. ``place_of``: the place in ``tags`` of what a name means;
+    of a tag that is named otherwise than it is spelled nothing is known.
     """
     found: dict[str, float] = {}
     spelled = {_spelled(tag): place for place, tag in enumerate(tags)}
@@ -126,6 +129,9 @@ def of_items(stream: TokenStream, start: int, end: int, tags: Sequence[str]) -> 
                         found[tags[place]] = probability
         if item is None:
             return found
+        if named < 0 and (meant := place_of(_unescaped(item[1]))) is not None:
+            found.pop(tags[meant], None)
+            named = meant
         left = [entry for entry in left if entry[1] != named]
         last = max(last, named)
         before, at = item.end(1), item.end()

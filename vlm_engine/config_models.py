@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -17,10 +17,12 @@ from vlm_engine.endpoint_config import EndpointConfig, normal_url
 from vlm_engine.pipeline_config import PipelineConfig, PipelineModelConfig
 from vlm_engine.rule_config import Length, TagRule
 from vlm_engine.vr import AUTO, checked_layout
+from vlm_engine.wording_config import WordingConfig, clean_tags
 
 __all__ = [
     "EndpointConfig",
     "EngineConfig",
+    "ImageConfig",
     "Length",
     "ModelConfig",
     "PipelineConfig",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 
-class ModelConfig(Settings):
+class ModelConfig(WordingConfig):
     """A model: where it is served, what it is asked, and how. Of ``type: python`` it is a stage of one's own."""
 
     if TYPE_CHECKING:
@@ -74,11 +76,12 @@ class ModelConfig(Settings):
     multiplexer_endpoints: tuple[EndpointConfig, ...] = ()
     """The servers that share the questions."""
 
-    tag_list: tuple[str, ...] = ()
-    """What to look for: short names of what a single picture can show, each once, of at most 200 characters."""
-
     model_category: str | None = None
     """The category under which its tags are reported. None: `tags`."""
+
+    scan_model: str | None = None
+    """A smaller model, by its name among `models`, that does the scan of videos for this one: it is asked about this one's tags,
+    and this one only about what then is in doubt, and about edges."""
 
     model_return_confidence: bool = True
     """Whether to ask how probable its answers are. Without that no result has a confidence, and no threshold an effect."""
@@ -107,12 +110,6 @@ class ModelConfig(Settings):
     temperature: float = Field(0.0, ge=0, le=2)
     """How freely the model words its answers. 0 is what finding tags needs."""
 
-    special_tokens: str = ""
-    """Words for the model itself, such as `/no_think`; they open the line that follows the picture."""
-
-    prompt: str = ""
-    """The opening sentence of the question. Empty: the one that is built in."""
-
     image_max_side: Pixels = Field(1024, ge=64, le=4096)
     """The longest side of the pictures that are sent. Smaller ones are not enlarged."""
 
@@ -137,11 +134,6 @@ class ModelConfig(Settings):
     def _normal_url(cls, url: str | None) -> str | None:
         return None if url is None else normal_url(url)
 
-    @field_validator("tag_list", mode="before")
-    @classmethod
-    def _clean_tags(cls, tags: Any) -> Any:
-        return () if tags is None else clean_tags(tags)
-
     @model_validator(mode="before")
     @classmethod
     def _a_class_is_python(cls, data: Any) -> Any:
@@ -165,21 +157,6 @@ class ModelConfig(Settings):
         return (EndpointConfig(base_url=self.api_base_url, api_key=self.api_key, api_key_env=self.api_key_env),)
 
 
-def clean_tags(tags: Any) -> tuple[str, ...]:
-    """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
-    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError("tags are a list of names")
-    cleaned = [" ".join(tag.split()) for tag in tags]
-    seen: set[str] = set()
-    for tag in cleaned:
-        if not tag or len(tag) > 200:
-            raise ValueError("a tag is a name of 1 to 200 characters")
-        if tag.casefold() in seen:
-            raise ValueError(f"tag {tag!r} is listed twice")
-        seen.add(tag.casefold())
-    return tuple(cleaned)
-
-
 class SearchConfig(Settings):
     """What the search should find, and how exactly."""
 
@@ -197,7 +174,7 @@ class SearchConfig(Settings):
     effort: float = Field(1.0, ge=0.1, le=10)
     """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
 
-    questions_per_hour: float | None = Field(None, gt=0, le=100_000)
+    questions_per_hour: Annotated[float, "questions per hour"] | None = Field(None, gt=0, le=100_000)
     """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
 
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
@@ -250,6 +227,22 @@ class VideoConfig(Settings):
         return checked_layout(layout)
 
 
+class ImageConfig(Settings):
+    """What of a picture is shown to a model."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    frames: int = Field(5, ge=1, le=20)
+    """How many moments of a moving picture, or of a video clip, are looked at, spread over all of it; those that look the same
+    are asked about once."""
+
+    parts: int = Field(0, ge=0, le=16)
+    """A still with more detail than one picture of `image_max_side` shows is looked at as a whole, and then in at most so many
+    parts. 0: as a whole only."""
+
+
 class EngineConfig(Settings):
     """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
 
@@ -260,7 +253,8 @@ class EngineConfig(Settings):
     LEGACY = frozenset({"trace_logging"})
 
     active_ai_models: tuple[str, ...] = ()
-    """The models that are asked, by name. The tags of each make up a category of their own. Empty: all of type `vlm_model`."""
+    """The models that are asked, by name. The tags of each make up a category of their own. Empty: all of type
+    `vlm_model`, but for those that only scan for others."""
 
     models: Mapping[str, ModelConfig]
     """The models, by the names that the rest of the settings calls them."""
@@ -270,7 +264,7 @@ class EngineConfig(Settings):
     beside it."""
 
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
-    """What differs from `default_rule` for single tags: {category: {tag: rule}}, with the tags' names as the model is asked."""
+    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the tags' names as the model is asked."""
 
     default_rule: TagRule = TagRule()
     """The rule for all tags, but for what `category_config` sets."""
@@ -280,6 +274,9 @@ class EngineConfig(Settings):
 
     video: VideoConfig = VideoConfig()
     """How videos are read."""
+
+    image: ImageConfig = ImageConfig()
+    """What of a picture is shown to a model."""
 
     store_path: str | None = None
     """The file that keeps every answer, so that nothing is asked twice. None: they last as long as the engine."""
@@ -303,6 +300,12 @@ class EngineConfig(Settings):
                 both = f"models {owners[model.category]!r} and {name!r}"
                 raise ValueError(f"{both} have the same category {model.category!r}: set another model_category in one of them")
             owners[model.category] = name
+        for name, model in self.models.items():
+            scanner = model.scan_model
+            if scanner is not None and (
+                scanner == name or scanner not in self.models or self.models[scanner].type != "vlm_model"
+            ):
+                raise ValueError(f"models.{name}.scan_model: {scanner!r} is not another vlm_model among models")
         return self
 
     @classmethod
@@ -316,9 +319,12 @@ class EngineConfig(Settings):
         return data
 
     def active_models(self) -> Mapping[str, ModelConfig]:
-        """The models that are asked, by name: those that ``active_ai_models`` names, else all of type vlm_model."""
+        """The models whose tags are asked about, by name: those that ``active_ai_models`` names, else all of type vlm_model but
+        for those that only scan for others."""
         usable = {name: model for name, model in self.models.items() if model.type == "vlm_model"}
-        return {name: usable[name] for name in self.active_ai_models or usable if name in usable}
+        scanning = {model.scan_model for model in usable.values()}
+        names = self.active_ai_models or [name for name in usable if name not in scanning]
+        return {name: usable[name] for name in names if name in usable}
 
     def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
         """The rule for each tag of a category: the default, and what the tag overrides.

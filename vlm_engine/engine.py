@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
+from vlm_engine.clients.member import unique
+from vlm_engine.clients.server import Servers
 from vlm_engine.config_models import EngineConfig, ModelConfig, TagRule
 from vlm_engine.errors import ConfigError
 from vlm_engine.models import Model
@@ -19,6 +21,7 @@ from vlm_engine.models.custom import custom_models
 from vlm_engine.models.image import JudgeImage
 from vlm_engine.models.json_result import image_dict, read_observations, read_spans, video_dict, wanted_spans
 from vlm_engine.models.judge import Judge
+from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import all_pipelines
 from vlm_engine.models.progress import Percent
 from vlm_engine.models.search_run import OnProgress
@@ -26,15 +29,18 @@ from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import EndpointStats, ImageResult, Span, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, ImageResult, Source, Span, VideoResult, ZipEntry
 
 
 class VLMEngine:
     """Finds which of the user's tags apply to videos and pictures, and when.
 
-    Use it in ``async with``, or call ``initialize`` first and ``aclose`` last. Safe for any number of ``process_…``
-    calls at once on one event loop. ``client`` is for those who bring their own; ``models`` are stages of one's own, as objects
-    or classes, by the name that pipelines call them.
+    Use it in ``async with``, or close it with ``aclose``; it opens on first need. Safe for any number of ``process_…``
+    calls at once on one event loop.
+
+    ``config``: the settings.
+    ``client``: a client of one's own (``vlm_engine.clients.base.Client``), which is asked instead of the endpoints.
+    ``models``: stages of one's own, as objects or classes, by the name that pipelines call them.
     """
 
     def __init__(
@@ -43,8 +49,11 @@ class VLMEngine:
         self._config = config
         self._client = client
         self._own_models = dict(models or {})
+        self._pools: list[tuple[str, EndpointPool]] = []
         self._pipelines: dict[str, Pipeline] = {}
         self._open = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -54,24 +63,25 @@ class VLMEngine:
         await self.aclose()
 
     async def initialize(self) -> None:
-        """Opens the answer store and the endpoints' pool, and checks the pipelines. Asks no endpoint anything.
+        """Checks the pipelines, and opens the answer store and a pool of endpoints for each model. Asks no endpoint anything.
 
         Raises ``ConfigError`` and ``StoreError``.
         """
-        if self._pipelines:
-            return
+        async with self._opening:
+            if not self._pipelines:
+                await self._initialize()
+                self._closed = False
+
+    async def _initialize(self) -> None:
         if self._config.loglevel is not None:
             logging.getLogger("vlm_engine").setLevel(self._config.loglevel)
-        model, pipelines = self._model(), all_pipelines(self._config.pipelines)
+        pipelines = all_pipelines(self._config.pipelines)
         store_path = Path(self._config.store_path) if self._config.store_path else None
         max_bytes = self._config.store_max_mb and self._config.store_max_mb * 1_000_000
         async with AsyncExitStack() as opening:
             store = await asyncio.to_thread(AnswerStore, store_path, max_bytes=max_bytes)
             opening.push_async_callback(asyncio.to_thread, store.close)
-            if self._client is None:
-                self._client = EndpointPool.from_config(model)
-            opening.push_async_callback(self._client.aclose)
-            stages = self._stages(Judge(self._client, store, model))
+            stages = self._stages(self._panels(store, opening))
             for stage in stages.values():
                 opening.push_async_callback(stage.aclose)
             self._pipelines = {name: Pipeline(name, config, stages) for name, config in pipelines.items()}
@@ -80,28 +90,47 @@ class VLMEngine:
     async def aclose(self) -> None:
         """Ends what is under way and closes everything. Closing twice does nothing."""
         self._pipelines = {}
+        self._closed = True
         await self._open.aclose()
 
-    def _model(self) -> ModelConfig:
-        usable = [name for name, model in self._config.models.items() if model.type == "vlm_model"]
-        active = self._config.active_ai_models or tuple(usable)
-        if len(active) != 1 or active[0] not in usable:
-            known = ", ".join(usable) or 'none; a model needs type "vlm_model"'
-            raise ConfigError(f"active_ai_models: name one model; there are: {known}")
-        return self._config.models[active[0]]
+    def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> list[Panel]:
+        """Whom to ask, for each active model; what they hold is closed by ``opening``."""
+        active = self._config.active_models()
+        if not active:
+            raise ConfigError('models: there is none to ask; a model that is asked is of type "vlm_model"')
+        servers, self._pools = Servers(), []
+        if self._client is not None:
+            opening.push_async_callback(self._client.aclose)
 
-    def _stages(self, judge: Judge) -> dict[str, Model]:
+        def judge(name: str) -> Judge:
+            model = self._config.models[name]
+            return Judge(self._client_for(name, model, servers, opening), store, model, name)
+
+        return [Panel(judge(name), judge(model.scan_model) if model.scan_model else None) for name, model in active.items()]
+
+    def _client_for(self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack) -> Client:
+        if self._client is not None:
+            return self._client
+        try:
+            pool = EndpointPool.from_config(model, servers)
+        except ConfigError as error:
+            raise ConfigError(f"models.{name}: {error}") from error
+        opening.push_async_callback(pool.aclose)
+        self._pools.append((name, pool))
+        return pool
+
+    def _stages(self, panels: Sequence[Panel]) -> dict[str, Model]:
         return {
             "probe_video": ProbeVideo(self._config),
-            "search_video": SearchVideo(judge, self._config),
+            "search_video": SearchVideo(panels, self._config),
             "describe_video": DescribeVideo(self._config),
-            "judge_image": JudgeImage(judge, self._config),
+            "judge_image": JudgeImage(panels, self._config),
             **custom_models(self._config, self._own_models),
         }
 
     async def process_video(  # noqa: PLR0913, PLR0917 - the order that scripts in the field rely on
         self,
-        path: str | Path,
+        path: str | Path | Source,
         frame_interval: float | None = None,
         threshold: float | None = None,
         return_timestamps: bool = True,
@@ -114,9 +143,16 @@ class VLMEngine:
     ) -> dict[str, Any]:
         """Tags one video.
 
-        ``frame_interval``: longest time between two looks of the scan, in seconds. ``threshold``: for tags whose rule
-        sets none. ``progress_callback``: called, or awaited, with whole per cent as they grow. ``existing_json_data``: an
-        earlier ``json_result``, of which nothing is asked again.
+        ``path``: the file, or a ``Source`` that sends it.
+        ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``return_timestamps``: whether ``video_tag_info`` has the spans of each tag, ``tag_timespans``.
+        ``return_confidence``: whether these have their confidence, ``totalConfidence``.
+        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
+        ``progress_callback``: called, or awaited, with whole per cent as they grow, each once, 100 at the end.
+        ``existing_json_data``: an earlier ``json_result`` of this video; what it covers is not asked again.
+        ``skipped_categories``: categories that are left out.
+        ``pipeline_name``: ``video``, or one of ``EngineConfig.pipelines``, whose output is returned.
 
         Returns ``video_tag_info``, ``json_result`` and ``coverage``. Raises ``MediaError``, ``NoEndpointError`` and
         ``CoverageError``.
@@ -142,7 +178,7 @@ class VLMEngine:
 
     async def tag_video(
         self,
-        path: str | Path,
+        path: str | Path | Source,
         *,
         identity: str | None = None,
         frame_interval: float | None = None,
@@ -152,8 +188,14 @@ class VLMEngine:
     ) -> VideoResult:
         """What ``process_video`` does with the built-in pipeline, as typed values.
 
-        ``identity`` names the video in the answer store; by default it follows from the file. ``on_progress`` is
-        told of every frame. Raises as ``process_video`` does.
+        ``path``: the file, or a ``Source`` that sends it.
+        ``identity``: names the video in the answer store; None: it follows from the file's size, time of change and ends.
+        ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
+        ``on_progress``: called with a ``Progress`` after every frame.
+
+        Raises as ``process_video`` does.
         """
         result = await self._run(
             "video",
@@ -175,7 +217,13 @@ class VLMEngine:
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "image",
     ) -> dict[str, Any]:
-        """Tags one picture, given as a path, as the file's bytes, or as an entry of a zip.
+        """Tags one picture.
+
+        ``image``: a path, the file's bytes, or an entry of a zip.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``return_confidence``: whether the result has the confidence of each tag, ``confidences``.
+        ``skipped_categories``: categories that are left out.
+        ``pipeline_name``: ``image``, or one of ``EngineConfig.pipelines``, whose output is returned.
 
         Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when this picture cannot be
         judged, and ``NoEndpointError``.
@@ -194,16 +242,21 @@ class VLMEngine:
     ) -> ImageResult:
         """What ``process_image`` does with the built-in pipeline, as typed values.
 
-        ``identity`` names the picture in the answer store; by default it follows from the content, which then has to be
-        read even where nothing is left to ask. Raises as ``process_image`` does.
+        ``source``: a path, the file's bytes, or an entry of a zip.
+        ``identity``: names the picture in the answer store; None: it follows from the content, which then has to be read even
+        where nothing is left to ask.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+
+        Raises as ``process_image`` does.
         """
         result = await self._run("image", image=source, identity=identity, threshold=threshold)
         assert isinstance(result, ImageResult)
         return result
 
     async def _run(self, pipeline_name: str, **values: Any) -> Any:
-        if not self._pipelines:
-            raise ConfigError("the engine is not open: use it in `async with`, or call `await engine.initialize()` first")
+        if self._closed:
+            raise ConfigError("the engine is closed; `await engine.initialize()` opens it again")
+        await self.initialize()
         if pipeline_name not in self._pipelines:
             raise ConfigError(f"there is no pipeline {pipeline_name!r}; there are: {', '.join(self._pipelines)}")
         pipeline = self._pipelines[pipeline_name]
@@ -213,23 +266,40 @@ class VLMEngine:
         return await pipeline.run({**_DEFAULTS, **values})
 
     def get_performance_stats(self) -> dict[str, Any]:
-        """What each endpoint did since ``initialize``, as ``EndpointStats`` tells, by its name: requests, failures, tokens."""
-        return {name: asdict(stats) for name, stats in self.endpoint_stats().items()}
+        """What each endpoint did since ``initialize``, by its name: what ``EndpointStats`` tells, as a dictionary, and
+        ``model``, which of the models it was asked for.
+        """
+        return {label: {"model": model, **asdict(stats)} for label, (model, stats) in self._stats().items()}
+
+    @property
+    def slots(self) -> int:
+        """How many questions it is worth having under way at once, as far as is known now."""
+        if self._client is not None:
+            return self._client.slots
+        return max(1, sum(pool.slots for _, pool in self._pools))
 
     def endpoint_stats(self) -> Mapping[str, EndpointStats]:
-        """The same, typed. Empty for a client of one's own."""
-        return self._client.stats() if isinstance(self._client, EndpointPool) else {}
+        """What each endpoint did, typed. Empty for a client of one's own."""
+        return {label: stats for label, (_, stats) in self._stats().items()}
+
+    def _stats(self) -> dict[str, tuple[str, EndpointStats]]:
+        """By the endpoint's name, which is followed by that of the model where there are several."""
+        every = [(label, model, stats) for model, pool in self._pools for label, stats in pool.stats().items()]
+        labels = unique([f"{label} ({model})" if len(self._pools) > 1 else label for label, model, _ in every])
+        return {label: (model, stats) for label, (_, model, stats) in zip(labels, every, strict=True)}
 
     async def optimize_timeframe_settings(
         self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Iterable[Mapping[str, Any]]]
     ) -> dict[str, Any]:
         """The rules that make the markers of an earlier ``json_result`` most like spans a person has tuned.
 
+        ``existing_json_data``: that earlier ``json_result``.
         ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, with the tags' names as the model was asked.
+
         Returns {tag: {"TagThreshold", "MaxGap", "MinMarkerDuration", "f1_before", "f1_after"}}, F1 at a temporal IoU of
         at least .5. Asks no model. Raises ``ConfigError``.
         """
-        category = self._model().category
+        category = next(iter(self._config.active_models().values())).category
         duration_s, by_tag = read_spans(existing_json_data)
         rule_of = self._config.rule_of(category)
         wanted = {tag: wanted_spans(desired) for tag, desired in desired_timespan_data.items()}

@@ -7,6 +7,7 @@
     ├── MediaError                   a video or picture cannot be used
     │   ├── MediaNotFoundError       there is no file at that path
     │   ├── MediaUnreadableError     the file is there, but is not readable media
+    │   │   └── MediaOutOfReachError it is there, but this user, or this machine, does not get at it
     │   └── FrameError               one frame could not be decoded; others may
     ├── ClientError                  one request to one endpoint came to nothing
     │   ├── EndpointError            the endpoint is at fault: every request to it would fail
@@ -51,6 +52,10 @@ class MediaNotFoundError(MediaError):
 
 class MediaUnreadableError(MediaError):
     """The file is there but cannot be opened, holds no picture, or stops decoding at once."""
+
+
+class MediaOutOfReachError(MediaUnreadableError):
+    """The file is there, but may not be read, or its disk or server does not answer. Elsewhere it may be readable."""
 
 
 class FrameError(MediaError):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vlm_engine.types import ImageShape
 
-__all__ = ["encode", "fitted_size", "over_grey"]
+__all__ = ["encode", "fitted", "fitted_size", "over_grey"]
 
 MIN_SIDE = 64  # models with 28-pixel patches refuse pictures that are only a patch or two high
 _GREY = (128, 128, 128)
@@ -17,7 +17,7 @@ _GREY = (128, 128, 128)
 def over_grey(image: Image.Image) -> Image.Image:
     """``image`` as RGB, laid on neutral grey where it is transparent."""
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     ground = Image.new("RGB", image.size, _GREY)
     ground.paste(layer, mask=layer.getchannel("A"))
@@ -41,15 +41,18 @@ def encode(image: Image.Image, shape: ImageShape) -> tuple[bytes, int, int]:
 
     A strip so long that one side would still be under 64 pixels gets grey bars along it.
     """
-    size = fitted_size(image.width, image.height, shape)
-    scaled = over_grey(image)
-    if size != scaled.size:
-        scaled = scaled.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    if min(size) < MIN_SIDE:
+    scaled = fitted(over_grey(image), shape)
+    if min(scaled.size) < MIN_SIDE:
         scaled = _with_bars(scaled)
     written = BytesIO()
     scaled.save(written, "JPEG", quality=shape.quality)
     return written.getvalue(), scaled.width, scaled.height
+
+
+def fitted(image: Image.Image, shape: ImageShape) -> Image.Image:
+    """``image`` in its ``fitted_size``."""
+    size = fitted_size(image.width, image.height, shape)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def _with_bars(image: Image.Image) -> Image.Image:

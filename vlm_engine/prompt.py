@@ -10,29 +10,49 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vlm_engine import templates
 from vlm_engine.config_models import ModelConfig
-from vlm_engine.types import Form, ImageShape, Purpose, Question
+from vlm_engine.types import Form, Frame, ImageShape, Purpose, Question
+from vlm_engine.wording_config import WordingConfig
 
 OPENING = "You check pictures, mostly single frames of a video, against a list of tags."
 
-_RULES = {
-    Form.LIST: "Name the tags that the picture clearly shows: only tags of this list, spelled as in it, in its order, each once.",
-    Form.VERDICTS: 'Judge each tag of this list by itself: "yes" if the picture clearly shows it, otherwise "no".',
-}
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is said of one kind of question, whatever its tags: what to do, in which JSON, and the line behind the picture."""
+
+    rules: str
+    format: str
+    line: str
+
+
 # The examples name no tag of the list: a model that copies them has then said nothing, instead of something false.
-_FORMATS = {
-    Form.LIST: 'Answer in JSON: {"tags": ["name of a tag", "name of another"]}, or {"tags": []} if it shows none.',
-    Form.VERDICTS: 'Answer in JSON, with every tag of the list in its order: {"name of a tag": "yes", "name of another": "no"}.',
+_WORDS = {
+    Form.LIST: _Words(
+        "Name the tags that the picture clearly shows: only tags of this list, spelled as in it, in its order, each once.",
+        'Answer in JSON: {"tags": ["name of a tag", "name of another"]}, or {"tags": []} if it shows none.',
+        "Which of the tags does this picture show?",
+    ),
+    Form.VERDICTS: _Words(
+        'Judge each tag of this list by itself: "yes" if the picture clearly shows it, otherwise "no".',
+        'Answer in JSON, with every tag of the list in its order: {"name of a tag": "yes", "name of another": "no"}.',
+        "Which of the tags does this picture show: yes or no?",
+    ),
 }
+_SEVERAL = _Words(
+    "You are shown several pictures, each with its number and its time in the video. For each of them by itself, name the tags "
+    "that it clearly shows: only tags of this list, spelled as in it, in its order, each once.",
+    'Answer in JSON, with the number of every picture: {"1": ["name of a tag", "name of another"], "2": []}, where the second '
+    "shows none.",
+    "Which of the tags does each of these {} pictures show?",
+)
+_DESCRIBED = " Where a tag stands in quotes, what follows says what it means; only what is in the quotes is its name."
 _FIRMLY = " Write that one JSON object and nothing else: no explanation, no other text."
-_LINES = {
-    Form.LIST: "Which of the tags does this picture show?",
-    Form.VERDICTS: "Which of the tags does this picture show: yes or no?",
-}
 
 FORMS: Mapping[Purpose, Form] = {
     Purpose.STILL: Form.LIST,
@@ -51,62 +71,122 @@ def shape_for(model: ModelConfig, purpose: Purpose) -> ImageShape:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a user may change in the words. ``special_tokens`` (such as ``/no_think``) open the line after the picture."""
+    """What a user may change in the words: two templates, what is put into them, and what single tags mean.
+
+    ``special_tokens`` (such as ``/no_think``) open the line after the picture, unless the templates say otherwise.
+    """
 
     opening: str = OPENING
     special_tokens: str = ""
+    system: str = templates.SYSTEM
+    user: str = templates.USER
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: ModelConfig) -> Wording:
+    def of(cls, model: WordingConfig) -> Wording:
         """The wording that the settings of ``model`` ask for."""
-        return cls(model.prompt.strip() or OPENING, model.special_tokens.strip())
+        opening, special_tokens = model.prompt.strip() or OPENING, model.special_tokens.strip()
+        return cls(opening, special_tokens, model.system_template, model.user_template, model.tag_descriptions)
 
 
 def messages(question: Question, wording: Wording, *, system: bool = True, strict: bool = True) -> list[dict[str, Any]]:
-    """The ``messages`` of a chat completion, the picture in them as a data URL.
+    """The ``messages`` of a chat completion, the pictures in them as data URLs; several are numbered and timed.
 
     Without ``system`` the rules open the user's turn, for templates that know no system role. Without
     ``strict`` the words alone ask for JSON, for servers that take no schema, and say so more firmly.
     """
-    rules = _rules(question.tags, question.form, wording, strict)
-    picture = "data:image/jpeg;base64," + base64.b64encode(question.jpeg).decode("ascii")
-    turn = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": _line(question.form, wording)}]
+    rules, line = _texts(question, wording, strict)
+    turn = [*_pictures(question), {"type": "text", "text": line}]
     if system:
         return [{"role": "system", "content": rules}, {"role": "user", "content": turn}]
     return [{"role": "user", "content": [{"type": "text", "text": rules}, *turn]}]
 
 
-def schema(tags: Sequence[str], form: Form) -> dict[str, Any]:
-    """The JSON schema of an answer: ``{"tags": [name, …]}``, or one ``"yes"`` or ``"no"`` for each tag."""
-    if form is Form.LIST:
-        names = {"type": "array", "items": {"type": "string", "enum": list(tags)}, "maxItems": len(tags)}
-        properties: dict[str, Any] = {"tags": names}
+def _pictures(question: Question) -> Iterator[dict[str, Any]]:
+    jpegs = (question.jpeg, *(frame.jpeg for frame in question.more))
+    for number, (jpeg, time_s) in enumerate(zip(jpegs, question.times_s, strict=True), 1):
+        if question.more:
+            yield {"type": "text", "text": f"Picture {number}, at {_clock(time_s or 0.0)}:"}
+        picture = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+        yield {"type": "image_url", "image_url": {"url": picture}}
+
+
+def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any]:
+    """The JSON schema of an answer: ``{"tags": [name, …]}``, or one ``"yes"`` or ``"no"`` for each tag.
+
+    For several pictures a list of names under the number of each, from 1.
+    """
+    names = {"type": "array", "items": {"type": "string", "enum": list(tags)}, "maxItems": len(tags)}
+    if pictures > 1:
+        properties: dict[str, Any] = {str(number): names for number in range(1, pictures + 1)}
+    elif form is Form.LIST:
+        properties = {"tags": names}
     else:
         properties = {tag: {"type": "string", "enum": ["yes", "no"]} for tag in tags}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def longest_answer(tags: Sequence[str]) -> int:
+def longest_answer(tags: Sequence[str], pictures: int = 1) -> int:
     """Tokens that hold the longest answer in either form, generously: a budget below it would cut answers off."""
-    return 32 + sum(len(tag.encode()) // 2 + 8 for tag in tags)
+    return 32 + pictures * sum(len(tag.encode()) // 2 + 8 for tag in tags) + 8 * (pictures - 1)
 
 
-def wording_fingerprint(model: ModelConfig) -> str:
-    """A name, as hexadecimal SHA-256, for all the words and schemas that shape an answer.
+def wording_fingerprint(model: WordingConfig, *, several: bool = False) -> str:
+    """A name, as hexadecimal SHA-256, for all the words and schemas that shape every answer.
 
-    The tags and the form are left out: who keeps answers keeps those beside them. Two settings with the
-    same name ask in the same way, now and after an update of the program.
+    The tags and the form are left out: who keeps answers keeps those beside them, the tags by ``kept_name``. Questions about
+    ``several`` pictures have a name of their own. Two settings with the same name ask in the same way, now and after an
+    update of the program.
     """
-    wording = Wording.of(model)
-    sample = ("a tag", "another tag")
-    words = [[_rules(sample, form, wording, strict=True), _line(form, wording), schema(sample, form)] for form in Form]
+    wording = replace(Wording.of(model), descriptions={})
+    tags, forms = ("a tag", "another tag"), (Form.LIST,) if several else tuple(Form)
+    more = (Frame(1.0, 1, 1, b""),) if several else ()
+    asked = [Question(tags, form, b"", time_s=0.0, more=more) for form in forms]
+    words: list[Any] = [
+        [*_texts(question, wording, strict=True), schema(tags, question.form, len(question.times_s))] for question in asked
+    ]
+    if several:
+        words.append([part["text"] for part in _pictures(asked[0]) if part["type"] == "text"])
+    if (wording.system, wording.user) != (templates.SYSTEM, templates.USER):
+        words.append([wording.system, wording.user])  # two templates may come to the same words about the sample
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def _rules(tags: Sequence[str], form: Form, wording: Wording, strict: bool) -> str:
-    listed = "\n".join(f"- {tag}" for tag in tags)
-    return f"{wording.opening}\n\nTags:\n{listed}\n\n{_RULES[form]}\n{_FORMATS[form]}" + ("" if strict else _FIRMLY)
+def kept_name(model: WordingConfig, tag: str) -> str:
+    """What answers about ``tag`` are kept under: its name, and a line more where it was asked about with a description.
+
+    So another description has that tag, and no other, asked about again.
+    """
+    described = model.tag_descriptions.get(tag)
+    return f"{tag}\n{hashlib.sha256(described.encode()).hexdigest()[:12]}" if described else tag
 
 
-def _line(form: Form, wording: Wording) -> str:
-    return f"{wording.special_tokens} {_LINES[form]}".strip()
+def _texts(question: Question, wording: Wording, strict: bool) -> tuple[str, str]:
+    """The text before the pictures, and the line after them."""
+    tags, pictures = question.tags, len(question.times_s)
+    words = _SEVERAL if question.more else _WORDS[question.form]
+    values = {
+        "opening": wording.opening,
+        "tags": "\n".join(f"- {_told(tag, wording)}" for tag in tags),
+        "tag_count": str(len(tags)),
+        "picture_count": str(pictures),
+        "rules": words.rules + (_DESCRIBED if any(tag in wording.descriptions for tag in tags) else ""),
+        "format": words.format + ("" if strict else _FIRMLY),
+        "question": words.line.format(pictures),
+        "special_tokens": wording.special_tokens,
+        "time": ", ".join(_clock(time_s) for time_s in question.times_s if time_s is not None),
+    }
+    rules, line = templates.filled(wording.system, values), templates.filled(wording.user, values)
+    if not strict and "{format}" not in wording.system + wording.user:
+        rules += f"\n{values['format']}"  # where there is no schema, nothing else says so
+    return rules, line
+
+
+def _told(tag: str, wording: Wording) -> str:
+    described = wording.descriptions.get(tag)
+    return f"{json.dumps(tag, ensure_ascii=False)}: {described}" if described else tag
+
+
+def _clock(time_s: float) -> str:
+    tenths = round(time_s * 10)
+    return f"{tenths // 36000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"

@@ -96,6 +96,15 @@ def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: Rule
     return ImageTagInfo(tags={category: tuple(sorted(confidences))}, confidences={category: confidences})
 
 
+def images_together(infos: Iterable[ImageTagInfo]) -> ImageTagInfo:
+    """What was described by category, as one."""
+    parts = list(infos)
+    return ImageTagInfo(
+        tags={category: tags for info in parts for category, tags in info.tags.items()},
+        confidences={category: told for info in parts for category, told in info.confidences.items()},
+    )
+
+
 def temporal_iou(first: tuple[float, float], second: tuple[float, float]) -> float:
     """Shared over covered time of two (start, end) pairs, in [0, 1]."""
     shared_s = min(first[1], second[1]) - max(first[0], second[0])

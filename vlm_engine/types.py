@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class VideoInfo:
     ``start_s`` is the container's own time of the first frame, which all other times leave out. Size and
     time of change of the file tell whether it is still the one that was looked at. ``gaps_s`` are the stretches, as
     (start, end), whose pictures the file has lost; where its end is missing, the last one lies behind ``duration_s``.
+    ``source`` is where its content comes from; None: from the file at ``path``.
     """
 
     path: str
@@ -43,6 +45,45 @@ class VideoInfo:
     modified_ns: int = 0
     gaps_s: tuple[tuple[float, float], ...] = ()
     bars: float = 0.0
+    source: Source | None = field(default=None, repr=False, compare=False)
+
+
+class Source(Protocol):
+    """A video that is no file of this machine."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, and whose words tell how a VR video is laid out: a path, as somebody else has it."""
+
+    def open(self) -> Content:
+        """Its content from the beginning. The caller closes it. Blocks; raises ``MediaError``."""
+
+
+class Content(Protocol):
+    """Bytes that are read like an open file's, on one thread at a time. ``read`` and ``seek`` may raise ``MediaError``.
+
+    Size and time of change tell whether it is still what it was when it was opened before.
+    """
+
+    @property
+    def size_bytes(self) -> int:
+        """All of it."""
+
+    @property
+    def modified_ns(self) -> int:
+        """In nanoseconds since the epoch, or always the same."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, or all; fewer only at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As ``io.IOBase.seek``."""
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+
+    def close(self) -> None:
+        """Harmless when repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +126,29 @@ class Form(StrEnum):
 class Question:
     """Which of ``tags`` does this picture show? ``tags`` is in the order the user gave, without duplicates.
 
-    ``model``: only an endpoint that serves it may answer, by the name it has there; "" for any.
+    ``model``: only an endpoint that serves it may answer, by the name it has there; "" for any. ``time_s``: that of the
+    frame in its video; None for a picture by itself. ``more``: frames that are asked about in the same request, each by itself,
+    in order of time; then ``form`` is a list.
     """
 
     tags: tuple[str, ...]
     form: Form
     jpeg: bytes = field(repr=False)
     model: str = ""
+    time_s: float | None = None
+    more: tuple[Frame, ...] = field(default=(), repr=False)
+
+    @property
+    def times_s(self) -> tuple[float | None, ...]:
+        """The time of each picture."""
+        return (self.time_s, *(frame.time_s for frame in self.more))
+
+    def about(self, pictures: Sequence[int]) -> Question:
+        """The same about some of its pictures, by their places from 0."""
+        jpegs = (self.jpeg, *(frame.jpeg for frame in self.more))
+        first, *rest = pictures
+        more = tuple(self.more[place - 1] for place in rest)
+        return replace(self, jpeg=jpegs[first], time_s=self.times_s[first], more=more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +163,9 @@ class Verdict:
 class Answer:
     """One verdict for each tag that was asked for, and where it came from.
 
-    ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them.
+    ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them. ``more``: the verdicts about
+    each further picture of the question. Of several pictures, some may be left without verdicts: what was said about
+    them could not be read. ``calls``: requests that were answered for it.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -115,6 +174,13 @@ class Answer:
     endpoint: str
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    more: tuple[Mapping[str, Verdict], ...] = ()
+    calls: int = 1
+
+    @property
+    def by_picture(self) -> tuple[Mapping[str, Verdict], ...]:
+        """The verdicts about each picture, in their order."""
+        return (self.verdicts, *self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +223,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged."""
+    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged.
+
+    ``scanned``: by the smaller model that scans for the one that judges.
+    """
 
     time_s: float
     verdicts: Mapping[str, Verdict]
+    scanned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +332,8 @@ class Findings:
 class VideoResult:
     """What came of one video: the tags and spans by the user's rules, and what they were made of, by category.
 
-    ``gaps_s`` are the stretches, as (start, end), of which no frame could be read: nothing is said about them.
+    ``gaps_s`` are the stretches, as (start, end), of which no frame could be read: nothing is said about them. ``calls``:
+    requests that each model answered, by its name.
     """
 
     video: VideoInfo
@@ -270,12 +341,13 @@ class VideoResult:
     findings: tuple[Findings, ...]
     coverage: Coverage
     gaps_s: tuple[tuple[float, float], ...] = ()
+    calls: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What came of one picture."""
+    """What came of one picture. ``calls``: requests that each model answered, by its name."""
 
-    category: str
     info: ImageTagInfo
     coverage: Coverage
+    calls: Mapping[str, int] = field(default_factory=dict)

@@ -55,12 +55,14 @@ class Exchange:
 class RequestLog:
     """What was asked of the server so far, and two hooks to act at a given moment.
 
+    ``streamed``: the part that each request for a scene's file wanted, as the header has it.
     ``on_request`` is called before a valid request is executed, ``on_reply`` after that and before the reply leaves.
     Hooks run on a thread of their own while the request waits: they may use the library, stop jobs, set faults.
     """
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
+        self.streamed: list[str] = []
         self.on_request: Hook | None = None
         self.on_reply: Hook | None = None
 
@@ -82,6 +84,7 @@ class RequestLog:
     def clear(self) -> None:
         """Forgets the requests so far."""
         self.exchanges.clear()
+        self.streamed.clear()
 
 
 class InvalidRequestError(Exception):
@@ -107,6 +110,7 @@ class StashServer:
         application.router.add_post("/graphql", self._graphql)
         application.router.add_post("/login", self._login)
         application.router.add_get("/image/{id}/image", self._image)
+        application.router.add_get("/scene/{id}/stream", self._stream, allow_head=False)
         application.router.add_get("/healthz", _healthz)
         return application
 
@@ -152,6 +156,15 @@ class StashServer:
             return web.Response(body=await asyncio.to_thread(media.picture_bytes, source, entry))
         except (OSError, KeyError, BadZipFile) as error:
             return web.Response(status=500, text=f"{error}\n")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """A scene's first file as it is, whole or in parts."""
+        sql = "SELECT f.* FROM files f JOIN scenes_files l ON file_id = f.id WHERE scene_id = ? ORDER BY l.rowid"
+        file = self._context.database.row(sql, request.match_info["id"])
+        self._log.streamed.append(request.headers.get(hdrs.RANGE, ""))
+        if file is None:
+            raise web.HTTPNotFound(text="404 page not found\n")
+        return web.FileResponse(file["source"], headers={hdrs.CONTENT_DISPOSITION: "inline"})
 
     async def _graphql(self, request: web.Request) -> web.Response:
         wanted = _JSON if _JSON in request.headers.get(hdrs.ACCEPT, "") else _GRAPHQL

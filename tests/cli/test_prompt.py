@@ -44,6 +44,20 @@ def test_a_second_look_asks_for_verdicts_about_a_larger_picture(command: Command
     assert '"model" is added once the server has told which one it has loaded' in done.out
 
 
+def test_descriptions_and_templates_are_filled_in(command: Command, tmp_path: Path) -> None:
+    words = {
+        "tag_list": ["Goal", {"Foul": "a player is fouled"}],
+        "user_prompt": "At {time}: which of the {tag_count}?",
+        "api_base_url": "http://127.0.0.1:9",
+    }
+    file = tmp_path / "engine.yaml"
+    file.write_text(json.dumps({"models": {"vlm": words}}))
+    done = command("prompt", "--config", file, "--time", "754.5")
+    assert '    - Goal\n    - "Foul": a player is fouled\n' in done.out
+    assert "    At 0:12:34.5: which of the 2?\n" in done.out
+    assert '"Foul": a player' not in command("prompt", "--config", file, "--tags", "Goal").out
+
+
 def test_the_picture_is_shown_with_the_size_that_it_would_have(command: Command, photo: Path) -> None:
     assert "(a JPEG of 512 x 288 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo).out
     assert "(a JPEG of 640 x 360 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo, "--for", "still").out

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.pictures import LabelledPicture
 from sandbox.plugin import install
 from sandbox.stash import ItemState, Job, SandboxStash
 from sandbox.videos import LabelledVideo, VideoSpec, generate
@@ -54,6 +55,15 @@ class Theatre:
         self.scenes += new
         return new
 
+    def add(self, *pictures: LabelledPicture, tags: tuple[str, ...] = ("VLM_TagMe",)) -> dict[str, LabelledPicture]:
+        """Adds an image for each picture, with ``tags``. The pictures by the images' ids."""
+        library = self.stash.library
+        return {library.add_image(one.path, entry=one.entry, title=f"Bild {one.number}", tags=tags): one for one in pictures}
+
+    def image_tags(self) -> dict[str, set[str]]:
+        """Every image's tags as they are now."""
+        return {image.id: set(image.tags) for image in self.stash.library.snapshot().images}
+
     def install(self, *endpoints: Mapping[str, Any], **settings: Any) -> None:
         """Installs the plugin with these endpoints and settings, in a folder whose name needs quoting."""
         self.installed += 1
@@ -86,3 +96,14 @@ def address() -> Callable[..., dict[str, Any]]:
         return {"base_url": endpoint.url, "max_concurrent": 4, **more}
 
     return settings
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Callable[..., Theatre]]:
+    """Makes a theatre whose Stash sees a folder of this machine under another name."""
+    with ExitStack() as servers:
+
+        def build(here: Path, there: str) -> Theatre:
+            return Theatre(servers.enter_context(running(SandboxStash(shown_as={str(here): there}))), tmp_path, servers)
+
+        yield build

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from sandbox.plugin import install
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS
@@ -88,9 +89,50 @@ def test_a_video_that_cannot_be_read_does_not_keep_the_others_from_being_tagged(
     (tmp_path / "notes.mp4").write_text("not a video")
     done = tag(plugin, vlm, tmp_path / "missing.mp4", tmp_path / "notes.mp4", videos[0].path)
     assert done.returncode == 1
-    assert "missing.mp4" in done.stderr
-    assert "notes.mp4" in done.stderr
+    missing, notes = done.stderr.splitlines()
+    assert missing.startswith(f"{tmp_path / 'missing.mp4'}: there is no such file")
+    assert notes.count("notes.mp4") == 1
     assert str(videos[0].path) in done.stdout
+
+
+def name_of(picture: LabelledPicture) -> str:
+    return str(picture.path if picture.entry is None else picture.path / picture.entry)
+
+
+def test_pictures_of_a_folder_and_a_zip_are_told_line_by_line_and_as_json(plugin: Path, vlm: SandboxVLM, tmp_path: Path) -> None:
+    loose, zipped = write_folder(tmp_path / "Fotos", 7, TAGS), write_zip(tmp_path / "Fotos.zip", 5, TAGS, first=100)
+    target = tmp_path / "found.json"
+    done = tag(plugin, vlm, tmp_path / "Fotos", tmp_path / "Fotos.zip", "--json", target)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    results = json.loads(target.read_text(encoding="utf-8"))
+    for line, result, picture in zip(lines, results, (*loose, *zipped), strict=True):
+        assert line.startswith(f"{name_of(picture)}  ")
+        told = line.removeprefix(name_of(picture)).strip().split(", ")
+        assert {re.sub(r" \((0\.\d\d|1\.00)\)$", "", one) for one in told} == (picture.tags or {"none of the tags"})
+        assert result["path"] == name_of(picture)
+        assert set(result["image_tag_info"]["image_tags"]["tags"]) == picture.tags
+        assert result["coverage"]["calls"] == 1
+    assert vlm.counters.answered == 12
+    again = tag(plugin, vlm, tmp_path / "Fotos", tmp_path / "Fotos.zip", "--json", "-")
+    assert [one["image_tag_info"] for one in json.loads(again.stdout)] == [one["image_tag_info"] for one in results]
+    assert vlm.counters.answered == 12
+
+
+def test_videos_pictures_and_what_cannot_be_read_together(
+    plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path
+) -> None:
+    (picture,) = write_folder(tmp_path / "Fotos", 1, TAGS, first=5)
+    (tmp_path / "Fotos" / "cut off.jpg").write_bytes(picture.path.read_bytes()[:300])
+    (tmp_path / "Fotos" / "empty.zip").touch()
+    done = tag(plugin, vlm, tmp_path / "Fotos", videos[0].path, tmp_path / "lost.png")
+    assert done.returncode == 1
+    for path in (tmp_path / "Fotos" / "cut off.jpg", tmp_path / "Fotos" / "empty.zip", tmp_path / "lost.png"):
+        (line,) = [line for line in done.stderr.splitlines() if path.name in line]
+        assert line.startswith(f"{path}: ")
+        assert not line.startswith(f"{path}: {path}")
+    assert done.stdout.startswith(str(videos[0].path))
+    assert done.stdout.splitlines()[-1].startswith(name_of(picture))
 
 
 @pytest.mark.parametrize(
@@ -137,5 +179,5 @@ def test_interrupted_and_started_again_it_goes_on_from_there(
 def test_help_explains_every_option_and_exit_code(plugin: Path) -> None:
     done = run(plugin, "tag", "--help")
     assert done.returncode == 0
-    for word in ("VIDEO", "--endpoint", "--model", "--tags", "--json", "130", "exit codes"):
+    for word in ("FILE", "zip of pictures", "--endpoint", "--model", "--tags", "--json", "130", "exit codes"):
         assert word in done.stdout

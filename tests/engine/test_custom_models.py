@@ -168,9 +168,7 @@ def video() -> VideoResult:
 
 def picture() -> ImageResult:
     confidences = {"plays": {"Foul": 0.6, "Turnover": 0.9, "Goal": None}, "breaks": {"Timeout": 0.7}}
-    return ImageResult(
-        "plays", ImageTagInfo({category: tuple(own) for category, own in confidences.items()}, confidences), Coverage()
-    )
+    return ImageResult(ImageTagInfo({category: tuple(own) for category, own in confidences.items()}, confidences), Coverage())
 
 
 def done(stage: Model, value: Any) -> Any:

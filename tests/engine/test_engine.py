@@ -328,10 +328,28 @@ def test_nobody_to_ask_is_an_error_with_every_cause(video: LabelledVideo) -> Non
     play(use, model={"model_id": "sandbox-vlm"})
 
 
-def test_an_engine_that_is_not_open_says_how_to_open_it(video: LabelledVideo) -> None:
-    engine = VLMEngine(EngineConfig(models={"vlm": ModelConfig(api_base_url="http://localhost:9", tag_list=TAGS)}))
-    with pytest.raises(ConfigError, match="initialize"):
-        asyncio.run(engine.process_video(video.path))
+def test_an_engine_opens_on_first_need_and_says_when_it_is_closed(video: LabelledVideo) -> None:
+    async def run() -> None:
+        async with SandboxVLM() as vlm:
+            engine = VLMEngine(config(vlm))
+            results = await asyncio.gather(*(engine.process_video(video.path) for _ in range(3)))
+            assert results[0]["video_tag_info"] == results[2]["video_tag_info"]
+            assert len(engine.get_performance_stats()) == 1
+            await engine.aclose()
+            with pytest.raises(ConfigError, match="closed; `await engine.initialize"):
+                await engine.process_video(video.path)
+            async with engine:
+                assert (await engine.process_video(video.path))["video_tag_info"] == results[0]["video_tag_info"]
+
+    asyncio.run(run())
+
+
+def test_opening_asks_no_endpoint(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        assert vlm.counters.requests == 0
+        assert [(stats["model"], stats["served"]) for stats in engine.get_performance_stats().values()] == [("vlm", 0)]
+
+    play(use)
 
 
 def test_opening_and_closing_twice_is_harmless() -> None:

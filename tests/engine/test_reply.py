@@ -29,8 +29,8 @@ def token(text, likely=None):
     return {"token": text, "logprob": listed[0]["logprob"], "top_logprobs": listed}
 
 
-def ask(content, form=Form.LIST, tags=TAGS, **rest):
-    return read(body(content, **rest), Question(tags, form, b""))
+def ask(content, form=Form.LIST, tags=TAGS, synonyms=None, **rest):
+    return read(body(content, **rest), Question(tags, form, b""), synonyms)
 
 
 def present(content, form=Form.LIST, tags=TAGS, **rest):
@@ -333,6 +333,47 @@ def test_names_are_compared_as_json_spells_them():
 def test_verdicts_may_be_true_and_false():
     stream = [('{"Foul": ',), ("true", {"true": 0.6, "f": 0.1, "false": 0.1, "yes": 0.2}), ("}",)]
     assert ask('{"Foul": true}', Form.VERDICTS, ("Foul",), tokens=stream).verdicts["Foul"].probability == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"tags": ["personal foul"]}', "Personal Foul.", "- whistle", '{"tags": ["Foul", "WHISTLE"]}']
+)
+def test_a_synonym_counts_as_its_tag(content):
+    assert present(content, synonyms={"Foul": ("personal foul", "whistle"), "Timeout": ("break",)}) == ["Foul"]
+
+
+def test_a_synonym_may_be_judged_too_but_not_otherwise_than_its_tag():
+    synonyms = {"Foul": ("whistle",)}
+    said = {"Basketball point": "no", "Break-away": "no"}
+    assert present(json.dumps({**said, "whistle": "yes"}), Form.VERDICTS, synonyms=synonyms) == ["Foul"]
+    with pytest.raises(ReplyError, match="both yes and no about 'Foul'"):
+        ask(json.dumps({**said, "whistle": "yes", "Foul": "no"}), Form.VERDICTS, synonyms=synonyms)
+
+
+def test_a_synonym_of_a_tag_that_is_not_asked_about_means_nothing():
+    with pytest.raises(ReplyError, match="not asked for"):
+        ask('{"tags": ["pause"]}', synonyms={"Timeout": ("pause",)})
+
+
+def test_a_verdict_about_a_synonym_is_as_sure_as_one_about_its_tag():
+    stream = [('{"whistle": "',), ("yes", {"yes": 0.8, "no": 0.2}), ('"}',)]
+    reply = ask('{"whistle": "yes"}', Form.VERDICTS, ("Foul",), {"Foul": ("whistle",)}, tokens=stream)
+    assert reply.verdicts["Foul"].probability == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("named", ["foul", "whistle", "FOUL "])
+@pytest.mark.parametrize("others", [("Break-away",), ("Break-away", "Free throw"), ("Free throw",)])
+def test_of_a_tag_that_is_named_otherwise_than_it_is_spelled_no_confidence_is_told(named, others):
+    """What the model would have said instead of another spelling says nothing about the tag."""
+    stream = [('{"tags": ["',)]
+    for name in (*others[:1], named, *others[1:]):
+        stream += [(name, {name: 0.9, "Foul": 0.02}), ('", "', {'", "': 0.9, '"]}': 0.1})]
+    stream[-1] = ('"]}', {'"]}': 0.9, '", "': 0.1})
+    said = "".join(entry[0] for entry in stream)
+    reply = ask(said, tags=("Foul", "Break-away", "Free throw"), synonyms={"Foul": ("whistle",)}, tokens=stream)
+    assert reply.verdicts["Foul"].present
+    assert reply.verdicts["Foul"].probability is None
+    assert all(reply.verdicts[tag].present for tag in others)
 
 
 @settings(max_examples=100)

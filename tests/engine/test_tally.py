@@ -20,10 +20,11 @@ def test_a_gap_that_nothing_follows_lasts_to_the_end() -> None:
 
 def test_what_could_not_be_read_is_counted_apart() -> None:
     made = tally((0, True), (5, False), (8, True), (9, True))
-    made.answered(calls=1)
-    made.answered(calls=0)
+    made.answered("judge")
+    made.answered()
     made.failed("damaged at 5 s")
     made.failed("no answer")
     coverage = made.coverage()
     assert (coverage.asked, coverage.answered, coverage.failed, coverage.unreadable, coverage.calls) == (4, 2, 2, 1, 1)
+    assert made.calls == {"judge": 1}
     assert made.reasons() == "damaged at 5 s (1 x); no answer (1 x)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -12,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ROOMS = {
     "haven_vlm_connector": ("haven_vlm_connector.py", "haven_tasks"),
+    "haven_report": ("haven_report",),
     "haven_media_handler": ("haven_media_handler.py", "haven_stash"),
     "haven_vlm_engine": ("haven_vlm_engine.py",),
-    "haven_report": ("haven_report",),
     "haven_vlm_config": ("haven_vlm_config.py", "haven_config"),
     "haven_vlm_utility": ("haven_vlm_utility.py", "haven_utility"),
     "vlm_engine": ("vlm_engine",),
@@ -30,9 +31,9 @@ MAY_IMPORT = {
         "haven_vlm_utility",
         "vlm_engine",
     },
+    "haven_report": {"haven_media_handler", "haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
     "haven_media_handler": {"haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
     "haven_vlm_engine": {"haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
-    "haven_report": {"haven_media_handler", "haven_vlm_config", "haven_vlm_utility", "vlm_engine"},
     "haven_vlm_config": {"vlm_engine"},
     "haven_vlm_utility": set(),
     "vlm_engine": set(),
@@ -96,8 +97,21 @@ def test_a_library_is_used_in_its_room_only(module: str, only_in: set[str]) -> N
         assert any(user == place or user.startswith(f"{place}/") for place in only_in), f"{user} imports {module}"
 
 
-@pytest.mark.parametrize("module", ["search", "spans.py", "prompt.py", "reply.py"])
+@pytest.mark.parametrize("module", ["search", "spans.py", "prompt.py", "reply"])
 def test_thinking_does_no_input_or_output(module: str) -> None:
     path = ROOT / "vlm_engine" / module
     for file in path.rglob("*.py") if path.is_dir() else [path]:
         assert not imported_by(file) & {"asyncio", "aiohttp", "av", "PIL", "sqlite3", "time", "random"}, file
+
+
+def test_the_rooms_are_as_the_page_on_architecture_says() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[page.index("| room | what lives there | may use |") :].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    order = [room_of(re.findall(r"`(\w+)", row[0])[0]) for row in rows]
+    assert order == list(MAY_IMPORT), "the rooms stand in another order"
+    for room, (names, _, may_use) in zip(MAY_IMPORT, rows, strict=True):
+        assert set(re.findall(r"`([\w.]+)/?`", names)) == set(ROOMS[room])
+        told = set(re.findall(r"`(\w+)`", may_use))
+        below = set(list(MAY_IMPORT)[list(MAY_IMPORT).index(room) + 1 :])
+        assert (below if may_use == "every room below" else told) == MAY_IMPORT[room], room

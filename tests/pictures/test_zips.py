@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
-from vlm_engine.pictures import Zips, zips
+from vlm_engine.pictures import zips
+from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
 GOAL, FOUL = b"a goal, as a picture", b"a foul, as a picture"

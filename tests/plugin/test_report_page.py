@@ -105,7 +105,18 @@ def page_of(report: RunReport) -> Page:
 
 
 def test_the_public_names_are_these() -> None:
-    assert haven_report.__all__ == ["End", "MarkerChange", "Outcome", "RunReport", "ItemChange", "SceneReport", "write_report"]
+    assert set(haven_report.__all__) == {
+        "End",
+        "ImageGroup",
+        "ImageReport",
+        "ItemChange",
+        "ItemKind",
+        "MarkerChange",
+        "Outcome",
+        "RunReport",
+        "SceneReport",
+        "write_report",
+    }
 
 
 # --- what a page tells ---

@@ -12,7 +12,7 @@ from vlm_engine.clients import EndpointPool, OpenAIClient
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import NoVisionError, RequestError, WrongKeyError, WrongModelError
 from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
-from vlm_engine.types import Form, Question
+from vlm_engine.types import Form, Frame, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 PATIENCE_S = 60
@@ -34,8 +34,9 @@ def endpoint(subject, **more):
 
 
 @asynccontextmanager
-async def client_of(subject, *, model=None, **more):
-    config = ModelConfig(model_id=subject.model if model is None else model)
+async def client_of(subject, *, model=None, descriptions=None, **more):
+    words = {"tag_list": TAGS, "tag_descriptions": descriptions} if descriptions else {}
+    config = ModelConfig(model_id=subject.model if model is None else model, **words)
     client = OpenAIClient(EndpointConfig(**endpoint(subject, **more)), config)
     try:
         yield client
@@ -90,6 +91,30 @@ def test_lists_tell_how_sure_each_name_was_and_each_that_was_left_out(server):
         assert {tag for tag, probability in told.items() if probability > 0.85} == {"Foul", "Turnover"}
     else:
         assert all(probability is None or 0 <= probability <= 1 for probability in told.values())
+
+
+def test_several_frames_in_one_question_get_their_own_verdicts_each(server, caplog):
+    caplog.set_level(logging.DEBUG, "vlm_engine")
+    shown = (("Foul",), (), ("Turnover", "Break-away"))
+    frames = tuple(Frame(60.0 + number, 410, 280, jpeg(*own)) for number, own in enumerate(shown))
+    asked = Question(TAGS, Form.LIST, frames[0].jpeg, time_s=frames[0].time_s, more=frames[1:])
+
+    async def main():
+        async with client_of(server.subject, descriptions={"Foul": "the referee signals"}) as client:
+            return await client.ask(asked)
+
+    answer = play(main)
+    assert [set(verdicts) for verdicts in answer.by_picture] == [set(TAGS)] * 3
+    assert answer.calls == 1
+    assert "asking" not in caplog.text, "all went in one request, and were answered in one"
+    sure = [verdict.probability for own in answer.by_picture for verdict in own.values()]
+    if not server.subject.tells_confidence:
+        assert set(sure) == {None}
+    if server.subject.sees:
+        found = [{tag for tag, verdict in own.items() if verdict.present} for own in answer.by_picture]
+        assert found == [set(own) for own in shown]
+    else:
+        assert all(probability is None or 0 <= probability <= 1 for probability in sure)
 
 
 def test_discovery_finds_what_the_server_tells(server):

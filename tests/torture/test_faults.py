@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.threads import running
 from sandbox.videos import LabelledVideo
-from sandbox.vlm import Behaviour, SandboxVLM
 from tests.torture import child
 from tests.torture.world import SLOTS, World, content, small_videos, world
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
 
 PAGE = 4096
 SCENES = 3

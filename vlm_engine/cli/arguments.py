@@ -60,6 +60,7 @@ def _check(command: argparse.ArgumentParser) -> None:
 
 def _prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("--for", dest="purpose", choices=PURPOSES, default="scan", help="why it is asked (default: scan)")
+    command.add_argument("--time", type=float, metavar="S", default=0.0, help="the time of the frame in its video, in seconds")
     command.add_argument("--picture", type=Path, metavar="FILE", help="a picture to show the size of as it would be sent")
     command.add_argument("--body", action="store_true", help="only the request's body, byte for byte, --picture in it")
 

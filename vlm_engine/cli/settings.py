@@ -79,5 +79,5 @@ def _with_options(model: ModelConfig, given: Namespace, *, bare: bool) -> ModelC
     if given.model:
         changed["model_id"] = given.model
     if tags := [tag for tag in getattr(given, "tags", "").split(",") if tag.strip()]:
-        changed["tag_list"] = tags
+        changed |= model.about(tags)
     return parse(ModelConfig, {**{name: getattr(model, name) for name in model.model_fields_set}, **changed}, "")

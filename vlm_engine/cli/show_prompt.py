@@ -10,14 +10,14 @@ from contextlib import aclosing, closing
 from textwrap import indent
 from typing import Any
 
-from vlm_engine import picture, prompt
+from vlm_engine import prompt
 from vlm_engine.cli.arguments import DONE
 from vlm_engine.cli.settings import asked_endpoints, engine_config, with_tags
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.body import encoded
 from vlm_engine.config_models import EndpointConfig, ModelConfig
-from vlm_engine.errors import ConfigError
-from vlm_engine.pictures import Zips, open_picture
+from vlm_engine.errors import ConfigError, MediaUnreadableError
+from vlm_engine.pictures import PictureReader, Showing
 from vlm_engine.types import Frame, Purpose, Question
 
 
@@ -35,7 +35,8 @@ async def show_prompt(given: Namespace) -> int:
 async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) -> None:
     purpose = Purpose(given.purpose)
     frame = _frame(given, model, purpose)
-    question = Question(model.tag_list, prompt.FORMS[purpose], frame.jpeg if frame else b"")
+    time_s = None if purpose is Purpose.STILL else given.time
+    question = Question(model.tag_list, prompt.FORMS[purpose], frame.jpeg if frame else b"", time_s=time_s)
     async with aclosing(OpenAIClient(endpoint, model)) as client:
         body = client.first_body(question)
     if given.body:
@@ -47,10 +48,11 @@ async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) 
 def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Frame | None:
     if given.picture is None:
         return None
-    with closing(Zips()) as zips:
-        image = open_picture(given.picture, zips)
-    jpeg, width, height = picture.encode(image, prompt.shape_for(model, purpose))
-    return Frame(0.0, width, height, jpeg)
+    with closing(PictureReader(frames=1)) as reader:
+        looks = reader.looks(given.picture, prompt.shape_for(model, purpose))
+    if looks.showing is Showing.CLIP:
+        raise MediaUnreadableError(f"{given.picture}: a video; name a picture")
+    return looks.frames[0]
 
 
 def _size(frame: Frame | None, model: ModelConfig, purpose: Purpose) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+_WIDEST_NAME = 60
 
-def video_lines(path: Path, result: Mapping[str, Any]) -> str:
+
+def video_lines(path: str, result: Mapping[str, Any]) -> str:
     """When each tag applies in one video."""
     info, coverage = result["video_tag_info"], result["coverage"]
     spans = sorted(
@@ -29,15 +30,15 @@ def video_lines(path: Path, result: Mapping[str, Any]) -> str:
     return head + title + "".join(rows)
 
 
-def picture_lines(path: Path, result: Mapping[str, Any]) -> str:
-    """Which tags apply to one picture, with the confidence of each."""
+def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
+    """Which tags apply to one picture, with the confidence of each. ``width``: of all names, to line them up."""
     info = result["image_tag_info"]
     told = [
         f"{tag} ({_told(info['confidences'].get(category, {}).get(tag))})"
         for category, tags in info["image_tags"].items()
         for tag in tags
     ]
-    return f"{path}\n  {', '.join(told) or 'none of the tags was found'}\n"
+    return f"{name:<{min(width, _WIDEST_NAME)}}  {', '.join(told) or 'none of the tags'}\n"
 
 
 def _gaps_s(result: Mapping[str, Any]) -> list[tuple[float, float]]:

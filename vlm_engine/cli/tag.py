@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from vlm_engine.cli.arguments import DONE, SOME_FAILED
-from vlm_engine.cli.media import MediaFile, found
+from vlm_engine.cli.media import Picture, Unusable, Video, found
 from vlm_engine.cli.running import complain
 from vlm_engine.cli.settings import default_store, engine_config, with_tags
-from vlm_engine.cli.table import picture_lines, video_lines
+from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
@@ -26,19 +26,25 @@ async def tag(given: Namespace) -> int:
     """The exit code. Raises ``ConfigError``, ``StoreError`` and ``NoEndpointError``; other errors concern one file."""
     config = with_tags(engine_config(given))
     store = str(given.store or config.store_path or default_store())
-    files = found(given.paths)
+    meant = await asyncio.to_thread(found, given.paths)
+    files = [file for file in meant if not isinstance(file, Unusable)]
     config = config.model_copy(update={"store_path": store})
-    return await _Tagging(given, config, files).to_the_end()
+    for file in meant:
+        if isinstance(file, Unusable):
+            complain(file.reason)
+    worst = await _Tagging(given, config, files).to_the_end()
+    return worst if len(files) == len(meant) else SOME_FAILED
 
 
 class _Tagging:
     """All files of one command, several at once; a table for each as soon as it is done."""
 
-    def __init__(self, given: Namespace, config: EngineConfig, files: list[MediaFile]) -> None:
+    def __init__(self, given: Namespace, config: EngineConfig, files: list[Video | Picture]) -> None:
         self._given = given
         self._config = config
         self._files = files
         self._results: dict[int, dict[str, Any]] = {}
+        self._width = max((len(str(file)) for file in files if isinstance(file, Picture)), default=0)
         self._failed = False
         self._bar = _Bar(len(files), shown=sys.stderr.isatty() and not given.quiet)
 
@@ -54,7 +60,7 @@ class _Tagging:
         self._write_json()
         return SOME_FAILED if self._failed else DONE
 
-    async def _work(self, engine: VLMEngine, waiting: Iterator[tuple[int, MediaFile]]) -> None:
+    async def _work(self, engine: VLMEngine, waiting: Iterator[tuple[int, Video | Picture]]) -> None:
         for number, file in waiting:
             try:
                 result = await self._process(engine, number, file)
@@ -62,16 +68,16 @@ class _Tagging:
                 raise
             except VLMEngineError as error:
                 self._bar.clear()
-                complain(_named(file.path, error))
+                complain(_named(str(file), error))
                 self._failed = True
             else:
-                self._results[number] = {"path": str(file.path), **result}
+                self._results[number] = {"path": str(file), **result}
                 self._show(file, result)
             self._bar.draw(number, 100)
 
-    async def _process(self, engine: VLMEngine, number: int, file: MediaFile) -> dict[str, Any]:
-        if file.is_picture:
-            return await engine.process_image(file.path, threshold=self._given.threshold)
+    async def _process(self, engine: VLMEngine, number: int, file: Video | Picture) -> dict[str, Any]:
+        if isinstance(file, Picture):
+            return await engine.process_image(file.source, threshold=self._given.threshold)
         return await engine.process_video(
             file.path,
             frame_interval=self._given.frame_interval,
@@ -79,11 +85,14 @@ class _Tagging:
             progress_callback=lambda percent: self._bar.draw(number, percent),
         )
 
-    def _show(self, file: MediaFile, result: Mapping[str, Any]) -> None:
+    def _show(self, file: Video | Picture, result: Mapping[str, Any]) -> None:
         if str(self._given.json) == "-":
             return
         self._bar.clear()
-        sys.stdout.write(picture_lines(file.path, result) if file.is_picture else video_lines(file.path, result))
+        if isinstance(file, Picture):
+            sys.stdout.write(picture_line(str(file), result, self._width))
+        else:
+            sys.stdout.write(video_lines(file.path, result))
         sys.stdout.flush()
 
     def _write_json(self) -> None:
@@ -101,8 +110,8 @@ class _Tagging:
             raise ConfigError(f"--json {target}: cannot be written: {error.strerror}") from error
 
 
-def _named(path: Path, error: VLMEngineError) -> str:
-    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+def _named(path: str, error: VLMEngineError) -> str:
+    return str(error) if path in str(error) else f"{path}: {error}"
 
 
 class _Bar:
@@ -117,7 +126,7 @@ class _Bar:
         """File ``number`` is so far."""
         self._percent[number] = percent
         if self._shown:
-            share = sum(self._percent.values()) / (100 * self._files)
+            share = sum(self._percent.values()) / max(1, 100 * self._files)
             done = int(_BAR * share)
             sys.stderr.write(f"\r[{'#' * done}{'.' * (_BAR - done)}] {share:4.0%} ")
             sys.stderr.flush()

@@ -22,6 +22,7 @@ class Feature(Enum):
     MAX_TOKENS = "max_tokens"
     TEMPERATURE = "temperature"
     SYSTEM = "the system role"
+    SEVERAL = "several pictures"
 
 
 _COMPLAINTS = {
@@ -33,6 +34,8 @@ _COMPLAINTS = {
     Feature.MAX_TOKENS: r"max_completion_tokens|max_tokens\W+(is|are) (not|un)",
     Feature.TEMPERATURE: r"temperature",
     Feature.SYSTEM: r"system\W+(role|message|prompt|instruction)|role\W+system|roles must alternate|developer instruction",
+    Feature.SEVERAL: r"(at most|maximum of|only|up to|more than) (\d+|one|a single) (image|picture)"
+    r"|(too many|multiple|number of) images|images? per (prompt|request|message)",
 }
 _VAGUE = (
     r"(unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional|unpermitted) ?\w* ?"
@@ -49,6 +52,6 @@ def blamed(status: int, complaint: str, carried: Set[Feature]) -> Feature | None
         if feature in carried and re.search(pattern, complaint, re.IGNORECASE):
             return feature
     if status != 500 and re.search(_VAGUE, complaint, re.IGNORECASE):
-        optional = carried - {Feature.MAX_TOKENS, Feature.TEMPERATURE, Feature.SYSTEM}
+        optional = carried - {Feature.MAX_TOKENS, Feature.TEMPERATURE, Feature.SYSTEM, Feature.SEVERAL}
         return min(optional, key=_ORDER.__getitem__, default=None)
     return None

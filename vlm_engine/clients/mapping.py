@@ -196,6 +196,11 @@ def no_room(target: Target, context_tokens: int) -> RequestError:
     return RequestError(f"{_NO_ROOM}: it cut the question off at {context_tokens} tokens", endpoint=target.endpoint)
 
 
+def is_no_room(error: ClientError) -> bool:
+    """Whether the question was too long."""
+    return isinstance(error, RequestError) and str(error.args[0]).startswith(_NO_ROOM)
+
+
 def wants_key(target: Target) -> WrongKeyError:
     """For a server that is known to want a key and does not say so."""
     return WrongKeyError(f"{_key_remedy(target)} api_key of this endpoint", endpoint=target.endpoint)

@@ -42,10 +42,14 @@ class Member:
         """How many questions it may have at once; 0 while it does not work."""
         return self.health.limit(self.slots.limit, now)
 
+    def taken(self, now: float) -> int:
+        """How many slots are in use: by the questions it has, and by those it was given and is thought to go on with."""
+        self._held_until = [until for until in self._held_until if until > now]
+        return self.in_flight + len(self._held_until)
+
     def has_slot(self, now: float) -> bool:
         """Whether it may get another question."""
-        self._held_until = [until for until in self._held_until if until > now]
-        return self.in_flight + len(self._held_until) < self.limit(now)
+        return self.taken(now) < self.limit(now)
 
     def expected_s(self, reference_s: float) -> float:
         """How long an answer is likely to take: as measured, else ``reference_s`` (what weight 1 takes) by weight."""

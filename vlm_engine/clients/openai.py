@@ -11,11 +11,12 @@ from typing import Any
 import aiohttp
 
 from vlm_engine import reply
-from vlm_engine.clients import discovery, request
+from vlm_engine.clients import discovery, request, several
 from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.features import Feature, blamed
-from vlm_engine.clients.mapping import Response, Target, from_exception, from_response, no_room, no_vision, wants_key
+from vlm_engine.clients.mapping import Response, Target, from_exception, from_response, is_no_room, no_room, no_vision, wants_key
 from vlm_engine.clients.request import Attempt
+from vlm_engine.clients.several import OneAtATimeError
 from vlm_engine.clients.transport import Transport
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
@@ -105,10 +106,6 @@ class OpenAIClient:
             # Whatever comes to its place may be another server, or another model.
             self._told, self._name = None, self._configured_name
             raise
-        await self._look_again()
-        context_tokens = self.capabilities.context_tokens
-        if context_tokens and answer.prompt_tokens >= context_tokens:
-            raise no_room(self._target(), context_tokens)
         return answer
 
     def first_body(self, question: Question) -> dict[str, Any]:
@@ -194,28 +191,82 @@ class OpenAIClient:
     # Question and answer.
 
     async def _answered(self, question: Question, timeout_s: float) -> Answer:
+        if not question.more:
+            return await self._alone(question, timeout_s)
+        if Feature.SEVERAL in self._features:
+            try:
+                return await self._together(question, timeout_s)
+            except OneAtATimeError:
+                answer = await self._one_by_one(question, timeout_s)
+                self._give_up({Feature.SEVERAL})
+                return answer
+        return await self._one_by_one(question, timeout_s)
+
+    async def _alone(self, question: Question, timeout_s: float) -> Answer:
+        """Asked once more, in another way, where the reply cannot be read."""
         first = self._first_attempt(question)
         body = await self._complete(question, first, timeout_s)
         try:
-            return self._answer(body, question)
+            return await self._answer(body, question)
         except ReplyError as error:
             attempt = self._otherwise(body, error, first.budget)
             _log.debug("%s: asking once more: %s", self.label, error)
-        return self._answer(await self._complete(question, attempt, timeout_s), question)
+        return await self._answer(await self._complete(question, attempt, timeout_s), question)
+
+    async def _together(self, question: Question, timeout_s: float) -> Answer:
+        """The same about several pictures: those of which nothing could be read are asked about once more."""
+        answer = await self._alone(question, timeout_s)
+        places = several.open_places(answer)
+        if not places:
+            return answer
+        _log.debug("%s: asking once more about %d of %d pictures", self.label, len(places), len(question.times_s))
+        rest = question.about(places)
+        try:
+            body = await self._complete(rest, self._first_attempt(rest), timeout_s)
+            return several.filled(answer, places, await self._answer(body, rest))
+        except (ClientError, OneAtATimeError) as error:
+            _log.debug("%s: they stay unjudged: %s", self.label, error)
+            return answer  # what was answered is not to be paid for again
+
+    async def _one_by_one(self, question: Question, timeout_s: float) -> Answer:
+        """Each picture by itself, until something comes in the way; what is left then is left without verdicts."""
+        pictures = len(question.times_s)
+        told: Answer | None = None
+        for place in range(pictures):
+            try:
+                own = await self._alone(question.about([place]), timeout_s)
+            except (ReplyError, RequestError) as error:
+                if told is None and place == pictures - 1:
+                    raise
+                _log.debug("%s: picture %d stays unjudged: %s", self.label, place + 1, error)
+                continue
+            except ClientError as error:
+                if told is None:
+                    raise
+                _log.debug("%s: the rest stays unjudged: %s", self.label, error)
+                return told
+            told = several.filled(told or several.blank(own, pictures), [place], own)
+        assert told is not None  # else the last picture's error was raised
+        return told
 
     def _first_attempt(self, question: Question) -> Attempt:
-        return Attempt(self._features, self._within(max(self._model.max_new_tokens, longest_answer(question.tags))))
+        longest = longest_answer(question.tags, len(question.times_s))
+        return Attempt(self._features, self._within(max(self._model.max_new_tokens, longest)))
 
-    def _answer(self, body: Any, question: Question) -> Answer:
+    async def _answer(self, body: Any, question: Question) -> Answer:
         try:
-            read = reply.read(body, question)
+            read = reply.read(body, question, self._model.synonyms)
         except ReplyError as error:
             raise ReplyError(error.args[0], endpoint=self.label, raw=error.raw) from error
         if self._model.model_return_confidence and not read.has_tokens and not self._said_unsure:
             self._said_unsure = True
             _log.info("%s: it does not tell how sure its model is, so its answers have no confidence", self.label)
+        await self._look_again()
+        context_tokens = self.capabilities.context_tokens
+        if context_tokens and read.prompt_tokens >= context_tokens:
+            raise OneAtATimeError if question.more else no_room(self._target(), context_tokens)
         model = read.model or self._name
-        return Answer(read.verdicts, read.text, model, self.label, read.prompt_tokens, read.answer_tokens)
+        return Answer(read.verdicts, read.text, model, self.label, read.prompt_tokens, read.answer_tokens, read.more)
 
     def _otherwise(self, body: Any, error: ReplyError, budget: int) -> Attempt:
         """A larger budget for what was cut off; no schema for what was unreadable, or ran on in blanks, with it."""
@@ -240,20 +291,25 @@ class OpenAIClient:
                 self._learn(given_up, response)
                 return response.body
             error = await self._error(response)
-            feature = _to_blame(error, response, trimmed.features)
+            feature = _to_blame(error, response, trimmed.features, bool(question.more))
             if feature is None:
                 raise error
+            if feature is Feature.SEVERAL:
+                raise OneAtATimeError from error
             _log.debug("%s: asking without %s: %s", self.label, feature.value, error)
             given_up.add(feature)
 
     def _learn(self, given_up: Set[Feature], response: Response) -> None:
-        fresh = given_up & self._features
+        self._give_up(given_up)
+        if "x-litellm-version" in response.headers and not self.capabilities.finishes_abandoned:
+            self._told = replace(self.capabilities, finishes_abandoned=True, server="LiteLLM")
+
+    def _give_up(self, features: Set[Feature]) -> None:
+        fresh = features & self._features
         if fresh:
             self._features -= fresh
             names = ", ".join(sorted(feature.value for feature in fresh))
             _log.info("%s: it does not take %s; asking without from now on", self.label, names)
-        if "x-litellm-version" in response.headers and not self.capabilities.finishes_abandoned:
-            self._told = replace(self.capabilities, finishes_abandoned=True, server="LiteLLM")
 
     async def _send(self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Response:
         try:
@@ -277,10 +333,16 @@ class OpenAIClient:
         return Target(self.label, self.url, self._name, self._key, offered)
 
 
-def _to_blame(error: ClientError, response: Response, carried: Set[Feature]) -> Feature | None:
-    """A complaint can be about a feature only where the error has no plainer meaning."""
+def _to_blame(error: ClientError, response: Response, carried: Set[Feature], together: bool) -> Feature | None:
+    """A complaint can be about a feature only where the error has no plainer meaning.
+
+    Where several pictures went ``together``, a server that has no room, or says it takes no pictures, may mean their number.
+    """
+    words = response.text[:2000]
+    if together and (is_no_room(error) or blamed(response.status, words, {Feature.SEVERAL})):
+        return Feature.SEVERAL
     plain = type(error) in (RequestError, ServerError)
-    return blamed(response.status, response.text[:2000], carried) if plain else None
+    return blamed(response.status, words, carried - {Feature.SEVERAL}) if plain else None
 
 
 def _seen(task: asyncio.Task[Capabilities]) -> None:

@@ -25,6 +25,7 @@ from vlm_engine.clients.member import Member, by_model, unique
 from vlm_engine.clients.openai import OpenAIClient
 from vlm_engine.clients.patience import Patience
 from vlm_engine.clients.pulling import ranked, reference_s
+from vlm_engine.clients.server import Servers
 from vlm_engine.clients.slots import AutoSlots, FixedSlots
 from vlm_engine.clients.turn import Attempt, Turn
 from vlm_engine.config_models import EndpointConfig, ModelConfig
@@ -62,12 +63,17 @@ class EndpointPool:
         patience_s: float = 300.0,
         fallback_wait_s: float | None = None,
         model_name: str = "",
+        servers: Servers | None = None,
     ) -> None:
         labels = unique([client.label for _, client in clients])
         self._clients = {
             _member(config, client, label, model_name): client for (config, client), label in zip(clients, labels, strict=True)
         }
         self._members = tuple(self._clients)
+        servers = servers or Servers()
+        self._servers = {member: servers.at(client.url) for member, client in self._clients.items()}
+        for member, server in self._servers.items():
+            server.join(self._poke, member)
         self._request_timeout_s = request_timeout_s
         self._model_name = model_name
         self._most_at_once = most_at_once
@@ -87,8 +93,11 @@ class EndpointPool:
         self._closed = False
 
     @classmethod
-    def from_config(cls, model: ModelConfig) -> Self:
-        """The pool that the settings of ``model`` ask for. Raises ``ConfigError`` when they name no endpoint."""
+    def from_config(cls, model: ModelConfig, servers: Servers | None = None) -> Self:
+        """The pool that the settings of ``model`` ask for. Raises ``ConfigError`` when they name no endpoint.
+
+        ``servers``: shared with other pools, so that a server that several of them ask gets no more than it takes at once.
+        """
         endpoints = model.endpoints()
         if not endpoints:
             raise ConfigError(
@@ -102,6 +111,7 @@ class EndpointPool:
             patience_s=model.endpoint_patience,
             fallback_wait_s=model.fallback_wait or None,
             model_name=model.model_id,
+            servers=servers,
         )
 
     @property
@@ -156,6 +166,8 @@ class EndpointPool:
         await self._keeper.aclose()  # last: a request that failed just now may have set off a probe
         for client in self._clients.values():
             await client.aclose()
+        for server in self._servers.values():
+            server.leave(self._poke)
 
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
@@ -186,11 +198,13 @@ class EndpointPool:
                 self._start(job, member, now)
         idle = [member for member in self._members if self._has_slot(member, now)]
         times = [*self._copy(idle, now), *self._wait(idle, now)]
-        times += [at for member in self._members for at in member.changes_at()]
+        times += [at for server in {*self._servers.values()} for at in server.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)
 
     def _has_slot(self, member: Member, now: float) -> bool:
-        return member.has_slot(now) and (self._most_at_once is None or len(self._tasks) < self._most_at_once)
+        if self._most_at_once is not None and len(self._tasks) >= self._most_at_once:
+            return False
+        return member.has_slot(now) and self._servers[member].has_slot(now)
 
     def _next_for(self, member: Member, now: float) -> _Job | None:
         lines = (line for line in self._patience if len(line) and member in line.members)
@@ -200,6 +214,7 @@ class EndpointPool:
         alone = all(other.health.broken for other in self._members if other is not member)
         deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
         attempt = job.line.begin(job, member, now)
+        self._servers[member].took(self._poke)
         task = asyncio.get_running_loop().create_task(self._clients[member].ask(job.question, timeout_s=deadline_s))
         self._tasks[attempt] = task
         task.add_done_callback(partial(self._ended, job, attempt))
@@ -267,6 +282,7 @@ class EndpointPool:
         if job.over:
             self._over(job)
         self._keeper.note(member, before)
+        self._servers[member].freed(self._poke)
         self._poke()
 
     def _settle(self, job: _Job, member: Member, error: ClientError, now: float) -> None:

@@ -36,7 +36,7 @@ def body(question: Question, name: str, model: ModelConfig, attempt: Attempt) ->
     if name:
         written["model"] = name
     if strict:
-        form = {"name": "answer", "strict": True, "schema": schema(question.tags, question.form)}
+        form = {"name": "answer", "strict": True, "schema": schema(question.tags, question.form, len(question.times_s))}
         written["response_format"] = {"type": "json_schema", "json_schema": form}
     return written | _optional(carried, model.temperature)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vlm_engine.errors import ConfigError
-from vlm_engine.types import Coverage, Findings, ImageResult, Observation, Span, Verdict, VideoResult
+from vlm_engine.types import Findings, ImageResult, Observation, Span, Verdict, VideoResult
 
 SCHEMA_VERSION = 2
 
@@ -27,7 +27,7 @@ def video_dict(result: VideoResult, *, timestamps: bool = True, confidence: bool
             category: {tag: [_span_dict(span, confidence) for span in own] for tag, own in spans.items()}
             for category, spans in info.spans.items()
         }
-    return {"video_tag_info": tag_info, "json_result": _json_result(result), "coverage": _coverage_dict(result.coverage)}
+    return {"video_tag_info": tag_info, "json_result": _json_result(result), "coverage": _coverage_dict(result)}
 
 
 def image_dict(result: ImageResult, *, confidence: bool = True) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def image_dict(result: ImageResult, *, confidence: bool = True) -> dict[str, Any
     tag_info: dict[str, Any] = {"image_tags": {category: list(tags) for category, tags in result.info.tags.items()}}
     if confidence:
         tag_info["confidences"] = {category: dict(told) for category, told in result.info.confidences.items()}
-    return {"image_tag_info": tag_info, "coverage": _coverage_dict(result.coverage)}
+    return {"image_tag_info": tag_info, "coverage": _coverage_dict(result)}
 
 
 def _json_result(result: VideoResult) -> dict[str, Any]:
@@ -69,16 +69,18 @@ def _span_dict(span: Span, confidence: bool) -> dict[str, Any]:
 
 def _observation_dict(time_s: float, seen: Observation) -> dict[str, Any]:
     verdicts = {tag: [verdict.present, verdict.probability] for tag, verdict in seen.verdicts.items()}
-    return {"time": time_s, "frame": seen.time_s, "verdicts": verdicts}
+    return {"time": time_s, "frame": seen.time_s, "verdicts": verdicts, **({"scanned": True} if seen.scanned else {})}
 
 
-def _coverage_dict(coverage: Coverage) -> dict[str, int]:
+def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
+    coverage = result.coverage
     return {
         "frames_asked": coverage.asked,
         "frames_answered": coverage.answered,
         "frames_failed": coverage.failed,
         "frames_unreadable": coverage.unreadable,
         "calls": coverage.calls,
+        "calls_by_model": dict(result.calls),
     }
 
 
@@ -99,7 +101,7 @@ def read_observations(json_result: Mapping[str, Any]) -> dict[str, Seen]:
 
 def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
     verdicts = {tag: Verdict(present, probability) for tag, (present, probability) in entry["verdicts"].items()}
-    return float(entry["time"]), Observation(float(entry["frame"]), verdicts)
+    return float(entry["time"]), Observation(float(entry["frame"]), verdicts, scanned=bool(entry.get("scanned")))
 
 
 def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, list[Span]]]:

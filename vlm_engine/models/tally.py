@@ -10,10 +10,11 @@ from vlm_engine.types import Coverage
 
 
 class Tally:
-    """Frames judged and failed so far, and which of them could not even be read."""
+    """Frames judged and failed so far, and which of them could not even be read. ``calls``: requests answered, by model."""
 
     def __init__(self) -> None:
-        self._answered = self._calls = 0
+        self.calls: Counter[str] = Counter()
+        self._answered = 0
         self._failures: Counter[str] = Counter()
         self._read: list[tuple[float, bool]] = []
         self._unreadable = 0
@@ -23,10 +24,11 @@ class Tally:
         insort(self._read, (time_s, readable))
         self._unreadable += not readable
 
-    def answered(self, *, calls: int) -> None:
-        """A frame was judged, for so many requests (none where the answer was known)."""
+    def answered(self, model: str | None = None) -> None:
+        """A frame was judged, by a request to this model, or by none where the answer was known."""
         self._answered += 1
-        self._calls += calls
+        if model is not None:
+            self.calls[model] += 1
 
     def failed(self, reason: str) -> None:
         """A frame was given up."""
@@ -35,7 +37,7 @@ class Tally:
     def coverage(self) -> Coverage:
         """The counts."""
         failed = self._failures.total()
-        return Coverage(self._answered + failed, self._answered, failed, self._calls, self._unreadable)
+        return Coverage(self._answered + failed, self._answered, failed, self.calls.total(), self._unreadable)
 
     def reasons(self) -> str:
         """The most frequent reasons for failures, with their numbers."""

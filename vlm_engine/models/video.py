@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.models.base import Model, only
-from vlm_engine.models.judge import Judge
+from vlm_engine.models.panel import Panel, Tags
+from vlm_engine.models.part import Part
 from vlm_engine.models.search_run import SearchRun
-from vlm_engine.search import GroupedSearch, regrouped
 from vlm_engine.spans import describe_video, together
-from vlm_engine.types import Findings, Look, Purpose, VideoInfo, VideoResult
+from vlm_engine.types import VideoInfo, VideoResult
 from vlm_engine.video import probe
 from vlm_engine.vr import Layout, layout_of
 
@@ -40,39 +41,35 @@ class SearchVideo(Model):
 
     needs = ("video",)
 
-    def __init__(self, judge: Judge, config: EngineConfig) -> None:
-        self._judge = judge
+    def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
+        self._panels = tuple(panels)
         self._config = config
 
     async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
         """Raises ``MediaError``, ``NoEndpointError``, or ``CoverageError`` when too little could be judged."""
         video: VideoInfo = inputs["video"]
-        category = self._judge.model.category
-        tags = () if category in inputs.get("skipped_categories", ()) else self._judge.model.tag_list
+        panels = {panel: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels}
+        judges = {judge for panel, tags in panels.items() if tags for judge in panel.members}
+        async with AsyncExitStack() as turn:
+            for judge in sorted(judges, key=id):  # always in one order, so that no two videos wait for each other
+                await turn.enter_async_context(judge.instances)
+                await turn.enter_async_context(judge.videos)
+            return await self._searched(video, panels, inputs)
+
+    async def _searched(self, video: VideoInfo, panels: Mapping[Panel, Tags], inputs: Mapping[str, Any]) -> VideoResult:
         how = self._config.search.with_interval(inputs.get("frame_interval"))
         layout = self._layout(video) if inputs.get("vr_video", False) else None
         media = f"{video.identity} vr {layout}" if layout else video.identity
-        groups = regrouped(tags, await self._judge.searches(media, how)) if tags else ()
-        search = GroupedSearch(video, tags, groups, how)
-        for time_s, observation in inputs.get("observations", {}).get(category, ()):
-            known = tuple(tag for tag in observation.verdicts if tag in tags)
-            search.record(Look(time_s, known, Purpose.SCAN), observation)
-        run = SearchRun(
-            self._judge,
-            video,
-            search,
-            inputs.get("on_progress"),
-            media=media,
-            vr=layout,
-            reading=self._config.video,
-        )
-        if tags:
-            async with self._judge.instances:
-                await run.to_the_end()
-            await self._judge.note_searches(media, groups, how)
-        found = Findings(category, await asyncio.to_thread(search.spans), tuple(search.observations()))
-        unruled = together((), video.duration_s)
-        return VideoResult(video, unruled, (found,), run.coverage(), _joined(video.gaps_s + run.gaps_s()))
+        seen = inputs.get("observations", {})
+        parts = [
+            await Part.begin(panel, video, tags, how, media=media, seen=seen.get(panel.category, ()))
+            for panel, tags in panels.items()
+        ]
+        run = SearchRun(video, parts, inputs.get("on_progress"), vr=layout, reading=self._config.video)
+        await run.to_the_end()
+        findings = await asyncio.to_thread(lambda: tuple(part.findings() for part in parts))
+        gaps_s = _joined(video.gaps_s + run.gaps_s())
+        return VideoResult(video, together((), video.duration_s), findings, run.coverage(), gaps_s, run.calls())
 
     def _layout(self, video: VideoInfo) -> Layout | None:
         layout = layout_of(self._config.video.vr_layout, video.path, video.width, video.height)

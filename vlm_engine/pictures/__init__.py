@@ -1,7 +1,7 @@
-"""Pictures in: files of all kinds, also inside zips, as the pictures that a person sees."""
+"""Pictures in: files of all kinds, also inside zips, as what a person sees of them."""
 
-from vlm_engine.pictures.source import Source, fingerprint
-from vlm_engine.pictures.stills import open_picture
-from vlm_engine.pictures.zips import Zips
+from vlm_engine.pictures.moving import spread
+from vlm_engine.pictures.reading import Looks, PictureReader, Showing
+from vlm_engine.pictures.source import Source
 
-__all__ = ["Source", "Zips", "fingerprint", "open_picture"]
+__all__ = ["Looks", "PictureReader", "Showing", "Source", "spread"]

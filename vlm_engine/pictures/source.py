@@ -7,7 +7,7 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
-from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.files import file_status
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
@@ -21,7 +21,9 @@ def name_of(source: Source) -> str:
 
 
 def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
-    """Its content, to read from; the caller closes it. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``."""
+    """Its content, to read from; the caller closes it. Raises ``MediaNotFoundError``, ``MediaOutOfReachError``
+    and ``MediaUnreadableError``.
+    """
     if isinstance(source, ZipEntry):
         return BytesIO(zips.read(source))
     if isinstance(source, bytes):
@@ -32,7 +34,7 @@ def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
     try:
         return Path(source).open("rb")
     except OSError as error:
-        raise MediaUnreadableError(f"{source}: {error.strerror or error}") from error
+        raise MediaOutOfReachError(f"{source}: {error.strerror or error}") from error
 
 
 def fingerprint(source: Source, zips: Zips) -> str:

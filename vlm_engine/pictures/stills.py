@@ -1,44 +1,171 @@
-"""A still, opened as a viewer would show it."""
+"""One picture of a file, as a viewer would show it: opened, decoded no larger than needed, upright, in sRGB on grey."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from io import BufferedReader, BytesIO
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.picture import over_grey
-from vlm_engine.pictures.source import Source, name_of, opened
-from vlm_engine.pictures.zips import Zips
+from vlm_engine.picture import fitted_size, over_grey
+from vlm_engine.pictures.colours import as_srgb, plain
+from vlm_engine.pictures.kinds import HEAD_BYTES, JPEG, WEBP, Kind, webp_size
+from vlm_engine.types import ImageShape
+
+MAX_JPEG_PIXELS = 500_000_000
+_BAND_PIXELS = 4_000_000
+_ORIENTATION = 0x0112
+_IN_SCANS = "in several scans"
+_GAP = 1.5  # reduced by whole numbers to no less than so many times what is wanted; the rest is resampled well
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # What Pillow raises for damaged files depends on the format's plugin.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError, OverflowError)
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
-def open_picture(source: Source, zips: Zips) -> Image.Image:
-    """The picture as a viewer shows it, as RGB: turned as its EXIF data says, on neutral grey where it is
-    transparent, the first frame where it moves.
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Maps what Pillow raises to ``MediaUnreadableError`` about the picture called ``name``."""
+    try:
+        yield
+    except MemoryError as error:
+        raise MediaUnreadableError(f"{name}: there is not enough memory to decode it") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise MediaUnreadableError(f"{name}: too many pixels: {error}") from error
+    except DAMAGED as error:
+        raise MediaUnreadableError(f"{name}: damaged picture: {str(error) or type(error).__name__}") from error
 
-    Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no picture, is damaged, or has more
-    pixels than Pillow's limit against decompression bombs (179 million).
+
+def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str) -> ImageFile:
+    """The file's picture, of which only the header is decoded yet; the caller closes it, inside ``explained``.
+
+    Raises ``MediaUnreadableError`` for one with more pixels than the limit of its kind.
     """
-    name = name_of(source)
-    with opened(source, zips) as content:
-        try:
-            with Image.open(content) as image:
-                return over_grey(_eight_bit(ImageOps.exif_transpose(image)))
-        except UnidentifiedImageError:
-            raise MediaUnreadableError(f"{name}: not a picture of a known format") from None
-        except Image.DecompressionBombError as error:
-            raise MediaUnreadableError(f"{name}: too many pixels: {error}") from error
-        except _UNREADABLE as error:
-            raise MediaUnreadableError(f"{name}: damaged picture: {error}") from error
+    if kind is WEBP:  # its decoder takes the memory for all pixels before it tells how many there are
+        _check_pixels(webp_size(content.read(HEAD_BYTES)), kind.most_pixels, kind, name)
+        content.seek(0)
+    module, _, plugin = kind.plugin.partition(".")
+    try:
+        factory = getattr(import_module(f"PIL.{module}"), plugin)
+    except ImportError:
+        raise MediaUnreadableError(f"{name}: {kind.name} pictures need a newer Pillow than the one installed") from None
+    image: ImageFile = factory(content)
+    if kind is JPEG:
+        image.info[_IN_SCANS] = "progressive" in image.info or _comes_in_scans(image, content)
+    check_size(image, kind, name)
+    return image
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit greys by their upper byte: Pillow itself would turn all but the darkest into white."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray(np.clip(np.asarray(image) // 256, 0, 255).astype(np.uint8))
+def _comes_in_scans(image: ImageFile, content: BufferedReader | BytesIO) -> bool:
+    """Whether the first scan lacks some of the channels. Such a JPEG is held in memory as a whole, as a progressive one is."""
+    channels = len(image.getbands())
+    length = 6 + 2 * channels
+    data_at = content.tell()  # behind the header of the first scan, which has this length if it has all channels
+    content.seek(data_at - length)
+    header = content.read(3)
+    content.seek(data_at)
+    return header != bytes((0, length, channels))
+
+
+def check_size(image: ImageFile, kind: Kind, name: str) -> None:
+    """Raises ``MediaUnreadableError`` when ``image`` has more pixels than the limit of its kind."""
+    by_rows = kind is JPEG and not image.info[_IN_SCANS]
+    _check_pixels(image.size, MAX_JPEG_PIXELS if by_rows else kind.most_pixels, kind, name)
+
+
+def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> None:
+    width, height = size
+    if width * height > most:
+        limit = f"{width} x {height}, and the limit for {kind.name} is {most // 1_000_000} million"
+        remedy = "make it smaller" if most == MAX_JPEG_PIXELS else "make it smaller, or save it as a plain JPEG"
+        raise MediaUnreadableError(f"{name}: too many pixels: {limit}; {remedy}")
+
+
+def working_bytes(image: ImageFile, kind: Kind, longest: int) -> int:
+    """About how much memory ``shown`` takes to decode it, in bytes."""
+    pixels = image.width * image.height
+    whole = pixels * kind.pixel_bytes if image.info.get(_IN_SCANS) else 0
+    return whole + pixels * kind.pixel_bytes // _scale(image, longest) ** 2
+
+
+def shown(image: ImageFile, longest: int) -> Image.Image:
+    """What a viewer shows of the frame that ``image`` is at, as RGB.
+
+    Where the file has as many, its longest side has at least ``longest`` pixels, and mostly no more than a few times as many.
+    Raises what Pillow raises.
+    """
+    scale = _scale(image, longest)
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+    image.load()
+    orientation = _orientation(image)
+    small = as_srgb(_reduced(image, _ample(image, longest)), image.info)
+    turn = _UPRIGHT.get(orientation)
+    return over_grey(small if turn is None else small.transpose(turn))
+
+
+def _ample(image: Image.Image, longest: int) -> int:
+    """How many times smaller ``image`` may be, and still have more pixels than are wanted."""
+    width, height = fitted_size(*image.size, ImageShape(longest))
+    return max(1, int(min(image.width / width, image.height / height) / _GAP))
+
+
+def _scale(image: ImageFile, longest: int) -> int:
+    """How many times smaller it is decoded: 1, or of a JPEG also 2, 4 or 8."""
+    if image.format != JPEG.name:
+        return 1
+    ample, pixels = _ample(image, longest), image.width * image.height
+    return next((scale for scale in (8, 4, 2) if scale <= ample or pixels // (scale // 2) ** 2 > JPEG.most_pixels), 1)
+
+
+def _orientation(image: ImageFile) -> int:
+    try:
+        told = image.getexif().get(_ORIENTATION)
+    except DAMAGED:
+        return 1  # viewers show it as it lies in the file
+    return told if isinstance(told, int) else 1
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """``image``, plain, ``factor`` times smaller; a large one in bands, so that it is never in memory twice."""
+    make_plain = plain(image)
+    if image.width * image.height <= _BAND_PIXELS:
+        return make_plain(image).reduce(factor)
+    rows = max(1, _BAND_PIXELS // (image.width * factor)) * factor
+    reduced: Image.Image | None = None
+    for top in range(0, image.height, rows):
+        band = make_plain(image.crop((0, top, image.width, min(top + rows, image.height)))).reduce(factor)
+        if reduced is None:
+            reduced = Image.new(band.mode, (band.width, -(-image.height // factor)))
+        reduced.paste(band, (0, top // factor))
+    assert reduced is not None
+    return reduced

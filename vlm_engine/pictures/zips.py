@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
+from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.files import file_status
 from vlm_engine.pictures.names import Names
 from vlm_engine.types import ZipEntry
@@ -51,6 +51,11 @@ class Zips:
         """
         with self._using(source.zip_path) as archive:
             return archive.read(source)
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """The names of the files in a zip, in the zip's order. Raises as ``read`` does for the zip."""
+        with self._using(path) as archive:
+            return archive.names()
 
     @contextmanager
     def _using(self, path: str) -> Iterator[_OpenZip]:
@@ -92,7 +97,7 @@ class _OpenZip:
             self._file = _Bounded(io.FileIO(path))
             head = self._file.peek(8)
         except OSError as error:
-            raise MediaUnreadableError(f"{path}: {error.strerror or error}") from error
+            raise MediaOutOfReachError(f"{path}: {error.strerror or error}") from error
         try:
             self._zip = ZipFile(self._file)
             self._names = Names(self._zip.infolist())
@@ -112,6 +117,9 @@ class _OpenZip:
         if self._retired and not self.users:
             self._zip.close()
             self._file.close()
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.filename for entry in self._zip.infolist() if not entry.is_dir())
 
     def read(self, source: ZipEntry) -> bytes:
         entry = self._find(source)

@@ -27,13 +27,15 @@ class Style(Enum):
     """How the answer is written."""
 
     LIST = "an object with an array of names"
+    LISTS = "an object with an array of names for each of several pictures, by its number"
     VERDICTS = "an object with one verdict for each name"
     PROSE = "names, separated by commas"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """``candidates`` in the order of the request. ``key``: the array's name; ``words``: JSON for yes and no.
+    """``candidates`` in the order of the request. ``key``: the array's name; ``words``: JSON for yes and no. ``pictures``: how
+    many there are lists for.
 
     ``fenced``: the answer stands in a Markdown code fence, as models like to do when no schema keeps them from it.
     """
@@ -43,6 +45,7 @@ class Asked:
     key: str = "tags"
     words: tuple[str, str] = ('"yes"', '"no"')
     fenced: bool = False
+    pictures: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,9 @@ def asked(body: Mapping[str, Any]) -> Asked:
     candidates = _names_in(text)
     if wanted.get("type") != "json_object" and "json" not in text.casefold():
         return Asked(candidates, Style.PROSE)
-    style = Style.VERDICTS if '"yes"' in text else Style.LIST
-    return Asked(candidates, style, fenced=wanted.get("type") != "json_object")
+    pictures = sum(part.get("type") == "image_url" for part in parts(body))
+    style = Style.VERDICTS if '"yes"' in text else Style.LISTS if pictures > 1 else Style.LIST
+    return Asked(candidates, style, fenced=wanted.get("type") != "json_object", pictures=pictures)
 
 
 def texts(body: Mapping[str, Any]) -> list[str]:
@@ -96,7 +100,8 @@ def _from_schema(schema: Any) -> Asked:
     properties: dict[str, Any] = schema["properties"]
     for key, inner in properties.items():
         if inner.get("type") == "array":
-            return Asked(tuple(inner.get("items", {}).get("enum", ())), Style.LIST, key)
+            names = tuple(inner.get("items", {}).get("enum", ()))
+            return Asked(names, Style.LISTS, pictures=len(properties)) if key == "1" else Asked(names, Style.LIST, key)
     first = next(iter(properties.values()))
     if first.get("type") == "boolean":
         return Asked(tuple(properties), Style.VERDICTS, words=("true", "false"))
@@ -108,19 +113,30 @@ def _from_schema(schema: Any) -> Asked:
 
 def _names_in(text: str) -> tuple[str, ...]:
     """The tags that a text lists: its bullets where it has some, else what stands between the commas of its lists."""
-    found = _BULLET.findall(text)
+    found = [_unquoted(name) for name in _BULLET.findall(text)]
     if not found:
         lines = (re.split(r"[:?]", line)[-1] for line in re.split(r"\n|\.(?:\s|$)", text) if "," in line)
         found = [name.strip(" \t\"'`.") for line in lines for name in line.split(",")]
     return tuple(dict.fromkeys(name for name in found if name))
 
 
-def write(wanted: Asked, beliefs: Mapping[str, float]) -> list[Token]:
-    """The answer, given the probability of presence of every candidate."""
+def _unquoted(bullet: str) -> str:
+    """A name in quotes is followed by what it means."""
+    quoted = re.match(r'("(?:[^"\\]|\\.)*"): ', bullet)
+    return str(json.loads(quoted[1])) if quoted else bullet
+
+
+def write(wanted: Asked, beliefs: Mapping[str, float], *more: Mapping[str, float]) -> list[Token]:
+    """The answer, given the probability of presence of every candidate; ``more``: the same for further pictures."""
     if wanted.style is Style.PROSE:
         named = ", ".join(tag for tag in wanted.candidates if beliefs[tag] > 0.5)
         return _plain(_PIECE.findall(named or "none"))
-    tokens = _list(wanted, beliefs) if wanted.style is Style.LIST else _verdicts(wanted, beliefs)
+    if wanted.style is Style.VERDICTS:
+        tokens = _verdicts(wanted, beliefs)
+    elif wanted.style is Style.LIST:
+        tokens = [*_plain(['{"', *_pieces(wanted.key), '":']), *_items(wanted.candidates, beliefs, "}")]
+    else:
+        tokens = _lists(wanted.candidates, (beliefs, *more)[: wanted.pictures])
     return [Token("```json\n"), *tokens, Token("\n```")] if wanted.fenced else tokens
 
 
@@ -139,10 +155,19 @@ def _verdicts(wanted: Asked, beliefs: Mapping[str, float]) -> list[Token]:
     return [*tokens[:-1], Token(f"{quote}}}")]
 
 
-def _list(wanted: Asked, beliefs: Mapping[str, float]) -> list[Token]:
-    tokens = _plain(['{"', *_pieces(wanted.key), '":'])
-    rest = list(wanted.candidates)
-    go_on, end = ' ["', " []}"
+def _lists(candidates: Sequence[str], beliefs: Sequence[Mapping[str, float]]) -> list[Token]:
+    tokens: list[Token] = []
+    for number, of_picture in enumerate(beliefs, 1):
+        tokens += _plain([' "' if tokens else '{"', str(number), '":'])
+        tokens += _items(candidates, of_picture, "}" if number == len(beliefs) else ",")
+    return tokens
+
+
+def _items(candidates: Sequence[str], beliefs: Mapping[str, float], then: str) -> list[Token]:
+    """The list and what follows its bracket."""
+    tokens: list[Token] = []
+    rest = list(candidates)
+    go_on, end = ' ["', f" []{then}"
     while True:
         next_is, nothing = _next(rest, beliefs)
         chosen = next((tag for tag in rest if beliefs[tag] > 0.5), None)
@@ -151,7 +176,7 @@ def _list(wanted: Asked, beliefs: Mapping[str, float]) -> list[Token]:
             return tokens
         tokens += _spelt(chosen, next_is)
         rest = rest[rest.index(chosen) + 1 :]
-        go_on, end = '", "', '"]}'
+        go_on, end = '", "', f'"]{then}'
 
 
 def _next(rest: Sequence[str], beliefs: Mapping[str, float]) -> tuple[dict[str, float], float]:

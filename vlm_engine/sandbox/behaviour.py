@@ -48,7 +48,8 @@ class Behaviour:
     else is looked at but the key: the next ``fault_requests`` of them (None: all), and of these the share ``fault_share``,
     evenly spread. An empty ``api_key`` asks for none. Without ``offers_schema`` a ``response_format`` is refused;
     without ``offers_logprobs`` the wish for them is ignored. With ``thinks`` it thinks before it answers, unless the request
-    turns that off. Without ``loaded`` the model is loaded by the first question, and told of only then.
+    turns that off. It takes at most ``most_pictures`` in a request. Without ``loaded`` the model is loaded by the first question,
+    and told of only then.
     """
 
     models: tuple[str, ...] = (MODEL,)
@@ -70,6 +71,7 @@ class Behaviour:
     queue: int | None = None
     thinks: bool = False
     loaded: bool = True
+    most_pictures: int = 16
 
 
 @dataclass(slots=True)
@@ -77,7 +79,8 @@ class Counters:
     """What an endpoint has served since it was made. ``failed`` counts by kind: a fault's name, or the refusal's.
 
     ``in_flight`` are requests received and not yet answered, waiting ones included. Image tokens are a rough
-    count, one for 784 pixels. ``frame_numbers`` are those of the answered pictures, in the order of the answers.
+    count, one for 784 pixels. ``frame_numbers`` are those of the answered pictures, in the order of the answers; ``answered``
+    counts requests, whatever the number of their pictures.
     """
 
     requests: int = 0

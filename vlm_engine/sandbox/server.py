@@ -201,21 +201,21 @@ class SandboxVLM:
     async def _answer(self, body: dict[str, Any], fault: Fault) -> web.Response:
         self._manners.check(body, self.behaviour)
         wanted = _asked(body)
-        image = self._image(body)
-        prompt_tokens = _image_tokens(image) + sum(len(text) for text in answers.texts(body)) // 4
+        images = self._images(body)
+        prompt_tokens = sum(map(_image_tokens, images)) + sum(len(text) for text in answers.texts(body)) // 4
         if prompt_tokens > self.behaviour.context_tokens:
             self._manners.overflow(prompt_tokens, self.behaviour)
-            prompt_tokens, image = self.behaviour.context_tokens, None
+            prompt_tokens, images = self.behaviour.context_tokens, []
         async with self._slot():
             await asyncio.sleep(self.behaviour.latency_s)
         self.behaviour.loaded = True
-        shown = glyphs.read(image) if image else glyphs.Shown(frozenset(), None)
-        tokens = answers.write(wanted, {tag: self.belief(tag, shown) for tag in wanted.candidates})
+        shown = [glyphs.read(image) for image in images] or [glyphs.Shown(frozenset(), None)] * wanted.pictures
+        tokens = answers.write(wanted, *({tag: self.belief(tag, one) for tag in wanted.candidates} for one in shown))
         if fault is Fault.BLANKS and body.get("response_format"):
             tokens = [answers.Token('{ "'), *[answers.Token("\n")] * 5000]
         limit = self._room_after_thought(body) or len(tokens)
         kept = tokens[: min(limit, len(tokens) // 2 if fault is Fault.TRUNCATED else limit)]
-        self._count(shown, image, len(kept), fault)
+        self._count(shown, images, len(kept), fault)
         return self._completion(body, kept, prompt_tokens, cut=len(kept) < len(tokens))
 
     def _room_after_thought(self, body: dict[str, Any]) -> int | None:
@@ -224,21 +224,14 @@ class SandboxVLM:
         thought = len(THOUGHT) // 4 if self._manners.thinks(body, self.behaviour) else 0
         return max(1, limit - thought) if limit else None
 
-    def _image(self, body: dict[str, Any]) -> Image.Image | None:
+    def _images(self, body: dict[str, Any]) -> list[Image.Image]:
         urls = [part["image_url"]["url"] for part in answers.parts(body) if part.get("type") == "image_url"]
-        if not urls:
-            return None
-        if not self.behaviour.vision:
+        if urls and not self.behaviour.vision:
             raise RefusalError(Refusal.VISION)
-        if len(urls) > 1:
-            raise RefusalError(Refusal.REQUEST, "At most 1 image(s) may be provided in one prompt.")
-        try:
-            data = base64.b64decode(urls[0].partition("base64,")[2], validate=True)
-            image = Image.open(io.BytesIO(data))
-            image.load()
-        except (UnidentifiedImageError, binascii.Error, OSError, SyntaxError) as error:
-            raise RefusalError(Refusal.IMAGE, str(error)) from error
-        return image
+        most = self.behaviour.most_pictures
+        if len(urls) > most:
+            raise RefusalError(Refusal.REQUEST, f"At most {most} image(s) may be provided in one prompt.")
+        return [_opened(url) for url in urls]
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -268,16 +261,15 @@ class SandboxVLM:
         """How probably it is wrong about a tag that this picture shows, or does not show."""
         return self.behaviour.miss_rate if is_there else self.behaviour.false_alarm_rate
 
-    def _count(self, shown: glyphs.Shown, image: Image.Image | None, answer_tokens: int, fault: Fault) -> None:
+    def _count(self, shown: list[glyphs.Shown], images: list[Image.Image], answer_tokens: int, fault: Fault) -> None:
         counters = self.counters
         if fault is Fault.NONE:
             counters.answered += 1
         else:
             counters.failed[fault] += 1
-        counters.image_tokens += _image_tokens(image)
+        counters.image_tokens += sum(map(_image_tokens, images))
         counters.answer_tokens += answer_tokens
-        if shown.frame_number is not None:
-            counters.frame_numbers.append(shown.frame_number)
+        counters.frame_numbers += [one.frame_number for one in shown if one.frame_number is not None]
 
     def _completion(self, body: dict[str, Any], tokens: list[answers.Token], prompt_tokens: int, *, cut: bool) -> web.Response:
         manners = self._manners
@@ -308,8 +300,17 @@ def _asked(body: dict[str, Any]) -> answers.Asked:
         raise RefusalError(Refusal.SCHEMA, str(error)) from error
 
 
-def _image_tokens(image: Image.Image | None) -> int:
-    return round(image.width * image.height / 784) if image else 0
+def _opened(url: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2], validate=True)))
+        image.load()
+    except (UnidentifiedImageError, binascii.Error, OSError, SyntaxError) as error:
+        raise RefusalError(Refusal.IMAGE, str(error)) from error
+    return image
+
+
+def _image_tokens(image: Image.Image) -> int:
+    return round(image.width * image.height / 784)
 
 
 def _draws(*what: object) -> tuple[float, float]:

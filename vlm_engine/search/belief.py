@@ -15,8 +15,8 @@ from vlm_engine.search.chain import SHOWS, STATES
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.learning import learnt
-from vlm_engine.search.rates import ABSENT_SHARE, SURE_ERROR, Floats, Rates
-from vlm_engine.search.smoothing import Smoothed, smooth
+from vlm_engine.search.rates import ABSENT_SHARE, JUDGE, SURE_ERROR, Floats, Rates
+from vlm_engine.search.smoothing import Smoothed, by_condition, over_conditions, smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Belief:
         """(n, K): more probably there than not."""
         return self.present > 0.5
 
-    def gain(self) -> Floats:
-        """(n, K): how many wrong labels a look at another frame of the same shot would set right, on average.
+    def gain(self, observer: int = JUDGE) -> Floats:
+        """(n, K): how many wrong labels a look of this observer's at another frame of the same shot would set right, on average.
 
         Such a look errs as looks do in a good shot and nearly always in a bad one, so it says little about a
         verdict that looks like a bad shot's.
@@ -49,10 +49,11 @@ class Belief:
         out = np.zeros_like(self.present)
         if self.smoothed is None:
             return out
-        split = self.smoothed.states().reshape(len(out), -1, 2, STATES)
+        split = self.smoothed.conditions()
         by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
-        bad = by_truth[:, :, 1] / (by_truth.sum(2) + 1e-300)
-        error = (1 - bad) * self.rates.look_error[self.live] + bad * SURE_ERROR
+        fooled = by_truth[:, :, -1] if observer == JUDGE else by_truth[:, :, observer + 1 :].sum(2)
+        bad = fooled / (by_truth.sum(2) + 1e-300)
+        error = (1 - bad) * self.rates.observers[observer].look_error[self.live] + bad * SURE_ERROR
         false, missed = error[..., 0], error[..., 1]
         on = self.present[:, self.live]
         after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
@@ -81,7 +82,7 @@ class Belief:
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
         here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
-        before = smoothed.forward[..., :STATES] + smoothed.forward[..., STATES:]
+        before = over_conditions(by_condition(smoothed.forward))
         coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live)).astype(np.float32)
         return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(2, 3))
 
@@ -95,9 +96,8 @@ def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
 
 
 def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
-    """(n, K, 4): weights of the eight states, averaged over good and bad shots."""
-    bad = rates.shot_error[:, SHOWS]
-    return (1 - bad) * weights[..., :STATES] + bad * weights[..., STATES:]
+    """(n, K, 4): weights of all states, averaged over the conditions of a shot."""
+    return over_conditions(by_condition(weights) * rates.conditions[..., SHOWS])
 
 
 def learnt_rates(evidence: Evidence, rates: Rates, steps: int) -> Rates:
@@ -121,8 +121,8 @@ def believe(evidence: Evidence, clock: Clock, rates: Rates) -> Belief:
     if not len(live):
         return Belief(evidence, clock, live, present, np.zeros(0), rates, None)
     smoothed = smooth(evidence.of(live), rates.of(live))
-    occurs, states = _occurs(smoothed), smoothed.states()
-    present[:, live] = (states[..., :STATES] + states[..., STATES:])[..., SHOWS == 1].sum(2) * occurs
+    occurs = _occurs(smoothed)
+    present[:, live] = over_conditions(smoothed.conditions())[..., SHOWS == 1].sum(2) * occurs
     return Belief(evidence, clock, live, present, occurs, rates, smoothed)
 
 

@@ -21,7 +21,7 @@ class Evidence:
     """What was seen. ``judged``, ``present``, ``told``, ``probabilities`` and ``logits`` are (n, K); ``times_s``, ``shots`` (n,).
 
     ``told``: the answer came with a confidence; ``logits``: how far it leans to its own verdict, >= 0. ``lapses_s``, (n - 1,):
-    what passes on the video's clock between one frame and the next.
+    what passes on the video's clock between one frame and the next. ``observers``, (n,): the number of the one that looked.
     """
 
     times_s: Floats
@@ -32,6 +32,7 @@ class Evidence:
     told: Flags
     probabilities: Floats
     logits: Floats
+    observers: NDArray[np.intp]
 
     def of(self, columns: NDArray[np.intp]) -> Evidence:
         """The same for some of the tags."""
@@ -45,8 +46,8 @@ class Evidence:
         )
 
 
-def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Clock) -> Evidence:
-    """The observations, in whatever order, as arrays."""
+def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Clock, *, scanned: bool = False) -> Evidence:
+    """The observations, in whatever order, as arrays. ``scanned``: a smaller model scans, and is observer 0."""
     seen = sorted(observations, key=lambda observation: observation.time_s)
     column = {tag: number for number, tag in enumerate(tags)}
     shape = len(seen), len(tags)
@@ -65,5 +66,13 @@ def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Cloc
         logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), MOST_LOGIT), 0.0)
     times_s = np.array([observation.time_s for observation in seen], dtype=np.float64)
     return Evidence(
-        times_s, clock.between(times_s[:-1], times_s[1:]), clock.scenes(times_s), judged, present, told, probabilities, logits
+        times_s,
+        clock.between(times_s[:-1], times_s[1:]),
+        clock.scenes(times_s),
+        judged,
+        present,
+        told,
+        probabilities,
+        logits,
+        np.array([scanned and not observation.scanned for observation in seen], dtype=np.intp),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.search.ledger import milliseconds
@@ -34,9 +35,11 @@ class GroupedSearch:
     Only ``tags`` are told of.
     """
 
-    def __init__(self, video: VideoInfo, tags: Sequence[str], groups: Iterable[Tags], config: SearchConfig) -> None:
+    def __init__(
+        self, video: VideoInfo, tags: Sequence[str], groups: Iterable[Tags], config: SearchConfig, *, scanned: bool = False
+    ) -> None:
         self._tags = tuple(tags)
-        self._parts = [(group, VideoSearch(video, group, config)) for group in groups]
+        self._parts = [(group, VideoSearch(video, group, config, scanned=scanned)) for group in groups]
 
     def record(self, look: Look, observation: Observation) -> None:
         """Takes what came of a look."""
@@ -59,16 +62,17 @@ class GroupedSearch:
         return sum(search.expected_more() for _, search in self._parts)
 
     def observations(self) -> Iterator[tuple[float, Observation]]:
-        """(time of the look, what was seen there), in order of time."""
-        seen: dict[float, Observation] = {}
+        """(time of the look, what was seen there), in order of time; at one time, what the judge saw first."""
+        seen: dict[tuple[float, bool], Observation] = {}
         for _, search in self._parts:
             for time_s, observation in search.observations():
-                verdicts: dict[str, Verdict] = {**seen[time_s].verdicts} if time_s in seen else {}
+                key = time_s, observation.scanned
+                verdicts: dict[str, Verdict] = {**seen[key].verdicts} if key in seen else {}
                 verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._tags}
                 if verdicts:
-                    seen[time_s] = Observation(observation.time_s, verdicts)
-        for time_s in sorted(seen):
-            yield time_s, seen[time_s]
+                    seen[key] = replace(observation, verdicts=verdicts)
+        for key in sorted(seen):
+            yield key[0], seen[key]
 
     def spans(self) -> tuple[Span, ...]:
         """Where each tag applies, in the order of tags and time."""

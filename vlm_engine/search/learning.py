@@ -9,17 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from vlm_engine.search.chain import LONG, OFF, SHORT, SHOWS, STATES
-from vlm_engine.search.evidence import MOST_LOGIT, Evidence
+from vlm_engine.search.evidence import MOST_LOGIT, Evidence, Flags
 from vlm_engine.search.rates import (
-    FALSE_AND_MISSED,
     LONG_S,
     LONG_WEIGHT,
     SHOT_SHARE,
     STARTS_WEIGHT,
     Floats,
+    Observer,
     Rates,
+    assumed_errors,
 )
-from vlm_engine.search.smoothing import Smoothed
+from vlm_engine.search.smoothing import Smoothed, over_conditions
 
 _VIDEO_WEIGHT = (100.0, 40.0)
 _TAG_LOOKS_WEIGHT = (500.0, 100.0)
@@ -38,29 +39,22 @@ def learnt(
 
     ``present_share``, (K,): how probably each occurs at all. ``silent_looks``, ``silent_shots``: at tags never seen, in all.
     """
-    states = smoothed.states()
+    states = smoothed.conditions()
     starts_short, starts_long, ends_long = _expected_moves(smoothed)
     spent_s = _expected_seconds(states, evidence.times_s)
     idle_s = spent_s[:, OFF] + STARTS_WEIGHT / rates.usual_starts_per_s
-    by_truth = _by_truth(states)
-    look_error, shot_error = _errors(evidence, by_truth, silent_looks, silent_shots)
-    sharpness, evened = _confidence(evidence, by_truth, present_share)
+    by_truth = np.stack([states[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
+    here = by_truth.sum(2)[..., 1] * present_share
     return Rates(
         (starts_short * present_share + STARTS_WEIGHT) / idle_s,
         (starts_long * present_share + STARTS_WEIGHT) / idle_s,
         (ends_long + LONG_WEIGHT) / (spent_s[:, LONG] + LONG_WEIGHT * LONG_S),
-        look_error,
-        shot_error,
         rates.usual_starts_per_s,
-        sharpness,
-        evened,
+        tuple(
+            _observer(evidence, number, usual, by_truth, here, silent_looks, silent_shots)
+            for number, usual in enumerate(assumed_errors(len(rates.observers) > 1))
+        ),
     )
-
-
-def _by_truth(states: Floats) -> Floats:
-    """(n, K, 2 conditions, 2 truths) out of (n, K, 8)."""
-    split = states.reshape(*states.shape[:2], 2, STATES)
-    return np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
 
 
 def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
@@ -70,8 +64,8 @@ def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
 
     def count(source: int, target: int) -> Floats:
         total = np.zeros(before.shape[1])
-        for s in (source, source + STATES):
-            for t in (target, target + STATES):
+        for s in range(source, before.shape[2], STATES):
+            for t in range(target, before.shape[2], STATES):
                 total += np.einsum("nk,nk,nk->k", before[:, :, s], smoothed.moves[:, :, s, t], after[:, :, t])
         return total
 
@@ -80,18 +74,24 @@ def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
 
 def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
     """(K, 4): how long each tag was in each state."""
-    merged = states[..., :STATES] + states[..., STATES:]
+    merged = over_conditions(states)
     return np.asarray(np.einsum("nks,n->ks", merged[1:] + merged[:-1], np.diff(times_s) / 2))
 
 
-def _errors(evidence: Evidence, by_truth: Floats, silent_looks: int, silent_shots: int) -> tuple[Floats, Floats]:
-    wrong = np.stack([evidence.present, ~evidence.present], 2) & evidence.judged[:, :, None]
-    good = by_truth[:, :, 0] * evidence.judged[:, :, None]
+def _observer(
+    evidence: Evidence, number: int, usual: Floats, by_truth: Floats, here: Floats, silent_looks: int, silent_shots: int
+) -> Observer:
+    """How the observer of this number errs, of whom ``usual`` errors are assumed."""
+    own = evidence.judged & (evidence.observers == number)[:, None]
+    wrong = np.stack([evidence.present, ~evidence.present], 2)
+    clear = by_truth[:, :, 0] if number == 0 else by_truth[:, :, 0] + by_truth[:, :, 1]  # this observer is not fooled
+    good = clear * own[:, :, None]
+    silent = round(silent_looks * own.sum() / max(1, evidence.judged.sum()))
+    looks = _shrunk((good * wrong).sum(0), good.sum(0), usual * (1 - SHOT_SHARE), silent, np.array(_TAG_LOOKS_WEIGHT))
     fresh = np.concatenate([[True], evidence.shots[1:] != evidence.shots[:-1]])
-    bad, shots = by_truth[fresh][:, :, 1].sum(0), by_truth[fresh].sum((0, 2))
-    per_look, per_shot = FALSE_AND_MISSED * (1 - SHOT_SHARE), FALSE_AND_MISSED * SHOT_SHARE
-    looks = _shrunk((good * wrong).sum(0), good.sum(0), per_look, silent_looks, np.array(_TAG_LOOKS_WEIGHT))
-    return looks, _shrunk(bad, shots, per_shot, silent_shots, np.full(2, _TAG_SHOTS_WEIGHT))
+    bad, shots = by_truth[fresh][:, :, number + 1].sum(0), by_truth[fresh].sum((0, 2))
+    shot = _shrunk(bad, shots, usual * SHOT_SHARE, silent_shots, np.full(2, _TAG_SHOTS_WEIGHT))
+    return Observer(looks, shot, *_confidence(evidence, own & evidence.told, clear, here))
 
 
 def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weight: Floats) -> Floats:
@@ -101,21 +101,19 @@ def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weigh
     return np.asarray(np.clip((errors + weight * pooled) / (chances + weight), *_RANGE))
 
 
-def _confidence(evidence: Evidence, by_truth: Floats, present_share: Floats) -> tuple[float, tuple[float, float]]:
+def _confidence(evidence: Evidence, told: Flags, good: Floats, here: Floats) -> tuple[float, tuple[float, float]]:
     """The sharpness under which the confidences of wrong answers are most probable (temperature, Platt 1999).
 
     The answers are counted by their logit first, in bins so narrow that nothing is lost by it.
     """
-    told = evidence.told & evidence.judged
     if not told.any():
         return 0.0, (1.0, 1.0)
     bins, seen = np.rint(evidence.logits[told] * _BINS_PER_LOGIT).astype(np.intp), evidence.present[told]
-    here = by_truth.sum(2)[..., 1] * present_share
 
     def counted(weights: Floats) -> Floats:
         return np.asarray(np.bincount(bins, weights, _BINS), dtype=np.float64)
 
-    wrong = [counted(by_truth[:, :, 0, truth][told] * (seen != truth)) for truth in (0, 1)]
+    wrong = [counted(good[:, :, truth][told] * (seen != truth)) for truth in (0, 1)]
     right = [counted(share[told] * (seen == truth)) for truth, share in ((0, 1 - here), (1, here))]
     answers = counted(np.ones(len(bins)))
     fits = [_fit(sharpness, answers, wrong, right) for sharpness in _SHARPNESS]

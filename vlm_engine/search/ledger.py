@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from vlm_engine.types import Look, Observation, Verdict
 
@@ -18,23 +19,25 @@ class Ledger:
     def __init__(self, tags: Iterable[str]) -> None:
         self._looked: dict[str, set[int]] = {tag: set() for tag in tags}
         self._frames: list[int] = []
-        self._observations: dict[int, Observation] = {}
+        self._judged_frames: list[int] = []
+        self._observations: dict[tuple[int, bool], Observation] = {}
 
     def record(self, look: Look, observation: Observation) -> None:
         """Takes what came of a look. Tags without a verdict count as looked at and not judged."""
         key = milliseconds(look.time_s)
-        if not _near(self._frames, key, 0):
-            insort(self._frames, key)
+        for frames in (self._frames,) if observation.scanned else (self._frames, self._judged_frames):
+            if not _near(frames, key, 0):
+                insort(frames, key)
         for tag in look.tags:
             self._looked[tag].add(key)
         self._keep(key, observation)
 
     def _keep(self, key: int, observation: Observation) -> None:
-        known = self._observations.get(key)
+        known = self._observations.get((key, observation.scanned))
         verdicts: dict[str, Verdict] = {**known.verdicts} if known else {}
         verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._looked}
         if verdicts:
-            self._observations[key] = Observation(observation.time_s, verdicts)
+            self._observations[key, observation.scanned] = replace(observation, verdicts=verdicts)
 
     @property
     def frames(self) -> int:
@@ -55,10 +58,14 @@ class Ledger:
         """Whether the frame shown at this time was already looked at, for whatever tag."""
         return _near(self._frames, milliseconds(time_s), milliseconds(within_s))
 
+    def spent_by_judge(self, time_s: float, within_s: float) -> bool:
+        """The same, by the judge: the frame may have been scanned."""
+        return _near(self._judged_frames, milliseconds(time_s), milliseconds(within_s))
+
     def observations(self) -> Iterator[tuple[float, Observation]]:
-        """(time of the look, what was seen), judged ones only, in order of time."""
-        for key in sorted(self._observations):
-            yield key / 1000, self._observations[key]
+        """(time of the look, what was seen), judged ones only, in order of time; at one time, what the judge saw first."""
+        for key, scanned in sorted(self._observations):
+            yield key / 1000, self._observations[key, scanned]
 
 
 def milliseconds(time_s: float) -> int:

@@ -15,9 +15,9 @@ from vlm_engine.types import Span
 def spans_of(belief: Belief, runs: Runs, tags: Sequence[str]) -> Iterator[Span]:
     """The runs as spans, in the order of tags and time.
 
-    A span's confidence is the mean of what the server told of the tag at the frames within it that showed it; None where
-    it told nothing. The belief is not that: a rule such as ``TagThreshold`` is about the model's own word. A span's belief is
-    the mean probability of the tag at the frames that were looked at within it.
+    A span's confidence is the mean of what the server told of the tag at the frames within it that showed it, the judge's where
+    it told anything; None where nothing was told. The belief is not that: a rule such as ``TagThreshold`` is about the
+    model's own word. A span's belief is the mean probability of the tag at the frames that were looked at within it.
     """
     for run in runs:
         if run.end_s > run.start_s:
@@ -27,9 +27,8 @@ def spans_of(belief: Belief, runs: Runs, tags: Sequence[str]) -> Iterator[Span]:
 def _told(belief: Belief, run: Run) -> float | None:
     evidence = belief.evidence
     told = evidence.told[:, run.column] & evidence.present[:, run.column] & _within(belief, run)
-    if not told.any():
-        return None
-    return float(evidence.probabilities[told, run.column].mean())
+    by_best = told & (evidence.observers == evidence.observers[told].max(initial=0))
+    return float(evidence.probabilities[by_best, run.column].mean()) if by_best.any() else None
 
 
 def _mean_belief(belief: Belief, run: Run) -> float | None:

@@ -47,18 +47,23 @@ class Question:
 
 def second_looks(belief: Belief, end_s: float, least: float, is_free: IsFree) -> Iterator[Question]:
     """Another frame of the same shot for every frame with doubtful verdicts, once each; those worth ``least`` or more."""
-    gain = belief.gain()
-    shown = belief.shown
-    gain[1:-1] *= np.where(shown[2:] == shown[:-2], 1.0, _AMID_CHANGE)
+    gain = belief.gain() * amid_change(belief.shown)
     worth = gain.sum(1)
     for row in np.flatnonzero(worth >= least):
-        time_s = _other_frame(float(belief.evidence.times_s[row]), belief.clock.cuts_s, end_s, is_free)
+        time_s = other_frame(float(belief.evidence.times_s[row]), belief.clock.cuts_s, end_s, is_free)
         if time_s is not None:
             columns = tuple(map(int, np.flatnonzero(gain[row] > 0)))
             yield Question(time_s, float(worth[row]), Purpose.SECOND_LOOK, columns)
 
 
-def _other_frame(time_s: float, cuts_s: Floats, end_s: float, is_free: IsFree) -> float | None:
+def amid_change(shown: Flags) -> Floats:
+    """(n, K): how much a verdict's doubt counts, by what is known to happen around it."""
+    factor = np.ones(shown.shape)
+    factor[1:-1] = np.where(shown[2:] == shown[:-2], 1.0, _AMID_CHANGE)
+    return factor
+
+
+def other_frame(time_s: float, cuts_s: Floats, end_s: float, is_free: IsFree) -> float | None:
     """A frame of the same shot, where none beside this one was looked at yet."""
     shot = int(np.searchsorted(cuts_s, time_s, side="right"))
     first_s = cuts_s[shot - 1] + _CUT_MARGIN_S if shot else 0.0

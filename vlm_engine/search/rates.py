@@ -30,48 +30,84 @@ LONG_WEIGHT = 3.0
 
 FALSE_AND_MISSED = np.array([0.004, 0.04])
 """Errors per look: a tag is seen that is not there, a tag is not seen that is."""
+SCANNER_FALSE_AND_MISSED = np.array([0.02, 0.1])
+"""The same of a smaller model that scans for another."""
 SHOT_SHARE = 0.3
 """Of all errors, so many hold for a whole shot: it is bad."""
 SURE_ERROR = 0.9
 """In a bad shot a look errs this surely; so many looks that agree speak against a bad one."""
 
+SCANNER, JUDGE = 0, -1
+"""Their places among the observers; without a scanner, the one observer is both."""
 
-_BY_TAG = ("short_per_s", "long_per_s", "end_per_s", "look_error", "shot_error")
+_BY_TAG = ("short_per_s", "long_per_s", "end_per_s")
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """For each of K tags. The last axis of the error rates is what is true: 0 absent (so: false positives), 1 present (misses).
+class Observer:
+    """How one model errs, for each of K tags: (K, 2), by what is true: 0 absent (so: false positives), 1 present (misses).
 
     ``sharpness`` says how much a confidence is worth: a wrong answer's density at logit c, against a right one's, falls like
     exp(-sharpness c); ``evened`` (one for absent, one for present) makes that ratio a ratio of densities.
     """
 
+    look_error: Floats
+    shot_error: Floats
+    sharpness: float = 0.0
+    evened: tuple[float, float] = (1.0, 1.0)
+
+    def of(self, columns: NDArray[np.intp]) -> Observer:
+        """The same for some of the tags."""
+        return replace(self, look_error=self.look_error[columns], shot_error=self.shot_error[columns])
+
+    def with_those_of(self, columns: NDArray[np.intp], other: Observer) -> Observer:
+        """The errors of ``other``, which has only the tags in ``columns``; for the rest, these."""
+        looks, shots = self.look_error.copy(), self.shot_error.copy()
+        looks[columns], shots[columns] = other.look_error, other.shot_error
+        return replace(other, look_error=looks, shot_error=shots)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """For each of K tags how often it comes and goes; and how those who look err, the one that errs most first."""
+
     short_per_s: Floats
     long_per_s: Floats
     end_per_s: Floats
-    look_error: Floats
-    shot_error: Floats
     usual_starts_per_s: float
-    sharpness: float = 0.0
-    evened: tuple[float, float] = (1.0, 1.0)
+    observers: tuple[Observer, ...]
+
+    @property
+    def conditions(self) -> Floats:
+        """(K, observers + 1, 2): how probable each condition of a shot is: nobody is fooled, the first, the first two …"""
+        fooled = np.stack([observer.shot_error for observer in self.observers], 1)
+        return np.concatenate([1 - fooled.sum(1, keepdims=True), fooled], 1)
 
     def of(self, columns: NDArray[np.intp]) -> Rates:
         """The same for some of the tags."""
         parts = {name: getattr(self, name)[columns] for name in _BY_TAG}
-        return replace(self, **parts)
+        return replace(self, **parts, observers=tuple(observer.of(columns) for observer in self.observers))
 
     def with_those_of(self, columns: NDArray[np.intp], other: Rates) -> Rates:
         """Those of ``other``, which has only the tags in ``columns``; for the rest, these."""
         parts = {name: getattr(self, name).copy() for name in _BY_TAG}
         for name, part in parts.items():
             part[columns] = getattr(other, name)
-        return replace(other, **parts)
+        both = zip(self.observers, other.observers, strict=True)
+        return replace(other, **parts, observers=tuple(mine.with_those_of(columns, its) for mine, its in both))
 
 
-def assumed(tags: int, duration_s: float) -> Rates:
-    """The rates before anything was seen."""
+def assumed_errors(scanned: bool) -> tuple[Floats, ...]:
+    """Errors per look that each observer is assumed to make: one, or one that scans and one that judges."""
+    return (SCANNER_FALSE_AND_MISSED, FALSE_AND_MISSED) if scanned else (FALSE_AND_MISSED,)
+
+
+def assumed(tags: int, duration_s: float, *, scanned: bool = False) -> Rates:
+    """The rates before anything was seen. ``scanned``: a smaller model scans for the one that judges."""
     usual = min(MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6)))
     starts = np.full(tags, usual)
-    errors = np.tile(FALSE_AND_MISSED, (tags, 1))
-    return Rates(starts, starts, np.full(tags, 1 / LONG_S), errors * (1 - SHOT_SHARE), errors * SHOT_SHARE, usual)
+    observers = (
+        Observer(np.tile(each * (1 - SHOT_SHARE), (tags, 1)), np.tile(each * SHOT_SHARE, (tags, 1)))
+        for each in assumed_errors(scanned)
+    )
+    return Rates(starts, starts, np.full(tags, 1 / LONG_S), usual, tuple(observers))

@@ -2,7 +2,8 @@
 
 Beside the chain's four states every tag has two conditions: in a good shot a look errs at the rate of looks; in a bad
 one, where a player hides what matters or something looks just like it, every look errs. The condition is drawn anew at
-each cut and whenever the tag comes or goes. So there are eight states: 4 x condition + state of the chain.
+each cut and whenever the tag comes or goes. So there are eight states: 4 x condition + state of the chain. Where a smaller
+model scans there is one condition more: what fools the one that judges fools it, too, but not the other way round.
 """
 
 from __future__ import annotations
@@ -17,15 +18,13 @@ from vlm_engine.search.rates import SURE_ERROR, Floats, Rates
 
 _RESCALED_EVERY = 4
 """Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
-_ALL = 2 * STATES
-_SHOWS = np.tile(SHOWS, 2)
-_ONES = np.ones(_ALL, np.float32)
+_ONES = np.ones(3 * STATES, np.float32)
 """A product with it is a sum over the states, several times as fast as numpy's own over so short an axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Smoothed:
-    """What the answers say of K tags at n frames; states run over the last axis.
+    """What the answers say of K tags at n frames; states run over the last axis, 8 or 12 of them.
 
     ``forward`` (n, K, 8) weighs the answers up to each frame, ``backward`` those after it; each row sums to one,
     and ``scale`` (n, K) is what the forward rows were divided by. ``moves`` (n - 1, K, 8, 8) are the transitions, and
@@ -44,63 +43,86 @@ class Smoothed:
     def states(self) -> Floats:
         """(n, K, 8): the probability of each state, all answers considered."""
         both = self.forward * self.backward
-        return np.asarray(both / (both @ _ONES)[..., None])
+        return np.asarray(both / (both @ _ONES[: both.shape[2]])[..., None])
+
+    def conditions(self) -> Floats:
+        """(n, K, 2 or 3, 4): the same by condition and state of the chain."""
+        return by_condition(self.states())
+
+
+def by_condition(weights: Floats) -> Floats:
+    """(n, K, 2 or 3, 4) out of weights of all states (n, K, 8 or 12)."""
+    return weights.reshape(*weights.shape[:2], -1, STATES)
+
+
+def over_conditions(weights: Floats) -> Floats:
+    """(n, K, 4): their sums over the conditions (n, K, 2 or 3, 4); numpy's own take longer over so short an axis."""
+    total = weights[:, :, 0] + weights[:, :, 1]
+    return total if weights.shape[2] == 2 else total + weights[:, :, 2]
 
 
 def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
     """``evidence`` read by ``rates``."""
     chain = chain_of(rates)
-    bad_share = np.stack([1 - rates.shot_error, rates.shot_error], 1)
+    shares = rates.conditions
     likely = likelihoods(evidence, rates)
-    moves = _moves(evidence, chain, bad_share)
-    by_state = likely[..., SHOWS].reshape(*likely.shape[:2], _ALL).astype(np.float32)
-    start = np.tile(chain.law, (1, 2)) * bad_share[..., SHOWS].reshape(-1, _ALL)
+    moves = _moves(evidence, chain, shares)
+    by_state = likely[..., SHOWS].reshape(*likely.shape[:2], -1).astype(np.float32)
+    start = np.tile(chain.law, (1, shares.shape[1])) * shares[..., SHOWS].reshape(len(shares), -1)
     forward, scale = _forward(start, moves, by_state)
     backward = _backward(moves, by_state)
-    absent = _absent_log_likelihood(evidence, bad_share[..., 0], likely[..., 0])
+    absent = _absent_log_likelihood(evidence, shares[..., 0], likely[..., 0])
     odds = np.exp(np.clip(absent - np.log(scale).sum(0), -50, 50))
     return Smoothed(chain, moves, by_state, forward, backward, scale, odds)
 
 
 def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
-    """(n, K, 2 conditions, 2 truths): of each answer; 1 where there is none.
+    """(n, K, 2 or 3 conditions, 2 truths): of each answer; 1 where there is none.
 
     Confidence counts in a good shot only: what passes for the thing itself is often seen with full confidence.
     """
     wrong = np.stack([evidence.present, ~evidence.present], 2)
-    doubt = np.exp(-rates.sharpness * evidence.logits)[:, :, None] / rates.evened
-    good = np.where(wrong, rates.look_error * np.where(evidence.told[:, :, None], doubt, 1.0), 1 - rates.look_error)
+    good, number = np.empty(wrong.shape), evidence.observers
+    for own, observer in enumerate(rates.observers):
+        rows = slice(None) if len(rates.observers) == 1 else number == own
+        doubt = np.exp(-observer.sharpness * evidence.logits[rows])[:, :, None] / observer.evened
+        error = observer.look_error * np.where(evidence.told[rows][:, :, None], doubt, 1.0)
+        good[rows] = np.where(wrong[rows], error, 1 - observer.look_error)
     bad = np.where(wrong, SURE_ERROR, 1 - SURE_ERROR)
-    return np.where(evidence.judged[:, :, None, None], np.stack([good, bad], 2), 1.0)
+    between = (np.where((number < condition)[:, None, None], bad, good) for condition in range(1, len(rates.observers)))
+    return np.where(evidence.judged[:, :, None, None], np.stack([good, *between, bad], 2), 1.0)
 
 
-def _moves(evidence: Evidence, chain: Chain, bad_share: Floats) -> Floats:
+def _moves(evidence: Evidence, chain: Chain, shares: Floats) -> Floats:
     """(n - 1, K, 8, 8): from state to state; the condition stays within a shot while the tag neither comes nor goes."""
-    drawn = np.broadcast_to(bad_share[:, None, :, SHOWS].reshape(-1, 1, _ALL), (len(bad_share), _ALL, _ALL))
-    stays = np.kron(np.eye(2), np.ones((STATES, STATES)))
-    kept = np.where(_SHOWS[:, None] == _SHOWS, stays, drawn)
+    tags, conditions, _ = shares.shape
+    every = conditions * STATES
+    shows = np.tile(SHOWS, conditions)
+    drawn = np.broadcast_to(shares[:, None, :, SHOWS].reshape(tags, 1, every), (tags, every, every))
+    stays = np.kron(np.eye(conditions), np.ones((STATES, STATES)))
+    kept = np.where(shows[:, None] == shows, stays, drawn)
     same_shot = evidence.shots[1:] == evidence.shots[:-1]
-    modes = np.tile(chain.modes.reshape(-1, STATES, STATES, STATES), (1, 1, 2, 2))
+    modes = np.tile(chain.modes.reshape(-1, STATES, STATES, STATES), (1, 1, conditions, conditions))
     fading = np.exp(evidence.lapses_s[None, :, None] * chain.decays_per_s[:, None, :]).astype(np.float32)
-    within, across = ((modes * by[:, None]).reshape(-1, STATES, _ALL * _ALL).astype(np.float32) for by in (kept, drawn))
+    within, across = ((modes * by[:, None]).reshape(-1, STATES, every * every).astype(np.float32) for by in (kept, drawn))
     moves = fading @ within
     moves[:, ~same_shot] = fading[:, ~same_shot] @ across
     np.maximum(moves, 0.0, out=moves)
-    return moves.reshape(*moves.shape[:2], _ALL, _ALL).transpose(1, 0, 2, 3)
+    return moves.reshape(*moves.shape[:2], every, every).transpose(1, 0, 2, 3)
 
 
 def _forward(start: Floats, moves: Floats, likely: Floats) -> tuple[Floats, Floats]:
     """Rows that sum to one, and the (n, K) factors by which each was smaller before."""
-    rows = np.empty_like(likely)
+    rows, ones = np.empty_like(likely), _ONES[: likely.shape[2]]
     totals = np.empty(likely.shape[:2])
     rows[0] = start * likely[0]
     for number in range(1, len(rows)):
         if number % _RESCALED_EVERY == 0:
-            totals[number - 1] = rows[number - 1] @ _ONES
+            totals[number - 1] = rows[number - 1] @ ones
             rows[number - 1] /= totals[number - 1][:, None]
         np.matmul(rows[number - 1][:, None], moves[number - 1], out=rows[number][:, None])
         rows[number] *= likely[number]
-    kept = rows @ _ONES
+    kept = rows @ ones
     rescaled = np.arange(len(rows) - 1) % _RESCALED_EVERY == _RESCALED_EVERY - 1
     totals[:-1][~rescaled], totals[-1] = kept[:-1][~rescaled], kept[-1]
     totals[1:] /= kept[:-1]
@@ -108,17 +130,17 @@ def _forward(start: Floats, moves: Floats, likely: Floats) -> tuple[Floats, Floa
 
 
 def _backward(moves: Floats, likely: Floats) -> Floats:
-    rows = np.empty_like(likely)
+    rows, ones = np.empty_like(likely), _ONES[: likely.shape[2]]
     rows[-1] = 1.0
     for number in range(len(rows) - 1, 0, -1):
         if number % _RESCALED_EVERY == 0:
-            rows[number] /= (rows[number] @ _ONES)[:, None]
+            rows[number] /= (rows[number] @ ones)[:, None]
         np.matmul(moves[number - 1], (rows[number] * likely[number])[..., None], out=rows[number - 1][..., None])
-    return np.asarray(rows / (rows @ _ONES)[..., None])
+    return np.asarray(rows / (rows @ ones)[..., None])
 
 
-def _absent_log_likelihood(evidence: Evidence, bad_share: Floats, likely: Floats) -> Floats:
-    """(K,): of the answers, if the tag never occurs: within each shot either all looks are good or all are bad."""
+def _absent_log_likelihood(evidence: Evidence, shares: Floats, likely: Floats) -> Floats:
+    """(K,): of the answers, if the tag never occurs: within each shot the condition is the same for all looks."""
     firsts = np.flatnonzero(np.diff(evidence.shots, prepend=-1))
-    by_shot = np.add.reduceat(np.log(likely), firsts, axis=0) + np.log(bad_share)
-    return np.asarray(np.logaddexp(by_shot[..., 0], by_shot[..., 1]).sum(0))
+    by_shot = np.add.reduceat(np.log(likely), firsts, axis=0) + np.log(shares)
+    return np.asarray(np.logaddexp.reduce(by_shot, axis=2).sum(0))

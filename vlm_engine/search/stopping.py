@@ -1,6 +1,7 @@
 """Which questions are worth their price, and when it is enough.
 
-A call has one price, whatever is asked; the more effort the user wants, the lower it is. Where the user sets a budget besides,
+A call has one price, whatever is asked; the more effort the user wants, the lower it is. Where a smaller model scans, calls
+to it are cheap, so that they go first, and those to the judge dear. Where the user sets a budget besides,
 each round spends half of what is left on what is worth most, so that later rounds can follow up what the earlier ones found.
 """
 
@@ -10,22 +11,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vlm_engine.search.questions import Question
+from vlm_engine.types import Purpose
 
 PRICE = 0.09
 _USUAL_RUNS_PER_HOUR = 130.0
 _FEWEST, _MOST = 0.08, 2.0
 _LONG_S, _CHEAPEST = 1000.0, 0.65
+_JUDGE, _SCANNER = 1.3, 0.3
 _LEAST_SHARE = 0.01
 _SPENT_PER_ROUND = 0.5
 _LEAST_ROUND = 0.04
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The least ``value`` at which a question is asked, and ``most``: how many at a time."""
+class Prices:
+    """What a question must be worth to be asked: one to the judge, and one to the scanner, whose are those of scans."""
 
-    value: float
-    most: int | None = None
+    judge: float
+    scanner: float
+
+    def of(self, question: Question) -> float:
+        """The price of a question."""
+        return self.scanner if question.purpose is Purpose.SCAN else self.judge
 
 
 def price(runs: int, duration_s: float, effort: float) -> float:
@@ -35,18 +42,28 @@ def price(runs: int, duration_s: float, effort: float) -> float:
     return PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
 
 
+def prices(one: float, *, scanned: bool) -> Prices:
+    """Of calls, where one to a model that does everything costs ``one``."""
+    return Prices(one * _JUDGE, one * _SCANNER) if scanned else Prices(one, one)
+
+
 def share_of(budget: int, spent: int) -> int:
     """How many calls the next round may take, of a ``budget`` for the whole video of which so many are ``spent``."""
     left = max(0, budget - spent)
     return min(left, max(round(left * _SPENT_PER_ROUND), round(budget * _LEAST_ROUND), 1))
 
 
-def chosen(questions: Iterable[Question], limits: Limits, apart_s: float) -> list[Question]:
-    """The questions to ask in one round, best first, no two on the same frame (nearer than ``apart_s``)."""
-    worthy = [question for question in questions if question.value >= limits.value]
+def chosen(questions: Iterable[Question], prices: Prices, most: int | None, apart_s: float) -> list[Question]:
+    """The questions to ask in one round, best for their price first, no two on the same frame (nearer than ``apart_s``).
+
+    ``most``: how many at a time.
+    """
+    worthy = [question for question in questions if question.value >= prices.of(question)]
     taken: dict[int, Question] = {}
-    for question in sorted(worthy, key=lambda question: (-question.value, question.time_s, question.purpose)):
-        if limits.most is not None and len(taken) >= limits.most:
+    for question in sorted(
+        worthy, key=lambda question: (-question.value / prices.of(question), question.time_s, question.purpose)
+    ):
+        if most is not None and len(taken) >= most:
             break
         cell = int(question.time_s / apart_s)
         beside = [taken[near].time_s for near in (cell - 1, cell, cell + 1) if near in taken]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.search.belief import Belief, believe, learnt_rates
+from vlm_engine.search.checking import checks
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import gather
 from vlm_engine.search.ledger import Ledger, milliseconds
@@ -16,7 +17,7 @@ from vlm_engine.search.questions import Question, discoveries, edge_looks, secon
 from vlm_engine.search.rates import Rates, assumed
 from vlm_engine.search.runs import Runs
 from vlm_engine.search.scan import believable, scan_of
-from vlm_engine.search.stopping import Limits, chosen, is_worth_a_round, price, share_of
+from vlm_engine.search.stopping import Prices, chosen, is_worth_a_round, price, prices, share_of
 from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
@@ -24,6 +25,8 @@ _SCAN_STEPS = 4
 _LEARNING_STEPS = 1
 _IN_DOUBT = 0.002
 """A tag is asked about along with others where it is less sure than this."""
+_IN_DOUBT_AFTER_SCANNER = 0.0003
+"""The same where nobody but the scanner may have seen it. A tag more in a question to the judge costs nearly nothing."""
 
 
 class VideoSearch:
@@ -33,12 +36,15 @@ class VideoSearch:
     is empty; then ``spans()`` has the result. The first round scans for all tags; later rounds ask what is worth its
     price, each only about the tags in doubt, and on frames that were not looked at before. What is asked depends on the
     recorded observations alone, so a search fed with earlier ones goes on where they ended.
+
+    ``scanned``: looks to scan are for a smaller model, and what it saw is recorded as ``scanned``; all others are for the judge.
     """
 
-    def __init__(self, video: VideoInfo, tags: Sequence[str], config: SearchConfig) -> None:
+    def __init__(self, video: VideoInfo, tags: Sequence[str], config: SearchConfig, *, scanned: bool = False) -> None:
         self._video = video
         self._tags = tuple(tags)
         self._config = config
+        self._scanned = scanned
         self._clock = Clock(video.duration_s, believable(video.cuts, video.end_s))
         self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
         self._budget = None if config.questions_per_hour is None else round(config.questions_per_hour * video.duration_s / 3600)
@@ -88,7 +94,7 @@ class VideoSearch:
 
     def _believed(self) -> tuple[Belief, Runs]:
         if self._known is None:
-            evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock)
+            evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock, scanned=self._scanned)
             taught, rates = self._learnt_from_scan()
             if len(evidence.times_s) > taught:
                 rates = learnt_rates(evidence, rates, _LEARNING_STEPS)
@@ -101,9 +107,9 @@ class VideoSearch:
         planned = {milliseconds(time_s) for time_s in self._scan}
         scan = [seen for time_s, seen in self._ledger.observations() if milliseconds(time_s) in planned]
         if self._taught is None or self._taught[0] != scan:
-            rates = assumed(len(self._tags), self._video.duration_s)
+            rates = assumed(len(self._tags), self._video.duration_s, scanned=self._scanned)
             if scan:
-                rates = learnt_rates(gather(scan, self._tags, self._clock), rates, _SCAN_STEPS)
+                rates = learnt_rates(gather(scan, self._tags, self._clock, scanned=self._scanned), rates, _SCAN_STEPS)
             self._taught = scan, rates
         return len(scan), self._taught[1]
 
@@ -119,33 +125,42 @@ class VideoSearch:
         if not self._ledger.judged:
             return ()
         belief, runs = self._believed()
-        least = price(len(runs), self._video.duration_s, self._config.effort)
+        cost = prices(price(len(runs), self._video.duration_s, self._config.effort), scanned=self._scanned)
         most = None if self._budget is None else share_of(self._budget, self._ledger.frames)
-        questions = chosen(self._questions(belief, runs, least), Limits(least, most), self._frame_s)
+        questions = chosen(self._questions(belief, runs, cost), cost, most, self._frame_s)
         if not is_worth_a_round(questions, len(runs)):
             return ()
         questions.sort(key=lambda question: question.time_s)
         return tuple(self._as_looks(questions, belief))
 
-    def _questions(self, belief: Belief, runs: Runs, least: float) -> list[Question]:
+    def _questions(self, belief: Belief, runs: Runs, cost: Prices) -> list[Question]:
         is_free = self._is_free
         edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free))
         refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
         finds = [
             question
-            for question in discoveries(belief, least, is_free)
+            for question in discoveries(belief, cost.scanner, is_free)
             if np.searchsorted(belief.evidence.times_s, question.time_s) not in refined
         ]
-        seconds = second_looks(belief, self._video.end_s, least, is_free) if self._config.second_looks else ()
-        return [*edges, *finds, *seconds]
+        return [*edges, *finds, *self._second_looks(belief, cost)]
+
+    def _second_looks(self, belief: Belief, cost: Prices) -> Iterable[Question]:
+        if not self._config.second_looks:
+            return ()
+        if self._scanned:
+            return checks(belief, self._video.end_s, cost, self._is_free, self._is_free_for_judge)
+        return second_looks(belief, self._video.end_s, cost.judge, self._is_free)
 
     def _is_free(self, time_s: float) -> bool:
         return not self._ledger.spent(time_s, self._frame_s)
 
+    def _is_free_for_judge(self, time_s: float) -> bool:
+        return not self._ledger.spent_by_judge(time_s, self._frame_s)
+
     def _as_looks(self, questions: Sequence[Question], belief: Belief) -> Iterator[Look]:
         """Discoveries ask about every tag; other questions about those in doubt at that frame."""
         expected, _ = belief.doubt_at(np.array([question.time_s for question in questions]))
-        doubtful = np.minimum(expected, 1 - expected) >= _IN_DOUBT
+        doubtful = np.minimum(expected, 1 - expected) >= (_IN_DOUBT_AFTER_SCANNER if self._scanned else _IN_DOUBT)
         for question, row in zip(questions, doubtful, strict=True):
             if question.purpose is not Purpose.SCAN:
                 row[list(question.columns)] = True

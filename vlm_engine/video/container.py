@@ -1,11 +1,11 @@
-"""A video file, opened: the one place where FFmpeg's errors about whole files become ours."""
+"""A video, opened: the one place where FFmpeg's errors about whole files become ours."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,15 +17,17 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
+from vlm_engine.video.content import Alive, Readable, Video, bytes_of, name_of
 from vlm_engine.video.threads import DECODING
 from vlm_engine.video.watch import beat
 
 _log = logging.getLogger(__name__)
 
-# A file may be a playlist that names addresses. Nothing but local files is read, whatever it says.
-# MPEG streams are followed beyond damage of any length, not of 64 KB only.
+# A file may be a playlist that names addresses. Nothing but local files is read, whatever it says; where what is read
+# comes from elsewhere, not even those. MPEG streams are followed beyond damage of any length, not of 64 KB only.
 _OPTIONS = {"protocol_whitelist": "file", "resync_size": str(2**30)}
+_OPTIONS_OF_CONTENT = _OPTIONS | {"protocol_whitelist": "none"}
 # Giving up is for whoever watches the thread (``watch``). This ends what was left behind there.
 _TIMEOUT_S = 3600.0
 _BOXES_TO_READ = 64
@@ -33,58 +35,71 @@ _NO_INDEX, _NO_VIDEO = "its index is missing, so it was never finished", "it is 
 
 
 @contextmanager
-def opened(path: str | Path, hwaccel: str | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container at ``path`` and its main video stream, closed at the end.
+def opened(video: Video, hwaccel: str | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container of a video and its main video stream, closed at the end.
 
     ``hwaccel``: a kind of device that FFmpeg knows ("cuda", "videotoolbox" …); where it cannot decode this video, the
-    processor does, and a warning says so. Raises ``MediaUnreadableError`` when the file cannot be opened, or holds no
-    video or none with time stamps.
+    processor does, and a warning says so. Raises ``MediaUnreadableError`` when the video cannot be opened, or holds no
+    pictures or none with time stamps, and what its source raises.
     """
-    container = _open_on(hwaccel, path) if hwaccel else _open(path)
+    name = name_of(video)
+    with ExitStack() as stack:
+        container = _open_on(hwaccel, video, stack) if hwaccel else _open(video, stack)
+        stack.callback(container.close)
+        try:
+            with DECODING.share() as threads:
+                yield container, _main_stream(container, name, threads)
+        except av.FFmpegError as error:
+            raise MediaUnreadableError(f"{name}: cannot be read: {_words(error)}") from error
+
+
+def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> InputContainer:
+    where: str | Alive
+    if isinstance(video, str | Path):
+        # An absolute path cannot be taken for a protocol, as "Final: second half.mp4" would be.
+        where, options = os.path.abspath(video), _OPTIONS  # noqa: PTH100 - pathlib's resolve() would also follow links
+    else:
+        content = video.open()
+        stack.callback(content.close)
+        where, options = Alive(content, video.name), _OPTIONS_OF_CONTENT
     try:
-        with DECODING.share() as threads:
-            yield container, _main_stream(container, path, threads)
+        return av.open(where, "r", options=options, timeout=_TIMEOUT_S, hwaccel=device)
+    except av.PermissionError as error:
+        raise MediaOutOfReachError(f"{name_of(video)}: {_words(error)}") from error
     except av.FFmpegError as error:
-        raise MediaUnreadableError(f"{path}: cannot be read: {_words(error)}") from error
-    finally:
-        container.close()
+        raise MediaUnreadableError(f"{name_of(video)}: cannot be opened as a video: {_cause(error, video)}") from error
 
 
-def _open(path: str | Path, device: HWAccel | None = None) -> InputContainer:
-    # An absolute path cannot be taken for a protocol, as "Final: second half.mp4" would be.
-    where = os.path.abspath(path)  # noqa: PTH100 - pathlib's resolve() would also follow links
-    try:
-        return av.open(where, options=_OPTIONS, timeout=_TIMEOUT_S, hwaccel=device)
-    except av.FFmpegError as error:
-        cause = _words(error)
-        if isinstance(error, av.InvalidDataError):
-            cause = _NO_INDEX if _lacks_index(where) else _NO_VIDEO
-        raise MediaUnreadableError(f"{path}: cannot be opened as a video: {cause}") from error
+def _cause(error: av.FFmpegError, video: Video) -> str:
+    if not isinstance(error, av.InvalidDataError):
+        return _words(error)
+    with bytes_of(video) as content:
+        return _NO_INDEX if _lacks_index(content) else _NO_VIDEO
 
 
-def _lacks_index(path: str) -> bool:
+def _lacks_index(content: Readable) -> bool:
     """Whether this is an MP4 file, a row of boxes each with its length and kind, without the one that lists its packets."""
     kinds: list[bytes] = []
-    with Path(path).open("rb") as file:
-        while len(kinds) < _BOXES_TO_READ and len(head := file.read(16)) == 16:
-            length = int.from_bytes(head[:4]) if head[:4] != b"\0\0\0\1" else int.from_bytes(head[8:])
-            kinds.append(head[4:8])
-            if not 8 <= length < 2**60:
-                break  # 0 is for the rest of the file
-            file.seek(length - 16, os.SEEK_CUR)
+    while len(kinds) < _BOXES_TO_READ and len(head := content.read(16)) == 16:
+        length = int.from_bytes(head[:4]) if head[:4] != b"\0\0\0\1" else int.from_bytes(head[8:])
+        kinds.append(head[4:8])
+        if not 8 <= length < 2**60:
+            break  # 0 is for the rest of the file
+        content.seek(length - 16, os.SEEK_CUR)
     return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
-def _open_on(hwaccel: str, path: str | Path) -> InputContainer:
+def _open_on(hwaccel: str, video: Video, stack: ExitStack) -> InputContainer:
+    path = name_of(video)
     if hwaccel not in hwdevices_available():
         known = ", ".join(hwdevices_available()) or "none"
         _log.warning("%s: decoded by the processor: this FFmpeg knows no device %r, only: %s", path, hwaccel, known)
-        return _open(path)
+        return _open(video, stack)
     try:
-        container = _open(path, HWAccel(hwaccel, allow_software_fallback=True))
+        container = _open(video, stack, HWAccel(hwaccel, allow_software_fallback=True))
     except (MediaUnreadableError, RuntimeError, NotImplementedError) as error:
         _log.warning("%s: decoded by the processor, since %s cannot: %s", path, hwaccel, error)
-        return _open(path)
+        return _open(video, stack)
     if not any(is_on_device(stream) for stream in container.streams.video):
         _log.warning("%s: decoded by the processor, since %s does not decode this kind of video", path, hwaccel)
     return container
@@ -114,7 +129,7 @@ def _words(error: av.FFmpegError) -> str:
     return "it ends too early" if isinstance(error, av.EOFError) else str(error.strerror or error)
 
 
-def _main_stream(container: InputContainer, path: str | Path, threads: int) -> VideoStream:
+def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStream:
     """The largest picture that moves; cover art and timed thumbnails are stills that travel along."""
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
         raise MediaUnreadableError(f"{path}: is a picture, not a video")
@@ -132,7 +147,7 @@ def _what_else(container: InputContainer) -> str:
     return f", only {' and '.join(kinds)}" if kinds else ""
 
 
-def _prepare(stream: VideoStream, path: str | Path, threads: int) -> None:
+def _prepare(stream: VideoStream, path: str, threads: int) -> None:
     context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
     if context is None:
         raise MediaUnreadableError(f"{path}: there is no decoder for its video")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,10 +16,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.files import file_status
 from vlm_engine.types import Cut, ImageShape, VideoInfo
 from vlm_engine.video.bars import PICTURES, bar_share
 from vlm_engine.video.container import opened, tick
+from vlm_engine.video.content import Status, Video, bytes_of, name_of, status_of
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
@@ -32,24 +31,25 @@ from vlm_engine.video.watch import STALL_S, Watch
 _log = logging.getLogger(__name__)
 
 _HASHED_BYTES = 64 * 1024
+_SENT_BYTES = 16 * 1024 * 1024
 _KEYS_TO_TRY = 20
 _SMALL = ImageShape(320)
 _USUAL_FRAME_RATE = 25.0  # for a file that names none
 
 
 def probe(
-    path: str | Path, *, identity: str | None = None, stall_s: float = STALL_S, read_through_bytes: int = READ_THROUGH_BYTES
+    video: Video, *, identity: str | None = None, stall_s: float = STALL_S, read_through_bytes: int = READ_THROUGH_BYTES
 ) -> VideoInfo:
-    """What ``path`` holds, from its index; only its first picture is decoded, and a few more where black bars may be.
+    """What ``video`` holds, from its index; only its first picture is decoded, and a few more where black bars may be.
 
     ``identity`` names the content for good; without one, it is made of size, time of change and both ends of the
     file. Blocks while it reads. Raises ``MediaNotFoundError``, and ``MediaUnreadableError``, also when no more
     of the file arrives for ``stall_s`` seconds. A Matroska file of more than ``read_through_bytes`` is known by its
-    cues, where it has any: in no time, but with fewer cut hints.
+    cues, where it has any: in no time, but with fewer cut hints; of what somebody else sends, already a far smaller one.
     """
-    watch = Watch(path, stall_s)
+    watch = Watch(name_of(video), stall_s)
     try:
-        return watch.call(lambda: _probe(path, identity, read_through_bytes))
+        return watch.call(lambda: _probe(video, identity, read_through_bytes))
     finally:
         watch.close()
 
@@ -65,10 +65,11 @@ class _Timeline:
     lost: tuple[tuple[int, int], ...]  # from the last picture before each loss to the first one after it
 
 
-def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoInfo:
-    status = file_status(path)
-    with opened(path) as (container, stream):
-        line = _timeline(container, stream, status.st_size, read_through)
+def _probe(video: Video, identity: str | None, read_through: int) -> VideoInfo:
+    path, status = name_of(video), status_of(video)
+    source = None if isinstance(video, str | Path) else video
+    with opened(video) as (container, stream):
+        line = _timeline(container, stream, status.size_bytes, min(read_through, _SENT_BYTES) if source else read_through)
         first, second = line.first, tick(stream)
         decoder = Decoder(container, stream, line.keys.tolist(), first, line.last)
         width, height = _displayed_size(decoder, stream, line)
@@ -76,8 +77,8 @@ def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoIn
             _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (line.last - first) * second)
         frame_rate = _frame_rate(stream)
         return VideoInfo(
-            path=str(path),
-            identity=identity or _identity(Path(path), status),
+            path=path,
+            identity=identity or _identity(video, status),
             duration_s=float((line.last - first) * second) + 1 / frame_rate,
             end_s=float((line.last - first) * second),
             width=width,
@@ -87,10 +88,11 @@ def _probe(path: str | Path, identity: str | None, read_through: int) -> VideoIn
             key_frames_s=tuple(float((ticks - first) * second) for ticks in line.keys.tolist()),
             cuts=tuple(Cut(float((ticks - first) * second), strength) for ticks, strength in line.cuts),
             start_s=float(first * second),
-            size_bytes=status.st_size,
-            modified_ns=status.st_mtime_ns,
+            size_bytes=status.size_bytes,
+            modified_ns=status.modified_ns,
             gaps_s=_gaps_s(line, second, 1 / frame_rate),
             bars=bar_share(_some_pictures(decoder, stream, line.keys)),
+            source=source,
         )
 
 
@@ -163,10 +165,10 @@ def _frame_rate(stream: VideoStream) -> float:
     return float(stream.average_rate or stream.guessed_rate or _USUAL_FRAME_RATE)
 
 
-def _identity(path: Path, status: os.stat_result) -> str:
+def _identity(video: Video, status: Status) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    with path.open("rb") as file:
-        digest.update(file.read(_HASHED_BYTES))
-        file.seek(max(0, status.st_size - _HASHED_BYTES))
-        digest.update(file.read(_HASHED_BYTES))
-    return f"{status.st_size:x}-{status.st_mtime_ns:x}-{digest.hexdigest()}"
+    with bytes_of(video) as content:
+        digest.update(content.read(_HASHED_BYTES))
+        content.seek(max(0, status.size_bytes - _HASHED_BYTES))
+        digest.update(content.read(_HASHED_BYTES))
+    return f"{status.size_bytes:x}-{status.modified_ns:x}-{digest.hexdigest()}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Self
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.types import Frame, ImageShape, VideoInfo
-from vlm_engine.video.session import Session
+from vlm_engine.video.session import Served, Session
 from vlm_engine.video.watch import STALL_S, Watch
 from vlm_engine.vr import Layout
 
@@ -45,24 +46,32 @@ class VideoReader:
         self._watch.close(self._session.close)
 
     def frames(self, times_s: Sequence[float], shape: ImageShape) -> Iterator[tuple[float, Frame | FrameError]]:
-        """Each of ``times_s``, ascending, with the picture shown then, scaled and compressed as ``shape`` says.
+        """Each of ``times_s``, ascending, with the picture shown then, in one shape; see ``pictures``."""
+        often = Counter(times_s)
+        for time_s, served in self.pictures(dict.fromkeys(often, (shape,))):
+            frame = served if isinstance(served, FrameError) else served[shape]
+            yield from [(time_s, frame)] * often[time_s]
 
-        A time before the first picture gets the first, one after the last the last that can be decoded. What cannot be
-        decoded comes as the ``FrameError`` that says why, and later times are served all the same. After a read that
-        stalled, they fail at once until it returns.
+    def pictures(self, wanted: Mapping[float, Collection[ImageShape]]) -> Iterator[tuple[float, Served]]:
+        """Each time that is ``wanted``, ascending, with the picture shown then, scaled and compressed as each of its shapes says.
+
+        A picture is decoded once, in however many shapes and for however many times it is wanted. A time before the first
+        picture gets the first, one after the last the last that can be decoded. What cannot be decoded comes as the
+        ``FrameError`` that says why, and later times are served all the same. After a read that stalled, they fail at once
+        until it returns.
         """
         session = self._session
-        for _, group in groupby(sorted(times_s), key=session.group_of):
+        for _, group in groupby(sorted(wanted), key=session.group_of):
             times = list(group)
             only_key = all(session.is_key(time_s) for time_s in times)
-            served: Frame | FrameError | None = None
-            for before, time_s in zip([None, *times], times, strict=False):
-                if served is None or before is None or session.ticks(before) != session.ticks(time_s):
-                    served = self._frame(session.ticks(time_s), shape, only_key=only_key)
-                yield time_s, served
+            for ticks, alike in groupby(times, key=session.ticks):
+                same = list(alike)
+                shapes = list(dict.fromkeys(shape for time_s in same for shape in wanted[time_s]))
+                served = self._frame(ticks, shapes, only_key=only_key)
+                yield from ((time_s, served) for time_s in same)
 
-    def _frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
+    def _frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
         try:
-            return self._watch.call(lambda: self._session.frame(ticks, shape, only_key=only_key))
+            return self._watch.call(lambda: self._session.frame(ticks, shapes, only_key=only_key))
         except MediaUnreadableError as error:
             return FrameError(str(error))

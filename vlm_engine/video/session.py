@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 
 import av
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.files import file_status
 from vlm_engine.picture import encode
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video.container import is_on_device, opened, tick
+from vlm_engine.video.content import Status, status_of
 from vlm_engine.video.decoder import Decoder, Picture
 from vlm_engine.video.render import Painter
 from vlm_engine.vr import Layout
 
 _log = logging.getLogger(__name__)
+
+Served = Mapping[ImageShape, Frame] | FrameError
+"""One picture in each of the shapes that were asked for, or why there is none."""
 
 # A time that was rounded may lie just before the picture that it means.
 _SLACK_S, _SLACK_TICKS = 0.001, 0.5
@@ -47,25 +51,28 @@ class Session:
         slack = min(_SLACK_TICKS, _SLACK_S / float(self._tick))
         return min(max(self._first + math.floor(time_s / float(self._tick) + slack), self._first), self._last)
 
-    def frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
-        """The picture shown at ``ticks``, or why there is none. ``only_key``: nothing else of its group will be wanted."""
+    def frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
+        """The picture shown at ``ticks`` in each of the ``shapes``, or why there is none.
+
+        ``only_key``: nothing else of its group will be wanted.
+        """
         time_s = float((ticks - self._first) * self._tick)
         for start_s, end_s in self._info.gaps_s:
             if start_s <= time_s < end_s:
                 return FrameError(f"{self._info.path}: holds no pictures from {start_s:.1f} to {end_s:.1f} s")
-        served = self._frame(ticks, shape, only_key=only_key)
+        served = self._frame(ticks, shapes, only_key=only_key)
         if self._on_device and isinstance(served, FrameError):
             _log.warning("%s: from here on decoded by the processor: %s", self._info.path, served)
             self._open.close()
             self._open = self._opened(None)
-            served = self._frame(ticks, shape, only_key=only_key)
+            served = self._frame(ticks, shapes, only_key=only_key)
         return served
 
     def _opened(self, hwaccel: str | None) -> ExitStack:
         info = self._info
         _check_unchanged(info)
         with ExitStack() as stack:
-            container, stream = stack.enter_context(opened(info.path, hwaccel))
+            container, stream = stack.enter_context(opened(info.source or info.path, hwaccel))
             self._on_device = is_on_device(stream)
             self._tick = tick(stream)
             self._first = round(info.start_s / self._tick)
@@ -75,10 +82,10 @@ class Session:
             self._painter = Painter(stream, vr=self._vr, bars=info.bars)
             return stack.pop_all()
 
-    def _frame(self, ticks: int, shape: ImageShape, *, only_key: bool) -> Frame | FrameError:
+    def _frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
         try:
             picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
-            return self._encoded(picture, shape)
+            return {shape: self._encoded(picture, shape) for shape in shapes}
         except FrameError as error:
             return error
 
@@ -94,6 +101,5 @@ class Session:
 
 
 def _check_unchanged(info: VideoInfo) -> None:
-    status = file_status(info.path)
-    if (status.st_size, status.st_mtime_ns) != (info.size_bytes, info.modified_ns):
+    if status_of(info.source or info.path) != Status(info.size_bytes, info.modified_ns):
         raise MediaUnreadableError(f"{info.path}: the file was replaced or changed since it was looked at; try again")

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
-from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Watch:
     def call(self, work: Callable[[], _T]) -> _T:
         """What ``work`` returns or raises.
 
-        Raises ``MediaUnreadableError`` when it stalls, and at once while an earlier call still hangs; and ``ValueError``
+        Raises ``MediaOutOfReachError`` when it stalls, and at once while an earlier call still hangs; and ``ValueError``
         after ``close``.
         """
         if self._closed:
@@ -94,9 +94,9 @@ class Watch:
     def _hangs(self) -> bool:
         return self._latest is not None and not self._latest.done()
 
-    def _stalled(self) -> MediaUnreadableError:
+    def _stalled(self) -> MediaOutOfReachError:
         where = "is its disk or network share still there?"
-        return MediaUnreadableError(f"{self._path}: reading stalled, nothing came for {self._stall_s:g} s; {where}")
+        return MediaOutOfReachError(f"{self._path}: reading stalled, nothing came for {self._stall_s:g} s; {where}")
 
 
 class _Thread:

@@ -1,0 +1,191 @@
+"""What the tasks do with one image: look at it, and write or tell, together with others, what was found."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Self, TypeAlias
+
+from haven_media_handler import Image, ItemChange, ItemGoneError, ItemKind, StashError
+from haven_report import ImageReport, Outcome
+from haven_tasks.batch import Errand
+from haven_tasks.context import TaskContext
+from haven_tasks.progress import CountBoard
+from haven_tasks.together import Together
+from haven_tasks.words import counted, title_of
+from haven_vlm_engine import Tagger
+from vlm_engine.errors import MediaNotFoundError
+from vlm_engine.types import Coverage, ImageResult, ImageTagInfo, ZipEntry
+
+_log = logging.getLogger(__name__)
+
+Fate: TypeAlias = ItemChange | StashError
+# So many results are written together: Stash takes about a second for them. So long a result waits for others at most.
+_TOGETHER = 500
+_PATIENCE_S = 20.0
+# Besides those that wait to be written, and those that are being written: so many wait to be asked about, so that no slot does.
+_AHEAD = 500
+_MOST_BYTES = 256 * 2**20
+_MOST_LINES = 10
+_MOST_TAGS = 20
+
+
+class PreviewImages(Errand[Image, ImageResult, ImageReport]):
+    """Looks at images and tells what would change. Writes nothing to Stash. Use it in ``async with``."""
+
+    kind, chunk = ItemKind.IMAGE, 200
+
+    def __init__(self, context: TaskContext, tagger: Tagger, board: CountBoard) -> None:
+        super().__init__("looked at", Outcome.PLANNED)
+        self._context = context
+        self._tagger = tagger
+        self._board = board
+        self._coverage = Coverage()
+        self._results = Together(self._settle_together, full=_TOGETHER, patience_s=_PATIENCE_S)
+        self._failures = Together(self._fail_together, full=_TOGETHER, patience_s=_PATIENCE_S)
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._open.enter_async_context(self._results)
+        await self._open.enter_async_context(self._failures)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    @property
+    def pace(self) -> str:
+        """How many are worked on at once, in words."""
+        return "as many at a time as the endpoints take"
+
+    def at_once(self) -> int:
+        """Enough that no slot waits while others are written. Pictures that are read are bounded by the engine."""
+        return 2 * _TOGETHER + max(_AHEAD, 2 * self._tagger.slots)
+
+    async def read(self, ids: Sequence[str]) -> Sequence[Image]:
+        """The images with these ids, without those that have vanished."""
+        return await self._context.stash(self._context.handler.images, ids)
+
+    def gone(self, item_id: str) -> ImageReport:
+        """The report of an image that has vanished."""
+        return ImageReport(item_id, "", Outcome.GONE)
+
+    def report(self, item: Image) -> ImageReport:
+        """The report of an image with which all goes well, before anything is known of it."""
+        return ImageReport(item.id, title_of(item), self.outcome)
+
+    async def look(self, item: Image) -> ImageResult:
+        """What the image's first file shows. Raises what the engine raises, and ``NotServedError``."""
+        if not item.path:
+            raise MediaNotFoundError("Stash knows no file for it")
+        file = ZipEntry(item.zip_path, item.entry) if item.zip_path and item.entry else item.path
+        fetch = partial(self._content, item.id) if self._context.settings.image_from_stash else None
+        return await self._tagger.tag_image(file, item.fingerprint, fetch)
+
+    async def _content(self, image_id: str) -> bytes:
+        return await self._context.stash(self._context.handler.image_bytes, image_id, _MOST_BYTES)
+
+    def seen(self, report: ImageReport, result: ImageResult) -> ImageReport:
+        """The report with the tags that were found."""
+        self._coverage += result.coverage
+        self._board.finish()
+        return replace(report, tags=_tags(result.info), coverage=result.coverage)
+
+    async def settle(self, item: Image, result: ImageResult, report: ImageReport) -> ImageReport:
+        """Carries the change out, together with others."""
+        fate = await self._results(item.id, result.info)
+        if isinstance(fate, StashError):
+            raise fate
+        return replace(report, change=fate)
+
+    async def _settle_together(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
+        fates = await self.changes(results)
+        _log.info("%s", self.told_together([(info, fates[image_id]) for image_id, info in results.items()]))
+        return fates
+
+    async def changes(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
+        """What would change."""
+        return await self._context.stash(self._context.handler.preview_images, results)
+
+    def told_together(self, settled: Sequence[tuple[ImageTagInfo, Fate]]) -> str:
+        """What would change, by tags."""
+        changes = [fate for _, fate in settled if isinstance(fate, ItemChange)]
+        added = _by_number([tag for change in changes for tag in change.tags_added])
+        removed = _by_number([tag for change in changes for tag in change.tags_removed])
+        parts = [f"tags added: {added}" if added else "", f"tags removed: {removed}" if removed else ""]
+        return f"{counted(len(changes), 'image')} would change: {'; '.join(part for part in parts if part) or 'nothing'}."
+
+    async def fail(self, report: ImageReport) -> None:
+        """Says so, together with others."""
+        fate = await self._failures(report.image_id, report)
+        if isinstance(fate, StashError) and not isinstance(fate, ItemGoneError):
+            _log.warning("Image %s (%s) could not be given the tag that says so: %s", report.image_id, report.title, fate)
+
+    async def _fail_together(self, reports: Mapping[str, ImageReport]) -> Mapping[str, Fate]:
+        for report in list(reports.values())[:_MOST_LINES]:
+            _log.error("Image %s (%s) failed and stays queued: %s", report.image_id, report.title, report.error)
+        if len(reports) > _MOST_LINES:
+            _log.error("%s more failed and stay queued; the report names them.", counted(len(reports) - _MOST_LINES, "image"))
+        fates = await self.mark({report.image_id: report.error for report in reports.values()})
+        return {image_id: fates.get(image_id, ItemChange()) for image_id in reports}
+
+    async def mark(self, reasons: Mapping[str, str]) -> Mapping[str, Fate]:
+        """Nothing is written."""
+        return {}
+
+    def put_down(self, report: ImageReport, item_id: str) -> None:
+        """Progress: what was seen has been counted by then, since it may wait for others before it is written."""
+        if not report.coverage.asked:
+            self._board.finish()
+
+    def hurry(self) -> None:
+        """What waits to be written waits no longer."""
+        self._results.hurry()
+        self._failures.hurry()
+
+    def asked(self) -> str:
+        """Calls, and what took none."""
+        coverage = self._coverage
+        known = coverage.answered - coverage.calls
+        earlier = f"; {counted(known, 'answer')} known already" if known > 0 else ""
+        return f"{counted(coverage.calls, 'call')}{earlier}"
+
+
+class WriteImages(PreviewImages):
+    """Looks at images and writes what was found to Stash. One that fails is tagged ``VLM_Errored`` and stays queued."""
+
+    def __init__(self, context: TaskContext, tagger: Tagger, board: CountBoard, run_id: int, *, updating: bool = False) -> None:
+        super().__init__(context, tagger, board)
+        self.verb, self.outcome = "updated" if updating else "tagged", Outcome.DONE
+        self._run_id = run_id
+        self._updating = updating
+
+    async def changes(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
+        """What has changed."""
+        apply = self._context.handler.apply_images
+        return await self._context.stash(apply, self._run_id, results, updating=self._updating)
+
+    def told_together(self, settled: Sequence[tuple[ImageTagInfo, Fate]]) -> str:
+        """What they show, by tags."""
+        done = [info for info, fate in settled if isinstance(fate, ItemChange)]
+        shown = _by_number([tag for info in done for tag in _tags(info)])
+        return f"{counted(len(done), 'image')} {self.verb}: {shown or 'none of the tags'}."
+
+    async def mark(self, reasons: Mapping[str, str]) -> Mapping[str, Fate]:
+        """The tag that says so."""
+        return await self._context.stash(self._context.handler.mark_images_failed, self._run_id, reasons)
+
+
+def _tags(info: ImageTagInfo) -> tuple[str, ...]:
+    return tuple(tag for own in info.tags.values() for tag in own)
+
+
+def _by_number(tags: Sequence[str]) -> str:
+    """``Foul 120, Goal 31``: the most frequent first."""
+    counts = Counter(tags).most_common()
+    told = ", ".join(f"{tag} {count:,}" for tag, count in counts[:_MOST_TAGS])
+    return f"{told} and {len(counts) - _MOST_TAGS} other tags" if len(counts) > _MOST_TAGS else told

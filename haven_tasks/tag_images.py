@@ -1,0 +1,48 @@
+"""The tasks that look at images and write what they show: *Tag Images*, *Update Tagged Images*."""
+
+from __future__ import annotations
+
+from haven_tasks import galleries
+from haven_tasks.batch import Batch
+from haven_tasks.context import TaskContext
+from haven_tasks.images import WriteImages
+from haven_tasks.progress import CountBoard
+from haven_tasks.shift import Shift
+from haven_tasks.words import nothing_in_line
+from haven_vlm_engine import Tagger
+
+
+async def tag_images(context: TaskContext) -> str:
+    """*Tag Images*: every image tagged ``VLM_TagMe``, or in a gallery that is, gets its tags, and only then loses that tag.
+
+    An image that fails is tagged ``VLM_Errored``, stays queued, and the rest goes on. A gallery loses the tag when all of its
+    images are done. Raises one of ``ENDS_THE_BATCH``, after logging the end line, when going on makes no sense: then every image
+    that is not done stays queued.
+    """
+    return await _write_results(context, updating=False)
+
+
+async def update_images(context: TaskContext) -> str:
+    """*Update Tagged Images*: the same for ``VLM_UpdateMe``. What was answered before is not asked again."""
+    return await _write_results(context, updating=True)
+
+
+async def _write_results(context: TaskContext, *, updating: bool) -> str:
+    names = context.settings.tag_names
+    await context.stash(context.handler.require_images)
+    await context.stash(context.handler.prepare)
+    await context.settle_the_past()
+    queue = names.update_me if updating else names.tag_me
+    ids = await galleries.image_ids(context, queue)
+    if not ids:
+        return nothing_in_line("image", queue)
+    run_id = await context.open_run()
+    async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
+        errand = WriteImages(context, tagger, CountBoard(len(ids), context.report), run_id, updating=updating)
+        async with errand:
+            batch = Batch(context, shift.turn, errand, ids)
+            line = await batch.run()
+        if batch.left:
+            return line
+    told = await galleries.release(context, run_id, queue, updating=updating)
+    return f"{line} {told}." if told else line

@@ -1,0 +1,68 @@
+"""What the paths of a command line mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from sandbox.pictures import write_folder, write_zip
+from vlm_engine.cli.media import Picture, Unusable, Video, found
+from vlm_engine.sandbox import glyphs
+from vlm_engine.types import ZipEntry
+
+TAGS = ("Foul", "Goal")
+
+
+def all_of(*paths: Path) -> list[Video | Picture | Unusable]:
+    return found(paths)
+
+
+def test_a_folder_is_searched_to_the_bottom_in_order_of_names_and_what_is_neither_is_passed_over(tmp_path: Path) -> None:
+    write_folder(tmp_path / "season" / "b", 2, TAGS)
+    write_zip(tmp_path / "season" / "c.cbz", 1, TAGS)
+    (tmp_path / "season" / "a.MP4").touch()
+    for name in ("notes.txt", ".hidden.jpg", "b/._Bild.jpg"):
+        (tmp_path / "season" / name).touch()
+    (tmp_path / "season" / "up").symlink_to(tmp_path / "season", target_is_directory=True)
+    assert all_of(tmp_path / "season") == [
+        Video(str(tmp_path / "season" / "a.MP4")),
+        Picture(str(tmp_path / "season" / "b" / "Bild 00000.jpg")),
+        Picture(str(tmp_path / "season" / "b" / "Bild 00001.jpg")),
+        Picture(ZipEntry(str(tmp_path / "season" / "c.cbz"), "Spieltag/Bild 00000.jpg")),
+    ]
+
+
+def test_a_zip_is_its_pictures_without_what_its_packer_left_there(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.zip"
+    with ZipFile(path, "w") as archive:
+        for name in ("b.png", "a/A.JPG", "read me.txt", "__MACOSX/._b.png", "a/.thumb.jpg", "clip.mp4"):
+            archive.writestr(name, b"...")
+    assert all_of(path) == [Picture(ZipEntry(str(path), name)) for name in ("a/A.JPG", "b.png", "clip.mp4")]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut off"])
+def test_a_zip_that_cannot_be_opened_is_named_and_the_rest_goes_on(tmp_path: Path, content: bytes) -> None:
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(content)
+    (picture,) = write_folder(tmp_path / "folder", 1, TAGS)
+    unusable, rest = all_of(broken, tmp_path / "folder")
+    assert isinstance(unusable, Unusable)
+    assert str(broken) in unusable.reason
+    assert rest == Picture(str(picture.path))
+
+
+def test_what_is_named_itself_counts_by_its_content_where_its_suffix_says_nothing(tmp_path: Path) -> None:
+    picture, video = tmp_path / "IMG_0001", tmp_path / "recording.dat"
+    glyphs.picture(TAGS).save(picture, "PNG")
+    video.write_bytes(b"who knows")
+    assert all_of(picture, video) == [Picture(str(picture)), Video(str(video))]
+
+
+def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_is_told_of(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "text.zip", "w") as archive:
+        archive.writestr("read me.txt", b"...")
+    lost, archived = all_of(tmp_path / "lost.jpg", tmp_path / "text.zip")
+    assert lost == Picture(str(tmp_path / "lost.jpg"))
+    assert archived == Unusable(f"{tmp_path / 'text.zip'}: there is no picture in this zip")

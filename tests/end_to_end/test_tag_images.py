@@ -1,0 +1,344 @@
+"""*Tag Images* from Stash to Stash: a real process, real HTTP, real pictures in folders and in zips."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.pictures import LabelledPicture, write_folder, write_zip
+from sandbox.stash import Job
+from sandbox.videos import LabelledVideo
+from tests.end_to_end.conftest import TAGS, Theatre
+from vlm_engine.sandbox import Behaviour, Fault
+
+Address = Callable[..., dict[str, Any]]
+CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledPicture, ...]:
+    """24 of a folder and 16 of a zip, whose names need quoting."""
+    place = tmp_path_factory.mktemp("images")
+    return (
+        *write_folder(place / "Fotos & Fouls", 24, TAGS),
+        *write_zip(place / "Spiel „Finale“.zip", 16, TAGS, first=100),
+    )
+
+
+def run(theatre: Theatre, task: str = "Tag Images", **args: str) -> Job:
+    return theatre.stash.run_task(task, args).wait(90)
+
+
+def texts(job: Job, *levels: str) -> str:
+    return "\n".join(text for level, text in job.log if level in levels)
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def as_tagged(images: dict[str, LabelledPicture]) -> dict[str, set[str]]:
+    return {image: {*picture.tags, "VLM_Tagged"} for image, picture in images.items()}
+
+
+def report_of(theatre: Theatre) -> dict[str, Any]:
+    """The report of the last run."""
+    folder = theatre.stash.config_folder / "haven_vlm_connector" / "reports"
+    return json.loads(max(folder.glob("*.json")).read_text(encoding="utf-8"))
+
+
+def test_images_in_folders_and_zips_get_their_tags_with_few_writes(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    images = theatre.add(*pictures)
+    theatre.stash.requests.clear()
+    job = run(theatre)
+    assert (job.error, texts(job, "warning", "error")) == (None, "")
+    assert theatre.image_tags() == as_tagged(images)
+    assert str(job.output).startswith("40 images tagged, 0 failed; 40 calls; ")
+    assert job.progress[-1] == 1
+    assert list(job.progress) == sorted(job.progress)
+    assert len(job.progress) > 3
+    assert sorted(vlm.counters.frame_numbers) == sorted(picture.number for picture in pictures)
+    assert theatre.stash.requests.mutations["bulkImageUpdate"] <= len(TAGS) + 2
+    groups = report_of(theatre)["images"]
+    assert sum(len(group["images"]) for group in groups) == 40
+    assert {group["outcome"] for group in groups} == {"done"}
+
+
+def test_rules_rename_and_raise_the_threshold_and_nothing_is_asked_twice(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    images = theatre.add(*pictures[:12])
+    mine = theatre.add(pictures[12], tags=("VLM_TagMe", "Home game", "Foul"))
+    run(theatre)
+    assert {"Home game", "Foul"} <= theatre.image_tags()[next(iter(mine))]
+    for image in images:
+        theatre.stash.library.tag_image(image, "VLM_UpdateMe")
+    theatre.install(address(vlm), TAG_RULES={"Foul": {"RenamedTag": "Personal foul"}, "Goal": {"TagThreshold": 1}})
+    job = run(theatre, "Update Tagged Images")
+    assert "12 images updated, 0 failed; 0 calls; 12 answers known already" in str(job.output)
+    assert vlm.counters.answered == 13
+    for image, picture in images.items():
+        expected = {"Personal foul" if tag == "Foul" else tag for tag in picture.tags - {"Goal"}}
+        assert theatre.image_tags()[image] == {*expected, "VLM_Tagged"}
+
+
+def test_an_image_that_cannot_be_read_is_marked_and_the_rest_goes_on(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address, tmp_path: Path
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    broken = write_folder(tmp_path / "broken", 2, TAGS, first=500)
+    good, bad = theatre.add(*pictures[:5]), theatre.add(*broken)
+    broken[0].path.write_bytes(broken[0].path.read_bytes()[:200])
+    broken[1].path.unlink()
+    job = run(theatre)
+    assert job.error is None
+    assert "5 images tagged, 2 failed" in str(job.output)
+    tags = theatre.image_tags()
+    assert {image: tags[image] for image in good} == as_tagged(good)
+    assert all(tags[image] == {"VLM_TagMe", "VLM_Errored"} for image in bad)
+    for image, picture in bad.items():
+        (line,) = [line for line in texts(job, "error").splitlines() if f"Image {image} " in line]
+        assert f"Bild {picture.number}" in line
+    failed = [group for group in report_of(theatre)["images"] if group["outcome"] == "failed"]
+    assert {image for group in failed for image, _ in group["images"]} == set(bad)
+    again = run(theatre)
+    assert "0 images tagged, 2 failed" in str(again.output)
+
+
+def test_no_endpoint_ends_the_task_and_everything_stays_queued(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm), MODEL="sandbox-vlm")
+    images = theatre.add(*pictures[:5])
+    vlm.stop()
+    job = run(theatre)
+    assert vlm.url in str(job.error)
+    assert "5 not finished and still queued" in texts(job, "warning")
+    assert theatre.image_tags() == {image: {"VLM_TagMe"} for image in images}
+
+
+def test_what_was_answered_before_the_last_endpoint_died_is_written(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint(Behaviour(slots=2, latency_s=0.02))
+    theatre.install(address(vlm, max_concurrent=2), MODEL="sandbox-vlm", ENDPOINT_PATIENCE=0)
+    images = theatre.add(*pictures[:20])
+    job = theatre.stash.run_task("Tag Images")
+    wait_for(lambda: vlm.counters.answered >= 8 or job.over)
+    vlm.stop()
+    job.wait(60)
+    assert job.error
+    tags = theatre.image_tags()
+    done = {image for image in images if tags[image] == as_tagged(images)[image]}
+    assert len(done) >= 8
+    assert all(tags[image] == {"VLM_TagMe"} for image in images if image not in done)
+
+
+# Where Stash sees the files, and where this machine does.
+
+
+def test_paths_are_mapped_also_those_of_zips(
+    pictures: Sequence[LabelledPicture], address: Address, elsewhere: Callable[..., Theatre]
+) -> None:
+    place = elsewhere(pictures[0].path.parents[1], "/data/sport")
+    place.install(address(place.endpoint()), PATH_MUTATION={"/data/sport": str(pictures[0].path.parents[1])})
+    images = place.add(pictures[0], pictures[-1])
+    job = run(place)
+    assert texts(job, "warning", "error") == ""
+    assert "cannot be read here" not in texts(job, "info")
+    assert place.image_tags() == as_tagged(images)
+
+
+def test_what_cannot_be_read_here_comes_from_stash_and_the_log_says_so_once(
+    pictures: Sequence[LabelledPicture], address: Address, elsewhere: Callable[..., Theatre]
+) -> None:
+    place = elsewhere(pictures[0].path.parents[1], "/data/sport")
+    place.install(address(place.endpoint()))
+    images = place.add(*pictures[:3], *pictures[-3:])
+    job = run(place)
+    assert job.error is None
+    assert place.image_tags() == as_tagged(images)
+    assert texts(job, "info").count("cannot be read here, so Stash is asked for it") == 1
+
+
+def test_where_stash_is_not_to_be_asked_the_log_names_both_paths_and_the_setting(
+    pictures: Sequence[LabelledPicture], address: Address, elsewhere: Callable[..., Theatre]
+) -> None:
+    place = elsewhere(pictures[0].path.parents[1], "/data/sport")
+    place.install(address(place.endpoint()), IMAGE_FROM_STASH=False, PATH_MUTATION={"/data": "/mnt/nas"})
+    (image,) = place.add(pictures[0])
+    said = texts(run(place), "error")
+    for part in ("/data/sport", "/mnt/nas/sport", "PATH_MUTATION"):
+        assert part in said
+    assert place.image_tags()[image] == {"VLM_TagMe", "VLM_Errored"}
+
+
+# Galleries.
+
+
+def test_a_gallery_in_line_stands_for_its_images_and_leaves_the_line_after_them(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()), GALLERY_TAG_SHARE=0.4)
+    images = theatre.add(*pictures[:20], tags=())
+    others = theatre.add(*pictures[20:24], tags=())
+    queued = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
+    beside = theatre.stash.library.add_gallery("Training", images=others)
+    job = run(theatre)
+    assert texts(job, "warning", "error") == ""
+    assert "20 images tagged" in str(job.output)
+    assert "1 of 1 gallery done" in str(job.output)
+    tags = theatre.image_tags()
+    assert {image: tags[image] for image in images} == as_tagged(images)
+    assert all(not tags[image] for image in others)
+    frequent = {tag for tag in TAGS if sum(tag in picture.tags for picture in images.values()) >= 0.4 * 20}
+    assert frequent
+    assert set(theatre.stash.library.gallery_state(queued).tags) == {"VLM_Tagged", *frequent}
+    assert theatre.stash.library.gallery_state(beside).tags == ()
+
+
+def test_a_gallery_stays_in_line_while_one_of_its_images_cannot_be_done(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address, tmp_path: Path
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    (broken,) = write_folder(tmp_path / "broken", 1, TAGS, first=500)
+    content = broken.path.read_bytes()
+    images = theatre.add(*pictures[:3], broken, tags=())
+    gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
+    broken.path.write_bytes(content[:100])
+    job = run(theatre)
+    assert "stays queued: 1 of its 4 images could not be done" in texts(job, "warning")
+    assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_TagMe",)
+    broken.path.write_bytes(content)
+    job = run(theatre)
+    assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_Tagged",)
+    assert theatre.image_tags() == as_tagged(images)
+    assert vlm.counters.answered == 4
+
+
+def test_galleries_can_be_left_alone(theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address) -> None:
+    theatre.install(address(theatre.endpoint()), IMAGE_GALLERIES=False)
+    images = theatre.add(*pictures[:3], tags=())
+    gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
+    assert "No image carries the tag VLM_TagMe" in str(run(theatre).output)
+    assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_TagMe",)
+
+
+# Preview, undo, removal.
+
+
+def test_a_preview_tells_of_scenes_and_images_writes_nothing_and_spares_questions(
+    theatre: Theatre, videos: Sequence[LabelledVideo], pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    theatre.queue(videos[0])
+    images = theatre.add(*pictures[:10])
+    before = theatre.stash.library.snapshot()
+    job = run(theatre, "Preview")
+    assert theatre.stash.library.snapshot() == before
+    assert "1 scene looked at, 0 failed" in str(job.output)
+    assert "10 images looked at, 0 failed" in str(job.output)
+    told = next(line for line in texts(job, "info").splitlines() if "10 images would change: tags added: " in line)
+    for tag in TAGS:
+        assert f"{tag} {sum(tag in picture.tags for picture in images.values())}" in told
+    assert (job.progress[-1], list(job.progress)) == (1, sorted(job.progress))
+    calls = vlm.counters.answered
+    run(theatre)
+    run(theatre, "Tag Videos")
+    assert vlm.counters.answered == calls
+
+
+def test_undo_and_removal_take_back_images_and_galleries(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()), GALLERY_TAG_SHARE=0.1)
+    images = theatre.add(*pictures[:10], tags=("Home game",))
+    theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe", "Goal"])
+    before = theatre.stash.library.snapshot()
+    run(theatre)
+    after = theatre.stash.library.snapshot()
+    job = run(theatre, "Remove VLM Tags and Markers")
+    assert "10 images, 1 gallery" in str(job.output)
+    assert theatre.image_tags() == {image: {"Home game"} for image in images}
+    job = run(theatre, "Undo Last Run")
+    assert theatre.stash.library.snapshot() == after
+    job = run(theatre, "Undo Last Run")
+    assert "is undone: 10 images, 1 gallery." in str(job.output)
+    assert theatre.stash.library.snapshot().images == before.images
+    assert theatre.stash.library.snapshot().galleries == before.galleries
+
+
+# Kills and turns.
+
+
+def test_a_run_killed_and_started_again_asks_nothing_twice(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint(Behaviour(slots=4, latency_s=0.02))
+    theatre.install(address(vlm))
+    images = theatre.add(*pictures)
+    for answered in (10, 25):
+        job = theatre.stash.run_task("Tag Images")
+        wait_for(lambda least=answered, job=job: vlm.counters.answered >= least or job.over)
+        job.stop()
+        job.wait()
+        tags = theatre.image_tags()
+        assert all(tags[image] == {"VLM_TagMe"} or tags[image] == as_tagged(images)[image] for image in images)
+    job = run(theatre)
+    assert job.error is None
+    assert theatre.image_tags() == as_tagged(images)
+    asked = vlm.counters.frame_numbers
+    assert len(asked) - len(set(asked)) <= 2 * 4  # what was under way at each kill
+
+
+def test_a_task_whose_turn_is_over_goes_on_behind_the_others_and_galleries_wait_for_its_end(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint(Behaviour(slots=2, latency_s=0.1))
+    theatre.install(address(vlm, max_concurrent=2), TIME_SLICE=0.01)
+    images = theatre.add(*pictures, tags=())
+    gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
+    before = theatre.stash.library.snapshot()
+    theatre.stash.run_task("Tag Images")
+    theatre.stash.run_task("Update Tagged Images")
+    first = theatre.stash.plugins.queue.jobs[0].wait(60)
+    assert "queued itself again" in str(first.output)
+    assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_TagMe",)
+    jobs = theatre.stash.plugins.queue.jobs
+    jobs[1].wait(60)
+    last = jobs[2].wait(90)
+    assert "0 failed" in str(last.output)
+    assert theatre.image_tags() == as_tagged(images)
+    assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_Tagged",)
+    assert len(vlm.counters.frame_numbers) <= 40 + 2
+    run(theatre, "Undo Last Run")  # all turns are one run
+    assert theatre.stash.library.snapshot().images == before.images
+
+
+def test_answers_that_are_no_use_are_the_images_own_trouble(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
+    vlm = theatre.endpoint(Behaviour(slots=4, fault=Fault.GARBAGE))
+    theatre.install(address(vlm))
+    images = theatre.add(*pictures[:12])
+    job = run(theatre)
+    assert "0 images tagged, 12 failed" in str(job.output)
+    assert "2 images more failed and stay queued" in texts(job, "error")
+    assert theatre.image_tags() == {image: {"VLM_TagMe", "VLM_Errored"} for image in images}

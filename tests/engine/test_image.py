@@ -1,0 +1,197 @@
+"""Pictures of all kinds through the engine: what is asked, what is kept, and what several looks say together."""
+
+from __future__ import annotations
+
+import asyncio
+import zipfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sandbox.stills import saved, scene
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, ImageConfig, ModelConfig
+from vlm_engine.errors import ClientError, MediaNotFoundError, MediaUnreadableError
+from vlm_engine.pictures import spread
+from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.types import ImageResult, ZipEntry
+
+TAGS = ("Foul", "Turnover", "Goal")
+
+
+def play(
+    use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]], store: Path | None = None, tags: Sequence[str] = TAGS, **image: Any
+) -> None:
+    """Runs ``use`` with an open engine and its one endpoint."""
+
+    async def run() -> None:
+        async with SandboxVLM(Behaviour(slots=4)) as vlm:
+            endpoint = {"base_url": vlm.url, "max_concurrent": 4}
+            model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays")
+            path = str(store) if store else None
+            config = EngineConfig(models={"vlm": model}, image=ImageConfig(**image), store_path=path)
+            async with VLMEngine(config) as engine:
+                await use(engine, vlm)
+
+    asyncio.run(run())
+
+
+def moving(*shown: Sequence[str]) -> bytes:
+    frames = [glyphs.picture(tags, 320, 180, number) for number, tags in enumerate(shown)]
+    return saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=500, lossless=True)
+
+
+def tags_of(result: ImageResult) -> tuple[str, ...]:
+    return result.info.tags["plays"]
+
+
+def test_a_moving_picture_has_the_tags_that_enough_of_its_moments_show(tmp_path: Path) -> None:
+    clip = moving(["Goal"], ["Goal", "Foul"], ["Goal"], [], [])
+    path = tmp_path / "goal.webp"
+    path.write_bytes(clip)
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(path)
+        assert tags_of(result) == ("Goal",)
+        assert (result.coverage.asked, result.coverage.answered, result.coverage.calls) == (5, 5, 5)
+        assert vlm.counters.answered == 5
+        confidence = result.info.confidences["plays"]["Goal"]
+        assert confidence is not None
+        assert confidence > 0.5
+
+    play(use)
+
+
+def test_what_was_answered_about_several_looks_is_not_asked_again(tmp_path: Path) -> None:
+    store, clip = tmp_path / "answers.sqlite", moving(["Goal"], ["Goal"], ["Foul"])
+
+    async def stopped(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        vlm.behaviour.latency_s = 0.2
+        task = asyncio.create_task(engine.tag_image(clip))
+        async with asyncio.timeout(30):
+            while vlm.counters.answered < 2:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task], timeout=30)
+        asked.append(vlm.counters.answered)
+
+    async def resumed(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(clip)
+        assert tags_of(result) == ("Foul", "Goal")
+        assert 0 < result.coverage.calls == vlm.counters.answered <= 3
+        asked.append(vlm.counters.answered)
+        again = await engine.tag_image(clip)
+        assert (again.info, again.coverage.calls) == (result.info, 0)
+
+    async def another_tag(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(clip)
+        assert (tags_of(result), result.coverage.calls) == (("Foul", "Goal"), 3)
+
+    asked: list[int] = []
+    play(stopped, store)
+    play(resumed, store)
+    assert sum(asked) <= 4  # three looks, and at most the one that was in flight
+    play(another_tag, store, (*TAGS, "Timeout"))
+
+
+def test_a_large_still_is_looked_at_in_parts_only_where_the_setting_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "stadium.jpg"
+    path.write_bytes(saved(Image.fromarray(scene(4000, 1000)), "JPEG"))
+    store = tmp_path / "answers.sqlite"
+
+    async def whole(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        assert (await engine.tag_image(path)).coverage.asked == 1
+
+    async def in_parts(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(path)
+        assert (result.coverage.asked, result.coverage.calls) == (5, 4)  # the whole is known already
+        assert (await engine.tag_image(path)).coverage.calls == 0
+
+    play(whole, store)
+    play(in_parts, store, parts=4)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+    spec = VideoSpec(duration_s=10, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1)
+    return generate(spec, tmp_path_factory.mktemp("clip") / "game.mp4")
+
+
+def test_a_video_clip_is_seen_in_a_few_moments(video: LabelledVideo) -> None:
+    moments = [video.tags_at(time_s) for time_s in spread(10.0, 5)]
+    expected = {tag for tag in TAGS if sum(tag in shown for shown in moments) >= 2}
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(video.path, identity="clip 7")
+        assert set(tags_of(result)) == expected
+        assert result.coverage.calls == 5
+        assert (await engine.tag_image(video.path, identity="clip 7")).coverage.calls == 0
+
+    play(use)
+
+
+def test_a_damaged_clip_and_one_in_a_zip_are_named(video: LabelledVideo, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(Path(video.path).read_bytes()[:200])
+    with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
+        season.write(video.path, "goal.mp4")
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        with pytest.raises(MediaUnreadableError, match=r"damaged\.mp4"):
+            await engine.tag_image(damaged)
+        with pytest.raises(MediaUnreadableError, match=r"season\.zip/goal\.mp4: a video.*unpack"):
+            await engine.tag_image(ZipEntry(str(tmp_path / "season.zip"), "goal.mp4"))
+        assert vlm.counters.requests == 0
+
+    play(use)
+
+
+def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
+    good = saved(glyphs.picture(["Goal"], 320, 180), "PNG")
+    files = {"good.png": good, "cut.png": good[: len(good) // 2], "empty.png": b"", "words.png": b"Corner kick"}
+    with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
+        for name, content in files.items():
+            season.writestr(name, content)
+    sources = [ZipEntry(str(tmp_path / "season.zip"), name) for name in [*files, "missing.png"] * 10]
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        results = await asyncio.gather(*(engine.tag_image(source) for source in sources), return_exceptions=True)
+        for source, result in zip(sources, results, strict=True):
+            if source.entry == "good.png":
+                assert isinstance(result, ImageResult)
+                assert tags_of(result) == ("Goal",)
+            else:
+                kind = MediaNotFoundError if source.entry == "missing.png" else MediaUnreadableError
+                assert isinstance(result, kind), result
+                assert f"season.zip/{source.entry}" in str(result)
+
+    play(use)
+
+
+def test_an_endpoint_that_fails_is_no_answer(tmp_path: Path) -> None:
+    clip = moving(["Goal"], ["Goal"], ["Goal"])
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        vlm.behaviour.fault, vlm.behaviour.fault_requests = Fault.GARBAGE, None
+        with pytest.raises(ClientError):
+            await engine.tag_image(clip)
+        vlm.behaviour.fault = Fault.NONE
+        assert tags_of(await engine.tag_image(clip)) == ("Goal",)
+
+    play(use)
+
+
+def test_a_hidden_rule_of_a_tag_is_applied_after_the_looks_were_combined() -> None:
+    noisy = np.asarray(glyphs.picture(["Goal"], 640, 360))
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        data = saved(Image.fromarray(noisy), "PNG")
+        assert tags_of(await engine.tag_image(data)) == ("Goal",)
+        assert tags_of(await engine.tag_image(data, threshold=1.0)) == ()
+
+    play(use)

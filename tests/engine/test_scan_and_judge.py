@@ -1,0 +1,169 @@
+"""A small model scans, a large one judges what is in doubt: in a real video, with an endpoint for each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, parse
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.spans import f1
+from vlm_engine.types import VideoResult
+
+TAGS = ("Foul", "Turnover", "Goal", "Timeout")
+SMALL, LARGE = "small-vlm", "large-vlm"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+    spec = VideoSpec(duration_s=240, width=320, height=180, tags=TAGS, seed=6, shot_median_s=8, gop_s=4)
+    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
+
+
+def config(small: SandboxVLM, large: SandboxVLM, store: Path | None = None, **more: Any) -> EngineConfig:
+    models = {
+        "small": {"api_base_url": small.url, "scan_max_side": 256},
+        "large": {"api_base_url": large.url, "tag_list": TAGS, "scan_model": "small"},
+    }
+    return parse(EngineConfig, {"models": models, "store_path": store and str(store), **more}, "")
+
+
+def alone(large: SandboxVLM, store: Path | None = None) -> EngineConfig:
+    model = {"api_base_url": large.url, "tag_list": TAGS, "scan_max_side": 256}
+    return parse(EngineConfig, {"models": {"large": model}, "store_path": store and str(store)}, "")
+
+
+def play(use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]], miss_rate: float, false_alarm_rate: float = 0.0) -> None:
+    """Runs ``use`` with a small model, which makes mistakes without knowing it, and a large one, which makes none."""
+
+    async def run() -> None:
+        small = Behaviour(models=(SMALL,), seed=3, offers_logprobs=False, miss_rate=miss_rate, false_alarm_rate=false_alarm_rate)
+        async with SandboxVLM(small) as one, SandboxVLM(Behaviour(models=(LARGE,))) as other:
+            await use(one, other)
+
+    asyncio.run(run())
+
+
+def score(video: LabelledVideo, result: VideoResult) -> float:
+    spans = result.info.spans["tags"]
+    every = [f1([(span.start_s, span.end_s) for span in spans.get(tag, ())], truth) for tag, truth in video.truth.items()]
+    return sum(every) / len(every)
+
+
+def test_the_large_model_is_asked_little_and_sets_right_what_the_small_one_gets_wrong(video: LabelledVideo) -> None:
+    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+        async with VLMEngine(alone(large)) as engine:
+            judged = await engine.tag_video(video.path)
+        async with VLMEngine(alone(small)) as engine:
+            scanned = await engine.tag_video(video.path)
+        before = small.counters.answered, large.counters.answered
+        async with VLMEngine(config(small, large)) as engine:
+            both = await engine.tag_video(video.path)
+            served = {stats["model"]: stats["served"] for stats in engine.get_performance_stats().values()}
+        assert both.calls == {
+            "small": small.counters.answered - before[0],
+            "large": large.counters.answered - before[1],
+        }
+        assert served == both.calls
+        assert both.calls["large"] < 0.6 * judged.calls["large"]
+        assert score(video, scanned) < score(video, both) == score(video, judged)
+
+    play(use, miss_rate=0.15, false_alarm_rate=0.05)
+
+
+def test_scans_go_to_the_small_model_and_everything_else_to_the_large_one(video: LabelledVideo, tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite3"
+
+    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+        async with VLMEngine(config(small, large, store)) as engine:
+            result = await engine.tag_video(video.path)
+        with closing(sqlite3.connect(store)) as db:
+            asked = set(
+                db.execute("SELECT model, form, max_side FROM answer JOIN answer_subject ON answer_subject.id = answer.subject")
+            )
+        assert asked == {(SMALL, "list", 256), (LARGE, "verdicts", 1024)}
+        (found,) = result.findings
+        scanned = [seen.scanned for _, seen in found.observations]
+        assert (sum(scanned), len(scanned) - sum(scanned)) == (result.calls["small"], result.calls["large"])
+
+    play(use, miss_rate=0.1, false_alarm_rate=0.04)
+
+
+def test_what_was_answered_is_not_asked_again(video: LabelledVideo, tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite3"
+
+    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+        async with VLMEngine(config(small, large, store)) as engine:
+            first = await engine.process_video(video.path)
+        calls = small.counters.answered, large.counters.answered
+        async with VLMEngine(config(small, large, store)) as engine:
+            assert (await engine.process_video(video.path))["video_tag_info"] == first["video_tag_info"]
+        earlier = json.loads(json.dumps(first["json_result"]))
+        async with VLMEngine(config(small, large)) as engine:
+            again = await engine.process_video(video.path, existing_json_data=earlier)
+            assert again["video_tag_info"] == first["video_tag_info"]
+        assert (small.counters.answered, large.counters.answered) == calls
+
+    play(use, miss_rate=0.1, false_alarm_rate=0.04)
+
+
+def test_what_the_large_model_has_scanned_already_is_not_asked_of_the_small_one(video: LabelledVideo, tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite3"
+
+    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+        async with VLMEngine(alone(large, store)) as engine:
+            first = await engine.tag_video(video.path)
+        both = config(small, large, store)
+        both = both.model_copy(
+            update={"models": {**both.models, "large": alone(large).models["large"].model_copy(update={"scan_model": "small"})}}
+        )
+        async with VLMEngine(both) as engine:
+            result = await engine.tag_video(video.path)
+        scanned = {time_s for time_s, seen in result.findings[0].observations if seen.scanned}
+        assert scanned.isdisjoint(time_s for time_s, _ in first.findings[0].observations)
+        assert result.calls["large"] < first.calls["large"] / 4
+
+    play(use, miss_rate=0.1)
+
+
+def test_what_only_the_small_model_saw_counts_nothing_once_the_large_one_scans_itself(video: LabelledVideo) -> None:
+    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+        async with VLMEngine(config(small, large)) as engine:
+            first = await engine.process_video(video.path)
+        calls = large.counters.answered
+        async with VLMEngine(alone(large)) as engine:
+            again = await engine.process_video(video.path, existing_json_data=first["json_result"])
+            fresh = await engine.process_video(video.path)
+        assert large.counters.answered > calls
+        seen = again["json_result"]["metadata"]["seen"]["tags"]["observations"]
+        assert not any(entry.get("scanned") for entry in seen)
+        assert again["video_tag_info"]["video_tags"] == fresh["video_tag_info"]["video_tags"]
+
+    play(use, miss_rate=0.3, false_alarm_rate=0.1)
+
+
+def test_a_small_model_that_is_served_beside_the_large_one(video: LabelledVideo) -> None:
+    """Both on one server, which then takes turns."""
+
+    async def run() -> None:
+        async with SandboxVLM(Behaviour(models=(LARGE, SMALL), slots=2, latency_s=0.005)) as vlm:
+            own = {"multiplexer_endpoints": [{"base_url": vlm.url, "max_concurrent": 2}]}
+            models = {
+                "small": {**own, "model_id": SMALL},
+                "large": {**own, "model_id": LARGE, "tag_list": TAGS, "scan_model": "small"},
+            }
+            async with VLMEngine(parse(EngineConfig, {"models": models}, "")) as engine:
+                result = await engine.tag_video(video.path)
+            assert min(result.calls.values()) > 5
+            assert vlm.counters.in_flight_max == 2
+
+    asyncio.run(run())

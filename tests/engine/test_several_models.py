@@ -1,0 +1,197 @@
+"""Several models in one pipeline: side by side over the same frames, each with its own endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, parse
+from vlm_engine.errors import ConfigError, NoEndpointError
+from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
+from vlm_engine.video.session import Session
+
+PLAYS, BREAKS = ("Foul", "Turnover", "Goal"), ("Timeout", "Free throw")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+    spec = VideoSpec(duration_s=60, width=320, height=180, tags=(*PLAYS, *BREAKS), seed=4, shot_median_s=8, gop_s=4)
+    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """How often each picture of a video was decoded, by its time stamp."""
+    counted: Counter[int] = Counter()
+    decode = Session.frame
+
+    def counting(session: Session, ticks: int, *args: Any, **how: Any) -> Any:
+        counted[ticks] += 1
+        return decode(session, ticks, *args, **how)
+
+    monkeypatch.setattr(Session, "frame", counting)
+    return counted
+
+
+def model(vlm: SandboxVLM, tags: tuple[str, ...], category: str, **more: Any) -> dict[str, Any]:
+    endpoint = {"base_url": vlm.url, "max_concurrent": 3}
+    return {"multiplexer_endpoints": [endpoint], "tag_list": tags, "model_category": category, **more}
+
+
+def config(models: Mapping[str, Mapping[str, Any]], **more: Any) -> EngineConfig:
+    return parse(EngineConfig, {"models": models, **more}, "")
+
+
+def play(use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]], **behaviour: Any) -> None:
+    """Runs ``use`` with two endpoints."""
+
+    async def run() -> None:
+        async with SandboxVLM(Behaviour(**behaviour)) as one, SandboxVLM(Behaviour(**behaviour)) as other:
+            await use(one, other)
+
+    asyncio.run(run())
+
+
+def test_each_model_finds_what_it_finds_alone_and_each_frame_is_decoded_once(video: LabelledVideo, decoded: Counter[int]) -> None:
+    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+        models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
+        async with VLMEngine(config(models)) as engine:
+            both = await engine.tag_video(video.path)
+            times = dict(decoded)
+            served = {stats["model"]: stats["served"] for stats in engine.get_performance_stats().values()}
+        assert served == both.calls
+        assert both.calls == {"plays": one.counters.answered, "breaks": other.counters.answered}
+        assert both.coverage.calls == both.coverage.asked == sum(both.calls.values())
+        looks = [{time_s for time_s, _ in found.observations} for found in both.findings]
+        assert len(looks[0] & looks[1]) > 10
+        assert set(times.values()) == {1}
+        assert len(times) == len(looks[0] | looks[1])
+        for name, found in zip(models, both.findings, strict=True):
+            async with VLMEngine(config({name: models[name]})) as alone:
+                result = await alone.tag_video(video.path)
+            assert result.findings == (found,)
+            assert result.info.tags == {name: both.info.tags[name]}
+
+    play(use)
+
+
+def test_each_category_has_its_own_rules_and_can_be_skipped(video: LabelledVideo) -> None:
+    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+        models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
+        rules = {"breaks": {"Free throw": {"RenamedTag": "Break"}}, "plays": {"Free throw": {"RenamedTag": "Never"}}}
+        async with VLMEngine(config(models, category_config=rules)) as engine:
+            tags = (await engine.process_video(video.path))["video_tag_info"]["video_tags"]
+            assert list(tags) == ["plays", "breaks"]
+            assert tags["breaks"] == ["Break"]
+            calls = one.counters.answered
+            skipped = await engine.process_video(video.path, skipped_categories=["plays"])
+            assert skipped["video_tag_info"]["video_tags"] == {"plays": [], "breaks": tags["breaks"]}
+            assert skipped["coverage"]["calls_by_model"] == {}
+        assert one.counters.answered == calls
+
+    play(use)
+
+
+def test_an_earlier_result_serves_every_category(video: LabelledVideo) -> None:
+    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+        models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
+        async with VLMEngine(config(models)) as engine:
+            first = await engine.process_video(video.path)
+        calls = one.counters.answered, other.counters.answered
+        async with VLMEngine(config(models)) as engine:
+            again = await engine.process_video(video.path, existing_json_data=first["json_result"])
+        assert again["video_tag_info"] == first["video_tag_info"]
+        assert (one.counters.answered, other.counters.answered) == calls
+
+    play(use)
+
+
+def test_a_server_that_several_models_ask_gets_no_more_than_it_takes_at_once(video: LabelledVideo) -> None:
+    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+        models = {"plays": model(one, PLAYS, "plays"), "breaks": model(one, BREAKS, "breaks")}
+        async with VLMEngine(config(models)) as engine:
+            result = await engine.tag_video(video.path)
+            assert set(engine.endpoint_stats()) == {f"{one.url[7:-3]} (plays)", f"{one.url[7:-3]} (breaks)"}
+        assert min(result.calls.values()) > 10
+        assert one.counters.in_flight_max == 3
+
+    play(use, slots=3, latency_s=0.02)
+
+
+def test_a_picture_is_shown_to_every_model(video: LabelledVideo) -> None:
+    picture = io.BytesIO()
+    glyphs.picture(["Foul", "Timeout"], width=640, height=360).save(picture, "PNG")
+
+    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+        models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks", image_max_side=512)}
+        async with VLMEngine(config(models)) as engine:
+            result = await engine.process_image(picture.getvalue())
+            assert result["image_tag_info"]["image_tags"] == {"plays": ["Foul"], "breaks": ["Timeout"]}
+            assert result["coverage"]["calls_by_model"] == {"plays": 1, "breaks": 1}
+            only = await engine.process_image(picture.getvalue(), skipped_categories=["plays"])
+            assert only["image_tag_info"]["image_tags"] == {"plays": [], "breaks": ["Timeout"]}
+        assert (one.counters.answered, other.counters.answered) == (1, 1)
+
+    play(use)
+
+
+def test_a_model_that_nobody_serves_ends_the_video_for_all(video: LabelledVideo) -> None:
+    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+        known = {"model_id": "sandbox-vlm"}
+        models = {"plays": model(one, PLAYS, "plays", **known), "breaks": model(other, BREAKS, "breaks", **known)}
+        other.stop()
+        async with VLMEngine(config(models)) as engine:
+            with pytest.raises(NoEndpointError):
+                await engine.process_video(video.path)
+            assert all(stats.in_flight == 0 for stats in engine.endpoint_stats().values())
+
+    play(use)
+
+
+@pytest.mark.parametrize(
+    ("models", "more", "message"),
+    [
+        (
+            {"one": {"model_category": "plays"}, "other": {"model_category": ["plays"]}},
+            {},
+            "models 'one' and 'other' have the same category 'plays': set another model_category",
+        ),
+        (
+            {"one": {}, "other": {}},
+            {"active_ai_models": ["one", "other"]},
+            "models 'one' and 'other' have the same category 'tags'",
+        ),
+        (
+            {"one": {}, "stage": {"type": "python"}},
+            {"active_ai_models": ["stage"]},
+            "active_ai_models: 'stage' is of type python; only a vlm_model can be asked",
+        ),
+        ({"one": {"scan_model": "two"}}, {}, "models.one.scan_model: 'two' is not another vlm_model among models"),
+        ({"one": {"scan_model": "one"}}, {}, "models.one.scan_model: 'one' is not another vlm_model among models"),
+    ],
+)
+def test_models_that_do_not_go_together_are_named(models: dict[str, Any], more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(models, **more)
+    assert message in str(caught.value)
+
+
+def test_without_active_models_all_are_asked_but_those_that_only_scan() -> None:
+    models = {"small": {}, "large": {"scan_model": "small"}, "other": {"model_category": "breaks"}, "stage": {"type": "python"}}
+    assert list(config(models).active_models()) == ["large", "other"]
+    assert list(config(models, active_ai_models=["other"]).active_models()) == ["other"]
+
+
+def test_a_model_without_an_endpoint_is_named() -> None:
+    async def run() -> None:
+        with pytest.raises(ConfigError, match="models.one: no endpoint is set"):
+            await VLMEngine(config({"one": {"tag_list": PLAYS}})).initialize()
+
+    asyncio.run(run())

@@ -1,0 +1,138 @@
+"""The words of a question as a user sets them: templates, descriptions, synonyms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vlm_engine import templates
+from vlm_engine.config_models import EngineConfig, ModelConfig, parse
+from vlm_engine.errors import ConfigError
+from vlm_engine.prompt import Wording, kept_name, messages, wording_fingerprint
+from vlm_engine.types import Form, Question
+
+TAGS = ("Basketball point", "Foul", "Free throw")
+SIGNAL = "a player is fouled; the referee signals"
+
+
+def told(form: Form = Form.LIST, time_s: float | None = None, *, strict: bool = True, **words: Any) -> tuple[str, str]:
+    """The text before the picture and the line behind it, in these words."""
+    model = ModelConfig(**{"tag_list": TAGS, **words})
+    system, user = messages(Question(model.tag_list, form, b"", time_s=time_s), Wording.of(model), strict=strict)
+    return system["content"], user["content"][1]["text"]
+
+
+def fault(**words: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(EngineConfig, {"models": {"vlm": {"tag_list": list(TAGS), **words}}}, "")
+    return str(caught.value)
+
+
+def test_the_words_that_are_built_in_are_still_the_same() -> None:
+    """Whoever changes them has everybody's answers asked for again. That must be worth it, and stand in the changelog."""
+    assert wording_fingerprint(ModelConfig()).startswith("35d591d224d5")
+
+
+def test_a_template_says_everything_in_its_own_words() -> None:
+    system, line = told(
+        system_prompt="A match. {tag_count} plays:\n{tags}\n{rules} {{so}}",
+        user_prompt="{time} {special_tokens} Which?",
+        special_tokens="/no_think",
+        time_s=754.46,
+    )
+    assert system.startswith("A match. 3 plays:\n- Basketball point\n- Foul\n- Free throw\nName the tags")
+    assert system.endswith("{so}")
+    assert line == "0:12:34.5 /no_think Which?"
+
+
+def test_the_fields_are_all_filled_in() -> None:
+    system, line = told(
+        Form.VERDICTS,
+        prompt="A match.",
+        special_tokens="/fast",
+        system_prompt="; ".join(f"{{{name}}}" for name in templates.FIELDS),
+    )
+    assert system.startswith("A match.; - Basketball point\n")
+    assert "; 3; Judge each tag" in system
+    assert '"name of another": "no"}.; Which of the tags' in system
+    assert system.endswith("yes or no?; /fast; 1;"), "a picture by itself has no time"
+    assert line.startswith("/fast Which")
+
+
+def test_where_nothing_else_asks_for_json_the_words_do_although_the_template_does_not() -> None:
+    words = {"system_prompt": "{tags}"}
+    assert told(**words)[0] == "- Basketball point\n- Foul\n- Free throw"
+    assert told(strict=False, **words)[0].endswith("Write that one JSON object and nothing else: no explanation, no other text.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"system_prompt": "{tagz}"}, "models.vlm.system_prompt: {tagz} is no field; did you mean {tags}? (Write {{ or }} for a"),
+        ({"user_prompt": "{whistle}"}, "models.vlm.user_prompt: {whistle} is no field; there are {opening}, {tags}, "),
+        ({"user_prompt": "{}"}, "models.vlm.user_prompt: {} is no field"),
+        ({"user_prompt": '{"tags": []}'}, 'models.vlm.user_prompt: {"tags"} is no field; did you mean {tags}?'),
+        ({"user_prompt": "{tags!r}"}, "models.vlm.user_prompt: {tags} takes nothing behind its name"),
+        ({"system_prompt": "{tags} }"}, "models.vlm.system_prompt: a brace stands alone in it"),
+        ({"system_prompt": "Name what you see."}, "models.vlm: system_prompt: {tags} is missing"),
+        ({"system_prompt": "{tags}", "prompt": "A match."}, "models.vlm: prompt: nothing is made of it, because neither"),
+        ({"user_prompt": "?", "special_tokens": "/no_think"}, "has {special_tokens}"),
+        ({"tag_descriptions": {"Fowl": "x"}}, "models.vlm.tag_descriptions: 'Fowl' is not in tag_list; did you mean 'Foul'?"),
+        ({"tag_descriptions": ["Foul"]}, "models.vlm.tag_descriptions: write what each tag means"),
+        ({"tag_descriptions": {"Foul": "x" * 1001}}, "the description of 'Foul' has more than 1000 characters"),
+        ({"synonyms": {"Fowl": ["x"]}}, "models.vlm.synonyms: 'Fowl' is not in tag_list"),
+        ({"synonyms": {"Foul": ["free throw"]}}, "models.vlm.synonyms: 'free throw' means 'Free throw' already, so it cannot"),
+        ({"synonyms": {"Foul": ["shot"], "Free throw": "Shot"}}, "'Shot' means 'Foul' already, so it cannot mean 'Free throw'"),
+        ({"synonyms": {"Foul": [""]}}, "models.vlm.synonyms: a tag is a name of 1 to 200 characters"),
+        ({"tag_list": {"Foul": 3}}, "models.vlm.tag_descriptions: write what each tag means"),
+        ({"tag_list": [{"Foul": "x"}, "foul"]}, "models.vlm.tag_list: tag 'foul' is listed twice"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message: str) -> None:
+    assert message in fault(**words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"tag_descriptions": {"foul": f"  {SIGNAL.replace('; ', ';  ')}"}},
+        {"tag_list": {"Basketball point": None, "Foul": SIGNAL, "Free throw": None}},
+        {"tag_list": ["Basketball point", {"Foul": SIGNAL}, "Free throw"]},
+        {"tag_list": ["Basketball point", {"Foul": "a free kick"}, "Free throw"], "tag_descriptions": {"Foul": SIGNAL}},
+    ],
+    ids=["apart", "mapping", "some", "both"],
+)
+def test_a_tag_may_be_described(words: dict[str, Any]) -> None:
+    model = ModelConfig(**{"tag_list": TAGS, **words})
+    assert (model.tag_list, model.tag_descriptions) == (TAGS, {"Foul": SIGNAL})
+    system, _ = told(**words)
+    assert f'- Basketball point\n- "Foul": {SIGNAL}\n- Free throw\n' in system
+    assert "only what is in the quotes is its name" in system
+
+
+def test_without_the_described_tag_nothing_is_said_of_quotes() -> None:
+    model = ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL})
+    system, _ = messages(Question(("Free throw",), Form.LIST, b""), Wording.of(model))
+    assert "quotes" not in system["content"]
+
+
+def test_answers_about_a_described_tag_are_kept_apart() -> None:
+    plain, described = ModelConfig(tag_list=TAGS), ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL})
+    assert kept_name(plain, "Foul") == "Foul"
+    assert kept_name(described, "Free throw") == "Free throw"
+    assert kept_name(described, "Foul").startswith("Foul\n")
+    assert kept_name(described, "Foul") != kept_name(ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": "x"}), "Foul")
+    assert wording_fingerprint(plain) == wording_fingerprint(described)
+
+
+def test_two_templates_that_say_the_same_of_two_tags_are_still_two() -> None:
+    one = ModelConfig(system_prompt="{tags} {tag_count}")
+    other = ModelConfig(system_prompt="{tags} 2")
+    assert wording_fingerprint(one) != wording_fingerprint(other)
+
+
+def test_looking_for_other_tags_leaves_out_what_is_told_of_the_rest() -> None:
+    model = ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL}, synonyms={"Free throw": ["penalty"]})
+    assert ModelConfig(**model.about(["free throw", "Goal"])).synonyms == {"free throw": ("penalty",)}
+    assert ModelConfig(**model.about(["free throw", "Goal"])).tag_descriptions == {}

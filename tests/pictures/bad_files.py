@@ -1,0 +1,116 @@
+"""A corpus of files as nobody wants them, made anew each time: by name, their content."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sandbox.stills import linear_grey_profile, odd_ink_profile, saved, scene, swapped_profile
+
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "jpeg": ("JPEG", {"icc_profile": swapped_profile()}),
+    "progressive": ("JPEG", {"progressive": True}),
+    "cmyk": ("JPEG", {"icc_profile": odd_ink_profile()}),
+    "png": ("PNG", {"icc_profile": swapped_profile()}),
+    "grey": ("PNG", {"icc_profile": linear_grey_profile()}),
+    "palette": ("PNG", {}),
+    "webp": ("WEBP", {}),
+    "lossless": ("WEBP", {"lossless": True}),
+    "avif": ("AVIF", {"speed": 10}),
+    "gif": ("GIF", {}),
+    "tiff": ("TIFF", {}),
+    "lzw": ("TIFF", {"compression": "tiff_lzw"}),
+    "bmp": ("BMP", {}),
+    "jp2": ("JPEG2000", {}),
+    "ppm": ("PPM", {}),
+    "qoi": ("QOI", {}),
+    "mpo": ("MPO", {}),
+}
+MODES = {"cmyk": "CMYK", "grey": "L", "palette": "P"}
+MOVING: dict[str, dict[str, Any]] = {"GIF": {}, "PNG": {}, "WEBP": {}, "AVIF": {"speed": 10}}
+
+
+def good_files(width: int = 120, height: int = 80) -> Iterator[tuple[str, bytes]]:
+    """One valid file of every kind, still and moving, each with EXIF data where its kind takes them."""
+    image = Image.fromarray(scene(width, height))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, (form, options) in FORMATS.items():
+        told = {"exif": exif} if form in {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"} else {}
+        yield f"goal.{name}", saved(image.convert(MODES.get(name, "RGB")), form, **options, **told)
+    frames = [image, *(image.rotate(angle) for angle in (90, 180, 270))]
+    for form, options in MOVING.items():
+        yield f"moving.{form.lower()}", saved(frames[0], form, save_all=True, append_images=frames[1:], duration=100, **options)
+
+
+def cut_files() -> Iterator[tuple[str, bytes]]:
+    """Every kind of file, cut off at 20 places."""
+    for name, content in good_files():
+        for number in range(20):
+            yield f"{number:02}-{name}", content[: number * len(content) // 20]
+
+
+def lying_files() -> Iterator[tuple[str, bytes]]:
+    """Headers that claim more than there is, names that claim another kind, and what is no picture at all."""
+    for side in (5_000, 50_000, 2**31 - 1):
+        yield f"claims-{side}.png", png_header(side, side)
+        yield f"claims-{side}.ppm", f"P6 {side} {side} 255\n".encode() + bytes(100)
+        yield f"claims-{side}.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
+        yield f"claims-{side}.qoi", b"qoif" + struct.pack(">IIBB", side, side, 3, 0) + bytes(100)
+        yield f"claims-{side}.tiff", tiff_header(side, side)
+    for side in (5_000, 50_000):
+        jpeg = bytearray(saved(Image.new("RGB", (64, 64)), "JPEG"))
+        struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, side, side)
+        yield f"claims-{side}.jpg", bytes(jpeg)
+        gif = bytearray(saved(Image.new("P", (64, 64)), "GIF"))
+        struct.pack_into("<HH", gif, 6, side, side)
+        yield f"claims-{side}.gif", bytes(gif)
+    bits = 16_382 | 16_382 << 14
+    yield "claims.webp", b"RIFF" + struct.pack("<I", 40) + b"WEBPVP8L" + struct.pack("<IBI", 20, 0x2F, bits) + bytes(20)
+    yield "bomb.png", png_header(12_000, 12_000, zlib.compress(bytes(12_000 * 3 * 400)))
+    yield "words.jpg", b"Corner kick, second half" * 50
+    yield "empty.jpg", b""
+    yield "noughts.jpg", bytes(10_000)
+    yield "noise.jpg", np.random.default_rng(7).integers(0, 256, 10_000, np.uint8).tobytes()
+    yield "page.jpg", b"<!DOCTYPE html><html><body>404</body></html>"
+    yield "photo.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(1000)
+    yield "clip.mp4", b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(1000)
+    yield "inner.zip", zipped({"goal.jpg": b"x"})
+    content = dict(good_files())
+    yield "really-png.jpg", content["goal.png"]
+    yield "really-gif.webp", content["moving.gif"]
+
+
+def png_header(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG that says it has this size."""
+
+    def chunk(kind: bytes, told: bytes) -> bytes:
+        return struct.pack(">I", len(told)) + kind + told + struct.pack(">I", zlib.crc32(kind + told))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data or zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+
+
+def tiff_header(width: int, height: int) -> bytes:
+    """A TIFF in one uncompressed strip that says it has this size."""
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 100}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<I", 8 + 100) + bytes(100) + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip with these files."""
+    written = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(written, "w", method) as archive:
+        warnings.simplefilter("ignore")  # names that are there twice
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return written.getvalue()

@@ -1,0 +1,48 @@
+"""Reads every file of a folder, in a process of its own, and prints what came of each and how much memory it took."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import warnings
+from pathlib import Path
+
+from sandbox.stills import saved, scene, swapped_profile
+from vlm_engine.errors import MediaError
+from vlm_engine.pictures import PictureReader
+from vlm_engine.types import ImageShape, ZipEntry
+
+SHAPE = ImageShape(1024)
+
+
+def main(folder: Path) -> None:
+    warnings.simplefilter("ignore")
+    reader = PictureReader()
+    for form in ("JPEG", "PNG", "WEBP", "TIFF", "GIF"):  # what is imported and allocated once is not counted
+        reader.looks(saved_scene(form), SHAPE)
+    before = peak()
+    came: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        source = ZipEntry(str(path), "goal.jpg") if path.suffix == ".cbz" else path
+        try:
+            came[path.name] = str(reader.looks(source, SHAPE).showing)
+        except MediaError as error:
+            came[path.name] = f"{type(error).__name__}: {error}"
+    sys.stdout.write(json.dumps({"came": came, "grown": peak() - before}))
+
+
+def saved_scene(form: str) -> bytes:
+    from PIL import Image
+
+    return saved(Image.fromarray(scene(1200, 800)), form, **({} if form == "GIF" else {"icc_profile": swapped_profile()}))
+
+
+def peak() -> int:
+    """The most memory this process ever had, in bytes."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

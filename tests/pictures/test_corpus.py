@@ -1,0 +1,137 @@
+"""Files as nobody wants them: each ends in a picture or in an error that names it, in little memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sandbox.stills import saved, scene
+from tests.pictures.bad_files import cut_files, good_files, lying_files, zipped
+from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.pictures import PictureReader
+from vlm_engine.types import ImageShape, ZipEntry
+
+MIB = 2**20
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def read_apart(folder: Path, files: Iterable[tuple[str, bytes]]) -> tuple[dict[str, str], int]:
+    """What came of each file, and by how many bytes the memory of the process that read them grew."""
+    folder.mkdir(exist_ok=True)
+    for name, content in files:
+        (folder / name).write_bytes(content)
+    command = [sys.executable, "-m", "tests.pictures.child", str(folder)]
+    ended = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
+    told: dict[str, Any] = json.loads(ended.stdout)
+    return told["came"], told["grown"]
+
+
+def test_whole_files_are_read() -> None:
+    for name, content in good_files():
+        assert PictureReader().looks(content, ImageShape()).showing == ("still" if name.startswith("goal") else "moving")
+
+
+def test_every_format_cut_off_at_20_places(tmp_path: Path) -> None:
+    came, grown = read_apart(tmp_path / "cut", cut_files())
+    assert len(came) == 20 * len(list(good_files()))
+    named = [what.startswith(f"MediaUnreadableError: {tmp_path / 'cut' / name}: ") for name, what in came.items()]
+    assert all(what in {"still", "moving"} or ours for what, ours in zip(came.values(), named, strict=True))
+    assert sum(named) > 0.8 * len(came)  # the others are moving pictures up to the damage, and pages behind the first
+    assert grown < 64 * MIB
+
+
+def test_files_that_lie(tmp_path: Path) -> None:
+    came, grown = read_apart(tmp_path / "lying", lying_files())
+    assert (came.pop("really-png.jpg"), came.pop("really-gif.webp"), came.pop("clip.mp4")) == ("still", "moving", "clip")
+    # Viewers show these, too: one frame on a larger ground, and rows that were lost as grey.
+    assert (came.pop("claims-5000.gif"), came.pop("claims-5000.jpg")) == ("still", "still")
+    for name, what in came.items():
+        assert what.startswith(f"MediaUnreadableError: {tmp_path / 'lying' / name}: "), what
+        assert "50000" not in name or "too many pixels" in what, what
+    assert "HEIF" in came["photo.heic"]
+    assert "a web page" in came["page.jpg"]
+    assert "a zip" in came["inner.zip"]
+    assert grown < 512 * MIB  # what is within the limits may take its memory: 12,000 x 12,000 pixels of 3 bytes
+
+
+def test_zips_that_lie(tmp_path: Path) -> None:
+    goal = saved(Image.fromarray(scene()), "JPEG")
+    nested = zipped({"goal.jpg": zipped({"goal.jpg": zipped({"goal.jpg": goal})})})
+    noise = random.Random(5).randbytes(20_000)
+    files = {
+        "good": zipped({"goal.jpg": goal}),
+        "bomb": zipped({"goal.jpg": bytes(100 * MIB)}),
+        "nested": nested,
+        "climbing": zipped({"../../goal.jpg": goal}),
+        "missing": zipped({"foul.jpg": goal}),
+        "empty": zipped({"goal.jpg": b""}),
+        "nothing": zipped({}),
+        "zero": b"",
+        "noise": noise,
+        "many": zipped({**{f"{number}.jpg": b"x" for number in range(20_000)}, "goal.jpg": goal}, zipfile.ZIP_STORED),
+        "bzip2": zipped({"goal.jpg": goal}, zipfile.ZIP_BZIP2),
+        "cut": zipped({"goal.jpg": goal * 5, "foul.jpg": noise})[:-30],
+    }
+    came, grown = read_apart(tmp_path / "zips", ((f"{name}.cbz", content) for name, content in files.items()))
+    good = {name.removesuffix(".cbz") for name, what in came.items() if what == "still"}
+    assert good == {"good", "climbing", "many"}
+    assert "decompression bomb" in came["bomb.cbz"]
+    assert "a zip, and no picture" in came["nested.cbz"]
+    assert came["missing.cbz"].startswith("MediaNotFoundError")
+    assert all(what == "still" or name in what for name, what in came.items())
+    assert grown < 160 * MIB
+
+
+def test_a_photograph_of_100_megapixels_takes_little_memory(tmp_path: Path) -> None:
+    tile = Image.fromarray(scene(512, 512))
+    row = Image.new("RGB", (12_800, 512))
+    for left in range(0, row.width, 512):
+        row.paste(tile, (left, 0))
+    photo = Image.new("RGB", (12_800, 8_192))
+    for top in range(0, photo.height, 512):
+        photo.paste(row, (0, top))
+    content = saved(photo, "JPEG")
+    del photo
+    came, grown = read_apart(tmp_path / "large", [("stadium.jpg", content), ("stadium.cbz", zipped({"goal.jpg": content}))])
+    assert set(came.values()) == {"still"}
+    assert grown < 64 * MIB
+
+
+@pytest.fixture
+def not_root() -> Iterator[None]:
+    """For root nothing is unreadable."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65_534)
+    yield
+    if is_root:
+        os.seteuid(0)
+
+
+def test_files_without_permission(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path, archive = tmp_path / "goal.jpg", tmp_path / "season.zip"
+    path.write_bytes(saved(Image.fromarray(scene()), "JPEG"))
+    archive.write_bytes(zipped({"goal.jpg": path.read_bytes()}))
+    path.chmod(0)
+    archive.chmod(0)
+    request.getfixturevalue("not_root")
+    for source in (path, ZipEntry(str(archive), "goal.jpg")):
+        with pytest.raises(MediaUnreadableError, match=r"(goal\.jpg|season\.zip).*Permission denied"):
+            PictureReader().looks(source, ImageShape())
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "goal.jpg")
+    with pytest.raises(MediaUnreadableError, match="is not a file"):
+        PictureReader().looks(tmp_path / "goal.jpg", ImageShape())

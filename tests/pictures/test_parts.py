@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sandbox.stills import Pixels, saved, scene
+from vlm_engine.pictures import PictureReader, Showing
+from vlm_engine.pictures.parts import boxes, grid
+from vlm_engine.types import Frame, ImageShape
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "cut"),
+    [
+        ((4000, 3000), 0, (1, 1)),
+        ((1400, 1000), 9, (1, 1)),  # the whole shows it nearly as well
+        ((4000, 3000), 4, (2, 2)),
+        ((4000, 3000), 3, (2, 1)),
+        ((4000, 3000), 16, (4, 3)),
+        ((12000, 1500), 6, (6, 1)),
+        ((800, 9000), 16, (1, 9)),  # more would not show more
+        ((2000, 2000), 16, (2, 2)),
+        ((4000, 3000), 1, (1, 1)),
+    ],
+)
+def test_a_still_is_cut_where_that_shows_more(size: tuple[int, int], most: int, cut: tuple[int, int]) -> None:
+    assert grid(*size, 1024, most) == cut
+
+
+def test_parts_cover_everything_and_overlap() -> None:
+    found = boxes(1000, 600, 2, 3)
+    assert len(found) == 6
+    seen = np.zeros((600, 1000), int)
+    for left, upper, right, lower in found:
+        assert (0 <= left < right <= 1000) and (0 <= upper < lower <= 600)
+        seen[upper:lower, left:right] += 1
+    assert seen.min() == 1
+    assert (seen[:, 500] >= 2).all() and (seen[200] >= 2).all()
+
+
+def pixels(frame: Frame) -> Pixels:
+    with Image.open(io.BytesIO(frame.jpeg)) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_parts_show_details_that_the_whole_does_not(form: str, orientation: int) -> None:
+    upright = scene(1800, 400)
+    upright[::2, 1200:] = 255 - upright[::2, 1200:]  # lines too fine for the whole
+    stored = upright if orientation == 1 else np.rot90(upright)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(np.ascontiguousarray(stored)), form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    looks = PictureReader(parts=3).looks(data, ImageShape(600, 95))
+    assert (looks.showing, looks.layout, len(looks.frames)) == (Showing.PARTS, "3x1", 4)
+    whole, *parts = looks.frames
+    assert [frame.time_s for frame in looks.frames] == [0, 1, 2, 3]
+    assert (whole.width, whole.height) == (600, 133)
+    assert max(part.width for part in parts) <= 600
+    assert min(part.height for part in parts) > 300
+    flat, lined = (
+        float(np.abs(np.diff(pixels(part)[100:-100, -150:].astype(int), axis=0)).mean()) for part in (parts[0], parts[2])
+    )
+    assert lined > 5 * flat
+    assert np.allclose(pixels(parts[0])[5, 5], (200, 40, 40), atol=12)
+
+
+def test_a_small_still_stays_whole() -> None:
+    looks = PictureReader(parts=16).looks(saved(Image.fromarray(scene()), "PNG"), ImageShape(1024))
+    assert (looks.showing, len(looks.frames)) == (Showing.STILL, 1)

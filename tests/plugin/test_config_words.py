@@ -1,0 +1,100 @@
+"""The settings that shape a question: tags, what they mean, and the words around them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import haven_vlm_config
+from haven_vlm_config import Settings
+from haven_vlm_engine import engine_config
+from vlm_engine.errors import ConfigError
+from vlm_engine.wording_config import WordingConfig
+
+LOCAL = "haven_vlm_config.local.yaml"
+SIGNAL = "a player is fouled; the referee signals"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def load(folder: Path, text: str = "", page: dict[str, Any] | None = None) -> Settings:
+    (folder / LOCAL).write_text(text, encoding="utf-8")
+    return Settings.load(page, folder=folder)
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"TAG_LIST: [Goal, Foul: {SIGNAL}]",
+        f"TAG_LIST: {{Goal: , Foul: {SIGNAL}}}",
+        f"TAG_LIST: [Goal, foul]\nTAG_DESCRIPTIONS: {{Foul: {SIGNAL}}}",
+        f"TAG_LIST: [Goal, Foul: something else]\nTAG_DESCRIPTIONS: {{Foul: {SIGNAL}}}",
+    ],
+)
+def test_tags_are_described_in_the_list_or_apart(folder: Path, text: str) -> None:
+    settings = load(folder, text)
+    assert [tag.casefold() for tag in settings.tag_list] == ["goal", "foul"]
+    assert settings.wording.tag_list == settings.tag_list
+    assert settings.wording.tag_descriptions == {settings.tag_list[1]: SIGNAL}
+
+
+def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(folder: Path) -> None:
+    text = f"TAG_LIST: [Goal, Foul: {SIGNAL}]\nTAG_SYNONYMS: {{Foul: whistle, Goal: [score]}}"
+    wording = load(folder, text, {"tagNames": "Foul, Timeout"}).wording
+    assert wording.tag_list == ("Foul", "Timeout")
+    assert wording.tag_descriptions == {"Foul": SIGNAL}
+    assert wording.synonyms == {"Foul": ("whistle",)}
+
+
+def test_the_words_of_a_question_reach_the_engine(folder: Path) -> None:
+    text = f"""
+TAG_LIST: [Foul: {SIGNAL}]
+TAG_SYNONYMS: {{Foul: [whistle]}}
+PROMPT: A match.
+SYSTEM_PROMPT: "{{opening}} {{tags}}"
+USER_PROMPT: "{{special_tokens}} Which?"
+SPECIAL_TOKENS: /no_think
+"""
+    settings = load(folder, text)
+    model = engine_config(settings, None).models["vlm"]
+    assert {name: getattr(model, name) for name in WordingConfig.model_fields} == settings.wording.model_dump()
+    assert (model.prompt, model.system_prompt, model.user_prompt) == ("A match.", "{opening} {tags}", "{special_tokens} Which?")
+    assert (model.tag_descriptions, model.synonyms) == ({"Foul": SIGNAL}, {"Foul": ("whistle",)})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("SYSTEM_PROMPT: '{tagz}'", f"{LOCAL}: SYSTEM_PROMPT: {{tagz}} is no field; did you mean {{tags}}?"),
+        ("SYSTEM_PROMPT: Name what you see.", "SYSTEM_PROMPT: {tags} is missing"),
+        ("SYSTEM_PROMPT: '{tags}'\nPROMPT: A match.", "PROMPT: nothing is made of it"),
+        ("TAG_DESCRIPTIONS: [Foul]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
+        ("TAG_LIST: [Foul: 3]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
+        ("TAG_SYNONYMS: Foul", f"{LOCAL}: TAG_SYNONYMS: write other names of a tag"),
+        ("TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}", "TAG_SYNONYMS: 'goal' means 'Goal' already"),
+    ],
+)
+def test_what_is_wrong_with_the_words_is_told(folder: Path, text: str, told: str) -> None:
+    assert any(fault.startswith(told) for fault in faults(folder, text)), faults(folder, text)
+
+
+def test_layers_above_an_engine_configuration_change_its_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {"tag_list": {"Goal": "it is in"}, "prompt": "Football.", "special_tokens": "/no_think"}
+    model = {"api_base_url": "http://nas:7045", **words}
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", {"models": {"referee": model}})
+    settings = load(folder, "PROMPT: Handball.\nTAG_SYNONYMS: {Goal: score}")
+    assert settings.engine_config
+    asked = settings.engine_config.models["referee"]
+    assert asked.tag_descriptions == settings.wording.tag_descriptions == {"Goal": "it is in"}
+    assert (asked.prompt, asked.special_tokens) == (settings.wording.prompt, settings.wording.special_tokens)
+    assert (asked.prompt, asked.special_tokens) == ("Handball.", "/no_think")
+    assert asked.synonyms == {"Goal": ("score",)}

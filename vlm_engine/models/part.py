@@ -1,0 +1,109 @@
+"""What one search of one category is about: whom it asks, what it knows, and what came of its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlm_engine.config_models import SearchConfig
+from vlm_engine.errors import CoverageError, FrameError, ReplyError, RequestError, ServerError
+from vlm_engine.models.panel import Memories, Panel, Tags
+from vlm_engine.models.tally import Tally
+from vlm_engine.search import GroupedSearch, regrouped
+from vlm_engine.types import Findings, Frame, Look, Observation, Purpose, VideoInfo
+
+LEAST_COVERAGE = 0.9
+"""A video is not called done when a model could judge a smaller share of the frames that could be read."""
+_HOPELESS_AFTER = 16
+
+Seen = Sequence[tuple[float, Observation]]
+
+
+class Part:
+    """The search of one video for the tags of one category, as one of several that go on side by side.
+
+    ``media`` is the name under which answers are kept. A frame that cannot be decoded or judged is counted as failed and left
+    unjudged; the search goes on around it. Make it with ``begin``.
+    """
+
+    def __init__(self, panel: Panel, video: VideoInfo, tags: Tags, groups: Sequence[Tags], how: SearchConfig, media: str) -> None:
+        self.panel = panel
+        self.tally = Tally()
+        self._video, self._media, self._how = video, media, how
+        self._groups = groups
+        self._search = GroupedSearch(video, tags, groups, how, scanned=panel.scanner is not None)
+        self._memories: Memories | None = None
+
+    @classmethod
+    async def begin(cls, panel: Panel, video: VideoInfo, tags: Tags, how: SearchConfig, *, media: str, seen: Seen) -> Part:
+        """``seen``: what an earlier result of this video had seen. Raises ``NoEndpointError`` and ``StoreError``."""
+        groups = regrouped(tags, await panel.searches(media, how)) if tags else ()
+        part = cls(panel, video, tags, groups, how, media)
+        for time_s, observation in seen:
+            known = tuple(tag for tag in observation.verdicts if tag in tags)
+            if known and (panel.scanner is not None or not observation.scanned):
+                part._search.record(Look(time_s, known, Purpose.SCAN), observation)
+        part._memories = await panel.memories(media) if tags else None
+        return part
+
+    def looks(self) -> tuple[Look, ...]:
+        """The next round; empty when the search is over."""
+        return self._search.looks()
+
+    def recall(self, look: Look) -> Look | None:
+        """Records what is known already of a look; what is left of it to ask, if anything."""
+        assert self._memories is not None
+        left = look.tags
+        for seen in self.panel.recall(self._memories, look):
+            self._search.record(Look(look.time_s, tuple(seen.verdicts), look.purpose), seen)
+            left = tuple(tag for tag in left if tag not in seen.verdicts)
+        if left:
+            return Look(look.time_s, left, look.purpose)
+        self.tally.read(look.time_s, True)
+        self.tally.answered()
+        return None
+
+    async def ask(self, look: Look, frame: Frame | FrameError) -> None:
+        """Asks about a frame and records what is said; for one that cannot be judged, that.
+
+        Raises ``NoEndpointError`` when nobody is left to ask, ``CoverageError`` when nothing can be judged at all.
+        """
+        self.tally.read(look.time_s, isinstance(frame, Frame))
+        if isinstance(frame, FrameError):
+            self._fail(look, frame)
+            return
+        try:
+            seen = await self.panel.ask(self._media, look, frame)
+        except (RequestError, ReplyError, ServerError) as error:
+            self._fail(look, error)
+            return
+        self._search.record(look, seen)
+        self.tally.answered(self.panel.asked(look).name)
+
+    def expected_more(self) -> int:
+        """How many looks are probably still to come after this round."""
+        return self._search.expected_more()
+
+    async def end(self) -> None:
+        """Notes that the search came to its end. Raises ``CoverageError`` when too few of the frames could be judged."""
+        coverage = self.tally.coverage()
+        if coverage.answered < LEAST_COVERAGE * (coverage.asked - coverage.unreadable):
+            raise self._too_little()
+        if self._groups:
+            await self.panel.note_searches(self._media, self._groups, self._how)
+
+    def findings(self) -> Findings:
+        """What was found. Takes a while: not for the event loop."""
+        return Findings(self.panel.category, self._search.spans(), tuple(self._search.observations()))
+
+    def _fail(self, look: Look, error: Exception) -> None:
+        scanned = self.panel.asked(look) is self.panel.scanner
+        self._search.record(look, Observation(look.time_s, {}, scanned=scanned))
+        self.tally.failed(str(error))
+        coverage = self.tally.coverage()
+        if not coverage.answered and coverage.failed - coverage.unreadable >= _HOPELESS_AFTER:
+            raise self._too_little()
+
+    def _too_little(self) -> CoverageError:
+        coverage = self.tally.coverage()
+        judged = f"only {coverage.answered} of {coverage.asked} frames could be judged"
+        return CoverageError(f"{self._video.path}: {judged}, so its results would mislead: {self.tally.reasons()}")

@@ -1,0 +1,118 @@
+"""Any colours a file may have, as the sRGB that a viewer shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+_DIRECT = frozenset({"L", "RGB", "RGBA", "CMYK", "LAB"})
+_SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
+_SRGB_GAMMA = 1 / 2.2
+_UNSEEN = 2  # of 255; a profile that changes no colour by more is taken for sRGB
+
+Plain = Callable[[Image.Image], Image.Image]
+
+
+def plain(whole: Image.Image) -> Plain:
+    """What makes of any part of ``whole`` the same with 8 bits per channel: grey, RGB, RGBA, CMYK or Lab."""
+    if whole.mode.startswith(("I", "F")):
+        low, high = _range(whole)
+        return lambda part: _stretched(part, low, high)
+    if whole.has_transparency_data:
+        return _with_alpha
+    if whole.mode in _DIRECT:
+        return lambda part: part
+    mode = "L" if whole.mode == "1" else "RGB"
+    return lambda part: part.convert(mode)
+
+
+def _with_alpha(part: Image.Image) -> Image.Image:
+    if part.mode == "RGBA":
+        return part
+    told = part.info.get("transparency")
+    if part.mode == "RGB" and isinstance(told, tuple) and max(told) > 255:
+        part.info["transparency"] = tuple(value >> 8 for value in told)  # of a file with 16 bits per channel
+    return (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """Which values are black and white. Files of more than 8 bits do not always say it."""
+    if image.mode.startswith("I;16"):
+        return 0, 65535
+    low, high = cast("tuple[float, float]", image.getextrema())
+    whites = (1, 255, 65535) if image.mode == "F" else (65535,)
+    return next(((0, white) for white in whites if low >= 0 and high <= white), (low, high))
+
+
+def _stretched(part: Image.Image, low: float, high: float) -> Image.Image:
+    values: NDArray[np.float32] = np.asarray(part).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        scaled = (values - low) * (255 / max(high - low, 1e-9))
+    return Image.fromarray(np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8))
+
+
+def as_srgb(image: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
+    """``image``, plain, as grey, RGB or RGBA in sRGB. ``info``: what Pillow read in the file: its colour profile, its gamma.
+
+    A profile that is damaged, or made for other channels than these, is ignored, as viewers do.
+    """
+    if image.mode == "RGBA":
+        converted = as_srgb(image.convert("RGB"), info)
+        converted.putalpha(image.getchannel("A"))
+        return converted
+    profile = info.get("icc_profile")
+    transform = _transform(profile, image.mode) if isinstance(profile, bytes) and profile else None
+    if transform is None and image.mode == "LAB":
+        transform = _built(ImageCms.createProfile("LAB"), "LAB")
+    if transform is not None:
+        return transform.apply(image)
+    if image.mode == "CMYK":
+        return image.convert("RGB")
+    gamma = info.get("gamma")
+    if not profile and "srgb" not in info and isinstance(gamma, float) and gamma > 0:
+        return _regamma(image, gamma)
+    return image
+
+
+def _regamma(image: Image.Image, gamma: float) -> Image.Image:
+    """``gamma``: the exponent with which a PNG says it was encoded; about 1 / 2.2 where it is sRGB, and nothing changes."""
+    exponent = _SRGB_GAMMA / gamma
+    if abs(exponent - 1) < 0.02:
+        return image
+    curve = [round(255 * (value / 255) ** exponent) for value in range(256)]
+    return image.point(curve * len(image.getbands()))
+
+
+# Profiles are few, and building a transform from one for print takes longer than decoding a small picture.
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What turns colours of ``mode`` into sRGB; None where ``profile`` is no use for that, or is sRGB already."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if source.profile.xcolor_space != _SPACES[mode]:
+            return None
+        transform = _built(source, mode)
+    except (OSError, ValueError, ImageCms.PyCMSError):  # Pillow reads its words as ASCII
+        return None
+    return None if mode == "RGB" and _changes_nothing(transform) else transform
+
+
+def _built(source: Any, mode: str) -> ImageCms.ImageCmsTransform:
+    # Without a cache inside, threads may share it.
+    flags = ImageCms.Flags.NOCACHE
+    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
+    assert isinstance(transform, ImageCms.ImageCmsTransform)
+    return transform
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    changed = np.asarray(transform.apply(Image.fromarray(cube))).astype(int)
+    return int(np.abs(changed - cube).max()) <= _UNSEEN

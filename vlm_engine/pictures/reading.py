@@ -1,0 +1,112 @@
+"""What of a file is shown to a model: one picture, several parts of it, or several moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BufferedReader, BytesIO
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.picture import encode
+from vlm_engine.pictures.kinds import HEAD_BYTES, WORKING_BYTES, Kind, is_clip, kind_of, what_else
+from vlm_engine.pictures.memory import Budget
+from vlm_engine.pictures.moving import is_moving, moments
+from vlm_engine.pictures.parts import boxes, grid
+from vlm_engine.pictures.source import Source, fingerprint, name_of, opened
+from vlm_engine.pictures.stills import explained, opened_as, shown, working_bytes
+from vlm_engine.pictures.zips import Zips
+from vlm_engine.types import Frame, ImageShape
+
+
+class Showing(StrEnum):
+    """What the frames of one file are: a still as a whole; the whole and parts of it; moments; or, not decoded yet, a video."""
+
+    STILL = "still"
+    PARTS = "parts"
+    MOVING = "moving"
+    CLIP = "clip"
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What is shown of one file. ``time_s`` of a frame is its time in a moving picture, else its number.
+
+    Moments of a moving picture that look the same are the same frame, several times. ``layout``: how a still was cut.
+    """
+
+    showing: Showing
+    frames: tuple[Frame, ...] = ()
+    layout: str = ""
+
+
+class PictureReader:
+    """Reads pictures. Blocks; for any number of threads. Close it in the end.
+
+    ``frames``: at most so many of a moving picture are shown. ``parts``: a still with more detail than one picture shows is
+    also shown in at most so many parts.
+    """
+
+    def __init__(self, *, frames: int = 5, parts: int = 0) -> None:
+        self._frames, self._parts = frames, parts
+        self._zips = Zips()
+        self._memory = Budget(WORKING_BYTES)
+
+    def close(self) -> None:
+        """Closes the zips that were kept open."""
+        self._zips.close()
+
+    def fingerprint(self, source: Source) -> str:
+        """What names the content of ``source`` for good. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``."""
+        return fingerprint(source, self._zips)
+
+    def looks(self, source: Source, shape: ImageShape) -> Looks:
+        """What is shown of ``source``, each picture as large as ``shape`` says; of a video, only that it is one.
+
+        Raises ``MediaNotFoundError``, and ``MediaUnreadableError`` for what is no picture, is damaged, has too many
+        pixels, or is a video inside a zip or in memory.
+        """
+        name = name_of(source)
+        with opened(source, self._zips) as content, explained(name):
+            head = content.read(HEAD_BYTES)
+            content.seek(0)
+            kind = kind_of(head)
+            if kind is not None:
+                return self._decoded(content, kind, name, shape)
+            if not is_clip(head):
+                raise MediaUnreadableError(f"{name}: {what_else(head)}")
+            if not isinstance(content, BufferedReader):
+                raise MediaUnreadableError(f"{name}: a video, which is read from a file of its own only; unpack it")
+            return Looks(Showing.CLIP)
+
+    def _decoded(self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape) -> Looks:
+        with opened_as(kind, content, name) as image:
+            return self._moving(image, kind.moving(), name, shape) if is_moving(image) else self._still(image, kind, shape)
+
+    def _moving(self, image: ImageFile, kind: Kind, name: str, shape: ImageShape) -> Looks:
+        with self._memory.lent(working_bytes(image, kind, shape.max_side)):
+            found = moments(image, kind, name, shape, self._frames)
+        frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
+        return Looks(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
+
+    def _still(self, image: ImageFile, kind: Kind, shape: ImageShape) -> Looks:
+        columns, rows = grid(*image.size, shape.max_side, self._parts)
+        longest = shape.max_side * max(columns, rows)
+        is_tall = image.width < image.height
+        with self._memory.lent(working_bytes(image, kind, longest)):
+            whole = shown(image, longest)
+        frames = [_frame(0.0, whole, shape)]
+        if columns * rows == 1:
+            return Looks(Showing.STILL, tuple(frames))
+        if (whole.width < whole.height) != is_tall:
+            columns, rows = rows, columns  # it was turned upright
+        parts = [whole.crop(box) for box in boxes(*whole.size, columns, rows)]
+        frames += [_frame(float(number), part, shape) for number, part in enumerate(parts, start=1)]
+        return Looks(Showing.PARTS, tuple(frames), f"{columns}x{rows}")
+
+
+def _frame(time_s: float, picture: Image.Image, shape: ImageShape) -> Frame:
+    jpeg, width, height = encode(picture, shape)
+    return Frame(time_s, width, height, jpeg)

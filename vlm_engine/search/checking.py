@@ -1,0 +1,46 @@
+"""Where a smaller model scans: what is worth showing to the judge, and what the scanner itself should look at again.
+
+What fools the scanner for a whole shot, the judge sees through with one look, so a look of the judge's is worth the doubt
+about all frames of the scene. It goes to the very frame that the scanner saw: no other tells more about that verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm_engine.search.belief import Belief
+from vlm_engine.search.questions import IsFree, Question, amid_change, other_frame
+from vlm_engine.search.rates import JUDGE, SCANNER, Floats
+from vlm_engine.search.stopping import Prices
+from vlm_engine.types import Purpose
+
+
+def checks(belief: Belief, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree) -> Iterator[Question]:
+    """For every frame with doubtful verdicts the one question that gains most beyond its price, if any does."""
+    evidence, nearby = belief.evidence, amid_change(belief.shown)
+    gain = _by_scene(belief.gain(JUDGE) * nearby, evidence.shots)
+    by_judge, by_scanner = gain.sum(1), (belief.gain(SCANNER) * nearby).sum(1)
+    for row in np.flatnonzero((by_judge >= prices.judge) | (by_scanner >= prices.scanner)):
+        time_s = float(evidence.times_s[row])
+        beside_s = other_frame(time_s, belief.clock.cuts_s, end_s, is_free)
+        if beside_s is not None and by_scanner[row] - prices.scanner > max(0.0, by_judge[row] - prices.judge):
+            yield Question(beside_s, float(by_scanner[row]), Purpose.SCAN, ())
+        elif by_judge[row] >= prices.judge:
+            if evidence.observers[row] != SCANNER:
+                look_s = other_frame(time_s, belief.clock.cuts_s, end_s, is_free_for_judge)
+            else:
+                look_s = time_s if is_free_for_judge(time_s) else None
+            if look_s is not None:
+                yield Question(look_s, float(by_judge[row]), Purpose.SECOND_LOOK, tuple(map(int, np.flatnonzero(gain[row] > 0))))
+
+
+def _by_scene(gain: Floats, shots: NDArray[np.intp]) -> Floats:
+    """(n, K): all that could be gained in a scene, at the one frame of it where most could."""
+    firsts = np.flatnonzero(np.diff(shots, prepend=-1))
+    best = np.array([np.argmax(part) for part in np.split(gain.sum(1), firsts[1:])]) + firsts
+    gathered = np.zeros_like(gain)
+    gathered[best] = np.add.reduceat(gain, firsts, axis=0)
+    return gathered

@@ -1,0 +1,51 @@
+"""Texts of a user's with named fields in braces, checked when they are loaded. Pure.
+
+``{tags}`` is a field; a brace that is meant is written twice, ``{{`` or ``}}``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from string import Formatter
+
+SYSTEM = "{opening}\n\nTags:\n{tags}\n\n{rules}\n{format}"
+USER = "{special_tokens} {question}"
+FIELDS: Mapping[str, str] = {
+    "opening": "what `prompt` says, or the sentence that opens a question by default",
+    "tags": "the tags that are asked about, one on each line, with their descriptions",
+    "tag_count": "how many they are",
+    "rules": "what to do with them: to name those that the picture shows, or to judge each",
+    "format": "the JSON that is wanted, in words",
+    "question": "the short question that follows the picture",
+    "special_tokens": "what `special_tokens` says",
+    "picture_count": "how many pictures are shown: one, unless several frames are asked about at once",
+    "time": "the time of the frame in its video, like 0:12:34.5; nothing for a picture by itself",
+}
+"""What each field stands for."""
+
+
+def fields(template: str) -> frozenset[str]:
+    """The fields of a template. Raises ``ValueError`` that names what is wrong with it."""
+    found = set()
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError:
+        raise ValueError("a brace stands alone in it; write {{ or }} for one that is meant") from None
+    for _, name, form, conversion in parts:
+        if name is None:
+            continue
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.5)
+            there_are = ", ".join(f"{{{field}}}" for field in FIELDS)
+            meant = f"did you mean {{{near[0]}}}?" if near else f"there are {there_are}"
+            raise ValueError(f"{{{name}}} is no field; {meant} (Write {{{{ or }}}} for a brace that is meant.)")
+        if form or conversion:
+            raise ValueError(f"{{{name}}} takes nothing behind its name")
+        found.add(name)
+    return frozenset(found)
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """The text, with a value for every field, and without blanks at its ends."""
+    return template.format_map(values).strip()
