@@ -210,10 +210,16 @@ class Journal:
         rows = self._database.rows("SELECT id, kind, item_id, plan FROM journal_plans WHERE closed IS NULL ORDER BY id")
         wanted = None if items is None else frozenset(items)
         return tuple(
-            OpenPlan(number, ChangePlan.from_json(text))
+            OpenPlan(number, self._read(text))
             for number, kind, item_id, text in rows
             if wanted is None or ItemRef(ItemKind(kind), item_id) in wanted
         )
+
+    def _read(self, plan: str) -> ChangePlan:
+        try:
+            return ChangePlan.from_json(plan)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._database.unreadable_plan() from error
 
     def plans_to_undo(self, run_id: int) -> tuple[PastChange, ...]:
         """Every plan of a run that is not undone yet, latest first."""
@@ -238,7 +244,7 @@ class Journal:
     def facts(self, plan_id: int) -> PlanFacts:
         """What came of a plan."""
         ((run_id, text),) = self._database.rows("SELECT run_id, plan FROM journal_plans WHERE id = ?", plan_id)
-        plan = ChangePlan.from_json(text)
+        plan = self._read(text)
         released = self._database.rows(
             "SELECT tag_id, name FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
         )

@@ -76,6 +76,11 @@ class JournalDatabase:
         with _made_ours(), self._hold.using():
             yield
 
+    def unreadable_plan(self) -> JournalError:
+        """To be raised where the text of a plan is none any more."""
+        remedy = "put a copy of it back, or move it away: then the plugin no longer knows what in Stash is its own"
+        return JournalError(f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}")
+
     def _prepare(self) -> None:
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -86,9 +91,8 @@ class JournalDatabase:
                 schema.prepare(self._db)
             except schema.NewerSchemaError as error:
                 raise JournalError(f"{self.path} was written by a newer version of this plugin: update the plugin") from error
-            except (ValueError, KeyError) as error:
-                remedy = "put a copy of it back, or move it away: then the plugin no longer knows what in Stash is its own"
-                raise JournalError(f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}") from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise self.unreadable_plan() from error
 
     def _tell_what_is_left(self) -> None:
         tables = ("journal_markers", "journal_tags")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
 from vlm_engine.sandbox import Behaviour, Fault
 from vlm_engine.sandbox.threads import running
+from vlm_engine.store.records import unpacked
 
 Address = Callable[..., dict[str, Any]]
 CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
@@ -150,12 +152,14 @@ def test_an_update_asks_nothing_under_other_rules_and_only_about_what_is_new(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
     vlm = theatre.endpoint()
-    theatre.install(address(vlm))
+    *known, new = TAGS
+    theatre.install(address(vlm), TAG_LIST=known)
     scene, other = theatre.queue(*videos[:2])
     theatre.run()
     calls, untouched = vlm.counters.answered, content(theatre.state(other))
     theatre.stash.library.tag_scene(scene, "VLM_UpdateMe")
-    theatre.install(address(vlm), TAG_RULES={"Foul": {"RenamedTag": "Personal foul"}})
+    renamed = {"Foul": {"RenamedTag": "Personal foul"}}
+    theatre.install(address(vlm), TAG_LIST=known, TAG_RULES=renamed)
     job = run(theatre, "Update Tagged Videos")
     assert job.error is None
     assert "1 scene updated" in str(job.output)
@@ -163,8 +167,20 @@ def test_an_update_asks_nothing_under_other_rules_and_only_about_what_is_new(
     assert job.progress[-1] == 1
     tags = set(theatre.state(scene).tags)
     assert "VLM_UpdateMe" not in tags
-    assert ("Personal foul" in tags, "Foul" in tags) == (bool(videos[0].truth["Foul"]), False)
+    assert ("Personal foul" in tags, "Foul" in tags, new in tags) == (True, False, False)
+    theatre.stash.library.tag_scene(scene, "VLM_UpdateMe")
+    theatre.install(address(vlm), TAG_RULES=renamed)
+    assert run(theatre, "Update Tagged Videos").error is None
+    assert vlm.counters.answered > calls
+    assert asked_about(theatre)[calls:] == [{new}] * (vlm.counters.answered - calls)
+    assert set(theatre.state(scene).tags) == {*tags, new}
     assert content(theatre.state(other)) == untouched
+
+
+def asked_about(theatre: Theatre) -> list[set[str]]:
+    """The tags of each answer that was stored."""
+    with closing(sqlite3.connect(theatre.stash.config_folder / "haven_vlm_connector" / "haven.sqlite3")) as db:
+        return [set(unpacked(said)[0]) for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
 
 
 def test_nothing_to_update_says_what_to_do_and_makes_the_tag_for_it(theatre: Theatre, address: Address) -> None:

@@ -109,6 +109,12 @@ def test_commands_and_paths_exist(page: str) -> None:
         assert (ROOT / named).exists(), named
 
 
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_tests_that_are_named_exist(page: str) -> None:
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / page).read_text(encoding="utf-8")):
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
+
+
 def test_every_message_that_is_explained_exists() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     messages = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)

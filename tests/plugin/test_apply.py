@@ -51,6 +51,24 @@ def test_results_are_written_and_the_scene_leaves_the_queue(stash, handler):
     assert stash.requests.mutations["bulkSceneUpdate"] == 2
 
 
+def test_the_whole_plan_is_on_disk_before_the_first_write(stash, handler, tmp_path):
+    scene = stash.library.add_scene(tags=["VLM_TagMe"])
+    found = []
+
+    def look(exchange):
+        if exchange.kind == "mutation" and not found:
+            with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+                found.extend(opened.plan for opened in journal.unfinished())
+
+    stash.requests.on_request = look
+    apply(handler, scene, info("Foul", Foul=[(1, 2), (5, 6)]))
+    (plan,) = found
+    assert plan.item == ItemRef(ItemKind.SCENE, scene)
+    assert [(marker.title, marker.start_s) for marker in plan.create] == [("Foul", 1), ("Foul", 5)]
+    assert [tag.name for tag in plan.add] == ["Foul", "VLM_Tagged"]
+    assert [tag.name for tag in plan.release] == ["VLM_TagMe"]
+
+
 def test_new_tags_lie_below_the_parent_and_are_left_alone_by_auto_tagging(stash, handler):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     apply(handler, scene, info("Free throw"))
@@ -326,14 +344,13 @@ def run(stash, folder, **options):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """The library after a run that nothing disturbed, and which of its requests changed something (from 1)."""
+    """The library after a run that nothing disturbed, and those of its requests that changed something."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     with running(SandboxStash()) as stash:
         lived_in(stash, folder)
         stash.requests.clear()
         run(stash, folder)
-        kinds = [exchange.kind for exchange in stash.requests.exchanges]
-        return stash.library.snapshot(), [n for n, kind in enumerate(kinds, 1) if kind == "mutation"]
+        return stash.library.snapshot(), [exchange for exchange in stash.requests.exchanges if exchange.kind == "mutation"]
 
 
 def test_the_uninterrupted_run_does_all_there_is_to_do(uninterrupted):
@@ -341,7 +358,14 @@ def test_the_uninterrupted_run_does_all_there_is_to_do(uninterrupted):
     assert scene.tags == ("Foul", "Free throw", "Goal", "Home game", "VLM_Tagged")
     assert len(scene.markers) == 1 + 1 + 1 + 1 + 30
     assert {one.title for one in scene.markers} >= {"a nasty one", "Foul by the goalkeeper"}
-    assert len(uninterrupted[1]) == 6  # a tag, two batches of markers, tags added, markers destroyed, tags removed
+    order = ["TagCreate", "MarkersCreate", "MarkersCreate", "TagScene ADD", "MarkersDestroy", "TagScene REMOVE"]
+    assert [told(exchange) for exchange in uninterrupted[1]] == order
+
+
+def told(exchange):
+    """An operation, and whether it adds or removes."""
+    mode = exchange.variables["input"]["tag_ids"]["mode"] if exchange.operation == "TagScene" else ""
+    return f"{exchange.operation} {mode}".strip()
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it leaves", "once it is answered"])
@@ -350,7 +374,7 @@ def test_killed_at_any_write_and_run_again_it_ends_as_if_undisturbed(uninterrupt
     expected, mutations = uninterrupted
     scene = lived_in(stash, tmp_path)
     with pytest.raises(KilledError):
-        run(stash, tmp_path, at=mutations[mutation], after=after)
+        run(stash, tmp_path, at=mutations[mutation].number, after=after)
     queued = "VLM_TagMe" in stash.library.scene_state(scene).tags
     assert queued or stash.library.snapshot() == expected
     run(stash, tmp_path)

@@ -133,6 +133,19 @@ def test_tables_that_lost_their_version_are_taken_for_what_they_are(path: Path, 
             assert [change.number for change in journal.plans_to_undo(1)] == [3, 2, 1]
 
 
+def test_rot_in_a_plan_is_named_with_the_remedy(path: Path) -> None:
+    filled(path, 2)
+    with closing(Journal(path)) as journal:
+        journal.open_plan(1, plan("7"))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE journal_plans SET plan = CAST(x'7b22ff' || substr(plan, 3) AS TEXT) WHERE id > 1")
+    with closing(Journal(path)) as journal:
+        assert journal.facts(1).made == (marker(0),)
+        for read in (journal.unfinished, lambda: journal.facts(2)):
+            with pytest.raises(JournalError, match="a plan in it cannot be read: put a copy of it back, or move it away"):
+                read()
+
+
 def test_a_file_that_answers_are_read_from_is_not_set_aside_for_the_journal(path: Path) -> None:
     filled(path, 3)
     AnswerStore(path).close()
