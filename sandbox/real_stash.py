@@ -45,11 +45,12 @@ _SCENES = """{ findScenes(filter: {per_page: -1, sort: "path"}) { scenes {
   id title files { basename } tags { name }
   scene_markers { id title seconds end_seconds primary_tag { name } tags { name } }
 } } }"""
-
-_IMAGES = """{ findImages(filter: {per_page: -1, sort: "id"}) { images {
-  id title tags { name } visual_files { ... on ImageFile { path } ... on VideoFile { path } }
+_IMAGES = """{ findImages(filter: {per_page: -1, sort: "path"}) { images {
+  id title tags { name } visual_files { ... on ImageFile { basename } ... on VideoFile { basename } }
 } } }"""
-_GALLERIES = "{ findGalleries(filter: {per_page: -1}) { galleries { id title tags { name } folder { path } files { path } } } }"
+_GALLERIES = """{ findGalleries(filter: {per_page: -1, sort: "path"}) { galleries {
+  id title tags { name } files { path } folder { path }
+} } }"""
 
 
 class RefusedByStashError(Exception):
@@ -191,15 +192,11 @@ class RealStash:
         document = "mutation($input: TagCreateInput!) { tagCreate(input: $input) { id } }"
         return str(self.ask(document, {"input": {"name": name}})["tagCreate"]["id"])
 
-    def add_tags(self, scene: str, names: Iterable[str]) -> None:
-        """Puts tags on a scene."""
-        self.change_tags("Scene", [scene], names)
-
-    def change_tags(self, noun: str, ids: Iterable[str], names: Iterable[str], mode: str = "ADD") -> None:
-        """Puts tags on items, or takes them off ("REMOVE"). ``noun``: "Scene", "Image" or "Gallery"."""
-        change = {"ids": list(ids), "tag_ids": {"mode": mode, "ids": [self.tag(name) for name in names]}}
-        document = f"mutation($input: Bulk{noun}UpdateInput!) {{ bulk{noun}Update(input: $input) {{ id }} }}"
-        self.ask(document, {"input": change})
+    def add_tags(self, item: str | Iterable[str], names: Iterable[str], kind: str = "Scene") -> None:
+        """Puts tags on a scene, or an item of another kind: ``Image``, ``Gallery``. Or on many of them, by their ids."""
+        ids = [item] if isinstance(item, str) else list(item)
+        change = {"ids": ids, "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
+        self.ask(f"mutation($input: Bulk{kind}UpdateInput!) {{ bulk{kind}Update(input: $input) {{ id }} }}", {"input": change})
 
     def add_marker(self, scene: str, tag: str, seconds: float, end_seconds: float | None = None, *, title: str = "") -> str:
         """Makes a marker by hand. Returns its id."""
@@ -223,14 +220,15 @@ class RealStash:
         return {Path(scene["files"][0]["basename"]).stem: _scene(scene) for scene in self.ask(_SCENES)["findScenes"]["scenes"]}
 
     def images(self) -> dict[str, ItemState]:
-        """Every image by the path of its first file."""
+        """Every image by the name of its file, without its suffix, in the order of the paths."""
         found = self.ask(_IMAGES)["findImages"]["images"]
-        return {image["visual_files"][0]["path"]: _item(image) for image in found}
+        return {Path(image["visual_files"][0]["basename"]).stem: _without_markers(image) for image in found}
 
     def galleries(self) -> dict[str, ItemState]:
-        """Every gallery by the path of the folder or zip file that it was made of."""
+        """Every gallery of a folder or zip file, by the name of that, without its suffix."""
         found = self.ask(_GALLERIES)["findGalleries"]["galleries"]
-        return {(gallery["folder"] or gallery["files"][0])["path"]: _item(gallery) for gallery in found}
+        places = [(gallery["files"] or [gallery["folder"] or {"path": ""}])[0]["path"] for gallery in found]
+        return {Path(place).stem: _without_markers(gallery) for place, gallery in zip(places, found, strict=True)}
 
     def forget(self, plugin: str, data: str) -> None:
         """Takes away all tags, markers and settings of ``plugin``, and its folder ``data`` beside the configuration."""
@@ -279,9 +277,8 @@ class RealStash:
             self._process.wait()
 
 
-def _item(data: Mapping[str, Any]) -> ItemState:
-    tags = tuple(sorted(tag["name"] for tag in data["tags"]))
-    return ItemState(id=str(data["id"]), title=data["title"] or "", tags=tags)
+def _without_markers(data: Mapping[str, Any]) -> ItemState:
+    return ItemState(str(data["id"]), data["title"] or "", tuple(sorted(tag["name"] for tag in data["tags"])))
 
 
 def _scene(data: Mapping[str, Any]) -> ItemState:

@@ -11,7 +11,7 @@ from haven_stash.tagging import AT_ONCE, Batch, batches
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, handler_of, once
 from vlm_engine.sandbox.threads import running
-from vlm_engine.types import ImageTagInfo
+from vlm_engine.types import ImageTagInfo, VideoTagInfo
 
 TAGS = ("Foul", "Goal", "Timeout", "Free throw", "Turnover")
 PEOPLES = ("Home game", "Foul", "Goal", "Slow motion", "VLM_Errored")
@@ -150,12 +150,19 @@ def test_a_tag_of_ours_that_a_person_took_off_and_put_back_is_theirs(stash, hand
 
 
 def test_images_and_scenes_of_the_same_number_are_not_mistaken_for_each_other(stash, handler):
-    scene, image = stash.library.add_scene(tags=["VLM_TagMe", "Foul"]), stash.library.add_image(tags=["VLM_TagMe"])
-    assert scene == image
+    scene, image = stash.library.add_scene(tags=["Foul"]), stash.library.add_image(tags=["Goal"])
+    gallery = stash.library.add_gallery(tags=["Foul", "Goal"])
+    assert scene == image == gallery
     apply(handler, {image: info("Foul")})
     assert (handler.scene_ids_with_ours(), handler.image_ids_with_ours()) == ((), (image,))
-    handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
-    assert stash.library.scene_state(scene).tags == ("Foul", "VLM_TagMe")
+    run_id = handler.start_run("Tag Videos")
+    handler.apply(run_id, scene, VideoTagInfo(60.0, {"sport": ("Goal",)}, {}, {}))
+    handler.remove_ours_galleries(run_id, [gallery])
+    handler.remove_ours_images(run_id, [image])
+    assert stash.library.scene_state(scene).tags == ("Foul", "Goal", "VLM_Tagged")
+    handler.remove_ours(run_id, scene)
+    states = [stash.library.scene_state(scene), stash.library.image_state(image), stash.library.gallery_state(gallery)]
+    assert [state.tags for state in states] == [("Foul",), ("Goal",), ("Foul", "Goal")]
 
 
 # What happens meanwhile.

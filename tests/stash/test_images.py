@@ -17,6 +17,7 @@ from PIL import Image
 from haven_media_handler import ItemChange, ItemGoneError, MediaHandler, NotServedError, StashAuthError, StashClient
 from haven_vlm_config import TagNames
 from sandbox.real_stash import RealStash
+from sandbox.stash import ItemState
 from vlm_engine.types import ImageTagInfo
 
 ZIPS, PER_ZIP, LOOSE = 3, 400, 6
@@ -79,11 +80,23 @@ def handling(stash: RealStash, folder: Path, **connection: Any) -> Iterator[tupl
 
 
 def queue(stash: RealStash, ids: list[str]) -> None:
-    stash.change_tags("Image", ids, ["VLM_TagMe"])
+    stash.add_tags(ids, ["VLM_TagMe"], "Image")
+
+
+def images_of(stash: RealStash) -> dict[str, ItemState]:
+    """Every image by the path of its first file, in the order of the ids."""
+    fields = "id title tags { name } visual_files { ... on ImageFile { path } ... on VideoFile { path } }"
+    found = stash.ask(f'{{ findImages(filter: {{per_page: -1, sort: "id"}}) {{ images {{ {fields} }} }} }}')
+    return {
+        image["visual_files"][0]["path"]: ItemState(
+            image["id"], image["title"], tuple(sorted(tag["name"] for tag in image["tags"]))
+        )
+        for image in found["findImages"]["images"]
+    }
 
 
 def ids_in(stash: RealStash, part: str) -> list[str]:
-    return [image.id for path, image in stash.images().items() if part in path]
+    return [image.id for path, image in images_of(stash).items() if part in path]
 
 
 def info(*tags: str) -> ImageTagInfo:
@@ -92,7 +105,7 @@ def info(*tags: str) -> ImageTagInfo:
 
 def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: Path) -> None:
     with handling(stash, tmp_path) as (handler, _):
-        images = {image.path: image for image in handler.images([one.id for one in stash.images().values()])}
+        images = {image.path: image for image in handler.images([one.id for one in images_of(stash).values()])}
         assert len(images) == LOOSE + 1 + ZIPS * PER_ZIP
         packed = images[f"{stash.media}/Spiel 1.zip/Hälfte/0007.png"]
         assert (packed.zip_path, packed.entry) == (f"{stash.media}/Spiel 1.zip", "Hälfte/0007.png")
@@ -116,9 +129,9 @@ def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: P
 def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash: RealStash, tmp_path: Path) -> None:
     ids = ids_in(stash, ".zip")
     queue(stash, ids)
-    stash.change_tags("Image", ids[::3], ["Home game", "Foul"])
-    stash.change_tags("Image", ids[::7], ["VLM_Errored"])
-    before = stash.images()
+    stash.add_tags(ids[::3], ["Home game", "Foul"], "Image")
+    stash.add_tags(ids[::7], ["VLM_Errored"], "Image")
+    before = images_of(stash)
     with handling(stash, tmp_path) as (handler, client):
         assert handler.image_ids_with("VLM_TagMe") == tuple(ids)
         found = {image: info(*("Foul", "Goal", "Turnover")[: number % 4]) for number, image in enumerate(ids)}
@@ -128,7 +141,7 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash: RealStas
         handler.finish_run(run_id)
         assert client.sent.count("TagImage") <= len(ids) // 50
         assert all(isinstance(fate, ItemChange) for fate in fates.values())
-        for path, image in stash.images().items():
+        for path, image in images_of(stash).items():
             if image.id in found:
                 kept = set(before[path].tags) - {"VLM_TagMe", "VLM_Errored"}
                 assert set(image.tags) == kept | set(found[image.id].tags["sport"]) | {"VLM_Tagged"}
@@ -137,7 +150,7 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash: RealStas
         undoing = handler.start_run("Undo Last Run", undoes=run.id)
         handler.undo_changes(undoing, [change.number for change in handler.changes_to_undo(run)])
         assert handler.finish_undo(run) == ()
-    assert stash.images() == before
+    assert images_of(stash) == before
     assert {tag["name"] for tag in stash.ask("{ allTags { name } }")["allTags"]}.isdisjoint({"Goal", "Turnover"})
 
 
@@ -159,7 +172,7 @@ def test_an_image_that_vanishes_before_the_write_stops_no_other(stash: RealStash
         fates = handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul")))
         assert [image for image, fate in fates.items() if isinstance(fate, ItemGoneError)] == [gone]
         assert client.sent.count("TagImage") == 3
-        tags = {image.id: image.tags for image in stash.images().values()}
+        tags = {image.id: image.tags for image in images_of(stash).values()}
         assert {tags[image] for image in ids[:-1]} == {("Foul", "VLM_Tagged")}
         assert handler.recover() == ()
 
@@ -177,14 +190,13 @@ def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path
 
         client.before = destroy
         handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Goal")))
-    assert {image.tags for image in stash.images().values() if image.id in ids} == {("Goal", "VLM_Tagged")}
+    assert {image.tags for image in images_of(stash).values() if image.id in ids} == {("Goal", "VLM_Tagged")}
 
 
 def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(stash: RealStash, tmp_path: Path) -> None:
-    path = f"{stash.media}/Spiel 2.zip"
-    gallery = stash.galleries()[path]
+    gallery = stash.galleries()["Spiel 2"]
     ids = ids_in(stash, "Spiel 2.zip")
-    stash.change_tags("Gallery", [gallery.id], ["VLM_TagMe", "Home game"])
+    stash.add_tags(gallery.id, ["VLM_TagMe", "Home game"], "Gallery")
     before = stash.galleries()
     with handling(stash, tmp_path) as (handler, _):
         assert handler.gallery_ids_with("VLM_TagMe") == (gallery.id,)
@@ -195,7 +207,7 @@ def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(st
         assert counts == {"Foul": PER_ZIP, "goal": PER_ZIP // 2, "Timeout": 0}
         handler.apply_gallery(run_id, gallery.id, ["Foul", "Home game"], release_queue=True)
         handler.finish_run(run_id)
-        assert stash.galleries()[path].tags == ("Foul", "Home game", "VLM_Tagged")
+        assert stash.galleries()["Spiel 2"].tags == ("Foul", "Home game", "VLM_Tagged")
         run = handler.last_undoable_run()
         assert run is not None
         handler.undo_changes(handler.start_run("Undo", undoes=run.id), [one.number for one in handler.changes_to_undo(run)])
