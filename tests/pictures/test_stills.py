@@ -342,6 +342,20 @@ def test_a_header_that_claims_too_many_pixels(form: str, width: int, height: int
         sent(claiming(form, width, height))
 
 
+def test_a_jpeg_that_is_held_in_memory_as_a_whole_has_the_limit_of_others() -> None:
+    whole = claiming("JPEG", 20_000, 20_000)
+    start = whole.index(b"\xff\xda")
+    length = int.from_bytes(whole[start + 2 : start + 4], "big")
+    one_channel = b"\xff\xda" + struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 63, 0)
+    in_scans = whole[:start] + one_channel + whole[start + 2 + length :]
+    progressive = bytearray(saved(Image.new("RGB", (320, 200)), "JPEG", progressive=True))
+    struct.pack_into(">HH", progressive, progressive.index(b"\xff\xc2") + 5, 20_000, 20_000)
+    for content in (in_scans, bytes(progressive)):
+        with pytest.raises(MediaUnreadableError, match="20000 x 20000, and the limit for JPEG is 178 million"):
+            sent(content)
+    assert sent(whole).shape == (1024, 1024, 3)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
