@@ -243,7 +243,7 @@ def test_lab() -> None:
     assert np.allclose(sent(saved(stored, "TIFF"))[32, 32], expected, atol=8)
 
 
-@pytest.mark.parametrize("size", [(4000, 2500), (3001, 1999), (2100, 1300), (1601, 1003), (1025, 640)])
+@pytest.mark.parametrize("size", [(3001, 1999), (1601, 1003), (1025, 640)])
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_large_pictures_look_the_same_when_they_are_decoded_smaller(size: tuple[int, int], form: str) -> None:
     large = scene(*size)
