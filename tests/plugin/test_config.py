@@ -120,6 +120,9 @@ VIDEO_EDGE_TOLERANCE: 1
 VIDEO_DECODING_DEVICE: CUDA
 VIDEO_STALL_TIMEOUT: 90
 VR_LAYOUT: 180_LR
+IMAGE_GALLERIES: false
+GALLERY_TAG_SHARE: 0.3
+IMAGE_FROM_STASH: false
 IMAGE_FRAMES: 3
 IMAGE_PARTS: 4
 STORE_MAX_MB: 0
@@ -148,6 +151,7 @@ STORE_MAX_MB: 0
     assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
     config = engine_config(settings, None)
     assert settings.image == ImageConfig(frames=3, parts=4)
+    assert (settings.image_galleries, settings.gallery_tag_share, settings.image_from_stash) == (False, 0.3, False)
     assert (config.search, config.video, config.image) == (settings.search, settings.video, settings.image)
     assert config.store_max_mb is settings.store_max_mb is None
 
