@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
@@ -165,8 +165,9 @@ class Judge:
 
     async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
-        answer = await self._client.ask(Question(look.tags, FORMS[look.purpose], frame.jpeg, time_s=_time_s(look, frame)))
-        await self._keep(media, [(look, frame)], answer)
+        question = Question(look.tags, FORMS[look.purpose], frame.jpeg, time_s=_time_s(look, frame))
+        answer = await self._client.ask(question, partial(self._keep, media, [(look, frame)]))
+        self.videos.look_again()  # an answer may have brought news of more slots
         return answer.verdicts
 
     async def ask_about(self, media: str, shown: Sequence[tuple[Look, Frame]]) -> list[Told]:
@@ -191,13 +192,14 @@ class Judge:
         """Empty where the question came to nothing."""
         (look, first), *others = shown
         more = tuple(frame for _, frame in others)
+        question = Question(look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more)
         try:
-            answer = await self._client.ask(Question(look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more))
+            answer = await self._client.ask(question, partial(self._keep, media, shown))
         except _OF_THE_FRAME as error:
             self._note_failure(error)
             return []
         self._failed_together = 0
-        await self._keep(media, shown, answer)
+        self.videos.look_again()
         missing = ReplyError(f"the reply tells nothing of it, one of {len(shown)} frames in a question", endpoint=answer.endpoint)
         told = [Told(verdicts, None if verdicts else missing) for verdicts in answer.by_picture]
         return [replace(told[0], calls=answer.calls), *told[1:]]
@@ -219,16 +221,11 @@ class Judge:
         rows, cost = [], replace(answer, more=())
         for (look, frame), verdicts in zip(shown, answer.by_picture, strict=True):
             if verdicts:
-                kept = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
-                shape = self.shape(look.purpose)
-                rows.append(
-                    StoredAnswer(
-                        round(look.time_s * 1000), frame.time_s, FORMS[look.purpose], shape, replace(cost, verdicts=kept)
-                    )
-                )
+                said = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
+                form, shape, own = FORMS[look.purpose], self.shape(look.purpose), replace(cost, verdicts=said)
+                rows.append(StoredAnswer(round(look.time_s * 1000), frame.time_s, form, shape, own))
                 cost = replace(cost, prompt_tokens=0, answer_tokens=0)
-        await _to_its_end(asyncio.to_thread(self._add, subject, rows))
-        self.videos.look_again()  # an answer may have brought news of more slots
+        await asyncio.to_thread(self._add, subject, rows)
 
     def _add(self, subject: Subject, rows: Iterable[StoredAnswer]) -> None:
         for row in rows:
@@ -255,14 +252,3 @@ class Judge:
 
 def _time_s(look: Look, frame: Frame) -> float | None:
     return None if look.purpose is Purpose.STILL else frame.time_s
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Lets an answer that has come be stored even when whoever waits for it is cancelled just now."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        task.exception()  # the cancellation goes before it
-        raise
