@@ -18,18 +18,15 @@ from vlm_engine.config_models import EngineConfig, ModelConfig, TagRule
 from vlm_engine.errors import ConfigError
 from vlm_engine.models import Model
 from vlm_engine.models.custom import custom_models
-from vlm_engine.models.image import JudgeImage
-from vlm_engine.models.json_result import image_dict, read_observations, read_spans, video_dict, wanted_spans
+from vlm_engine.models.json_result import image_dict, read_earlier, read_spans, video_dict, wanted_spans
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import all_pipelines
 from vlm_engine.models.progress import Percent
-from vlm_engine.models.search_run import OnProgress
-from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import EndpointStats, ImageResult, Source, Span, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, Span, VideoResult, ZipEntry
 
 
 class VLMEngine:
@@ -120,6 +117,10 @@ class VLMEngine:
         return pool
 
     def _stages(self, panels: Sequence[Panel]) -> dict[str, Model]:
+        # What decodes is imported only now: to import the engine and to make one stays quick.
+        from vlm_engine.models.image import JudgeImage
+        from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
+
         return {
             "probe_video": ProbeVideo(self._config),
             "search_video": SearchVideo(panels, self._config),
@@ -168,7 +169,7 @@ class VLMEngine:
                 return_confidence=return_confidence,
                 vr_video=vr_video,
                 existing_json_data=existing_json_data,
-                observations=read_observations(existing_json_data) if existing_json_data else {},
+                earlier=read_earlier(existing_json_data) if existing_json_data else None,
                 skipped_categories=tuple(skipped_categories or ()),
                 on_progress=percent,
             )
@@ -314,7 +315,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "frame_interval": None,
     "vr_video": False,
     "skipped_categories": (),
-    "observations": {},
+    "earlier": None,
     "on_progress": None,
 }
 

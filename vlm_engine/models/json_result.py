@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vlm_engine.errors import ConfigError
@@ -59,7 +60,10 @@ def _timespans_dict(spans: Iterable[Span]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _seen_dict(found: Findings) -> dict[str, Any]:
-    return {"observations": [_observation_dict(time_s, seen) for time_s, seen in found.observations]}
+    return {
+        "searches": [{"tags": list(tags), "settings": settings} for tags, settings in found.searches],
+        "observations": [_observation_dict(time_s, seen) for time_s, seen in found.observations],
+    }
 
 
 def _span_dict(span: Span, confidence: bool) -> dict[str, Any]:
@@ -84,19 +88,31 @@ def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
     }
 
 
-Seen = list[tuple[float, Observation]]
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier result holds: how long the video lasts, and what was seen, by category, without spans."""
+
+    duration_s: float
+    findings: Mapping[str, Findings]
 
 
-def read_observations(json_result: Mapping[str, Any]) -> dict[str, Seen]:
-    """What an earlier ``json_result`` (or the whole result that holds it) had seen, by category. Raises ``ConfigError``."""
+def read_earlier(json_result: Mapping[str, Any]) -> Earlier:
+    """An earlier ``json_result``, or the whole result that holds it. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
     if earlier.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, expected {SCHEMA_VERSION}")
     try:
-        seen = earlier["metadata"]["seen"].items()
-        return {category: [_observation(entry) for entry in own["observations"]] for category, own in seen}
+        metadata = earlier["metadata"]
+        findings = {category: _findings(category, own) for category, own in metadata["seen"].items()}
+        return Earlier(float(metadata["duration"]), findings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
+
+
+def _findings(category: str, seen: Mapping[str, Any]) -> Findings:
+    observations = tuple(_observation(entry) for entry in seen["observations"])
+    searches = tuple((tuple(search["tags"]), str(search["settings"])) for search in seen["searches"])
+    return Findings(category, (), observations, searches)
 
 
 def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
