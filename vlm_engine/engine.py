@@ -14,19 +14,19 @@ from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.member import unique
 from vlm_engine.clients.server import Servers
-from vlm_engine.config_models import EngineConfig, ModelConfig, TagRule
+from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.models import Model
 from vlm_engine.models.custom import custom_models
-from vlm_engine.models.json_result import image_dict, read_earlier, read_spans, video_dict, wanted_spans
+from vlm_engine.models.json_result import image_dict, read_earlier, video_dict
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import all_pipelines
 from vlm_engine.models.progress import Percent
+from vlm_engine.models.tuning import fitted_rules
 from vlm_engine.pipeline import Pipeline
-from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, Span, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 
 
 class VLMEngine:
@@ -290,23 +290,19 @@ class VLMEngine:
         return {label: (model, stats) for label, (_, model, stats) in zip(labels, every, strict=True)}
 
     async def optimize_timeframe_settings(
-        self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Iterable[Mapping[str, Any]]]
+        self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The rules that make the markers of an earlier ``json_result`` most like spans a person has tuned.
 
         ``existing_json_data``: that earlier ``json_result``.
-        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, with the tags' names as the model was asked.
+        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, or {category: {tag: […]}}, with the tags' names as the
+        model was asked; no spans where a tag should have none.
 
-        Returns {tag: {"TagThreshold", "MaxGap", "MinMarkerDuration", "f1_before", "f1_after"}}, F1 at a temporal IoU of
-        at least .5. Asks no model. Raises ``ConfigError``.
+        Returns for each tag, by the same names, the best ``TagThreshold``, ``MaxGap``, ``MinMarkerDuration`` and
+        ``RequiredDuration``, and ``precision_before``, ``recall_before``, ``f1_before`` and the same ``…_after``: a marker is
+        right that shares at least half of the time that it and a tuned span cover. Asks no model. Raises ``ConfigError``.
         """
-        category = next(iter(self._config.active_models().values())).category
-        duration_s, by_tag = read_spans(existing_json_data)
-        rule_of = self._config.rule_of(category)
-        wanted = {tag: wanted_spans(desired) for tag, desired in desired_timespan_data.items()}
-        return {
-            tag: await asyncio.to_thread(_fit, by_tag.get(tag, []), own, rule_of(tag), duration_s) for tag, own in wanted.items()
-        }
+        return await asyncio.to_thread(fitted_rules, self._config, existing_json_data, desired_timespan_data)
 
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -318,17 +314,3 @@ _DEFAULTS: Mapping[str, Any] = {
     "earlier": None,
     "on_progress": None,
 }
-
-
-def _fit(spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float) -> dict[str, Any]:
-    def score(candidate: TagRule) -> float:
-        return f1([(span.start_s, span.end_s) for span in apply_rule(spans, candidate, duration_s)], wanted)
-
-    fitted = fit_rule(spans, wanted, rule, duration_s)
-    return {
-        "TagThreshold": fitted.threshold,
-        "MaxGap": fitted.max_gap.seconds(duration_s),
-        "MinMarkerDuration": fitted.min_marker.seconds(duration_s),
-        "f1_before": score(rule),
-        "f1_after": score(fitted),
-    }

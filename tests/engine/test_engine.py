@@ -395,22 +395,6 @@ def test_opening_and_closing_twice_is_harmless() -> None:
     play(use)
 
 
-def test_rules_are_fitted_to_spans_a_person_has_tuned(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        earlier = (await engine.process_video(video.path))["json_result"]
-        spans = earlier["timespans"]["plays"]["Foul"]
-        assert len(spans) > 1, "the seed must give more than one foul for this test"
-        wanted = {"Foul": [{"start": spans[0]["start"], "end": spans[-1]["end"]}]}
-        calls = vlm.counters.answered
-        fitted = (await engine.optimize_timeframe_settings(earlier, wanted))["Foul"]
-        assert vlm.counters.answered == calls
-        assert fitted["f1_after"] == 1 > fitted["f1_before"]
-        with pytest.raises(ConfigError, match="desired_timespan_data"):
-            await engine.optimize_timeframe_settings(earlier, {"Foul": [{"begin": 3}]})
-
-    play(use)
-
-
 @pytest.mark.parametrize("data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}])
 def test_what_is_no_earlier_result_is_refused(video: LabelledVideo, data: dict[str, Any]) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:

@@ -120,23 +120,18 @@ def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
     return float(entry["time"]), Observation(float(entry["frame"]), verdicts, scanned=bool(entry.get("scanned")))
 
 
-def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, list[Span]]]:
-    """(duration in seconds, raw spans by tag) of an earlier ``json_result``. Raises ``ConfigError``."""
+def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[str, list[Span]]]]:
+    """(duration in seconds, raw spans by category and tag) of an earlier ``json_result``. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
     try:
-        by_tag = {
-            tag: [Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"), entry.get("belief")) for entry in spans]
-            for tags in earlier["timespans"].values()
-            for tag, spans in tags.items()
+        spans = {
+            category: {tag: [_span(tag, entry) for entry in own] for tag, own in tags.items()}
+            for category, tags in earlier["timespans"].items()
         }
-        return float(earlier["metadata"]["duration"]), by_tag
-    except (KeyError, TypeError, AttributeError) as error:
+        return float(earlier["metadata"]["duration"]), spans
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
 
 
-def wanted_spans(desired: Iterable[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    """(start, end) pairs of spans a person has tuned: mappings with ``start`` and ``end``. Raises ``ConfigError``."""
-    try:
-        return sorted((float(span["start"]), float(span["end"])) for span in desired)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"desired_timespan_data: a span needs a start and an end in seconds: {error!r}") from error
+def _span(tag: str, entry: Mapping[str, Any]) -> Span:
+    return Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"), entry.get("belief"))
