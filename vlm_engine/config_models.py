@@ -210,7 +210,7 @@ class VideoConfig(Settings):
     where it is None, the processor does."""
 
     stall_s: Seconds = Field(60.0, ge=1, le=3600)
-    """How long to wait for a disk or network share that brings nothing more of a video; then the video is given up."""
+    """How long to wait for a disk or network share that brings nothing more of a video or picture; then it is given up."""
 
     vr_layout: str = AUTO
     """How the frames of VR videos are laid out: `sbs-180`, `tb-360` …; `auto` goes by a file's name and shape, `off` shows them

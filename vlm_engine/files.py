@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
+from vlm_engine.watch import beat, rest
+
+_PIECE_BYTES = 1024 * 1024
 
 
 def file_status(path: str | Path) -> os.stat_result:
@@ -19,7 +24,7 @@ def file_status(path: str | Path) -> os.stat_result:
     except FileNotFoundError:
         raise MediaNotFoundError(f"{path}: no such file") from None
     except OSError as error:
-        raise MediaOutOfReachError(f"{path}: {error.strerror or error}") from error
+        raise _out_of_reach(path, error) from error
     except ValueError as error:
         raise MediaNotFoundError(f"{str(path)!r}: no file can have that name: {error}") from error
     if not stat.S_ISREG(status.st_mode):
@@ -27,3 +32,37 @@ def file_status(path: str | Path) -> os.stat_result:
     if status.st_size == 0:
         raise MediaUnreadableError(f"{path}: the file is empty")
     return status
+
+
+class LiveFile(io.FileIO):
+    """A file, opened to be read, that tells a ``Watch`` when a read begins and when it is over.
+
+    Opening and reading raise ``MediaOutOfReachError``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        try:
+            super().__init__(path, "rb")
+        except OSError as error:
+            raise _out_of_reach(path, error) from error
+
+    def readinto(self, buffer: Any, /) -> int:
+        """As ``io.FileIO``'s."""
+        beat()
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise _out_of_reach(str(self.name), error) from error
+        finally:
+            rest()
+
+    def readall(self) -> bytes:
+        """As ``io.FileIO``'s, but piece by piece: on a slow share, one read of everything would look like one that hangs."""
+        content, piece = bytearray(), memoryview(bytearray(_PIECE_BYTES))
+        while read := self.readinto(piece):
+            content += piece[:read]
+        return bytes(content)
+
+
+def _out_of_reach(path: str | Path, error: OSError) -> MediaOutOfReachError:
+    return MediaOutOfReachError(f"{path}: {error.strerror or error}")

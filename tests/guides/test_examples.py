@@ -88,6 +88,19 @@ def test_a_fallback_takes_over(example: Example, video: LabelledVideo, vlm: Sand
     assert re.search(r"^spare \(working\): \d+ answers; failed: none$", said, re.MULTILINE)
 
 
+def test_a_small_model_scans_and_a_large_one_judges(example: Example, video: LabelledVideo, vlm: SandboxVLM) -> None:
+    with running(SandboxVLM(Behaviour(slots=8, miss_rate=0.1, seed=1, offers_logprobs=False))) as scout:
+        said = example(
+            "scan_and_judge.py", video.path, "--scout", scout.url, "--endpoint", vlm.url, "--tags", ",".join(TAGS), "--alone"
+        )
+    both, alone = said.strip().split("\n\n")
+    for told in (both, alone):
+        assert set(re.findall(r"^(.+): \d+\.\d-", told, re.MULTILINE)) == true_tags(video)
+    fewer, more = (int(re.findall(r"(\d+) to the judge", told)[0]) for told in (both, alone))
+    assert fewer < more
+    assert "to the scout" in both
+
+
 def test_a_pipeline_from_a_file(example: Example, video: LabelledVideo, vlm: SandboxVLM) -> None:
     said = example("yaml_pipeline.py", video.path, "--endpoint", vlm.url, "--tags", ",".join(TAGS))
     merged = {"Score" if tag in {"Goal", "Free throw"} else tag for tag in true_tags(video)}

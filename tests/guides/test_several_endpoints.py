@@ -97,6 +97,19 @@ def test_a_home_server_and_a_cloud(place: Path, video: LabelledVideo, home: Faul
     assert names["answered"] == ([calls, 0] if home is Fault.NONE else [0, calls])
 
 
+def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    large, small = "qwen3-vl-32b-instruct", "qwen3-vl:2b"
+    servers = {
+        "http://192.168.1.20:1234/v1": Behaviour(models=(large, "qwen3-vl-8b-instruct", "gemma-3-12b-it"), latency_s=0.01),
+        "http://192.168.1.30:11434/v1": Behaviour(models=(small,), offers_logprobs=False),
+    }
+    names = read("Several models in one pool", **servers)
+    assert set(names["result"]["video_tag_info"]["video_tags"]) == {"plays", "scores"}
+    said = capsys.readouterr().out
+    assert re.search(r"{'scout': \d+, 'judge': \d+} \['PC \(judge\)', 'laptop \(scout\)'\]", said)
+    assert re.search(r"{'plays': \d+, 'scores': \d+}", said)
+
+
 def test_nobody_at_all(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     read("When something goes wrong", **{"http://192.168.1.99:1234/v1": Behaviour(vision=False)})
     assert "its model cannot see pictures" in capsys.readouterr().out

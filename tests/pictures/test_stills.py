@@ -359,17 +359,15 @@ def test_a_header_that_claims_too_many_pixels(form: str, width: int, height: int
         (b"Rar!\x1a\x07", "RAR"),
         (saved(Image.fromarray(SCENE), "JPEG")[:600], "damaged"),
         (saved(Image.fromarray(SCENE), "PNG")[:1200], "damaged"),
-        (b"\0\0\0\x18ftypisom\0\0\0\0mp42", "a video"),
     ],
 )
 def test_what_is_not_read_is_named(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(MediaUnreadableError, match=says):
         sent(content)
-    if says != "a video":
-        path = tmp_path / "foul.jpg"
-        path.write_bytes(content)
-        with pytest.raises(MediaUnreadableError, match=rf"foul\.jpg: .*{says}"):
-            sent(path)
+    path = tmp_path / "foul.jpg"
+    path.write_bytes(content)
+    with pytest.raises(MediaUnreadableError, match=rf"foul\.jpg: .*{says}"):
+        sent(path)
 
 
 def test_a_missing_picture_a_folder_and_an_impossible_name(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from PIL import Image
 from sandbox.videos import VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, VideoConfig
-from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.errors import FrameError, MediaOutOfReachError, MediaUnreadableError
+from vlm_engine.files import LiveFile
+from vlm_engine.pictures import PictureReader
 from vlm_engine.sandbox import SandboxVLM, glyphs
-from vlm_engine.types import Frame, ImageShape, Progress
+from vlm_engine.types import Frame, ImageShape, Progress, ZipEntry
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.video.watch import Watch, beat
+from vlm_engine.watch import Watch, beat
 
 fcntl = pytest.importorskip("fcntl")
 SHAPE = ImageShape()
@@ -213,3 +216,39 @@ def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(pipe: 
     for watch in (second, third):
         watch.close()
     os.write(pipe[1], b"x")
+
+
+@pytest.mark.parametrize("in_zip", [False, True])
+def test_a_picture_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: Path, in_zip: bool) -> None:
+    path, archive = tmp_path / "corner kick.png", tmp_path / "season.zip"
+    glyphs.picture(["Goal"], 320, 180).save(path)
+    with zipfile.ZipFile(archive, "w") as season:
+        season.write(path, path.name)
+    source = ZipEntry(str(archive), path.name) if in_zip else path
+    let_go = hold(archive if in_zip else path)
+    impatient, patient = PictureReader(stall_s=STALL_S), PictureReader(stall_s=BOUND_S)
+    with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled, nothing came for 0\.4 s"):
+        impatient.looks(source, SHAPE)
+    with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled"):
+        impatient.fingerprint(source)
+    let_go()
+    assert len(patient.looks(source, SHAPE).frames) == 1
+    impatient.close()
+    patient.close()
+
+
+def test_what_computes_for_long_is_not_taken_for_a_read_that_hangs(tmp_path: Path) -> None:
+    path = tmp_path / "goal.bin"
+    path.write_bytes(bytes(10_000))
+    watch = Watch(path, 0.1)
+
+    def work() -> int:
+        with LiveFile(path) as file:
+            file.readall()
+            threading.Event().wait(0.5)
+            return len(file.readall())
+
+    try:
+        assert watch.call(work) == 0
+    finally:
+        watch.close()

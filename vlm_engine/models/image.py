@@ -41,7 +41,7 @@ class JudgeImage(Model):
     def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
         self._panels = tuple(panels)
         self._config = config
-        self._reader = PictureReader(frames=config.image.frames, parts=config.image.parts)
+        self._reader = PictureReader(frames=config.image.frames, parts=config.image.parts, stall_s=config.video.stall_s)
         self._threads = ThreadPoolExecutor(_THREADS, "picture")
 
     async def aclose(self) -> None:
@@ -114,7 +114,7 @@ class JudgeImage(Model):
     def _clip(self, source: Source, shape: ImageShape) -> Looks:
         """Moments from all over a video; those that can be decoded."""
         how = self._config.video
-        info = probe(str(source), stall_s=how.stall_s)
+        info = probe(self._reader.video(source), stall_s=how.stall_s)
         times_s = spread(info.duration_s, self._config.image.frames)
         with VideoReader(info, hwaccel=how.hwaccel, stall_s=how.stall_s) as reader:
             shown = [frame for _, frame in reader.frames(times_s, shape)]

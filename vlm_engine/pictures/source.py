@@ -7,8 +7,8 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
-from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
-from vlm_engine.files import file_status
+from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.files import LiveFile, file_status
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
@@ -21,8 +21,9 @@ def name_of(source: Source) -> str:
 
 
 def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
-    """Its content, to read from; the caller closes it. Raises ``MediaNotFoundError``, ``MediaOutOfReachError``
-    and ``MediaUnreadableError``.
+    """Its content, to read from; the caller closes it.
+
+    Raises ``MediaNotFoundError``, ``MediaOutOfReachError`` and ``MediaUnreadableError``.
     """
     if isinstance(source, ZipEntry):
         return BytesIO(zips.read(source))
@@ -31,16 +32,33 @@ def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
             raise MediaUnreadableError(f"{name_of(source)}: the file is empty")
         return BytesIO(source)
     file_status(source)  # opening a pipe would wait for somebody to write
-    try:
-        return Path(source).open("rb")
-    except OSError as error:
-        raise MediaOutOfReachError(f"{source}: {error.strerror or error}") from error
+    return BufferedReader(LiveFile(source))
 
 
 def fingerprint(source: Source, zips: Zips) -> str:
     """What names its content for good. Raises as ``opened`` does."""
     with opened(source, zips) as content:
-        try:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-        except OSError as error:
-            raise MediaUnreadableError(f"{name_of(source)}: {error.strerror or error}") from error
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+class Held:
+    """A video that is in memory, as the video readers take it: a ``vlm_engine.types.Source``."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name = name
+        self._content = content
+
+    def open(self) -> HeldContent:
+        """Its content from the beginning."""
+        return HeldContent(self._content)
+
+
+class HeldContent(BytesIO):
+    """The bytes of a video in memory: a ``vlm_engine.types.Content``."""
+
+    modified_ns = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """All of it."""
+        return self.getbuffer().nbytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -34,20 +33,18 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# What Pillow raises for damaged files depends on the format's plugin.
+# What Pillow's plugins were seen to raise for files that were damaged in 150,000 ways. OSError is what most of them mean to
+# raise, SyntaxError what they raise for a header; the others slip out of one of them (AVIF: RuntimeError and division by zero,
+# QOI and PPM: ValueError, GIF: IndexError and struct.error, WebP: EOFError).
 DAMAGED = (
     OSError,
     SyntaxError,
     ValueError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    OverflowError,
     RuntimeError,
+    EOFError,
+    IndexError,
+    ArithmeticError,
     struct.error,
-    zlib.error,
     Image.DecompressionBombError,
 )
 

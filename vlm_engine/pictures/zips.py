@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
-from vlm_engine.files import file_status
+from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
+from vlm_engine.files import LiveFile, file_status
 from vlm_engine.pictures.names import Names
 from vlm_engine.types import ZipEntry
 
@@ -93,12 +93,9 @@ class _OpenZip:
     def __init__(self, path: str) -> None:
         self.users = 0
         self._retired = False
+        self._file, head = _Bounded(LiveFile(path)), b""
         try:
-            self._file = _Bounded(io.FileIO(path))
             head = self._file.peek(8)
-        except OSError as error:
-            raise MediaOutOfReachError(f"{path}: {error.strerror or error}") from error
-        try:
             self._zip = ZipFile(self._file)
             self._names = Names(self._zip.infolist())
         except _DAMAGED as error:

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.video.content import Alive, Readable, Video, bytes_of, name_of
 from vlm_engine.video.threads import DECODING
-from vlm_engine.video.watch import beat
+from vlm_engine.watch import beat
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 
 from vlm_engine.files import file_status
 from vlm_engine.types import Content, Source
-from vlm_engine.video.watch import beat
+from vlm_engine.watch import beat
 
 Video: TypeAlias = str | Path | Source
 

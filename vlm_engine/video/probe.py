@@ -26,7 +26,7 @@ from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_pack
 from vlm_engine.video.losses import told_end_s
 from vlm_engine.video.render import Painter, displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
-from vlm_engine.video.watch import STALL_S, Watch
+from vlm_engine.watch import STALL_S, Watch
 
 _log = logging.getLogger(__name__)
 

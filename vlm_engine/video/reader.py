@@ -10,8 +10,8 @@ from typing import Self
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video.session import Served, Session
-from vlm_engine.video.watch import STALL_S, Watch
 from vlm_engine.vr import Layout
+from vlm_engine.watch import STALL_S, Watch
 
 
 class VideoReader:

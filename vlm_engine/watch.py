@@ -7,6 +7,7 @@ nobody has to wait for it: the thread is left behind until the share answers, an
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +44,12 @@ def beat() -> None:
         _here.pulse.at = time.monotonic()
 
 
+def rest() -> None:
+    """Tells whoever watches the current thread that nothing is read now, until the next ``beat``: it may compute for long."""
+    if _here.pulse is not None:
+        _here.pulse.at = math.inf
+
+
 class Watch:
     """Runs calls one at a time, all on one thread, and gives up waiting when no ``beat`` came for ``stall_s`` seconds."""
 
@@ -70,7 +77,7 @@ class Watch:
             left_s = self._thread.pulse.at + self._stall_s - time.monotonic()
             if left_s <= 0:
                 raise self._stalled()
-            wait([future], left_s)
+            wait([future], min(left_s, self._stall_s))
         self._latest = None
         return future.result()
 
