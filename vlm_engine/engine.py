@@ -49,7 +49,7 @@ class VLMEngine:
         self._pools: list[tuple[str, EndpointPool]] = []
         self._pipelines: dict[str, Pipeline] = {}
         self._open = AsyncExitStack()
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -64,10 +64,13 @@ class VLMEngine:
 
         Raises ``ConfigError`` and ``StoreError``.
         """
-        async with self._opening:
-            if not self._pipelines:
-                await self._initialize()
-                self._closed = False
+        self._closed = False
+        if self._pipelines:
+            return
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._initialize())
+            self._opening.add_done_callback(_seen)
+        await asyncio.shield(self._opening)  # others may wait for it, too: it goes on when this one is given up
 
     async def _initialize(self) -> None:
         if self._config.loglevel is not None:
@@ -86,8 +89,10 @@ class VLMEngine:
 
     async def aclose(self) -> None:
         """Ends what is under way and closes everything. Closing twice does nothing."""
-        self._pipelines = {}
         self._closed = True
+        if self._opening is not None and not self._opening.done():
+            await asyncio.wait((self._opening,))
+        self._pipelines = {}
         await self._open.aclose()
 
     def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> list[Panel]:
@@ -99,11 +104,14 @@ class VLMEngine:
         if self._client is not None:
             opening.push_async_callback(self._client.aclose)
 
-        def judge(name: str) -> Judge:
-            model = self._config.models[name]
+        def judge(name: str, model: ModelConfig) -> Judge:
             return Judge(self._client_for(name, model, servers, opening), store, model, name)
 
-        return [Panel(judge(name), judge(model.scan_model) if model.scan_model else None) for name, model in active.items()]
+        panels = []
+        for name, model in active.items():
+            scanner = judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None
+            panels.append(Panel(judge(name, model), scanner))
+        return panels
 
     def _client_for(self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack) -> Client:
         if self._client is not None:
@@ -314,3 +322,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "earlier": None,
     "on_progress": None,
 }
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Keeps asyncio from complaining of an error that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()

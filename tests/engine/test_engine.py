@@ -378,6 +378,26 @@ def test_an_engine_opens_on_first_need_and_says_when_it_is_closed(video: Labelle
     asyncio.run(run())
 
 
+def test_one_that_is_given_up_while_the_engine_opens_leaves_it_to_the_others(video: LabelledVideo, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with SandboxVLM() as vlm:
+            engine = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
+            first, second = (asyncio.create_task(engine.process_video(video.path)) for _ in range(2))
+            await asyncio.sleep(0)
+            first.cancel()
+            assert (await second)["coverage"]["calls"] > 0
+            await engine.aclose()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            closing = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
+            only = asyncio.create_task(closing.process_video(video.path))
+            await asyncio.sleep(0)
+            only.cancel()
+            await closing.aclose()
+
+    asyncio.run(run())
+
+
 def test_opening_asks_no_endpoint(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         assert vlm.counters.requests == 0
