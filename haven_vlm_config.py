@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from haven_config import layers
 from haven_config.merge import merged
 from haven_config.values import Layer, read
-from vlm_engine.config_models import EndpointConfig, EngineConfig, SearchConfig, TagRule, VideoConfig, parse
+from vlm_engine.config_models import EndpointConfig, EngineConfig, ImageConfig, SearchConfig, TagRule, VideoConfig, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.wording_config import WordingConfig
 
@@ -147,11 +147,16 @@ IMAGE_MAX_SIDE = 1024
 # things are missed.
 SCAN_IMAGE_MAX_SIDE = 512
 
+# How many moments of a moving image (GIF …) or of a clip are looked at, spread over all of it: one question for each.
+IMAGE_FRAMES = 5
+# Look at a large image (a panorama, a page) also in so many parts, at most 16: one question for each. 0: as a whole only.
+IMAGE_PARTS = 0
+
 # What decodes the videos: "" for the processor, or "cuda", "vaapi", "videotoolbox", "d3d11va", "qsv" for a graphics card
 # that Stash's machine has; what it cannot decode, the processor does.
 VIDEO_DECODING_DEVICE = ""
 
-# Seconds to wait for a disk or network share that brings nothing more of a video; then the video is given up.
+# Seconds to wait for a disk or network share that brings nothing more of a video or image; then it is given up.
 VIDEO_STALL_TIMEOUT = 60
 
 # How the frames of VR scenes are laid out, those with the tag that is set for VR in Stash (Settings > Interface). Only what one
@@ -231,6 +236,7 @@ class Settings:
     scan_image_max_side: int
     search: SearchConfig
     video: VideoConfig
+    image: ImageConfig
     store_max_mb: int | None
     report_folder: Path
     reports_kept: int
@@ -370,6 +376,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         video=VideoConfig(
             hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"], vr_layout=values["vr_layout"]
         ),
+        image=ImageConfig(frames=values["image_frames"], parts=values["image_parts"]),
         store_max_mb=values["store_max_mb"],
         report_folder=Path(values["report_folder"]),
         reports_kept=values["reports_kept"],

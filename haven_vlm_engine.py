@@ -52,6 +52,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         default_rule=settings.default_rule,
         search=settings.search,
         video=settings.video,
+        image=settings.image,
         store_path=store,
         store_max_mb=settings.store_max_mb,
     )

@@ -25,7 +25,7 @@ _OF_MODEL = {
     "image_max_side": "image_max_side",
     "scan_image_max_side": "scan_max_side",
 }
-# The same for how videos are searched, and read, and for how much is kept.
+# The same for how videos are searched and read, for what is shown of pictures, and for how much is kept.
 _OF_SEARCH = {
     "video_shortest_event": "shortest_event_s",
     "video_search_effort": "effort",
@@ -34,6 +34,7 @@ _OF_SEARCH = {
 }
 _OF_ENGINE = {"store_max_mb": "store_max_mb"}
 _OF_VIDEO = {"video_decoding_device": "hwaccel", "video_stall_timeout": "stall_s", "vr_layout": "vr_layout"}
+_OF_IMAGE = {"image_frames": "frames", "image_parts": "parts"}
 
 
 def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -70,7 +71,8 @@ def _asked_models(engine: EngineConfig) -> dict[str, ModelConfig]:
 
 def _of_engine(engine: EngineConfig) -> dict[str, Any]:
     """What ``engine`` says of the settings: the first of the models that it asks, with the tags and rules of all."""
-    values = _set_fields(engine.video, _OF_VIDEO) | _set_fields(engine.search, _OF_SEARCH) | _set_fields(engine, _OF_ENGINE)
+    values = _set_fields(engine.video, _OF_VIDEO) | _set_fields(engine.search, _OF_SEARCH)
+    values |= _set_fields(engine.image, _OF_IMAGE) | _set_fields(engine, _OF_ENGINE)
     asked = _asked_models(engine).values()
     for model in reversed(asked):
         values |= _set_fields(model, _OF_MODEL)
@@ -111,6 +113,7 @@ def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) ->
         "default_rule": default,
         "search": engine.search.model_copy(update=_taken(engine.search, _OF_SEARCH, values, above)),
         "video": engine.video.model_copy(update=_taken(engine.video, _OF_VIDEO, values, above)),
+        "image": engine.image.model_copy(update=_taken(engine.image, _OF_IMAGE, values, above)),
     }
     return engine.model_copy(update=changed | _taken(engine, _OF_ENGINE, values, above))
 

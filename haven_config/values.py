@@ -65,6 +65,8 @@ class Values(BaseModel):
     fallback_wait: float = Field(0, ge=0, le=86400)
     image_max_side: int = Field(64, ge=64, le=4096)
     scan_image_max_side: int = Field(64, ge=64, le=4096)
+    image_frames: int = Field(1, ge=1, le=20)
+    image_parts: int = Field(0, ge=0, le=16)
     video_decoding_device: str | None = None
     video_stall_timeout: float = Field(1, ge=1, le=3600)
     vr_layout: str = AUTO

@@ -45,6 +45,12 @@ _SCENES = """{ findScenes(filter: {per_page: -1, sort: "path"}) { scenes {
   id title files { basename } tags { name }
   scene_markers { id title seconds end_seconds primary_tag { name } tags { name } }
 } } }"""
+_IMAGES = """{ findImages(filter: {per_page: -1, sort: "path"}) { images {
+  id title tags { name } visual_files { ... on ImageFile { basename } ... on VideoFile { basename } }
+} } }"""
+_GALLERIES = """{ findGalleries(filter: {per_page: -1, sort: "path"}) { galleries {
+  id title tags { name } files { path } folder { path }
+} } }"""
 
 
 class RefusedByStashError(Exception):
@@ -186,10 +192,10 @@ class RealStash:
         document = "mutation($input: TagCreateInput!) { tagCreate(input: $input) { id } }"
         return str(self.ask(document, {"input": {"name": name}})["tagCreate"]["id"])
 
-    def add_tags(self, scene: str, names: Iterable[str]) -> None:
-        """Puts tags on a scene."""
-        change = {"ids": [scene], "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
-        self.ask("mutation($input: BulkSceneUpdateInput!) { bulkSceneUpdate(input: $input) { id } }", {"input": change})
+    def add_tags(self, item: str, names: Iterable[str], kind: str = "Scene") -> None:
+        """Puts tags on a scene, or an item of another kind: ``Image``, ``Gallery``."""
+        change = {"ids": [item], "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
+        self.ask(f"mutation($input: Bulk{kind}UpdateInput!) {{ bulk{kind}Update(input: $input) {{ id }} }}", {"input": change})
 
     def add_marker(self, scene: str, tag: str, seconds: float, end_seconds: float | None = None, *, title: str = "") -> str:
         """Makes a marker by hand. Returns its id."""
@@ -211,6 +217,17 @@ class RealStash:
     def scenes(self) -> dict[str, ItemState]:
         """Every scene by the name of its file, without its suffix, in the order of the paths."""
         return {Path(scene["files"][0]["basename"]).stem: _scene(scene) for scene in self.ask(_SCENES)["findScenes"]["scenes"]}
+
+    def images(self) -> dict[str, ItemState]:
+        """Every image by the name of its file, without its suffix, in the order of the paths."""
+        found = self.ask(_IMAGES)["findImages"]["images"]
+        return {Path(image["visual_files"][0]["basename"]).stem: _without_markers(image) for image in found}
+
+    def galleries(self) -> dict[str, ItemState]:
+        """Every gallery of a folder or zip file, by the name of that, without its suffix."""
+        found = self.ask(_GALLERIES)["findGalleries"]["galleries"]
+        places = [(gallery["files"] or [gallery["folder"] or {"path": ""}])[0]["path"] for gallery in found]
+        return {Path(place).stem: _without_markers(gallery) for place, gallery in zip(places, found, strict=True)}
 
     def forget(self, plugin: str, data: str) -> None:
         """Takes away all tags, markers and settings of ``plugin``, and its folder ``data`` beside the configuration."""
@@ -257,6 +274,10 @@ class RealStash:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _without_markers(data: Mapping[str, Any]) -> ItemState:
+    return ItemState(str(data["id"]), data["title"] or "", tuple(sorted(tag["name"] for tag in data["tags"])))
 
 
 def _scene(data: Mapping[str, Any]) -> ItemState:

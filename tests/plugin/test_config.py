@@ -7,7 +7,7 @@ import pytest
 import haven_vlm_config
 from haven_vlm_config import Settings, TagNames
 from haven_vlm_engine import engine_config
-from vlm_engine.config_models import SearchConfig, VideoConfig
+from vlm_engine.config_models import ImageConfig, SearchConfig, VideoConfig
 from vlm_engine.errors import ConfigError
 
 LOCAL = "haven_vlm_config.local.yaml"
@@ -120,6 +120,11 @@ VIDEO_EDGE_TOLERANCE: 1
 VIDEO_DECODING_DEVICE: CUDA
 VIDEO_STALL_TIMEOUT: 90
 VR_LAYOUT: 180_LR
+IMAGE_GALLERIES: false
+GALLERY_TAG_SHARE: 0.3
+IMAGE_FROM_STASH: false
+IMAGE_FRAMES: 3
+IMAGE_PARTS: 4
 STORE_MAX_MB: 0
 """,
     )
@@ -145,7 +150,9 @@ STORE_MAX_MB: 0
     assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90, vr_layout="sbs-180")
     assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
     config = engine_config(settings, None)
-    assert (config.search, config.video) == (settings.search, settings.video)
+    assert settings.image == ImageConfig(frames=3, parts=4)
+    assert (settings.image_galleries, settings.gallery_tag_share, settings.image_from_stash) == (False, 0.3, False)
+    assert (config.search, config.video, config.image) == (settings.search, settings.video, settings.image)
     assert config.store_max_mb is settings.store_max_mb is None
 
 
@@ -384,6 +391,16 @@ def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwis
     settings = load(upstream, "VIDEO_DECODING_DEVICE: ''")
     assert settings.video == VideoConfig(stall_s=20)
     assert engine_config(settings, None).video == settings.video
+
+
+def test_what_is_shown_of_pictures_is_taken_from_it_unless_a_layer_above_says_otherwise(
+    upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"image": {"frames": 2}})
+    assert load(upstream).image == ImageConfig(frames=2)
+    settings = load(upstream, "IMAGE_FRAMES: 7\nIMAGE_PARTS: 9")
+    assert settings.image == ImageConfig(frames=7, parts=9)
+    assert engine_config(settings, None).image == settings.image
 
 
 def test_how_much_is_kept_is_taken_from_it_unless_a_layer_above_says_otherwise(

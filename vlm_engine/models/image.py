@@ -84,25 +84,29 @@ class JudgeImage(Model):
         return {judge: task.result() for judge, task in asking.items()}
 
     async def _by(self, judge: Judge, picture: _Picture, tags: Tags) -> _Judged:
-        return await self._known_still(judge, picture.identity, tags) or await self._judged(judge, picture, tags)
+        memory = await judge.memory(picture.identity)
+        return self._known_still(judge, memory, tags) or await self._judged(judge, picture, memory, tags)
 
-    async def _known_still(self, judge: Judge, media: str, tags: Tags) -> _Judged | None:
+    def _known_still(self, judge: Judge, memory: Memory, tags: Tags) -> _Judged | None:
         """What was found out before about a still that is seen as a whole; None where something is to be asked."""
         if self._config.image.parts:
             return None
-        seen = judge.recall(await judge.memory(media), Look(0.0, tags, Purpose.STILL))
+        seen = judge.recall(memory, Look(0.0, tags, Purpose.STILL))
         if seen is None or any(tag not in seen.verdicts for tag in tags):
             return None
         return _Judged(seen.verdicts, Coverage(asked=1, answered=1))
 
-    async def _judged(self, judge: Judge, picture: _Picture, tags: Tags) -> _Judged:
+    async def _judged(self, judge: Judge, picture: _Picture, memory: Memory, tags: Tags) -> _Judged:
+        """``memory``: what is known of the picture as a still."""
         looks = await picture.looks(judge.shape(Purpose.STILL))
         if looks.showing is Showing.MOVING:
-            moments = await _each(judge, f"{picture.identity} moving", looks.frames, tags)
+            moving = f"{picture.identity} moving"
+            moments = await _each(judge, moving, await judge.memory(moving), looks.frames, tags)
             return _Judged(of_moments([one.verdicts for one in moments]), _all(moments))
-        seen = await _each(judge, picture.identity, looks.frames[:1], tags)
+        seen = await _each(judge, picture.identity, memory, looks.frames[:1], tags)
         if looks.showing is Showing.PARTS:
-            seen += await _each(judge, f"{picture.identity} {looks.layout}", looks.frames[1:], tags)
+            parts = f"{picture.identity} {looks.layout}"
+            seen += await _each(judge, parts, await judge.memory(parts), looks.frames[1:], tags)
         return _Judged(of_parts([one.verdicts for one in seen]), _all(seen))
 
     async def _looks(self, source: Source, shape: ImageShape) -> Looks:
@@ -146,9 +150,8 @@ class _Picture:
             return self._looks[shape]
 
 
-async def _each(judge: Judge, media: str, frames: Sequence[Frame], tags: Tags) -> list[_Judged]:
+async def _each(judge: Judge, media: str, memory: Memory, frames: Sequence[Frame], tags: Tags) -> list[_Judged]:
     """The verdicts on each frame. One that is there twice counts twice and is judged once."""
-    memory = await judge.memory(media)
     judged: dict[float, _Judged] = {}
     for frame in frames:
         if frame.time_s not in judged:
