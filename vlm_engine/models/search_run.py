@@ -12,11 +12,10 @@ from vlm_engine.config_models import VideoConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.part import Part
-from vlm_engine.types import Coverage, Frame, ImageShape, Look, Progress, VideoInfo
+from vlm_engine.types import Coverage, Frame, ImageShape, Look, OnProgress, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout
 
-OnProgress = Callable[[Progress], None]
 Pictures = Mapping[ImageShape, Frame] | FrameError
 Wanted = tuple[Part, Look]
 
