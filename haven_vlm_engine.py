@@ -15,8 +15,7 @@ from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError
 from vlm_engine.models.judge import Room
-from vlm_engine.models.search_run import OnProgress
-from vlm_engine.types import EndpointStats, ImageResult, Source, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 
 _log = logging.getLogger(__name__)
 _MODEL = "vlm"

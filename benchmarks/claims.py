@@ -19,8 +19,10 @@ from benchmarks.simulated import (
     MANY_TAGS,
     MORE_EFFORT,
     NO_CUTS,
+    PAIRED,
     POOR_CUTS,
     REC,
+    SCANNED_HARSH,
     SEARCH,
     TOO_SURE,
     USUAL,
@@ -49,6 +51,7 @@ def claims(main: Results, sensitivity: Results, filmed: Results) -> list[Claim]:
         *_confidences(sensitivity),
         *_budget(main),
         *_robustness(sensitivity),
+        *_paired(sensitivity),
         _at_most("F1 on decoded videos below that without decoding and with simulated cut hints, by", 0.03, _loss(filmed)),
         _at_most("rounds, on average over all simulated videos", 8.0, main[ALL, SEARCH].rounds, "{:.1f}"),
         _at_most(
@@ -103,13 +106,21 @@ def _budget(main: Results) -> Iterator[Claim]:
 
 
 def _robustness(sensitivity: Results) -> Iterator[Claim]:
-    settings = [setting for setting, strategy in sensitivity if strategy == SEARCH]
+    settings = [setting for setting, strategy in sensitivity if strategy == REC]
     losses = {name: sensitivity[name, REC].f1 - sensitivity[name, SEARCH].f1 for name in settings}
     worst = max(losses, key=lambda name: losses[name])
     yield _at_most(f"F1 below {REC}'s in the worst setting ({worst}), by", 0.01, losses[worst], "{:+.3f}")
     for name in (POOR_CUTS, NO_CUTS):
         lost = sensitivity[USUAL, SEARCH].f1 - sensitivity[name, SEARCH].f1
         yield _at_most(f"F1 lost with {name}", 0.03, lost, "{:+.3f}")
+
+
+def _paired(results: Results) -> Iterator[Claim]:
+    alone, both = results[PAIRED, SEARCH], results[PAIRED, SCANNED_HARSH]
+    yield _at_most(f"{SCANNED_HARSH}: F1 below the judge's alone, by", 0.01, alone.f1 - both.f1, "{:+.3f}")
+    yield _at_most(
+        f"{SCANNED_HARSH}: the judge's calls, of those alone", 0.5, both.calls_per_hour / alone.calls_per_hour, "{:.0%}"
+    )
 
 
 def _loss(filmed: Results) -> float:

@@ -66,6 +66,11 @@ class NoisyModel(Oracle):
         rates = {"miss_rate": noise.miss_rate * factor, "false_alarm_rate": noise.false_alarm_rate * factor}
         return NoisyModel(video, replace(noise, **rates), seed)
 
+    def another(self, noise: Noise) -> NoisyModel:
+        """Another model for the same video, which errs in other places."""
+        video, _, seed = self._made_of
+        return NoisyModel(video, noise, (*seed, 1))
+
     def judge(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
         times_s = numbers / self.video.frame_rate
         shot = np.searchsorted(self._cuts_s, times_s, side="right")

@@ -24,13 +24,15 @@ Presence = NDArray[np.bool_]
 
 @dataclass(slots=True)
 class Bill:
-    """What was asked so far. A round is what can be asked at once; ``own_cpu_s`` is what answering took."""
+    """What was asked so far. A round is what can be asked at once; ``own_cpu_s`` is what answering took. ``scan_calls`` are
+    those to a smaller model, if any: they and their tokens are not among the others."""
 
     calls: int = 0
     rounds: int = 0
     image_tokens: int = 0
     answer_tokens: int = 0
     own_cpu_s: float = 0.0
+    scan_calls: int = 0
 
 
 class Oracle(ABC):

@@ -16,7 +16,8 @@ Truth = Mapping[str, Sequence[tuple[float, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one video took. ``peak_mb`` is None where it was not measured."""
+    """What one video took. ``peak_mb`` is None where it was not measured. ``scan_calls`` are those to a scanner, if any, and
+    not among the others."""
 
     hours: float
     calls: int
@@ -25,12 +26,13 @@ class Cost:
     answer_tokens: int
     cpu_s: float
     peak_mb: float | None = None
+    scan_calls: int = 0
 
     @classmethod
     def of(cls, bill: Bill, duration_s: float, cpu_s: float) -> Cost:
         """The bill of an oracle; ``cpu_s`` includes what the oracle took itself."""
         asked = (bill.calls, bill.rounds, bill.image_tokens, bill.answer_tokens)
-        return cls(duration_s / 3600, *asked, cpu_s=max(0.0, cpu_s - bill.own_cpu_s))
+        return cls(duration_s / 3600, *asked, cpu_s=max(0.0, cpu_s - bill.own_cpu_s), scan_calls=bill.scan_calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Summary:
         tags = sum(score.tags_found + score.tags_wanted for score in scores)
         self.tag_f1 = _share(2 * sum(score.tags_matched for score in scores), tags)
         self.calls_per_hour = self._per_hour([score.cost.calls for score in scores])
+        self.scan_calls_per_hour = self._per_hour([score.cost.scan_calls for score in scores])
         self.image_tokens_per_hour = self._per_hour([score.cost.image_tokens for score in scores])
         self.answer_tokens_per_hour = self._per_hour([score.cost.answer_tokens for score in scores])
         self.cpu_s_per_hour = self._per_hour([score.cost.cpu_s for score in scores])

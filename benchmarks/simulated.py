@@ -14,6 +14,7 @@ from multiprocessing import get_context
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, drive
+from benchmarks.pair import scanned_by
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.sheets import in_sheets
 from benchmarks.upstream import upstream
@@ -38,6 +39,9 @@ REC, DENSE = "REC", "dense 2 s + HMM"
 USUAL, MANY_TAGS = "as a rule", "35 tags"
 POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
 VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
+
+PAIRED = "a judge without mistakes"
+SCANNED_MILD, SCANNED_HARSH = f"scanned by a model with {MILD} mistakes", f"scanned by a model with {HARSH} mistakes"
 
 EFFORTS = (0.25, 0.4, 0.6, 0.8, 1.6, 2.5)
 MORE_EFFORT = 1.6
@@ -141,9 +145,9 @@ class Plan:
 
 
 def simulate(plan: Plan) -> tuple[Results, Results]:
-    """Results by (noise, strategy) with ``ALL`` for all together, and by (sensitivity setting, strategy)."""
+    """Results by (noise, strategy) with ``ALL`` for all together, and by (sensitivity setting or ``PAIRED``, strategy)."""
     main = list(_main_jobs(plan))
-    jobs = [*main, *_sensitivity_jobs(plan)]
+    jobs = [*main, *_sensitivity_jobs(plan), *_paired_jobs(plan)]
     if plan.processes > 1:
         with ProcessPoolExecutor(plan.processes, get_context("spawn")) as pool:
             done = _gathered(pool.map(_run, jobs), len(jobs))
@@ -170,6 +174,13 @@ def _main_jobs(plan: Plan) -> Iterator[_Job]:
     for seed, share, median_s in product(plan.seeds, plan.coincidences, plan.shot_medians_s):
         world = World(cut_coincidence=share, shot_median_s=median_s, duration_s=plan.duration_s)
         yield _Job("", world, NOISES, (seed, round(10 * share), round(median_s)), strategies)
+
+
+def _paired_jobs(plan: Plan) -> Iterator[_Job]:
+    """The videos of the main part: a judge that makes no mistakes, alone and with one that scans for it."""
+    scanned = {name: partial(scanned_by, noise=NOISES[noise]) for name, noise in ((SCANNED_MILD, MILD), (SCANNED_HARSH, HARSH))}
+    for job in _main_jobs(plan):
+        yield replace(job, setting=PAIRED, noises={"none": NOISES["none"]}, strategies={SEARCH: searching, **scanned})
 
 
 def _sensitivity_jobs(plan: Plan) -> Iterator[_Job]:

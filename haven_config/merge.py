@@ -61,8 +61,8 @@ def _with_key(endpoint: EndpointConfig, key: SecretStr | None) -> EndpointConfig
 
 
 def _asked_models(engine: EngineConfig) -> dict[str, ModelConfig]:
-    names = engine.active_ai_models or engine.models
-    return {name: engine.models[name] for name in names if engine.models[name].type == "vlm_model"}
+    """Without those that only scan for others: what a user sets elsewhere is about the models that judge."""
+    return dict(engine.active_models())
 
 
 def _of_engine(engine: EngineConfig) -> dict[str, Any]:

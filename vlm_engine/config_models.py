@@ -330,6 +330,17 @@ class EngineConfig(Settings):
         names = self.active_ai_models or [name for name in usable if name not in scanning]
         return {name: usable[name] for name in names if name in usable}
 
+    def scanner_for(self, model: ModelConfig) -> ModelConfig:
+        """The ``scan_model`` of a model, made to ask about its tags: what they mean, and are called, it knows from there where it
+        has no other word for it."""
+        assert model.scan_model is not None
+        small = self.models[model.scan_model]
+        meanings = {
+            "tag_descriptions": {**model.tag_descriptions, **small.tag_descriptions},
+            "synonyms": {**model.synonyms, **small.synonyms},
+        }
+        return small.model_copy(update={"tag_list": model.tag_list, **meanings})
+
     def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
         """The rule for each tag of a category: the default, and what the tag overrides.
 

@@ -14,22 +14,19 @@ from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.member import unique
 from vlm_engine.clients.server import Servers
-from vlm_engine.config_models import EngineConfig, ModelConfig, TagRule
+from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.models import Model
 from vlm_engine.models.custom import custom_models
-from vlm_engine.models.image import JudgeImage
-from vlm_engine.models.json_result import image_dict, read_observations, read_spans, video_dict, wanted_spans
+from vlm_engine.models.json_result import image_dict, read_earlier, video_dict
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import all_pipelines
 from vlm_engine.models.progress import Percent
-from vlm_engine.models.search_run import OnProgress
-from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
+from vlm_engine.models.tuning import fitted_rules
 from vlm_engine.pipeline import Pipeline
-from vlm_engine.spans import apply_rule, f1, fit_rule
 from vlm_engine.store import AnswerStore
-from vlm_engine.types import EndpointStats, ImageResult, Source, Span, VideoResult, ZipEntry
+from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 
 
 class VLMEngine:
@@ -52,7 +49,7 @@ class VLMEngine:
         self._pools: list[tuple[str, EndpointPool]] = []
         self._pipelines: dict[str, Pipeline] = {}
         self._open = AsyncExitStack()
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -67,10 +64,13 @@ class VLMEngine:
 
         Raises ``ConfigError`` and ``StoreError``.
         """
-        async with self._opening:
-            if not self._pipelines:
-                await self._initialize()
-                self._closed = False
+        self._closed = False
+        if self._pipelines:
+            return
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._initialize())
+            self._opening.add_done_callback(_seen)
+        await asyncio.shield(self._opening)  # others may wait for it, too: it goes on when this one is given up
 
     async def _initialize(self) -> None:
         if self._config.loglevel is not None:
@@ -89,8 +89,10 @@ class VLMEngine:
 
     async def aclose(self) -> None:
         """Ends what is under way and closes everything. Closing twice does nothing."""
-        self._pipelines = {}
         self._closed = True
+        if self._opening is not None and not self._opening.done():
+            await asyncio.wait((self._opening,))
+        self._pipelines = {}
         await self._open.aclose()
 
     def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> list[Panel]:
@@ -102,16 +104,14 @@ class VLMEngine:
         if self._client is not None:
             opening.push_async_callback(self._client.aclose)
 
-        def judge(name: str, asked_for: ModelConfig | None = None) -> Judge:
-            model = self._config.models[name]
-            if asked_for is not None:  # who scans for another is told of the tags what that one is
-                told = ("tag_list", "tag_descriptions", "synonyms")
-                model = model.model_copy(update={field: getattr(asked_for, field) for field in told})
+        def judge(name: str, model: ModelConfig) -> Judge:
             return Judge(self._client_for(name, model, servers, opening), store, model, name)
 
-        return [
-            Panel(judge(name), judge(model.scan_model, model) if model.scan_model else None) for name, model in active.items()
-        ]
+        def panel(name: str, model: ModelConfig) -> Panel:
+            own = judge(name, model)
+            return Panel(own, judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None)
+
+        return [panel(name, model) for name, model in active.items()]
 
     def _client_for(self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack) -> Client:
         if self._client is not None:
@@ -125,6 +125,10 @@ class VLMEngine:
         return pool
 
     def _stages(self, panels: Sequence[Panel]) -> dict[str, Model]:
+        # What decodes is imported only now: to import the engine and to make one stays quick.
+        from vlm_engine.models.image import JudgeImage
+        from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
+
         return {
             "probe_video": ProbeVideo(self._config),
             "search_video": SearchVideo(panels, self._config),
@@ -173,7 +177,7 @@ class VLMEngine:
                 return_confidence=return_confidence,
                 vr_video=vr_video,
                 existing_json_data=existing_json_data,
-                observations=read_observations(existing_json_data) if existing_json_data else {},
+                earlier=read_earlier(existing_json_data) if existing_json_data else None,
                 skipped_categories=tuple(skipped_categories or ()),
                 on_progress=percent,
             )
@@ -294,23 +298,19 @@ class VLMEngine:
         return {label: (model, stats) for label, (_, model, stats) in zip(labels, every, strict=True)}
 
     async def optimize_timeframe_settings(
-        self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Iterable[Mapping[str, Any]]]
+        self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The rules that make the markers of an earlier ``json_result`` most like spans a person has tuned.
 
         ``existing_json_data``: that earlier ``json_result``.
-        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, with the tags' names as the model was asked.
+        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, or {category: {tag: […]}}, with the tags' names as the
+        model was asked; no spans where a tag should have none.
 
-        Returns {tag: {"TagThreshold", "MaxGap", "MinMarkerDuration", "f1_before", "f1_after"}}, F1 at a temporal IoU of
-        at least .5. Asks no model. Raises ``ConfigError``.
+        Returns for each tag, by the same names, the best ``TagThreshold``, ``MaxGap``, ``MinMarkerDuration`` and
+        ``RequiredDuration``, and ``precision_before``, ``recall_before``, ``f1_before`` and the same ``…_after``: a marker is
+        right that shares at least half of the time that it and a tuned span cover. Asks no model. Raises ``ConfigError``.
         """
-        category = next(iter(self._config.active_models().values())).category
-        duration_s, by_tag = read_spans(existing_json_data)
-        rule_of = self._config.rule_of(category)
-        wanted = {tag: wanted_spans(desired) for tag, desired in desired_timespan_data.items()}
-        return {
-            tag: await asyncio.to_thread(_fit, by_tag.get(tag, []), own, rule_of(tag), duration_s) for tag, own in wanted.items()
-        }
+        return await asyncio.to_thread(fitted_rules, self._config, existing_json_data, desired_timespan_data)
 
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -319,20 +319,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "frame_interval": None,
     "vr_video": False,
     "skipped_categories": (),
-    "observations": {},
+    "earlier": None,
     "on_progress": None,
 }
 
 
-def _fit(spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float) -> dict[str, Any]:
-    def score(candidate: TagRule) -> float:
-        return f1([(span.start_s, span.end_s) for span in apply_rule(spans, candidate, duration_s)], wanted)
-
-    fitted = fit_rule(spans, wanted, rule, duration_s)
-    return {
-        "TagThreshold": fitted.threshold,
-        "MaxGap": fitted.max_gap.seconds(duration_s),
-        "MinMarkerDuration": fitted.min_marker.seconds(duration_s),
-        "f1_before": score(rule),
-        "f1_after": score(fitted),
-    }
+def _seen(task: asyncio.Task[None]) -> None:
+    """Keeps asyncio from complaining of an error that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()

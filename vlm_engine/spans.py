@@ -25,8 +25,7 @@ def describe_video(spans: Iterable[Span], category: str, rule_of: RuleOf, durati
         rule = rule_of(tag)
         name = rule.renamed or tag
         kept = apply_rule(list(own), rule, duration_s)
-        total_s = sum(span.duration_s for span in kept)
-        enough[name] = enough.get(name, False) or (bool(kept) and total_s >= rule.required.seconds(duration_s))
+        enough[name] = enough.get(name, False) or is_enough(kept, rule, duration_s)
         ruled.setdefault(name, []).extend(replace(span, tag=name) for span in kept)
     found = {name: tuple(merge(own, 0.0)) for name, own in sorted(ruled.items()) if enough[name]}
     return VideoTagInfo(
@@ -53,6 +52,17 @@ def apply_rule(spans: Sequence[Span], rule: TagRule, duration_s: float) -> list[
     sure = [span for span in spans if span.confidence is None or span.confidence >= rule.threshold]
     merged = merge(sure, rule.max_gap.seconds(duration_s))
     return [span for span in merged if span.duration_s >= rule.min_marker.seconds(duration_s)]
+
+
+def markers(spans: Sequence[Span], rule: TagRule, duration_s: float) -> list[Span]:
+    """The same, and none where they last less in all than the rule requires."""
+    kept = apply_rule(spans, rule, duration_s)
+    return kept if is_enough(kept, rule, duration_s) else []
+
+
+def is_enough(kept: Sequence[Span], rule: TagRule, duration_s: float) -> bool:
+    """Whether the tag applies, where ``kept`` is what became markers."""
+    return bool(kept) and sum(span.duration_s for span in kept) >= rule.required.seconds(duration_s)
 
 
 def merge(spans: Iterable[Span], max_gap_s: float) -> list[Span]:
@@ -132,27 +142,44 @@ def f1(found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]
     return 2 * len(match(found, truth, least)) / (len(found) + len(truth))
 
 
+def precision_and_recall(
+    found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float = 0.5
+) -> tuple[float, float]:
+    """The share of what was found that is right at a temporal IoU of at least ``least``, and of the truth that was found.
+
+    1 of nothing.
+    """
+    right = len(match(found, truth, least))
+    return right / len(found) if found else 1.0, right / len(truth) if truth else 1.0
+
+
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _GAPS_S = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _SHORTEST_S = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0)
+_REQUIRED_S = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 
 
 def fit_rule(spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float) -> TagRule:
-    """The rule that makes the markers of one tag most like those ``wanted``.
+    """The rule that makes the markers of one tag most like those ``wanted``: by F1, then by how well they overlap.
 
-    All combinations of a few round values are tried; among equals the one nearest the present ``rule`` wins, so
-    that nothing changes without a gain.
+    All combinations of the present ``rule`` and a few round values are tried; among equals the one that changes least of the
+    rule wins, so that nothing changes without a gain.
     """
+    scores: dict[tuple[tuple[float, float], ...], tuple[float, float]] = {}
 
     def score(candidate: TagRule) -> tuple[float, float]:
-        markers = [(span.start_s, span.end_s) for span in apply_rule(spans, candidate, duration_s)]
-        overlaps = [temporal_iou(markers[i], wanted[j]) for i, j in match(markers, wanted, 0.5)]
-        return f1(markers, wanted), sum(overlaps)
+        made = tuple((span.start_s, span.end_s) for span in markers(spans, candidate, duration_s))
+        if made not in scores:
+            pairs = match(made, wanted, 0.5)
+            scores[made] = f1(made, wanted), round(sum(temporal_iou(made[i], wanted[j]) for i, j in pairs), 6)
+        return scores[made]
 
-    best, best_score = rule, score(rule)
-    for threshold, gap_s, shortest_s in product(_THRESHOLDS, _GAPS_S, _SHORTEST_S):
-        fitted = {"threshold": threshold, "max_gap": Length(value=gap_s), "min_marker": Length(value=shortest_s)}
-        candidate = rule.model_copy(update=fitted)
-        if (candidate_score := score(candidate)) > best_score:
-            best, best_score = candidate, candidate_score
-    return best
+    fields = ("threshold", "max_gap", "min_marker", "required")
+    lengths = (tuple(Length(value=value) for value in values) for values in (_GAPS_S, _SHORTEST_S, _REQUIRED_S))
+    choices = [(getattr(rule, name), *values) for name, values in zip(fields, (_THRESHOLDS, *lengths), strict=True)]
+    ways = sorted(product(*(range(len(values)) for values in choices)), key=lambda way: sum(number > 0 for number in way))
+    candidates = (
+        rule.model_copy(update={name: values[number] for name, values, number in zip(fields, choices, way, strict=True)})
+        for way in ways
+    )
+    return max(candidates, key=score)  # the first of several

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
@@ -316,17 +316,22 @@ class Progress:
         return min(1.0, self.settled / self.expected) if self.expected else 0.0
 
 
+OnProgress = Callable[[Progress], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What was found for the tags of one category: the spans before the user's rules, and everything seen.
 
     ``observations`` pairs the time that was asked for with what was seen; from them alone, or from ``spans``, the
-    same video can be described under other rules without a model.
+    same video can be described under other rules without a model. ``searches`` are the tags that were searched together, and
+    how: what is as it was then need not be searched again.
     """
 
     category: str
     spans: tuple[Span, ...]
     observations: tuple[tuple[float, Observation], ...]
+    searches: tuple[tuple[tuple[str, ...], str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

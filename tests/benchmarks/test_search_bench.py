@@ -12,9 +12,10 @@ import pytest
 
 from benchmarks.filmed import DECODED, SIMULATED_CUTS, UNDECODED, FilmModel, Mistakes, measure
 from benchmarks.noisy_model import Noise, NoisyModel
+from benchmarks.pair import Pair
 from benchmarks.search import DOCS, PAGE, PLOT, quick, run
 from benchmarks.sheets import Sheets
-from benchmarks.simulated import DENSE, REC
+from benchmarks.simulated import DENSE, REC, SCANNED_HARSH, SCANNED_MILD
 from benchmarks.world import World, draw_video
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.sandbox import glyphs
@@ -52,6 +53,9 @@ def test_the_page_gets_its_tables(docs: Path) -> None:
     assert {DECODED, UNDECODED, SIMULATED_CUTS, DENSE, REC} <= real.keys()
     assert real[DECODED][-1].endswith("MB")
     assert rows_of(page, "What was promised")
+    pair = rows_of(page, "Simulated: a small model scans")
+    assert list(pair)[2:] == ["alone", SCANNED_MILD, SCANNED_HARSH]
+    assert int(pair[SCANNED_HARSH][0]) < int(pair["alone"][0]) < int(pair[SCANNED_HARSH][1])
 
 
 def test_what_else_is_on_the_page_stays(docs: Path) -> None:
@@ -79,6 +83,23 @@ def test_four_scan_frames_are_one_call_and_cost_as_many_tokens_as_four() -> None
     alone.observe([*looks, Look(20.0, sheets.tags[:1], Purpose.EDGE)])
     assert (sheets.bill.calls, sheets.bill.rounds) == (3 + 1, 1)
     assert (sheets.bill.image_tokens, sheets.bill.answer_tokens) == (alone.bill.image_tokens, alone.bill.answer_tokens)
+
+
+def test_scans_are_the_scanners_and_everything_else_the_judges() -> None:
+    video = draw_video(World(duration_s=1800.0), (5,))
+    judge = NoisyModel(video, Noise(), (5,))
+    pair = Pair(judge, judge.another(Noise(0.3, 0.1)))
+    scans = [Look(float(time_s), pair.tags, Purpose.SCAN) for time_s in range(0, 1800, 20)]
+    edges = [Look(time_s + 0.5, pair.tags, Purpose.EDGE) for time_s in range(5)]
+    seen = pair.observe([*edges, *scans])
+    assert (pair.bill.calls, pair.bill.scan_calls, pair.bill.rounds) == (5, 90, 1)
+    assert [one.scanned for one in seen] == [False] * 5 + [True] * 90
+    truth = judge.truth_at(np.array([one.time_s for one in seen]))
+    wrong = [
+        one.verdicts[tag].present != truth[row, column] for row, one in enumerate(seen) for column, tag in enumerate(pair.tags)
+    ]
+    assert not any(wrong[: 5 * len(pair.tags)])
+    assert sum(wrong) > 90
 
 
 def test_a_model_that_errs_more_often_is_wrong_wherever_the_other_is() -> None:

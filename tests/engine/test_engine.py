@@ -23,6 +23,7 @@ from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, Me
 from vlm_engine.models import Model
 from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.spans import match
+from vlm_engine.store.records import unpacked
 from vlm_engine.types import Coverage, ZipEntry
 
 TAGS = ("Foul", "Turnover", "Goal")
@@ -85,6 +86,39 @@ def test_an_earlier_result_is_enough_to_describe_the_video_under_other_rules(vid
         assert vlm.counters.answered == calls
         assert "Personal foul" in second["video_tag_info"]["video_tags"]["plays"]
         assert second["json_result"]["timespans"] == first["json_result"]["timespans"]
+
+    play(use)
+
+
+def test_of_an_earlier_result_only_what_it_does_not_cover_is_asked(video: LabelledVideo, tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        earlier = json.loads(json.dumps((await engine.process_video(video.path))["json_result"]))
+        calls = vlm.counters.answered
+        async with VLMEngine(config(vlm, store_path=str(path))) as other:
+            more = await other.process_video(video.path, existing_json_data=earlier)
+        assert vlm.counters.answered > calls
+        with closing(sqlite3.connect(path)) as db:
+            asked = [set(unpacked(said)[0]) for (said,) in db.execute("SELECT said FROM answer")]
+        assert asked
+        assert all(tags == {"Goal"} for tags in asked)
+        before, after = earlier["timespans"]["plays"], more["json_result"]["timespans"]["plays"]
+        assert {tag: spans for tag, spans in after.items() if tag != "Goal"} == before
+        async with VLMEngine(config(vlm)) as other:
+            again = await other.process_video(video.path, existing_json_data=more)
+        assert again["coverage"]["calls"] == 0
+        assert again["video_tag_info"] == more["video_tag_info"]
+
+    play(use, model={"tag_list": TAGS[:2]})
+
+
+def test_a_result_of_another_video_is_refused(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        earlier = (await engine.process_video(video.path))["json_result"]
+        earlier["metadata"]["duration"] += 5
+        with pytest.raises(ConfigError, match="existing_json_data: is of another video: of 65.0 s, and this one lasts 60.0 s"):
+            await engine.process_video(video.path, existing_json_data=earlier)
 
     play(use)
 
@@ -344,6 +378,26 @@ def test_an_engine_opens_on_first_need_and_says_when_it_is_closed(video: Labelle
     asyncio.run(run())
 
 
+def test_one_that_is_given_up_while_the_engine_opens_leaves_it_to_the_others(video: LabelledVideo, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with SandboxVLM() as vlm:
+            engine = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
+            first, second = (asyncio.create_task(engine.process_video(video.path)) for _ in range(2))
+            await asyncio.sleep(0)
+            first.cancel()
+            assert (await second)["coverage"]["calls"] > 0
+            await engine.aclose()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            closing = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
+            only = asyncio.create_task(closing.process_video(video.path))
+            await asyncio.sleep(0)
+            only.cancel()
+            await closing.aclose()
+
+    asyncio.run(run())
+
+
 def test_opening_asks_no_endpoint(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         assert vlm.counters.requests == 0
@@ -357,22 +411,6 @@ def test_opening_and_closing_twice_is_harmless() -> None:
         await engine.initialize()
         await engine.aclose()
         await engine.aclose()
-
-    play(use)
-
-
-def test_rules_are_fitted_to_spans_a_person_has_tuned(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        earlier = (await engine.process_video(video.path))["json_result"]
-        spans = earlier["timespans"]["plays"]["Foul"]
-        assert len(spans) > 1, "the seed must give more than one foul for this test"
-        wanted = {"Foul": [{"start": spans[0]["start"], "end": spans[-1]["end"]}]}
-        calls = vlm.counters.answered
-        fitted = (await engine.optimize_timeframe_settings(earlier, wanted))["Foul"]
-        assert vlm.counters.answered == calls
-        assert fitted["f1_after"] == 1 > fitted["f1_before"]
-        with pytest.raises(ConfigError, match="desired_timespan_data"):
-            await engine.optimize_timeframe_settings(earlier, {"Foul": [{"begin": 3}]})
 
     play(use)
 

@@ -189,6 +189,17 @@ def test_without_active_models_all_are_asked_but_those_that_only_scan() -> None:
     assert list(config(models, active_ai_models=["other"]).active_models()) == ["other"]
 
 
+def test_a_scanner_asks_about_the_judges_tags_and_knows_what_they_mean() -> None:
+    large = {"tag_list": ["Foul", "Goal"], "tag_descriptions": {"Foul": "a player is fouled"}, "synonyms": {"Goal": ["score"]}}
+    own = {"tag_list": ["Foul"], "tag_descriptions": {"Foul": "fouled"}}
+    for small, meaning in (({}, "a player is fouled"), (own, "fouled")):
+        engine = config({"small": small, "large": {**large, "scan_model": "small"}})
+        scanner = engine.scanner_for(engine.models["large"])
+        assert scanner.tag_list == ("Foul", "Goal")
+        assert scanner.tag_descriptions["Foul"] == meaning
+        assert scanner.synonyms == {"Goal": ("score",)}
+
+
 def test_a_model_without_an_endpoint_is_named() -> None:
     async def run() -> None:
         with pytest.raises(ConfigError, match="models.one: no endpoint is set"):

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_engine.config_models import TagRule
-from vlm_engine.spans import apply_rule, describe_image, describe_video, f1, fit_rule, match, merge, temporal_iou
+from vlm_engine.spans import (
+    apply_rule,
+    describe_image,
+    describe_video,
+    f1,
+    fit_rule,
+    markers,
+    match,
+    merge,
+    precision_and_recall,
+    temporal_iou,
+)
 from vlm_engine.types import Span, Verdict
 
 lengths = st.floats(0, 1000, allow_nan=False, width=32)
@@ -80,6 +91,30 @@ def test_rules_are_fitted_to_what_a_person_tuned() -> None:
     wanted = [(0.0, 11.0)]
     fitted = fit_rule(spans, wanted, rule(), 100)
     assert [(span.start_s, span.end_s) for span in apply_rule(spans, fitted, 100)] == wanted
+
+
+def test_a_tag_that_should_have_no_span_gets_a_rule_under_which_it_has_none() -> None:
+    spans = [Span("Foul", 0, 4, 0.95), Span("Foul", 60, 70, 0.95)]
+    fitted = fit_rule(spans, [], rule(), 100)
+    assert markers(spans, rule(), 100)
+    assert markers(spans, fitted, 100) == []
+
+
+def test_of_rules_that_fit_alike_the_one_that_changes_least_is_taken() -> None:
+    present = rule(MaxGap="1.5s", TagThreshold=0.65, RequiredDuration="30s")
+    spans = [Span("Foul", 0, 4, 0.6), Span("Foul", 20, 28, 0.9)]
+    fitted = fit_rule(spans, [(0.0, 4.0), (20.0, 28.0)], present, 100)
+    assert (fitted.max_gap, fitted.min_marker) == (present.max_gap, present.min_marker)
+    assert fitted.threshold <= 0.6
+    assert fitted.required.seconds(100) <= 12
+
+
+def test_precision_and_recall() -> None:
+    assert precision_and_recall([(0, 10), (50, 60)], [(0, 9)]) == (0.5, 1.0)
+    assert precision_and_recall([(0, 10)], [(0, 9), (20, 30)]) == (1.0, 0.5)
+    assert precision_and_recall([], [(0, 9)]) == (1.0, 0.0)
+    assert precision_and_recall([(0, 10)], []) == (0.0, 1.0)
+    assert precision_and_recall([], []) == (1.0, 1.0)
 
 
 def test_a_rule_that_fits_already_is_left_alone() -> None:

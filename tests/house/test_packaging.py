@@ -52,6 +52,7 @@ def test_the_engine_needs_what_the_plugin_needs_and_no_more() -> None:
     [
         ("vlm_engine", {"av", "PIL", "numpy", "aiohttp", "pydantic", "yaml"}),
         ("vlm_engine.config_models", {"av", "PIL", "numpy", "aiohttp"}),
+        ("vlm_engine.engine", {"av", "PIL", "numpy"}),
         ("vlm_engine.cli.running", {"av", "PIL", "numpy", "aiohttp", "pydantic"}),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vlm_engine.errors import ConfigError
@@ -59,7 +60,10 @@ def _timespans_dict(spans: Iterable[Span]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _seen_dict(found: Findings) -> dict[str, Any]:
-    return {"observations": [_observation_dict(time_s, seen) for time_s, seen in found.observations]}
+    return {
+        "searches": [{"tags": list(tags), "settings": settings} for tags, settings in found.searches],
+        "observations": [_observation_dict(time_s, seen) for time_s, seen in found.observations],
+    }
 
 
 def _span_dict(span: Span, confidence: bool) -> dict[str, Any]:
@@ -84,19 +88,31 @@ def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
     }
 
 
-Seen = list[tuple[float, Observation]]
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier result holds: how long the video lasts, and what was seen, by category, without spans."""
+
+    duration_s: float
+    findings: Mapping[str, Findings]
 
 
-def read_observations(json_result: Mapping[str, Any]) -> dict[str, Seen]:
-    """What an earlier ``json_result`` (or the whole result that holds it) had seen, by category. Raises ``ConfigError``."""
+def read_earlier(json_result: Mapping[str, Any]) -> Earlier:
+    """An earlier ``json_result``, or the whole result that holds it. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
     if earlier.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, expected {SCHEMA_VERSION}")
     try:
-        seen = earlier["metadata"]["seen"].items()
-        return {category: [_observation(entry) for entry in own["observations"]] for category, own in seen}
+        metadata = earlier["metadata"]
+        findings = {category: _findings(category, own) for category, own in metadata["seen"].items()}
+        return Earlier(float(metadata["duration"]), findings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
+
+
+def _findings(category: str, seen: Mapping[str, Any]) -> Findings:
+    observations = tuple(_observation(entry) for entry in seen["observations"])
+    searches = tuple((tuple(search["tags"]), str(search["settings"])) for search in seen["searches"])
+    return Findings(category, (), observations, searches)
 
 
 def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
@@ -104,23 +120,18 @@ def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
     return float(entry["time"]), Observation(float(entry["frame"]), verdicts, scanned=bool(entry.get("scanned")))
 
 
-def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, list[Span]]]:
-    """(duration in seconds, raw spans by tag) of an earlier ``json_result``. Raises ``ConfigError``."""
+def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[str, list[Span]]]]:
+    """(duration in seconds, raw spans by category and tag) of an earlier ``json_result``. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
     try:
-        by_tag = {
-            tag: [Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"), entry.get("belief")) for entry in spans]
-            for tags in earlier["timespans"].values()
-            for tag, spans in tags.items()
+        spans = {
+            category: {tag: [_span(tag, entry) for entry in own] for tag, own in tags.items()}
+            for category, tags in earlier["timespans"].items()
         }
-        return float(earlier["metadata"]["duration"]), by_tag
-    except (KeyError, TypeError, AttributeError) as error:
+        return float(earlier["metadata"]["duration"]), spans
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
 
 
-def wanted_spans(desired: Iterable[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    """(start, end) pairs of spans a person has tuned: mappings with ``start`` and ``end``. Raises ``ConfigError``."""
-    try:
-        return sorted((float(span["start"]), float(span["end"])) for span in desired)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"desired_timespan_data: a span needs a start and an end in seconds: {error!r}") from error
+def _span(tag: str, entry: Mapping[str, Any]) -> Span:
+    return Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"), entry.get("belief"))

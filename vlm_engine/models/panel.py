@@ -69,13 +69,9 @@ class Panel:
         """Whether the scanner is asked, or would be."""
         return self.asked(look) is self.scanner
 
-    async def searches(self, media: str, how: SearchConfig) -> list[tuple[Tags, bool]]:
-        """The tags of each finished search of this video, and whether it was made as ``how`` says, by the same models."""
-        return await self.judge.searches(media, await self._settings(how))
+    async def settings(self, how: SearchConfig) -> str:
+        """A name for all that shapes a search made as ``how`` says: what has another one is searched anew.
 
-    async def note_searches(self, media: str, groups: Iterable[Tags], how: SearchConfig) -> None:
-        """These groups of tags were searched to the end, each by itself."""
-        await self.judge.note_searches(media, groups, await self._settings(how))
-
-    async def _settings(self, how: SearchConfig) -> str:
+        Raises ``NoEndpointError``.
+        """
         return how.model_dump_json() + (f" scanned by {await self.scanner.fingerprint()}" if self.scanner else "")

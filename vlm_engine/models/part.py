@@ -15,8 +15,6 @@ LEAST_COVERAGE = 0.9
 """A video is not called done when a model could judge a smaller share of the frames that could be read."""
 _HOPELESS_AFTER = 16
 
-Seen = Sequence[tuple[float, Observation]]
-
 
 class Part:
     """The search of one video for the tags of one category, as one of several that go on side by side.
@@ -25,24 +23,31 @@ class Part:
     unjudged; the search goes on around it. Make it with ``begin``.
     """
 
-    def __init__(self, panel: Panel, video: VideoInfo, tags: Tags, groups: Sequence[Tags], how: SearchConfig, media: str) -> None:
+    def __init__(
+        self, panel: Panel, video: VideoInfo, tags: Tags, groups: Sequence[Tags], how: SearchConfig, *, media: str, settings: str
+    ) -> None:
         self.panel = panel
         self.tally = Tally()
-        self._video, self._media, self._how = video, media, how
-        self._groups = groups
+        self._video, self._media = video, media
+        self._groups, self._settings = groups, settings
         self._search = GroupedSearch(video, tags, groups, how, scanned=panel.scanner is not None)
         self._memories: Memories | None = None
 
     @classmethod
-    async def begin(cls, panel: Panel, video: VideoInfo, tags: Tags, how: SearchConfig, *, media: str, seen: Seen) -> Part:
-        """``seen``: what an earlier result of this video had seen. Raises ``NoEndpointError`` and ``StoreError``."""
-        groups = regrouped(tags, await panel.searches(media, how)) if tags else ()
-        part = cls(panel, video, tags, groups, how, media)
-        for time_s, observation in seen:
-            known = tuple(tag for tag in observation.verdicts if tag in tags)
-            if known and (panel.scanner is not None or not observation.scanned):
-                part._search.record(Look(time_s, known, Purpose.SCAN), observation)
-        part._memories = await panel.memories(media) if tags else None
+    async def begin(
+        cls, panel: Panel, video: VideoInfo, tags: Tags, how: SearchConfig, *, media: str, earlier: Findings | None
+    ) -> Part:
+        """``earlier``: what a result of this video had seen. Raises ``NoEndpointError`` and ``StoreError``."""
+        if not tags:
+            return cls(panel, video, (), (), how, media=media, settings="")
+        settings = await panel.settings(how)
+        known = [(own, by == settings) for own, by in earlier.searches] if earlier else []
+        groups = regrouped(tags, [*known, *await panel.judge.searches(media, settings)])
+        part = cls(panel, video, tags, groups, how, media=media, settings=settings)
+        for time_s, seen in earlier.observations if earlier else ():
+            if panel.scanner is not None or not seen.scanned:
+                part._search.record(Look(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
+        part._memories = await panel.memories(media)
         return part
 
     def looks(self) -> tuple[Look, ...]:
@@ -95,11 +100,12 @@ class Part:
         if coverage.answered < LEAST_COVERAGE * (coverage.asked - coverage.unreadable):
             raise self._too_little()
         if self._groups:
-            await self.panel.note_searches(self._media, self._groups, self._how)
+            await self.panel.judge.note_searches(self._media, self._groups, self._settings)
 
     def findings(self) -> Findings:
         """What was found. Takes a while: not for the event loop."""
-        return Findings(self.panel.category, self._search.spans(), tuple(self._search.observations()))
+        searches = tuple((tags, self._settings) for tags in self._groups)
+        return Findings(self.panel.category, self._search.spans(), tuple(self._search.observations()), searches)
 
     def _fail(self, look: Look, error: Exception) -> None:
         self._search.record(look, Observation(look.time_s, {}, scanned=self.panel.scans(look)))

@@ -16,7 +16,7 @@ VIDEO_VALUES = (
     "vr_video",
     "skipped_categories",
     "existing_json_data",
-    "observations",
+    "earlier",
     "return_timestamps",
     "return_confidence",
     "on_progress",
@@ -25,7 +25,7 @@ VIDEO_VALUES = (
 IMAGE_VALUES = ("image", "identity", "threshold", "skipped_categories", "return_confidence")
 """What there is when a picture is processed."""
 
-_SEARCH = ("video", "frame_interval", "vr_video", "skipped_categories", "observations", "on_progress")
+_SEARCH = ("video", "frame_interval", "vr_video", "skipped_categories", "earlier", "on_progress")
 
 VIDEO_PIPELINE = PipelineConfig(
     inputs=("video_path", "identity", "threshold", *_SEARCH[1:]),

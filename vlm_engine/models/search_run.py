@@ -13,11 +13,9 @@ from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.part import Part
 from vlm_engine.models.sheet import Pictures, Sheet, Wanted, sheets
-from vlm_engine.types import Coverage, ImageShape, Progress, VideoInfo
+from vlm_engine.types import Coverage, ImageShape, OnProgress, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout
-
-OnProgress = Callable[[Progress], None]
 
 
 class SearchRun:

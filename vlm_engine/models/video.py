@@ -10,16 +10,19 @@ from dataclasses import replace
 from typing import Any
 
 from vlm_engine.config_models import EngineConfig
+from vlm_engine.errors import ConfigError
 from vlm_engine.models.base import Model, only
+from vlm_engine.models.json_result import Earlier
 from vlm_engine.models.panel import Panel, Tags
 from vlm_engine.models.part import Part
 from vlm_engine.models.search_run import SearchRun
 from vlm_engine.spans import describe_video, together
-from vlm_engine.types import VideoInfo, VideoResult
+from vlm_engine.types import Findings, VideoInfo, VideoResult
 from vlm_engine.video import probe
 from vlm_engine.vr import Layout, layout_of
 
 _log = logging.getLogger(__name__)
+_SAME_LENGTH_S = 1.0
 
 
 class ProbeVideo(Model):
@@ -60,9 +63,9 @@ class SearchVideo(Model):
         how = self._config.search.with_interval(inputs.get("frame_interval"))
         layout = self._layout(video) if inputs.get("vr_video", False) else None
         media = f"{video.identity} vr {layout}" if layout else video.identity
-        seen = inputs.get("observations", {})
+        earlier = _checked(inputs.get("earlier"), video)
         parts = [
-            await Part.begin(panel, video, tags, how, media=media, seen=seen.get(panel.category, ()))
+            await Part.begin(panel, video, tags, how, media=media, earlier=earlier.get(panel.category))
             for panel, tags in panels.items()
         ]
         run = SearchRun(video, parts, inputs.get("on_progress"), vr=layout, reading=self._config.video)
@@ -75,6 +78,15 @@ class SearchVideo(Model):
         layout = layout_of(self._config.video.vr_layout, video.path, video.width, video.height)
         _log.info("%s: a VR video, %s", video.path, f"read as {layout}" if layout else "whose frames are shown as they are")
         return layout
+
+
+def _checked(earlier: Earlier | None, video: VideoInfo) -> Mapping[str, Findings]:
+    if earlier is None:
+        return {}
+    if abs(earlier.duration_s - video.duration_s) > _SAME_LENGTH_S:
+        lengths = f"of {earlier.duration_s:.1f} s, and this one lasts {video.duration_s:.1f} s"
+        raise ConfigError(f"existing_json_data: is of another video: {lengths}")
+    return earlier.findings
 
 
 def _joined(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

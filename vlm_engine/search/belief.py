@@ -15,7 +15,7 @@ from vlm_engine.search.chain import SHOWS, STATES
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.learning import learnt
-from vlm_engine.search.rates import ABSENT_SHARE, JUDGE, SURE_ERROR, Floats, Rates
+from vlm_engine.search.rates import ABSENT_SHARE, FOOLED_ALONG, JUDGE, SURE_ERROR, Floats, Rates
 from vlm_engine.search.smoothing import Smoothed, by_condition, over_conditions, smooth
 
 
@@ -51,14 +51,20 @@ class Belief:
             return out
         split = self.smoothed.conditions()
         by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
-        fooled = by_truth[:, :, -1] if observer == JUDGE else by_truth[:, :, observer + 1 :].sum(2)
-        bad = fooled / (by_truth.sum(2) + 1e-300)
-        error = (1 - bad) * self.rates.observers[observer].look_error[self.live] + bad * SURE_ERROR
+        error = self._error(by_truth / (by_truth.sum(2, keepdims=True) + 1e-300), observer)
         false, missed = error[..., 0], error[..., 1]
         on = self.present[:, self.live]
         after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
         out[:, self.live] = np.maximum(np.minimum(on, 1 - on) - after, 0)
         return out
+
+    def _error(self, shares: Floats, observer: int) -> Floats:
+        """(n, live, 2): how often a look of this observer's errs where the conditions are as probable as ``shares`` says."""
+        look_error, fooled = self.rates.observers[observer].look_error[self.live], shares[:, :, -1]
+        if observer == JUDGE:
+            return np.asarray((1 - fooled) * look_error + fooled * SURE_ERROR)
+        alone = shares[:, :, 1]
+        return np.asarray((1 - alone - fooled) * look_error + alone * SURE_ERROR + fooled * FOOLED_ALONG)
 
     def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
         """At m other times, each between two frames of the evidence, (m, K) each: how probably the tag shows, and

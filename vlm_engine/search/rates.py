@@ -36,6 +36,8 @@ SHOT_SHARE = 0.3
 """Of all errors, so many hold for a whole shot: it is bad."""
 SURE_ERROR = 0.9
 """In a bad shot a look errs this surely; so many looks that agree speak against a bad one."""
+FOOLED_ALONG = 0.6
+"""Where a shot fools the judge, a look of the scanner's errs this often: two models are not fooled by all the same."""
 
 SCANNER, JUDGE = 0, -1
 """Their places among the observers; without a scanner, the one observer is both."""
@@ -79,7 +81,7 @@ class Rates:
 
     @property
     def conditions(self) -> Floats:
-        """(K, observers + 1, 2): how probable each condition of a shot is: nobody is fooled, the first, the first two …"""
+        """(K, observers + 1, 2): how probable each condition of a shot is: nobody is fooled; each of the observers is."""
         fooled = np.stack([observer.shot_error for observer in self.observers], 1)
         return np.concatenate([1 - fooled.sum(1, keepdims=True), fooled], 1)
 

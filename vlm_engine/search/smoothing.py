@@ -3,7 +3,7 @@
 Beside the chain's four states every tag has two conditions: in a good shot a look errs at the rate of looks; in a bad
 one, where a player hides what matters or something looks just like it, every look errs. The condition is drawn anew at
 each cut and whenever the tag comes or goes. So there are eight states: 4 x condition + state of the chain. Where a smaller
-model scans there is one condition more: what fools the one that judges fools it, too, but not the other way round.
+model scans there are three: nobody is fooled, the scanner alone, or the judge, and then mostly the scanner, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
 from vlm_engine.search.evidence import Evidence
-from vlm_engine.search.rates import SURE_ERROR, Floats, Rates
+from vlm_engine.search.rates import FOOLED_ALONG, SCANNER, SURE_ERROR, Floats, Rates
 
 _RESCALED_EVERY = 4
 """Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
@@ -89,8 +89,13 @@ def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
         error = observer.look_error * np.where(evidence.told[rows][:, :, None], doubt, 1.0)
         good[rows] = np.where(wrong[rows], error, 1 - observer.look_error)
     bad = np.where(wrong, SURE_ERROR, 1 - SURE_ERROR)
-    between = (np.where((number < condition)[:, None, None], bad, good) for condition in range(1, len(rates.observers)))
-    return np.where(evidence.judged[:, :, None, None], np.stack([good, *between, bad], 2), 1.0)
+    if len(rates.observers) == 1:
+        conditions = [good, bad]
+    else:
+        by_scanner = (number == SCANNER)[:, None, None]
+        along = np.where(wrong, FOOLED_ALONG, 1 - FOOLED_ALONG)
+        conditions = [good, np.where(by_scanner, bad, good), np.where(by_scanner, along, bad)]
+    return np.where(evidence.judged[:, :, None, None], np.stack(conditions, 2), 1.0)
 
 
 def _moves(evidence: Evidence, chain: Chain, shares: Floats) -> Floats:

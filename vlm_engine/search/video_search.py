@@ -22,7 +22,8 @@ from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
 _SCAN_STEPS = 4
-_LEARNING_STEPS = 1
+_LEARNING_STEPS, _LEARNING_STEPS_OF_TWO = 1, 3
+"""From what the scan taught. What a scanner's answers are worth, only the judge's later ones show: that takes longer to learn."""
 _IN_DOUBT = 0.002
 """A tag is asked about along with others where it is less sure than this."""
 _IN_DOUBT_AFTER_SCANNER = 0.0003
@@ -97,7 +98,7 @@ class VideoSearch:
             evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock, scanned=self._scanned)
             taught, rates = self._learnt_from_scan()
             if len(evidence.times_s) > taught:
-                rates = learnt_rates(evidence, rates, _LEARNING_STEPS)
+                rates = learnt_rates(evidence, rates, _LEARNING_STEPS_OF_TWO if self._scanned else _LEARNING_STEPS)
             belief = believe(evidence, self._clock, rates)
             self._known = belief, Runs(belief, self._video.duration_s)
         return self._known

@@ -1,0 +1,50 @@
+"""A small model that scans for a large one: the engine's own search with two models, and what each of them is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.noisy_model import Noise, NoisyModel
+from benchmarks.oracle import Numbers, Oracle, Presence, drive
+from vlm_engine.config_models import SearchConfig
+from vlm_engine.search import VideoSearch
+from vlm_engine.types import Look, Observation, Purpose, Span
+
+
+class Pair(Oracle):
+    """Asks ``scanner`` about the frames of scans, and ``judge``, whose bill it is, about all others."""
+
+    def __init__(self, judge: NoisyModel, scanner: NoisyModel) -> None:
+        super().__init__(judge.video, judge.tags)
+        self.bill = judge.bill
+        self._judge, self._scanner = judge, scanner
+
+    def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
+        return self._judge.judge(numbers)
+
+    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+        scanned = [look for look in looks if look.purpose is Purpose.SCAN]
+        others = [look for look in looks if look.purpose is not Purpose.SCAN]
+        seen = [replace(one, scanned=True) for one in (self._scanner.observe(scanned) if scanned else ())]
+        by_look = dict(zip(scanned, seen, strict=True))
+        by_look |= dict(zip(others, self._judge.observe(others) if others else (), strict=True))
+        self._settle(len(scanned), bool(others))
+        return [by_look[look] for look in looks]
+
+    def _settle(self, scanned: int, others: bool) -> None:
+        """What is asked at once is one round; the scanner's own work is no more the search's than the judge's is."""
+        self.bill.scan_calls += scanned
+        self.bill.rounds += not others
+        self.bill.own_cpu_s += self._scanner.bill.own_cpu_s
+        self._scanner.bill.own_cpu_s = 0.0
+
+
+def scanned_by(oracle: Oracle, noise: Noise) -> tuple[Span, ...]:
+    """The engine's search, scanned by a model with this ``noise``. ``oracle`` has to be a ``NoisyModel``."""
+    assert isinstance(oracle, NoisyModel)
+    search = VideoSearch(oracle.video, oracle.tags, SearchConfig(), scanned=True)
+    return drive(search, Pair(oracle, oracle.another(noise)))

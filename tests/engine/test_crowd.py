@@ -1,0 +1,200 @@
+"""Fifty videos at once on one engine: what they hold is bounded by slots, all get on, and one that is given up leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from vlm_engine import VLMEngine
+from vlm_engine.config_models import EngineConfig, ModelConfig
+from vlm_engine.models.judge import Room
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+
+TAGS = ("Foul", "Turnover", "Goal")
+VIDEOS, SLOTS, AHEAD = 50, 3, 2
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+    spec = VideoSpec(duration_s=8, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=2)
+    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
+
+
+@pytest.fixture
+def videos(video: LabelledVideo, tmp_path: Path) -> list[Path]:
+    """Copies that are different videos to an engine."""
+    paths = [tmp_path / f"game {number}.mp4" for number in range(VIDEOS)]
+    for number, path in enumerate(paths):
+        shutil.copy(video.path, path)
+        os.utime(path, (1e9 + number, 1e9 + number))
+    return paths
+
+
+def config(vlm: SandboxVLM) -> EngineConfig:
+    endpoint = {"base_url": vlm.url, "max_concurrent": SLOTS}
+    return EngineConfig(models={"vlm": ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS, max_batch_size=2)})
+
+
+def decoding() -> int:
+    """How many videos are open, each with a thread that decodes it."""
+    return sum(thread.name.startswith("decode") for thread in threading.enumerate())
+
+
+def open_files(folder: Path) -> int:
+    links = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(entry.readlink())
+        except OSError:
+            continue  # closed meanwhile
+    return sum(folder in link.parents for link in links)
+
+
+@contextmanager
+def watched(measure: Callable[[], int]) -> Iterator[list[int]]:
+    """What ``measure`` gave, again and again, on the event loop."""
+    seen: list[int] = []
+
+    async def look() -> None:
+        while True:
+            seen.append(measure())
+            await asyncio.sleep(0.005)
+
+    looking = asyncio.ensure_future(look())
+    try:
+        yield seen
+    finally:
+        looking.cancel()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def test_fifty_at_once_hold_what_slots_need_and_end_in_the_order_in_which_they_came(videos: list[Path]) -> None:
+    async def run() -> None:
+        ended: list[int] = []
+        async with SandboxVLM(Behaviour(slots=SLOTS)) as vlm, VLMEngine(config(vlm)) as engine:
+
+            async def tag(number: int) -> object:
+                result = await engine.process_video(videos[number])
+                ended.append(number)
+                return result["video_tag_info"]
+
+            with watched(decoding) as decoders, watched(lambda: open_files(videos[0].parent)) as files:
+                infos = await asyncio.gather(*map(tag, range(VIDEOS)))
+            assert all(info == infos[0] for info in infos)
+            # A file is closed a little after its video is through; that many may come on top.
+            assert 1 < max(decoders) <= 2 * (SLOTS + AHEAD)
+            assert max(files) < VIDEOS / 2
+            assert vlm.counters.in_flight_max == SLOTS
+        assert max(abs(place - number) for place, number in enumerate(ended)) < VIDEOS / 2
+
+    asyncio.run(run())
+
+
+def test_all_videos_that_are_worked_on_get_on(videos: list[Path]) -> None:
+    """None of them waits until another is through with its scan."""
+
+    async def run() -> None:
+        per_cent = dict.fromkeys(range(SLOTS + AHEAD), 0)
+        async with SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.01)) as vlm, VLMEngine(config(vlm)) as engine:
+
+            async def tag(number: int) -> None:
+                def progress(percent: int) -> None:
+                    if percent == 100 and max(per_cent.values()) < 100:
+                        assert min(per_cent.values()) > 20, per_cent
+                    per_cent[number] = percent
+
+                await engine.process_video(videos[number], progress_callback=progress)
+
+            await asyncio.gather(*map(tag, per_cent))
+        assert set(per_cent.values()) == {100}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("given_up", [range(1), range(0, VIDEOS, 2)], ids=["one", "every other"])
+def test_what_is_given_up_leaves_nothing_and_disturbs_nobody(videos: list[Path], given_up: range) -> None:
+    async def run() -> None:
+        async with SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.002)) as vlm, VLMEngine(config(vlm)) as engine:
+            before = asyncio.all_tasks()
+            tasks = [asyncio.create_task(engine.process_video(path)) for path in videos[:VIDEOS]]
+            await until(lambda: vlm.counters.answered > 10)
+            for number in given_up:
+                tasks[number].cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            kept = [result for number, result in enumerate(ended) if number not in given_up]
+            assert all(isinstance(ended[number], asyncio.CancelledError) for number in given_up)
+            assert all(isinstance(result, dict) for result in kept)
+            assert all(result["video_tag_info"] == kept[0]["video_tag_info"] for result in kept if isinstance(result, dict))
+            assert all(stats.in_flight == 0 for stats in engine.endpoint_stats().values())
+            await until(lambda: decoding() == 0 and open_files(videos[0].parent) == 0)
+            await until(lambda: asyncio.all_tasks() == before)
+            # Every slot, and all room, is there again.
+            again = await asyncio.gather(*(engine.process_video(path, frame_interval=1.0) for path in videos[: 2 * SLOTS]))
+            assert sum(result["coverage"]["calls"] for result in again) > 0
+
+    asyncio.run(run())
+
+
+# The room that bounds it all.
+
+
+def test_a_room_is_given_in_the_order_in_which_it_was_asked_for() -> None:
+    async def run() -> list[int]:
+        room, order = Room(lambda: 2), list[int]()
+
+        async def use(number: int) -> None:
+            async with room:
+                order.append(number)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(use(number) for number in range(8)))
+        return order
+
+    assert asyncio.run(run()) == list(range(8))
+
+
+def test_a_room_that_grows_lets_those_in_who_wait_and_one_who_left_keeps_no_place() -> None:
+    async def run() -> None:
+        size = 1
+        room = Room(lambda: size)
+        await room.acquire()
+        waiting = [asyncio.create_task(room.acquire()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        size = 2
+        room.look_again()
+        await asyncio.wait(waiting, timeout=0.1)
+        assert [task.done() for task in waiting] == [True, True, False]
+        room.release()
+        async with asyncio.timeout(5):
+            await waiting[2]
+
+    asyncio.run(run())
+
+
+def test_a_place_that_was_given_to_one_who_is_just_leaving_goes_to_the_next() -> None:
+    async def run() -> None:
+        room = Room(lambda: 1)
+        await room.acquire()
+        first, second = (asyncio.create_task(room.acquire()) for _ in range(2))
+        await asyncio.sleep(0)
+        room.release()  # the place is the first's now, which has not run since
+        first.cancel()
+        async with asyncio.timeout(5):
+            await second
+        assert first.cancelled()
+
+    asyncio.run(run())
