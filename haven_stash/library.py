@@ -205,7 +205,7 @@ def _image(data: Mapping[str, Any]) -> Image:
         height=int(file.get("height") or 0),
         duration_s=float(file.get("duration") or 0) if is_clip else 0.0,
         size_bytes=int(file.get("size") or 0),
-        fingerprint=_identity(file, ("oshash", "md5") if is_clip else ("md5",)),
+        fingerprint=f"md5:{md5}" if (md5 := _fingerprints(file).get("md5")) else "",
         tags=_tags(data),
         gallery_ids=tuple(str(gallery["id"]) for gallery in data["galleries"]),
     )
@@ -224,12 +224,6 @@ def _gallery(data: Mapping[str, Any]) -> Gallery:
 
 def _fingerprints(data: Mapping[str, Any]) -> dict[str, str]:
     return {print_["type"]: str(print_["value"]) for print_ in data.get("fingerprints", ())}
-
-
-def _identity(data: Mapping[str, Any], kinds: Iterable[str]) -> str:
-    """The first of these fingerprints. An oshash reads both ends only, which pictures may have in common."""
-    prints = _fingerprints(data)
-    return next((f"{kind}:{prints[kind]}" for kind in kinds if prints.get(kind)), "")
 
 
 def _tags(data: Mapping[str, Any]) -> tuple[Tag, ...]:

@@ -98,8 +98,8 @@ class TagBook:
         names = self._names
         told = {
             names.parent: "Everything that Haven VLM Connector made: tags below this one, and markers that carry it.",
-            names.tag_me: "Scenes with this tag are done by the next run of Tag Videos, which then takes it off.",
-            names.update_me: "Scenes with this tag are gone over by Update Tagged Videos, which then takes it off.",
+            names.tag_me: "Done by the next run of Tag Videos or Tag Images, which then takes this tag off.",
+            names.update_me: "Gone over by Update Tagged Videos or Update Tagged Images, which then takes this tag off.",
             names.tagged: "Haven VLM Connector has tagged this.",
             names.errored: f"Haven VLM Connector could not tag this; Stash's log says why. It stays in line by {names.tag_me}.",
         }

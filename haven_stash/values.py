@@ -156,7 +156,7 @@ class Image:
 
     ``path`` is as Stash sees it, empty without a file. Inside a zip file it is ``zip_path``, a slash, and ``entry``; else those
     two are None. ``is_clip``: the file is a video; ``duration_s`` is 0 for pictures. ``fingerprint`` names the content, as
-    "md5:…" or "oshash:…"; it is empty where Stash has none.
+    "md5:…"; it is empty where Stash has none.
     """
 
     id: str

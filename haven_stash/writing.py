@@ -156,8 +156,9 @@ class Writing:
     def _send(self, mode: str, works: Iterable[_Work], tags_of: _TagsOf, *, halving: bool) -> dict[_Work, StashQueryError]:
         """Returns what was refused. Such an item is left out of the requests that follow, of which the last says it is done."""
         by_id = {work.plan.item.id: work for work in works}
+        tags = {one: tags_of(work) for one, work in by_id.items()}
         refused: dict[_Work, StashQueryError] = {}
-        for batch in batches({one: tags_of(work) for one, work in by_id.items()}, _last(mode, by_id.values())):
+        for batch in batches(tags, _last(mode, by_id.values())):
             ids = tuple(one for one in batch.ids if by_id[one] not in refused)
             if not ids:
                 continue
@@ -165,7 +166,7 @@ class Writing:
                 if error:
                     refused |= {by_id[one]: error for one in sent.ids}
                 else:
-                    self._note_tags(mode, sent, by_id, tags_of)
+                    self._note_tags(mode, {by_id[one]: _sent_of(tags[one], sent) for one in sent.ids})
         return refused
 
     def _see_what_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
@@ -178,15 +179,16 @@ class Writing:
             self._blame(left, self._tags.look_up_again((work.opened, tag) for work in left for tag in work.plan.add))
         return left
 
-    def _note_tags(self, mode: str, batch: Batch, works: Mapping[str, _Work], tags_of: _TagsOf) -> None:
+    def _note_tags(self, mode: str, changed: Mapping[_Work, Sequence[Tag]]) -> None:
         with self._journal.together():
-            for work in (works[one] for one in batch.ids):
-                tags = [tag for tag_id, tag in tags_of(work).items() if tag_id in batch.tag_ids]
-                if mode == _REMOVE:
+            for work, tags in changed.items():
+                ids = {tag.id for tag in tags}
+                if mode == _ADD:
+                    self._journal.tags_added(work.opened, tags)
+                    work.there |= ids
+                else:
                     self._journal.tags_taken_off(work.opened, tags)
-                    continue
-                own = self._journal.ours(work.plan.item).tag_ids
-                self._journal.tags_added(work.opened, [tag for tag in tags if tag.id not in own])
+                    work.there -= ids
 
     def _fail(self, work: _Work, step: str, error: StashError) -> None:
         work.causes.append(error)
@@ -226,13 +228,18 @@ class Writing:
         return PlanMarkers(self._client, self._tags, self._journal, work.opened)
 
 
+def _sent_of(tags: Mapping[str, Tag], sent: Batch) -> list[Tag]:
+    """Those of an item's tags that the request was about, in their order."""
+    return [tag for tag_id, tag in tags.items() if tag_id in sent.tag_ids]
+
+
 def _last(mode: str, works: Iterable[_Work]) -> str:
     """The tag that says that all is done, or that queues: it is added, or removed, after the others."""
     return next((work.plan.tagged_id if mode == _ADD else work.plan.queue_tag_id for work in works), "")
 
 
 def _tags_to_remove(work: _Work) -> dict[str, Tag]:
-    return {tag.id: tag for tag in (*work.plan.remove, *work.plan.release)}
+    return {tag.id: tag for tag in (*work.plan.remove, *work.plan.release) if tag.id in work.there}
 
 
 def _not_applied(work: _Work) -> ApplyError:

@@ -192,9 +192,10 @@ class RealStash:
         document = "mutation($input: TagCreateInput!) { tagCreate(input: $input) { id } }"
         return str(self.ask(document, {"input": {"name": name}})["tagCreate"]["id"])
 
-    def add_tags(self, item: str, names: Iterable[str], kind: str = "Scene") -> None:
-        """Puts tags on a scene, or an item of another kind: ``Image``, ``Gallery``."""
-        change = {"ids": [item], "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
+    def add_tags(self, item: str | Iterable[str], names: Iterable[str], kind: str = "Scene") -> None:
+        """Puts tags on a scene, or an item of another kind: ``Image``, ``Gallery``. Or on many of them, by their ids."""
+        ids = [item] if isinstance(item, str) else list(item)
+        change = {"ids": ids, "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
         self.ask(f"mutation($input: Bulk{kind}UpdateInput!) {{ bulk{kind}Update(input: $input) {{ id }} }}", {"input": change})
 
     def add_marker(self, scene: str, tag: str, seconds: float, end_seconds: float | None = None, *, title: str = "") -> str:

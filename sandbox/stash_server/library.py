@@ -124,7 +124,7 @@ class Library:
         """
         if path is None:
             return self._add_item(IMAGE, title, tags, [])
-        facts = media.video_facts(path) if media.is_video(path) else media.picture_facts(path, entry)
+        facts = media.clip_facts(path) if media.is_video(path) else media.picture_facts(path, entry)
         return self._add_item(IMAGE, title, tags, [(path, facts, entry)])
 
     def add_gallery(

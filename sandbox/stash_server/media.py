@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zipfile import ZipFile
@@ -62,6 +62,12 @@ def video_facts(path: Path) -> FileFacts:
             frame_rate=_frame_rate(stream),
             bit_rate=container.bit_rate,
         )
+
+
+def clip_facts(path: Path) -> FileFacts:
+    """Reads a video file among the images, which are known by their md5."""
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return replace(video_facts(path), fingerprint=("md5", digest))
 
 
 def picture_facts(path: Path, entry: str | None = None) -> FileFacts:

@@ -1,8 +1,8 @@
-"""A connection to Stash that breaks in a given moment, as when the plugin's process is killed then."""
+"""A connection to Stash that breaks in a given moment, as when the plugin's process is killed then; and what else can happen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import requests
 from haven_media_handler import MediaHandler
 from haven_stash.transport import RetryPolicy, StashClient
 from haven_vlm_config import TagNames
-from sandbox.stash import SandboxStash
+from sandbox.stash import Exchange, SandboxStash
 
 NAMES = TagNames()
 QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
@@ -45,3 +45,29 @@ def handler_of(stash: SandboxStash, folder: Path, *, at: int = 0, after: bool = 
     """A handler with its journal in ``folder``."""
     with MediaHandler(FragileClient(stash, at=at, after=after), folder / "journal.sqlite", NAMES) as handler:
         yield handler
+
+
+def once(stash: SandboxStash, operation: str, act: Callable[[], object]) -> None:
+    """``act`` happens just before the first ``operation`` is carried out."""
+
+    def hook(exchange: Exchange) -> None:
+        if exchange.operation == operation:
+            stash.requests.on_request = None
+            act()
+
+    stash.requests.on_request = hook
+
+
+def once_replied(stash: SandboxStash, operation: str, handler: MediaHandler, nth: int = 1) -> None:
+    """The client dies once the reply to the ``nth`` next ``operation`` is there, before the journal hears of it."""
+    left = [nth]
+    client = handler._client
+    assert isinstance(client, FragileClient)
+
+    def hook(exchange: Exchange) -> None:
+        left[0] -= exchange.operation == operation
+        if left[0] == 0:
+            client.at, client.after = client.count, True
+            stash.requests.on_reply = None
+
+    stash.requests.on_reply = hook

@@ -7,7 +7,7 @@ from haven_stash.errors import ApplyError, ItemGoneError, StashQueryError, Stash
 from haven_stash.journal import Journal
 from haven_stash.transport import StashClient
 from sandbox.stash import SandboxStash
-from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
+from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of, once, once_replied
 from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
@@ -192,17 +192,6 @@ def test_a_locked_database_is_waited_for_and_nothing_is_doubled(stash, handler):
     apply(handler, scene, info("Foul", Foul=[(n, n + 0.5) for n in range(30)]))
     assert len(stash.library.scene_state(scene).markers) == 30
     assert stash.library.scene_state(scene).tags == ("Foul", "VLM_Tagged")
-
-
-def once(stash, operation, act):
-    """``act`` happens just before the first ``operation`` is carried out."""
-
-    def hook(exchange):
-        if exchange.operation == operation:
-            stash.requests.on_request = None
-            act()
-
-    stash.requests.on_request = hook
 
 
 @pytest.mark.parametrize("operation", ["MarkersCreate", "TagScene"])
@@ -422,19 +411,6 @@ def test_what_a_killed_run_wrote_is_ours_and_goes_when_it_is_no_longer_found(sta
         apply(handler, scene, info())
     state = stash.library.scene_state(scene)
     assert (state.tags, state.markers) == (("VLM_Tagged",), ())
-
-
-def once_replied(stash, operation, handler, nth=1):
-    """The client dies once the reply to the ``nth`` next ``operation`` is there, before the journal hears of it."""
-    left = [nth]
-
-    def hook(exchange):
-        left[0] -= exchange.operation == operation
-        if left[0] == 0:
-            handler._client.at, handler._client.after = handler._client.count, True
-            stash.requests.on_reply = None
-
-    stash.requests.on_reply = hook
 
 
 def test_a_run_killed_after_its_last_write_is_found_finished(stash, tmp_path):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from haven_stash.changes import ChangePlan, OurMarker, PlannedMarker, PlannedTag
+from haven_stash.changes import ChangePlan, OurMarker, Ours, PlannedMarker, PlannedTag
 from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
 from haven_stash.settle import adopt
 from haven_stash.values import ItemKind, ItemRef, Marker, Scene, Tag
+from tests.old_journals import as_first_version, as_second_version
 
 ROOT = Path(__file__).parents[2]
 FOUL = OurMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
@@ -362,9 +363,59 @@ def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, t
             pass
         with closing(sqlite3.connect(path)) as db:
             names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'journal_%' ORDER BY name")]
-            return {name: sorted(row[1:3] for row in db.execute(f"PRAGMA table_info({name})")) for name in names}
+            columns = {name: sorted(row[1:5] for row in db.execute(f"PRAGMA table_info({name})")) for name in names}
+            return columns, {name: [row[2] for row in db.execute(f"PRAGMA index_info({name})")] for name in names}
 
-    assert tables(old_journal) == tables(tmp_path / "new.sqlite")
+    expected = tables(tmp_path / "new.sqlite")
+    assert tables(old_journal) == expected
+    for version, make in enumerate((as_first_version, as_second_version), 1):
+        path = tmp_path / f"of version {version}.sqlite"
+        with closing(Journal(path)), closing(sqlite3.connect(path)) as db:
+            make(db)
+            db.commit()
+        assert tables(path) == expected
+
+
+def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journal, path):
+    first = open_plan(journal)
+    journal.markers_created(first, [FOUL])
+    journal.tags_added(first, [Tag("5", "Foul")])
+    journal.close_plan(first, "done")
+    left = open_plan(journal, OTHER)
+    journal.note_failure(1, SCENE, "no such file")
+    facts = journal.facts(first.id)
+    journal.close()
+    with closing(sqlite3.connect(path)) as db:
+        as_second_version(db)
+        plans = db.execute("SELECT plan FROM journal_plans").fetchall()
+        db.commit()
+    with closing(Journal(path)) as journal:
+        assert (journal.facts(first.id), journal.unfinished()) == (facts, (left,))
+        assert journal.ids_with_ours(ItemKind.SCENE) == ("7",)
+        image = ItemRef(ItemKind.IMAGE, "7")
+        assert journal.ours(image) == Ours({}, frozenset())
+        opened = journal.open_plan(journal.runs.start("Tag Images"), replace(plan(image), create=(), destroy=()))
+        journal.tags_added(opened, [Tag("6", "Goal")])
+        assert (journal.ours(image).tag_ids, journal.ours(SCENE).tag_ids) == ({"6"}, {"5"})
+        assert journal.unfinished([image]) == (opened,)
+        assert [change.item for change in journal.plans_to_undo(1)] == [SCENE]
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT plan FROM journal_plans WHERE id < ?", (opened.id,)).fetchall() == plans
+        assert db.execute("SELECT kind, item_id FROM journal_failures").fetchall() == [("scene", "7")]
+
+
+def test_what_is_written_down_together_is_there_wholly_or_not_at_all(journal, path):
+    opened = open_plan(journal)
+    with pytest.raises(ZeroDivisionError), journal.together():
+        journal.tags_added(opened, [Tag("5", "Foul")])
+        with journal.together():
+            journal.close_plan(opened, "done")
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("SELECT count(*) FROM journal_plans WHERE closed IS NULL").fetchone() == (1,)
+        _ = 1 / 0
+    assert (journal.ours(SCENE).tag_ids, journal.unfinished()) == (frozenset(), (opened,))
+    journal.tags_added(opened, [Tag("5", "Foul")])
+    assert journal.ours(SCENE).tag_ids == {"5"}
 
 
 def test_a_migration_that_fails_half_way_leaves_the_journal_as_it_was(old_journal):

@@ -108,6 +108,8 @@ def test_pictures_clips_and_pictures_in_zip_files(picture: Path, videos: tuple[P
         images = ask(stash.url, PICTURES).data["findImages"]["images"]
         served = requests.get(f"{stash.url}/image/{packed}/image", timeout=10).content
         missing = requests.get(f"{stash.url}/image/99/image", timeout=10).status_code
+        archive.unlink()
+        unreadable = requests.get(f"{stash.url}/image/{packed}/image", timeout=10)
         galleries = {"galleries": {"value": ["1"], "modifier": "INCLUDES"}}
         document = "query ($f: ImageFilterType) { findImages(image_filter: $f) { images { id } } }"
         in_gallery = ask(stash.url, document, {"f": galleries}).data["findImages"]["images"]
@@ -119,7 +121,61 @@ def test_pictures_clips_and_pictures_in_zip_files(picture: Path, videos: tuple[P
     assert (inner["path"], inner["zip_file"]) == (f"{archive}/inner/goal.jpg", {"path": str(archive)})
     assert inner["fingerprints"] == images[0]["visual_files"][0]["fingerprints"]
     assert (served, missing) == (picture.read_bytes(), 404)
+    assert (unreadable.status_code, "No such file" in unreadable.text) == (500, True)
     assert in_gallery == [{"id": single}, {"id": packed}]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_folder_or_zip_file_is_scanned_into_images_and_a_gallery_of_them(picture: Path, tmp_path: Path, zipped: bool) -> None:
+    made_of = tmp_path / "Season.zip"
+    if zipped:
+        with zipfile.ZipFile(made_of, "w") as file:
+            file.write(picture, "inner/2.jpg")
+            file.write(picture, "inner/1.jpg")
+    else:
+        made_of = picture.parent / "Season"
+        made_of.mkdir()
+        for name in ("2.jpg", "1.jpg"):
+            (made_of / name).write_bytes(picture.read_bytes())
+    with running(SandboxStash()) as stash:
+        stash.library.add_image(picture)
+        gallery, images = stash.library.scan_gallery(made_of, tags=["VLM_TagMe"], image_tags=["Home game"])
+        document = "{ findGalleries { galleries { id image_count folder { path } files { path basename } } } }"
+        (found,) = ask(stash.url, document).data["findGalleries"]["galleries"]
+        tagged = {"galleries_filter": {"tags": {"value": [stash.library.tag_id("VLM_TagMe")], "modifier": "INCLUDES"}}}
+        fields = "id visual_files { ... on ImageFile { path } }"
+        document = f"query ($f: ImageFilterType) {{ findImages(image_filter: $f) {{ images {{ {fields} }} }} }}"
+        inside = ask(stash.url, document, {"f": tagged}).data["findImages"]["images"]
+        assert (stash.library.image_state(images[0]).tags, stash.library.gallery_state(gallery).tags) == (
+            ("Home game",),
+            ("VLM_TagMe",),
+        )
+    inner = f"{made_of}/inner" if zipped else str(made_of)
+    assert inside == [
+        {"id": image, "visual_files": [{"path": f"{inner}/{name}"}]}
+        for image, name in zip(images, ("1.jpg", "2.jpg"), strict=True)
+    ]
+    files = [{"path": str(made_of), "basename": "Season.zip"}] if zipped else []
+    folder = None if zipped else {"path": str(made_of)}
+    assert found == {"id": gallery, "image_count": 2, "folder": folder, "files": files}
+
+
+def test_images_and_galleries_are_retagged_and_removed(picture: Path) -> None:
+    with running(SandboxStash()) as stash:
+        image = stash.library.add_image(picture, tags=["Goal"])
+        gallery = stash.library.add_gallery(images=[image], tags=["Foul"])
+        stash.library.tag_image(image, "Foul")
+        stash.library.untag_image(image, "Goal")
+        stash.library.tag_gallery(gallery, "Goal")
+        stash.library.untag_gallery(gallery, "Foul")
+        assert (stash.library.image_state(image).tags, stash.library.gallery_state(gallery).tags) == (("Foul",), ("Goal",))
+        stash.library.remove_gallery(gallery)
+        assert [one.id for one in stash.library.snapshot().images] == [image]
+        stash.library.remove_image(image)
+        assert stash.library.snapshot().images == stash.library.snapshot().galleries == ()
+        assert stash.library.add_image(picture) != image  # the file's entry went with it
+        with pytest.raises(RefusedError, match="image with id 1 not found"):
+            stash.library.image_state(image)
 
 
 @pytest.mark.parametrize(

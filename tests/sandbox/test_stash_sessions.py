@@ -50,6 +50,14 @@ def test_without_a_good_cookie_or_key_nobody_gets_in(stash: SandboxStash) -> Non
     assert stash.requests.exchanges == []
 
 
+def test_who_asks_for_a_picture_without_a_cookie_is_sent_to_log_in(stash: SandboxStash) -> None:
+    address = f"{stash.url}/image/1/image"
+    response = requests.get(address, timeout=10, allow_redirects=False)
+    assert (response.status_code, response.headers["Location"]) == (302, "/login?returnURL=/image/1/image")
+    assert requests.get(address, headers={"ApiKey": "made up"}, timeout=10, allow_redirects=False).status_code == 401
+    assert requests.get(address, headers={"ApiKey": KEY}, timeout=10, allow_redirects=False).status_code == 404
+
+
 def test_logging_in_gives_a_cookie(stash: SandboxStash) -> None:
     assert log_in(stash, "yellow card").status_code == 401
     response = log_in(stash, "red card")

@@ -1,0 +1,232 @@
+"""Images and galleries of a real Stash by way of the handler alone: read, tagged by the hundred, undone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+import requests
+from PIL import Image
+
+from haven_media_handler import ItemChange, ItemGoneError, MediaHandler, NotServedError, StashAuthError, StashClient
+from haven_vlm_config import TagNames
+from sandbox.real_stash import RealStash
+from sandbox.stash import ItemState
+from vlm_engine.types import ImageTagInfo
+
+ZIPS, PER_ZIP, LOOSE = 3, 400, 6
+
+
+def picture(number: int, kind: str = "JPEG") -> bytes:
+    """A picture like no other."""
+    data = io.BytesIO()
+    Image.new("RGB", (16, 16), (number % 251, number // 251, 90)).save(data, kind)
+    return data.getvalue()
+
+
+@pytest.fixture(scope="module")
+def house(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStash]:
+    """A Stash with pictures in a folder and in zip files, each of which is a gallery."""
+    with RealStash(binary, tmp_path_factory.mktemp("stash"), config={"create_galleries_from_folders": True}) as stash:
+        folder = stash.media / "Saison – Köln"
+        folder.mkdir()
+        for number in range(LOOSE):
+            (folder / f"Foto {number}.jpg").write_bytes(picture(number))
+        (folder / "Foto 9.gif").write_bytes(picture(9, "GIF"))
+        for one in range(ZIPS):
+            with ZipFile(stash.media / f"Spiel {one}.zip", "w") as archive:
+                for number in range(PER_ZIP):
+                    archive.writestr(f"Hälfte/{number:04}.png", picture(100 + one * PER_ZIP + number, "PNG"))
+        stash.scan()
+        yield stash
+
+
+@pytest.fixture
+def stash(house: RealStash) -> RealStash:
+    """Without any tags."""
+    tags = [tag["id"] for tag in house.ask("{ allTags { id } }")["allTags"]]
+    house.ask("mutation($ids: [ID!]!) { tagsDestroy(ids: $ids) }", {"ids": tags})
+    return house
+
+
+class Listening(StashClient):
+    """Counts what it sends by the operation's name, and lets somebody act before a request leaves."""
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        super().__init__(connection)
+        self.sent: list[str] = []
+        self.before: Callable[[str], None] = lambda _: None
+
+    def _post(self, document: str, variables: Mapping[str, Any] | None) -> requests.Response:
+        name = document.split("(", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
+        self.before(name)
+        self.sent.append(name)
+        return super()._post(document, variables)
+
+
+@contextmanager
+def handling(stash: RealStash, folder: Path, **connection: Any) -> Iterator[tuple[MediaHandler, Listening]]:
+    client = Listening({"Host": "127.0.0.1", "Port": stash.port, **connection})
+    with MediaHandler(client, folder / "haven.sqlite3", TagNames()) as handler:
+        handler.require_images()
+        handler.prepare()
+        yield handler, client
+
+
+def queue(stash: RealStash, ids: list[str]) -> None:
+    stash.add_tags(ids, ["VLM_TagMe"], "Image")
+
+
+def images_of(stash: RealStash) -> dict[str, ItemState]:
+    """Every image by the path of its first file, in the order of the ids."""
+    fields = "id title tags { name } visual_files { ... on ImageFile { path } ... on VideoFile { path } }"
+    found = stash.ask(f'{{ findImages(filter: {{per_page: -1, sort: "id"}}) {{ images {{ {fields} }} }} }}')
+    return {
+        image["visual_files"][0]["path"]: ItemState(
+            image["id"], image["title"], tuple(sorted(tag["name"] for tag in image["tags"]))
+        )
+        for image in found["findImages"]["images"]
+    }
+
+
+def ids_in(stash: RealStash, part: str) -> list[str]:
+    return [image.id for path, image in images_of(stash).items() if part in path]
+
+
+def info(*tags: str) -> ImageTagInfo:
+    return ImageTagInfo({"sport": tags}, {})
+
+
+def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: Path) -> None:
+    with handling(stash, tmp_path) as (handler, _):
+        images = {image.path: image for image in handler.images([one.id for one in images_of(stash).values()])}
+        assert len(images) == LOOSE + 1 + ZIPS * PER_ZIP
+        packed = images[f"{stash.media}/Spiel 1.zip/Hälfte/0007.png"]
+        assert (packed.zip_path, packed.entry) == (f"{stash.media}/Spiel 1.zip", "Hälfte/0007.png")
+        content = picture(100 + PER_ZIP + 7, "PNG")
+        assert packed.fingerprint == f"md5:{hashlib.md5(content).hexdigest()}"
+        assert (packed.width, packed.height, packed.size_bytes, packed.is_clip) == (16, 16, len(content), False)
+        loose = images[f"{stash.media}/Saison – Köln/Foto 9.gif"]
+        assert (loose.zip_path, loose.entry, loose.is_clip, loose.duration_s) == (None, None, False, 0.0)
+        galleries = {gallery.id: gallery for gallery in handler.galleries([one.id for one in stash.galleries().values()])}
+        assert galleries[packed.gallery_ids[0]].path == packed.zip_path
+        assert galleries[loose.gallery_ids[0]].path == f"{stash.media}/Saison – Köln"
+        assert galleries[loose.gallery_ids[0]].image_count == LOOSE + 1
+        assert handler.image_bytes(packed.id, 10**6) == content
+        assert handler.image_bytes(loose.id, 10**6) == picture(9, "GIF")
+        with pytest.raises(NotServedError, match="larger than 9 bytes"):
+            handler.image_bytes(loose.id, 9)
+        with pytest.raises(NotServedError, match="404"):
+            handler.image_bytes("4711", 9)
+
+
+def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash: RealStash, tmp_path: Path) -> None:
+    ids = ids_in(stash, ".zip")
+    queue(stash, ids)
+    stash.add_tags(ids[::3], ["Home game", "Foul"], "Image")
+    stash.add_tags(ids[::7], ["VLM_Errored"], "Image")
+    before = images_of(stash)
+    with handling(stash, tmp_path) as (handler, client):
+        assert handler.image_ids_with("VLM_TagMe") == tuple(ids)
+        found = {image: info(*("Foul", "Goal", "Turnover")[: number % 4]) for number, image in enumerate(ids)}
+        client.sent.clear()
+        run_id = handler.start_run("Tag Images")
+        fates = handler.apply_images(run_id, found)
+        handler.finish_run(run_id)
+        assert client.sent.count("TagImage") <= len(ids) // 50
+        assert all(isinstance(fate, ItemChange) for fate in fates.values())
+        for path, image in images_of(stash).items():
+            if image.id in found:
+                kept = set(before[path].tags) - {"VLM_TagMe", "VLM_Errored"}
+                assert set(image.tags) == kept | set(found[image.id].tags["sport"]) | {"VLM_Tagged"}
+        run = handler.last_undoable_run()
+        assert run is not None
+        undoing = handler.start_run("Undo Last Run", undoes=run.id)
+        handler.undo_changes(undoing, [change.number for change in handler.changes_to_undo(run)])
+        assert handler.finish_undo(run) == ()
+    assert images_of(stash) == before
+    assert {tag["name"] for tag in stash.ask("{ allTags { name } }")["allTags"]}.isdisjoint({"Goal", "Turnover"})
+
+
+def test_an_image_that_vanishes_before_the_write_stops_no_other(stash: RealStash, tmp_path: Path) -> None:
+    number = int(hashlib.md5(str(tmp_path).encode()).hexdigest()[:4], 16) % 50_000 + 5000
+    (stash.media / "Saison – Köln" / "gone.jpg").write_bytes(picture(number))
+    stash.scan()
+    (gone,) = ids_in(stash, "gone.jpg")
+    ids = [*ids_in(stash, "Spiel 0"), gone]
+    queue(stash, ids)
+    with handling(stash, tmp_path) as (handler, client):
+
+        def destroy(name: str) -> None:
+            if name == "TagImage":
+                client.before = lambda _: None
+                stash.ask("mutation($id: ID!) { imageDestroy(input: {id: $id, delete_file: true}) }", {"id": gone})
+
+        client.before = destroy
+        fates = handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul")))
+        assert [image for image, fate in fates.items() if isinstance(fate, ItemGoneError)] == [gone]
+        assert client.sent.count("TagImage") == 3
+        tags = {image.id: image.tags for image in images_of(stash).values()}
+        assert {tags[image] for image in ids[:-1]} == {("Foul", "VLM_Tagged")}
+        assert handler.recover() == ()
+
+
+def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path: Path) -> None:
+    ids = ids_in(stash, "Foto")
+    queue(stash, ids)
+    goal = stash.tag("Goal")
+    with handling(stash, tmp_path) as (handler, client):
+
+        def destroy(name: str) -> None:
+            if name == "TagImage":
+                client.before = lambda _: None
+                stash.ask("mutation($ids: [ID!]!) { tagsDestroy(ids: $ids) }", {"ids": [goal]})
+
+        client.before = destroy
+        handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Goal")))
+    assert {image.tags for image in images_of(stash).values() if image.id in ids} == {("Goal", "VLM_Tagged")}
+
+
+def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(stash: RealStash, tmp_path: Path) -> None:
+    gallery = stash.galleries()["Spiel 2"]
+    ids = ids_in(stash, "Spiel 2.zip")
+    stash.add_tags(gallery.id, ["VLM_TagMe", "Home game"], "Gallery")
+    before = stash.galleries()
+    with handling(stash, tmp_path) as (handler, _):
+        assert handler.gallery_ids_with("VLM_TagMe") == (gallery.id,)
+        assert handler.image_ids_in_galleries_with("VLM_TagMe") == tuple(ids)
+        run_id = handler.start_run("Tag Images")
+        handler.apply_images(run_id, {image: info("Foul", *["Goal"][: n % 2]) for n, image in enumerate(ids)})
+        counts = handler.image_tag_counts(gallery.id, ["Foul", "goal", "Timeout"])
+        assert counts == {"Foul": PER_ZIP, "goal": PER_ZIP // 2, "Timeout": 0}
+        handler.apply_gallery(run_id, gallery.id, ["Foul", "Home game"], release_queue=True)
+        handler.finish_run(run_id)
+        assert stash.galleries()["Spiel 2"].tags == ("Foul", "Home game", "VLM_Tagged")
+        run = handler.last_undoable_run()
+        assert run is not None
+        handler.undo_changes(handler.start_run("Undo", undoes=run.id), [one.number for one in handler.changes_to_undo(run)])
+        assert stash.galleries() == before
+        with pytest.raises(ItemGoneError):
+            handler.apply_gallery(run_id, "4711", ["Foul"], release_queue=True)
+
+
+def test_bytes_are_handed_out_to_those_who_may_come_in(binary: Path, tmp_path: Path) -> None:
+    with RealStash(binary, tmp_path / "stash") as stash:
+        (stash.media / "one.jpg").write_bytes(picture(1))
+        stash.scan()
+        stash.demand_login("coach", "secret of the coach")
+        cookie = {"Name": "session", "Value": stash._cookie}
+        with handling(stash, tmp_path, SessionCookie=cookie) as (handler, client):
+            assert handler.image_bytes("1", 10**6) == picture(1)
+            (stash.media / "one.jpg").unlink()
+            with pytest.raises(NotServedError, match=r"\(500\).*no such file"):
+                handler.image_bytes("1", 10**6)
+            client._cookie = "of yesterday"
+            with pytest.raises(StashAuthError, match="the session has ended"):
+                handler.image_bytes("1", 10**6)
