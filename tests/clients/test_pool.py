@@ -18,6 +18,7 @@ from vlm_engine.errors import (
     ReplyError,
     RequestError,
     ServerError,
+    StoreError,
     TimedOutError,
     UnreachableError,
     WrongKeyError,
@@ -474,5 +475,59 @@ def test_endpoints_of_the_same_name_are_told_apart():
         ):
             await ask_all(pool, 4)
             assert set(pool.stats()) == {"court", "court (2)"}
+
+    run(main)
+
+
+def test_a_slot_takes_the_next_question_only_when_the_answer_is_safe():
+    async def main():
+        safe, kept = asyncio.Event(), []
+
+        async def keep(answer):
+            kept.append(answer)
+            await safe.wait()
+
+        async with servers(Behaviour(slots=8)) as (vlm,), pool_of(endpoint(vlm, max_concurrent=2)) as pool:
+            asking = [asyncio.create_task(pool.ask(question(number), keep)) for number in range(6)]
+            await until(lambda: kept)
+            await asyncio.sleep(0.2)  # a slot that is free takes a question at once
+            assert vlm.counters.requests <= 2
+            assert not any(task.done() for task in asking)
+            safe.set()
+            answers = await asyncio.gather(*asking)
+            assert sorted(map(id, answers)) == sorted(map(id, kept))
+            assert vlm.counters.requests == 6
+
+    run(main)
+
+
+def test_an_answer_that_cannot_be_kept_is_not_given():
+    async def keep(_):
+        raise StoreError("no room")
+
+    async def main():
+        async with servers(Behaviour(slots=4)) as (vlm,), pool_of(endpoint(vlm)) as pool:
+            with pytest.raises(StoreError, match="no room"):
+                await pool.ask(question(), keep)
+            assert await pool.ask(question(1))  # its slot is free again
+
+    run(main)
+
+
+def test_an_answer_that_has_come_is_kept_although_nobody_waits_for_it_any_more():
+    async def main():
+        begun, kept = asyncio.Event(), []
+
+        async def keep(answer):
+            begun.set()
+            await asyncio.sleep(0.05)
+            kept.append(answer)
+
+        async with servers(Behaviour(slots=4)) as (vlm,), pool_of(endpoint(vlm)) as pool:
+            asking = asyncio.create_task(pool.ask(question(), keep))
+            await begun.wait()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        assert len(kept) == 1  # by the time the pool is closed
 
     run(main)

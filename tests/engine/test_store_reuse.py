@@ -16,10 +16,9 @@ from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import StoreError
-from vlm_engine.models.judge import Judge
 from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.store import AnswerStore, StoredAnswer, Subject
-from vlm_engine.types import Answer, Frame, Look, Purpose, Question, Span, Verdict, VideoResult
+from vlm_engine.store import AnswerStore, Subject
+from vlm_engine.types import Span, VideoResult
 
 EIGHT, NINTH = SPORT_TAGS, "Penalty kick"
 
@@ -166,35 +165,3 @@ def test_an_answer_that_cannot_be_stored_is_not_used_and_the_rest_is_kept(video:
         assert calls == result.coverage.asked - stored
 
     play(use)
-
-
-class AnswersAtOnce:
-    """A client of whom whoever asked has gone by the time the answer is to be stored."""
-
-    slots = 1
-    asking: asyncio.Task[Any]
-
-    async def model_name(self) -> str:
-        return "model"
-
-    async def ask(self, question: Question) -> Answer:
-        self.asking.cancel()
-        return Answer({tag: Verdict(True) for tag in question.tags}, "", "model", "gym")
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-
-def test_an_answer_that_has_come_is_stored_although_nobody_waits_for_it_any_more(store: Path) -> None:
-    async def run(answers: AnswerStore) -> list[StoredAnswer]:
-        client = AnswersAtOnce()
-        judge = Judge(client, answers, ModelConfig(api_base_url="http://localhost:9", tag_list=("Foul",)))
-        look = Look(1.0, ("Foul",), Purpose.SCAN)
-        client.asking = asyncio.ensure_future(judge.ask("oshash:1", look, Frame(1.0, 8, 8, b"")))
-        with pytest.raises(asyncio.CancelledError):
-            await client.asking
-        return answers.answers(await judge._subject("oshash:1"))
-
-    with AnswerStore(store) as answers:
-        (kept,) = asyncio.run(run(answers))
-    assert kept.look_ms == 1000

@@ -132,6 +132,6 @@ def test_a_session_that_would_run_out_is_kept_alive(binary: Path, tmp_path: Path
         stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})
         arena.queue(arena.videos[0])
         arena.run()
-        assert "VLM_Tagged" in arena.scene(arena.videos[0]).tags
         assert arena.said("error", "warning") == []
         assert arena.refusals() == []
+        assert "VLM_Tagged" in arena.scene(arena.videos[0]).tags

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from vlm_engine.types import Answer, Question
+
+Keep = Callable[[Answer], Awaitable[object]]
+"""Puts an answer where it is safe."""
 
 
 class Client(Protocol):
@@ -14,8 +18,11 @@ class Client(Protocol):
     def slots(self) -> int:
         """How many questions it is worth having under way at once."""
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question, keep: Keep | None = None) -> Answer:
         """The answer, with one verdict for every tag of ``question``.
+
+        ``keep`` is awaited before this returns, and before the answer's slot takes another question: so a kill costs no more
+        answers than there are slots. It runs to its end even when nobody waits any more. What it raises is raised.
 
         Raises ``RequestError`` or ``ReplyError`` when this question cannot be answered, ``ServerError``
         when it failed on every endpoint that was tried, and ``NoEndpointError`` when nobody is left to

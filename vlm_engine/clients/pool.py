@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Self
 
+from vlm_engine.clients.base import Keep
 from vlm_engine.clients.budget import Budget
 from vlm_engine.clients.keeper import Keeper
 from vlm_engine.clients.line import Line
@@ -41,6 +42,7 @@ class _Job(Turn):
     """A question on its way, and who waits for its answer."""
 
     question: Question
+    keep: Keep | None
     answer: asyncio.Future[Answer]
     line: Line[_Job]
 
@@ -121,12 +123,12 @@ class EndpointPool:
         slots = sum(member.slots.limit for member in primaries)
         return min(slots, self._most_at_once or slots)
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question, keep: Keep | None = None) -> Answer:
         """The answer of whichever endpoint came to it. Waits for its turn. Errors as ``Client`` says."""
         if self._closed:
             raise RuntimeError("the pool is closed")
         line = self._line_for(question.model)
-        job = _Job(question=question, answer=asyncio.get_running_loop().create_future(), line=line)
+        job = _Job(question=question, keep=keep, answer=asyncio.get_running_loop().create_future(), line=line)
         for budget in (self._retries, self._copies):
             budget.earn()
         line.join(job, monotonic())
@@ -215,9 +217,15 @@ class EndpointPool:
         deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
         attempt = job.line.begin(job, member, now)
         self._servers[member].took(self._poke)
-        task = asyncio.get_running_loop().create_task(self._clients[member].ask(job.question, timeout_s=deadline_s))
+        task = asyncio.get_running_loop().create_task(self._asked(job, member, deadline_s))
         self._tasks[attempt] = task
         task.add_done_callback(partial(self._ended, job, attempt))
+
+    async def _asked(self, job: _Job, member: Member, deadline_s: float) -> Answer:
+        answer = await self._clients[member].ask(job.question, timeout_s=deadline_s)
+        if job.keep is not None:
+            await _to_its_end(job.keep(answer))
+        return answer
 
     def _copy(self, idle: Sequence[Member], now: float) -> Iterator[float]:
         """Where no question waits, asks idle endpoints what others are late with. Gives the times to look again."""
@@ -312,6 +320,20 @@ class EndpointPool:
         job.over = True
         for attempt in job.attempts:
             self._tasks[attempt].cancel()
+
+
+async def _to_its_end(work: Awaitable[object]) -> None:
+    """Cancelling it comes into effect afterwards."""
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        task.exception()  # the cancellation goes before it
+        raise cancelled
+    task.result()
 
 
 def _member(config: EndpointConfig, client: OpenAIClient, label: str, model_name: str) -> Member:

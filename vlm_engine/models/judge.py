@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
@@ -131,10 +130,14 @@ class Judge:
     async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
         form, subject = FORMS[look.purpose], await self._subject(media)
-        answer = await self._client.ask(Question(look.tags, form, frame.jpeg, time_s=_time_s(look, frame)))
-        kept = replace(answer, verdicts={self._names.get(tag, tag): verdict for tag, verdict in answer.verdicts.items()})
-        stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), kept)
-        await _to_its_end(asyncio.to_thread(self._store.add, subject, stored))
+
+        async def keep(answer: Answer) -> None:
+            verdicts = {self._names.get(tag, tag): verdict for tag, verdict in answer.verdicts.items()}
+            kept = replace(answer, verdicts=verdicts)
+            stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), kept)
+            await asyncio.to_thread(self._store.add, subject, stored)
+
+        answer = await self._client.ask(Question(look.tags, form, frame.jpeg, time_s=_time_s(look, frame)), keep)
         self.videos.look_again()  # an answer may have brought news of more slots
         return answer.verdicts
 
@@ -158,14 +161,3 @@ class Judge:
 
 def _time_s(look: Look, frame: Frame) -> float | None:
     return None if look.purpose is Purpose.STILL else frame.time_s
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Lets an answer that has come be stored even when whoever waits for it is cancelled just now."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        task.exception()  # the cancellation goes before it
-        raise
