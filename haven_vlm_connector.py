@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ _OWN = ("haven_config", "haven_report", "haven_stash", "haven_tasks", "haven_uti
 
 def main(arguments: Sequence[str]) -> int:
     """Runs what was asked for and returns the exit code."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is odd about a picture that can be read, not saying which
     return run_for_terminal(arguments) if arguments else run_for_stash(sys.stdin.buffer.read())
 
 

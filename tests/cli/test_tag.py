@@ -15,7 +15,7 @@ import pytest
 
 from sandbox.videos import LabelledVideo
 from tests.cli.conftest import TAGS, Command
-from vlm_engine.sandbox import Fault, SandboxVLM
+from vlm_engine.sandbox import Fault, SandboxVLM, glyphs
 
 ASK_FOR = ",".join(TAGS)
 
@@ -34,6 +34,13 @@ def test_a_table_for_a_video_and_a_line_for_a_picture(
     assert title.split() == ["tag", "start", "end", "confidence"]
     assert {row.split("  ")[1].strip() for row in rows} == present(video)
     assert picture.startswith(f"{photo}  Foul (0.9")
+
+
+def test_nothing_is_said_of_a_picture_that_is_only_odd(command: Command, vlm: SandboxVLM, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.png"
+    glyphs.picture(["Foul"], 320, 180).save(odd, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    done = command("tag", odd, "--endpoint", vlm.url, "--tags", ASK_FOR)
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_folder_is_searched_for_videos_and_pictures_and_each_is_looked_at_once(

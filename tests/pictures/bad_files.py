@@ -7,7 +7,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -114,3 +114,26 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
         for name, content in files.items():
             archive.writestr(name, content)
     return written.getvalue()
+
+
+def zipped_raw(files: Mapping[bytes, bytes], *, utf8: bool = False) -> bytes:
+    """A zip whose entries have these names, byte for byte, of at least 3 bytes each. ``utf8``: it says that they are UTF-8."""
+    stand_ins = {f"{number:03}".ljust(len(name), "x"): name for number, name in enumerate(files)}
+    contents = zip(stand_ins, files.values(), strict=True)
+    content = zipped(dict(contents), zipfile.ZIP_STORED)
+    for stand_in, name in stand_ins.items():
+        assert len(stand_in) == len(name)
+        content = content.replace(stand_in.encode(), name)
+    return flagged(content, 0x800) if utf8 else content
+
+
+def flagged(content: bytes, flag: int) -> bytes:
+    """The zip with a flag set in every entry, in both places where it stands."""
+    changed = bytearray(content)
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(signature)
+        while at >= 0:
+            (flags,) = struct.unpack_from("<H", content, at + offset)
+            struct.pack_into("<H", changed, at + offset, flags | flag)
+            at = content.find(signature, at + 4)
+    return bytes(changed)

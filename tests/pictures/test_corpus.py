@@ -79,7 +79,7 @@ def test_zips_that_lie(tmp_path: Path) -> None:
         "nothing": zipped({}),
         "zero": b"",
         "noise": noise,
-        "many": zipped({**{f"{number}.jpg": b"x" for number in range(20_000)}, "goal.jpg": goal}, zipfile.ZIP_STORED),
+        "many": zipped({**{f"{number}.jpg": b"x" for number in range(3_000)}, "goal.jpg": goal}, zipfile.ZIP_STORED),
         "bzip2": zipped({"goal.jpg": goal}, zipfile.ZIP_BZIP2),
         "cut": zipped({"goal.jpg": goal * 5, "foul.jpg": noise})[:-30],
     }
@@ -93,19 +93,19 @@ def test_zips_that_lie(tmp_path: Path) -> None:
     assert grown < 160 * MIB
 
 
-def test_a_photograph_of_100_megapixels_takes_little_memory(tmp_path: Path) -> None:
+def test_a_photograph_of_50_megapixels_takes_little_memory(tmp_path: Path) -> None:
     tile = Image.fromarray(scene(512, 512))
     row = Image.new("RGB", (12_800, 512))
     for left in range(0, row.width, 512):
         row.paste(tile, (left, 0))
-    photo = Image.new("RGB", (12_800, 8_192))
+    photo = Image.new("RGB", (12_800, 4_096))
     for top in range(0, photo.height, 512):
         photo.paste(row, (0, top))
     content = saved(photo, "JPEG")
     del photo
     came, grown = read_apart(tmp_path / "large", [("stadium.jpg", content), ("stadium.cbz", zipped({"goal.jpg": content}))])
     assert set(came.values()) == {"still"}
-    assert grown < 64 * MIB
+    assert grown < 48 * MIB
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pictures.bad_files import flagged, zipped_raw
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import zips
 from vlm_engine.pictures.zips import Zips
@@ -38,28 +39,8 @@ def packed(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
 
 def named(path: Path, *names: bytes, utf8: bool = False) -> Path:
     """A zip whose entries have these names, byte for byte; each holds its number."""
-    stand_ins = [f"{number:03}".ljust(len(name), "x") for number, name in enumerate(names)]
-    packed(path, {stand_in: str(number).encode() for number, stand_in in enumerate(stand_ins)}, zipfile.ZIP_STORED)
-    content = path.read_bytes()
-    for stand_in, name in zip(stand_ins, names, strict=True):
-        assert len(name) >= 3
-        content = content.replace(stand_in.encode(), name)
-    if utf8:
-        content = flagged(content, 0x800)
-    path.write_bytes(content)
+    path.write_bytes(zipped_raw({name: str(number).encode() for number, name in enumerate(names)}, utf8=utf8))
     return path
-
-
-def flagged(content: bytes, flag: int) -> bytes:
-    """The zip with a flag set in every entry, in both places where it stands."""
-    changed = bytearray(content)
-    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        at = content.find(signature)
-        while at >= 0:
-            (flags,) = struct.unpack_from("<H", content, at + offset)
-            struct.pack_into("<H", changed, at + offset, flags | flag)
-            at = content.find(signature, at + 4)
-    return bytes(changed)
 
 
 def test_a_file_in_a_zip_is_read_by_its_name(tmp_path: Path, reader: Zips) -> None:

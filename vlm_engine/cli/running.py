@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ def run(arguments: Sequence[str]) -> int:
     """The exit code. Usage errors leave by ``SystemExit``."""
     given = parsers()[0].parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is odd about a picture that can be read, not saying which
     try:
         return _command(given)
     except (ConfigError, StoreError, MediaError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedReader, BytesIO
@@ -15,13 +15,13 @@ from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.picture import encode
 from vlm_engine.pictures.kinds import HEAD_BYTES, WORKING_BYTES, Kind, is_clip, kind_of, what_else
 from vlm_engine.pictures.memory import Budget
-from vlm_engine.pictures.moving import is_moving, moments
+from vlm_engine.pictures.moving import Moment, is_moving, moments
 from vlm_engine.pictures.parts import boxes, grid
 from vlm_engine.pictures.source import Held, Source, fingerprint, name_of, opened
 from vlm_engine.pictures.stills import explained, opened_as, shown, working_bytes
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import Frame, ImageShape, ZipEntry
-from vlm_engine.watch import STALL_S, Watch
+from vlm_engine.watch import STALL_S, Watch, rest
 
 _T = TypeVar("_T")
 
@@ -95,6 +95,7 @@ class PictureReader:
         with opened(source, self._zips) as content, explained(name):
             head = content.read(HEAD_BYTES)
             content.seek(0)
+            rest()  # decoding takes as long as it takes
             kind = kind_of(head)
             if kind is not None:
                 return self._decoded(content, kind, name, shape)
@@ -104,28 +105,33 @@ class PictureReader:
 
     def _decoded(self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape) -> Looks:
         with opened_as(kind, content, name) as image:
-            return self._moving(image, kind.moving(), name, shape) if is_moving(image) else self._still(image, kind, shape)
+            if is_moving(image):
+                moving = kind.moving()
+                with self._memory.lent(working_bytes(image, moving, shape.max_side)):
+                    return _moving(moments(image, moving, name, shape, self._frames), shape)
+            cut = grid(*image.size, shape.max_side, self._parts)
+            with self._memory.lent(working_bytes(image, kind, shape.max_side * max(cut))):
+                return _still(image, cut, shape)
 
-    def _moving(self, image: ImageFile, kind: Kind, name: str, shape: ImageShape) -> Looks:
-        with self._memory.lent(working_bytes(image, kind, shape.max_side)):
-            found = moments(image, kind, name, shape, self._frames)
-        frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
-        return Looks(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
 
-    def _still(self, image: ImageFile, kind: Kind, shape: ImageShape) -> Looks:
-        columns, rows = grid(*image.size, shape.max_side, self._parts)
-        longest = shape.max_side * max(columns, rows)
-        is_tall = image.width < image.height
-        with self._memory.lent(working_bytes(image, kind, longest)):
-            whole = shown(image, longest)
-        frames = [_frame(0.0, whole, shape)]
-        if columns * rows == 1:
-            return Looks(Showing.STILL, tuple(frames))
-        if (whole.width < whole.height) != is_tall:
-            columns, rows = rows, columns  # it was turned upright
-        parts = [whole.crop(box) for box in boxes(*whole.size, columns, rows)]
-        frames += [_frame(float(number), part, shape) for number, part in enumerate(parts, start=1)]
-        return Looks(Showing.PARTS, tuple(frames), f"{columns}x{rows}")
+def _moving(found: Sequence[Moment], shape: ImageShape) -> Looks:
+    frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
+    return Looks(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
+
+
+def _still(image: ImageFile, cut: tuple[int, int], shape: ImageShape) -> Looks:
+    """``cut``: into how many columns and rows, of the picture as it lies in the file."""
+    columns, rows = cut
+    is_tall = image.width < image.height
+    whole = shown(image, shape.max_side * max(cut))
+    frames = [_frame(0.0, whole, shape)]
+    if columns * rows == 1:
+        return Looks(Showing.STILL, tuple(frames))
+    if (whole.width < whole.height) != is_tall:
+        columns, rows = rows, columns  # it was turned upright
+    parts = [whole.crop(box) for box in boxes(*whole.size, columns, rows)]
+    frames += [_frame(float(number), part, shape) for number, part in enumerate(parts, start=1)]
+    return Looks(Showing.PARTS, tuple(frames), f"{columns}x{rows}")
 
 
 def _frame(time_s: float, picture: Image.Image, shape: ImageShape) -> Frame:

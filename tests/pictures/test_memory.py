@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from vlm_engine.pictures.memory import Budget
+
+BOUND_S = 30
+
+
+def test_never_more_is_lent_than_there_is() -> None:
+    budget, lock, lent, most = Budget(10), threading.Lock(), 0, 0
+
+    def work(amount: int) -> None:
+        nonlocal lent, most
+        for _ in range(50):
+            with budget.lent(amount):
+                with lock:
+                    lent += min(amount, 10)
+                    most = max(most, lent)
+                with lock:
+                    lent -= min(amount, 10)
+
+    with ThreadPoolExecutor(5) as threads:
+        for done in [threads.submit(work, amount) for amount in (1, 3, 4, 9, 25)]:
+            done.result(BOUND_S)
+    assert lent == 0
+    assert 0 < most <= 10
+
+
+def test_a_large_one_gets_its_turn_before_small_ones_that_came_later() -> None:
+    budget, order = Budget(10), list[str]()
+    first_has_it, first_may_go = threading.Event(), threading.Event()
+
+    def hold_some() -> None:
+        with budget.lent(4):
+            first_has_it.set()
+            assert first_may_go.wait(BOUND_S)
+
+    def take(name: str, amount: int) -> None:
+        with budget.lent(amount):
+            order.append(name)
+
+    with ThreadPoolExecutor(3) as threads:
+        holding = threads.submit(hold_some)
+        assert first_has_it.wait(BOUND_S)
+        large = threads.submit(take, "large", 10)
+        while not budget._waiting:
+            threading.Event().wait(0.001)
+        small = threads.submit(take, "small", 1)
+        first_may_go.set()
+        for done in (holding, large, small):
+            done.result(BOUND_S)
+    assert order == ["large", "small"]
+
+
+def test_it_is_given_back_after_an_error() -> None:
+    budget = Budget(10)
+    for _ in range(3):
+        try:
+            with budget.lent(10):
+                raise ValueError
+        except ValueError:
+            pass
+    with budget.lent(10):
+        pass
