@@ -147,6 +147,10 @@ IMAGE_MAX_SIDE = 1024
 # things are missed.
 SCAN_IMAGE_MAX_SIDE = 512
 
+# How many frames that scan asks about in one question: with four, a quarter of the questions for the same pictures. How well a
+# model tells several pictures apart differs much, so try it on your own videos. A server that takes only one gets one.
+SCAN_FRAMES_PER_QUESTION = 1
+
 # How many moments of a moving image (GIF …) or of a clip are looked at, spread over all of it: one question for each.
 IMAGE_FRAMES = 5
 # Look at a large image (a panorama, a page) also in so many parts, at most 16: one question for each. 0: as a whole only.
@@ -234,6 +238,7 @@ class Settings:
     fallback_wait_s: float
     image_max_side: int
     scan_image_max_side: int
+    scan_frames_per_question: int
     search: SearchConfig
     video: VideoConfig
     image: ImageConfig
@@ -367,6 +372,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         fallback_wait_s=values["fallback_wait"],
         image_max_side=values["image_max_side"],
         scan_image_max_side=values["scan_image_max_side"],
+        scan_frames_per_question=values["scan_frames_per_question"],
         search=SearchConfig(
             shortest_event_s=values["video_shortest_event"],
             effort=values["video_search_effort"],

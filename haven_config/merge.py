@@ -24,6 +24,7 @@ _OF_MODEL = {
     "fallback_wait": "fallback_wait",
     "image_max_side": "image_max_side",
     "scan_image_max_side": "scan_max_side",
+    "scan_frames_per_question": "frames_per_question",
 }
 # The same for how videos are searched and read, for what is shown of pictures, and for how much is kept.
 _OF_SEARCH = {
