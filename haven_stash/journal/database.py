@@ -97,7 +97,7 @@ class JournalDatabase:
     def _tell_what_is_left(self) -> None:
         tables = ("journal_markers", "journal_tags")
         markers, tags = (self.rows(f"SELECT count(*) FROM {table} WHERE gone IS NULL")[0][0] for table in tables)
-        known = f"{markers} markers and {tags} tags on scenes" if markers or tags else "nothing in Stash"
+        known = f"{markers} markers and {tags} tags" if markers or tags else "nothing in Stash"
         _log.warning(
             "The journal was in the damaged file. It knows %s as the plugin's own now; whatever else the plugin had made counts"
             " as made by people: no task changes it or takes it off, and what was done to it cannot be undone.",

@@ -151,7 +151,7 @@ def test_the_faster_endpoint_gets_more():
 def test_before_anything_is_measured_the_heavier_endpoint_is_asked_first_then_the_faster():
     async def main():
         async with (
-            servers(Behaviour(), Behaviour(latency_s=0.1)) as (light, heavy),
+            servers(Behaviour(), Behaviour(latency_s=0.6)) as (light, heavy),
             pool_of(endpoint(light, weight=1), endpoint(heavy, weight=3)) as pool,
         ):
             assert (await pool.ask(question())).endpoint == heavy.url.split("/")[2]

@@ -79,7 +79,7 @@ def test_of_a_damaged_file_what_can_be_read_is_known_and_the_log_says_how_much(
         markers = [found for ours in known for found in ours.markers.values()]
         assert 50 < len(markers) < 200
         assert all(found == marker(int(found.id)) for found in markers)
-        assert f"It knows {len(markers)} markers and 200 tags on scenes as the plugin's own now" in caplog.text
+        assert f"It knows {len(markers)} markers and 200 tags as the plugin's own now" in caplog.text
         assert len(journal.plans_to_undo(1)) == 200
     (aside,) = damaged_files(path)
     assert str(aside) in caplog.text

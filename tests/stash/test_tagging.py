@@ -124,9 +124,9 @@ def test_nothing_queued_says_what_to_do(arena: Arena, configure: Configure) -> N
 
 
 def test_a_session_that_would_run_out_is_kept_alive(binary: Path, tmp_path: Path, endpoint: SandboxVLM) -> None:
-    endpoint.behaviour.latency_s = 0.6
+    endpoint.behaviour.latency_s = 0.8
     endpoint.behaviour.slots = 1
-    with RealStash(binary, tmp_path, config={"max_session_age": 8}) as stash:  # long enough for a busy machine to start a process
+    with RealStash(binary, tmp_path, config={"max_session_age": 12}) as stash:  # a busy machine may start a process in that
         arena = furnish(stash, short_video(1))
         stash.demand_login("referee", "whistle")
         stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})
