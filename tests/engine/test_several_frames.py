@@ -17,6 +17,7 @@ from tests.clients.test_openai import Scripted, completion
 from tests.engine.test_engine import damaged
 from vlm_engine import VLMEngine
 from vlm_engine.clients import OpenAIClient
+from vlm_engine.clients.base import Keep
 from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.errors import NoEndpointError, ReplyError
 from vlm_engine.sandbox import Behaviour, Fault, Profile, SandboxVLM
@@ -160,11 +161,14 @@ class NeverSeveral:
         self._client = client
         self.asked: list[int] = []
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Question, keep: Keep | None = None) -> Answer:
         self.asked.append(len(question.times_s))
         if question.more:
             raise ReplyError("the reply does not answer the question", endpoint="court")
-        return await self._client.ask(question)
+        answer = await self._client.ask(question)
+        if keep is not None:
+            await keep(answer)
+        return answer
 
     async def model_name(self) -> str:
         return await self._client.model_name()
