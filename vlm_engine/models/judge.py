@@ -192,8 +192,8 @@ class Judge:
         """Empty where the question came to nothing."""
         (look, first), *others = shown
         more = tuple(frame for _, frame in others)
+        question = Question(look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more)
         try:
-            question = Question(look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more)
             answer = await self._client.ask(question, partial(self._keep, media, shown))
         except _OF_THE_FRAME as error:
             self._note_failure(error)
@@ -221,13 +221,9 @@ class Judge:
         rows, cost = [], replace(answer, more=())
         for (look, frame), verdicts in zip(shown, answer.by_picture, strict=True):
             if verdicts:
-                kept = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
-                shape = self.shape(look.purpose)
-                rows.append(
-                    StoredAnswer(
-                        round(look.time_s * 1000), frame.time_s, FORMS[look.purpose], shape, replace(cost, verdicts=kept)
-                    )
-                )
+                said = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
+                form, shape, own = FORMS[look.purpose], self.shape(look.purpose), replace(cost, verdicts=said)
+                rows.append(StoredAnswer(round(look.time_s * 1000), frame.time_s, form, shape, own))
                 cost = replace(cost, prompt_tokens=0, answer_tokens=0)
         await asyncio.to_thread(self._add, subject, rows)
 
