@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
-from haven_config import layers
+from haven_config import layers, words
 from haven_config.merge import merged
 from haven_config.values import Layer, read
-from vlm_engine.config_models import EndpointConfig, EngineConfig, ImageConfig, SearchConfig, TagRule, VideoConfig, parse
+from vlm_engine.config_models import EndpointConfig, EngineConfig, ImageConfig, SearchConfig, TagRule, VideoConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.wording_config import WordingConfig
 
@@ -147,6 +147,10 @@ IMAGE_MAX_SIDE = 1024
 # things are missed.
 SCAN_IMAGE_MAX_SIDE = 512
 
+# How many frames that scan asks about in one question: with four, a quarter of the questions for the same pictures. How well a
+# model tells several pictures apart differs much, so try it on your own videos. A server that takes only one gets one.
+SCAN_FRAMES_PER_QUESTION = 1
+
 # How many moments of a moving image (GIF …) or of a clip are looked at, spread over all of it: one question for each.
 IMAGE_FRAMES = 5
 # Look at a large image (a panorama, a page) also in so many parts, at most 16: one question for each. 0: as a whole only.
@@ -181,7 +185,6 @@ VLM_ENGINE_CONFIG: dict[str, Any] | None = None
 # ---------------------------------------------------------------- nothing to edit below this line
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,7 @@ class Settings:
     fallback_wait_s: float
     image_max_side: int
     scan_image_max_side: int
+    scan_frames_per_question: int
     search: SearchConfig
     video: VideoConfig
     image: ImageConfig
@@ -298,7 +302,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             endpoint.key()
         except ConfigError as error:
             faults.append(f"ENDPOINTS: {error}; set it where Stash is started, or write the key as api_key")
-    faults += _faults_of_wording(values)
+    faults += words.faults(values)
     uses = Counter(name.casefold() for name in [*_tag_names(values).all(), *values["tag_list"]])
     faults += [
         f"{name!r} names two tags; those that steer the plugin (VLM_..._TAG_NAME) need names that nothing else has"
@@ -306,36 +310,6 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         if count > 1
     ]
     return faults
-
-
-_WORDS = {
-    "tag_list": "tag_list",
-    "tag_descriptions": "tag_descriptions",
-    "tag_synonyms": "synonyms",
-    "prompt": "prompt",
-    "system_prompt": "system_prompt",
-    "user_prompt": "user_prompt",
-    "special_tokens": "special_tokens",
-}
-"""The settings that shape a question, and what the engine calls them."""
-
-
-def _wording(values: Mapping[str, Any]) -> WordingConfig:
-    """Raises ``ConfigError``. What is told of tags that are not looked for is left out."""
-    own = {engine: values[name] for name, engine in _WORDS.items()}
-    for told in ("tag_descriptions", "synonyms"):
-        own[told] = _by_tag(own[told], values["tag_list"])
-    return parse(WordingConfig, own, "")
-
-
-def _faults_of_wording(values: Mapping[str, Any]) -> list[str]:
-    names = {engine: name.upper() for name, engine in _WORDS.items()}
-    try:
-        _wording(values)
-    except ConfigError as error:
-        told = [line.partition(": ") for line in str(error).splitlines()]
-        return [f"{names.get(engine, engine)}: {fault}" for engine, _, fault in told]
-    return []
 
 
 def _tag_names(values: Mapping[str, Any]) -> TagNames:
@@ -347,7 +321,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         endpoints=values["endpoints"],
         model=values["model"].strip(),
         tag_list=values["tag_list"],
-        wording=_wording(values),
+        wording=words.wording(values),
         frame_interval_s=values["video_frame_interval"] or None,
         threshold=values["video_threshold"],
         concurrent_task_limit=values["concurrent_task_limit"],
@@ -367,6 +341,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         fallback_wait_s=values["fallback_wait"],
         image_max_side=values["image_max_side"],
         scan_image_max_side=values["scan_image_max_side"],
+        scan_frames_per_question=values["scan_frames_per_question"],
         search=SearchConfig(
             shortest_event_s=values["video_shortest_event"],
             effort=values["video_search_effort"],
@@ -385,16 +360,9 @@ def _settings(values: Mapping[str, Any]) -> Settings:
 
 def _rules_by_tag(rules: Mapping[str, TagRule], tags: tuple[str, ...]) -> dict[str, TagRule]:
     """The rules under the spelling of ``tags``. Those for other tags are named in a warning: they may be misspelt."""
-    known = _by_tag(rules, tags)
+    known = words.by_tag(rules, tags)
     folded = {" ".join(name.split()).casefold() for name in known}
     unused = [name for name in rules if " ".join(name.split()).casefold() not in folded]
     if unused:
         _log.warning("There are rules for tags that are not looked for: %s", ", ".join(unused))
     return known
-
-
-def _by_tag(told: Mapping[str, _T], tags: tuple[str, ...]) -> dict[str, _T]:
-    """What is told of ``tags``, under their spelling."""
-    spelling = {tag.casefold(): tag for tag in tags}
-    folded = {" ".join(name.split()).casefold(): value for name, value in told.items()}
-    return {spelling[key]: value for key, value in folded.items() if key in spelling}

@@ -44,6 +44,7 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
         fallback_wait=settings.fallback_wait_s,
         image_max_side=settings.image_max_side,
         scan_max_side=settings.scan_image_max_side,
+        frames_per_question=settings.scan_frames_per_question,
     )
     return EngineConfig(
         models={_MODEL: model},

@@ -7,23 +7,19 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from haven_config import words
 from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
 
 # Settings that a model of an engine's configuration has too, and their names there.
 _OF_MODEL = {
     "model": "model_id",
-    "tag_list": "tag_list",
-    "tag_descriptions": "tag_descriptions",
-    "tag_synonyms": "synonyms",
-    "prompt": "prompt",
-    "system_prompt": "system_prompt",
-    "user_prompt": "user_prompt",
-    "special_tokens": "special_tokens",
+    **words.NAMES,
     "request_timeout": "request_timeout",
     "endpoint_patience": "endpoint_patience",
     "fallback_wait": "fallback_wait",
     "image_max_side": "image_max_side",
     "scan_image_max_side": "scan_max_side",
+    "scan_frames_per_question": "frames_per_question",
 }
 # The same for how videos are searched and read, for what is shown of pictures, and for how much is kept.
 _OF_SEARCH = {

@@ -65,6 +65,7 @@ class Values(BaseModel):
     fallback_wait: float = Field(0, ge=0, le=86400)
     image_max_side: int = Field(64, ge=64, le=4096)
     scan_image_max_side: int = Field(64, ge=64, le=4096)
+    scan_frames_per_question: int = Field(1, ge=1, le=16)
     image_frames: int = Field(1, ge=1, le=20)
     image_parts: int = Field(0, ge=0, le=16)
     video_decoding_device: str | None = None

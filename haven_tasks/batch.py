@@ -6,29 +6,21 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Generic, Protocol, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from haven_media_handler import ItemGoneError, ItemKind
 from haven_report import End, ImageReport, Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
+from haven_tasks.line import ItemT, Line
 from haven_tasks.turn import Turn, TurnOverError
 from haven_tasks.words import counted
 
 _log = logging.getLogger(__name__)
 
 
-class Item(Protocol):
-    """A scene or image of Stash's."""
-
-    @property
-    def id(self) -> str:
-        """Its id in Stash."""
-
-
-ItemT = TypeVar("ItemT", bound=Item)
 ResultT = TypeVar("ResultT")
 ReportT = TypeVar("ReportT", SceneReport, ImageReport)
 
@@ -36,12 +28,13 @@ ReportT = TypeVar("ReportT", SceneReport, ImageReport)
 class Errand(ABC, Generic[ItemT, ResultT, ReportT]):
     """What a batch does with each item of one kind.
 
-    ``kind``: what the items are; ``chunk``: so many are read from Stash at a time. ``verb``: what has been done to
-    an item with which all went well, for people, and ``outcome``: what it has come to.
+    ``kind``: what the items are; ``chunk``: so many are read from Stash at a time, as soon as fewer than ``ahead`` are known.
+    ``verb``: what has been done to an item with which all went well, for people, and ``outcome``: what it has come to.
     """
 
     kind: ClassVar[ItemKind]
     chunk: ClassVar[int]
+    ahead: ClassVar[int]
 
     def __init__(self, verb: str, outcome: Outcome) -> None:
         self.verb = verb
@@ -60,7 +53,11 @@ class Errand(ABC, Generic[ItemT, ResultT, ReportT]):
 
     @abstractmethod
     def at_once(self) -> int:
-        """How many may be on their way at once, those that wait to be written included."""
+        """How many are looked at at once."""
+
+    def under_way(self) -> int:
+        """How many may be on their way, those included that were looked at and wait to be written."""
+        return self.at_once()
 
     @abstractmethod
     async def read(self, ids: Sequence[str]) -> Sequence[ItemT]:
@@ -113,10 +110,9 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         self._context = context
         self._turn = turn
         self._errand: Errand[ItemT, ResultT, ReportT] = errand
-        self._ids = deque(ids)
-        self._items: deque[ItemT] = deque()
+        self._line: Line[ItemT] = Line(ids, errand.read, self._has_vanished, chunk=errand.chunk, ahead=errand.ahead)
         self._looking = self._under_way = 0
-        self._one_ended = asyncio.Event()
+        self._one_went_on = asyncio.Event()
         self._all_begun = False
         self._outcomes: Counter[Outcome] = Counter()
         self._broken_by: Exception | None = None
@@ -127,7 +123,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         An item that fails is left to the errand, and the rest goes on. Raises one of ``ENDS_THE_BATCH``, after logging the
         end line, when going on makes no sense. Either way, what was being written is written first.
         """
-        _log.info("%s in line, %s.", counted(len(self._ids), self._errand.kind), self._errand.pace)
+        _log.info("%s in line, %s.", counted(len(self.left), self._errand.kind), self._errand.pace)
         async with asyncio.TaskGroup() as group:
             await self._begin_all(group)
             self._all_begun = True
@@ -146,29 +142,27 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
 
     async def _begin_all(self, group: asyncio.TaskGroup) -> None:
         try:
-            while await self._may_begin() and (item := await self._next()) is not None:
+            while await self._may_begin() and (item := await self._line.next()) is not None:
                 self._looking += 1
                 self._under_way += 1
                 group.create_task(self._do(item))
         except EXPECTED as error:
             self._break_off(error)
+        finally:
+            await self._line.aclose()
 
     async def _may_begin(self) -> bool:
         """Waits until there is room for one more. False when the turn is over."""
-        while not self._turn.is_over and self._under_way >= self._errand.at_once():
-            self._one_ended.clear()
-            await self._one_ended.wait()
+        while not self._turn.is_over and self._is_full():
+            self._one_went_on.clear()
+            await self._one_went_on.wait()
         return not self._turn.is_over
 
-    async def _next(self) -> ItemT | None:
-        while not self._items and self._ids:
-            chunk = [self._ids.popleft() for _ in range(min(self._errand.chunk, len(self._ids)))]
-            items = {item.id: item for item in await self._errand.read(chunk)}
-            for item_id in chunk:
-                if item_id not in items:
-                    self._put_down(self._errand.gone(item_id), item_id)
-            self._items.extend(items.values())
-        return self._items.popleft() if self._items else None
+    def _is_full(self) -> bool:
+        return self._looking >= self._errand.at_once() or self._under_way >= self._errand.under_way()
+
+    def _has_vanished(self, item_id: str) -> None:
+        self._put_down(self._errand.gone(item_id), item_id)
 
     def _put_down(self, report: ReportT, item_id: str) -> None:
         del self.left[item_id]
@@ -190,7 +184,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
             self._break_off(error)
         finally:
             self._under_way -= 1
-            self._one_ended.set()
+            self._one_went_on.set()
 
     async def _do_one(self, item: ItemT) -> ReportT:
         """The boundary around one item: whatever goes wrong inside concerns this one alone."""
@@ -218,6 +212,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
                 return await self._errand.look(item)
         finally:
             self._looking -= 1
+            self._one_went_on.set()
             self._hurry_after_the_last()
 
     def _hurry_after_the_last(self) -> None:

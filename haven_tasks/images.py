@@ -27,8 +27,8 @@ Fate: TypeAlias = ItemChange | StashError
 # So many results are written together: Stash takes about a second for them. So long a result waits for others at most.
 _TOGETHER = 500
 _PATIENCE_S = 20.0
-# Besides those that wait to be written, and those that are being written: so many wait to be asked about, so that no slot does.
-_AHEAD = 500
+# So many more are looked at than there are slots for twice; how many of these hold a picture is bounded by the engine.
+_AHEAD = 16
 _MOST_BYTES = 256 * 2**20
 _MOST_LINES = 10
 _MOST_TAGS = 20
@@ -37,7 +37,7 @@ _MOST_TAGS = 20
 class PreviewImages(Errand[Image, ImageResult, ImageReport]):
     """Looks at images and tells what would change. Writes nothing to Stash. Use it in ``async with``."""
 
-    kind, chunk = ItemKind.IMAGE, 200
+    kind, chunk, ahead = ItemKind.IMAGE, 200, 500
 
     def __init__(self, context: TaskContext, tagger: Tagger, board: CountBoard) -> None:
         super().__init__("looked at", Outcome.PLANNED)
@@ -63,8 +63,12 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         return "as many at a time as the endpoints take"
 
     def at_once(self) -> int:
-        """Enough that no slot waits while others are written. Pictures that are read are bounded by the engine."""
-        return 2 * _TOGETHER + max(_AHEAD, 2 * self._tagger.slots)
+        """Enough that no slot waits for a picture to be read or an answer to be stored."""
+        return 2 * self._tagger.slots + _AHEAD
+
+    def under_way(self) -> int:
+        """Enough that no slot waits while some are written and others wait to be."""
+        return 2 * _TOGETHER + self.at_once()
 
     async def read(self, ids: Sequence[str]) -> Sequence[Image]:
         """The images with these ids, without those that have vanished."""

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
     """Looks at scenes and tells what would change. Writes nothing to Stash."""
 
-    kind, chunk = ItemKind.SCENE, 50
+    kind, chunk, ahead = ItemKind.SCENE, 50, 10
 
     def __init__(self, context: TaskContext, tagger: Tagger, board: ProgressBoard) -> None:
         super().__init__("looked at", Outcome.PLANNED)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
-from sandbox import glyphs
+from vlm_engine.sandbox import glyphs
 
 WIDTH, HEIGHT = 328, 224  # whole blocks of JPEG: 8 x 8 pixels to a cell
 

@@ -20,6 +20,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
+def level_of_the_log() -> Iterator[None]:
+    """An engine's ``loglevel`` is that of the process: the next test begins as this one did."""
+    logger = logging.getLogger("vlm_engine")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
 def no_unexpected_errors(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fails a test in which something logged an error, unless it is marked ``expects_errors``."""
     yield

@@ -116,6 +116,10 @@ class ModelConfig(WordingConfig):
     scan_max_side: Pixels = Field(512, ge=64, le=4096)
     """The same for the scan of a video, which is most of the pictures. Raise it when small things are missed."""
 
+    frames_per_question: Frames = Field(1, ge=1, le=16)
+    """How many frames the scan of a video asks about at once, numbered and timed: fewer requests for the same pictures. How well
+    a model tells several pictures apart differs much, so try it on your own videos. A server that takes only one gets one."""
+
     image_quality: int = Field(88, ge=30, le=95)
     """The JPEG quality of the pictures that are sent."""
 

@@ -165,7 +165,7 @@ class Answer:
 
     ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them. ``more``: the verdicts about
     each further picture of the question. Of several pictures, some may be left without verdicts: what was said about
-    them could not be read. ``calls``: requests that were answered for it.
+    them could not be read. ``together``: they were shown in one request. ``calls``: requests that were answered for it.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -175,6 +175,7 @@ class Answer:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     more: tuple[Mapping[str, Verdict], ...] = ()
+    together: bool = False
     calls: int = 1
 
     @property

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from vlm_engine.cli import check
-from vlm_engine.sandbox import Behaviour, Profile, SandboxVLM
+from vlm_engine.sandbox import Behaviour, Profile, SandboxVLM, glyphs
 from vlm_engine.sandbox.threads import running
 
 
@@ -44,11 +44,46 @@ def test_an_answer_that_is_not_right_is_noted(command: Command, vlm: SandboxVLM)
     assert "tokens read" in told
 
 
-def test_an_answer_that_is_right_is_not_noted(command: Command, vlm: SandboxVLM) -> None:
-    vlm.belief = lambda tag, shown: 0.97 if tag == check.SHOWN else 0.02  # type: ignore[method-assign]
-    outcome, told = findings(command("check", "--endpoint", vlm.url).out)["test question"]
+def test_an_answer_that_is_right_is_not_noted(command: Command) -> None:
+    with running(CardReader(Behaviour(), sees=True)) as vlm:
+        outcome, told = findings(command("check", "--endpoint", vlm.url).out)["test question"]
     assert (outcome, told.split(";")[0]) == ("ok", "answered rightly")
     assert told.endswith("tells how sure it is")
+
+
+class CardReader(SandboxVLM):
+    """Sees a red card, and then in each question about several pictures red and yellow ones in turn; or red ones only."""
+
+    def __init__(self, behaviour: Behaviour, *, sees: bool) -> None:
+        super().__init__(behaviour)
+        self._beliefs = 0
+        self._sees = sees
+
+    def belief(self, tag: str, shown: glyphs.Shown) -> float:
+        pictures = self._beliefs // 2
+        self._beliefs += 1
+        is_red = pictures in (0, 1, 3) or not self._sees
+        return 0.97 if tag == (check.SHOWN if is_red else check.NOT_SHOWN) else 0.02
+
+
+@pytest.mark.parametrize(
+    ("most_pictures", "sees", "outcome", "told"),
+    [
+        (16, True, "ok", "told 3 pictures apart"),
+        (16, False, "note", "it did not tell 3 pictures apart, so set frames_per_question to 1"),
+        (1, True, "note", "it takes them one by one, so frames_per_question saves nothing here"),
+    ],
+)
+def test_several_frames_in_one_question_are_tried_where_they_are_wanted(
+    command: Command, tmp_path: Path, most_pictures: int, sees: bool, outcome: str, told: str
+) -> None:
+    with running(CardReader(Behaviour(most_pictures=most_pictures), sees=sees)) as vlm:
+        file = tmp_path / "engine.yaml"
+        file.write_text(json.dumps({"models": {"vlm": {"api_base_url": vlm.url, "frames_per_question": 3}}}))
+        done = command("check", "--config", file)
+    assert done.code == 0
+    found, words = findings(done.out)["several frames"]
+    assert (found, words.partition("; ")[0]) == (outcome, told)
 
 
 @pytest.mark.parametrize(

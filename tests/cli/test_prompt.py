@@ -58,6 +58,16 @@ def test_descriptions_and_templates_are_filled_in(command: Command, tmp_path: Pa
     assert '"Foul": a player' not in command("prompt", "--config", file, "--tags", "Goal").out
 
 
+def test_a_scan_that_asks_about_several_frames_at_once_shows_so_many(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "engine.yaml"
+    words = {"tag_list": ["Goal"], "frames_per_question": 3, "api_base_url": "http://127.0.0.1:9"}
+    file.write_text(json.dumps({"models": {"vlm": words}}))
+    scan = command("prompt", "--config", file, "--time", "12").out
+    assert scan.count("(a JPEG, its longest side at most 512 pixels") == 3
+    assert "    Picture 3, at 0:00:20.0:\n" in scan
+    assert command("prompt", "--config", file, "--for", "edge").out.count("(a JPEG") == 1
+
+
 def test_the_picture_is_shown_with_the_size_that_it_would_have(command: Command, photo: Path) -> None:
     assert "(a JPEG of 512 x 288 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo).out
     assert "(a JPEG of 640 x 360 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo, "--for", "still").out

@@ -20,8 +20,10 @@ def test_a_gap_that_nothing_follows_lasts_to_the_end() -> None:
 
 def test_what_could_not_be_read_is_counted_apart() -> None:
     made = tally((0, True), (5, False), (8, True), (9, True))
-    made.answered("judge")
     made.answered()
+    made.called("judge", 1)
+    made.answered()
+    made.called("judge", 0)
     made.failed("damaged at 5 s")
     made.failed("no answer")
     coverage = made.coverage()

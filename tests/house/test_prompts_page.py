@@ -21,8 +21,9 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.parametrize("written", blocks("yaml"))
 def test_every_example_of_settings_is_taken(written: str, tmp_path: Path) -> None:
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
-    wording = Settings.load(folder=tmp_path).wording
-    assert wording.tag_descriptions or wording.synonyms or wording.prompt
+    settings = Settings.load(folder=tmp_path)
+    wording = settings.wording
+    assert wording.tag_descriptions or wording.synonyms or wording.prompt or settings.scan_frames_per_question == 4
 
 
 def test_the_texts_that_are_built_in_are_these() -> None:

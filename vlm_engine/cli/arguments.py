@@ -48,6 +48,7 @@ def _tag(command: argparse.ArgumentParser) -> None:
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a video, a picture, or a folder of them")
     command.add_argument("--frame-interval", type=float, metavar="S", help="longest time between two looks, in seconds")
     command.add_argument("--threshold", type=float, metavar="P", help="how sure the model must be, from 0 to 1")
+    command.add_argument("--vr", action="store_true", help="they are VR videos: look only at what one eye sees ahead")
     command.add_argument("--at-once", type=_count, default=4, metavar="N", help="files worked on at once (default: 4)")
     command.add_argument("--store", type=Path, metavar="FILE", help="where answers are kept; default: a file in your data folder")
     command.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found there; - for standard output")

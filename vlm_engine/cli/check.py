@@ -7,9 +7,10 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
+from functools import partial
 from io import BytesIO
 
 from PIL import Image, ImageDraw
@@ -19,10 +20,12 @@ from vlm_engine.cli.settings import asked_endpoints, engine_config
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ClientError, UnreachableError, WrongKeyError
-from vlm_engine.types import Answer, Form, Question
+from vlm_engine.types import Answer, Form, Frame, Question
 
 SHOWN, NOT_SHOWN = "Red card", "Yellow card"
 """What the test question asks about: its picture shows the first, on a green pitch."""
+_COLOURS = {SHOWN: (215, 20, 30), NOT_SHOWN: (240, 220, 40)}
+_SIZE = (448, 448)
 OK, NOTE, WRONG = "ok", "note", "wrong"
 
 
@@ -74,7 +77,7 @@ async def examined(endpoint: EndpointConfig, model: ModelConfig) -> Report:
     """
     findings: list[Finding] = []
     async with aclosing(OpenAIClient(endpoint, model)) as client:
-        for what, look in LOOKS.items():
+        for what, look in _looks(model.frames_per_question).items():
             try:
                 outcome, told = await look(client)
             except ClientError as error:
@@ -114,15 +117,33 @@ async def _vision(client: OpenAIClient) -> Told:
 
 
 async def _question(client: OpenAIClient) -> Told:
-    started = time.monotonic()
-    answer = await client.ask(Question((SHOWN, NOT_SHOWN), Form.LIST, _picture()))
-    seconds = time.monotonic() - started
-    tokens = f"; {answer.prompt_tokens} tokens read, {answer.answer_tokens} written" if answer.prompt_tokens else ""
+    answer, facts = await _asked(client, [SHOWN])
     sure = any(verdict.probability is not None for verdict in answer.verdicts.values())
-    facts = f"{seconds:.1f} s{tokens}; {'tells' if sure else 'does not tell'} how sure it is"
-    if _is_right(answer):
+    facts += f"; {'tells' if sure else 'does not tell'} how sure it is"
+    if _right(answer, [SHOWN]):
         return OK, f"answered rightly; {facts}"
     return NOTE, f"it answers, but did not recognise a red card on a green pitch, so mind how it does on your media; {facts}"
+
+
+async def _several(client: OpenAIClient, frames: int) -> Told:
+    """A red card and a yellow one, in turn."""
+    shown = [(SHOWN, NOT_SHOWN)[number % 2] for number in range(frames)]
+    answer, facts = await _asked(client, shown)
+    if answer.calls >= frames:
+        return NOTE, f"it takes them one by one, so frames_per_question saves nothing here; {facts}"
+    if _right(answer, shown):
+        return OK, f"told {frames} pictures apart; {facts}"
+    return NOTE, f"it did not tell {frames} pictures apart, so set frames_per_question to 1; {facts}"
+
+
+async def _asked(client: OpenAIClient, shown: Sequence[str]) -> tuple[Answer, str]:
+    first, *more = (Frame(float(number), *_SIZE, _picture(card)) for number, card in enumerate(shown))
+    started = time.monotonic()
+    time_s = first.time_s if more else None
+    answer = await client.ask(Question((SHOWN, NOT_SHOWN), Form.LIST, first.jpeg, time_s=time_s, more=tuple(more)))
+    seconds = time.monotonic() - started
+    tokens = f"; {answer.prompt_tokens} tokens read, {answer.answer_tokens} written" if answer.prompt_tokens else ""
+    return answer, f"{seconds:.1f} s{tokens}"
 
 
 LOOKS: dict[str, Callable[[OpenAIClient], Awaitable[Told]]] = {
@@ -131,6 +152,10 @@ LOOKS: dict[str, Callable[[OpenAIClient], Awaitable[Told]]] = {
     "vision": _vision,
     "test question": _question,
 }
+
+
+def _looks(frames: int) -> dict[str, Callable[[OpenAIClient], Awaitable[Told]]]:
+    return LOOKS | ({"several frames": partial(_several, frames=frames)} if frames > 1 else {})
 
 
 def _more(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:
@@ -146,14 +171,15 @@ def _more(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:
     return [Finding(OK, "requests at once", at_once), *context]
 
 
-def _picture() -> bytes:
-    """A red card on a green pitch, as JPEG."""
-    picture = Image.new("RGB", (448, 448), (40, 130, 50))
-    ImageDraw.Draw(picture).rectangle((150, 90, 300, 350), fill=(215, 20, 30))
+def _picture(card: str) -> bytes:
+    """A card on a green pitch, as JPEG."""
+    picture = Image.new("RGB", _SIZE, (40, 130, 50))
+    ImageDraw.Draw(picture).rectangle((150, 90, 300, 350), fill=_COLOURS[card])
     written = BytesIO()
     picture.save(written, "JPEG", quality=88)
     return written.getvalue()
 
 
-def _is_right(answer: Answer) -> bool:
-    return answer.verdicts[SHOWN].present and not answer.verdicts[NOT_SHOWN].present
+def _right(answer: Answer, shown: Sequence[str]) -> bool:
+    said = [{tag for tag, verdict in verdicts.items() if verdict.present} for verdicts in answer.by_picture]
+    return said == [{card} for card in shown]

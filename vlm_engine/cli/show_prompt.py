@@ -35,14 +35,20 @@ async def show_prompt(given: Namespace) -> int:
 async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) -> None:
     purpose = Purpose(given.purpose)
     frame = _frame(given, model, purpose)
-    time_s = None if purpose is Purpose.STILL else given.time
-    question = Question(model.tag_list, prompt.FORMS[purpose], frame.jpeg if frame else b"", time_s=time_s)
     async with aclosing(OpenAIClient(endpoint, model)) as client:
-        body = client.first_body(question)
+        body = client.first_body(_question(given, model, purpose, frame.jpeg if frame else b""))
     if given.body:
         sys.stdout.buffer.write(encoded(body))
         return
     sys.stdout.write("\n".join(_told(endpoint, body, _size(frame, model, purpose))) + "\n\n")
+
+
+def _question(given: Namespace, model: ModelConfig, purpose: Purpose, jpeg: bytes) -> Question:
+    """The same picture several times, some seconds apart, where several go together."""
+    together = model.frames_per_question if purpose is Purpose.SCAN else 1
+    more = tuple(Frame(given.time + 4 * number, 0, 0, jpeg) for number in range(1, together))
+    time_s = None if purpose is Purpose.STILL else given.time
+    return Question(model.tag_list, prompt.FORMS[purpose], jpeg, time_s=time_s, more=more)
 
 
 def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Frame | None:

@@ -82,6 +82,7 @@ class _Tagging:
             file.path,
             frame_interval=self._given.frame_interval,
             threshold=self._given.threshold,
+            vr_video=self._given.vr,
             progress_callback=lambda percent: self._bar.draw(number, percent),
         )
 

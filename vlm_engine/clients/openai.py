@@ -215,7 +215,7 @@ class OpenAIClient:
 
     async def _together(self, question: Question, timeout_s: float) -> Answer:
         """The same about several pictures: those of which nothing could be read are asked about once more."""
-        answer = await self._alone(question, timeout_s)
+        answer = replace(await self._alone(question, timeout_s), together=True)
         places = several.open_places(answer)
         if not places:
             return answer

@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
+from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
 from vlm_engine.types import Answer, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
 
+_log = logging.getLogger(__name__)
 _VIDEOS_AHEAD = 2
+_GIVES_UP_AFTER = 3
+_OF_THE_FRAME = (RequestError, ReplyError, ServerError)
+"""What concerns the frames that were shown, and not whoever was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of showing one frame: a verdict for every tag, or the error why it could not be judged.
+
+    ``calls``: requests that were answered for it; those of a question about several frames are charged to the first of them.
+    """
+
+    verdicts: Mapping[str, Verdict]
+    error: ClientError | None = None
+    calls: int = 0
 
 
 class Memory:
-    """What the store knows about one video or picture."""
+    """What the store knows about one video or picture: ``alone``, answers to questions about one frame, and ``together``."""
 
-    def __init__(self, answers: list[StoredAnswer]) -> None:
-        self._seen: dict[tuple[int, ImageShape], tuple[float, dict[str, Verdict]]] = {}
-        for stored in answers:
-            _, verdicts = self._seen.setdefault((stored.look_ms, stored.shape), (stored.frame_s, {}))
-            verdicts.update(stored.answer.verdicts)
+    def __init__(self, alone: Iterable[StoredAnswer], together: Iterable[StoredAnswer] = ()) -> None:
+        self._seen: dict[tuple[int, ImageShape, bool], tuple[float, dict[str, Verdict]]] = {}
+        for answers, with_others in ((alone, False), (together, True)):
+            for stored in answers:
+                key = stored.look_ms, stored.shape, with_others
+                _, verdicts = self._seen.setdefault(key, (stored.frame_s, {}))
+                verdicts.update(stored.answer.verdicts)
 
-    def recall(self, look: Look, shapes: tuple[ImageShape, ...]) -> Observation | None:
-        """What was seen at the look's time, in pictures of one of ``shapes``; the first counts most. None where nothing was."""
+    def recall(self, look: Look, kinds: Sequence[tuple[ImageShape, bool]]) -> Observation | None:
+        """What was seen at the look's time; None where nothing was. ``kinds``: the pictures that count, those that count most
+        first, by their shape and whether they may have been shown with others."""
         time_s, known = look.time_s, dict[str, Verdict]()
-        for shape in reversed(shapes):
-            frame_s, verdicts = self._seen.get((round(look.time_s * 1000), shape), (look.time_s, {}))
+        for shape, with_others in reversed(kinds):
+            frame_s, verdicts = self._seen.get((round(look.time_s * 1000), shape, with_others), (look.time_s, {}))
             own = {tag: verdicts[tag] for tag in look.tags if tag in verdicts}
             if own:
                 time_s, known = frame_s, known | own
@@ -82,8 +104,8 @@ class Room:
 class Judge:
     """Asks one model. Shared by all videos and pictures of an engine. ``name``: what the settings call it.
 
-    ``room`` bounds the pictures held at once: decoded and waiting, or on their way; ``videos`` the videos that are open at
-    once: enough to keep every slot busy, however many wait; ``instances`` both, where the settings say so.
+    ``room`` bounds the questions held at once: waiting with their pictures, or on their way; ``videos`` the videos that are
+    open at once: enough to keep every slot busy, however many wait; ``instances`` both, where the settings say so.
     """
 
     def __init__(self, client: Client, store: AnswerStore, model: ModelConfig, name: str = "") -> None:
@@ -95,6 +117,8 @@ class Judge:
         self._client = client
         self._store = store
         self._wording = wording_fingerprint(model)
+        self._wording_together = wording_fingerprint(model, several=True)
+        self._failed_together = 0
         self._names = {tag: kept_name(model, tag) for tag in model.tag_descriptions}
 
     def shape(self, purpose: Purpose) -> ImageShape:
@@ -103,10 +127,13 @@ class Judge:
 
     async def memory(self, media: str) -> Memory:
         """What is known already about this video or picture."""
-        return await asyncio.to_thread(self._memory, await self._subject(media))
+        alone = await self._subject(media)
+        together = await self._subject(media, together=True) if self.model.frames_per_question > 1 else None
+        return await asyncio.to_thread(lambda: Memory(self._answers(alone), self._answers(together)))
 
-    def _memory(self, subject: Subject) -> Memory:
-        return Memory([replace(stored, answer=self._recalled(stored.answer)) for stored in self._store.answers(subject)])
+    def _answers(self, subject: Subject | None) -> Iterator[StoredAnswer]:
+        for stored in self._store.answers(subject) if subject else ():
+            yield replace(stored, answer=self._recalled(stored.answer))
 
     async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
         """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
@@ -124,26 +151,90 @@ class Judge:
             await asyncio.to_thread(self._store.add_search, subject, StoredSearch(kept, settings))
 
     def recall(self, memory: Memory, look: Look) -> Observation | None:
-        """What ``memory`` holds of the look. A scan takes what a larger picture showed, but not the other way round."""
-        return memory.recall(look, tuple(dict.fromkeys((self.shape(Purpose.STILL), self.shape(look.purpose)))))
+        """What ``memory`` holds of the look. A scan takes what a larger picture showed, or one by itself, but not the other way
+        round."""
+        kinds = [(shape, False) for shape in dict.fromkeys((self.shape(Purpose.STILL), self.shape(look.purpose)))]
+        if look.purpose is Purpose.SCAN and self.model.frames_per_question > 1:
+            kinds.append((self.shape(Purpose.SCAN), True))
+        return memory.recall(look, kinds)
+
+    def together(self, purpose: Purpose) -> int:
+        """About how many frames at once to ask for this purpose."""
+        several = purpose is Purpose.SCAN and self._failed_together < _GIVES_UP_AFTER
+        return self.model.frames_per_question if several else 1
 
     async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
-        form, subject = FORMS[look.purpose], await self._subject(media)
-
-        async def keep(answer: Answer) -> None:
-            verdicts = {self._names.get(tag, tag): verdict for tag, verdict in answer.verdicts.items()}
-            kept = replace(answer, verdicts=verdicts)
-            stored = StoredAnswer(round(look.time_s * 1000), frame.time_s, form, self.shape(look.purpose), kept)
-            await asyncio.to_thread(self._store.add, subject, stored)
-
-        answer = await self._client.ask(Question(look.tags, form, frame.jpeg, time_s=_time_s(look, frame)), keep)
+        question = Question(look.tags, FORMS[look.purpose], frame.jpeg, time_s=_time_s(look, frame))
+        answer = await self._client.ask(question, partial(self._keep, media, [(look, frame)]))
         self.videos.look_again()  # an answer may have brought news of more slots
         return answer.verdicts
 
+    async def ask_about(self, media: str, shown: Sequence[tuple[Look, Frame]]) -> list[Told]:
+        """What is said of each frame, in the store before it is returned. The looks are for one purpose and about the same tags.
+
+        Several are asked about in one question; where that comes to nothing, one by one. Raises what ``Client.ask`` raises, but
+        for errors that are about these frames.
+        """
+        if len(shown) > 1 and self.together(shown[0][0].purpose) > 1:
+            told = await self._ask_together(media, shown)
+            if told:
+                return told
+        return [await self._ask_alone(media, look, frame) for look, frame in shown]
+
+    async def _ask_alone(self, media: str, look: Look, frame: Frame) -> Told:
+        try:
+            return Told(await self.ask(media, look, frame), calls=1)
+        except _OF_THE_FRAME as error:
+            return Told({}, error)
+
+    async def _ask_together(self, media: str, shown: Sequence[tuple[Look, Frame]]) -> list[Told]:
+        """Empty where the question came to nothing."""
+        (look, first), *others = shown
+        more = tuple(frame for _, frame in others)
+        question = Question(look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more)
+        try:
+            answer = await self._client.ask(question, partial(self._keep, media, shown))
+        except _OF_THE_FRAME as error:
+            self._note_failure(error)
+            return []
+        self._failed_together = 0
+        self.videos.look_again()
+        missing = ReplyError(f"the reply tells nothing of it, one of {len(shown)} frames in a question", endpoint=answer.endpoint)
+        told = [Told(verdicts, None if verdicts else missing) for verdicts in answer.by_picture]
+        return [replace(told[0], calls=answer.calls), *told[1:]]
+
+    def _note_failure(self, error: ClientError) -> None:
+        self._failed_together += 1
+        if self._failed_together == _GIVES_UP_AFTER:
+            _log.warning(
+                "%s: asking about %d frames at once came to nothing %d times in a row, so it is asked about one at a time: %s",
+                self.name or self.model.model_id or "the model",
+                self.model.frames_per_question,
+                _GIVES_UP_AFTER,
+                error,
+            )
+
+    async def _keep(self, media: str, shown: Sequence[tuple[Look, Frame]], answer: Answer) -> None:
+        """Stores what was said of each frame. What the answer cost is kept with the first."""
+        subject = await self._subject(media, together=answer.together)
+        rows, cost = [], replace(answer, more=())
+        for (look, frame), verdicts in zip(shown, answer.by_picture, strict=True):
+            if verdicts:
+                said = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
+                form, shape, own = FORMS[look.purpose], self.shape(look.purpose), replace(cost, verdicts=said)
+                rows.append(StoredAnswer(round(look.time_s * 1000), frame.time_s, form, shape, own))
+                cost = replace(cost, prompt_tokens=0, answer_tokens=0)
+        await asyncio.to_thread(self._add, subject, rows)
+
+    def _add(self, subject: Subject, rows: Iterable[StoredAnswer]) -> None:
+        for row in rows:
+            self._store.add(subject, row)
+
     async def fingerprint(self) -> str:
         """A name for the model and the words in which it is asked. Raises ``NoEndpointError``."""
-        return f"{await self._client.model_name()} {self._wording}"
+        at_once = self.model.frames_per_question
+        return f"{await self._client.model_name()} {self._wording}" + (f" {at_once} at once" if at_once > 1 else "")
 
     def _recalled(self, kept: Answer) -> Answer:
         """An answer as it was given, but for tags that now mean something else."""
@@ -155,8 +246,8 @@ class Judge:
         tag = kept.partition("\n")[0]
         return tag if self._names.get(tag, tag) == kept else None
 
-    async def _subject(self, media: str) -> Subject:
-        return Subject(media, await self._client.model_name(), self._wording)
+    async def _subject(self, media: str, *, together: bool = False) -> Subject:
+        return Subject(media, await self._client.model_name(), self._wording_together if together else self._wording)
 
 
 def _time_s(look: Look, frame: Frame) -> float | None:

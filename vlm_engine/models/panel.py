@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.models.judge import Judge, Memory
-from vlm_engine.types import Frame, Look, Observation, Purpose
+from vlm_engine.types import Look, Observation, Purpose
 
 Tags = tuple[str, ...]
 
@@ -65,11 +65,9 @@ class Panel:
         if seen is not None:
             yield seen
 
-    async def ask(self, media: str, look: Look, frame: Frame) -> Observation:
-        """What is seen in the frame, stored before it is returned. Raises what ``Client.ask`` raises."""
-        asked = self.asked(look)
-        verdicts = await asked.ask(media, look, frame)
-        return Observation(frame.time_s, verdicts, scanned=asked is self.scanner)
+    def scans(self, look: Look) -> bool:
+        """Whether the scanner is asked, or would be."""
+        return self.asked(look) is self.scanner
 
     async def settings(self, how: SearchConfig) -> str:
         """A name for all that shapes a search made as ``how`` says: what has another one is searched anew.

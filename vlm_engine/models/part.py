@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vlm_engine.config_models import SearchConfig
-from vlm_engine.errors import CoverageError, FrameError, ReplyError, RequestError, ServerError
+from vlm_engine.errors import CoverageError, FrameError
 from vlm_engine.models.panel import Memories, Panel, Tags
 from vlm_engine.models.tally import Tally
 from vlm_engine.search import GroupedSearch, regrouped
@@ -67,22 +67,28 @@ class Part:
         self.tally.answered()
         return None
 
-    async def ask(self, look: Look, frame: Frame | FrameError) -> None:
-        """Asks about a frame and records what is said; for one that cannot be judged, that.
+    async def ask(self, shown: Sequence[tuple[Look, Frame | FrameError]]) -> None:
+        """Asks about frames, in one question, and records what is said; for those that cannot be judged, that.
 
         Raises ``NoEndpointError`` when nobody is left to ask, ``CoverageError`` when nothing can be judged at all.
         """
-        self.tally.read(look.time_s, isinstance(frame, Frame))
-        if isinstance(frame, FrameError):
-            self._fail(look, frame)
+        readable = []
+        for look, frame in shown:
+            self.tally.read(look.time_s, isinstance(frame, Frame))
+            if isinstance(frame, FrameError):
+                self._fail(look, frame)
+            else:
+                readable.append((look, frame))
+        if not readable:
             return
-        try:
-            seen = await self.panel.ask(self._media, look, frame)
-        except (RequestError, ReplyError, ServerError) as error:
-            self._fail(look, error)
-            return
-        self._search.record(look, seen)
-        self.tally.answered(self.panel.asked(look).name)
+        asked = self.panel.asked(readable[0][0])
+        for (look, frame), told in zip(readable, await asked.ask_about(self._media, readable), strict=True):
+            self.tally.called(asked.name, told.calls)
+            if told.error is not None:
+                self._fail(look, told.error)
+            else:
+                self._search.record(look, Observation(frame.time_s, told.verdicts, scanned=self.panel.scans(look)))
+                self.tally.answered()
 
     def expected_more(self) -> int:
         """How many looks are probably still to come after this round."""
@@ -102,8 +108,7 @@ class Part:
         return Findings(self.panel.category, self._search.spans(), tuple(self._search.observations()), searches)
 
     def _fail(self, look: Look, error: Exception) -> None:
-        scanned = self.panel.asked(look) is self.panel.scanner
-        self._search.record(look, Observation(look.time_s, {}, scanned=scanned))
+        self._search.record(look, Observation(look.time_s, {}, scanned=self.panel.scans(look)))
         self.tally.failed(str(error))
         coverage = self.tally.coverage()
         if not coverage.answered and coverage.failed - coverage.unreadable >= _HOPELESS_AFTER:

@@ -9,15 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from vlm_engine.config_models import VideoConfig
-from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.part import Part
-from vlm_engine.types import Coverage, Frame, ImageShape, Look, OnProgress, Progress, VideoInfo
+from vlm_engine.models.sheet import Pictures, Sheet, Wanted, sheets
+from vlm_engine.types import Coverage, ImageShape, OnProgress, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout
-
-Pictures = Mapping[ImageShape, Frame] | FrameError
-Wanted = tuple[Part, Look]
 
 
 class SearchRun:
@@ -78,16 +76,20 @@ class SearchRun:
 
     async def _round(self, wanted: Sequence[Wanted]) -> None:
         self._outstanding = len(wanted)
-        by_time: dict[float, list[Wanted]] = defaultdict(list)
+        left = []
         for part, look in wanted:
-            left = part.recall(look)
-            if left is None:
+            unknown = part.recall(look)
+            if unknown is None:
                 self._settle()
             else:
-                by_time[left.time_s].append((part, left))
-        if not by_time:
+                left.append((part, unknown))
+        if not left:
             return
-        pictures = await self._decoder.pictures({time_s: _shapes(own) for time_s, own in by_time.items()})
+        by_time: dict[float, list[Sheet]] = defaultdict(list)
+        for sheet in sheets(left):
+            for look in sheet.looks:
+                by_time[look.time_s].append(sheet)
+        pictures = await self._decoder.pictures({time_s: {sheet.shape for sheet in own} for time_s, own in by_time.items()})
         try:
             async with asyncio.TaskGroup() as group:
                 for time_s in sorted(by_time):
@@ -95,24 +97,35 @@ class SearchRun:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _show(self, wanted: Sequence[Wanted], pictures: Iterator[tuple[float, Pictures]], group: asyncio.TaskGroup) -> None:
-        """Takes the next frame from the decoder and shows it to those who want it, once each of them has room."""
-        by_judge: dict[Judge, list[Wanted]] = defaultdict(list)
-        for part, look in wanted:
-            by_judge[part.panel.asked(look)].append((part, look))
+    async def _show(self, wanted: Sequence[Sheet], pictures: Iterator[tuple[float, Pictures]], group: asyncio.TaskGroup) -> None:
+        """Takes the next frame from the decoder and shows it to those who want it, once each of them has room.
+
+        A frame that goes with others waits for them first. Nobody keeps room for what is incomplete: others might need it to
+        become complete.
+        """
+        alone: dict[Judge, list[Sheet]] = defaultdict(list)
+        for sheet in wanted:
+            if len(sheet.looks) == 1:
+                alone[sheet.judge].append(sheet)
         async with AsyncExitStack() as held:
-            for judge in sorted(by_judge, key=id):  # always in one order, so that no two searches wait for each other
+            for judge in sorted(alone, key=id):  # always in one order, so that no two searches wait for each other
                 await judge.room.acquire()
                 held.callback(judge.room.release)
             _, served = await self._decoder.next(pictures)
             held.pop_all()
-        for judge, own in by_judge.items():
-            asking = [group.create_task(self._ask(part, look, served)) for part, look in own]
-            _when_all_are_done(asking, judge.room.release)
+        for sheet in wanted:
+            sheet.take(served)
+        for judge, own in alone.items():
+            _when_all_are_done([group.create_task(self._ask(sheet)) for sheet in own], judge.room.release)
+        for sheet in wanted:
+            if len(sheet.looks) > 1 and sheet.is_complete:
+                await sheet.judge.room.acquire()
+                _when_all_are_done([group.create_task(self._ask(sheet))], sheet.judge.room.release)
 
-    async def _ask(self, part: Part, look: Look, served: Pictures) -> None:
-        await part.ask(look, served if isinstance(served, FrameError) else served[_shape(part, look)])
-        self._settle()
+    async def _ask(self, sheet: Sheet) -> None:
+        await sheet.part.ask(sheet.shown)
+        for _ in sheet.looks:
+            self._settle()
 
     def _settle(self) -> None:
         self._outstanding -= 1
@@ -137,14 +150,6 @@ def _when_all_are_done(tasks: Sequence[asyncio.Task[None]], call: Callable[[], N
 
     for task in tasks:
         task.add_done_callback(done)
-
-
-def _shape(part: Part, look: Look) -> ImageShape:
-    return part.panel.asked(look).shape(look.purpose)
-
-
-def _shapes(wanted: Sequence[Wanted]) -> tuple[ImageShape, ...]:
-    return tuple(dict.fromkeys(_shape(part, look) for part, look in wanted))
 
 
 class _Decoder:

@@ -24,11 +24,14 @@ class Tally:
         insort(self._read, (time_s, readable))
         self._unreadable += not readable
 
-    def answered(self, model: str | None = None) -> None:
-        """A frame was judged, by a request to this model, or by none where the answer was known."""
+    def answered(self) -> None:
+        """A frame was judged, or had been before."""
         self._answered += 1
-        if model is not None:
-            self.calls[model] += 1
+
+    def called(self, model: str, requests: int) -> None:
+        """This model answered so many requests."""
+        if requests:
+            self.calls[model] += requests
 
     def failed(self, reason: str) -> None:
         """A frame was given up."""
