@@ -51,7 +51,7 @@ def claims(main: Results, sensitivity: Results, filmed: Results) -> list[Claim]:
         *_confidences(sensitivity),
         *_budget(main),
         *_robustness(sensitivity),
-        *_paired(sensitivity),
+        *paired_claims(sensitivity),
         _at_most("F1 on decoded videos below that without decoding and with simulated cut hints, by", 0.03, _loss(filmed)),
         _at_most("rounds, on average over all simulated videos", 8.0, main[ALL, SEARCH].rounds, "{:.1f}"),
         _at_most(
@@ -115,7 +115,8 @@ def _robustness(sensitivity: Results) -> Iterator[Claim]:
         yield _at_most(f"F1 lost with {name}", 0.03, lost, "{:+.3f}")
 
 
-def _paired(results: Results) -> Iterator[Claim]:
+def paired_claims(results: Results) -> Iterator[Claim]:
+    """What a small model that scans for a large one has to save, and to keep."""
     alone, both = results[PAIRED, SEARCH], results[PAIRED, SCANNED_HARSH]
     yield _at_most(f"{SCANNED_HARSH}: F1 below the judge's alone, by", 0.01, alone.f1 - both.f1, "{:+.3f}")
     yield _at_most(

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.claims import claims
+from benchmarks.claims import claims, paired_claims
 from benchmarks.filmed import MISTAKES, Film, Mistakes, film_all, films
 from benchmarks.plot import frontier_plot
-from benchmarks.report import report
-from benchmarks.simulated import ALL, SEARCH, YARDSTICKS, Plan, Results, frontier, simulate
+from benchmarks.report import claims_table, paired_table, report
+from benchmarks.simulated import ALL, SEARCH, YARDSTICKS, Plan, Results, frontier, simulate, simulate_pairs
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, PLOT = "benchmarks.md", "search-frontier.svg"
@@ -83,9 +83,14 @@ def main() -> None:
         "--seeds", type=int, nargs="+", default=Plan().seeds, help="of the simulation; those shown tuned nothing"
     )
     options.add_argument("--docs", type=Path, default=DOCS, help="the folder whose benchmarks.md is written")
+    options.add_argument("--pairs", action="store_true", help="only a small model that scans for a large one; writes nothing")
     options.add_argument("--processes", type=int, default=2, help="how many simulate at once")
     asked = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if asked.pairs:
+        pairs = simulate_pairs(quick().plan if asked.quick else full(asked.processes, asked.seeds).plan)
+        sys.stdout.write(f"{paired_table(pairs)}\n\n{claims_table(paired_claims(pairs))}\n")
+        return
     sys.stdout.write(run(quick() if asked.quick else full(asked.processes, asked.seeds), asked.docs) + "\n")
 
 

@@ -147,17 +147,27 @@ class Plan:
 def simulate(plan: Plan) -> tuple[Results, Results]:
     """Results by (noise, strategy) with ``ALL`` for all together, and by (sensitivity setting or ``PAIRED``, strategy)."""
     main = list(_main_jobs(plan))
-    jobs = [*main, *_sensitivity_jobs(plan), *_paired_jobs(plan)]
-    if plan.processes > 1:
-        with ProcessPoolExecutor(plan.processes, get_context("spawn")) as pool:
-            done = _gathered(pool.map(_run, jobs), len(jobs))
-    else:
-        done = _gathered(map(_run, jobs), len(jobs))
+    done = _done([*main, *_sensitivity_jobs(plan), *_paired_jobs(plan)], plan.processes)
     by_noise = [scored for part in done[: len(main)] for scored in part]
     everything = [(ALL, strategy, own) for _, _, strategy, own in by_noise]
     named = [(noise, strategy, own) for _, noise, strategy, own in by_noise]
-    rest = [(setting, strategy, own) for part in done[len(main) :] for setting, _, strategy, own in part]
-    return _summed([*named, *everything]), _summed(rest)
+    return _summed([*named, *everything]), _by_setting(done[len(main) :])
+
+
+def simulate_pairs(plan: Plan) -> Results:
+    """Only the part with a small model that scans for a large one."""
+    return _by_setting(_done(list(_paired_jobs(plan)), plan.processes))
+
+
+def _done(jobs: Sequence[_Job], processes: int) -> list[list[_Scored]]:
+    if processes == 1:
+        return _gathered(map(_run, jobs), len(jobs))
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        return _gathered(pool.map(_run, jobs), len(jobs))
+
+
+def _by_setting(done: Iterable[Iterable[_Scored]]) -> Results:
+    return _summed([(setting, strategy, own) for part in done for setting, _, strategy, own in part])
 
 
 def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Scored]]:

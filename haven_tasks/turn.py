@@ -34,7 +34,9 @@ class Turn:
             pause_s = _LOOK_AGAIN_S
 
     def end(self) -> None:
-        """The turn is over, whether or not anybody waits."""
+        """The turn is over, whether or not anybody waits. What was broken off already is left to end."""
+        if self.is_over:
+            return
         self.is_over = True
         for limit in self._limits:
             limit.reschedule(asyncio.get_running_loop().time())

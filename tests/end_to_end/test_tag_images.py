@@ -119,11 +119,12 @@ def test_an_image_that_cannot_be_read_is_marked_and_the_rest_goes_on(
     assert "0 images tagged, 2 failed" in str(again.output)
 
 
+@pytest.mark.parametrize("model", ["sandbox-vlm", ""])
 def test_no_endpoint_ends_the_task_and_everything_stays_queued(
-    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address, model: str
 ) -> None:
     vlm = theatre.endpoint()
-    theatre.install(address(vlm), MODEL="sandbox-vlm")
+    theatre.install(address(vlm), MODEL=model)
     images = theatre.add(*pictures[:5])
     vlm.stop()
     job = run(theatre)

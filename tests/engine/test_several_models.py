@@ -142,6 +142,22 @@ def test_a_picture_is_shown_to_every_model(video: LabelledVideo) -> None:
     play(use)
 
 
+def test_videos_and_pictures_of_several_models_do_not_wait_for_each_other_for_ever(video: LabelledVideo) -> None:
+    picture = io.BytesIO()
+    glyphs.picture(["Foul", "Timeout"], width=640, height=360).save(picture, "PNG")
+
+    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+        scarce = {"instance_count": 1, "max_batch_size": 1}
+        models = {"plays": model(one, PLAYS, "plays", max_batch_size=1), "breaks": model(other, BREAKS, "breaks", **scarce)}
+        async with VLMEngine(config(models)) as engine, asyncio.timeout(60):
+            pictures = (engine.tag_image(picture.getvalue(), identity=f"picture {number}") for number in range(30))
+            videos = (engine.tag_video(video.path, identity=f"game {number}") for number in range(3))
+            results = await asyncio.gather(*videos, *pictures)
+        assert all(result.coverage.answered == result.coverage.asked > 0 for result in results)
+
+    play(use)
+
+
 def test_a_model_that_nobody_serves_ends_the_video_for_all(video: LabelledVideo) -> None:
     async def use(one: SandboxVLM, other: SandboxVLM) -> None:
         known = {"model_id": "sandbox-vlm"}

@@ -70,9 +70,9 @@ class JudgeImage(Model):
     async def _by_all(self, source: Source, identity: str | None, tags: Mapping[Judge, Tags]) -> dict[Judge, _Judged]:
         """What each judge says; all are asked at once."""
         async with AsyncExitStack() as turn:
-            for judge in sorted(tags, key=id):  # always in one order, so that no two pictures wait for each other
-                await turn.enter_async_context(judge.instances)
-                await turn.enter_async_context(judge.room)
+            in_order = sorted(tags, key=id)  # always in one order, so that nobody waits for somebody who waits for him
+            for room in (*(judge.instances for judge in in_order), *(judge.room for judge in in_order)):
+                await turn.enter_async_context(room)
             if identity is None:
                 identity = await self._in_thread(partial(self._reader.fingerprint, source))
             picture = _Picture(source, identity, self._looks)

@@ -54,7 +54,7 @@ class SearchVideo(Model):
         panels = {panel: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels}
         judges = {judge for panel, tags in panels.items() if tags for judge in panel.members}
         async with AsyncExitStack() as turn:
-            for judge in sorted(judges, key=id):  # always in one order, so that no two videos wait for each other
+            for judge in sorted(judges, key=id):  # always in one order, so that nobody waits for somebody who waits for him
                 await turn.enter_async_context(judge.instances)
                 await turn.enter_async_context(judge.videos)
             return await self._searched(video, panels, inputs)
