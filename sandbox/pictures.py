@@ -1,4 +1,4 @@
-"""Pictures that show tags as ``sandbox.glyphs`` draws them, in folders and in zips. The same for the same seed."""
+"""Pictures that show tags as ``vlm_engine.sandbox.glyphs`` draws them, in folders and in zips. The same for the same seed."""
 
 from __future__ import annotations
 
