@@ -59,7 +59,7 @@ def learnt(
 
 def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
     """(K,) each: how often a short event began, a long one began, a long one ended."""
-    before, after = smoothed.forward[:-1], smoothed.backward[1:] * smoothed.likely[1:]
+    before, after = smoothed.forward[:-1], smoothed.backward[1:]
     after = after / (smoothed.scale[1:] * np.einsum("nks,nks->nk", smoothed.forward[1:], smoothed.backward[1:]))[..., None]
 
     def count(source: int, target: int) -> Floats:

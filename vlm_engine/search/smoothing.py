@@ -27,14 +27,14 @@ class Smoothed:
     """What the answers say of K tags at n frames; states run over the last axis, 8 or 12 of them.
 
     ``forward`` (n, K, 8) weighs the answers up to each frame, ``backward`` those after it; each row sums to one,
-    and ``scale`` (n, K) is what the forward rows were divided by. ``moves`` (n - 1, K, 8, 8) are the transitions, and
-    ``likely`` (n, K, 8) the likelihood of each answer. ``absent_odds`` (K,): how much better the answers are explained
-    by a tag that never occurs.
+    and ``scale`` (n, K) is what the forward rows were divided by. ``likely`` (n, K, 8) is the likelihood of each answer, and
+    ``moves`` (n - 1, K, 8, 8) are the transitions, each times the likelihood of the answer it leads to. ``absent_odds`` (K,):
+    how much better the answers are explained by a tag that never occurs.
     """
 
     chain: Chain
-    moves: Floats
     likely: Floats
+    moves: Floats
     forward: Floats
     backward: Floats
     scale: Floats
@@ -66,14 +66,14 @@ def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
     chain = chain_of(rates)
     shares = rates.conditions
     likely = likelihoods(evidence, rates)
-    moves = _moves(evidence, chain, shares)
     by_state = likely[..., SHOWS].reshape(*likely.shape[:2], -1).astype(np.float32)
+    moves = _moves(evidence, chain, shares, by_state)
     start = np.tile(chain.law, (1, shares.shape[1])) * shares[..., SHOWS].reshape(len(shares), -1)
-    forward, scale = _forward(start, moves, by_state)
-    backward = _backward(moves, by_state)
+    forward, scale = _forward(start * by_state[0], moves)
+    backward = _backward(moves)
     absent = _absent_log_likelihood(evidence, shares[..., 0], likely[..., 0])
     odds = np.exp(np.clip(absent - np.log(scale).sum(0), -50, 50))
-    return Smoothed(chain, moves, by_state, forward, backward, scale, odds)
+    return Smoothed(chain, by_state, moves, forward, backward, scale, odds)
 
 
 def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
@@ -98,8 +98,11 @@ def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
     return np.where(evidence.judged[:, :, None, None], np.stack(conditions, 2), 1.0)
 
 
-def _moves(evidence: Evidence, chain: Chain, shares: Floats) -> Floats:
-    """(n - 1, K, 8, 8): from state to state; the condition stays within a shot while the tag neither comes nor goes."""
+def _moves(evidence: Evidence, chain: Chain, shares: Floats, likely: Floats) -> Floats:
+    """(n - 1, K, 8, 8): from state to state, times the likelihood of the answer there.
+
+    The condition stays within a shot while the tag neither comes nor goes.
+    """
     tags, conditions, _ = shares.shape
     every = conditions * STATES
     shows = np.tile(SHOWS, conditions)
@@ -113,34 +116,37 @@ def _moves(evidence: Evidence, chain: Chain, shares: Floats) -> Floats:
     moves = fading @ within
     moves[:, ~same_shot] = fading[:, ~same_shot] @ across
     np.maximum(moves, 0.0, out=moves)
-    return moves.reshape(*moves.shape[:2], every, every).transpose(1, 0, 2, 3)
+    by_frame = moves.reshape(*moves.shape[:2], every, every).transpose(1, 0, 2, 3)
+    by_frame *= likely[1:, :, None]
+    return by_frame
 
 
-def _forward(start: Floats, moves: Floats, likely: Floats) -> tuple[Floats, Floats]:
+def _forward(first: Floats, moves: Floats) -> tuple[Floats, Floats]:
     """Rows that sum to one, and the (n, K) factors by which each was smaller before."""
-    rows, ones = np.empty_like(likely), _ONES[: likely.shape[2]]
-    totals = np.empty(likely.shape[:2])
-    rows[0] = start * likely[0]
-    for number in range(1, len(rows)):
-        if number % _RESCALED_EVERY == 0:
-            totals[number - 1] = rows[number - 1] @ ones
-            rows[number - 1] /= totals[number - 1][:, None]
-        np.matmul(rows[number - 1][:, None], moves[number - 1], out=rows[number][:, None])
-        rows[number] *= likely[number]
+    rows, ones = np.empty((len(moves) + 1, *first.shape), np.float32), _ONES[: first.shape[1]]
+    totals = np.empty(rows.shape[:2])
+    rows[0] = first
+    lying = rows[:, :, None]
+    for number, (before, move, after) in enumerate(zip(lying[:-1], moves, lying[1:], strict=True)):
+        if number % _RESCALED_EVERY == _RESCALED_EVERY - 1:
+            totals[number] = rows[number] @ ones
+            rows[number] /= totals[number][:, None]
+        np.matmul(before, move, out=after)
     kept = rows @ ones
-    rescaled = np.arange(len(rows) - 1) % _RESCALED_EVERY == _RESCALED_EVERY - 1
+    rescaled = np.arange(len(moves)) % _RESCALED_EVERY == _RESCALED_EVERY - 1
     totals[:-1][~rescaled], totals[-1] = kept[:-1][~rescaled], kept[-1]
     totals[1:] /= kept[:-1]
     return rows / kept[..., None], totals
 
 
-def _backward(moves: Floats, likely: Floats) -> Floats:
-    rows, ones = np.empty_like(likely), _ONES[: likely.shape[2]]
+def _backward(moves: Floats) -> Floats:
+    rows, ones = np.empty((len(moves) + 1, *moves.shape[1:3]), np.float32), _ONES[: moves.shape[2]]
     rows[-1] = 1.0
-    for number in range(len(rows) - 1, 0, -1):
-        if number % _RESCALED_EVERY == 0:
-            rows[number] /= (rows[number] @ ones)[:, None]
-        np.matmul(moves[number - 1], (rows[number] * likely[number])[..., None], out=rows[number - 1][..., None])
+    standing = rows[..., None]
+    for number, (after, move, before) in enumerate(zip(standing[:0:-1], moves[::-1], standing[-2::-1], strict=True)):
+        if number % _RESCALED_EVERY == _RESCALED_EVERY - 1:
+            np.divide(after, after.sum(1, keepdims=True), out=after)
+        np.matmul(move, after, out=before)
     return np.asarray(rows / (rows @ ones)[..., None])
 
 
