@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
@@ -39,13 +39,18 @@ class Told:
 class Memory:
     """What the store knows about one video or picture: ``alone``, answers to questions about one frame, and ``together``."""
 
-    def __init__(self, alone: Iterable[StoredAnswer], together: Iterable[StoredAnswer] = ()) -> None:
+    def __init__(
+        self, alone: Iterable[StoredAnswer], together: Iterable[StoredAnswer], tag_of: Callable[[str], str | None]
+    ) -> None:
+        """``tag_of``: the tag that answers are kept under a name about; None where it means something else now."""
         self._seen: dict[tuple[int, ImageShape, bool], tuple[float, dict[str, Verdict]]] = {}
         for answers, with_others in ((alone, False), (together, True)):
             for stored in answers:
                 key = stored.look_ms, stored.shape, with_others
                 _, verdicts = self._seen.setdefault(key, (stored.frame_s, {}))
-                verdicts.update(stored.answer.verdicts)
+                for name, verdict in stored.answer.verdicts.items():
+                    if tag := tag_of(name):
+                        verdicts[tag] = verdict
 
     def recall(self, look: Look, kinds: Sequence[tuple[ImageShape, bool]]) -> Observation | None:
         """What was seen at the look's time; None where nothing was. ``kinds``: the pictures that count, those that count most
@@ -133,14 +138,9 @@ class Judge:
         return await self._memories((await self._subject(media), await self._subject(media, together=True)))
 
     def _recollected(self, subjects: Sequence[tuple[Subject, Subject]]) -> Sequence[Memory]:
-        alone = self._answers([subject for subject, _ in subjects])
-        several = self.model.frames_per_question > 1
-        together = self._answers([subject for _, subject in subjects]) if several else [[]] * len(subjects)
-        return [Memory(*own) for own in zip(alone, together, strict=True)]
-
-    def _answers(self, subjects: Sequence[Subject]) -> list[list[StoredAnswer]]:
-        found = self._store.answers_to(subjects)
-        return [[replace(stored, answer=self._recalled(stored.answer)) for stored in own] for own in found]
+        alone, together = ([pair[number] for pair in subjects] for number in (0, 1))
+        several = self._store.answers_to(together) if self.model.frames_per_question > 1 else [[]] * len(subjects)
+        return [Memory(*own, cache(self._tag)) for own in zip(self._store.answers_to(alone), several, strict=True)]
 
     async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
         """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
@@ -242,11 +242,6 @@ class Judge:
         """A name for the model and the words in which it is asked. Raises ``NoEndpointError``."""
         at_once = self.model.frames_per_question
         return f"{await self._client.model_name()} {self._wording}" + (f" {at_once} at once" if at_once > 1 else "")
-
-    def _recalled(self, kept: Answer) -> Answer:
-        """An answer as it was given, but for tags that now mean something else."""
-        known = {tag: verdict for name, verdict in kept.verdicts.items() if (tag := self._tag(name))}
-        return replace(kept, verdicts=known)
 
     def _tag(self, kept: str) -> str | None:
         """The tag that answers are kept under this name about; None where it means something else now."""
