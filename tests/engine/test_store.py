@@ -4,10 +4,12 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore, StoredAnswer, Subject
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
@@ -58,6 +60,7 @@ def test_an_answer_survives_sigkill(tmp_path: Path) -> None:
     script = f"""
 import os, signal
 from pathlib import Path
+from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore, StoredAnswer, Subject
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 store = AnswerStore(Path({str(path)!r}))
@@ -70,6 +73,17 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     with AnswerStore(path) as store:
         assert len(store.answers(SUBJECT)) == 50
+
+
+def test_answers_written_together_are_all_there_or_none() -> None:
+    other = Subject("oshash:2", "model", "words")
+    good, bad = stored(1000, Foul=Verdict(True)), stored(2000, Foul=Verdict(False))
+    with AnswerStore(None) as store:
+        store.add_all([(SUBJECT, good), (other, bad), (SUBJECT, bad)])
+        assert store.answers_to([other, Subject("oshash:3", "model", "words"), SUBJECT]) == [[bad], [], [good, bad]]
+        with pytest.raises(StoreError):
+            store.add_all([(other, good), (SUBJECT, replace(good, frame_s=None))])  # type: ignore[arg-type]
+        assert store.answers(other) == [bad]
 
 
 def test_several_threads_and_connections_lose_nothing(tmp_path: Path) -> None:

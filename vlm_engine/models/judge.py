@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from vlm_engine.clients.base import Client
 from vlm_engine.config_models import ModelConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
+from vlm_engine.models.lots import Lots
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
 from vlm_engine.types import Answer, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
@@ -38,13 +39,18 @@ class Told:
 class Memory:
     """What the store knows about one video or picture: ``alone``, answers to questions about one frame, and ``together``."""
 
-    def __init__(self, alone: Iterable[StoredAnswer], together: Iterable[StoredAnswer] = ()) -> None:
+    def __init__(
+        self, alone: Iterable[StoredAnswer], together: Iterable[StoredAnswer], tag_of: Callable[[str], str | None]
+    ) -> None:
+        """``tag_of``: the tag that answers are kept under a name about; None where it means something else now."""
         self._seen: dict[tuple[int, ImageShape, bool], tuple[float, dict[str, Verdict]]] = {}
         for answers, with_others in ((alone, False), (together, True)):
             for stored in answers:
                 key = stored.look_ms, stored.shape, with_others
                 _, verdicts = self._seen.setdefault(key, (stored.frame_s, {}))
-                verdicts.update(stored.answer.verdicts)
+                for name, verdict in stored.answer.verdicts.items():
+                    if tag := tag_of(name):
+                        verdicts[tag] = verdict
 
     def recall(self, look: Look, kinds: Sequence[tuple[ImageShape, bool]]) -> Observation | None:
         """What was seen at the look's time; None where nothing was. ``kinds``: the pictures that count, those that count most
@@ -116,6 +122,8 @@ class Judge:
         self.instances = Room(lambda: model.instance_count or 1_000_000)
         self._client = client
         self._store = store
+        self._additions = Lots(self._add)
+        self._memories = Lots(self._recollected)
         self._wording = wording_fingerprint(model)
         self._wording_together = wording_fingerprint(model, several=True)
         self._failed_together = 0
@@ -127,13 +135,12 @@ class Judge:
 
     async def memory(self, media: str) -> Memory:
         """What is known already about this video or picture."""
-        alone = await self._subject(media)
-        together = await self._subject(media, together=True) if self.model.frames_per_question > 1 else None
-        return await asyncio.to_thread(lambda: Memory(self._answers(alone), self._answers(together)))
+        return await self._memories((await self._subject(media), await self._subject(media, together=True)))
 
-    def _answers(self, subject: Subject | None) -> Iterator[StoredAnswer]:
-        for stored in self._store.answers(subject) if subject else ():
-            yield replace(stored, answer=self._recalled(stored.answer))
+    def _recollected(self, subjects: Sequence[tuple[Subject, Subject]]) -> Sequence[Memory]:
+        alone, together = ([pair[number] for pair in subjects] for number in (0, 1))
+        several = self._store.answers_to(together) if self.model.frames_per_question > 1 else [[]] * len(subjects)
+        return [Memory(*own, cache(self._tag)) for own in zip(self._store.answers_to(alone), several, strict=True)]
 
     async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
         """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
@@ -225,21 +232,16 @@ class Judge:
                 form, shape, own = FORMS[look.purpose], self.shape(look.purpose), replace(cost, verdicts=said)
                 rows.append(StoredAnswer(round(look.time_s * 1000), frame.time_s, form, shape, own))
                 cost = replace(cost, prompt_tokens=0, answer_tokens=0)
-        await asyncio.to_thread(self._add, subject, rows)
+        await self._additions((subject, rows))
 
-    def _add(self, subject: Subject, rows: Iterable[StoredAnswer]) -> None:
-        for row in rows:
-            self._store.add(subject, row)
+    def _add(self, additions: Sequence[tuple[Subject, Sequence[StoredAnswer]]]) -> Sequence[None]:
+        self._store.add_all([(subject, stored) for subject, rows in additions for stored in rows])
+        return [None] * len(additions)
 
     async def fingerprint(self) -> str:
         """A name for the model and the words in which it is asked. Raises ``NoEndpointError``."""
         at_once = self.model.frames_per_question
         return f"{await self._client.model_name()} {self._wording}" + (f" {at_once} at once" if at_once > 1 else "")
-
-    def _recalled(self, kept: Answer) -> Answer:
-        """An answer as it was given, but for tags that now mean something else."""
-        known = {tag: verdict for name, verdict in kept.verdicts.items() if (tag := self._tag(name))}
-        return replace(kept, verdicts=known)
 
     def _tag(self, kept: str) -> str | None:
         """The tag that answers are kept under this name about; None where it means something else now."""

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -76,27 +76,47 @@ class AnswerStore:
 
     def add(self, subject: Subject, stored: StoredAnswer) -> None:
         """Writes one answer. Back from here, it is safe."""
-        answer, shape = stored.answer, stored.shape
-        said = packed(answer.verdicts, answer.raw)
-        told = (answer.endpoint, answer.model, answer.prompt_tokens, answer.answer_tokens, self._clock())
+        self.add_all([(subject, stored)])
+
+    def add_all(self, answers: Sequence[tuple[Subject, StoredAnswer]]) -> None:
+        """Writes all of them, or none. Back from here, they are safe."""
+        rows = [(subject, self._row(stored)) for subject, stored in answers]
         with self._using(), writing(self._db):
-            number = self._used(subject)
-            row = (number, stored.look_ms, stored.frame_s, str(stored.form), shape.max_side, shape.quality, said, *told)
-            self._db.execute(f"INSERT INTO answer VALUES (NULL{', ?' * len(row)})", row)
-        self._added += 1
-        if self._added % _PRUNED_AFTER == 0:
+            for subject, row in rows:
+                self._db.execute(f"INSERT INTO answer VALUES (NULL, ?{', ?' * len(row)})", (self._used(subject), *row))
+        before, self._added = self._added, self._added + len(rows)
+        if self._added // _PRUNED_AFTER > before // _PRUNED_AFTER:
             with self._using():
                 self._prune()
 
+    def _row(self, stored: StoredAnswer) -> tuple[Any, ...]:
+        answer, shape = stored.answer, stored.shape
+        look = stored.look_ms, stored.frame_s, str(stored.form), shape.max_side, shape.quality
+        told = answer.endpoint, answer.model, answer.prompt_tokens, answer.answer_tokens
+        return *look, packed(answer.verdicts, answer.raw), *told, self._clock()
+
     def answers(self, subject: Subject) -> list[StoredAnswer]:
         """All answers about ``subject``, oldest first."""
+        (found,) = self.answers_to([subject])
+        return found
+
+    def answers_to(self, subjects: Sequence[Subject]) -> list[list[StoredAnswer]]:
+        """The same for several at once."""
         with self._using():
-            number = self._known(subject)
-            rows = self._db.execute(
-                "SELECT look_ms, frame_s, form, max_side, quality, said, served_by, endpoint, prompt_tokens, answer_tokens"
-                " FROM answer WHERE subject = ? ORDER BY id",
-                (number,),
-            ).fetchall()
+            rows = [self._rows(subject) for subject in subjects]
+        return [self._read(own) for own in rows]
+
+    def _rows(self, subject: Subject) -> list[tuple[Any, ...]]:
+        number = self._known(subject)
+        if number is None:
+            return []
+        return self._db.execute(
+            "SELECT look_ms, frame_s, form, max_side, quality, said, served_by, endpoint, prompt_tokens, answer_tokens"
+            " FROM answer WHERE subject = ? ORDER BY id",
+            (number,),
+        ).fetchall()
+
+    def _read(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredAnswer]:
         stored = [one for one in map(_stored, rows) if one is not None]
         if len(stored) < len(rows):
             _log.warning("%s: %d answers cannot be read any more; they are asked for again.", self._path, len(rows) - len(stored))

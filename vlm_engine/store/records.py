@@ -61,8 +61,8 @@ def unpacked(said: bytes) -> tuple[dict[str, Verdict], str]:
         numbers = layout.unpack_from(rest)
     except (zlib.error, struct.error) as error:
         raise ValueError(str(error)) from error
-    told = zip(names, numbers[::2], numbers[1::2], strict=True)
-    verdicts = {tag: Verdict(present, None if math.isnan(probability) else probability) for tag, present, probability in told}
+    probabilities = (None if math.isnan(number) else number for number in numbers[1::2])
+    verdicts = dict(zip(names, map(Verdict, numbers[::2], probabilities), strict=True))
     return verdicts, rest[layout.size :].decode("utf-8", "surrogatepass")
 
 
