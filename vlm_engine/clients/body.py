@@ -10,7 +10,7 @@ _MARK = uuid.uuid4().hex  # no text of a user can hold it
 
 
 def encoded(payload: dict[str, Any]) -> bytes:
-    """``payload`` as JSON, the very bytes of ``json.dumps``; pictures in it are data URLs in base64."""
+    """``payload`` as JSON, the very bytes of ``json.dumps``; pictures in its ``messages`` are data URLs in base64."""
     pictures: list[str] = []
 
     def without_pictures(value: Any) -> Any:
@@ -21,5 +21,6 @@ def encoded(payload: dict[str, Any]) -> bytes:
             return {key: without_pictures(own) for key, own in value.items()}
         return [without_pictures(own) for own in value] if isinstance(value, list) else value
 
-    first, *rest = json.dumps(without_pictures(payload)).split(_MARK)
+    searched = {name: without_pictures(value) if name == "messages" else value for name, value in payload.items()}
+    first, *rest = json.dumps(searched).split(_MARK)
     return "".join([first, *(part for pair in zip(pictures, rest, strict=True) for part in pair)]).encode("ascii")
