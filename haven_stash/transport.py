@@ -45,9 +45,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to try again: pauses double from ``first_pause_s`` to ``longest_pause_s`` until ``total_s`` have passed."""
+    """When to try again: pauses double from ``first_pause_s`` to ``longest_pause_s`` until ``total_s`` have passed.
+
+    ``unmet_s`` instead while no connection has ever come about: whoever started the plugin is there, so the address is wrong.
+    """
 
     total_s: float = 30.0
+    unmet_s: float = 3.0
     first_pause_s: float = 0.1
     longest_pause_s: float = 5.0
 
@@ -117,6 +121,7 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         self.timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
+        self._met = False
         cookie = connection.get("SessionCookie") or {}
         self._cookie_name = str(cookie.get("Name") or "session")
         self._cookie = str(cookie.get("Value") or "")
@@ -207,11 +212,15 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
                 return call()
             except kinds as error:
                 pause_s = self._retry.pause_s(attempt)
-                if waited_s + pause_s > self._retry.total_s:
+                if waited_s + pause_s > self._patience_s(error):
                     raise
                 _log.info("%s; trying again in %.1f s", error, pause_s)
                 self._sleep(pause_s)
                 waited_s, attempt = waited_s + pause_s, attempt + 1
+
+    def _patience_s(self, error: StashError) -> float:
+        unmet = isinstance(error, _RefusedError) and not self._met
+        return min(self._retry.total_s, self._retry.unmet_s) if unmet else self._retry.total_s
 
     def _send(self, document: str, variables: Mapping[str, Any] | None) -> Reply:
         return self._read(self._admitted(lambda: self._post(document, variables)))
@@ -252,6 +261,7 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             response: requests.Response = self.s.request(
                 method, url, headers=self.admission(), timeout=self.timeout_s, allow_redirects=False, **options
             )
+            self._met = True
             return response
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,7 +32,8 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A docs folder after a quick run."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / PAGE).write_text((DOCS / PAGE).read_text(encoding="utf-8"), encoding="utf-8")
-    run(quick(), folder)
+    extent = quick()
+    run(replace(extent, plan=replace(extent.plan, duration_s=150.0)), folder)
     return folder
 
 

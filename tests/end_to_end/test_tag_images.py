@@ -124,7 +124,7 @@ def test_no_endpoint_ends_the_task_and_everything_stays_queued(
     theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address, model: str
 ) -> None:
     vlm = theatre.endpoint()
-    theatre.install(address(vlm), MODEL=model)
+    theatre.install(address(vlm), MODEL=model, ENDPOINT_PATIENCE=0)
     images = theatre.add(*pictures[:5])
     vlm.stop()
     job = run(theatre)
@@ -312,8 +312,8 @@ def test_a_run_killed_and_started_again_asks_nothing_twice(
 def test_a_task_whose_turn_is_over_goes_on_behind_the_others_and_galleries_wait_for_its_end(
     theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
 ) -> None:
-    vlm = theatre.endpoint(Behaviour(slots=2, latency_s=0.1))
-    theatre.install(address(vlm, max_concurrent=2), TIME_SLICE=0.01)
+    vlm = theatre.endpoint(Behaviour(slots=2, latency_s=0.03))
+    theatre.install(address(vlm, max_concurrent=2), TIME_SLICE=0.002)
     images = theatre.add(*pictures, tags=())
     gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
     before = theatre.stash.library.snapshot()

@@ -54,7 +54,7 @@ def test_a_queued_scene_becomes_tags_and_markers(theatre: Theatre, videos: Seque
 def test_progress_grows_to_one_and_the_end_line_tells_the_truth(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    vlm = theatre.endpoint(Behaviour(latency_s=0.1, slots=2))
+    vlm = theatre.endpoint(Behaviour(latency_s=0.05, slots=2))
     theatre.install(address(vlm, max_concurrent=2))
     theatre.queue(*videos[:2])
     job = theatre.run()
@@ -187,7 +187,7 @@ def test_an_endpoint_that_is_down_leaves_everything_queued(
 ) -> None:
     vlm = theatre.endpoint()
     vlm.stop()
-    theatre.install(address(vlm, name="gym"), MODEL="sandbox-vlm")
+    theatre.install(address(vlm, name="gym"), MODEL="sandbox-vlm", ENDPOINT_PATIENCE=0)
     theatre.queue(*videos)
     job = theatre.run()
     queued_untouched(theatre, job)
@@ -240,9 +240,9 @@ def test_garbage_replies_fail_the_scene_which_stays_queued(
 def test_a_hanging_endpoint_beside_a_healthy_one_costs_time_but_no_frame(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    healthy, hanging = theatre.endpoint(Behaviour(latency_s=0.1, slots=1)), theatre.endpoint(Behaviour(fault=Fault.HANG))
+    healthy, hanging = theatre.endpoint(Behaviour(latency_s=0.05, slots=1)), theatre.endpoint(Behaviour(fault=Fault.HANG))
     addresses = address(healthy, name="healthy", max_concurrent=1), address(hanging, name="hanging")
-    theatre.install(*addresses, REQUEST_TIMEOUT=2)
+    theatre.install(*addresses, REQUEST_TIMEOUT=1)
     (scene,) = theatre.queue(videos[0])
     job = theatre.run()
     assert job.error is None
@@ -255,7 +255,7 @@ def test_a_hanging_endpoint_beside_a_healthy_one_costs_time_but_no_frame(
 def test_a_hanging_endpoint_alone_ends_the_batch_in_bounded_time(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    theatre.install(address(theatre.endpoint(Behaviour(fault=Fault.HANG)), name="gym"), REQUEST_TIMEOUT=1)
+    theatre.install(address(theatre.endpoint(Behaviour(fault=Fault.HANG)), name="gym"), REQUEST_TIMEOUT=0.4)
     theatre.queue(*videos)
     job = theatre.run()
     queued_untouched(theatre, job)

@@ -231,8 +231,8 @@ def test_a_preview_of_a_scene_that_cannot_be_read_only_says_so(
 def test_a_long_task_gives_those_that_wait_their_turn_and_goes_on_behind_them(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    vlm = theatre.endpoint(Behaviour(latency_s=0.1, slots=2))
-    theatre.install(address(vlm, max_concurrent=2), TIME_SLICE=0.01, CONCURRENT_TASK_LIMIT=1)
+    vlm = theatre.endpoint(Behaviour(latency_s=0.03, slots=2))
+    theatre.install(address(vlm, max_concurrent=2), TIME_SLICE=0.002, CONCURRENT_TASK_LIMIT=1)
     theatre.queue(*videos)
     before = contents(theatre)
     theatre.stash.run_task("Tag Videos")
@@ -306,7 +306,7 @@ def test_stash_restarted_in_the_middle_of_a_write_costs_nothing(
     theatre.run()
     expected = content(theatre.state(scene))
     run(theatre, "Undo Last Run")
-    at_first(theatre, operation, lambda: theatre.stash.restart(1.0))
+    at_first(theatre, operation, lambda: theatre.stash.restart(0.3))
     job = theatre.run()
     assert job.error is None, job.log
     assert content(theatre.state(scene)) == expected

@@ -178,14 +178,29 @@ def test_a_server_that_does_not_answer_in_time_is_a_clear_error(server):
         client.ask("query { ok }")
 
 
-def test_a_refused_connection_is_tried_again_and_then_a_clear_error():
+PATIENT = RetryPolicy(total_s=7, unmet_s=3, first_pause_s=1, longest_pause_s=4)
+REFUSED = "cannot reach Stash at http://127"
+
+
+def test_a_connection_that_never_came_about_is_tried_again_and_soon_a_clear_error():
     pauses = []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
         connection = {"Host": "127.0.0.1", "Port": taken.getsockname()[1]}
-        policy = RetryPolicy(total_s=7, first_pause_s=1, longest_pause_s=4)
-        refused = pytest.raises(StashUnreachableError, match="cannot reach Stash at http://127")
-        with client_of(connection, retry=policy, sleep=pauses.append) as client, refused:
+        refused = pytest.raises(StashUnreachableError, match=REFUSED)
+        with client_of(connection, retry=PATIENT, sleep=pauses.append) as client, refused:
+            client.ask_once("mutation { create }")
+    assert pauses == [1, 2]
+
+
+def test_a_stash_that_was_there_has_longer_to_come_back(server):
+    pauses = []
+    server.reply({"data": {}}, Connection="close")
+    with client_of(server.connection(), retry=PATIENT, sleep=pauses.append) as client:
+        client.ask("query { ok }")
+        server.shutdown()
+        server.socket.close()
+        with pytest.raises(StashUnreachableError, match=REFUSED):
             client.ask_once("mutation { create }")
     assert pauses == [1, 2, 4]
 
