@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +110,50 @@ class Marker:
     tag_ids: frozenset[str]
 
 
+class _Tagged:
+    """What follows from an item's kind, id and tags."""
+
+    __slots__ = ()
+    kind: ClassVar[ItemKind]
+    id: str
+    tags: tuple[Tag, ...]
+
+    @property
+    def ref(self) -> ItemRef:
+        """Which one it is."""
+        return ItemRef(self.kind, self.id)
+
+    @property
+    def tag_ids(self) -> frozenset[str]:
+        """The ids of ``tags``."""
+        return frozenset(tag.id for tag in self.tags)
+
+
+class _Unmarked(_Tagged):
+    """An item of a kind that has no markers."""
+
+    __slots__ = ()
+
+    @property
+    def markers(self) -> tuple[Marker, ...]:
+        """None."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(_Tagged):
     """A scene: its files, the primary one first (there may be none), its tags and its markers.
 
     ``is_vr``: it carries the tag by which Stash's player knows VR scenes.
     """
 
+    kind: ClassVar[ItemKind] = ItemKind.SCENE
     id: str
     title: str
     files: tuple[SceneFile, ...]
     tags: tuple[Tag, ...]
     markers: tuple[Marker, ...]
     is_vr: bool = False
-
-    @property
-    def ref(self) -> ItemRef:
-        """Which scene it is."""
-        return ItemRef(ItemKind.SCENE, self.id)
 
     @property
     def path(self) -> str:
@@ -144,14 +170,9 @@ class Scene:
         """The primary file's oshash, or empty."""
         return self.files[0].oshash if self.files else ""
 
-    @property
-    def tag_ids(self) -> frozenset[str]:
-        """The ids of ``tags``."""
-        return frozenset(tag.id for tag in self.tags)
-
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class Image(_Unmarked):
     """An image: what its primary file is and where, its tags, and the galleries it is in.
 
     ``path`` is as Stash sees it, empty without a file. Inside a zip file it is ``zip_path``, a slash, and ``entry``; else those
@@ -159,6 +180,7 @@ class Image:
     "md5:…"; it is empty where Stash has none.
     """
 
+    kind: ClassVar[ItemKind] = ItemKind.IMAGE
     id: str
     title: str
     path: str
@@ -173,46 +195,17 @@ class Image:
     tags: tuple[Tag, ...]
     gallery_ids: tuple[str, ...]
 
-    @property
-    def ref(self) -> ItemRef:
-        """Which image it is."""
-        return ItemRef(ItemKind.IMAGE, self.id)
-
-    @property
-    def tag_ids(self) -> frozenset[str]:
-        """The ids of ``tags``."""
-        return frozenset(tag.id for tag in self.tags)
-
-    @property
-    def markers(self) -> tuple[Marker, ...]:
-        """None: an image has no markers."""
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
-class Gallery:
+class Gallery(_Unmarked):
     """A gallery. ``path``: the folder or zip file that it was made of, empty for one that a person put together."""
 
+    kind: ClassVar[ItemKind] = ItemKind.GALLERY
     id: str
     title: str
     path: str
     tags: tuple[Tag, ...]
     image_count: int
-
-    @property
-    def ref(self) -> ItemRef:
-        """Which gallery it is."""
-        return ItemRef(ItemKind.GALLERY, self.id)
-
-    @property
-    def tag_ids(self) -> frozenset[str]:
-        """The ids of ``tags``."""
-        return frozenset(tag.id for tag in self.tags)
-
-    @property
-    def markers(self) -> tuple[Marker, ...]:
-        """None: a gallery has no markers."""
-        return ()
 
 
 @dataclass(frozen=True, slots=True)

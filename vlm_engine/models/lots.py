@@ -32,17 +32,13 @@ class Lots(Generic[_X, _Y]):
     async def _work_off(self) -> None:
         while self._waiting:
             lot, self._waiting = self._waiting, []
-            outcomes, error = await asyncio.to_thread(self._outcomes, [entry for entry, _ in lot])
+            work = asyncio.create_task(asyncio.to_thread(self._work, [entry for entry, _ in lot]))
+            await asyncio.wait((work,))
+            error = work.exception()
             for number, (_, outcome) in enumerate(lot):
                 if outcome.done():
                     continue  # nobody waits for it any more
                 if error is None:
-                    outcome.set_result(outcomes[number])
+                    outcome.set_result(work.result()[number])
                 else:
                     outcome.set_exception(error)
-
-    def _outcomes(self, lot: Sequence[_X]) -> tuple[Sequence[_Y], Exception | None]:
-        try:
-            return self._work(lot), None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
-            return (), error
