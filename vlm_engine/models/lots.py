@@ -32,7 +32,7 @@ class Lots(Generic[_X, _Y]):
     async def _work_off(self) -> None:
         while self._waiting:
             lot, self._waiting = self._waiting, []
-            work = asyncio.create_task(asyncio.to_thread(self._work, [entry for entry, _ in lot]))
+            work = asyncio.ensure_future(asyncio.to_thread(self._work, [entry for entry, _ in lot]))
             await asyncio.wait((work,))
             error = work.exception()
             for number, (_, outcome) in enumerate(lot):
