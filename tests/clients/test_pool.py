@@ -1,14 +1,12 @@
 """Many endpoints as one: who gets the work, and what happens when some of them fail."""
 
 import asyncio
-import io
 import logging
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache
 
 import pytest
 
+from tests.clients.pools import TAGS, endpoint, pool_of, question, run, servers, until
 from vlm_engine.clients import EndpointPool
 from vlm_engine.config_models import ModelConfig
 from vlm_engine.errors import (
@@ -24,50 +22,8 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.sandbox import Behaviour, Fault
 from vlm_engine.types import Form, Question
-
-TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
-LIMIT_S = 30.0
-
-
-@cache
-def jpeg(tag, number):
-    file = io.BytesIO()
-    glyphs.picture([tag], 410, 280, number).save(file, "JPEG", quality=85)
-    return file.getvalue()
-
-
-def question(number=0):
-    return Question(TAGS, Form.LIST, jpeg(TAGS[number % 4], number))
-
-
-def endpoint(vlm, name="", **settings):
-    return {"base_url": vlm.url, "name": name, "max_concurrent": 4, **settings}
-
-
-@asynccontextmanager
-async def pool_of(*endpoints, patience_s=20.0, **model):
-    settings = {"model_id": "sandbox-vlm", "endpoint_patience": patience_s}
-    pool = EndpointPool.from_config(ModelConfig(**{**settings, "multiplexer_endpoints": endpoints, **model}))
-    try:
-        yield pool
-    finally:
-        await pool.aclose()
-
-
-@asynccontextmanager
-async def servers(*behaviours):
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(SandboxVLM(behaviour)) for behaviour in behaviours]
-
-
-def run(main):
-    async def bounded():
-        async with asyncio.timeout(LIMIT_S):
-            await main()
-
-    asyncio.run(bounded())
 
 
 async def ask_all(pool, count, first=0):
@@ -77,11 +33,6 @@ async def ask_all(pool, count, first=0):
     for number, answer in zip(numbers, answers, strict=True):
         assert [tag for tag, verdict in answer.verdicts.items() if verdict.present] == [TAGS[number % 4]]
     return answers
-
-
-async def until(holds):
-    while not holds():
-        await asyncio.sleep(0.002)
 
 
 def free_url():

@@ -1,66 +1,15 @@
 """Longer troubles: all endpoints away and back, keys that are wrong, several models, secrets."""
 
 import asyncio
-import io
 import logging
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache
 
 import pytest
 
-from vlm_engine.clients import EndpointPool
-from vlm_engine.config_models import ModelConfig
+from tests.clients.pools import TAGS, endpoint, pool_of, question, run, servers, until
 from vlm_engine.errors import NoEndpointError, WrongKeyError, WrongModelError
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
-from vlm_engine.types import Form, Question
+from vlm_engine.sandbox import Behaviour, Fault
 
-TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
-LIMIT_S = 30.0
 KEY = "sk-the-leagues-own-secret"
-
-
-@cache
-def jpeg(number):
-    file = io.BytesIO()
-    glyphs.picture([TAGS[number % 4]], 205, 140, number).save(file, "JPEG", quality=90)
-    return file.getvalue()
-
-
-def question(number=0, model=""):
-    return Question(TAGS, Form.LIST, jpeg(number), model)
-
-
-def endpoint(vlm, name, **settings):
-    return {"base_url": vlm.url, "name": name, "max_concurrent": 4, **settings}
-
-
-@asynccontextmanager
-async def pool_of(*endpoints, **model):
-    settings = {"model_id": "sandbox-vlm", "endpoint_patience": 20.0, "multiplexer_endpoints": endpoints, **model}
-    pool = EndpointPool.from_config(ModelConfig(**settings))
-    try:
-        yield pool
-    finally:
-        await pool.aclose()
-
-
-@asynccontextmanager
-async def servers(*behaviours):
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(SandboxVLM(behaviour)) for behaviour in behaviours]
-
-
-def run(main):
-    async def bounded():
-        async with asyncio.timeout(LIMIT_S):
-            await main()
-
-    asyncio.run(bounded())
-
-
-async def until(holds):
-    while not holds():
-        await asyncio.sleep(0.002)
 
 
 def states(pool):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.database_faults import LOCKER, files_no_longer_than, locked_by_another_process
 from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore, Hold, StoredAnswer, Subject
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
@@ -300,17 +300,6 @@ def test_a_file_that_alone_is_read_only_is_named_with_the_remedy(public: Path) -
         store.add(subject(0), stored(1))
 
 
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """The system refuses this process every write beyond ``size`` bytes of a file, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def add_many(store: AnswerStore, added: list[StoredAnswer]) -> None:
     for number in range(2000):
         one = stored(number)
@@ -353,28 +342,6 @@ def test_a_file_system_without_room_is_named_and_all_that_was_taken_is_kept(tmp_
             assert db.execute("SELECT count(*) FROM answer").fetchone()[0] >= len(added)
     finally:
         subprocess.run(["umount", str(small)], check=True)
-
-
-LOCKER = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("PRAGMA locking_mode = EXCLUSIVE") if sys.argv[2] == "whole" else None
-db.execute("BEGIN IMMEDIATE")
-db.execute("CREATE TABLE IF NOT EXISTS somebody_elses (value)")
-print("locked", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def locked_by_another_process(path: Path, what: str) -> Iterator[None]:
-    command = [sys.executable, "-c", LOCKER, str(path), what]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdin and other.stdout
-        assert other.stdout.readline() == "locked\n"
-        yield
-        other.stdin.close()
-        assert other.wait(30) == 0
 
 
 @pytest.mark.parametrize("what", ["whole", "writing"])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
+from tests.database_faults import files_no_longer_than
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import StoreError
@@ -137,16 +137,6 @@ def test_who_is_cancelled_keeps_what_was_answered_and_the_next_run_asks_the_rest
         assert calls < result.coverage.asked
 
     play(use, latency_s=0.02)
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_an_answer_that_cannot_be_stored_is_not_used_and_the_rest_is_kept(video: LabelledVideo, store: Path) -> None:

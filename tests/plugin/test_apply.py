@@ -12,19 +12,6 @@ from vlm_engine.sandbox.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 
-@pytest.fixture
-def stash():
-    with running(SandboxStash()) as stash:
-        yield stash
-
-
-@pytest.fixture
-def handler(stash, tmp_path):
-    with handler_of(stash, tmp_path) as handler:
-        handler.prepare()
-        yield handler
-
-
 def info(*tags, **spans):
     found = {tag.replace("_", " "): times for tag, times in spans.items()}
     by_tag = {tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in found.items()}

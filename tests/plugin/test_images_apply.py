@@ -8,26 +8,11 @@ import pytest
 
 from haven_media_handler import ApplyError, ItemChange, ItemGoneError, StashLockedError, TagClashError
 from haven_stash.tagging import AT_ONCE, Batch, batches
-from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, handler_of, once
-from vlm_engine.sandbox.threads import running
 from vlm_engine.types import ImageTagInfo, VideoTagInfo
 
 TAGS = ("Foul", "Goal", "Timeout", "Free throw", "Turnover")
 PEOPLES = ("Home game", "Foul", "Goal", "Slow motion", "VLM_Errored")
-
-
-@pytest.fixture
-def stash():
-    with running(SandboxStash()) as stash:
-        yield stash
-
-
-@pytest.fixture
-def handler(stash, tmp_path):
-    with handler_of(stash, tmp_path) as handler:
-        handler.prepare()
-        yield handler
 
 
 def info(*tags):

@@ -16,12 +16,6 @@ from vlm_engine.sandbox.threads import running
 
 
 @pytest.fixture
-def stash():
-    with running(SandboxStash()) as stash:
-        yield stash
-
-
-@pytest.fixture
 def handler(stash, tmp_path):
     with handler_of(stash, tmp_path) as handler:
         yield handler

@@ -20,19 +20,6 @@ LIMIT_S = 30.0
 TAGS = ("Foul", "Goal", "Timeout", "Free throw")
 
 
-@pytest.fixture
-def stash():
-    with running(SandboxStash()) as stash:
-        yield stash
-
-
-@pytest.fixture
-def handler(stash, tmp_path):
-    with handler_of(stash, tmp_path) as handler:
-        handler.prepare()
-        yield handler
-
-
 def info(*tags):
     return ImageTagInfo({"sport": tags}, {})
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from haven_stash.changes import ChangePlan, OurMarker
 from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
 from haven_stash.values import ItemKind, ItemRef, Tag
+from tests.database_faults import files_no_longer_than
 from tests.old_journals import as_first_version, as_second_version
 from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore
@@ -183,17 +182,6 @@ def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(path
     with closing(Journal(path)) as journal:
         assert len(damaged_files(path)) == 1
         assert journal.ours(scene(7)).tag_ids == {"5"}
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """The system refuses this process every write beyond ``size`` bytes of a file, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def open_many(journal: Journal, opened: list[str]) -> None:

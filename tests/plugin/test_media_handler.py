@@ -19,12 +19,6 @@ QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
 LIMIT_S = 60
 
 
-@pytest.fixture
-def stash():
-    with running(SandboxStash()) as stash:
-        yield stash
-
-
 @contextmanager
 def handler_of(stash, folder, vr_tag=""):
     connection = {"Host": "0.0.0.0", "Port": stash.port}

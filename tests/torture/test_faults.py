@@ -9,8 +9,6 @@ import ctypes
 import os
 import resource
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -23,6 +21,7 @@ from typing import Any
 import pytest
 
 from sandbox.videos import LabelledVideo
+from tests.database_faults import locked_by_another_process
 from tests.torture import child
 from tests.torture.world import SLOTS, World, content, small_videos, world
 from vlm_engine.sandbox import Behaviour, SandboxVLM
@@ -211,28 +210,6 @@ def test_a_file_or_folder_that_may_not_be_written_is_named_and_nothing_is_touche
 
 
 # A file that somebody else keeps locked.
-
-LOCKER = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("PRAGMA locking_mode = EXCLUSIVE") if sys.argv[2] == "whole" else None
-db.execute("BEGIN IMMEDIATE")
-db.execute("CREATE TABLE IF NOT EXISTS somebody_elses (value)")
-print("locked", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def locked_by_another_process(path: Path, what: str) -> Iterator[None]:
-    command = [sys.executable, "-c", LOCKER, str(path), what]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdin
-        assert other.stdout
-        assert other.stdout.readline() == "locked\n"
-        yield
-        other.stdin.close()
-        assert other.wait(30) == 0
 
 
 def have_no_patience() -> None:

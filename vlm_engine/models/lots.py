@@ -32,13 +32,11 @@ class Lots(Generic[_X, _Y]):
     async def _work_off(self) -> None:
         while self._waiting:
             lot, self._waiting = self._waiting, []
-            work = asyncio.ensure_future(asyncio.to_thread(self._work, [entry for entry, _ in lot]))
-            await asyncio.wait((work,))
-            error = work.exception()
+            (done,) = await asyncio.gather(asyncio.to_thread(self._work, [entry for entry, _ in lot]), return_exceptions=True)
             for number, (_, outcome) in enumerate(lot):
                 if outcome.done():
                     continue  # nobody waits for it any more
-                if error is None:
-                    outcome.set_result(work.result()[number])
+                if isinstance(done, BaseException):
+                    outcome.set_exception(done)
                 else:
-                    outcome.set_exception(error)
+                    outcome.set_result(done[number])

@@ -23,7 +23,7 @@ from vlm_engine.search.rates import (
 from vlm_engine.search.smoothing import Smoothed, over_conditions
 
 _VIDEO_WEIGHT = (100.0, 40.0)
-_TAG_LOOKS_WEIGHT = (500.0, 100.0)
+_TAG_LOOKS_WEIGHT = (150.0, 40.0)
 _TAG_SHOTS_WEIGHT = 3000.0
 _RANGE = (1e-5, 0.4)
 _SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from haven_media_handler import MediaHandler
+from sandbox.stash import SandboxStash
+from tests.plugin.fragile import handler_of
+from vlm_engine.sandbox.threads import running
+
+
+@pytest.fixture
+def stash() -> Iterator[SandboxStash]:
+    with running(SandboxStash()) as stash:
+        yield stash
+
+
+@pytest.fixture
+def handler(stash: SandboxStash, tmp_path: Path) -> Iterator[MediaHandler]:
+    with handler_of(stash, tmp_path) as handler:
+        handler.prepare()
+        yield handler
