@@ -140,7 +140,7 @@ class Plan:
     shot_medians_s: Sequence[float] = (5.0, 12.0, 30.0)
     coincidences: Sequence[float] = (0.3, 0.6, 0.9)
     duration_s: float | None = None
-    sensitivity_videos: int = 2
+    sensitivity_videos: int = 3
     processes: int = 2
 
 
