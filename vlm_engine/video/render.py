@@ -41,7 +41,6 @@ class Painter:
 
     def paint(self, frame: VideoFrame, shape: ImageShape) -> Image.Image:
         """What is wanted of ``frame``, at the size in which ``shape`` sends it."""
-        # Once for all frames: one whose side data were looked at is in a cycle, and waits for the garbage collector.
         turn = self._turn = self._turn or turn_of(frame)
         width, height = displayed_size(frame, self._pixel_aspect, turn)
         if self._vr:
@@ -96,7 +95,9 @@ def displayed_size(frame: VideoFrame, pixel_aspect: Fraction, turn: Turn) -> tup
 
 def turn_of(frame: VideoFrame) -> Turn:
     """How to turn the stored picture: whether rows and columns change places, and then whether each is reversed."""
-    side_data: Any = frame.side_data  # its stub knows of motion vectors only
+    # A frame whose side data were looked at is in a cycle, and waits for the garbage collector: let that be a tiny one.
+    tiny = VideoReformatter().reformat(frame, 2, 2, "gray", interpolation=Interpolation.POINT)
+    side_data: Any = tiny.side_data  # its stub knows of motion vectors only
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     if matrix is None:
         return False, False, False
