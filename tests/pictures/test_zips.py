@@ -266,10 +266,12 @@ def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_reading_after_closing_opens_anew(tmp_path: Path, reader: Zips) -> None:
+def test_what_is_read_after_closing_is_not_kept_open(tmp_path: Path, reader: Zips) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
+    before = open_files()
     reader.close()
     assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
+    assert open_files() == before
 
 
 def test_an_empty_file_in_a_zip(tmp_path: Path, reader: Zips) -> None:

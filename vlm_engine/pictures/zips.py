@@ -35,10 +35,12 @@ class Zips:
         self._kept_open = kept_open
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[str, int, int], _OpenZip] = OrderedDict()
+        self._closed = False
 
     def close(self) -> None:
-        """Closes the zips, those in use when they are no longer. Reading opens them anew."""
+        """Closes the zips, those in use when they are no longer. What is read later is not kept open."""
         with self._lock:
+            self._closed = True
             for kept in self._open.values():
                 kept.retire()
             self._open.clear()
@@ -77,6 +79,10 @@ class Zips:
 
     def _add(self, key: tuple[str, int, int], fresh: _OpenZip) -> _OpenZip:
         with self._lock:
+            if self._closed:  # it hung until now, and nobody waits for it any more
+                fresh.users += 1
+                fresh.retire()
+                return fresh
             archive = self._open.setdefault(key, fresh)
             if archive is not fresh:
                 fresh.retire()  # another thread was quicker
