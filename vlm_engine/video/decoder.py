@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 
 import av
@@ -36,6 +37,19 @@ class Picture:
     frame: VideoFrame
 
 
+@dataclass(frozen=True, slots=True)
+class _Damaged:
+    """Makes the errors that say where a file is damaged."""
+
+    name: str
+    first: int
+    tick: Fraction
+
+    def __call__(self, ticks: int, error: av.FFmpegError | None = None) -> FrameError:
+        cause = f": {error.strerror}" if error is not None else ""
+        return FrameError(f"{self.name}: damaged at {float((ticks - self.first) * self.tick):.2f} s{cause}")
+
+
 class Decoder:
     """Serves the pictures of one stream; one that lies ahead in the group being decoded needs no seek.
 
@@ -46,6 +60,7 @@ class Decoder:
         self._container, self._stream = container, stream
         self._keys, self._first, self._last = keys, first, last
         self._steps_back = 0  # which of _STEPS_BACK_S the last seek needed
+        self._damaged = _Damaged(container.name, first, tick(stream))
         self._run: _Run | None = None
 
     def group_of(self, ticks: int) -> int:
@@ -90,28 +105,10 @@ class Decoder:
         self._run = None
         begin = self._keys[began] if began >= 0 else self._first
         packet, others = self._seek(begin) if began >= 0 else self._from_the_start()
-        pictures = self._decoded(chain([packet], others), begin)
+        pictures = _decoded(chain([packet], others), begin, self._damaged)
         if "avi" in self._container.format.name.split(","):
             pictures = _retimed(pictures)
         return _Run(pictures, group)
-
-    def _decoded(self, packets: Iterable[Packet[VideoStream]], begin: int) -> Iterator[Picture]:
-        """The pictures from ``begin`` on, in the order of display, up to the first that is damaged.
-
-        FFmpeg mends a damaged picture by guessing, and builds those after it on the guess; none of them may be judged.
-        Asked to give up instead (``err_detect=explode``), it would refuse sound pictures of open groups.
-        """
-        at = begin
-        try:
-            for packet in packets:
-                for frame in _decode(packet, begin):
-                    at = at if frame.pts is None else frame.pts
-                    if at >= begin and frame.is_corrupt:
-                        raise self._damaged(at)
-                    if at >= begin:
-                        yield Picture(at, frame)
-        except av.FFmpegError as error:
-            raise self._damaged(at, error) from error
 
     def _seek(self, key: int) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
         """The packet of the key frame shown at ``key``, and those after it."""
@@ -143,11 +140,6 @@ class Decoder:
             return next(packets), packets
         except (av.FFmpegError, StopIteration) as error:
             raise self._damaged(self._first) from error
-
-    def _damaged(self, ticks: int, error: av.FFmpegError | None = None) -> FrameError:
-        seconds = float((ticks - self._first) * tick(self._stream))
-        cause = f": {error.strerror}" if error is not None else ""
-        return FrameError(f"{self._container.name}: damaged at {seconds:.2f} s{cause}")
 
 
 class _Run:
@@ -185,6 +177,27 @@ class _Run:
         except FrameError as error:
             self._damage = error
             return None
+
+
+def _decoded(packets: Iterable[Packet[VideoStream]], begin: int, damaged: _Damaged) -> Iterator[Picture]:
+    """The pictures from ``begin`` on, in the order of display, up to the first that is damaged.
+
+    FFmpeg mends a damaged picture by guessing, and builds those after it on the guess; none of them may be judged.
+    Asked to give up instead (``err_detect=explode``), it would refuse sound pictures of open groups.
+
+    Does not know the decoder that holds it: in a cycle, container and pictures would wait for the garbage collector.
+    """
+    at = begin
+    try:
+        for packet in packets:
+            for frame in _decode(packet, begin):
+                at = at if frame.pts is None else frame.pts
+                if at >= begin and frame.is_corrupt:
+                    raise damaged(at)
+                if at >= begin:
+                    yield Picture(at, frame)
+    except av.FFmpegError as error:
+        raise damaged(at, error) from error
 
 
 def _decode(packet: Packet[VideoStream], begin: int) -> list[VideoFrame]:
