@@ -33,14 +33,20 @@ async def _at_work(clerk: Clerk, lots: int) -> None:
             await asyncio.sleep(0.001)
 
 
+async def _busy(clerk: Clerk, *entries: int) -> tuple[Lots[int, str], asyncio.Task[str], list[asyncio.Task[str]]]:
+    """Lots at work on 1 while ``entries`` wait, and the tasks that wait for them."""
+    lots = Lots(clerk)
+    first = asyncio.create_task(lots(1))
+    await _at_work(clerk, 1)
+    others = [asyncio.create_task(lots(entry)) for entry in entries]
+    await asyncio.sleep(0)
+    return lots, first, others
+
+
 def test_what_comes_while_one_lot_is_worked_on_is_the_next_and_everybody_gets_his_own_outcome() -> None:
     async def main() -> None:
         clerk = Clerk()
-        lots = Lots(clerk)
-        first = asyncio.create_task(lots(1))
-        await _at_work(clerk, 1)
-        others = [asyncio.create_task(lots(entry)) for entry in (2, 3, 4)]
-        await asyncio.sleep(0)
+        _, first, others = await _busy(clerk, 2, 3, 4)
         clerk.may_go_on.release(2)
         assert await asyncio.gather(first, *others) == ["done 1", "done 2", "done 3", "done 4"]
         assert clerk.lots == [[1], [2, 3, 4]]
@@ -51,11 +57,7 @@ def test_what_comes_while_one_lot_is_worked_on_is_the_next_and_everybody_gets_hi
 def test_an_error_reaches_all_of_its_lot_and_nobody_else() -> None:
     async def main() -> None:
         clerk = Clerk()
-        lots = Lots(clerk)
-        first = asyncio.create_task(lots(1))
-        await _at_work(clerk, 1)
-        others = [asyncio.create_task(lots(entry)) for entry in (12, 13)]
-        await asyncio.sleep(0)
+        lots, first, others = await _busy(clerk, 12, 13)
         clerk.may_go_on.release(3)
         assert await first == "done 1"
         for other in others:
@@ -69,11 +71,7 @@ def test_an_error_reaches_all_of_its_lot_and_nobody_else() -> None:
 def test_an_entry_that_nobody_waits_for_any_more_is_worked_off_all_the_same() -> None:
     async def main() -> None:
         clerk = Clerk()
-        lots = Lots(clerk)
-        first = asyncio.create_task(lots(1))
-        await _at_work(clerk, 1)
-        given_up = asyncio.create_task(lots(2))
-        await asyncio.sleep(0)
+        lots, first, (given_up,) = await _busy(clerk, 2)
         given_up.cancel()
         clerk.may_go_on.release(2)
         assert await first == "done 1"

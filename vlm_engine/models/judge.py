@@ -140,7 +140,8 @@ class Judge:
     def _recollected(self, subjects: Sequence[tuple[Subject, Subject]]) -> Sequence[Memory]:
         alone, together = ([pair[number] for pair in subjects] for number in (0, 1))
         several = self._store.answers_to(together) if self.model.frames_per_question > 1 else [[]] * len(subjects)
-        return [Memory(*own, cache(self._tag)) for own in zip(self._store.answers_to(alone), several, strict=True)]
+        tag_of = cache(self._tag)
+        return [Memory(*own, tag_of) for own in zip(self._store.answers_to(alone), several, strict=True)]
 
     async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
         """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
