@@ -16,7 +16,7 @@ from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.learning import learnt
 from vlm_engine.search.rates import ABSENT_SHARE, FOOLED_ALONG, JUDGE, SURE_ERROR, Floats, Rates
-from vlm_engine.search.smoothing import Smoothed, by_condition, over_conditions, smooth
+from vlm_engine.search.smoothing import Smoothed, by_condition, by_truth, smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +49,20 @@ class Belief:
         out = np.zeros_like(self.present)
         if self.smoothed is None:
             return out
-        split = self.smoothed.conditions()
-        by_truth = np.stack([split[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
-        error = self._error(by_truth / (by_truth.sum(2, keepdims=True) + 1e-300), observer)
-        false, missed = error[..., 0], error[..., 1]
+        shares = by_truth(self.smoothed.conditions())
+        error = self._error(shares / (shares.sum(1, keepdims=True) + 1e-300), observer)
+        false, missed = error[:, 0], error[:, 1]
         on = self.present[:, self.live]
         after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
         out[:, self.live] = np.maximum(np.minimum(on, 1 - on) - after, 0)
         return out
 
     def _error(self, shares: Floats, observer: int) -> Floats:
-        """(n, live, 2): how often a look of this observer's errs where the conditions are as probable as ``shares`` says."""
-        look_error, fooled = self.rates.observers[observer].look_error[self.live], shares[:, :, -1]
+        """(n, 2, live): how often a look of this observer's errs where the conditions are as probable as ``shares`` says."""
+        look_error, fooled = self.rates.observers[observer].look_error[self.live].T, shares[:, -1]
         if observer == JUDGE:
             return np.asarray((1 - fooled) * look_error + fooled * SURE_ERROR)
-        alone = shares[:, :, 1]
+        alone = shares[:, 1]
         return np.asarray((1 - alone - fooled) * look_error + alone * SURE_ERROR + fooled * FOOLED_ALONG)
 
     def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
@@ -74,36 +73,35 @@ class Belief:
             return shows, hidden
         from_left, from_right = self._reach(times_s)
         here = (from_left[0] + from_left[1]) * (from_right[0] + from_right[1])
-        total = here.sum(2) / self.occurs[:, None]
-        shows[:, self.live] = (here[..., SHOWS == 1].sum(2) / total).T
-        otherwise = [(from_left[truth] * from_right[truth])[..., truth != SHOWS].sum(2) for truth in (0, 1)]
-        hidden[:, self.live] = ((otherwise[0] + otherwise[1]) / total).T
+        total = here.sum(1) / self.occurs
+        shows[:, self.live] = here[:, SHOWS == 1].sum(1) / total
+        otherwise = [(from_left[truth] * from_right[truth])[:, truth != SHOWS].sum(1) for truth in (0, 1)]
+        hidden[:, self.live] = (otherwise[0] + otherwise[1]) / total
         return shows, hidden
 
     def _reach(self, times_s: Floats) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-        """The weight of each state at the times, (K, m, 4) each: from a frame before that does not show the tag, from one that
+        """The weight of each state at the times, (m, 4, K) each: from a frame before that does not show the tag, from one that
         does; towards a frame after that does not, towards one that does."""
         assert self.smoothed is not None
         smoothed, seen_s = self.smoothed, self.evidence.times_s
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
         here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
-        before = over_conditions(by_condition(smoothed.forward))
+        before = by_condition(smoothed.forward).sum(1)
         coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live)).astype(np.float32)
-        return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(2, 3))
+        return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(1, 2))
 
 
 def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
-    """(K, m, 4) each: ``weights`` (m, K, 4) after ``steps`` (K, m, 4, 4), of states without the tag and of those with it."""
-    by_state = weights.transpose(2, 1, 0)
-    passed = [by_state[state][..., None] * steps[:, :, state] for state in range(STATES)]
+    """(m, 4, K) each: ``weights`` (m, 4, K) after ``steps`` (m, 4, 4, K), of states without the tag and of those with it."""
+    passed = [weights[:, state, None] * steps[:, state] for state in range(STATES)]
     without, shown = ([passed[state] for state in np.flatnonzero(truth == SHOWS)] for truth in (0, 1))
     return without[0] + without[1], shown[0] + shown[1]
 
 
 def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
-    """(n, K, 4): weights of all states, averaged over the conditions of a shot."""
-    return over_conditions(by_condition(weights) * rates.conditions[..., SHOWS])
+    """(n, 4, K): weights of all states, averaged over the conditions of a shot."""
+    return np.asarray((by_condition(weights) * rates.conditions[:, SHOWS]).sum(1))
 
 
 def learnt_rates(evidence: Evidence, rates: Rates, steps: int) -> Rates:
@@ -128,7 +126,7 @@ def believe(evidence: Evidence, clock: Clock, rates: Rates) -> Belief:
         return Belief(evidence, clock, live, present, np.zeros(0), rates, None)
     smoothed = smooth(evidence.of(live), rates.of(live))
     occurs = _occurs(smoothed)
-    present[:, live] = over_conditions(smoothed.conditions())[..., SHOWS == 1].sum(2) * occurs
+    present[:, live] = by_truth(smoothed.conditions())[:, :, 1].sum(1) * occurs
     return Belief(evidence, clock, live, present, occurs, rates, smoothed)
 
 

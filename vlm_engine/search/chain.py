@@ -25,16 +25,17 @@ _LEAST = np.float32(1e-12)
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The chains of K tags: ``law`` (K, 4) in the long run, ``decays_per_s`` (K, 4) and ``modes`` (K, 4, 4 x 4)."""
+    """The chains of K tags: ``law`` (4, K) in the long run, ``decays_per_s`` (K, 4) and ``modes`` (K, 4, 4 x 4)."""
 
     law: Floats
     decays_per_s: Floats
     modes: Floats
 
     def steps(self, elapsed_s: Floats) -> Floats:
-        """(K, n, 4, 4): the probability to pass from one state to another in each of n lapses of time."""
+        """(n, 4, 4, K): the probability to pass from one state to another in each of n lapses of time."""
         fading = np.exp(elapsed_s[None, :, None] * self.decays_per_s[:, None, :]).astype(np.float32)
-        return np.maximum(fading @ self.modes.astype(np.float32), _LEAST).reshape(len(self.law), len(elapsed_s), STATES, STATES)
+        passed = np.maximum(fading @ self.modes.astype(np.float32), _LEAST)
+        return np.ascontiguousarray(passed.transpose(1, 2, 0)).reshape(len(elapsed_s), STATES, STATES, len(passed))
 
 
 def chain_of(rates: Rates) -> Chain:
@@ -53,4 +54,4 @@ def chain_of(rates: Rates) -> Chain:
     decays, vectors = np.linalg.eigh(root[:, :, None] * generator / root[:, None, :])
     left, right = vectors / root[:, :, None], vectors * root[:, :, None]
     modes = np.einsum("kum,kwm->kmuw", left, right).reshape(tags, STATES, STATES * STATES)
-    return Chain(law, np.minimum(decays, 0.0), modes)
+    return Chain(law.T, np.minimum(decays, 0.0), modes)

@@ -16,7 +16,6 @@ from vlm_engine.search.clock import Clock
 CUT_MARGIN_S = 0.3
 """Hints place a cut to about a tenth of a second: nearer than this, a frame may be of either shot."""
 LEAST_GAP_S = 0.8
-_GRID = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +31,29 @@ class Gap:
 
     def __init__(self, start_s: float, end_s: float, clock: Clock, cut_share: float) -> None:
         self.start_s, self.end_s = start_s, end_s
-        first, last = np.searchsorted(clock.cuts_s, [start_s + 1e-9, end_s - 1e-9])
-        self._cuts_s = clock.cuts_s[first:last]
-        if first == last:
-            return
-        length_s = end_s - start_s
-        even_s = start_s + (np.arange(_GRID) + 0.5) * length_s / _GRID
-        times_s = np.concatenate([even_s, self._cuts_s])
-        masses = np.concatenate(
-            [np.full(_GRID, (1 - cut_share) * length_s / _GRID), cut_share * clock.seconds_per_cut[first:last]]
-        )
-        order = np.argsort(times_s, kind="stable")
-        self._times_s, self._masses = times_s[order], masses[order] / (masses.sum() or 1.0)
+        inside = slice(*np.searchsorted(clock.cuts_s, [start_s + 1e-9, end_s - 1e-9]))
+        self._cuts_s: list[float] = clock.cuts_s[inside].tolist()
+        self._at_cuts: list[float] = (cut_share * clock.seconds_per_cut[inside]).tolist()
+        self._per_s = 1.0 - cut_share
+        self._mass: float = self._per_s * (end_s - start_s) + sum(self._at_cuts)
 
     def change(self) -> Change:
         """The median of the prior and the mean distance from it."""
-        if not len(self._cuts_s):
-            return Change((self.start_s + self.end_s) / 2, (self.end_s - self.start_s) / 4)
-        median_s = self._times_s[np.searchsorted(np.cumsum(self._masses), 0.5).clip(max=len(self._times_s) - 1)]
-        return Change(float(median_s), float(self._masses @ np.abs(self._times_s - median_s)))
+        median_s = self._median_s()
+        off_cuts = self._per_s * ((median_s - self.start_s) ** 2 + (self.end_s - median_s) ** 2) / 2
+        at_cuts = sum(mass * abs(cut_s - median_s) for cut_s, mass in zip(self._cuts_s, self._at_cuts, strict=True))
+        return Change(median_s, (off_cuts + at_cuts) / self._mass)
+
+    def _median_s(self) -> float:
+        missing, reached_s = self._mass / 2, self.start_s
+        for cut_s, mass in zip(self._cuts_s, self._at_cuts, strict=True):
+            before = self._per_s * (cut_s - reached_s)
+            if missing <= before:
+                break
+            missing, reached_s = missing - before - mass, cut_s
+            if missing <= 0:
+                return cut_s
+        return reached_s + missing / self._per_s
 
     def best_look(self, is_free: Callable[[float], bool]) -> float | None:
         """The time whose answer would best halve the prior's mass, among those that are free; None when there is none."""
@@ -60,17 +63,16 @@ class Gap:
         return min(candidates, key=lambda time_s: (abs(self._mass_before(time_s) - 0.5), time_s), default=None)
 
     def _mass_before(self, time_s: float) -> float:
-        if not len(self._cuts_s):
-            return (time_s - self.start_s) / (self.end_s - self.start_s)
-        return float(self._masses[self._times_s <= time_s].sum())
+        at_cuts = sum(mass for cut_s, mass in zip(self._cuts_s, self._at_cuts, strict=True) if cut_s <= time_s)
+        return (self._per_s * (time_s - self.start_s) + at_cuts) / self._mass
 
     def _candidates(self) -> list[float]:
         length_s = self.end_s - self.start_s
-        beside_cuts = [float(cut_s) + side for cut_s in self._cuts_s for side in (-CUT_MARGIN_S, CUT_MARGIN_S)]
+        beside_cuts = [cut_s + side for cut_s in self._cuts_s for side in (-CUT_MARGIN_S, CUT_MARGIN_S)]
         times = [*beside_cuts, *(self.start_s + share * length_s for share in (1 / 3, 1 / 2, 2 / 3))]
         inside = [time_s for time_s in times if self.start_s < time_s < self.end_s]
         clear = [time_s for time_s in inside if not self._near_cut(time_s)]
         return clear or inside
 
     def _near_cut(self, time_s: float) -> bool:
-        return bool(len(self._cuts_s)) and float(np.abs(self._cuts_s - time_s).min()) < CUT_MARGIN_S - 1e-6
+        return any(abs(cut_s - time_s) < CUT_MARGIN_S - 1e-6 for cut_s in self._cuts_s)

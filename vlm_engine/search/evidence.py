@@ -58,9 +58,9 @@ def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Cloc
     )
     judged, present, told = (np.zeros(shape, bool) for _ in range(3))
     probabilities = np.zeros(shape)
-    judged[at], present[at] = True, [verdict.present for verdict in verdicts]
-    told[at] = [verdict.probability is not None for verdict in verdicts]
-    probabilities[at] = [verdict.probability or 0.0 for verdict in verdicts]
+    confidences = np.array([verdict.probability for verdict in verdicts], dtype=np.float64)  # not a number where there is none
+    judged[at], present[at], told[at] = True, [verdict.present for verdict in verdicts], ~np.isnan(confidences)
+    probabilities[at] = np.nan_to_num(confidences, copy=False)
     leaning = np.where(present, probabilities, 1 - probabilities).clip(0.5, 1.0)
     with np.errstate(divide="ignore"):
         logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), MOST_LOGIT), 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_engine.search.chain import LONG, OFF, SHORT, SHOWS, STATES
+from vlm_engine.search.chain import LONG, OFF, SHORT, STATES
 from vlm_engine.search.evidence import MOST_LOGIT, Evidence, Flags
 from vlm_engine.search.rates import (
     LONG_S,
@@ -20,7 +20,7 @@ from vlm_engine.search.rates import (
     Rates,
     assumed_errors,
 )
-from vlm_engine.search.smoothing import Smoothed, over_conditions
+from vlm_engine.search.smoothing import Smoothed, by_truth
 
 _VIDEO_WEIGHT = (100.0, 40.0)
 _TAG_LOOKS_WEIGHT = (150.0, 40.0)
@@ -42,16 +42,16 @@ def learnt(
     states = smoothed.conditions()
     starts_short, starts_long, ends_long = _expected_moves(smoothed)
     spent_s = _expected_seconds(states, evidence.times_s)
-    idle_s = spent_s[:, OFF] + STARTS_WEIGHT / rates.usual_starts_per_s
-    by_truth = np.stack([states[..., truth == SHOWS].sum(3) for truth in (0, 1)], 3)
-    here = by_truth.sum(2)[..., 1] * present_share
+    idle_s = spent_s[OFF] + STARTS_WEIGHT / rates.usual_starts_per_s
+    truths = by_truth(states)
+    here = truths[:, :, 1].sum(1) * present_share
     return Rates(
         (starts_short * present_share + STARTS_WEIGHT) / idle_s,
         (starts_long * present_share + STARTS_WEIGHT) / idle_s,
-        (ends_long + LONG_WEIGHT) / (spent_s[:, LONG] + LONG_WEIGHT * LONG_S),
+        (ends_long + LONG_WEIGHT) / (spent_s[LONG] + LONG_WEIGHT * LONG_S),
         rates.usual_starts_per_s,
         tuple(
-            _observer(evidence, number, usual, by_truth, here, silent_looks, silent_shots)
+            _observer(evidence, number, usual, truths, here, silent_looks, silent_shots)
             for number, usual in enumerate(assumed_errors(len(rates.observers) > 1))
         ),
     )
@@ -60,36 +60,36 @@ def learnt(
 def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
     """(K,) each: how often a short event began, a long one began, a long one ended."""
     before, after = smoothed.forward[:-1], smoothed.backward[1:]
-    after = after / (smoothed.scale[1:] * np.einsum("nks,nks->nk", smoothed.forward[1:], smoothed.backward[1:]))[..., None]
+    after = after / (smoothed.scale[1:] * np.einsum("nsk,nsk->nk", smoothed.forward[1:], smoothed.backward[1:]))[:, None]
 
     def count(source: int, target: int) -> Floats:
-        total = np.zeros(before.shape[1])
-        for s in range(source, before.shape[2], STATES):
-            for t in range(target, before.shape[2], STATES):
-                total += np.einsum("nk,nk,nk->k", before[:, :, s], smoothed.moves[:, :, s, t], after[:, :, t])
+        total = np.zeros(before.shape[2])
+        for s in range(source, before.shape[1], STATES):
+            for t in range(target, before.shape[1], STATES):
+                total += np.einsum("nk,nk,nk->k", before[:, s], smoothed.moves[:, s, t], after[:, t])
         return total
 
     return count(OFF, SHORT), count(OFF, LONG), count(LONG, OFF)
 
 
 def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
-    """(K, 4): how long each tag was in each state."""
-    merged = over_conditions(states)
-    return np.asarray(np.einsum("nks,n->ks", merged[1:] + merged[:-1], np.diff(times_s) / 2))
+    """(4, K): how long each tag was in each state."""
+    merged = states.sum(1)
+    return np.asarray(np.einsum("nsk,n->sk", merged[1:] + merged[:-1], np.diff(times_s) / 2))
 
 
 def _observer(
-    evidence: Evidence, number: int, usual: Floats, by_truth: Floats, here: Floats, silent_looks: int, silent_shots: int
+    evidence: Evidence, number: int, usual: Floats, truths: Floats, here: Floats, silent_looks: int, silent_shots: int
 ) -> Observer:
     """How the observer of this number errs, of whom ``usual`` errors are assumed."""
     own = evidence.judged & (evidence.observers == number)[:, None]
-    wrong = np.stack([evidence.present, ~evidence.present], 2)
-    clear = by_truth[:, :, 0] if number == 0 else by_truth[:, :, 0] + by_truth[:, :, 1]  # this observer is not fooled
-    good = clear * own[:, :, None]
+    wrong = np.stack([evidence.present, ~evidence.present], 1)
+    clear = truths[:, : number + 1].sum(1)  # this observer is not fooled
+    good = clear * own[:, None]
     silent = round(silent_looks * own.sum() / max(1, evidence.judged.sum()))
-    looks = _shrunk((good * wrong).sum(0), good.sum(0), usual * (1 - SHOT_SHARE), silent, np.array(_TAG_LOOKS_WEIGHT))
+    looks = _shrunk((good * wrong).sum(0).T, good.sum(0).T, usual * (1 - SHOT_SHARE), silent, np.array(_TAG_LOOKS_WEIGHT))
     fresh = np.concatenate([[True], evidence.shots[1:] != evidence.shots[:-1]])
-    bad, shots = by_truth[fresh][:, :, number + 1].sum(0), by_truth[fresh].sum((0, 2))
+    bad, shots = truths[fresh, number + 1].sum(0).T, truths[fresh].sum((0, 1)).T
     shot = _shrunk(bad, shots, usual * SHOT_SHARE, silent_shots, np.full(2, _TAG_SHOTS_WEIGHT))
     return Observer(looks, shot, *_confidence(evidence, own & evidence.told, clear, here))
 
@@ -113,7 +113,7 @@ def _confidence(evidence: Evidence, told: Flags, good: Floats, here: Floats) -> 
     def counted(weights: Floats) -> Floats:
         return np.asarray(np.bincount(bins, weights, _BINS), dtype=np.float64)
 
-    wrong = [counted(good[:, :, truth][told] * (seen != truth)) for truth in (0, 1)]
+    wrong = [counted(good[:, truth][told] * (seen != truth)) for truth in (0, 1)]
     right = [counted(share[told] * (seen == truth)) for truth, share in ((0, 1 - here), (1, here))]
     answers = counted(np.ones(len(bins)))
     fits = [_fit(sharpness, answers, wrong, right) for sharpness in _SHARPNESS]

@@ -17,7 +17,8 @@ class Ledger:
     """
 
     def __init__(self, tags: Iterable[str]) -> None:
-        self._looked: dict[str, set[int]] = {tag: set() for tag in tags}
+        self._tags = dict.fromkeys(tags)
+        self._looked: dict[int, set[str]] = {}
         self._frames: list[int] = []
         self._judged_frames: list[int] = []
         self._observations: dict[tuple[int, bool], Observation] = {}
@@ -28,14 +29,13 @@ class Ledger:
         for frames in (self._frames,) if observation.scanned else (self._frames, self._judged_frames):
             if not _near(frames, key, 0):
                 insort(frames, key)
-        for tag in look.tags:
-            self._looked[tag].add(key)
+        self._looked.setdefault(key, set()).update(look.tags)
         self._keep(key, observation)
 
     def _keep(self, key: int, observation: Observation) -> None:
         known = self._observations.get((key, observation.scanned))
         verdicts: dict[str, Verdict] = {**known.verdicts} if known else {}
-        verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._looked}
+        verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._tags}
         if verdicts:
             self._observations[key, observation.scanned] = replace(observation, verdicts=verdicts)
 
@@ -51,8 +51,8 @@ class Ledger:
 
     def open_tags(self, time_s: float) -> tuple[str, ...]:
         """The tags for which no look at exactly this time was made, or given up."""
-        key = milliseconds(time_s)
-        return tuple(tag for tag, looked in self._looked.items() if key not in looked)
+        looked = self._looked.get(milliseconds(time_s), set())
+        return () if looked.issuperset(self._tags) else tuple(tag for tag in self._tags if tag not in looked)
 
     def spent(self, time_s: float, within_s: float) -> bool:
         """Whether the frame shown at this time was already looked at, for whatever tag."""

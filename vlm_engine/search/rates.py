@@ -81,9 +81,9 @@ class Rates:
 
     @property
     def conditions(self) -> Floats:
-        """(K, observers + 1, 2): how probable each condition of a shot is: nobody is fooled; each of the observers is."""
-        fooled = np.stack([observer.shot_error for observer in self.observers], 1)
-        return np.concatenate([1 - fooled.sum(1, keepdims=True), fooled], 1)
+        """(observers + 1, 2, K): how probable each condition of a shot is: nobody is fooled; each of the observers is."""
+        fooled = np.stack([observer.shot_error.T for observer in self.observers])
+        return np.concatenate([1 - fooled.sum(0, keepdims=True), fooled])
 
     def of(self, columns: NDArray[np.intp]) -> Rates:
         """The same for some of the tags."""
