@@ -27,7 +27,8 @@ class Noise:
 
     ``shot_share``: share of the errors that a whole shot has in common. ``tag_spread``: standard deviation
     of the logarithm by which rates differ between tags. ``confidence``: None: it tells verdicts only; 1: calibrated
-    probabilities; 2: twice as sure (in logits) as it should be.
+    probabilities; 2: twice as sure (in logits) as it should be. ``sure_shots``: as sure as of the thing itself where a
+    whole shot is wrong.
     """
 
     miss_rate: float = 0.0
@@ -35,6 +36,7 @@ class Noise:
     shot_share: float = 0.3
     tag_spread: float = 0.0
     confidence: float | None = None
+    sure_shots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ class NoisyModel(Oracle):
     def erring(self, factor: float) -> NoisyModel:
         """The same model, wrong so many times as often: also wherever this one is wrong."""
         video, noise, seed = self._made_of
-        rates = {"miss_rate": noise.miss_rate * factor, "false_alarm_rate": noise.false_alarm_rate * factor}
-        return NoisyModel(video, replace(noise, **rates), seed)
+        worse = replace(noise, miss_rate=noise.miss_rate * factor, false_alarm_rate=noise.false_alarm_rate * factor)
+        return NoisyModel(video, worse, seed)
 
     def another(self, noise: Noise) -> NoisyModel:
         """Another model for the same video, which errs in other places."""
@@ -118,7 +120,7 @@ class NoisyModel(Oracle):
             shape = (places, len(self.tags))
             return factor * np.stack([_positive(self._rng, sign * mean, shape) for mean in (invented, missed)])
 
-        return draw(self._buckets, 1), draw(self._buckets, -1), draw(len(self._cuts_s) + 1, -1)
+        return draw(self._buckets, 1), draw(self._buckets, -1), draw(len(self._cuts_s) + 1, 1 if noise.sure_shots else -1)
 
 
 def _positive(rng: np.random.Generator, mean: float, shape: tuple[int, int]) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
+from typing import Any
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, drive
@@ -39,6 +40,7 @@ REC, DENSE = "REC", "dense 2 s + HMM"
 USUAL, MANY_TAGS = "as a rule", "35 tags"
 POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
 VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
+SURE_LOOKALIKES = "calibrated confidences, but look-alikes are seen with full confidence"
 
 PAIRED = "a judge without mistakes"
 SCANNED_MILD, SCANNED_HARSH = f"scanned by a model with {MILD} mistakes", f"scanned by a model with {HARSH} mistakes"
@@ -103,7 +105,7 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
     base = World(duration_s=duration_s)
     mild, both = {MILD: NOISES[MILD]}, {name: NOISES[name] for name in (MILD, HARSH)}
 
-    def changed(**how: float) -> dict[str, Noise]:
+    def changed(**how: Any) -> dict[str, Noise]:
         return {name: replace(noise, **how) for name, noise in both.items()}
 
     no_short = (0.5, 0.5, 0.0)
@@ -120,6 +122,7 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
         Setting(VERDICTS_ONLY, base, both),
         Setting(CALIBRATED, base, changed(confidence=1.0), harder=True),
         Setting(TOO_SURE, base, changed(confidence=2.0), harder=True),
+        Setting(SURE_LOOKALIKES, base, changed(confidence=1.0, sure_shots=True), harder=True),
     )
 
 

@@ -45,6 +45,13 @@ class Evidence:
             logits=self.logits[:, columns],
         )
 
+    def of_scene(self, own: Flags) -> Floats:
+        """(n, K): of the confidences that were told about a tag in one scene, those that are ``own`` (n,), each one's part."""
+        told = (self.told & own[:, None]).astype(np.float64)
+        firsts = np.flatnonzero(np.diff(self.shots, prepend=-1))
+        in_scene = np.add.reduceat(told, firsts, axis=0).repeat(np.diff(firsts, append=len(told)), axis=0)
+        return told / np.maximum(in_scene, 1.0)
+
 
 def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Clock, *, scanned: bool = False) -> Evidence:
     """The observations, in whatever order, as arrays. ``scanned``: a smaller model scans, and is observer 0."""

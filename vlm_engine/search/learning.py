@@ -6,6 +6,9 @@ its own short events away as errors. Looks at tags that were never seen count as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from operator import itemgetter
+
 import numpy as np
 
 from vlm_engine.search.chain import LONG, OFF, SHORT, STATES
@@ -18,6 +21,7 @@ from vlm_engine.search.rates import (
     Floats,
     Observer,
     Rates,
+    Trust,
     assumed_errors,
 )
 from vlm_engine.search.smoothing import Smoothed, by_truth
@@ -27,6 +31,9 @@ _TAG_LOOKS_WEIGHT = (150.0, 40.0)
 _TAG_SHOTS_WEIGHT = 3000.0
 _RANGE = (1e-5, 0.4)
 _SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
+_SHARPNESS_WEIGHT = 5.0
+_SHARPNESS_IF_FOOLED = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""As a share of that in good shots."""
 _BINS_PER_LOGIT = 20
 _BINS = round(MOST_LOGIT * _BINS_PER_LOGIT) + 1
 _LOGITS = np.arange(_BINS) / _BINS_PER_LOGIT
@@ -91,7 +98,8 @@ def _observer(
     fresh = np.concatenate([[True], evidence.shots[1:] != evidence.shots[:-1]])
     bad, shots = truths[fresh, number + 1].sum(0).T, truths[fresh].sum((0, 1)).T
     shot = _shrunk(bad, shots, usual * SHOT_SHARE, silent_shots, np.full(2, _TAG_SHOTS_WEIGHT))
-    return Observer(looks, shot, *_confidence(evidence, own & evidence.told, clear, here))
+    fooled = truths[:, number + 1] * evidence.of_scene(evidence.observers == number)[:, None]
+    return Observer(looks, shot, *_trust(evidence, own & evidence.told, clear, fooled, here))
 
 
 def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weight: Floats) -> Floats:
@@ -101,32 +109,42 @@ def _shrunk(errors: Floats, chances: Floats, assumed: Floats, silent: int, weigh
     return np.asarray(np.clip((errors + weight * pooled) / (chances + weight), *_RANGE))
 
 
-def _confidence(evidence: Evidence, told: Flags, good: Floats, here: Floats) -> tuple[float, tuple[float, float]]:
-    """The sharpness under which the confidences of wrong answers are most probable (temperature, Platt 1999).
+def _trust(evidence: Evidence, told: Flags, good: Floats, fooled: Floats, here: Floats) -> tuple[Trust, Trust]:
+    """How sharply confidence tells wrong answers from right ones (temperature, Platt 1999): in good shots, and where fooled.
 
-    The answers are counted by their logit first, in bins so narrow that nothing is lost by it.
+    What passes for the thing itself may be seen with full confidence, and may not: that is for the answers to tell.
+    They are counted by their logit first, in bins so narrow that nothing is lost by it.
     """
     if not told.any():
-        return 0.0, (1.0, 1.0)
+        return Trust(), Trust()
     bins, seen = np.rint(evidence.logits[told] * _BINS_PER_LOGIT).astype(np.intp), evidence.present[told]
 
     def counted(weights: Floats) -> Floats:
         return np.asarray(np.bincount(bins, weights, _BINS), dtype=np.float64)
 
-    wrong = [counted(good[:, truth][told] * (seen != truth)) for truth in (0, 1)]
+    def wrong(weights: Floats) -> list[Floats]:
+        return [counted(weights[:, truth][told] * (seen != truth)) for truth in (0, 1)]
+
     right = [counted(share[told] * (seen == truth)) for truth, share in ((0, 1 - here), (1, here))]
     answers = counted(np.ones(len(bins)))
-    fits = [_fit(sharpness, answers, wrong, right) for sharpness in _SHARPNESS]
-    _, sharpness, evened = max(fits)
-    return sharpness, evened
+
+    def best(sharpness: Iterable[float], wrong: list[Floats], weight: float) -> Trust:
+        fits = (_fit(each, answers, wrong, right, weight) for each in sharpness)
+        return max(fits, key=itemgetter(0))[1]
+
+    trust = best(_SHARPNESS, wrong(good), _SHARPNESS_WEIGHT)
+    return trust, best((share * trust.sharpness for share in _SHARPNESS_IF_FOOLED), wrong(fooled), 0.0)
 
 
-def _fit(sharpness: float, answers: Floats, wrong: list[Floats], right: list[Floats]) -> tuple[float, float, tuple[float, float]]:
-    """How well a sharpness explains counts of answers by logit; with it, and with what makes its ratios ratios of densities."""
+def _fit(sharpness: float, answers: Floats, wrong: list[Floats], right: list[Floats], weight: float) -> tuple[float, Trust]:
+    """How well a sharpness explains counts of answers by logit; with it, and with what makes its ratios ratios of densities.
+
+    ``weight``: of the assumption that confidences are calibrated.
+    """
     faded = np.exp(-sharpness * _LOGITS)
     typical = float(answers @ faded / answers.sum())
     evened = [max(1e-6, (float(share @ faded) + typical) / (float(share.sum()) + 1)) for share in right]
-    fit = -5 * abs(float(np.log(max(sharpness, 0.05))))
+    fit = -weight * abs(float(np.log(max(sharpness, 0.05))))
     for share, even in zip(wrong, evened, strict=True):
         fit -= sharpness * float(share @ _LOGITS) + float(share.sum()) * float(np.log(even))
-    return fit, sharpness, (evened[0], evened[1])
+    return fit, Trust(sharpness, (evened[0], evened[1]))

@@ -46,17 +46,27 @@ _BY_TAG = ("short_per_s", "long_per_s", "end_per_s")
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """How much a confidence is worth: a wrong answer's density at logit c, against a right one's, falls like exp(-sharpness c).
+
+    ``evened`` (one for absent, one for present) makes that ratio a ratio of densities.
+    """
+
+    sharpness: float = 0.0
+    evened: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Observer:
     """How one model errs, for each of K tags: (K, 2), by what is true: 0 absent (so: false positives), 1 present (misses).
 
-    ``sharpness`` says how much a confidence is worth: a wrong answer's density at logit c, against a right one's, falls like
-    exp(-sharpness c); ``evened`` (one for absent, one for present) makes that ratio a ratio of densities.
+    ``trust`` is put in its confidences in a good shot, ``trust_if_fooled`` in those of a bad one.
     """
 
     look_error: Floats
     shot_error: Floats
-    sharpness: float = 0.0
-    evened: tuple[float, float] = (1.0, 1.0)
+    trust: Trust = Trust()
+    trust_if_fooled: Trust = Trust()
 
     def of(self, columns: NDArray[np.intp]) -> Observer:
         """The same for some of the tags."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
-from vlm_engine.search.evidence import Evidence
-from vlm_engine.search.rates import FOOLED_ALONG, SCANNER, SURE_ERROR, Floats, Rates
+from vlm_engine.search.evidence import Evidence, Flags
+from vlm_engine.search.rates import FOOLED_ALONG, SCANNER, SURE_ERROR, Floats, Rates, Trust
 
 _RESCALED_EVERY = 4
 """Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
@@ -78,24 +78,30 @@ def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
 def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
     """(n, 2 or 3 conditions, 2 truths, K): of each answer; 1 where there is none.
 
-    Confidence counts in a good shot only: what passes for the thing itself is often seen with full confidence.
+    All looks of a bad shot see the same look-alike, so that their confidences count as much as one look's.
     """
     wrong = np.stack([evidence.present, ~evidence.present], 1)
-    good, number = np.empty(wrong.shape), evidence.observers
-    for own, observer in enumerate(rates.observers):
-        rows = slice(None) if len(rates.observers) == 1 else number == own
-        look_error = observer.look_error.T
-        doubt = np.exp(-observer.sharpness * evidence.logits[rows])[:, None] / np.array(observer.evened)[:, None]
-        error = look_error * np.where(evidence.told[rows][:, None], doubt, 1.0)
-        good[rows] = np.where(wrong[rows], error, 1 - look_error)
-    bad = np.where(wrong, SURE_ERROR, 1 - SURE_ERROR)
+    good, bad = np.empty(wrong.shape), np.empty(wrong.shape)
+    for number, observer in enumerate(rates.observers):
+        own = evidence.observers == number
+        look_error, logits = observer.look_error.T, evidence.logits[own]
+        error = look_error * _doubt(observer.trust, logits, evidence.told[own])
+        sure_error = SURE_ERROR * _doubt(observer.trust_if_fooled, logits, evidence.of_scene(own)[own])
+        good[own] = np.where(wrong[own], error, 1 - look_error)
+        bad[own] = np.where(wrong[own], sure_error, 1 - SURE_ERROR)
     if len(rates.observers) == 1:
         conditions = [good, bad]
     else:
-        by_scanner = (number == SCANNER)[:, None, None]
+        by_scanner = (evidence.observers == SCANNER)[:, None, None]
         along = np.where(wrong, FOOLED_ALONG, 1 - FOOLED_ALONG)
         conditions = [good, np.where(by_scanner, bad, good), np.where(by_scanner, along, bad)]
     return np.where(evidence.judged[:, None, None], np.stack(conditions, 1), 1.0)
+
+
+def _doubt(trust: Trust, logits: Floats, weights: Floats | Flags) -> Floats:
+    """(n, 2 truths, K): how much more probable than in a right answer these confidences are in a wrong one; 1 without weight."""
+    leaning = trust.sharpness * logits[:, None] + np.log(trust.evened)[:, None]
+    return np.asarray(np.exp(-leaning * weights[:, None]))
 
 
 def _moves(evidence: Evidence, chain: Chain, shares: Floats, likely: Floats) -> Floats:

@@ -1,0 +1,63 @@
+"""How far the search listens to confidences: as far as they prove to tell wrong answers from right ones."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from vlm_engine.search.belief import learnt_rates
+from vlm_engine.search.clock import Clock
+from vlm_engine.search.evidence import Evidence, gather
+from vlm_engine.search.rates import JUDGE, Trust, assumed
+from vlm_engine.types import Cut, Observation, Verdict
+
+SHOTS, SHOT_S, LOOKS = 400, 5.0, 2
+RIGHT_LOGIT, DOUBTFUL_LOGIT = 5.0, 1.0
+CLOCK = Clock(SHOTS * SHOT_S, [Cut(SHOT_S * number, 0.9) for number in range(1, SHOTS)])
+PLAYS = range(20, SHOTS, 100)
+"""These shots and the forty after each show a foul."""
+LOOKALIKES = range(5, SHOTS, 20)
+"""Whole shots in which the model sees the opposite of what is there."""
+
+
+def evidence(lookalike_logit: float, slip_logit: float = DOUBTFUL_LOGIT) -> Evidence:
+    """Two looks in each shot by a model that is fooled by whole shots, and now and then by a single frame."""
+    rng = random.Random(7)
+
+    def looks() -> Iterator[Observation]:
+        for shot in range(SHOTS):
+            for look in range(LOOKS):
+                slips = rng.random() < 0.04
+                logit = lookalike_logit if shot in LOOKALIKES else slip_logit if slips else RIGHT_LOGIT
+                there = any(play <= shot < play + 40 for play in PLAYS)
+                present = there != (shot in LOOKALIKES or slips)
+                sure = 1 / (1 + math.exp(-abs(rng.gauss(logit, logit / 2))))
+                time_s = SHOT_S * (shot + (look + 0.5) / LOOKS)
+                yield Observation(time_s, {"Foul": Verdict(present, sure if present else 1 - sure)})
+
+    return gather(looks(), ["Foul"], CLOCK)
+
+
+def learnt(told: Evidence) -> tuple[Trust, Trust]:
+    observer = learnt_rates(told, assumed(1, SHOTS * SHOT_S), 6).observers[JUDGE]
+    return observer.trust, observer.trust_if_fooled
+
+
+def test_doubtful_lookalikes_are_known_by_their_doubt() -> None:
+    trust, if_fooled = learnt(evidence(DOUBTFUL_LOGIT))
+    assert trust.sharpness > 0.5
+    assert if_fooled.sharpness > 0.5 * trust.sharpness
+
+
+def test_lookalikes_seen_with_full_confidence_make_it_count_for_nothing_there() -> None:
+    trust, if_fooled = learnt(evidence(RIGHT_LOGIT))
+    assert trust.sharpness > 0.5
+    assert if_fooled.sharpness == 0
+
+
+def test_the_looks_of_one_scene_share_one_voice() -> None:
+    told = evidence(DOUBTFUL_LOGIT)
+    assert told.of_scene(told.observers == 0).sum() == pytest.approx(len(set(told.shots)))
