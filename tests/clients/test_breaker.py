@@ -96,7 +96,7 @@ def test_busy_is_left_alone_as_long_as_it_says_and_not_for_ever():
 
 def test_the_first_question_is_alone_and_may_take_long():
     health = Health()
-    assert health.limit(4, 0.0) == 1
+    assert (health.limit(4, 0.0), health.limit(4, 0.0, loaded=True)) == (1, 4)
     assert health.deadline_s(120, alone=True) == 300
     assert health.deadline_s(120, alone=False) == 120
     assert health.deadline_s(8, alone=True) == 20

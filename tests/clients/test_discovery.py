@@ -87,9 +87,12 @@ def test_what_the_recorded_servers_told():
         vision=True,
         model="tiny.gguf",
         sighted=("t2/tiny.gguf",),
+        loaded=True,
         server="llama.cpp",
     ), "it answers to any name, so what it tells is true of that"
-    assert found(recorded("vllm")) == Capabilities(models=("tiny",), context_tokens=4096, model="tiny", server="vLLM")
+    assert found(recorded("vllm")) == Capabilities(
+        models=("tiny",), context_tokens=4096, model="tiny", loaded=True, server="vLLM"
+    )
     proxy = found(recorded("litellm"), {"/health/readiness": {"status": "healthy", "db": "Not connected"}})
     assert proxy == Capabilities(models=("tiny", "dead"), finishes_abandoned=True, model="tiny", server="LiteLLM")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.line import Line
 from vlm_engine.clients.member import Member
 from vlm_engine.clients.turn import BOUNCES, TRIES, Turn
@@ -211,7 +212,7 @@ def test_slots_are_taken_and_freed():
 
 
 def test_where_a_server_goes_on_with_what_was_given_up_the_slot_stays_taken_for_a_while():
-    one = member("one", 3.0, finishes_abandoned=True)
+    one = member("one", 3.0, told=Capabilities(finishes_abandoned=True))
     one.refused(TimedOutError("no answer"), 10.0)
     assert not one.has_slot(12.9)
     assert 13.0 in one.changes_at()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,7 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
-from vlm_engine.sandbox import Behaviour, Fault
+from vlm_engine.sandbox import Behaviour, Fault, Profile
 from vlm_engine.types import Form, Question
 
 
@@ -65,6 +66,27 @@ def test_slots_are_never_exceeded_and_the_first_question_is_alone():
             await asyncio.gather(*first)
             await ask_all(pool, 40)
             assert (one.counters.in_flight_max, two.counters.in_flight_max) == (3, 1)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("how", "at_once"),
+    [
+        (Behaviour(profile=Profile.VLLM), 3),
+        (Behaviour(profile=Profile.LM_STUDIO), 3),
+        (Behaviour(profile=Profile.LM_STUDIO, loaded=False), 1),
+        (Behaviour(), 1),
+    ],
+    ids=["loads first", "says that it is loaded", "loads when asked", "does not say"],
+)
+def test_a_server_that_has_its_model_in_memory_gets_all_its_slots_at_once(how, at_once):
+    async def main():
+        async with servers(replace(how, latency_s=0.2)) as (server,), pool_of(endpoint(server, max_concurrent=3)) as pool:
+            first = [asyncio.ensure_future(pool.ask(question(number))) for number in range(6)]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            assert server.counters.in_flight_max == at_once
+            await asyncio.gather(*first)
 
     run(main)
 

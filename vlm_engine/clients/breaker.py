@@ -84,11 +84,15 @@ class Health:
         """For how many seconds it did not work, all in all."""
         return self._down_s + self.outage_s(now)
 
-    def limit(self, slots: int, now: float) -> int:
-        """How many questions may be under way at once. One until the first was answered: the server may be loading the model."""
+    def limit(self, slots: int, now: float, *, loaded: bool = False) -> int:
+        """How many questions may be under way at once.
+
+        One until the first was answered: the server may be loading the model, and some load it once for each question that
+        comes meanwhile. ``loaded``: it says that it has the model in memory.
+        """
         if self.state in (State.OPEN, State.DEAD) or now < self.paused_until:
             return 0
-        return slots if self.answered and self.state is State.CLOSED else 1
+        return slots if (self.answered or loaded) and self.state is State.CLOSED else 1
 
     def deadline_s(self, request_timeout_s: float, alone: bool) -> float:
         """How long to wait for an answer. ``alone``: no other endpoint works.

@@ -32,11 +32,12 @@ class _Page:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A kind of server. ``owner``: how it signs its list of models."""
+    """A kind of server. ``owner``: how it signs its list of models. ``loads_first``: it lists none before it has it in memory."""
 
     name: str
     owner: str
     pages: tuple[_Page, ...] = ()
+    loads_first: bool = False
 
 
 _SERVERS = (
@@ -46,8 +47,8 @@ _SERVERS = (
         (_Page("/api/v1/models", pages.lm_studio, _Page("/api/v0/models", pages.lm_studio_before)),),
     ),
     _Server("Ollama", "library", (_Page("/api/ps", pages.ollama_loaded),)),
-    _Server("llama.cpp", "llamacpp", (_Page("/props", pages.llama_cpp_props), _Page("/slots", pages.llama_cpp_slots))),
-    _Server("vLLM", "vllm"),
+    _Server("llama.cpp", "llamacpp", (_Page("/props", pages.llama_cpp_props), _Page("/slots", pages.llama_cpp_slots)), True),
+    _Server("vLLM", "vllm", (), True),
     _Server(
         "SGLang",
         "sglang",
@@ -55,6 +56,7 @@ _SERVERS = (
             _Page("/get_model_info", pages.sglang_model, _Page("/model_info", pages.sglang_model)),
             _Page("/get_server_info", pages.sglang_server, _Page("/server_info", pages.sglang_server)),
         ),
+        True,
     ),
 )
 _OLLAMA, _LLAMA_CPP = _SERVERS[1:3]
@@ -123,6 +125,8 @@ def _capabilities(offers: list[Offer], asked: str, server: _Server | None) -> Ca
     named = [offer for offer in offers if offer.names]
     of_all = next((offer for offer in offers if not offer.names), Offer())
     chosen = (_find(named, asked, server) if asked else _best(named)).filled(of_all)
+    if server and server.loads_first and chosen.names:
+        chosen = chosen.filled(Offer(loaded=True))
     return Capabilities(
         models=tuple(offer.name for offer in named),
         slots=chosen.slots,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vlm_engine.clients.breaker import Health
+from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.slots import GIVEN_BACK_AFTER, FixedSlots, Slots
 from vlm_engine.errors import BusyError, ClientError, TimedOutError
 from vlm_engine.types import Answer, EndpointStats
@@ -16,7 +17,7 @@ class Member:
     """One endpoint as the pool sees it. Times are seconds of the pool's clock.
 
     ``weight`` is its likely speed against the others until that has been measured; ``model`` what it serves, "" where
-    nobody said. ``finishes_abandoned``: it goes on with questions that were given up, so their slots stay taken for a while.
+    nobody said. ``told``: what it says of itself.
     """
 
     label: str
@@ -25,7 +26,7 @@ class Member:
     model: str = ""
     slots: Slots = field(default_factory=FixedSlots)
     health: Health = field(default_factory=Health)
-    finishes_abandoned: bool = False
+    told: Capabilities = field(default_factory=Capabilities)
     copies: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
@@ -40,7 +41,7 @@ class Member:
 
     def limit(self, now: float) -> int:
         """How many questions it may have at once; 0 while it does not work."""
-        return self.health.limit(self.slots.limit, now)
+        return self.health.limit(self.slots.limit, now, loaded=bool(self.told.loaded))
 
     def taken(self, now: float) -> int:
         """How many slots are in use: by the questions it has, and by those it was given and is thought to go on with."""
@@ -96,7 +97,8 @@ class Member:
         self._hold(now)
 
     def _hold(self, now: float) -> None:
-        if self.finishes_abandoned and self.health.seconds is not None:
+        """A question that it was given and goes on with keeps its slot for a while."""
+        if self.told.finishes_abandoned and self.health.seconds is not None:
             self._held_until.append(now + self.health.seconds)
 
     def changes_at(self) -> list[float]:

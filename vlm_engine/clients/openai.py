@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +59,8 @@ class OpenAIClient:
         wanted = set(Feature) if model.model_return_confidence else set(Feature) - {Feature.LOGPROBS}
         self._features = frozenset(wanted)
         self._told: Capabilities | None = None
+        self.when_told: Callable[[], None] = lambda: None
+        """Called whenever the endpoint has told what it can do: before the first question to it, and when that changes."""
         self._finding_out: asyncio.Task[Capabilities] | None = None
         self._looked_again = False
         self._said_unsure = False
@@ -170,9 +172,13 @@ class OpenAIClient:
         told = await discovery.discover(response.body, self._configured_name, page)
         if told != self._told:
             _log.info("%s: %s", self.label, told)
-        self._told = told
         self._name = self._name or told.model
+        self._take(told)
         return told
+
+    def _take(self, told: Capabilities) -> None:
+        self._told = told
+        self.when_told()
 
     async def _choose_model(self, timeout_s: float) -> None:
         if self._told is None:
@@ -302,7 +308,7 @@ class OpenAIClient:
     def _learn(self, given_up: Set[Feature], response: Response) -> None:
         self._give_up(given_up)
         if "x-litellm-version" in response.headers and not self.capabilities.finishes_abandoned:
-            self._told = replace(self.capabilities, finishes_abandoned=True, server="LiteLLM")
+            self._take(replace(self.capabilities, finishes_abandoned=True, server="LiteLLM"))
 
     def _give_up(self, features: Set[Feature]) -> None:
         fresh = features & self._features

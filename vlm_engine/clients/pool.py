@@ -72,6 +72,8 @@ class EndpointPool:
             _member(config, client, label, model_name): client for (config, client), label in zip(clients, labels, strict=True)
         }
         self._members = tuple(self._clients)
+        for member, client in self._clients.items():
+            client.when_told = partial(self._learn, member)
         servers = servers or Servers()
         self._servers = {member: servers.at(client.url) for member, client in self._clients.items()}
         for member, server in self._servers.items():
@@ -276,7 +278,6 @@ class EndpointPool:
             member.abandoned(seconds, reference_s(self._members), now)
         elif error is None:
             member.answered(task.result(), seconds, now)
-            self._learn(member)
             _resolve(job, task.result())
         elif isinstance(error, ClientError):
             member.refused(error, now)
@@ -310,10 +311,12 @@ class EndpointPool:
         job.line.rejoin(job)
 
     def _learn(self, member: Member) -> None:
-        """What the endpoint tells of itself, which its client asks it before the first question and when it comes back."""
+        """The endpoint told of itself; it may take more at once than was known."""
         client = self._clients[member]
+        member.told = client.capabilities
         member.slots.offer(client.slots)
-        member.finishes_abandoned = client.capabilities.finishes_abandoned
+        if not self._closed:
+            self._poke()
 
     def _over(self, job: _Job) -> None:
         """Nobody waits for it any more."""
