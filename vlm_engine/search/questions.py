@@ -21,7 +21,7 @@ from vlm_engine.types import Purpose
 
 _AMID_CHANGE = 0.3
 """A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
-_DISCOVERY = 3.0
+_DISCOVERY = 2.2
 """A label wrong in a long stretch is often a whole segment missed."""
 _LEAST_STRETCH_S = 2.0
 _LEAST_PIECE_S = 0.6

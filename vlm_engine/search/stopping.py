@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from vlm_engine.search.questions import Question
 from vlm_engine.types import Purpose
 
-PRICE = 0.09
+PRICE = 0.068
 _USUAL_RUNS_PER_HOUR = 130.0
-_FEWEST, _MOST = 0.08, 2.0
+_FEWEST, _MOST = 0.05, 2.0
+_BUSTLE_COUNTS = 0.7
 _LONG_S, _CHEAPEST = 1000.0, 0.65
 _JUDGE, _SCANNER = 1.3, 0.3
 _LEAST_SHARE = 0.01
@@ -36,9 +37,9 @@ class Prices:
 
 
 def price(runs: int, duration_s: float, effort: float) -> float:
-    """What a call costs. In a video where much happens one label more or less matters less; in a short one, a call does."""
+    """What a call costs. The more happens in a video, the less one of its labels matters; in a short one, a call matters less."""
     per_hour = runs / max(duration_s, 1e-6) * 3600
-    bustle = min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR))
+    bustle = min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)) ** _BUSTLE_COUNTS
     return PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
 
 
