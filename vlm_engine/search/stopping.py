@@ -17,6 +17,7 @@ PRICE = 0.068
 _USUAL_RUNS_PER_HOUR = 130.0
 _FEWEST, _MOST = 0.05, 2.0
 _BUSTLE_COUNTS = 0.7
+"""With 1 every video counts alike, however much happens in it; with 0 every label."""
 _LONG_S, _CHEAPEST = 1000.0, 0.65
 _JUDGE, _SCANNER = 1.3, 0.3
 _LEAST_SHARE = 0.01
