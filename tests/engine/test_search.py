@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.search.clock import Clock
-from vlm_engine.search.edges import Gap
+from vlm_engine.search.edges import Change, Gap
 from vlm_engine.search.scan import scan_times
 from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
 
@@ -192,6 +192,7 @@ def test_the_expected_error_of_a_gap_shrinks_as_it_does() -> None:
     assert Gap(0, 8, plain, 0.6).change().expected_error_s == pytest.approx(2.0, abs=0.05)
     assert Gap(0, 2, plain, 0.6).change().expected_error_s == pytest.approx(0.5, abs=0.02)
     assert Gap(0, 8, Clock(600, [Cut(6.0, 0.9)]), 0.6).change().time_s == pytest.approx(6.0)
+    assert Gap(4, 4, Clock(600, [Cut(4.0, 0.9)]), 0.6).change() == Change(4.0, 0.0)
 
 
 def _match_of_an_hour() -> tuple[VideoInfo, Truth]:

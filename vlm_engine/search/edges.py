@@ -39,6 +39,8 @@ class Gap:
 
     def change(self) -> Change:
         """The median of the prior and the mean distance from it."""
+        if self.end_s <= self.start_s:
+            return Change(self.start_s, 0.0)  # a scanner and a judge that disagree about one frame
         median_s = self._median_s()
         off_cuts = self._per_s * ((median_s - self.start_s) ** 2 + (self.end_s - median_s) ** 2) / 2
         at_cuts = sum(mass * abs(cut_s - median_s) for cut_s, mass in zip(self._cuts_s, self._at_cuts, strict=True))
