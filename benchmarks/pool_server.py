@@ -111,7 +111,7 @@ class _Server:
     async def answer(self, method: str, body: bytes) -> bytes:
         """The whole response to a request. Cancelled when the client hangs up."""
         if method == "GET":
-            return _response(200, {"object": "list", "data": [{"id": MODEL, "owned_by": "vllm"}]})
+            return _response(200, {"object": "list", "data": [{"id": MODEL}]})
         self.counts.received += 1
         self._first = self._first or time.monotonic()
         if self._busy_once and self._faulty():

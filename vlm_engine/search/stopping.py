@@ -19,7 +19,7 @@ _FEWEST, _MOST = 0.05, 2.0
 _BUSTLE_COUNTS = 0.7
 """With 1 every video counts alike, however much happens in it; with 0 every label."""
 _LONG_S, _CHEAPEST = 1000.0, 0.65
-_JUDGE, _SCANNER = 1.3, 0.3
+_JUDGE, _SCANNER = 1.75, 0.35
 _LEAST_SHARE = 0.01
 _SPENT_PER_ROUND = 0.5
 _LEAST_ROUND = 0.04
