@@ -7,6 +7,7 @@ each round spends half of what is left on what is worth most, so that later roun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Prices:
 def price(runs: int, duration_s: float, effort: float) -> float:
     """What a call costs. The more happens in a video, the less one of its labels matters; in a short one, a call matters less."""
     per_hour = runs / max(duration_s, 1e-6) * 3600
-    bustle = min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)) ** _BUSTLE_COUNTS
+    bustle = math.pow(min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)), _BUSTLE_COUNTS)
     return PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
 
 
