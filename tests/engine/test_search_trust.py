@@ -23,7 +23,7 @@ LOOKALIKES = range(5, SHOTS, 20)
 """Whole shots in which the model sees the opposite of what is there."""
 
 
-def evidence(lookalike_logit: float, slip_logit: float = DOUBTFUL_LOGIT) -> Evidence:
+def evidence(lookalike_logit: float) -> Evidence:
     """Two looks in each shot by a model that is fooled by whole shots, and now and then by a single frame."""
     rng = random.Random(7)
 
@@ -31,7 +31,7 @@ def evidence(lookalike_logit: float, slip_logit: float = DOUBTFUL_LOGIT) -> Evid
         for shot in range(SHOTS):
             for look in range(LOOKS):
                 slips = rng.random() < 0.04
-                logit = lookalike_logit if shot in LOOKALIKES else slip_logit if slips else RIGHT_LOGIT
+                logit = lookalike_logit if shot in LOOKALIKES else DOUBTFUL_LOGIT if slips else RIGHT_LOGIT
                 there = any(play <= shot < play + 40 for play in PLAYS)
                 present = there != (shot in LOOKALIKES or slips)
                 sure = 1 / (1 + math.exp(-abs(rng.gauss(logit, logit / 2))))
@@ -60,4 +60,4 @@ def test_lookalikes_seen_with_full_confidence_make_it_count_for_nothing_there() 
 
 def test_the_looks_of_one_scene_share_one_voice() -> None:
     told = evidence(DOUBTFUL_LOGIT)
-    assert told.of_scene(told.observers == 0).sum() == pytest.approx(len(set(told.shots)))
+    assert told.parts.sum() == pytest.approx(len(set(told.shots)))

@@ -47,8 +47,13 @@ _SERVERS = (
         (_Page("/api/v1/models", pages.lm_studio, _Page("/api/v0/models", pages.lm_studio_before)),),
     ),
     _Server("Ollama", "library", (_Page("/api/ps", pages.ollama_loaded),)),
-    _Server("llama.cpp", "llamacpp", (_Page("/props", pages.llama_cpp_props), _Page("/slots", pages.llama_cpp_slots)), True),
-    _Server("vLLM", "vllm", (), True),
+    _Server(
+        "llama.cpp",
+        "llamacpp",
+        (_Page("/props", pages.llama_cpp_props), _Page("/slots", pages.llama_cpp_slots)),
+        loads_first=True,
+    ),
+    _Server("vLLM", "vllm", loads_first=True),
     _Server(
         "SGLang",
         "sglang",
@@ -56,7 +61,7 @@ _SERVERS = (
             _Page("/get_model_info", pages.sglang_model, _Page("/model_info", pages.sglang_model)),
             _Page("/get_server_info", pages.sglang_server, _Page("/server_info", pages.sglang_server)),
         ),
-        True,
+        loads_first=True,
     ),
 )
 _OLLAMA, _LLAMA_CPP = _SERVERS[1:3]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_engine.search.belief import Belief
+from vlm_engine.search.evidence import scene_starts
 from vlm_engine.search.questions import IsFree, Question, amid_change, other_frame
 from vlm_engine.search.rates import JUDGE, SCANNER, Floats
 from vlm_engine.search.stopping import Prices
@@ -39,7 +40,7 @@ def checks(belief: Belief, end_s: float, prices: Prices, is_free: IsFree, is_fre
 
 def _by_scene(gain: Floats, shots: NDArray[np.intp]) -> Floats:
     """(n, K): all that could be gained in a scene, at the one frame of it where most could."""
-    firsts = np.flatnonzero(np.diff(shots, prepend=-1))
+    firsts = scene_starts(shots)
     best = np.array([np.argmax(part) for part in np.split(gain.sum(1), firsts[1:])]) + firsts
     gathered = np.zeros_like(gain)
     gathered[best] = np.add.reduceat(gain, firsts, axis=0)

@@ -32,10 +32,10 @@ class Gap:
     def __init__(self, start_s: float, end_s: float, clock: Clock, cut_share: float) -> None:
         self.start_s, self.end_s = start_s, end_s
         inside = slice(*np.searchsorted(clock.cuts_s, [start_s + 1e-9, end_s - 1e-9]))
-        self._cuts_s: list[float] = clock.cuts_s[inside].tolist()
-        self._at_cuts: list[float] = (cut_share * clock.seconds_per_cut[inside]).tolist()
+        masses = cut_share * clock.seconds_per_cut[inside]
+        self._cuts: list[tuple[float, float]] = list(zip(clock.cuts_s[inside].tolist(), masses.tolist(), strict=True))
         self._per_s = 1.0 - cut_share
-        self._mass: float = self._per_s * (end_s - start_s) + sum(self._at_cuts)
+        self._mass: float = self._per_s * (end_s - start_s) + sum(mass for _, mass in self._cuts)
 
     def change(self) -> Change:
         """The median of the prior and the mean distance from it."""
@@ -43,12 +43,12 @@ class Gap:
             return Change(self.start_s, 0.0)  # a scanner and a judge that disagree about one frame
         median_s = self._median_s()
         off_cuts = self._per_s * ((median_s - self.start_s) ** 2 + (self.end_s - median_s) ** 2) / 2
-        at_cuts = sum(mass * abs(cut_s - median_s) for cut_s, mass in zip(self._cuts_s, self._at_cuts, strict=True))
+        at_cuts = sum(mass * abs(cut_s - median_s) for cut_s, mass in self._cuts)
         return Change(median_s, (off_cuts + at_cuts) / self._mass)
 
     def _median_s(self) -> float:
         missing, reached_s = self._mass / 2, self.start_s
-        for cut_s, mass in zip(self._cuts_s, self._at_cuts, strict=True):
+        for cut_s, mass in self._cuts:
             before = self._per_s * (cut_s - reached_s)
             if missing <= before:
                 break
@@ -65,16 +65,16 @@ class Gap:
         return min(candidates, key=lambda time_s: (abs(self._mass_before(time_s) - 0.5), time_s), default=None)
 
     def _mass_before(self, time_s: float) -> float:
-        at_cuts = sum(mass for cut_s, mass in zip(self._cuts_s, self._at_cuts, strict=True) if cut_s <= time_s)
+        at_cuts = sum(mass for cut_s, mass in self._cuts if cut_s <= time_s)
         return (self._per_s * (time_s - self.start_s) + at_cuts) / self._mass
 
     def _candidates(self) -> list[float]:
         length_s = self.end_s - self.start_s
-        beside_cuts = [cut_s + side for cut_s in self._cuts_s for side in (-CUT_MARGIN_S, CUT_MARGIN_S)]
+        beside_cuts = [cut_s + side for cut_s, _ in self._cuts for side in (-CUT_MARGIN_S, CUT_MARGIN_S)]
         times = [*beside_cuts, *(self.start_s + share * length_s for share in (1 / 3, 1 / 2, 2 / 3))]
         inside = [time_s for time_s in times if self.start_s < time_s < self.end_s]
         clear = [time_s for time_s in inside if not self._near_cut(time_s)]
         return clear or inside
 
     def _near_cut(self, time_s: float) -> bool:
-        return any(abs(cut_s - time_s) < CUT_MARGIN_S - 1e-6 for cut_s in self._cuts_s)
+        return any(abs(cut_s - time_s) < CUT_MARGIN_S - 1e-6 for cut_s, _ in self._cuts)

@@ -18,10 +18,11 @@ MOST_LOGIT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen. ``judged``, ``present``, ``told``, ``probabilities`` and ``logits`` are (n, K); ``times_s``, ``shots`` (n,).
+    """What was seen. ``times_s``, ``shots`` and ``observers`` are (n,), ``lapses_s`` (n - 1,), all others (n, K).
 
-    ``told``: the answer came with a confidence; ``logits``: how far it leans to its own verdict, >= 0. ``lapses_s``, (n - 1,):
-    what passes on the video's clock between one frame and the next. ``observers``, (n,): the number of the one that looked.
+    ``told``: the answer came with a confidence; ``logits``: how far it leans to its own verdict, >= 0; ``parts``: of the
+    confidences that one observer told about a tag in one scene, each one's part, 0 where none was told. ``lapses_s``: what
+    passes on the video's clock between one frame and the next. ``observers``: the number of the one that looked.
     """
 
     times_s: Floats
@@ -32,6 +33,7 @@ class Evidence:
     told: Flags
     probabilities: Floats
     logits: Floats
+    parts: Floats
     observers: NDArray[np.intp]
 
     def of(self, columns: NDArray[np.intp]) -> Evidence:
@@ -43,14 +45,13 @@ class Evidence:
             told=self.told[:, columns],
             probabilities=self.probabilities[:, columns],
             logits=self.logits[:, columns],
+            parts=self.parts[:, columns],
         )
 
-    def of_scene(self, own: Flags) -> Floats:
-        """(n, K): of the confidences that were told about a tag in one scene, those that are ``own`` (n,), each one's part."""
-        told = (self.told & own[:, None]).astype(np.float64)
-        firsts = np.flatnonzero(np.diff(self.shots, prepend=-1))
-        in_scene = np.add.reduceat(told, firsts, axis=0).repeat(np.diff(firsts, append=len(told)), axis=0)
-        return told / np.maximum(in_scene, 1.0)
+
+def scene_starts(shots: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The numbers of the frames with which a scene begins, given the scenes of all frames, ascending."""
+    return np.flatnonzero(np.diff(shots, prepend=-1))
 
 
 def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Clock, *, scanned: bool = False) -> Evidence:
@@ -72,14 +73,26 @@ def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Cloc
     with np.errstate(divide="ignore"):
         logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), MOST_LOGIT), 0.0)
     times_s = np.array([observation.time_s for observation in seen], dtype=np.float64)
+    shots = clock.scenes(times_s)
+    observers = np.array([scanned and not observation.scanned for observation in seen], dtype=np.intp)
     return Evidence(
         times_s,
         clock.between(times_s[:-1], times_s[1:]),
-        clock.scenes(times_s),
+        shots,
         judged,
         present,
         told,
         probabilities,
         logits,
-        np.array([scanned and not observation.scanned for observation in seen], dtype=np.intp),
+        _parts(told, shots, observers),
+        observers,
     )
+
+
+def _parts(told: Flags, shots: NDArray[np.intp], observers: NDArray[np.intp]) -> Floats:
+    parts, starts = np.zeros(told.shape), scene_starts(shots)
+    for observer in np.unique(observers):
+        own = told & (observers == observer)[:, None]
+        in_scene = np.add.reduceat(own, starts, axis=0, dtype=np.intp).repeat(np.diff(starts, append=len(own)), axis=0)
+        parts += own / np.maximum(in_scene, 1)
+    return parts

@@ -12,7 +12,7 @@ from operator import itemgetter
 import numpy as np
 
 from vlm_engine.search.chain import LONG, OFF, SHORT, STATES
-from vlm_engine.search.evidence import MOST_LOGIT, Evidence, Flags
+from vlm_engine.search.evidence import MOST_LOGIT, Evidence, Flags, scene_starts
 from vlm_engine.search.rates import (
     LONG_S,
     LONG_WEIGHT,
@@ -95,10 +95,10 @@ def _observer(
     good = clear * own[:, None]
     silent = round(silent_looks * own.sum() / max(1, evidence.judged.sum()))
     looks = _shrunk((good * wrong).sum(0).T, good.sum(0).T, usual * (1 - SHOT_SHARE), silent, np.array(_TAG_LOOKS_WEIGHT))
-    fresh = np.concatenate([[True], evidence.shots[1:] != evidence.shots[:-1]])
-    bad, shots = truths[fresh, number + 1].sum(0).T, truths[fresh].sum((0, 1)).T
+    starts = scene_starts(evidence.shots)
+    bad, shots = truths[starts, number + 1].sum(0).T, truths[starts].sum((0, 1)).T
     shot = _shrunk(bad, shots, usual * SHOT_SHARE, silent_shots, np.full(2, _TAG_SHOTS_WEIGHT))
-    fooled = truths[:, number + 1] * evidence.of_scene(evidence.observers == number)[:, None]
+    fooled = truths[:, number + 1] * evidence.parts[:, None]
     return Observer(looks, shot, *_trust(evidence, own & evidence.told, clear, fooled, here))
 
 
@@ -128,8 +128,8 @@ def _trust(evidence: Evidence, told: Flags, good: Floats, fooled: Floats, here: 
     right = [counted(share[told] * (seen == truth)) for truth, share in ((0, 1 - here), (1, here))]
     answers = counted(np.ones(len(bins)))
 
-    def best(sharpness: Iterable[float], wrong: list[Floats], weight: float) -> Trust:
-        fits = (_fit(each, answers, wrong, right, weight) for each in sharpness)
+    def best(sharpness: Iterable[float], errors: list[Floats], weight: float) -> Trust:
+        fits = (_fit(each, answers, errors, right, weight) for each in sharpness)
         return max(fits, key=itemgetter(0))[1]
 
     trust = best(_SHARPNESS, wrong(good), _SHARPNESS_WEIGHT)

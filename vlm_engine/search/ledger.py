@@ -52,7 +52,7 @@ class Ledger:
     def open_tags(self, time_s: float) -> tuple[str, ...]:
         """The tags for which no look at exactly this time was made, or given up."""
         looked = self._looked.get(milliseconds(time_s), set())
-        return () if looked.issuperset(self._tags) else tuple(tag for tag in self._tags if tag not in looked)
+        return tuple(tag for tag in self._tags if tag not in looked)
 
     def spent(self, time_s: float, within_s: float) -> bool:
         """Whether the frame shown at this time was already looked at, for whatever tag."""

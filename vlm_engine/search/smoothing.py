@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
-from vlm_engine.search.evidence import Evidence, Flags
+from vlm_engine.search.evidence import Evidence, Flags, scene_starts
 from vlm_engine.search.rates import FOOLED_ALONG, SCANNER, SURE_ERROR, Floats, Rates, Trust
 
 _RESCALED_EVERY = 4
@@ -86,7 +86,7 @@ def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
         own = evidence.observers == number
         look_error, logits = observer.look_error.T, evidence.logits[own]
         error = look_error * _doubt(observer.trust, logits, evidence.told[own])
-        sure_error = SURE_ERROR * _doubt(observer.trust_if_fooled, logits, evidence.of_scene(own)[own])
+        sure_error = SURE_ERROR * _doubt(observer.trust_if_fooled, logits, evidence.parts[own])
         good[own] = np.where(wrong[own], error, 1 - look_error)
         bad[own] = np.where(wrong[own], sure_error, 1 - SURE_ERROR)
     if len(rates.observers) == 1:
@@ -152,6 +152,5 @@ def _backward(moves: Floats) -> Floats:
 
 def _absent_log_likelihood(evidence: Evidence, shares: Floats, likely: Floats) -> Floats:
     """(K,): of the answers, if the tag never occurs: within each shot the condition is the same for all looks."""
-    firsts = np.flatnonzero(np.diff(evidence.shots, prepend=-1))
-    by_shot = np.add.reduceat(np.log(likely), firsts, axis=0) + np.log(shares)
+    by_shot = np.add.reduceat(np.log(likely), scene_starts(evidence.shots), axis=0) + np.log(shares)
     return np.asarray(np.logaddexp.reduce(by_shot, axis=1).sum(0))
