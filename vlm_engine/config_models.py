@@ -81,7 +81,7 @@ class ModelConfig(WordingConfig):
 
     scan_model: str | None = None
     """A smaller model, by its name among `models`, that does the scan of videos for this one: it is asked about this one's tags,
-    and this one only about what then is in doubt, and about edges."""
+    and this one only about what then is in doubt."""
 
     model_return_confidence: bool = True
     """Whether to ask how probable its answers are. Without that no result has a confidence, and no threshold an effect."""

@@ -74,10 +74,10 @@ def test_the_large_model_is_asked_little_and_sets_right_what_the_small_one_gets_
             "large": large.counters.answered - before[1],
         }
         assert served == both.calls
-        assert both.calls["large"] < 0.6 * judged.calls["large"]
+        assert both.calls["large"] < 2 / 3 * judged.calls["large"]
         assert score(video, scanned) < score(video, both) == score(video, judged)
 
-    play(use, miss_rate=0.15, false_alarm_rate=0.05)
+    play(use, miss_rate=0.15, false_alarm_rate=0.08)
 
 
 def test_scans_go_to_the_small_model_and_everything_else_to_the_large_one(video: LabelledVideo, tmp_path: Path) -> None:
@@ -128,8 +128,9 @@ def test_what_the_large_model_has_scanned_already_is_not_asked_of_the_small_one(
         )
         async with VLMEngine(both) as engine:
             result = await engine.tag_video(video.path)
-        scanned = {time_s for time_s, seen in result.findings[0].observations if seen.scanned}
-        assert scanned.isdisjoint(time_s for time_s, _ in first.findings[0].observations)
+        known = {(time_s, tag) for time_s, seen in first.findings[0].observations for tag in seen.verdicts}
+        scanned = {(time_s, tag) for time_s, seen in result.findings[0].observations if seen.scanned for tag in seen.verdicts}
+        assert known.isdisjoint(scanned)
         assert result.calls["large"] < first.calls["large"] / 4
 
     play(use, miss_rate=0.1)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from vlm_engine.config_models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.edges import Change, Gap
+from vlm_engine.search.questions import room
+from vlm_engine.search.rates import SHORT_S, SHORTEST_S, Floats
 from vlm_engine.search.scan import scan_times
 from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
 
@@ -122,6 +125,56 @@ def test_a_short_event_seen_once_is_upheld() -> None:
     (span,) = spans_of(search, "Foul")
     assert abs(span.start_s - (at_s - 0.4)) < 1
     assert abs(span.end_s - (at_s + 2.1)) < 1
+
+
+def test_a_short_event_that_ends_before_the_frame_on_one_side_is_looked_at_on_the_other() -> None:
+    truth = {"Foul": [(280.0, 301.0), (500.0, 530.0)], "Turnover": [(100.0, 109.0)]}
+    scan = scan_times(video(), INTERVAL_S)
+    seen_s = min(scan, key=lambda time_s: abs(time_s - 200))
+    truth["Foul"].append((seen_s - 4.0, seen_s + 0.6))
+    search, rounds = run(video(), truth)
+    beside = {round(look.time_s - seen_s, 2) for looks in rounds for look in looks if abs(look.time_s - seen_s) <= 1.01}
+    assert {0.0, 1.0, -1.0} <= beside
+    assert any(span.start_s <= seen_s <= span.end_s for span in spans_of(search, "Foul"))
+
+
+@given(
+    before_s=st.floats(0.4, 12.0),
+    after_s=st.floats(0.4, 12.0),
+    shortest_s=st.sampled_from((SHORTEST_S, 5.0)),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_discovery_counts_the_events_that_fit_between_two_looks_and_show_in_the_frame(
+    before_s: float, after_s: float, shortest_s: float
+) -> None:
+    """Against events thrown at random, of each kind two hundred thousand."""
+    rng, stretch_s = np.random.default_rng(5), before_s + after_s
+    begins_s = rng.uniform(0, stretch_s, 200_000)
+    lasts_s = rng.exponential(1.0, begins_s.size)
+
+    def share(lengths_s: Floats) -> float:
+        ends_s = begins_s + lengths_s
+        return float(np.mean((begins_s <= before_s) & (ends_s >= before_s) & (ends_s <= stretch_s)))
+
+    wanted = share(shortest_s + (SHORT_S - SHORTEST_S) * lasts_s) / share(SHORT_S * lasts_s)
+    factor = room(np.array([before_s]), np.array([after_s]), shortest_s)[0]
+    assert factor == pytest.approx(wanted, rel=0.1, abs=0.05)
+
+
+def test_between_looks_nearer_than_the_shortest_event_nothing_is_searched_for() -> None:
+    assert room(np.array([0.9]), np.array([1.0]), SHORTEST_S)[0] == 0.0
+
+
+def test_who_looks_for_long_events_only_is_asked_for_fewer_discoveries() -> None:
+    cuts = [Cut(8.0 * number, 0.9) for number in range(1, 70)]
+    truth = {"Foul": [(40.0, 90.0), (200.0, 260.0)], "Turnover": [(300.0, 340.0), (480.0, 530.0)]}
+    counts = []
+    for shortest_s in (5.0, 20.0):
+        config = SearchConfig(shortest_event_s=shortest_s, frame_interval_s=8.0)
+        search, rounds = run(video(cuts=cuts), truth, config)
+        assert {span.tag for span in search.spans()} == {"Foul", "Turnover"}
+        counts.append(sum(look.purpose is Purpose.SCAN for looks in rounds[1:] for look in looks))
+    assert counts[1] < counts[0]
 
 
 def test_every_shot_is_looked_at_and_no_stretch_is_left_out() -> None:

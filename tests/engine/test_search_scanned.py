@@ -79,6 +79,15 @@ def test_the_judge_looks_at_the_very_frame_that_the_scanner_saw() -> None:
     assert len(judged) == len(set(judged))
 
 
+def test_edges_are_the_scanners_and_each_scene_in_doubt_is_shown_to_the_judge_once() -> None:
+    truth = {"Foul": [(64.3, 127.1), (303.7, 309.9)]}
+    search, asked = run(truth, truth)
+    assert {look.purpose for look in asked} <= {Purpose.SCAN, Purpose.SECOND_LOOK}
+    for span, (start_s, end_s) in zip(search.spans(), truth["Foul"], strict=True):
+        assert abs(span.start_s - start_s) <= 0.1 * (end_s - start_s)
+        assert abs(span.end_s - end_s) <= 0.1 * (end_s - start_s)
+
+
 def test_the_judges_word_weighs_more_than_the_scanners() -> None:
     def belief(word: bool, *, scanned: bool) -> float:
         search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vlm_engine.search.belief import Belief
 from vlm_engine.search.evidence import scene_starts
-from vlm_engine.search.questions import IsFree, Question, amid_change, other_frame
+from vlm_engine.search.questions import IsFree, Question, other_frame
 from vlm_engine.search.rates import JUDGE, SCANNER, Floats
 from vlm_engine.search.stopping import Prices
 from vlm_engine.types import Purpose
@@ -21,17 +21,18 @@ from vlm_engine.types import Purpose
 
 def checks(belief: Belief, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree) -> Iterator[Question]:
     """For every frame with doubtful verdicts the one question that gains most beyond its price, if any does."""
-    evidence, nearby = belief.evidence, amid_change(belief.shown)
-    gain = _by_scene(belief.gain(JUDGE) * nearby, evidence.shots)
-    by_judge, by_scanner = gain.sum(1), (belief.gain(SCANNER) * nearby).sum(1)
+    evidence, cuts_s = belief.evidence, belief.clock.cuts_s
+    judged_s = evidence.times_s[evidence.observers != SCANNER]
+    gain = _by_scene(belief.gain(JUDGE), evidence.shots)
+    by_judge, by_scanner = gain.sum(1), belief.gain(SCANNER).sum(1)
     for row in np.flatnonzero((by_judge >= prices.judge) | (by_scanner >= prices.scanner)):
         time_s = float(evidence.times_s[row])
-        beside_s = other_frame(time_s, belief.clock.cuts_s, end_s, is_free)
+        beside_s = other_frame(time_s, evidence.times_s, cuts_s, end_s, is_free)
         if beside_s is not None and by_scanner[row] - prices.scanner > max(0.0, by_judge[row] - prices.judge):
             yield Question(beside_s, float(by_scanner[row]), Purpose.SCAN, ())
         elif by_judge[row] >= prices.judge:
             if evidence.observers[row] != SCANNER:
-                look_s = other_frame(time_s, belief.clock.cuts_s, end_s, is_free_for_judge)
+                look_s = other_frame(time_s, judged_s, cuts_s, end_s, is_free_for_judge)
             else:
                 look_s = time_s if is_free_for_judge(time_s) else None
             if look_s is not None:

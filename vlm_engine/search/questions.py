@@ -15,13 +15,13 @@ import numpy as np
 from vlm_engine.search.belief import Belief
 from vlm_engine.search.edges import CUT_MARGIN_S
 from vlm_engine.search.evidence import Flags
-from vlm_engine.search.rates import Floats
+from vlm_engine.search.rates import SHORT_S, SHORTEST_S, Floats
 from vlm_engine.search.runs import Runs
 from vlm_engine.types import Purpose
 
 _AMID_CHANGE = 0.3
 """A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
-_DISCOVERY = 2.2
+_DISCOVERY = 1.5
 """A label wrong in a long stretch is often a whole segment missed."""
 _LEAST_STRETCH_S = 2.0
 _LEAST_PIECE_S = 0.6
@@ -30,6 +30,8 @@ _HARMFUL_SHARE = 0.25
 _LEAST_LENGTH_S, _MOST_LENGTH_S = 3.0, 120.0
 """An edge of a segment beyond these lengths is to be as exact as that of one at the limit."""
 _OFFSETS_S = (1.0, -1.0, 0.6, -0.6)
+_NEAR_S = 1.2
+"""A frame that has a look so near to it was looked at again on that side."""
 _CUT_MARGIN_S = 0.1
 
 IsFree = Callable[[float], bool]
@@ -46,11 +48,11 @@ class Question:
 
 
 def second_looks(belief: Belief, end_s: float, least: float, is_free: IsFree) -> Iterator[Question]:
-    """Another frame of the same shot for every frame with doubtful verdicts, once each; those worth ``least`` or more."""
+    """Another frame of the same shot for every frame with doubtful verdicts; those worth ``least`` or more."""
     gain = belief.gain() * amid_change(belief.shown)
-    worth = gain.sum(1)
+    worth, seen_s = gain.sum(1), belief.evidence.times_s
     for row in np.flatnonzero(worth >= least):
-        time_s = other_frame(float(belief.evidence.times_s[row]), belief.clock.cuts_s, end_s, is_free)
+        time_s = other_frame(float(seen_s[row]), seen_s, belief.clock.cuts_s, end_s, is_free)
         if time_s is not None:
             columns = tuple(map(int, np.flatnonzero(gain[row] > 0)))
             yield Question(time_s, float(worth[row]), Purpose.SECOND_LOOK, columns)
@@ -63,31 +65,59 @@ def amid_change(shown: Flags) -> Floats:
     return factor
 
 
-def other_frame(time_s: float, cuts_s: Floats, end_s: float, is_free: IsFree) -> float | None:
-    """A frame of the same shot, where none beside this one was looked at yet."""
+def other_frame(time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_free: IsFree) -> float | None:
+    """A frame of the same shot beside this one, once on each side: ``seen_s`` are the frames looked at so far.
+
+    A short event may have ended before the frame on one side, so that one which contradicts is not the last word.
+    """
     shot = int(np.searchsorted(cuts_s, time_s, side="right"))
     first_s = cuts_s[shot - 1] + _CUT_MARGIN_S if shot else 0.0
     last_s = cuts_s[shot] - _CUT_MARGIN_S if shot < len(cuts_s) else end_s
-    others_s = [time_s + offset for offset in _OFFSETS_S if first_s < time_s + offset < last_s]
-    if not others_s or not all(is_free(other_s) for other_s in others_s):
-        return None
-    return float(others_s[0])
+    away_s = seen_s - time_s
+    near_s = away_s[np.abs(away_s) < _NEAR_S]
+    for offset in _OFFSETS_S:
+        if first_s < time_s + offset < last_s and not np.any(near_s * offset > 0) and is_free(time_s + offset):
+            return time_s + offset
+    return None
 
 
-def discoveries(belief: Belief, least: float, is_free: IsFree) -> Iterator[Question]:
-    """For each stretch between two looks its best frame, by what may happen there unseen; those worth ``least`` or more."""
+def discoveries(belief: Belief, least: float, shortest_s: float, is_free: IsFree) -> Iterator[Question]:
+    """For each stretch between two looks its best frame, by what may happen there unseen; those worth ``least`` or more.
+
+    Nothing that matters is shorter than ``shortest_s``.
+    """
+    seen_s, shown = belief.evidence.times_s, belief.shown
     times_s = _middles(belief)
-    shown = belief.shown
-    after = np.searchsorted(belief.evidence.times_s, times_s)
+    after = np.searchsorted(seen_s, times_s)
     _, hidden = belief.doubt_at(times_s)
     hidden *= shown[after - 1] == shown[after]
-    worth = _DISCOVERY * hidden.sum(1)
+    worth = _DISCOVERY * hidden.sum(1) * room(times_s - seen_s[after - 1], seen_s[after] - times_s, shortest_s)
     best: dict[int, int] = {}
     for number in np.argsort(-worth, kind="stable")[: np.count_nonzero(worth >= least)]:
         if int(after[number]) not in best and is_free(float(times_s[number])):
             best[int(after[number])] = int(number)
     for number in best.values():
         yield Question(float(times_s[number]), float(worth[number]), Purpose.SCAN, ())
+
+
+def room(before_s: Floats, after_s: Floats, shortest_s: float) -> Floats:
+    """How many fewer events show in a frame, and in no look this far before and after it, if none is shorter than that.
+
+    The chain lets events be as short as one likes. Where little time is unseen, such are most of what it expects there.
+    """
+
+    def hidden(least_s: float, further_s: float) -> Floats:
+        before, after = _fitting(before_s, least_s, further_s), _fitting(after_s, least_s, further_s)
+        return _fitting(before_s + after_s, least_s, further_s) - before - after
+
+    return hidden(shortest_s, SHORT_S - SHORTEST_S) / hidden(0.0, SHORT_S)
+
+
+def _fitting(stretch_s: Floats, least_s: float, further_s: float) -> Floats:
+    """How many events lie wholly within a stretch, for each that begins per second: they last ``least_s``, and on average so
+    much ``further_s``, exponentially."""
+    left_s = np.maximum(stretch_s - least_s, 0.0)
+    return np.asarray(left_s - further_s * (1 - np.exp(-left_s / further_s)))
 
 
 def _middles(belief: Belief) -> Floats:
@@ -107,8 +137,8 @@ def _clear_of(cuts_s: Floats, times_s: Floats) -> Flags:
     return np.asarray(np.minimum(times_s - bounded[after - 1], bounded[after] - times_s) > CUT_MARGIN_S)
 
 
-def edge_looks(runs: Runs, tolerance_s: float, is_free: IsFree) -> Iterator[Question]:
-    """For every edge not known closely enough the frame that halves what is open."""
+def edge_looks(runs: Runs, tolerance_s: float, is_free: IsFree, *, scanned: bool = False) -> Iterator[Question]:
+    """For every edge not known closely enough the frame that halves what is open. ``scanned``: it is shown to the scanner."""
     wanted: dict[float, tuple[float, list[int]]] = {}
     looks: dict[int, float | None] = {}
     for run in runs:
@@ -124,7 +154,7 @@ def edge_looks(runs: Runs, tolerance_s: float, is_free: IsFree) -> Iterator[Ques
                 worth, columns = wanted.get(time_s, (0.0, []))
                 wanted[time_s] = worth + value, [*columns, run.column]
     for time_s, (worth, columns) in wanted.items():
-        yield Question(time_s, worth, Purpose.EDGE, tuple(columns))
+        yield Question(time_s, worth, Purpose.SCAN, ()) if scanned else Question(time_s, worth, Purpose.EDGE, tuple(columns))
 
 
 def _harm(relative_error: float) -> float:

@@ -16,6 +16,8 @@ Floats = NDArray[np.floating[Any]]
 
 SHORT_S = 7.0
 """Mean length of a short event."""
+SHORTEST_S = 2.0
+"""Nobody is expected to look for events, or pauses, shorter than this."""
 PAUSE_S = 9.0
 """Mean length of a pause within a long event."""
 PAUSES_PER_LONG = 0.4

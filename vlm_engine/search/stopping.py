@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from vlm_engine.search.questions import Question
 from vlm_engine.types import Purpose
 
-PRICE = 0.068
+PRICE = 0.062
 _USUAL_RUNS_PER_HOUR = 130.0
 _FEWEST, _MOST = 0.05, 2.0
 _BUSTLE_COUNTS = 0.7
 """With 1 every video counts alike, however much happens in it; with 0 every label."""
 _LONG_S, _CHEAPEST = 1000.0, 0.65
-_JUDGE, _SCANNER = 1.75, 0.35
+_JUDGE, _SCANNER = 1.65, 0.5
 _LEAST_SHARE = 0.01
 _SPENT_PER_ROUND = 0.5
 _LEAST_ROUND = 0.04

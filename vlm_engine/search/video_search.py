@@ -14,7 +14,7 @@ from vlm_engine.search.evidence import gather
 from vlm_engine.search.ledger import Ledger, milliseconds
 from vlm_engine.search.output import spans_of
 from vlm_engine.search.questions import Question, discoveries, edge_looks, second_looks
-from vlm_engine.search.rates import Rates, assumed
+from vlm_engine.search.rates import SHORTEST_S, Rates, assumed
 from vlm_engine.search.runs import Runs
 from vlm_engine.search.scan import believable, scan_of
 from vlm_engine.search.stopping import Prices, chosen, is_worth_a_round, price, prices, share_of
@@ -24,10 +24,10 @@ _MOST_ROUNDS = 16
 _SCAN_STEPS = 4
 _LEARNING_STEPS, _LEARNING_STEPS_OF_TWO = 1, 3
 """From what the scan taught. What a scanner's answers are worth, only the judge's later ones show: that takes longer to learn."""
-_IN_DOUBT = 0.002
-"""A tag is asked about along with others where it is less sure than this."""
-_IN_DOUBT_AFTER_SCANNER = 0.0003
-"""The same where nobody but the scanner may have seen it. A tag more in a question to the judge costs nearly nothing."""
+_CUT_SHORT = 0.5
+"""Of the shortest event that the user wants found, so much is still looked for: pauses may be shorter than events."""
+_IN_DOUBT = 0.0003
+"""A tag is asked about along with others where it is less sure than this. A tag more in a question costs nearly nothing."""
 
 
 class VideoSearch:
@@ -49,6 +49,7 @@ class VideoSearch:
         self._clock = Clock(video.duration_s, believable(video.cuts, video.end_s))
         self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
         self._budget = None if config.questions_per_hour is None else round(config.questions_per_hour * video.duration_s / 3600)
+        self._shortest_s = max(SHORTEST_S, (config.shortest_event_s or 0.0) * _CUT_SHORT)
         self._scan = scan_of(video, config.interval_for(video.duration_s), self._budget)
         self._ledger = Ledger(self._tags)
         self._known: tuple[Belief, Runs] | None = None
@@ -136,11 +137,11 @@ class VideoSearch:
 
     def _questions(self, belief: Belief, runs: Runs, cost: Prices) -> list[Question]:
         is_free = self._is_free
-        edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free))
+        edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free, scanned=self._scanned))
         refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
         finds = [
             question
-            for question in discoveries(belief, cost.scanner, is_free)
+            for question in discoveries(belief, cost.scanner, self._shortest_s, is_free)
             if np.searchsorted(belief.evidence.times_s, question.time_s) not in refined
         ]
         return [*edges, *finds, *self._second_looks(belief, cost)]
@@ -161,7 +162,7 @@ class VideoSearch:
     def _as_looks(self, questions: Sequence[Question], belief: Belief) -> Iterator[Look]:
         """Discoveries ask about every tag; other questions about those in doubt at that frame."""
         expected, _ = belief.doubt_at(np.array([question.time_s for question in questions]))
-        doubtful = np.minimum(expected, 1 - expected) >= (_IN_DOUBT_AFTER_SCANNER if self._scanned else _IN_DOUBT)
+        doubtful = np.minimum(expected, 1 - expected) >= _IN_DOUBT
         for question, row in zip(questions, doubtful, strict=True):
             if question.purpose is not Purpose.SCAN:
                 row[list(question.columns)] = True
