@@ -1,7 +1,7 @@
 """One fake endpoint in a process of its own: ``python -m benchmarks.pool_server '{"slots": 8, "service_s": 0.2}'``.
 
-It says its port on the first line of its output. ``go`` on its input starts the clock of its faults; when the input ends, it
-says what it did, as JSON, and ends.
+It signs as vLLM does. It says its port on the first line of its output. ``go`` on its input starts the clock of its faults;
+when the input ends, it says what it did, as JSON, and ends.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class _Server:
     async def answer(self, method: str, body: bytes) -> bytes:
         """The whole response to a request. Cancelled when the client hangs up."""
         if method == "GET":
-            return _response(200, {"object": "list", "data": [{"id": MODEL}]})
+            return _response(200, {"object": "list", "data": [{"id": MODEL, "owned_by": "vllm"}]})
         self.counts.received += 1
         self._first = self._first or time.monotonic()
         if self._busy_once and self._faulty():
