@@ -26,8 +26,10 @@ _LEARNING_STEPS, _LEARNING_STEPS_OF_TWO = 1, 3
 """From what the scan taught. What a scanner's answers are worth, only the judge's later ones show: that takes longer to learn."""
 _CUT_SHORT = 0.5
 """Of the shortest event that the user wants found, so much is still looked for: pauses may be shorter than events."""
-_IN_DOUBT = 0.0003
-"""A tag is asked about along with others where it is less sure than this. A tag more in a question costs nearly nothing."""
+_IN_DOUBT = 0.001
+"""A tag is asked about along with others where it is less sure than this. Each makes the answer longer, and answers take time."""
+_IN_DOUBT_AFTER_SCANNER = 0.0003
+"""The same where nobody but the scanner may have seen it, and the judge is asked little."""
 
 
 class VideoSearch:
@@ -162,7 +164,7 @@ class VideoSearch:
     def _as_looks(self, questions: Sequence[Question], belief: Belief) -> Iterator[Look]:
         """Discoveries ask about every tag; other questions about those in doubt at that frame."""
         expected, _ = belief.doubt_at(np.array([question.time_s for question in questions]))
-        doubtful = np.minimum(expected, 1 - expected) >= _IN_DOUBT
+        doubtful = np.minimum(expected, 1 - expected) >= (_IN_DOUBT_AFTER_SCANNER if self._scanned else _IN_DOUBT)
         for question, row in zip(questions, doubtful, strict=True):
             if question.purpose is not Purpose.SCAN:
                 row[list(question.columns)] = True
