@@ -23,7 +23,6 @@ _AMID_CHANGE = 0.3
 """A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
 _DISCOVERY = 1.5
 """A label wrong in a long stretch is often a whole segment missed."""
-_LEAST_STRETCH_S = 2.0
 _LEAST_PIECE_S = 0.6
 _HARMLESS_SHARE = 0.05
 _HARMFUL_SHARE = 0.25
@@ -49,7 +48,7 @@ class Question:
 
 def second_looks(belief: Belief, end_s: float, least: float, is_free: IsFree) -> Iterator[Question]:
     """Another frame of the same shot for every frame with doubtful verdicts; those worth ``least`` or more."""
-    gain = belief.gain() * amid_change(belief.shown)
+    gain = belief.gain() * _amid_change(belief.shown)
     worth, seen_s = gain.sum(1), belief.evidence.times_s
     for row in np.flatnonzero(worth >= least):
         time_s = other_frame(float(seen_s[row]), seen_s, belief.clock.cuts_s, end_s, is_free)
@@ -58,7 +57,7 @@ def second_looks(belief: Belief, end_s: float, least: float, is_free: IsFree) ->
             yield Question(time_s, float(worth[row]), Purpose.SECOND_LOOK, columns)
 
 
-def amid_change(shown: Flags) -> Floats:
+def _amid_change(shown: Flags) -> Floats:
     """(n, K): how much a verdict's doubt counts, by what is known to happen around it."""
     factor = np.ones(shown.shape)
     factor[1:-1] = np.where(shown[2:] == shown[:-2], 1.0, _AMID_CHANGE)
@@ -128,7 +127,7 @@ def _middles(belief: Belief) -> Floats:
     stretches = (seen_s[1:] + seen_s[:-1]) / 2
     times_s = np.unique(np.concatenate([pieces, stretches[_clear_of(cuts_s, stretches)]]))
     after = np.searchsorted(seen_s, times_s)
-    return times_s[(seen_s[after] - seen_s[after - 1] >= _LEAST_STRETCH_S) & (times_s < seen_s[after])]
+    return times_s[(seen_s[after] - seen_s[after - 1] >= SHORTEST_S) & (times_s < seen_s[after])]
 
 
 def _clear_of(cuts_s: Floats, times_s: Floats) -> Flags:
