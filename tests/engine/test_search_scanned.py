@@ -79,7 +79,7 @@ def test_the_judge_looks_at_the_very_frame_that_the_scanner_saw() -> None:
     assert len(judged) == len(set(judged))
 
 
-def test_edges_are_the_scanners_and_each_scene_in_doubt_is_shown_to_the_judge_once() -> None:
+def test_edges_are_the_scanners() -> None:
     truth = {"Foul": [(64.3, 127.1), (303.7, 309.9)]}
     search, asked = run(truth, truth)
     assert {look.purpose for look in asked} <= {Purpose.SCAN, Purpose.SECOND_LOOK}
