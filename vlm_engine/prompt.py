@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from vlm_engine import templates
@@ -126,7 +127,8 @@ def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any]
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def longest_answer(tags: Sequence[str], pictures: int = 1) -> int:
+@lru_cache(64)
+def longest_answer(tags: tuple[str, ...], pictures: int = 1) -> int:
     """Tokens that hold the longest answer in either form, generously: a budget below it would cut answers off."""
     return 32 + pictures * sum(len(tag.encode()) // 2 + 8 for tag in tags) + 8 * (pictures - 1)
 

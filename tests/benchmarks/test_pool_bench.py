@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -12,7 +13,6 @@ from benchmarks.pool_pictures import messages, number_in, picture, reply
 from benchmarks.pool_report import claims
 from benchmarks.pool_scenes import POOL, Extent, Scene, quick
 from benchmarks.pool_server import Endpoint, Fault
-from vlm_engine.clients.body import encoded
 
 QUICK = (Endpoint(4, 0.01), Endpoint(2, 0.02))
 
@@ -85,7 +85,7 @@ def test_the_ideal_uses_every_working_slot_all_the_time(changes: dict[str, objec
 
 
 def test_a_server_finds_the_pictures_number_in_every_clients_request() -> None:
-    assert number_in(encoded({"messages": messages(4711)})) == 4711
+    assert number_in(json.dumps({"messages": messages(4711)}).encode()) == 4711
     assert len(picture(0)) == len(picture(4711)) == 60_000
     assert reply(1) == '{"tags": ["Foul"]}'
 

@@ -1,28 +1,50 @@
-"""A request's bytes are those of its JSON."""
+"""A request's bytes are those of its JSON, though most of them are kept from one frame to the next."""
 
 import base64
 import json
 
 import pytest
 
-from vlm_engine.clients.body import encoded
+from vlm_engine.clients import request
+from vlm_engine.clients.body import Bodies
+from vlm_engine.clients.features import Feature
+from vlm_engine.clients.request import Attempt
 from vlm_engine.config_models import ModelConfig
-from vlm_engine.prompt import Wording, messages, schema
-from vlm_engine.types import Form, Question
+from vlm_engine.types import Form, Frame, Question
 
 TAGS = ("Basketball point", 'the "Hail Mary"', "Élan \\ \U0001f3c0")
+EVERYTHING = Attempt(frozenset(Feature), 99)
+SETTINGS = {
+    "plain": {},
+    "words of the user's": {"prompt": "Look\nclosely.", "special_tokens": "/no_think"},
+    "the time of the frame": {"user_prompt": "{question} This is {time}."},
+}
 
 
-@pytest.mark.parametrize("system", [True, False])
-def test_a_request_with_its_picture_is_the_same_as_in_plain_json(system):
-    question = Question(TAGS, Form.LIST, bytes(range(256)) * 300)
-    wording = Wording.of(ModelConfig(prompt="Look\nclosely.", special_tokens="/no_think"))
-    payload = {"messages": messages(question, wording, system=system), "schema": schema(TAGS, Form.LIST), "max_tokens": 99}
-    assert encoded(payload) == json.dumps(payload).encode()
-    assert base64.b64encode(question.jpeg) in encoded(payload)
+def frames(number: int, start_s: float) -> tuple[Frame, ...]:
+    return tuple(Frame(start_s + 4 * place, 8, 8, bytes([place]) * 1000) for place in range(1, number))
 
 
-@pytest.mark.parametrize("pictures", [0, 1, 3])
-def test_however_many_pictures_there_are(pictures):
-    payload = {"content": [{"url": f"data:image/png;base64,{'A' * number}"} for number in range(pictures)], "stream": False}
-    assert encoded(payload) == json.dumps(payload).encode()
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.parametrize("attempt", [EVERYTHING, Attempt(frozenset(), 512)], ids=["with everything", "with nothing"])
+def test_a_request_is_the_same_as_in_plain_json_whatever_was_asked_before(settings, pictures, attempt):
+    model = ModelConfig(**settings)
+    bodies = Bodies(model)
+    for tags in (TAGS, TAGS[:2]):
+        for time_s in (None, 754.5, 758.5):
+            for name in ("", "qwen3-vl"):
+                more = frames(pictures, time_s or 0.0)
+                question = Question(tags, Form.LIST, b"\xff%d" % len(name) * 5000, time_s=time_s, more=more)
+                body = bodies.encoded(question, name, attempt)
+                assert body == json.dumps(request.body(question, name, model, attempt)).encode()
+                assert base64.b64encode(question.jpeg) in body
+
+
+def test_both_forms_and_either_budget_are_told_apart():
+    model = ModelConfig()
+    bodies = Bodies(model)
+    for form in Form:
+        for budget in (64, 256):
+            question, attempt = Question(TAGS, form, b"\xff\xd8"), Attempt(frozenset(Feature), budget)
+            assert bodies.encoded(question, "", attempt) == json.dumps(request.body(question, "", model, attempt)).encode()

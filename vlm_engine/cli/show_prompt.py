@@ -14,7 +14,6 @@ from vlm_engine import prompt
 from vlm_engine.cli.arguments import DONE
 from vlm_engine.cli.settings import asked_endpoints, engine_config, with_tags
 from vlm_engine.clients import OpenAIClient
-from vlm_engine.clients.body import encoded
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.pictures import PictureReader, Showing
@@ -38,9 +37,9 @@ async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) 
     async with aclosing(OpenAIClient(endpoint, model)) as client:
         body = client.first_body(_question(given, model, purpose, frame.jpeg if frame else b""))
     if given.body:
-        sys.stdout.buffer.write(encoded(body))
+        sys.stdout.buffer.write(body)
         return
-    sys.stdout.write("\n".join(_told(endpoint, body, _size(frame, model, purpose))) + "\n\n")
+    sys.stdout.write("\n".join(_told(endpoint, json.loads(body), _size(frame, model, purpose))) + "\n\n")
 
 
 def _question(given: Namespace, model: ModelConfig, purpose: Purpose, jpeg: bytes) -> Question:

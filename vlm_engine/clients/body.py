@@ -1,27 +1,44 @@
-"""The bytes of a request. Most of them are a picture, which is put in as it is instead of being searched for what to escape."""
+"""The bytes of a request. What stands around the pictures is the same from frame to frame: it is written once and kept."""
 
 from __future__ import annotations
 
+import base64
 import json
-import uuid
-from typing import Any
+import os
+from functools import lru_cache
 
-_MARK = uuid.uuid4().hex  # no text of a user can hold it
+from vlm_engine import templates
+from vlm_engine.clients import request
+from vlm_engine.clients.request import Attempt
+from vlm_engine.config_models import ModelConfig
+from vlm_engine.types import Form, Frame, Question
+
+_MARK = os.urandom(30)  # stands for a picture; in base64, no text of a user can hold it
+_KEPT = 64
 
 
-def encoded(payload: dict[str, Any]) -> bytes:
-    """``payload`` as JSON, the very bytes of ``json.dumps``; pictures in its ``messages`` are data URLs in base64."""
-    pictures: list[str] = []
-    searched = {name: _without(value, pictures) if name == "messages" else value for name, value in payload.items()}
-    first, *rest = json.dumps(searched).split(_MARK)
-    return "".join([first, *(part for pair in zip(pictures, rest, strict=True) for part in pair)]).encode("ascii")
+class Bodies:
+    """The requests to one model: the very bytes of ``json.dumps`` of ``request.body``."""
 
+    def __init__(self, model: ModelConfig) -> None:
+        self._model = model
+        self._tells_time = "time" in templates.fields(model.system_template) | templates.fields(model.user_template)
+        self._around = lru_cache(_KEPT)(self._written_around)
 
-def _without(value: Any, pictures: list[str]) -> Any:
-    """``value`` with a mark in place of every picture; these are added to ``pictures``, in order."""
-    if isinstance(value, str) and value.startswith("data:image/"):
-        pictures.append(value)
-        return _MARK
-    if isinstance(value, dict):
-        return {key: _without(own, pictures) for key, own in value.items()}
-    return [_without(own, pictures) for own in value] if isinstance(value, list) else value
+    def encoded(self, question: Question, name: str, attempt: Attempt) -> bytes:
+        """The bytes. ``name``: as for ``request.body``."""
+        times_s = question.times_s if question.more or self._tells_time else (None,)
+        first, *rest = self._around(question.tags, question.form, times_s, name, attempt)
+        jpegs = (question.jpeg, *(frame.jpeg for frame in question.more))
+        pairs = zip(jpegs, rest, strict=True)
+        return b"".join([first, *(part for jpeg, after in pairs for part in (base64.b64encode(jpeg), after))])
+
+    def _written_around(
+        self, tags: tuple[str, ...], form: Form, times_s: tuple[float | None, ...], name: str, attempt: Attempt
+    ) -> list[bytes]:
+        """What stands before, between and behind the pictures."""
+        time_s, *later = times_s
+        more = tuple(Frame(later_s or 0.0, 0, 0, _MARK) for later_s in later)
+        marked = Question(tags, form, _MARK, time_s=time_s, more=more)
+        body = json.dumps(request.body(marked, name, self._model, attempt))
+        return body.encode("ascii").split(base64.b64encode(_MARK))

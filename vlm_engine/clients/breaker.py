@@ -90,9 +90,11 @@ class Health:
         One until the first was answered: the server may be loading the model, and some load it once for each question that
         comes meanwhile. ``loaded``: it says that it has the model in memory.
         """
-        if self.state in (State.OPEN, State.DEAD) or now < self.paused_until:
+        if now < self.paused_until:
             return 0
-        return slots if (self.answered or loaded) and self.state is State.CLOSED else 1
+        if self.state is State.CLOSED:
+            return slots if self.answered or loaded else 1
+        return 1 if self.state is State.HALF_OPEN else 0
 
     def deadline_s(self, request_timeout_s: float, alone: bool) -> float:
         """How long to wait for an answer. ``alone``: no other endpoint works.

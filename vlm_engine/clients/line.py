@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.pulling import Arrivals, copy_at, leaves_it, pulling, reference_s, rest_s
+from vlm_engine.clients.pulling import Arrivals, copiers, copy_at, leaves_it, pulling, ranked, reference_s, rest_s
 from vlm_engine.clients.turn import AnyTurn, Attempt
 
 
@@ -83,14 +83,14 @@ class Line(Generic[AnyTurn]):
 
     def crew(self, now: float) -> list[Member]:
         """The endpoints that take questions from here, ranked."""
-        return pulling(self.members, len(self), self._fallback_wait_s, now)
+        return ranked(self._pulling(now))
 
     def next_for(self, member: Member, now: float) -> AnyTurn | None:
         """The question that ``member`` should take; None where there is none, or a faster endpoint should have it."""
-        crew = self.crew(now)
+        crew = self._pulling(now)
         if member not in crew or not len(self):
             return None
-        working = {other for other in crew if other.limit(now)}
+        working = {other for other in crew if other.limit(now)} if self._again else set()
         left = leaves_it(member, crew, len(self), self._arrivals.per_s(now), now)
         for turn in self._again:
             # Back to one that failed it only when every other has failed it too.
@@ -104,21 +104,23 @@ class Line(Generic[AnyTurn]):
         if len(self):
             return None
         crew = self.crew(now)
-        reference = reference_s(crew)
+        quick, reference = copiers(idle, crew, now), reference_s(crew)
         single = [one for one in self._under_way if len(one.turn.attempts) == 1 and not one.turn.over]
         copies = [
-            Copy(attempt, member, at)
+            Copy(attempt, member, copy_at(member, attempt.member, attempt.begun, reference, now))
             for attempt in sorted(single, key=lambda one: -rest_s(one.member, one.begun, reference, now))
-            for member in crew
-            if member in idle and member not in attempt.turn.tried
-            if (at := copy_at(member, attempt.member, attempt.begun, crew, now)) is not None
+            for member in quick
+            if member is not attempt.member and member not in attempt.turn.tried
         ]
         return min(copies, key=lambda copy: copy.at, default=None)
 
     def has_another(self, turn: AnyTurn, now: float) -> bool:
         """Whether an endpoint works that ``turn`` has not been put to."""
-        return any(not member.health.broken and member not in turn.tried for member in self.crew(now))
+        return any(not member.health.broken and member not in turn.tried for member in self._pulling(now))
 
     def changes_at(self) -> list[float]:
         """The times at which questions come to be asked again."""
         return [turn.not_before for turn in self._again]
+
+    def _pulling(self, now: float) -> Sequence[Member]:
+        return pulling(self.members, len(self), self._fallback_wait_s, now)

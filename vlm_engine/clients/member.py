@@ -30,7 +30,7 @@ class Member:
     copies: int = 0
     prompt_tokens: int = 0
     answer_tokens: int = 0
-    _begun: list[float] = field(default_factory=list)
+    _begun: list[float] = field(default_factory=list)  # in the order in which they began
     _held_until: list[float] = field(default_factory=list)
     _answers_since_busy: int = GIVEN_BACK_AFTER
 
@@ -45,7 +45,8 @@ class Member:
 
     def taken(self, now: float) -> int:
         """How many slots are in use: by the questions it has, and by those it was given and is thought to go on with."""
-        self._held_until = [until for until in self._held_until if until > now]
+        if self._held_until:
+            self._held_until = [until for until in self._held_until if until > now]
         return self.in_flight + len(self._held_until)
 
     def has_slot(self, now: float) -> bool:
@@ -58,7 +59,8 @@ class Member:
 
     def at_best_s(self, reference_s: float, now: float) -> float:
         """The same, but never less than it has taken already over the question that it has had longest."""
-        return max(1e-6, self.expected_s(reference_s), now - min(self._begun, default=now))
+        longest_s = now - self._begun[0] if self._begun else 0.0
+        return max(1e-6, self.expected_s(reference_s), longest_s)
 
     def begin(self, now: float) -> None:
         """It gets a question."""

@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 
 from vlm_engine import reply
-from vlm_engine.clients import discovery, request, several
+from vlm_engine.clients import discovery, several
+from vlm_engine.clients.body import Bodies
 from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.features import Feature, blamed
 from vlm_engine.clients.mapping import Response, Target, from_exception, from_response, is_no_room, no_room, no_vision, wants_key
@@ -55,6 +56,7 @@ class OpenAIClient:
             raise ConfigError(f"endpoint {endpoint.label!r}: {error}") from error
         self._endpoint = endpoint
         self._model = model
+        self._bodies = Bodies(model)
         self._name = self._configured_name = endpoint.model_id or model.model_id
         wanted = set(Feature) if model.model_return_confidence else set(Feature) - {Feature.LOGPROBS}
         self._features = frozenset(wanted)
@@ -110,9 +112,9 @@ class OpenAIClient:
             raise
         return answer
 
-    def first_body(self, question: Question) -> dict[str, Any]:
+    def first_body(self, question: Question) -> bytes:
         """The body of the request that ``ask`` would send first, by all that is known of the endpoint now. Sends nothing."""
-        return request.body(question, self._name, self._model, self._first_attempt(question))
+        return self._bodies.encoded(question, self._name, self._first_attempt(question))
 
     async def check(self, *, timeout_s: float = CHECK_TIMEOUT_S) -> tuple[str, ...]:
         """The names of the models that the endpoint offers. Raises ``ClientError`` when it does not tell."""
@@ -288,22 +290,21 @@ class OpenAIClient:
 
     async def _complete(self, question: Question, attempt: Attempt, timeout_s: float) -> Any:
         """The body of a chat completion, after giving up at most every feature that the server complains about."""
-        given_up: set[Feature] = set()
+        wanted = attempt.features
         while True:
-            trimmed = Attempt(attempt.features - given_up, attempt.budget)
-            payload = request.body(question, self._name, self._model, trimmed)
+            payload = self._bodies.encoded(question, self._name, attempt)
             response = await self._send("POST", "/chat/completions", timeout_s, payload)
             if not response.is_error:
-                self._learn(given_up, response)
+                self._learn(wanted - attempt.features, response)
                 return response.body
             error = await self._error(response)
-            feature = _to_blame(error, response, trimmed.features, bool(question.more))
+            feature = _to_blame(error, response, attempt.features, bool(question.more))
             if feature is None:
                 raise error
             if feature is Feature.SEVERAL:
                 raise OneAtATimeError from error
             _log.debug("%s: asking without %s: %s", self.label, feature.value, error)
-            given_up.add(feature)
+            attempt = replace(attempt, features=attempt.features - {feature})
 
     def _learn(self, given_up: Set[Feature], response: Response) -> None:
         self._give_up(given_up)
@@ -317,7 +318,7 @@ class OpenAIClient:
             names = ", ".join(sorted(feature.value for feature in fresh))
             _log.info("%s: it does not take %s; asking without from now on", self.label, names)
 
-    async def _send(self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Response:
+    async def _send(self, method: str, path: str, timeout_s: float, payload: bytes | None = None) -> Response:
         try:
             return await self._transport.request(method, path, timeout_s, payload)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

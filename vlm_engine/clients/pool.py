@@ -197,10 +197,11 @@ class EndpointPool:
         if self._closed:
             return
         now = monotonic()
-        for member in ranked(self._members):
+        free = [member for member in ranked(self._members) if self._has_slot(member, now)]
+        for member in free:
             while self._has_slot(member, now) and (job := self._next_for(member, now)):
                 self._start(job, member, now)
-        idle = [member for member in self._members if self._has_slot(member, now)]
+        idle = [member for member in free if self._has_slot(member, now)]
         times = [*self._copy(idle, now), *self._wait(idle, now)]
         times += [at for server in {*self._servers.values()} for at in server.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)

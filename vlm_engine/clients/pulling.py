@@ -42,8 +42,8 @@ def ranked(members: Collection[Member]) -> list[Member]:
     return sorted(members, key=lambda member: (member.is_fallback, member.expected_s(reference)))
 
 
-def pulling(members: Sequence[Member], waiting: int, fallback_wait_s: float | None, now: float) -> list[Member]:
-    """Those of ``members`` that take questions, ranked.
+def pulling(members: Sequence[Member], waiting: int, fallback_wait_s: float | None, now: float) -> Sequence[Member]:
+    """Those of ``members`` that take questions.
 
     Fallbacks do while no primary works, and while ``waiting`` questions would keep the primaries busy for more than
     ``fallback_wait_s``. A primary on trial does not count as working, but goes before a fallback however slow it was.
@@ -53,7 +53,7 @@ def pulling(members: Sequence[Member], waiting: int, fallback_wait_s: float | No
     if not stand_in and fallback_wait_s is not None:
         rate = total_rate(primaries, reference_s(members), now)
         stand_in = waiting > fallback_wait_s * rate
-    return ranked(members if stand_in else primaries)
+    return members if stand_in else primaries
 
 
 def total_rate(members: Collection[Member], reference: float, now: float) -> float:
@@ -69,12 +69,13 @@ def leaves_it(member: Member, crew: Sequence[Member], waiting: int, arriving_per
     """
     reference = reference_s(crew)
     own_s = member.at_best_s(reference, now)
-    rivals = [other for other in crew if other.limit(now) and other.is_fallback <= member.is_fallback]
-    faster = [other for other in rivals if other.at_best_s(reference, now) < own_s]
-    if not faster:
-        return False
-    fastest_s = min(other.at_best_s(reference, now) for other in faster)
-    return own_s > (waiting + arriving_per_s * own_s) / total_rate(faster, reference, now) + fastest_s
+    rate, fastest_s = 0.0, own_s
+    for other in crew:
+        other_s = other.at_best_s(reference, now)
+        if other_s < own_s and other.is_fallback <= member.is_fallback and (limit := other.limit(now)):
+            rate += limit / other_s
+            fastest_s = min(fastest_s, other_s)
+    return rate > 0 and own_s > (waiting + arriving_per_s * own_s) / rate + fastest_s
 
 
 def rest_s(holder: Member, begun: float, reference: float, now: float) -> float:
@@ -82,16 +83,16 @@ def rest_s(holder: Member, begun: float, reference: float, now: float) -> float:
     return abs(holder.expected_s(reference) - (now - begun))
 
 
-def copy_at(member: Member, holder: Member, begun: float, crew: Sequence[Member], now: float) -> float | None:
-    """When idle ``member`` should be asked as well what ``holder`` was asked at ``begun``: now at the latest, or a time to come.
-
-    None: never, as it is not nearly as quick as the quickest of the ``crew``, or not measured yet.
-    """
-    own_s = member.health.seconds
+def copiers(idle: Collection[Member], crew: Collection[Member], now: float) -> list[Member]:
+    """Those of the ``idle`` in the ``crew`` that may be asked what another is late with: measured, and nearly the quickest."""
     working = [other.health.seconds for other in crew if other.health.seconds is not None and other.limit(now)]
-    if member is holder or own_s is None or own_s > NEARLY_FASTEST * min(working, default=0.0):
-        return None
-    reference = reference_s(crew)
+    slowest_s = NEARLY_FASTEST * min(working, default=0.0)
+    return [other for other in crew if other in idle and other.health.seconds is not None and other.health.seconds <= slowest_s]
+
+
+def copy_at(copier: Member, holder: Member, begun: float, reference: float, now: float) -> float:
+    """When ``copier`` should be asked as well what ``holder`` was asked at ``begun``: now at the latest, or a time to come."""
+    own_s = copier.expected_s(reference)
     if rest_s(holder, begun, reference, now) > WORTH_A_COPY * own_s:
         return now
     return begun + holder.expected_s(reference) + WORTH_A_COPY * own_s

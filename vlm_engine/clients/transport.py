@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from vlm_engine.clients.body import encoded
 from vlm_engine.clients.mapping import Response
 from vlm_engine.errors import ConfigError
 
@@ -42,8 +41,8 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
-    async def request(self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Response:
-        """The response, whatever its status.
+    async def request(self, method: str, path: str, timeout_s: float, payload: bytes | None = None) -> Response:
+        """The response, whatever its status. ``payload``: JSON.
 
         Raises what aiohttp raises, and ``TimeoutError`` after ``timeout_s``. A connection that the server
         had closed while it lay idle is tried once more.
@@ -56,7 +55,8 @@ class Transport:
     async def page(self, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Any:
         """The JSON of a page beside the versioned paths, where servers tell of themselves; None where it is not there."""
         try:
-            response = await self._request("POST" if payload else "GET", path, timeout_s, payload, self._root)
+            body = json.dumps(payload).encode("ascii") if payload else None
+            response = await self._request("POST" if payload else "GET", path, timeout_s, body, self._root)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
         return None if response.is_failure else response.body
@@ -68,13 +68,13 @@ class Transport:
             await self._session.close()
 
     async def _request(
-        self, method: str, path: str, timeout_s: float, payload: dict[str, Any] | None, base_url: str | None = None
+        self, method: str, path: str, timeout_s: float, payload: bytes | None, base_url: str | None = None
     ) -> Response:
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
         async with self._opened().request(
             method,
             f"{self._base_url if base_url is None else base_url}{path}",
-            data=None if payload is None else encoded(payload),
+            data=payload,
             headers=self._headers if payload is None else {**self._headers, "Content-Type": "application/json"},
             ssl=self._tls,
             timeout=timeout,
