@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.memory import peak_mb
@@ -63,10 +63,12 @@ async def _pool(job: Job) -> AsyncIterator[Ask]:
     settings: dict[str, Any] = {"multiplexer_endpoints": endpoints, "request_timeout": REQUEST_TIMEOUT_S}
     pool = EndpointPool.from_config(ModelConfig(model_id=MODEL, **settings))
 
-    first = picture(0)
+    # Whoever asks everything at once has all pictures there; one who does not makes each when its turn comes.
+    made = [picture(number) for number in range(1 if job.callers else job.questions)]
 
     async def ask(number: int) -> bool:
-        told = await pool.ask(Question(TAGS, Form.LIST, picture(number) if number else first))
+        jpeg = made[number] if number < len(made) else picture(number)
+        told = await pool.ask(Question(TAGS, Form.LIST, jpeg))
         return [tag for tag, verdict in told.verdicts.items() if verdict.present] == tags_of(number)
 
     try:
@@ -78,7 +80,7 @@ async def _pool(job: Job) -> AsyncIterator[Ask]:
 @asynccontextmanager
 async def _waiting(job: Job) -> AsyncIterator[Ask]:
     """The pool with all questions at once about one picture, so that its own memory can be seen beside that of pictures."""
-    async with _pool(job) as ask:
+    async with _pool(replace(job, questions=1)) as ask:
         yield lambda _: ask(0)
 
 

@@ -24,7 +24,7 @@ def picture(number: int) -> bytes:
     return _noise() + b"%0*d" % (_DIGITS, number)
 
 
-def number_in(body: bytes) -> int:
+def number_in(body: bytes | bytearray) -> int:
     """The number of the picture in a request."""
     end = body.index(b'"', body.index(b"base64,"))
     return int(base64.b64decode(body[end - _DIGITS * 4 // 3 : end]))

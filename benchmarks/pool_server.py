@@ -19,6 +19,8 @@ from enum import StrEnum
 
 from benchmarks.pool_pictures import MODEL, number_in, reply, reply_to_any
 
+_ROOM = 1 << 20  # for one request
+
 
 class Fault(StrEnum):
     """What goes wrong."""
@@ -108,10 +110,12 @@ class _Server:
         since_s = -1.0 if self._started is None else time.monotonic() - self._started
         return self._endpoint.at_s <= since_s < self._endpoint.until_s
 
-    async def answer(self, method: str, body: bytes) -> bytes:
-        """The whole response to a request. Cancelled when the client hangs up."""
-        if method == "GET":
-            return _response(200, {"object": "list", "data": [{"id": MODEL, "owned_by": "vllm"}]})
+    def number(self, body: bytearray) -> int:
+        """That of the picture in a request; what stands for it where pictures have none."""
+        return number_in(body) if self._endpoint.numbered else zlib.crc32(body)
+
+    async def answer(self, number: int) -> bytes:
+        """The whole response to a question about the picture of this number. Cancelled when the client hangs up."""
         self.counts.received += 1
         self._first = self._first or time.monotonic()
         if self._busy_once and self._faulty():
@@ -126,7 +130,6 @@ class _Server:
         except asyncio.CancelledError:
             self.counts.failed += self._endpoint.fault in (Fault.HANG, Fault.DOWN) and self._faulty()
             raise
-        number = number_in(body) if self._endpoint.numbered else zlib.crc32(body)
         if self._endpoint.fault is Fault.POISON and number < 3:
             self.counts.failed += 1
             return _response(500, {"error": {"message": "the engine crashed on this picture"}})
@@ -135,14 +138,15 @@ class _Server:
         return _response(200, _completion(number, reply(number) if self._endpoint.numbered else reply_to_any(number)))
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """The least of HTTP that clients need, so that the servers take next to nothing of the machine that all share."""
 
     transport: asyncio.Transport
 
     def __init__(self, server: _Server) -> None:
         self._server = server
-        self._received = bytearray()
+        self._received = bytearray(_ROOM)
+        self._count = self._head = self._whole = 0
         self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -155,21 +159,30 @@ class _Connection(asyncio.Protocol):
         if self._answering is not None:
             self._answering.cancel()
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(b"\r\n\r\n") + 4
-        if end < 4:
-            return
-        length = re.search(rb"content-length: *(\d+)", self._received[:end].lower())
-        whole = end + (int(length[1]) if length else 0)
-        if len(self._received) >= whole:
-            method = self._received.split(b" ", 1)[0].decode("ascii")
-            body = bytes(self._received[end:whole])
-            del self._received[:whole]
-            self._answering = asyncio.get_running_loop().create_task(self._answer(method, body))
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._received)[self._count :]
 
-    async def _answer(self, method: str, body: bytes) -> None:
-        self.transport.write(await self._server.answer(method, body))
+    def buffer_updated(self, nbytes: int) -> None:
+        self._count += nbytes
+        if not self._whole:
+            self._head = self._received.find(b"\r\n\r\n", 0, self._count) + 4
+            if self._head < 4:
+                return
+            length = re.search(rb"content-length: *(\d+)", self._received[: self._head].lower())
+            self._whole = self._head + (int(length[1]) if length else 0)
+        if self._count >= self._whole:
+            self._begin(self._received[self._head : self._whole])
+            self._count = self._whole = 0  # no client here sends the next request before it has its answer
+
+    def _begin(self, body: bytearray) -> None:
+        if not body:
+            self.transport.write(_response(200, {"object": "list", "data": [{"id": MODEL, "owned_by": "vllm"}]}))
+            return
+        number = self._server.number(body)
+        self._answering = asyncio.get_running_loop().create_task(self._answer(number))
+
+    async def _answer(self, number: int) -> None:
+        self.transport.write(await self._server.answer(number))
 
 
 def _response(status: int, body: object, headers: str = "") -> bytes:

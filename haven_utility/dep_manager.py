@@ -23,6 +23,7 @@ PINNED = {
     "av": "18.1.0",
     "numpy": "2.4.6",
     "pillow": "13.0.0",
+    "pybase64": "1.5.1",
     "pydantic": "2.14.3",
     "pyyaml": "6.0.3",
     "stashapp-tools": "0.2.59",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from functools import lru_cache
+
+from pybase64 import b64encode
 
 from vlm_engine import templates
 from vlm_engine.clients import request
@@ -31,7 +32,7 @@ class Bodies:
         first, *rest = self._around(question.tags, question.form, times_s, name, attempt)
         jpegs = (question.jpeg, *(frame.jpeg for frame in question.more))
         pairs = zip(jpegs, rest, strict=True)
-        return b"".join([first, *(part for jpeg, after in pairs for part in (base64.b64encode(jpeg), after))])
+        return b"".join([first, *(part for jpeg, after in pairs for part in (b64encode(jpeg), after))])
 
     def _written_around(
         self, tags: tuple[str, ...], form: Form, times_s: tuple[float | None, ...], name: str, attempt: Attempt
@@ -41,4 +42,4 @@ class Bodies:
         more = tuple(Frame(later_s or 0.0, 0, 0, _MARK) for later_s in later)
         marked = Question(tags, form, _MARK, time_s=time_s, more=more)
         body = json.dumps(request.body(marked, name, self._model, attempt))
-        return body.encode("ascii").split(base64.b64encode(_MARK))
+        return body.encode("ascii").split(b64encode(_MARK))

@@ -83,7 +83,8 @@ class Line(Generic[AnyTurn]):
 
     def crew(self, now: float) -> list[Member]:
         """The endpoints that take questions from here, ranked."""
-        return ranked(self._pulling(now))
+        members = self._pulling(now)
+        return ranked(members, reference_s(members))
 
     def next_for(self, member: Member, now: float) -> AnyTurn | None:
         """The question that ``member`` should take; None where there is none, or a faster endpoint should have it."""

@@ -76,6 +76,7 @@ class EndpointPool:
             client.when_told = partial(self._learn, member)
         servers = servers or Servers()
         self._servers = {member: servers.at(client.url) for member, client in self._clients.items()}
+        self._addresses = tuple(dict.fromkeys(self._servers.values()))
         for member, server in self._servers.items():
             server.join(self._poke, member)
         self._request_timeout_s = request_timeout_s
@@ -197,13 +198,13 @@ class EndpointPool:
         if self._closed:
             return
         now = monotonic()
-        free = [member for member in ranked(self._members) if self._has_slot(member, now)]
-        for member in free:
+        free = [member for member in self._members if self._has_slot(member, now)]
+        for member in ranked(free, reference_s(self._members)):
             while self._has_slot(member, now) and (job := self._next_for(member, now)):
                 self._start(job, member, now)
         idle = [member for member in free if self._has_slot(member, now)]
         times = [*self._copy(idle, now), *self._wait(idle, now)]
-        times += [at for server in {*self._servers.values()} for at in server.changes_at()]
+        times += [at for server in self._addresses for at in server.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)
 
     def _has_slot(self, member: Member, now: float) -> bool:

@@ -36,9 +36,8 @@ def reference_s(members: Collection[Member]) -> float:
     return min(measured, default=1.0)
 
 
-def ranked(members: Collection[Member]) -> list[Member]:
+def ranked(members: Collection[Member], reference: float) -> list[Member]:
     """The endpoints in the order in which they are offered a question: the quick ones first, but fallbacks last."""
-    reference = reference_s(members)
     return sorted(members, key=lambda member: (member.is_fallback, member.expected_s(reference)))
 
 

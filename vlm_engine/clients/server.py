@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from vlm_engine.clients.member import Member
 
@@ -39,11 +39,9 @@ class Server:
         for other in [other for other in self._pools if other != wake]:
             other()
 
-    def changes_at(self) -> Iterator[float]:
+    def changes_at(self) -> list[float]:
         """The times at which a slot may come free without an answer."""
-        for members in self._pools.values():
-            for member in members:
-                yield from member.changes_at()
+        return [at for members in self._pools.values() for member in members for at in member.changes_at()]
 
 
 class Servers:
