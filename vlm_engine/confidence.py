@@ -48,10 +48,10 @@ class TokenStream:
     def of(cls, choice: Mapping[str, Any]) -> TokenStream | None:
         """The stream of one choice of a chat completion; None where the server sent none."""
         logprobs = choice.get("logprobs")
-        tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+        tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
         if not isinstance(tokens, list) or not tokens:
             return None
-        usable = all(isinstance(token, Mapping) and isinstance(token.get("token"), str) for token in tokens)
+        usable = all(isinstance(token, dict) and isinstance(token.get("token"), str) for token in tokens)
         return cls(tokens) if usable else None
 
     def index(self, offset: int) -> int:
@@ -70,7 +70,7 @@ class TokenStream:
         """What the model might have written as token ``index``: text and probability."""
         listed = self._tokens[index].get("top_logprobs")
         for entry in listed if isinstance(listed, list) else ():
-            if isinstance(entry, Mapping) and isinstance(entry.get("token"), str):
+            if isinstance(entry, dict) and isinstance(entry.get("token"), str):
                 logprob = entry.get("logprob")
                 if isinstance(logprob, int | float) and _MASKED < logprob < _ROUNDING:
                     yield entry["token"], math.exp(min(0.0, logprob))

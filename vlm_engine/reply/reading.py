@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vlm_engine import confidence
 from vlm_engine.errors import ReplyError
@@ -50,7 +51,7 @@ def read(body: object, question: Question, synonyms: Mapping[str, Iterable[str]]
     raw = came if text else mused
     if not text and not cut_off:
         text = only_json(thought)
-    names, stream = Names(question.tags, synonyms or {}), confidence.TokenStream.of(choice)
+    names, stream = _names(question.tags, synonyms or {}), confidence.TokenStream.of(choice)
     first, *more = _verdicts(text, names, question, stream)
     if not any((first, *more)):
         raise _cut_off(text) if cut_off else unreadable("the reply does not answer the question", text)
@@ -73,16 +74,25 @@ def _verdicts(text: str, names: Names, question: Question, stream: confidence.To
     ]
 
 
+def _names(tags: tuple[str, ...], synonyms: Mapping[str, Iterable[str]]) -> Names:
+    return _kept_names(tags, tuple((tag, tuple(synonyms[tag])) for tag in tags if tag in synonyms))
+
+
+@lru_cache(64)
+def _kept_names(tags: tuple[str, ...], synonyms: tuple[tuple[str, tuple[str, ...]], ...]) -> Names:
+    return Names(tags, dict(synonyms))
+
+
 def _cut_off(text: str) -> ReplyError:
     return unreadable("the reply was cut off before its end; a larger max_new_tokens may help", text)
 
 
 def _model(body: object) -> str:
-    model = body.get("model") if isinstance(body, Mapping) else None
+    model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
 
 
 def _count(body: object, name: str) -> int:
-    usage = body.get("usage") if isinstance(body, Mapping) else None
-    count = usage.get(name) if isinstance(usage, Mapping) else None
+    usage = body.get("usage") if isinstance(body, dict) else None
+    count = usage.get(name) if isinstance(usage, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else 0

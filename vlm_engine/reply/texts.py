@@ -18,8 +18,8 @@ _DECODER = json.JSONDecoder()
 
 def choice_of(body: object) -> Mapping[str, Any]:
     """The one choice. Raises ``ReplyError`` for what is no chat completion."""
-    choices = body.get("choices") if isinstance(body, Mapping) else None
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise unreadable("the server's reply is no chat completion", json.dumps(body, default=str))
     return choices[0]
 
@@ -35,7 +35,7 @@ def was_cut_off(body: object) -> bool:
 def said_and_thought(choice: Mapping[str, Any]) -> tuple[str, str]:
     """What the model said, and what it thought, as it came; "" where it did not."""
     message = choice.get("message")
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         return "", ""
     return _plain(message.get("content")), _plain(message.get("reasoning_content")) or _plain(message.get("reasoning"))
 
@@ -61,7 +61,7 @@ def only_json(thought: str) -> str:
 def nothing(choice: Mapping[str, Any]) -> ReplyError:
     """The error that a reply without words is."""
     message = choice.get("message")
-    fields = message if isinstance(message, Mapping) else {}
+    fields = message if isinstance(message, dict) else {}
     refusal = fields.get("refusal")
     if isinstance(refusal, str) and refusal:
         return unreadable("the model refused to answer", refusal)
@@ -101,6 +101,6 @@ def shortened(text: str, limit: int = 200) -> str:
 
 def _plain(content: object) -> str:
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, Mapping)]
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""
