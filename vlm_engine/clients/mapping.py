@@ -36,7 +36,7 @@ LEAST_WAIT_S, MOST_WAIT_S = 0.5, 120.0
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response, read whole. ``body`` is its JSON, or None; ``headers`` have lower-case names."""
+    """An HTTP response, read whole. ``body`` is its JSON, or None; ``headers`` are asked for by lower-case names."""
 
     status: int
     headers: Mapping[str, str]

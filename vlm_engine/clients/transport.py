@@ -8,6 +8,7 @@ import json
 import re
 import ssl
 import urllib.request
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -70,21 +71,19 @@ class Transport:
     async def _request(
         self, method: str, path: str, timeout_s: float, payload: bytes | None, base_url: str | None = None
     ) -> Response:
-        timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
         async with self._opened().request(
             method,
             f"{self._base_url if base_url is None else base_url}{path}",
-            data=payload,
-            headers=self._headers if payload is None else {**self._headers, "Content-Type": "application/json"},
+            data=None if payload is None else aiohttp.BytesPayload(payload, content_type="application/json"),
+            headers=self._headers,
             ssl=self._tls,
-            timeout=timeout,
+            timeout=_timeout(timeout_s),
             proxy=self._proxy,
             proxy_headers=self._proxy_headers,
             allow_redirects=False,
         ) as response:
             text = await _text(response)
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Response(response.status, headers, text, _parsed(text))
+            return Response(response.status, response.headers, text, _parsed(text))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -96,10 +95,15 @@ class Transport:
         return self._session
 
 
+@lru_cache(16)
+def _timeout(timeout_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+
+
 async def _text(response: aiohttp.ClientResponse) -> str:
     data = bytearray()
-    async for chunk in response.content.iter_chunked(1 << 16):
-        data += chunk
+    while not response.content.at_eof():
+        data += await response.content.readany()
         if len(data) > _MOST_BYTES:
             raise aiohttp.ClientPayloadError("the reply is longer than any answer")
     try:
