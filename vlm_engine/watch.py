@@ -6,16 +6,19 @@ nobody has to wait for it: the thread is left behind until the share answers, an
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
 
@@ -102,8 +105,79 @@ class Watch:
         return self._latest is not None and not self._latest.done()
 
     def _stalled(self) -> MediaOutOfReachError:
-        where = "is its disk or network share still there?"
-        return MediaOutOfReachError(f"{self._path}: reading stalled, nothing came for {self._stall_s:g} s; {where}")
+        return _stalled(self._path, self._stall_s)
+
+
+class Readers:
+    """Runs short calls side by side for the tasks of one event loop, each on a thread of its own, ``most`` at once.
+
+    One for which no ``beat`` came for ``stall_s`` seconds is given up, and its place is free again. Close it in the end.
+    """
+
+    def __init__(self, most: int, stall_s: float = STALL_S) -> None:
+        self._most, self._stall_s = most, stall_s
+        self._free = asyncio.Semaphore(most)
+
+    async def call(self, path: str | Path, work: Callable[[], _T]) -> _T:
+        """What ``work`` returns or raises. It goes on where nobody waits for it any more.
+
+        Raises ``MediaOutOfReachError`` when it stalls.
+        """
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        reading = _Reading(path, _free_thread(), loop.create_future())
+        reading.thread.pulse.at = time.monotonic()
+        reading.guard = loop.call_later(self._stall_s, self._look, loop, reading)
+        reading.thread.calls.put(partial(self._carry_out, loop, reading, work))
+        outcome: _T = await reading.outcome
+        return outcome
+
+    async def aclose(self) -> None:
+        """Waits for what is being read."""
+        for _ in range(self._most):
+            await self._free.acquire()
+
+    def _carry_out(self, loop: asyncio.AbstractEventLoop, reading: _Reading, work: Callable[[], object]) -> None:
+        """On the thread."""
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # noqa: BLE001 - handed to the caller, whatever it is
+            error = raised
+        _idle.append(reading.thread)
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits for it
+            loop.call_soon_threadsafe(self._end, reading, result, error)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, reading: _Reading) -> None:
+        """Whether it still reads."""
+        left_s = reading.thread.pulse.at + self._stall_s - time.monotonic()
+        if left_s > 0:
+            reading.guard = loop.call_later(min(left_s, self._stall_s), self._look, loop, reading)
+        else:
+            self._end(reading, None, _stalled(reading.path, self._stall_s))
+
+    def _end(self, reading: _Reading, result: object, error: BaseException | None) -> None:
+        if reading.guard is None:
+            return  # it was given up before
+        reading.guard.cancel()
+        reading.guard = None
+        self._free.release()
+        if reading.outcome.done():
+            return  # nobody waits for it any more
+        if error is None:
+            reading.outcome.set_result(result)
+        else:
+            reading.outcome.set_exception(error)
+
+
+@dataclass(eq=False)
+class _Reading:
+    """One call of ``Readers``. ``guard``: looks whether it still reads; None when that is over."""
+
+    path: str | Path
+    thread: _Thread
+    outcome: asyncio.Future[Any]
+    guard: asyncio.TimerHandle | None = None
 
 
 class _Thread:
@@ -132,6 +206,11 @@ def _free_thread() -> _Thread:
         return _idle.pop()
     except IndexError:
         return _Thread()
+
+
+def _stalled(path: str | Path, stall_s: float) -> MediaOutOfReachError:
+    where = "is its disk or network share still there?"
+    return MediaOutOfReachError(f"{path}: reading stalled, nothing came for {stall_s:g} s; {where}")
 
 
 def _keep(future: Future[_T], work: Callable[[], _T]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,11 @@ from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig, VideoConfig
 from vlm_engine.errors import FrameError, MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.files import LiveFile
-from vlm_engine.pictures import PictureReader
+from vlm_engine.pictures import PictureReader, name_of
 from vlm_engine.sandbox import SandboxVLM, glyphs
 from vlm_engine.types import Frame, ImageShape, Progress, ZipEntry
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.watch import Watch, beat
+from vlm_engine.watch import Readers, Watch, beat
 
 fcntl = pytest.importorskip("fcntl")
 SHAPE = ImageShape()
@@ -226,15 +227,80 @@ def test_a_picture_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: 
         season.write(path, path.name)
     source = ZipEntry(str(archive), path.name) if in_zip else path
     let_go = hold(archive if in_zip else path)
-    impatient, patient = PictureReader(stall_s=STALL_S), PictureReader(stall_s=BOUND_S)
-    with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled, nothing came for 0\.4 s"):
-        impatient.looks(source, SHAPE)
-    with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled"):
-        impatient.fingerprint(source)
-    let_go()
-    assert len(patient.looks(source, SHAPE).frames) == 1
-    impatient.close()
-    patient.close()
+    reader = PictureReader()
+
+    async def read() -> None:
+        impatient, patient = Readers(1, STALL_S), Readers(1, BOUND_S)
+        with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled, nothing came for 0\.4 s"):
+            await impatient.call(name_of(source), lambda: reader.looks(source, SHAPE))
+        with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled"):
+            await impatient.call(name_of(source), lambda: reader.fingerprint(source))
+        let_go()
+        assert len((await patient.call(name_of(source), lambda: reader.looks(source, SHAPE))).frames) == 1
+
+    asyncio.run(read())
+    reader.close()
+
+
+def test_readers_wait_for_one_another_and_for_nobody_who_hangs(pipe: tuple[int, int]) -> None:
+    async def read() -> None:
+        readers, at_once, most = Readers(2, STALL_S), [0], [0]
+
+        def work(number: int) -> int:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+            time.sleep(0.01)
+            at_once[0] -= 1
+            return number
+
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(readers.call("match.jpg", partial(work, number))) for number in range(20)]
+        assert [call.result() for call in calls] == list(range(20))
+        assert most[0] == 2
+        stuck = [asyncio.create_task(readers.call("stuck.jpg", lambda: os.read(pipe[0], 1))) for _ in range(2)]
+        assert await readers.call("match.jpg", partial(work, 7)) == 7
+        for each in stuck:
+            with pytest.raises(MediaOutOfReachError, match=r"stuck\.jpg: reading stalled"):
+                await each
+        os.write(pipe[1], b"xx")
+
+    asyncio.run(read())
+
+
+def test_readers_end_with_what_is_read_even_if_nobody_waits_for_it() -> None:
+    async def read() -> list[str]:
+        readers, done = Readers(1), list[str]()
+
+        def slowly() -> None:
+            time.sleep(0.2)
+            done.append("read")
+
+        waiting = asyncio.create_task(readers.call("match.jpg", slowly))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await readers.aclose()
+        return done
+
+    assert asyncio.run(read()) == ["read"]
+
+
+def test_readers_hand_on_errors_and_know_slow_reading_from_a_stall() -> None:
+    def slowly() -> str:
+        for _ in range(8):
+            time.sleep(0.1)
+            beat()
+        return "here"
+
+    def fail() -> None:
+        raise TimeoutError("of its own")
+
+    async def read() -> str:
+        readers = Readers(1, STALL_S)
+        with pytest.raises(TimeoutError, match="of its own"):
+            await readers.call("match.jpg", fail)
+        return await readers.call("match.jpg", slowly)
+
+    assert asyncio.run(read()) == "here"
 
 
 def test_what_computes_for_long_is_not_taken_for_a_read_that_hangs(tmp_path: Path) -> None:

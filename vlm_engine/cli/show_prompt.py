@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import aclosing, closing
+from functools import partial
 from textwrap import indent
 from typing import Any
 
@@ -18,6 +19,7 @@ from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.pictures import PictureReader, Showing
 from vlm_engine.types import Frame, Purpose, Question
+from vlm_engine.watch import Readers
 
 
 async def show_prompt(given: Namespace) -> int:
@@ -33,7 +35,7 @@ async def show_prompt(given: Namespace) -> int:
 
 async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) -> None:
     purpose = Purpose(given.purpose)
-    frame = _frame(given, model, purpose)
+    frame = await _frame(given, model, purpose)
     async with aclosing(OpenAIClient(endpoint, model)) as client:
         body = client.first_body(_question(given, model, purpose, frame.jpeg if frame else b""))
     if given.body:
@@ -50,11 +52,11 @@ def _question(given: Namespace, model: ModelConfig, purpose: Purpose, jpeg: byte
     return Question(model.tag_list, prompt.FORMS[purpose], jpeg, time_s=time_s, more=more)
 
 
-def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Frame | None:
+async def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Frame | None:
     if given.picture is None:
         return None
     with closing(PictureReader(frames=1)) as reader:
-        looks = reader.looks(given.picture, prompt.shape_for(model, purpose))
+        looks = await Readers(1).call(given.picture, partial(reader.looks, given.picture, prompt.shape_for(model, purpose)))
     if looks.showing is Showing.CLIP:
         raise MediaUnreadableError(f"{given.picture}: a video; name a picture")
     return looks.frames[0]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
@@ -16,12 +15,11 @@ from vlm_engine.models.base import Model
 from vlm_engine.models.combine import of_moments, of_parts
 from vlm_engine.models.judge import Judge, Memory
 from vlm_engine.models.panel import Panel, Tags
-from vlm_engine.pictures import Looks, PictureReader, Showing, Source, spread
+from vlm_engine.pictures import Looks, PictureReader, Showing, Source, name_of, spread
 from vlm_engine.spans import describe_image, images_together
 from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
-
-_T = TypeVar("_T")
+from vlm_engine.watch import Readers, rest
 
 # Decoding keeps a core busy, reading from a slow share none. Threads of their own: the answer store never waits for pictures.
 _THREADS = 8
@@ -41,12 +39,12 @@ class JudgeImage(Model):
     def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
         self._panels = tuple(panels)
         self._config = config
-        self._reader = PictureReader(frames=config.image.frames, parts=config.image.parts, stall_s=config.video.stall_s)
-        self._threads = ThreadPoolExecutor(_THREADS, "picture")
+        self._reader = PictureReader(frames=config.image.frames, parts=config.image.parts)
+        self._readers = Readers(_THREADS, config.video.stall_s)
 
     async def aclose(self) -> None:
         """Waits for what is being read, and closes the zips."""
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await self._readers.aclose()
         self._reader.close()
 
     async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
@@ -74,7 +72,7 @@ class JudgeImage(Model):
             for room in (*(judge.instances for judge in in_order), *(judge.room for judge in in_order)):
                 await turn.enter_async_context(room)
             if identity is None:
-                identity = await self._in_thread(partial(self._reader.fingerprint, source))
+                identity = await self._readers.call(name_of(source), partial(self._reader.fingerprint, source))
             picture = _Picture(source, identity, self._looks)
             try:
                 async with asyncio.TaskGroup() as group:
@@ -110,15 +108,16 @@ class JudgeImage(Model):
         return _Judged(of_parts([one.verdicts for one in seen]), _all(seen))
 
     async def _looks(self, source: Source, shape: ImageShape) -> Looks:
-        looks = await self._in_thread(partial(self._reader.looks, source, shape))
+        looks = await self._readers.call(name_of(source), partial(self._reader.looks, source, shape))
         if looks.showing is Showing.CLIP:
-            looks = await self._in_thread(partial(self._clip, source, shape))
+            looks = await self._readers.call(name_of(source), partial(self._clip, source, shape))
         return looks
 
     def _clip(self, source: Source, shape: ImageShape) -> Looks:
         """Moments from all over a video; those that can be decoded."""
-        how = self._config.video
-        info = probe(self._reader.video(source), stall_s=how.stall_s)
+        how, video = self._config.video, self._reader.video(source)
+        rest()  # what reads the video is watched by itself
+        info = probe(video, stall_s=how.stall_s)
         times_s = spread(info.duration_s, self._config.image.frames)
         with VideoReader(info, hwaccel=how.hwaccel, stall_s=how.stall_s) as reader:
             shown = [frame for _, frame in reader.frames(times_s, shape)]
@@ -127,9 +126,6 @@ class JudgeImage(Model):
             problem = next(frame for frame in shown if isinstance(frame, FrameError))
             raise MediaUnreadableError(str(problem)) from problem
         return Looks(Showing.MOVING, frames)
-
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 class _Picture:

@@ -2,6 +2,6 @@
 
 from vlm_engine.pictures.moving import spread
 from vlm_engine.pictures.reading import Looks, PictureReader, Showing
-from vlm_engine.pictures.source import Source
+from vlm_engine.pictures.source import Source, name_of
 
-__all__ = ["Looks", "PictureReader", "Showing", "Source", "spread"]
+__all__ = ["Looks", "PictureReader", "Showing", "Source", "name_of", "spread"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedReader, BytesIO
-from typing import TypeVar
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -21,9 +20,7 @@ from vlm_engine.pictures.source import Held, Source, fingerprint, name_of, opene
 from vlm_engine.pictures.stills import explained, opened_as, shown, working_bytes
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import Frame, ImageShape, ZipEntry
-from vlm_engine.watch import STALL_S, Watch, rest
-
-_T = TypeVar("_T")
+from vlm_engine.watch import rest
 
 
 class Showing(StrEnum):
@@ -48,14 +45,14 @@ class Looks:
 
 
 class PictureReader:
-    """Reads pictures. Blocks; for any number of threads. Close it in the end.
+    """Reads pictures. Blocks, and tells whoever watches its thread that it reads; for any number of threads. Close it in the end.
 
     ``frames``: so many moments of a moving picture are shown. ``parts``: a still with more detail than one picture shows is
-    also shown in at most so many parts. A file that brings nothing for ``stall_s`` seconds is given up.
+    also shown in at most so many parts.
     """
 
-    def __init__(self, *, frames: int = 5, parts: int = 0, stall_s: float = STALL_S) -> None:
-        self._frames, self._parts, self._stall_s = frames, parts, stall_s
+    def __init__(self, *, frames: int = 5, parts: int = 0) -> None:
+        self._frames, self._parts = frames, parts
         self._zips = Zips()
         self._memory = Budget(WORKING_BYTES)
 
@@ -65,7 +62,7 @@ class PictureReader:
 
     def fingerprint(self, source: Source) -> str:
         """What names the content of ``source`` for good. Raises as ``looks`` does where it cannot be read."""
-        return self._watched(source, lambda: fingerprint(source, self._zips))
+        return fingerprint(source, self._zips)
 
     def looks(self, source: Source, shape: ImageShape) -> Looks:
         """What is shown of ``source``, each picture as large as ``shape`` says; of a video, only that it is one.
@@ -73,24 +70,6 @@ class PictureReader:
         Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, and ``MediaUnreadableError`` for what is no picture, is
         damaged, or has too many pixels.
         """
-        return self._watched(source, lambda: self._looks(source, shape))
-
-    def video(self, source: Source) -> str | Held:
-        """The same as the video readers take it. Raises as ``looks`` does where it cannot be read."""
-        if isinstance(source, ZipEntry):
-            return Held(name_of(source), self._watched(source, lambda: self._zips.read(source)))
-        return Held(name_of(source), source) if isinstance(source, bytes) else str(source)
-
-    def _watched(self, source: Source, work: Callable[[], _T]) -> _T:
-        if isinstance(source, bytes):
-            return work()
-        watch = Watch(name_of(source), self._stall_s)
-        try:
-            return watch.call(work)
-        finally:
-            watch.close()
-
-    def _looks(self, source: Source, shape: ImageShape) -> Looks:
         name = name_of(source)
         with opened(source, self._zips) as content, explained(name):
             head = content.read(HEAD_BYTES)
@@ -102,6 +81,12 @@ class PictureReader:
             if is_clip(head):
                 return Looks(Showing.CLIP)
             raise MediaUnreadableError(f"{name}: {what_else(head)}")
+
+    def video(self, source: Source) -> str | Held:
+        """The same as the video readers take it. Raises as ``looks`` does where it cannot be read."""
+        if isinstance(source, ZipEntry):
+            return Held(name_of(source), self._zips.read(source))
+        return Held(name_of(source), source) if isinstance(source, bytes) else str(source)
 
     def _decoded(self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape) -> Looks:
         with opened_as(kind, content, name) as image:
