@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from vlm_engine.store.faults import explained, readable
 from vlm_engine.store.hold import Hold
@@ -21,6 +22,7 @@ from vlm_engine.store.schema import prepare, writing
 from vlm_engine.types import Answer, Form, ImageShape
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _USE_NOTED_S = 60.0
 _PRUNED_AFTER = 500
 _FORMS = {str(form): form for form in Form}
@@ -51,6 +53,7 @@ class AnswerStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._added = 0
+        self._busy_tenths = -1
         with ExitStack() as opening:
             self._hold = Hold(path, busy_s=busy_s) if path else None
             if self._hold:
@@ -80,10 +83,11 @@ class AnswerStore:
 
     def add_all(self, answers: Sequence[tuple[Subject, StoredAnswer]]) -> None:
         """Writes all of them, or none. Back from here, they are safe."""
-        rows = [(subject, self._row(stored)) for subject, stored in answers]
+        rows = [(*_key(subject), *self._row(stored)) for subject, stored in answers]
         with self._using(), writing(self._db):
-            for subject, row in rows:
-                self._db.execute(f"INSERT INTO answer VALUES (NULL, ?{', ?' * len(row)})", (self._used(subject), *row))
+            self._use([subject for subject, _ in answers])
+            for lot in _lots(rows):
+                self._db.execute(_insert_answers(len(lot)), [value for row in lot for value in row])
         before, self._added = self._added, self._added + len(rows)
         if self._added // _PRUNED_AFTER > before // _PRUNED_AFTER:
             with self._using():
@@ -103,13 +107,11 @@ class AnswerStore:
     def answers_to(self, subjects: Sequence[Subject]) -> list[list[StoredAnswer]]:
         """The same for several at once."""
         with self._using():
-            rows = [self._rows(subject) for subject in subjects]
+            numbers = self._known(subjects)
+            rows = [self._rows(numbers[subject]) if subject in numbers else [] for subject in subjects]
         return [self._read(own) for own in rows]
 
-    def _rows(self, subject: Subject) -> list[tuple[Any, ...]]:
-        number = self._known(subject)
-        if number is None:
-            return []
+    def _rows(self, number: int) -> list[tuple[Any, ...]]:
         return self._db.execute(
             "SELECT look_ms, frame_s, form, max_side, quality, said, served_by, endpoint, prompt_tokens, answer_tokens"
             " FROM answer WHERE subject = ? ORDER BY id",
@@ -125,7 +127,7 @@ class AnswerStore:
     def searches(self, subject: Subject) -> list[StoredSearch]:
         """The searches about ``subject`` that came to their end, oldest first."""
         with self._using():
-            number = self._known(subject)
+            number = self._known([subject]).get(subject)
             rows = self._db.execute(
                 "SELECT tags, settings FROM answer_search WHERE subject = ? ORDER BY id", (number,)
             ).fetchall()
@@ -136,7 +138,8 @@ class AnswerStore:
         tags = json.dumps(search.tags, ensure_ascii=False)
         where = "subject = ? AND tags = ? AND settings = ?"
         with self._using(), writing(self._db):
-            row = (self._used(subject), tags, search.settings)
+            self._use([subject])
+            row = (self._known([subject])[subject], tags, search.settings)
             if self._db.execute(f"SELECT 1 FROM answer_search WHERE {where}", row).fetchone() is None:
                 self._db.execute("INSERT INTO answer_search VALUES (NULL, ?, ?, ?)", row)
 
@@ -153,33 +156,86 @@ class AnswerStore:
         if self._path is not None and self._max_bytes is not None:
             prune(self._db, self._path, self._max_bytes, self._clock())
 
-    def _known(self, subject: Subject) -> int | None:
-        """The subject's number, noting its use; None where nothing was ever stored about it."""
-        where = "media = ? AND model = ? AND wording = ?"
-        values, now = (subject.media, subject.model, subject.wording), self._clock()
-        row = self._db.execute(f"SELECT id, used FROM answer_subject WHERE {where}", values).fetchone()
-        if row is None:
-            return None
-        if row[1] < now - _USE_NOTED_S:
-            self._db.execute("UPDATE answer_subject SET used = ? WHERE id = ?", (now, row[0]))
-        return int(row[0])
+    def _known(self, subjects: Sequence[Subject]) -> dict[Subject, int]:
+        """The numbers of those about which something was ever stored, noting their use."""
+        numbers, stale, now = dict[Subject, int](), list[int](), self._clock()
+        for lot in _lots(subjects):
+            keys = [value for subject in lot for value in _key(subject)]
+            for number, used, *key in self._db.execute(_select_subjects(len(lot)), keys).fetchall():
+                numbers[Subject(*key)] = number
+                if used < now - _USE_NOTED_S:
+                    stale.append(number)
+        for own in _lots(stale):
+            self._db.execute(f"UPDATE answer_subject SET used = ? WHERE id IN ({_marks(len(own))})", (now, *own))
+        return numbers
 
-    def _used(self, subject: Subject) -> int:
-        """The subject's number, which it gets now if it has none."""
-        number = self._known(subject)
-        if number is not None:
-            return number
-        values = (subject.media, subject.model, subject.wording, self._clock())
-        return self._db.execute("INSERT INTO answer_subject VALUES (NULL, ?, ?, ?, ?)", values).lastrowid or 0
+    def _use(self, subjects: Sequence[Subject]) -> None:
+        """Notes their use; those get a number that have none."""
+        now = self._clock()
+        for lot in _lots(list(dict.fromkeys(subjects))):
+            values = [value for subject in lot for value in (*_key(subject), now)]
+            self._db.execute(_upsert_subjects(len(lot)), values)
 
     @contextmanager
     def _using(self) -> Iterator[None]:
         # Calls that wait for one another wait for somebody else's lock together, not one after the other.
         deadline = time.monotonic() + self._busy_s
         with self._lock, self._hold.using() if self._hold else explained(None):
-            left_ms = max(0, round(1000 * (deadline - time.monotonic())))
-            self._db.execute(f"PRAGMA busy_timeout = {left_ms}")
+            self._wait_at_most(deadline - time.monotonic())
             yield
+
+    def _wait_at_most(self, left_s: float) -> None:
+        tenths = max(0, math.ceil(10 * left_s))
+        if tenths != self._busy_tenths:
+            self._db.execute(f"PRAGMA busy_timeout = {100 * tenths}")
+            self._busy_tenths = tenths
+
+
+# Every statement lets other threads run before and after it, which have the processor for as long as they like. So what is about
+# many subjects or answers takes one statement for a lot of them.
+_LOT = 16
+
+
+def _lots(entries: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for first in range(0, len(entries), _LOT):
+        yield entries[first : first + _LOT]
+
+
+def _key(subject: Subject) -> tuple[str, str, str]:
+    return subject.media, subject.model, subject.wording
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+def _table(rows: int, columns: int) -> str:
+    return ", ".join([f"({_marks(columns)})"] * rows)
+
+
+@cache
+def _select_subjects(count: int) -> str:
+    return (
+        f"WITH wanted (media, model, wording) AS (VALUES {_table(count, 3)})"
+        " SELECT id, used, media, model, wording FROM wanted CROSS JOIN answer_subject USING (media, model, wording)"
+    )
+
+
+@cache
+def _upsert_subjects(count: int) -> str:
+    return (
+        f"INSERT INTO answer_subject (media, model, wording, used) VALUES {_table(count, 4)} ON CONFLICT (media, model, wording)"
+        f" DO UPDATE SET used = excluded.used WHERE used < excluded.used - {_USE_NOTED_S}"
+    )
+
+
+@cache
+def _insert_answers(count: int) -> str:
+    told = "look_ms, frame_s, form, max_side, quality, said, endpoint, served_by, prompt_tokens, answer_tokens, written"
+    return (
+        f"WITH fresh (media, model, wording, {told}) AS (VALUES {_table(count, 14)})"
+        f" INSERT INTO answer SELECT NULL, id, {told} FROM fresh CROSS JOIN answer_subject USING (media, model, wording)"
+    )
 
 
 def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
