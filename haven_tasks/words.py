@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from haven_media_handler import Gallery, Image, ItemChange, Scene
 
 _PLURALS = {"gallery": "galleries", "scene or image": "scenes or images"}
@@ -11,7 +9,7 @@ _PLURALS = {"gallery": "galleries", "scene or image": "scenes or images"}
 
 def title_of(item: Scene | Image | Gallery) -> str:
     """What a person calls it."""
-    return item.title or PurePosixPath(item.path.replace("\\", "/")).name or "no file"
+    return item.title or item.path.replace("\\", "/").rpartition("/")[2] or "no file"
 
 
 def counted(number: int, noun: str) -> str:

@@ -46,11 +46,14 @@ def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.pl
     accent is the same in one character and in two. What ``..`` leads out of a beginning is not below it. The result has
     the slashes of the rule's target.
     """
+    rules = [(prefix, target) for prefix, target in rules if prefix]
+    if not rules:
+        return path
     place = _place(path)
     folds = place.is_windows or platform == "darwin"
     fitting = [
         (len(start.parts), target)
-        for start, target in ((_place(prefix), target) for prefix, target in rules if prefix)
+        for start, target in ((_place(prefix), target) for prefix, target in rules)
         if start.kind is place.kind and _key(start.parts, folds) == _key(place.parts[: len(start.parts)], folds)
     ]
     # Of two rules for one beginning the first counts: max() keeps it.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from vlm_engine.config_models import PipelineConfig, PipelineModelConfig
 from vlm_engine.errors import ConfigError
+from vlm_engine.tasks import side_by_side
 
 
 class Stage(Protocol):
@@ -50,12 +51,7 @@ class Pipeline:
         """The pipeline's output. ``values`` holds a value for every input; an error of a stage is raised as it is."""
         made = {name: asyncio.get_running_loop().create_future() for stage in self._config.models for name in stage.outputs}
         given = {name: values[name] for name in self._config.inputs}
-        try:
-            async with asyncio.TaskGroup() as group:
-                for stage in self._config.models:
-                    group.create_task(self._run_stage(stage, given, made))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await side_by_side([self._run_stage(stage, given, made) for stage in self._config.models])
         return given[self._config.output] if self._config.output in given else made[self._config.output].result()
 
     async def _run_stage(self, stage: PipelineModelConfig, given: Mapping[str, Any], made: Mapping[str, Any]) -> None:

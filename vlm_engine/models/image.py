@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from vlm_engine.config_models import EngineConfig
@@ -17,6 +17,7 @@ from vlm_engine.models.judge import Judge, Memory
 from vlm_engine.models.panel import Panel, Tags
 from vlm_engine.pictures import Looks, PictureReader, Showing, Source, name_of, spread
 from vlm_engine.spans import describe_image, images_together
+from vlm_engine.tasks import side_by_side
 from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.watch import Readers, rest
@@ -39,6 +40,7 @@ class JudgeImage(Model):
     def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
         self._panels = tuple(panels)
         self._config = config
+        self._rule_of = lru_cache(64)(config.rule_of)
         self._reader = PictureReader(frames=config.image.frames, parts=config.image.parts)
         self._readers = Readers(_THREADS, config.video.stall_s)
 
@@ -57,7 +59,7 @@ class JudgeImage(Model):
             describe_image(
                 judged[panel.judge].verdicts if panel.judge in judged else {},
                 panel.category,
-                self._config.rule_of(panel.category, threshold),
+                self._rule_of(panel.category, threshold),
             )
             for panel in self._panels
         ]
@@ -74,12 +76,8 @@ class JudgeImage(Model):
             if identity is None:
                 identity = await self._readers.call(name_of(source), partial(self._reader.fingerprint, source))
             picture = _Picture(source, identity, self._looks)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    asking = {judge: group.create_task(self._by(judge, picture, own)) for judge, own in tags.items()}
-            except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
-        return {judge: task.result() for judge, task in asking.items()}
+            judged = await side_by_side([self._by(judge, picture, own) for judge, own in tags.items()])
+        return dict(zip(tags, judged, strict=True))
 
     async def _by(self, judge: Judge, picture: _Picture, tags: Tags) -> _Judged:
         memory = await judge.memory(picture.identity)
