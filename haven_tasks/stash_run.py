@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from haven_vlm_utility import StashLogHandler
 from vlm_engine.errors import ConfigError
 
 _log = logging.getLogger(__name__)
+# Threads that read pictures or store answers, which slots wait for, need the interpreter often and briefly; the event loop lets
+# go of it after 5 ms by default.
+_SWITCH_S = 0.0005
 PLUGIN_ID = "ahavenvlmconnector"
 DATABASE = "haven.sqlite3"
 
@@ -75,6 +79,7 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
                 given=args,
                 plugin_id=PLUGIN_ID,
             )
+            sys.setswitchinterval(_SWITCH_S)
             return asyncio.run(_to_its_end(task, context))
     finally:
         client.close()
