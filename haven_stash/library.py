@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from haven_stash.errors import ItemGoneError, StashLockedError, StashQueryError
 from haven_stash.transport import StashClient
-from haven_stash.values import Gallery, Image, Item, ItemKind, ItemRef, Marker, Scene, SceneFile, Tag
+from haven_stash.values import Gallery, Image, ItemKind, ItemRef, Marker, Scene, SceneFile, Standing, Tag
 
 PAGE = 1000
 _COUNTS_AT_ONCE = 25
 # Stash has some of these down as videos: those that ffmpeg reads with a video's decoder.
 _PICTURES = frozenset(".gif .apng .png .jpg .jpeg .jfif .webp .bmp .tif .tiff .heic .heif .avif .jxl .jp2".split())
 
-_T = TypeVar("_T", bound=Item)
+_T = TypeVar("_T", Scene, Image, Gallery, Standing)
 Criteria: TypeAlias = Mapping[str, Any]
 
 
@@ -87,16 +88,16 @@ def read_galleries(client: StashClient, ids: Iterable[str]) -> tuple[Gallery, ..
     return tuple(_read(client, _GALLERIES, ids))
 
 
-def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, Item]:
-    """These items as they are now, of whichever kinds; those that have vanished are left out."""
+def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, Standing]:
+    """What these items carry now, of whichever kinds; those that have vanished are left out."""
     by_kind: dict[ItemKind, list[str]] = {}
     for item in items:
         by_kind.setdefault(item.kind, []).append(item.id)
-    return {item.ref: item for kind, ids in by_kind.items() for item in _read(client, _READINGS[kind], ids)}
+    return {item.ref: item for kind, ids in by_kind.items() for item in _read(client, _STANDINGS[kind], ids)}
 
 
-def read_item(client: StashClient, item: ItemRef) -> Item:
-    """One item as it is now. Raises ``ItemGoneError``."""
+def read_item(client: StashClient, item: ItemRef) -> Standing:
+    """What one item carries now. Raises ``ItemGoneError``."""
     found = read_items(client, [item]).get(item)
     if found is None:
         raise ItemGoneError(item)
@@ -234,14 +235,19 @@ def _tag(data: Mapping[str, Any]) -> Tag:
     return Tag(str(data["id"]), str(data["name"]))
 
 
+def _standing(kind: ItemKind, data: Mapping[str, Any]) -> Standing:
+    markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
+    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers)
+
+
 _FILE = "path size width height fingerprints { type value }"
 _VISUAL = f"__typename {_FILE} zip_file {{ path }}"
+_MARKERS = "scene_markers { id title seconds end_seconds primary_tag { id name } tags { id } }"
 _SCENES = Reading(
     ItemKind.SCENE,
     "Scene",
     "Scenes",
-    f"""id title tags {{ id name }} files {{ {_FILE} duration }}
-  scene_markers {{ id title seconds end_seconds primary_tag {{ id name }} tags {{ id }} }}""",
+    f"id title tags {{ id name }} files {{ {_FILE} duration }} {_MARKERS}",
     _scene,
     at_once=50,
 )
@@ -263,3 +269,14 @@ _GALLERIES = Reading(
     at_once=50,
 )
 _READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)}
+_STANDINGS: Mapping[ItemKind, Reading[Standing]] = {
+    kind: Reading(
+        kind,
+        reading.noun,
+        reading.nouns,
+        f"id tags {{ id name }} {_MARKERS if kind is ItemKind.SCENE else ''}",
+        partial(_standing, kind),
+        reading.at_once,
+    )
+    for kind, reading in _READINGS.items()
+}

@@ -66,14 +66,6 @@ class Item(Protocol):
         """Which one it is."""
 
     @property
-    def title(self) -> str:
-        """Its title, or empty."""
-
-    @property
-    def path(self) -> str:
-        """Where it lies as Stash sees it, or empty."""
-
-    @property
     def tags(self) -> tuple[Tag, ...]:
         """Its tags."""
 
@@ -122,6 +114,20 @@ class _Tagged:
     def ref(self) -> ItemRef:
         """Which one it is."""
         return ItemRef(self.kind, self.id)
+
+    @property
+    def tag_ids(self) -> frozenset[str]:
+        """The ids of ``tags``."""
+        return frozenset(tag.id for tag in self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an item carries now, and nothing else of it: an ``Item`` for whoever only changes that."""
+
+    ref: ItemRef
+    tags: tuple[Tag, ...]
+    markers: tuple[Marker, ...] = ()
 
     @property
     def tag_ids(self) -> frozenset[str]:
