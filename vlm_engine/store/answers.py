@@ -10,19 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from vlm_engine.store.faults import explained, readable
 from vlm_engine.store.hold import Hold
 from vlm_engine.store.pruning import prune
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
 from vlm_engine.store.schema import prepare, writing
+from vlm_engine.store.statements import insert_answers, lots, select_subjects, update_subjects, upsert_subjects
 from vlm_engine.types import Answer, Form, ImageShape
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 _USE_NOTED_S = 60.0
 _PRUNED_AFTER = 500
 _FORMS = {str(form): form for form in Form}
@@ -86,8 +86,8 @@ class AnswerStore:
         rows = [(*_key(subject), *self._row(stored)) for subject, stored in answers]
         with self._using(), writing(self._db):
             self._use([subject for subject, _ in answers])
-            for lot in _lots(rows):
-                self._db.execute(_insert_answers(len(lot)), [value for row in lot for value in row])
+            for lot in lots(rows):
+                self._db.execute(insert_answers(len(lot)), [value for row in lot for value in row])
         before, self._added = self._added, self._added + len(rows)
         if self._added // _PRUNED_AFTER > before // _PRUNED_AFTER:
             with self._using():
@@ -159,22 +159,22 @@ class AnswerStore:
     def _known(self, subjects: Sequence[Subject]) -> dict[Subject, int]:
         """The numbers of those about which something was ever stored, noting their use."""
         numbers, stale, now = dict[Subject, int](), list[int](), self._clock()
-        for lot in _lots(subjects):
+        for lot in lots(subjects):
             keys = [value for subject in lot for value in _key(subject)]
-            for number, used, *key in self._db.execute(_select_subjects(len(lot)), keys).fetchall():
+            for number, used, *key in self._db.execute(select_subjects(len(lot)), keys).fetchall():
                 numbers[Subject(*key)] = number
                 if used < now - _USE_NOTED_S:
                     stale.append(number)
-        for own in _lots(stale):
-            self._db.execute(f"UPDATE answer_subject SET used = ? WHERE id IN ({_marks(len(own))})", (now, *own))
+        for own in lots(stale):
+            self._db.execute(update_subjects(len(own)), (now, *own))
         return numbers
 
     def _use(self, subjects: Sequence[Subject]) -> None:
         """Notes their use; those get a number that have none."""
         now = self._clock()
-        for lot in _lots(list(dict.fromkeys(subjects))):
+        for lot in lots(list(dict.fromkeys(subjects))):
             values = [value for subject in lot for value in (*_key(subject), now)]
-            self._db.execute(_upsert_subjects(len(lot)), values)
+            self._db.execute(upsert_subjects(len(lot), _USE_NOTED_S), values)
 
     @contextmanager
     def _using(self) -> Iterator[None]:
@@ -191,51 +191,8 @@ class AnswerStore:
             self._busy_tenths = tenths
 
 
-# Every statement lets other threads run before and after it, which have the processor for as long as they like. So what is about
-# many subjects or answers takes one statement for a lot of them.
-_LOT = 16
-
-
-def _lots(entries: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for first in range(0, len(entries), _LOT):
-        yield entries[first : first + _LOT]
-
-
 def _key(subject: Subject) -> tuple[str, str, str]:
     return subject.media, subject.model, subject.wording
-
-
-def _marks(count: int) -> str:
-    return ", ".join("?" * count)
-
-
-def _table(rows: int, columns: int) -> str:
-    return ", ".join([f"({_marks(columns)})"] * rows)
-
-
-@cache
-def _select_subjects(count: int) -> str:
-    return (
-        f"WITH wanted (media, model, wording) AS (VALUES {_table(count, 3)})"
-        " SELECT id, used, media, model, wording FROM wanted CROSS JOIN answer_subject USING (media, model, wording)"
-    )
-
-
-@cache
-def _upsert_subjects(count: int) -> str:
-    return (
-        f"INSERT INTO answer_subject (media, model, wording, used) VALUES {_table(count, 4)} ON CONFLICT (media, model, wording)"
-        f" DO UPDATE SET used = excluded.used WHERE used < excluded.used - {_USE_NOTED_S}"
-    )
-
-
-@cache
-def _insert_answers(count: int) -> str:
-    told = "look_ms, frame_s, form, max_side, quality, said, endpoint, served_by, prompt_tokens, answer_tokens, written"
-    return (
-        f"WITH fresh (media, model, wording, {told}) AS (VALUES {_table(count, 14)})"
-        f" INSERT INTO answer SELECT NULL, id, {told} FROM fresh CROSS JOIN answer_subject USING (media, model, wording)"
-    )
 
 
 def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
