@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +55,32 @@ def test_every_answer_comes_back_as_it_was(verdicts: dict[str, Verdict], raw: st
     with AnswerStore(None) as store:
         store.add(SUBJECT, one)
         assert store.answers(SUBJECT) == [one]
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 100])
+def test_many_at_once_are_told_apart_and_keep_their_order(count: int) -> None:
+    subjects = [Subject(f"md5:{number % 40}", "model", "words") for number in range(count)]
+    rows = [(subject, stored(number, Foul=Verdict(True))) for number, subject in enumerate(subjects)]
+    with AnswerStore(None) as store:
+        store.add_all(rows)
+        store.add_all([])
+        asked = [*subjects, Subject("md5:0", "model", "other words"), Subject("md5:none", "model", "words")]
+        wanted = [[one for own, one in rows if own == subject] for subject in asked]
+        assert store.answers_to(asked) == wanted
+        assert store.answers_to([]) == []
+
+
+def test_all_that_was_looked_up_counts_as_used(tmp_path: Path) -> None:
+    now, path = [1000.0], tmp_path / "store.sqlite3"
+    subjects = [Subject(f"md5:{number}", "model", "words") for number in range(40)]
+    with AnswerStore(path, clock=lambda: now[0]) as store:
+        store.add_all([(subject, stored(0, Foul=Verdict(True))) for subject in subjects])
+        now[0] += 1000.0
+        store.answers_to(subjects[:20])
+        store.add_all([(subject, stored(1, Foul=Verdict(True))) for subject in subjects[20:30]])
+    with closing(sqlite3.connect(path)) as db:
+        used = [used for (used,) in db.execute("SELECT used FROM answer_subject ORDER BY id")]
+    assert used == [2000.0] * 30 + [1000.0] * 10
 
 
 def test_an_answer_survives_sigkill(tmp_path: Path) -> None:
