@@ -111,7 +111,7 @@ class Watch:
 class Readers:
     """Runs short calls side by side for the tasks of one event loop, each on a thread of its own, ``most`` at once.
 
-    One for which no ``beat`` came for ``stall_s`` seconds is given up, and its place is free again. Close it in the end.
+    One for which no ``beat`` came for ``stall_s`` seconds is given up, and its place is free again. Close them in the end.
     """
 
     def __init__(self, most: int, stall_s: float = STALL_S) -> None:
@@ -129,13 +129,18 @@ class Readers:
         reading.thread.pulse.at = time.monotonic()
         reading.guard = loop.call_later(self._stall_s, self._look, loop, reading)
         reading.thread.calls.put(partial(self._carry_out, loop, reading, work))
-        outcome: _T = await reading.outcome
+        try:
+            outcome: _T = await reading.outcome
+        finally:
+            del reading  # an error that it holds would hold this frame, which holds it, and all that the call had in memory
         return outcome
 
     async def aclose(self) -> None:
-        """Waits for what is being read."""
+        """Waits for what is being read. Harmless when repeated."""
         for _ in range(self._most):
             await self._free.acquire()
+        for _ in range(self._most):
+            self._free.release()
 
     def _carry_out(self, loop: asyncio.AbstractEventLoop, reading: _Reading, work: Callable[[], object]) -> None:
         """On the thread."""
@@ -147,6 +152,7 @@ class Readers:
         _idle.append(reading.thread)
         with suppress(RuntimeError):  # the loop is closed, so nobody waits for it
             loop.call_soon_threadsafe(self._end, reading, result, error)
+        del reading, error  # as in call
 
     def _look(self, loop: asyncio.AbstractEventLoop, reading: _Reading) -> None:
         """Whether it still reads."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import io
 import os
 import signal
 import threading
 import time
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -279,9 +282,35 @@ def test_readers_end_with_what_is_read_even_if_nobody_waits_for_it() -> None:
         await asyncio.sleep(0.05)
         waiting.cancel()
         await readers.aclose()
+        await readers.aclose()
         return done
 
     assert asyncio.run(read()) == ["read"]
+
+
+def test_what_a_failed_call_had_in_memory_goes_with_its_error() -> None:
+    class Pixels:
+        pass
+
+    held: list[weakref.ref[Pixels]] = []
+
+    def fail() -> None:
+        pixels = Pixels()
+        held.append(weakref.ref(pixels))
+        raise ValueError("damaged")
+
+    async def read() -> None:
+        readers = Readers(1)
+        for _ in range(3):
+            with suppress(ValueError):
+                await readers.call("match.jpg", fail)
+
+    gc.disable()
+    try:
+        asyncio.run(read())
+        assert [pixels() for pixels in held] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_readers_hand_on_errors_and_know_slow_reading_from_a_stall() -> None:
