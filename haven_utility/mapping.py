@@ -54,12 +54,18 @@ def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.pl
     fitting = [
         (len(start.parts), target)
         for start, target in ((_place(prefix), target) for prefix, target in rules)
-        if start.kind is place.kind and _key(start.parts, folds) == _key(place.parts[: len(start.parts)], folds)
+        if start.kind is place.kind and _is_below(place.parts, start.parts, folds)
     ]
     # Of two rules for one beginning the first counts: max() keeps it.
     length, target = max(fitting, key=lambda rule: rule[0], default=(0, ""))
     mapped = _joined(target, place.parts[length:]) if fitting else None
     return path if mapped is None else mapped
+
+
+def _is_below(parts: tuple[str, ...], start: tuple[str, ...], folds: bool) -> bool:
+    """Whether ``parts`` begin with ``start`` and stay there: those of a relative path may begin with ``..``."""
+    beginning, rest = parts[: len(start)], parts[len(start) :]
+    return _key(beginning, folds) == _key(start, folds) and rest[:1] != ("..",)
 
 
 def _place(path: str) -> _Place:

@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from haven_config.layers import page_labels
@@ -111,6 +111,8 @@ def test_there_and_back_again(rest: list[str], prefix: list[str]) -> None:
 odd = st.text("a/\\.:? ü", max_size=12)
 
 
+@example("a", "/..", "/..", "/mnt/nas")
+@example("a", "/../..", "/../b", "/mnt/nas")
 @given(st.sampled_from(["/", "D:\\", "\\\\nas\\", "a"]), odd, odd, st.sampled_from(["/mnt/nas", "Z:\\sport", "//nas/sport"]))
 def test_whatever_is_mapped_stays_below_its_target(root: str, start: str, rest: str, target: str) -> None:
     path = root + start + rest
