@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -270,13 +270,10 @@ _GALLERIES = Reading(
 )
 _READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)}
 _STANDINGS: Mapping[ItemKind, Reading[Standing]] = {
-    kind: Reading(
-        kind,
-        reading.noun,
-        reading.nouns,
-        f"id tags {{ id name }} {_MARKERS if kind is ItemKind.SCENE else ''}",
-        partial(_standing, kind),
-        reading.at_once,
+    kind: replace(
+        reading,
+        fields=f"id tags {{ id name }} {_MARKERS if kind is ItemKind.SCENE else ''}",
+        value=partial(_standing, kind),
     )
     for kind, reading in _READINGS.items()
 }
