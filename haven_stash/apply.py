@@ -22,7 +22,7 @@ from haven_stash.plan import (
     plan_results,
 )
 from haven_stash.settle import disown_what_changed
-from haven_stash.tagging import AT_ONCE
+from haven_stash.tagging import AT_ONCE, Tagging
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
 from haven_stash.undo import plan_undo
@@ -53,6 +53,7 @@ class ItemWriter:
     def __init__(self, client: StashClient, tags: TagBook, journal: Journal) -> None:
         self._client = client
         self._tags = tags
+        self._tagging = Tagging(client)
         self._journal = journal
 
     def recover(self) -> tuple[Recovered, ...]:
@@ -180,17 +181,20 @@ class ItemWriter:
                 disown_what_changed(self._journal, item)
                 plans[ref] = plan(item)
             opened = [self._journal.open_plan(run_id, one) for one in plans.values() if not one.is_empty]
-        errors = Writing(self._client, self._tags, self._journal, opened).carry_out() if opened else {}
+        errors = self._writing(opened).carry_out() if opened else {}
         failed = {one.plan.item: errors[one.id] for one in opened if one.id in errors}
         gone = {ref: ItemGoneError(ref) for ref in wanted if ref not in items}
         return {**gone, **{ref: one.summary() for ref, one in plans.items()}, **failed}
+
+    def _writing(self, opened: Sequence[OpenPlan]) -> Writing:
+        return Writing(self._client, self._tags, self._tagging, self._journal, opened)
 
     def _complete(self, left_behind: Iterable[OpenPlan]) -> tuple[Recovered, ...]:
         portions = _portions(left_behind, lambda opened: opened.plan.item)
         return tuple(recovered for portion in portions for recovered in self._complete_portion(portion))
 
     def _complete_portion(self, left_behind: Sequence[OpenPlan]) -> Iterator[Recovered]:
-        fates = Writing(self._client, self._tags, self._journal, left_behind).carry_on()
+        fates = self._writing(left_behind).carry_on()
         for one in left_behind:
             item, fate = one.plan.item, fates[one.id]
             if isinstance(fate, StashError):

@@ -162,14 +162,14 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         """Closes the connections. Calling afterwards opens new ones."""
         self.s.close()
 
-    def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0) -> dict[str, Any]:
         """The reply's ``data``. For requests that may be sent twice: queries, and mutations whose repetition changes nothing.
 
-        A locked database and a dropped connection are tried again for as long as the retry policy says.
-        Raises ``StashQueryError`` for any GraphQL error, even one beside data, and the errors of the
-        connection.
+        ``work_s``: so much longer than for others it is waited for the reply. A locked database and a dropped connection are
+        tried again for as long as the retry policy says. Raises ``StashQueryError`` for any GraphQL error, even one beside
+        data, and the errors of the connection.
         """
-        return self._retrying(lambda: _strictly(self._send(document, variables)), _REPEATABLE)
+        return self._retrying(lambda: _strictly(self._send(document, variables, work_s)), _REPEATABLE)
 
     def ask_once(self, document: str, variables: Mapping[str, Any] | None = None) -> Reply:
         """Sends ``document`` at most once and returns what came of each of its aliases.
@@ -222,8 +222,8 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         unmet = isinstance(error, _RefusedError) and not self._met
         return min(self._retry.total_s, self._retry.unmet_s) if unmet else self._retry.total_s
 
-    def _send(self, document: str, variables: Mapping[str, Any] | None) -> Reply:
-        return self._read(self._admitted(lambda: self._post(document, variables)))
+    def _send(self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0) -> Reply:
+        return self._read(self._admitted(lambda: self._post(document, variables, work_s)))
 
     def _admitted(self, call: Callable[[], requests.Response]) -> requests.Response:
         """The response to ``call``, with the session kept alive."""
@@ -239,12 +239,15 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
                 self._cookie = cookie.value
         return response
 
-    def _post(self, document: str, variables: Mapping[str, Any] | None) -> requests.Response:
+    def _post(self, document: str, variables: Mapping[str, Any] | None, work_s: float) -> requests.Response:
         body = json.dumps({"query": document, "variables": dict(variables or {})}, default=_plain, allow_nan=False)
-        return self._request("POST", self.url, data=body.encode())
+        return self._request("POST", self.url, self.timeout_s + work_s, data=body.encode())
 
     def _fetch(self, url: str, max_bytes: int) -> bytes:
-        with self._admitted(lambda: self._request("GET", url, stream=True)) as response, self._explained():
+        with (
+            self._admitted(lambda: self._request("GET", url, self.timeout_s, stream=True)) as response,
+            self._explained(self.timeout_s),
+        ):
             if response.status_code in {401, 403} or response.is_redirect:  # to where one logs in
                 raise self._denied(response)
             if response.status_code != 200:
@@ -256,25 +259,26 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
                     raise NotServedError(f"what Stash serves at {url} is larger than {max_bytes:,} bytes")
             return bytes(data)
 
-    def _request(self, method: str, url: str, **options: Any) -> requests.Response:
-        with self._explained():
+    def _request(self, method: str, url: str, timeout_s: float, **options: Any) -> requests.Response:
+        with self._explained(timeout_s):
+            waits_s = (self.timeout_s, timeout_s)  # for the connection, and for the reply
             response: requests.Response = self.s.request(
-                method, url, headers=self.admission(), timeout=self.timeout_s, allow_redirects=False, **options
+                method, url, headers=self.admission(), timeout=waits_s, allow_redirects=False, **options
             )
             self._met = True
             return response
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, timeout_s: float) -> Iterator[None]:
         try:
             yield
         except requests.ConnectTimeout as error:
             raise _RefusedError(f"cannot reach Stash at {self.url}: no answer to the connection") from error
         except requests.Timeout as error:
-            raise StashTimeoutError(f"Stash at {self.url} gave no answer within {self.timeout_s:g} s") from error
+            raise StashTimeoutError(f"Stash at {self.url} gave no answer within {timeout_s:g} s") from error
         except requests.ConnectionError as error:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):  # in the middle of a reply
-                raise StashTimeoutError(f"Stash at {self.url} fell silent for {self.timeout_s:g} s") from error
+                raise StashTimeoutError(f"Stash at {self.url} fell silent for {timeout_s:g} s") from error
             if _never_connected(error):
                 raise _RefusedError(f"cannot reach Stash at {self.url}: {_innermost(error)}") from error
             raise _DroppedError(f"the connection to Stash at {self.url} was dropped: {_innermost(error)}") from error

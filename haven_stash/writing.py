@@ -19,7 +19,7 @@ from haven_stash.library import read_items
 from haven_stash.plan_markers import PlanMarkers
 from haven_stash.plan_tags import Failures, PlanTags
 from haven_stash.settle import Adopted, adopt, disown_what_changed, left_to_create, note_what_went
-from haven_stash.tagging import Batch, batches, tag_items
+from haven_stash.tagging import Batch, Tagging, batches
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
 from haven_stash.values import ItemKind, Tag, tag_key
@@ -53,8 +53,11 @@ class Writing:
     the plans stay open.
     """
 
-    def __init__(self, client: StashClient, tags: TagBook, journal: Journal, opened: Sequence[OpenPlan]) -> None:
+    def __init__(
+        self, client: StashClient, tags: TagBook, tagging: Tagging, journal: Journal, opened: Sequence[OpenPlan]
+    ) -> None:
         self._client = client
+        self._tagging = tagging
         self._tags = PlanTags(tags, journal)
         self._journal = journal
         self._works = [_Work(one, frozenset(one.plan.before_tag_ids), one.plan.create) for one in opened]
@@ -162,7 +165,7 @@ class Writing:
             ids = tuple(one for one in batch.ids if by_id[one] not in refused)
             if not ids:
                 continue
-            for sent, error in tag_items(self._client, self._kind, mode, replace(batch, ids=ids), halving=halving):
+            for sent, error in self._tagging.change(self._kind, mode, replace(batch, ids=ids), halving=halving):
                 if error:
                     refused |= {by_id[one]: error for one in sent.ids}
                 else:

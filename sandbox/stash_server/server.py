@@ -51,6 +51,11 @@ class Exchange:
     fields: tuple[str, ...]
     variables: Mapping[str, Any]
 
+    @property
+    def changes(self) -> int:
+        """How many items a bulk update names."""
+        return len((self.variables.get("input") or {}).get("ids") or ()) if self.kind == "mutation" else 0
+
 
 class RequestLog:
     """What was asked of the server so far, and two hooks to act at a given moment.
@@ -194,6 +199,7 @@ class StashServer:
         result = outcome if isinstance(outcome, ExecutionResult) else await outcome
         if result.data is None and any(error.path is None for error in result.errors or ()):
             raise InvalidRequestError([_fault(error.message, error) for error in result.errors or ()])
+        await asyncio.sleep(self._context.faults.hook_s * exchange.changes)
         await self._call(self._log.on_reply, exchange)
         return result
 

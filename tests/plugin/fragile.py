@@ -29,11 +29,11 @@ class FragileClient(StashClient):
         super().__init__({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
         self.at, self.after, self.count = at, after, 0
 
-    def _post(self, document: str, variables: Mapping[str, Any] | None) -> requests.Response:
+    def _post(self, document: str, variables: Mapping[str, Any] | None, work_s: float) -> requests.Response:
         self.count += 1
         if self.count == self.at and not self.after:
             raise KilledError
-        response = super()._post(document, variables)
+        response = super()._post(document, variables, work_s)
         if self.count == self.at:
             response.close()
             raise KilledError

@@ -257,8 +257,8 @@ class LossyClient(StashClient):
         super().__init__({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
         self.operation = operation
 
-    def _post(self, document, variables):
-        response = super()._post(document, variables)
+    def _post(self, document, variables, work_s):
+        response = super()._post(document, variables, work_s)
         if self.operation and self.operation in document:
             self.operation = ""
             response.close()

@@ -6,8 +6,17 @@ from contextlib import closing
 
 import pytest
 
-from haven_media_handler import ApplyError, ItemChange, ItemGoneError, StashLockedError, TagClashError
-from haven_stash.tagging import AT_ONCE, Batch, batches
+from haven_media_handler import (
+    ApplyError,
+    ItemChange,
+    ItemGoneError,
+    ItemKind,
+    MediaHandler,
+    StashClient,
+    StashLockedError,
+    TagClashError,
+)
+from haven_stash.tagging import AT_ONCE, Batch, Tagging, batches
 from tests.plugin.fragile import NAMES, handler_of, once
 from vlm_engine.types import ImageTagInfo, VideoTagInfo
 
@@ -50,7 +59,7 @@ def test_images_with_the_same_change_share_their_requests(stash, handler):
     stash.library.tag_id("Foul")
     stash.requests.clear()
     apply(handler, dict.fromkeys(ids, info("Foul")))
-    assert stash.requests.mutations == {"bulkImageUpdate": 4}
+    assert stash.requests.mutations == {"bulkImageUpdate": 5}  # the first asks for little, to see how long Stash takes
     assert set(tags_of(stash).values()) == {("Foul", "VLM_Tagged")}
 
 
@@ -69,8 +78,31 @@ def test_there_is_one_request_for_each_change_or_for_each_tag_whichever_are_fewe
     assert batches({"1": ["5", "6"], "2": ["6", "5"], "3": []}) == (Batch(("1", "2"), ("5", "6")),)
     three = batches({"1": ["5"], "2": ["6"], "3": ["5", "6"], "4": ["5", "6", "7"]}, last="5")
     assert three == (Batch(("2", "3", "4"), ("6",)), Batch(("4",), ("7",)), Batch(("1", "3", "4"), ("5",)))
-    assert [len(batch.ids) for batch in batches({str(n): ["5"] for n in range(AT_ONCE + 1)})] == [AT_ONCE, 1]
     assert batches({}) == ()
+
+
+def test_a_request_whose_hooks_take_longer_than_the_time_out_is_waited_for(stash, tmp_path):
+    ids = queued(stash, 60)
+    stash.faults.hook_s = 0.02
+    client = StashClient({"Host": "127.0.0.1", "Port": stash.port}, timeout_s=0.5)
+    with closing(client), MediaHandler(client, tmp_path / "journal.sqlite", NAMES) as handler:
+        fates = apply(handler, dict.fromkeys(ids, info("Foul")))
+    assert all(isinstance(fate, ItemChange) for fate in fates.values())
+    assert set(tags_of(stash).values()) == {("Foul", "VLM_Tagged")}
+
+
+def test_requests_are_as_small_as_the_hooks_of_other_plugins_are_slow(stash):
+    batch = Batch(tuple(queued(stash, 400)), (stash.library.tag_id("Foul"),))
+    with closing(StashClient({"Host": "127.0.0.1", "Port": stash.port})) as client:
+        sending = Tagging(client, request_s=0.2).change(ItemKind.IMAGE, "ADD", batch, halving=False)
+        stash.faults.hook_s = 0.02
+        slow = [len(next(sending)[0].ids) for _ in range(5)]
+        stash.faults.hook_s = 0.0
+        fast = [len(part.ids) for part, error in sending if error is None]
+    assert slow[0] == 1, "until it is known how long one takes"
+    assert max(slow) <= 10 < max(fast)
+    assert sum(slow + fast) == 400
+    assert set(tags_of(stash).values()) == {("Foul", "VLM_TagMe")}
 
 
 def test_all_plans_are_on_disk_before_the_first_write(stash, handler, tmp_path):
@@ -180,7 +212,7 @@ def test_an_image_that_vanishes_between_plan_and_write_stops_no_other(stash, han
     fates = apply(handler, dict.fromkeys(ids, info("Foul")))
     assert {key for key, fate in fates.items() if isinstance(fate, ItemGoneError)} == gone
     assert set(tags_of(stash).values()) == {("Foul", "VLM_Tagged")}
-    assert stash.requests.mutations["bulkImageUpdate"] == 3
+    assert stash.requests.mutations["bulkImageUpdate"] == 5
     assert handler.recover() == ()
 
 
@@ -336,7 +368,7 @@ def test_failed_images_are_marked_and_stay_queued_until_a_later_run_succeeds(sta
     run_id = handler.start_run("Tag Images")
     fates = handler.mark_images_failed(run_id, {image: f"image {image} is no picture" for image in ids})
     assert fates.keys() == set(ids) - {ids[7]}
-    assert stash.requests.writes == 1
+    assert stash.requests.writes == 2
     assert set(tags_of(stash).values()) == {("VLM_Errored", "VLM_TagMe")}
     apply(handler, dict.fromkeys(ids, info("Foul")))
     assert set(tags_of(stash).values()) == {("Foul", "VLM_Tagged")}

@@ -264,8 +264,8 @@ class LossyClient(StashClient):
 
     lost = False
 
-    def _send(self, document, variables):
-        reply = super()._send(document, variables)
+    def _send(self, document, variables, work_s=0.0):
+        reply = super()._send(document, variables, work_s)
         if "tagCreate" in document and variables["input"]["name"] == "Timeout" and not self.lost:
             self.lost = True
             raise _DroppedError("the connection was dropped")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,11 +65,11 @@ class Listening(StashClient):
         self.sent: list[str] = []
         self.before: Callable[[str], None] = lambda _: None
 
-    def _post(self, document: str, variables: Mapping[str, Any] | None) -> requests.Response:
+    def _post(self, document: str, variables: Mapping[str, Any] | None, work_s: float) -> requests.Response:
         name = document.split("(", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
         self.before(name)
         self.sent.append(name)
-        return super()._post(document, variables)
+        return super()._post(document, variables, work_s)
 
 
 @contextmanager
@@ -77,6 +79,19 @@ def handling(stash: RealStash, folder: Path, **connection: Any) -> Iterator[tupl
         handler.require_images()
         handler.prepare()
         yield handler, client
+
+
+@pytest.fixture
+def slow_hook(stash: RealStash) -> Iterator[None]:
+    """Another plugin, which wants to know of every change of an image and takes .1 s for it."""
+    hook = "{name: Slow, triggeredBy: [Image.Update.Post]}"
+    folder = stash.plugins / "slow"
+    folder.mkdir(parents=True)
+    (folder / "slow.yml").write_text(f"name: Slow\nexec: [sleep, '0.1']\ninterface: raw\nhooks: [{hook}]\n", encoding="utf-8")
+    stash.ask("mutation { reloadPlugins }")
+    yield
+    shutil.rmtree(folder)
+    stash.ask("mutation { reloadPlugins }")
 
 
 def queue(stash: RealStash, ids: list[str]) -> None:
@@ -171,7 +186,7 @@ def test_an_image_that_vanishes_before_the_write_stops_no_other(stash: RealStash
         client.before = destroy
         fates = handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul")))
         assert [image for image, fate in fates.items() if isinstance(fate, ItemGoneError)] == [gone]
-        assert client.sent.count("TagImage") == 3
+        assert client.sent.count("TagImage") == 4
         tags = {image.id: image.tags for image in images_of(stash).values()}
         assert {tags[image] for image in ids[:-1]} == {("Foul", "VLM_Tagged")}
         assert handler.recover() == ()
@@ -230,3 +245,19 @@ def test_bytes_are_handed_out_to_those_who_may_come_in(binary: Path, tmp_path: P
             client._cookie = "of yesterday"
             with pytest.raises(StashAuthError, match="the session has ended"):
                 handler.image_bytes("1", 10**6)
+
+
+@pytest.mark.usefixtures("slow_hook")
+def test_stash_runs_the_hooks_of_other_plugins_for_each_image_before_it_answers_and_is_waited_for(
+    stash: RealStash, tmp_path: Path
+) -> None:
+    ids = ids_in(stash, "Spiel 0.zip")[:60]
+    queue(stash, ids[:1])
+    started = time.monotonic()
+    queue(stash, ids[1:])
+    assert time.monotonic() - started > 0.1 * 59
+    with handling(stash, tmp_path) as (handler, client):
+        client.timeout_s = 2.0
+        fates = handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul")))
+    assert all(isinstance(fate, ItemChange) for fate in fates.values())
+    assert {image.tags for image in images_of(stash).values() if image.id in ids} == {("Foul", "VLM_Tagged")}
