@@ -11,6 +11,7 @@ from haven_stash.errors import StashError, StashQueryError
 from haven_stash.transport import StashClient
 
 BATCH = 25
+_HOOKS_S = 4.0  # may be what other plugins do with each marker, and Stash replies after that
 
 _DESTROY = "mutation MarkersDestroy($ids: [ID!]!) { sceneMarkersDestroy(ids: $ids) }"
 
@@ -52,7 +53,7 @@ def create_markers(client: StashClient, scene_id: str, batch: Sequence[PlannedMa
     }
     declared = ", ".join(f"${alias}: SceneMarkerCreateInput!" for alias in inputs)
     fields = " ".join(f"{alias}: sceneMarkerCreate(input: ${alias}) {{ id }}" for alias in inputs)
-    reply = client.ask_once(f"mutation MarkersCreate({declared}) {{ {fields} }}", inputs)
+    reply = client.ask_once(f"mutation MarkersCreate({declared}) {{ {fields} }}", inputs, work_s=_HOOKS_S * len(batch))
     causes = {error.alias: error.as_error() for error in reply.errors}
     created, failed = [], []
     for alias, marker in zip(inputs, batch, strict=True):
@@ -66,7 +67,7 @@ def create_markers(client: StashClient, scene_id: str, batch: Sequence[PlannedMa
 def destroy_markers(client: StashClient, ids: Sequence[str]) -> None:
     """Destroys all of them, or none: Stash refuses the list when one is gone already."""
     if ids:
-        client.ask(_DESTROY, {"ids": list(ids)})
+        client.ask(_DESTROY, {"ids": list(ids)}, work_s=_HOOKS_S * len(ids))
 
 
 def _record(marker: PlannedMarker, marker_id: str) -> OurMarker:

@@ -171,14 +171,14 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         """
         return self._retrying(lambda: _strictly(self._send(document, variables, work_s)), _REPEATABLE)
 
-    def ask_once(self, document: str, variables: Mapping[str, Any] | None = None) -> Reply:
-        """Sends ``document`` at most once and returns what came of each of its aliases.
+    def ask_once(self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0) -> Reply:
+        """Sends ``document`` at most once and returns what came of each of its aliases. ``work_s`` as for ``ask``.
 
         For mutations that must not happen twice. Only a refused connection is tried again: then nothing
         has arrived. Raises the errors of the connection, and ``StashQueryError`` for a document that
         was refused as a whole.
         """
-        reply = self._send_patiently(document, variables)
+        reply = self._send_patiently(document, variables, work_s)
         whole = [error for error in reply.errors if not error.alias]
         if whole:
             raise whole[0].as_error()
@@ -202,8 +202,8 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             return _strictly(self._send_patiently(query, variables))
         return self.ask(query, variables)
 
-    def _send_patiently(self, document: str, variables: Mapping[str, Any] | None) -> Reply:
-        return self._retrying(lambda: self._send(document, variables), (_RefusedError,))
+    def _send_patiently(self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0) -> Reply:
+        return self._retrying(lambda: self._send(document, variables, work_s), (_RefusedError,))
 
     def _retrying(self, call: Callable[[], _T], kinds: tuple[type[StashError], ...]) -> _T:
         waited_s, attempt = 0.0, 0

@@ -53,8 +53,11 @@ class Exchange:
 
     @property
     def changes(self) -> int:
-        """How many items a bulk update names."""
-        return len((self.variables.get("input") or {}).get("ids") or ()) if self.kind == "mutation" else 0
+        """How many items it is to change: those that it names together, or one for each field."""
+        if self.kind != "mutation":
+            return 0
+        named = self.variables.get("ids") or (self.variables.get("input") or {}).get("ids") or ()
+        return max(len(named), len(self.fields))
 
 
 class RequestLog:

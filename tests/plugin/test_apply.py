@@ -56,6 +56,19 @@ def test_the_whole_plan_is_on_disk_before_the_first_write(stash, handler, tmp_pa
     assert [tag.name for tag in plan.release] == ["VLM_TagMe"]
 
 
+def test_markers_whose_hooks_take_longer_than_the_time_out_are_waited_for(stash, tmp_path):
+    scene = stash.library.add_scene(tags=["VLM_TagMe"])
+    client = StashClient({"Host": "127.0.0.1", "Port": stash.port}, timeout_s=0.5)
+    with closing(client), MediaHandler(client, tmp_path / "journal.sqlite", NAMES) as handler:
+        handler.prepare()
+        stash.faults.hook_s = 0.05
+        apply(handler, scene, info("Goal", Goal=[(10 * n, 10 * n + 2) for n in range(20)]))
+        assert len(stash.library.scene_state(scene).markers) == 20
+        apply(handler, scene, info())
+    assert stash.library.scene_state(scene).markers == ()
+    assert stash.requests.mutations["sceneMarkerCreate"] == 20
+
+
 def test_new_tags_lie_below_the_parent_and_are_left_alone_by_auto_tagging(stash, handler):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     apply(handler, scene, info("Free throw"))
