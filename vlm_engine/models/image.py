@@ -99,10 +99,11 @@ class JudgeImage(Model):
             moving = f"{picture.identity} moving"
             moments = await _each(judge, moving, await judge.memory(moving), looks.frames, tags)
             return _Judged(of_moments([one.verdicts for one in moments]), _all(moments))
-        seen = await _each(judge, picture.identity, memory, looks.frames[:1], tags)
-        if looks.showing is Showing.PARTS:
-            parts = f"{picture.identity} {looks.layout}"
-            seen += await _each(judge, parts, await judge.memory(parts), looks.frames[1:], tags)
+        whole = await _one(judge, picture.identity, memory, looks.frames[0], tags)
+        if looks.showing is Showing.STILL:
+            return whole
+        parts = f"{picture.identity} {looks.layout}"
+        seen = [whole, *await _each(judge, parts, await judge.memory(parts), looks.frames[1:], tags)]
         return _Judged(of_parts([one.verdicts for one in seen]), _all(seen))
 
     async def _looks(self, source: Source, shape: ImageShape) -> Looks:

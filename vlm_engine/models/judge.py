@@ -124,6 +124,7 @@ class Judge:
         self._store = store
         self._additions = Lots(self._add)
         self._memories = Lots(self._recollected)
+        self._shapes = {purpose: shape_for(model, purpose) for purpose in Purpose}
         self._wording = wording_fingerprint(model)
         self._wording_together = wording_fingerprint(model, several=True)
         self._failed_together = 0
@@ -131,7 +132,7 @@ class Judge:
 
     def shape(self, purpose: Purpose) -> ImageShape:
         """How large a picture a look for this purpose takes."""
-        return shape_for(self.model, purpose)
+        return self._shapes[purpose]
 
     async def memory(self, media: str) -> Memory:
         """What is known already about this video or picture."""
@@ -226,13 +227,15 @@ class Judge:
     async def _keep(self, media: str, shown: Sequence[tuple[Look, Frame]], answer: Answer) -> None:
         """Stores what was said of each frame. What the answer cost is kept with the first."""
         subject = await self._subject(media, together=answer.together)
-        rows, cost = [], replace(answer, more=())
+        rows: list[StoredAnswer] = []
         for (look, frame), verdicts in zip(shown, answer.by_picture, strict=True):
             if verdicts:
                 said = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
-                form, shape, own = FORMS[look.purpose], self.shape(look.purpose), replace(cost, verdicts=said)
-                rows.append(StoredAnswer(round(look.time_s * 1000), frame.time_s, form, shape, own))
-                cost = replace(cost, prompt_tokens=0, answer_tokens=0)
+                sent, came = (0, 0) if rows else (answer.prompt_tokens, answer.answer_tokens)
+                own = replace(answer, verdicts=said, more=(), prompt_tokens=sent, answer_tokens=came)
+                rows.append(
+                    StoredAnswer(round(look.time_s * 1000), frame.time_s, FORMS[look.purpose], self.shape(look.purpose), own)
+                )
         await self._additions((subject, rows))
 
     def _add(self, additions: Sequence[tuple[Subject, Sequence[StoredAnswer]]]) -> Sequence[None]:

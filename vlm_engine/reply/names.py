@@ -21,8 +21,7 @@ class Names:
 
     def find(self, name: str) -> str | None:
         """The tag; None where none is meant."""
-        bare = re.sub(r"^(?:[-*•]+|\d+[.)])\s+", "", name.strip()).strip(" \t\"'`*.,;")
-        return self._by_key.get(key(name)) or self._by_key.get(key(bare))
+        return self._by_key.get(key(name)) or self._by_key.get(key(_bare(name)))
 
     def place(self, name: str) -> int | None:
         """Where the tag stands that is meant; None where none is."""
@@ -37,6 +36,10 @@ class Names:
         if not found and not all(means_nothing(item) for item in items):
             raise unreadable("the reply names only tags that were not asked for", raw)
         return {tag: tag in found for tag in self.tags}
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"^(?:[-*•]+|\d+[.)])\s+", "", name.strip()).strip(" \t\"'`*.,;")
 
 
 def key(name: str) -> str:

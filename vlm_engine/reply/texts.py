@@ -42,6 +42,8 @@ def said_and_thought(choice: Mapping[str, Any]) -> tuple[str, str]:
 
 def without_marks(text: str) -> str:
     """Without thoughts, fences, and the marks of the model's template."""
+    if "<" not in text and "```" not in text:
+        return text.strip()  # as most are
     text = _THOUGHT.sub("", text)
     text = re.split(r"</think(?:ing)?>", text)[-1]  # some templates open the thought themselves
     text = re.split(r"<think(?:ing)?>", text)[0]  # a thought without an end holds no answer
