@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 Row = dict[str, Any]
@@ -159,6 +160,7 @@ def _natural_order(left: str, right: str) -> int:
     return (key_left > key_right) - (key_left < key_right)
 
 
+@lru_cache(4096)
 def _natural_key(text: str) -> list[tuple[int, int, str]]:
     parts = re.findall(r"\d+|\D+", text.lower())
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
