@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
 from collections import deque
@@ -18,6 +17,7 @@ from haven_vlm_config import Settings
 from haven_vlm_engine import Tagger
 from haven_vlm_utility import RedactingFormatter
 from vlm_engine.cli.media import Picture, Unusable, Video, found
+from vlm_engine.cli.output import Bar, complain, let_go_of_output, take_any_name, write_json
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.models.json_result import image_dict, video_dict
@@ -27,7 +27,6 @@ DONE, SOME_FAILED, WRONG_SETTINGS, NO_ENDPOINT, INTERRUPTED = 0, 1, 2, 3, 130
 _EXIT_CODES = f"""\
 exit codes: {DONE} everything was tagged; {SOME_FAILED} at least one video or picture could not be; {WRONG_SETTINGS} the command \
 or a setting is wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
-_BAR = 30
 
 
 def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -55,6 +54,7 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
 
 def run_command(arguments: Sequence[str], store_path: Path) -> int:
     """Runs one command line and returns its exit code. Usage errors leave by ``SystemExit`` with ``WRONG_SETTINGS``."""
+    take_any_name()
     asked = parsers()[0].parse_args(arguments)
     handler = logging.StreamHandler()
     formatter = RedactingFormatter("%(levelname)s: %(message)s")
@@ -65,13 +65,16 @@ def run_command(arguments: Sequence[str], store_path: Path) -> int:
         formatter.hide(settings.secrets())
         return asyncio.run(_tag(asked, settings, store_path))
     except (ConfigError, StoreError) as error:
-        _complain(str(error))
+        complain(str(error))
         return WRONG_SETTINGS
     except NoEndpointError as error:
-        _complain(str(error))
+        complain(str(error))
         return NO_ENDPOINT
+    except BrokenPipeError:
+        let_go_of_output()
+        return SOME_FAILED
     except KeyboardInterrupt:
-        _complain("Interrupted. What was answered until now is kept; the same command goes on from there.")
+        complain("Interrupted. What was answered until now is kept; the same command goes on from there.")
         return INTERRUPTED
 
 
@@ -87,7 +90,7 @@ def _as_settings(asked: argparse.Namespace) -> dict[str, str]:
 
 
 async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) -> int:
-    bar = _Bar(shown=sys.stderr.isatty() and not asked.quiet)
+    bar = Bar(shown=sys.stderr.isatty() and not asked.quiet)
     told = _Told(bar, asked.json)
     files = await asyncio.to_thread(found, asked.files)
     for file in files:
@@ -157,7 +160,7 @@ async def _look_at(picture: Picture, tagger: Tagger) -> ImageResult | VLMEngineE
 class _Told:
     """Says what came of each file, and keeps it where it is to be written as JSON. ``worst``: the exit code so far."""
 
-    def __init__(self, bar: _Bar, json_file: Path | None) -> None:
+    def __init__(self, bar: Bar, json_file: Path | None) -> None:
         self.worst = DONE
         self._bar = bar
         self._json_file = json_file
@@ -175,40 +178,10 @@ class _Told:
     def failed(self, path: str, reason: str) -> None:
         """A file that could not be; most reasons name it."""
         self._bar.clear()
-        _complain(reason if path in reason else f"{path}: {reason}")
+        complain(reason if path in reason else f"{path}: {reason}")
         self.worst = SOME_FAILED
 
     def write_json(self) -> None:
         """Writes what was kept. Raises ``ConfigError``."""
-        if self._json_file is None:
-            return
-        text = json.dumps(self._results, ensure_ascii=False, indent=1) + "\n"
-        if str(self._json_file) == "-":
-            sys.stdout.write(text)
-            return
-        try:
-            self._json_file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--json {self._json_file}: cannot be written: {error.strerror}") from error
-
-
-def _complain(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-class _Bar:
-    """One line on stderr that shows how far the work is. Nothing where stderr is no terminal."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-
-    def draw(self, fraction: float) -> None:
-        if self._shown:
-            done = int(_BAR * fraction)
-            sys.stderr.write(f"\r[{'#' * done}{'.' * (_BAR - done)}] {fraction:4.0%} ")
-            sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+        if self._json_file is not None:
+            write_json(self._json_file, self._results)

@@ -6,6 +6,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from PIL import Image
 
 from sandbox.pictures import write_folder, write_zip
 from vlm_engine.cli.media import Picture, Unusable, Video, found
@@ -66,3 +67,14 @@ def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_i
     lost, archived = all_of(tmp_path / "lost.jpg", tmp_path / "text.zip")
     assert lost == Picture(str(tmp_path / "lost.jpg"))
     assert archived == Unusable(f"{tmp_path / 'text.zip'}: there is no picture in this zip")
+
+
+def test_every_picture_that_is_read_counts_by_its_suffix(tmp_path: Path) -> None:
+    """Pillow knows which suffixes the formats have; of its own sort of floating point it reads more than is read here."""
+    Image.init()
+    read = {"JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "QOI"}
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in read} - {".pfm"}
+    assert len(suffixes) > 20
+    for suffix in suffixes:
+        (tmp_path / f"picture{suffix}").write_bytes(b"anything")
+    assert len(found([tmp_path])) == len(suffixes)

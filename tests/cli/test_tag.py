@@ -201,3 +201,46 @@ def test_what_a_model_cannot_judge_is_told_of_the_file(command: Command, vlm: Sa
     done = command("tag", photo, "--endpoint", vlm.url, "--tags", ASK_FOR)
     assert done.code == 1
     assert done.err.startswith(f"{photo}: ")
+
+
+def _odd_library(folder: Path, photo: Path) -> None:
+    """Two pictures, of which the first has a name from a Latin-1 disk, which is not UTF-8."""
+    folder.mkdir()
+    shutil.copy(photo, folder / os.fsdecode(b"caf\xe9.jpg"))
+    shutil.copy(photo, folder / "later – später.jpg")
+
+
+def _run(arguments: list[str], folder: Path, encoding: str) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "VLM_ENGINE_DATA_DIR": str(folder / "data")}
+    return subprocess.run(
+        [sys.executable, "-m", "vlm_engine", *arguments], capture_output=True, check=False, env=environment, timeout=60
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_a_file_name_that_no_terminal_can_show_costs_nothing(vlm: SandboxVLM, photo: Path, tmp_path: Path, encoding: str) -> None:
+    library, target = tmp_path / "library", tmp_path / "found.json"
+    _odd_library(library, photo)
+    asked = ["tag", str(library), "--endpoint", vlm.url, "--tags", ASK_FOR]
+    shown = _run(asked, tmp_path, encoding)
+    assert (shown.returncode, shown.stderr, len(shown.stdout.splitlines())) == (0, b"", 2)
+    assert b"/caf\\udce9.jpg " in shown.stdout
+    piped = _run([*asked, "--json", "-"], tmp_path, encoding)
+    filed = _run([*asked, "--json", str(target)], tmp_path, encoding)
+    assert (piped.returncode, filed.returncode) == (0, 0), filed.stderr
+    for content in (piped.stdout, target.read_bytes()):
+        assert [os.fsencode(one["path"]).rpartition(b"/")[2] for one in json.loads(content)] == [
+            b"caf\xe9.jpg",
+            "later – später.jpg".encode(),
+        ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe that nobody reads any more is told otherwise there")
+def test_whoever_reads_the_output_may_leave(vlm: SandboxVLM, photo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vlm_engine", "tag", str(photo), "--endpoint", vlm.url, "--tags", ASK_FOR]
+    environment = os.environ | {"VLM_ENGINE_DATA_DIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", 1)

@@ -119,6 +119,16 @@ def test_pictures_of_a_folder_and_a_zip_are_told_line_by_line_and_as_json(plugin
     assert vlm.counters.answered == 12
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_name_that_no_terminal_can_show_costs_nothing(plugin: Path, vlm: SandboxVLM, tmp_path: Path) -> None:
+    (picture,) = write_folder(tmp_path / "Fotos", 1, TAGS)
+    picture.path.rename(tmp_path / "Fotos" / os.fsdecode(b"caf\xe9.jpg"))
+    done = tag(plugin, vlm, tmp_path / "Fotos", "--json", tmp_path / "found.json")
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)
+    (found,) = json.loads((tmp_path / "found.json").read_bytes())
+    assert os.fsencode(found["path"]).endswith(b"caf\xe9.jpg")
+
+
 def test_videos_pictures_and_what_cannot_be_read_together(
     plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path
 ) -> None:

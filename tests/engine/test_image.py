@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +20,7 @@ from vlm_engine.config_models import EngineConfig, ImageConfig, ModelConfig
 from vlm_engine.errors import ClientError, MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import spread
 from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
-from vlm_engine.types import ImageResult, ZipEntry
+from vlm_engine.types import Coverage, ImageResult, ZipEntry
 
 TAGS = ("Foul", "Turnover", "Goal")
 
@@ -146,6 +147,45 @@ def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(video: LabelledVid
         in_memory = await engine.tag_image(content, identity="in memory")
         assert on_disk == in_zip == in_memory
         assert vlm.counters.answered == 15
+
+    play(use)
+
+
+def test_a_clip_whose_end_is_damaged_gets_no_tag_by_a_single_glance(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = VideoSpec(duration_s=20, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1)
+    video = generate(spec, tmp_path / "game.mp4")
+    content = bytearray(video.path.read_bytes())
+    data_at = content.index(b"mdat") + 4
+    size = int.from_bytes(content[data_at - 8 : data_at - 4], "big") - 8
+    content[data_at + size // 4 : data_at + size] = bytes(size - size // 4)
+    video.path.write_bytes(content)
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        result = await engine.tag_image(video.path)
+        seen = result.coverage.answered
+        assert 1 <= seen <= 2
+        assert result.coverage == Coverage(5, seen, 5 - seen, seen, 5 - seen)
+        assert set(tags_of(result)) <= (set() if seen == 1 else set(TAGS))
+        assert f"game.mp4: {5 - seen} of 5 moments cannot be seen: " in caplog.text
+
+    play(use)
+
+
+def test_packets_with_the_time_before_them_are_a_clip(video: LabelledVideo, tmp_path: Path) -> None:
+    """As camcorders and Blu-rays have them."""
+    path = tmp_path / "match.m2ts"
+    with av.open(video.path) as source, av.open(path, "w", format="mpegts", options={"mpegts_m2ts_mode": "1"}) as target:
+        (stream,) = source.streams.video
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    assert path.read_bytes()[4:5] == path.read_bytes()[196:197] == b"G"
+
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        assert (await engine.tag_image(path)).coverage.calls == 5
+        assert (await engine.tag_image(path.read_bytes(), identity="in memory")).coverage.calls == 5
 
     play(use)
 

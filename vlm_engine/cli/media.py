@@ -12,7 +12,10 @@ from vlm_engine.pictures.kinds import HEAD_BYTES, kind_of
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
-PICTURES = frozenset(".apng .avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .jxl .png .tif .tiff .webp".split())
+PICTURES = frozenset(
+    ".apng .avif .avifs .bmp .dib .gif .heic .heif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .jxl .mpo .pbm .pgm .png"
+    " .pnm .ppm .qoi .tif .tiff .webp".split()
+)
 VIDEOS = frozenset(
     ".3gp .asf .avi .divx .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogm .ogv .rm .rmvb .ts .vob .webm"
     " .wmv".split()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 
-from vlm_engine.cli.arguments import INTERRUPTED, NO_ENDPOINT, WRONG_SETTINGS, parsers
+from vlm_engine.cli.arguments import INTERRUPTED, NO_ENDPOINT, SOME_FAILED, WRONG_SETTINGS, parsers
+from vlm_engine.cli.output import complain, let_go_of_output, take_any_name
 from vlm_engine.errors import ConfigError, MediaError, NoEndpointError, StoreError
 
 
 def run(arguments: Sequence[str]) -> int:
     """The exit code. Usage errors leave by ``SystemExit``."""
+    take_any_name()
     given = parsers()[0].parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what is odd about a picture that can be read, not saying which
@@ -26,15 +27,13 @@ def run(arguments: Sequence[str]) -> int:
     except NoEndpointError as error:
         complain(str(error))
         return NO_ENDPOINT
+    except BrokenPipeError:
+        let_go_of_output()
+        return SOME_FAILED
     except KeyboardInterrupt:
         kept = " What was answered until now is kept; the same command goes on from there." if given.command == "tag" else ""
         complain(f"Interrupted.{kept}")
         return INTERRUPTED
-
-
-def complain(text: str) -> None:
-    """One message for a person, on standard error."""
-    sys.stderr.write(f"{text}\n")
 
 
 def _command(given: Namespace) -> int:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from vlm_engine.cli.arguments import DONE, SOME_FAILED
 from vlm_engine.cli.media import Picture, Unusable, Video, found
-from vlm_engine.cli.running import complain
+from vlm_engine.cli.output import Bar, complain, write_json
 from vlm_engine.cli.settings import default_store, engine_config, with_tags
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
-
-_BAR = 30
 
 
 async def tag(given: Namespace) -> int:
@@ -46,7 +42,8 @@ class _Tagging:
         self._results: dict[int, dict[str, Any]] = {}
         self._width = max((len(str(file)) for file in files if isinstance(file, Picture)), default=0)
         self._failed = False
-        self._bar = _Bar(len(files), shown=sys.stderr.isatty() and not given.quiet)
+        self._percent: dict[int, int] = {}
+        self._bar = Bar(shown=sys.stderr.isatty() and not given.quiet)
 
     async def to_the_end(self) -> int:
         waiting = iter(enumerate(self._files))
@@ -57,7 +54,8 @@ class _Tagging:
         except BaseExceptionGroup as errors:
             raise errors if isinstance(errors, NoEndpointError) else errors.exceptions[0] from None
         self._bar.clear()
-        self._write_json()
+        if self._given.json is not None:
+            write_json(self._given.json, [self._results[number] for number in sorted(self._results)])
         return SOME_FAILED if self._failed else DONE
 
     async def _work(self, engine: VLMEngine, waiting: Iterator[tuple[int, Video | Picture]]) -> None:
@@ -73,7 +71,7 @@ class _Tagging:
             else:
                 self._results[number] = {"path": str(file), **result}
                 self._show(file, result)
-            self._bar.draw(number, 100)
+            self._draw(number, 100)
 
     async def _process(self, engine: VLMEngine, number: int, file: Video | Picture) -> dict[str, Any]:
         if isinstance(file, Picture):
@@ -83,7 +81,7 @@ class _Tagging:
             frame_interval=self._given.frame_interval,
             threshold=self._given.threshold,
             vr_video=self._given.vr,
-            progress_callback=lambda percent: self._bar.draw(number, percent),
+            progress_callback=lambda percent: self._draw(number, percent),
         )
 
     def _show(self, file: Video | Picture, result: Mapping[str, Any]) -> None:
@@ -96,44 +94,11 @@ class _Tagging:
             sys.stdout.write(video_lines(file.path, result))
         sys.stdout.flush()
 
-    def _write_json(self) -> None:
-        """In the order in which the files were named."""
-        target: Path | None = self._given.json
-        if target is None:
-            return
-        text = json.dumps([self._results[number] for number in sorted(self._results)], ensure_ascii=False, indent=1) + "\n"
-        if str(target) == "-":
-            sys.stdout.write(text)
-            return
-        try:
-            target.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--json {target}: cannot be written: {error.strerror}") from error
+    def _draw(self, number: int, percent: int) -> None:
+        """File ``number`` is so far."""
+        self._percent[number] = percent
+        self._bar.draw(sum(self._percent.values()) / (100 * len(self._files)))
 
 
 def _named(path: str, error: VLMEngineError) -> str:
     return str(error) if path in str(error) else f"{path}: {error}"
-
-
-class _Bar:
-    """One line on stderr that shows how far all files are. Nothing where stderr is no terminal."""
-
-    def __init__(self, files: int, *, shown: bool) -> None:
-        self._files = files
-        self._shown = shown
-        self._percent: dict[int, int] = {}
-
-    def draw(self, number: int, percent: int) -> None:
-        """File ``number`` is so far."""
-        self._percent[number] = percent
-        if self._shown:
-            share = sum(self._percent.values()) / max(1, 100 * self._files)
-            done = int(_BAR * share)
-            sys.stderr.write(f"\r[{'#' * done}{'.' * (_BAR - done)}] {share:4.0%} ")
-            sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Makes room for other lines."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()

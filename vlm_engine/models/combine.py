@@ -10,20 +10,20 @@ ENOUGH = 0.3
 """Of a moving picture: the share of its moments that have to show a tag, each counted by how sure the model was."""
 
 
-def of_moments(looks: Sequence[Mapping[str, Verdict]]) -> dict[str, Verdict]:
-    """Verdicts on a moving picture from those on its moments.
+def of_moments(looks: Sequence[Mapping[str, Verdict]], unseen: int = 0) -> dict[str, Verdict]:
+    """Verdicts on a moving picture from those on its moments, of which ``unseen`` more could not be looked at.
 
-    A tag applies when the confidences of the looks that show it add up to at least three tenths of the number of looks; where
+    A tag applies when the confidences of the looks that show it add up to at least three tenths of the number of moments; where
     no confidence was told, a look counts 1. Its own confidence is the mean of those told.
     """
-    return {tag: _over_time([look[tag] for look in looks]) for tag in looks[0]}
+    return {tag: _over_time([look[tag] for look in looks], len(looks) + unseen) for tag in looks[0]}
 
 
-def _over_time(verdicts: Sequence[Verdict]) -> Verdict:
+def _over_time(verdicts: Sequence[Verdict], moments: int) -> Verdict:
     seen = [verdict for verdict in verdicts if verdict.present]
     told = [verdict.probability for verdict in seen if verdict.probability is not None]
     weight = sum(told) + len(seen) - len(told)
-    return Verdict(bool(seen) and weight >= ENOUGH * len(verdicts) - 1e-9, sum(told) / len(told) if told else None)
+    return Verdict(bool(seen) and weight >= ENOUGH * moments - 1e-9, sum(told) / len(told) if told else None)
 
 
 def of_parts(looks: Sequence[Mapping[str, Verdict]]) -> dict[str, Verdict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from vlm_engine.tasks import side_by_side
 from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.watch import Readers, rest
+
+_log = logging.getLogger(__name__)
 
 # Decoding keeps a core busy, reading from a slow share none. Threads of their own: the answer store never waits for pictures.
 _THREADS = 8
@@ -98,7 +101,8 @@ class JudgeImage(Model):
         if looks.showing is Showing.MOVING:
             moving = f"{picture.identity} moving"
             moments = await _each(judge, moving, await judge.memory(moving), looks.frames, tags)
-            return _Judged(of_moments([one.verdicts for one in moments]), _all(moments))
+            unseen = Coverage(asked=looks.unseen, failed=looks.unseen, unreadable=looks.unseen)
+            return _Judged(of_moments([one.verdicts for one in moments], looks.unseen), _all(moments) + unseen)
         whole = await _one(judge, picture.identity, memory, looks.frames[0], tags)
         if looks.showing is Showing.STILL:
             return whole
@@ -113,7 +117,7 @@ class JudgeImage(Model):
         return looks
 
     def _clip(self, source: Source, shape: ImageShape) -> Looks:
-        """Moments from all over a video; those that can be decoded."""
+        """Moments from all over a video. Raises ``MediaUnreadableError`` when none of them can be decoded."""
         how, video = self._config.video, self._reader.video(source)
         rest()  # what reads the video is watched by itself
         info = probe(video, stall_s=how.stall_s)
@@ -121,10 +125,13 @@ class JudgeImage(Model):
         with VideoReader(info, hwaccel=how.hwaccel, stall_s=how.stall_s) as reader:
             shown = [frame for _, frame in reader.frames(times_s, shape)]
         frames = tuple(frame for frame in shown if isinstance(frame, Frame))
-        if not frames:
-            problem = next(frame for frame in shown if isinstance(frame, FrameError))
+        problem = next((frame for frame in shown if isinstance(frame, FrameError)), None)
+        if problem is not None and not frames:
             raise MediaUnreadableError(str(problem)) from problem
-        return Looks(Showing.MOVING, frames)
+        unseen = len(shown) - len(frames)
+        if problem is not None:
+            _log.warning("%s: %d of %d moments cannot be seen: %s", name_of(source), unseen, len(shown), problem)
+        return Looks(Showing.MOVING, frames, unseen=unseen)
 
 
 class _Picture:

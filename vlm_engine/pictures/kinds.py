@@ -62,7 +62,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _CLIP_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\x01\xba", b"\0\0\x01\xb3")
 _CLIP_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
-_TS_PACKET = 188
+_TS_PACKETS = (188, 192)  # the longer ones begin with 4 bytes of the time
 
 _NOT_READ = (
     (b"8BPS", "a Photoshop document"),
@@ -106,7 +106,7 @@ def is_clip(head: bytes) -> bool:
     if head[4:8] == b"ftyp":
         return not _brands(head) & (_HEIF_BRANDS | _AVIF_BRANDS)
     is_avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
-    is_ts = head[:1] == head[_TS_PACKET : _TS_PACKET + 1] == b"G"
+    is_ts = any(head[length - 188 :: length][:2] == b"GG" for length in _TS_PACKETS)
     return is_avi or is_ts or head[4:8] in _CLIP_BOXES or head.startswith(_CLIP_MAGIC)
 
 

@@ -36,12 +36,14 @@ class Showing(StrEnum):
 class Looks:
     """What is shown of one file. ``time_s`` of a frame is its time in a moving picture, else its number.
 
-    Moments of a moving picture that look the same are the same frame, several times. ``layout``: how a still was cut.
+    Moments of a moving picture that look the same are the same frame, several times; ``unseen`` are those that cannot be decoded.
+    ``layout``: how a still was cut.
     """
 
     showing: Showing
     frames: tuple[Frame, ...] = ()
     layout: str = ""
+    unseen: int = 0
 
 
 class PictureReader:
