@@ -66,6 +66,7 @@ def lying_files() -> Iterator[tuple[str, bytes]]:
         yield f"claims-{side}.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
         yield f"claims-{side}.qoi", b"qoif" + struct.pack(">IIBB", side, side, 3, 0) + bytes(100)
         yield f"claims-{side}.tiff", tiff_header(side, side)
+        yield f"claims-{side}-in-a-tile.tiff", tiff_header(100, 100, tile=side)
     for side in (5_000, 50_000):
         jpeg = bytearray(saved(Image.new("RGB", (64, 64)), "JPEG"))
         struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, side, side)
@@ -99,9 +100,10 @@ def png_header(width: int, height: int, data: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data or zlib.compress(bytes(999))) + chunk(b"IEND", b"")
 
 
-def tiff_header(width: int, height: int) -> bytes:
-    """A TIFF in one uncompressed strip that says it has this size."""
-    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 100}
+def tiff_header(width: int, height: int, *, tile: int = 0) -> bytes:
+    """A TIFF that says it has this size: in one uncompressed strip, or in one packed tile with sides of ``tile`` pixels."""
+    tags = {256: width, 257: height, 258: 8, 259: 8 if tile else 1, 262: 1, 277: 1}
+    tags |= {322: tile, 323: tile, 324: 8, 325: 100} if tile else {273: 8, 278: height, 279: 100}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
     return b"II*\0" + struct.pack("<I", 8 + 100) + bytes(100) + struct.pack("<H", len(tags)) + entries + bytes(4)
 

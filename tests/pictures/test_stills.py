@@ -109,6 +109,15 @@ def test_16_bits_of_grey_keep_their_shades() -> None:
     assert differs_by(sent(saved(Image.fromarray(shades.astype(np.int32)), "TIFF")), expected) < 2
 
 
+def test_greys_of_a_tiff_in_which_white_is_zero() -> None:
+    shades = np.linspace(0, 1, 320)[None, :].repeat(200, axis=0)
+    for kind in (np.uint8, np.uint16):
+        stored = bytearray(saved(Image.fromarray((shades * np.iinfo(kind).max).astype(kind)), "TIFF"))
+        entry = struct.pack("<HHIH", 262, 3, 1, 1)  # black is zero
+        stored[stored.index(entry) + 8] = 0
+        assert differs_by(sent(bytes(stored)), (255 * (1 - shades))[..., None].repeat(3, axis=-1)) < 2
+
+
 @pytest.mark.parametrize("form", [".png", ".tiff"])
 def test_16_bits_of_rgb(form: str) -> None:
     fine = SCENE[..., ::-1].astype(np.uint16) * 257
@@ -144,6 +153,39 @@ def test_a_palette_with_and_without_a_transparent_colour() -> None:
         assert np.allclose(shown[32, 56], (30, 30, 200), atol=12)
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    """The same PNG with one chunk more behind its header."""
+    header_ends = png.index(b"IHDR") + 4 + 13 + 4
+    return png[:header_ends] + png_chunk(kind, data) + png[header_ends:]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_one_transparent_grey_of_few_or_many_bits(bits: int) -> None:
+    """White, on the right; the left half is black."""
+    row = b"\0" + bytes(8 * bits) + b"\xff" * (8 * bits)
+    header = struct.pack(">IIBBBBB", 128, 64, bits, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"tRNS", struct.pack(">H", 2**bits - 1)), (b"IDAT", zlib.compress(row * 64)), (b"IEND", b""))
+    shown = sent(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, data) for kind, data in parts))
+    assert np.allclose(shown[32, 16], (0, 0, 0), atol=4)
+    assert np.allclose(shown[32, 112], GREY, atol=4)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"tEXt"])
+def test_a_png_may_hold_megabytes_of_words(kind: bytes) -> None:
+    words = b"Corner kick, second half. " * 60_000
+    packed = {b"zTXt": b"\0" + zlib.compress(words), b"iTXt": b"\1\0\0\0" + zlib.compress(words), b"tEXt": words}[kind]
+    assert differs_by(sent(with_chunk(saved(Image.fromarray(SCENE), "PNG"), kind, b"story\0" + packed)), SCENE) < 3
+
+
+def test_an_orientation_that_only_xmp_tells_is_left_aside_as_viewers_do() -> None:
+    told = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert differs_by(sent(saved(Image.fromarray(SCENE), "JPEG", quality=95, xmp=told)), SCENE) < 3
+
+
 def test_one_transparent_colour_of_rgb_and_of_16_bits() -> None:
     image = Image.new("RGB", (64, 64), (30, 30, 200))
     image.paste((200, 30, 30), (0, 0, 32, 64))
@@ -151,14 +193,10 @@ def test_one_transparent_colour_of_rgb_and_of_16_bits() -> None:
     assert np.allclose(shown[32, 8], GREY, atol=4)
     assert np.allclose(shown[32, 56], (30, 30, 200), atol=12)
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     fine = np.asarray(image).astype(np.uint16) * 257
     plain = cv2.imencode(".png", fine[..., ::-1])[1].tobytes()
-    header_ends = plain.index(b"IHDR") + 4 + 13 + 4
-    told = chunk(b"tRNS", struct.pack(">3H", *(value * 257 for value in (200, 30, 30))))
-    assert np.allclose(sent(plain[:header_ends] + told + plain[header_ends:])[32, 8], GREY, atol=4)
+    told = struct.pack(">3H", *(value * 257 for value in (200, 30, 30)))
+    assert np.allclose(sent(with_chunk(plain, b"tRNS", told))[32, 8], GREY, atol=4)
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "AVIF"])
@@ -208,7 +246,9 @@ def test_a_profile_of_grey() -> None:
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
     stored = Image.fromarray(np.rint(light * 255).astype(np.uint8))
     expected = (encoded * 255)[..., None].repeat(3, axis=-1)
-    assert differs_by(sent(saved(stored, "PNG", icc_profile=linear_grey_profile())), expected) < 3
+    profile = linear_grey_profile()
+    assert differs_by(sent(saved(stored, "PNG", icc_profile=profile)), expected) < 3
+    assert differs_by(sent(saved(stored.convert("LA"), "PNG", icc_profile=profile)), expected) < 3
 
 
 def test_a_profile_of_cmyk() -> None:

@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 _DIRECT = frozenset({"L", "RGB", "RGBA", "CMYK", "LAB"})
 _SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of a TIFF
 _SRGB_GAMMA = 1 / 2.2
 _UNSEEN = 2  # of 255; a profile that changes no colour by more is taken for sRGB
 
@@ -20,9 +21,11 @@ Plain = Callable[[Image.Image], Image.Image]
 
 
 def plain(whole: Image.Image) -> Plain:
-    """What makes of any part of ``whole`` the same with 8 bits per channel: grey, RGB, RGBA, CMYK or Lab."""
+    """What makes of any part of ``whole`` the same with 8 bits per channel: grey or RGB, with alpha or without, CMYK or Lab."""
     if whole.mode.startswith(("I", "F")):
         low, high = _range(whole)
+        if getattr(whole, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            low, high = high, low
         return lambda part: _stretched(part, low, high)
     if whole.has_transparency_data:
         return _with_alpha
@@ -33,12 +36,12 @@ def plain(whole: Image.Image) -> Plain:
 
 
 def _with_alpha(part: Image.Image) -> Image.Image:
-    if part.mode == "RGBA":
+    if part.mode in {"LA", "RGBA"}:
         return part
     told = part.info.get("transparency")
     if part.mode == "RGB" and isinstance(told, tuple) and max(told) > 255:
         part.info["transparency"] = tuple(value >> 8 for value in told)  # of a file with 16 bits per channel
-    return (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
+    return part.convert("LA" if part.mode in {"L", "La"} else "RGBA")
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
@@ -53,17 +56,22 @@ def _range(image: Image.Image) -> tuple[float, float]:
 def _stretched(part: Image.Image, low: float, high: float) -> Image.Image:
     values: NDArray[np.float32] = np.asarray(part).astype(np.float32)
     with np.errstate(invalid="ignore"):
-        scaled = (values - low) * (255 / max(high - low, 1e-9))
-    return Image.fromarray(np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8))
+        scaled = (values - low) * (255 / (high - low or 1e-9))
+    grey = Image.fromarray(np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8))
+    unseen = part.info.get("transparency")
+    if isinstance(unseen, int):
+        grey.putalpha(Image.fromarray(np.where(values == unseen, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def as_srgb(image: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
-    """``image``, plain, as grey, RGB or RGBA in sRGB. ``info``: what Pillow read in the file: its colour profile, its gamma.
+    """``image``, plain, as grey or RGB in sRGB, with alpha where it has some. ``info``: what Pillow read in the file: its colour
+    profile, its gamma.
 
     A profile that is damaged, or made for other channels than these, is ignored, as viewers do.
     """
-    if image.mode == "RGBA":
-        converted = as_srgb(image.convert("RGB"), info)
+    if image.mode in {"LA", "RGBA"}:
+        converted = as_srgb(image.convert(image.mode.removesuffix("A")), info)
         converted.putalpha(image.getchannel("A"))
         return converted
     profile = info.get("icc_profile")

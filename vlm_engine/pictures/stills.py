@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import BufferedReader, BytesIO
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError
@@ -20,8 +21,14 @@ from vlm_engine.types import ImageShape
 MAX_JPEG_PIXELS = 500_000_000
 _BAND_PIXELS = 4_000_000
 _ORIENTATION = 0x0112
+_XMP = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # of a TIFF
+_LEVELS = {"L;2": 85, "L;4": 17}  # Pillow reads greys of few bits as 8, but not which of them is transparent
 _IN_SCANS = "in several scans"
 _GAP = 1.5  # reduced by whole numbers to no less than so many times what is wanted; the rest is resampled well
+
+# Words and profiles in a PNG may take as much memory as Pillow grants all of them; 1 MB for each would be too little for some.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,6 +83,8 @@ def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str) -> Image
     except ImportError:
         raise MediaUnreadableError(f"{name}: {kind.name} pictures need a newer Pillow than the one installed") from None
     image: ImageFile = factory(content)
+    if isinstance(unseen := image.info.get("transparency"), int) and image.tile:
+        image.info["transparency"] = unseen * _LEVELS.get(str(image.tile[0].args), 1)
     if kind is JPEG:
         image.info[_IN_SCANS] = "progressive" in image.info or _comes_in_scans(image, content)
     check_size(image, kind, name)
@@ -97,6 +106,7 @@ def check_size(image: ImageFile, kind: Kind, name: str) -> None:
     """Raises ``MediaUnreadableError`` when ``image`` has more pixels than the limit of its kind."""
     by_rows = kind is JPEG and not image.info[_IN_SCANS]
     _check_pixels(image.size, MAX_JPEG_PIXELS if by_rows else kind.most_pixels, kind, name)
+    _check_pixels(_tile(image), kind.most_pixels, kind, name)
 
 
 def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> None:
@@ -107,11 +117,17 @@ def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> No
         raise MediaUnreadableError(f"{name}: too many pixels: {limit}; {remedy}")
 
 
+def _tile(image: ImageFile) -> tuple[int, int]:
+    """The size of the tiles in which a TIFF lies in its file, which may be larger than the picture; (0, 0) where it has none."""
+    width, height = (getattr(image, "tag_v2", {}).get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+
+
 def working_bytes(image: ImageFile, kind: Kind, longest: int) -> int:
     """About how much memory ``shown`` takes to decode it, in bytes."""
     pixels = image.width * image.height
     whole = pixels * kind.pixel_bytes if image.info.get(_IN_SCANS) else 0
-    return whole + pixels * kind.pixel_bytes // _scale(image, longest) ** 2
+    return whole + math.prod(_tile(image)) * kind.pixel_bytes + pixels * kind.pixel_bytes // _scale(image, longest) ** 2
 
 
 def shown(image: ImageFile, longest: int) -> Image.Image:
@@ -145,6 +161,8 @@ def _scale(image: ImageFile, longest: int) -> int:
 
 
 def _orientation(image: ImageFile) -> int:
+    for words in _XMP:  # where Pillow would look for it, too, and viewers do not
+        image.info.pop(words, None)
     try:
         told = image.getexif().get(_ORIENTATION)
     except DAMAGED:
