@@ -59,7 +59,7 @@ async def _release_one(context: TaskContext, run_id: int, gallery: Gallery, *, u
         lacking = max(gallery.image_count - counts[names.tagged], counts[names.errored])
         if lacking > 0:
             raise _NotDoneError(f"{lacking:,} of its {counted(gallery.image_count, 'image')} could not be done")
-        tags = [name for name in looked_for if counts[name] >= share * gallery.image_count > 0] if share else None
+        tags = [name for name in looked_for if counts[name] and counts[name] / gallery.image_count >= share] if share else None
         change = await context.stash(
             context.handler.apply_gallery, run_id, gallery.id, tags, release_queue=True, updating=updating
         )
