@@ -25,13 +25,13 @@ from haven_stash.settle import disown_what_changed
 from haven_stash.tagging import AT_ONCE, Tagging
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
-from haven_stash.undo import plan_undo
-from haven_stash.values import Item, ItemChange, ItemRef, Recovered, Tag, tag_key
+from haven_stash.undo import as_numbered_now, plan_undo
+from haven_stash.values import ItemChange, ItemRef, Recovered, Standing, Tag, tag_key
 from haven_stash.writing import Writing
 
 _log = logging.getLogger(__name__)
 _Thing = TypeVar("_Thing")
-Planner: TypeAlias = Callable[[Item], ChangePlan]
+Planner: TypeAlias = Callable[[Standing], ChangePlan]
 Fate: TypeAlias = ItemChange | StashError
 """What became of one item: how it was changed, or why it was not. The error is an ``ItemGoneError`` or an ``ApplyError``."""
 
@@ -91,7 +91,7 @@ class ItemWriter:
         items = read_items(self._client, found)
         fates: dict[ItemRef, Fate] = {ref: ItemGoneError(ref) for ref in found}
         for ref, item in items.items():
-            plan = plan_results(item, found[ref], self._journal.ours(ref), known, options)
+            plan = plan_results(item, found[ref], self._journal.ours(ref).of(item), known, options)
             told = tuple(tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged))
             fates[ref] = replace(plan, add=told).summary()
         return fates
@@ -111,9 +111,11 @@ class ItemWriter:
 
     def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
         kept_back: dict[ItemRef, tuple[str, ...]] = {}
+        made = self._tags.made()
 
-        def plan(item: Item) -> ChangePlan:
-            found, kept_back[item.ref] = plan_undo(item, self._journal.facts(plans[item.ref]), self._journal.ours(item.ref))
+        def plan(item: Standing) -> ChangePlan:
+            facts = as_numbered_now(self._journal.facts(plans[item.ref]), made)
+            found, kept_back[item.ref] = plan_undo(item, facts, self._journal.ours(item.ref))
             return found
 
         fates = self._change(run_id, plans, plan)

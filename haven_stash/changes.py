@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from haven_stash.values import Item, ItemChange, ItemKind, ItemRef, Marker, MarkerChange, Tag, tag_key
+from haven_stash.values import Item, ItemChange, ItemKind, ItemRef, Marker, MarkerChange, Standing, Tag, tag_key
 
 TIME_TOLERANCE_S = 1e-3
 
@@ -37,10 +38,23 @@ class OurMarker:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What the journal says the plugin put on one item and has not taken off again."""
+    """What the journal says the plugin put on one item and has not taken off again.
+
+    ``markers_since``, ``tags_since``: when it did, in seconds since 1970, by the ids.
+    """
 
     markers: Mapping[str, OurMarker]
     tag_ids: frozenset[str]
+    markers_since: Mapping[str, float] = field(default_factory=dict)
+    tags_since: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, item: Standing) -> Ours:
+        """What of it can be on ``item``. Where Stash's database was put back from a backup, or begun anew, numbers mean something
+        else: then the item, or a tag of that number, is younger than what the journal says of it."""
+        younger = {tag.id for tag in item.tags if tag.created_s > self.tags_since.get(tag.id, math.inf)}
+        tag_ids = {one for one in self.tag_ids - younger if item.created_s <= self.tags_since.get(one, math.inf)}
+        markers = {one: own for one, own in self.markers.items() if item.created_s <= self.markers_since.get(one, math.inf)}
+        return replace(self, markers=markers, tag_ids=frozenset(tag_ids))
 
 
 @dataclass(frozen=True, slots=True)

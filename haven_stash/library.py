@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from datetime import datetime
+from functools import lru_cache, partial
 from pathlib import PurePath
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -232,12 +233,18 @@ def _tags(data: Mapping[str, Any]) -> tuple[Tag, ...]:
 
 
 def _tag(data: Mapping[str, Any]) -> Tag:
-    return Tag(str(data["id"]), str(data["name"]))
+    return Tag(str(data["id"]), str(data["name"]), seconds_of(data.get("created_at")))
+
+
+@lru_cache(4096)
+def seconds_of(time: str | None) -> float:
+    """A time as Stash writes it, in seconds since 1970; 0 for none."""
+    return datetime.fromisoformat(time).timestamp() if time else 0.0
 
 
 def _standing(kind: ItemKind, data: Mapping[str, Any]) -> Standing:
     markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
-    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers)
+    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"]))
 
 
 _FILE = "path size width height fingerprints { type value }"
@@ -272,7 +279,7 @@ _READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading 
 _STANDINGS: Mapping[ItemKind, Reading[Standing]] = {
     kind: replace(
         reading,
-        fields=f"id tags {{ id name }} {_MARKERS if kind is ItemKind.SCENE else ''}",
+        fields=f"id created_at tags {{ id name created_at }} {_MARKERS if kind is ItemKind.SCENE else ''}",
         value=partial(_standing, kind),
     )
     for kind, reading in _READINGS.items()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from haven_stash.changes import OurMarker, PlannedMarker, same_time
 from haven_stash.journal import Journal, OpenPlan
-from haven_stash.journal.book import TAKING_OFF
+from haven_stash.journal.book import ADDING, TAKING_OFF
 from haven_stash.plan import is_ours, stands_for
-from haven_stash.values import Item, Marker, Tag
+from haven_stash.values import Item, Marker, Standing, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,20 @@ class Adopted:
 
 
 def adopt(journal: Journal, opened: OpenPlan, item: Item, planned: Iterable[PlannedMarker]) -> Adopted:
-    """Makes ours what the plan wanted, is on ``item`` now, was not before, and is not in the journal yet."""
+    """Makes ours what the plan wanted, is on ``item`` now, was not before, and is not in the journal yet.
+
+    Of tags only what the plan had begun to add: others came from people.
+    """
     plan = opened.plan
     ours = journal.ours(item.ref)
     known_ids = {*plan.before_marker_ids, *ours.markers}
     fresh = [marker for marker in item.markers if marker.id not in known_ids]
     pairs = _pair(planned, fresh)
+    added = plan.add if journal.has_begun(opened, ADDING) else ()
     new_tags = tuple(
         tag
         for tag in item.tags
-        if tag.id not in {*plan.before_tag_ids, *ours.tag_ids} and any(wanted.is_tag(tag) for wanted in plan.add)
+        if tag.id not in {*plan.before_tag_ids, *ours.tag_ids} and any(wanted.is_tag(tag) for wanted in added)
     )
     if pairs:
         journal.markers_created(opened, [_record(wanted, marker) for wanted, marker in pairs])
@@ -66,11 +70,12 @@ def note_what_went(journal: Journal, opened: OpenPlan, item: Item) -> None:
     journal.tags_taken_off(opened, [tag for tag in taken if tag.id not in item.tag_ids])
 
 
-def disown_what_changed(journal: Journal, item: Item) -> None:
-    """What a person took off the item, or changed, is no longer ours, even if it comes back."""
-    ours = journal.ours(item.ref)
+def disown_what_changed(journal: Journal, item: Standing) -> None:
+    """What a person took off the item, or changed, is no longer ours, even if it comes back; nor is what only has its number."""
+    noted = journal.ours(item.ref)
+    ours = noted.of(item)
     untouched = {marker.id for marker in item.markers if is_ours(marker, ours)}
-    journal.disown(item.ref, marker_ids=set(ours.markers) - untouched, tag_ids=ours.tag_ids - item.tag_ids)
+    journal.disown(item.ref, marker_ids=set(noted.markers) - untouched, tag_ids=noted.tag_ids - (ours.tag_ids & item.tag_ids))
 
 
 def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker]) -> tuple[tuple[PlannedMarker, Marker], ...]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from haven_stash.errors import StashLockedError, StashQueryError, TagClashError
+from haven_stash.library import seconds_of
 from haven_stash.transport import StashClient
 from haven_stash.values import Tag, tag_key
 from haven_vlm_config import TagNames
 
-_ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases } } }"
+_ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases created_at } } }"
 _COUNTS = tuple(f"{use}_count" for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group"))
 _IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
   id name aliases ignore_auto_tag created_at updated_at parents {{ id }} children {{ id }} {" ".join(_COUNTS)}
@@ -42,6 +43,11 @@ class TagBook:
         self._names = names
         self._by_key: dict[str, _Entry] = {}
         self._made: set[str] = set()
+
+    def made(self) -> dict[str, float]:
+        """When each tag that Stash has was made, by its id, in seconds since 1970."""
+        data = self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]
+        return {str(tag["id"]): seconds_of(tag["created_at"]) for tag in data}
 
     def find(self, names: Iterable[str]) -> dict[str, Tag]:
         """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from haven_stash.changes import ChangePlan, OurMarker, Ours, PlannedMarker, PlannedTag
 from haven_stash.journal import PlanFacts
 from haven_stash.plan import stands_for
-from haven_stash.values import Item, Marker, Tag
+from haven_stash.values import Item, Marker, Standing, Tag
 
 
-def plan_undo(item: Item, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan, tuple[str, ...]]:
+def as_numbered_now(facts: PlanFacts, made: Mapping[str, float]) -> PlanFacts:
+    """``facts``, in which tags that are to be put back have no number where it is another tag's by now, or nobody's: then their
+    names tell. ``made``: when each tag of Stash was made, by its id."""
+
+    def number(tag_id: str) -> str:
+        return tag_id if made.get(tag_id, math.inf) <= facts.opened_s else ""
+
+    def markers(taken: Iterable[OurMarker]) -> tuple[OurMarker, ...]:
+        return tuple(
+            replace(one, primary_id=number(one.primary_id), tag_ids=tuple(filter(None, map(number, one.tag_ids))))
+            for one in taken
+        )
+
+    return replace(
+        facts,
+        taken_markers=markers(facts.taken_markers),
+        taken_tags=tuple(Tag(number(tag.id), tag.name) for tag in facts.taken_tags),
+        released=tuple(Tag(number(tag.id), tag.name) for tag in facts.released),
+    )
+
+
+def plan_undo(item: Standing, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan, tuple[str, ...]]:
     """The plan that brings ``item`` back to what it was before, and a sentence for each thing that is left as it is.
 
     ``ours``: all that is ours on it; what people changed since must have been disowned. Put back is what was taken off,
     before what was made goes; the tag that queued the item is among the first.
     """
+    if item.created_s > facts.opened_s:
+        return ChangePlan.of(item, facts.parent), (f"{item.ref} is another one than the run changed: it was made since",)
     present = {marker.id: marker for marker in item.markers}
     new_by_people = [m for m in item.markers if m.id not in ours.markers and m.id not in facts.before_marker_ids]
     create, in_the_way = _to_put_back(facts.taken_markers, new_by_people)

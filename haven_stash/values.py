@@ -28,10 +28,11 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag that is in Stash."""
+    """A tag that is in Stash. ``created_s``: when it was made, in seconds since 1970; 0 where that was not asked."""
 
     id: str
     name: str
+    created_s: float = field(default=0.0, compare=False, repr=False)
 
 
 def tag_key(name: str) -> str:
@@ -123,11 +124,15 @@ class _Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What an item carries now, and nothing else of it: an ``Item`` for whoever only changes that."""
+    """What an item carries now, and nothing else of it: an ``Item`` for whoever only changes that.
+
+    ``created_s``: when Stash got to know the item, in seconds since 1970.
+    """
 
     ref: ItemRef
     tags: tuple[Tag, ...]
     markers: tuple[Marker, ...] = ()
+    created_s: float = 0.0
 
     @property
     def tag_ids(self) -> frozenset[str]:

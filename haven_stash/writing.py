@@ -14,7 +14,7 @@ from typing import TypeAlias
 from haven_stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven_stash.errors import ApplyError, ItemGoneError, StashError, StashLockedError, StashQueryError
 from haven_stash.journal import Journal, OpenPlan
-from haven_stash.journal.book import TAKING_OFF
+from haven_stash.journal.book import ADDING, TAKING_OFF
 from haven_stash.library import read_items
 from haven_stash.plan_markers import PlanMarkers
 from haven_stash.plan_tags import Failures, PlanTags
@@ -81,7 +81,7 @@ class Writing:
         with self._journal.together():
             for work in self._works:
                 item = items.get(work.plan.item)
-                if item is None:
+                if item is None or item.created_s > work.opened.opened_s:  # another one by now
                     work.is_gone = True
                     continue
                 work.adopted = adopt(self._journal, work.opened, item, work.plan.create)
@@ -92,7 +92,7 @@ class Writing:
 
     def _finish(self) -> dict[int, StashError]:
         self._create_markers()
-        self._change_tags(_ADD, self._left(), self._tags_to_add)
+        self._add_tags([work for work in self._left() if self._tags_to_add(work)])
         self._take_off([work for work in self._left() if not work.causes])
         self._look_at_failed()
         return self._close()
@@ -123,6 +123,12 @@ class Writing:
                     self._fail(work, "create markers", error)
             except ItemGoneError:
                 work.is_gone = True
+
+    def _add_tags(self, works: Sequence[_Work]) -> None:
+        with self._journal.together():
+            for work in works:
+                self._journal.note(work.opened, ADDING, "begun")
+        self._change_tags(_ADD, works, self._tags_to_add)
 
     def _take_off(self, works: Sequence[_Work]) -> None:
         """What goes, goes last. That it is about to is written down first."""

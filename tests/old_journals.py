@@ -20,8 +20,15 @@ _LATER_COLUMNS = {
 }
 
 
+def as_third_version(db: sqlite3.Connection) -> None:
+    """Takes away what the third version did not have: since when a tag is ours."""
+    db.execute("ALTER TABLE journal_tags DROP COLUMN since")
+    db.execute("UPDATE journal_schema SET version = 3")
+
+
 def as_second_version(db: sqlite3.Connection) -> None:
     """Takes away what the second version did not have: anything but scenes."""
+    as_third_version(db)
     db.execute("DROP INDEX journal_plans_open")
     db.execute("DROP INDEX journal_tags_ours")
     for table in ("journal_plans", "journal_tags", "journal_failures"):

@@ -18,16 +18,18 @@ from haven_stash.values import ItemKind, ItemRef, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
 _MARKER = "marker_id, title, start_s, end_s, primary_id, tag_ids, id"
-TAKING_OFF = "taking off"
-"""The step that is written down before anything is taken off an item, so that who took it off is known after a kill."""
+ADDING, TAKING_OFF = "adding", "taking off"
+"""The steps that are written down before tags are put on an item, or anything is taken off it, so that who did it is known after
+a kill."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenPlan:
-    """A plan that is not known to be carried out."""
+    """A plan that is not known to be carried out. ``opened_s``: when it was made, in seconds since 1970."""
 
     id: int
     plan: ChangePlan
+    opened_s: float
 
 
 class Journal:
@@ -87,10 +89,11 @@ class Journal:
     def open_plan(self, run_id: int, plan: ChangePlan) -> OpenPlan:
         """Puts the plan on disk. Call before the first write of it."""
         sql = "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened) VALUES (?, ?, ?, ?, ?)"
+        now = time.time()
         with self.together():
-            self._database.execute(sql, run_id, *_columns(plan.item), plan.to_json(), time.time())
+            self._database.execute(sql, run_id, *_columns(plan.item), plan.to_json(), now)
             ((number,),) = self._database.rows("SELECT last_insert_rowid()")
-        return OpenPlan(number, plan)
+        return OpenPlan(number, plan, now)
 
     def close_plan(self, opened: OpenPlan, outcome: str) -> None:
         """Nothing more is going to come of this plan; ``outcome`` in a word or two. "done" settles what it undoes, too."""
@@ -143,17 +146,18 @@ class Journal:
                 if opened.plan.undoes:
                     self._put_back(opened.plan, tag)
                 else:
-                    sql = "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name) VALUES (?, ?, ?, ?, ?)"
-                    self._database.execute(sql, opened.id, *_columns(opened.plan.item), tag.id, tag.name)
+                    sql = "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name, since) VALUES (?, ?, ?, ?, ?, ?)"
+                    self._database.execute(sql, opened.id, *_columns(opened.plan.item), tag.id, tag.name, time.time())
             self._note(opened, "add tags", f"{len(told)} added")
 
     def _put_back(self, plan: ChangePlan, tag: Tag) -> None:
         # By its name where there is none of its id: a tag that was deleted meanwhile has been made anew, with another id.
-        revive = "UPDATE journal_tags SET tag_id = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
+        revive = "UPDATE journal_tags SET tag_id = ?, since = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
         back = "UPDATE journal_released SET back = ? WHERE plan_id = ?"
+        now = time.time()
         for which, value in (("tag_id", tag.id), ("name", tag.name)):
-            revived = self._database.execute(f"{revive} AND {which} = ?", tag.id, plan.undoes, value)
-            if revived or self._database.execute(f"{back} AND {which} = ?", time.time(), plan.undoes, value):
+            revived = self._database.execute(f"{revive} AND {which} = ?", tag.id, now, plan.undoes, value)
+            if revived or self._database.execute(f"{back} AND {which} = ?", now, plan.undoes, value):
                 return
 
     def new_tags(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
@@ -186,10 +190,14 @@ class Journal:
 
     def ours(self, item: ItemRef) -> Ours:
         """What of an item is ours, by all runs together."""
-        markers = self._markers("scene_id = ? AND gone IS NULL", item.id) if item.kind is ItemKind.SCENE else ()
-        sql = "SELECT tag_id FROM journal_tags WHERE kind = ? AND item_id = ? AND gone IS NULL"
-        tags = self._database.rows(sql, *_columns(item))
-        return Ours({marker.id: marker for marker in markers}, frozenset(row[0] for row in tags))
+        sql = "SELECT tag_id, since FROM journal_tags WHERE kind = ? AND item_id = ? AND gone IS NULL"
+        tags: dict[str, float] = dict(self._database.rows(sql, *_columns(item)))
+        if item.kind is not ItemKind.SCENE:
+            return Ours({}, frozenset(tags), tags_since=tags)
+        markers = {marker.id: marker for marker in self._markers("scene_id = ? AND gone IS NULL", item.id)}
+        sql = "SELECT marker_id, opened FROM journal_markers m JOIN journal_plans p ON p.id = plan_id WHERE scene_id = ?"
+        since = self._database.rows(f"{sql} AND gone IS NULL", item.id)
+        return Ours(markers, frozenset(tags), dict(since), tags)
 
     def written(self, opened: OpenPlan) -> tuple[OurMarker, ...]:
         """The markers that this plan is known to have made, whatever became of them."""
@@ -207,11 +215,11 @@ class Journal:
 
     def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
         """The plans that are still open, oldest first, of these items or of all."""
-        rows = self._database.rows("SELECT id, kind, item_id, plan FROM journal_plans WHERE closed IS NULL ORDER BY id")
+        rows = self._database.rows("SELECT id, kind, item_id, plan, opened FROM journal_plans WHERE closed IS NULL ORDER BY id")
         wanted = None if items is None else frozenset(items)
         return tuple(
-            OpenPlan(number, self._read(text))
-            for number, kind, item_id, text in rows
+            OpenPlan(number, self._read(text), opened_s)
+            for number, kind, item_id, text, opened_s in rows
             if wanted is None or ItemRef(ItemKind(kind), item_id) in wanted
         )
 
@@ -243,7 +251,7 @@ class Journal:
 
     def facts(self, plan_id: int) -> PlanFacts:
         """What came of a plan."""
-        ((run_id, text),) = self._database.rows("SELECT run_id, plan FROM journal_plans WHERE id = ?", plan_id)
+        ((run_id, text, opened_s),) = self._database.rows("SELECT run_id, plan, opened FROM journal_plans WHERE id = ?", plan_id)
         plan = self._read(text)
         released = self._database.rows(
             "SELECT tag_id, name FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
@@ -252,6 +260,7 @@ class Journal:
             plan_id,
             run_id,
             plan.item,
+            opened_s,
             plan.parent,
             frozenset(plan.before_marker_ids),
             made=self._markers("plan_id = ? AND gone IS NULL", plan_id),

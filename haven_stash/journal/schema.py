@@ -6,11 +6,11 @@ import json
 import sqlite3
 from collections.abc import Callable
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
-# Who made and who took off what: ``plan_id`` put it there; ``gone`` says that it is no longer ours, since then; ``gone_plan``
-# took it off, and is NULL where a person took it off or changed it. ``kind`` and ``item_id`` say on what: a scene, an image
-# or a gallery. Only scenes have markers.
+# Who made and who took off what: ``plan_id`` put it there; ``since`` then a tag is ours; ``gone`` says that it is no longer
+# ours, since then; ``gone_plan`` took it off, and is NULL where a person took it off or changed it. ``kind`` and ``item_id``
+# say on what: a scene, an image or a gallery. Only scenes have markers.
 _TABLES = """
 CREATE TABLE journal_runs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL, settings TEXT NOT NULL DEFAULT '',
@@ -38,7 +38,7 @@ CREATE INDEX journal_markers_taken ON journal_markers (gone_plan) WHERE gone_pla
 CREATE TABLE journal_tags (
     id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, kind TEXT NOT NULL DEFAULT 'scene',
     item_id TEXT NOT NULL, tag_id TEXT NOT NULL, name TEXT NOT NULL DEFAULT '', gone REAL,
-    gone_plan INTEGER REFERENCES journal_plans
+    gone_plan INTEGER REFERENCES journal_plans, since REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX journal_tags_ours ON journal_tags (kind, item_id) WHERE gone IS NULL;
 CREATE INDEX journal_tags_put ON journal_tags (plan_id);
@@ -89,6 +89,11 @@ ALTER TABLE journal_failures ADD COLUMN kind TEXT NOT NULL DEFAULT 'scene';
 CREATE INDEX journal_plans_open ON journal_plans (kind, item_id) WHERE closed IS NULL;
 CREATE INDEX journal_tags_ours ON journal_tags (kind, item_id) WHERE gone IS NULL;
 """
+_THIRD_TO_FOURTH = """
+ALTER TABLE journal_tags ADD COLUMN since REAL NOT NULL DEFAULT 0;
+UPDATE journal_tags SET since = coalesce(
+    (SELECT coalesce(closed, opened) FROM journal_plans WHERE journal_plans.id = plan_id), 0)
+"""
 
 
 class NewerSchemaError(Exception):
@@ -119,6 +124,8 @@ def prepare(db: sqlite3.Connection) -> None:
 def _guessed(db: sqlite3.Connection) -> int:
     """The version of tables that do not say: damage to the file has taken that row. 0 where there are none."""
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if any(column[1] == "since" for column in db.execute("PRAGMA table_info(journal_tags)")):
+        return 4
     if any(column[1] == "kind" for column in db.execute("PRAGMA table_info(journal_plans)")):
         return 3
     return 2 if "journal_released" in tables else int("journal_runs" in tables)
@@ -158,5 +165,10 @@ def _third(db: sqlite3.Connection) -> None:
     _run(db, _SECOND_TO_THIRD)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second, _third)
+def _fourth(db: sqlite3.Connection) -> None:
+    """The third version did not write down since when a tag is ours: since its plan was carried out, or begun."""
+    _run(db, _THIRD_TO_FOURTH)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second, _third, _fourth)
 """What brings each version to the next, the first version's first."""

@@ -125,6 +125,16 @@ class Database:
             finally:
                 self._depth -= 1
 
+    def saved(self) -> bytes:
+        """All of it."""
+        with self._lock:
+            return self._connection.serialize()
+
+    def restore(self, content: bytes) -> None:
+        """The reverse of ``saved``."""
+        with self._lock:
+            self._connection.deserialize(content)
+
     def close(self) -> None:
         """Forgets everything."""
         with self._lock:

@@ -249,6 +249,14 @@ class Library:
         with self._database.transaction():
             return self._item_state(GALLERY, fetch_all(self._database, GALLERY, [gallery])[0])
 
+    def saved(self) -> bytes:
+        """A backup."""
+        return self._database.saved()
+
+    def restore(self, backup: bytes) -> None:
+        """Everything is as it was when that backup was made; numbers given out since are given out again."""
+        self._database.restore(backup)
+
     def snapshot(self) -> Snapshot:
         """Everything as it is now."""
         with self._database.transaction():

@@ -11,9 +11,10 @@ import pytest
 from haven_stash.changes import ChangePlan, OurMarker, Ours, PlannedMarker, PlannedTag
 from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
+from haven_stash.journal.book import ADDING
 from haven_stash.settle import adopt
 from haven_stash.values import ItemKind, ItemRef, Marker, Scene, Tag
-from tests.old_journals import as_first_version, as_second_version
+from tests.old_journals import as_first_version, as_second_version, as_third_version
 
 ROOT = Path(__file__).parents[2]
 FOUL = OurMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
@@ -106,8 +107,11 @@ def test_only_what_was_not_on_the_scene_before_the_plan_is_adopted(journal):
     opened = open_plan(journal)
     throw = Tag("8", "Free throw")
     both = [Marker(id, "Free throw", 1.0, 2.5, throw, frozenset({"1"})) for id in ("9", "10")]
-    adopted = adopt(journal, opened, Scene("7", "", (), (Tag("2", "VLM_TagMe"), throw), tuple(both)), plan().create)
-    assert (adopted.markers, adopted.tags) == (plan().create, (throw,))
+    scene = Scene("7", "", (), (Tag("2", "VLM_TagMe"), throw), tuple(both))
+    adopted = adopt(journal, opened, scene, plan().create)
+    assert (adopted.markers, adopted.tags) == (plan().create, ()), "no tag had been added yet: this one is a person's"
+    journal.note(opened, ADDING, "begun")
+    assert adopt(journal, opened, scene, ()).tags == (throw,)
     assert journal.ours(SCENE).markers.keys() == {"10"}
     assert adopt(journal, opened, Scene("7", "", (), (throw,), tuple(both)), plan().create).markers == ()
 
@@ -368,12 +372,27 @@ def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, t
 
     expected = tables(tmp_path / "new.sqlite")
     assert tables(old_journal) == expected
-    for version, make in enumerate((as_first_version, as_second_version), 1):
+    for version, make in enumerate((as_first_version, as_second_version, as_third_version), 1):
         path = tmp_path / f"of version {version}.sqlite"
         with closing(Journal(path)), closing(sqlite3.connect(path)) as db:
             make(db)
             db.commit()
         assert tables(path) == expected
+
+
+def test_in_a_journal_of_the_third_version_a_tag_is_ours_since_its_plan_was_closed(journal, path):
+    for tag, is_closed in (("5", True), ("6", False)):
+        opened = open_plan(journal)
+        journal.tags_added(opened, [Tag(tag, "Foul")])
+        if is_closed:
+            journal.close_plan(opened, "done")
+    journal.close()
+    with closing(sqlite3.connect(path)) as db:
+        as_third_version(db)
+        db.execute("UPDATE journal_plans SET opened = 100 * id, closed = CASE WHEN closed THEN 100 * id + 5 END")
+        db.commit()
+    with closing(Journal(path)) as journal:
+        assert journal.ours(SCENE).tags_since == {"5": 105, "6": 200}
 
 
 def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journal, path):

@@ -14,7 +14,7 @@ from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
 from haven_stash.values import ItemKind, ItemRef, Tag
 from tests.database_faults import files_no_longer_than
-from tests.old_journals import as_first_version, as_second_version
+from tests.old_journals import as_first_version, as_second_version, as_third_version
 from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore
 
@@ -118,12 +118,12 @@ def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> 
         assert journal.runs.last_undoable() is None  # nothing that is known of was done by a run that is known of
 
 
-@pytest.mark.parametrize("version", [1, 2, SCHEMA_VERSION])
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
 def test_tables_that_lost_their_version_are_taken_for_what_they_are(path: Path, version: int) -> None:
     filled(path, 3)
     with closing(sqlite3.connect(path)) as db:
         if version < SCHEMA_VERSION:
-            (as_first_version if version == 1 else as_second_version)(db)
+            (as_first_version, as_second_version, as_third_version)[version - 1](db)
         db.execute("DELETE FROM journal_schema")
         db.commit()
     for _ in range(2):
