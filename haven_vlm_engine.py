@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -16,10 +17,12 @@ from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError
 from vlm_engine.models.judge import Room
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
+from vlm_engine.watch import Readers
 
 _log = logging.getLogger(__name__)
 _MODEL = "vlm"
 _CATEGORY = "tags"
+_SIZES_AT_ONCE = 8
 _PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
@@ -68,6 +71,7 @@ class Tagger:
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
         self._settings = settings
         self._engine = VLMEngine(engine_config(settings, store_path))
+        self._readers = Readers(_SIZES_AT_ONCE, settings.video.stall_s)
         self._contents = Room(lambda: self._engine.slots)
         self._told_of_unread = False
 
@@ -77,6 +81,7 @@ class Tagger:
 
     async def __aexit__(self, *_: object) -> None:
         await self._engine.aclose()
+        await self._readers.aclose()
 
     @property
     def slots(self) -> int:
@@ -84,15 +89,25 @@ class Tagger:
         return self._engine.slots
 
     async def tag_video(
-        self, path: str, oshash: str, on_progress: OnProgress | None = None, *, vr: bool = False, source: Source | None = None
+        self,
+        path: str,
+        oshash: str,
+        on_progress: OnProgress | None = None,
+        *,
+        size_bytes: int = 0,
+        vr: bool = False,
+        source: Source | None = None,
     ) -> VideoResult:
         """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
 
+        ``size_bytes``: what Stash knows of it, 0 for nothing; a file of another size is another one, whatever the fingerprint.
         ``vr``: its frames hold more than is ahead; only that is looked at. ``source``: what to read where this machine does
         not get at the file.
         """
         here = map_path(path, self._settings.path_mutation)
         try:
+            if size_bytes and await self._readers.call(here, partial(_is_another, here, size_bytes)):
+                oshash = ""
             return await self._tag_video(here, oshash, on_progress, vr=vr)
         except (MediaNotFoundError, MediaOutOfReachError) as error:
             told = str(error)
@@ -149,6 +164,17 @@ class Tagger:
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
         return self._engine.endpoint_stats()
+
+
+def _is_another(here: str, size_bytes: int) -> bool:
+    try:
+        found = Path(here).stat().st_size
+    except OSError:
+        return False  # whoever reads it says so
+    if found != size_bytes:
+        told = "it was changed since Stash scanned it, so scan it again. What is found is found in the file as it is now"
+        _log.warning("%s has %d bytes, and Stash knows of %d: %s.", here, found, size_bytes, told)
+    return found != size_bytes
 
 
 def _explained(image: str | ZipEntry, here: str | ZipEntry, error: MediaError) -> MediaError:

@@ -10,6 +10,7 @@ from haven_utility.data_folder import default_data_dir
 from haven_utility.errors import SetupError
 from haven_utility.mapping import map_path
 from haven_utility.missing import how_far
+from haven_utility.parent import ending_with_parent
 from haven_utility.stash_log import RedactingFormatter, StashLogHandler
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "SetupError",
     "StashLogHandler",
     "default_data_dir",
+    "ending_with_parent",
     "ensure_dependencies",
     "how_far",
     "map_path",

@@ -15,7 +15,7 @@ from haven_vlm_config import TagNames
 _ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases created_at } } }"
 _COUNTS = tuple(f"{use}_count" for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group"))
 _IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
-  id name aliases ignore_auto_tag created_at updated_at parents {{ id }} children {{ id }} {" ".join(_COUNTS)}
+  id name aliases ignore_auto_tag created_at updated_at parents {{ id name }} children {{ id }} {" ".join(_COUNTS)}
 }} }}"""
 _DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
 _BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases } } }"
@@ -42,6 +42,7 @@ class TagBook:
         self._client = client
         self._names = names
         self._by_key: dict[str, _Entry] = {}
+        self._by_name: dict[str, _Entry] = {}
         self._made: set[str] = set()
 
     def made(self) -> dict[str, float]:
@@ -51,9 +52,12 @@ class TagBook:
 
     def find(self, names: Iterable[str]) -> dict[str, Tag]:
         """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""
-        keys = {tag_key(name) for name in names}
+        wanted = {tag_key(name): name.strip() for name in names}
+        keys = wanted.keys()
+        self._mind_spelling(wanted)
         if not keys <= self._by_key.keys() or not self._still_true(keys):
             self._reload()
+            self._mind_spelling(wanted)
         return {key: self._by_key[key].tag for key in keys & self._by_key.keys()}
 
     def create(self, name: str) -> Tag:
@@ -93,7 +97,8 @@ class TagBook:
         name = str(data["name"])
         if any(data[count] for count in _COUNTS) or data["children"]:
             return f"the tag {name!r} stays in Stash: it is in use"
-        if not _is_untouched(data) or tag_key(name) != tag_key(tag.name):
+        below = {str(parent["name"]) for parent in data["parents"]} - {self._names.parent}
+        if below or not _is_untouched(data) or tag_key(name) != tag_key(tag.name):
             return f"the tag {name!r} stays in Stash: somebody has changed it since"
         self._client.ask(_DESTROY, {"id": tag.id})
         self._by_key = {key: entry for key, entry in self._by_key.items() if entry.tag.id != tag.id}
@@ -134,15 +139,21 @@ class TagBook:
         now = {entry.tag.id: entry for entry in map(_entry, data)}
         return all(entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items())
 
+    def _mind_spelling(self, wanted: Mapping[str, str]) -> None:
+        """``wanted``: names by their ``tag_key``. Of several tags of one key, that which is spelled like this is meant."""
+        self._by_key |= {key: self._by_name[name] for key, name in wanted.items() if name in self._by_name}
+
     def _reload(self) -> None:
         data = self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]
         entries = [_entry(tag) for tag in data]
         by_alias = {tag_key(alias): entry for entry in entries for alias in entry.aliases}
+        self._by_name = {entry.tag.name: entry for entry in entries}
         self._by_key = by_alias | {tag_key(entry.tag.name): entry for entry in entries}
 
     def _explain(self, name: str, refusal: StashQueryError) -> Tag:
         """Why could ``name`` not be created? Because it exists by now, or because another name matches it as a pattern."""
         self._reload()
+        self._mind_spelling({tag_key(name): name.strip()})
         entry = self._by_key.get(tag_key(name))
         if entry:
             return entry.tag

@@ -61,7 +61,8 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
             raise MediaNotFoundError("Stash knows no file for it")
         settings, advance = self._context.settings, partial(self._board.advance, item.id)
         source = self._context.handler.stream_of(item, settings.video.stall_s) if settings.stream_from_stash else None
-        return await self._tagger.tag_video(item.path, item.oshash, advance, vr=item.is_vr, source=source)
+        size_bytes = item.files[0].size_bytes
+        return await self._tagger.tag_video(item.path, item.oshash, advance, size_bytes=size_bytes, vr=item.is_vr, source=source)
 
     def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
         """The report with spans, coverage and gaps."""
@@ -134,5 +135,6 @@ def _scene_line(report: SceneReport, result: VideoResult) -> str:
     earlier = f", {known} of them in an earlier run" if known else ""
     frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged{earlier}"
     gaps = "".join(f"; nothing could be read from {start_s:.0f} to {end_s:.0f} s" for start_s, end_s in result.gaps_s)
-    head = f"Scene {report.scene_id} ({report.title}): {tags}; markers: {markers_told(report.change)}"
+    taken = f"; tags removed: {', '.join(report.change.tags_removed)}" if report.change.tags_removed else ""
+    head = f"Scene {report.scene_id} ({report.title}): {tags}{taken}; markers: {markers_told(report.change)}"
     return f"{head}; {frames}{gaps}; {report.seconds:.0f} s"

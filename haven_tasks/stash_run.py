@@ -20,7 +20,7 @@ from haven_tasks.tag_images import tag_images, update_images
 from haven_tasks.tag_videos import tag_videos, update_videos
 from haven_tasks.take_back import remove_ours, undo_last_run
 from haven_vlm_config import Settings
-from haven_vlm_utility import StashLogHandler
+from haven_vlm_utility import StashLogHandler, ending_with_parent
 from vlm_engine.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
         settings = Settings.load(stash_page=server.settings, task_args=settings_given)
         log.hide(settings.secrets())
         handler = MediaHandler(client, data_dir / DATABASE, settings.tag_names, vr_tag=server.vr_tag)
-        with handler, contextlib.closing(StashThread()) as stash:
+        with ending_with_parent(), handler, contextlib.closing(StashThread()) as stash:
             context = TaskContext(
                 settings=settings,
                 handler=handler,

@@ -84,7 +84,8 @@ async def remove_ours(context: TaskContext) -> str:
     await _TakingBack(context, "cleared").carry_out(work, lambda kind, ids: _removed(handler, run_id, kind, ids))
     failed = context.record.count(Outcome.FAILED)
     rest = f"; {failed:,} failed: start the task again" if failed else ""
-    return f"What the plugin had made is removed: {_told(context)}{rest}. Undo Last Run puts it back."
+    back = " Undo Last Run puts it back." if context.record.count(Outcome.DONE, Outcome.PARTLY) else ""
+    return f"What the plugin had made is removed: {_told(context)}{rest}.{back}"
 
 
 def _undone(handler: MediaHandler, run_id: int, numbers: Sequence[int]) -> Sequence[Fate]:

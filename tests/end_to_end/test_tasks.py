@@ -163,6 +163,8 @@ def test_an_update_asks_nothing_under_other_rules_and_only_about_what_is_new(
     job = run(theatre, "Update Tagged Videos")
     assert job.error is None
     assert "1 scene updated" in str(job.output)
+    assert f"Scene {scene} (" in texts(job, "info")
+    assert "; tags removed: Foul; markers: " in texts(job, "info")
     assert vlm.counters.answered == calls
     assert job.progress[-1] == 1
     tags = set(theatre.state(scene).tags)
@@ -310,6 +312,54 @@ def test_stash_restarted_in_the_middle_of_a_write_costs_nothing(
     job = theatre.run()
     assert job.error is None, job.log
     assert content(theatre.state(scene)) == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is not told there when its parent ends")
+def test_a_task_ends_with_the_stash_that_started_it_and_the_next_one_goes_on(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint(Behaviour(slots=1, latency_s=0.2))
+    theatre.install(address(vlm, max_concurrent=1))
+    (scene,) = theatre.queue(videos[0])
+    (plugin,) = theatre.stash.plugins.loaded.values()
+    server = {"Scheme": "http", "Host": "127.0.0.1", "Port": theatre.stash.port, "Dir": str(theatre.stash.config_folder)}
+    sent = json.dumps({"server_connection": server, "args": {"mode": "tag_videos"}})
+    # What stands for Stash: it starts the task, and says which process that is.
+    start = "import subprocess, sys; task = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE)"
+    command = [sys.executable, str(plugin.folder / "haven_vlm_connector.py")]
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"{start}; task.stdin.write(sys.argv[1].encode()); task.stdin.close(); print(task.pid, flush=True); task.wait()",
+            sent,
+            *command,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as stand_in:
+        assert stand_in.stdout is not None
+        task = int(stand_in.stdout.readline())
+        wait_for(lambda: vlm.counters.answered >= 2)
+        stand_in.kill()
+        stand_in.wait()
+        wait_for(lambda: not is_alive(task))
+    answered = vlm.counters.answered
+    assert theatre.state(scene).tags == ("VLM_TagMe",)
+    assert theatre.run().error is None
+    assert "VLM_Tagged" in theatre.state(scene).tags
+    frames = vlm.counters.frame_numbers
+    assert len(frames) - len(set(frames)) <= 1, f"{answered} answers were kept"
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process that has not ended: one that nobody has waited for has."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(") ")[2]
+    except FileNotFoundError:
+        return False
+    return not state.startswith("Z")
 
 
 @pytest.mark.parametrize("api_key", ["", "a-key-of-some-length"])

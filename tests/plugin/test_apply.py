@@ -69,6 +69,17 @@ def test_markers_whose_hooks_take_longer_than_the_time_out_are_waited_for(stash,
     assert stash.requests.mutations["sceneMarkerCreate"] == 20
 
 
+def test_of_two_tags_that_only_case_folding_makes_one_the_one_that_is_spelled_so_is_meant(stash, handler):
+    """To Stash, other letters than those of ASCII have no case."""
+    for name in ("Straße", "Strasse", "Übung", "übung"):
+        stash.library.add_tag(name)
+    scene, other = (stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(2))
+    apply(handler, scene, info("Strasse", "übung"))
+    apply(handler, other, info("Straße", "Übung"))
+    assert stash.library.scene_state(scene).tags == ("Strasse", "VLM_Tagged", "übung")
+    assert stash.library.scene_state(other).tags == ("Straße", "VLM_Tagged", "Übung")
+
+
 def test_new_tags_lie_below_the_parent_and_are_left_alone_by_auto_tagging(stash, handler):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     apply(handler, scene, info("Free throw"))

@@ -69,6 +69,15 @@ def test_an_undone_scene_is_as_it_was_and_queued_again_and_new_tags_are_gone(sta
     assert content(stash, bystander) == content(stash, scene)
 
 
+def test_a_new_tag_that_a_person_has_put_below_one_of_theirs_stays(stash, handler):
+    scene = add_scene(stash)
+    apply(handler, FIRST, scene)
+    change = {"id": stash.library.tag_id("Sports"), "child_ids": [stash.library.tag_id("Timeout")]}  # nothing of its own
+    handler._client.ask("mutation($input: TagUpdateInput!) { tagUpdate(input: $input) { id } }", {"input": change})
+    assert undo(handler) == ["the tag 'Timeout' stays in Stash: somebody has changed it since"]
+    assert "Timeout" in {tag.name for tag in stash.library.snapshot().tags}
+
+
 def test_what_a_run_had_removed_is_put_back_and_each_further_undo_goes_one_run_back(stash, handler, tmp_path):
     scene = add_scene(stash)
     states = [content(stash, scene)]
