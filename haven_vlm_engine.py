@@ -14,8 +14,9 @@ from haven_vlm_config import Settings
 from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError
+from vlm_engine.errors import ArchiveError, MediaError, MediaNotFoundError, MediaOutOfReachError
 from vlm_engine.models.judge import Room
+from vlm_engine.pictures import Held
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 from vlm_engine.watch import Readers
 
@@ -26,7 +27,7 @@ _SIZES_AT_ONCE = 8
 _PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
-"""Gives a picture's content where its file cannot be read."""
+"""Gives a picture's content where its file cannot be read. Raises ``MediaError`` where it cannot, either."""
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
@@ -131,19 +132,25 @@ class Tagger:
     async def tag_image(self, image: str | ZipEntry, fingerprint: str = "", fetch: Fetch | None = None) -> ImageResult:
         """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
 
-        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few at a time.
+        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few at a time. When that comes to
+        nothing, too, the error says both.
         """
         here = self._here(image)
         try:
             return await self._tag_image(here, fingerprint)
-        except (MediaNotFoundError, MediaOutOfReachError) as error:
+        except (MediaNotFoundError, MediaOutOfReachError, ArchiveError) as error:
+            told = await asyncio.to_thread(_explained, image, here, error)
             if fetch is None:
-                raise await asyncio.to_thread(_explained, image, here, error) from error
-        self._tell_of_unread(here)
+                raise told from error
+        self._tell_of_unread(told)
         async with self._contents:
-            return await self._tag_image(await fetch(), fingerprint)
+            try:
+                content = await fetch()
+            except MediaError as error:
+                raise type(told)(f"{told}. {error}") from error
+            return await self._tag_image(Held(f"{image}, from Stash", content), fingerprint)
 
-    async def _tag_image(self, source: str | ZipEntry | bytes, fingerprint: str) -> ImageResult:
+    async def _tag_image(self, source: str | ZipEntry | Held, fingerprint: str) -> ImageResult:
         return await self._engine.tag_image(source, identity=fingerprint or None, threshold=self._settings.threshold)
 
     def _here(self, image: str | ZipEntry) -> str | ZipEntry:
@@ -151,15 +158,10 @@ class Tagger:
             return replace(image, zip_path=map_path(image.zip_path, self._settings.path_mutation))
         return map_path(image, self._settings.path_mutation)
 
-    def _tell_of_unread(self, here: str | ZipEntry) -> None:
+    def _tell_of_unread(self, told: MediaError) -> None:
         if not self._told_of_unread:
             self._told_of_unread = True
-            _log.info(
-                "%s cannot be read here, so Stash is asked for it, as for all others that cannot be. Files of one's own are"
-                " quicker: %s says where this machine has them.",
-                here,
-                _PATHS,
-            )
+            _log.info("%s. Until then Stash is asked for it, as for all others that cannot be read here. That is slower.", told)
 
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Self, TypeAlias
 
-from haven_media_handler import Image, ItemChange, ItemGoneError, ItemKind, StashError
+from haven_media_handler import Image, ItemChange, ItemGoneError, ItemKind, NotServedError, StashError
 from haven_report import ImageReport, Outcome
 from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
@@ -18,7 +18,7 @@ from haven_tasks.progress import CountBoard
 from haven_tasks.together import Together
 from haven_tasks.words import counted, title_of
 from haven_vlm_engine import Tagger
-from vlm_engine.errors import MediaNotFoundError
+from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.types import Coverage, ImageResult, ImageTagInfo, ZipEntry
 
 _log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         return ImageReport(item.id, title_of(item), self.outcome)
 
     async def look(self, item: Image) -> ImageResult:
-        """What the image's first file shows. Raises what the engine raises, and ``NotServedError``."""
+        """What the image's first file shows. Raises what the engine raises."""
         if not item.path:
             raise MediaNotFoundError("Stash knows no file for it")
         file = ZipEntry(item.zip_path, item.entry) if item.zip_path and item.entry else item.path
@@ -91,7 +91,10 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         return await self._tagger.tag_image(file, item.fingerprint, fetch)
 
     async def _content(self, image_id: str) -> bytes:
-        return await self._context.stash(self._context.handler.image_bytes, image_id, _MOST_BYTES)
+        try:
+            return await self._context.stash(self._context.handler.image_bytes, image_id, _MOST_BYTES)
+        except NotServedError as error:
+            raise MediaUnreadableError(str(error)) from error
 
     def seen(self, report: ImageReport, result: ImageResult) -> ImageReport:
         """The report with the tags that were found."""

@@ -24,6 +24,7 @@ from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import all_pipelines
 from vlm_engine.models.progress import Percent
 from vlm_engine.models.tuning import fitted_rules
+from vlm_engine.pictures import Held
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.store import AnswerStore
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
@@ -220,7 +221,7 @@ class VLMEngine:
 
     async def process_image(
         self,
-        image: str | Path | bytes | ZipEntry,
+        image: str | Path | bytes | ZipEntry | Held,
         threshold: float | None = None,
         return_confidence: bool = True,
         skipped_categories: Iterable[str] | None = None,
@@ -228,7 +229,7 @@ class VLMEngine:
     ) -> dict[str, Any]:
         """Tags one picture.
 
-        ``image``: a path, the file's bytes, or an entry of a zip.
+        ``image``: a path, the file's bytes (``Held``: with a name for messages), or an entry of a zip.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
         ``return_confidence``: whether the result has the confidence of each tag, ``confidences``.
         ``skipped_categories``: categories that are left out.
@@ -247,11 +248,11 @@ class VLMEngine:
         return image_dict(result, confidence=return_confidence) if isinstance(result, ImageResult) else dict(result)
 
     async def tag_image(
-        self, source: str | Path | bytes | ZipEntry, *, identity: str | None = None, threshold: float | None = None
+        self, source: str | Path | bytes | ZipEntry | Held, *, identity: str | None = None, threshold: float | None = None
     ) -> ImageResult:
         """What ``process_image`` does with the built-in pipeline, as typed values.
 
-        ``source``: a path, the file's bytes, or an entry of a zip.
+        ``source``: as ``image`` there.
         ``identity``: names the picture in the answer store; None: it follows from the content, which then has to be read even
         where nothing is left to ask.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.

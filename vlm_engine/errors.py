@@ -7,7 +7,8 @@
     ├── MediaError                   a video or picture cannot be used
     │   ├── MediaNotFoundError       there is no file at that path
     │   ├── MediaUnreadableError     the file is there, but is not readable media
-    │   │   └── MediaOutOfReachError it is there, but this user, or this machine, does not get at it
+    │   │   ├── MediaOutOfReachError it is there, but this user, or this machine, does not get at it
+    │   │   └── ArchiveError         the zip that it is in does not give it out
     │   └── FrameError               one frame could not be decoded; others may
     ├── ClientError                  one request to one endpoint came to nothing
     │   ├── EndpointError            the endpoint is at fault: every request to it would fail
@@ -56,6 +57,10 @@ class MediaUnreadableError(MediaError):
 
 class MediaOutOfReachError(MediaUnreadableError):
     """The file is there, but may not be read, or its disk or server does not answer. Elsewhere it may be readable."""
+
+
+class ArchiveError(MediaUnreadableError):
+    """A zip, or what it says of a file in it, is damaged. Other programs may read it all the same."""
 
 
 class FrameError(MediaError):

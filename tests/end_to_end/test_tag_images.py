@@ -161,7 +161,7 @@ def test_paths_are_mapped_also_those_of_zips(
     images = place.add(pictures[0], pictures[-1])
     job = run(place)
     assert texts(job, "warning", "error") == ""
-    assert "cannot be read here" not in texts(job, "info")
+    assert "Stash is asked" not in texts(job, "info")
     assert place.image_tags() == as_tagged(images)
 
 
@@ -174,7 +174,49 @@ def test_what_cannot_be_read_here_comes_from_stash_and_the_log_says_so_once(
     job = run(place)
     assert job.error is None
     assert place.image_tags() == as_tagged(images)
-    assert texts(job, "info").count("cannot be read here, so Stash is asked for it") == 1
+    assert texts(job, "info").count("Until then Stash is asked for it") == 1
+    assert "/data/sport" in texts(job, "info") and "PATH_MUTATION" in texts(job, "info")
+
+
+def test_a_damaged_zip_is_read_by_stash_where_that_can(
+    address: Address, elsewhere: Callable[..., Theatre], tmp_path: Path
+) -> None:
+    """Stash has the zip as it was; in the copy that this machine has, a name is flagged as UTF-8 that is none."""
+    (tmp_path / "whole").mkdir()
+    packed = write_zip(tmp_path / "whole" / "final.zip", 3, TAGS)
+    content = bytearray(packed[0].path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 9] |= 0x08
+    content[content.index(b"Bild", entry)] = 0xFF
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "final.zip").write_bytes(content)
+    place = elsewhere(tmp_path / "whole", "/data")
+    place.install(address(place.endpoint()), PATH_MUTATION={"/data": str(tmp_path / "damaged")})
+    images = place.add(*packed)
+    job = run(place)
+    assert place.image_tags() == as_tagged(images), job.log
+    assert "final.zip: a zip whose list of contents is cut off or damaged: " in texts(job, "info")
+
+
+def test_where_stash_has_it_no_more_than_this_machine_both_are_told(
+    pictures: Sequence[LabelledPicture], address: Address, elsewhere: Callable[..., Theatre]
+) -> None:
+    place = elsewhere(pictures[0].path.parents[1], "/data/sport")
+    place.install(address(place.endpoint()), PATH_MUTATION={"/data": "/mnt/nas"})
+    lost, damaged = place.add(*pictures[:2])
+    kept = [one.path.read_bytes() for one in pictures[:2]]
+    try:
+        pictures[0].path.unlink()
+        pictures[1].path.write_bytes(kept[1][:300])
+        said = texts(run(place), "error").splitlines()
+    finally:
+        for one, content in zip(pictures, kept, strict=False):
+            one.path.write_bytes(content)
+    (of_lost,) = [line for line in said if line.startswith(f"Image {lost} ")]
+    (of_damaged,) = [line for line in said if line.startswith(f"Image {damaged} ")]
+    for part in ("/data/sport", "/mnt/nas/sport", "PATH_MUTATION", "Stash does not serve"):
+        assert part in of_lost
+    assert f"/{pictures[1].path.name}, from Stash: damaged picture: " in of_damaged
 
 
 def test_where_stash_is_not_to_be_asked_the_log_names_both_paths_and_the_setting(

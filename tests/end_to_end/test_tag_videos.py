@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +93,27 @@ def hand_made(theatre: Theatre, scene: str) -> None:
 
 def mine(scene: ItemState) -> Any:
     return [marker for marker in scene.markers if "VLM" not in marker.tags], {"Home game", "Foul"} & set(scene.tags)
+
+
+def test_a_file_that_was_replaced_since_stash_scanned_it_is_not_taken_for_the_one_before(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address, tmp_path: Path
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    before, after = videos[:2]
+    path = tmp_path / "match.mp4"
+    shutil.copy(before.path, path)
+    scene = theatre.stash.library.add_scene(path, tags=["VLM_TagMe"])
+    theatre.run()
+    calls = vlm.counters.answered
+    shutil.copy(after.path, path)
+    theatre.stash.library.tag_scene(scene, "VLM_TagMe")
+    job = theatre.run()
+    known, now = before.path.stat().st_size, after.path.stat().st_size
+    assert f"{path} has {now} bytes, and Stash knows of {known}: it was changed since Stash scanned it" in lines(job, "warning")
+    assert "in an earlier run" not in lines(job, "info")
+    assert vlm.counters.answered > calls
+    assert set(theatre.state(scene).tags) == {tag for tag, spans in after.truth.items() if spans} | {"VLM_Tagged"}
 
 
 def test_what_a_person_made_is_untouched_by_any_run(theatre: Theatre, videos: Sequence[LabelledVideo], address: Address) -> None:

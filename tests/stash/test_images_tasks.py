@@ -125,7 +125,7 @@ def test_pictures_that_only_stash_gets_at_come_from_it(
     run(arena)
     found = tags(arena)
     assert {name: found[name] for name in as_tagged(chosen)} == as_tagged(chosen)
-    assert sum("so Stash is asked for it" in line for line in arena.said("info")) == 1
+    assert sum("Until then Stash is asked for it" in line for line in arena.said("info")) == 1
 
 
 def test_stopped_and_started_again_it_asks_nothing_twice(

@@ -88,6 +88,8 @@ class PictureReader:
         """The same as the video readers take it. Raises as ``looks`` does where it cannot be read."""
         if isinstance(source, ZipEntry):
             return Held(name_of(source), self._zips.read(source))
+        if isinstance(source, Held):
+            return source
         return Held(name_of(source), source) if isinstance(source, bytes) else str(source)
 
     def _decoded(self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape) -> Looks:

@@ -12,11 +12,13 @@ from vlm_engine.files import LiveFile, file_status
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
-Source: TypeAlias = str | Path | bytes | ZipEntry
+Source: TypeAlias = "str | Path | bytes | ZipEntry | Held"
 
 
 def name_of(source: Source) -> str:
     """What messages call it."""
+    if isinstance(source, Held):
+        return source.name
     return "picture in memory" if isinstance(source, bytes) else str(source)
 
 
@@ -27,10 +29,11 @@ def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
     """
     if isinstance(source, ZipEntry):
         return BytesIO(zips.read(source))
-    if isinstance(source, bytes):
-        if not source:
+    if isinstance(source, bytes | Held):
+        content = source if isinstance(source, bytes) else source.content
+        if not content:
             raise MediaUnreadableError(f"{name_of(source)}: the file is empty")
-        return BytesIO(source)
+        return BytesIO(content)
     file_status(source)  # opening a pipe would wait for somebody to write
     return BufferedReader(LiveFile(source))
 
@@ -42,15 +45,16 @@ def fingerprint(source: Source, zips: Zips) -> str:
 
 
 class Held:
-    """A video that is in memory, as the video readers take it: a ``vlm_engine.types.Source``."""
+    """A file that is in memory, and what messages call it. A video is taken so by the video readers, too: it is a
+    ``vlm_engine.types.Source``."""
 
     def __init__(self, name: str, content: bytes) -> None:
         self.name = name
-        self._content = content
+        self.content = content
 
     def open(self) -> HeldContent:
         """Its content from the beginning."""
-        return HeldContent(self._content)
+        return HeldContent(self.content)
 
 
 class HeldContent(BytesIO):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
+from vlm_engine.errors import ArchiveError, MediaNotFoundError, MediaUnreadableError
 from vlm_engine.files import LiveFile, file_status
 from vlm_engine.pictures.names import Names
 from vlm_engine.types import ZipEntry
@@ -48,8 +48,8 @@ class Zips:
     def read(self, source: ZipEntry) -> bytes:
         """The content of one entry.
 
-        Raises ``MediaNotFoundError`` when there is no such zip, or no such entry in it, and ``MediaUnreadableError`` for an
-        entry that is damaged, encrypted, of more than 256 MiB, or packed as only a bomb is.
+        Raises ``MediaNotFoundError`` when there is no such zip, or no such entry in it, ``ArchiveError`` when one of them is
+        damaged, and ``MediaUnreadableError`` for an entry that is encrypted, of more than 256 MiB, or packed as only a bomb is.
         """
         with self._using(source.zip_path) as archive:
             return archive.read(source)
@@ -106,7 +106,7 @@ class _OpenZip:
             self._names = Names(self._zip.infolist())
         except _DAMAGED as error:
             self._file.close()
-            raise MediaUnreadableError(f"{path}: {_what_it_is(head)}: {error}") from error
+            raise ArchiveError(f"{path}: {_what_it_is(head)}: {error}") from error
         except BaseException:
             self._file.close()
             raise
@@ -131,7 +131,7 @@ class _OpenZip:
             with self._zip.open(entry) as stream:
                 return _read_bounded(stream, entry, source)
         except _DAMAGED as error:
-            raise MediaUnreadableError(f"{source}: damaged inside its zip: {error}") from error
+            raise ArchiveError(f"{source}: damaged inside its zip: {error}") from error
 
     def _find(self, source: ZipEntry) -> ZipInfo:
         entry = self._names.find(source.entry)
