@@ -15,8 +15,8 @@ from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import ArchiveError, MediaError, MediaNotFoundError, MediaOutOfReachError
+from vlm_engine.files import Held
 from vlm_engine.models.judge import Room
-from vlm_engine.pictures import Held
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 from vlm_engine.watch import Readers
 

@@ -16,6 +16,7 @@ from vlm_engine.clients.member import unique
 from vlm_engine.clients.server import Servers
 from vlm_engine.config_models import EngineConfig, ModelConfig
 from vlm_engine.errors import ConfigError
+from vlm_engine.files import Held
 from vlm_engine.models import Model
 from vlm_engine.models.custom import custom_models
 from vlm_engine.models.json_result import image_dict, read_earlier, video_dict
@@ -24,7 +25,6 @@ from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import all_pipelines
 from vlm_engine.models.progress import Percent
 from vlm_engine.models.tuning import fitted_rules
-from vlm_engine.pictures import Held
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.store import AnswerStore
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry

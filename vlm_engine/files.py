@@ -64,5 +64,29 @@ class LiveFile(io.FileIO):
         return bytes(content)
 
 
+class Held:
+    """A file that is in memory, and what messages call it. A video is taken so by the video readers, too: it is a
+    ``vlm_engine.types.Source``."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name = name
+        self.content = content
+
+    def open(self) -> HeldContent:
+        """Its content from the beginning."""
+        return HeldContent(self.content)
+
+
+class HeldContent(io.BytesIO):
+    """The bytes of a video in memory: a ``vlm_engine.types.Content``."""
+
+    modified_ns = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """All of it."""
+        return self.getbuffer().nbytes
+
+
 def _out_of_reach(path: str | Path, error: OSError) -> MediaOutOfReachError:
     return MediaOutOfReachError(f"{path}: {error.strerror or error}")

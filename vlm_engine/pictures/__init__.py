@@ -2,6 +2,6 @@
 
 from vlm_engine.pictures.moving import spread
 from vlm_engine.pictures.reading import Looks, PictureReader, Showing
-from vlm_engine.pictures.source import Held, Source, name_of
+from vlm_engine.pictures.source import Source, name_of
 
-__all__ = ["Held", "Looks", "PictureReader", "Showing", "Source", "name_of", "spread"]
+__all__ = ["Looks", "PictureReader", "Showing", "Source", "name_of", "spread"]

@@ -11,12 +11,13 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.files import Held
 from vlm_engine.picture import encode
 from vlm_engine.pictures.kinds import HEAD_BYTES, WORKING_BYTES, Kind, is_clip, kind_of, what_else
 from vlm_engine.pictures.memory import Budget
 from vlm_engine.pictures.moving import Moment, is_moving, moments
 from vlm_engine.pictures.parts import boxes, grid
-from vlm_engine.pictures.source import Held, Source, fingerprint, name_of, opened
+from vlm_engine.pictures.source import Source, fingerprint, name_of, opened
 from vlm_engine.pictures.stills import explained, opened_as, shown, working_bytes
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import Frame, ImageShape, ZipEntry

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.files import LiveFile, file_status
+from vlm_engine.files import Held, LiveFile, file_status
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
-Source: TypeAlias = "str | Path | bytes | ZipEntry | Held"
+Source: TypeAlias = str | Path | bytes | ZipEntry | Held
 
 
 def name_of(source: Source) -> str:
@@ -42,27 +42,3 @@ def fingerprint(source: Source, zips: Zips) -> str:
     """What names its content for good. Raises as ``opened`` does."""
     with opened(source, zips) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-class Held:
-    """A file that is in memory, and what messages call it. A video is taken so by the video readers, too: it is a
-    ``vlm_engine.types.Source``."""
-
-    def __init__(self, name: str, content: bytes) -> None:
-        self.name = name
-        self.content = content
-
-    def open(self) -> HeldContent:
-        """Its content from the beginning."""
-        return HeldContent(self.content)
-
-
-class HeldContent(BytesIO):
-    """The bytes of a video in memory: a ``vlm_engine.types.Content``."""
-
-    modified_ns = 0
-
-    @property
-    def size_bytes(self) -> int:
-        """All of it."""
-        return self.getbuffer().nbytes
