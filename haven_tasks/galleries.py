@@ -30,15 +30,27 @@ async def image_ids(context: TaskContext, queue: str) -> tuple[str, ...]:
     return (*own, *(more[more.index(first_left) :] if first_left in more else more))
 
 
+async def in_line(context: TaskContext, queue: str) -> tuple[str, ...]:
+    """The galleries that carry the tag ``queue``, where the settings let them stand for their images."""
+    return await context.stash(context.handler.gallery_ids_with, queue) if context.settings.image_galleries else ()
+
+
+async def foretold(context: TaskContext, queue: str) -> str:
+    """What becomes of the galleries in line, for people; "" where there are none."""
+    waiting = await in_line(context, queue)
+    if not waiting:
+        return ""
+    share = " with the tags that enough of these have" if context.settings.gallery_tag_share else ""
+    return f" {counted(len(waiting), 'gallery')} in line: done{share} once all of its images are."
+
+
 async def release(context: TaskContext, run_id: int, queue: str, *, updating: bool) -> str:
     """Takes every gallery off the queue all of whose images are tagged, and none errored; the others stay. No image of theirs
     may be left to look at. Gives the tags to each that enough of its images have, where the settings say how many that is.
 
     Returns what to tell of it. Raises one of ``ENDS_THE_BATCH``.
     """
-    if not context.settings.image_galleries:
-        return ""
-    ids = await context.stash(context.handler.gallery_ids_with, queue)
+    ids = await in_line(context, queue)
     reports: list[ImageReport] = []
     for start in range(0, len(ids), _CHUNK):
         for gallery in await context.stash(context.handler.galleries, ids[start : start + _CHUNK]):

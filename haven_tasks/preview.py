@@ -35,7 +35,8 @@ async def preview(context: TaskContext) -> str:
         if image_ids:
             async with PreviewImages(context, tagger, CountBoard(len(image_ids), of_images)) as images:
                 lines.append(await Batch(context, shift.turn, images, image_ids).run())
-    return f"{' '.join(lines)} Nothing was written to Stash."
+    foretold = await galleries.foretold(context, context.settings.tag_names.tag_me)
+    return f"{' '.join(lines)}{foretold} Nothing was written to Stash."
 
 
 async def _in_line(context: TaskContext) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -34,9 +34,11 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     await context.settle_the_past()
     queue = names.update_me if updating else names.tag_me
     ids = await galleries.image_ids(context, queue)
-    if not ids:
+    if not ids and not await galleries.in_line(context, queue):
         return nothing_in_line("image", queue)
     run_id = await context.open_run()
+    if not ids:
+        return f"No image is left to look at; {await galleries.release(context, run_id, queue, updating=updating)}."
     async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
         errand = WriteImages(context, tagger, CountBoard(len(ids), context.report), run_id, updating=updating)
         async with errand:

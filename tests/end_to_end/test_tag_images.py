@@ -14,7 +14,7 @@ from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from sandbox.stash import Job
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
-from vlm_engine.sandbox import Behaviour, Fault
+from vlm_engine.sandbox import Behaviour, Fault, glyphs
 
 Address = Callable[..., dict[str, Any]]
 CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
@@ -283,6 +283,28 @@ def test_galleries_can_be_left_alone(theatre: Theatre, pictures: Sequence[Labell
     assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_TagMe",)
 
 
+@pytest.mark.parametrize(("has", "share", "is_given"), [(7, 0.28, True), (6, 0.28, False)])
+def test_a_gallery_gets_what_exactly_the_wanted_share_of_its_images_has(
+    theatre: Theatre, address: Address, tmp_path: Path, has: int, share: float, is_given: bool
+) -> None:
+    theatre.install(address(theatre.endpoint()), GALLERY_TAG_SHARE=share, TAG_LIST=["Foul"])
+    shown = [glyphs.picture(["Foul"] if number < has else [], 328, 224, number) for number in range(25)]
+    for number, picture in enumerate(shown):
+        picture.save(tmp_path / f"{number}.jpg")
+    images = [theatre.stash.library.add_image(tmp_path / f"{number}.jpg") for number in range(25)]
+    gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
+    run(theatre)
+    assert theatre.stash.library.gallery_state(gallery).tags == (("Foul", "VLM_Tagged") if is_given else ("VLM_Tagged",))
+
+
+def test_a_gallery_without_images_leaves_the_line_also_when_nothing_else_is_in_it(theatre: Theatre, address: Address) -> None:
+    theatre.install(address(theatre.endpoint()))
+    gallery = theatre.stash.library.add_gallery("Empty", tags=["VLM_TagMe"])
+    job = run(theatre)
+    assert str(job.output) == "No image is left to look at; 1 of 1 gallery done."
+    assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_Tagged",)
+
+
 # Preview, undo, removal.
 
 
@@ -293,8 +315,10 @@ def test_a_preview_tells_of_scenes_and_images_writes_nothing_and_spares_question
     theatre.install(address(vlm))
     theatre.queue(videos[0])
     images = theatre.add(*pictures[:10])
+    theatre.stash.library.add_gallery("Finale", images=[*images][:2], tags=["VLM_TagMe"])
     before = theatre.stash.library.snapshot()
     job = run(theatre, "Preview")
+    assert "1 gallery in line: done once all of its images are. Nothing was written to Stash." in str(job.output)
     assert theatre.stash.library.snapshot() == before
     assert "1 scene looked at, 0 failed" in str(job.output)
     assert "10 images looked at, 0 failed" in str(job.output)
