@@ -99,7 +99,8 @@ class ModelConfig(WordingConfig):
     """The longest answer that is taken. A long list of tags gets as many as it needs."""
 
     request_timeout: Seconds = Field(120.0, gt=0, le=3600)
-    """How long to wait for one answer. An endpoint whose answers are known to come quickly is waited for less long."""
+    """How long to wait for one answer. While no other endpoint works, the first may take 2.5 times as long, up to 300 s: the
+    server may be loading its model. An endpoint whose answers are known to come quickly is waited for less long."""
 
     endpoint_patience: Seconds = Field(300.0, ge=0, le=86400)
     """How long questions wait for an endpoint to come back while none works. Where none ever answered, at most 3."""

@@ -100,6 +100,7 @@ def test_the_first_question_is_alone_and_may_take_long():
     assert health.deadline_s(120, alone=True) == 300
     assert health.deadline_s(120, alone=False) == 120
     assert health.deadline_s(8, alone=True) == 20
+    assert health.deadline_s(600, alone=True) == 600
     health.refused(TimedOutError("no"), 0.0)
     health.on_trial()
     assert health.deadline_s(120, alone=True) == 120

@@ -106,7 +106,9 @@ class Health:
             return min(request_timeout_s, max(LEAST_DEADLINE_S, 6 * self.seconds))
         if self.state is State.HALF_OPEN:
             return request_timeout_s if alone else min(request_timeout_s, LEAST_DEADLINE_S)
-        return request_timeout_s if self.answered or not alone else min(WARM_UP_S, 2.5 * request_timeout_s)
+        if self.answered or not alone:
+            return request_timeout_s
+        return max(request_timeout_s, min(WARM_UP_S, 2.5 * request_timeout_s))
 
     def succeeded(self, seconds: float, now: float) -> None:
         """It answered. The first answer's time is not kept: it may hold the loading of the model."""
