@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -179,7 +179,7 @@ class VLMEngine:
                 vr_video=vr_video,
                 existing_json_data=existing_json_data,
                 earlier=read_earlier(existing_json_data) if existing_json_data else None,
-                skipped_categories=tuple(skipped_categories or ()),
+                skipped_categories=skipped_categories or (),
                 on_progress=percent,
             )
         if isinstance(result, VideoResult):
@@ -221,7 +221,7 @@ class VLMEngine:
 
     async def process_image(
         self,
-        image: str | Path | bytes | ZipEntry | Held,
+        image: str | Path | bytes | bytearray | memoryview | ZipEntry | Held,
         threshold: float | None = None,
         return_confidence: bool = True,
         skipped_categories: Iterable[str] | None = None,
@@ -240,15 +240,19 @@ class VLMEngine:
         """
         result = await self._run(
             pipeline_name,
-            image=image,
+            image=_unchanging(image),
             threshold=threshold,
             return_confidence=return_confidence,
-            skipped_categories=tuple(skipped_categories or ()),
+            skipped_categories=skipped_categories or (),
         )
         return image_dict(result, confidence=return_confidence) if isinstance(result, ImageResult) else dict(result)
 
     async def tag_image(
-        self, source: str | Path | bytes | ZipEntry | Held, *, identity: str | None = None, threshold: float | None = None
+        self,
+        source: str | Path | bytes | bytearray | memoryview | ZipEntry | Held,
+        *,
+        identity: str | None = None,
+        threshold: float | None = None,
     ) -> ImageResult:
         """What ``process_image`` does with the built-in pipeline, as typed values.
 
@@ -259,7 +263,7 @@ class VLMEngine:
 
         Raises as ``process_image`` does.
         """
-        result = await self._run("image", image=source, identity=identity, threshold=threshold)
+        result = await self._run("image", image=_unchanging(source), identity=identity, threshold=threshold)
         assert isinstance(result, ImageResult)
         return result
 
@@ -273,7 +277,9 @@ class VLMEngine:
         unknown = [name for name in pipeline.inputs if name not in {**_DEFAULTS, **values}]
         if unknown:
             raise ConfigError(f"pipeline {pipeline_name!r}: nobody gives its input {unknown[0]!r} here")
-        return await pipeline.run({**_DEFAULTS, **values})
+        asked = {**_DEFAULTS, **values}
+        skipped = _categories(asked["skipped_categories"], {model.category for model in self._config.models.values()})
+        return await pipeline.run({**asked, "threshold": _share(asked["threshold"]), "skipped_categories": skipped})
 
     def get_performance_stats(self) -> dict[str, Any]:
         """What each endpoint did since ``initialize``, by its name: what ``EndpointStats`` tells, as a dictionary, and
@@ -323,6 +329,26 @@ _DEFAULTS: Mapping[str, Any] = {
     "earlier": None,
     "on_progress": None,
 }
+
+
+def _share(threshold: Any) -> float | None:
+    if threshold is None or (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        return threshold
+    raise ConfigError(f"threshold: {threshold!r} is not a number from 0 to 1")
+
+
+def _categories(skipped: Any, known: Collection[str]) -> tuple[str, ...]:
+    if isinstance(skipped, str):
+        raise ConfigError(f"skipped_categories: {skipped!r} is a text; write a list of categories: [{skipped!r}]")
+    names = tuple(skipped)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"skipped_categories: there is no category {name!r}; there are: {', '.join(sorted(known))}")
+    return names
+
+
+def _unchanging(image: str | Path | bytes | bytearray | memoryview | ZipEntry) -> str | Path | bytes | ZipEntry:
+    return bytes(image) if isinstance(image, bytearray | memoryview) else image
 
 
 def _seen(task: asyncio.Task[None]) -> None:

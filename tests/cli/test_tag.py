@@ -138,6 +138,8 @@ def test_what_is_wrong_with_a_configuration_is_said(
         (["tag", "x.mp4", "--tags", "Foul,foul"], "'foul' is listed twice"),
         (["tag", "x.mp4", "--tags", "Foul", "--endpoint", "nonsense"], "--endpoint"),
         (["tag", "x.mp4", "--tags", "Foul", "--at-once", "0"], "--at-once"),
+        (["tag", "x.mp4", "--tags", "Foul", "--threshold", "70"], "argument --threshold: write a number from 0 to 1"),
+        (["tag", "x.mp4", "--tags", "Foul", "--threshold", "high"], "argument --threshold: write a number from 0 to 1"),
         (["tag", "x.mp4", "--tags", "Foul", "--config", "none.yaml"], "none.yaml: No such file"),
         (["tag", "x.mp4", "--tags", "Foul", "--config", "engine.yml"], "ends in .yaml"),
     ],

@@ -145,6 +145,27 @@ def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo) -> N
     play(use, category_config={"plays": {"Turnover": {"TagThreshold": 0.5}}})
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"threshold": 70}, "threshold: 70 is not a number from 0 to 1"),
+        ({"threshold": -1}, "threshold: -1 is not a number from 0 to 1"),
+        ({"threshold": "0.5"}, "threshold: '0.5' is not a number from 0 to 1"),
+        ({"skipped_categories": ["nope"]}, "skipped_categories: there is no category 'nope'; there are: plays"),
+        ({"skipped_categories": "plays"}, "skipped_categories: 'plays' is a text; write a list of categories: ['plays']"),
+    ],
+)
+def test_what_a_call_cannot_mean_is_refused_before_any_work(video: LabelledVideo, asked: dict[str, Any], told: str) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        for process in (engine.process_video(video.path, **asked), engine.process_image(b"a picture", **asked)):
+            with pytest.raises(ConfigError) as refused:
+                await process
+            assert str(refused.value) == told
+        assert not vlm.counters.answered
+
+    play(use)
+
+
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_progress_is_told_in_whole_per_cent_once_each(video: LabelledVideo, kind: str) -> None:
     told: list[int] = []
@@ -212,6 +233,7 @@ def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
         assert result["image_tag_info"]["image_tags"] == {"plays": ["Foul", "Goal"]}
         assert result["coverage"]["calls"] == 1
         again = await engine.process_image(data.getvalue())
+        assert [await engine.process_image(kind(data.getvalue())) for kind in (bytearray, memoryview)] == [again, again]
         assert again["image_tag_info"] == result["image_tag_info"]
         assert vlm.counters.answered == 1
         with pytest.raises(MediaNotFoundError, match="missing.png"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from math import nan
 from pathlib import Path
 
 from vlm_engine import __version__
@@ -47,7 +48,7 @@ def _tags(command: argparse.ArgumentParser) -> None:
 def _tag(command: argparse.ArgumentParser) -> None:
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a video, a picture, or a folder of them")
     command.add_argument("--frame-interval", type=float, metavar="S", help="longest time between two looks, in seconds")
-    command.add_argument("--threshold", type=float, metavar="P", help="how sure the model must be, from 0 to 1")
+    command.add_argument("--threshold", type=_share, metavar="P", help="how sure the model must be, from 0 to 1")
     command.add_argument("--vr", action="store_true", help="they are VR videos: look only at what one eye sees ahead")
     command.add_argument("--at-once", type=_count, default=4, metavar="N", help="files worked on at once (default: 4)")
     command.add_argument("--store", type=Path, metavar="FILE", help="where answers are kept; default: a file in your data folder")
@@ -84,7 +85,10 @@ def _count(text: str) -> int:
 
 
 def _share(text: str) -> float:
-    share = float(text)
+    try:
+        share = float(text)
+    except ValueError:
+        share = nan
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError("write a number from 0 to 1")
     return share
