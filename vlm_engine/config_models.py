@@ -269,7 +269,8 @@ class EngineConfig(Settings):
     beside it."""
 
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
-    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the tags' names as the model is asked."""
+    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the tags' names as the model is asked;
+    their case does not matter. Rules for other tags are named in a warning."""
 
     default_rule: TagRule = TagRule()
     """The rule for all tags, but for what `category_config` sets."""
@@ -348,5 +349,16 @@ class EngineConfig(Settings):
         ``threshold`` replaces the default rule's, not one that a tag sets itself.
         """
         default = self.default_rule if threshold is None else self.default_rule.model_copy(update={"threshold": threshold})
-        own = self.category_config.get(category, {})
-        return lambda tag: default.overridden(own[tag]) if tag in own else default
+        own = {_folded(tag): rule for tag, rule in self.category_config.get(category, {}).items()}
+        return lambda tag: default.overridden(own[_folded(tag)]) if _folded(tag) in own else default
+
+    def unused_rules(self) -> list[str]:
+        """The rules of ``category_config``, as ``category: tag``, for tags that no active model is asked about."""
+        asked = {(model.category, _folded(tag)) for model in self.active_models().values() for tag in model.tag_list}
+        ruled = [(category, tag) for category, own in self.category_config.items() for tag in own]
+        return [f"{category}: {tag}" for category, tag in ruled if (category, _folded(tag)) not in asked]
+
+
+def _folded(tag: str) -> str:
+    """What spellings of one tag have in common."""
+    return " ".join(tag.split()).casefold()

@@ -29,6 +29,9 @@ from vlm_engine.pipeline import Pipeline
 from vlm_engine.store import AnswerStore
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 
+_log = logging.getLogger(__name__)
+_NAMED = 10
+
 
 class VLMEngine:
     """Finds which of the user's tags apply to videos and pictures, and when.
@@ -82,11 +85,17 @@ class VLMEngine:
         async with AsyncExitStack() as opening:
             store = await asyncio.to_thread(AnswerStore, store_path, max_bytes=max_bytes)
             opening.push_async_callback(asyncio.to_thread, store.close)
-            stages = self._stages(self._panels(store, opening))
+            built_in = self._stages(self._panels(store, opening))
+            own = custom_models(self._config, self._own_models)
+            stages = {**built_in, **own}
             for stage in stages.values():
                 opening.push_async_callback(stage.aclose)
             self._pipelines = {name: Pipeline(name, config, stages) for name, config in pipelines.items()}
             self._open = opening.pop_all()
+        unused = self._config.unused_rules()
+        if unused and not own:  # a stage of one's own may tell of other tags
+            shown = ", ".join(unused[:_NAMED]) + (f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else "")
+            _log.warning("category_config: there are rules for tags that are not looked for: %s", shown)
 
     async def aclose(self) -> None:
         """Ends what is under way and closes everything. Closing twice does nothing."""
@@ -135,7 +144,6 @@ class VLMEngine:
             "search_video": SearchVideo(panels, self._config),
             "describe_video": DescribeVideo(self._config),
             "judge_image": JudgeImage(panels, self._config),
-            **custom_models(self._config, self._own_models),
         }
 
     async def process_video(  # noqa: PLR0913, PLR0917 - the order that scripts in the field rely on

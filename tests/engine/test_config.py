@@ -117,6 +117,16 @@ def test_a_tag_overrides_only_what_it_sets() -> None:
     assert (other.min_marker.value, other.threshold) == (1, 0.6)
 
 
+def test_a_rule_finds_its_tag_in_any_case() -> None:
+    config = EngineConfig(
+        models={"vlm": ModelConfig(**{**MODEL, "tag_list": ["Foul", "Corner kick"]})},
+        category_config={"tags": {"foul": {"RenamedTag": "Personal foul"}, " corner  Kick": {"TagThreshold": 0.7}}},
+    )
+    assert config.rule_of("tags")("Foul").renamed == "Personal foul"
+    assert config.rule_of("tags")("Corner kick").threshold == 0.7
+    assert not config.unused_rules()
+
+
 @pytest.mark.parametrize("tags", [["Foul", "foul"], ["", "Foul"], "Foul", ["x" * 300], [3]])
 def test_a_tag_list_with_a_fault_is_refused(tags: object) -> None:
     with pytest.raises(ConfigError):

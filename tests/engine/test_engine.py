@@ -166,6 +166,16 @@ def test_what_a_call_cannot_mean_is_refused_before_any_work(video: LabelledVideo
     play(use)
 
 
+def test_rules_that_fit_nothing_are_named_once(video: LabelledVideo, caplog: pytest.LogCaptureFixture) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        for _ in range(2):
+            await engine.process_video(video.path)
+
+    play(use, category_config={"plays": {"Fuol": {}, "foul": {}}, "playz": {"Foul": {}}})
+    told = [record.getMessage() for record in caplog.records if "category_config" in record.getMessage()]
+    assert told == ["category_config: there are rules for tags that are not looked for: plays: Fuol, playz: Foul"]
+
+
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_progress_is_told_in_whole_per_cent_once_each(video: LabelledVideo, kind: str) -> None:
     told: list[int] = []
