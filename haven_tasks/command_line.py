@@ -17,7 +17,7 @@ from haven_vlm_config import Settings
 from haven_vlm_engine import Tagger
 from haven_vlm_utility import RedactingFormatter
 from vlm_engine.cli.media import Picture, Unusable, Video, found
-from vlm_engine.cli.output import Bar, complain, let_go_of_output, take_any_name, write_json
+from vlm_engine.cli.output import Bar, complain, json_file, let_go_of_output, take_any_name
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.models.json_result import image_dict, video_dict
@@ -91,20 +91,22 @@ def _as_settings(asked: argparse.Namespace) -> dict[str, str]:
 
 async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) -> int:
     bar = Bar(shown=sys.stderr.isatty() and not asked.quiet)
-    told = _Told(bar, asked.json)
-    files = await asyncio.to_thread(found, asked.files)
-    for file in files:
-        if isinstance(file, Unusable):
-            told.failed("", file.reason)
-    videos = [file for file in files if isinstance(file, Video)]
-    pictures = [file for file in files if isinstance(file, Picture)]
-    of_videos, of_pictures = split(bar.draw, len(videos), len(pictures))
-    async with Tagger(settings, store_path) as tagger:
-        await _tag_videos(videos, tagger, ProgressBoard(len(videos), of_videos), told, vr=bool(asked.vr))
-        await _tag_pictures(pictures, tagger, CountBoard(len(pictures), of_pictures), told)
-    bar.clear()
-    told.write_json()
-    return told.worst
+    with json_file(asked.json) as results:
+        told = _Told(bar, asked.json, results)
+        files = await asyncio.to_thread(found, asked.files)
+        for file in files:
+            if isinstance(file, Unusable):
+                told.failed("", file.reason)
+        videos = [file for file in files if isinstance(file, Video)]
+        pictures = [file for file in files if isinstance(file, Picture)]
+        of_videos, of_pictures = split(bar.draw, len(videos), len(pictures))
+        try:
+            async with Tagger(settings, store_path) as tagger:
+                await _tag_videos(videos, tagger, ProgressBoard(len(videos), of_videos), told, vr=bool(asked.vr))
+                await _tag_pictures(pictures, tagger, CountBoard(len(pictures), of_pictures), told)
+        finally:
+            bar.clear()
+        return told.worst
 
 
 async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBoard, told: _Told, *, vr: bool) -> None:
@@ -158,19 +160,22 @@ async def _look_at(picture: Picture, tagger: Tagger) -> ImageResult | VLMEngineE
 
 
 class _Told:
-    """Says what came of each file, and keeps it where it is to be written as JSON. ``worst``: the exit code so far."""
+    """Says what came of each file, and puts it into ``results`` where it is to be written as JSON.
 
-    def __init__(self, bar: Bar, json_file: Path | None) -> None:
+    ``worst``: the exit code so far.
+    """
+
+    def __init__(self, bar: Bar, json_file: Path | None, results: dict[int, Any]) -> None:
         self.worst = DONE
         self._bar = bar
         self._json_file = json_file
-        self._results: list[Mapping[str, Any]] = []
+        self._results = results
 
     def done(self, path: str, result: Mapping[str, Any], text: str) -> None:
         """A file that was tagged; ``text`` is for people."""
         self._bar.clear()
         if self._json_file is not None:
-            self._results.append({"path": path, **result})
+            self._results[len(self._results)] = {"path": path, **result}
         if str(self._json_file) != "-":
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -180,8 +185,3 @@ class _Told:
         self._bar.clear()
         complain(reason if path in reason else f"{path}: {reason}")
         self.worst = SOME_FAILED
-
-    def write_json(self) -> None:
-        """Writes what was kept. Raises ``ConfigError``."""
-        if self._json_file is not None:
-            write_json(self._json_file, self._results)

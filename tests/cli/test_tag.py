@@ -176,10 +176,37 @@ def test_no_endpoint_exits_with_3(command: Command, vlm: SandboxVLM, video: Labe
     assert vlm.url in done.err
 
 
-def test_interrupted_and_started_again_it_goes_on_from_there(vlm: SandboxVLM, video: LabelledVideo, tmp_path: Path) -> None:
+def test_what_was_found_before_the_endpoints_gave_out_is_in_the_file(
+    command: Command, vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
+) -> None:
+    asked = ("--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ASK_FOR, "--at-once", 1)
+    assert command("tag", photo, *asked).code == 0
+    vlm.stop()
+    done = command("tag", photo, video.path, *asked, "--json", tmp_path / "found.json")
+    assert done.code == 3
+    assert [entry["path"] for entry in json.loads((tmp_path / "found.json").read_bytes())] == [str(photo)]
+    (tmp_path / "kept.json").write_text("of a better day")
+    assert command("tag", video.path, *asked, "--json", tmp_path / "kept.json").code == 3
+    assert (tmp_path / "kept.json").read_text() == "of a better day"
+
+
+def test_a_file_that_cannot_be_written_is_told_before_any_work(
+    command: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path
+) -> None:
+    for target, told in ((tmp_path / "none" / "x.json", "No such file or directory"), (tmp_path, "Is a directory")):
+        done = command("tag", photo, "--endpoint", vlm.url, "--tags", ASK_FOR, "--json", target)
+        assert (done.code, done.err) == (2, f"--json {target}: cannot be written: {told}\n")
+    assert not vlm.counters.answered
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_and_started_again_it_goes_on_from_there(
+    vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
+) -> None:
     vlm.behaviour.latency_s, vlm.behaviour.slots = 0.2, 1
     environment = {**os.environ, "VLM_ENGINE_DATA_DIR": str(tmp_path)}
-    arguments = [sys.executable, "-m", "vlm_engine", "tag", str(video.path), "--endpoint", vlm.url, "--tags", ASK_FOR]
+    files = [str(photo), str(video.path), "--json", str(tmp_path / "found.json"), "--at-once", "1"]
+    arguments = [sys.executable, "-m", "vlm_engine", "tag", *files, "--endpoint", vlm.url, "--tags", ASK_FOR]
     # A shell that ran these tests in its background would have them, and what they start, ignore interrupts.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
@@ -192,9 +219,10 @@ def test_interrupted_and_started_again_it_goes_on_from_there(vlm: SandboxVLM, vi
     assert started.returncode == 130
     assert "goes on from there" in said
     assert "Traceback" not in said
+    assert [entry["path"] for entry in json.loads((tmp_path / "found.json").read_bytes())] == [str(photo)]
     vlm.behaviour.latency_s = 0.0
     assert subprocess.run(arguments, env=environment, capture_output=True, timeout=60, check=False).returncode == 0
-    frames = vlm.counters.frame_numbers
+    frames = vlm.counters.frame_numbers[1:]  # the first is the photo's
     assert len(frames) - len(set(frames)) <= 1
 
 

@@ -162,22 +162,53 @@ def test_no_endpoint_exits_with_3(plugin: Path, vlm: SandboxVLM, videos: Sequenc
     assert vlm.url in done.stderr
 
 
-def test_interrupted_and_started_again_it_goes_on_from_there(
-    plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo]
-) -> None:
-    vlm.behaviour.latency_s, vlm.behaviour.slots = 0.2, 1
+def _interrupted(plugin: Path, vlm: SandboxVLM, calls: int, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command, interrupted after three answers more than ``calls``."""
     environment = {**os.environ, "HAVEN_VLM_DATA_DIR": str(plugin.parent / "data")}
-    arguments = command(plugin, "tag", videos[0].path, "--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ASK_FOR)
+    arguments = command(plugin, "tag", *more, "--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ASK_FOR)
     # A shell that ran these tests in its background would have them, and what they start, ignore interrupts.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     started = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
-    while vlm.counters.answered < 3 and time.monotonic() < deadline:
+    while vlm.counters.answered < calls + 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=30)
-    assert started.returncode == 130
+    out, said = started.communicate(timeout=30)
+    return subprocess.CompletedProcess(arguments, started.returncode, out, said)
+
+
+@pytest.mark.parametrize("ended", ["no endpoint", "interrupted"])
+def test_what_was_found_until_then_is_in_the_file(
+    plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path, ended: str
+) -> None:
+    assert tag(plugin, vlm, videos[0].path).returncode == 0
+    calls = vlm.counters.answered
+    files, target = [videos[0].path, videos[1].path], tmp_path / "found.json"
+    if ended == "no endpoint":
+        vlm.stop()
+        assert tag(plugin, vlm, *files, "--json", target).returncode == 3
+    else:
+        vlm.behaviour.latency_s = 0.2
+        assert _interrupted(plugin, vlm, calls, *files, "--json", target).returncode == 130
+    assert [entry["path"] for entry in json.loads(target.read_bytes())] == [str(videos[0].path)]
+
+
+def test_a_file_that_cannot_be_written_is_told_before_any_work(
+    plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path
+) -> None:
+    done = tag(plugin, vlm, videos[0].path, "--json", tmp_path / "none" / "x.json")
+    assert (done.returncode, done.stderr) == (2, f"--json {tmp_path}/none/x.json: cannot be written: No such file or directory\n")
+    assert not vlm.counters.answered
+
+
+def test_interrupted_and_started_again_it_goes_on_from_there(
+    plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo]
+) -> None:
+    vlm.behaviour.latency_s, vlm.behaviour.slots = 0.2, 1
+    stopped = _interrupted(plugin, vlm, 0, videos[0].path)
+    said = stopped.stderr
+    assert stopped.returncode == 130
     assert "goes on from there" in said
     assert "Traceback" not in said
     vlm.behaviour.latency_s = 0.0

@@ -6,7 +6,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,36 @@ def let_go_of_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def write_json(target: Path, results: Sequence[Any]) -> None:
-    """``results`` into a file, or to standard output where ``target`` is "-". Raises ``ConfigError``: it cannot be written."""
+@contextmanager
+def json_file(target: Path | None) -> Iterator[dict[int, Any]]:
+    """Gives a mapping to be filled with results; at the end these are written, in the order of its numbers.
+
+    ``target``: the file; "-" is standard output; None: nothing is written. When the work ends in an error, or is interrupted,
+    what there is until then is written. Raises ``ConfigError`` where it cannot be, before any work if possible.
+    """
+    if target is not None and str(target) != "-":
+        _try_out(target)
+    results: dict[int, Any] = {}
+    complete = False
+    try:
+        yield results
+        complete = True
+    finally:
+        if target is not None and (complete or results):
+            _write_json(target, [results[number] for number in sorted(results)])
+
+
+def _try_out(target: Path) -> None:
+    """Raises ``ConfigError`` where no file can be written there, and leaves everything as it was."""
+    with _written(target):
+        missing = not os.path.lexists(target)
+        if missing or target.is_file() or target.is_dir():  # whoever reads a pipe would take it for the end
+            target.open("ab").close()
+        if missing:
+            target.unlink()
+
+
+def _write_json(target: Path, results: Sequence[Any]) -> None:
     text = json.dumps(results, ensure_ascii=False, indent=1) + "\n"
     # Of a name that is not UTF-8, Python keeps the odd bytes as halves of characters, which JSON has escapes for.
     content = text.encode("utf-8", "backslashreplace")
@@ -42,8 +71,14 @@ def write_json(target: Path, results: Sequence[Any]) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
         return
-    try:
+    with _written(target):
         target.write_bytes(content)
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"--json {target}: cannot be written: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlm_engine.cli.arguments import DONE, SOME_FAILED
 from vlm_engine.cli.media import Picture, Unusable, Video, found
-from vlm_engine.cli.output import Bar, complain, write_json
+from vlm_engine.cli.output import Bar, complain, json_file
 from vlm_engine.cli.settings import default_store, engine_config, with_tags
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.config_models import EngineConfig
@@ -20,26 +20,32 @@ from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngin
 
 async def tag(given: Namespace) -> int:
     """The exit code. Raises ``ConfigError``, ``StoreError`` and ``NoEndpointError``; other errors concern one file."""
-    config = with_tags(engine_config(given))
-    store = str(given.store or config.store_path or default_store())
-    meant = await asyncio.to_thread(found, given.paths)
-    files = [file for file in meant if not isinstance(file, Unusable)]
-    config = config.model_copy(update={"store_path": store})
-    for file in meant:
-        if isinstance(file, Unusable):
-            complain(file.reason)
-    worst = await _Tagging(given, config, files).to_the_end()
-    return worst if len(files) == len(meant) else SOME_FAILED
+    with json_file(given.json) as results:
+        config = with_tags(engine_config(given))
+        store = str(given.store or config.store_path or default_store())
+        meant = await asyncio.to_thread(found, given.paths)
+        files = [file for file in meant if not isinstance(file, Unusable)]
+        config = config.model_copy(update={"store_path": store})
+        for file in meant:
+            if isinstance(file, Unusable):
+                complain(file.reason)
+        worst = await _Tagging(given, config, files, results).to_the_end()
+        return worst if len(files) == len(meant) else SOME_FAILED
 
 
 class _Tagging:
-    """All files of one command, several at once; a table for each as soon as it is done."""
+    """All files of one command, several at once; a table for each as soon as it is done.
 
-    def __init__(self, given: Namespace, config: EngineConfig, files: list[Video | Picture]) -> None:
+    What is found is put into ``results``, by the number of the file.
+    """
+
+    def __init__(
+        self, given: Namespace, config: EngineConfig, files: list[Video | Picture], results: dict[int, dict[str, Any]]
+    ) -> None:
         self._given = given
         self._config = config
         self._files = files
-        self._results: dict[int, dict[str, Any]] = {}
+        self._results = results
         self._width = max((len(str(file)) for file in files if isinstance(file, Picture)), default=0)
         self._failed = False
         self._percent: dict[int, int] = {}
@@ -53,9 +59,8 @@ class _Tagging:
                     group.create_task(self._work(engine, waiting))
         except BaseExceptionGroup as errors:
             raise errors if isinstance(errors, NoEndpointError) else errors.exceptions[0] from None
-        self._bar.clear()
-        if self._given.json is not None:
-            write_json(self._given.json, [self._results[number] for number in sorted(self._results)])
+        finally:
+            self._bar.clear()
         return SOME_FAILED if self._failed else DONE
 
     async def _work(self, engine: VLMEngine, waiting: Iterator[tuple[int, Video | Picture]]) -> None:
