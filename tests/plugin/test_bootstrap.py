@@ -1,5 +1,6 @@
 """The packages are installed by real processes, from a real wheel that is made here."""
 
+import ast
 import contextlib
 import http.server
 import json
@@ -399,6 +400,20 @@ def test_an_old_python_is_told_which_one_is_needed(house: House) -> None:
     result = house.run()
     assert result.status == 3
     assert "needs Python 3.11 or later" in str(result.said["error"])
+
+
+def test_what_an_old_python_reads_before_it_is_told_is_written_for_it() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import haven_vlm_connector\n"
+        "for module in sys.modules.values(): print(getattr(module, '__file__', None))"
+    )
+    listed = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT_S)
+    read = [Path(line) for line in listed.stdout.splitlines() if Path(line).is_relative_to(ROOT)]
+    assert ROOT / "haven_utility" / "bootstrap.py" in read
+    for file in read:
+        tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 7))
+        named = {keyword.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords}
+        assert not named & {"slots", "kw_only"}, file
 
 
 def test_only_the_standard_library_is_needed_to_get_the_rest(house: House) -> None:
