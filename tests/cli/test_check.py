@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Command
 from vlm_engine.cli import check
 from vlm_engine.sandbox import Behaviour, Profile, SandboxVLM, glyphs
+from vlm_engine.sandbox.answers import Token
+from vlm_engine.sandbox.manners import Manners
 from vlm_engine.sandbox.threads import running
 
 
@@ -49,6 +53,18 @@ def test_an_answer_that_is_right_is_not_noted(command: Command) -> None:
         outcome, told = findings(command("check", "--endpoint", vlm.url).out)["test question"]
     assert (outcome, told.split(";")[0]) == ("ok", "answered rightly")
     assert told.endswith("tells how sure it is")
+
+
+def test_a_server_whose_tokens_tell_nothing_of_one_answer_still_tells_how_sure_it_is(
+    command: Command, vlm: SandboxVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bare(manners: Manners, stream: Sequence[Token], alternatives: int) -> Any:
+        return {"content": [{"token": token.text, "logprob": -0.1, "top_logprobs": []} for token in stream]}
+
+    monkeypatch.setattr(Manners, "logprobs", bare)
+    assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith("; tells how sure it is")
+    vlm.behaviour.offers_logprobs = False
+    assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith("; does not tell how sure it is")
 
 
 class CardReader(SandboxVLM):

@@ -118,8 +118,7 @@ async def _vision(client: OpenAIClient) -> Told:
 
 async def _question(client: OpenAIClient) -> Told:
     answer, facts = await _asked(client, [SHOWN])
-    sure = any(verdict.probability is not None for verdict in answer.verdicts.values())
-    facts += f"; {'tells' if sure else 'does not tell'} how sure it is"
+    facts += f"; {'does not tell' if client.unsure else 'tells'} how sure it is"
     if _right(answer, [SHOWN]):
         return OK, f"answered rightly; {facts}"
     return NOTE, f"it answers, but did not recognise a red card on a green pitch, so mind how it does on your media; {facts}"

@@ -65,7 +65,8 @@ class OpenAIClient:
         """Called whenever the endpoint has told what it can do: before the first question to it, and when that changes."""
         self._finding_out: asyncio.Task[Capabilities] | None = None
         self._looked_again = False
-        self._said_unsure = False
+        self.unsure = False
+        """Whether it has answered without telling how sure its model is."""
         self.label = endpoint.label
         self.url = endpoint.base_url
 
@@ -266,9 +267,10 @@ class OpenAIClient:
             read = reply.read(body, question, self._model.synonyms)
         except ReplyError as error:
             raise ReplyError(error.args[0], endpoint=self.label, raw=error.raw) from error
-        if self._model.model_return_confidence and not read.has_tokens and not self._said_unsure:
-            self._said_unsure = True
-            _log.info("%s: it does not tell how sure its model is, so its answers have no confidence", self.label)
+        if not read.has_tokens and not self.unsure:
+            self.unsure = True
+            level = logging.INFO if self._model.model_return_confidence else logging.DEBUG
+            _log.log(level, "%s: it does not tell how sure its model is, so its answers have no confidence", self.label)
         await self._look_again()
         context_tokens = self.capabilities.context_tokens
         if context_tokens and read.prompt_tokens >= context_tokens:
