@@ -19,6 +19,7 @@ import yaml
 
 import vlm_engine
 from sandbox.videos import VideoSpec, generate
+from tools import package
 from vlm_engine.sandbox import Behaviour, SandboxVLM
 from vlm_engine.sandbox.threads import running
 
@@ -45,6 +46,16 @@ def test_the_engine_needs_what_the_plugin_needs_and_no_more() -> None:
     own = requirements(PROJECT["project"]["dependencies"])
     assert {re.split(r"[<>=]", line)[0] for line in plugin - own} == ONLY_THE_PLUGIN
     assert own < plugin
+
+
+def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> None:
+    plugin = package.install(tmp_path / "plugin")
+    pages = list(plugin.rglob("*.md"))
+    assert plugin / "README.md" in pages
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s:]+)[)#]", page.read_text(encoding="utf-8"))]
+    named = [(file, page) for file in plugin.rglob("*.py") for page in re.findall(r"\bdocs/\w+\.md", file.read_text("utf-8"))]
+    lost = [(page, link) for page, link in links if not (page.parent / link).exists()]
+    assert not lost + [(file, page) for file, page in named if not (plugin / page).exists()]
 
 
 @pytest.mark.parametrize(
