@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from haven_vlm_utility import RedactingFormatter
 from vlm_engine.cli.media import Picture, Unusable, Video, found
 from vlm_engine.cli.output import Bar, complain, json_file, let_go_of_output, take_any_name
 from vlm_engine.cli.table import picture_line, video_lines
-from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
+from vlm_engine.errors import ConfigError, MediaNotFoundError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.models.json_result import image_dict, video_dict
 from vlm_engine.types import ImageResult
 
@@ -27,6 +28,7 @@ DONE, SOME_FAILED, WRONG_SETTINGS, NO_ENDPOINT, INTERRUPTED = 0, 1, 2, 3, 130
 _EXIT_CODES = f"""\
 exit codes: {DONE} everything was tagged; {SOME_FAILED} at least one video or picture could not be; {WRONG_SETTINGS} the command \
 or a setting is wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
+_OPTIONS = ("--endpoint", "--model", "--tags", "--frame-interval", "--threshold", "--vr")
 
 
 def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -38,7 +40,7 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     tag.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a video, picture, zip of pictures, or a folder of them")
     tag.add_argument("--endpoint", action="append", default=[], metavar="URL", help="a server's address; may be given again")
     tag.add_argument("--model", default="", metavar="NAME", help="the model's name there; default: the one that is loaded")
-    tag.add_argument("--tags", default="", metavar="A,B,C", help="what to look for, separated by commas")
+    tag.add_argument("--tags", type=_named, metavar="A,B,C", help="what to look for, separated by commas")
     tag.add_argument("--frame-interval", default="", metavar="S", help="longest time between two looks, in seconds")
     tag.add_argument("--threshold", default="", metavar="P", help="how sure the model must be, from 0 to 1")
     tag.add_argument("--vr", default="", metavar="LAYOUT", help="they are VR videos: auto, or a layout like sbs-180")
@@ -61,7 +63,7 @@ def run_command(arguments: Sequence[str], store_path: Path) -> int:
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     try:
-        settings = Settings.load(task_args=_as_settings(asked))
+        settings = _settings(asked)
         formatter.hide(settings.secrets())
         return asyncio.run(_tag(asked, settings, store_path))
     except (ConfigError, StoreError) as error:
@@ -78,15 +80,30 @@ def run_command(arguments: Sequence[str], store_path: Path) -> int:
         return INTERRUPTED
 
 
-def _as_settings(asked: argparse.Namespace) -> dict[str, str]:
-    return {
+def _named(tags: str) -> str:
+    if not tags.strip(" ,"):
+        raise argparse.ArgumentTypeError('name what to look for, like "Foul,Goal"')
+    return tags
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    """Raises ``ConfigError`` that calls an option as it is written."""
+    given = {
         "ENDPOINTS": ",".join(asked.endpoint),
         "MODEL": asked.model,
-        "TAG_LIST": asked.tags,
+        "TAG_LIST": asked.tags or "",
         "VIDEO_FRAME_INTERVAL": asked.frame_interval,
         "VIDEO_THRESHOLD": asked.threshold,
         "VR_LAYOUT": asked.vr,
     }
+    try:
+        settings = Settings.load(task_args=given)
+    except ConfigError as error:
+        told = str(error)
+        for name, option in zip(given, _OPTIONS, strict=True):
+            told = told.replace(f"task arguments: {name}", option)
+        raise ConfigError(told) from None
+    return replace(settings, path_mutation=())  # whoever writes a path here means this machine's
 
 
 async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) -> int:
@@ -116,7 +133,7 @@ async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBo
         except NoEndpointError:
             raise
         except VLMEngineError as error:
-            told.failed(video.path, str(error))
+            told.failed(video.path, _reason(video, error))
         else:
             told.done(video.path, result, video_lines(video.path, result))
         board.finish(str(number))
@@ -129,7 +146,7 @@ async def _tag_pictures(pictures: Sequence[Picture], tagger: Tagger, board: Coun
         if isinstance(result, NoEndpointError):
             raise result
         if isinstance(result, VLMEngineError):
-            told.failed(name, str(result))
+            told.failed(name, _reason(picture, result))
         else:
             told.done(name, image_dict(result), picture_line(name, image_dict(result), width))
         board.finish()
@@ -157,6 +174,11 @@ async def _look_at(picture: Picture, tagger: Tagger) -> ImageResult | VLMEngineE
         return await tagger.tag_image(picture.source)
     except VLMEngineError as error:
         return error
+
+
+def _reason(file: Video | Picture, error: VLMEngineError) -> str:
+    """Without what is to be said of Stash's paths."""
+    return f"{file}: there is no such file" if isinstance(error, MediaNotFoundError) else str(error)
 
 
 class _Told:

@@ -90,7 +90,7 @@ def test_a_video_that_cannot_be_read_does_not_keep_the_others_from_being_tagged(
     done = tag(plugin, vlm, tmp_path / "missing.mp4", tmp_path / "notes.mp4", videos[0].path)
     assert done.returncode == 1
     missing, notes = done.stderr.splitlines()
-    assert missing.startswith(f"{tmp_path / 'missing.mp4'}: there is no such file")
+    assert missing == f"{tmp_path / 'missing.mp4'}: there is no such file"
     assert notes.count("notes.mp4") == 1
     assert str(videos[0].path) in done.stdout
 
@@ -153,6 +153,31 @@ def test_a_wrong_command_says_what_is_wrong_and_exits_with_2(plugin: Path, argum
     assert done.returncode == 2
     assert done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "written", "told"),
+    [
+        ("--threshold", "1.5", "--threshold: "),
+        ("--tags", "Foul,foul", "--tags: tag 'foul' is listed twice"),
+        ("--tags", " ,", "argument --tags: name what to look for"),
+        ("--endpoint", "nonsense", "--endpoint"),
+    ],
+)
+def test_an_option_is_called_as_it_is_written(plugin: Path, option: str, written: str, told: str) -> None:
+    done = run(plugin, "tag", "x.mp4", option, written)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not {"task arguments", "TAG_LIST", "VIDEO_THRESHOLD"} & set(re.split(r": |\n", done.stderr))
+
+
+def test_rules_for_the_paths_of_stash_do_not_concern_what_is_written_here(
+    vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path
+) -> None:
+    folder = str(Path(videos[0].path).parent)
+    plugin = install(tmp_path / "connector", {"PATH_MUTATION": {folder: "/mnt/elsewhere"}})
+    assert tag(plugin, vlm, videos[0].path).returncode == 0
+    assert tag(plugin, vlm, "missing.png").stderr == "missing.png: there is no such file\n"
 
 
 def test_no_endpoint_exits_with_3(plugin: Path, vlm: SandboxVLM, videos: Sequence[LabelledVideo]) -> None:
