@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
@@ -97,8 +97,18 @@ def normal_url(url: str) -> str:
         raise ValueError(f"{url!r} is not an address; write it like http://localhost:1234/v1")
     if parts.username or parts.password:
         raise ValueError("an address must not hold a user name or password; use api_key")
+    if not _has_port(parts):
+        raise ValueError(f"{url!r} has no port from 1 to 65535; write it like http://localhost:1234/v1")
     if parts.query or parts.fragment:
         raise ValueError(f"{url!r} must end with its path; write it like http://localhost:1234/v1")
     path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)
     versioned = any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/"))
     return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port is one, where it is written."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False

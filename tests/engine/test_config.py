@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -37,6 +38,15 @@ def test_what_is_no_address_is_refused_without_repeating_a_secret(written: str) 
         parse(EndpointConfig, {"base_url": written}, "ENDPOINTS[0]")
     assert "ENDPOINTS[0].base_url" in str(caught.value) or "secret" not in str(caught.value)
     assert "user:secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "written", ["http://court:99999", "court:99999", "http://court:y", "http://court:0/v1", "http://[::1]:-1"]
+)
+def test_a_port_that_cannot_be_is_named_with_its_address(written: str) -> None:
+    with pytest.raises(ConfigError, match=r"ENDPOINTS\[0\].base_url: '.*" + re.escape(written) + "' has no port from 1 to 65535"):
+        parse(EndpointConfig, {"base_url": written}, "ENDPOINTS[0]")
+    assert EndpointConfig(base_url="http://court:65535").base_url == "http://court:65535/v1"
 
 
 @pytest.mark.parametrize(("written", "meant"), [(None, None), (4, 4), ("4", 4), ("auto", "auto")])
