@@ -355,7 +355,7 @@ def _categories(skipped: Any, known: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-def _unchanging(image: str | Path | bytes | bytearray | memoryview | ZipEntry) -> str | Path | bytes | ZipEntry:
+def _unchanging(image: str | Path | bytes | bytearray | memoryview | ZipEntry | Held) -> str | Path | bytes | ZipEntry | Held:
     return bytes(image) if isinstance(image, bytearray | memoryview) else image
 
 
