@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from haven_config import layers, words
+from haven_config import layers, names, words
 from haven_config.merge import merged
 from haven_config.values import Layer, read
 from vlm_engine.config_models import EndpointConfig, EngineConfig, ImageConfig, SearchConfig, TagRule, VideoConfig
@@ -302,18 +301,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             endpoint.key()
         except ConfigError as error:
             faults.append(f"ENDPOINTS: {error}; set it where Stash is started, or write the key as api_key")
-    faults += words.faults(values)
-    uses = Counter(name.casefold() for name in [*_tag_names(values).all(), *values["tag_list"]])
-    faults += [
-        f"{name!r} names two tags; those that steer the plugin (VLM_..._TAG_NAME) need names that nothing else has"
-        for name, count in uses.items()
-        if count > 1
-    ]
-    return faults
-
-
-def _tag_names(values: Mapping[str, Any]) -> TagNames:
-    return TagNames(*(values[f"vlm_{which}_tag_name"].strip() for which in ("base", "tagme", "updateme", "tagged", "errored")))
+    return faults + words.faults(values) + names.faults(values)
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:
@@ -330,7 +318,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         image_galleries=values["image_galleries"],
         gallery_tag_share=values["gallery_tag_share"],
         image_from_stash=values["image_from_stash"],
-        tag_names=_tag_names(values),
+        tag_names=TagNames(*names.steering(values)),
         path_mutation=values["path_mutation"],
         stream_from_stash=values["stream_from_stash"],
         default_rule=values["default_tag_rule"].model_copy(update={"threshold": values["video_threshold"]}),

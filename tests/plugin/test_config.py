@@ -283,8 +283,16 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("ENDPOINTS: 7", "ENDPOINTS: write a list of endpoints"),
         ("ENDPOINTS: []", "ENDPOINTS: there is none"),
         ("ENDPOINTS: [{base_url: 'http://a', api_key_env: NO_SUCH_KEY}]", "NO_SUCH_KEY"),
-        ("VLM_TAGGED_TAG_NAME: vlm_tagme", "'vlm_tagme' names two tags"),
-        ("TAG_LIST: [Foul, VLM]", "'vlm' names two tags"),
+        ("VLM_TAGGED_TAG_NAME: Vlm_TagMe", "VLM_TAGGED_TAG_NAME: 'Vlm_TagMe' is the name that VLM_TAGME_TAG_NAME has, too"),
+        ("TAG_LIST: [Foul, Vlm]", "TAG_LIST: 'Vlm' is the name that VLM_BASE_TAG_NAME has, too"),
+        (
+            "TAG_RULES: {Foul: {RenamedTag: Vlm_TagMe}}",
+            "TAG_RULES.Foul.RenamedTag: 'Vlm_TagMe' is the name that VLM_TAGME_TAG_NAME has",
+        ),
+        (
+            "VLM_ERRORED_TAG_NAME: Injury\nTAG_RULES: {Foul: {RenamedTag: injury}}",
+            "'injury' is the name that VLM_ERRORED_TAG_NAME has",
+        ),
         ("VLM_TAGME_TAG_NAME: ''", "VLM_TAGME_TAG_NAME: String should have at least 1 character"),
         ("PATH_MUTATION: {'': /mnt}", "PATH_MUTATION: '' is no whole path; it begins with a slash or a drive"),
         ("PATH_MUTATION: {/data: media}", "PATH_MUTATION: 'media' is no whole path"),
@@ -381,6 +389,26 @@ def test_a_key_of_the_page_reaches_its_endpoints_without_one(upstream: Path) -> 
     endpoints = settings.engine_config.models["vlm_multiplexer_model"].endpoints()
     assert [endpoint.key() for endpoint in endpoints] == ["key-of-page", "spare-key-1"]
     assert settings.endpoints == endpoints
+
+
+@pytest.mark.parametrize(
+    ("own", "where"),
+    [
+        (
+            {"category_config": {"actiondetection": {"Goal": {"RenamedTag": "VLM_tagged"}}}},
+            "category_config.actiondetection.Goal",
+        ),
+        ({"default_rule": {"RenamedTag": "VLM_tagged"}}, "default_rule"),
+    ],
+)
+def test_its_rules_do_not_take_a_name_that_steers_the_plugin(
+    upstream: Path, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], where: str
+) -> None:
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
+    (found,) = faults(upstream)
+    assert found.startswith(f"VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name that VLM_TAGGED_TAG_NAME has, too")
+    (found,) = faults(upstream, "TAG_RULES: {Goal: {RenamedTag: VLM}}\nDEFAULT_TAG_RULE: {MaxGap: 2s}")
+    assert found.startswith("TAG_RULES.Goal.RenamedTag: 'VLM' is the name that VLM_BASE_TAG_NAME has, too")
 
 
 def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwise(
