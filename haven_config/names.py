@@ -13,7 +13,7 @@ STEERING = ("VLM_BASE_TAG_NAME", "VLM_TAGME_TAG_NAME", "VLM_UPDATEME_TAG_NAME", 
 
 def steering(values: Mapping[str, Any]) -> tuple[str, ...]:
     """The names that ``STEERING`` set, in that order."""
-    return tuple(values[setting.lower()].strip() for setting in STEERING)
+    return tuple(values[setting.lower()] for setting in STEERING)
 
 
 def faults(values: Mapping[str, Any]) -> list[str]:
@@ -22,7 +22,7 @@ def faults(values: Mapping[str, Any]) -> list[str]:
     named = list(zip(STEERING, steering(values), strict=True))
     for setting, name in named:
         owners.setdefault(name.casefold(), setting)
-    found = [(setting, name, owners.get(name.strip().casefold(), setting)) for setting, name in [*named, *_others(values)]]
+    found = [(setting, name, owners.get(name.casefold(), setting)) for setting, name in [*named, *_others(values)]]
     return [
         f"{setting}: {name!r} is the name that {owner} has, too; the tags that steer the plugin need names that nothing else"
         " has (case makes no difference)"

@@ -11,7 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from haven_config.names import STEERING
 from vlm_engine import templates
+from vlm_engine.config_base import clean_name
 from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.vr import AUTO, checked_layout
@@ -53,11 +55,11 @@ class Values(BaseModel):
     image_from_stash: bool = True
     default_tag_rule: TagRule = TagRule()
     tag_rules: Mapping[str, TagRule] = {}
-    vlm_base_tag_name: str = Field("", min_length=1, max_length=200)
-    vlm_tagme_tag_name: str = Field("", min_length=1, max_length=200)
-    vlm_updateme_tag_name: str = Field("", min_length=1, max_length=200)
-    vlm_tagged_tag_name: str = Field("", min_length=1, max_length=200)
-    vlm_errored_tag_name: str = Field("", min_length=1, max_length=200)
+    vlm_base_tag_name: str = Field("", max_length=200)
+    vlm_tagme_tag_name: str = Field("", max_length=200)
+    vlm_updateme_tag_name: str = Field("", max_length=200)
+    vlm_tagged_tag_name: str = Field("", max_length=200)
+    vlm_errored_tag_name: str = Field("", max_length=200)
     path_mutation: tuple[tuple[str, str], ...] = ()
     stream_from_stash: bool = False
     request_timeout: float = Field(1, gt=0, le=3600)
@@ -121,6 +123,11 @@ class Values(BaseModel):
     @classmethod
     def _synonyms(cls, value: Any) -> Any:
         return clean_synonyms(value)
+
+    @field_validator(*(setting.lower() for setting in STEERING))
+    @classmethod
+    def _name_in_stash(cls, name: str) -> str:
+        return clean_name(name)
 
     @field_validator("system_prompt", "user_prompt")
     @classmethod

@@ -105,6 +105,13 @@ def _fault(where: str, path: tuple[int | str, ...], message: str) -> str:
     return f"{location}: {message}" if location else message
 
 
+def clean_name(name: str) -> str:
+    """The name of a tag without the blanks around it. Raises ``ValueError`` where nothing else is left."""
+    if not name.strip():
+        raise ValueError("it is blank; write the name of a tag, or leave it out")
+    return name.strip()
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. Raises ``ConfigError`` that names the file, and the line where it cannot be read."""
     import yaml

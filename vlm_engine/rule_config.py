@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from vlm_engine.config_base import Settings
+from vlm_engine.config_base import Settings, clean_name
 
 
 class Length(BaseModel):
@@ -46,7 +46,7 @@ class TagRule(Settings):
 
         def __init__(self, **settings: Any) -> None: ...
 
-    renamed: str | None = Field(None, validation_alias="RenamedTag", min_length=1)
+    renamed: str | None = Field(None, validation_alias="RenamedTag")
     """The tag's name in the result; tags renamed to the same name become one. None: the name that the model is asked with."""
 
     min_marker: Length = Field(Length(value=1), validation_alias="MinMarkerDuration")
@@ -60,6 +60,11 @@ class TagRule(Settings):
 
     threshold: float = Field(0.5, validation_alias="TagThreshold", ge=0, le=1)
     """Spans whose confidence is less are dropped. A span without a confidence passes: the server told none."""
+
+    @field_validator("renamed")
+    @classmethod
+    def _some_name(cls, name: str | None) -> str | None:
+        return None if name is None else clean_name(name)
 
     def overridden(self, other: TagRule) -> TagRule:
         """This rule with everything that ``other`` sets itself."""

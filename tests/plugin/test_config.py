@@ -108,9 +108,9 @@ TAG_LIST: [Foul, Corner kick]
 CREATE_MARKERS: false
 VIDEO_THRESHOLD: 0.3
 DEFAULT_TAG_RULE: {MaxGap: 5s, MinMarkerDuration: 2, RequiredDuration: 5%}
-TAG_RULES: {foul: {RenamedTag: Personal foul, TagThreshold: 0.7}}
+TAG_RULES: {foul: {RenamedTag: ' Personal foul ', TagThreshold: 0.7}}
 VLM_BASE_TAG_NAME: AI
-VLM_TAGME_TAG_NAME: AI_Do
+VLM_TAGME_TAG_NAME: ' AI_Do '
 PATH_MUTATION: {/data: /mnt/nas, /data/finals/: /mnt/finals, "D:\\\\cup": /mnt/cup}
 IMAGE_MAX_SIDE: 768
 VIDEO_SHORTEST_EVENT: 3
@@ -293,7 +293,10 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
             "VLM_ERRORED_TAG_NAME: Injury\nTAG_RULES: {Foul: {RenamedTag: injury}}",
             "'injury' is the name that VLM_ERRORED_TAG_NAME has",
         ),
-        ("VLM_TAGME_TAG_NAME: ''", "VLM_TAGME_TAG_NAME: String should have at least 1 character"),
+        ("VLM_TAGME_TAG_NAME: ''", "VLM_TAGME_TAG_NAME: it is blank; write the name of a tag"),
+        ("VLM_BASE_TAG_NAME: '  '", "VLM_BASE_TAG_NAME: it is blank"),
+        ("TAG_RULES: {Foul: {RenamedTag: '  '}}", "TAG_RULES.Foul.RenamedTag: it is blank"),
+        ("TAG_RULES: {Foul: {RenamedTag: ' VLM_Tagged '}}", "TAG_RULES.Foul.RenamedTag: 'VLM_Tagged' is the name that"),
         ("PATH_MUTATION: {'': /mnt}", "PATH_MUTATION: '' is no whole path; it begins with a slash or a drive"),
         ("PATH_MUTATION: {/data: media}", "PATH_MUTATION: 'media' is no whole path"),
         ("PATH_MUTATION: /data -> /mnt", "PATH_MUTATION: '/data -> /mnt': write /data => /mnt/nas, and a semicolon between"),
