@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from haven_config.values import Layer
+from vlm_engine.config_base import placed
+from vlm_engine.errors import ConfigError
+from vlm_engine.yaml_text import parse_yaml
 
 _log = logging.getLogger(__name__)
 LOCAL_FILE = "haven_vlm_config.local.yaml"
@@ -69,12 +72,10 @@ def file_layer(folder: Path, faults: list[str]) -> Layer:
 
 
 def _yaml(text: str, faults: list[str]) -> Mapping[Any, Any]:
-    import yaml
-
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        faults.append(f"{LOCAL_FILE}: is not YAML: {' '.join(str(error).split())}")
+        data = parse_yaml(text)
+    except ConfigError as error:
+        faults.append(placed(LOCAL_FILE, error))
         return {}
     if data is None:
         return {}

@@ -17,7 +17,7 @@ from vlm_engine.config_base import clean_name
 from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.vr import AUTO, checked_layout
-from vlm_engine.wording_config import clean_descriptions, clean_synonyms, split_tags
+from vlm_engine.wording_config import check_once, clean_descriptions, clean_synonyms, split_tags
 
 _log = logging.getLogger(__name__)
 # Names that configuration files in use still hold and that have no meaning here.
@@ -128,6 +128,12 @@ class Values(BaseModel):
     @classmethod
     def _name_in_stash(cls, name: str) -> str:
         return clean_name(name)
+
+    @field_validator("tag_rules")
+    @classmethod
+    def _one_rule_each(cls, rules: Mapping[str, TagRule]) -> Mapping[str, TagRule]:
+        check_once(" ".join(tag.split()) for tag in rules)
+        return rules
 
     @field_validator("system_prompt", "user_prompt")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
 
 from vlm_engine.errors import ConfigError
+from vlm_engine.yaml_text import parse_yaml
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
@@ -48,7 +49,7 @@ class Settings(BaseModel):
         try:
             return parse(cls, data, "")
         except ConfigError as error:
-            raise ConfigError("\n".join(f"{path}: {fault}" for fault in str(error).split("\n"))) from None
+            raise ConfigError(placed(path, error)) from None
 
     @classmethod
     def _read(cls, path: Path) -> Any:
@@ -114,16 +115,20 @@ def clean_name(name: str) -> str:
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. Raises ``ConfigError`` that names the file, and the line where it cannot be read."""
-    import yaml
-
     if path.suffix != ".yaml":
         raise ConfigError(f"{path}: the name of such a file ends in .yaml (Stash takes every .yml for a plugin)")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"{path}: not YAML: {line}{error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    try:
+        return parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(placed(path, error)) from error
+
+
+def placed(where: object, error: ConfigError) -> str:
+    """The faults of ``error``, each behind the place where it is."""
+    return "\n".join(f"{where}: {fault}" for fault in str(error).split("\n"))

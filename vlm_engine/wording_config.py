@@ -126,19 +126,27 @@ def clean_tags(tags: Any) -> tuple[str, ...]:
     """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         raise ValueError("tags are a list of names")
-    cleaned = [_name(tag) for tag in tags]
-    seen: set[str] = set()
-    for tag in cleaned:
-        if tag.casefold() in seen:
-            raise ValueError(f"tag {tag!r} is listed twice")
-        seen.add(tag.casefold())
-    return tuple(cleaned)
+    cleaned = tuple(_name(tag) for tag in tags)
+    check_once(cleaned)
+    return cleaned
+
+
+def check_once(names: Iterable[str]) -> None:
+    """Raises ``ValueError`` for a name of a tag that is there twice, also in other case."""
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.get(name.casefold())
+        if first is not None:
+            other = "" if first == name else f", before as {first!r}: case makes no difference"
+            raise ValueError(f"tag {name!r} is listed twice{other}; keep one")
+        seen[name.casefold()] = name
 
 
 def clean_descriptions(described: Any) -> dict[str, str]:
     """Each tag's description, in one line; without those that are empty. Raises ``ValueError``."""
     if not isinstance(described, Mapping) or not all(isinstance(part, str) for pair in described.items() for part in pair):
         raise ValueError('write what each tag means, like {"Foul": "a player is fouled; the referee signals"}')
+    check_once(map(_name, described))
     cleaned = {_name(tag): " ".join(text.split()) for tag, text in described.items()}
     for tag, text in cleaned.items():
         if len(text) > _LONGEST_DESCRIPTION:
@@ -147,9 +155,10 @@ def clean_descriptions(described: Any) -> dict[str, str]:
 
 
 def clean_synonyms(synonyms: Any, tags: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
-    """Each tag's other names. Raises ``ValueError`` for one that is another's too, or one of ``tags``."""
+    """Each tag's other names. Raises ``ValueError`` for a tag that is there twice, and a name of another tag or of ``tags``."""
     if not isinstance(synonyms, Mapping):
         raise ValueError('write other names of a tag, like {"Foul": ["personal foul"]}')
+    check_once(map(_name, synonyms))
     owners = {tag.casefold(): tag for tag in tags}
     cleaned: dict[str, tuple[str, ...]] = {}
     for tag, names in synonyms.items():

@@ -114,7 +114,11 @@ def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_being_tagged(
         ("models: {vlm: {api_base_url: 'http://127.0.0.1:9'}}", "model 'vlm' has no tags: say what to look for with --tags"),
         ("models: {vlm: {type: decoder}}", 'there is none of type "vlm_model"'),
         ("- models", "engine.yaml"),
-        ("models: [", "not YAML"),
+        ("models: [", "engine.yaml: not YAML: line 1: "),
+        (
+            "models:\n  vlm:\n    tag_list: [Foul]\n    tag_list: [Goal]",
+            "engine.yaml: 'tag_list' is written twice, in lines 3 and 4",
+        ),
         ("models: {vlm: {tag_list: [Foul]}}", "no endpoint is set"),
     ],
 )

@@ -204,6 +204,8 @@ def test_a_whole_configuration_from_a_file_whose_pipeline_is_in_another(tmp_path
         ("demo.yml", WRITTEN, "demo.yml: the name of such a file ends in .yaml"),
         ("demo.yaml", None, "demo.yaml: No such file"),
         ("demo.yaml", "inputs: [a", "demo.yaml: not YAML: .*line 1"),
+        ("demo.yaml", f"inputs: [a]\n{WRITTEN}", r"demo.yaml: 'inputs' is written twice, in lines 1 and \d+"),
+        ("demo.yaml", f"version: {'9' * 5000}", "demo.yaml: a value in it cannot be read: "),
         ("demo.yaml", "inputs: a", "demo.yaml: inputs: .*\n.*demo.yaml: models: Field required"),
         ("demo.yaml", WRITTEN.replace("inputs: sum", "inputs: summ"), "demo.yaml: stage 'split' needs 'summ'"),
         (

@@ -277,7 +277,8 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("TAG_LIST: [Foul, foul]", "TAG_LIST: tag 'foul' is listed twice"),
+        ("TAG_LIST: [Foul, foul]", "TAG_LIST: tag 'foul' is listed twice, before as 'Foul': case makes no difference; keep one"),
+        ("TAG_LIST: [Foul, Foul]", "TAG_LIST: tag 'Foul' is listed twice; keep one"),
         ("TAG_LIST: 7", "TAG_LIST: tags are a list of names"),
         ("TAG_LIST: []", "TAG_LIST: there are no tags"),
         ("ENDPOINTS: 7", "ENDPOINTS: write a list of endpoints"),
@@ -308,12 +309,24 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("VIDEO_STALL_TIMEOUT: 0", "VIDEO_STALL_TIMEOUT: Input should be greater than or equal to 1"),
         ("STORE_MAX_MB: 5", "STORE_MAX_MB: fewer than 10 would not hold"),
         ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
-        ("TAG_LIST: [Foul", f"{LOCAL}: is not YAML: "),
+        ("MODEL: a\nTAG_LIST: [Foul", f"{LOCAL}: not YAML: line 2: "),
+        ("MODEL: 2027-02-31", f"{LOCAL}: a value in it cannot be read: day is out of range"),
+        ("TAG_LIST: [Foul]\nMODEL: a\nTAG_LIST: [Goal]", f"{LOCAL}: 'TAG_LIST' is written twice, in lines 1 and 3, and only"),
+        ("TAG_RULES: {Foul: {MaxGap: 2, MaxGap: 3}}", f"{LOCAL}: 'MaxGap' is written twice, in line 1"),
+        ("TAG_RULES: {Foul: {MaxGap: 2}, foul : {MaxGap: 3}}", "TAG_RULES: tag 'foul' is listed twice, before as 'Foul': case"),
+        ("TAG_DESCRIPTIONS: {Foul: a whistle, foul: a hand}", "TAG_DESCRIPTIONS: tag 'foul' is listed twice, before as 'Foul'"),
+        ("TAG_SYNONYMS: {Foul: whistle, foul: hand}", "TAG_SYNONYMS: tag 'foul' is listed twice, before as 'Foul'"),
     ],
 )
 def test_what_is_wrong_is_told(folder: Path, text: str, fault: str) -> None:
     (found,) = faults(folder, text)
     assert fault in found
+
+
+def test_what_one_rule_takes_from_another_is_not_written_twice(folder: Path) -> None:
+    text = "DEFAULT_TAG_RULE: &usual {MaxGap: 3s, MinMarkerDuration: 2s}\nTAG_RULES: {Foul: {<<: *usual, MaxGap: 9s}}"
+    rule = load(folder, text).tag_rules["Foul"]
+    assert (rule.max_gap.value, rule.min_marker.value) == (9, 2)
 
 
 def test_a_file_that_is_no_text_is_told(folder: Path) -> None:
