@@ -67,6 +67,11 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, data: Any) -> Any:
+        return cls._known(data)
+
+    @classmethod
+    def _known(cls, data: Any) -> Any:
+        """``data`` without legacy keys. Raises ``ValueError`` for keys that do not exist."""
         if not isinstance(data, Mapping):
             return data
         valid = {*cls.valid_keys(), *cls.model_fields}

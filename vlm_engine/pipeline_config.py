@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from vlm_engine.config_base import Settings
 
@@ -38,6 +38,11 @@ class PipelineModelConfig(Settings):
         if len(in_order) > len(_IN_ORDER):
             raise TypeError(f"only {', '.join(_IN_ORDER)} may be written without their names")
         super().__init__(**dict(zip(_IN_ORDER, in_order, strict=False)), **named)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_keys_first(cls, data: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        return make(cls._known(data))  # what ``__init__`` cannot take, such as a number for a key, does not get there
 
     @field_validator("outputs", "inputs", mode="before")
     @classmethod

@@ -21,7 +21,7 @@ class Length(BaseModel):
     @classmethod
     def _read(cls, data: Any) -> Any:
         if isinstance(data, int | float) and not isinstance(data, bool):
-            return {"value": float(data)}
+            return {"value": data}
         if isinstance(data, str):
             match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|%|)\s*", data)
             if not match:

@@ -162,10 +162,16 @@ def clean_synonyms(synonyms: Any, tags: Iterable[str] = ()) -> dict[str, tuple[s
     owners = {tag.casefold(): tag for tag in tags}
     cleaned: dict[str, tuple[str, ...]] = {}
     for tag, names in synonyms.items():
-        cleaned[_name(tag)] = tuple(map(_name, [names] if isinstance(names, str) else names))
-        for name in cleaned[_name(tag)]:
-            if owners.setdefault(name.casefold(), _name(tag)).casefold() != _name(tag).casefold():
-                raise ValueError(f"{name!r} means {owners[name.casefold()]!r} already, so it cannot mean {_name(tag)!r}")
+        owner = _name(tag)
+        if not isinstance(names, str | list | tuple):
+            raise ValueError(
+                f'{owner!r} has no list of other names; write it like {{"Foul": ["personal foul"]}}, or leave it out'
+            )
+        cleaned[owner] = tuple(map(_name, [names] if isinstance(names, str) else names))
+        for name in cleaned[owner]:
+            other = owners.setdefault(name.casefold(), owner)
+            if other.casefold() != owner.casefold():
+                raise ValueError(f"{name!r} means {other!r} already, so it cannot mean {owner!r}")
     return cleaned
 
 

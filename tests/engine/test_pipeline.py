@@ -213,6 +213,7 @@ def test_a_whole_configuration_from_a_file_whose_pipeline_is_in_another(tmp_path
             WRITTEN.replace("name: split", "nam: split"),
             r"demo.yaml: models\[1\]: unknown key 'nam'; did you mean 'name'",
         ),
+        ("demo.yaml", WRITTEN.replace("{name: split", "{~: 1, name: split"), r"demo.yaml: models\[1\]: unknown key 'None'"),
         ("demo.yaml", "", "demo.yaml: "),
     ],
 )

@@ -84,6 +84,8 @@ def test_where_nothing_else_asks_for_json_the_words_do_although_the_template_doe
         ({"synonyms": {"Fowl": ["x"]}}, "models.vlm.synonyms: 'Fowl' is not in tag_list"),
         ({"synonyms": {"Foul": ["free throw"]}}, "models.vlm.synonyms: 'free throw' means 'Free throw' already, so it cannot"),
         ({"synonyms": {"Foul": ["shot"], "Free throw": "Shot"}}, "'Shot' means 'Foul' already, so it cannot mean 'Free throw'"),
+        ({"synonyms": {"Foul": None}}, "models.vlm.synonyms: 'Foul' has no list of other names; write it like"),
+        ({"synonyms": {"Foul": 7}}, "models.vlm.synonyms: 'Foul' has no list of other names"),
         ({"synonyms": {"Foul": [""]}}, "models.vlm.synonyms: a tag is a name of 1 to 200 characters"),
         ({"tag_list": {"Foul": 3}}, "models.vlm.tag_descriptions: write what each tag means"),
         ({"tag_list": [{"Foul": "x"}, "foul"]}, "models.vlm.tag_list: tag 'foul' is listed twice"),

@@ -307,6 +307,7 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("DEFAULT_TAG_RULE: {TagThreshold: 0.5}", "VIDEO_THRESHOLD"),
         ("VLM_ENGINE_CONFIG: {models: {m: {tag_list: 7}}}", "VLM_ENGINE_CONFIG.models.m.tag_list: tags are a list of names"),
         ("VIDEO_STALL_TIMEOUT: 0", "VIDEO_STALL_TIMEOUT: Input should be greater than or equal to 1"),
+        (f"DEFAULT_TAG_RULE: {{MaxGap: {'9' * 400}}}", "DEFAULT_TAG_RULE.MaxGap.value: Input should be a valid number"),
         ("STORE_MAX_MB: 5", "STORE_MAX_MB: fewer than 10 would not hold"),
         ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
         ("MODEL: a\nTAG_LIST: [Foul", f"{LOCAL}: not YAML: line 2: "),

@@ -80,6 +80,8 @@ SPECIAL_TOKENS: /no_think
         ("TAG_DESCRIPTIONS: [Foul]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
         ("TAG_LIST: [Foul: 3]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
         ("TAG_SYNONYMS: Foul", f"{LOCAL}: TAG_SYNONYMS: write other names of a tag"),
+        ("TAG_SYNONYMS: {Foul: }", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names; write it like"),
+        ("TAG_SYNONYMS: {Foul: 7}", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names"),
         ("TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}", "TAG_SYNONYMS: 'goal' means 'Goal' already"),
     ],
 )
