@@ -17,7 +17,7 @@ from vlm_engine.config_base import clean_name
 from vlm_engine.config_models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.vr import AUTO, checked_layout
-from vlm_engine.wording_config import check_once, clean_descriptions, clean_synonyms, split_tags
+from vlm_engine.wording_config import check_once, clean_descriptions, clean_synonyms, described_apart, split_tags
 
 _log = logging.getLogger(__name__)
 # Names that configuration files in use still hold and that have no meaning here.
@@ -223,9 +223,7 @@ def _with_descriptions(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
     names, described = split_tags(values.get("TAG_LIST"))
     if not described:
         return values
-    apart = values.get("TAG_DESCRIPTIONS") or {}
-    both = {**described, **apart} if isinstance(apart, Mapping) else apart
-    return {**values, "TAG_LIST": names, "TAG_DESCRIPTIONS": both}
+    return {**values, "TAG_LIST": names, "TAG_DESCRIPTIONS": described_apart(described, values.get("TAG_DESCRIPTIONS"))}
 
 
 def _unknown(key: str, valid: list[str]) -> str:

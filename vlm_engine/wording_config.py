@@ -53,10 +53,9 @@ class WordingConfig(Settings):
         if not isinstance(data, Mapping) or "tag_list" not in data:
             return data
         names, descriptions = split_tags(data["tag_list"])
-        own = data.get("tag_descriptions")
         if not descriptions:
             return {**data, "tag_list": names}
-        return {**data, "tag_list": names, "tag_descriptions": {**descriptions, **(own if isinstance(own, Mapping) else {})}}
+        return {**data, "tag_list": names, "tag_descriptions": described_apart(descriptions, data.get("tag_descriptions"))}
 
     @field_validator("tag_list", mode="before")
     @classmethod
@@ -120,6 +119,16 @@ def split_tags(tags: Any) -> tuple[Any, dict[Any, Any]]:
         return tags, {}
     pairs = [pair for entry in tags for pair in (entry.items() if isinstance(entry, Mapping) else [(entry, None)])]
     return [name for name, _ in pairs], {name: text for name, text in pairs if text is not None}
+
+
+def described_apart(listed: Mapping[Any, Any], apart: Any) -> Any:
+    """``apart``, and what it lacks of the descriptions ``listed`` among the tags. Where it is no mapping, ``apart`` alone."""
+    if apart is None:
+        return listed
+    if not isinstance(apart, Mapping):
+        return apart
+    again = {str(tag).strip().casefold() for tag in apart}
+    return {tag: text for tag, text in listed.items() if str(tag).strip().casefold() not in again} | dict(apart)
 
 
 def clean_tags(tags: Any) -> tuple[str, ...]:

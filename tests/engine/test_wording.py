@@ -80,6 +80,7 @@ def test_where_nothing_else_asks_for_json_the_words_do_although_the_template_doe
         ({"user_prompt": "?", "special_tokens": "/no_think"}, "has {special_tokens}"),
         ({"tag_descriptions": {"Fowl": "x"}}, "models.vlm.tag_descriptions: 'Fowl' is not in tag_list; did you mean 'Foul'?"),
         ({"tag_descriptions": ["Foul"]}, "models.vlm.tag_descriptions: write what each tag means"),
+        ({"tag_list": [{"Foul": "x"}], "tag_descriptions": ["Foul"]}, "models.vlm.tag_descriptions: write what each tag means"),
         ({"tag_descriptions": {"Foul": "x" * 1001}}, "the description of 'Foul' has more than 1000 characters"),
         ({"synonyms": {"Fowl": ["x"]}}, "models.vlm.synonyms: 'Fowl' is not in tag_list"),
         ({"synonyms": {"Foul": ["free throw"]}}, "models.vlm.synonyms: 'free throw' means 'Free throw' already, so it cannot"),
@@ -100,10 +101,11 @@ def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message
     [
         {"tag_descriptions": {"foul": f"  {SIGNAL.replace('; ', ';  ')}"}},
         {"tag_list": {"Basketball point": None, "Foul": SIGNAL, "Free throw": None}},
+        {"tag_list": ["Basketball point", {"Foul": "x"}, "Free throw"], "tag_descriptions": {"foul": SIGNAL}},
         {"tag_list": ["Basketball point", {"Foul": SIGNAL}, "Free throw"]},
         {"tag_list": ["Basketball point", {"Foul": "a free kick"}, "Free throw"], "tag_descriptions": {"Foul": SIGNAL}},
     ],
-    ids=["apart", "mapping", "some", "both"],
+    ids=["apart", "mapping", "other case", "some", "both"],
 )
 def test_a_tag_may_be_described(words: dict[str, Any]) -> None:
     model = ModelConfig(**{"tag_list": TAGS, **words})
