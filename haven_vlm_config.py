@@ -272,6 +272,7 @@ class Settings:
             faults = _contradictions(values)
         if faults:
             raise ConfigError("\n".join(faults))
+        _warn_of_unused(values)
         return _settings(values)
 
     def fingerprint(self) -> str:
@@ -322,7 +323,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         path_mutation=values["path_mutation"],
         stream_from_stash=values["stream_from_stash"],
         default_rule=values["default_tag_rule"].model_copy(update={"threshold": values["video_threshold"]}),
-        tag_rules=MappingProxyType(_rules_by_tag(values["tag_rules"], values["tag_list"])),
+        tag_rules=MappingProxyType(words.by_tag(values["tag_rules"], values["tag_list"])),
         engine_config=values.get("vlm_engine_config"),
         request_timeout_s=values["request_timeout"],
         endpoint_patience_s=values["endpoint_patience"],
@@ -346,11 +347,13 @@ def _settings(values: Mapping[str, Any]) -> Settings:
     )
 
 
-def _rules_by_tag(rules: Mapping[str, TagRule], tags: tuple[str, ...]) -> dict[str, TagRule]:
-    """The rules under the spelling of ``tags``. Those for other tags are named in a warning: they may be misspelt."""
-    known = words.by_tag(rules, tags)
-    folded = {" ".join(name.split()).casefold() for name in known}
-    unused = [name for name in rules if " ".join(name.split()).casefold() not in folded]
-    if unused:
-        _log.warning("There are rules for tags that are not looked for: %s", ", ".join(unused))
-    return known
+def _warn_of_unused(values: Mapping[str, Any]) -> None:
+    """Names what is told of tags that may be misspelt: a rule for one that is not looked for, words for one that no layer has."""
+    unused = {
+        "rules for": words.unused(values["tag_rules"], values["tag_list"]),
+        "descriptions of": words.unused(values["tag_descriptions"], values["every_tag"]),
+        "synonyms of": words.unused(values["tag_synonyms"], values["every_tag"]),
+    }
+    for what, tags in unused.items():
+        if tags:
+            _log.warning("There are %s tags that are not looked for: %s", what, ", ".join(tags))

@@ -37,9 +37,10 @@ def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The values of all layers, later ones before earlier ones.
 
     A layer's ``vlm_engine_config`` goes before its other values. What the layers above it set is put into
-    it, so that both tell the same.
+    it, so that both tell the same. ``every_tag`` holds the tags of all layers, also where a later one looks for others.
     """
     values: dict[str, Any] = {}
+    every_tag: dict[str, None] = {}
     above: set[str] = set()
     for layer in layers:
         engine = layer.get("vlm_engine_config")
@@ -48,6 +49,8 @@ def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
         if "endpoints" in set_here and "api_key" not in layer:
             values.pop("api_key", None)  # it was meant for other servers than these
         values |= set_here
+        every_tag |= dict.fromkeys(set_here.get("tag_list", ()))
+    values["every_tag"] = tuple(every_tag)
     if "endpoints" in values:
         values["endpoints"] = tuple(_with_key(endpoint, values.get("api_key")) for endpoint in values["endpoints"])
     if "vlm_engine_config" in values:

@@ -42,6 +42,11 @@ def faults(values: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def unused(told: Mapping[str, Any], tags: tuple[str, ...]) -> list[str]:
+    """The names in ``told`` that are none of ``tags``."""
+    return [name for name in told if not by_tag({name: None}, tags)]
+
+
 def by_tag(told: Mapping[str, _T], tags: tuple[str, ...]) -> dict[str, _T]:
     """What is told of ``tags``, under their spelling."""
     spelling = {tag.casefold(): tag for tag in tags}

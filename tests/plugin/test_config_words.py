@@ -38,6 +38,7 @@ def faults(folder: Path, text: str) -> list[str]:
         f"TAG_LIST: {{Goal: , Foul: {SIGNAL}}}",
         f"TAG_LIST: [Goal, foul]\nTAG_DESCRIPTIONS: {{Foul: {SIGNAL}}}",
         f"TAG_LIST: [Goal, Foul: something else]\nTAG_DESCRIPTIONS: {{Foul: {SIGNAL}}}",
+        f"TAG_LIST: [Goal, Foul: something else]\nTAG_DESCRIPTIONS: {{foul: {SIGNAL}}}",
     ],
 )
 def test_tags_are_described_in_the_list_or_apart(folder: Path, text: str) -> None:
@@ -47,12 +48,29 @@ def test_tags_are_described_in_the_list_or_apart(folder: Path, text: str) -> Non
     assert settings.wording.tag_descriptions == {settings.tag_list[1]: SIGNAL}
 
 
-def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(folder: Path) -> None:
+def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = f"TAG_LIST: [Goal, Foul: {SIGNAL}]\nTAG_SYNONYMS: {{Foul: whistle, Goal: [score]}}"
     wording = load(folder, text, {"tagNames": "Foul, Timeout"}).wording
     assert wording.tag_list == ("Foul", "Timeout")
     assert wording.tag_descriptions == {"Foul": SIGNAL}
     assert wording.synonyms == {"Foul": ("whistle",)}
+    assert not caplog.messages
+
+
+def test_what_is_told_of_tags_that_nobody_names_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = f"""
+TAG_LIST: [Goal: the ball is in, Foul]
+TAG_DESCRIPTIONS: {{Fuol: {SIGNAL}, goal: it is in}}
+TAG_SYNONYMS: {{Gaol: score, " foul ": whistle}}
+"""
+    assert load(folder, text).wording.synonyms == {"Foul": ("whistle",)}
+    named = [
+        "There are descriptions of tags that are not looked for: Fuol",
+        "There are synonyms of tags that are not looked for: Gaol",
+    ]
+    assert caplog.messages == named
+    load(folder, text, {"tagNames": "Foul"})
+    assert caplog.messages == named * 2, "Goal is no slip: it is only not chosen there"
 
 
 def test_the_words_of_a_question_reach_the_engine(folder: Path) -> None:
