@@ -296,6 +296,8 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
             f"TAG_LIST: there are no tags; say what to look for, in {layers.LOCAL_FILE} or on Stash's settings page (Tags)"
         )
     engine = values.get("vlm_engine_config")
+    if engine and not engine.active_models():
+        faults.append("VLM_ENGINE_CONFIG.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG")
     asked = [endpoint for model in engine.models.values() for endpoint in model.endpoints()] if engine else []
     for endpoint in dict.fromkeys([*values["endpoints"], *asked]):
         try:

@@ -165,6 +165,9 @@ class Values(BaseModel):
         pairs = value.items() if isinstance(value, Mapping) else value
         if not isinstance(pairs, Iterable) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             raise ValueError("write each folder of Stash's and where it is here, like /data: /mnt/nas")
+        for there, here in pairs:
+            if not isinstance(there, str) or not isinstance(here, str):
+                raise ValueError(f"{there!r}: {here!r} is no pair of folders; write both as text, like /data: /mnt/nas")
         return tuple(pairs)
 
     @field_validator("path_mutation")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from vlm_engine.errors import ConfigError
 from vlm_engine.yaml_text import parse_yaml
@@ -16,6 +17,9 @@ from vlm_engine.yaml_text import parse_yaml
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
 _already_named: set[str] = set()
+
+IN_QUOTES = "YAML takes words like Off and No, and numbers, for something else; put them in quotes"
+"""What to say of something that is no text where text should be."""
 
 # The unit of a setting, for its readers and for the table of settings in the docs.
 Seconds = Annotated[float, "seconds"]
@@ -58,11 +62,12 @@ class Settings(BaseModel):
     @classmethod
     def valid_keys(cls) -> list[str]:
         """Every key that may be written, aliases included."""
-        keys = []
-        for name, info in cls.model_fields.items():
-            alias = info.validation_alias
-            keys += [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
-        return keys
+        return [key for name in cls.model_fields for key in cls._keys_of(name)]
+
+    @classmethod
+    def _keys_of(cls, name: str) -> list[str]:
+        alias = cls.model_fields[name].validation_alias
+        return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
 
     @model_validator(mode="before")
     @classmethod
@@ -71,15 +76,21 @@ class Settings(BaseModel):
 
     @classmethod
     def _known(cls, data: Any) -> Any:
-        """``data`` without legacy keys. Raises ``ValueError`` for keys that do not exist."""
-        if not isinstance(data, Mapping):
+        """``data`` without legacy keys. Raises ``ValueError`` for keys that do not exist, and for what has none."""
+        if isinstance(data, Settings):
             return data
+        if not isinstance(data, Mapping):
+            raise ValueError(f"write settings here, each as 'name: value'; there are {', '.join(cls.valid_keys())}")
         valid = {*cls.valid_keys(), *cls.model_fields}
         legacy = [key for key in data if key in cls.LEGACY]
         _name_legacy(cls.__name__, legacy)
         unknown = [key for key in data if key not in valid and key not in cls.LEGACY]
         if unknown:
             raise ValueError("; ".join(_unknown_key(str(key), cls.valid_keys()) for key in unknown))
+        for name in cls.model_fields:
+            written = [key for key in dict.fromkeys([*cls._keys_of(name), name]) if key in data]
+            if len(written) > 1:
+                raise ValueError(f"{' and '.join(map(repr, written))} are names of one setting; keep one of them")
         return {key: value for key, value in data.items() if key not in legacy}
 
 
@@ -100,14 +111,18 @@ def parse(kind: type[_T], data: Any, where: str) -> _T:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        faults = [_fault(where, fault["loc"], fault["msg"]) for fault in error.errors(include_url=False)]
+        faults = [_fault(where, fault) for fault in error.errors(include_url=False)]
         raise ConfigError("\n".join(faults)) from None
 
 
-def _fault(where: str, path: tuple[int | str, ...], message: str) -> str:
+def _fault(where: str, fault: ErrorDetails) -> str:
+    path, message = fault["loc"], fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_type":
+        is_key = path[-1:] == ("[key]",)
+        message = f"{repr(fault['input']) if is_key else 'this'} is no text: {IN_QUOTES}"
+        path = path[:-2] if is_key else path
     steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     location = (where + steps).lstrip(".")
-    message = message.removeprefix("Value error, ")
     return f"{location}: {message}" if location else message
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from vlm_engine import templates
-from vlm_engine.config_base import Settings
+from vlm_engine.config_base import IN_QUOTES, Settings
 
 _LONGEST_DESCRIPTION = 1000
 
@@ -133,8 +134,11 @@ def described_apart(listed: Mapping[Any, Any], apart: Any) -> Any:
 
 def clean_tags(tags: Any) -> tuple[str, ...]:
     """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
-    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError("tags are a list of names")
+    if not isinstance(tags, list | tuple):
+        raise ValueError("tags are a list of names, like [Foul, Goal]")
+    others = [f"entry {number} is {reprlib.repr(tag)}" for number, tag in enumerate(tags, 1) if not isinstance(tag, str)]
+    if others:
+        raise ValueError(f"tags are a list of names, but {', '.join(others)}: {IN_QUOTES}")
     cleaned = tuple(_name(tag) for tag in tags)
     check_once(cleaned)
     return cleaned
@@ -153,7 +157,7 @@ def check_once(names: Iterable[str]) -> None:
 
 def clean_descriptions(described: Any) -> dict[str, str]:
     """Each tag's description, in one line; without those that are empty. Raises ``ValueError``."""
-    if not isinstance(described, Mapping) or not all(isinstance(part, str) for pair in described.items() for part in pair):
+    if not isinstance(described, Mapping) or not all(isinstance(text, str) for text in described.values()):
         raise ValueError('write what each tag means, like {"Foul": "a player is fouled; the referee signals"}')
     check_once(map(_name, described))
     cleaned = {_name(tag): " ".join(text.split()) for tag, text in described.items()}
@@ -187,7 +191,8 @@ def clean_synonyms(synonyms: Any, tags: Iterable[str] = ()) -> dict[str, tuple[s
 def _name(name: Any) -> str:
     cleaned = " ".join(name.split()) if isinstance(name, str) else ""
     if not cleaned or len(cleaned) > 200:
-        raise ValueError("a tag is a name of 1 to 200 characters")
+        remedy = "" if isinstance(name, str) else f" ({IN_QUOTES})"
+        raise ValueError(f"a tag is a name of 1 to 200 characters; this is none: {reprlib.repr(name)}{remedy}")
     return cleaned
 
 

@@ -112,8 +112,10 @@ def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_being_tagged(
     [
         ("models: {vlm: {tag_lst: [Foul]}}", "models.vlm: unknown key 'tag_lst'; did you mean 'tag_list'?"),
         ("models: {vlm: {api_base_url: 'http://127.0.0.1:9'}}", "model 'vlm' has no tags: say what to look for with --tags"),
-        ("models: {vlm: {type: decoder}}", 'there is none of type "vlm_model"'),
-        ("- models", "engine.yaml"),
+        ("models: {vlm: {type: decoder}}", 'engine.yaml: models: there is none of type "vlm_model"'),
+        ("models: {}", 'engine.yaml: models: there is none of type "vlm_model", so nothing can be asked; write one'),
+        ("- models", "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, models"),
+        ("", "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, models"),
         ("models: [", "engine.yaml: not YAML: line 1: "),
         (
             "models:\n  vlm:\n    tag_list: [Foul]\n    tag_list: [Goal]",

@@ -280,6 +280,32 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("TAG_LIST: [Foul, foul]", "TAG_LIST: tag 'foul' is listed twice, before as 'Foul': case makes no difference; keep one"),
         ("TAG_LIST: [Foul, Foul]", "TAG_LIST: tag 'Foul' is listed twice; keep one"),
         ("TAG_LIST: 7", "TAG_LIST: tags are a list of names"),
+        (
+            "TAG_LIST: [Foul, Off, 42]",
+            "TAG_LIST: tags are a list of names, but entry 2 is False, entry 3 is 42: YAML takes words like Off",
+        ),
+        ("TAG_LIST: [Foul, '']", "TAG_LIST: a tag is a name of 1 to 200 characters; this is none: ''"),
+        (
+            "TAG_DESCRIPTIONS: {Off: whistle}",
+            "TAG_DESCRIPTIONS: a tag is a name of 1 to 200 characters; this is none: False (YAML",
+        ),
+        ("TAG_RULES: {Off: {MaxGap: 2}}", f"{LOCAL}: TAG_RULES: False is no text: YAML takes words like Off and No, and numbers"),
+        ("TAG_RULES: {Foul: {RenamedTag: 7}}", "TAG_RULES.Foul.RenamedTag: this is no text: YAML takes words like"),
+        (
+            "TAG_RULES: {Foul: }",
+            "TAG_RULES.Foul: write settings here, each as 'name: value'; there are RenamedTag, MinMarkerDuration",
+        ),
+        (
+            "TAG_RULES: {Foul: {RenamedTag: a, renamed: b}}",
+            "'RenamedTag' and 'renamed' are names of one setting; keep one of them",
+        ),
+        (
+            "ENDPOINTS: [{base_url: 'http://a', api_base_url: 'http://a'}]",
+            "ENDPOINTS[0]: 'base_url' and 'api_base_url' are names of",
+        ),
+        ("VLM_ENGINE_CONFIG: {models: {}}", "VLM_ENGINE_CONFIG.models: there is none to ask; write one of type vlm_model"),
+        ("PATH_MUTATION: {/a: 5}", "PATH_MUTATION: '/a': 5 is no pair of folders; write both as text"),
+        ("PATH_MUTATION: {/a: }", "PATH_MUTATION: '/a': None is no pair of folders; write both as text"),
         ("TAG_LIST: []", "TAG_LIST: there are no tags"),
         ("ENDPOINTS: 7", "ENDPOINTS: write a list of endpoints"),
         ("ENDPOINTS: []", "ENDPOINTS: there is none"),

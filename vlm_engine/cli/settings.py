@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from vlm_engine.config_base import placed
 from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig, parse
 from vlm_engine.errors import ConfigError
 
@@ -18,14 +19,18 @@ DATA_DIR_VARIABLE = "VLM_ENGINE_DATA_DIR"
 def engine_config(given: Namespace) -> EngineConfig:
     """What ``--config`` holds, and before it what the other options say. Raises ``ConfigError``."""
     config = EngineConfig.from_yaml(given.config) if given.config else EngineConfig(models={"vlm": ModelConfig()})
-    models = {name: _with_options(model, given, bare=given.config is None) for name, model in asked_models(config).items()}
+    try:
+        asked = asked_models(config)
+    except ConfigError as error:
+        raise ConfigError(placed(given.config, error)) from None
+    models = {name: _with_options(model, given, bare=given.config is None) for name, model in asked.items()}
     return config.model_copy(update={"models": {**config.models, **models}})
 
 
 def asked_models(config: EngineConfig) -> dict[str, ModelConfig]:
     """The models that are asked, by their names. Raises ``ConfigError`` where there is none."""
     if not config.active_models():
-        raise ConfigError('models: there is none of type "vlm_model"')
+        raise ConfigError('models: there is none of type "vlm_model", so nothing can be asked; write one')
     return dict(config.active_models())
 
 
