@@ -199,9 +199,9 @@ class Layer:
 
 def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
     """The layer's parsed values by field name; None means not set. Adds what is wrong to ``faults``."""
-    legacy = [key for key in layer.values if key in _LEGACY]
-    if legacy:
-        _log.warning("%s: these settings have no meaning here and are ignored: %s", layer.where, ", ".join(legacy))
+    ignored = _without_meaning(layer.values)
+    if ignored:
+        _log.warning("%s: these settings have no meaning here and are ignored: %s", layer.where, ", ".join(ignored))
     parsed: dict[str, Any] = {}
     valid = [name.upper() for name in Values.model_fields]
     for key, value in _with_descriptions(layer.values).items():
@@ -219,6 +219,13 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
             told = lines if label is None else [f"{label}: {line.split(': ', 1)[-1]}" for line in lines]
             faults += [f"{layer.where}: {line}" for line in told]
     return parsed
+
+
+def _without_meaning(values: Mapping[Any, Any]) -> list[str]:
+    """The settings that only others know, and where an engine would keep its answers: here that is the plugin's own affair."""
+    engine = values.get("VLM_ENGINE_CONFIG")
+    stored = isinstance(engine, Mapping) and engine.get("store_path") is not None
+    return [key for key in values if key in _LEGACY] + ["VLM_ENGINE_CONFIG.store_path"] * stored
 
 
 def _with_descriptions(values: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -387,6 +387,12 @@ def test_names_of_older_files_are_passed_over_with_a_warning(folder: Path, caplo
     assert caplog.messages == [f"{LOCAL}: these settings have no meaning here and are ignored: SERVER_TIMEOUT"]
 
 
+def test_a_place_for_the_answers_is_passed_over_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = load(folder, "VLM_ENGINE_CONFIG: {store_path: answers.sqlite, models: {referee: {tag_list: [Foul]}}}")
+    assert engine_config(settings, None).store_path is None
+    assert caplog.messages == [f"{LOCAL}: these settings have no meaning here and are ignored: VLM_ENGINE_CONFIG.store_path"]
+
+
 # --- a whole engine configuration ---
 
 
