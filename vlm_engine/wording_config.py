@@ -128,8 +128,8 @@ def described_apart(listed: Mapping[Any, Any], apart: Any) -> Any:
         return listed
     if not isinstance(apart, Mapping):
         return apart
-    again = {str(tag).strip().casefold() for tag in apart}
-    return {tag: text for tag, text in listed.items() if str(tag).strip().casefold() not in again} | dict(apart)
+    again = {" ".join(str(tag).split()).casefold() for tag in apart}
+    return {tag: text for tag, text in listed.items() if " ".join(str(tag).split()).casefold() not in again} | dict(apart)
 
 
 def clean_tags(tags: Any) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message
     [
         {"tag_descriptions": {"foul": f"  {SIGNAL.replace('; ', ';  ')}"}},
         {"tag_list": {"Basketball point": None, "Foul": SIGNAL, "Free throw": None}},
-        {"tag_list": ["Basketball point", {"Foul": "x"}, "Free throw"], "tag_descriptions": {"foul": SIGNAL}},
+        {"tag_list": ["Basketball point", {"Foul": SIGNAL}, {"Free throw": "x"}], "tag_descriptions": {"free  Throw": ""}},
         {"tag_list": ["Basketball point", {"Foul": SIGNAL}, "Free throw"]},
         {"tag_list": ["Basketball point", {"Foul": "a free kick"}, "Free throw"], "tag_descriptions": {"Foul": SIGNAL}},
     ],
