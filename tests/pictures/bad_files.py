@@ -77,6 +77,7 @@ def lying_files() -> Iterator[tuple[str, bytes]]:
     bits = 16_382 | 16_382 << 14
     yield "claims.webp", b"RIFF" + struct.pack("<I", 40) + b"WEBPVP8L" + struct.pack("<IBI", 20, 0x2F, bits) + bytes(20)
     yield "bomb.png", png_header(12_000, 12_000, zlib.compress(bytes(12_000 * 3 * 400)))
+    yield "scans.jpg", with_scans(saved(Image.fromarray(scene(4000, 3000)), "JPEG", progressive=True), 5_000)
     yield "words.jpg", b"Corner kick, second half" * 50
     yield "empty.jpg", b""
     yield "noughts.jpg", bytes(10_000)
@@ -88,6 +89,13 @@ def lying_files() -> Iterator[tuple[str, bytes]]:
     content = dict(good_files())
     yield "really-png.jpg", content["goal.png"]
     yield "really-gif.webp", content["moving.gif"]
+
+
+def with_scans(jpeg: bytes, count: int) -> bytes:
+    """A progressive JPEG whose last scan comes so many times more, empty, which changes nothing and takes as long."""
+    at = jpeg.rindex(b"\xff\xda")
+    header_ends = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return jpeg[:-2] + count * (jpeg[at:header_ends] + bytes(8)) + jpeg[-2:]
 
 
 def png_header(width: int, height: int, data: bytes = b"") -> bytes:

@@ -59,6 +59,7 @@ def test_files_that_lie(tmp_path: Path) -> None:
     for name, what in came.items():
         assert what.startswith(f"MediaUnreadableError: {tmp_path / 'lying' / name}: "), what
         assert "50000" not in name or "too many pixels" in what, what
+    assert "scans would take minutes to decode" in came["scans.jpg"]
     assert "HEIF" in came["photo.heic"]
     assert "a web page" in came["page.jpg"]
     assert "a zip" in came["inner.zip"]

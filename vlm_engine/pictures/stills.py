@@ -17,6 +17,7 @@ from vlm_engine.picture import fitted_size, over_grey
 from vlm_engine.pictures.colours import as_srgb, plain
 from vlm_engine.pictures.kinds import HEAD_BYTES, JPEG, WEBP, Kind, webp_size
 from vlm_engine.types import ImageShape
+from vlm_engine.watch import rest
 
 MAX_JPEG_PIXELS = 500_000_000
 _BAND_PIXELS = 4_000_000
@@ -25,6 +26,10 @@ _XMP = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # of a TIFF
 _LEVELS = {"L;2": 85, "L;4": 17}  # Pillow reads greys of few bits as 8, but not which of them is transparent
 _IN_SCANS = "in several scans"
+_START_OF_SCAN = b"\xff\xda"
+_USUAL_SCANS = 20  # twice as many as any program was seen to write
+_MOST_SCANNED = 1_000_000_000  # pixels, over all scans
+_PIECE_BYTES = 1024 * 1024
 _GAP = 1.5  # reduced by whole numbers to no less than so many times what is wanted; the rest is resampled well
 
 # Words and profiles in a PNG may take as much memory as Pillow grants all of them; 1 MB for each would be too little for some.
@@ -87,6 +92,8 @@ def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str) -> Image
         image.info["transparency"] = unseen * _LEVELS.get(str(image.tile[0].args), 1)
     if kind is JPEG:
         image.info[_IN_SCANS] = "progressive" in image.info or _comes_in_scans(image, content)
+        if image.info[_IN_SCANS]:
+            _check_scans(image, content, name)
     check_size(image, kind, name)
     return image
 
@@ -100,6 +107,21 @@ def _comes_in_scans(image: ImageFile, content: BufferedReader | BytesIO) -> bool
     header = content.read(3)
     content.seek(data_at)
     return header != bytes((0, length, channels))
+
+
+def _check_scans(image: ImageFile, content: BufferedReader | BytesIO, name: str) -> None:
+    """Each scan goes over all pixels again, and takes a few bytes where it changes none: a small file could keep a processor busy
+    for hours. Raises ``MediaUnreadableError`` for one that only such a file has."""
+    position, scans, last = content.tell(), 0, b""
+    content.seek(0)
+    while piece := content.read(_PIECE_BYTES):
+        scans += (last + piece).count(_START_OF_SCAN)  # nothing else in a picture's data looks like it
+        last = piece[-1:]
+    content.seek(position)
+    rest()
+    if scans > _USUAL_SCANS and scans * image.width * image.height > _MOST_SCANNED:
+        told = f"a picture of {image.width} x {image.height} pixels in {scans} scans would take minutes to decode"
+        raise MediaUnreadableError(f"{name}: {told}; save it as a plain JPEG")
 
 
 def check_size(image: ImageFile, kind: Kind, name: str) -> None:
