@@ -31,7 +31,10 @@ _STEPS: Mapping[str, str] = {_ADD: "add tags", _REMOVE: "remove tags"}
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``adopted``: see ``carry_on``."""
+    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``adopted``: see ``carry_on``.
+
+    ``stays_in_line``: the tag that queues its item stays.
+    """
 
     opened: OpenPlan
     there: frozenset[str]
@@ -39,6 +42,7 @@ class _Work:
     adopted: Adopted = field(default_factory=lambda: Adopted((), ()))
     causes: list[StashError] = field(default_factory=list)
     is_gone: bool = False
+    stays_in_line: bool = False
 
     @property
     def plan(self) -> ChangePlan:
@@ -69,7 +73,10 @@ class Writing:
         return self._finish()
 
     def carry_on(self) -> dict[int, Adopted | StashError]:
-        """The rest of plans that were left behind. Returns for those done what had been written without being noted."""
+        """The rest of plans that were left behind. Returns for those done what had been written without being noted.
+
+        Their items stay in line: the settings may have changed since, often because of what was seen of the results.
+        """
         self._take_stock()
         self._create_tags(lambda tag: not self._tags.id(tag))
         errors = self._finish()
@@ -89,6 +96,7 @@ class Writing:
                 disown_what_changed(self._journal, item)
                 work.to_create = left_to_create(self._journal, work.opened, item)
                 work.there = item.tag_ids
+                work.stays_in_line = True
 
     def _finish(self) -> dict[int, StashError]:
         self._create_markers()
@@ -248,7 +256,8 @@ def _last(mode: str, works: Iterable[_Work]) -> str:
 
 
 def _tags_to_remove(work: _Work) -> dict[str, Tag]:
-    return {tag.id: tag for tag in (*work.plan.remove, *work.plan.release) if tag.id in work.there}
+    leaving = [tag for tag in work.plan.release if not (work.stays_in_line and tag.id == work.plan.queue_tag_id)]
+    return {tag.id: tag for tag in (*work.plan.remove, *leaving) if tag.id in work.there}
 
 
 def _not_applied(work: _Work) -> ApplyError:

@@ -301,7 +301,8 @@ def test_what_was_left_half_written_is_completed_before_the_same_images_are_chan
         apply(handler, dict.fromkeys(ids[:5], info("Goal")))
         assert {one.item.id for one in handler.recover()} == set(ids[5:])
     tags = [stash.library.image_state(image).tags for image in ids]
-    assert tags == [("Goal", "Home game", "VLM_Tagged")] * 5 + [("Foul", "Home game", "VLM_Tagged")] * 5
+    # The others stay in line: the settings may have changed since.
+    assert tags == [("Goal", "Home game", "VLM_Tagged")] * 5 + [("Foul", "Home game", "VLM_TagMe", "VLM_Tagged")] * 5
 
 
 def test_the_plans_of_hundreds_of_images_are_recovered_in_few_requests(stash, tmp_path):
@@ -314,7 +315,7 @@ def test_the_plans_of_hundreds_of_images_are_recovered_in_few_requests(stash, tm
     stash.requests.clear()
     with handler_of(stash, tmp_path) as handler:
         assert len(handler.recover()) == 500
-    assert sum(exchange.changes for exchange in stash.requests.exchanges) == 450 + 500  # what had been added is not added again
+    assert sum(exchange.changes for exchange in stash.requests.exchanges) == 450  # what had been added is not added again
     assert len(stash.requests.exchanges) < 10
 
 

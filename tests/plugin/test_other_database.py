@@ -159,6 +159,6 @@ def test_tags_that_people_add_after_a_kill_are_theirs_where_the_run_had_not_begu
     stash.library.tag_scene(scene, "Foul")
     with handler_of(stash, tmp_path) as handler:
         handler.recover()
-        assert set(stash.library.scene_state(scene).tags) == {"Foul", "Goal", "VLM_Tagged"}
+        assert set(stash.library.scene_state(scene).tags) == {"Foul", "Goal", "VLM_TagMe", "VLM_Tagged"}
         handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
-    assert stash.library.scene_state(scene).tags == ("Foul",)
+    assert stash.library.scene_state(scene).tags == ("Foul", "VLM_TagMe")
