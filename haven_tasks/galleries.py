@@ -40,8 +40,8 @@ async def foretold(context: TaskContext, queue: str) -> str:
     waiting = await in_line(context, queue)
     if not waiting:
         return ""
-    share = " with the tags that enough of these have" if context.settings.gallery_tag_share else ""
-    return f" {counted(len(waiting), 'gallery')} in line: done{share} once all of its images are."
+    share = ", with the tags that enough images have" if context.settings.gallery_tag_share else ""
+    return f" {counted(len(waiting), 'gallery')} in line, done after the last image there{share}."
 
 
 async def release(context: TaskContext, run_id: int, queue: str, *, updating: bool) -> str:

@@ -58,7 +58,7 @@ def report_of(theatre: Theatre) -> dict[str, Any]:
 def test_images_in_folders_and_zips_get_their_tags_with_few_writes(
     theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
 ) -> None:
-    vlm = theatre.endpoint()
+    vlm = theatre.endpoint(Behaviour(slots=4, latency_s=0.1))  # a second in all: there is progress to be seen
     theatre.install(address(vlm))
     images = theatre.add(*pictures)
     theatre.stash.requests.clear()
@@ -318,7 +318,7 @@ def test_a_preview_tells_of_scenes_and_images_writes_nothing_and_spares_question
     theatre.stash.library.add_gallery("Finale", images=[*images][:2], tags=["VLM_TagMe"])
     before = theatre.stash.library.snapshot()
     job = run(theatre, "Preview")
-    assert "1 gallery in line: done once all of its images are. Nothing was written to Stash." in str(job.output)
+    assert "1 gallery in line, done after the last image there. Nothing was written to Stash." in str(job.output)
     assert theatre.stash.library.snapshot() == before
     assert "1 scene looked at, 0 failed" in str(job.output)
     assert "10 images looked at, 0 failed" in str(job.output)
