@@ -31,10 +31,7 @@ _STEPS: Mapping[str, str] = {_ADD: "add tags", _REMOVE: "remove tags"}
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``adopted``: see ``carry_on``.
-
-    ``stays_in_line``: the tag that queues its item stays.
-    """
+    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``adopted``: see ``carry_on``."""
 
     opened: OpenPlan
     there: frozenset[str]
@@ -42,7 +39,6 @@ class _Work:
     adopted: Adopted = field(default_factory=lambda: Adopted((), ()))
     causes: list[StashError] = field(default_factory=list)
     is_gone: bool = False
-    stays_in_line: bool = False
 
     @property
     def plan(self) -> ChangePlan:
@@ -65,6 +61,7 @@ class Writing:
         self._tags = PlanTags(tags, journal)
         self._journal = journal
         self._works = [_Work(one, frozenset(one.plan.before_tag_ids), one.plan.create) for one in opened]
+        self._keeps_line = False
         self._kind = opened[0].plan.item.kind if opened else ItemKind.SCENE
 
     def carry_out(self) -> dict[int, StashError]:
@@ -77,6 +74,7 @@ class Writing:
 
         Their items stay in line: the settings may have changed since, often because of what was seen of the results.
         """
+        self._keeps_line = True
         self._take_stock()
         self._create_tags(lambda tag: not self._tags.id(tag))
         errors = self._finish()
@@ -96,7 +94,6 @@ class Writing:
                 disown_what_changed(self._journal, item)
                 work.to_create = left_to_create(self._journal, work.opened, item)
                 work.there = item.tag_ids
-                work.stays_in_line = True
 
     def _finish(self) -> dict[int, StashError]:
         self._create_markers()
@@ -153,13 +150,17 @@ class Writing:
                 work.is_gone = True
             except StashQueryError as error:
                 self._fail(work, "destroy markers", error)
-        self._change_tags(_REMOVE, [work for work in taking if not (work.causes or work.is_gone)], _tags_to_remove)
+        self._change_tags(_REMOVE, [work for work in taking if not (work.causes or work.is_gone)], self._tags_to_remove)
 
     def _tags_to_add(self, work: _Work) -> dict[str, Tag]:
         """By their ids. The tag that says that all went well is not among them when it did not."""
         tags = [tag for tag in work.plan.add if not (work.causes and tag.id == work.plan.tagged_id)]
         by_id = {self._tags.id(tag): Tag(self._tags.id(tag), tag.name) for tag in tags}
         return {tag_id: tag for tag_id, tag in by_id.items() if tag_id and tag_id not in work.there}
+
+    def _tags_to_remove(self, work: _Work) -> dict[str, Tag]:
+        leaving = [tag for tag in work.plan.release if not (self._keeps_line and tag.id == work.plan.queue_tag_id)]
+        return {tag.id: tag for tag in (*work.plan.remove, *leaving) if tag.id in work.there}
 
     def _change_tags(self, mode: str, works: Sequence[_Work], tags_of: _TagsOf) -> None:
         """Adds or removes tags. What Stash refuses is tried again, once it is known what has vanished meanwhile."""
@@ -253,11 +254,6 @@ def _sent_of(tags: Mapping[str, Tag], sent: Batch) -> list[Tag]:
 def _last(mode: str, works: Iterable[_Work]) -> str:
     """The tag that says that all is done, or that queues: it is added, or removed, after the others."""
     return next((work.plan.tagged_id if mode == _ADD else work.plan.queue_tag_id for work in works), "")
-
-
-def _tags_to_remove(work: _Work) -> dict[str, Tag]:
-    leaving = [tag for tag in work.plan.release if not (work.stays_in_line and tag.id == work.plan.queue_tag_id)]
-    return {tag.id: tag for tag in (*work.plan.remove, *leaving) if tag.id in work.there}
 
 
 def _not_applied(work: _Work) -> ApplyError:

@@ -194,10 +194,12 @@ class Journal:
         tags: dict[str, float] = dict(self._database.rows(sql, *_columns(item)))
         if item.kind is not ItemKind.SCENE:
             return Ours({}, frozenset(tags), tags_since=tags)
-        markers = {marker.id: marker for marker in self._markers("scene_id = ? AND gone IS NULL", item.id)}
-        sql = "SELECT marker_id, opened FROM journal_markers m JOIN journal_plans p ON p.id = plan_id WHERE scene_id = ?"
-        since = self._database.rows(f"{sql} AND gone IS NULL", item.id)
-        return Ours(markers, frozenset(tags), dict(since), tags)
+        opened = "(SELECT opened FROM journal_plans WHERE journal_plans.id = plan_id)"
+        sql = f"SELECT {_MARKER}, {opened} FROM journal_markers WHERE scene_id = ? AND gone IS NULL ORDER BY id"
+        rows = self._database.rows(sql, item.id)
+        markers = [_marker(row[:-1]) for row in rows]
+        since = {marker.id: row[-1] for marker, row in zip(markers, rows, strict=True)}
+        return Ours({marker.id: marker for marker in markers}, frozenset(tags), since, tags)
 
     def written(self, opened: OpenPlan) -> tuple[OurMarker, ...]:
         """The markers that this plan is known to have made, whatever became of them."""
