@@ -111,7 +111,8 @@ class ItemWriter:
 
     def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
         kept_back: dict[ItemRef, tuple[str, ...]] = {}
-        made = self._tags.made()
+        facts_before = map(self._journal.facts, plans.values())
+        made = self._tags.made(tag_id for facts in facts_before for tag_id in facts.put_back_ids)
 
         def plan(item: Standing) -> ChangePlan:
             facts = as_numbered_now(self._journal.facts(plans[item.ref]), made)

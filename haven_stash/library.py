@@ -181,7 +181,7 @@ def _scene_file(data: Mapping[str, Any]) -> SceneFile:
 
 def _marker(data: Mapping[str, Any]) -> Marker:
     end = data.get("end_seconds")
-    primary = _tag(data["primary_tag"])
+    primary = tag_of(data["primary_tag"])
     return Marker(
         id=str(data["id"]),
         title=str(data.get("title") or ""),
@@ -229,22 +229,23 @@ def _fingerprints(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _tags(data: Mapping[str, Any]) -> tuple[Tag, ...]:
-    return tuple(_tag(tag) for tag in data["tags"])
+    return tuple(map(tag_of, data["tags"]))
 
 
-def _tag(data: Mapping[str, Any]) -> Tag:
-    return Tag(str(data["id"]), str(data["name"]), seconds_of(data.get("created_at")))
+def tag_of(data: Mapping[str, Any]) -> Tag:
+    """A tag as Stash tells of it."""
+    return Tag(str(data["id"]), str(data["name"]), _seconds(data.get("created_at")))
 
 
 @lru_cache(4096)
-def seconds_of(time: str | None) -> float:
+def _seconds(time: str | None) -> float:
     """A time as Stash writes it, in seconds since 1970; 0 for none."""
     return datetime.fromisoformat(time).timestamp() if time else 0.0
 
 
 def _standing(kind: ItemKind, data: Mapping[str, Any]) -> Standing:
     markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
-    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"]))
+    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers, _seconds(data["created_at"]))
 
 
 _FILE = "path size width height fingerprints { type value }"

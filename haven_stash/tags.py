@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from haven_stash.errors import StashLockedError, StashQueryError, TagClashError
-from haven_stash.library import seconds_of
+from haven_stash.library import tag_of
 from haven_stash.transport import StashClient
 from haven_stash.values import Tag, tag_key
 from haven_vlm_config import TagNames
@@ -18,7 +18,7 @@ _IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
   id name aliases ignore_auto_tag created_at updated_at parents {{ id name }} children {{ id }} {" ".join(_COUNTS)}
 }} }}"""
 _DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
-_BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases } } }"
+_BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases created_at } } }"
 _CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name } }"
 
 
@@ -45,10 +45,11 @@ class TagBook:
         self._by_name: dict[str, _Entry] = {}
         self._made: set[str] = set()
 
-    def made(self) -> dict[str, float]:
-        """When each tag that Stash has was made, by its id, in seconds since 1970."""
-        data = self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]
-        return {str(tag["id"]): seconds_of(tag["created_at"]) for tag in data}
+    def made(self, ids: Iterable[str]) -> dict[str, float]:
+        """When each of these tags was made, by its id, in seconds since 1970. Those that are gone may be left out."""
+        wanted = set(ids)
+        found = self._by_id(wanted)
+        return {entry.tag.id: entry.tag.created_s for entry in (self._all() if found is None else found)}
 
     def find(self, names: Iterable[str]) -> dict[str, Tag]:
         """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""
@@ -75,7 +76,7 @@ class TagBook:
             raise
         except StashQueryError as error:
             return self._explain(name, error)
-        tag = Tag(str(data["id"]), str(data["name"]))
+        tag = tag_of(data)
         self._by_key[tag_key(name)] = _Entry(tag, ())
         self._made.add(tag.id)
         return tag
@@ -127,25 +128,32 @@ class TagBook:
 
     def _still_true(self, keys: Iterable[str]) -> bool:
         entries = {key: self._by_key[key] for key in keys}
-        ids = sorted({entry.tag.id for entry in entries.values()})
+        found = self._by_id({entry.tag.id for entry in entries.values()})
+        if found is None:
+            return False
+        now = {entry.tag.id: entry for entry in found}
+        return all(entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items())
+
+    def _by_id(self, ids: Collection[str]) -> list[_Entry] | None:
+        """The tags with these ids; None where one is gone: Stash then refuses the whole list."""
         if not ids:
-            return True
+            return []
         try:
-            data = self._client.ask(_BY_ID, {"ids": ids})["findTags"]["tags"]
+            return list(map(_entry, self._client.ask(_BY_ID, {"ids": sorted(ids)})["findTags"]["tags"]))
         except StashLockedError:
             raise
         except StashQueryError:
-            return False  # one of them is gone: Stash then refuses the whole list
-        now = {entry.tag.id: entry for entry in map(_entry, data)}
-        return all(entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items())
+            return None
+
+    def _all(self) -> list[_Entry]:
+        return list(map(_entry, self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]))
 
     def _mind_spelling(self, wanted: Mapping[str, str]) -> None:
         """``wanted``: names by their ``tag_key``. Of several tags of one key, that which is spelled like this is meant."""
         self._by_key |= {key: self._by_name[name] for key, name in wanted.items() if name in self._by_name}
 
     def _reload(self) -> None:
-        data = self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]
-        entries = [_entry(tag) for tag in data]
+        entries = self._all()
         by_alias = {tag_key(alias): entry for entry in entries for alias in entry.aliases}
         self._by_name = {entry.tag.name: entry for entry in entries}
         self._by_key = by_alias | {tag_key(entry.tag.name): entry for entry in entries}
@@ -168,7 +176,7 @@ class TagBook:
 def _entry(data: Mapping[str, object]) -> _Entry:
     aliases = data.get("aliases")
     return _Entry(
-        tag=Tag(str(data["id"]), str(data["name"])),
+        tag=tag_of(data),
         aliases=tuple(str(alias) for alias in aliases) if isinstance(aliases, list) else (),
     )
 
