@@ -28,7 +28,8 @@ class Noise:
     ``shot_share``: share of the errors that a whole shot has in common. ``tag_spread``: standard deviation
     of the logarithm by which rates differ between tags. ``confidence``: None: it tells verdicts only; 1: calibrated
     probabilities; 2: twice as sure (in logits) as it should be. ``sure_shots``: as sure as of the thing itself where a
-    whole shot is wrong.
+    whole shot is wrong. ``sure_noes``: how many times surer (in logits) a right no is than it should be. ``misses_by_tag``:
+    from the least to the largest miss rate, by tag, instead of one rate.
     """
 
     miss_rate: float = 0.0
@@ -37,6 +38,8 @@ class Noise:
     tag_spread: float = 0.0
     confidence: float | None = None
     sure_shots: bool = False
+    sure_noes: float = 1.0
+    misses_by_tag: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class NoisyModel(Oracle):
         self._rng = np.random.default_rng(seed)
         self._scale = self._spread(noise.tag_spread)
         self._buckets = int(video.info.duration_s / _BUCKET_S) + 1
-        self._misses = self._errors(noise.miss_rate, noise.shot_share)
-        self._false_alarms = self._errors(noise.false_alarm_rate, noise.shot_share)
+        self._misses = self._errors(self._miss_rates(noise), noise.shot_share)
+        self._false_alarms = self._errors(noise.false_alarm_rate * self._scale, noise.shot_share)
         self._sureness = self._graded(noise) if noise.confidence is not None else None
 
     def erring(self, factor: float) -> NoisyModel:
@@ -99,8 +102,14 @@ class NoisyModel(Oracle):
         """A factor on the error rates for each tag, 1 on average."""
         return np.exp(self._rng.normal(-(spread**2) / 2, spread, len(self.tags))) if spread else np.ones(len(self.tags))
 
-    def _errors(self, rate: float, shot_share: float) -> _Errors:
-        rates = np.minimum(rate * self._scale, _MOST_RATE)
+    def _miss_rates(self, noise: Noise) -> Floats:
+        if noise.misses_by_tag is None:
+            return noise.miss_rate * self._scale
+        least, most = np.log(noise.misses_by_tag)
+        return np.exp(self._rng.uniform(least, most, len(self.tags)))
+
+    def _errors(self, by_tag: Floats, shot_share: float) -> _Errors:
+        rates = np.minimum(by_tag, _MOST_RATE)
         count = len(self.tags)
         return _Errors(
             self._rng.random((len(self._cuts_s) + 1, count)) < rates * shot_share,
@@ -120,7 +129,9 @@ class NoisyModel(Oracle):
             shape = (places, len(self.tags))
             return factor * np.stack([_positive(self._rng, sign * mean, shape) for mean in (invented, missed)])
 
-        return draw(self._buckets, 1), draw(self._buckets, -1), draw(len(self._cuts_s) + 1, 1 if noise.sure_shots else -1)
+        right, wrong = draw(self._buckets, 1), draw(self._buckets, -1)
+        right[0] *= noise.sure_noes
+        return right, wrong, draw(len(self._cuts_s) + 1, 1 if noise.sure_shots else -1)
 
 
 def _positive(rng: np.random.Generator, mean: float, shape: tuple[int, int]) -> Floats:

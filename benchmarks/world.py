@@ -25,6 +25,7 @@ _PLAYS = ("Basketball point", "Foul", "Break-away", "Turnover", "Free throw", "T
 _NEVER_SHARE = 0.35
 _LEAST_ON_S, _LEAST_OFF_S = 2.0, 2.5
 _SHORT_SNAP_S, _SNAP_S = 2.0, 20.0
+_FADE_RECALL, _FADE_OFF_S = 0.6, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class World:
     """What to draw videos from. ``None`` leaves length (5 minutes to 2 hours) and number of tags (5 to 35) to chance.
 
     ``kinds``: shares of tags with long, medium and short stretches, among those ever present. ``cut_recall``: share of
-    true cuts that are hinted at; ``false_cuts``: false hints for each true one.
+    true cuts that are hinted at; ``false_cuts``: false hints for each true one. ``filled_shots``: share of the stretches that
+    begin and end with a shot. ``fades``: share of the cuts that are fades: six in ten are hinted at, half a second off.
     """
 
     cut_coincidence: float = 0.6
@@ -42,6 +44,8 @@ class World:
     kinds: tuple[float, float, float] = (0.3, 0.4, 0.3)
     cut_recall: float = 0.85
     false_cuts: float = 0.25
+    filled_shots: float = 0.0
+    fades: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,9 @@ def draw_video(world: World, seed: tuple[int, ...]) -> SimulatedVideo:
     for _ in range(count):
         spans = _stretches(rng, world, duration_s)
         fresh_s += _align(rng, spans, cuts_s, strengths, world.cut_coincidence, duration_s)
-        all_spans.append(spans)
+        all_spans.append(_filling(rng, spans, cuts_s, world.filled_shots, duration_s))
     cuts_s, strengths = _with_fresh(rng, cuts_s, strengths, fresh_s)
-    hints = cut_hints(rng, cuts_s, strengths, duration_s, world.cut_recall, world.false_cuts)
+    hints = cut_hints(rng, cuts_s, strengths, duration_s, world.cut_recall, world.false_cuts, world.fades)
     truth = {tag: tuple((start, end) for start, end in spans) for tag, spans in zip(tag_names(count), all_spans, strict=True)}
     return SimulatedVideo(_info(duration_s, hints, seed), cuts_s, truth)
 
@@ -152,6 +156,26 @@ def _align(
     return fresh_s
 
 
+def _filling(
+    rng: np.random.Generator, spans: Spans, cuts_s: NDArray[np.float64], share: float, duration_s: float
+) -> Spans:
+    """The spans, a share of them moved to the cuts nearest to their edges, or to the whole of the one shot they lie in."""
+    if not share:
+        return spans
+    bounds_s = np.concatenate([[0.0], cuts_s, [duration_s]])
+    moved: Spans = []
+    for start_s, end_s in spans:
+        if rng.random() < share:
+            nearest = [int(np.abs(bounds_s - edge_s).argmin()) for edge_s in (start_s, end_s)]
+            if nearest[0] == nearest[1]:
+                after = int(np.searchsorted(bounds_s, (start_s + end_s) / 2).clip(1, len(bounds_s) - 1))
+                nearest = [after - 1, after]
+            start_s, end_s = (float(bounds_s[place]) for place in nearest)
+        if end_s - start_s >= _LEAST_ON_S and (not moved or start_s - moved[-1][1] >= _LEAST_OFF_S):
+            moved.append([start_s, end_s])
+    return moved
+
+
 def _is_short(span: list[float]) -> bool:
     return span[1] - span[0] <= 12
 
@@ -194,10 +218,16 @@ def cut_hints(
     duration_s: float,
     recall: float,
     false_share: float,
+    fades: float = 0.0,
 ) -> tuple[Cut, ...]:
-    """What a cheap detector makes of the true cuts: some missed, each a tenth of a second off, weaker false ones between."""
-    seen = rng.random(len(cuts_s)) < recall
-    hit_s = cuts_s[seen] + rng.uniform(-0.1, 0.1, int(seen.sum()))
+    """What a cheap detector makes of the true cuts: some missed, each a tenth of a second off, weaker false ones between.
+
+    Of those that are ``fades`` fewer are seen, and less exactly.
+    """
+    fading = rng.random(len(cuts_s)) < fades if fades else np.zeros(len(cuts_s), bool)
+    seen = rng.random(len(cuts_s)) < np.where(fading, min(recall, _FADE_RECALL), recall)
+    off_s = np.where(fading[seen], _FADE_OFF_S, 0.1)
+    hit_s = cuts_s[seen] + rng.uniform(-1.0, 1.0, int(seen.sum())) * off_s
     false_count = rng.poisson(false_share * len(hit_s) + (duration_s / 600 if false_share else 0.0))
     found = [
         *zip(hit_s, strengths[seen], strict=True),

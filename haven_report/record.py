@@ -125,5 +125,5 @@ def _scene(scene: SceneReport) -> dict[str, Any]:
 
 
 def _span(span: Span) -> dict[str, float]:
-    told = {"start_s": span.start_s, "end_s": span.end_s, "confidence": span.confidence, "belief": span.belief}
+    told = {"start_s": span.start_s, "end_s": span.end_s, "confidence": span.confidence}
     return {key: round(value, 3) for key, value in told.items() if value is not None}

@@ -16,7 +16,7 @@ RuleOf = Callable[[str], TagRule]
 def describe_video(spans: Iterable[Span], category: str, rule_of: RuleOf, duration_s: float) -> VideoTagInfo:
     """The spans of one category by the user's rules.
 
-    A span without a confidence passes every threshold: the model said yes, and nobody knows how surely. Tags renamed
+    A span without a confidence passes every threshold: no search made it, so nobody knows how sure it is. Tags renamed
     to the same name become one.
     """
     ruled: dict[str, list[Span]] = {}
@@ -68,7 +68,7 @@ def is_enough(kept: Sequence[Span], rule: TagRule, duration_s: float) -> bool:
 def merge(spans: Iterable[Span], max_gap_s: float) -> list[Span]:
     """Spans of one tag in order of time, those no further apart than ``max_gap_s`` made one.
 
-    A merged span's confidence, and its belief, is the mean of those that have one, by duration.
+    A merged span's confidence is the mean of those that have one, by duration.
     """
     merged: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start_s):
@@ -82,8 +82,7 @@ def merge(spans: Iterable[Span], max_gap_s: float) -> list[Span]:
 def _joined(first: Span, second: Span) -> Span:
     both = (first, second)
     confidence = _mean((span.duration_s, span.confidence) for span in both)
-    belief = _mean((span.duration_s, span.belief) for span in both)
-    return replace(first, end_s=max(first.end_s, second.end_s), confidence=confidence, belief=belief)
+    return replace(first, end_s=max(first.end_s, second.end_s), confidence=confidence)
 
 
 def _mean(weighted: Iterable[tuple[float, float | None]]) -> float | None:

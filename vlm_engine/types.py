@@ -238,15 +238,14 @@ class Observation:
 class Span:
     """``tag`` applies from ``start_s`` to ``end_s``.
 
-    ``confidence`` in [0, 1]: the model's own word, on average; None where no server told one. ``belief`` in [0, 1]: how
-    probable the search holds the span, all answers considered; None where it was not asked.
+    ``confidence`` in [0, 1]: how probably that is right, all answers considered, and what servers told of how sure they
+    are; a span is right if it and a true one share half of the time that both cover. None in a span that no search made.
     """
 
     tag: str
     start_s: float
     end_s: float
     confidence: float | None = None
-    belief: float | None = None
 
     @property
     def duration_s(self) -> float:

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 2
 def video_dict(result: VideoResult, *, timestamps: bool = True, confidence: bool = True) -> dict[str, Any]:
     """``video_tag_info``, ``json_result`` and ``coverage`` of one video. Times are seconds.
 
-    ``totalConfidence`` is None where no server told a confidence.
+    ``totalConfidence`` is how probably the span is right; None in a span that no search made.
     """
     info = result.info
     tag_info: dict[str, Any] = {
@@ -55,7 +55,7 @@ def _json_result(result: VideoResult) -> dict[str, Any]:
 def _timespans_dict(spans: Iterable[Span]) -> dict[str, list[dict[str, Any]]]:
     timespans: dict[str, list[dict[str, Any]]] = {}
     for span in spans:
-        timespans.setdefault(span.tag, []).append({**_span_dict(span, confidence=True), "belief": span.belief})
+        timespans.setdefault(span.tag, []).append(_span_dict(span, confidence=True))
     return timespans
 
 
@@ -134,4 +134,4 @@ def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[st
 
 
 def _span(tag: str, entry: Mapping[str, Any]) -> Span:
-    return Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"), entry.get("belief"))
+    return Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"))

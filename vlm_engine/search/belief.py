@@ -1,7 +1,7 @@
 """What to believe of each tag at each frame that was looked at, and at frames that were not.
 
-A tag either never occurs in the video or comes and goes by a chain; what the chain's rates are, and how often the model
-errs, is learnt from the answers themselves: first from the scan, then, from there, from all of them.
+A tag comes and goes by a chain. What the chain's rates are, and how often the model errs, is learnt from the answers
+themselves: the rates from the scan, then, from there, both from all answers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from vlm_engine.search.chain import SHOWS, STATES
 from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.learning import learnt
-from vlm_engine.search.rates import ABSENT_SHARE, FOOLED_ALONG, JUDGE, SURE_ERROR, Floats, Rates
+from vlm_engine.search.rates import FOOLED_ALONG, JUDGE, SURE_ERROR, Floats, Rates
 from vlm_engine.search.smoothing import Smoothed, by_condition, by_truth, smooth
+
+_DOUBT = 1.25
+"""Of a second look's fall in p (1 - p): makes it comparable to the worth of edges and discoveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +27,24 @@ class Belief:
     """About K tags at the n frames of ``evidence``.
 
     ``live``: the tags that were seen at all, as column numbers; the others are believed absent throughout.
-    ``present`` (n, K): the probability that a tag shows. ``occurs`` (live,): that it does anywhere in the video.
+    ``present`` (n, K): the probability that a tag shows. ``shown`` (n, K): whether it is taken to show: more probably
+    than not, or doubtful and yet confirmed.
     """
 
     evidence: Evidence
     clock: Clock
     live: NDArray[np.intp]
     present: Floats
-    occurs: Floats
+    shown: Flags
     rates: Rates
     smoothed: Smoothed | None
 
-    @property
-    def shown(self) -> Flags:
-        """(n, K): more probably there than not."""
-        return self.present > 0.5
-
     def gain(self, observer: int = JUDGE) -> Floats:
-        """(n, K): how many wrong labels a look of this observer's at another frame of the same shot would set right, on average.
+        """(n, K): how much doubt a look of this observer's at another frame of the same shot would take away, on average.
 
-        Such a look errs as looks do in a good shot and nearly always in a bad one, so it says little about a
-        verdict that looks like a bad shot's.
+        Doubt is p (1 - p), half the Brier score of the best guess. Counted in wrong labels instead, a look that cannot
+        overturn a verdict alone would be worth nothing, though two could. Such a look errs as looks do in a good shot
+        and nearly always in a bad one, so it says little about a verdict that looks like a bad shot's.
         """
         out = np.zeros_like(self.present)
         if self.smoothed is None:
@@ -53,8 +53,8 @@ class Belief:
         error = self._error(shares / (shares.sum(1, keepdims=True) + 1e-300), observer)
         false, missed = error[:, 0], error[:, 1]
         on = self.present[:, self.live]
-        after = np.minimum(on * (1 - missed), (1 - on) * false) + np.minimum(on * missed, (1 - on) * (1 - false))
-        out[:, self.live] = np.maximum(np.minimum(on, 1 - on) - after, 0)
+        after = _doubt(on * (1 - missed), (1 - on) * false) + _doubt(on * missed, (1 - on) * (1 - false))
+        out[:, self.live] = _DOUBT * np.maximum(_doubt(on, 1 - on) - after, 0)
         return out
 
     def _error(self, shares: Floats, observer: int) -> Floats:
@@ -73,7 +73,7 @@ class Belief:
             return shows, hidden
         from_left, from_right = self._reach(times_s)
         here = (from_left[0] + from_left[1]) * (from_right[0] + from_right[1])
-        total = here.sum(1) / self.occurs
+        total = here.sum(1)
         shows[:, self.live] = here[:, SHOWS == 1].sum(1) / total
         otherwise = [(from_left[truth] * from_right[truth])[:, truth != SHOWS].sum(1) for truth in (0, 1)]
         hidden[:, self.live] = (otherwise[0] + otherwise[1]) / total
@@ -92,6 +92,11 @@ class Belief:
         return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(1, 2))
 
 
+def _doubt(on: Floats, off: Floats) -> Floats:
+    """Two probabilities of what may be seen, the tag showing or not: that it is seen, times p (1 - p) then."""
+    return np.asarray(on * off / (on + off + 1e-300))
+
+
 def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
     """(m, 4, K) each: ``weights`` (m, 4, K) after ``steps`` (m, 4, 4, K), of states without the tag and of those with it."""
     passed = [weights[:, state, None] * steps[:, state] for state in range(STATES)]
@@ -104,17 +109,18 @@ def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
     return np.asarray((by_condition(weights) * rates.conditions[:, SHOWS]).sum(1))
 
 
-def learnt_rates(evidence: Evidence, rates: Rates, steps: int) -> Rates:
-    """What so many ``steps`` of learning make of ``rates``, for the tags that were seen."""
+def learnt_rates(evidence: Evidence, rates: Rates, steps: int, *, errors: bool = True) -> Rates:
+    """What so many ``steps`` of learning make of ``rates``, for the tags that were seen.
+
+    ``errors``: how often looks err is learnt, too.
+    """
     live, silent = _seen(evidence)
     if not len(live):
         return rates
     own, now = evidence.of(live), rates.of(live)
-    silent_looks = int(evidence.judged[:, silent].sum())
-    silent_shots = len(silent) * len(np.unique(evidence.shots))
+    silent_looks = int(evidence.judged[:, silent].sum()) if errors else None
     for _ in range(steps):
-        smoothed = smooth(own, now)
-        now = learnt(now, own, smoothed, _occurs(smoothed), silent_looks, silent_shots)
+        now = learnt(now, own, smooth(own, now), silent_looks)
     return rates.with_those_of(live, now)
 
 
@@ -123,11 +129,30 @@ def believe(evidence: Evidence, clock: Clock, rates: Rates) -> Belief:
     present = np.zeros(evidence.judged.shape)
     live, _ = _seen(evidence)
     if not len(live):
-        return Belief(evidence, clock, live, present, np.zeros(0), rates, None)
+        return Belief(evidence, clock, live, present, present > 0, rates, None)
     smoothed = smooth(evidence.of(live), rates.of(live))
-    occurs = _occurs(smoothed)
-    present[:, live] = by_truth(smoothed.conditions())[:, :, 1].sum(1) * occurs
-    return Belief(evidence, clock, live, present, occurs, rates, smoothed)
+    present[:, live] = by_truth(smoothed.conditions())[:, :, 1].sum(1)
+    shown = present > 0.5
+    return Belief(evidence, clock, live, present, shown | _confirmed(evidence, present), rates, smoothed)
+
+
+def _confirmed(evidence: Evidence, present: Floats) -> Flags:
+    """(n, K): the frames of events that are not believed, although two or more looks say yes and none between denies it.
+
+    What several looks confirm is never dropped in silence: it is told, with the little confidence that it has.
+    """
+    columns, rows = np.nonzero(evidence.judged.T)  # each tag's looks in order of time
+    confirmed = np.zeros(present.shape, bool)
+    if not len(rows):
+        return confirmed
+    said_yes = evidence.present[rows, columns]
+    fresh = np.diff(columns, prepend=-1) | np.diff(said_yes, prepend=False)
+    starts = np.flatnonzero(fresh)
+    lengths = np.diff(starts, append=len(rows))
+    most = np.maximum.reduceat(present[rows, columns], starts)
+    runs = said_yes[starts] & (lengths > 1) & (most <= 0.5)
+    confirmed[rows, columns] = runs.repeat(lengths)
+    return confirmed
 
 
 def _seen(evidence: Evidence) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -135,6 +160,3 @@ def _seen(evidence: Evidence) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     seen = (evidence.present & evidence.judged).any(0)
     return np.flatnonzero(seen), np.flatnonzero(~seen)
 
-
-def _occurs(smoothed: Smoothed) -> Floats:
-    return np.asarray(1 / (1 + ABSENT_SHARE / (1 - ABSENT_SHARE) * smoothed.absent_odds))

@@ -31,7 +31,8 @@ class Gap:
 
     def __init__(self, start_s: float, end_s: float, clock: Clock, cut_share: float) -> None:
         self.start_s, self.end_s = start_s, end_s
-        inside = slice(*np.searchsorted(clock.cuts_s, [start_s + 1e-9, end_s - 1e-9]))
+        # A look at the first frame of a shot, often a key frame, has the cut at its very time: the change may be there.
+        inside = slice(*np.searchsorted(clock.cuts_s, [start_s, end_s], side="right"))
         masses = cut_share * clock.seconds_per_cut[inside]
         self._cuts: list[tuple[float, float]] = list(zip(clock.cuts_s[inside].tolist(), masses.tolist(), strict=True))
         self._per_s = 1.0 - cut_share

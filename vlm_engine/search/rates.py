@@ -6,7 +6,7 @@ counts like so many observed seconds or looks (maximum a posteriori, as in Demps
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,21 +21,19 @@ SHORTEST_S = 2.0
 PAUSE_S = 9.0
 """Mean length of a pause within a long event."""
 PAUSES_PER_LONG = 0.4
-ABSENT_SHARE = 0.2
-"""Of the tags that a user lists, so many never occur in a given video."""
-
 STARTS_PER_VIDEO, FEWEST_STARTS_PER_S, MOST_STARTS_PER_S = 3.0, 1 / 240, 1 / 15
 """Of short and of long events each. A short clip was cut to what it shows: there, more happens per second."""
 STARTS_WEIGHT = 1.0
 LONG_S = 60.0
 LONG_WEIGHT = 3.0
 
-FALSE_AND_MISSED = np.array([0.004, 0.04])
+FALSE_AND_MISSED = np.array([0.005, 0.05])
 """Errors per look: a tag is seen that is not there, a tag is not seen that is."""
 SCANNER_FALSE_AND_MISSED = np.array([0.02, 0.1])
 """The same of a smaller model that scans for another."""
-SHOT_SHARE = 0.3
-"""Of all errors, so many hold for a whole shot: it is bad."""
+SHOT_SHARE = np.array([0.25, 0.1])
+"""The share of these errors that holds for a whole shot: the shot is bad. Nothing in one video's answers tells it: a
+bad shot looks like an event, or a pause, that fills the shot. So it is assumed, never learnt."""
 SURE_ERROR = 0.9
 """In a bad shot a look errs this surely; so many looks that agree speak against a bad one."""
 FOOLED_ALONG = 0.6
@@ -49,13 +47,25 @@ _BY_TAG = ("short_per_s", "long_per_s", "end_per_s")
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How much a confidence is worth: a wrong answer's density at logit c, against a right one's, falls like exp(-sharpness c).
+    """How much a confidence is worth: a wrong answer's density at logit c, against a right one's, falls like
+    exp(-sharpness c).
 
-    ``evened`` (one for absent, one for present) makes that ratio a ratio of densities.
+    ``evened`` makes that ratio a ratio of densities: (2, K), a row for absent and one for present, or (2, 1) for all
+    tags alike.
     """
 
     sharpness: float = 0.0
-    evened: tuple[float, float] = (1.0, 1.0)
+    evened: Floats = field(default_factory=lambda: np.ones((2, 1)))
+
+    def of(self, columns: NDArray[np.intp]) -> Trust:
+        """Return the same for some of the tags."""
+        return self if self.evened.shape[1] == 1 else replace(self, evened=self.evened[:, columns])
+
+    def spread(self, tags: int, columns: NDArray[np.intp]) -> Trust:
+        """Return the same for ``tags`` tags, of which these are the ``columns``; the others get the mean."""
+        evened = np.tile(self.evened.mean(1, keepdims=True), tags)
+        evened[:, columns] = self.evened
+        return replace(self, evened=evened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +76,25 @@ class Observer:
     """
 
     look_error: Floats
-    shot_error: Floats
-    trust: Trust = Trust()
-    trust_if_fooled: Trust = Trust()
+    trust: Trust = field(default_factory=Trust)
+    trust_if_fooled: Trust = field(default_factory=Trust)
+
+    @property
+    def shot_error(self) -> Floats:
+        """(K, 2): how often a whole shot is bad."""
+        return np.asarray(self.look_error * (SHOT_SHARE / (1 - SHOT_SHARE)))
 
     def of(self, columns: NDArray[np.intp]) -> Observer:
         """The same for some of the tags."""
-        return replace(self, look_error=self.look_error[columns], shot_error=self.shot_error[columns])
+        trusts = self.trust.of(columns), self.trust_if_fooled.of(columns)
+        return Observer(self.look_error[columns], *trusts)
 
     def with_those_of(self, columns: NDArray[np.intp], other: Observer) -> Observer:
         """The errors of ``other``, which has only the tags in ``columns``; for the rest, these."""
-        looks, shots = self.look_error.copy(), self.shot_error.copy()
-        looks[columns], shots[columns] = other.look_error, other.shot_error
-        return replace(other, look_error=looks, shot_error=shots)
+        looks = self.look_error.copy()
+        looks[columns] = other.look_error
+        tags = len(looks)
+        return Observer(looks, other.trust.spread(tags, columns), other.trust_if_fooled.spread(tags, columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +136,5 @@ def assumed(tags: int, duration_s: float, *, scanned: bool = False) -> Rates:
     """The rates before anything was seen. ``scanned``: a smaller model scans for the one that judges."""
     usual = min(MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6)))
     starts = np.full(tags, usual)
-    observers = (
-        Observer(np.tile(each * (1 - SHOT_SHARE), (tags, 1)), np.tile(each * SHOT_SHARE, (tags, 1)))
-        for each in assumed_errors(scanned)
-    )
+    observers = (Observer(np.tile(each * (1 - SHOT_SHARE), (tags, 1))) for each in assumed_errors(scanned))
     return Rates(starts, starts, np.full(tags, 1 / LONG_S), usual, tuple(observers))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
-from vlm_engine.search.evidence import Evidence, Flags, scene_starts
+from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.rates import FOOLED_ALONG, SCANNER, SURE_ERROR, Floats, Rates, Trust
 
 _RESCALED_EVERY = 4
@@ -28,8 +28,7 @@ class Smoothed:
 
     ``forward`` (n, 8, K) weighs the answers up to each frame, ``backward`` those after it; both sum to one over the states,
     and ``scale`` (n, K) is what ``forward`` was divided by. ``likely`` (n, 8, K) is the likelihood of each answer, and
-    ``moves`` (n - 1, 8, 8, K) are the transitions, each times the likelihood of the answer it leads to. ``absent_odds`` (K,):
-    how much better the answers are explained by a tag that never occurs.
+    ``moves`` (n - 1, 8, 8, K) are the transitions, each times the likelihood of the answer it leads to.
     """
 
     chain: Chain
@@ -38,7 +37,6 @@ class Smoothed:
     forward: Floats
     backward: Floats
     scale: Floats
-    absent_odds: Floats
 
     def states(self) -> Floats:
         """(n, 8, K): the probability of each state, all answers considered."""
@@ -70,9 +68,7 @@ def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
     start = chain.law * shares[:, SHOWS] * by_state[0]
     forward, scale = _forward(start.reshape(-1, start.shape[2]), moves)
     backward = _backward(moves)
-    absent = _absent_log_likelihood(evidence, shares[:, 0], likely[:, :, 0])
-    odds = np.exp(np.clip(absent - np.log(scale).sum(0), -50, 50))
-    return Smoothed(chain, by_state.reshape(forward.shape), moves, forward, backward, scale, odds)
+    return Smoothed(chain, by_state.reshape(forward.shape), moves, forward, backward, scale)
 
 
 def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
@@ -100,7 +96,7 @@ def likelihoods(evidence: Evidence, rates: Rates) -> Floats:
 
 def _doubt(trust: Trust, logits: Floats, weights: Floats | Flags) -> Floats:
     """(n, 2 truths, K): how much more probable than in a right answer these confidences are in a wrong one; 1 without weight."""
-    leaning = trust.sharpness * logits[:, None] + np.log(trust.evened)[:, None]
+    leaning = trust.sharpness * logits[:, None] + np.log(trust.evened)
     return np.asarray(np.exp(-leaning * weights[:, None]))
 
 
@@ -149,8 +145,3 @@ def _backward(moves: Floats) -> Floats:
         np.einsum("stk,tk->sk", move, after, out=before)
     return np.asarray(rows / rows.sum(1, keepdims=True))
 
-
-def _absent_log_likelihood(evidence: Evidence, shares: Floats, likely: Floats) -> Floats:
-    """(K,): of the answers, if the tag never occurs: within each shot the condition is the same for all looks."""
-    by_shot = np.add.reduceat(np.log(likely), scene_starts(evidence.shots), axis=0) + np.log(shares)
-    return np.asarray(np.logaddexp.reduce(by_shot, axis=1).sum(0))

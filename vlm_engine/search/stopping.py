@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from vlm_engine.search.questions import Question
 from vlm_engine.types import Purpose
 
-PRICE = 0.06
+PRICE = 0.063
 _USUAL_RUNS_PER_HOUR = 130.0
 _FEWEST, _MOST = 0.05, 2.0
 _BUSTLE_COUNTS = 0.7

@@ -22,7 +22,7 @@ from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
 _SCAN_STEPS = 4
-_LEARNING_STEPS, _LEARNING_STEPS_OF_TWO = 1, 3
+_LEARNING_STEPS, _LEARNING_STEPS_OF_TWO = 2, 3
 """From what the scan taught. What a scanner's answers are worth, only the judge's later ones show: that takes longer to learn."""
 _CUT_SHORT = 0.5
 """Of the shortest event that the user wants found, so much is still looked for: pauses may be shorter than events."""
@@ -113,7 +113,8 @@ class VideoSearch:
         if self._taught is None or self._taught[0] != scan:
             rates = assumed(len(self._tags), self._video.duration_s, scanned=self._scanned)
             if scan:
-                rates = learnt_rates(gather(scan, self._tags, self._clock, scanned=self._scanned), rates, _SCAN_STEPS)
+                evidence = gather(scan, self._tags, self._clock, scanned=self._scanned)
+                rates = learnt_rates(evidence, rates, _SCAN_STEPS, errors=False)
             self._taught = scan, rates
         return len(scan), self._taught[1]
 
