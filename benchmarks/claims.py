@@ -9,13 +9,17 @@ from itertools import pairwise
 import numpy as np
 
 from benchmarks.filmed import DECODED, SIMULATED_CUTS
+from benchmarks.footage import BY_EYE, NETWORKS, TOLD, mean_f1, over
 from benchmarks.scores import Summary
+from benchmarks.seen import Seen
 from benchmarks.simulated import (
     ALL,
     BUDGET,
     BUDGETED,
     CALIBRATED,
     DENSE,
+    LIFELIKE,
+    LIFELIKE_TOLD,
     MANY_TAGS,
     MORE_EFFORT,
     NO_CUTS,
@@ -25,7 +29,9 @@ from benchmarks.simulated import (
     SCANNED_HARSH,
     SEARCH,
     SURE_LOOKALIKES,
+    SURE_NOES,
     TOO_SURE,
+    UNINFORMED,
     USUAL,
     VERDICTS_ONLY,
     Results,
@@ -44,9 +50,12 @@ class Claim:
     holds: bool
 
 
-def claims(main: Results, sensitivity: Results, filmed: Results) -> list[Claim]:
-    """All claims, in the order of the table."""
+def claims(main: Results, sensitivity: Results, filmed: Results, footage: Results, seen: Seen) -> list[Claim]:
+    """All claims, in the order of the table. ``footage`` is empty, and nothing ``seen``, where that was not measured."""
     return [
+        *_nothing_lost(seen),
+        *_footage(footage),
+        *_reliability(main, sensitivity, footage),
         *_prices(main),
         _at_least("F1 for a model without mistakes", 0.98, main["none", SEARCH].f1),
         *_confidences(sensitivity),
@@ -59,6 +68,34 @@ def claims(main: Results, sensitivity: Results, filmed: Results) -> list[Claim]:
             "the search's own CPU seconds per hour of video with 35 tags", 1.0, sensitivity[MANY_TAGS, SEARCH].cpu_s_per_hour
         ),
     ]
+
+
+def _nothing_lost(seen: Seen) -> Iterator[Claim]:
+    if seen.videos:
+        what = f"events of which a model that never errs said yes twice or more, left out, of {seen.confirmed}"
+        yield _at_most(what, 0, seen.lost, "{:.0f}")
+        yield _at_most("the same, below the usual threshold", 0, seen.doubtful, "{:.0f}")
+
+
+def _footage(footage: Results) -> Iterator[Claim]:
+    for strategy, least in ((TOLD, 0.79), (SEARCH, 0.75)) if footage else ():
+        for network in NETWORKS:
+            yield _at_least(f"real footage, {network}, {strategy}: mean F1", least, mean_f1(footage, BY_EYE, network, strategy))
+        calls = over(footage, BY_EYE, strategy).calls_per_hour
+        yield _at_most(f"real footage, {strategy}: calls per hour", 1400, calls, "{:.0f}")
+
+
+def _reliability(main: Results, sensitivity: Results, footage: Results) -> Iterator[Claim]:
+    worlds = {"simulated": main[ALL, SEARCH], "other worlds": of_all(sensitivity, SEARCH)}
+    on_footage = {strategy: over(footage, BY_EYE, strategy) for strategy in (SEARCH, TOLD) if footage}
+    for name, summary in (worlds | {f"real footage, {name}": own for name, own in on_footage.items()}).items():
+        count, right = summary.reliability(0.9, 2.0)
+        yield _at_least(f"{name}: right, of {count} spans with a confidence of .9 or more", 0.9, right if count else 1.0)
+
+
+def of_all(results: Results, strategy: str) -> Summary:
+    """Every setting's videos together."""
+    return Summary([one for (_, own), summary in results.items() if own == strategy for one in summary.scores])
 
 
 def _prices(main: Results) -> Iterator[Claim]:
@@ -93,8 +130,10 @@ def f1_for(points: Sequence[Summary], calls_per_hour: float) -> float:
 
 
 def _confidences(sensitivity: Results) -> Iterator[Claim]:
-    plain = sensitivity[VERDICTS_ONLY, SEARCH]
-    for name, least in ((CALIBRATED, 0.04), (TOO_SURE, 0.04), (SURE_LOOKALIKES, -0.01)):
+    informed = {CALIBRATED: 0.04, TOO_SURE: 0.04, SURE_NOES: 0.04, SURE_LOOKALIKES: -0.005, UNINFORMED: -0.005}
+    compared = [(name, VERDICTS_ONLY, least) for name, least in informed.items()]
+    for name, without, least in (*compared, (LIFELIKE_TOLD, LIFELIKE, 0.04)):
+        plain = sensitivity[without, SEARCH]
         told = [sensitivity[name, strategy] for strategy in (SEARCH, with_effort(MORE_EFFORT))]
         yield _at_least(f"{name}: gain in F1 at no more calls", least, f1_for(told, plain.calls_per_hour) - plain.f1)
 

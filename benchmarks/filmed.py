@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.memory import peak_mb
-from benchmarks.oracle import Numbers, Oracle, Presence, drive
+from benchmarks.oracle import Numbers, Oracle, Presence, drive, marked
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, searching
 from benchmarks.world import World, cut_hints, tag_names
@@ -195,7 +195,7 @@ def _decoded(film: LabelledVideo, how: Mistakes) -> Iterator[tuple[str, Score]]:
     replayed = Replay(measured.result, film, how.endpoint(film))
     spent = Cost.of(replayed.bill, measured.result.video.duration_s, 0.0)
     cost = replace(spent, calls=calls, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
-    yield DECODED, score(measured.result.findings[0].spans, film.truth, cost)
+    yield DECODED, score(marked(measured.result.findings[0].spans), film.truth, cost)
 
 
 class Replay(FilmModel):

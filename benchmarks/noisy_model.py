@@ -56,6 +56,7 @@ class NoisyModel(Oracle):
     def __init__(self, video: SimulatedVideo, noise: Noise, seed: tuple[int, ...]) -> None:
         super().__init__(video.info, tuple(video.truth))
         self._made_of = video, noise, seed
+        self.truth = video.truth
         self._edges_s = [np.array([edge for span in spans for edge in span]) for spans in video.truth.values()]
         self._cuts_s = video.cuts_s
         self._rng = np.random.default_rng(seed)

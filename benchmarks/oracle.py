@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tokens import Wordiness
+from vlm_engine.config_models import TagRule
 from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Numbers = NDArray[np.int64]
@@ -49,6 +50,10 @@ class Oracle(ABC):
     @abstractmethod
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
         """Verdicts on all tags in these frames (frames x tags), and the probabilities of presence if the model tells them."""
+
+    def judge_small(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
+        """The same of pictures as small as a scan's; as in large ones, unless a model sees less in them."""
+        return self.judge(numbers)
 
     def number_at(self, time_s: float) -> int:
         """The frame that is shown at this time."""
@@ -86,7 +91,8 @@ class Oracle(ABC):
         """One round of a search: what it would have seen, each look a question of its own, about its own tags only."""
         begun_s = time.process_time()
         numbers = [self.number_at(look.time_s) for look in looks]
-        present, probability = self.judge(np.array(numbers))
+        is_scan = np.array([look.purpose is Purpose.SCAN for look in looks])
+        present, probability = self._judged(np.array(numbers), is_scan)
         place = {tag: index for index, tag in enumerate(self.tags)}
         seen = []
         for row, (look, number) in enumerate(zip(looks, numbers, strict=True)):
@@ -95,7 +101,6 @@ class Oracle(ABC):
                 for tag in look.tags
             }
             seen.append(Observation(self.time_of(number), told))
-        is_scan = [look.purpose is Purpose.SCAN for look in looks]
         words = sum(
             self._wordiness.listed([seen[row].verdicts[tag].present for tag in look.tags], look.tags)
             if is_scan[row]
@@ -106,6 +111,15 @@ class Oracle(ABC):
         self._count(len(looks), sum(small if scanned else full for scanned in is_scan), words)
         self.bill.own_cpu_s += time.process_time() - begun_s
         return seen
+
+    def _judged(self, numbers: Numbers, is_scan: Presence) -> tuple[Presence, NDArray[np.float64] | None]:
+        present, probability = self.judge(numbers)
+        if is_scan.any():
+            small, told = self.judge_small(numbers[is_scan])
+            present[is_scan] = small
+            if probability is not None and told is not None:
+                probability[is_scan] = told
+        return present, probability
 
     def _count(self, calls: int, image_tokens: int, answer_tokens: int) -> None:
         self.bill.calls += calls
@@ -128,8 +142,14 @@ class Search(Protocol):
 
 
 def drive(search: Search, oracle: Oracle) -> tuple[Span, ...]:
-    """Runs a search to its end without decoding."""
+    """Run a search to its end without decoding; return the spans that become markers."""
     while looks := search.looks():
         for look, seen in zip(looks, oracle.observe(looks), strict=True):
             search.record(look, seen)
-    return search.spans()
+    return marked(search.spans())
+
+
+def marked(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Return the spans that become markers by the threshold that holds where a user sets none."""
+    least = TagRule().threshold
+    return tuple(span for span in spans if span.confidence is None or span.confidence >= least)

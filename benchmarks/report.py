@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
-from benchmarks.claims import Claim
+from benchmarks.claims import Claim, of_all
 from benchmarks.filmed import DECODED, MISTAKES, SIMULATED_CUTS, UNDECODED
+from benchmarks.footage import BY_EYE, BY_NETWORK, NETWORKS, STRATEGIES, TOLD, group, mean_f1, over
 from benchmarks.scores import Summary
-from benchmarks.simulated import ALL, DENSE, PAIRED, REC, SEARCH, Results
+from benchmarks.seen import Seen
+from benchmarks.simulated import ALL, DENSE, PAIRED, PLAIN, PLAIN_WIDE, REC, SEARCH, Results
 
 _COLUMNS = (
     "strategy",
@@ -94,16 +97,83 @@ def groups_of(results: Results) -> list[str]:
     return [group for group in dict.fromkeys(group for group, _ in results) if group != ALL]
 
 
-def report(main: Results, sensitivity: Results, filmed: Results, claims: Iterable[Claim]) -> str:
+def footage_table(footage: Results, truth: str, names: Sequence[str]) -> str:
+    """F1 by programme and its mean, for each network; and calls."""
+    columns = ["strategy", *(part for network in NETWORKS for part in (f"{network}: {' / '.join(names)}", "mean"))]
+    rows = []
+    for strategy in STRATEGIES:
+        cells = [strategy]
+        for network in NETWORKS:
+            f1s = [footage[group(truth, network, name), strategy].f1 for name in names]
+            cells += [" / ".join(f"{f1:.2f}" for f1 in f1s), f"{mean_f1(footage, truth, network, strategy):.3f}"]
+        together = over(footage, truth, strategy)
+        rows.append([*cells, f"{together.f1_close:.3f}", f"{together.calls_per_hour:.0f}", f"{together.rounds:.1f}"])
+    return table([*columns, "F1 ≥ .75, all", "calls / h", "rounds"], rows)
+
+
+_BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.01)
+
+
+def reliability_table(summaries: Mapping[str, Summary]) -> str:
+    """Of the spans with such a confidence, how many are right; and how many there are."""
+    bins = list(pairwise(_BINS))
+    rows = []
+    for name, summary in summaries.items():
+        counted = [summary.reliability(least, below) for least, below in bins]
+        rows.append([name, *(f"{right:.2f} ({count})" if count else "–" for count, right in counted)])
+    return table(["confidence", *(f"{least:g} to {min(1, below):g}" for least, below in bins)], rows)
+
+
+def seen_table(seen: Mapping[str, Seen]) -> str:
+    """What became of the events to which a model that never errs said yes twice or more."""
+    columns = ("videos", "events", "looked at", "two yeses or more", "left out", "below the threshold")
+    rows = [
+        [name, *map(str, (own.videos, own.events, own.looked_at, own.confirmed, own.lost, own.doubtful))]
+        for name, own in seen.items()
+    ]
+    return table(["of these", *columns], rows)
+
+
+def footage_report(footage: Results) -> list[str]:
+    """The part about real footage; one line where there is none."""
+    heading = "### Real footage"
+    if not footage:
+        return [heading, "Not measured: the folder with the tables was not there."]
+    names = list(dict.fromkeys(name.rpartition(", ")[2] for name, _ in footage))
+    return [
+        heading,
+        "F1 ≥ .5 by programme, for two networks; the truth by eye, five tags:",
+        footage_table(footage, BY_EYE, names),
+        "The truth by the network's own majority, fifteen tags:",
+        footage_table(footage, BY_NETWORK, names),
+    ]
+
+
+def report(
+    main: Results, sensitivity: Results, filmed: Results, footage: Results, seen: Mapping[str, Seen], claims: Iterable[Claim]
+) -> str:
     """The whole text that the page shows, the plot aside."""
-    compared = (DENSE, REC, SEARCH)
-    beside = (DECODED, UNDECODED, SIMULATED_CUTS, DENSE, REC)
+    compared = (DENSE, PLAIN, PLAIN_WIDE, REC, SEARCH)
+    beside = (DECODED, UNDECODED, SIMULATED_CUTS, DENSE, PLAIN, PLAIN_WIDE, REC)
+    on_footage = {name: over(footage, BY_EYE, name) for name in (SEARCH, TOLD) if footage}
+    reliable = {
+        "simulated": main[ALL, SEARCH],
+        "simulated, other worlds": of_all(sensitivity, SEARCH),
+        **{f"real footage, {name}": own for name, own in on_footage.items()},
+    }
     strategies = list(dict.fromkeys(strategy for _, strategy in main))
     noises = [group for group in groups_of(main) if group != ALL]
     by_noise = [[name, *(_brief(main, noise, name) for noise in noises)] for name in strategies]
     parts = [
         "### What was promised",
         claims_table(claims),
+        *footage_report(footage),
+        "### How often a span of such a confidence is right",
+        "A span is right if it and a true one share half of the time that both cover. Below .5 it makes no marker, by default.",
+        reliability_table(reliable),
+        "### A model that never errs",
+        "Every look inside an event says yes. Of those that two looks or more saw, none may be left out:",
+        seen_table(seen),
         "### Simulated: all mistakes of the model together",
         strategies_table(main, ALL),
         "F1 ≥ .5 (and calls per hour) by the model's mistakes, missed / invented:",

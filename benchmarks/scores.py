@@ -39,7 +39,8 @@ class Cost:
 class Score:
     """What was found in one video. ``short`` events last up to 10 s; one is missed where no span of its tag touches it.
 
-    ``tags_…`` counts tags that apply at any time, by the spans and in truth.
+    ``tags_…`` counts tags that apply at any time, by the spans and in truth. ``told``: of each span with a confidence, that and
+    whether the span was matched.
     """
 
     cost: Cost
@@ -53,18 +54,24 @@ class Score:
     tags_found: int
     tags_wanted: int
     tags_matched: int
+    told: tuple[tuple[float, bool], ...] = ()
 
 
 def score(spans: Iterable[Span], truth: Truth, cost: Cost) -> Score:
     """Spans are matched one to one by temporal IoU (.5, and .75 for ``matched_closely``); errors are those of matched edges."""
     by_tag: dict[str, list[tuple[float, float]]] = {tag: [] for tag in truth}
+    confidences: dict[str, list[float | None]] = {tag: [] for tag in truth}
     for span in spans:
         by_tag[span.tag].append((span.start_s, span.end_s))
+        confidences[span.tag].append(span.confidence)
     matched = closely = missed = 0
     errors_s: list[float] = []
+    told: list[tuple[float, bool]] = []
     for tag, wanted in truth.items():
         pairs = match(by_tag[tag], wanted, 0.5)
         matched += len(pairs)
+        right = {i for i, _ in pairs}
+        told += [(sure, i in right) for i, sure in enumerate(confidences[tag]) if sure is not None]
         closely += len(match(by_tag[tag], wanted, 0.75))
         errors_s += [abs(by_tag[tag][i][end] - wanted[j][end]) for i, j in pairs for end in (0, 1)]
         missed += sum(not _is_touched(event, by_tag[tag]) for event in wanted if _is_short(event))
@@ -80,6 +87,7 @@ def score(spans: Iterable[Span], truth: Truth, cost: Cost) -> Score:
         tags_found=sum(map(bool, by_tag.values())),
         tags_wanted=sum(map(bool, truth.values())),
         tags_matched=sum(bool(by_tag[tag]) and bool(wanted) for tag, wanted in truth.items()),
+        told=tuple(told),
     )
 
 
@@ -113,6 +121,11 @@ class Summary:
         self.cpu_s_per_hour = self._per_hour([score.cost.cpu_s for score in scores])
         self.rounds = fmean(score.cost.rounds for score in scores) if scores else 0.0
         self.peak_mb = max((score.cost.peak_mb for score in scores if score.cost.peak_mb is not None), default=None)
+
+    def reliability(self, least: float, below: float) -> tuple[int, float]:
+        """How many spans have a confidence in [least, below), and which share of them was matched."""
+        right = [matched for score in self.scores for sure, matched in score.told if least <= sure < below]
+        return len(right), _share(sum(right), len(right), 0.0)
 
     def _per_hour(self, counts: Iterable[float]) -> float:
         return _share(sum(counts), self.hours, 0.0)

@@ -1,7 +1,8 @@
 """What the search finds and for how many questions, beside other ways to look: ``make bench-search``.
 
-One run in two parts: simulated videos, for statistics; and generated ones, decoded and asked through an endpoint on
-loopback. Writes tables and a plot into the docs. ``--quick`` shows that everything works; its figures mean nothing.
+One run in four parts: simulated videos, for statistics; real footage, as two real networks saw it; a model that never
+errs; and generated videos, decoded and asked through an endpoint on loopback. Writes tables and a plot into the docs.
+``--quick`` shows that everything works; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks import footage, seen
 from benchmarks.claims import claims, paired_claims
 from benchmarks.filmed import MISTAKES, Film, Mistakes, film_all, films
 from benchmarks.plot import frontier_plot
@@ -24,6 +26,7 @@ from benchmarks.simulated import ALL, SEARCH, YARDSTICKS, Plan, Results, frontie
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, PLOT = "benchmarks.md", "search-frontier.svg"
+_SEEN_VIDEOS = 4
 _PART = re.compile(r"(<!-- search: made by make bench-search -->\n).*?(<!-- end of search -->)", re.DOTALL)
 
 
@@ -34,11 +37,15 @@ class Extent:
     plan: Plan
     films: tuple[Film, ...]
     mistakes: Mapping[str, Mistakes]
+    footage: Path = footage.TABLES
+    programmes: int | None = None
+    seen_videos: int = _SEEN_VIDEOS
 
 
-def full(processes: int, seeds: Sequence[int]) -> Extent:
+def full(processes: int, seeds: Sequence[int], folder: Path, seen_videos: int) -> Extent:
     """What the docs show."""
-    return Extent(Plan(seeds=tuple(seeds), processes=processes), films(), MISTAKES)
+    plan = Plan(seeds=tuple(seeds), processes=processes)
+    return Extent(plan, films(), MISTAKES, footage=folder, seen_videos=seen_videos)
 
 
 def quick() -> Extent:
@@ -46,16 +53,22 @@ def quick() -> Extent:
     plan = Plan(seeds=(21,), shot_medians_s=(12.0,), coincidences=(0.6,), duration_s=300.0, sensitivity_videos=1, processes=1)
     first = films(60.0)[0]
     small = replace(first, spec=replace(first.spec, width=320, height=180))
-    return Extent(plan, (small,), {name: MISTAKES[name] for name in ("none", "5 / 0.5 %")})
+    some = {name: MISTAKES[name] for name in ("none", "5 / 0.5 %")}
+    return Extent(plan, (small,), some, programmes=1, seen_videos=0)
 
 
 def run(extent: Extent, docs: Path) -> str:
     """Measures, puts tables and plot into the folder ``docs``, which holds the page, and returns the text."""
     begun_s = time.monotonic()
+    processes = extent.plan.processes
+    names = footage.programmes(extent.footage)[: extent.programmes]
+    real = footage.measure(extent.footage, names, processes)
+    perfect = seen.count(extent.seen_videos, extent.plan.seeds[0], processes)
     main, sensitivity = simulate(extent.plan)
     with tempfile.TemporaryDirectory() as folder:
         filmed = film_all(Path(folder), extent.films, extent.mistakes)
-    text = report(main, sensitivity, filmed, claims(main, sensitivity, filmed))
+    promised = claims(main, sensitivity, filmed, real, perfect.get("all", seen.Seen()))
+    text = report(main, sensitivity, filmed, real, perfect, promised)
     (docs / PLOT).write_text(_plot(main), encoding="utf-8")
     text = f"![Calls per hour against F1]({PLOT})\n\n{text}\n\n{_extent(extent, main, begun_s)}"
     page = docs / PAGE
@@ -85,13 +98,16 @@ def main() -> None:
     options.add_argument("--docs", type=Path, default=DOCS, help="the folder whose benchmarks.md is written")
     options.add_argument("--pairs", action="store_true", help="only a small model that scans for a large one; writes nothing")
     options.add_argument("--processes", type=int, default=2, help="how many simulate at once")
+    options.add_argument("--footage", type=Path, default=footage.TABLES, help="a folder with tables of real footage")
+    options.add_argument("--seen-videos", type=int, default=_SEEN_VIDEOS, help="of each kind, for a model that never errs")
     asked = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    measured = quick() if asked.quick else full(asked.processes, asked.seeds, asked.footage, asked.seen_videos)
     if asked.pairs:
-        pairs = simulate_pairs(quick().plan if asked.quick else full(asked.processes, asked.seeds).plan)
+        pairs = simulate_pairs(measured.plan)
         sys.stdout.write(f"{paired_table(pairs)}\n\n{claims_table(paired_claims(pairs))}\n")
         return
-    sys.stdout.write(run(quick() if asked.quick else full(asked.processes, asked.seeds), asked.docs) + "\n")
+    sys.stdout.write(run(measured, asked.docs) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.sheets import in_sheets
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
-from benchmarks.yardsticks import dense, rec
+from benchmarks.yardsticks import dense, plain, rec
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Span
@@ -37,10 +37,14 @@ MILD, HARSH = "5 / 0.5 %", "10 / 2 %"
 ALL = "all noise levels"
 SEARCH, BUDGETED = "search", "search, at most 450 calls per hour"
 REC, DENSE = "REC", "dense 2 s + HMM"
+PLAIN, PLAIN_WIDE = "dense 2 s, read plainly", "dense 4 s, read plainly"
 USUAL, MANY_TAGS = "as a rule", "35 tags"
 POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
 VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
 SURE_LOOKALIKES = "calibrated confidences, but look-alikes are seen with full confidence"
+UNINFORMED, SURE_NOES = "confidences that say nothing", "calibrated confidences, but noes twice too sure"
+LIFELIKE = "shots filled, fades, false hints, misses by tag, together"
+LIFELIKE_TOLD = f"{LIFELIKE}, with modest yeses and sure noes"
 
 PAIRED = "a judge without mistakes"
 SCANNED_MILD, SCANNED_HARSH = f"scanned by a model with {MILD} mistakes", f"scanned by a model with {HARSH} mistakes"
@@ -59,6 +63,8 @@ def searching(oracle: Oracle, **settings: float) -> tuple[Span, ...]:
 YARDSTICKS: Mapping[str, Strategy] = {
     DENSE: partial(dense, interval_s=2.0),
     "dense 4 s + HMM": partial(dense, interval_s=4.0),
+    PLAIN: partial(plain, interval_s=2.0),
+    PLAIN_WIDE: partial(plain, interval_s=4.0),
     REC: rec,
     "upstream, 8 s, as documented": partial(upstream, interval_s=8.0),
     "upstream, 80 s, as shipped": partial(upstream, interval_s=80.0, as_coded=True),
@@ -93,11 +99,12 @@ class Setting:
 
     def strategies(self) -> dict[str, Strategy]:
         """Those compared in a sensitivity setting. All are told when there are no short events to find."""
+        usual = {name: YARDSTICKS[name] for name in (DENSE, PLAIN, PLAIN_WIDE)}
         if self.long_events:
             longest = {REC: partial(rec, interval_s=16.0), SEARCH: partial(searching, shortest_event_s=_LONG_EVENT_S)}
-            return {DENSE: YARDSTICKS[DENSE], **longest}
+            return {**usual, **longest}
         more = {with_effort(MORE_EFFORT): partial(searching, effort=MORE_EFFORT)} if self.harder else {}
-        return {DENSE: YARDSTICKS[DENSE], REC: rec, SEARCH: searching, **more}
+        return {**usual, REC: rec, SEARCH: searching, **more}
 
 
 def sensitivity(duration_s: float) -> tuple[Setting, ...]:
@@ -109,6 +116,9 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
         return {name: replace(noise, **how) for name, noise in both.items()}
 
     no_short = (0.5, 0.5, 0.0)
+    filling = replace(base, filled_shots=0.7, shot_median_s=6.0)
+    lifelike = replace(filling, false_cuts=0.85, fades=0.3)
+    errs_by_tag = Noise(false_alarm_rate=0.01, shot_share=0.4, misses_by_tag=(0.05, 0.5))
     return (
         Setting(USUAL, base, mild),
         Setting("5 tags", replace(base, tags=5), mild),
@@ -123,6 +133,19 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
         Setting(CALIBRATED, base, changed(confidence=1.0), harder=True),
         Setting(TOO_SURE, base, changed(confidence=2.0), harder=True),
         Setting(SURE_LOOKALIKES, base, changed(confidence=1.0, sure_shots=True), harder=True),
+        Setting(UNINFORMED, base, changed(confidence=0.0), harder=True),
+        Setting(SURE_NOES, base, changed(confidence=1.0, sure_noes=2.0), harder=True),
+        Setting("1 tag", replace(base, tags=1), both),
+        Setting("2 tags", replace(base, tags=2), both),
+        Setting("2 tags, two hours", replace(base, tags=2, duration_s=2 * duration_s), mild),
+        Setting("half of the cut hints false", replace(base, false_cuts=0.85), mild),
+        Setting("three cuts of ten are fades", replace(base, fades=0.3), mild),
+        Setting("errors 50 % shared by a shot", base, changed(shot_share=0.5)),
+        Setting("seven events of ten fill shots", filling, both),
+        Setting("the same, 2 tags", replace(filling, tags=2), both),
+        Setting("misses from 5 to 50 % by tag, 40 % shared by a shot", base, {MILD: errs_by_tag}),
+        Setting(LIFELIKE, lifelike, {MILD: errs_by_tag}, harder=True),
+        Setting(LIFELIKE_TOLD, lifelike, {MILD: replace(errs_by_tag, confidence=0.7, sure_noes=2.0)}, harder=True),
     )
 
 

@@ -156,24 +156,25 @@ def _align(
     return fresh_s
 
 
-def _filling(
-    rng: np.random.Generator, spans: Spans, cuts_s: NDArray[np.float64], share: float, duration_s: float
-) -> Spans:
+def _filling(rng: np.random.Generator, spans: Spans, cuts_s: NDArray[np.float64], share: float, duration_s: float) -> Spans:
     """The spans, a share of them moved to the cuts nearest to their edges, or to the whole of the one shot they lie in."""
     if not share:
         return spans
     bounds_s = np.concatenate([[0.0], cuts_s, [duration_s]])
     moved: Spans = []
-    for start_s, end_s in spans:
-        if rng.random() < share:
-            nearest = [int(np.abs(bounds_s - edge_s).argmin()) for edge_s in (start_s, end_s)]
-            if nearest[0] == nearest[1]:
-                after = int(np.searchsorted(bounds_s, (start_s + end_s) / 2).clip(1, len(bounds_s) - 1))
-                nearest = [after - 1, after]
-            start_s, end_s = (float(bounds_s[place]) for place in nearest)
+    for span in spans:
+        start_s, end_s = _whole_shots(span, bounds_s) if rng.random() < share else span
         if end_s - start_s >= _LEAST_ON_S and (not moved or start_s - moved[-1][1] >= _LEAST_OFF_S):
             moved.append([start_s, end_s])
     return moved
+
+
+def _whole_shots(span: list[float], bounds_s: NDArray[np.float64]) -> list[float]:
+    first, last = (int(np.abs(bounds_s - edge_s).argmin()) for edge_s in span)
+    if first == last:
+        last = int(np.searchsorted(bounds_s, sum(span) / 2).clip(1, len(bounds_s) - 1))
+        first = last - 1
+    return [float(bounds_s[first]), float(bounds_s[last])]
 
 
 def _is_short(span: list[float]) -> bool:

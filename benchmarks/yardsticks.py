@@ -25,6 +25,13 @@ def dense(oracle: Oracle, interval_s: float) -> tuple[Span, ...]:
     return spans_of(oracle, times_s, course, smoother.hints)
 
 
+def plain(oracle: Oracle, interval_s: float) -> tuple[Span, ...]:
+    """A frame every so many seconds, and the last one; every answer is believed. Edges lie on cut hints, or midway."""
+    oracle.ask(every(oracle, interval_s))
+    numbers, seen = oracle.known()
+    return spans_of(oracle, numbers / oracle.video.frame_rate, seen, Hints(oracle.video.cuts))
+
+
 def every(oracle: Oracle, interval_s: float) -> list[int]:
     """The numbers of evenly spaced frames and of the last one."""
     return [*(oracle.number_at(time_s) for time_s in np.arange(0, oracle.video.end_s, interval_s)), oracle.frames - 1]

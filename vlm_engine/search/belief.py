@@ -159,4 +159,3 @@ def _seen(evidence: Evidence) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The tags that were seen at all, and those that were not, as column numbers."""
     seen = (evidence.present & evidence.judged).any(0)
     return np.flatnonzero(seen), np.flatnonzero(~seen)
-

@@ -28,7 +28,7 @@ from vlm_engine.search.rates import (
 )
 from vlm_engine.search.smoothing import Smoothed, by_truth
 
-_VIDEO_WEIGHT = np.array([100.0, 30.0])
+_VIDEO_WEIGHT = np.array([100.0, 12.0])
 _TAG_WEIGHT = np.array([150.0, 120.0])
 _RANGE = (1e-5, 0.4)
 _SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
@@ -64,9 +64,7 @@ def learnt(rates: Rates, evidence: Evidence, smoothed: Smoothed, silent_looks: i
     )
 
 
-def _erring(
-    observers: tuple[Observer, ...], evidence: Evidence, truths: Floats, silent_looks: int
-) -> tuple[Observer, ...]:
+def _erring(observers: tuple[Observer, ...], evidence: Evidence, truths: Floats, silent_looks: int) -> tuple[Observer, ...]:
     usual = assumed_errors(len(observers) > 1)
     return tuple(
         replace(observer, look_error=_look_error(evidence, number, usual[number], truths, silent_looks))

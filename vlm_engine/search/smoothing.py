@@ -144,4 +144,3 @@ def _backward(moves: Floats) -> Floats:
             np.divide(after, after.sum(0), out=after)
         np.einsum("stk,tk->sk", move, after, out=before)
     return np.asarray(rows / rows.sum(1, keepdims=True))
-

@@ -1,0 +1,210 @@
+"""Real camera footage: the search and the yardsticks over what two real networks saw of it, every quarter of a second.
+
+The tables are in ``footage_tables``; another folder of the same make serves as well.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.oracle import Numbers, Oracle, Presence
+from benchmarks.scores import Cost, Score, Summary, score
+from benchmarks.simulated import SEARCH, YARDSTICKS, Results, Strategy, searching
+from vlm_engine.types import Cut, Span, VideoInfo
+
+TABLES = Path(__file__).resolve().parent / "footage_tables"
+NETWORKS = ("y11", "yx")
+BY_EYE, BY_NETWORK = "by eye", "by network"
+TOLD = "search, confidences"
+BUDGET = 910
+BUDGETED, TOLD_BUDGETED = (f"{name}, at most {BUDGET} calls per hour" for name in (SEARCH, TOLD))
+
+_STEP_S = 0.25
+_PRESENT = 0.4
+_LEAST_PART_S = 0.5
+"""What is left of a span beside unclear parts counts from here."""
+_CLASSES = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,"
+    "snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,"
+    "fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
+    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+).split(",")
+
+Parts = Sequence[tuple[float, float]]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """One programme: the video as probing told it, its true cuts, the scores (rows x classes), and what is true.
+
+    ``truth``: by kind, the true spans of each tag. ``unclear``: parts that count neither way, for the truth by eye.
+    """
+
+    info: VideoInfo
+    cuts_s: Floats
+    scores: Mapping[str, NDArray[np.float32]]
+    truth: Mapping[str, Mapping[str, Parts]]
+    unclear: Mapping[str, Parts]
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Programme:
+        """Read a programme from its files."""
+        described = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))[name]
+        with np.load(folder / f"{name}.npz") as arrays:
+            scores = {key: np.nan_to_num(arrays[key].astype(np.float32)) for key in arrays.files}
+        return cls(
+            _info(name, described["info"]),
+            np.array([shot["t0"] for shot in described["shots"][1:]]),
+            scores,
+            {BY_EYE: truth["by_eye"], BY_NETWORK: truth["by_network"]},
+            truth["by_eye_unclear"],
+        )
+
+    def rows(self, times_s: Floats, every: int) -> NDArray[np.intp]:
+        """The numbers of the rows nearest to these times, in the same shot, where only every so many rows exist."""
+        count = len(self.scores[f"{NETWORKS[0]}_full"])
+        exist = np.arange(0, count, every)
+        bounds_s = np.concatenate([[0.0], self.cuts_s, [np.inf]])
+        shot = np.searchsorted(self.cuts_s, times_s + 1e-6, side="right")
+        first = np.searchsorted(exist * _STEP_S, bounds_s[shot] - 1e-6)
+        last = np.searchsorted(exist * _STEP_S, bounds_s[shot + 1] - 1e-6) - 1
+        nearest = np.rint(times_s / _STEP_S / every).astype(np.intp)
+        inside = np.where(first <= last, nearest.clip(first, np.maximum(first, last)), nearest)
+        return np.asarray(exist[inside.clip(0, len(exist) - 1)])
+
+    def scored(self, spans: Sequence[Span], truth: str, cost: Cost) -> Score:
+        """Score spans by one of the truths. What is unclear is cut out of findings and truth."""
+        unclear = self.unclear if truth == BY_EYE else {}
+        wanted = {tag: list(_without(parts, unclear.get(tag, ()))) for tag, parts in self.truth[truth].items()}
+        found = [
+            Span(span.tag, start_s, end_s, span.confidence)
+            for span in spans
+            for start_s, end_s in _without([(span.start_s, span.end_s)], unclear.get(span.tag, ()))
+        ]
+        return score(found, wanted, cost)
+
+
+def programmes(folder: Path) -> list[str]:
+    """The programmes that the folder holds, by name; none where there is no such folder."""
+    truth = folder / "truth.json"
+    if not truth.exists():
+        return []
+    return [name for name in json.loads(truth.read_text(encoding="utf-8")) if (folder / f"{name}.npz").exists()]
+
+
+def _info(name: str, told: Mapping[str, Any]) -> VideoInfo:
+    own = {key: told[key] for key in ("duration_s", "end_s", "width", "height", "frame_rate", "codec")}
+    cuts = tuple(Cut(*cut) for cut in told["cuts"])
+    return VideoInfo(f"{name}.mp4", name, **own, key_frames_s=tuple(told["key_frames_s"]), cuts=cuts)
+
+
+def _without(parts: Parts, unclear: Parts) -> Iterator[tuple[float, float]]:
+    """What the unclear leaves of the parts, where that is not too short."""
+    for start_s, end_s in parts:
+        begun_s = start_s
+        for from_s, to_s in sorted(unclear):
+            if begun_s < to_s and from_s < end_s:
+                if from_s - begun_s >= _LEAST_PART_S:
+                    yield begun_s, from_s
+                begun_s = to_s
+        if end_s - begun_s >= _LEAST_PART_S:
+            yield begun_s, end_s
+
+
+class FootageModel(Oracle):
+    """Answers as one network did. ``told``: with its confidences."""
+
+    def __init__(self, programme: Programme, network: str, tags: Sequence[str], *, told: bool) -> None:
+        super().__init__(programme.info, tags)
+        self._programme, self._network, self._told = programme, network, told
+        self._columns = [_CLASSES.index(tag) for tag in tags]
+
+    def judge(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
+        return self._read(numbers, "full", 1)
+
+    def judge_small(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
+        return self._read(numbers, "scan", 2)
+
+    def _read(self, numbers: Numbers, size: str, every: int) -> tuple[Presence, Floats | None]:
+        rows = self._programme.rows(numbers / self.video.frame_rate, every)
+        scores = self._programme.scores[f"{self._network}_{size}"][rows][:, self._columns]
+        present = scores >= _PRESENT
+        if not self._told:
+            return present, None
+        bounded = scores.clip(1e-3, 1 - 1e-3).astype(np.float64)
+        odds = bounded / (1 - bounded) / (_PRESENT / (1 - _PRESENT))
+        return present, odds / (1 + odds)
+
+
+STRATEGIES: Mapping[str, tuple[bool, Strategy]] = {
+    **{name: (False, strategy) for name, strategy in YARDSTICKS.items() if "upstream" not in name},
+    SEARCH: (False, searching),
+    TOLD: (True, searching),
+    BUDGETED: (False, partial(searching, questions_per_hour=BUDGET)),
+    TOLD_BUDGETED: (True, partial(searching, questions_per_hour=BUDGET)),
+}
+"""By name: whether the network tells its confidences, and what is run."""
+
+
+def group(truth: str, network: str, programme: str) -> str:
+    """The name of one row's results."""
+    return f"{truth}, {network}, {programme}"
+
+
+def measure(folder: Path, names: Sequence[str], processes: int) -> Results:
+    """Results by (truth, network, programme) and strategy."""
+    jobs = [(folder, *job) for job in product(names, NETWORKS, (BY_EYE, BY_NETWORK))]
+    if processes == 1:
+        done = list(map(_run, jobs))
+    else:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            done = list(pool.map(_run, jobs))
+    return {
+        (group(truth, network, name), strategy): Summary([own])
+        for (_, name, network, truth), scores in zip(jobs, done, strict=True)
+        for strategy, own in scores.items()
+    }
+
+
+def _run(job: tuple[Path, str, str, str]) -> dict[str, Score]:
+    folder, name, network, truth = job
+    programme = Programme.load(folder, name)
+    scores = {}
+    for strategy, (told, run) in STRATEGIES.items():
+        oracle = FootageModel(programme, network, tuple(programme.truth[truth]), told=told)
+        begun_s = time.process_time()
+        spans = run(oracle)
+        cost = Cost.of(oracle.bill, programme.info.duration_s, time.process_time() - begun_s)
+        scores[strategy] = programme.scored(spans, truth, cost)
+    return scores
+
+
+def over(results: Results, truth: str, strategy: str, networks: Sequence[str] = NETWORKS) -> Summary:
+    """All programmes together, by one truth."""
+    starts = tuple(group(truth, network, "") for network in networks)
+    return Summary(
+        [one for (name, own), summary in results.items() if own == strategy and name.startswith(starts) for one in summary.scores]
+    )
+
+
+def mean_f1(results: Results, truth: str, network: str, strategy: str) -> float:
+    """The mean of the programmes' F1."""
+    start = group(truth, network, "")
+    return fmean(own.f1 for (name, done), own in results.items() if done == strategy and name.startswith(start))
