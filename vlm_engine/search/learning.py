@@ -29,7 +29,7 @@ from vlm_engine.search.rates import (
 from vlm_engine.search.smoothing import Smoothed, by_truth
 
 _VIDEO_WEIGHT = np.array([100.0, 12.0])
-_TAG_WEIGHT = np.array([150.0, 120.0])
+_TAG_WEIGHT = np.array([400.0, 300.0])
 _RANGE = (1e-5, 0.4)
 _SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
 _SHARPNESS_WEIGHT = 5.0
