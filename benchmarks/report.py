@@ -136,7 +136,7 @@ def seen_table(seen: Mapping[str, Seen]) -> str:
 
 def footage_report(footage: Results) -> list[str]:
     """The part about real footage; one line where there is none."""
-    heading = "### Real footage"
+    heading = "### Footage of real cameras"
     if not footage:
         return [heading, "Not measured: the folder with the tables was not there."]
     names = list(dict.fromkeys(name.rpartition(", ")[2] for name, _ in footage))

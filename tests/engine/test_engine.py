@@ -224,10 +224,14 @@ def test_the_scan_asks_small_pictures_for_a_list_and_edges_full_ones_for_verdict
     play(use, model={"image_max_side": 320, "scan_max_side": 256}, store_path=str(path))
 
 
-def test_without_logprobs_the_confidence_is_not_told(video: LabelledVideo) -> None:
+def test_spans_have_a_confidence_without_logprobs_too(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        spans = (await engine.process_video(video.path))["video_tag_info"]["tag_timespans"]["plays"]
-        assert {span["totalConfidence"] for own in spans.values() for span in own} == {None}
+        result = await engine.process_video(video.path)
+        spans = result["video_tag_info"]["tag_timespans"]["plays"]
+        assert all(0.5 <= span["totalConfidence"] <= 1 for own in spans.values() for span in own)
+        (seen,) = result["json_result"]["metadata"]["seen"].values()
+        verdicts = [told for frame in seen["observations"] for told in frame["verdicts"].values()]
+        assert {probability for _, probability in verdicts} == {None}
 
     play(use, Behaviour(slots=4, offers_logprobs=False))
 

@@ -100,7 +100,7 @@ def _look_error(evidence: Evidence, number: int, usual: Floats, truths: Floats, 
     """
     own = evidence.judged & (evidence.observers == number)[:, None]
     good = truths[:, : number + 1].sum(1) * own[:, None]
-    wrong = np.stack([evidence.present, ~evidence.present], 1) & _looked_again(evidence, own)[:, None]
+    wrong = np.stack([evidence.present, ~evidence.present], 1) & _looked_again(evidence)[:, None]
     errors, chances = (good * wrong).sum(0).T, good.sum(0).T
     silent = round(silent_looks * own.sum() / max(1, evidence.judged.sum()))
     in_video = chances.sum(0) + np.array([silent, 0]) + _VIDEO_WEIGHT
@@ -108,11 +108,11 @@ def _look_error(evidence: Evidence, number: int, usual: Floats, truths: Floats, 
     return np.asarray(np.clip((errors + _TAG_WEIGHT * of_video) / (chances + _TAG_WEIGHT), *_RANGE))
 
 
-def _looked_again(evidence: Evidence, own: Flags) -> Flags:
-    """(n, K): whether there is another of these looks in the same scene."""
+def _looked_again(evidence: Evidence) -> Flags:
+    """(n, K): whether the scene was looked at twice or more, by whichever observer."""
     starts = scene_starts(evidence.shots)
-    looks = np.add.reduceat(own, starts, axis=0, dtype=np.intp)
-    return np.asarray((looks > 1).repeat(np.diff(starts, append=len(own)), axis=0))
+    looks = np.add.reduceat(evidence.judged, starts, axis=0, dtype=np.intp)
+    return np.asarray((looks > 1).repeat(np.diff(starts, append=len(evidence.shots)), axis=0))
 
 
 def _trusted(observer: Observer, evidence: Evidence, number: int, truths: Floats) -> Observer:
