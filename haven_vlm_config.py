@@ -83,7 +83,7 @@ VIDEO_QUESTIONS_PER_HOUR = 0
 # An end of a marker that is expected to be off by no more than this is not refined further, in seconds.
 VIDEO_EDGE_TOLERANCE = 0.5
 
-# How sure the model must be of a tag, from 0 to 1, also in pictures. A rule's TagThreshold goes before it.
+# How sure a tag must be, from 0 to 1, in videos and in pictures. A rule's TagThreshold goes before it.
 VIDEO_THRESHOLD = 0.5
 
 # How many scenes are worked on at once. Of images it is always as many as the endpoints take.

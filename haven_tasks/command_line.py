@@ -42,7 +42,7 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     tag.add_argument("--model", default="", metavar="NAME", help="the model's name there; default: the one that is loaded")
     tag.add_argument("--tags", type=_named, metavar="A,B,C", help="what to look for, separated by commas")
     tag.add_argument("--frame-interval", default="", metavar="S", help="longest time between two looks, in seconds")
-    tag.add_argument("--threshold", default="", metavar="P", help="how sure the model must be, from 0 to 1")
+    tag.add_argument("--threshold", default="", metavar="P", help="how sure a tag must be, from 0 to 1")
     tag.add_argument("--vr", default="", metavar="LAYOUT", help="they are VR videos: auto, or a layout like sbs-180")
     tag.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found there; - for standard output")
     tag.add_argument("--quiet", action="store_true", help="no progress bar")

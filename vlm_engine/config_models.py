@@ -84,7 +84,8 @@ class ModelConfig(WordingConfig):
     and this one only about what then is in doubt."""
 
     model_return_confidence: bool = True
-    """Whether to ask how probable its answers are. Without that no result has a confidence, and no threshold an effect."""
+    """Whether to ask how probable its answers are. Without that an answer counts as a plain yes or no: pictures have no
+    confidences, and no threshold an effect on them."""
 
     max_concurrent_requests: Requests | None = Field(None, ge=1, le=4096)
     """At most so many requests are under way at once, over all endpoints. None: as many as these take."""

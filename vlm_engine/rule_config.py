@@ -59,7 +59,8 @@ class TagRule(Settings):
     """The tag is told of only where its spans last at least this long in all."""
 
     threshold: float = Field(0.5, validation_alias="TagThreshold", ge=0, le=1)
-    """Spans whose confidence is less are dropped. A span without a confidence passes: the server told none."""
+    """Spans whose confidence is less are dropped. Tags of a picture have a confidence only if the server told one; without
+    one they pass."""
 
     @field_validator("renamed")
     @classmethod

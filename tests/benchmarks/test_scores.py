@@ -71,3 +71,11 @@ def test_the_price_of_an_f1_is_read_off_the_frontier() -> None:
     assert calls_for(frontier, 0.7) == pytest.approx(350)
     assert calls_for(frontier, 0.5) == 200
     assert calls_for(frontier, 0.95) is None
+
+
+def test_reliability_counts_the_spans_of_a_confidence_that_are_right() -> None:
+    found = [Span("Foul", 10, 20, 0.95), Span("Foul", 40, 45, 0.92), Span("Goal", 0, 5, 0.91), Span("Timeout", 3, 4, 0.6)]
+    summary = Summary([score(found, TRUTH, HOUR)])
+    assert summary.reliability(0.9, 1.01) == (3, pytest.approx(2 / 3))
+    assert summary.reliability(0.5, 0.7) == (1, 0.0)
+    assert summary.reliability(0.7, 0.9) == (0, 0.0)

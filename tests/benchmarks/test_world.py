@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.noisy_model import Noise, NoisyModel
-from benchmarks.world import SHORT_S, SimulatedVideo, World, draw_video, shot_lengths, tag_names
+from benchmarks.world import SHORT_S, SimulatedVideo, World, cut_hints, draw_video, shot_lengths, tag_names
 
 HOUR = World(duration_s=3600.0, tags=35)
 
@@ -145,3 +145,40 @@ def test_the_same_errors_are_made_whatever_the_confidences() -> None:
     video, numbers = draw_video(World(), (3,)), np.arange(0, 5000, 40)
     plain, told = (NoisyModel(video, Noise(0.1, 0.02, confidence=factor), (1,)).judge(numbers)[0] for factor in (None, 2.0))
     assert (plain == told).all()
+
+
+def test_events_that_fill_shots_begin_and_end_on_cuts() -> None:
+    video = draw_video(World(duration_s=7200.0, tags=12, filled_shots=1.0, shot_median_s=6.0), (2,))
+    bounds_s = np.concatenate([[0.0], video.cuts_s, [7200.0]])
+    edges_s = np.array([edge_s for spans in video.truth.values() for span in spans for edge_s in span])
+    assert len(edges_s) > 100
+    assert np.abs(bounds_s - edges_s[:, None]).min(1).max() < 0.06
+
+
+def test_fades_are_hinted_at_less_often_and_less_exactly() -> None:
+    cuts_s = np.arange(10.0, 36_000.0, 10.0)
+    strengths = np.full(len(cuts_s), 0.9)
+    for fades, recall, off_s in ((0.0, 0.85, 0.1), (1.0, 0.6, 0.5)):
+        hints = cut_hints(np.random.default_rng(4), cuts_s, strengths, 36_000.0, 0.85, 0.0, fades)
+        assert len(hints) / len(cuts_s) == pytest.approx(recall, abs=0.03)
+        away_s = [abs(hint.time_s - round(hint.time_s / 10) * 10) for hint in hints]
+        assert off_s * 0.9 < max(away_s) <= off_s
+
+
+def test_noes_can_be_surer_than_yeses_and_misses_differ_by_tag() -> None:
+    video = draw_video(World(duration_s=7200.0, tags=30), (2,))
+    usual, sure = (NoisyModel(video, Noise(0.1, 0.02, confidence=1.0, sure_noes=factor), (2,)) for factor in (1.0, 3.0))
+    numbers = np.arange(0, usual.frames, 50)
+    present, probability = usual.judge(numbers)
+    _, surer = sure.judge(numbers)
+    assert probability is not None
+    assert surer is not None
+    assert np.array_equal(probability[present], surer[present])
+    assert surer[~present].mean() < 0.5 * probability[~present].mean()
+
+    by_tag = NoisyModel(video, Noise(misses_by_tag=(0.05, 0.5)), (2,))
+    truth = by_tag.truth_at(numbers / video.info.frame_rate)
+    seen, _ = by_tag.judge(numbers)
+    often = truth.sum(0) > 200
+    missed = 1 - (seen & truth).sum(0)[often] / truth.sum(0)[often]
+    assert missed.min() < 0.15 < 0.3 < missed.max()

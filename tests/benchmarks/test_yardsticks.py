@@ -12,7 +12,7 @@ from benchmarks.simulated import Strategy, searching
 from benchmarks.tokens import Wordiness
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
-from benchmarks.yardsticks import dense, rec
+from benchmarks.yardsticks import dense, plain, rec
 from vlm_engine.sandbox.answers import Asked, Style, write
 from vlm_engine.types import Look, Purpose
 
@@ -47,6 +47,18 @@ def test_dense_asks_once_for_each_interval() -> None:
     assert model.bill.calls == pytest.approx(1800 / 4, abs=2)
     assert model.bill.rounds == 1
     assert model.bill.image_tokens == model.bill.calls * 752
+
+
+def test_plain_reading_believes_every_answer() -> None:
+    model = oracle(Noise(0.1, 0.02))
+    spans = plain(model, 4.0)
+    assert (model.bill.calls, model.bill.rounds) == (pytest.approx(1800 / 4, abs=2), 1)
+    numbers, seen = model.known()
+    for column, tag in enumerate(model.tags):
+        for number, present in zip(numbers, seen[:, column], strict=True):
+            time_s = model.time_of(int(number))
+            inside = any(span.tag == tag and span.start_s - 1e-6 <= time_s < span.end_s for span in spans)
+            assert inside == present or any(abs(edge - time_s) < 1e-6 for span in spans for edge in (span.start_s, span.end_s))
 
 
 def test_rec_asks_less_than_dense_in_few_rounds() -> None:

@@ -48,7 +48,7 @@ def _tags(command: argparse.ArgumentParser) -> None:
 def _tag(command: argparse.ArgumentParser) -> None:
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a video, a picture, or a folder of them")
     command.add_argument("--frame-interval", type=float, metavar="S", help="longest time between two looks, in seconds")
-    command.add_argument("--threshold", type=_share, metavar="P", help="how sure the model must be, from 0 to 1")
+    command.add_argument("--threshold", type=_share, metavar="P", help="how sure a tag must be, from 0 to 1")
     command.add_argument("--vr", action="store_true", help="they are VR videos: look only at what one eye sees ahead")
     command.add_argument("--at-once", type=_count, default=4, metavar="N", help="files worked on at once (default: 4)")
     command.add_argument("--store", type=Path, metavar="FILE", help="where answers are kept; default: a file in your data folder")
