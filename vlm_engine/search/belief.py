@@ -18,8 +18,8 @@ from vlm_engine.search.learning import learnt
 from vlm_engine.search.rates import FOOLED_ALONG, JUDGE, SURE_ERROR, Floats, Rates
 from vlm_engine.search.smoothing import Smoothed, by_condition, by_truth, smooth
 
-_DOUBT = 1.25
-"""Of a second look's fall in p (1 - p): makes it comparable to the worth of edges and discoveries."""
+_SECOND_LOOK = 1.25
+"""A second look is worth so many times the fall in p (1 - p): comparable to the worth of edges and discoveries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Belief:
         error = self._error(shares / (shares.sum(1, keepdims=True) + 1e-300), observer)
         false, missed = error[:, 0], error[:, 1]
         on = self.present[:, self.live]
-        after = _doubt(on * (1 - missed), (1 - on) * false) + _doubt(on * missed, (1 - on) * (1 - false))
-        out[:, self.live] = _DOUBT * np.maximum(_doubt(on, 1 - on) - after, 0)
+        after = _undecided(on * (1 - missed), (1 - on) * false) + _undecided(on * missed, (1 - on) * (1 - false))
+        out[:, self.live] = _SECOND_LOOK * np.maximum(_undecided(on, 1 - on) - after, 0)
         return out
 
     def _error(self, shares: Floats, observer: int) -> Floats:
@@ -92,8 +92,9 @@ class Belief:
         return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(1, 2))
 
 
-def _doubt(on: Floats, off: Floats) -> Floats:
-    """Two probabilities of what may be seen, the tag showing or not: that it is seen, times p (1 - p) then."""
+def _undecided(on: Floats, off: Floats) -> Floats:
+    """Return p (1 - p) after an answer, times how probable the answer is: ``on`` and ``off`` are its probabilities jointly with
+    the tag showing and not showing."""
     return np.asarray(on * off / (on + off + 1e-300))
 
 
