@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vlm_engine.search.belief import Belief
 from vlm_engine.search.evidence import scene_starts
-from vlm_engine.search.questions import IsFree, Question, other_frame
+from vlm_engine.search.questions import IsFree, Question, most_doubtful, other_frame
 from vlm_engine.search.rates import JUDGE, SCANNER, Floats
 from vlm_engine.search.stopping import Prices
 from vlm_engine.types import Purpose
@@ -36,7 +36,7 @@ def checks(belief: Belief, end_s: float, prices: Prices, is_free: IsFree, is_fre
             else:
                 look_s = time_s if is_free_for_judge(time_s) else None
             if look_s is not None:
-                yield Question(look_s, float(by_judge[row]), Purpose.SECOND_LOOK, tuple(map(int, np.flatnonzero(gain[row] > 0))))
+                yield Question(look_s, float(by_judge[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
 
 
 def _by_scene(gain: Floats, shots: NDArray[np.intp]) -> Floats:

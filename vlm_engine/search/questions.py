@@ -28,6 +28,7 @@ _HARMLESS_SHARE = 0.05
 _HARMFUL_SHARE = 0.25
 _LEAST_LENGTH_S, _MOST_LENGTH_S = 3.0, 120.0
 """An edge of a segment beyond these lengths is to be as exact as that of one at the limit."""
+_COUNTS = 10.0
 _OFFSETS_S = (1.0, -1.0, 0.6, -0.6)
 _NEAR_S = 1.2
 """A frame that has a look so near to it was looked at again on that side."""
@@ -53,8 +54,12 @@ def second_looks(belief: Belief, end_s: float, least: float, is_free: IsFree) ->
     for row in np.flatnonzero(worth >= least):
         time_s = other_frame(float(seen_s[row]), seen_s, belief.clock.cuts_s, end_s, is_free)
         if time_s is not None:
-            columns = tuple(map(int, np.flatnonzero(gain[row] > 0)))
-            yield Question(time_s, float(worth[row]), Purpose.SECOND_LOOK, columns)
+            yield Question(time_s, float(worth[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
+
+
+def most_doubtful(gain: Floats) -> tuple[int, ...]:
+    """Return the columns for which a second look is made: those that gain a tenth of what the best one gains, or more."""
+    return tuple(map(int, np.flatnonzero(_COUNTS * gain >= gain.max())))
 
 
 def _amid_change(shown: Flags) -> Floats:

@@ -26,7 +26,7 @@ _LEARNING_STEPS, _LEARNING_STEPS_OF_TWO = 2, 3
 """From what the scan taught. What a scanner's answers are worth, only the judge's later ones show: that takes longer to learn."""
 _CUT_SHORT = 0.5
 """Of the shortest event that the user wants found, so much is still looked for: pauses may be shorter than events."""
-_IN_DOUBT = 0.001
+_IN_DOUBT = 0.002
 """A tag is asked about along with others where it is less sure than this. Each makes the answer longer, and answers take time."""
 _IN_DOUBT_AFTER_SCANNER = 0.0003
 """The same where nobody but the scanner may have seen it, and the judge is asked little."""
