@@ -210,7 +210,7 @@ def test_endpoints_that_did_nothing_are_told_without_shares() -> None:
 def test_five_hundred_scenes_stay_a_page_that_a_browser_opens() -> None:
     def one(number: int) -> SceneReport:
         tags = [f"Tag {tag}" for tag in range(8)]
-        spans = {tag: tuple(Span(tag, 60.0 * n + number % 50, 60.0 * n + 20, 0.8, 0.9) for n in range(5)) for tag in tags}
+        spans = {tag: tuple(Span(tag, 60.0 * n + number % 50, 60.0 * n + 20, 0.8) for n in range(5)) for tag in tags}
         added = tuple(MarkerChange(tag, span.start_s, span.end_s) for tag in tags for span in spans[tag])
         change = ItemChange(tags_added=tuple(tags), markers_added=added)
         return scene(str(number), title=f"Game {number}", spans=spans, coverage=Coverage(900, 900, 0, 850), change=change)
