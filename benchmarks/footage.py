@@ -35,7 +35,7 @@ BUDGETED, TOLD_BUDGETED = (f"{name}, at most {BUDGET} calls per hour" for name i
 _STEP_S = 0.25
 _PRESENT = 0.4
 _LEAST_PART_S = 0.5
-"""What is left of a span beside unclear parts counts from here."""
+"""Pieces of a span that unclear parts leave are dropped if they are shorter."""
 _CLASSES = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
     "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,"
@@ -116,7 +116,7 @@ def _info(name: str, told: Mapping[str, Any]) -> VideoInfo:
 
 
 def _without(parts: Parts, unclear: Parts) -> Iterator[tuple[float, float]]:
-    """What the unclear leaves of the parts, where that is not too short."""
+    """Yield the pieces of the parts that the unclear leaves, if they are not too short."""
     for start_s, end_s in parts:
         begun_s = start_s
         for from_s, to_s in sorted(unclear):

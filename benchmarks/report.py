@@ -125,7 +125,7 @@ def reliability_table(summaries: Mapping[str, Summary]) -> str:
 
 
 def seen_table(seen: Mapping[str, Seen]) -> str:
-    """What became of the events to which a model that never errs said yes twice or more."""
+    """Return the table of events to which a model that never errs said yes twice or more."""
     columns = ("videos", "events", "looked at", "two yeses or more", "left out", "below the threshold")
     rows = [
         [name, *map(str, (own.videos, own.events, own.looked_at, own.confirmed, own.lost, own.doubtful))]

@@ -123,7 +123,7 @@ class Summary:
         self.peak_mb = max((score.cost.peak_mb for score in scores if score.cost.peak_mb is not None), default=None)
 
     def reliability(self, least: float, below: float) -> tuple[int, float]:
-        """How many spans have a confidence in [least, below), and which share of them was matched."""
+        """Return how many spans have a confidence in [least, below), and the share of them that was matched."""
         right = [matched for score in self.scores for sure, matched in score.told if least <= sure < below]
         return len(right), _share(sum(right), len(right), 0.0)
 

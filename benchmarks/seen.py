@@ -1,4 +1,4 @@
-"""What a search makes of a model that never errs: is any event left out although two looks or more said yes to it?
+"""Search with a model that never errs: is any event left out although two looks or more said yes to it?
 
 Every look inside an event says yes, so none denies it. Counted over lengths, numbers of tags, cut hints, and shares of
 events that fill shots.

@@ -238,8 +238,8 @@ class Observation:
 class Span:
     """``tag`` applies from ``start_s`` to ``end_s``.
 
-    ``confidence`` in [0, 1]: how probably that is right, all answers considered, and what servers told of how sure they
-    are; a span is right if it and a true one share half of the time that both cover. None in a span that no search made.
+    ``confidence`` in [0, 1]: how probably that is right, all answers considered, and how sure servers said they
+    were; a span is right if it and a true one share half of the time that both cover. None in a span that no search made.
     """
 
     tag: str

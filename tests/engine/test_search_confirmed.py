@@ -1,4 +1,4 @@
-"""What the search has seen, it reports: a model that is right is believed, and doubt is told, not passed over."""
+"""The search reports what it has seen: it believes a model that is right, and it tells its doubts."""
 
 from __future__ import annotations
 

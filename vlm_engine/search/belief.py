@@ -111,7 +111,7 @@ def _mean_of_conditions(weights: Floats, rates: Rates) -> Floats:
 
 
 def learnt_rates(evidence: Evidence, rates: Rates, steps: int, *, errors: bool = True) -> Rates:
-    """What so many ``steps`` of learning make of ``rates``, for the tags that were seen.
+    """Return ``rates`` after ``steps`` of learning, for the tags that were seen.
 
     ``errors``: how often looks err is learnt, too.
     """
