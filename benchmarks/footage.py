@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.oracle import Numbers, Oracle, Presence
+from benchmarks.processes import spread
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.simulated import SEARCH, YARDSTICKS, Results, Strategy, searching
 from vlm_engine.types import Cut, Span, VideoInfo
@@ -171,14 +170,9 @@ def group(truth: str, network: str, programme: str) -> str:
 def measure(folder: Path, names: Sequence[str], processes: int) -> Results:
     """Results by (truth, network, programme) and strategy."""
     jobs = [(folder, *job) for job in product(names, NETWORKS, (BY_EYE, BY_NETWORK))]
-    if processes == 1:
-        done = list(map(_run, jobs))
-    else:
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            done = list(pool.map(_run, jobs))
     return {
         (group(truth, network, name), strategy): Summary([own])
-        for (_, name, network, truth), scores in zip(jobs, done, strict=True)
+        for (_, name, network, truth), scores in zip(jobs, spread(_run, jobs, processes), strict=True)
         for strategy, own in scores.items()
     }
 
@@ -196,9 +190,9 @@ def _run(job: tuple[Path, str, str, str]) -> dict[str, Score]:
     return scores
 
 
-def over(results: Results, truth: str, strategy: str, networks: Sequence[str] = NETWORKS) -> Summary:
+def over(results: Results, truth: str, strategy: str) -> Summary:
     """All programmes together, by one truth."""
-    starts = tuple(group(truth, network, "") for network in networks)
+    starts = tuple(group(truth, network, "") for network in NETWORKS)
     return Summary(
         [one for (name, own), summary in results.items() if own == strategy and name.startswith(starts) for one in summary.scores]
     )

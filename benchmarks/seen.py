@@ -7,13 +7,12 @@ events that fill shots.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, marked
+from benchmarks.processes import spread
 from benchmarks.world import World, draw_video
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.search import VideoSearch
@@ -51,13 +50,8 @@ def count(videos: int, first_seed: int, processes: int) -> dict[str, Seen]:
         for number in range(videos)
     ]
     jobs.sort(key=lambda job: -job[0] * job[1])
-    if processes == 1:
-        done = list(map(_run, jobs))
-    else:
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            done = list(pool.map(_run, jobs, chunksize=4))
     counted: dict[str, Seen] = {}
-    for job, seen in zip(jobs, done, strict=True):
+    for job, seen in zip(jobs, spread(_run, jobs, processes, at_once=4), strict=True):
         for name in _names(*job[:4]):
             counted[name] = counted.get(name, Seen()) + seen
     return dict(sorted(counted.items(), key=lambda item: _ORDER.index(item[0])))

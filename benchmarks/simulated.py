@@ -6,16 +6,15 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from typing import Any
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, drive
 from benchmarks.pair import scanned_by
+from benchmarks.processes import spread
 from benchmarks.scores import Cost, Score, Summary, score
 from benchmarks.sheets import in_sheets
 from benchmarks.upstream import upstream
@@ -186,10 +185,7 @@ def simulate_pairs(plan: Plan) -> Results:
 
 
 def _done(jobs: Sequence[_Job], processes: int) -> list[list[_Scored]]:
-    if processes == 1:
-        return _gathered(map(_run, jobs), len(jobs))
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        return _gathered(pool.map(_run, jobs), len(jobs))
+    return _gathered(spread(_run, jobs, processes), len(jobs))
 
 
 def _by_setting(done: Iterable[Iterable[_Scored]]) -> Results:

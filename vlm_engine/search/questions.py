@@ -29,6 +29,7 @@ _HARMFUL_SHARE = 0.25
 _LEAST_LENGTH_S, _MOST_LENGTH_S = 3.0, 120.0
 """An edge of a segment beyond these lengths is to be as exact as that of one at the limit."""
 _COUNTS = 10.0
+"""A tag is asked about in a second look if this many times its gain is no less than the largest."""
 _OFFSETS_S = (1.0, -1.0, 0.6, -0.6)
 _NEAR_S = 1.2
 """A frame that has a look so near to it was looked at again on that side."""
