@@ -86,16 +86,16 @@ def _footage(footage: Results) -> Iterator[Claim]:
 
 
 def _reliability(main: Results, sensitivity: Results, footage: Results) -> Iterator[Claim]:
-    worlds = {"simulated": main[ALL, SEARCH], "other worlds": of_all(sensitivity, SEARCH)}
-    on_footage = {strategy: over(footage, BY_EYE, strategy) for strategy in (SEARCH, TOLD) if footage}
-    for name, summary in (worlds | {f"real footage, {name}": own for name, own in on_footage.items()}).items():
+    for name, summary in told_confidences(main, sensitivity, footage).items():
         count, right = summary.reliability(0.9, 2.0)
         yield _at_least(f"{name}: right, of {count} spans with a confidence of .9 or more", 0.9, right if count else 1.0)
 
 
-def of_all(results: Results, strategy: str) -> Summary:
-    """Every setting's videos together."""
-    return Summary([one for (_, own), summary in results.items() if own == strategy for one in summary.scores])
+def told_confidences(main: Results, sensitivity: Results, footage: Results) -> dict[str, Summary]:
+    """Return the results over which confidences are compared with what is right, by name."""
+    others = [one for (_, strategy), own in sensitivity.items() if strategy == SEARCH for one in own.scores]
+    on_footage = {f"real footage, {name}": over(footage, BY_EYE, name) for name in (SEARCH, TOLD) if footage}
+    return {"simulated": main[ALL, SEARCH], "simulated, other worlds": Summary(others), **on_footage}
 
 
 def _prices(main: Results) -> Iterator[Claim]:

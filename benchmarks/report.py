@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from benchmarks.claims import Claim, of_all
+from benchmarks.claims import Claim, told_confidences
 from benchmarks.filmed import DECODED, MISTAKES, SIMULATED_CUTS, UNDECODED
-from benchmarks.footage import BY_EYE, BY_NETWORK, NETWORKS, STRATEGIES, TOLD, group, mean_f1, over
+from benchmarks.footage import BY_EYE, BY_NETWORK, NETWORKS, STRATEGIES, group, mean_f1, over
 from benchmarks.scores import Summary
 from benchmarks.seen import Seen
 from benchmarks.simulated import ALL, DENSE, PAIRED, PLAIN, PLAIN_WIDE, REC, SEARCH, Results
@@ -155,12 +155,6 @@ def report(
     """The whole text that the page shows, the plot aside."""
     compared = (DENSE, PLAIN, PLAIN_WIDE, REC, SEARCH)
     beside = (DECODED, UNDECODED, SIMULATED_CUTS, DENSE, PLAIN, PLAIN_WIDE, REC)
-    on_footage = {name: over(footage, BY_EYE, name) for name in (SEARCH, TOLD) if footage}
-    reliable = {
-        "simulated": main[ALL, SEARCH],
-        "simulated, other worlds": of_all(sensitivity, SEARCH),
-        **{f"real footage, {name}": own for name, own in on_footage.items()},
-    }
     strategies = list(dict.fromkeys(strategy for _, strategy in main))
     noises = [group for group in groups_of(main) if group != ALL]
     by_noise = [[name, *(_brief(main, noise, name) for noise in noises)] for name in strategies]
@@ -170,7 +164,7 @@ def report(
         *footage_report(footage),
         "### How often a span of such a confidence is right",
         "A span is right if it and a true one share half of the time that both cover. Below .5 it makes no marker, by default.",
-        reliability_table(reliable),
+        reliability_table(told_confidences(main, sensitivity, footage)),
         "### A model that never errs",
         "Every look inside an event says yes. Of those that two looks or more saw, none may be left out:",
         seen_table(seen),
