@@ -26,6 +26,7 @@ _NEXT_WAY = re.compile(r'"\s*(?:(?P<end>\]).*|(?P<on>,)\s*(?:"(?P<name>.*))?)?',
 _STRUCTURE = ' \t\r\n",:['
 _MASKED = -1000.0  # stands for "not allowed here"; real log-probabilities are never so low
 _ROUNDING = 1e-3
+_MOST_TOKENS, _MOST_ALTERNATIVES, _MOST_TEXT = 8192, 64, 1 << 17  # more than any answer has
 
 
 class TokenStream:
@@ -51,8 +52,10 @@ class TokenStream:
         tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
         if not isinstance(tokens, list) or not tokens:
             return None
-        usable = all(isinstance(token, dict) and isinstance(token.get("token"), str) for token in tokens)
-        return cls(tokens) if usable else None
+        if len(tokens) > _MOST_TOKENS or not all(map(_is_token, tokens)):
+            return None
+        stream = cls(tokens)
+        return stream if len(stream.text) <= _MOST_TEXT else None
 
     def index(self, offset: int) -> int:
         """Which token holds the character at ``offset`` of the text. Empty tokens hold none."""
@@ -69,11 +72,15 @@ class TokenStream:
     def alternatives(self, index: int) -> Iterator[tuple[str, float]]:
         """What the model might have written as token ``index``: text and probability."""
         listed = self._tokens[index].get("top_logprobs")
-        for entry in listed if isinstance(listed, list) else ():
+        for entry in listed[:_MOST_ALTERNATIVES] if isinstance(listed, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("token"), str):
                 logprob = entry.get("logprob")
                 if isinstance(logprob, int | float) and _MASKED < logprob < _ROUNDING:
                     yield entry["token"], math.exp(min(0.0, logprob))
+
+
+def _is_token(token: object) -> bool:
+    return isinstance(token, dict) and isinstance(token.get("token"), str)
 
 
 def of_verdicts(stream: TokenStream, start: int, end: int) -> dict[str, float]:

@@ -94,16 +94,22 @@ def normal_url(url: str) -> str:
         url = f"http://{url}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an address; write it like http://localhost:1234/v1")
+        raise ValueError(f"{shown(url)!r} is not an address; write it like http://localhost:1234/v1")
     if parts.username or parts.password:
         raise ValueError("an address must not hold a user name or password; use api_key")
     if not _has_port(parts):
-        raise ValueError(f"{url!r} has no port from 1 to 65535; write it like http://localhost:1234/v1")
+        raise ValueError(f"{shown(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1")
     if parts.query or parts.fragment:
-        raise ValueError(f"{url!r} must end with its path; write it like http://localhost:1234/v1")
+        raise ValueError(f"{shown(url)!r} must end with its path; write it like http://localhost:1234/v1, and a key as api_key")
     path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)
     versioned = any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/"))
     return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
+
+
+def shown(url: str) -> str:
+    """``url`` without what may be secret in it: a user's name and password, and what stands behind its path."""
+    address = re.sub(r"^([\w+.-]*://|)[^/?#]*@", r"\1…@", url)
+    return re.sub(r"[?#].*", "?…", address, flags=re.DOTALL)
 
 
 def _has_port(parts: SplitResult) -> bool:

@@ -13,11 +13,11 @@
     ├── ClientError                  one request to one endpoint came to nothing
     │   ├── EndpointError            the endpoint is at fault: every request to it would fail
     │   │   ├── UnreachableError     refused, dropped, no such host
-    │   │   ├── WrongKeyError        401, 403
+    │   │   ├── WrongKeyError        401, 403 that speaks of the key
     │   │   ├── WrongModelError      it does not serve that model
     │   │   └── NoVisionError        its model cannot see pictures
     │   ├── BusyError                429, 503: later; ``retry_after_s`` where the server said when
-    │   ├── RequestError             this request is at fault: it would fail everywhere
+    │   ├── RequestError             the endpoint refuses this request; another may take it
     │   ├── ServerError              500 and the like: nobody knows whose fault it is
     │   │   └── TimedOutError        no answer in time
     │   └── ReplyError               an answer came, but cannot be read as one
@@ -108,7 +108,7 @@ class BusyError(ClientError):
 
 
 class RequestError(ClientError):
-    """This request is at fault: no endpoint would answer it as it stands."""
+    """The endpoint refuses this request as it stands. Raised to the caller when every endpoint that was tried does."""
 
 
 class ServerError(ClientError):

@@ -166,6 +166,7 @@ class Answer:
     ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them. ``more``: the verdicts about
     each further picture of the question. Of several pictures, some may be left without verdicts: what was said about
     them could not be read. ``together``: they were shown in one request. ``calls``: requests that were answered for it.
+    ``by_another_model``: ``model`` answered although another was asked for.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -177,6 +178,7 @@ class Answer:
     more: tuple[Mapping[str, Verdict], ...] = ()
     together: bool = False
     calls: int = 1
+    by_another_model: bool = False
 
     @property
     def by_picture(self) -> tuple[Mapping[str, Verdict], ...]:

@@ -125,7 +125,11 @@ class Readers:
         """
         await self._free.acquire()
         loop = asyncio.get_running_loop()
-        reading = _Reading(path, _free_thread(), loop.create_future())
+        try:
+            reading = _Reading(path, _free_thread(), loop.create_future())
+        except BaseException:  # the system gives no thread
+            self._free.release()
+            raise
         reading.thread.pulse.at = time.monotonic()
         reading.guard = loop.call_later(self._stall_s, self._look, loop, reading)
         reading.thread.calls.put(partial(self._carry_out, loop, reading, work))

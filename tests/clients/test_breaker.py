@@ -25,7 +25,7 @@ def proven():
 
 @pytest.mark.parametrize("kind", [WrongKeyError, WrongModelError, NoVisionError])
 def test_what_only_the_user_can_mend_is_for_good(kind):
-    health = proven()
+    health = Health()
     health.refused(kind("no"), 0.0)
     health.on_trial()
     health.succeeded(1.0, 0.0)
@@ -33,6 +33,43 @@ def test_what_only_the_user_can_mend_is_for_good(kind):
     assert health.state is State.DEAD
     assert isinstance(health.cause, kind)
     assert health.limit(4, 0.0) == 0
+
+
+@pytest.mark.parametrize("kind", [WrongKeyError, WrongModelError, NoVisionError])
+def test_what_it_has_answered_with_is_not_wrong_for_good(kind):
+    health = proven()
+    health.refused(kind("no"), 0.0)
+    assert health.state is State.OPEN
+    health.on_trial()
+    health.succeeded(1.0, 1.0)
+    assert health.state is State.CLOSED
+
+
+def test_what_others_answer_it_may_refuse_twice_in_a_row():
+    health = proven()
+    for number in range(3):
+        assert health.state is State.CLOSED
+        health.refused(RequestError("no", endpoint="court"), float(number))
+        health.contradicted(RequestError("no", endpoint="court"), float(number))
+    assert health.state is State.OPEN
+    health.on_trial()
+    health.refused(ReplyError("neither"), 9.0)
+    assert (health.state, health.outage_s(9.0)) == (State.OPEN, 7.0)
+    health.on_trial()
+    health.succeeded(1.0, 10.0)
+    health.refused(RequestError("no"), 11.0)
+    health.contradicted(RequestError("no"), 11.0)
+    assert health.state is State.CLOSED, "an answer between begins the row anew"
+
+
+@pytest.mark.parametrize("kind", [RequestError, ReplyError])
+def test_eight_refusals_in_a_row_are_the_endpoints_fault(kind):
+    health = Health()
+    for number in range(8):
+        assert health.state is State.CLOSED
+        health.refused(kind("no"), float(number))
+    assert health.state is State.OPEN
+    assert str(health.cause) == "no"
 
 
 @pytest.mark.parametrize("kind", [UnreachableError, EndpointError])
@@ -103,8 +140,11 @@ def test_the_first_question_is_alone_and_may_take_long():
     assert health.deadline_s(600, alone=True) == 600
     health.refused(TimedOutError("no"), 0.0)
     health.on_trial()
-    assert health.deadline_s(120, alone=True) == 120
+    assert health.deadline_s(120, alone=True) == 20, "it had its time"
     assert health.deadline_s(120, alone=False) == 20
+    health.refused(UnreachableError("gone"), 0.0)
+    health.on_trial()
+    assert health.deadline_s(120, alone=True) == 120
 
 
 def test_deadlines_follow_the_measured_time_within_bounds():

@@ -89,12 +89,15 @@ def test_what_the_recorded_servers_told():
         sighted=("t2/tiny.gguf",),
         loaded=True,
         server="llama.cpp",
+        names=("t2/tiny.gguf",),
     ), "it answers to any name, so what it tells is true of that"
     assert found(recorded("vllm")) == Capabilities(
-        models=("tiny",), context_tokens=4096, model="tiny", loaded=True, server="vLLM"
+        models=("tiny",), context_tokens=4096, model="tiny", loaded=True, server="vLLM", names=("tiny",)
     )
     proxy = found(recorded("litellm"), {"/health/readiness": {"status": "healthy", "db": "Not connected"}})
-    assert proxy == Capabilities(models=("tiny", "dead"), finishes_abandoned=True, model="tiny", server="LiteLLM")
+    assert proxy == Capabilities(
+        models=("tiny", "dead"), finishes_abandoned=True, model="tiny", server="LiteLLM", names=("tiny",)
+    )
 
 
 def test_a_recognised_server_is_asked_for_its_own_pages_only():
@@ -155,7 +158,7 @@ def test_ollama_tells_of_a_model_when_it_is_shown():
     answers = {"/api/show": show, "/api/ps": {"models": [{"name": "words:7b", "context_length": 4096}]}}
     assert found(models, answers, "eye").vision is True, "its name without a tag"
     assert found(models, answers, "words:7b") == Capabilities(
-        ("words:7b", "eye:latest"), None, 4096, False, model="words:7b", loaded=True, server="Ollama"
+        ("words:7b", "eye:latest"), None, 4096, False, model="words:7b", loaded=True, server="Ollama", names=("words:7b",)
     )
     chosen = found(models, answers)
     assert (chosen.model, chosen.loaded, chosen.sighted) == ("eye:latest", False, ("eye:latest",))
@@ -188,7 +191,7 @@ def test_without_a_name_the_loaded_model_is_taken_before_others_on_the_disk():
     assert told(on_disk, blind, entry("d")).model == "d"
     assert told(blind, on_disk, embedding).model == "a", "one that sees goes before one that is loaded"
     assert told(blind, embedding) == Capabilities(
-        ("b", "c"), 2, 4096, False, model="b", sighted=("c",), loaded=True, server="LM Studio"
+        ("b", "c"), 2, 4096, False, model="b", sighted=("c",), loaded=True, server="LM Studio", names=("b", "b@1")
     )
     assert told(on_disk, entry("d"), asked="d@1").slots == 2, "an instance is asked for by its own name"
     assert told(on_disk, asked="a").loaded is False

@@ -68,14 +68,14 @@ def test_a_question_that_is_to_wait_a_little_is_passed_over():
 def test_a_question_goes_back_to_who_failed_it_only_when_all_have():
     one, two = member("one", 1.0), member("two", 1.0)
     line = Line((one, two))
-    again = Turn(tried=frozenset({one}))
+    again = Turn(failures={one: ServerError("no")})
     line.rejoin(again)
     assert line.next_for(one, 0.0) is None
     assert line.next_for(two, 0.0) is again
-    again.tried |= {two}
+    again.failures[two] = ServerError("no")
     assert line.next_for(one, 0.0) is again
     two.health.refused(UnreachableError("gone"), 0.0)
-    again.tried = frozenset({one})
+    again.failures = {one: ServerError("no")}
     assert line.next_for(one, 0.0) is again
 
 
@@ -183,7 +183,7 @@ def test_a_question_is_asked_twice_at_most_and_not_of_one_that_failed_it():
     fast, faster, slow = member("fast", 0.2), member("faster", 0.19), member("slow", 30.0)
     line = Line((fast, faster, slow))
     attempt = asked_of(line, slow)
-    attempt.turn.tried = frozenset({faster})
+    attempt.turn.failures = {faster: ServerError("no")}
     assert line.next_copy([fast, faster], 1.0).member is fast
     second = line.begin(attempt.turn, fast, 1.0)
     assert line.next_copy([faster], 1.0) is None
@@ -263,21 +263,53 @@ def test_an_unreadable_reply_is_asked_of_another_but_not_of_the_same():
     assert turn.end(error, another=False) is error
 
 
-def test_a_bad_request_ends_at_once_and_busy_never_counts():
+@pytest.mark.parametrize("kind", [RequestError, ReplyError])
+def test_a_refused_question_ends_when_nobody_else_is_left_or_three_refused(kind):
+    turn, error = Turn(), kind("too long")
+    turn.failed(member("one"), error)
+    assert turn.end(error, another=False) is error
+    assert turn.end(error, another=True) is None
+    turn.failed(member("two"), error)
+    assert turn.end(error, another=True) is None
+    turn.failed(member("three"), error)
+    assert turn.end(error, another=True) is error
+
+
+def test_no_question_ends_at_one_endpoint_where_there_are_two():
+    turn, one, error = Turn(), member("one"), ServerError("500")
+    for _ in range(3):
+        turn.failed(one, error)
+    assert turn.end(error, another=False) is error
+    assert turn.end(error, another=True) is None
+
+
+def test_a_fallback_gets_what_every_primary_refused_and_nothing_else():
+    primary, fallback = member("primary", 1.0), member("fallback", 1.0, is_fallback=True)
+    line = Line((primary, fallback))
+    fresh, again = Turn(), Turn(failures={primary: RequestError("no")})
+    line.join(fresh, 0.0)
+    assert line.next_for(fallback, 0.0) is None
+    line.rejoin(again)
+    assert line.has_another(again)
+    assert line.next_for(fallback, 0.0) is again
+    assert line.next_for(primary, 0.0) is fresh
+
+
+def test_busy_never_counts():
     turn = Turn()
     for _ in range(100):
         turn.failed(member("one"), BusyError("later"))
         assert turn.end(BusyError("later"), another=False) is None
-    error = RequestError("too long")
-    assert turn.end(error, another=True) is error
 
 
 def test_a_question_that_brings_down_whatever_it_is_put_to_ends_with_the_last_cause():
     turn, error = Turn(), UnreachableError("dropped", endpoint="court")
     for _ in range(BOUNCES - 1):
-        turn.failed(member("one"), error)
+        turn.failed(member("one", 1.0), error)
     assert turn.end(error, another=True) is None
-    turn.failed(member("one"), error)
+    turn.failed(member("new"), error)
+    assert turn.end(error, another=True) is None, "it has never answered anything"
+    turn.failed(member("one", 1.0), error)
     end = turn.end(error, another=True)
     assert type(end) is ServerError
     assert end.__cause__ is error

@@ -3,6 +3,7 @@
 import email.utils
 import json
 import time
+import urllib.parse
 
 import aiohttp
 import pytest
@@ -73,6 +74,61 @@ def test_the_kind_is_read_from_status_and_words(status, body, kind):
     assert type(error(status, body)) is kind
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "words"),
+    [
+        (400, said("The model has crashed without additional information."), ServerError, "its model does not run"),
+        (400, {"error": "Model is unloaded."}, ServerError, "its model does not run"),
+        (400, {"error": 'Failed to load model "q". Operation canceled.'}, ServerError, "its model does not run"),
+        (400, said("insufficient system resources"), ServerError, "its model does not run"),
+        (400, said("unknown variant `image_url`, expected `text`"), NoVisionError, "cannot see pictures"),
+        (404, said("No endpoints found that support image input"), NoVisionError, "cannot see pictures"),
+        (200, said("Vision add-on is not loaded, but images were provided"), NoVisionError, "cannot see pictures"),
+        (403, said("You are not allowed to request logprobs from this model"), RequestError, "refused the request"),
+        (403, said("Your chosen model requires moderation and your input was flagged"), RequestError, "its filter refuses"),
+        (400, said("The response was filtered due to the content management policy"), RequestError, "its filter refuses"),
+        (403, "<!doctype html><title>Just a moment...</title>", EndpointError, "a web page: Just a moment..."),
+        (403, said("Project does not have access to model referee-7b"), WrongModelError, "correct MODEL"),
+        (403, said("Incorrect API key provided"), WrongKeyError, "api_key"),
+        (400, said("the request exceeds the available context: n_keep >= n_ctx"), RequestError, "does not fit into its context"),
+        (400, said("Trying to keep the first 5000 tokens when context overflows"), RequestError, "does not fit into its context"),
+        (404, said("No endpoints found that can handle the requested parameters."), RequestError, "refused the request"),
+        (404, said("No endpoints found matching your data policy"), RequestError, "refused the request"),
+        (404, "404 page not found", EndpointError, "correct base_url"),
+    ],
+)
+def test_the_words_of_real_servers_get_their_meaning(status, body, kind, words):
+    told = error(status, body)
+    assert type(told) is kind
+    assert words in str(told)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "wait_s"),
+    [
+        (said("You exceeded your current quota, please check your plan. Please retry in 20.04s"), {}, 20.04),
+        ({"error": {"message": "quota", "details": [{"@type": "RetryInfo", "retryDelay": "33s"}]}}, {}, 33),
+        (said("Rate limit reached for gpt. Please try again in 6m0s."), {}, 360),
+        (said("Too many requests, try again in 120ms"), {}, 0.5),
+        (said("Rate limited, retry after 2 minutes and 5 seconds"), {}, 125),
+        (said("slow down"), {"retry_after": "600"}, 600),
+    ],
+)
+def test_a_wait_that_the_server_names_is_kept_whatever_else_it_says(body, headers, wait_s):
+    told = error(429, body, **headers)
+    assert isinstance(told, BusyError)
+    assert told.retry_after_s == pytest.approx(wait_s)
+
+
+def test_a_key_shows_in_no_form_of_it():
+    key = 'sk/a+b c=\u00e9"x'
+    target = Target("court", "http://127.0.0.1:9/v1", secret=key)
+    forms = [key, urllib.parse.quote(key, safe=""), urllib.parse.quote_plus(key), json.dumps(key)[1:-1]]
+    for form in (*forms, urllib.parse.quote(key, safe="").lower()):
+        text = str(from_response(Response(401, {}, f"wrong: {form}!"), target))
+        assert form not in text and "[api_key]" in text, form
+
+
 def test_a_message_names_the_endpoint_quotes_the_server_and_says_what_to_do():
     text = str(error(404, said("The model `referee-7b` does not exist.")))
     assert text.startswith("court: ")
@@ -103,19 +159,19 @@ def test_a_web_page_is_named_by_its_title_and_a_redirect_by_its_aim():
         ({}, None),
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0"}, 0.5),
-        ({"retry-after": "86400"}, 120.0),
+        ({"retry-after": "86400"}, 86400.0),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.5),
     ],
 )
 def test_how_long_to_wait(headers, expected):
-    assert retry_after_s(headers) == expected
+    assert retry_after_s(Response(429, headers, "")) == expected
 
 
 def test_how_long_to_wait_may_be_a_date():
     date = email.utils.formatdate(time.time() + 60, usegmt=True)
-    assert 50 < retry_after_s({"retry-after": date}) <= 60
+    assert 50 < retry_after_s(Response(429, {"retry-after": date}, "")) <= 60
     assert error(429, said("later"), retry_after=date).retry_after_s > 50
 
 
@@ -149,7 +205,7 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
 )
 def test_a_complaint_is_about_a_feature(complaint, feature):
     assert blamed(400, complaint, frozenset(Feature)) is feature
-    assert blamed(404, complaint, frozenset(Feature)) is None
+    assert blamed(429, complaint, frozenset(Feature)) is None
 
 
 def test_a_feature_that_was_not_sent_is_not_to_blame():

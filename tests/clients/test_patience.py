@@ -2,7 +2,7 @@
 
 from vlm_engine.clients.member import Member
 from vlm_engine.clients.patience import FIRST_PATIENCE_S, Patience
-from vlm_engine.errors import UnreachableError, WrongKeyError
+from vlm_engine.errors import BusyError, UnreachableError, WrongKeyError
 
 
 def endpoint(answered=True):
@@ -61,11 +61,35 @@ def test_it_is_short_where_nothing_was_ever_answered():
 
 
 def test_there_is_none_with_endpoints_that_only_the_user_can_mend():
-    one = endpoint()
+    one = endpoint(answered=False)
     patience = Patience((one,), 300.0)
     one.health.refused(WrongKeyError("no"), 5.0)
     patience.look(5.0)
     assert patience.ended
+
+
+def test_a_busy_endpoint_is_waited_for_as_long_as_it_asks_but_within_patience():
+    one = endpoint()
+    patience = Patience((one,), 300.0)
+    one.health.refused(BusyError("later", retry_after_s=200.0), 0.0)
+    patience.look(0.0)
+    assert not patience.ended and patience.left_s(2.0) == 298.0
+    patience.look(250.0)
+    assert not patience.ended
+    one.health.refused(BusyError("later", retry_after_s=200.0), 250.0)
+    patience.look(250.0)
+    assert patience.ended, "it asks for more than is left"
+
+
+def test_a_wait_longer_than_patience_ends_it_at_once_unless_another_may_return():
+    one, two = endpoint(), endpoint()
+    one.health.refused(BusyError("later", retry_after_s=600.0), 0.0)
+    alone, both = Patience((one,), 300.0), Patience((one, two), 300.0)
+    two.health.succeeded(1.0, 0.0)
+    two.health.refused(UnreachableError("gone"), 0.0)
+    alone.look(0.0)
+    both.look(0.0)
+    assert alone.ended and not both.ended
 
 
 def test_a_question_still_under_way_keeps_it_alive():

@@ -261,7 +261,7 @@ def test_a_picture_nobody_can_read_fails_alone_and_at_once():
         async with servers(Behaviour(), Behaviour()) as (one, two), pool_of(endpoint(one), endpoint(two)) as pool:
             with pytest.raises(RequestError, match="cannot read the picture"):
                 await pool.ask(Question(TAGS, Form.LIST, b"no picture"))
-            assert one.counters.requests + two.counters.requests == 1
+            assert (one.counters.requests, two.counters.requests) == (1, 1), "another may take it"
             await ask_all(pool, 4)
 
     run(main)
@@ -316,6 +316,8 @@ def test_when_all_are_down_every_cause_is_told():
 
 
 def test_a_server_killed_and_started_again_mid_batch_loses_nothing(caplog):
+    caplog.set_level(logging.INFO)
+
     async def main():
         async with servers(Behaviour(latency_s=0.02)) as (vlm,), pool_of(endpoint(vlm, "court")) as pool:
             asking = asyncio.ensure_future(ask_all(pool, 80))
@@ -328,8 +330,8 @@ def test_a_server_killed_and_started_again_mid_batch_loses_nothing(caplog):
 
     run(main)
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(said) == 2
-    assert "does not work" in said[0] and "works again" in said[1]
+    assert len(said) == 1
+    assert "does not work" in said[0] and "endpoint court works again" in caplog.messages
 
 
 def test_after_patience_has_ended_questions_fail_at_once_until_a_probe_succeeds():

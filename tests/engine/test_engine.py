@@ -344,8 +344,18 @@ def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(video: Labe
 
 def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        with pytest.raises(CoverageError, match=r"game.mp4: only 0 of \d+"):
+        vlm.behaviour.fault, vlm.behaviour.fault_share = Fault.GARBAGE, 0.8
+        with pytest.raises(CoverageError, match=r"game.mp4: only \d+ of \d+"):
             await engine.process_video(video.path)
+
+    play(use, Behaviour(slots=4))
+
+
+def test_an_endpoint_that_answers_nothing_ends_the_work_with_its_own_words(video: LabelledVideo) -> None:
+    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        with pytest.raises(NoEndpointError) as caught:
+            await engine.process_video(video.path)
+        assert "the reply does not answer the question" in str(caught.value)
 
     play(use, Behaviour(slots=4, fault=Fault.GARBAGE))
 

@@ -85,3 +85,42 @@ def test_an_entry_that_nobody_waits_for_any_more_is_worked_off_all_the_same() ->
 async def _other(clerk: Clerk, lots: Lots[int, str]) -> str:
     clerk.may_go_on.release()
     return await lots(3)
+
+
+def test_an_entry_that_cannot_be_worked_on_costs_nobody_else_anything() -> None:
+    def work(lot: Sequence[int]) -> Sequence[str]:
+        if 13 in lot:
+            raise OverflowError("too large")
+        return [f"done {entry}" for entry in lot]
+
+    async def main() -> None:
+        lots = Lots(work)
+        done = await asyncio.gather(*(lots(entry) for entry in (12, 13, 14)), return_exceptions=True)
+        assert (done[0], type(done[1]), done[2]) == ("done 12", OverflowError, "done 14")
+
+    asyncio.run(main())
+
+
+def test_where_no_thread_can_be_started_the_work_is_done_once_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    lots_seen: list[list[int]] = []
+    start, failures = threading.Thread.start, [1]
+
+    def fragile(thread: threading.Thread) -> None:
+        if failures:
+            failures.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def work(lot: Sequence[int]) -> Sequence[str]:
+        lots_seen.append([*lot])
+        return [f"done {entry}" for entry in lot]
+
+    async def main() -> None:
+        lots = Lots(work)
+        monkeypatch.setattr(threading.Thread, "start", fragile)
+        assert await asyncio.gather(lots(1), lots(2)) == ["done 1", "done 2"]
+        assert await lots(3) == "done 3"
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    asyncio.run(main())
+    assert lots_seen == [[1, 2], [3]]

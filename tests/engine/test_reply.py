@@ -393,3 +393,61 @@ def test_every_confidence_of_a_list_is_a_probability(names, cuts):
     for tag, verdict in ask(said, tags=(*TAGS, "Free throw"), tokens=stream).verdicts.items():
         assert verdict.present == (tag in names)
         assert verdict.probability is None or 0 <= verdict.probability <= 1
+
+
+@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("[", "<think>", "</think>", "<think></think>", "<|begin_of_box|>", "::", ": yes ", "- ", '{"a":', "[0,", '["'),
+        *('"1": [', "Picture 1: ", "a, ", "\\", "<|", '"picture 0', "Foul - yes\n", "```", "{}", "[0,[0,[0,]"),
+    ],
+)
+def test_a_long_reply_of_nothing_is_refused_and_takes_no_time_to_speak_of(piece, form):
+    with pytest.raises(ReplyError):
+        ask(piece * (32_000 // len(piece)), form)
+    with pytest.raises(ReplyError, match="longer than any answer"):
+        ask(piece * (1_000_000 // len(piece)), form)
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        ('{"tags": ["Foul"], "tags": []}', Form.LIST),
+        ('{"Foul": "yes", "Foul": "no", "Basketball point": "no", "Break-away": "no"}', Form.VERDICTS),
+        ('{"tags": ["Foul"]} or rather {"tags": ["Break-away"]}', Form.LIST),
+        ('{"tags": []}\n{"tags": ["Foul"]}', Form.LIST),
+    ],
+)
+def test_a_reply_that_says_two_things_says_nothing(content, form):
+    with pytest.raises(ReplyError, match="two"):
+        ask(content, form)
+
+
+def test_a_reply_that_says_one_thing_twice_says_it():
+    assert present('{"tags": ["Foul"]}\n{"tags": ["Foul"]}') == ["Foul"]
+
+
+@pytest.mark.parametrize("wrap", ["{}", "\ufeff{}", "<think>Hm.</think>{}", "Hm.</think>{}"])
+def test_a_name_may_be_written_in_either_form_of_unicode(wrap):
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    for asked, said in ((composed, decomposed), (decomposed, composed)):
+        assert present(wrap.replace("{}", json.dumps({"tags": [said]})), tags=(asked, "Foul")) == [asked]
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+@pytest.mark.parametrize("message", [{"reasoning": "First I look. " * 50}, {"reasoning_content": "Hm."}])
+def test_thoughts_alone_are_no_answer_however_they_end(message, finish):
+    with pytest.raises(ReplyError, match="only thought and gave no answer.*instruct variant"):
+        ask("", finish=finish, **message)
+
+
+def test_a_thought_that_is_cut_off_is_one():
+    with pytest.raises(ReplyError, match="only thought"):
+        ask("<think>The court is", finish="length")
+
+
+@pytest.mark.parametrize("content", ["", None, '{"tags": []}'])
+def test_an_answer_that_a_filter_took_away_says_so(content):
+    with pytest.raises(ReplyError, match="the service withheld the answer"):
+        ask(content, finish="content_filter")

@@ -22,7 +22,8 @@ class Client(Protocol):
         """The answer, with one verdict for every tag of ``question``.
 
         ``keep`` is awaited before this returns, and before the answer's slot takes another question: so a kill costs no more
-        answers than there are slots. It runs to its end even when nobody waits any more. What it raises is raised.
+        answers than there are slots. It runs to its end even when nobody waits any more. A ``VLMEngineError`` that it raises
+        is raised; after any other the answer counts as unusable.
 
         Raises ``RequestError`` or ``ReplyError`` when this question cannot be answered, ``ServerError``
         when it failed on every endpoint that was tried, and ``NoEndpointError`` when nobody is left to

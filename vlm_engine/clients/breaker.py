@@ -24,6 +24,8 @@ from vlm_engine.errors import (
 
 TIME_OUTS_IN_A_ROW = 2
 SERVER_ERRORS_IN_A_ROW = 5
+CONTRADICTIONS_IN_A_ROW = 3
+REFUSALS_IN_A_ROW = 8
 BUSY_LIMIT_S = 300.0
 WARM_UP_S = 300.0
 LEAST_DEADLINE_S = 20.0
@@ -55,7 +57,11 @@ def busy_delay_s(attempt: int, roll: Callable[[], float] = random.random) -> flo
 
 @dataclass
 class Health:
-    """One endpoint's record. Times are seconds of the pool's clock."""
+    """One endpoint's record. Times are seconds of the pool's clock.
+
+    A refusal may be the question's fault. It is the endpoint's where others answer what it refuses, three times in a row, or
+    where it refuses eight questions in a row. What it has answered with before is not wrong for good: a key, a model.
+    """
 
     state: State = State.CLOSED
     cause: ClientError | None = None
@@ -70,11 +76,18 @@ class Health:
     _errors: int = 0
     _busy_since: float | None = None
     _busies: int = 0
+    _refusals: int = 0
+    _contradictions: int = 0
 
     @property
     def broken(self) -> bool:
         """Whether nothing is asked of it, or only the one question that shows whether it works again."""
         return self.state is not State.CLOSED
+
+    @property
+    def busy(self) -> bool:
+        """Whether all that it said last was to come back later."""
+        return self._busy_since is not None
 
     def outage_s(self, now: float) -> float:
         """For how many seconds it has not worked now; 0 while it works."""
@@ -100,12 +113,13 @@ class Health:
         """How long to wait for an answer. ``alone``: no other endpoint works.
 
         A first question may make the server load its model, which is worth a long wait where there is
-        nobody else; a trial beside others that work is not.
+        nobody else; a trial beside others that work is not, nor one after a wait in vain.
         """
         if self.seconds is not None:
             return min(request_timeout_s, max(LEAST_DEADLINE_S, 6 * self.seconds))
         if self.state is State.HALF_OPEN:
-            return request_timeout_s if alone else min(request_timeout_s, LEAST_DEADLINE_S)
+            worth_it = alone and not isinstance(self.cause, TimedOutError)
+            return request_timeout_s if worth_it else min(request_timeout_s, LEAST_DEADLINE_S)
         if self.answered or not alone:
             return request_timeout_s
         return max(request_timeout_s, min(WARM_UP_S, 2.5 * request_timeout_s))
@@ -117,6 +131,7 @@ class Health:
         elif self.answered and self.seconds is not None:
             self.seconds += _EWMA_SHARE * (seconds - self.seconds)
         self.answered += 1
+        self._refusals = self._contradictions = 0
         self._alive(now)
 
     def outlasted(self, seconds: float) -> None:
@@ -132,11 +147,18 @@ class Health:
         if isinstance(error, BusyError):
             self._busy(error, now, roll)
         elif isinstance(error, EndpointError):
-            self._open(error, State.DEAD if isinstance(error, _FOR_GOOD) else State.OPEN, now)
+            for_good = isinstance(error, _FOR_GOOD) and not self.answered
+            self._open(error, State.DEAD if for_good else State.OPEN, now)
         elif isinstance(error, ServerError):
             self._suspect(error, now)
         else:
-            self._alive(now)  # the request or the reply was at fault; somebody is there
+            self._refused(error, now)
+
+    def contradicted(self, error: ClientError, now: float) -> None:
+        """Another endpoint answered what this one refused with ``error``."""
+        self._contradictions += 1
+        if self._refuses_all():
+            self._open(error, State.OPEN, now)
 
     def on_trial(self) -> None:
         """A probe was answered: the next question shows whether it works again."""
@@ -151,11 +173,22 @@ class Health:
         self._time_outs = self._errors = self._busies = 0
         self._busy_since = None
 
+    def _refused(self, error: ClientError, now: float) -> None:
+        self._refusals += 1
+        if self._refuses_all():
+            self._open(error, State.OPEN, now)
+        else:
+            self._alive(now)  # somebody is there
+
+    def _refuses_all(self) -> bool:
+        return self._contradictions >= CONTRADICTIONS_IN_A_ROW or self._refusals >= REFUSALS_IN_A_ROW
+
     def _busy(self, error: BusyError, now: float, roll: Callable[[], float]) -> None:
         self._busy_since = now if self._busy_since is None else self._busy_since
         wait_s = busy_delay_s(self._busies, roll) if error.retry_after_s is None else error.retry_after_s
         self._busies += 1
         self.paused_until = max(self.paused_until, now + wait_s)
+        self.cause = self.cause if self.broken else error
         if now - self._busy_since >= BUSY_LIMIT_S:
             self._open(error, State.OPEN, now)
 

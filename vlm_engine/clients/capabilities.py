@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -10,7 +11,8 @@ class Capabilities:
     """What one endpoint says it can do; None, or empty, where it does not say.
 
     ``models``: the names it offers, and ``sighted`` those of them that it says see pictures. ``model``: the one that the
-    rest is about: the configured one, else the one it has loaded, else the first that is for conversation.
+    rest is about: the configured one, else the one it has loaded, else the first that is for conversation. ``names``: all
+    names of that one, as it lists them.
     ``slots``: how many questions it works on at once. ``context_tokens``: how much one question and its answer may take.
     ``vision``: whether the model sees pictures. ``loaded``: False while the model is loaded only when it is first asked; slots
     and context may be told only afterwards. ``finishes_abandoned``: the endpoint goes on with a request that the
@@ -26,6 +28,18 @@ class Capabilities:
     sighted: tuple[str, ...] = ()
     loaded: bool | None = None
     server: str = ""
+    names: tuple[str, ...] = ()
+
+    def is_another(self, asked: str, answered: str) -> bool:
+        """Whether ``answered``, the model of a reply, is another than the one that was asked for.
+
+        A name that the endpoint lists may stand for a model with another name, unless it lists that one beside it.
+        """
+        if not asked or not answered or _are_alike(asked, answered):
+            return False
+        if asked in self.names:
+            return answered in self.models and answered not in self.names
+        return True
 
     def __str__(self) -> str:
         """One line for a log."""
@@ -37,3 +51,14 @@ class Capabilities:
             {True: "sees pictures", False: "sees no pictures", None: ""}[self.vision],
         ]
         return ", ".join(part for part in told if part) or "tells nothing of itself"
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Whether one name is the other but for its folder, its file's ending, and what stands behind it (a date, a version)."""
+    shorter, longer = sorted((_stem(one), _stem(other)), key=len)
+    return longer == shorter or longer.startswith(f"{shorter}-")
+
+
+def _stem(name: str) -> str:
+    file = re.split(r"[/\\]", name.casefold())[-1]
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\.gguf$|:latest$", "", file)).strip("-")

@@ -116,13 +116,15 @@ async def _shown(offers: list[Offer], asked: str, fetch: Fetch) -> list[Offer]:
 def _merged(offers: Iterable[Offer]) -> list[Offer]:
     """One offer for each model, and one for what holds for all; what was told first counts."""
     merged: list[Offer] = []
+    place_of: dict[str, int] = {}
     for offer in offers:
-        for at, known in enumerate(merged):
-            if set(known.names) & set(offer.names) or known.names == offer.names:
-                merged[at] = known.filled(offer)
-                break
-        else:
+        names = offer.names or ("",)
+        at = next((place_of[name] for name in names if name in place_of), len(merged))
+        if at == len(merged):
             merged.append(offer)
+        else:
+            merged[at] = merged[at].filled(offer)
+        place_of |= {name: at for name in names if name not in place_of}
     return merged
 
 
@@ -142,6 +144,7 @@ def _capabilities(offers: list[Offer], asked: str, server: _Server | None) -> Ca
         sighted=tuple(offer.name for offer in named if offer.vision),
         loaded=chosen.loaded,
         server=server.name if server else "",
+        names=chosen.names,
     )
 
 

@@ -12,6 +12,8 @@ from vlm_engine.clients.member import Member
 from vlm_engine.clients.openai import OpenAIClient
 from vlm_engine.errors import BusyError, ClientError, ServerError, UnreachableError
 
+_WORTH_TELLING_S = 5.0
+_SAID_AGAIN_AFTER_S = 300.0
 _log = logging.getLogger(__name__)
 
 
@@ -22,21 +24,43 @@ class Keeper:
         self._clients = clients
         self._changed = changed
         self._tasks: set[asyncio.Task[None]] = set()
+        self._said: dict[Member, tuple[str, float]] = {}
+        self._out: set[Member] = set()
+        self._pauses: dict[Member, float] = {}
 
     def note(self, member: Member, before: State) -> None:
         """Something happened to an endpoint that was in the state ``before``."""
         health = member.health
+        self._say_pause(member)
         if health.state is before:
             return
         if health.cause is not None and (before is State.CLOSED or health.state is State.DEAD):
-            fate = "is given up" if health.state is State.DEAD else "does not work for now"
-            _log.warning("endpoint %s %s: %s", member.label, fate, health.cause.args[0])
-        elif health.state is State.CLOSED:
-            _log.warning("endpoint %s works again", member.label)
+            self._say_outage(member, health.cause)
+        elif health.state is State.CLOSED and member in self._out:
+            self._out.discard(member)
+            _log.info("endpoint %s works again", member.label)
         if health.state is State.OPEN:
             probing = asyncio.get_running_loop().create_task(self._probe(member))
             self._tasks.add(probing)
             probing.add_done_callback(self._tasks.discard)
+
+    def _say_outage(self, member: Member, cause: ClientError) -> None:
+        """One that comes and goes for the same reason is named once in five minutes."""
+        given_up = member.health.state is State.DEAD
+        words, now = f"{'is given up' if given_up else 'does not work for now'}: {cause.args[0]}", monotonic()
+        said, at = self._said.get(member, ("", 0.0))
+        if words != said or now - at > _SAID_AGAIN_AFTER_S:
+            self._said[member] = words, now
+            self._out.add(member)
+            _log.warning("endpoint %s %s", member.label, words)
+
+    def _say_pause(self, member: Member) -> None:
+        """A wait that a server asked for."""
+        health, now = member.health, monotonic()
+        until = health.paused_until
+        if health.cause is not None and until > max(now + _WORTH_TELLING_S, self._pauses.get(member, 0.0) + 1):
+            self._pauses[member] = until
+            _log.info("endpoint %s is left alone for %.0f s: %s", member.label, until - now, health.cause.args[0])
 
     async def aclose(self) -> None:
         """Ends what is under way."""

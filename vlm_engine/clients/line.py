@@ -88,17 +88,25 @@ class Line(Generic[AnyTurn]):
 
     def next_for(self, member: Member, now: float) -> AnyTurn | None:
         """The question that ``member`` should take; None where there is none, or a faster endpoint should have it."""
-        crew = self._pulling(now)
-        if member not in crew or not len(self):
+        if not len(self):
             return None
-        working = {other for other in crew if other.limit(now)} if self._again else set()
-        left = leaves_it(member, crew, len(self), self._arrivals.per_s(now), now)
+        crew = self._pulling(now)
+        left = member not in crew or leaves_it(member, crew, len(self), self._arrivals.per_s(now), now)
         for turn in self._again:
-            # Back to one that failed it only when every other has failed it too.
-            fits = (member not in turn.tried or working <= turn.tried) if turn.tried else not left
+            fits = self._takes_again(member, turn, crew, now) if turn.tried else not left
             if turn.not_before <= now and fits:
                 return turn
         return None if left else next(iter(self._fresh), None)
+
+    def _takes_again(self, member: Member, turn: AnyTurn, crew: Sequence[Member], now: float) -> bool:
+        """Whether ``member`` takes a question that was failed: a fallback where all others failed it, too.
+
+        It goes back to one that failed it only when every other that works has failed it as well.
+        """
+        able = {other for other in self.members if other.limit(now)}
+        if member in turn.tried:
+            return member in crew and able <= turn.tried
+        return member in crew or able.intersection(crew) <= turn.tried
 
     def next_copy(self, idle: Sequence[Member], now: float) -> Copy[AnyTurn] | None:
         """Where no question waits: what one of the ``idle`` should be asked although another has it, now or as the next thing."""
@@ -115,9 +123,9 @@ class Line(Generic[AnyTurn]):
         ]
         return min(copies, key=lambda copy: copy.at, default=None)
 
-    def has_another(self, turn: AnyTurn, now: float) -> bool:
+    def has_another(self, turn: AnyTurn) -> bool:
         """Whether an endpoint works that ``turn`` has not been put to."""
-        return any(not member.health.broken and member not in turn.tried for member in self._pulling(now))
+        return any(not member.health.broken and member not in turn.tried for member in self.members)
 
     def changes_at(self) -> list[float]:
         """The times at which questions come to be asked again."""

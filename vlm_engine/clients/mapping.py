@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from vlm_engine.clients.secrets import redacted
 from vlm_engine.errors import (
     BusyError,
     ClientError,
@@ -29,19 +30,23 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
-from vlm_engine.reply import shortened
+from vlm_engine.reply import beginning_of, shortened
 
-LEAST_WAIT_S, MOST_WAIT_S = 0.5, 120.0
+LEAST_WAIT_S, MOST_WAIT_S = 0.5, 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response, read whole. ``body`` is its JSON, or None; ``headers`` are asked for by lower-case names."""
+    """An HTTP response. ``body`` is its JSON, or None; ``headers`` are asked for by lower-case names.
+
+    ``too_long``: it is longer than any answer; ``text`` is its beginning.
+    """
 
     status: int
     headers: Mapping[str, str]
     text: str
     body: Any = None
+    too_long: bool = False
 
     @property
     def is_page(self) -> bool:
@@ -100,19 +105,26 @@ def _model_remedy(target: Target) -> str:
     return f"{wanted}; correct MODEL, or model_id of this endpoint{offers}"
 
 
+def _filter_remedy(_: Target) -> str:
+    return "its filter refuses this picture or question; use a service or a model that takes such pictures"
+
+
 def _vision_remedy(sighted: tuple[str, ...] = ()) -> str:
     better = f" (of those it offers, {', '.join(sighted[:20])})" if sighted else ""
     return f"its model cannot see pictures; load one that can{better or ' (with its vision part, mmproj)'}, or correct MODEL"
 
 
 _NO_ROOM = "the question does not fit into its context; use smaller pictures or fewer tags, or give the server more context"
-_REFUSALS = frozenset({200, 400, 404, 422, 500, 501})
+_REFUSALS = frozenset({200, 400, 403, 404, 422, 500, 501})
 # The first rule that fits decides, so the telling ones come before the general.
 _RULES = (
     _Rule(
         NoVisionError,
         lambda _: _vision_remedy(),
         r"(image|multi-?modal|vision)(?! ?(format|type|size|file|data|url)).{0,30}(not supported|unsupported by|not enabled)"
+        r"|(vision|multi-?modal|image) (add-?on|adapter|projector|encoder|part|module|support)"
+        r".{0,30}(\bnot\b|n't|missing|disabled)"
+        r"|\bno\b.{0,40}\bsupport\w* (image|vision|multi-?modal)|unknown variant .{0,3}image|mmproj"
         r"|not a (multi-?modal|vision)"
         r"|(does not|doesn't|cannot) (support|accept|process|have) (image|vision|multi-?modal)|at most 0 image"
         r"|missing data required for image input",
@@ -121,7 +133,8 @@ _RULES = (
     _Rule(
         RequestError,
         lambda _: _NO_ROOM,
-        r"context (size|length|window)|exceed_context|contextwindow|max_model_len|prompt (is )?too long|too many tokens",
+        r"context.?(size|length|window|overflow)|exceed_context|max_model_len|\bn_(ctx|keep)\b"
+        r"|prompt (is )?too long|too many tokens",
         _REFUSALS | {413},
     ),
     _Rule(RequestError, lambda _: "the request is too large for it; use smaller pictures", statuses=frozenset({413})),
@@ -133,33 +146,54 @@ _RULES = (
         _REFUSALS | {415},
     ),
     _Rule(
+        RequestError,
+        _filter_remedy,
+        r"content.{0,3}(filter|polic|management)|moderation|\bflagged\b|safety|responsible.?ai|prohibited content|usage polic",
+        _REFUSALS | {451},
+    ),
+    _Rule(
         EndpointError,
         lambda _: "the account has no credit left there",
         r"insufficient_quota|current quota|billing|credit balance",
         frozenset({402, 403, 429}),
     ),
-    _Rule(WrongKeyError, lambda target: f"{_key_remedy(target)} api_key of this endpoint", statuses=frozenset({401, 403})),
     _Rule(
-        WrongKeyError,
-        lambda target: f"{_key_remedy(target)} api_key of this endpoint",
-        r"no connected db|api.?key|unauthori[sz]ed|authentication|no auth",
-        frozenset({200, 400, 422, 500}),
+        ServerError,
+        lambda _: "its model does not run; load it again, or one that fits into its memory",
+        r"\bcrashed\b|\bunloaded\b|failed to load (the )?(model|llm)|out of memory|insufficient .{0,20}(resources|memory)",
+        _REFUSALS,
     ),
     _Rule(
         WrongModelError,
         _model_remedy,
-        r"model\b.{0,120}(does not exist|not found|not exist|not loaded|not available|unknown)"
+        r"model\b.{0,120}(does not exist|not found|not exist|not loaded|not available|unknown)|access to .{0,20}\bmodel\b"
         r"|invalid model|model_not_found|unknown model|no models? (is |are )?(loaded|found|available)|not a valid model",
         _REFUSALS,
+    ),
+    _Rule(WrongKeyError, lambda target: f"{_key_remedy(target)} api_key of this endpoint", statuses=frozenset({401})),
+    _Rule(
+        WrongKeyError,
+        lambda target: f"{_key_remedy(target)} api_key of this endpoint",
+        r"no connected db|api.?key|unauthori[sz]ed|authenticat|no auth|credential|access token|\bscopes?\b|permission",
+        _REFUSALS,
+    ),
+    _Rule(
+        WrongKeyError,
+        lambda target: f"{_key_remedy(target)} api_key of this endpoint",
+        r"^$|^(error )?(403|forbidden|access denied|permission denied|not allowed)\W*(forbidden)?\W*$",
+        frozenset({403}),
     ),
     _Rule(BusyError, lambda _: "it is busy", statuses=frozenset({429, 503, 529})),
     _Rule(BusyError, lambda _: "it is busy", r"rate limit|too many requests|overloaded|loading model", frozenset({200, 500})),
     _Rule(TimedOutError, lambda _: "it gave up waiting", statuses=frozenset({408, 504, 524})),
     _Rule(EndpointError, _address_remedy, r"unexpected endpoint|cannot (post|get) /", _REFUSALS),
+    _Rule(EndpointError, _address_remedy, statuses=frozenset({301, 302, 303, 307, 308})),
     _Rule(
         EndpointError,
         _address_remedy,
-        statuses=frozenset({301, 302, 303, 307, 308, 404, 405, 410}),
+        r"^$|a web page|not.?found|method not allowed|invalid url"
+        r"|(no|unknown|unrecogni[sz]ed) (such )?\w* ?(path|route|url|endpoint|handler)\b",
+        frozenset({404, 405, 410}),
     ),
 )
 
@@ -167,28 +201,47 @@ _RULES = (
 def from_response(response: Response, target: Target) -> ClientError:
     """The error that ``response``, which is no answer, stands for."""
     words = _words(response, target.secret)
-    rule = next((rule for rule in _RULES if rule.fits(response, words)), None)
-    if rule is not None:
-        kind, remedy = rule.kind, rule.remedy(target)
-    elif 200 <= response.status < 300 and response.is_page:
-        kind, remedy = EndpointError, f"a web page, and no chat service, answers at {target.url}; correct base_url"
-    elif 200 <= response.status < 300 and response.body is None:
-        kind, remedy = ServerError, "its reply is no JSON"
-    elif 400 <= response.status < 500:
-        kind, remedy = RequestError, "it refused the request"
-    else:
-        kind, remedy = ServerError, "the server failed; its own log may say why"
-    location = _redacted(response.headers.get("location", ""), target.secret)
+    wait_s = retry_after_s(response)
+    kind, remedy = _meaning(response, words, target, wait_s)
+    location = redacted(response.headers.get("location", ""), target.secret)
     moved = f" (it points to {shortened(location)})" if 300 <= response.status < 400 and location else ""
     message = f'{remedy}{moved}: HTTP {response.status} "{words}"' if words else f"{remedy}{moved}: HTTP {response.status}"
     if kind is BusyError:
-        return BusyError(message, endpoint=target.endpoint, retry_after_s=retry_after_s(response.headers))
+        return BusyError(message, endpoint=target.endpoint, retry_after_s=wait_s)
     return kind(message, endpoint=target.endpoint)
+
+
+def _meaning(response: Response, words: str, target: Target, wait_s: float | None) -> tuple[type[ClientError], str]:
+    """The kind of error, and what to do about it."""
+    if response.too_long:
+        return ServerError, "its reply is longer than any answer"
+    if response.status == 429 and wait_s is not None:
+        return BusyError, f"it is busy, and asks to wait {wait_s:.0f} s"
+    if response.is_page and (200 <= response.status < 300 or response.status == 403):
+        return EndpointError, f"a web page, and no chat service, answers at {target.url}; correct base_url, or look at that page"
+    rule = next((rule for rule in _RULES if rule.fits(response, words)), None)
+    return _in_general(response) if rule is None else (rule.kind, rule.remedy(target))
+
+
+def _in_general(response: Response) -> tuple[type[ClientError], str]:
+    """The meaning of words that nobody knows."""
+    if 200 <= response.status < 300 and response.body is None:
+        return ServerError, "its reply is no JSON"
+    if 400 <= response.status < 500:
+        return RequestError, "it refused the request"
+    return ServerError, "the server failed; its own log may say why"
 
 
 def no_vision(target: Target, sighted: tuple[str, ...] = ()) -> NoVisionError:
     """For a model of which its server says that it sees no pictures, before one is sent. ``sighted``: models there that do."""
     return NoVisionError(f"{_vision_remedy(sighted)}: the server says so of {target.model!r}", endpoint=target.endpoint)
+
+
+def no_picture(error: NoVisionError, target: Target) -> EndpointError:
+    """For a server that told that its model sees pictures, and refuses one as if it did not."""
+    why = "it said before that its model sees pictures; often its context is too small for one"
+    remedy = "load the model with a larger context, or with its vision part (mmproj)"
+    return EndpointError(f"{why}: {remedy}: {error.args[0]}", endpoint=target.endpoint)
 
 
 def no_room(target: Target, context_tokens: int) -> RequestError:
@@ -201,16 +254,24 @@ def is_no_room(error: ClientError) -> bool:
     return isinstance(error, RequestError) and str(error.args[0]).startswith(_NO_ROOM)
 
 
+def unusable_key(target: Target) -> WrongKeyError:
+    """For a key that cannot be sent."""
+    why = "its API key holds a line break, or another character that no key has; set api_key of this endpoint again"
+    return WrongKeyError(why, endpoint=target.endpoint)
+
+
 def wants_key(target: Target) -> WrongKeyError:
     """For a server that is known to want a key and does not say so."""
     return WrongKeyError(f"{_key_remedy(target)} api_key of this endpoint", endpoint=target.endpoint)
 
 
-def from_exception(error: aiohttp.ClientError | TimeoutError | OSError, target: Target, timeout_s: float) -> ClientError:
-    """The error that a request without a response stands for."""
+def from_exception(error: Exception, target: Target, timeout_s: float) -> ClientError:
+    """The error that a request without a response stands for, foreseen or not."""
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return TimedOutError(f"no answer within {timeout_s:.0f} s", endpoint=target.endpoint)
-    words = shortened(_redacted(str(error), target.secret))
+    words = shortened(redacted(str(error), target.secret))
+    if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
+        return ServerError(f'asking it failed: {type(error).__name__} "{words}"', endpoint=target.endpoint)
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
         why = f'no secure connection to {target.url}; is it https, and its certificate valid, or one of ca_file? "{words}"'
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -231,20 +292,25 @@ def _inside_a_container(url: str) -> str:
     return " (In a container, that address is the container itself.)" if here else ""
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long the server wants to be left alone, between 0.5 and 120 s; None where it does not say."""
-    wait_s = _number(headers.get("retry-after-ms"))
+def retry_after_s(response: Response) -> float | None:
+    """How long the server wants to be left alone, by its headers or its words; None where it does not say.
+
+    At least half a second, at most a week.
+    """
+    wait_s = _number(response.headers.get("retry-after-ms"))
     if wait_s is not None:
         wait_s /= 1000
     else:
-        wait_s = _number(headers.get("retry-after"))
+        wait_s = _number(response.headers.get("retry-after"))
     if wait_s is None:
-        wait_s = _until(headers.get("retry-after", ""))
+        wait_s = _until(response.headers.get("retry-after", ""))
+    if wait_s is None:
+        wait_s = _told_wait_s(response.text[:4000])
     return None if wait_s is None else min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s))
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text is not None and re.fullmatch(r"\s*\d{1,9}(\.\d*)?\s*", text) else None
+    return float(text) if text is not None and re.fullmatch(r"\s*\d{1,9}(\.\d{0,9})?\s*", text) else None
 
 
 def _until(date: str) -> float | None:
@@ -254,26 +320,42 @@ def _until(date: str) -> float | None:
         return None
 
 
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(ms|milli|s|m|h|d)[a-z]*,? ?(?:and )?", re.IGNORECASE)
+_TOLD_WAIT = re.compile(rf"(?:retry|try again|wait|reset)[^\d.]{{0,40}}((?:{_DURATION.pattern})+)", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def _told_wait_s(words: str) -> float | None:
+    """``Please retry in 20.04s``, ``try again in 6m0s``, ``"retryDelay": "20s"``."""
+    told = _TOLD_WAIT.search(words)
+    if told is None:
+        return None
+    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _DURATION.findall(told[1]))
+
+
 def _words(response: Response, secret: str) -> str:
     """The server's own words: short, printable, without the key."""
     if response.is_page:
-        title = re.search(r"<title[^>]*>(.*?)</title>", response.text, re.DOTALL | re.IGNORECASE)
-        return shortened(_redacted(f"a web page: {title[1]}" if title else "a web page", secret))
-    return shortened(_redacted(_message(response.body) or response.text, secret), 300)
+        title = _title(response.text[:20_000])
+        return shortened(redacted(f"a web page: {title}" if title else "a web page", secret))
+    return shortened(redacted(_message(response.body) or response.text[:20_000], secret), 300)
 
 
-def _message(body: Any) -> str:
+def _title(page: str) -> str:
+    lower = page.lower()
+    begin = lower.find(">", lower.find("<title")) + 1 if "<title" in lower else 0
+    end = lower.find("</title", begin)
+    return page[begin:end].strip() if 0 < begin < end else ""
+
+
+def _message(body: Any, depth: int = 8) -> str:
     """The message in an error body: ``{"error": "text"}``, ``{"error": {"message": …}}``, or flat."""
     if isinstance(body, str):
         return body
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or not depth:
         return ""
     for name in ("error", "message", "detail"):
         if body.get(name):
             value = body[name]
-            return _message(value) or str(value)
+            return _message(value, depth - 1) or beginning_of(value)
     return ""
-
-
-def _redacted(text: str, secret: str) -> str:
-    return text.replace(secret, "[api_key]") if len(secret) >= 4 else text

@@ -8,22 +8,33 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
-
 from vlm_engine import reply
-from vlm_engine.clients import discovery, several
+from vlm_engine.clients import discovery, pages, several
 from vlm_engine.clients.body import Bodies
 from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.features import Feature, blamed
-from vlm_engine.clients.mapping import Response, Target, from_exception, from_response, is_no_room, no_room, no_vision, wants_key
+from vlm_engine.clients.mapping import (
+    Response,
+    Target,
+    from_exception,
+    from_response,
+    is_no_room,
+    no_picture,
+    no_room,
+    no_vision,
+    unusable_key,
+    wants_key,
+)
 from vlm_engine.clients.request import Attempt
+from vlm_engine.clients.secrets import redacted
 from vlm_engine.clients.several import OneAtATimeError
-from vlm_engine.clients.transport import Transport
+from vlm_engine.clients.transport import ClosedError, Transport
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
     ConfigError,
     EndpointError,
+    NoVisionError,
     ReplyError,
     RequestError,
     ServerError,
@@ -67,6 +78,8 @@ class OpenAIClient:
         self._looked_again = False
         self.unsure = False
         """Whether it has answered without telling how sure its model is."""
+        self._stand_ins: set[str] = set()
+        self._last_told = ""
         self.label = endpoint.label
         self.url = endpoint.base_url
 
@@ -123,8 +136,7 @@ class OpenAIClient:
         listed = response.body.get("data") if isinstance(response.body, dict) else None
         if response.is_error or not isinstance(listed, list):
             raise from_response(response, self._target())
-        names = [entry.get("id") for entry in listed if isinstance(entry, dict)]
-        return tuple(name for name in names if isinstance(name, str))
+        return tuple(dict.fromkeys(offer.name for offer in pages.listing({"data": listed}) if offer.name))
 
     async def model_name(self) -> str:
         """The model that is asked: the configured one, or what the endpoint offers. Raises ``ClientError`` as ``check`` does."""
@@ -173,7 +185,8 @@ class OpenAIClient:
             if isinstance(error, WrongKeyError) and response.status != 403:
                 raise error
         told = await discovery.discover(response.body, self._configured_name, page)
-        if told != self._told:
+        if str(told) != self._last_told:
+            self._last_told = str(told)
             _log.info("%s: %s", self.label, told)
         self._name = self._name or told.model
         self._take(told)
@@ -218,6 +231,8 @@ class OpenAIClient:
         try:
             return await self._answer(body, question)
         except ReplyError as error:
+            if reply.was_withheld(body):
+                raise
             attempt = self._otherwise(body, error, first.budget)
             _log.debug("%s: asking once more: %s", self.label, error)
         return await self._answer(await self._complete(question, attempt, timeout_s), question)
@@ -266,7 +281,8 @@ class OpenAIClient:
         try:
             read = reply.read(body, question, self._model.synonyms)
         except ReplyError as error:
-            raise ReplyError(error.args[0], endpoint=self.label, raw=error.raw) from error
+            words, raw = redacted(error.args[0], self._key), redacted(error.raw, self._key)
+            raise ReplyError(words, endpoint=self.label, raw=raw) from error
         if not read.has_tokens and not self.unsure:
             self.unsure = True
             level = logging.INFO if self._model.model_return_confidence else logging.DEBUG
@@ -275,8 +291,23 @@ class OpenAIClient:
         context_tokens = self.capabilities.context_tokens
         if context_tokens and read.prompt_tokens >= context_tokens:
             raise OneAtATimeError if question.more else no_room(self._target(), context_tokens)
-        model = read.model or self._name
-        return Answer(read.verdicts, read.text, model, self.label, read.prompt_tokens, read.answer_tokens, read.more)
+        model, text = redacted(read.model or self._name, self._key), redacted(read.text, self._key)
+        answer = Answer(read.verdicts, text, model, self.label, read.prompt_tokens, read.answer_tokens, read.more)
+        return replace(answer, by_another_model=self._is_stand_in(model))
+
+    def _is_stand_in(self, model: str) -> bool:
+        """Whether another model answered than was asked for; says so once."""
+        is_another = self.capabilities.is_another(self._configured_name, model)
+        if is_another and model not in self._stand_ins:
+            self._stand_ins.add(model)
+            _log.warning(
+                "%s: the model %r answers, and not %r; its answers are kept as its own. Load that one there, or correct MODEL "
+                "(model_id of this endpoint)",
+                self.label,
+                model,
+                self._configured_name,
+            )
+        return is_another
 
     def _otherwise(self, body: Any, error: ReplyError, budget: int) -> Attempt:
         """A larger budget for what was cut off; no schema for what was unreadable, or ran on in blanks, with it."""
@@ -321,15 +352,21 @@ class OpenAIClient:
             _log.info("%s: it does not take %s; asking without from now on", self.label, names)
 
     async def _send(self, method: str, path: str, timeout_s: float, payload: bytes | None = None) -> Response:
+        if not self._key.isprintable():
+            raise unusable_key(self._target())
         try:
             return await self._transport.request(method, path, timeout_s, payload)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except ClosedError:
+            raise
+        except Exception as error:
             raise from_exception(error, self._target(), timeout_s) from error
 
     async def _error(self, response: Response) -> ClientError:
         error = from_response(response, self._target())
         if isinstance(error, WrongModelError):
             return from_response(response, self._target(await self._offered()))
+        if isinstance(error, NoVisionError) and self.capabilities.vision:
+            return no_picture(error, self._target())
         return error
 
     async def _offered(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 MOST_SLOTS = 32
 """Servers that batch name hundreds of slots; beyond this many, more in flight gains no speed worth its memory."""
+_MOST_ENTRIES = 5000  # no server lists more; what comes after is not read
 _NOT_FOR_CHAT = re.compile(r"embed|rerank|whisper|tts|\bbge\b|moderation", re.IGNORECASE)
 
 
@@ -161,7 +162,7 @@ def _get(page: Any, *names: str) -> Any:
 
 
 def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return value[:_MOST_ENTRIES] if isinstance(value, list) else []
 
 
 def _entries(value: Any) -> Iterator[dict[str, Any]]:

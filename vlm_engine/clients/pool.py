@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Self
@@ -28,9 +30,19 @@ from vlm_engine.clients.patience import Patience
 from vlm_engine.clients.pulling import ranked, reference_s
 from vlm_engine.clients.server import Servers
 from vlm_engine.clients.slots import AutoSlots, FixedSlots
+from vlm_engine.clients.transport import ClosedError
 from vlm_engine.clients.turn import Attempt, Turn
 from vlm_engine.config_models import EndpointConfig, ModelConfig
-from vlm_engine.errors import ClientError, ConfigError, EndpointError, NoEndpointError, RequestError, WrongModelError
+from vlm_engine.errors import (
+    ClientError,
+    ConfigError,
+    EndpointError,
+    NoEndpointError,
+    ServerError,
+    VLMEngineError,
+    WrongModelError,
+)
+from vlm_engine.reply import shortened
 from vlm_engine.types import Answer, EndpointStats, Question
 
 _LOOK_AGAIN_S = 0.25
@@ -93,6 +105,8 @@ class EndpointPool:
         self._copies = Budget(0.1, reserve=1.0)
         self._keeper = Keeper(self._clients, self._poke)
         self._tasks: dict[Attempt[_Job], asyncio.Task[Answer]] = {}
+        self._answered_by: Counter[str] = Counter()  # by another model than was asked for, or "" where it was that one
+        self._told_of_others = False
         self._wake: asyncio.TimerHandle | None = None
         self._poked = False
         self._closed = False
@@ -143,7 +157,10 @@ class EndpointPool:
             self._over(job)
 
     async def model_name(self) -> str:
-        """The configured model, else what the first endpoint that answers offers. Raises ``NoEndpointError`` when none does."""
+        """The configured model, else what the first endpoint that answers offers; another, if that alone has answered so far.
+
+        Raises ``NoEndpointError`` when none offers any.
+        """
         causes = []
         for member in sorted(self._members, key=lambda member: member.is_fallback):
             if self._model_name:
@@ -154,7 +171,7 @@ class EndpointPool:
                 causes.append(error)
         if not self._model_name:
             raise NoEndpointError("No endpoint tells which model it has", causes)
-        return self._model_name
+        return next(iter(self._answered_by)) if len(self._answered_by) == 1 and "" not in self._answered_by else self._model_name
 
     async def aclose(self) -> None:
         """Ends what is under way and closes every connection. Questions still waiting fail with ``RuntimeError``."""
@@ -226,10 +243,31 @@ class EndpointPool:
         task.add_done_callback(partial(self._ended, job, attempt))
 
     async def _asked(self, job: _Job, member: Member, deadline_s: float) -> Answer:
-        answer = await self._clients[member].ask(job.question, timeout_s=deadline_s)
-        if job.keep is not None:
-            await _to_its_end(job.keep(answer))
+        with _charged_to(member):
+            answer = await self._clients[member].ask(job.question, timeout_s=deadline_s)
+            answer = self._by_its_model(member, answer)
+            if job.keep is not None:
+                await _to_its_end(job.keep(answer))
         return answer
+
+    def _by_its_model(self, member: Member, answer: Answer) -> Answer:
+        """Where no model is set, the first that answers is the one that is asked, and any other is another."""
+        if member.model or answer.by_another_model:
+            return answer
+        chosen = self._clients[member].capabilities.model
+        self._model_name = self._model_name or chosen
+        if not chosen or chosen == self._model_name:
+            return answer
+        if not self._told_of_others:
+            self._told_of_others = True
+            _log.warning(
+                "No model is set, and the endpoints have different ones: %s has %r, others have %r. All are asked the same "
+                "questions. Set MODEL, or model_id of each endpoint.",
+                member.label,
+                chosen,
+                self._model_name,
+            )
+        return replace(answer, by_another_model=True)
 
     def _copy(self, idle: Sequence[Member], now: float) -> Iterator[float]:
         """Where no question waits, asks idle endpoints what others are late with. Gives the times to look again."""
@@ -280,6 +318,7 @@ class EndpointPool:
             member.abandoned(seconds, reference_s(self._members), now)
         elif error is None:
             member.answered(task.result(), seconds, now)
+            self._answered_by[task.result().model if task.result().by_another_model else ""] += 1
             _resolve(job, task.result())
         elif isinstance(error, ClientError):
             member.refused(error, now)
@@ -288,6 +327,8 @@ class EndpointPool:
         job.line.end(attempt)
         if isinstance(error, ClientError):
             self._settle(job, member, error, now)
+        elif error is None and not task.cancelled():
+            self._blame(job, member, now)
         if self._closed:
             _resolve(job, RuntimeError("the pool was closed"))
         if job.over:
@@ -299,9 +340,9 @@ class EndpointPool:
     def _settle(self, job: _Job, member: Member, error: ClientError, now: float) -> None:
         """What an error means for the question: an end, another try, or nothing."""
         job.failed(member, error)
-        if job.over or (job.attempts and not isinstance(error, RequestError)):
+        if job.over or job.attempts:
             return  # nobody waits for it any more, or a copy may still be answered
-        another = job.line.has_another(job, now)
+        another = job.line.has_another(job)
         end = job.end(error, another)
         if end is not None:
             _resolve(job, end)
@@ -311,6 +352,13 @@ class EndpointPool:
             self._retries.take(now)
             job.not_before += self._retries.pause_s(now)
         job.line.rejoin(job)
+
+    def _blame(self, job: _Job, member: Member, now: float) -> None:
+        """``member`` answered it: whoever refused it before is at fault."""
+        for other, error in job.refusals(but=member):
+            before = other.health.state
+            other.health.contradicted(error, now)
+            self._keeper.note(other, before)
 
     def _learn(self, member: Member) -> None:
         """The endpoint told of itself; it may take more at once than was known."""
@@ -325,6 +373,19 @@ class EndpointPool:
         job.over = True
         for attempt in job.attempts:
             self._tasks[attempt].cancel()
+
+
+@contextmanager
+def _charged_to(member: Member) -> Iterator[None]:
+    """An error that nobody foresaw counts as a failure of the endpoint whose reply brought it about."""
+    try:
+        yield
+    except (VLMEngineError, ClosedError):
+        raise
+    except Exception as error:
+        _log.debug("An unforeseen error:", exc_info=error)
+        words = shortened(str(error))
+        raise ServerError(f'its reply cannot be used: {type(error).__name__} "{words}"', endpoint=member.label) from error
 
 
 async def _to_its_end(work: Awaitable[object]) -> None:

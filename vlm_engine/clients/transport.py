@@ -1,4 +1,7 @@
-"""HTTP to one server: requests out, whole responses in, nothing else known of what they mean."""
+"""HTTP to one server: requests out, whole responses in. What they mean is read elsewhere.
+
+What a server says is bounded: parsing JSON holds the event loop, and nothing else is sent or received meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,15 @@ from vlm_engine.clients.mapping import Response
 from vlm_engine.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 3.0
-_MOST_BYTES = 16 << 20  # a reply is a few kilobytes; more is somebody else's file
+MOST_BYTES = 2 << 20
+"""A reply may be this long. One with log-probabilities for a thousand tokens is a third of it."""
+_MOST_VALUES = 200_000  # which take json about a tenth of a second
+_QUOTED = 8192
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class ClosedError(RuntimeError):
+    """A request was made of a client that is closed."""
 
 
 class Transport:
@@ -45,7 +56,7 @@ class Transport:
     async def request(self, method: str, path: str, timeout_s: float, payload: bytes | None = None) -> Response:
         """The response, whatever its status. ``payload``: JSON.
 
-        Raises what aiohttp raises, and ``TimeoutError`` after ``timeout_s``. A connection that the server
+        Raises what aiohttp raises, ``TimeoutError`` after ``timeout_s``, and ``ClosedError``. A connection that the server
         had closed while it lay idle is tried once more.
         """
         try:
@@ -82,12 +93,15 @@ class Transport:
             proxy_headers=self._proxy_headers,
             allow_redirects=False,
         ) as response:
-            text = await _text(response)
+            data = await _start_of(response)
+            if len(data) > MOST_BYTES or _values(data) > _MOST_VALUES:
+                return Response(response.status, response.headers, _text(data[:_QUOTED]), too_long=True)
+            text = _text(data)
             return Response(response.status, response.headers, text, _parsed(text))
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._closed:
-            raise RuntimeError("this client is closed")
+            raise ClosedError("this client is closed")
         if self._session is None:
             # How many requests run at once is the pool's business, so the connector sets no limit of its own.
             connector = aiohttp.TCPConnector(limit=0)
@@ -100,23 +114,41 @@ def _timeout(timeout_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
 
 
-async def _text(response: aiohttp.ClientResponse) -> str:
+async def _start_of(response: aiohttp.ClientResponse) -> bytes:
+    """The whole reply, or a little more of it than a reply may be long."""
     data = bytearray()
-    while not response.content.at_eof():
+    while not response.content.at_eof() and len(data) <= MOST_BYTES:
         data += await response.content.readany()
-        if len(data) > _MOST_BYTES:
-            raise aiohttp.ClientPayloadError("the reply is longer than any answer")
-    try:
-        return data.decode(response.get_encoding(), "replace")
-    except (LookupError, RuntimeError):
-        return data.decode("utf-8", "replace")
+    return bytes(data)
+
+
+def _values(data: bytes) -> int:
+    """How many values JSON of these bytes can have at most."""
+    return sum(map(data.count, (b",", b"[", b"{")))
+
+
+def _text(data: bytes) -> str:
+    """JSON is Unicode, whatever its header says of its encoding (RFC 8259); a byte order mark is not part of it."""
+    return data.decode(json.detect_encoding(data), "replace")
 
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        body = json.loads(text)
+        return _mended(body) if "\\ud" in text.lower() else body
     except (ValueError, RecursionError):
         return None
+
+
+def _mended(value: Any) -> Any:
+    """The same without halves of surrogate pairs: JSON can write them, and no file can hold them."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_mended(entry) for entry in value]
+    if isinstance(value, dict):
+        return {_mended(name): _mended(entry) for name, entry in value.items()}
+    return value
 
 
 def _trusting(ca_file: str) -> ssl.SSLContext:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from vlm_engine.clients.member import Member
 from vlm_engine.errors import BusyError, ClientError, ReplyError, RequestError, ServerError
 
+REFUSALS = (RequestError, ReplyError)
+"""The endpoint is there, and does not answer this question."""
 TRIES = 3
 BOUNCES = 6
 
@@ -16,32 +19,45 @@ BOUNCES = 6
 class Turn:
     """A question's way so far.
 
-    ``tried`` are the endpoints that failed it, though that may be the question's own fault; ``tries`` counts those
-    failures, ``bounces`` every failure but "busy". ``attempts`` are under way: one, or two of which the first answer
-    counts. ``over``: nobody waits for it any more.
+    ``failures`` are the endpoints that failed it, each with its last error, though that may be the question's own fault;
+    ``tries`` counts them, ``bounces`` every failure but "busy" of an endpoint that has answered others. ``attempts`` are
+    under way: one, or two of which the first answer counts. ``over``: nobody waits for it any more.
     """
 
-    tried: frozenset[Member] = frozenset()
+    failures: dict[Member, ClientError] = field(default_factory=dict)
     tries: int = 0
     bounces: int = 0
     not_before: float = 0.0
     attempts: list[Attempt[Any]] = field(default_factory=list)
     over: bool = False
 
+    @property
+    def tried(self) -> Set[Member]:
+        """The endpoints that failed it."""
+        return self.failures.keys()
+
     def failed(self, member: Member, error: ClientError) -> None:
         """``member`` did not answer it."""
-        if not isinstance(error, BusyError):
+        if member.health.answered and not isinstance(error, BusyError):
             self.bounces += 1
-        if isinstance(error, ServerError | ReplyError):
+        if isinstance(error, (ServerError, *REFUSALS)):
             self.tries += 1
-            self.tried |= {member}
+            self.failures[member] = error
+
+    def refusals(self, but: Member) -> Iterator[tuple[Member, ClientError]]:
+        """The endpoints that would not answer it, though ``but`` did."""
+        for member, error in self.failures.items():
+            if member is not but and isinstance(error, REFUSALS):
+                yield member, error
 
     def end(self, error: ClientError, another: bool) -> ClientError | None:
         """The error that it ends with after ``error``, or None when it is worth another try.
 
-        ``another``: an endpoint works that it has not been put to.
+        ``another``: an endpoint works that it has not been put to. No question ends before two have seen it, where there
+        are two.
         """
-        if isinstance(error, RequestError) or self.tries >= TRIES or (isinstance(error, ReplyError) and not another):
+        spent = self.tries >= TRIES or isinstance(error, REFUSALS)
+        if spent and (not another or len(self.failures) >= TRIES):
             return error
         if self.bounces < BOUNCES:
             return None

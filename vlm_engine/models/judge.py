@@ -227,6 +227,8 @@ class Judge:
     async def _keep(self, media: str, shown: Sequence[tuple[Look, Frame]], answer: Answer) -> None:
         """Stores what was said of each frame. What the answer cost is kept with the first."""
         subject = await self._subject(media, together=answer.together)
+        if answer.by_another_model:
+            subject = replace(subject, model=answer.model)
         rows: list[StoredAnswer] = []
         for (look, frame), verdicts in zip(shown, answer.by_picture, strict=True):
             if verdicts:

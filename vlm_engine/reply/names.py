@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,8 @@ def _bare(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """What two spellings of one name have in common."""
-    return " ".join(name.split()).casefold()
+    """What two spellings of one name have in common: letters in either form of Unicode, capitals, and blanks."""
+    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 def means_nothing(text: str) -> bool:

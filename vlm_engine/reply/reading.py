@@ -10,7 +10,21 @@ from vlm_engine import confidence
 from vlm_engine.errors import ReplyError
 from vlm_engine.reply import several, single
 from vlm_engine.reply.names import Names
-from vlm_engine.reply.texts import choice_of, nothing, only_json, said_and_thought, unreadable, was_cut_off, without_marks
+from vlm_engine.reply.texts import (
+    MOST_TEXT,
+    began_to_think,
+    choice_of,
+    nothing,
+    only_json,
+    only_thought,
+    said_and_thought,
+    shortened,
+    unreadable,
+    was_cut_off,
+    was_withheld,
+    withheld,
+    without_marks,
+)
 from vlm_engine.types import Question, Verdict
 
 Verdicts = Mapping[str, Verdict]
@@ -41,11 +55,17 @@ def read(body: object, question: Question, synonyms: Mapping[str, Iterable[str]]
     error is not meant for this; it is refused like any other that holds no reply.
     """
     choice = choice_of(body)
+    if was_withheld(body):
+        raise withheld(choice)
     came, mused = said_and_thought(choice)
+    if max(len(came), len(mused)) > MOST_TEXT:
+        raise unreadable("the reply is longer than any answer", came or mused)
     text, thought = without_marks(came), without_marks(mused)
     cut_off = was_cut_off(body)
+    if cut_off and not text and (thought or began_to_think(came)):
+        raise only_thought(thought or came)
     if cut_off and not question.more:
-        raise _cut_off(text or thought)
+        raise _cut_off(text)
     if not text and not thought:
         raise _cut_off("") if cut_off else nothing(choice)
     raw = came if text else mused
@@ -87,12 +107,17 @@ def _cut_off(text: str) -> ReplyError:
     return unreadable("the reply was cut off before its end; a larger max_new_tokens may help", text)
 
 
+_MOST_TOKENS = 2**31 - 1  # of one request; what is more is no count
+
+
 def _model(body: object) -> str:
     model = body.get("model") if isinstance(body, dict) else None
-    return model if isinstance(model, str) else ""
+    return shortened(model) if isinstance(model, str) else ""
 
 
 def _count(body: object, name: str) -> int:
     usage = body.get("usage") if isinstance(body, dict) else None
     count = usage.get(name) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else 0
+    if not isinstance(count, int) or isinstance(count, bool):
+        return 0
+    return count if 0 <= count <= _MOST_TOKENS else 0

@@ -12,16 +12,18 @@ from vlm_engine.reply.texts import json_values, unreadable
 from vlm_engine.types import Form
 
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
-_LINE = re.compile(r"(.+?)\s*(?:[:=–—]|\s-\s)\s*\W*(\w+)\W*")
+_SEPARATOR = re.compile(r"[:=–—]|\s-\s")
 
 
 def understand(text: str, names: Names, form: Form) -> tuple[dict[str, bool], Any]:
     """Whether each tag applies, and the JSON value that says so, or None where the words did."""
     values = [value for value, _, _ in json_values(text)]
-    for value in reversed(values):
-        said = _from_object(value, names, form, text) if isinstance(value, dict) else None
-        if said is not None:
-            return said, value
+    objects = [value for value in values if isinstance(value, dict)]
+    read = [(said, value) for value in objects if (said := _from_object(value, names, form, text)) is not None]
+    if any(said != read[-1][0] for said, _ in read):
+        raise unreadable("the reply gives two answers", text)
+    if read:
+        return read[-1]
     if values and text.startswith("[") and form is Form.LIST and isinstance(values[0], list):
         return names.present(values[0], text), values[0]
     said = None if values else _from_words(text, names, form)
@@ -63,8 +65,7 @@ def _from_words(text: str, names: Names, form: Form) -> dict[str, bool] | None:
         return {names.tags[0]: word}
     for separator in (r"\n", r"[\n,;]"):
         pieces = [piece for piece in re.split(separator, text) if piece.strip()]
-        lines = [_LINE.fullmatch(piece.strip()) for piece in pieces]
-        pairs = [(line[1], line[2]) for line in lines if line and line[2].casefold() in _YES_NO]
+        pairs = [pair for pair in map(_name_and_word, pieces) if pair and pair[1].casefold() in _YES_NO]
         if len(pairs) == len(pieces) and (said := _from_pairs(pairs, names, text)):
             return said
         if form is Form.LIST and all(names.find(piece) for piece in pieces):
@@ -72,6 +73,17 @@ def _from_words(text: str, names: Names, form: Form) -> dict[str, bool] | None:
     if form is Form.LIST and means_nothing(text.strip(" .!")):
         return dict.fromkeys(names.tags, False)
     return None
+
+
+def _name_and_word(line: str) -> tuple[str, str] | None:
+    """``Foul: yes``, ``Foul - **no**``: what stands before the separator, and the one word behind it."""
+    pieces = re.findall(r"\w+|\W+", line.strip())
+    words = [at for at, piece in enumerate(pieces) if piece[0].isalnum() or piece[0] == "_"]
+    if len(words) < 2:
+        return None
+    before, between = "".join(pieces[: words[-1] - 1]), pieces[words[-1] - 1]
+    separator = _SEPARATOR.search(between)
+    return (before + between[: separator.start()], pieces[words[-1]]) if separator else None
 
 
 def probabilities(stream: confidence.TokenStream, value: Any, names: Names, form: Form) -> dict[str, float]:

@@ -1,35 +1,51 @@
-"""What a model said, out of the body of a chat completion."""
+"""What a model said, out of the body of a chat completion.
+
+Whatever a model writes is read in a time that grows with its length alone: text is searched from mark to mark, never by
+a pattern that starts again at each place.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from vlm_engine.errors import ReplyError
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-_BOX = re.compile(r"<\|begin_of_box\|>(.*?)<\|end_of_box\|>", re.DOTALL)
+MOST_TEXT = 32_768
+"""An answer has at most so many characters: several for each of the tokens that the largest budget allows."""
+_THINKING = re.compile(r"(</?)think(?:ing)?>")
+_BOX_BEGIN, _BOX_END = "<|begin_of_box|>", "<|end_of_box|>"
 _MARK = re.compile(r"<\|[^|<>]*\|>|```(?:json|JSON|text)?")
 _OPENING = re.compile(r"[{\[]")
-_DECODER = json.JSONDecoder()
+_MOST_FALSE_STARTS = 100
 
 
 def choice_of(body: object) -> Mapping[str, Any]:
     """The one choice. Raises ``ReplyError`` for what is no chat completion."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise unreadable("the server's reply is no chat completion", json.dumps(body, default=str))
+        raise unreadable("the server's reply is no chat completion", beginning_of(body))
     return choices[0]
 
 
 def was_cut_off(body: object) -> bool:
     """Whether the server ended the reply because the token budget was spent. False for what is no reply."""
+    return _finish(body) == "length"
+
+
+def was_withheld(body: object) -> bool:
+    """Whether a filter of the service took the reply away. False for what is no reply."""
+    return _finish(body) == "content_filter"
+
+
+def _finish(body: object) -> object:
     try:
-        return bool(choice_of(body).get("finish_reason") == "length")
+        return choice_of(body).get("finish_reason")
     except ReplyError:
-        return False
+        return None
 
 
 def said_and_thought(choice: Mapping[str, Any]) -> tuple[str, str]:
@@ -44,11 +60,31 @@ def without_marks(text: str) -> str:
     """Without thoughts, fences, and the marks of the model's template."""
     if "<" not in text and "```" not in text:
         return text.strip()  # as most are
-    text = _THOUGHT.sub("", text)
-    text = re.split(r"</think(?:ing)?>", text)[-1]  # some templates open the thought themselves
-    text = re.split(r"<think(?:ing)?>", text)[0]  # a thought without an end holds no answer
-    boxed = _BOX.findall(text)
-    return _MARK.sub("", boxed[-1] if boxed else text).strip()
+    return _MARK.sub("", _in_the_last_box(_without_thoughts(text))).strip()
+
+
+def began_to_think(text: str) -> bool:
+    """Whether there is a thought in it."""
+    return _THINKING.search(text) is not None
+
+
+def _without_thoughts(text: str) -> str:
+    """A thought without an end holds no answer. One without a beginning was opened by the model's template."""
+    kept, at, thinking = list[str](), 0, False
+    for mark in _THINKING.finditer(text):
+        opens = mark[1] == "<"
+        if not opens and not thinking:
+            kept.clear()
+        elif not thinking:
+            kept.append(text[at : mark.start()])
+        thinking, at = opens, mark.end()
+    return "".join(kept) + ("" if thinking else text[at:])
+
+
+def _in_the_last_box(text: str) -> str:
+    end = text.rfind(_BOX_END)
+    begin = text.rfind(_BOX_BEGIN, 0, max(0, end))
+    return text[begin + len(_BOX_BEGIN) : end] if 0 <= begin < end else text
 
 
 def only_json(thought: str) -> str:
@@ -56,8 +92,20 @@ def only_json(thought: str) -> str:
     try:
         json.loads(thought)
     except (ValueError, RecursionError):
-        raise unreadable("the model only thought and gave no answer; turn its thinking off", thought) from None
+        raise only_thought(thought) from None
     return thought
+
+
+def only_thought(thought: str) -> ReplyError:
+    """The error that thoughts without an answer are."""
+    remedy = "turn its thinking off in the server, or use its instruct variant"
+    return unreadable(f"the model only thought and gave no answer; {remedy}", thought)
+
+
+def withheld(choice: Mapping[str, Any]) -> ReplyError:
+    """The error that an answer is which a filter took away."""
+    remedy = "its filter does not let answers about such pictures through; use another service or a model of your own"
+    return unreadable(f"the service withheld the answer: {remedy}", said_and_thought(choice)[0])
 
 
 def nothing(choice: Mapping[str, Any]) -> ReplyError:
@@ -71,22 +119,48 @@ def nothing(choice: Mapping[str, Any]) -> ReplyError:
 
 
 def json_values(text: str) -> Iterator[tuple[Any, int, int]]:
-    """Every outermost JSON object and array in ``text``, and where it starts and ends."""
-    at = 0
+    """Every outermost JSON object and array in ``text``, and where it starts and ends.
+
+    Raises ``ReplyError`` where an object says two things under one name.
+    """
+    at = false_starts = 0
     while opening := _OPENING.search(text, at):
         try:
             value, at = decoded(text, opening.start())
+        except _TwoMeaningsError as error:
+            raise unreadable(f"the reply says two things of {shortened(str(error), 40)!r}", text) from None
         except ValueError:
-            at = opening.end()
+            at, false_starts = opening.end(), false_starts + 1
+            if false_starts > _MOST_FALSE_STARTS:
+                return  # brackets without end are no answer, and trying from each of them would take for ever
         except RecursionError:
-            return  # brackets without end are no answer, and trying from each of them would take for ever
+            return  # the same
         else:
             yield value, opening.start(), at
 
 
 def decoded(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that starts there, and where it ends. Raises ``ValueError`` and ``RecursionError``."""
+    """The JSON value that starts there, and where it ends.
+
+    Raises ``RecursionError``, and ``ValueError`` also where an object says two things under one name.
+    """
     return _DECODER.raw_decode(text, start)
+
+
+class _TwoMeaningsError(ValueError):
+    """An object has a name twice, with two values."""
+
+
+def _with_one_meaning(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        for name, one in pairs:
+            if one != value[name]:
+                raise _TwoMeaningsError(name)
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_with_one_meaning)
 
 
 def unreadable(why: str, raw: str) -> ReplyError:
@@ -97,8 +171,14 @@ def unreadable(why: str, raw: str) -> ReplyError:
 
 def shortened(text: str, limit: int = 200) -> str:
     """One printable line of at most ``limit`` characters: safe to put in a message."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    start = text[: 20 * limit]  # enough, however much of it is blank
+    line = " ".join("".join(char if char.isprintable() else " " for char in start).split())
+    return line if len(line) <= limit and len(start) == len(text) else line[: limit - 1] + "…"
+
+
+def beginning_of(body: object) -> str:
+    """``body`` as JSON, as much of it as may be shown: writing a large one takes long."""
+    return "".join(islice(json.JSONEncoder(default=str).iterencode(body), 200))
 
 
 def _plain(content: object) -> str:
