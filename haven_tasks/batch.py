@@ -15,6 +15,7 @@ from haven_media_handler import ItemGoneError, ItemKind
 from haven_report import End, ImageReport, Outcome, SceneReport
 from haven_tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
 from haven_tasks.line import ItemT, Line
+from haven_tasks.same_cause import FailureRow, SameCauseError
 from haven_tasks.turn import Turn, TurnOverError
 from haven_tasks.words import counted
 
@@ -116,6 +117,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         self._all_begun = False
         self._outcomes: Counter[Outcome] = Counter()
         self._broken_by: Exception | None = None
+        self._failures = FailureRow()
 
     async def run(self) -> str:
         """Works until nothing is left or the turn is over, and returns the end line.
@@ -193,7 +195,9 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         try:
             result = await self._look(item)
             report = replace(errand.seen(report, result), seconds=time.monotonic() - started)
-            return await errand.settle(item, result, report)
+            report = await errand.settle(item, result, report)
+            self._failures.ends()
+            return report
         except (*ENDS_THE_BATCH, TurnOverError):
             raise
         except ItemGoneError as error:
@@ -203,8 +207,15 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
             reason = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
             _log.debug("Where it failed:", exc_info=error)
             report = replace(report, outcome=Outcome.FAILED, error=reason, seconds=time.monotonic() - started)
+            self._note_failure(error, item)
             await errand.fail(report)
             return report
+
+    def _note_failure(self, error: Exception, item: ItemT) -> None:
+        try:
+            self._failures.add(error, item.path)
+        except SameCauseError as same:
+            self._break_off(same)
 
     async def _look(self, item: ItemT) -> ResultT:
         try:

@@ -12,14 +12,15 @@ from typing import ParamSpec, TypeVar
 
 from haven_media_handler import JournalError, MediaHandler, Recovered, StashAuthError, StashError, StashUnreachableError
 from haven_tasks.run_record import RunRecord
+from haven_tasks.same_cause import SameCauseError
 from haven_vlm_config import Settings
 from vlm_engine.errors import NoEndpointError, StoreError, VLMEngineError
 
 _log = logging.getLogger(__name__)
 
-EXPECTED = (StashError, VLMEngineError)
+EXPECTED = (StashError, VLMEngineError, SameCauseError)
 """What a task raises on purpose; the message is for the user."""
-ENDS_THE_BATCH = (NoEndpointError, StoreError, StashUnreachableError, StashAuthError, JournalError)
+ENDS_THE_BATCH = (NoEndpointError, StoreError, StashUnreachableError, StashAuthError, JournalError, SameCauseError)
 """After one of these no other scene or image would fare better."""
 CONTINUES, FIRST_LEFT = "continues", "first_left"
 """Arguments that a task gives itself when it queues itself again: its run, and the first item that is left ("scene 12")."""

@@ -15,6 +15,10 @@ class Item(Protocol):
     def id(self) -> str:
         """Its id in Stash."""
 
+    @property
+    def path(self) -> str:
+        """Where Stash has its file; "" where it has none."""
+
 
 ItemT = TypeVar("ItemT", bound=Item)
 

@@ -69,7 +69,7 @@ def found_all(names: dict[str, Any], video: LabelledVideo) -> None:
 
 
 def test_one_pc(place: Path, video: LabelledVideo, capsys: pytest.CaptureFixture[str]) -> None:
-    names = read("One PC", **{"http://localhost:11434/v1": Behaviour(models=("qwen3-vl:8b",), slots=8)})
+    names = read("One PC", **{"http://localhost:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), slots=8)})
     found_all(names, video)
     assert "EndpointStats(state='working'" in capsys.readouterr().out
 
@@ -77,7 +77,7 @@ def test_one_pc(place: Path, video: LabelledVideo, capsys: pytest.CaptureFixture
 def test_a_pc_and_a_laptop(place: Path, video: LabelledVideo) -> None:
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(models=("qwen3-vl-8b-instruct",), latency_s=0.02),
-        "http://192.168.1.30:11434/v1": Behaviour(models=("qwen3-vl:8b",), latency_s=0.06),
+        "http://192.168.1.30:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), latency_s=0.06),
     }
     names = read("A PC and a laptop", **servers)
     found_all(names, video)
@@ -98,7 +98,7 @@ def test_a_home_server_and_a_cloud(place: Path, video: LabelledVideo, home: Faul
 
 
 def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    large, small = "qwen3-vl-32b-instruct", "qwen3-vl:2b"
+    large, small = "qwen3-vl-32b-instruct", "qwen3-vl:2b-instruct"
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(models=(large, "qwen3-vl-8b-instruct", "gemma-3-12b-it"), latency_s=0.01),
         "http://192.168.1.30:11434/v1": Behaviour(models=(small,), offers_logprobs=False),
@@ -147,6 +147,7 @@ TROUBLES = {
     "is gone, or drops connections": Trouble(Behaviour(fault=Fault.DROP), "UnreachableError"),
     "fails inside (500)": Trouble(Behaviour(fault=Fault.SERVER_ERROR), "ServerError"),
     "answers what is no answer": Trouble(Behaviour(fault=Fault.GARBAGE, fault_requests=2), "ReplyError", WORKING),
+    "refuses or garbles everything": Trouble(Behaviour(fault=Fault.GARBAGE), "ReplyError"),
     "has a wrong key": Trouble(Behaviour(api_key="another-key-of-some-length"), "WrongKeyError", GIVEN_UP),
     "lacks the model": Trouble(Behaviour(models=("referee-7b",)), "WrongModelError", GIVEN_UP),
     "has a model without eyes": Trouble(Behaviour(vision=False), "NoVisionError", GIVEN_UP),
@@ -199,7 +200,7 @@ def test_what_happens_when_an_endpoint_comes_back(video: LabelledVideo, caplog: 
                 await engine.tag_video(video.path)
                 return engine.endpoint_stats()["ill"]
 
-    with caplog.at_level(logging.WARNING, "vlm_engine"):
+    with caplog.at_level(logging.INFO, "vlm_engine"):
         stats = asyncio.run(run())
     assert stats.state == "working"
     assert stats.down_s > 0
