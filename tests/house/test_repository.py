@@ -27,13 +27,19 @@ def test_no_media_and_nothing_large_is_committed() -> None:
         assert path.stat().st_size < 600_000, path
 
 
-def test_only_one_place_in_the_plugin_catches_everything() -> None:
+BOUNDARIES = {
+    "haven_tasks/batch.py": "around one scene or image: an unforeseen fault costs that item",
+    "vlm_engine/clients/pool.py": "around one endpoint's question: it is asked of another",
+    "vlm_engine/models/lots.py": "around what waits together: the error goes to whoever it concerns",
+}
+
+
+def test_only_the_boundaries_catch_everything() -> None:
     catching = [
-        f"{path.relative_to(ROOT)}:{number}"
+        str(path.relative_to(ROOT))
         for path in tracked()
         if path.suffix == ".py" and path.parts[len(ROOT.parts)].startswith(("haven_", "vlm_engine"))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if line.strip().startswith(("except Exception", "except:"))
     ]
-    assert len(catching) == 1, catching
-    assert catching[0].startswith("haven_tasks/batch.py")
+    assert sorted(catching) == sorted(BOUNDARIES)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
+
 from vlm_engine import reply
 from vlm_engine.clients import discovery, pages, several
 from vlm_engine.clients.body import Bodies
@@ -28,7 +30,7 @@ from vlm_engine.clients.mapping import (
 from vlm_engine.clients.request import Attempt
 from vlm_engine.clients.secrets import redacted
 from vlm_engine.clients.several import OneAtATimeError
-from vlm_engine.clients.transport import ClosedError, Transport
+from vlm_engine.clients.transport import Transport
 from vlm_engine.config_models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
@@ -356,9 +358,7 @@ class OpenAIClient:
             raise unusable_key(self._target())
         try:
             return await self._transport.request(method, path, timeout_s, payload)
-        except ClosedError:
-            raise
-        except Exception as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise from_exception(error, self._target(), timeout_s) from error
 
     async def _error(self, response: Response) -> ClientError:
