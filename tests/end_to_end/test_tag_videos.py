@@ -247,12 +247,12 @@ def test_a_wrong_model_leaves_everything_queued_and_names_what_there_is(
 def test_garbage_replies_fail_the_scene_which_stays_queued(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    vlm = theatre.endpoint(Behaviour(fault=Fault.GARBAGE))
+    vlm = theatre.endpoint(Behaviour(fault=Fault.GARBAGE, fault_share=0.9))
     theatre.install(address(vlm))
     (scene,) = theatre.queue(videos[0])
     job = theatre.run()
     assert set(theatre.state(scene).tags) == {"VLM_TagMe", "VLM_Errored"}
-    assert "0 of" in lines(job, "error")
+    assert "frames could be judged" in lines(job, "error")
     assert "1 failed" in str(job.output)
     vlm.behaviour.fault = Fault.NONE
     theatre.run()

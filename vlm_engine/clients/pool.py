@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Self
 
 from vlm_engine.clients.base import Keep
 from vlm_engine.clients.budget import Budget
+from vlm_engine.clients.identity import ModelIdentity
 from vlm_engine.clients.keeper import Keeper
 from vlm_engine.clients.line import Line
 from vlm_engine.clients.member import Member, by_model, unique
@@ -92,7 +92,7 @@ class EndpointPool:
         for member, server in self._servers.items():
             server.join(self._poke, member)
         self._request_timeout_s = request_timeout_s
-        self._model_name = model_name
+        self._identity = ModelIdentity(model_name)
         self._most_at_once = most_at_once
         self._any = Line[_Job](self._members, fallback_wait_s)
         self._bound = {
@@ -105,8 +105,6 @@ class EndpointPool:
         self._copies = Budget(0.1, reserve=1.0)
         self._keeper = Keeper(self._clients, self._poke)
         self._tasks: dict[Attempt[_Job], asyncio.Task[Answer]] = {}
-        self._answered_by: Counter[str] = Counter()  # by another model than was asked for, or "" where it was that one
-        self._told_of_others = False
         self._wake: asyncio.TimerHandle | None = None
         self._poked = False
         self._closed = False
@@ -163,15 +161,15 @@ class EndpointPool:
         """
         causes = []
         for member in sorted(self._members, key=lambda member: member.is_fallback):
-            if self._model_name:
+            if self._identity.asked:
                 break
             try:
-                self._model_name = await self._clients[member].model_name()
+                self._identity.asked = await self._clients[member].model_name()
             except ClientError as error:
                 causes.append(error)
-        if not self._model_name:
+        if not self._identity.asked:
             raise NoEndpointError("No endpoint tells which model it has", causes)
-        return next(iter(self._answered_by)) if len(self._answered_by) == 1 and "" not in self._answered_by else self._model_name
+        return self._identity.answering
 
     async def aclose(self) -> None:
         """Ends what is under way and closes every connection. Questions still waiting fail with ``RuntimeError``."""
@@ -245,29 +243,11 @@ class EndpointPool:
     async def _asked(self, job: _Job, member: Member, deadline_s: float) -> Answer:
         with _charged_to(member):
             answer = await self._clients[member].ask(job.question, timeout_s=deadline_s)
-            answer = self._by_its_model(member, answer)
+            if not member.model:
+                answer = self._identity.chosen(answer, self._clients[member].capabilities.model)
             if job.keep is not None:
                 await _to_its_end(job.keep(answer))
         return answer
-
-    def _by_its_model(self, member: Member, answer: Answer) -> Answer:
-        """Where no model is set, the first that answers is the one that is asked, and any other is another."""
-        if member.model or answer.by_another_model:
-            return answer
-        chosen = self._clients[member].capabilities.model
-        self._model_name = self._model_name or chosen
-        if not chosen or chosen == self._model_name:
-            return answer
-        if not self._told_of_others:
-            self._told_of_others = True
-            _log.warning(
-                "No model is set, and the endpoints have different ones: %s has %r, others have %r. All are asked the same "
-                "questions. Set MODEL, or model_id of each endpoint.",
-                member.label,
-                chosen,
-                self._model_name,
-            )
-        return replace(answer, by_another_model=True)
 
     def _copy(self, idle: Sequence[Member], now: float) -> Iterator[float]:
         """Where no question waits, asks idle endpoints what others are late with. Gives the times to look again."""
@@ -318,7 +298,7 @@ class EndpointPool:
             member.abandoned(seconds, reference_s(self._members), now)
         elif error is None:
             member.answered(task.result(), seconds, now)
-            self._answered_by[task.result().model if task.result().by_another_model else ""] += 1
+            self._identity.note(task.result())
             _resolve(job, task.result())
         elif isinstance(error, ClientError):
             member.refused(error, now)
