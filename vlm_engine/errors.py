@@ -8,7 +8,8 @@
     │   ├── MediaNotFoundError       there is no file at that path
     │   ├── MediaUnreadableError     the file is there, but is not readable media
     │   │   ├── MediaOutOfReachError it is there, but this user, or this machine, does not get at it
-    │   │   └── ArchiveError         the zip that it is in does not give it out
+    │   │   ├── ArchiveError         the zip that it is in does not give it out
+    │   │   └── MediaUnsupportedError it is of a kind that is not read here; other programs may show it
     │   └── FrameError               one frame could not be decoded; others may
     ├── ClientError                  one request to one endpoint came to nothing
     │   ├── EndpointError            the endpoint is at fault: every request to it would fail
@@ -61,6 +62,10 @@ class MediaOutOfReachError(MediaUnreadableError):
 
 class ArchiveError(MediaUnreadableError):
     """A zip, or what it says of a file in it, is damaged. Other programs may read it all the same."""
+
+
+class MediaUnsupportedError(MediaUnreadableError):
+    """The file is of a kind, or of a size, that is not read here. Nothing need be wrong with it: other programs may show it."""
 
 
 class FrameError(MediaError):

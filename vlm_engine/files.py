@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
+from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError, VLMEngineError
 from vlm_engine.watch import beat, rest
 
+_log = logging.getLogger(__name__)
 _PIECE_BYTES = 1024 * 1024
+
+
+@contextmanager
+def mapped(name: str | Path, what: str = "cannot be read") -> Iterator[None]:
+    """The one place where what a library raises while it reads media, foreseen or not, becomes ``MediaUnreadableError``.
+
+    ``name``: what messages call the file. ``what``: what they say of it.
+    """
+    try:
+        yield
+    except VLMEngineError:
+        raise
+    except MemoryError as error:
+        raise MediaUnreadableError(f"{name}: there is not enough memory to decode it") from error
+    except Exception as error:
+        _log.debug("%s: %s", name, type(error).__name__, exc_info=error)
+        raise MediaUnreadableError(f"{name}: {what}: {told_by(error)}") from error
+
+
+def told_by(error: Exception) -> str:
+    """What there is to say of an error of a library."""
+    return str(error) or type(error).__name__
 
 
 def file_status(path: str | Path) -> os.stat_result:

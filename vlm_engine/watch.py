@@ -36,13 +36,23 @@ class _Pulse:
 
 class _Here(threading.local):
     pulse: _Pulse | None = None
+    reading: _Reading | None = None
+
+
+class _GivenUpError(BaseException):
+    """Nobody waits any more for what this thread reads."""
 
 
 _here = _Here()
 
 
 def beat() -> None:
-    """Tells whoever watches the current thread that its reading goes on. Harmless where nobody does."""
+    """Tells whoever watches the current thread that its reading goes on. Harmless where nobody does.
+
+    Ends the reading where it was given up: what this raises then is for nobody but ``Readers``.
+    """
+    if _here.reading is not None and _here.reading.is_given_up:
+        raise _GivenUpError
     if _here.pulse is not None:
         _here.pulse.at = time.monotonic()
 
@@ -119,7 +129,7 @@ class Readers:
         self._free = asyncio.Semaphore(most)
 
     async def call(self, path: str | Path, work: Callable[[], _T]) -> _T:
-        """What ``work`` returns or raises. It goes on where nobody waits for it any more.
+        """What ``work`` returns or raises. Where nobody waits for it any more, it ends with its next ``beat``.
 
         Raises ``MediaOutOfReachError`` when it stalls.
         """
@@ -136,6 +146,7 @@ class Readers:
         try:
             outcome: _T = await reading.outcome
         finally:
+            reading.is_given_up = not reading.outcome.done() or reading.outcome.cancelled()
             del reading  # an error that it holds would hold this frame, which holds it, and all that the call had in memory
         return outcome
 
@@ -149,10 +160,12 @@ class Readers:
     def _carry_out(self, loop: asyncio.AbstractEventLoop, reading: _Reading, work: Callable[[], object]) -> None:
         """On the thread."""
         result, error = None, None
+        _here.reading = reading
         try:
             result = work()
         except BaseException as raised:  # noqa: BLE001 - handed to the caller, whatever it is
             error = raised
+        _here.reading = None
         _idle.append(reading.thread)
         with suppress(RuntimeError):  # the loop is closed, so nobody waits for it
             loop.call_soon_threadsafe(self._end, reading, result, error)
@@ -164,6 +177,7 @@ class Readers:
         if left_s > 0:
             reading.guard = loop.call_later(min(left_s, self._stall_s), self._look, loop, reading)
         else:
+            reading.is_given_up = True
             self._end(reading, None, _stalled(reading.path, self._stall_s))
 
     def _end(self, reading: _Reading, result: object, error: BaseException | None) -> None:
@@ -182,12 +196,13 @@ class Readers:
 
 @dataclass(eq=False)
 class _Reading:
-    """One call of ``Readers``. ``guard``: looks whether it still reads; None when that is over."""
+    """One call of ``Readers``. ``guard``: looks whether it still reads; None when that is over. ``is_given_up``: nobody waits."""
 
     path: str | Path
     thread: _Thread
     outcome: asyncio.Future[Any]
     guard: asyncio.TimerHandle | None = None
+    is_given_up: bool = False
 
 
 class _Thread:

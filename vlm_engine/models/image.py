@@ -12,6 +12,7 @@ from typing import Any
 
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.files import mapped
 from vlm_engine.models.base import Model
 from vlm_engine.models.combine import of_moments, of_parts
 from vlm_engine.models.judge import Judge, Memory
@@ -118,6 +119,10 @@ class JudgeImage(Model):
 
     def _clip(self, source: Source, shape: ImageShape) -> Looks:
         """Moments from all over a video. Raises ``MediaUnreadableError`` when none of them can be decoded."""
+        with mapped(name_of(source)):
+            return self._moments(source, shape)
+
+    def _moments(self, source: Source, shape: ImageShape) -> Looks:
         how, video = self._config.video, self._reader.video(source)
         rest()  # what reads the video is watched by itself
         info = probe(video, stall_s=how.stall_s)

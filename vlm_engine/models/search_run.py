@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 
 from vlm_engine.config_models import VideoConfig
 from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.files import mapped
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.part import Part
 from vlm_engine.models.sheet import Pictures, Sheet, Wanted, sheets
@@ -165,11 +166,13 @@ class _Decoder:
 
     async def pictures(self, wanted: Mapping[float, Collection[ImageShape]]) -> Iterator[tuple[float, Pictures]]:
         """An iterator over (time asked for, the frame in every shape), in order of time; hand it to ``next``."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pictures, wanted)
+        with mapped(self._video.path):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._pictures, wanted)
 
     async def next(self, pictures: Iterator[tuple[float, Pictures]]) -> tuple[float, Pictures]:
         """The next frame. There must be one: every time asked for is served once."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, next, pictures)
+        with mapped(self._video.path):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, next, pictures)
 
     def close(self) -> None:
         """Closes the file as soon as what is being decoded is done. Does not wait for it."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.errors import ConfigError
+from vlm_engine.files import mapped
 from vlm_engine.models.base import Model, only
 from vlm_engine.models.json_result import Earlier
 from vlm_engine.models.panel import Panel, Tags
@@ -19,6 +20,7 @@ from vlm_engine.models.search_run import SearchRun
 from vlm_engine.spans import describe_video, together
 from vlm_engine.types import Findings, VideoInfo, VideoResult
 from vlm_engine.video import probe
+from vlm_engine.video.content import name_of
 from vlm_engine.vr import Layout, layout_of
 
 _log = logging.getLogger(__name__)
@@ -35,8 +37,9 @@ class ProbeVideo(Model):
 
     async def process(self, inputs: Mapping[str, Any]) -> VideoInfo:
         """Raises ``MediaError``."""
-        stall_s = self._config.video.stall_s
-        return await asyncio.to_thread(probe, inputs["video_path"], identity=inputs.get("identity"), stall_s=stall_s)
+        video, stall_s = inputs["video_path"], self._config.video.stall_s
+        with mapped(name_of(video)):
+            return await asyncio.to_thread(probe, video, identity=inputs.get("identity"), stall_s=stall_s)
 
 
 class SearchVideo(Model):

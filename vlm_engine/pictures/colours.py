@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from vlm_engine.tone import CICP, shows_as_srgb, toned
+
 _DIRECT = frozenset({"L", "RGB", "RGBA", "CMYK", "LAB"})
 _SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of a TIFF
@@ -65,8 +67,8 @@ def _stretched(part: Image.Image, low: float, high: float) -> Image.Image:
 
 
 def as_srgb(image: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
-    """``image``, plain, as grey or RGB in sRGB, with alpha where it has some. ``info``: what Pillow read in the file: its colour
-    profile, its gamma.
+    """``image``, plain, as grey or RGB in sRGB, with alpha where it has some. ``info``: what was read in the file: its ``CICP``
+    colours, its colour profile, its gamma.
 
     A profile that is damaged, or made for other channels than these, is ignored, as viewers do.
     """
@@ -74,6 +76,8 @@ def as_srgb(image: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
         converted = as_srgb(image.convert(image.mode.removesuffix("A")), info)
         converted.putalpha(image.getchannel("A"))
         return converted
+    if (told := info.get(CICP)) is not None and image.mode in {"L", "RGB"}:
+        return image if shows_as_srgb(*told) else toned(image.convert("RGB"), *told)
     profile = info.get("icc_profile")
     transform = _transform(profile, image.mode) if isinstance(profile, bytes) and profile else None
     if transform is None and image.mode == "LAB":

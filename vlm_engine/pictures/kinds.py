@@ -9,13 +9,23 @@ WORKING_BYTES = 2**30
 """So much memory decoding may take, over all pictures that are being decoded at once."""
 
 
+class NotReadError(Exception):
+    """There may be nothing wrong with a file, but it is not read here. The message says what it is, without its name."""
+
+
+class VideoInsideError(Exception):
+    """A file that looks like a picture holds a video instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A format that is read. ``plugin``: Pillow's class for it. ``pixel_bytes``: memory per pixel that decoding takes."""
+    """A format that is read. ``plugin``: Pillow's class for it, or one like those. ``pixel_bytes``: memory per pixel that
+    decoding takes. ``otherwise``: as what a file is read that ``plugin`` refuses."""
 
     name: str
     plugin: str
     pixel_bytes: int
+    otherwise: Kind | None = None
 
     def moving(self) -> Kind:
         """The same as a moving picture: its frames are laid over each other, and so there several times."""
@@ -27,26 +37,27 @@ class Kind:
         return WORKING_BYTES // self.pixel_bytes
 
 
-JPEG = Kind("JPEG", "JpegImagePlugin.JpegImageFile", 6)
-_PNG = Kind("PNG", "PngImagePlugin.PngImageFile", 6)
-WEBP = Kind("WebP", "WebPImagePlugin.WebPImageFile", 16)  # two canvases in the decoder, one as bytes, one as a picture
-_AVIF = Kind("AVIF", "AvifImagePlugin.AvifImageFile", 16)
-_GIF = Kind("GIF", "GifImagePlugin.GifImageFile", 12)
-_TIFF = Kind("TIFF", "TiffImagePlugin.TiffImageFile", 12)
-_BMP = Kind("BMP", "BmpImagePlugin.BmpImageFile", 6)
-_JPEG2000 = Kind("JPEG 2000", "Jpeg2KImagePlugin.Jpeg2KImageFile", 20)
-_PPM = Kind("PPM", "PpmImagePlugin.PpmImageFile", 6)
-_QOI = Kind("QOI", "QoiImagePlugin.QoiImageFile", 6)
+JPEG = Kind("JPEG", "PIL.JpegImagePlugin.JpegImageFile", 6)
+PNG = Kind("PNG", "PIL.PngImagePlugin.PngImageFile", 6)
+WEBP = Kind("WebP", "PIL.WebPImagePlugin.WebPImageFile", 16)  # two canvases in the decoder, one as bytes, one as a picture
+HEIF = Kind("HEIF", "vlm_engine.pictures.heif.HeifFile", 12)
+AVIF = Kind("AVIF", "PIL.AvifImagePlugin.AvifImageFile", 16, otherwise=HEIF)
+_GIF = Kind("GIF", "PIL.GifImagePlugin.GifImageFile", 12)
+TIFF = Kind("TIFF", "PIL.TiffImagePlugin.TiffImageFile", 12)
+_BMP = Kind("BMP", "PIL.BmpImagePlugin.BmpImageFile", 6)
+_JPEG2000 = Kind("JPEG 2000", "PIL.Jpeg2KImagePlugin.Jpeg2KImageFile", 20)
+_PPM = Kind("PPM", "PIL.PpmImagePlugin.PpmImageFile", 6)
+_QOI = Kind("QOI", "PIL.QoiImagePlugin.QoiImageFile", 6)
 
 _BY_MAGIC = (
     (b"\xff\xd8\xff", JPEG),
-    (b"\x89PNG\r\n\x1a\n", _PNG),
+    (b"\x89PNG\r\n\x1a\n", PNG),
     (b"GIF87a", _GIF),
     (b"GIF89a", _GIF),
-    (b"II*\0", _TIFF),
-    (b"MM\0*", _TIFF),
-    (b"II+\0", _TIFF),
-    (b"MM\0+", _TIFF),
+    (b"II*\0", TIFF),
+    (b"MM\0*", TIFF),
+    (b"II+\0", TIFF),
+    (b"MM\0+", TIFF),
     (b"BM", _BMP),
     (b"\0\0\0\x0cjP  \r\n\x87\n", _JPEG2000),
     (b"\xff\x4f\xff\x51", _JPEG2000),
@@ -58,8 +69,9 @@ _BY_MAGIC = (
     (b"P6", _PPM),
     (b"qoif", _QOI),
 )
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 avci".split())
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_RAW_BRANDS = frozenset({b"crx "})
 _CLIP_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\x01\xba", b"\0\0\x01\xb3")
 _CLIP_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
 _TS_PACKETS = (188, 192)  # the longer ones begin with 4 bytes of the time
@@ -87,7 +99,9 @@ def kind_of(head: bytes) -> Kind | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
     if _brands(head) & _AVIF_BRANDS:
-        return _AVIF
+        return AVIF
+    if _brands(head) & _HEIF_BRANDS:
+        return HEIF
     return next((kind for magic, kind in _BY_MAGIC if head.startswith(magic)), None)
 
 
@@ -104,21 +118,22 @@ def webp_size(head: bytes) -> tuple[int, int]:
 def is_clip(head: bytes) -> bool:
     """Whether these are the first bytes of a video."""
     if head[4:8] == b"ftyp":
-        return not _brands(head) & (_HEIF_BRANDS | _AVIF_BRANDS)
+        return not _brands(head) & (_HEIF_BRANDS | _AVIF_BRANDS | _RAW_BRANDS)
     is_avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     is_ts = any(head[length - 188 :: length][:2] == b"GG" for length in _TS_PACKETS)
     return is_avi or is_ts or head[4:8] in _CLIP_BOXES or head.startswith(_CLIP_MAGIC)
 
 
-def what_else(head: bytes) -> str:
-    """For a message: what a file that is not read holds, and what to do."""
-    if _brands(head) & _HEIF_BRANDS:
-        return "a HEIF picture (HEIC), which cannot be read here; convert it to JPEG or AVIF"
+def what_it_is(head: bytes) -> str:
+    """For a message: what a file that is not read holds. Raises ``NotReadError`` where another program may show it."""
     start = head.lstrip().lower() if head.lstrip()[:1] == b"<" else head
+    for magic, name in _NO_PICTURE:
+        if start.startswith(magic):
+            return name
     for magic, name in _NOT_READ:
         if start.startswith(magic):
-            return f"{name}, which is not read; convert it to JPEG or PNG"
-    return next((name for magic, name in _NO_PICTURE if start.startswith(magic)), "not a picture of a known format")
+            raise NotReadError(f"{name}, which is not read")
+    raise NotReadError("not a picture of a known format")
 
 
 def _brands(head: bytes) -> frozenset[bytes]:

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.files import told_by
 from vlm_engine.picture import fitted
 from vlm_engine.pictures.kinds import Kind
-from vlm_engine.pictures.stills import DAMAGED, check_size, shown
+from vlm_engine.pictures.stills import check_size, shown
 from vlm_engine.types import ImageShape
 
 _log = logging.getLogger(__name__)
@@ -73,10 +73,10 @@ def _walked(image: ImageFile, kind: Kind, name: str, shape: ImageShape, room: in
             if len(kept) > room:
                 kept = kept[::2]
                 step_ms = now_ms // len(kept)
-    except (*DAMAGED, MediaUnreadableError) as error:
+    except Exception as error:
         if not kept:
             raise
-        _log.warning("%s: seen up to %.1f s only, the rest is damaged: %s", name, now_ms / 1000, error)
+        _log.warning("%s: seen up to %.1f s only, the rest is damaged: %s", name, now_ms / 1000, told_by(error))
     return kept, now_ms
 
 

@@ -10,14 +10,27 @@ from io import BufferedReader, BytesIO
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.files import Held
+from vlm_engine.errors import MediaError, MediaUnreadableError
+from vlm_engine.files import Held, told_by
 from vlm_engine.picture import encode
-from vlm_engine.pictures.kinds import HEAD_BYTES, WORKING_BYTES, Kind, is_clip, kind_of, what_else
+from vlm_engine.pictures.kinds import (
+    HEAD_BYTES,
+    HEIF,
+    JPEG,
+    TIFF,
+    WORKING_BYTES,
+    Kind,
+    NotReadError,
+    VideoInsideError,
+    is_clip,
+    kind_of,
+    what_it_is,
+)
 from vlm_engine.pictures.memory import Budget
 from vlm_engine.pictures.moving import Moment, is_moving, moments
 from vlm_engine.pictures.parts import boxes, grid
-from vlm_engine.pictures.source import Source, fingerprint, name_of, opened
+from vlm_engine.pictures.raw import is_raw, preview_of
+from vlm_engine.pictures.source import Source, check_length, fingerprint, name_of, opened
 from vlm_engine.pictures.stills import explained, opened_as, shown, working_bytes
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import Frame, ImageShape, ZipEntry
@@ -65,36 +78,62 @@ class PictureReader:
 
     def fingerprint(self, source: Source) -> str:
         """What names the content of ``source`` for good. Raises as ``looks`` does where it cannot be read."""
-        return fingerprint(source, self._zips)
+        with explained(name_of(source)):
+            return fingerprint(source, self._zips)
 
     def looks(self, source: Source, shape: ImageShape) -> Looks:
         """What is shown of ``source``, each picture as large as ``shape`` says; of a video, only that it is one.
 
-        Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, and ``MediaUnreadableError`` for what is no picture, is
-        damaged, or has too many pixels.
+        Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, ``MediaUnsupportedError`` for a picture of a kind or a size that
+        is not read, and ``MediaUnreadableError`` for what is no picture, or damaged.
         """
         name = name_of(source)
-        with opened(source, self._zips) as content, explained(name):
+        with explained(name), opened(source, self._zips) as content:
             head = content.read(HEAD_BYTES)
-            content.seek(0)
             rest()  # decoding takes as long as it takes
-            kind = kind_of(head)
-            if kind is not None:
-                return self._decoded(content, kind, name, shape)
-            if is_clip(head):
+            try:
+                return self._looks(content, head, name, shape)
+            except VideoInsideError:
                 return Looks(Showing.CLIP)
-            raise MediaUnreadableError(f"{name}: {what_else(head)}")
+
+    def _looks(self, content: BufferedReader | BytesIO, head: bytes, name: str, shape: ImageShape) -> Looks:
+        if is_clip(head):
+            raise VideoInsideError
+        check_length(content, name)
+        kind = kind_of(head)
+        if kind is TIFF or is_raw(head):
+            preview = preview_of(content, head)
+            if preview is not None:
+                return self._decoded(BytesIO(preview.jpeg), JPEG, name, shape, preview.orientation)
+        if kind is not None:
+            return self._decoded(content, kind, name, shape)
+        raise MediaUnreadableError(f"{name}: {what_it_is(head)}")
 
     def video(self, source: Source) -> str | Held:
         """The same as the video readers take it. Raises as ``looks`` does where it cannot be read."""
         if isinstance(source, ZipEntry):
-            return Held(name_of(source), self._zips.read(source))
+            with explained(name_of(source)):
+                return Held(name_of(source), self._zips.read(source))
         if isinstance(source, Held):
             return source
         return Held(name_of(source), source) if isinstance(source, bytes) else str(source)
 
-    def _decoded(self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape) -> Looks:
-        with opened_as(kind, content, name) as image:
+    def _decoded(
+        self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape, orientation: int = 1
+    ) -> Looks:
+        try:
+            return self._decoded_as(kind, content, name, shape, orientation)
+        except (MediaError, VideoInsideError, MemoryError):
+            raise
+        except Exception as error:
+            if kind.otherwise is not None:
+                return self._decoded(content, kind.otherwise, name, shape)
+            if kind is HEIF:
+                raise NotReadError(f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {told_by(error)}") from error
+            raise
+
+    def _decoded_as(self, kind: Kind, content: BufferedReader | BytesIO, name: str, shape: ImageShape, orientation: int) -> Looks:
+        with opened_as(kind, content, name, orientation) as image:
             if is_moving(image):
                 moving = kind.moving()
                 with self._memory.lent(working_bytes(image, moving, shape.max_side)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,17 +11,22 @@ from io import BufferedReader, BytesIO
 from PIL import Image, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
-from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
+from vlm_engine.files import mapped
 from vlm_engine.picture import fitted_size, over_grey
 from vlm_engine.pictures.colours import as_srgb, plain
-from vlm_engine.pictures.kinds import HEAD_BYTES, JPEG, WEBP, Kind, webp_size
+from vlm_engine.pictures.declared import declared_colours
+from vlm_engine.pictures.kinds import HEAD_BYTES, JPEG, TIFF, WEBP, Kind, NotReadError, webp_size
+from vlm_engine.pictures.raw import main_page
+from vlm_engine.tone import CICP
 from vlm_engine.types import ImageShape
 from vlm_engine.watch import rest
 
 MAX_JPEG_PIXELS = 500_000_000
 _BAND_PIXELS = 4_000_000
 _ORIENTATION = 0x0112
-_XMP = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp")
+_NOT_OF_VIEWERS = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp", "Raw profile type exif")
+_ORIENTATION_AROUND = "orientation of the file around it"
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # of a TIFF
 _LEVELS = {"L;2": 85, "L;4": 17}  # Pillow reads greys of few bits as 8, but not which of them is transparent
 _IN_SCANS = "in several scans"
@@ -30,6 +34,7 @@ _START_OF_SCAN = b"\xff\xda"
 _USUAL_SCANS = 20  # twice as many as any program was seen to write
 _MOST_SCANNED = 1_000_000_000  # pixels, over all scans
 _PIECE_BYTES = 1024 * 1024
+_CONVERT = "convert it to JPEG or PNG"
 _GAP = 1.5  # reduced by whole numbers to no less than so many times what is wanted; the rest is resampled well
 
 # Words and profiles in a PNG may take as much memory as Pillow grants all of them; 1 MB for each would be too little for some.
@@ -45,49 +50,44 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# What Pillow's plugins were seen to raise for files that were damaged in 150,000 ways. OSError is what most of them mean to
-# raise, SyntaxError what they raise for a header; the others slip out of one of them (AVIF: RuntimeError and division by zero,
-# QOI and PPM: ValueError, GIF: IndexError and struct.error, WebP: EOFError).
-DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    EOFError,
-    IndexError,
-    ArithmeticError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Maps what Pillow raises to ``MediaUnreadableError`` about the picture called ``name``."""
-    try:
-        yield
-    except MemoryError as error:
-        raise MediaUnreadableError(f"{name}: there is not enough memory to decode it") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MediaUnreadableError(f"{name}: too many pixels: {error}") from error
-    except DAMAGED as error:
-        raise MediaUnreadableError(f"{name}: damaged picture: {str(error) or type(error).__name__}") from error
+    """Maps what Pillow, PyAV and all the others raise to ``MediaUnreadableError`` about the picture called ``name``.
+
+    A file that is not read, and need not be damaged, becomes ``MediaUnsupportedError``.
+    """
+    with mapped(name, "damaged picture"):
+        try:
+            yield
+        except NotReadError as error:
+            raise MediaUnsupportedError(f"{name}: {error}; {_CONVERT}") from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise MediaUnsupportedError(f"{name}: too many pixels: {error}") from error
 
 
-def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str) -> ImageFile:
+def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str, orientation: int = 1) -> ImageFile:
     """The file's picture, of which only the header is decoded yet; the caller closes it, inside ``explained``.
 
-    Raises ``MediaUnreadableError`` for one with more pixels than the limit of its kind.
+    ``orientation``: how it is turned where it does not say it itself. Raises ``MediaUnsupportedError`` for one with more pixels
+    than the limit of its kind.
     """
+    content.seek(0)
+    head = content.read(HEAD_BYTES)
+    content.seek(0)
     if kind is WEBP:  # its decoder takes the memory for all pixels before it tells how many there are
-        _check_pixels(webp_size(content.read(HEAD_BYTES)), kind.most_pixels, kind, name)
-        content.seek(0)
-    module, _, plugin = kind.plugin.partition(".")
+        _check_pixels(webp_size(head), kind.most_pixels, kind, name)
+    module, _, plugin = kind.plugin.rpartition(".")
     try:
-        factory = getattr(import_module(f"PIL.{module}"), plugin)
+        factory = getattr(import_module(module), plugin)
     except ImportError:
         raise MediaUnreadableError(f"{name}: {kind.name} pictures need a newer Pillow than the one installed") from None
     image: ImageFile = factory(content)
+    image.info[_ORIENTATION_AROUND] = orientation
+    if (told := declared_colours(kind, content)) is not None:
+        image.info[CICP] = told
+    if kind is TIFF and (page := main_page(content, head)):
+        image.seek(page)
     if isinstance(unseen := image.info.get("transparency"), int) and image.tile:
         image.info["transparency"] = unseen * _LEVELS.get(str(image.tile[0].args), 1)
     if kind is JPEG:
@@ -125,7 +125,7 @@ def _check_scans(image: ImageFile, content: BufferedReader | BytesIO, name: str)
 
 
 def check_size(image: ImageFile, kind: Kind, name: str) -> None:
-    """Raises ``MediaUnreadableError`` when ``image`` has more pixels than the limit of its kind."""
+    """Raises ``MediaUnsupportedError`` when ``image`` has more pixels than the limit of its kind."""
     by_rows = kind is JPEG and not image.info[_IN_SCANS]
     _check_pixels(image.size, MAX_JPEG_PIXELS if by_rows else kind.most_pixels, kind, name)
     _check_pixels(_tile(image), kind.most_pixels, kind, name)
@@ -136,7 +136,7 @@ def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> No
     if width * height > most:
         limit = f"{width} x {height}, and the limit for {kind.name} is {most // 1_000_000} million"
         remedy = "make it smaller" if most == MAX_JPEG_PIXELS else "make it smaller, or save it as a plain JPEG"
-        raise MediaUnreadableError(f"{name}: too many pixels: {limit}; {remedy}")
+        raise MediaUnsupportedError(f"{name}: too many pixels: {limit}; {remedy}")
 
 
 def _tile(image: ImageFile) -> tuple[int, int]:
@@ -183,13 +183,14 @@ def _scale(image: ImageFile, longest: int) -> int:
 
 
 def _orientation(image: ImageFile) -> int:
-    for words in _XMP:  # where Pillow would look for it, too, and viewers do not
+    for words in _NOT_OF_VIEWERS:  # where Pillow would look for it, too, and browsers do not
         image.info.pop(words, None)
+    around = image.info.get(_ORIENTATION_AROUND, 1)
     try:
         told = image.getexif().get(_ORIENTATION)
-    except DAMAGED:
-        return 1  # viewers show it as it lies in the file
-    return told if isinstance(told, int) else 1
+    except Exception:  # noqa: BLE001 - whatever is wrong there, viewers show it as it lies in the file
+        return int(around)
+    return told if isinstance(told, int) else int(around)
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
