@@ -17,6 +17,7 @@ from sandbox.stills import Pixels
 
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"
 _IN_FILE, _IN_IDAT = 0, 1
+_DISPENSABLE = frozenset({b"ispe", b"colr", b"auxC"})  # readers that do not know others must not show the picture
 
 
 def box(kind: bytes, content: bytes = b"") -> bytes:
@@ -162,7 +163,7 @@ class HeifFile:
         known: list[bytes] = list(dict.fromkeys(told for item in self._items for told in item.properties))
         entries = b""
         for number, item in enumerate(self._items, start=1):
-            indices = [known.index(told) + 1 for told in item.properties]
+            indices = [known.index(told) + 1 | (0 if told[4:8] in _DISPENSABLE else 0x80) for told in item.properties]
             entries += struct.pack(f">HB{len(indices)}B", number, len(indices), *indices)
         associations = full_box(b"ipma", struct.pack(">I", len(self._items)) + entries)
         return box(b"iprp", box(b"ipco", b"".join(known)) + associations)
@@ -203,5 +204,3 @@ def tiled(pixels: Pixels, tile: int, *properties: bytes, **encoding: Any) -> byt
     for picture in tiles:
         file.add(picture)
     return file.content()
-
-

@@ -20,6 +20,7 @@ _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES = 2
 _ORIENTATION, _SUB_IFDS, _JPEG, _JPEG_BYTES, _DNG_VERSION, _RW2_JPEG = 274, 330, 513, 514, 50706, 46
 _SENSOR = frozenset({32803, 34892})  # CFA, LinearRaw
 _IN_JPEG = frozenset({6, 7})
+_READ_AS_TIFF = frozenset({1, 5, 8, 32773, 32946})
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 13: 4}
 _FORMATS = {1: "B", 3: "H", 4: "I", 13: "I"}
 _MAX_IFDS, _MAX_ENTRIES, _MAX_VALUES = 50, 1000, 64
@@ -57,11 +58,15 @@ def preview_of(file: IO[bytes], head: bytes) -> Preview | None:
         if is_raw(head):
             raise NotReadError("a camera raw file of a kind that is not read here")
         return None
-    ifds = list(_ifds(file, "<" if head[:2] == b"II" else ">"))
+    order = "<" if head[:2] == b"II" else ">"
+    ifds = list(_ifds(file, order))
     if not ifds or not (head.startswith(_RAW_MAGICS) or head[8:10] == b"CR" or _is_of_sensor(ifds)):
         return None
+    side = max(max(_size(ifd)) for ifd in ifds)
+    if _compression(ifds[0]) in _READ_AS_TIFF and _is_large(_size(ifds[0]), side):
+        return None
     places = [place for ifd in ifds for place in _jpegs(ifd, is_rw2=head.startswith(b"IIU\0"))]
-    return _largest(file, places, ifds[0], max(max(_size(ifd)) for ifd in ifds))
+    return _largest(file, places, ifds[0], side)
 
 
 def main_page(file: IO[bytes], head: bytes) -> int:
@@ -93,8 +98,7 @@ def _size(ifd: Tags) -> tuple[int, int]:
 def _jpegs(ifd: Tags, *, is_rw2: bool) -> Iterator[tuple[int, int]]:
     if _JPEG in ifd and _JPEG_BYTES in ifd:
         yield _one(ifd, _JPEG), _one(ifd, _JPEG_BYTES)
-    is_packed = _one(ifd, _COMPRESSION) in _IN_JPEG and _one(ifd, _PHOTOMETRIC) not in _SENSOR
-    if is_packed and len(ifd.get(_STRIPS, ())) == len(ifd.get(_STRIP_BYTES, ())) == 1:
+    if _compression(ifd) in _IN_JPEG and len(ifd.get(_STRIPS, ())) == len(ifd.get(_STRIP_BYTES, ())) == 1:
         yield _one(ifd, _STRIPS), _one(ifd, _STRIP_BYTES)
     if is_rw2 and len(ifd.get(_RW2_JPEG, ())) == 2:
         yield ifd[_RW2_JPEG][0], ifd[_RW2_JPEG][1]
@@ -106,10 +110,19 @@ def _largest(file: IO[bytes], places: list[tuple[int, int]], main: Tags, side: i
     if not found:
         raise NotReadError("a camera raw file without a rendering of its picture")
     size, (offset, length) = max(found, key=lambda one: one[0][0] * one[0][1])
-    if max(size) < min(_LEAST_SIDE, _NEARLY * side or _LEAST_SIDE):
+    if not _is_large(size, side):
         raise NotReadError(f"a camera raw file with no more than a thumbnail of {size[0]} x {size[1]} pixels")
     file.seek(offset)
     return Preview(file.read(length), _one(main, _ORIENTATION))
+
+
+def _is_large(size: tuple[int, int], side: int) -> bool:
+    return max(size) >= min(_LEAST_SIDE, _NEARLY * side or _LEAST_SIDE)
+
+
+def _compression(ifd: Tags) -> int:
+    """0 for what the sensor saw."""
+    return 0 if _one(ifd, _PHOTOMETRIC) in _SENSOR else _one(ifd, _COMPRESSION)
 
 
 def _jpeg_size(file: IO[bytes], place: tuple[int, int]) -> tuple[int, int]:
