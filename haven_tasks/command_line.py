@@ -17,8 +17,8 @@ from haven_tasks.progress import CountBoard, ProgressBoard, split
 from haven_vlm_config import Settings
 from haven_vlm_engine import Tagger
 from haven_vlm_utility import RedactingFormatter
-from vlm_engine.cli.media import Picture, Unusable, Video, found
-from vlm_engine.cli.output import Bar, complain, json_file, let_go_of_output, take_any_name
+from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
+from vlm_engine.cli.output import Bar, OneLine, OutputError, as_expected, complain, json_file, prepare_output, printable, show
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.errors import ConfigError, MediaNotFoundError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.models.json_result import image_dict, video_dict
@@ -56,10 +56,10 @@ def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
 
 def run_command(arguments: Sequence[str], store_path: Path) -> int:
     """Runs one command line and returns its exit code. Usage errors leave by ``SystemExit`` with ``WRONG_SETTINGS``."""
-    take_any_name()
+    prepare_output()
     asked = parsers()[0].parse_args(arguments)
     handler = logging.StreamHandler()
-    formatter = RedactingFormatter("%(levelname)s: %(message)s")
+    formatter = _Formatter("%(levelname)s: %(message)s")
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     try:
@@ -72,12 +72,17 @@ def run_command(arguments: Sequence[str], store_path: Path) -> int:
     except NoEndpointError as error:
         complain(str(error))
         return NO_ENDPOINT
-    except BrokenPipeError:
-        let_go_of_output()
+    except OutputError as error:
+        if not error.is_closed:
+            complain(str(error))
         return SOME_FAILED
     except KeyboardInterrupt:
         complain("Interrupted. What was answered until now is kept; the same command goes on from there.")
         return INTERRUPTED
+
+
+class _Formatter(RedactingFormatter, OneLine):
+    """Both."""
 
 
 def _named(tags: str) -> str:
@@ -110,10 +115,12 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
     bar = Bar(shown=sys.stderr.isatty() and not asked.quiet)
     with json_file(asked.json) as results:
         told = _Told(bar, asked.json, results)
-        files = await asyncio.to_thread(found, asked.files)
+        files = await asyncio.to_thread(found, asked.files, skipped := list[str]())
         for file in files:
             if isinstance(file, Unusable):
                 told.failed("", file.reason)
+        if skipped:
+            complain(told_of_skipped(skipped))
         videos = [file for file in files if isinstance(file, Video)]
         pictures = [file for file in files if isinstance(file, Picture)]
         of_videos, of_pictures = split(bar.draw, len(videos), len(pictures))
@@ -130,20 +137,20 @@ async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBo
     for number, video in enumerate(videos):
         try:
             result = video_dict(await tagger.tag_video(video.path, "", partial(board.advance, str(number)), vr=vr))
-        except NoEndpointError:
+        except (NoEndpointError, StoreError):
             raise
-        except VLMEngineError as error:
-            told.failed(video.path, _reason(video, error))
+        except Exception as error:  # noqa: BLE001 - the boundary around one file: the others go on
+            told.failed(video.path, _reason(video, as_expected(error)))
         else:
             told.done(video.path, result, video_lines(video.path, result))
         board.finish(str(number))
 
 
 async def _tag_pictures(pictures: Sequence[Picture], tagger: Tagger, board: CountBoard, told: _Told) -> None:
-    width = max((len(str(picture)) for picture in pictures), default=0)
+    width = max((len(printable(str(picture))) for picture in pictures), default=0)
     async for picture, result in _in_order(pictures, tagger):
         name = str(picture)
-        if isinstance(result, NoEndpointError):
+        if isinstance(result, NoEndpointError | StoreError):
             raise result
         if isinstance(result, VLMEngineError):
             told.failed(name, _reason(picture, result))
@@ -172,8 +179,8 @@ async def _in_order(pictures: Sequence[Picture], tagger: Tagger) -> AsyncIterato
 async def _look_at(picture: Picture, tagger: Tagger) -> ImageResult | VLMEngineError:
     try:
         return await tagger.tag_image(picture.source)
-    except VLMEngineError as error:
-        return error
+    except Exception as error:  # noqa: BLE001 - as above
+        return as_expected(error)
 
 
 def _reason(file: Video | Picture, error: VLMEngineError) -> str:
@@ -199,11 +206,10 @@ class _Told:
         if self._json_file is not None:
             self._results[len(self._results)] = {"path": path, **result}
         if str(self._json_file) != "-":
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            show(text)
 
     def failed(self, path: str, reason: str) -> None:
         """A file that could not be; most reasons name it."""
         self._bar.clear()
-        complain(reason if path in reason else f"{path}: {reason}")
+        complain(printable(reason if path in reason else f"{path}: {reason}"))
         self.worst = SOME_FAILED

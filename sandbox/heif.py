@@ -76,7 +76,8 @@ def coded(pixels: Pixels, codec: str = "libx265", pixel_format: str = "yuv420p",
     height, width = pixels.shape[:2]
     written = io.BytesIO()
     with closing(av.open(written, "w", format="mp4")) as container:
-        stream: VideoStream = container.add_stream(codec, rate=1, options={**defaults, **options})
+        stream = container.add_stream(codec, rate=1, options={**defaults, **options})
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         source = av.VideoFrame.from_ndarray(pixels, format="gray" if pixels.ndim == 2 else "rgb24")
         frame = source.reformat(format=pixel_format)
@@ -85,8 +86,8 @@ def coded(pixels: Pixels, codec: str = "libx265", pixel_format: str = "yuv420p",
     content = written.getvalue()
     at = content.index(configuration) - 4
     (length,) = struct.unpack_from(">I", content, at)
-    with closing(av.open(io.BytesIO(content))) as container:
-        data = next(bytes(packet) for packet in container.demux(video=0) if packet.size)
+    with closing(av.open(io.BytesIO(content), "r")) as made:
+        data = next(bytes(packet) for packet in made.demux(video=0) if packet.size)
     return Coded(kind, content[at : at + length], data, width, height)
 
 

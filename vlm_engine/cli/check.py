@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +15,7 @@ from io import BytesIO
 from PIL import Image, ImageDraw
 
 from vlm_engine.cli.arguments import DONE, NO_ENDPOINT, SOME_FAILED
+from vlm_engine.cli.output import printable, show
 from vlm_engine.cli.settings import asked_endpoints, engine_config
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config_models import EndpointConfig, ModelConfig
@@ -58,16 +58,16 @@ async def check(given: Namespace) -> int:
     reports = await asyncio.gather(*(examined(endpoint, model) for endpoint, model in asked))
     if given.json:
         told = [asdict(report) | {"works": report.works} for report in reports]
-        sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+        show(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
     else:
-        sys.stdout.write("\n".join(map(_as_text, reports)))
+        show("\n".join(map(_as_text, reports)))
     working = sum(report.works for report in reports)
     return DONE if working == len(reports) else SOME_FAILED if working else NO_ENDPOINT
 
 
 def _as_text(report: Report) -> str:
-    lines = "".join(f"  {finding.outcome:<5}  {finding.what}: {finding.told}\n" for finding in report.findings)
-    return f"{report.name} ({report.url})\n{lines}"
+    lines = "".join(f"  {finding.outcome:<5}  {finding.what}: {printable(finding.told)}\n" for finding in report.findings)
+    return f"{printable(report.name)} ({report.url})\n{lines}"
 
 
 async def examined(endpoint: EndpointConfig, model: ModelConfig) -> Report:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from vlm_engine.cli.output import printable
 from vlm_engine.errors import ConfigError, MediaError
 from vlm_engine.pictures.kinds import HEAD_BYTES, kind_of
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
 PICTURES = frozenset(
-    ".apng .avif .avifs .bmp .dib .gif .heic .heif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .jxl .mpo .pbm .pgm .png"
-    " .pnm .ppm .qoi .tif .tiff .webp".split()
+    ".3fr .apng .arw .avif .avifs .bmp .cr2 .cr3 .dib .dng .gif .heic .heics .heif .hif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg"
+    " .jpf .jpg .jpx .jxl .mpo .nef .nrw .orf .pbm .pef .pgm .png .pnm .ppm .qoi .raf .rw2 .srw .tif .tiff .webp".split()
 )
 VIDEOS = frozenset(
     ".3gp .asf .avi .divx .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogm .ogv .rm .rmvb .ts .vob .webm"
     " .wmv".split()
 )
 ZIPS = frozenset((".zip", ".cbz"))
+_MOST_KINDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,39 +57,69 @@ class Unusable:
 Found = Video | Picture | Unusable
 
 
-def found(paths: Iterable[Path]) -> list[Found]:
+def found(paths: Iterable[Path], skipped: list[str] | None = None) -> list[Found]:
     """Everything meant by ``paths``, each once, in their order. Blocking.
 
-    In folders, which are searched to the bottom, and in zips, files count by their suffix; hidden ones are passed over. What is
-    named itself counts by its content where its suffix says nothing. Whether a file can be read shows later. Raises
-    ``ConfigError`` for a folder in which there is nothing to look at.
+    In folders, which are searched to the bottom, and in zips, files count by their suffix; hidden ones are passed over, and what
+    else is passed over in folders is added to ``skipped``. What is named itself counts by its content where its suffix says
+    nothing. Whether a file can be read shows later. Raises ``ConfigError`` for a folder in which there is nothing to look at.
     """
+    others = skipped if skipped is not None else []
     with closing(Zips()) as zips:
-        return list(dict.fromkeys(file for path in paths for file in _meant_by(path, zips)))
+        return list(dict.fromkeys(file for path in paths for file in _meant_by(path, zips, others)))
 
 
-def _meant_by(path: Path, zips: Zips) -> list[Found]:
-    if not path.is_dir():
+def told_of_skipped(skipped: Sequence[str]) -> str:
+    """How many, and of which kinds."""
+    kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in skipped).most_common()
+    told = ", ".join(f"{printable(kind)} {count:,}" for kind, count in kinds[:_MOST_KINDS])
+    more = " …" if len(kinds) > _MOST_KINDS else ""
+    what = "1 file skipped, no video or picture by its name"
+    if len(skipped) > 1:
+        what = f"{len(skipped):,} files skipped, no videos or pictures by their names"
+    return f"{what} ({told}{more})"
+
+
+def _meant_by(path: Path, zips: Zips, skipped: list[str]) -> list[Found]:
+    if not _is_folder(path):
         return _by_suffix(path, zips) or [_by_content(path)]
-    below = list(_below(path, zips))
+    below = list(_below(path, zips, skipped))
     if not below:
-        raise ConfigError(f"{path}: there is no video and no picture in this folder")
+        raise ConfigError(f"{printable(str(path))}: there is no video and no picture in this folder")
     return below
 
 
-def _below(folder: Path, zips: Zips) -> Iterator[Found]:
+def _is_folder(path: Path) -> bool:
     try:
-        inside = sorted(folder.iterdir())
+        return path.is_dir()
+    except OSError:
+        return False  # whoever reads it says what is wrong with it
+
+
+def _below(folder: Path, zips: Zips, skipped: list[str]) -> Iterator[Found]:
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         yield Unusable(f"{folder}: {error.strerror or error}")
         return
-    for path in inside:
-        if path.name.startswith("."):
+    for entry in inside:
+        path = folder / entry.name
+        if entry.name.startswith("."):
             continue
-        if path.is_dir() and not path.is_symlink():  # a link may lead back up
-            yield from _below(path, zips)
-        elif path.is_file():
-            yield from _by_suffix(path, zips)
+        if entry.is_dir(follow_symlinks=False):  # a link may lead back up
+            yield from _below(path, zips, skipped)
+        elif _is_file(entry) and (meant := _by_suffix(path, zips)):
+            yield from meant
+        else:
+            skipped.append(str(path))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return True  # as above
 
 
 def _by_suffix(path: Path, zips: Zips) -> list[Found]:

@@ -4,33 +4,99 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from vlm_engine.errors import ConfigError
+from vlm_engine.errors import ConfigError, VLMEngineError
+
+_log = logging.getLogger(__name__)
 
 _WIDTH = 30
+# Controls, ends of lines and paragraphs, and what turns the direction of writing.
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def take_any_name() -> None:
+class OutputError(Exception):
+    """Standard output takes nothing more. ``is_closed``: nobody reads it, as behind ``| head``."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {error.strerror or error}")
+        self.is_closed = isinstance(error, BrokenPipeError)
+
+
+def prepare_output() -> None:
     """From now on nothing that is written for people fails because of its letters, as names of files from an old disk would:
-    what the terminal's encoding lacks comes out as an escape."""
+    what the terminal's encoding lacks comes out as an escape. A stream that was closed before takes everything."""
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
+def _nowhere() -> IO[str]:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+class OneLine(logging.Formatter):
+    """Each message on one line of the terminal, whatever the names in it are."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line, without a traceback."""
+        return printable(super().formatMessage(record))
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, in which nothing commands the terminal: names of files, and what servers say, may hold anything."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def show(text: str) -> None:
+    """Lines for a person, on standard output. Raises ``OutputError``."""
+    with _output():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def show_bytes(content: bytes) -> None:
+    """The same as they are."""
+    with _output():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _let_go_of_output()
+        raise OutputError(error) from error
+
+
 def complain(text: str) -> None:
     """One message for a person, on standard error."""
-    sys.stderr.write(f"{text}\n")
+    with suppress(OSError):  # nobody is there to be told
+        sys.stderr.write(f"{text}\n")
 
 
-def let_go_of_output() -> None:
-    """Nobody reads it any more, as behind ``| head``. Keeps Python from failing once more at its end, with what is left."""
+def as_expected(error: Exception) -> VLMEngineError:
+    """``error``, or what to say of one that nobody expected."""
+    if isinstance(error, VLMEngineError):
+        return error
+    _log.debug("This should not have happened:", exc_info=error)
+    return VLMEngineError(f"this should not have happened: {type(error).__name__}: {error}")
+
+
+def _let_go_of_output() -> None:
+    """Keeps Python from failing once more at its end, with what is left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -68,8 +134,7 @@ def _write_json(target: Path, results: Sequence[Any]) -> None:
     # Of a name that is not UTF-8, Python keeps the odd bytes as halves of characters, which JSON has escapes for.
     content = text.encode("utf-8", "backslashreplace")
     if str(target) == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        show_bytes(content)
         return
     with _written(target):
         target.write_bytes(content)

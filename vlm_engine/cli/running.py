@@ -9,15 +9,17 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from vlm_engine.cli.arguments import INTERRUPTED, NO_ENDPOINT, SOME_FAILED, WRONG_SETTINGS, parsers
-from vlm_engine.cli.output import complain, let_go_of_output, take_any_name
+from vlm_engine.cli.output import OneLine, OutputError, complain, prepare_output
 from vlm_engine.errors import ConfigError, MediaError, NoEndpointError, StoreError
 
 
 def run(arguments: Sequence[str]) -> int:
     """The exit code. Usage errors leave by ``SystemExit``."""
-    take_any_name()
+    prepare_output()
     given = parsers()[0].parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what is odd about a picture that can be read, not saying which
     try:
         return _command(given)
@@ -27,8 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     except NoEndpointError as error:
         complain(str(error))
         return NO_ENDPOINT
-    except BrokenPipeError:
-        let_go_of_output()
+    except OutputError as error:
+        if not error.is_closed:
+            complain(str(error))
         return SOME_FAILED
     except KeyboardInterrupt:
         kept = " What was answered until now is kept; the same command goes on from there." if given.command == "tag" else ""

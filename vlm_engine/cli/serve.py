@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 from argparse import Namespace
 
 from vlm_engine.cli.arguments import DONE
+from vlm_engine.cli.output import show
 from vlm_engine.errors import ConfigError
 from vlm_engine.sandbox import MODEL, Behaviour, Profile, SandboxVLM
 
@@ -38,8 +38,7 @@ async def _serve(behaviour: Behaviour, port: int) -> None:
             vlm = await open_here.enter_async_context(SandboxVLM(behaviour, port=port))
         except (OSError, OverflowError) as error:
             raise ConfigError(f"--port {port}: nothing can be served there: {error}") from error
-        sys.stdout.write(f"{vlm.url} has the model {behaviour.models[0]} and the ways of {behaviour.profile}\n")
-        sys.stdout.flush()
+        show(f"{vlm.url} has the model {behaviour.models[0]} and the ways of {behaviour.profile}\n")
         await _interrupted()
 
 

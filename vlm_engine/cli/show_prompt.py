@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import aclosing, closing
@@ -13,6 +12,7 @@ from typing import Any
 
 from vlm_engine import prompt
 from vlm_engine.cli.arguments import DONE
+from vlm_engine.cli.output import show, show_bytes
 from vlm_engine.cli.settings import asked_endpoints, engine_config, with_tags
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config_models import EndpointConfig, ModelConfig
@@ -39,9 +39,9 @@ async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) 
     async with aclosing(OpenAIClient(endpoint, model)) as client:
         body = client.first_body(_question(given, model, purpose, frame.jpeg if frame else b""))
     if given.body:
-        sys.stdout.buffer.write(body)
+        show_bytes(body)
         return
-    sys.stdout.write("\n".join(_told(endpoint, json.loads(body), _size(frame, model, purpose))) + "\n\n")
+    show("\n".join(_told(endpoint, json.loads(body), _size(frame, model, purpose))) + "\n\n")
 
 
 def _question(given: Namespace, model: ModelConfig, purpose: Purpose, jpeg: bytes) -> Question:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vlm_engine.cli.output import printable
+
 _WIDEST_NAME = 60
 
 
@@ -19,7 +21,7 @@ def video_lines(path: str, result: Mapping[str, Any]) -> str:
     )
     judged = f"{coverage['frames_answered']} of {coverage['frames_asked']} frames judged with {coverage['calls']} calls"
     gaps = "".join(f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}" for start_s, end_s in _gaps_s(result))
-    head = f"{path} ({_clock(info['video_duration'])}; {judged}{gaps})\n"
+    head = f"{printable(path)} ({_clock(info['video_duration'])}; {judged}{gaps})\n"
     if not spans:
         return f"{head}  none of the tags was found\n"
     width = max([len("tag"), *(len(tag) for _, tag, _, _ in spans)])
@@ -38,7 +40,7 @@ def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
         for category, tags in info["image_tags"].items()
         for tag in tags
     ]
-    return f"{name:<{min(width, _WIDEST_NAME)}}  {', '.join(told) or 'none of the tags'}\n"
+    return f"{printable(name):<{min(width, _WIDEST_NAME)}}  {', '.join(told) or 'none of the tags'}\n"
 
 
 def _gaps_s(result: Mapping[str, Any]) -> list[tuple[float, float]]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vlm_engine.cli.arguments import DONE, SOME_FAILED
-from vlm_engine.cli.media import Picture, Unusable, Video, found
-from vlm_engine.cli.output import Bar, complain, json_file
+from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
+from vlm_engine.cli.output import Bar, as_expected, complain, json_file, printable, show
 from vlm_engine.cli.settings import default_store, engine_config, with_tags
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.config_models import EngineConfig
@@ -19,16 +19,19 @@ from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngin
 
 
 async def tag(given: Namespace) -> int:
-    """The exit code. Raises ``ConfigError``, ``StoreError`` and ``NoEndpointError``; other errors concern one file."""
+    """The exit code. Raises ``ConfigError``, ``StoreError``, ``NoEndpointError`` and ``OutputError``; other errors concern one
+    file."""
     with json_file(given.json) as results:
         config = with_tags(engine_config(given))
         store = str(given.store or config.store_path or default_store())
-        meant = await asyncio.to_thread(found, given.paths)
+        meant = await asyncio.to_thread(found, given.paths, skipped := list[str]())
         files = [file for file in meant if not isinstance(file, Unusable)]
         config = config.model_copy(update={"store_path": store})
         for file in meant:
             if isinstance(file, Unusable):
-                complain(file.reason)
+                complain(printable(file.reason))
+        if skipped:
+            complain(told_of_skipped(skipped))
         worst = await _Tagging(given, config, files, results).to_the_end()
         return worst if len(files) == len(meant) else SOME_FAILED
 
@@ -46,7 +49,7 @@ class _Tagging:
         self._config = config
         self._files = files
         self._results = results
-        self._width = max((len(str(file)) for file in files if isinstance(file, Picture)), default=0)
+        self._width = max((len(printable(str(file))) for file in files if isinstance(file, Picture)), default=0)
         self._failed = False
         self._percent: dict[int, int] = {}
         self._bar = Bar(shown=sys.stderr.isatty() and not given.quiet)
@@ -69,9 +72,9 @@ class _Tagging:
                 result = await self._process(engine, number, file)
             except (ConfigError, NoEndpointError, StoreError):
                 raise
-            except VLMEngineError as error:
+            except Exception as error:  # noqa: BLE001 - the boundary around one file: the others go on
                 self._bar.clear()
-                complain(_named(str(file), error))
+                complain(printable(_named(str(file), as_expected(error))))
                 self._failed = True
             else:
                 self._results[number] = {"path": str(file), **result}
@@ -94,10 +97,9 @@ class _Tagging:
             return
         self._bar.clear()
         if isinstance(file, Picture):
-            sys.stdout.write(picture_line(str(file), result, self._width))
+            show(picture_line(str(file), result, self._width))
         else:
-            sys.stdout.write(video_lines(file.path, result))
-        sys.stdout.flush()
+            show(video_lines(file.path, result))
 
     def _draw(self, number: int, percent: int) -> None:
         """File ``number`` is so far."""

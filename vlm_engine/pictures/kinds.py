@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 HEAD_BYTES = 512
 WORKING_BYTES = 2**30
 """So much memory decoding may take, over all pictures that are being decoded at once."""
+MAX_FILE_BYTES = 2 * 2**30
+_TAKEN_WHOLE_BYTES = 256 * 2**20  # its decoder has all of the file in memory
 
 
 class NotReadError(Exception):
@@ -20,12 +22,13 @@ class VideoInsideError(Exception):
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A format that is read. ``plugin``: Pillow's class for it, or one like those. ``pixel_bytes``: memory per pixel that
-    decoding takes. ``otherwise``: as what a file is read that ``plugin`` refuses."""
+    decoding takes. ``otherwise``: as what a file is read that ``plugin`` refuses. ``most_bytes``: a longer file is refused."""
 
     name: str
     plugin: str
     pixel_bytes: int
     otherwise: Kind | None = None
+    most_bytes: int = MAX_FILE_BYTES
 
     def moving(self) -> Kind:
         """The same as a moving picture: its frames are laid over each other, and so there several times."""
@@ -39,9 +42,9 @@ class Kind:
 
 JPEG = Kind("JPEG", "PIL.JpegImagePlugin.JpegImageFile", 6)
 PNG = Kind("PNG", "PIL.PngImagePlugin.PngImageFile", 6)
-WEBP = Kind("WebP", "PIL.WebPImagePlugin.WebPImageFile", 16)  # two canvases in the decoder, one as bytes, one as a picture
+WEBP = Kind("WebP", "PIL.WebPImagePlugin.WebPImageFile", 16, most_bytes=_TAKEN_WHOLE_BYTES)  # several canvases
 HEIF = Kind("HEIF", "vlm_engine.pictures.heif.HeifFile", 12)
-AVIF = Kind("AVIF", "PIL.AvifImagePlugin.AvifImageFile", 16, otherwise=HEIF)
+AVIF = Kind("AVIF", "PIL.AvifImagePlugin.AvifImageFile", 16, otherwise=HEIF, most_bytes=_TAKEN_WHOLE_BYTES)
 _GIF = Kind("GIF", "PIL.GifImagePlugin.GifImageFile", 12)
 TIFF = Kind("TIFF", "PIL.TiffImagePlugin.TiffImageFile", 12)
 _BMP = Kind("BMP", "PIL.BmpImagePlugin.BmpImageFile", 6)

@@ -17,6 +17,7 @@ from vlm_engine.pictures.kinds import (
     HEAD_BYTES,
     HEIF,
     JPEG,
+    MAX_FILE_BYTES,
     TIFF,
     WORKING_BYTES,
     Kind,
@@ -99,8 +100,8 @@ class PictureReader:
     def _looks(self, content: BufferedReader | BytesIO, head: bytes, name: str, shape: ImageShape) -> Looks:
         if is_clip(head):
             raise VideoInsideError
-        check_length(content, name)
         kind = kind_of(head)
+        check_length(content, name, kind.most_bytes if kind else MAX_FILE_BYTES)
         if kind is TIFF or is_raw(head):
             preview = preview_of(content, head)
             if preview is not None:

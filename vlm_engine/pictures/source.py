@@ -10,11 +10,10 @@ from typing import TypeAlias
 
 from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.files import Held, LiveFile, file_status
-from vlm_engine.pictures.kinds import HEAD_BYTES, is_clip
+from vlm_engine.pictures.kinds import HEAD_BYTES, MAX_FILE_BYTES, is_clip
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 
-MAX_FILE_BYTES = 2 * 2**30
 _HASHED_WHOLE_BYTES = 256 * 2**20
 _PARTS, _PART_BYTES = 32, 2**20
 
@@ -44,11 +43,11 @@ def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
     return BufferedReader(LiveFile(source))
 
 
-def check_length(content: BufferedReader | BytesIO, name: str) -> None:
-    """Raises ``MediaUnreadableError`` where a picture's file is too long to be one. Nothing of it is read."""
+def check_length(content: BufferedReader | BytesIO, name: str, most_bytes: int) -> None:
+    """Raises ``MediaUnreadableError`` where a picture's file is longer than that. Nothing of it is read."""
     size = _size(content)
-    if size > MAX_FILE_BYTES:
-        limit = f"it has {size:,} bytes, and the limit for a picture's file is {MAX_FILE_BYTES:,}"
+    if size > most_bytes:
+        limit = f"it has {size:,} bytes, and the limit for a picture's file is {most_bytes:,}"
         raise MediaUnreadableError(f"{name}: too large: {limit}; save it smaller, or as a JPEG")
 
 
@@ -57,7 +56,7 @@ def fingerprint(source: Source, zips: Zips) -> str:
     with opened(source, zips) as content:
         head = content.read(HEAD_BYTES)
         if not is_clip(head):
-            check_length(content, name_of(source))
+            check_length(content, name_of(source), MAX_FILE_BYTES)
         elif _size(content) > _HASHED_WHOLE_BYTES:
             return _of_parts(content)
         content.seek(0)
