@@ -190,6 +190,13 @@ class MediaHandler:
         """
         return self._client.fetch(f"/image/{int(image_id)}/image", max_bytes)
 
+    def image_thumbnail(self, image_id: str, max_bytes: int) -> bytes:
+        """What Stash shows of an image in its own pages: a JPEG of 640 pixels at most, of whatever Stash can show.
+
+        Where it cannot, this is the file itself, or a drawing that stands for a missing one. Raises as ``image_bytes`` does.
+        """
+        return self._client.fetch(f"/image/{int(image_id)}/thumbnail", max_bytes)
+
     # Runs.
 
     def stream_of(self, scene: Scene, stall_s: float) -> SceneStream:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Self, TypeAlias
+
+from PIL import Image
 
 from haven_vlm_config import Settings
 from haven_vlm_utility import how_far, map_path
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.errors import ArchiveError, MediaError, MediaNotFoundError, MediaOutOfReachError
+from vlm_engine.errors import ArchiveError, MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnsupportedError
 from vlm_engine.files import Held
 from vlm_engine.models.judge import Room
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
@@ -28,6 +32,8 @@ _PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.ya
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
 """Gives a picture's content where its file cannot be read. Raises ``MediaError`` where it cannot, either."""
+Show: TypeAlias = Callable[[MediaUnsupportedError], Awaitable[bytes]]
+"""Gives a thumbnail of a picture whose file is not read, for the reason that it is told. Raises as ``Fetch``."""
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
@@ -129,12 +135,30 @@ class Tagger:
             on_progress=on_progress,
         )
 
-    async def tag_image(self, image: str | ZipEntry, fingerprint: str = "", fetch: Fetch | None = None) -> ImageResult:
+    async def tag_image(
+        self, image: str | ZipEntry, fingerprint: str = "", fetch: Fetch | None = None, show: Show | None = None
+    ) -> ImageResult:
         """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
 
-        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few at a time. When that comes to
-        nothing, too, the error says both.
+        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few at a time. Where it is of a kind
+        that is not read, ``show`` is asked for a thumbnail. When that comes to nothing, too, the error says both.
         """
+        try:
+            return await self._tag_file(image, fingerprint, fetch)
+        except MediaUnsupportedError as error:
+            if show is None:
+                raise
+            told = error
+        async with self._contents:
+            try:
+                content = await show(told)
+                thumbnail = Held(f"{image}, Stash's thumbnail", content)
+                return await self._tag_image(thumbnail, f"{fingerprint} thumbnail" if fingerprint else "")
+            except MediaError as error:
+                _log.debug("%s", error)
+                raise MediaUnsupportedError(f"{told}. Nor does Stash show it", reason=told.reason) from error
+
+    async def _tag_file(self, image: str | ZipEntry, fingerprint: str, fetch: Fetch | None) -> ImageResult:
         here = self._here(image)
         try:
             return await self._tag_image(here, fingerprint)
@@ -166,6 +190,15 @@ class Tagger:
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
         return self._engine.endpoint_stats()
+
+
+def longest_side(content: bytes) -> float:
+    """How many pixels a picture has along its longest side; infinitely many for what is none, which its reader says."""
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return max(image.size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return math.inf
 
 
 def _is_another(here: str, size_bytes: int) -> bool:

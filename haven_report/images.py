@@ -55,6 +55,7 @@ def _group(group: ImageGroup, *, is_open: bool) -> str:
     head = f'<span class="title">{_counted(len(group.images), group.kind)}</span>{badge(group.outcome.value)}{what}'
     parts = (
         f'<p class="error">{words(group.error)}</p>' if group.error else "",
+        f'<p class="soft">{words(group.note)}</p>' if group.note else "",
         change_told(group.change, is_planned=group.outcome is Outcome.PLANNED) if not group.error else "",
         f"<p>{_names(group)}</p>",
     )

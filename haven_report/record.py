@@ -103,7 +103,13 @@ def image_outcomes(report: RunReport) -> Mapping[str, int]:
 
 
 def _group(group: ImageGroup) -> dict[str, Any]:
-    told = {"kind": group.kind.value, "outcome": group.outcome.value, "error": group.error, "tags": group.tags}
+    told = {
+        "kind": group.kind.value,
+        "outcome": group.outcome.value,
+        "error": group.error,
+        "note": group.note,
+        "tags": group.tags,
+    }
     change = {key: value for key, value in asdict(group.change).items() if key in _OF_IMAGES}
     return {**told, "change": change, "images": group.images}
 

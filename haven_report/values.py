@@ -79,7 +79,7 @@ class ImageReport:
     """What came of one image, or of a gallery as a whole (``kind``).
 
     ``tags``: what the picture shows, by the tags' names in Stash, after the user's rules. ``coverage``: pictures looked at, of
-    a clip several. ``seconds``: from its beginning until its result was in Stash.
+    a clip several. ``seconds``: from its beginning until its result was in Stash. ``note``: what else is to be known of it.
     """
 
     image_id: str
@@ -91,6 +91,7 @@ class ImageReport:
     change: ItemChange = field(default_factory=ItemChange)
     error: str = ""
     seconds: float = 0.0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class ImageGroup:
     change: ItemChange
     error: str
     images: tuple[tuple[str, str], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

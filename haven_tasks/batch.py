@@ -204,8 +204,10 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
             _log.warning("%s", error)
             return replace(report, outcome=Outcome.GONE, error=str(error))
         except Exception as error:  # noqa: BLE001  # the one boundary: an unforeseen fault costs one item, not the batch
-            reason = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
-            _log.debug("Where it failed:", exc_info=error)
+            reason = str(error)
+            if not isinstance(error, EXPECTED):
+                reason = f"{type(error).__name__}: {error}"
+                _log.debug("Where it failed:", exc_info=error)
             report = replace(report, outcome=Outcome.FAILED, error=reason, seconds=time.monotonic() - started)
             self._note_failure(error, item)
             await errand.fail(report)

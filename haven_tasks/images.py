@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -17,8 +17,8 @@ from haven_tasks.context import TaskContext
 from haven_tasks.progress import CountBoard
 from haven_tasks.together import Together
 from haven_tasks.words import counted, title_of
-from haven_vlm_engine import Tagger
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
+from haven_vlm_engine import Tagger, longest_side
+from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError, MediaUnsupportedError
 from vlm_engine.types import Coverage, ImageResult, ImageTagInfo, ZipEntry
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ _AHEAD = 16
 _MOST_BYTES = 256 * 2**20
 _MOST_LINES = 10
 _MOST_TAGS = 20
+_LEAST_SIDE = 320  # in the thumbnail of a larger picture: Stash, too, may have got no further than a thumbnail inside the file
 
 
 class PreviewImages(Errand[Image, ImageResult, ImageReport]):
@@ -45,6 +46,8 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         self._tagger = tagger
         self._board = board
         self._coverage = Coverage()
+        self._seen_as: dict[str, str] = {}
+        self._noted = 0
         self._results = Together(self._settle_together, full=_TOGETHER, patience_s=_PATIENCE_S)
         self._failures = Together(self._fail_together, full=_TOGETHER, patience_s=_PATIENCE_S)
         self._open = AsyncExitStack()
@@ -87,12 +90,22 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         if not item.path:
             raise MediaNotFoundError("Stash knows no file for it")
         file = ZipEntry(item.zip_path, item.entry) if item.zip_path and item.entry else item.path
-        fetch = partial(self._content, item.id) if self._context.settings.image_from_stash else None
-        return await self._tagger.tag_image(file, item.fingerprint, fetch)
+        if not self._context.settings.image_from_stash:
+            return await self._tagger.tag_image(file, item.fingerprint)
+        handler = self._context.handler
+        fetch = partial(self._served, handler.image_bytes, item.id)
+        return await self._tagger.tag_image(file, item.fingerprint, fetch, partial(self._thumbnail, item))
 
-    async def _content(self, image_id: str) -> bytes:
+    async def _thumbnail(self, item: Image, reason: MediaUnsupportedError) -> bytes:
+        content = await self._served(self._context.handler.image_thumbnail, item.id)
+        if longest_side(content) < min(_LEAST_SIDE, max(item.width, item.height)):
+            raise MediaUnreadableError(f"Stash's thumbnail of it has {longest_side(content)} pixels at most")
+        self._seen_as[item.id] = f"seen as Stash's thumbnail of it: {reason.reason}"
+        return content
+
+    async def _served(self, ask: Callable[[str, int], bytes], image_id: str) -> bytes:
         try:
-            return await self._context.stash(self._context.handler.image_bytes, image_id, _MOST_BYTES)
+            return await self._context.stash(ask, image_id, _MOST_BYTES)
         except NotServedError as error:
             raise MediaUnreadableError(str(error)) from error
 
@@ -100,7 +113,17 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         """The report with the tags that were found."""
         self._coverage += result.coverage
         self._board.finish()
-        return replace(report, tags=_tags(result.info), coverage=result.coverage)
+        note = self._seen_as.pop(report.image_id, "")
+        if note:
+            self._say_once_each(report, note)
+        return replace(report, tags=_tags(result.info), coverage=result.coverage, note=note)
+
+    def _say_once_each(self, report: ImageReport, note: str) -> None:
+        self._noted += 1
+        if self._noted <= _MOST_LINES:
+            _log.info("Image %s (%s) was %s.", report.image_id, report.title, note)
+        elif self._noted == _MOST_LINES + 1:
+            _log.info("More images are seen as Stash's thumbnails of them; the report names each.")
 
     async def settle(self, item: Image, result: ImageResult, report: ImageReport) -> ImageReport:
         """Carries the change out, together with others."""
@@ -146,6 +169,7 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
 
     def put_down(self, report: ImageReport, item_id: str) -> None:
         """Progress: what was seen has been counted by then, since it may wait for others before it is written."""
+        self._seen_as.pop(item_id, None)
         if not report.coverage.asked:
             self._board.finish()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haven_report import End, ImageGroup, ImageReport, ItemChange, ItemKind, Outcome, RunReport, SceneReport
 from vlm_engine.types import Coverage
 
-_Alike = tuple[ItemKind, Outcome, tuple[str, ...], ItemChange, str]
+_Alike = tuple[ItemKind, Outcome, tuple[str, ...], ItemChange, str, str]
 
 
 class RunRecord:
@@ -39,7 +39,7 @@ class RunRecord:
         if isinstance(report, SceneReport):
             self._scenes.append(report)
             return
-        alike = (report.kind, report.outcome, report.tags, report.change, report.error)
+        alike = (report.kind, report.outcome, report.tags, report.change, report.error, report.note)
         self._images.setdefault(alike, []).append((report.image_id, report.title))
         self._image_coverage += report.coverage
 
@@ -65,7 +65,12 @@ class RunRecord:
             endpoints=self.endpoints,
             waiting=self.waiting[ItemKind.SCENE],
             error=error,
-            images=tuple(ImageGroup(*alike, tuple(images)) for alike, images in self._images.items()),
+            images=tuple(_group(alike, images) for alike, images in self._images.items()),
             image_coverage=self._image_coverage,
             images_waiting=self.waiting[ItemKind.IMAGE],
         )
+
+
+def _group(alike: _Alike, images: Sequence[tuple[str, str]]) -> ImageGroup:
+    kind, outcome, tags, change, error, note = alike
+    return ImageGroup(kind, outcome, tags, change, error, tuple(images), note)

@@ -65,7 +65,14 @@ class ArchiveError(MediaUnreadableError):
 
 
 class MediaUnsupportedError(MediaUnreadableError):
-    """The file is of a kind, or of a size, that is not read here. Nothing need be wrong with it: other programs may show it."""
+    """The file is of a kind, or of a size, that is not read here. Nothing need be wrong with it: other programs may show it.
+
+    ``reason``: what it is, without its name.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class FrameError(MediaError):

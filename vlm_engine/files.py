@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import stat
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +32,14 @@ def mapped(name: str | Path, what: str = "cannot be read") -> Iterator[None]:
     except MemoryError as error:
         raise MediaUnreadableError(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:
-        _log.debug("%s: %s", name, type(error).__name__, exc_info=error)
+        _log.debug("%s: %r at %s", name, error, _where(error))
         raise MediaUnreadableError(f"{name}: {what}: {told_by(error)}") from error
+
+
+def _where(error: Exception) -> str:
+    """The line that raised it: a traceback of each damaged file would fill a log."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
 
 
 def told_by(error: Exception) -> str:

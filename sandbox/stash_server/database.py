@@ -31,6 +31,7 @@ CREATE TABLE fingerprints (file_id INTEGER REFERENCES files(id) ON DELETE CASCAD
 CREATE TABLE scenes ({_ITEM});
 CREATE TABLE images ({_ITEM});
 CREATE TABLE galleries ({_ITEM}, folder TEXT);
+CREATE TABLE thumbnails (image_id INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE, content BLOB NOT NULL);
 CREATE TABLE scene_markers (
     id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, seconds REAL NOT NULL, end_seconds REAL,
     primary_tag_id INTEGER NOT NULL REFERENCES tags(id), scene_id INTEGER NOT NULL REFERENCES scenes(id) ON DELETE CASCADE,

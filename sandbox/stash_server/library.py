@@ -127,6 +127,10 @@ class Library:
         facts = media.clip_facts(path) if media.is_video(path) else media.picture_facts(path, entry)
         return self._add_item(IMAGE, title, tags, [(path, facts, entry)])
 
+    def add_thumbnail(self, image: Id, content: bytes) -> None:
+        """Gives an image the thumbnail that a server makes which can show more kinds of pictures than this one."""
+        self._database.insert("thumbnails", image_id=int(image), content=content)
+
     def add_gallery(
         self, title: str = "", *, images: Iterable[Id] = (), tags: Iterable[str] = (), path: Path | None = None
     ) -> str:

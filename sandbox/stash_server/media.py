@@ -8,15 +8,16 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import av
 from av.video.stream import VideoStream
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 _CHUNK = 64 * 1024
 _WORD = 8
+_THUMBNAIL = 640
 _VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".ts"})
 
 
@@ -88,17 +89,32 @@ def pictures_in(path: Path) -> Iterator[tuple[Path, FileFacts, str | None]]:
 
 
 def _picture_facts(path: Path, entry: str | None, data: bytes) -> FileFacts:
-    with Image.open(io.BytesIO(data)) as picture:
-        name = (picture.format or "").lower()
-        return FileFacts(
-            kind="ImageFile",
-            mod_time=mod_time(path),
-            size=len(data),
-            format="mjpeg" if name == "jpeg" and entry is None else name,  # ffprobe's name; zip files are not probed
-            width=picture.width,
-            height=picture.height,
-            fingerprint=("md5", hashlib.md5(data, usedforsecurity=False).hexdigest()),
-        )
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            name, (width, height) = (picture.format or "").lower(), picture.size
+    except UnidentifiedImageError:  # the server has it down all the same
+        name, width, height = PurePosixPath(entry or path.name).suffix[1:].lower(), 0, 0
+    return FileFacts(
+        kind="ImageFile",
+        mod_time=mod_time(path),
+        size=len(data),
+        format="mjpeg" if name == "jpeg" and entry is None else name,  # ffprobe's name; zip files are not probed
+        width=width,
+        height=height,
+        fingerprint=("md5", hashlib.md5(data, usedforsecurity=False).hexdigest()),
+    )
+
+
+def thumbnail(content: bytes) -> bytes | None:
+    """A JPEG of at most 640 pixels; None for what is not to be shown."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            written = io.BytesIO()
+            picture.convert("RGB").save(written, "JPEG", quality=70)
+            return written.getvalue()
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def picture_bytes(path: Path, entry: str | None = None) -> bytes:

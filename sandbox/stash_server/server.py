@@ -37,6 +37,7 @@ from sandbox.stash_server.sessions import COOKIE
 _log = logging.getLogger(__name__)
 _LARGEST_REQUEST = 64 * 2**20
 _JSON, _GRAPHQL = "application/json", "application/graphql-response+json"
+_NO_PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 _OPEN_PATHS = ("/login", "/healthz")
 Hook = Callable[["Exchange"], None]
 
@@ -118,6 +119,7 @@ class StashServer:
         application.router.add_post("/graphql", self._graphql)
         application.router.add_post("/login", self._login)
         application.router.add_get("/image/{id}/image", self._image)
+        application.router.add_get("/image/{id}/thumbnail", self._thumbnail)
         application.router.add_get("/scene/{id}/stream", self._stream, allow_head=False)
         application.router.add_get("/healthz", _healthz)
         return application
@@ -164,6 +166,17 @@ class StashServer:
             return web.Response(body=await asyncio.to_thread(media.picture_bytes, source, entry))
         except (OSError, KeyError, BadZipFile) as error:
             return web.Response(status=500, text=f"{error}\n")
+
+    async def _thumbnail(self, request: web.Request) -> web.Response:
+        """The thumbnail that was made before, else one made now; of what cannot be shown the file itself, or a drawing."""
+        made = self._context.database.row("SELECT content FROM thumbnails WHERE image_id = ?", request.match_info["id"])
+        if made is not None:
+            return web.Response(body=made["content"], content_type="image/jpeg")
+        served = await self._image(request)
+        if served.status != 200 or not isinstance(served.body, bytes):
+            return web.Response(body=_NO_PICTURE, content_type="image/svg+xml")
+        shown = await asyncio.to_thread(media.thumbnail, served.body)
+        return served if shown is None else web.Response(body=shown, content_type="image/jpeg")
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """A scene's first file as it is, whole or in parts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from sandbox.stash import Job
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
+from tests.pictures.raws import nef, preview
 from vlm_engine.sandbox import Behaviour, Fault, glyphs
 
 Address = Callable[..., dict[str, Any]]
@@ -414,3 +416,78 @@ def test_a_model_that_answers_nothing_ends_the_task_after_a_handful_and_all_stay
     vlm.behaviour.fault = Fault.NONE
     assert run(theatre).error is None
     assert {"VLM_TagMe", "VLM_Errored"}.isdisjoint(set().union(*theatre.image_tags().values()))
+
+
+# What is not read here, and what Stash shows of it.
+
+
+def jxl(path: Path) -> Path:
+    """A picture that nothing here decodes."""
+    path.write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n" + path.name.encode() * 20)
+    return path
+
+
+def shown(*tags: str) -> bytes:
+    written = io.BytesIO()
+    glyphs.picture(tags, 640, 360, 7).save(written, "JPEG", quality=85)
+    return written.getvalue()
+
+
+def test_what_only_stash_can_show_is_tagged_as_its_thumbnail_and_the_log_and_the_report_say_so(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address, tmp_path: Path
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    library = theatre.stash.library
+    usual = theatre.add(*pictures[:2])
+    goal = library.add_image(jxl(tmp_path / "goal.jxl"), title="goal.jxl", tags=["VLM_TagMe"])
+    library.add_thumbnail(goal, shown("Goal"))
+    (tmp_path / "foul.nef").write_bytes(nef(preview((160, 120))))
+    foul = library.add_image(tmp_path / "foul.nef", title="foul.nef", tags=["VLM_TagMe"])
+    library.add_thumbnail(foul, shown("Foul"))
+    job = run(theatre)
+    assert (job.error, texts(job, "warning", "error")) == (None, "")
+    tags = theatre.image_tags()
+    assert (tags[goal], tags[foul]) == ({"Goal", "VLM_Tagged"}, {"Foul", "VLM_Tagged"})
+    log = texts(job, "info")
+    assert f"Image {goal} (goal.jxl) was seen as Stash's thumbnail of it: a JPEG XL picture, which is not read." in log
+    assert f"Image {foul} (foul.nef) was seen as Stash's thumbnail of it: a camera raw file with no more than" in log
+    notes = {image: group["note"] for group in report_of(theatre)["images"] for image, _ in group["images"]}
+    assert all(notes[image] == "" for image in usual)
+    assert all(notes[image].startswith("seen as Stash's thumbnail of it: ") for image in (goal, foul))
+
+
+def test_what_stash_cannot_show_either_is_named_with_the_remedy(theatre: Theatre, address: Address, tmp_path: Path) -> None:
+    theatre.install(address(theatre.endpoint()))
+    library = theatre.stash.library
+    lost = library.add_image(jxl(tmp_path / "goal.jxl"), title="goal.jxl", tags=["VLM_TagMe"])
+    (tmp_path / "foul.nef").write_bytes(nef(preview((160, 120)), size=(640, 480)))
+    small = library.add_image(tmp_path / "foul.nef", title="foul.nef", tags=["VLM_TagMe"])
+    library.add_thumbnail(small, preview((100, 75)))
+    job = run(theatre)
+    said = texts(job, "error").splitlines()
+    for image, name in ((lost, "goal.jxl"), (small, "foul.nef")):
+        (line,) = [line for line in said if line.startswith(f"Image {image} ")]
+        assert f"{tmp_path / name}: " in line
+        assert line.endswith("; convert it to JPEG or PNG. Nor does Stash show it")
+        assert theatre.image_tags()[image] == {"VLM_TagMe", "VLM_Errored"}
+
+
+def test_stash_is_not_asked_for_thumbnails_where_it_is_not_to_be_asked(
+    theatre: Theatre, address: Address, tmp_path: Path
+) -> None:
+    theatre.install(address(theatre.endpoint()), IMAGE_FROM_STASH=False)
+    image = theatre.stash.library.add_image(jxl(tmp_path / "goal.jxl"), tags=["VLM_TagMe"])
+    theatre.stash.library.add_thumbnail(image, shown("Goal"))
+    said = texts(run(theatre), "error")
+    assert said.endswith("goal.jxl: a JPEG XL picture, which is not read; convert it to JPEG or PNG")
+
+
+def test_an_error_that_is_expected_takes_one_line_of_the_log(theatre: Theatre, address: Address, tmp_path: Path) -> None:
+    theatre.install(address(theatre.endpoint()))
+    (broken,) = write_folder(tmp_path / "broken", 1, TAGS, first=500)
+    (image,) = theatre.add(broken)
+    broken.path.write_bytes(broken.path.read_bytes()[:200])
+    job = run(theatre)
+    about = [text for _, text in job.log if broken.path.name in text or "Traceback" in text or 'File "' in text]
+    assert [text for text in about if text.startswith(f"Image {image} ")] != []
+    assert len(about) <= 2, about  # for Stash's debug level, one more that says where it was found out

@@ -34,7 +34,7 @@ _START_OF_SCAN = b"\xff\xda"
 _USUAL_SCANS = 20  # twice as many as any program was seen to write
 _MOST_SCANNED = 1_000_000_000  # pixels, over all scans
 _PIECE_BYTES = 1024 * 1024
-_CONVERT = "convert it to JPEG or PNG"
+_CONVERT, _TOO_MANY = "convert it to JPEG or PNG", "too many pixels"
 _GAP = 1.5  # reduced by whole numbers to no less than so many times what is wanted; the rest is resampled well
 
 # Words and profiles in a PNG may take as much memory as Pillow grants all of them; 1 MB for each would be too little for some.
@@ -61,9 +61,9 @@ def explained(name: str) -> Iterator[None]:
         try:
             yield
         except NotReadError as error:
-            raise MediaUnsupportedError(f"{name}: {error}; {_CONVERT}") from error
+            raise MediaUnsupportedError(f"{name}: {error}; {_CONVERT}", reason=str(error)) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise MediaUnsupportedError(f"{name}: too many pixels: {error}") from error
+            raise MediaUnsupportedError(f"{name}: {_TOO_MANY}: {error}", reason=_TOO_MANY) from error
 
 
 def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str, orientation: int = 1) -> ImageFile:
@@ -136,7 +136,7 @@ def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> No
     if width * height > most:
         limit = f"{width} x {height}, and the limit for {kind.name} is {most // 1_000_000} million"
         remedy = "make it smaller" if most == MAX_JPEG_PIXELS else "make it smaller, or save it as a plain JPEG"
-        raise MediaUnsupportedError(f"{name}: too many pixels: {limit}; {remedy}")
+        raise MediaUnsupportedError(f"{name}: {_TOO_MANY}: {limit}; {remedy}", reason=_TOO_MANY)
 
 
 def _tile(image: ImageFile) -> tuple[int, int]:
