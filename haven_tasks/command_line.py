@@ -18,9 +18,10 @@ from haven_vlm_config import Settings
 from haven_vlm_engine import Tagger
 from haven_vlm_utility import RedactingFormatter
 from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
-from vlm_engine.cli.output import Bar, OneLine, OutputError, as_expected, complain, json_file, prepare_output, printable, show
+from vlm_engine.cli.output import UNFORESEEN, Bar, OneLine, OutputError, complain, json_file, prepare_output, printable, show
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.errors import ConfigError, MediaNotFoundError, NoEndpointError, StoreError, VLMEngineError
+from vlm_engine.files import mapped
 from vlm_engine.models.json_result import image_dict, video_dict
 from vlm_engine.types import ImageResult
 
@@ -136,11 +137,12 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
 async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBoard, told: _Told, *, vr: bool) -> None:
     for number, video in enumerate(videos):
         try:
-            result = video_dict(await tagger.tag_video(video.path, "", partial(board.advance, str(number)), vr=vr))
+            with mapped(video.path, UNFORESEEN):
+                result = video_dict(await tagger.tag_video(video.path, "", partial(board.advance, str(number)), vr=vr))
         except (NoEndpointError, StoreError):
             raise
-        except Exception as error:  # noqa: BLE001 - the boundary around one file: the others go on
-            told.failed(video.path, _reason(video, as_expected(error)))
+        except VLMEngineError as error:
+            told.failed(video.path, _reason(video, error))
         else:
             told.done(video.path, result, video_lines(video.path, result))
         board.finish(str(number))
@@ -178,9 +180,10 @@ async def _in_order(pictures: Sequence[Picture], tagger: Tagger) -> AsyncIterato
 
 async def _look_at(picture: Picture, tagger: Tagger) -> ImageResult | VLMEngineError:
     try:
-        return await tagger.tag_image(picture.source)
-    except Exception as error:  # noqa: BLE001 - as above
-        return as_expected(error)
+        with mapped(str(picture), UNFORESEEN):
+            return await tagger.tag_image(picture.source)
+    except VLMEngineError as error:
+        return error
 
 
 def _reason(file: Video | Picture, error: VLMEngineError) -> str:

@@ -17,6 +17,11 @@ from vlm_engine.watch import beat, rest
 
 _log = logging.getLogger(__name__)
 _PIECE_BYTES = 1024 * 1024
+_ON_PURPOSE = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
+
+
+class AsideError(Exception):
+    """What ``mapped`` leaves alone: no error of a library, but what one part of the engine tells another."""
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def mapped(name: str | Path, what: str = "cannot be read") -> Iterator[None]:
     """
     try:
         yield
-    except VLMEngineError:
+    except (VLMEngineError, AsideError):
         raise
     except MemoryError as error:
         raise MediaUnreadableError(f"{name}: there is not enough memory to decode it") from error
@@ -43,8 +48,9 @@ def _where(error: Exception) -> str:
 
 
 def told_by(error: Exception) -> str:
-    """What there is to say of an error of a library."""
-    return str(error) or type(error).__name__
+    """What there is to say of an error of a library; of one that nobody raises on purpose, its type as well."""
+    words = str(error) or type(error).__name__
+    return words if isinstance(error, _ON_PURPOSE) else f"{type(error).__name__}: {error}"
 
 
 def file_status(path: str | Path) -> os.stat_result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +82,18 @@ def test_reading_ends_when_nobody_waits_for_it_any_more(tmp_path: Path, monkeypa
             assert await readers.call(path, lambda: "the next one") == "the next one"
 
     asyncio.run(give_up())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        saved(Image.fromarray(scene()), "JPEG").replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc1\x00\x11\x0c"),  # 12 bits
+        saved(Image.fromarray(scene()), "TIFF").replace(struct.pack("<HHIH", 262, 3, 1, 2), struct.pack("<HHIH", 262, 3, 1, 99)),
+    ],
+)
+def test_a_kind_that_pillow_does_not_know_may_be_shown_by_others(content: bytes) -> None:
+    with pytest.raises(MediaUnsupportedError, match="damaged picture: .*, or a kind of .* that is not read here; convert it"):
+        PictureReader().looks(content, ImageShape())
 
 
 def foreign() -> list[Exception]:

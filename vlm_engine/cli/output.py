@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from vlm_engine.errors import ConfigError, VLMEngineError
-
-_log = logging.getLogger(__name__)
+from vlm_engine.errors import ConfigError
 
 _WIDTH = 30
+UNFORESEEN = "this should not have happened"
 # Controls, ends of lines and paragraphs, and what turns the direction of writing.
 _COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -85,14 +84,6 @@ def complain(text: str) -> None:
     """One message for a person, on standard error."""
     with suppress(OSError):  # nobody is there to be told
         sys.stderr.write(f"{text}\n")
-
-
-def as_expected(error: Exception) -> VLMEngineError:
-    """``error``, or what to say of one that nobody expected."""
-    if isinstance(error, VLMEngineError):
-        return error
-    _log.debug("This should not have happened:", exc_info=error)
-    return VLMEngineError(f"this should not have happened: {type(error).__name__}: {error}")
 
 
 def _let_go_of_output() -> None:

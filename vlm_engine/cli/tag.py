@@ -10,12 +10,13 @@ from typing import Any
 
 from vlm_engine.cli.arguments import DONE, SOME_FAILED
 from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
-from vlm_engine.cli.output import Bar, as_expected, complain, json_file, printable, show
+from vlm_engine.cli.output import UNFORESEEN, Bar, complain, json_file, printable, show
 from vlm_engine.cli.settings import default_store, engine_config, with_tags
 from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.config_models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
+from vlm_engine.files import mapped
 
 
 async def tag(given: Namespace) -> int:
@@ -69,12 +70,13 @@ class _Tagging:
     async def _work(self, engine: VLMEngine, waiting: Iterator[tuple[int, Video | Picture]]) -> None:
         for number, file in waiting:
             try:
-                result = await self._process(engine, number, file)
+                with mapped(str(file), UNFORESEEN):
+                    result = await self._process(engine, number, file)
             except (ConfigError, NoEndpointError, StoreError):
                 raise
-            except Exception as error:  # noqa: BLE001 - the boundary around one file: the others go on
+            except VLMEngineError as error:
                 self._bar.clear()
-                complain(printable(_named(str(file), as_expected(error))))
+                complain(printable(_named(str(file), error)))
                 self._failed = True
             else:
                 self._results[number] = {"path": str(file), **result}

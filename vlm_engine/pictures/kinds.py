@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from vlm_engine.files import AsideError
+
 HEAD_BYTES = 512
 WORKING_BYTES = 2**30
 """So much memory decoding may take, over all pictures that are being decoded at once."""
@@ -11,11 +13,11 @@ MAX_FILE_BYTES = 2 * 2**30
 _TAKEN_WHOLE_BYTES = 256 * 2**20  # its decoder has all of the file in memory
 
 
-class NotReadError(Exception):
+class NotReadError(AsideError):
     """There may be nothing wrong with a file, but it is not read here. The message says what it is, without its name."""
 
 
-class VideoInsideError(Exception):
+class VideoInsideError(AsideError):
     """A file that looks like a picture holds a video instead."""
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vlm_engine.files import told_by
+from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.files import mapped
 from vlm_engine.picture import fitted
 from vlm_engine.pictures.kinds import Kind
 from vlm_engine.pictures.stills import check_size, shown
@@ -66,17 +67,18 @@ def _walked(image: ImageFile, kind: Kind, name: str, shape: ImageShape, room: in
     kept: list[_Kept] = []
     now_ms = step_ms = 0
     try:
-        for duration_ms in _frames(image, kind, name):
-            if not kept or now_ms >= kept[-1].at_ms + step_ms:
-                kept.append(_Kept(now_ms, fitted(shown(image, shape.max_side), shape)))
-            now_ms += duration_ms
-            if len(kept) > room:
-                kept = kept[::2]
-                step_ms = now_ms // len(kept)
-    except Exception as error:
+        with mapped(name, "damaged picture"):
+            for duration_ms in _frames(image, kind, name):
+                if not kept or now_ms >= kept[-1].at_ms + step_ms:
+                    kept.append(_Kept(now_ms, fitted(shown(image, shape.max_side), shape)))
+                now_ms += duration_ms
+                if len(kept) > room:
+                    kept = kept[::2]
+                    step_ms = now_ms // len(kept)
+    except MediaUnreadableError as error:
         if not kept:
             raise
-        _log.warning("%s: seen up to %.1f s only, the rest is damaged: %s", name, now_ms / 1000, told_by(error))
+        _log.warning("%s: seen up to %.1f s only, the rest is damaged: %s", name, now_ms / 1000, error.__cause__ or error)
     return kept, now_ms
 
 

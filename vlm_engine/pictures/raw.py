@@ -14,6 +14,8 @@ from typing import IO
 
 from PIL.JpegImagePlugin import JpegImageFile
 
+from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.files import mapped
 from vlm_engine.pictures.kinds import NotReadError
 
 _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES = 254, 256, 257, 259, 262, 273, 279
@@ -135,9 +137,9 @@ def _jpeg_size(file: IO[bytes], place: tuple[int, int]) -> tuple[int, int]:
         return 0, 0
     file.seek(offset)
     try:
-        with JpegImageFile(BytesIO(file.read(length))) as image:
+        with mapped("a picture in it"), JpegImageFile(BytesIO(file.read(length))) as image:
             return image.size if image.mode in {"L", "RGB", "CMYK"} else (0, 0)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is none to show
+    except MediaUnreadableError:
         return 0, 0
 
 

@@ -10,8 +10,8 @@ from io import BufferedReader, BytesIO
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vlm_engine.errors import MediaError, MediaUnreadableError
-from vlm_engine.files import Held, told_by
+from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.files import Held
 from vlm_engine.picture import encode
 from vlm_engine.pictures.kinds import (
     HEAD_BYTES,
@@ -123,15 +123,17 @@ class PictureReader:
         self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape, orientation: int = 1
     ) -> Looks:
         try:
-            return self._decoded_as(kind, content, name, shape, orientation)
-        except (MediaError, VideoInsideError, MemoryError):
-            raise
-        except Exception as error:
+            with explained(name):
+                return self._decoded_as(kind, content, name, shape, orientation)
+        except MediaUnreadableError as error:
+            if type(error) is not MediaUnreadableError or isinstance(error.__cause__, MemoryError):
+                raise
             if kind.otherwise is not None:
                 return self._decoded(content, kind.otherwise, name, shape)
-            if kind is HEIF:
-                raise NotReadError(f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {told_by(error)}") from error
-            raise
+            if kind is not HEIF:
+                raise
+            told = f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {error.__cause__}"
+            raise NotReadError(told) from error
 
     def _decoded_as(self, kind: Kind, content: BufferedReader | BytesIO, name: str, shape: ImageShape, orientation: int) -> Looks:
         with opened_as(kind, content, name, orientation) as image:

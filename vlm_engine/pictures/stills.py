@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import BufferedReader, BytesIO
+from typing import IO
 
 from PIL import Image, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
-from vlm_engine.files import mapped
+from vlm_engine.files import mapped, told_by
 from vlm_engine.picture import fitted_size, over_grey
 from vlm_engine.pictures.colours import as_srgb, plain
 from vlm_engine.pictures.declared import declared_colours
-from vlm_engine.pictures.kinds import HEAD_BYTES, JPEG, TIFF, WEBP, Kind, NotReadError, webp_size
+from vlm_engine.pictures.kinds import HEAD_BYTES, HEIF, JPEG, TIFF, WEBP, Kind, NotReadError, webp_size
 from vlm_engine.pictures.raw import main_page
 from vlm_engine.tone import CICP
 from vlm_engine.types import ImageShape
@@ -82,7 +83,7 @@ def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str, orientat
         factory = getattr(import_module(module), plugin)
     except ImportError:
         raise MediaUnreadableError(f"{name}: {kind.name} pictures need a newer Pillow than the one installed") from None
-    image: ImageFile = factory(content)
+    image = _opened(factory, content, kind)
     image.info[_ORIENTATION_AROUND] = orientation
     if (told := declared_colours(kind, content)) is not None:
         image.info[CICP] = told
@@ -96,6 +97,16 @@ def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str, orientat
             _check_scans(image, content, name)
     check_size(image, kind, name)
     return image
+
+
+def _opened(factory: Callable[[IO[bytes]], ImageFile], content: IO[bytes], kind: Kind) -> ImageFile:
+    try:
+        return factory(content)
+    except (SyntaxError, KeyError) as error:
+        if kind is HEIF or kind.otherwise is not None:
+            raise
+        told = f"damaged picture: {told_by(error)}, or a kind of {kind.name} that is not read here"
+        raise NotReadError(told) from error
 
 
 def _comes_in_scans(image: ImageFile, content: BufferedReader | BytesIO) -> bool:
@@ -187,9 +198,10 @@ def _orientation(image: ImageFile) -> int:
         image.info.pop(words, None)
     around = image.info.get(_ORIENTATION_AROUND, 1)
     try:
-        told = image.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 - whatever is wrong there, viewers show it as it lies in the file
-        return int(around)
+        with mapped("its EXIF data"):
+            told = image.getexif().get(_ORIENTATION)
+    except MediaUnreadableError:
+        return int(around)  # viewers show it as it lies in the file
     return told if isinstance(told, int) else int(around)
 
 
