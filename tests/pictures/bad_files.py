@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sandbox.heif import tiled
 from sandbox.stills import linear_grey_profile, odd_ink_profile, saved, scene, swapped_profile
+from tests.pictures.raws import nef
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"icc_profile": swapped_profile()}),
@@ -46,6 +48,8 @@ def good_files(width: int = 120, height: int = 80) -> Iterator[tuple[str, bytes]
     for name, (form, options) in FORMATS.items():
         told = {"exif": exif} if form in {"JPEG", "PNG", "WEBP", "AVIF", "TIFF"} else {}
         yield f"goal.{name}", saved(image.convert(MODES.get(name, "RGB")), form, **options, **told)
+    yield "goal.heic", tiled(np.asarray(image), 64)
+    yield "goal.nef", nef(saved(image, "JPEG"), size=(width, height))
     frames = [image, *(image.rotate(angle) for angle in (90, 180, 270))]
     for form, options in MOVING.items():
         yield f"moving.{form.lower()}", saved(frames[0], form, save_all=True, append_images=frames[1:], duration=100, **options)

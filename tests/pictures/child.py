@@ -8,6 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from sandbox.heif import tiled
 from sandbox.stills import saved, scene, swapped_profile
 from vlm_engine.errors import MediaError
 from vlm_engine.pictures import PictureReader
@@ -21,6 +22,7 @@ def main(folder: Path) -> None:
     reader = PictureReader()
     for form in ("JPEG", "PNG", "WEBP", "TIFF", "GIF"):  # what is imported and allocated once is not counted
         reader.looks(saved_scene(form), SHAPE)
+    reader.looks(tiled(scene(1200, 800), 512), SHAPE)
     before = peak()
     came: dict[str, str] = {}
     for path in sorted(folder.iterdir()):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox.heif import HeifFile, box, coded, cropped, heic, mirrored, nclx, profile, tiled, turned
+from sandbox.heif import ALPHA, Coded, HeifFile, box, coded, cropped, full_box, heic, mirrored, nclx, profile, tiled, turned
 from sandbox.stills import saved, scene, swapped_profile
 from tests.pictures.test_stills import SCENE, differs_by, sent
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
@@ -118,6 +118,34 @@ def test_a_kind_of_picture_that_is_not_known_is_named_with_the_remedy() -> None:
     for file, kind in ((unknown, "vvc1"), (needs, "warp")):
         with pytest.raises(MediaUnsupportedError, match=f"'{kind}'.*; convert it to JPEG or PNG"):
             sent(file.content())
+
+
+def test_a_jpeg_inside_and_a_picture_that_is_another_one_turned() -> None:
+    jpeg = saved(Image.fromarray(SCENE), "JPEG", quality=95)
+    photo = HeifFile()
+    photo.add(Coded(b"jpeg", box(b"jpgC"), jpeg, 320, 200))
+    assert differs_by(sent(photo.content()), SCENE) < 3
+    stored, other = coded(np.ascontiguousarray(np.rot90(SCENE, -1))), HeifFile()
+    other.add(Coded(b"iden", stored.configuration, b"", stored.width, stored.height), turned(1))
+    other.refer(1, b"dimg", other.add(stored))
+    assert differs_by(sent(other.content()), SCENE) < 3
+
+
+def test_colours_that_are_weighed_by_their_opacity_already() -> None:
+    weight = np.full((200, 320, 1), 0.5)
+    file = HeifFile()
+    file.add(coded((SCENE * weight).astype(np.uint8)))
+    layer = file.add(coded(np.full((200, 320), 128, np.uint8)), full_box(b"auxC", ALPHA + b"\0"))
+    file.refer(layer, b"auxl", 1)
+    file.refer(1, b"prem", layer)
+    assert differs_by(sent(file.content()), SCENE * weight + 128 * (1 - weight)) < 3
+
+
+def test_a_coded_picture_far_larger_than_the_file_says_is_not_decoded() -> None:
+    large, file = coded(scene(1920, 1088)), HeifFile()
+    file.add(Coded(large.kind, large.configuration, large.data, 160, 90))
+    with pytest.raises(MediaUnsupportedError, match="a HEIF picture"):
+        sent(file.content())
 
 
 def test_a_video_by_the_brand_of_pictures_is_a_clip() -> None:

@@ -17,7 +17,9 @@ from vlm_engine.pictures.kinds import NotReadError, VideoInsideError
 _MAX_META_BYTES = 16 * 2**20
 _MAX_ITEM_BYTES = 256 * 2**20
 _MAX_BOXES = 1000
-_KNOWN = frozenset("ispe pixi hvcC av1C avcC irot imir clap colr pasp auxC clli mdcv cclv amve a1op a1lx lsel rloc udes".split())
+_KNOWN = frozenset(
+    "ispe pixi hvcC av1C avcC jpgC irot imir clap colr pasp auxC clli mdcv cclv amve a1op a1lx lsel rloc udes".split()
+)
 _IN_FILE, _IN_IDAT = 0, 1
 
 Extent = tuple[int, int]

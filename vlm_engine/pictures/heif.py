@@ -22,7 +22,7 @@ _CONFIGURATIONS = {"hvc1": "hvcC", "hev1": "hvcC", "av01": "av1C", "avc1": "avcC
 _AV1_HEADERS = 4  # bytes of av1C in front of the sequence header
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1")
 _MAX_TILES = 4096
-_MAX_PIXELS = 2**28
+_SMALL = 2**16  # coded pictures are whole blocks
 _MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
 _MIRRORS = (Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT)
 _TURNS = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)  # anticlockwise, as told
@@ -92,7 +92,7 @@ class HeifFile(ImageFile):
 
     def _coded(self, item: int, mode: str, size: tuple[int, int]) -> Image.Image:
         assert self.fp is not None
-        frame = _decoded(self._items, item, self._items.content(item, self.fp))
+        frame = _decoded(self._items, item, self._items.content(item, self.fp), most_pixels=4 * size[0] * size[1] + _SMALL)
         if mode == "RGB" and self._nclx is None and "icc_profile" not in self.info:
             self.info[CICP] = (int(frame.color_primaries), int(frame.color_trc))
         picture = _converted(frame, mode, nclx_of(self._items, item) if mode == "L" else self._nclx)
@@ -128,7 +128,7 @@ def _grid(content: bytes) -> tuple[int, int, int, int]:
     return columns, rows, width, height
 
 
-def _decoded(items: Items, item: int, content: bytes) -> VideoFrame:
+def _decoded(items: Items, item: int, content: bytes, *, most_pixels: int) -> VideoFrame:
     kind = items.kinds.get(item, "")
     if kind not in _CODECS:
         raise NotReadError(f"it is coded as {kind!r}")
@@ -136,9 +136,13 @@ def _decoded(items: Items, item: int, content: bytes) -> VideoFrame:
     told = items.property(item, _CONFIGURATIONS[kind]) if kind in _CONFIGURATIONS else None
     if told is not None:
         context.extradata = told[_AV1_HEADERS:] if kind == "av01" and context.codec.name != "libdav1d" else told
-    context.options = {"max_pixels": str(_MAX_PIXELS)}
+    context.options = {"max_pixels": str(most_pixels)}
     context.thread_count = 1
-    frames = [*context.decode(av.Packet(content)), *context.decode(None)]
+    headers = items.property(item, "jpgC") or b"" if kind == "jpeg" else b""
+    try:
+        frames = [*context.decode(av.Packet(headers + content)), *context.decode(None)]
+    except av.MemoryError as error:
+        raise ValueError("a part of it is larger than it says") from error
     if not frames or frames[0].is_corrupt:
         raise ValueError("a part of it cannot be decoded")
     return frames[0]
