@@ -153,6 +153,19 @@ def test_stash_hands_out_the_bytes_of_a_picture_also_out_of_a_zip_file(stash, ha
         handler.image_bytes(loose, 10)
 
 
+def test_stash_hands_out_a_thumbnail_of_what_it_can_show_and_else_the_file(stash, handler, tmp_path):
+    Picture.new("RGB", (1200, 600), "red").save(tmp_path / "large.png")
+    (tmp_path / "goal.jxl").write_bytes(b"\xff\x0a goal")
+    large, other = (stash.library.add_image(tmp_path / name) for name in ("large.png", "goal.jxl"))
+    with Picture.open(io.BytesIO(handler.image_thumbnail(large, 10**6))) as shown:
+        assert (shown.format, shown.size) == ("JPEG", (640, 320))
+    assert handler.image_thumbnail(other, 10**6) == b"\xff\x0a goal"
+    stash.library.add_thumbnail(other, picture("blue"))
+    assert handler.image_thumbnail(other, 10**6) == picture("blue")
+    (tmp_path / "large.png").unlink()
+    assert handler.image_thumbnail(large, 10**6).startswith(b"<svg")
+
+
 def test_a_picture_that_stash_cannot_hand_out_either_is_named(stash, handler, tmp_path):
     (tmp_path / "one.jpg").write_bytes(picture("red"))
     image = stash.library.add_image(tmp_path / "one.jpg")

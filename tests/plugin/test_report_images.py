@@ -45,6 +45,17 @@ def test_the_table_counts_images_and_not_galleries() -> None:
     assert "1 gallery" in page.text
 
 
+def test_what_else_is_to_be_known_of_an_image_is_told_on_the_page_and_in_the_file() -> None:
+    seen = replace(FOULS, note="seen as Stash's thumbnail of it: a JPEG XL picture, which is not read")
+    assert seen.note in " ".join(page_of(seen, BLANK).text.split())
+    groups = json.loads(to_json(run(images=(seen, BLANK))))["images"]
+    assert [group["note"] for group in groups] == [seen.note, ""]
+    record = RunRecord("Tag Images")
+    for image_id, note in (("1", seen.note), ("2", seen.note), ("3", "")):
+        record.add(ImageReport(image_id, "a.jpg", Outcome.DONE, note=note))
+    assert [(group.note, len(group.images)) for group in record.report("").images] == [(seen.note, 2), ("", 1)]
+
+
 def test_a_preview_says_would() -> None:
     text = page_of(replace(FOULS, outcome=Outcome.PLANNED)).text
     assert "would be added" in text
