@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from sandbox.stills import saved, scene
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
 from vlm_engine.files import LiveFile
-from vlm_engine.pictures import PictureReader, source
+from vlm_engine.pictures import PictureReader, Showing, source
 from vlm_engine.types import ImageShape
 from vlm_engine.watch import Readers
 
@@ -82,6 +82,13 @@ def test_reading_ends_when_nobody_waits_for_it_any_more(tmp_path: Path, monkeypa
             assert await readers.call(path, lambda: "the next one") == "the next one"
 
     asyncio.run(give_up())
+
+
+def test_a_picture_that_begins_like_a_video_is_a_picture() -> None:
+    """Packets of MPEG-TS begin with a G, each 188 bytes after the other; so do some GIFs."""
+    content = bytearray(saved(Image.fromarray(scene()).quantize(256), "GIF"))
+    content[188] = ord("G")  # a colour of its palette
+    assert PictureReader().looks(bytes(content), ImageShape()).showing is Showing.STILL
 
 
 @pytest.mark.parametrize(

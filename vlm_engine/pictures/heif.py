@@ -22,6 +22,7 @@ _CONFIGURATIONS = {"hvc1": "hvcC", "hev1": "hvcC", "av01": "av1C", "avc1": "avcC
 _AV1_HEADERS = 4  # bytes of av1C in front of the sequence header
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1")
 _MAX_TILES = 4096
+_UNSPECIFIED = 2
 _SMALL = 2**16  # coded pictures are whole blocks
 _MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
 _MIRRORS = (Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT)
@@ -94,7 +95,7 @@ class HeifFile(ImageFile):
         assert self.fp is not None
         frame = _decoded(self._items, item, self._items.content(item, self.fp), most_pixels=4 * size[0] * size[1] + _SMALL)
         if mode == "RGB" and self._nclx is None and "icc_profile" not in self.info:
-            self.info[CICP] = (int(frame.color_primaries), int(frame.color_trc))
+            self.info[CICP] = (int(getattr(frame, "color_primaries", _UNSPECIFIED)), int(frame.color_trc))
         picture = _converted(frame, mode, nclx_of(self._items, item) if mode == "L" else self._nclx)
         if picture.width < size[0] or picture.height < size[1]:
             raise ValueError("a picture in it is smaller than it says")

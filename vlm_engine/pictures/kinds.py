@@ -121,9 +121,11 @@ def webp_size(head: bytes) -> tuple[int, int]:
 
 
 def is_clip(head: bytes) -> bool:
-    """Whether these are the first bytes of a video."""
+    """Whether these are the first bytes of a video, and not of a picture."""
+    if kind_of(head) is not None:
+        return False
     if head[4:8] == b"ftyp":
-        return not _brands(head) & (_HEIF_BRANDS | _AVIF_BRANDS | _RAW_BRANDS)
+        return not _brands(head) & _RAW_BRANDS
     is_avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     is_ts = any(head[length - 188 :: length][:2] == b"GG" for length in _TS_PACKETS)
     return is_avi or is_ts or head[4:8] in _CLIP_BOXES or head.startswith(_CLIP_MAGIC)
