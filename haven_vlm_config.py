@@ -102,7 +102,8 @@ IMAGE_GALLERIES = True
 # A gallery in line gets the tags that at least this share of its images has, from 0 to 1. 0: none.
 GALLERY_TAG_SHARE = 0
 
-# Ask Stash for the pictures whose files this machine cannot read. False: those fail, and the log says where they were expected.
+# Ask Stash for the pictures whose files this machine cannot read, and for its thumbnails of those of a kind that is not read.
+# False: these fail, and the log says where they were expected, or what they are.
 IMAGE_FROM_STASH = True
 
 # How the times at which a tag was seen become markers: those no further apart than MaxGap are one, shorter ones than
