@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -185,6 +185,7 @@ VLM_ENGINE_CONFIG: dict[str, Any] | None = None
 # ---------------------------------------------------------------- nothing to edit below this line
 
 _log = logging.getLogger(__name__)
+_EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,8 @@ class Settings:
     ``wording`` says what is asked about ``tag_list``, and how. ``tag_rules`` holds what single tags override of
     ``default_rule``. An ``engine_config`` agrees with the other fields:
     what a layer above it sets is already in its active models. ``report_folder`` is relative to the
-    plugin's data folder, or absolute; ``reports_kept`` is 0 for all.
+    plugin's data folder, or absolute; ``reports_kept`` is 0 for all. ``origins``: where each setting was set, by its name in
+    small letters, as ``Tags on the settings page``.
     """
 
     endpoints: tuple[EndpointConfig, ...]
@@ -244,6 +246,7 @@ class Settings:
     store_max_mb: int | None
     report_folder: Path
     reports_kept: int
+    origins: Mapping[str, str] = field(repr=False, compare=False)
 
     @classmethod
     def load(
@@ -255,7 +258,7 @@ class Settings:
         """The settings of all layers: this file < the local file in ``folder`` < Stash's page < the task's arguments.
 
         ``stash_page`` is what Stash stores for the plugin; 0, "" and False there mean "not set". ``task_args`` has
-        the names of this file as keys and text as values ("" is "not set"; lists are separated by commas); the
+        the names of this file as keys and text as values ("" is "not set"; commas, semicolons or lines separate); the
         task takes its own arguments out first, but ``mode`` may stay. ``folder`` is this file's by default.
 
         Raises ``ConfigError`` that lists the faults of all layers, each with its layer and key.
@@ -276,6 +279,11 @@ class Settings:
         _warn_of_unused(values)
         return _settings(values)
 
+    @property
+    def tags_are_an_example(self) -> bool:
+        """Whether nobody has said what to look for: the tags are those that this file comes with."""
+        return self.tag_list == _EXAMPLE_TAGS and self.origins["tag_list"].startswith(Path(__file__).name)
+
     def fingerprint(self) -> str:
         """A short text that differs where the settings do. It tells nothing of the keys."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
@@ -290,28 +298,28 @@ class Settings:
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """What is wrong only when all layers are seen together."""
     faults = []
+    origins = values["origins"]
     if not values["endpoints"]:
-        faults.append("ENDPOINTS: there is none; name a server, for example http://localhost:1234/v1")
+        faults.append(f"{origins['endpoints']}: there is none; name a server, for example http://localhost:1234/v1")
     if not values["tag_list"]:
-        faults.append(
-            f"TAG_LIST: there are no tags; say what to look for, in {layers.LOCAL_FILE} or on Stash's settings page (Tags)"
-        )
+        faults.append(f"{origins['tag_list']}: there are no tags; say what to look for, in {layers.WHERE_TAGS_ARE_SET}")
     engine = values.get("vlm_engine_config")
     if engine and not engine.active_models():
-        faults.append("VLM_ENGINE_CONFIG.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG")
+        where = origins["vlm_engine_config"]
+        faults.append(f"{where}.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG")
     asked = [endpoint for model in engine.models.values() for endpoint in model.endpoints()] if engine else []
     for endpoint in dict.fromkeys([*values["endpoints"], *asked]):
         try:
             endpoint.key()
         except ConfigError as error:
-            faults.append(f"ENDPOINTS: {error}; set it where Stash is started, or write the key as api_key")
+            faults.append(f"{origins['endpoints']}: {error}; set it where Stash is started, or write the key as api_key")
     return faults + words.faults(values) + names.faults(values)
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:
     return Settings(
         endpoints=values["endpoints"],
-        model=values["model"].strip(),
+        model=values["model"],
         tag_list=values["tag_list"],
         wording=words.wording(values),
         frame_interval_s=values["video_frame_interval"] or None,
@@ -347,6 +355,7 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         store_max_mb=values["store_max_mb"],
         report_folder=Path(values["report_folder"]),
         reports_kept=values["reports_kept"],
+        origins=MappingProxyType(values["origins"]),
     )
 
 

@@ -30,6 +30,10 @@ _PAGE = {
 }
 
 
+WHERE_TAGS_ARE_SET = f"{_PAGE['tagNames'][0]} on the settings page (TAG_LIST in {LOCAL_FILE})"
+"""For messages."""
+
+
 def page_labels() -> dict[str, str]:
     """Each key of the settings page and what a person reads there, in the order in which Stash lists them."""
     return {key: _PAGE[key][0] for key in sorted(_PAGE)}
@@ -44,7 +48,8 @@ def page_layer(stored: Mapping[str, Any]) -> Layer:
     given = {_PAGE[key][1]: value for key, value in stored.items() if key in _PAGE and not _untouched(value)}
     if "CREATE_MARKERS" in given:
         given["CREATE_MARKERS"] = not given["CREATE_MARKERS"]
-    return Layer("Stash's settings page", given, {name: label for label, name in _PAGE.values()})
+    labels = {name: label for label, name in _PAGE.values()}
+    return Layer("Stash's settings page", given, {**labels, "TAG_DESCRIPTIONS": labels["TAG_LIST"]})
 
 
 def _untouched(value: Any) -> bool:

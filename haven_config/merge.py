@@ -9,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 
 from haven_config import words
 from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
+from vlm_engine.wording_config import described_apart
 
 # Settings that a model of an engine's configuration has too, and their names there.
 _OF_MODEL = {
@@ -37,20 +38,27 @@ def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The values of all layers, later ones before earlier ones.
 
     A layer's ``vlm_engine_config`` goes before its other values. What the layers above it set is put into
-    it, so that both tell the same. ``every_tag`` holds the tags of all layers, also where a later one looks for others.
+    it, so that both tell the same. ``every_tag`` holds the tags of all layers, also where a later one looks for others; a tag
+    is described by the last layer that describes it. ``origins`` has the place of each value.
     """
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     every_tag: dict[str, None] = {}
     above: set[str] = set()
     for layer in layers:
+        places = layer.pop("origins")
         engine = layer.get("vlm_engine_config")
-        set_here = layer | (_of_engine(engine) if engine else {})
+        of_engine = _of_engine(engine) if engine else {}
+        set_here = layer | of_engine
+        origins |= places | dict.fromkeys(of_engine, places.get("vlm_engine_config", ""))
         above = set() if engine else above | layer.keys()
         if "endpoints" in set_here and "api_key" not in layer:
             values.pop("api_key", None)  # it was meant for other servers than these
+        if "tag_descriptions" in set_here:
+            set_here["tag_descriptions"] = described_apart(values.get("tag_descriptions", {}), set_here["tag_descriptions"])
         values |= set_here
         every_tag |= dict.fromkeys(set_here.get("tag_list", ()))
-    values["every_tag"] = tuple(every_tag)
+    values["every_tag"], values["origins"] = tuple(every_tag), origins
     if "endpoints" in values:
         values["endpoints"] = tuple(_with_key(endpoint, values.get("api_key")) for endpoint in values["endpoints"])
     if "vlm_engine_config" in values:

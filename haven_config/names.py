@@ -24,11 +24,18 @@ def faults(values: Mapping[str, Any]) -> list[str]:
         owners.setdefault(name.casefold(), setting)
     found = [(setting, name, owners.get(name.casefold(), setting)) for setting, name in [*named, *_others(values)]]
     return [
-        f"{setting}: {name!r} is the name that {owner} has, too; the tags that steer the plugin need names that nothing else"
-        " has (case makes no difference)"
+        f"{_place(values, setting)}: {name!r} is the name that {owner} has, too; the tags that steer the plugin need names that"
+        " nothing else has (case makes no difference)"
         for setting, name, owner in found
         if owner != setting
     ]
+
+
+def _place(values: Mapping[str, Any], setting: str) -> str:
+    """Where ``TAG_RULES.Foul.RenamedTag`` was set."""
+    name, dot, below = setting.partition(".")
+    origins: Mapping[str, str] = values["origins"]
+    return origins.get(name.lower(), name) + dot + below
 
 
 def _others(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

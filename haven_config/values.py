@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from haven_config import typed
 from haven_config.names import STEERING
 from vlm_engine import templates
 from vlm_engine.config_base import clean_name
@@ -81,10 +82,24 @@ class Values(BaseModel):
     @field_validator("endpoints", mode="before")
     @classmethod
     def _addresses(cls, value: Any) -> Any:
-        entries = value.replace(",", " ").split() if isinstance(value, str) else value
+        entries = typed.addresses(value) if isinstance(value, str) else value
         if not isinstance(entries, list | tuple):
             raise ValueError("write a list of endpoints, each with its base_url")
         return [{"base_url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _without_blanks(cls, value: Any) -> Any:
+        return typed.key(value) if isinstance(value, str) else value
+
+    @field_validator("model")
+    @classmethod
+    def _one_model(cls, name: str) -> str:
+        if re.search(r"[,;\n\r]", name.strip()):
+            raise ValueError(
+                f"{name.strip()!r} is more than one name; write the model's name, and in ENDPOINTS one for each server"
+            )
+        return name.strip()
 
     @field_validator("video_shortest_event", "video_questions_per_hour")
     @classmethod
@@ -111,8 +126,7 @@ class Values(BaseModel):
     @field_validator("tag_list", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        names = [name for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-        return clean_tags(names)
+        return clean_tags(value)
 
     @field_validator("tag_descriptions", mode="before")
     @classmethod
@@ -161,7 +175,7 @@ class Values(BaseModel):
     @classmethod
     def _pairs(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(path_pair(rule) for rule in re.split(r"[;\n]", value) if rule.strip())
+            value = typed.folders(value)
         pairs = value.items() if isinstance(value, Mapping) else value
         if not isinstance(pairs, Iterable) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             raise ValueError("write each folder of Stash's and where it is here, like /data: /mnt/nas")
@@ -180,31 +194,30 @@ class Values(BaseModel):
         return stripped
 
 
-def path_pair(rule: str) -> tuple[str, str]:
-    """``/data => /mnt/nas`` as a pair. Raises ``ValueError``."""
-    there, arrow, here = rule.partition("=>")
-    if not arrow:
-        raise ValueError(f"{rule.strip()!r}: write /data => /mnt/nas, and a semicolon between several of these")
-    return there, here
-
-
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings as they came from one place. ``labels``: what a person sees there instead of a setting's name."""
+    """Settings as they came from one place. ``labels``: what a person sees on the settings page instead of a setting's name."""
 
     where: str
     values: Mapping[Any, Any]
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    def place(self, key: str) -> str:
+        """Where a person finds the setting: ``Tags on the settings page``, or a file and its key."""
+        return f"{self.labels[key]} on the settings page" if key in self.labels else f"{self.where}: {key}"
+
 
 def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
-    """The layer's parsed values by field name; None means not set. Adds what is wrong to ``faults``."""
+    """The layer's parsed values by field name; None means not set. ``origins`` has the place of each.
+
+    Adds what is wrong to ``faults``.
+    """
     ignored = _without_meaning(layer.values)
     if ignored:
         _log.warning("%s: these settings have no meaning here and are ignored: %s", layer.where, ", ".join(ignored))
-    parsed: dict[str, Any] = {}
+    parsed: dict[str, Any] = {"origins": {}}
     valid = [name.upper() for name in Values.model_fields]
-    for key, value in _with_descriptions(layer.values).items():
+    for key, value in _with_descriptions(layer, faults).items():
         if value is None or key in _LEGACY:
             continue
         if key not in valid:
@@ -213,12 +226,19 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
         try:
             parsed[key.lower()] = getattr(parse(Values, {key: value}, ""), key.lower())
         except ConfigError as error:
-            # A labelled setting is one field that a person filled in: where in its value the fault is means nothing there.
-            label = layer.labels.get(key)
-            lines = str(error).splitlines()
-            told = lines if label is None else [f"{label}: {line.split(': ', 1)[-1]}" for line in lines]
-            faults += [f"{layer.where}: {line}" for line in told]
+            faults += [_told(layer, key, value, line) for line in str(error).splitlines()]
+        else:
+            parsed["origins"][key.lower()] = layer.place(key)
     return parsed
+
+
+def _told(layer: Layer, key: str, value: Any, line: str) -> str:
+    """One fault with its place, and with the value where only what it should be is said. Of keys nothing is shown."""
+    step, _, fault = line.partition(": ")
+    if fault.startswith("Input should") and step == key != "API_KEY" and isinstance(value, int | float | str):
+        fault = f"{fault} (it is {value!r})"
+    # A field of the page is one line of text: where in its value the fault is means nothing there.
+    return f"{layer.place(key)}: {fault}" if key in layer.labels else f"{layer.where}: {step}: {fault}"
 
 
 def _without_meaning(values: Mapping[Any, Any]) -> list[str]:
@@ -228,12 +248,27 @@ def _without_meaning(values: Mapping[Any, Any]) -> list[str]:
     return [key for key in values if key in _LEGACY] + ["VLM_ENGINE_CONFIG.store_path"] * stored
 
 
-def _with_descriptions(values: Mapping[Any, Any]) -> Mapping[Any, Any]:
+def _with_descriptions(layer: Layer, faults: list[str]) -> Mapping[Any, Any]:
     """The descriptions that stand in TAG_LIST, where TAG_DESCRIPTIONS has those that stand apart."""
-    names, described = split_tags(values.get("TAG_LIST"))
+    values = layer.values
+    try:
+        names, described = split_tags(_listed(values.get("TAG_LIST")))
+    except ValueError as error:
+        faults.append(f"{layer.place('TAG_LIST')}: {error}")
+        return {key: value for key, value in values.items() if key != "TAG_LIST"}
     if not described:
-        return values
+        return {**values, "TAG_LIST": names} if "TAG_LIST" in values else values
     return {**values, "TAG_LIST": names, "TAG_DESCRIPTIONS": described_apart(described, values.get("TAG_DESCRIPTIONS"))}
+
+
+def _listed(tags: Any) -> Any:
+    """The tags as a list. Raises ``ValueError`` where separators are not what they were meant to be."""
+    if isinstance(tags, str):
+        return typed.tags(tags)
+    joined = [tag for tag in tags if isinstance(tag, str) and re.search(r"[;\n]", tag)] if isinstance(tags, list | tuple) else []
+    if joined:
+        raise ValueError(f"{joined[0]!r} is one name; in a list, separate tags by commas: [Foul, Goal]")
+    return tags
 
 
 def _unknown(key: str, valid: list[str]) -> str:

@@ -32,8 +32,9 @@ def wording(values: Mapping[str, Any]) -> WordingConfig:
 
 
 def faults(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the words as a whole, by the settings' names."""
-    names = {engine: name.upper() for name, engine in NAMES.items()}
+    """What is wrong with the words as a whole, by where they were set."""
+    origins = values["origins"]
+    names = {engine: origins.get(name, name.upper()) for name, engine in NAMES.items()}
     try:
         wording(values)
     except ConfigError as error:

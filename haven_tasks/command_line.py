@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from haven_tasks.progress import CountBoard, ProgressBoard, split
+from haven_tasks.start import announce
+from haven_tasks.words import counted
 from haven_vlm_config import Settings
 from haven_vlm_engine import Tagger
 from haven_vlm_utility import RedactingFormatter
@@ -87,7 +89,7 @@ class _Formatter(RedactingFormatter, OneLine):
 
 
 def _named(tags: str) -> str:
-    if not tags.strip(" ,"):
+    if not tags.strip(" ,;"):
         raise argparse.ArgumentTypeError('name what to look for, like "Foul,Goal"')
     return tags
 
@@ -106,6 +108,7 @@ def _settings(asked: argparse.Namespace) -> Settings:
         settings = Settings.load(task_args=given)
     except ConfigError as error:
         told = str(error)
+        told = told.replace("task arguments: TAG_DESCRIPTIONS", "--tags")
         for name, option in zip(given, _OPTIONS, strict=True):
             told = told.replace(f"task arguments: {name}", option)
         raise ConfigError(told) from None
@@ -122,6 +125,7 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
                 told.failed("", file.reason)
         if skipped:
             complain(told_of_skipped(skipped))
+        announce(settings, counted(len(files), "file"))
         videos = [file for file in files if isinstance(file, Video)]
         pictures = [file for file in files if isinstance(file, Picture)]
         of_videos, of_pictures = split(bar.draw, len(videos), len(pictures))

@@ -10,7 +10,8 @@ from haven_tasks.images import PreviewImages
 from haven_tasks.progress import CountBoard, ProgressBoard, split
 from haven_tasks.scenes import PreviewScenes
 from haven_tasks.shift import Shift
-from haven_tasks.words import nothing_in_line
+from haven_tasks.start import announce
+from haven_tasks.words import counted, nothing_in_line
 from haven_vlm_engine import Tagger
 
 
@@ -22,6 +23,8 @@ async def preview(context: TaskContext) -> str:
     scene_ids, image_ids = await _in_line(context)
     if not scene_ids and not image_ids:
         return nothing_in_line("scene or image", context.settings.tag_names.tag_me)
+    queue = context.settings.tag_names.tag_me
+    announce(context.settings, f"{counted(len(scene_ids), 'scene')} and {counted(len(image_ids), 'image')} with the tag {queue}")
     of_scenes, of_images = split(context.report, len(scene_ids), len(image_ids))
     lines = []
     async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:

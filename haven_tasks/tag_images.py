@@ -8,7 +8,8 @@ from haven_tasks.context import TaskContext
 from haven_tasks.images import WriteImages
 from haven_tasks.progress import CountBoard
 from haven_tasks.shift import Shift
-from haven_tasks.words import nothing_in_line
+from haven_tasks.start import announce
+from haven_tasks.words import counted, nothing_in_line
 from haven_vlm_engine import Tagger
 
 
@@ -39,6 +40,7 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     run_id = await context.open_run()
     if not ids:
         return f"No image is left to look at; {await galleries.release(context, run_id, queue, updating=updating)}."
+    announce(context.settings, f"{counted(len(ids), 'image')} with the tag {queue}, or in galleries with it")
     async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
         errand = WriteImages(context, tagger, CountBoard(len(ids), context.report), run_id, updating=updating)
         async with errand:

@@ -7,7 +7,8 @@ from haven_tasks.context import TaskContext
 from haven_tasks.progress import ProgressBoard
 from haven_tasks.scenes import WriteScenes
 from haven_tasks.shift import Shift
-from haven_tasks.words import nothing_in_line
+from haven_tasks.start import announce
+from haven_tasks.words import counted, nothing_in_line
 from haven_vlm_engine import Tagger
 
 
@@ -33,6 +34,7 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     ids = await context.stash(context.handler.scene_ids_with, queue)
     if not ids:
         return nothing_in_line("scene", queue)
+    announce(context.settings, f"{counted(len(ids), 'scene')} with the tag {queue}")
     run_id = await context.open_run()
     async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
         board = ProgressBoard(len(ids), context.report)

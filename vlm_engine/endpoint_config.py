@@ -90,6 +90,8 @@ def normal_url(url: str) -> str:
     Raises ``ValueError`` for what is no http address.
     """
     url = url.strip()
+    if re.search(r"[\s,;|<>\"\\^`{}]", url) or url.count("://") > 1:
+        raise ValueError("this is not one address; write each like http://localhost:1234/v1, several as a list")
     if re.match(r"[\w.-]+:\d+(/|$)", url):
         url = f"http://{url}"
     parts = urlsplit(url)

@@ -261,14 +261,14 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
     )
     assert sorted(found) == sorted(
         [
-            "haven_vlm_config.py: CONCURRENT_TASK_LIMIT: Input should be greater than or equal to 1",
+            "haven_vlm_config.py: CONCURRENT_TASK_LIMIT: Input should be greater than or equal to 1 (it is 0)",
             f"{LOCAL}: TAG_LISTS: there is no such setting; did you mean TAG_LIST?",
-            f"{LOCAL}: VIDEO_THRESHOLD: Input should be less than or equal to 1",
+            f"{LOCAL}: VIDEO_THRESHOLD: Input should be less than or equal to 1 (it is 3)",
             f"{LOCAL}: TAG_RULES.Foul.TagThreshold: Input should be less than or equal to 1",
             f"{LOCAL}: ENDPOINTS[0]: unknown key 'wieght'; did you mean 'weight'?",
-            "Stash's settings page: Scenes at once: Input should be greater than or equal to 1",
-            "Stash's settings page: Endpoint: 'localhost' is not an address; write it like http://localhost:1234/v1",
-            "task arguments: CREATE_MARKERS: Input should be a valid boolean, unable to interpret input",
+            "Scenes at once on the settings page: Input should be greater than or equal to 1 (it is -1)",
+            "Endpoint on the settings page: 'localhost' is not an address; write it like http://localhost:1234/v1",
+            "task arguments: CREATE_MARKERS: Input should be a valid boolean, unable to interpret input (it is 'perhaps')",
             "task arguments: modes: there is no such setting; did you mean MODEL?",
         ]
     )
@@ -455,9 +455,11 @@ def test_its_rules_do_not_take_a_name_that_steers_the_plugin(
 ) -> None:
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
     (found,) = faults(upstream)
-    assert found.startswith(f"VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name that VLM_TAGGED_TAG_NAME has, too")
+    assert found.startswith(
+        f"haven_vlm_config.py: VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name that VLM_TAGGED_TAG_NAME has, too"
+    )
     (found,) = faults(upstream, "TAG_RULES: {Goal: {RenamedTag: VLM}}\nDEFAULT_TAG_RULE: {MaxGap: 2s}")
-    assert found.startswith("TAG_RULES.Goal.RenamedTag: 'VLM' is the name that VLM_BASE_TAG_NAME has, too")
+    assert found.startswith(f"{LOCAL}: TAG_RULES.Goal.RenamedTag: 'VLM' is the name that VLM_BASE_TAG_NAME has, too")
 
 
 def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwise(

@@ -93,14 +93,14 @@ SPECIAL_TOKENS: /no_think
     ("text", "told"),
     [
         ("SYSTEM_PROMPT: '{tagz}'", f"{LOCAL}: SYSTEM_PROMPT: {{tagz}} is no field; did you mean {{tags}}?"),
-        ("SYSTEM_PROMPT: Name what you see.", "SYSTEM_PROMPT: {tags} is missing"),
-        ("SYSTEM_PROMPT: '{tags}'\nPROMPT: A match.", "PROMPT: nothing is made of it"),
+        ("SYSTEM_PROMPT: Name what you see.", f"{LOCAL}: SYSTEM_PROMPT: {{tags}} is missing"),
+        ("SYSTEM_PROMPT: '{tags}'\nPROMPT: A match.", f"{LOCAL}: PROMPT: nothing is made of it"),
         ("TAG_DESCRIPTIONS: [Foul]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
         ("TAG_LIST: [Foul: 3]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
         ("TAG_SYNONYMS: Foul", f"{LOCAL}: TAG_SYNONYMS: write other names of a tag"),
         ("TAG_SYNONYMS: {Foul: }", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names; write it like"),
         ("TAG_SYNONYMS: {Foul: 7}", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names"),
-        ("TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}", "TAG_SYNONYMS: 'goal' means 'Goal' already"),
+        ("TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}", f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already"),
     ],
 )
 def test_what_is_wrong_with_the_words_is_told(folder: Path, text: str, told: str) -> None:

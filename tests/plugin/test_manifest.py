@@ -16,7 +16,7 @@ TOP = {"name", "description", "url", "version", "interface", "exec", "errLog", "
 TASK = {"name", "description", "execArgs", "defaultArgs"}
 SETTING = {"type", "displayName", "description"}
 TRY = {"STRING": "http://nas:7045", "NUMBER": 3, "BOOLEAN": True}
-TRY_OF = {"vrLayout": "tb-360", "mediaPaths": "/data => /mnt/nas"}
+TRY_OF = {"tagNames": "Corner kick", "vrLayout": "tb-360", "mediaPaths": "/data => /mnt/nas"}
 
 
 @pytest.fixture(scope="module")

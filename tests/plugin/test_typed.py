@@ -1,0 +1,161 @@
+"""What people type into the fields of the settings page, into a task's arguments and on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import haven_vlm_config
+from haven_vlm_config import Settings
+from vlm_engine.errors import ConfigError
+
+LOCAL = "haven_vlm_config.local.yaml"
+
+
+def load(folder: Path, page: dict[str, Any], text: str = "") -> Settings:
+    (folder / LOCAL).write_text(text, encoding="utf-8")
+    return Settings.load(page, folder=folder)
+
+
+def refused(folder: Path, page: dict[str, Any], text: str = "") -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, page, text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "Foul, Goal, Turnover",
+        "Foul; Goal; Turnover",
+        "Foul;Goal,Turnover;",
+        "Foul\nGoal\r\nTurnover\n",
+        "- Foul\n- Goal\n- Turnover",
+        "Foul\tGoal\tTurnover",
+        "Foul，Goal；Turnover",
+        '"Foul", "Goal", "Turnover"',
+        "“Foul”; 'Goal'; Turnover",
+        '["Foul", "Goal", "Turnover"]',
+        "Foul:; Goal:; Turnover:",
+    ],
+)
+def test_every_usual_separator_separates_tags(tmp_path: Path, typed: str) -> None:
+    settings = load(tmp_path, {"tagNames": typed})
+    assert settings.tag_list == ("Foul", "Goal", "Turnover")
+    assert settings.wording.tag_descriptions == {}
+
+
+@pytest.mark.parametrize(
+    ("typed", "described"),
+    [
+        ("Foul: a player hits", {"Foul": "a player hits"}),
+        ("Foul: a player hits; Goal: it is in", {"Foul": "a player hits", "Goal": "it is in"}),
+        ("Foul: a player hits, Goal: it is in; Turnover:", {"Foul": "a player hits", "Goal": "it is in", "Turnover": ""}),
+        ("Foul: hits, pushes or holds; Goal: it is in", {"Foul": "hits, pushes or holds", "Goal": "it is in"}),
+        ("Foul: hits, pushes\nGoal\nTurnover", {"Foul": "hits, pushes", "Goal": "", "Turnover": ""}),
+        ('Foul: "a hit; the referee signals", Goal', {"Foul": "a hit; the referee signals", "Goal": ""}),
+        ("[Foul: a player hits, Goal]", {"Foul": "a player hits", "Goal": ""}),
+        ('{Foul: "a hit; a signal", Goal: }', {"Foul": "a hit; a signal", "Goal": ""}),
+        ("Goal, Turnover; Foul: hits, pushes", {"Goal": "", "Turnover": "", "Foul": "hits, pushes"}),
+        ('Foul: a hit; Goal: "it is in"; Turnover', {"Foul": "a hit", "Goal": "it is in", "Turnover": ""}),
+        ('"Foul, hard": a hit', {"Foul, hard": "a hit"}),
+        ("Foul：a player hits", {"Foul": "a player hits"}),
+        ("16:9, Score 2:1", {"16:9": "", "Score 2:1": ""}),
+    ],
+)
+def test_a_colon_goes_before_a_description(tmp_path: Path, typed: str, described: dict[str, str]) -> None:
+    wording = load(tmp_path, {"tagNames": typed}).wording
+    assert {tag: wording.tag_descriptions.get(tag, "") for tag in wording.tag_list} == described
+
+
+@pytest.mark.parametrize(
+    ("typed", "entry"),
+    [
+        ("Foul: a player hits, Goal", "'Goal' may be a tag of its own or belong to the description of 'Foul'"),
+        ("Foul: a hit; the referee signals", "'the referee signals' may be a tag"),
+        ("Foul: a hit Goal: it is in", "'Foul: a hit Goal: it is in' has two colons"),
+        ("Foul:a hit", "'Foul:a hit': separate tags by commas; a colon and a blank go before a description"),
+        ("Foul | Goal", "'Foul | Goal': separate tags by commas"),
+        ("Foul => Personal foul", "'Foul => Personal foul': separate tags by commas"),
+        ("[Foul, Goal", "'[Foul': separate tags by commas"),
+        ('"Foul, Goal', "'\"Foul, Goal': a quotation mark is missing"),
+        ("{Foul: a: b}", "'{Foul: a: b}' is not written as in the configuration file"),
+        ("http://localhost:1234/v1", "'http://localhost:1234/v1' is an address"),
+        ("Foul, foul", "tag 'foul' is listed twice"),
+    ],
+)
+def test_what_may_mean_two_things_is_refused_with_the_entry(tmp_path: Path, typed: str, entry: str) -> None:
+    assert refused(tmp_path, {"tagNames": typed}).startswith("Tags on the settings page: " + entry)
+    assert refused(tmp_path, {}, f"TAG_LIST: {typed!r}").startswith(f"{LOCAL}: TAG_LIST: ") or "\n" in typed
+
+
+def test_a_list_in_the_file_is_separated_by_commas(tmp_path: Path) -> None:
+    told = refused(tmp_path, {}, "TAG_LIST: [Foul; Goal]")
+    assert told == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: [Foul, Goal]"
+
+
+def test_a_description_below_holds_for_tags_named_above(tmp_path: Path) -> None:
+    text = "TAG_DESCRIPTIONS: {Foul: a player hits, Goal: it is in}"
+    wording = load(tmp_path, {"tagNames": "foul; Goal: the ball is in the net"}, text).wording
+    assert wording.tag_descriptions == {"foul": "a player hits", "Goal": "the ball is in the net"}
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "http://a/v1; http://b:7045/v1",
+        "http://a/v1,http://b:7045",
+        "http://a/v1 http://b:7045/v1/",
+        "http://a/v1\nb:7045",
+        '"http://a/v1"; "http://b:7045"',
+        "['http://a', {base_url: 'http://b:7045', weight: 2}]",
+    ],
+)
+def test_every_usual_separator_separates_addresses(tmp_path: Path, typed: str) -> None:
+    addresses = [endpoint.base_url for endpoint in load(tmp_path, {"endpoint": typed}).endpoints]
+    assert addresses == ["http://a/v1", "http://b:7045/v1"]
+
+
+@pytest.mark.parametrize("typed", ["http://a/v1|http://b/v1", "http://a/v1http://b/v1", "http://a/v1;/v1", "a and b"])
+def test_what_is_no_list_of_addresses_is_refused(tmp_path: Path, typed: str) -> None:
+    told = refused(tmp_path, {"endpoint": typed})
+    assert told.startswith("Endpoint on the settings page: ")
+    assert "http://localhost:1234/v1" in told
+
+
+def test_paths_are_separated_by_commas_where_that_is_plain(tmp_path: Path) -> None:
+    pairs = (("/data", "/mnt/nas"), ("/pics", "/mnt/pics"))
+    assert load(tmp_path, {"mediaPaths": "/data => /mnt/nas, /pics => /mnt/pics"}).path_mutation == pairs
+    assert load(tmp_path, {"mediaPaths": "{/data: /mnt/nas, /pics: /mnt/pics}"}).path_mutation == pairs
+    assert load(tmp_path, {"mediaPaths": "/data => /mnt/a, b"}).path_mutation == (("/data", "/mnt/a, b"),)
+    told = refused(tmp_path, {"mediaPaths": "/data => /mnt/nas /pics => /mnt/pics"})
+    assert told.startswith("Paths on the settings page: '/data => /mnt/nas /pics => /mnt/pics': write /data => /mnt/nas")
+
+
+def test_a_key_is_taken_as_people_copy_it(tmp_path: Path) -> None:
+    for typed in (" sk-of-page\n", "Bearer sk-of-page", "Authorization: Bearer sk-of-page", '"sk-of-page"'):
+        assert load(tmp_path, {"endpointKey": typed}).endpoints[0].key() == "sk-of-page"
+    told = refused(tmp_path, {"endpointKey": "sk-of-page sk-of-another"})
+    assert told.startswith("API key on the settings page: there is a blank or a line break in it")
+    assert "sk-of" not in told
+
+
+def test_two_names_of_models_are_refused(tmp_path: Path) -> None:
+    told = refused(tmp_path, {"endpointModel": "vision-8b, vision-30b"})
+    assert told.startswith("Model on the settings page: 'vision-8b, vision-30b' is more than one name")
+
+
+def test_a_fault_between_settings_names_where_each_was_set(tmp_path: Path) -> None:
+    told = refused(tmp_path, {"tagNames": "Foul, vlm"})
+    assert told.startswith("Tags on the settings page: 'vlm' is the name that VLM_BASE_TAG_NAME has")
+    told = refused(tmp_path, {"tagNames": "Foul, Goal"}, "TAG_SYNONYMS: {Foul: goal}")
+    assert told.startswith(f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already")
+    with pytest.raises(ConfigError, match="^task arguments: TAG_LIST: 'VLM_TagMe' is the name"):
+        Settings.load({"tagNames": "Foul"}, {"TAG_LIST": "VLM_TagMe"}, tmp_path)
+
+
+def test_the_example_tags_count_as_such_only_where_nobody_sets_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(tmp_path, {}).tags_are_an_example
+    assert not load(tmp_path, {"tagNames": ", ".join(haven_vlm_config.TAG_LIST)}).tags_are_an_example
+    monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Goal"])
+    assert not load(tmp_path, {}).tags_are_an_example
