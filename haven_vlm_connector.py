@@ -89,12 +89,15 @@ def _get_ready(data_dir: Path, sent: bytes | None = None) -> None:
 
 
 def _request(sent: bytes) -> Mapping[str, Any]:
+    wanted = "Standard input must hold the JSON object that Stash sends to a plugin"
     try:
         request = json.loads(sent)
-    except ValueError as error:
-        raise SetupError(f"Standard input must hold the JSON object that Stash sends to a plugin: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise SetupError(f"{wanted}: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("server_connection"), dict):
-        raise SetupError('Standard input must hold the JSON object that Stash sends to a plugin, with "server_connection".')
+        raise SetupError(f'{wanted}, with "server_connection".')
+    if not isinstance(request["server_connection"].get("Dir") or "", str) or not isinstance(request.get("args") or {}, dict):
+        raise SetupError(f'{wanted}; "args" is an object in it, and "Dir" text.')
     return request
 
 

@@ -8,7 +8,8 @@
     ├── StashAuthError               neither the session nor the API key is accepted
     ├── StashVersionError            this Stash is too old, or not set up
     ├── StashQueryError              Stash refused a request; ``path`` and its own words
-    │   └── StashLockedError         its database stayed locked by another program
+    │   ├── StashLockedError         its database stayed locked by another program
+    │   └── StashReplyError          its reply is none to what was asked
     ├── ItemGoneError                the scene, image or gallery is no longer in Stash
     ├── NotServedError               Stash does not hand out a file
     ├── TagClashError                Stash takes two different tag names for one
@@ -61,6 +62,16 @@ class StashQueryError(StashError):
 
 class StashLockedError(StashQueryError):
     """Stash's database stayed locked by another program, however often it was tried."""
+
+
+class StashReplyError(StashQueryError):
+    """What Stash sent is no reply to what was asked. ``path``: which field of it, dotted, or empty for all of it."""
+
+    def __str__(self) -> str:
+        return (
+            f"Stash's reply cannot be used{f', {self.path}' if self.path else ''}: {self.message}. If a proxy or another program"
+            " answers in Stash's place, let the plugin reach Stash itself; else update Stash and the plugin"
+        )
 
 
 class ItemGoneError(StashError):

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import PurePath
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from haven_stash.errors import ItemGoneError, StashLockedError, StashQueryError
+from haven_stash.errors import ItemGoneError, StashLockedError, StashQueryError, StashReplyError
 from haven_stash.transport import StashClient
 from haven_stash.values import Gallery, Image, ItemKind, ItemRef, Marker, Scene, SceneFile, Standing, Tag
 
@@ -117,6 +117,9 @@ def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, 
         after = {"id": {"value": int(ids[-1]), "modifier": "GREATER_THAN"}} if ids else {}
         data = client.ask(reading.found, {"page": page, "criteria": {**criteria, **after}})
         more = [str(one["id"]) for one in data[f"find{reading.nouns}"][reading.nouns.lower()]]
+        if ids and more and int(more[0]) <= int(ids[-1]):
+            told = f"{more[0]} follows {ids[-1]}, though only greater ids were asked for"
+            raise StashReplyError(told, path=f"find{reading.nouns}")
         ids += more
         if len(more) < PAGE:
             return tuple(ids)

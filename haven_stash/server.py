@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from haven_stash.errors import StashVersionError
+from haven_stash.reply import object_in
 from haven_stash.transport import StashClient
 from haven_stash.values import ServerInfo
 
@@ -43,7 +44,7 @@ def shake_hands(client: StashClient, plugin_id: str) -> ServerInfo:
         plugins_path=str(general.get("pluginsPath") or ""),
         generated_path=str(general.get("generatedPath") or ""),
         max_session_age_s=int(general.get("maxSessionAge") or 0),
-        settings=dict((configuration.get("plugins") or {}).get(plugin_id) or {}),
+        settings=object_in(configuration.get("plugins"), plugin_id, "configuration.plugins"),
         ui=dict(configuration.get("ui") or {}),
     )
 

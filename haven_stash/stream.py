@@ -6,23 +6,28 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import requests
 import urllib3
 
 from haven_stash.transport import StashClient
+from haven_stash.wire import TooSlowError, Wire
 from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Limit: TypeAlias = Callable[[int], AbstractContextManager[None]]
+"""Bounds the time in which so many bytes may come."""
 
 # A decoder that jumps from key frame to key frame needs little of each place; one that reads on needs all.
 _LEAST, _MOST = 128 * 1024, 4 * 1024 * 1024
 _READ_OVER = 64 * 1024  # rather than ask anew for what comes soon after
+_SLOWEST = 4096.0  # bytes a second, beyond the time in which something must come
 _PAUSES_S = (0.2, 1.0, 3.0)  # before the next attempts after a connection that broke
 _SILENT = (requests.Timeout, urllib3.exceptions.TimeoutError)
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
@@ -62,13 +67,16 @@ class _Facts:
 class _Part:
     """A stretch of a file that is on its way, from ``at`` up to ``end``."""
 
-    def __init__(self, response: requests.Response, at: int, end: int, facts: _Facts) -> None:
+    def __init__(self, response: requests.Response, at: int, end: int, facts: _Facts, limit: _Limit) -> None:
         self._response = response
+        self._limit = limit
         self.at, self.end, self.facts = at, end, facts
 
     def read(self, most: int) -> bytes:
         """At least one byte of those that are left. Raises what ``urllib3`` raises."""
-        data: bytes = self._response.raw.read(min(most, self.end - self.at), decode_content=False)
+        wanted = min(most, self.end - self.at)
+        with self._limit(wanted):
+            data: bytes = self._response.raw.read(wanted, decode_content=False)
         if not data:
             raise urllib3.exceptions.ProtocolError("the connection ended before its time")
         self.at += len(data)
@@ -77,7 +85,8 @@ class _Part:
     def close(self, *, is_broken: bool = False) -> None:
         """Leaves a sound connection for the next part where little is left of this one, and else ends it."""
         if not is_broken and self.end - self.at <= _LEAST:
-            self._response.raw.drain_conn()
+            with self._limit(self.end - self.at):
+                self._response.raw.drain_conn()
         self._response.close()
 
 
@@ -88,6 +97,8 @@ class _Counter:
         self.name, self.stall_s = name, stall_s
         self._client, self._url = client, client.address_of(path)
         self._session = requests.Session()
+        self._wire = Wire()
+        self._wire.mount(self._session)
         self._session.trust_env = False
         self._session.verify = client.verifies
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -109,15 +120,19 @@ class _Counter:
         self._session.close()
 
     def _get(self, headers: dict[str, str]) -> requests.Response:
-        return self._session.get(self._url, headers=headers, stream=True, timeout=self.stall_s, allow_redirects=False)
+        with self._within(_LEAST):
+            return self._session.get(self._url, headers=headers, stream=True, timeout=self.stall_s, allow_redirects=False)
+
+    def _within(self, size: int) -> AbstractContextManager[None]:
+        return self._wire.within(self.stall_s + size / _SLOWEST)
 
     def _read(self, response: requests.Response, first: int) -> _Part:
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
-        if found is None or int(found[1]) != first:
+        found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", response.headers.get("Content-Range", ""))
+        if found is None or not int(found[1]) == first <= int(found[2]) < int(found[3]):
             response.close()
             raise MediaOutOfReachError(f"{self.name}: Stash sends another part of it than it was asked for")
         facts = _Facts(int(found[3]), response.headers.get("Last-Modified", ""))
-        return _Part(response, first, int(found[2]) + 1, facts)
+        return _Part(response, first, int(found[2]) + 1, facts, self._within)
 
     def _refused(self, response: requests.Response) -> Exception:
         status, length = response.status_code, response.headers.get("Content-Length")
@@ -161,7 +176,10 @@ class SceneReader:
     @property
     def modified_ns(self) -> int:
         """When it was changed, in nanoseconds since the epoch and to the second; 0 where Stash does not say."""
-        return int(parsedate_to_datetime(self._facts.modified).timestamp()) * 10**9 if self._facts.modified else 0
+        try:
+            return int(parsedate_to_datetime(self._facts.modified).timestamp()) * 10**9
+        except (TypeError, ValueError, OverflowError):
+            return 0
 
     def close(self) -> None:
         """Ends the connection. Harmless when repeated."""
@@ -216,6 +234,9 @@ class SceneReader:
         for pause_s in (*_PAUSES_S, None):
             try:
                 return call()
+            except TooSlowError as error:
+                self._drop(is_broken=True)
+                raise MediaOutOfReachError(f"{name}: Stash sends it too slowly: {error}") from error
             except _SILENT as error:
                 self._drop(is_broken=True)
                 raise MediaOutOfReachError(f"{name}: Stash sent nothing of it for {self._counter.stall_s:g} s") from error

@@ -10,10 +10,11 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import reprlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from http.cookiejar import DefaultCookiePolicy
@@ -32,14 +33,20 @@ from haven_stash.errors import (
     StashError,
     StashLockedError,
     StashQueryError,
+    StashReplyError,
     StashTimeoutError,
     StashUnreachableError,
 )
+from haven_stash.reply import checked
+from haven_stash.wire import PackedError, TooLargeError, TooSlowError, Wire
 
 _log = logging.getLogger(__name__)
 _LOCKED = "database is locked"
 _FEW_WORDS = 300
-_PART_BYTES = 256 * 1024
+_PAGE_BYTES = 2**20
+_MOST_REPLY_BYTES = 64 * 2**20
+# From the first byte to the last a reply may take so many times as long as it may wait for the first.
+_WHOLE = 2
 _T = TypeVar("_T")
 
 
@@ -78,7 +85,7 @@ class GraphQLError:
 class Reply:
     """``data`` by alias, None for what failed, and the errors beside it."""
 
-    data: Mapping[str, Any]
+    data: dict[str, Any]
     errors: tuple[GraphQLError, ...]
 
 
@@ -122,10 +129,13 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
         self._met = False
-        cookie = connection.get("SessionCookie") or {}
+        cookie = connection.get("SessionCookie")
+        cookie = cookie if isinstance(cookie, Mapping) else {}
         self._cookie_name = str(cookie.get("Name") or "session")
         self._cookie = str(cookie.get("Value") or "")
         self._api_key = str(connection.get("ApiKey") or "")
+        self._wire = Wire()
+        self._wire.mount(self.s)
         # The session cookie is kept by hand: the jar would go on sending the first one beside the newest.
         self.s.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Neither a proxy nor a .netrc of the environment is meant for a server on this machine.
@@ -223,7 +233,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         return min(self._retry.total_s, self._retry.unmet_s) if unmet else self._retry.total_s
 
     def _send(self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0) -> Reply:
-        return self._read(self._admitted(lambda: self._post(document, variables, work_s)))
+        seconds = self.timeout_s + work_s
+        with self._explained(seconds), self._wire.within(_WHOLE * seconds):
+            return self._read(self._admitted(lambda: self._post(document, variables, work_s)))
 
     def _admitted(self, call: Callable[[], requests.Response]) -> requests.Response:
         """The response to ``call``, with the session kept alive."""
@@ -241,32 +253,33 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
 
     def _post(self, document: str, variables: Mapping[str, Any] | None, work_s: float) -> requests.Response:
         body = json.dumps({"query": document, "variables": dict(variables or {})}, default=_plain, allow_nan=False)
-        return self._request("POST", self.url, self.timeout_s + work_s, data=body.encode())
+        return self._request("POST", self.url, self.timeout_s + work_s, data=body.encode(), stream=True)
 
     def _fetch(self, url: str, max_bytes: int) -> bytes:
         with (
-            self._admitted(lambda: self._request("GET", url, self.timeout_s, stream=True)) as response,
             self._explained(self.timeout_s),
+            self._wire.within(_WHOLE * self.timeout_s),
+            self._admitted(lambda: self._request("GET", url, self.timeout_s, stream=True)) as response,
         ):
             if response.status_code in {401, 403} or response.is_redirect:  # to where one logs in
                 raise self._denied(response)
             if response.status_code != 200:
-                raise NotServedError(f"Stash does not serve {url} ({response.status_code}): {_start_of(response)}")
-            data = bytearray()
-            for part in response.iter_content(_PART_BYTES):
-                data += part
-                if len(data) > max_bytes:
-                    raise NotServedError(f"what Stash serves at {url} is larger than {max_bytes:,} bytes")
-            return bytes(data)
+                raise NotServedError(f"Stash does not serve {url} ({response.status_code}): {self._start_of(response)}")
+            try:
+                return self._wire.read(response, max_bytes)
+            except TooLargeError:
+                raise NotServedError(f"what Stash serves at {url} is larger than {max_bytes:,} bytes") from None
+            except PackedError as error:
+                raise NotServedError(f"what Stash serves at {url} cannot be read: {error}") from error
 
     def _request(self, method: str, url: str, timeout_s: float, **options: Any) -> requests.Response:
-        with self._explained(timeout_s):
-            waits_s = (self.timeout_s, timeout_s)  # for the connection, and for the reply
-            response: requests.Response = self.s.request(
-                method, url, headers=self.admission(), timeout=waits_s, allow_redirects=False, **options
-            )
-            self._met = True
-            return response
+        waits_s = (self.timeout_s, timeout_s)  # for the connection, and for the reply
+        headers = {"Accept-Encoding": "identity", **self.admission()}
+        response: requests.Response = self.s.request(
+            method, url, headers=headers, timeout=waits_s, allow_redirects=False, **options
+        )
+        self._met = True
+        return response
 
     @contextmanager
     def _explained(self, timeout_s: float) -> Iterator[None]:
@@ -274,6 +287,8 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             yield
         except requests.ConnectTimeout as error:
             raise _RefusedError(f"cannot reach Stash at {self.url}: no answer to the connection") from error
+        except TooSlowError as error:
+            raise StashTimeoutError(f"Stash at {self.url} answers too slowly: {error}") from error
         except requests.Timeout as error:
             raise StashTimeoutError(f"Stash at {self.url} gave no answer within {timeout_s:g} s") from error
         except requests.ConnectionError as error:
@@ -286,46 +301,63 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             raise _DroppedError(f"the answer of Stash at {self.url} broke off: {_innermost(error)}") from error
 
     def _read(self, response: requests.Response) -> Reply:
-        if response.status_code in {401, 403}:
-            raise self._denied(response)
-        if response.status_code >= 500:
-            raise _DroppedError(f"Stash at {self.url} could not answer: {response.status_code} {response.reason}")
-        try:
-            content = response.json()
-        except requests.JSONDecodeError as error:
-            told = f"{response.status_code} {response.reason}"
-            raise StashUnreachableError(f"what answers at {self.url} is not Stash: {told}") from error
-        return _as_reply(content, f"{response.status_code} {response.reason}")
+        status = f"{response.status_code} {response.reason}"
+        with response:
+            if response.status_code in {401, 403}:
+                raise self._denied(response)
+            if response.status_code >= 500:
+                raise _DroppedError(f"Stash at {self.url} could not answer: {status}")
+            try:
+                content = json.loads(self._wire.read(response, _MOST_REPLY_BYTES))
+            except TooLargeError:
+                raise StashReplyError(f"it is larger than {_MOST_REPLY_BYTES:,} bytes ({status})") from None
+            except PackedError as error:
+                raise StashReplyError(f"{error} ({status})") from error
+            except RecursionError:
+                raise StashReplyError(f"it is nested too deeply ({status})") from None
+            except ValueError as error:
+                raise StashUnreachableError(f"what answers at {self.url} is not Stash: {status}") from error
+        return _as_reply(content, status)
+
+    def _start_of(self, response: requests.Response) -> str:
+        """The first words of a reply."""
+        with suppress(TooLargeError, PackedError):
+            return self._wire.read(response, _PAGE_BYTES)[:_FEW_WORDS].decode(errors="replace").strip()
+        return ""
 
     def _denied(self, response: requests.Response) -> StashAuthError:
-        words = "" if response.is_redirect else _start_of(response)
+        words = "" if response.is_redirect else self._start_of(response)
         told = words or "the session has ended, or the API key is not the one Stash has"
         return StashAuthError(f"Stash at {self.url} refuses access ({response.status_code}): {told}")
 
 
-def _start_of(response: requests.Response) -> str:
-    """The first words of a reply, however long it is."""
-    return next(response.iter_content(_FEW_WORDS), b"").decode(errors="replace").strip()
-
-
 def _as_reply(content: Any, status: str) -> Reply:
-    if not isinstance(content, dict) or not ("data" in content or content.get("errors")):
-        raise StashQueryError(f"the reply is neither data nor an error ({status})")
-    errors = [
-        GraphQLError(
-            alias=str(path[0]) if (path := error.get("path") or []) else "",
-            path=".".join(str(step) for step in path),
-            message=str(error.get("message") or "no reason given"),
-        )
-        for error in content.get("errors") or []
-    ]
-    return Reply(content.get("data") or {}, tuple(errors))
+    found = content if isinstance(content, dict) else {}
+    data, errors = found.get("data"), found.get("errors") or []
+    if not errors and not isinstance(data, dict):
+        raise StashReplyError(f"it holds neither data nor an error ({status}), but {_start_of_json(content)}")
+    told = tuple(map(_error, errors if isinstance(errors, list) else [errors]))
+    return Reply(checked(data) if isinstance(data, dict) else {}, told)
+
+
+def _error(entry: Any) -> GraphQLError:
+    """An entry of ``errors``, of whatever form: that there is one counts."""
+    fields = entry if isinstance(entry, dict) else {"message": entry}
+    message, path = fields.get("message"), fields.get("path")
+    steps = [str(step) for step in path] if isinstance(path, list) else []
+    words = message if isinstance(message, str) else _start_of_json(message)
+    return GraphQLError(steps[0] if steps else "", ".".join(steps), (words if message else "") or "no reason given")
+
+
+def _start_of_json(content: Any) -> str:
+    text = reprlib.repr(content)
+    return text if len(text) <= _FEW_WORDS else f"{text[:_FEW_WORDS]} …"
 
 
 def _strictly(reply: Reply) -> dict[str, Any]:
     if reply.errors:
         raise reply.errors[0].as_error()
-    return dict(reply.data)
+    return reply.data
 
 
 def _plain(value: object) -> object:
