@@ -115,6 +115,8 @@ def _entry(piece: str) -> Entry:
 
 def _name(text: str) -> str:
     name = text.strip()
+    if control := re.search(r"[\x00-\x1f\x7f-\x9f]", name):
+        raise ValueError(f"{name!r}: the character {control[0]!r} is none that a name has; type it again")
     if "://" in name:
         raise ValueError(f"{name!r} is an address, and no tag; addresses of servers belong into Endpoint (ENDPOINTS)")
     if re.fullmatch(r'"[^"]+"', name):

@@ -37,11 +37,6 @@ def ensure_dependencies(
 
     Raises ``SetupError`` when the packages cannot be had; its message says why and what to do.
     """
-    if sys.version_info < (3, 11):  # noqa: UP036  (whoever reads this message has it)
-        raise SetupError(
-            f"The plugin needs Python 3.11 or later; this is {sys.version.split()[0]} ({sys.executable})."
-            " Install a later one, and name it in Stash's settings: System, Python Executable Path."
-        )
     file = plugin_dir / "requirements.txt"
     wanted = read_requirements(file)
     missing = lacking(wanted)

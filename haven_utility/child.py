@@ -29,10 +29,12 @@ def run(
     limit_s: float,
     env: dict[str, str] | None = None,
     keep_open: tuple[int, ...] = (),
+    kept_lines: int = _KEPT_LINES,
 ) -> Outcome:
     """Runs ``command`` and calls ``on_line`` with each line that it writes, to stdout or stderr.
 
-    ``env`` is added to the environment; ``keep_open`` are file descriptors that the child inherits (not on Windows).
+    ``env`` is its whole environment, this process's by default; ``keep_open`` are file descriptors that the child inherits
+    (not on Windows); ``kept_lines``: of how many lines the outcome tells.
     A child that takes longer than ``limit_s`` seconds is killed. Raises ``OSError`` when it cannot be started.
     """
     with subprocess.Popen(
@@ -42,7 +44,7 @@ def run(
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, **(env or {})},
+        env=env,
         pass_fds=keep_open if os.name == "posix" else (),
         preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509  (called before the plugin has threads)
     ) as child:
@@ -50,7 +52,7 @@ def run(
         timer.daemon = True
         timer.start()
         try:
-            lines = _follow(child, on_line)
+            lines = _follow(child, on_line, kept_lines)
         except BaseException:
             child.kill()
             raise
@@ -59,8 +61,8 @@ def run(
         return Outcome(child.wait(), lines)
 
 
-def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None]) -> tuple[str, ...]:
-    last: deque[str] = deque(maxlen=_KEPT_LINES)
+def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None], kept_lines: int) -> tuple[str, ...]:
+    last: deque[str] = deque(maxlen=kept_lines)
     for line in child.stdout or ():
         if line.strip():
             last.append(line.rstrip())

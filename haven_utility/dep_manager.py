@@ -62,7 +62,7 @@ def install(wanted: Sequence[Requirement], data_dir: Path, requirements: Path) -
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.unlink(missing_ok=True)
     _log.info("PythonDepManager installs the packages that the plugin needs. This happens once, and takes a few minutes.")
-    command = [sys.executable, "-c", _SCRIPT, str(memory), *(_spec(requirement) for requirement in wanted)]
+    command = [sys.executable, "-P", "-c", _SCRIPT, str(memory), *(_spec(requirement) for requirement in wanted)]
     outcome = child.run(command, _report, limit_s=_LIMIT_S)
     folders = recall(data_dir, requirements)
     if outcome.status != 0 or not folders:

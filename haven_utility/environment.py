@@ -18,6 +18,8 @@ from typing import IO
 
 from haven_utility import child
 from haven_utility.errors import SetupError
+from haven_utility.pip import environment
+from haven_utility.requirements import read_requirements
 
 _log = logging.getLogger(__name__)
 _BUILD_LIMIT_S = 1800.0
@@ -25,15 +27,11 @@ _UNUSED_AFTER_S = 7 * 24 * 3600.0
 _VENV, _FOLDER = "venv", "folder"
 # Only wheels: a build from source would need a compiler, and would fail only after minutes. pip then takes
 # the newest version that has one, or says at once that there is none.
-_PIP_INSTALL = ["-u", "-m", "pip", "install", "--only-binary", ":all:", "--progress-bar", "off"]
-# Settings of the user's pip that would send the packages elsewhere, or make it ask.
-_PIP_ENV = {
-    "PIP_USER": "0",
-    "PIP_REQUIRE_VIRTUALENV": "0",
-    "PIP_NO_INPUT": "1",
-    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    "PIP_ROOT_USER_ACTION": "ignore",
-}
+_INSTALL = ["install", "--only-binary", ":all:", "--progress-bar", "off"]
+# Imports what it is given, first from the folder that it is given, if any.
+_TRY = (
+    "import importlib, sys; sys.path[:0] = filter(None, sys.argv[1:2]); [importlib.import_module(name) for name in sys.argv[2:]]"
+)
 
 
 @dataclass(frozen=True)
@@ -137,14 +135,13 @@ class Environment:
 
     def _install(self, kind: str, lock: IO[bytes]) -> None:
         # Packages that Stash's PYTHONPATH shows must not count as there (-I); with --target none does.
-        if kind == _VENV:
-            command = [str(self.python), "-I", *_PIP_INSTALL]
-        else:
-            packages = self.folder / "packages"
-            packages.mkdir(parents=True)
-            command = [sys.executable, "-P", *_PIP_INSTALL, "--target", str(packages)]
-        command += ["-r", str(self.requirements)]
-        outcome = child.run(command, _report, limit_s=_BUILD_LIMIT_S, env=_PIP_ENV, keep_open=_kept(lock))
+        packages = "" if kind == _VENV else str(self.folder / "packages")
+        if packages:
+            Path(packages).mkdir(parents=True)
+        python = [sys.executable, "-P"] if packages else [str(self.python), "-I"]
+        pip = [*python, "-u", "-m", "pip"]
+        command = [*pip, *_INSTALL, *(["--target", packages] if packages else []), "-r", str(self.requirements)]
+        outcome = child.run(command, _report, limit_s=_BUILD_LIMIT_S, env=environment(pip), keep_open=_kept(lock))
         if outcome.status != 0:
             raise SetupError(
                 "The packages that the plugin needs could not be installed. pip said:\n"
@@ -152,6 +149,19 @@ class Environment:
                 + f"\nCheck the connection and the space on the disk of {self.folder.parent}, and start the task again;"
                 + f" or install them yourself for the Python that Stash uses: {sys.executable} -m pip install -r"
                 + f' "{self.requirements}"'
+            )
+        self._try([*python, "-c", _TRY, packages], lock)
+
+    def _try(self, command: Sequence[str], lock: IO[bytes]) -> None:
+        """pip may succeed and nothing be there: settings of its own may say so. What counts is what can be imported."""
+        names = [requirement.import_name for requirement in read_requirements(self.requirements)]
+        outcome = child.run([*command, *names], limit_s=_BUILD_LIMIT_S, keep_open=_kept(lock))
+        if outcome.status != 0:
+            raise SetupError(
+                f"pip installed the packages that the plugin needs into {self.folder}, but they cannot be imported from there:"
+                f" {outcome.last_lines[-1] if outcome.last_lines else f'Python ended with {outcome.status}'}. Look whether this"
+                " machine's Python is a whole one, and start the task again; or install the packages yourself for the Python"
+                f' that Stash uses: {sys.executable} -m pip install -r "{self.requirements}"'
             )
 
 

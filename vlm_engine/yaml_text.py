@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 def parse_yaml(text: str) -> Any:
     """What the text holds, None where that is nothing.
 
-    Raises ``ConfigError`` that says in which line it is no YAML, or names each key that is written twice, with both lines.
+    Raises ``ConfigError`` that says in which line it is no YAML or has a control character, or names each key that is written
+    twice, with both lines.
     """
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        where, character = text.count("\n", 0, error.position) + 1, ord(text[error.position])
+        told = f"line {where}: the character U+{character:04X} is none that a text has; delete it there"
+        raise ConfigError(f"not YAML: {told}") from error
     try:
         root = loader.get_single_node()
         if root is None:

@@ -1,6 +1,5 @@
 """The packages are installed by real processes, from a real wheel that is made here."""
 
-import ast
 import contextlib
 import http.server
 import json
@@ -44,11 +43,11 @@ print(json.dumps({{"whistles": haven_tiny_foul.WHISTLES, "from": haven_tiny_foul
 """
 
 
-def make_wheel(folder: Path) -> None:
+def make_wheel(folder: Path, code: str = "WHISTLES = 3\n") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     info = "haven_tiny_foul-1.3.0.dist-info"
     with zipfile.ZipFile(folder / WHEEL, "w") as wheel:
-        wheel.writestr("haven_tiny_foul/__init__.py", "WHISTLES = 3\n")
+        wheel.writestr("haven_tiny_foul/__init__.py", code)
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: haven-tiny-foul\nVersion: 1.3.0\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", f"haven_tiny_foul/__init__.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
@@ -394,31 +393,61 @@ def test_refuses_a_data_folder_inside_the_plugin(house: House) -> None:
         ensure_dependencies(house.plugin, house.plugin / "data")
 
 
-def test_an_old_python_is_told_which_one_is_needed(house: House) -> None:
-    house.without("ensurepip")
-    (house.folder / "blind" / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 10, 12, 'final', 0)\n")
-    result = house.run()
-    assert result.status == 3
-    assert "needs Python 3.11 or later" in str(result.said["error"])
-
-
-def test_what_an_old_python_reads_before_it_is_told_is_written_for_it() -> None:
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import haven_vlm_connector\n"
-        "for module in sys.modules.values(): print(getattr(module, '__file__', None))"
-    )
-    listed = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT_S)
-    read = [Path(line) for line in listed.stdout.splitlines() if Path(line).is_relative_to(ROOT)]
-    assert ROOT / "haven_utility" / "bootstrap.py" in read
-    for file in read:
-        tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 7))
-        named = {keyword.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords}
-        assert not named & {"slots", "kw_only"}, file
-
-
 def test_only_the_standard_library_is_needed_to_get_the_rest(house: House) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import haven_vlm_utility"
     subprocess.run([sys.executable, "-S", "-c", code], env=house.env, check=True, timeout=LIMIT_S)
+
+
+# --- what the user has set for pip ---
+
+ELSEWHERE = {
+    "target": "elsewhere",
+    "prefix": "elsewhere",
+    "root": "elsewhere",
+    "dry-run": "true",
+    "user": "true",
+    "require-virtualenv": "true",
+    "no-deps": "true",
+    "no-binary": ":all:",
+    "only-final": "true",
+}
+
+
+@pytest.mark.parametrize("keys", [("target",), ("dry-run",), tuple(ELSEWHERE)])
+def test_no_setting_of_pip_sends_the_packages_elsewhere(plain: House, keys: tuple[str, ...]) -> None:
+    plain.env |= {f"PIP_{key.upper().replace('-', '_')}": ELSEWHERE[key] for key in keys}
+    result = plain.run()
+    assert result.said.get("whistles") == 3, result.said
+    assert str(result.said["from"]).startswith(str(plain.data))
+    assert not (plain.folder / "elsewhere").exists()
+    assert plain.run().log == ""
+
+
+def test_of_the_files_of_pip_only_what_reaches_packages_counts(house: House) -> None:
+    """In a virtual environment, with everything in the file of the user's, the index too."""
+    places = {"no-index": "true", "find-links": f"\n    {house.env.pop('PIP_FIND_LINKS')}\n    {house.folder.as_uri()}"}
+    del house.env["PIP_NO_INDEX"]
+    lines = ["[global]", *(f"{key} = {value}" for key, value in places.items()), "[install]"]
+    lines += [f"{key} = {value}" for key, value in ELSEWHERE.items() if key != "only-final"]
+    (house.folder / "pip.conf").write_text("\n".join(lines))
+    house.env["PIP_CONFIG_FILE"] = str(house.folder / "pip.conf")
+    result = house.run()
+    assert result.said.get("whistles") == 3, result.said
+    assert str(result.said["from"]).startswith(str(house.data))
+
+
+@pytest.mark.parametrize("makes_venv", [True, False])
+def test_what_cannot_be_imported_is_not_taken_for_complete(house: House, makes_venv: bool) -> None:
+    if not makes_venv:
+        house.without("ensurepip")
+    make_wheel(house.folder / "wheels", "raise ImportError('libwhistle.so is missing')\n")
+    for _ in range(2):
+        result = house.run()
+        assert result.status == 3
+        assert "cannot be imported from there: ImportError: libwhistle.so is missing" in str(result.said["error"])
+    assert not any((folder / ".complete").exists() for folder in house.environments())
+    make_wheel(house.folder / "wheels")
+    assert house.run().said["whistles"] == 3
 
 
 # --- PythonDepManager ---
@@ -458,6 +487,13 @@ def test_whatever_dep_manager_does_the_plugin_installs_for_itself(plain: House, 
     assert str(result.said["from"]).startswith(str(plain.data))
     assert "PythonDepManager could not install the packages (" in result.log
     assert "no, says it" in result.log
+
+
+def test_nothing_in_the_working_directory_is_imported_for_dep_manager(plain: House) -> None:
+    add_dep_manager(plain, "raise SystemExit('no')")
+    (plain.folder / "json.py").write_text("open('executed', 'w')\n")
+    assert plain.run().said["whistles"] == 3
+    assert not (plain.folder / "executed").exists()
 
 
 def test_dep_manager_without_git_is_not_asked(plain: House) -> None:

@@ -337,6 +337,8 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("STORE_MAX_MB: 5", "STORE_MAX_MB: fewer than 10 would not hold"),
         ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
         ("MODEL: a\nTAG_LIST: [Foul", f"{LOCAL}: not YAML: line 2: "),
+        ("MODEL: a\nPROMPT: a \x07 rings", f"{LOCAL}: not YAML: line 2: the character U+0007 is none that a text has; delete it"),
+        ("MODEL: a\x00", f"{LOCAL}: not YAML: line 1: the character U+0000"),
         ("MODEL: 2027-02-31", f"{LOCAL}: a value in it cannot be read: day is out of range"),
         ("TAG_LIST: [Foul]\nMODEL: a\nTAG_LIST: [Goal]", f"{LOCAL}: 'TAG_LIST' is written twice, in lines 1 and 3, and only"),
         ("TAG_RULES: {Foul: {MaxGap: 2, MaxGap: 3}}", f"{LOCAL}: 'MaxGap' is written twice, in line 1"),

@@ -81,6 +81,7 @@ def test_a_colon_goes_before_a_description(tmp_path: Path, typed: str, described
         ('"Foul, Goal', "'\"Foul, Goal': a quotation mark is missing"),
         ("{Foul: a: b}", "'{Foul: a: b}' is not written as in the configuration file"),
         ("http://localhost:1234/v1", "'http://localhost:1234/v1' is an address"),
+        ("Fo\x07ul, Goal", "'Fo\\x07ul': the character '\\x07' is none that a name has"),
         ("Foul, foul", "tag 'foul' is listed twice"),
     ],
 )
