@@ -22,11 +22,12 @@ from vlm_engine.models.custom import custom_models
 from vlm_engine.models.json_result import image_dict, read_earlier, video_dict
 from vlm_engine.models.judge import Judge
 from vlm_engine.models.panel import Panel
-from vlm_engine.models.pipelines import all_pipelines
+from vlm_engine.models.pipelines import all_pipelines, kind_of
 from vlm_engine.models.progress import Percent
 from vlm_engine.models.tuning import fitted_rules
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.store import AnswerStore
+from vlm_engine.tasks import LeftOpen
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 
 _log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ _NAMED = 10
 class VLMEngine:
     """Finds which of the user's tags apply to videos and pictures, and when.
 
-    Use it in ``async with``, or close it with ``aclose``; it opens on first need. Safe for any number of ``process_…``
-    calls at once on one event loop.
+    Use it in ``async with``, or close it with ``aclose``; it opens on first need. What is left open is closed when the event
+    loop ends. Safe for any number of ``process_…`` calls at once on one event loop.
 
     ``config``: the settings.
     ``client``: a client of one's own (``vlm_engine.clients.base.Client``), which is asked instead of the endpoints.
@@ -53,6 +54,7 @@ class VLMEngine:
         self._pools: list[tuple[str, EndpointPool]] = []
         self._pipelines: dict[str, Pipeline] = {}
         self._open = AsyncExitStack()
+        self._at_end: LeftOpen | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -69,7 +71,7 @@ class VLMEngine:
         Raises ``ConfigError`` and ``StoreError``.
         """
         self._closed = False
-        if self._pipelines:
+        if self._pipelines and self._at_end is not None and not self._at_end.is_over:
             return
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._initialize())
@@ -85,13 +87,18 @@ class VLMEngine:
         async with AsyncExitStack() as opening:
             store = await asyncio.to_thread(AnswerStore, store_path, max_bytes=max_bytes)
             opening.push_async_callback(asyncio.to_thread, store.close)
-            built_in = self._stages(self._panels(store, opening))
+            panels = self._panels(store, opening)
             own = custom_models(self._config, self._own_models)
-            stages = {**built_in, **own}
-            for stage in stages.values():
+            stages = {**self._stages([panels[name] for name in self._config.active_models()]), **own}
+            asking = {kind: self._asking(kind, panels) for kind in ("video", "image")}
+            for stage in (*stages.values(), *asking["video"].values(), *asking["image"].values()):
                 opening.push_async_callback(stage.aclose)
-            self._pipelines = {name: Pipeline(name, config, stages) for name, config in pipelines.items()}
+            self._pipelines = {
+                name: Pipeline(name, config, {**asking[kind_of(config)], **stages}) for name, config in pipelines.items()
+            }
             self._open = opening.pop_all()
+            self._at_end = LeftOpen(self, self._open)
+            await self._at_end.begin()
         unused = self._config.unused_rules()
         if unused and not own:  # a stage of one's own may tell of other tags
             shown = ", ".join(unused[:_NAMED]) + (f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else "")
@@ -104,9 +111,11 @@ class VLMEngine:
             await asyncio.wait((self._opening,))
         self._pipelines = {}
         await self._open.aclose()
+        if self._at_end is not None:
+            await self._at_end.end()
 
-    def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> list[Panel]:
-        """Whom to ask, for each active model; what they hold is closed by ``opening``."""
+    def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> dict[str, Panel]:
+        """Whom to ask, for each model that is active or a stage of a pipeline; what they hold is closed by ``opening``."""
         active = self._config.active_models()
         if not active:
             raise ConfigError('models: there is none to ask; a model that is asked is of type "vlm_model"')
@@ -121,7 +130,9 @@ class VLMEngine:
             own = judge(name, model)
             return Panel(own, judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None)
 
-        return [panel(name, model) for name, model in active.items()]
+        staged = {stage.name for own in self._config.pipelines.values() for stage in own.models}
+        asked = {name: model for name, model in self._config.models.items() if name in staged and model.type == "vlm_model"}
+        return {name: panel(name, model) for name, model in {**active, **asked}.items()}
 
     def _client_for(self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack) -> Client:
         if self._client is not None:
@@ -133,6 +144,13 @@ class VLMEngine:
         opening.push_async_callback(pool.aclose)
         self._pools.append((name, pool))
         return pool
+
+    def _asking(self, kind: str, panels: Mapping[str, Panel]) -> dict[str, Model]:
+        """Each model by itself as a stage of a pipeline for videos, or for pictures."""
+        from vlm_engine.models.asking import AskAboutPicture, AskAboutVideo
+
+        make = AskAboutPicture if kind == "image" else AskAboutVideo
+        return {name: make(name, panel, self._config) for name, panel in panels.items()}
 
     def _stages(self, panels: Sequence[Panel]) -> dict[str, Model]:
         # What decodes is imported only now: to import the engine and to make one stays quick.

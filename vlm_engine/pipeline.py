@@ -18,6 +18,10 @@ class Stage(Protocol):
     def needs(self) -> Sequence[str]:
         """The values that must be among its inputs."""
 
+    @property
+    def takes(self) -> Sequence[str]:
+        """The values of the call that it gets besides its inputs."""
+
     async def process(self, inputs: Mapping[str, Any]) -> Any:
         """Turns the stage's inputs, by name, into its output, or a mapping of its outputs."""
 
@@ -48,15 +52,22 @@ class Pipeline:
         return ConfigError(f"pipeline {self._name!r}: {what}")
 
     async def run(self, values: Mapping[str, Any]) -> Any:
-        """The pipeline's output. ``values`` holds a value for every input; an error of a stage is raised as it is."""
+        """The pipeline's output. ``values`` are those of the call: one for every input, and perhaps more.
+
+        An error of a stage is raised as it is.
+        """
         made = {name: asyncio.get_running_loop().create_future() for stage in self._config.models for name in stage.outputs}
         given = {name: values[name] for name in self._config.inputs}
-        await side_by_side([self._run_stage(stage, given, made) for stage in self._config.models])
+        await side_by_side([self._run_stage(stage, values, given, made) for stage in self._config.models])
         return given[self._config.output] if self._config.output in given else made[self._config.output].result()
 
-    async def _run_stage(self, stage: PipelineModelConfig, given: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-        inputs = {name: given[name] if name in given else await made[name] for name in stage.inputs}
-        result = await self._models[stage.name].process(inputs)
+    async def _run_stage(
+        self, stage: PipelineModelConfig, values: Mapping[str, Any], given: Mapping[str, Any], made: Mapping[str, Any]
+    ) -> None:
+        model = self._models[stage.name]
+        inputs = {name: values[name] for name in model.takes if name in values}
+        inputs |= {name: given[name] if name in given else await made[name] for name in stage.inputs}
+        result = await model.process(inputs)
         if len(stage.outputs) == 1:
             made[stage.outputs[0]].set_result(result)
             return

@@ -12,9 +12,11 @@ class Model:
     """One stage of a pipeline. Subclass it and write ``process``.
 
     ``needs``: the values that must be among its inputs; a pipeline that does not hand them over is refused when it is loaded.
+    ``takes``: values of the call that it gets besides its inputs, whether or not they are among those of the pipeline.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[tuple[str, ...]] = ()
 
     async def process(self, inputs: Mapping[str, Any]) -> Any:
         """Turns the stage's inputs, by name, into its output.

@@ -63,12 +63,17 @@ def all_pipelines(own: Mapping[str, PipelineConfig]) -> dict[str, PipelineConfig
     return pipelines
 
 
+def kind_of(config: PipelineConfig) -> str:
+    """Whether a pipeline is for a ``video`` or an ``image``."""
+    return "image" if "image" in config.inputs else "video"
+
+
 def _current(config: PipelineConfig) -> PipelineConfig:
     return next((_OLDER[stage.name] for stage in config.models if stage.name in _OLDER), config)
 
 
 def _faults(name: str, config: PipelineConfig) -> Iterator[str]:
-    kind, values = ("pictures", IMAGE_VALUES) if "image" in config.inputs else ("videos", VIDEO_VALUES)
+    kind, values = ("pictures", IMAGE_VALUES) if kind_of(config) == "image" else ("videos", VIDEO_VALUES)
     for wanted in config.inputs:
         if wanted not in values:
             yield f"pipeline {name!r}: nobody gives its input {wanted!r}; for {kind} there are: {', '.join(values)}"
