@@ -160,3 +160,12 @@ def test_the_example_tags_count_as_such_only_where_nobody_sets_tags(tmp_path: Pa
     assert not load(tmp_path, {"tagNames": ", ".join(haven_vlm_config.TAG_LIST)}).tags_are_an_example
     monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Goal"])
     assert not load(tmp_path, {}).tags_are_an_example
+
+
+@pytest.mark.parametrize(
+    "typed", ["http://me:whistle@nas/v1", "me:whistle@nas", "http://nas/v1?api_key=whistle", "http://me:whistle@nas:0"]
+)
+def test_no_password_in_an_address_is_told(tmp_path: Path, typed: str) -> None:
+    told = refused(tmp_path, {"endpoint": typed})
+    assert told.startswith("Endpoint on the settings page: ")
+    assert "whistle" not in told
