@@ -104,7 +104,9 @@ class MediaHandler:
 
     ``connection``: a client that is connected already, or what Stash hands a plugin as
     ``server_connection``. ``journal_path``: the database file, in a folder that exists; the answer store
-    may use the same one. ``vr_tag``: the name of the tag that marks VR scenes, or empty.
+    may use the same one. ``vr_tag``: the name of the tag that marks VR scenes, or empty. ``tag_list``: what each tag that is
+    looked for is called in Stash; what was made for other tags is left alone, and None leaves nothing alone. ``bring_back``:
+    what people took off, and is found, is put there again.
 
     What changes many items at once gives back the fate of each: its change, or why there is none (``ItemGoneError`` when it
     has vanished, ``ApplyError`` when something could not be written, and then it is still queued). What changes one item
@@ -112,11 +114,19 @@ class MediaHandler:
     """
 
     def __init__(
-        self, connection: StashClient | Mapping[str, Any], journal_path: Path, names: TagNames, *, vr_tag: str = ""
+        self,
+        connection: StashClient | Mapping[str, Any],
+        journal_path: Path,
+        names: TagNames,
+        *,
+        vr_tag: str = "",
+        tag_list: Mapping[str, str] | None = None,
+        bring_back: bool = False,
     ) -> None:
         self._client = connection if isinstance(connection, StashClient) else StashClient(connection)
         self._names = names
         self._vr_tag = vr_tag
+        self._options = PlanOptions(names, tag_list=tag_list, bring_back=bring_back)
         self._tags = TagBook(self._client, names)
         self._journal = Journal(journal_path)
         self._writer = ItemWriter(self._client, self._tags, self._journal)
@@ -233,12 +243,12 @@ class MediaHandler:
         Without ``create_markers`` its markers are left as they are. ``updating``: the queue is that of the tag
         ``update_me``.
         """
-        options = PlanOptions(self._names, create_markers, updating)
+        options = replace(self._options, create_markers=create_markers, updating=updating)
         return alone(self._writer.apply(run_id, {_scene(scene_id): info}, options))
 
     def apply_images(self, run_id: int, results: Mapping[str, ImageTagInfo], *, updating: bool = False) -> dict[str, Fate]:
         """The same for images, by their ids. Those with the same change share their requests: better hundreds than a few."""
-        options = PlanOptions(self._names, updating=updating)
+        options = replace(self._options, updating=updating)
         return _by_id(self._writer.apply(run_id, {_image(one): info for one, info in results.items()}, options))
 
     def apply_gallery(
@@ -248,7 +258,7 @@ class MediaHandler:
 
         ``release_queue``: it is done, so it gets the tag that says so, and leaves the queue.
         """
-        options = PlanOptions(self._names, updating=updating, release=release_queue)
+        options = replace(self._options, updating=updating, release=release_queue)
         gallery = ItemRef(ItemKind.GALLERY, gallery_id)
         if tags is None:
             return alone(self._writer.release(run_id, gallery, options)) if release_queue else ItemChange()
@@ -256,12 +266,12 @@ class MediaHandler:
 
     def preview(self, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True) -> ItemChange:
         """What ``apply`` would change. Writes nothing. Raises ``ItemGoneError`` and the errors of the connection."""
-        return alone(self._writer.preview({_scene(scene_id): info}, PlanOptions(self._names, create_markers)))
+        return alone(self._writer.preview({_scene(scene_id): info}, replace(self._options, create_markers=create_markers)))
 
     def preview_images(self, results: Mapping[str, ImageTagInfo]) -> dict[str, Fate]:
         """What ``apply_images`` would change. Writes nothing."""
         found = {_image(one): info for one, info in results.items()}
-        return _by_id(self._writer.preview(found, PlanOptions(self._names)))
+        return _by_id(self._writer.preview(found, self._options))
 
     def mark_failed(self, run_id: int, scene_id: str, reason: str) -> None:
         """Gives a scene the tag ``errored`` and leaves it queued. One that has vanished is left alone."""

@@ -21,7 +21,7 @@ from haven_stash.plan import (
     plan_removal,
     plan_results,
 )
-from haven_stash.settle import disown_what_changed
+from haven_stash.settle import disown_what_changed, known_of
 from haven_stash.tagging import AT_ONCE, Tagging
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
@@ -74,7 +74,7 @@ class ItemWriter:
     def _apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
         known = self._known_or_made(found.values(), options)
         return self._change(
-            run_id, found, lambda item: plan_results(item, found[item.ref], self._journal.ours(item.ref), known, options)
+            run_id, found, lambda item: plan_results(item, found[item.ref], known_of(self._journal, item), known, options)
         )
 
     def release(self, run_id: int, item: ItemRef, options: PlanOptions) -> dict[ItemRef, Fate]:
@@ -91,7 +91,7 @@ class ItemWriter:
         items = read_items(self._client, found)
         fates: dict[ItemRef, Fate] = {ref: ItemGoneError(ref) for ref in found}
         for ref, item in items.items():
-            plan = plan_results(item, found[ref], self._journal.ours(ref).of(item), known, options)
+            plan = plan_results(item, found[ref], known_of(self._journal, item), known, options)
             told = tuple(tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged))
             fates[ref] = replace(plan, add=told).summary()
         return fates
@@ -99,7 +99,7 @@ class ItemWriter:
     def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
         """Takes off what is ours, while it is as we left it."""
         with self._journal.only_writer():
-            return self._change(run_id, items, lambda item: plan_removal(item, self._journal.ours(item.ref)))
+            return self._change(run_id, items, lambda item: plan_removal(item, known_of(self._journal, item)))
 
     def undo(self, run_id: int, numbers: Iterable[int]) -> dict[int, Fate]:
         """Takes back what each of these plans did, in their order. What people changed since stays, and is told."""
@@ -112,11 +112,11 @@ class ItemWriter:
     def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
         kept_back: dict[ItemRef, tuple[str, ...]] = {}
         facts_before = map(self._journal.facts, plans.values())
-        made = self._tags.made(tag_id for facts in facts_before for tag_id in facts.put_back_ids)
+        there = self._tags.there(tag_id for facts in facts_before for tag_id in facts.put_back_ids)
 
         def plan(item: Standing) -> ChangePlan:
-            facts = as_numbered_now(self._journal.facts(plans[item.ref]), made)
-            found, kept_back[item.ref] = plan_undo(item, facts, self._journal.ours(item.ref))
+            facts = as_numbered_now(self._journal.facts(plans[item.ref]), there)
+            found, kept_back[item.ref] = plan_undo(item, facts, known_of(self._journal, item))
             return found
 
         fates = self._change(run_id, plans, plan)
@@ -183,7 +183,9 @@ class ItemWriter:
             for ref, item in items.items():
                 disown_what_changed(self._journal, item)
                 plans[ref] = plan(item)
-            opened = [self._journal.open_plan(run_id, one) for one in plans.values() if not one.is_empty]
+            opened = [
+                self._journal.open_plan(run_id, one, items[ref].created_s) for ref, one in plans.items() if not one.is_empty
+            ]
         errors = self._writing(opened).carry_out() if opened else {}
         failed = {one.plan.item: errors[one.id] for one in opened if one.id in errors}
         gone = {ref: ItemGoneError(ref) for ref in wanted if ref not in items}

@@ -3,70 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from haven_stash.values import Item, ItemChange, ItemKind, ItemRef, Marker, MarkerChange, Standing, Tag, tag_key
-
-TIME_TOLERANCE_S = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class OurMarker:
-    """A marker the plugin created, exactly as it wrote it. ``row``: its place in the journal, 0 while it has none."""
-
-    id: str
-    title: str
-    start_s: float
-    end_s: float | None
-    primary_id: str
-    tag_ids: tuple[str, ...]
-    row: int = field(default=0, compare=False)
-
-    def is_untouched(self, marker: Marker) -> bool:
-        """Whether ``marker`` of the same id is still as it was written. Otherwise it is a person's by now."""
-        return (
-            marker.title == self.title
-            and marker.primary.id == self.primary_id
-            and marker.tag_ids == frozenset(self.tag_ids)
-            and same_time(marker.start_s, self.start_s)
-            and same_time(marker.end_s, self.end_s)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """What the journal says the plugin put on one item and has not taken off again.
-
-    ``markers_since``, ``tags_since``: when it did, in seconds since 1970, by the ids.
-    """
-
-    markers: Mapping[str, OurMarker]
-    tag_ids: frozenset[str]
-    markers_since: Mapping[str, float] = field(default_factory=dict)
-    tags_since: Mapping[str, float] = field(default_factory=dict)
-
-    def of(self, item: Standing) -> Ours:
-        """What of it can be on ``item``. Where Stash's database was put back from a backup, or begun anew, numbers mean something
-        else: then the item, or a tag of that number, is younger than what the journal says of it."""
-        younger = {tag.id for tag in item.tags if tag.created_s > self.tags_since.get(tag.id, math.inf)}
-        tag_ids = {one for one in self.tag_ids - younger if item.created_s <= self.tags_since.get(one, math.inf)}
-        markers = {one: own for one, own in self.markers.items() if item.created_s <= self.markers_since.get(one, math.inf)}
-        return replace(self, markers=markers, tag_ids=frozenset(tag_ids))
+from haven_stash.records import OurMarker, OurTag, same_time
+from haven_stash.values import Item, ItemChange, ItemKind, ItemRef, Marker, MarkerChange, Tag, same_making, tag_key
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedTag:
-    """A tag an item is to have. ``id`` is empty while Stash has no tag that goes by ``name``."""
+    """A tag an item is to have. ``id`` is empty while Stash has no tag that goes by ``name``.
+
+    ``asked``: what the tag list calls it. ``created_s``: when it was made, by Stash's clock; 0 while that is not known.
+    """
 
     name: str
     id: str = ""
+    asked: str = ""
+    created_s: float = field(default=0.0, compare=False)
 
     def is_tag(self, tag: Tag) -> bool:
         """Whether ``tag`` is the planned one, created since if need be."""
-        return tag.id == self.id if self.id else tag_key(tag.name) == tag_key(self.name)
+        if self.id:
+            return tag.id == self.id and same_making(self.created_s, tag.created_s)
+        return tag_key(tag.name) == tag_key(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +70,9 @@ class ChangePlan:
     among them the one that queues the item, ``queue_tag_id``. ``kept``: ids of the markers that already
     stand for a span that was found. ``undoes``: the journal's number of the plan that this one takes back, or 0.
     Ids are empty where a plan has no such tag.
+
+    ``stood_tags`` and ``stood_markers``: what a person had put there of what was found, so that it is known if they take it off.
+    ``brings_back``: what people took off stays off no longer. ``stays_off`` and ``left_alone``: as ``ItemChange`` has them.
     """
 
     item: ItemRef
@@ -124,6 +88,11 @@ class ChangePlan:
     queue_tag_id: str = ""
     kept: tuple[str, ...] = ()
     undoes: int = 0
+    stood_tags: tuple[OurTag, ...] = ()
+    stood_markers: tuple[OurMarker, ...] = ()
+    brings_back: bool = False
+    stays_off: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -149,6 +118,8 @@ class ChangePlan:
             markers_added=tuple(MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.create),
             markers_removed=tuple(MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.destroy),
             markers_kept=len(self.kept),
+            stays_off=self.stays_off,
+            left_alone=self.left_alone,
         )
 
     def to_json(self) -> str:
@@ -167,12 +138,17 @@ class ChangePlan:
             add=tuple(PlannedTag(**tag) for tag in data["add"]),
             tagged_id=data["tagged_id"],
             create=tuple(_planned_marker(marker, data["parent"]["id"]) for marker in data["create"]),
-            destroy=tuple(OurMarker(**(marker | {"tag_ids": tuple(marker["tag_ids"])})) for marker in data["destroy"]),
+            destroy=tuple(map(_our_marker, data["destroy"])),
             remove=tuple(Tag(**tag) for tag in data["remove"]),
             release=tuple(Tag(**tag) for tag in data["release"]),
             queue_tag_id=data["queue_tag_id"],
             kept=tuple(data["kept"]),
             undoes=data.get("undoes", 0),
+            stood_tags=tuple(OurTag(**tag) for tag in data.get("stood_tags", ())),
+            stood_markers=tuple(map(_our_marker, data.get("stood_markers", ()))),
+            brings_back=data.get("brings_back", False),
+            stays_off=tuple(data.get("stays_off", ())),
+            left_alone=tuple(data.get("left_alone", ())),
         )
 
 
@@ -188,6 +164,10 @@ def _item(data: Mapping[str, Any]) -> ItemRef:
     return ItemRef(ItemKind(data["item"]["kind"]), data["item"]["id"])
 
 
+def _our_marker(data: Mapping[str, Any]) -> OurMarker:
+    return OurMarker(**{**data, **{name: tuple(data.get(name, ())) for name in ("tag_ids", "tags_made_s")}})
+
+
 def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:
     """One marker of a plan. Plans of the journal's first version said nothing of its other tag: it was the parent."""
     return PlannedMarker(
@@ -197,10 +177,3 @@ def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:
         tag_ids=tuple(data.get("tag_ids", [parent_id])),
         revives=data.get("revives", 0),
     )
-
-
-def same_time(one: float | None, other: float | None) -> bool:
-    """Whether two times are the same to the millisecond; None is the same as None only."""
-    if one is None or other is None:
-        return one is other
-    return abs(one - other) <= TIME_TOLERANCE_S

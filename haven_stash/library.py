@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
+from math import floor
 from pathlib import PurePath
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -192,6 +193,8 @@ def _marker(data: Mapping[str, Any]) -> Marker:
         end_s=None if end is None else float(end),
         primary=primary,
         tag_ids=frozenset(str(tag["id"]) for tag in data["tags"]) - {primary.id},
+        created_s=seconds_of(data.get("created_at")),
+        tags_created_s={str(tag["id"]): seconds_of(tag.get("created_at")) for tag in data["tags"]},
     )
 
 
@@ -237,23 +240,26 @@ def _tags(data: Mapping[str, Any]) -> tuple[Tag, ...]:
 
 def tag_of(data: Mapping[str, Any]) -> Tag:
     """A tag as Stash tells of it."""
-    return Tag(str(data["id"]), str(data["name"]), _seconds(data.get("created_at")))
+    return Tag(str(data["id"]), str(data["name"]), seconds_of(data.get("created_at")))
 
 
 @lru_cache(4096)
-def _seconds(time: str | None) -> float:
-    """A time as Stash writes it, in seconds since 1970; 0 for none."""
-    return datetime.fromisoformat(time).timestamp() if time else 0.0
+def seconds_of(time: str | None) -> float:
+    """A time as Stash writes it, in whole seconds since 1970, which is all that its database keeps; 0 for none."""
+    return float(floor(datetime.fromisoformat(time).timestamp())) if time else 0.0
 
 
 def _standing(kind: ItemKind, data: Mapping[str, Any]) -> Standing:
     markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
-    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers, _seconds(data["created_at"]))
+    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"]))
 
 
 _FILE = "path size width height fingerprints { type value }"
 _VISUAL = f"__typename {_FILE} zip_file {{ path }}"
 _MARKERS = "scene_markers { id title seconds end_seconds primary_tag { id name } tags { id } }"
+_DATED_MARKERS = """scene_markers {
+  id created_at title seconds end_seconds primary_tag { id name created_at } tags { id created_at }
+}"""
 _SCENES = Reading(
     ItemKind.SCENE,
     "Scene",
@@ -283,7 +289,7 @@ _READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading 
 _STANDINGS: Mapping[ItemKind, Reading[Standing]] = {
     kind: replace(
         reading,
-        fields=f"id created_at tags {{ id name created_at }} {_MARKERS if kind is ItemKind.SCENE else ''}",
+        fields=f"id created_at tags {{ id name created_at }} {_DATED_MARKERS if kind is ItemKind.SCENE else ''}",
         value=partial(_standing, kind),
     )
     for kind, reading in _READINGS.items()

@@ -60,8 +60,8 @@ class PlanMarkers:
 
     def _create_round(self, planned: Iterable[PlannedMarker]) -> dict[PlannedMarker, StashError]:
         """Creates what has a tag. Returns what is not known to exist now, with the reason."""
-        tagged = ((marker, self._tags.id(marker.tag)) for marker in planned)
-        ready = [replace(marker, tag=replace(marker.tag, id=tag_id)) for marker, tag_id in tagged if tag_id]
+        tagged = ((marker, self._tags.tag(marker.tag)) for marker in planned)
+        ready = [replace(one, tag=replace(one.tag, id=tag.id, created_s=tag.created_s)) for one, tag in tagged if tag.id]
         failed: dict[PlannedMarker, StashError] = {}
         broken: StashUnreachableError | None = None
         for batch in batches(ready):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from haven_stash.changes import PlannedTag
@@ -27,8 +28,12 @@ class PlanTags:
 
     def id(self, tag: PlannedTag) -> str:
         """The tag's id by the latest look-up; empty where it could not be made."""
+        return self.tag(tag).id
+
+    def tag(self, tag: PlannedTag) -> Tag:
+        """The tag by the latest look-up, under the name that was planned; without an id where it could not be made."""
         since = self._found_since.get(tag_key(tag.name))
-        return since.id if since else tag.id
+        return replace(since, name=tag.name) if since else Tag(tag.id, tag.name, tag.created_s)
 
     def find_made(self, left_behind: Sequence[OpenPlan]) -> None:
         """Finds the tags that were to be made, and were, before the plans were left behind."""

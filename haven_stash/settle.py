@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from haven_stash.changes import OurMarker, PlannedMarker, same_time
+from haven_stash.changes import PlannedMarker, PlannedTag
+from haven_stash.compare import compare, ours_now
 from haven_stash.journal import Journal, OpenPlan
 from haven_stash.journal.book import ADDING, TAKING_OFF
-from haven_stash.plan import is_ours, stands_for
+from haven_stash.plan import stands_for
+from haven_stash.records import OurMarker, Ours, same_time
 from haven_stash.values import Item, Marker, Standing, Tag
 
 
@@ -72,10 +74,21 @@ def note_what_went(journal: Journal, opened: OpenPlan, item: Item) -> None:
 
 def disown_what_changed(journal: Journal, item: Standing) -> None:
     """What a person took off the item, or changed, is no longer ours, even if it comes back; nor is what only has its number."""
-    noted = journal.ours(item.ref)
-    ours = noted.of(item)
-    untouched = {marker.id for marker in item.markers if is_ours(marker, ours)}
-    journal.disown(item.ref, marker_ids=set(noted.markers) - untouched, tag_ids=noted.tag_ids - (ours.tag_ids & item.tag_ids))
+    found = compare(journal.there(item.ref), item)
+    for gone, stays_off in ((found.off, True), (found.void, False)):
+        marker_ids, tag_ids = [own.id for own in gone.markers], [own.id for own in gone.tags]
+        journal.disown(item.ref, marker_ids=marker_ids, tag_ids=tag_ids, stays_off=stays_off)
+
+
+def known_of(journal: Journal, item: Standing) -> Ours:
+    """What of the item is ours, and what people took off it. Writes nothing."""
+    return ours_now(journal.ours(item.ref), journal.there(item.ref), item)
+
+
+def taken_off_since(journal: Journal, opened: OpenPlan) -> tuple[PlannedTag, ...]:
+    """The tags that a plan left behind had put on its item and that a person took off since. Call it after the others."""
+    lost = journal.facts(opened.id).lost_tags
+    return tuple(wanted for wanted in opened.plan.add if any(wanted.is_tag(tag) or wanted.name == tag.name for tag in lost))
 
 
 def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker]) -> tuple[tuple[PlannedMarker, Marker], ...]:
@@ -97,5 +110,4 @@ def _is_record_of(record: OurMarker, wanted: PlannedMarker) -> bool:
 
 
 def _record(wanted: PlannedMarker, marker: Marker) -> OurMarker:
-    tag_ids = tuple(sorted(marker.tag_ids))
-    return OurMarker(marker.id, marker.title, marker.start_s, marker.end_s, marker.primary.id, tag_ids, wanted.revives)
+    return OurMarker.of(marker, row=wanted.revives, asked=wanted.tag.asked)

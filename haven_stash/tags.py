@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from haven_stash.errors import StashLockedError, StashQueryError, TagClashError
 from haven_stash.library import tag_of
 from haven_stash.transport import StashClient
-from haven_stash.values import Tag, tag_key
+from haven_stash.values import Tag, same_making, tag_key
 from haven_vlm_config import TagNames
 
 _ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases created_at } } }"
@@ -19,7 +19,7 @@ _IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
 }} }}"""
 _DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
 _BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases created_at } } }"
-_CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name } }"
+_CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name created_at } }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class TagBook:
         self._by_name: dict[str, _Entry] = {}
         self._made: set[str] = set()
 
-    def made(self, ids: Iterable[str]) -> dict[str, float]:
-        """When each of these tags was made, by its id, in seconds since 1970. Those that are gone may be left out."""
+    def there(self, ids: Iterable[str]) -> dict[str, Tag]:
+        """The tags with these ids. There may be others among them; those that are gone are not."""
         wanted = set(ids)
         found = self._by_id(wanted)
-        return {entry.tag.id: entry.tag.created_s for entry in (self._all() if found is None else found)}
+        return {entry.tag.id: entry.tag for entry in (self._all() if found is None else found)}
 
     def find(self, names: Iterable[str]) -> dict[str, Tag]:
         """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""
@@ -93,7 +93,7 @@ class TagBook:
     def destroy_unused(self, tag: Tag) -> str:
         """Removes a tag that the plugin made, if nobody uses or has changed it. Returns why it stays, or "" when it is gone."""
         data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
-        if data is None:
+        if data is None or not same_making(tag_of(data).created_s, tag.created_s):
             return ""
         name = str(data["name"])
         if any(data[count] for count in _COUNTS) or data["children"]:

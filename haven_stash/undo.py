@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from haven_stash.changes import ChangePlan, OurMarker, Ours, PlannedMarker, PlannedTag
+from haven_stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven_stash.journal import PlanFacts
 from haven_stash.plan import stands_for
-from haven_stash.values import Item, Marker, Standing, Tag
+from haven_stash.records import OurMarker, Ours, OurTag
+from haven_stash.values import Item, Marker, Standing, Tag, same_making
 
 
-def as_numbered_now(facts: PlanFacts, made: Mapping[str, float]) -> PlanFacts:
+def as_numbered_now(facts: PlanFacts, there: Mapping[str, Tag]) -> PlanFacts:
     """``facts``, in which tags that are to be put back have no number where it is another tag's by now, or nobody's: then their
-    names tell. ``made``: when each tag of Stash was made, by its id."""
+    names tell. ``there``: the tags of Stash, by their ids."""
 
-    def number(tag_id: str) -> str:
-        return tag_id if made.get(tag_id, math.inf) <= facts.opened_s else ""
+    def number(own: OurTag) -> str:
+        return own.id if own.id in there and own.is_tag(there[own.id]) else ""
 
-    def markers(taken: Iterable[OurMarker]) -> tuple[OurMarker, ...]:
-        return tuple(
-            replace(one, primary_id=number(one.primary_id), tag_ids=tuple(filter(None, map(number, one.tag_ids))))
-            for one in taken
-        )
+    def marker(taken: OurMarker) -> OurMarker:
+        others = {own.id: own.made_s for own in taken.tags if number(own)}
+        made_s = (taken.primary.made_s, *others.values())
+        return replace(taken, primary_id=number(taken.primary), tag_ids=tuple(others), tags_made_s=made_s)
+
+    def tags(taken: Iterable[Tag]) -> tuple[Tag, ...]:
+        return tuple(replace(tag, id=number(OurTag(tag.id, tag.name, "", tag.created_s))) for tag in taken)
 
     return replace(
         facts,
-        taken_markers=markers(facts.taken_markers),
-        taken_tags=tuple(Tag(number(tag.id), tag.name) for tag in facts.taken_tags),
-        released=tuple(Tag(number(tag.id), tag.name) for tag in facts.released),
+        taken_markers=tuple(map(marker, facts.taken_markers)),
+        taken_tags=tags(facts.taken_tags),
+        released=tags(facts.released),
     )
 
 
@@ -39,7 +41,7 @@ def plan_undo(item: Standing, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan,
     ``ours``: all that is ours on it; what people changed since must have been disowned. Put back is what was taken off,
     before what was made goes; the tag that queued the item is among the first.
     """
-    if item.created_s > facts.opened_s:
+    if not same_making(item.created_s, facts.item_made_s):
         return ChangePlan.of(item, facts.parent), (f"{item.ref} is another one than the run changed: it was made since",)
     present = {marker.id: marker for marker in item.markers}
     new_by_people = [m for m in item.markers if m.id not in ours.markers and m.id not in facts.before_marker_ids]
@@ -47,7 +49,7 @@ def plan_undo(item: Standing, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan,
     plan = ChangePlan.of(
         item,
         facts.parent,
-        add=tuple(PlannedTag(tag.name, tag.id) for tag in (*facts.released, *facts.taken_tags) if tag.id not in item.tag_ids),
+        add=tuple(_planned(tag) for tag in (*facts.released, *facts.taken_tags) if tag.id not in item.tag_ids),
         create=create,
         destroy=facts.made,
         remove=tuple(_as_called(tag, item) for tag in facts.put if tag.id in item.tag_ids),
@@ -62,7 +64,7 @@ def _to_put_back(
 ) -> tuple[tuple[PlannedMarker, ...], tuple[str, ...]]:
     create, in_the_way = [], []
     for marker in taken:
-        tag = PlannedTag(marker.title, marker.primary_id)
+        tag = PlannedTag(marker.title, marker.primary_id, marker.asked, marker.primary.made_s)
         wanted = PlannedMarker(tag, marker.start_s, marker.end_s, marker.tag_ids, revives=marker.row)
         if any(stands_for(other, wanted) for other in new_by_people):
             in_the_way.append(f"the marker {_named(marker)} was not put back: somebody has made one there since")
@@ -81,6 +83,10 @@ def _lost_tag(tag: Tag, item: Item) -> str:
     if tag.id in item.tag_ids:
         return f"the tag {_as_called(tag, item).name!r} stays: somebody took it off and put it back since"
     return f"the tag {tag.name!r} is gone already: somebody took it off, deleted it or merged it since"
+
+
+def _planned(tag: Tag) -> PlannedTag:
+    return PlannedTag(tag.name, tag.id, created_s=tag.created_s)
 
 
 def _named(marker: OurMarker) -> str:

@@ -28,11 +28,20 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag that is in Stash. ``created_s``: when it was made, in seconds since 1970; 0 where that was not asked."""
+    """A tag that is in Stash. ``created_s``: when it was made, by Stash's clock, in seconds since 1970; 0 where not asked."""
 
     id: str
     name: str
     created_s: float = field(default=0.0, compare=False, repr=False)
+
+
+def same_making(one_s: float, other_s: float) -> bool:
+    """Whether what was made at these times, both by Stash's clock, can be the same thing. 0 is not known, and goes with any.
+
+    Stash gives a number out again when its database is put back from a backup or begun anew; a number and the time of its
+    making together mean one thing. They are compared for equality only, so no clock has to be right.
+    """
+    return not one_s or not other_s or one_s == other_s
 
 
 def tag_key(name: str) -> str:
@@ -93,7 +102,10 @@ class SceneFile:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A marker of a scene. ``end_s`` is None for a point in time. ``tag_ids`` leaves the primary tag out."""
+    """A marker of a scene. ``end_s`` is None for a point in time. ``tag_ids`` leaves the primary tag out.
+
+    ``created_s``: when it was made, by Stash's clock; ``tags_created_s``: the same of ``tag_ids``. 0 and nothing where not asked.
+    """
 
     id: str
     title: str
@@ -101,6 +113,8 @@ class Marker:
     end_s: float | None
     primary: Tag
     tag_ids: frozenset[str]
+    created_s: float = field(default=0.0, compare=False, repr=False)
+    tags_created_s: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)
 
 
 class _Tagged:
@@ -126,7 +140,7 @@ class _Tagged:
 class Standing:
     """What an item carries now, and nothing else of it: an ``Item`` for whoever only changes that.
 
-    ``created_s``: when Stash got to know the item, in seconds since 1970.
+    ``created_s``: when Stash got to know the item, by its own clock, in seconds since 1970.
     """
 
     ref: ItemRef
@@ -233,7 +247,9 @@ class ItemChange:
     """What changed on one scene, image or gallery, or would. Tags are names; those that queue and report are not among them.
 
     ``markers_kept``: how many markers stood already for what was found, by the plugin or by a person. ``kept_back``:
-    sentences, each naming one thing that was left as it is because a person has changed it since.
+    sentences, each naming one thing that was left as it is because a person has changed it since. ``stays_off``: what was found
+    and not put there, because a person had taken it off; ``left_alone``: what the plugin made for tags that are not in the
+    present list. Both as "Foul" for a tag and "2 markers Foul".
     """
 
     tags_added: tuple[str, ...] = ()
@@ -242,6 +258,8 @@ class ItemChange:
     markers_removed: tuple[MarkerChange, ...] = ()
     markers_kept: int = 0
     kept_back: tuple[str, ...] = ()
+    stays_off: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -18,11 +18,11 @@ from haven_stash.journal.book import ADDING, TAKING_OFF
 from haven_stash.library import read_items
 from haven_stash.plan_markers import PlanMarkers
 from haven_stash.plan_tags import Failures, PlanTags
-from haven_stash.settle import Adopted, adopt, disown_what_changed, left_to_create, note_what_went
+from haven_stash.settle import Adopted, adopt, disown_what_changed, left_to_create, note_what_went, taken_off_since
 from haven_stash.tagging import Batch, Tagging, batches
 from haven_stash.tags import TagBook
 from haven_stash.transport import StashClient
-from haven_stash.values import ItemKind, Tag, tag_key
+from haven_stash.values import ItemKind, Tag, same_making, tag_key
 
 _ADD, _REMOVE = "ADD", "REMOVE"
 _TagsOf: TypeAlias = "Callable[[_Work], dict[str, Tag]]"
@@ -31,11 +31,13 @@ _STEPS: Mapping[str, str] = {_ADD: "add tags", _REMOVE: "remove tags"}
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``adopted``: see ``carry_on``."""
+    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``taken_off``: those that the plan had put
+    there and a person took off; ``adopted``: see ``carry_on``."""
 
     opened: OpenPlan
     there: frozenset[str]
     to_create: tuple[PlannedMarker, ...] = ()
+    taken_off: tuple[PlannedTag, ...] = ()
     adopted: Adopted = field(default_factory=lambda: Adopted((), ()))
     causes: list[StashError] = field(default_factory=list)
     is_gone: bool = False
@@ -86,13 +88,14 @@ class Writing:
         with self._journal.together():
             for work in self._works:
                 item = items.get(work.plan.item)
-                if item is None or item.created_s > work.opened.opened_s:  # another one by now
+                if item is None or not same_making(item.created_s, work.opened.item_made_s):  # another one by now
                     work.is_gone = True
                     continue
                 work.adopted = adopt(self._journal, work.opened, item, work.plan.create)
                 note_what_went(self._journal, work.opened, item)
                 disown_what_changed(self._journal, item)
                 work.to_create = left_to_create(self._journal, work.opened, item)
+                work.taken_off = taken_off_since(self._journal, work.opened)
                 work.there = item.tag_ids
 
     def _finish(self) -> dict[int, StashError]:
@@ -155,7 +158,7 @@ class Writing:
     def _tags_to_add(self, work: _Work) -> dict[str, Tag]:
         """By their ids. The tag that says that all went well is not among them when it did not."""
         tags = [tag for tag in work.plan.add if not (work.causes and tag.id == work.plan.tagged_id)]
-        by_id = {self._tags.id(tag): Tag(self._tags.id(tag), tag.name) for tag in tags}
+        by_id = {self._tags.id(tag): self._tags.tag(tag) for tag in tags if tag not in work.taken_off}
         return {tag_id: tag for tag_id, tag in by_id.items() if tag_id and tag_id not in work.there}
 
     def _tags_to_remove(self, work: _Work) -> dict[str, Tag]:

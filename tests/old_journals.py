@@ -20,8 +20,33 @@ _LATER_COLUMNS = {
 }
 
 
+_OF_FIFTH = {
+    "journal_plans": ("item_made",),
+    "journal_markers": ("made", "tags_made", "asked", "ours", "stays_off", "recalled"),
+    "journal_tags": ("asked", "ours", "stays_off", "recalled"),
+    "journal_released": ("made",),
+    "journal_new_tags": ("made",),
+}
+
+
+def as_fourth_version(db: sqlite3.Connection) -> None:
+    """Takes away what the fourth version did not have: what people took off, and when Stash made what is spoken of."""
+    db.execute("DELETE FROM journal_markers WHERE NOT ours")
+    db.execute("DELETE FROM journal_tags WHERE NOT ours")
+    db.execute("DROP INDEX journal_markers_off")
+    db.execute("DROP INDEX journal_tags_off")
+    for table, columns in _OF_FIFTH.items():
+        for column in columns:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    db.execute("ALTER TABLE journal_tags RENAME COLUMN made TO since")
+    opened = "(SELECT coalesce(closed, opened) FROM journal_plans WHERE journal_plans.id = plan_id)"
+    db.execute(f"UPDATE journal_tags SET since = coalesce({opened}, 0)")
+    db.execute("UPDATE journal_schema SET version = 4")
+
+
 def as_third_version(db: sqlite3.Connection) -> None:
     """Takes away what the third version did not have: since when a tag is ours."""
+    as_fourth_version(db)
     db.execute("ALTER TABLE journal_tags DROP COLUMN since")
     db.execute("UPDATE journal_schema SET version = 3")
 

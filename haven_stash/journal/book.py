@@ -1,4 +1,4 @@
-"""The journal itself: change plans, their outcome, and what of an item in Stash is ours."""
+"""The journal itself: change plans, their outcome, what of an item in Stash is ours, and what people took off."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from haven_stash.changes import ChangePlan, OurMarker, Ours
+from haven_stash.changes import ChangePlan
 from haven_stash.errors import JournalError
 from haven_stash.journal.database import JournalDatabase, Row
 from haven_stash.journal.facts import PlanFacts
 from haven_stash.journal.locks import Lock
 from haven_stash.journal.runs import RunBook
+from haven_stash.records import OurMarker, Ours, OurTag, Records
 from haven_stash.values import ItemKind, ItemRef, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
-_MARKER = "marker_id, title, start_s, end_s, primary_id, tag_ids, id"
+_ITEM_MADE = "(SELECT item_made FROM journal_plans WHERE journal_plans.id = plan_id)"
+_MARKER = f"marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made, tags_made, ours, {_ITEM_MADE}"
+_TAG = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
+_STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
 ADDING, TAKING_OFF = "adding", "taking off"
 """The steps that are written down before tags are put on an item, or anything is taken off it, so that who did it is known after
 a kill."""
@@ -25,11 +29,11 @@ a kill."""
 
 @dataclass(frozen=True, slots=True)
 class OpenPlan:
-    """A plan that is not known to be carried out. ``opened_s``: when it was made, in seconds since 1970."""
+    """A plan that is not known to be carried out. ``item_made_s``: when its item was made, by Stash's clock; 0: not known."""
 
     id: int
     plan: ChangePlan
-    opened_s: float
+    item_made_s: float = 0.0
 
 
 class Journal:
@@ -86,14 +90,24 @@ class Journal:
             finally:
                 self._together = False
 
-    def open_plan(self, run_id: int, plan: ChangePlan) -> OpenPlan:
+    def open_plan(self, run_id: int, plan: ChangePlan, item_made_s: float = 0.0) -> OpenPlan:
         """Puts the plan on disk. Call before the first write of it."""
-        sql = "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened) VALUES (?, ?, ?, ?, ?)"
-        now = time.time()
+        sql = "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened, item_made) VALUES (?, ?, ?, ?, ?, ?)"
         with self.together():
-            self._database.execute(sql, run_id, *_columns(plan.item), plan.to_json(), now)
+            self._database.execute(sql, run_id, *_columns(plan.item), plan.to_json(), time.time(), item_made_s)
             ((number,),) = self._database.rows("SELECT last_insert_rowid()")
-        return OpenPlan(number, plan, now)
+            opened = OpenPlan(number, plan, item_made_s)
+            self._insert_tags(opened, plan.stood_tags)
+            self._insert_markers(opened, plan.stood_markers)
+            if plan.brings_back:
+                self._recall(opened)
+        return opened
+
+    def _recall(self, opened: OpenPlan) -> None:
+        """What people took off the item stays off no longer, unless this plan is undone."""
+        for table, item in (("journal_tags", "kind = ? AND item_id = ?"), ("journal_markers", "'scene' = ? AND scene_id = ?")):
+            sql = f"UPDATE {table} SET recalled = ? WHERE {item} AND {_STAYS_OFF}"
+            self._database.execute(sql, opened.id, *_columns(opened.plan.item))
 
     def close_plan(self, opened: OpenPlan, outcome: str) -> None:
         """Nothing more is going to come of this plan; ``outcome`` in a word or two. "done" settles what it undoes, too."""
@@ -101,7 +115,7 @@ class Journal:
         with self.together():
             self._database.execute("UPDATE journal_plans SET closed = ?, outcome = ? WHERE id = ?", now, outcome, opened.id)
             if opened.plan.undoes and outcome == "done":
-                self._database.execute("UPDATE journal_plans SET undone = ? WHERE id = ?", now, opened.plan.undoes)
+                self._undone(opened.plan.undoes)
 
     def note(self, opened: OpenPlan, step: str, outcome: str) -> None:
         """What became of one step of a plan."""
@@ -123,40 +137,51 @@ class Journal:
         told = tuple(markers)
         with self.together():
             self._database.execute_each(
-                "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, gone = NULL, gone_plan = NULL"
-                " WHERE id = ?",
-                [(marker.id, marker.primary_id, " ".join(marker.tag_ids), marker.row) for marker in told if marker.row],
-            )
-            self._database.execute_each(
-                "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, made = ?, tags_made = ?,"
+                " gone = NULL, gone_plan = NULL WHERE id = ?",
                 [
-                    (opened.id, opened.plan.item.id, m.id, m.title, m.start_s, m.end_s, m.primary_id, " ".join(m.tag_ids))
-                    for m in told
-                    if not m.row
+                    (own.id, own.primary_id, " ".join(own.tag_ids), own.made_s, _joined(own.tags_made_s), own.row)
+                    for own in told
+                    if own.row
                 ],
             )
+            self._insert_markers(opened, [own for own in told if not own.row])
             self._note(opened, "create markers", f"{len(told)} created")
+
+    def _insert_markers(self, opened: OpenPlan, markers: Iterable[OurMarker]) -> None:
+        self._database.execute_each(
+            "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids,"
+            " asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (opened.id, opened.plan.item.id, *_as_written(own), own.asked, own.made_s, _joined(own.tags_made_s), own.is_ours)
+                for own in markers
+            ],
+        )
+
+    def _insert_tags(self, opened: OpenPlan, tags: Iterable[OurTag]) -> None:
+        self._database.execute_each(
+            "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name, asked, made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(opened.id, *_columns(opened.plan.item), own.id, own.name, own.asked, own.made_s, own.is_ours) for own in tags],
+        )
 
     def tags_added(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
         """These are ours on this item from now on. Put back by an undoing, they are again what they were before."""
         told = tuple(tags)
         with self.together():
-            for tag in told:
-                if opened.plan.undoes:
+            if opened.plan.undoes:
+                for tag in told:
                     self._put_back(opened.plan, tag)
-                else:
-                    sql = "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name, since) VALUES (?, ?, ?, ?, ?, ?)"
-                    self._database.execute(sql, opened.id, *_columns(opened.plan.item), tag.id, tag.name, time.time())
+            else:
+                self._insert_tags(opened, [_as_asked(tag, opened.plan) for tag in told])
             self._note(opened, "add tags", f"{len(told)} added")
 
     def _put_back(self, plan: ChangePlan, tag: Tag) -> None:
         # By its name where there is none of its id: a tag that was deleted meanwhile has been made anew, with another id.
-        revive = "UPDATE journal_tags SET tag_id = ?, since = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
+        revive = "UPDATE journal_tags SET tag_id = ?, made = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
         back = "UPDATE journal_released SET back = ? WHERE plan_id = ?"
         now = time.time()
         for which, value in (("tag_id", tag.id), ("name", tag.name)):
-            revived = self._database.execute(f"{revive} AND {which} = ?", tag.id, now, plan.undoes, value)
+            revived = self._database.execute(f"{revive} AND {which} = ?", tag.id, tag.created_s, plan.undoes, value)
             if revived or self._database.execute(f"{back} AND {which} = ?", now, plan.undoes, value):
                 return
 
@@ -165,8 +190,8 @@ class Journal:
         told = tuple(tags)
         if told:
             with self.together():
-                sql = "INSERT INTO journal_new_tags (plan_id, tag_id, name) VALUES (?, ?, ?)"
-                self._database.execute_each(sql, [(opened.id, tag.id, tag.name) for tag in told])
+                sql = "INSERT INTO journal_new_tags (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)"
+                self._database.execute_each(sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in told])
 
     def markers_taken_off(self, opened: OpenPlan, marker_ids: Iterable[str]) -> None:
         """The plan took these markers, which were ours, off the scene."""
@@ -180,48 +205,58 @@ class Journal:
         others = [tag for tag in told if tag.id not in own and tag in opened.plan.release and tag.id not in known]
         with self.together():
             self._tags_gone(item, [tag.id for tag in told if tag.id in own], opened.id)
-            sql = "INSERT INTO journal_released (plan_id, tag_id, name) VALUES (?, ?, ?)"
-            self._database.execute_each(sql, [(opened.id, tag.id, tag.name) for tag in others])
+            sql = "INSERT INTO journal_released (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)"
+            self._database.execute_each(sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in others])
 
-    def disown(self, item: ItemRef, *, marker_ids: Iterable[str] = (), tag_ids: Iterable[str] = ()) -> None:
-        """These are no longer ours: a person took them off, or changed them."""
-        self._markers_gone(item, marker_ids, None)
-        self._tags_gone(item, tag_ids, None)
+    def disown(
+        self, item: ItemRef, *, marker_ids: Iterable[str] = (), tag_ids: Iterable[str] = (), stays_off: bool = True
+    ) -> None:
+        """These are no longer ours, and no longer there as they were. ``stays_off``: a person took them off, or changed them."""
+        self._markers_gone(item, marker_ids, None, stays_off=stays_off)
+        self._tags_gone(item, tag_ids, None, stays_off=stays_off)
 
     def ours(self, item: ItemRef) -> Ours:
-        """What of an item is ours, by all runs together."""
-        sql = "SELECT tag_id, since FROM journal_tags WHERE kind = ? AND item_id = ? AND gone IS NULL"
-        tags: dict[str, float] = dict(self._database.rows(sql, *_columns(item)))
-        if item.kind is not ItemKind.SCENE:
-            return Ours({}, frozenset(tags), tags_since=tags)
-        opened = "(SELECT opened FROM journal_plans WHERE journal_plans.id = plan_id)"
-        sql = f"SELECT {_MARKER}, {opened} FROM journal_markers WHERE scene_id = ? AND gone IS NULL ORDER BY id"
-        rows = self._database.rows(sql, item.id)
-        markers = [_marker(row[:-1]) for row in rows]
-        since = {marker.id: row[-1] for marker, row in zip(markers, rows, strict=True)}
-        return Ours({marker.id: marker for marker in markers}, frozenset(tags), since, tags)
+        """What of an item is ours, by all runs together, and what people took off it."""
+        there = self.there(item)
+        return Ours(
+            {own.id: own for own in there.markers if own.is_ours},
+            {own.id: own for own in there.tags if own.is_ours},
+            self._records(item, _STAYS_OFF),
+        )
+
+    def there(self, item: ItemRef) -> Records:
+        """What is on an item as far as the journal knows, of the plugin's and of people's."""
+        return self._records(item, "gone IS NULL")
+
+    def _records(self, item: ItemRef, state: str) -> Records:
+        sql = f"SELECT {_TAG} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
+        tags = tuple(map(_tag, self._database.rows(sql, *_columns(item))))
+        is_scene = item.kind is ItemKind.SCENE
+        return Records(tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ())
 
     def written(self, opened: OpenPlan) -> tuple[OurMarker, ...]:
         """The markers that this plan is known to have made, whatever became of them."""
         rows = [marker.revives for marker in opened.plan.create if marker.revives]
         revived = self._markers(f"gone IS NULL AND id IN ({', '.join('?' * len(rows))})", *rows) if rows else ()
-        return (*self._markers("plan_id = ?", opened.id), *revived)
+        return (*self._markers("plan_id = ? AND ours", opened.id), *revived)
 
     def ids_with_ours(self, kind: ItemKind) -> tuple[str, ...]:
         """The ids of the items of that kind on which something is ours, in their order."""
-        sql = "SELECT item_id AS id FROM journal_tags WHERE kind = ? AND gone IS NULL"
+        sql = "SELECT item_id AS id FROM journal_tags WHERE kind = ? AND gone IS NULL AND ours"
         if kind is ItemKind.SCENE:
-            sql += " UNION SELECT scene_id FROM journal_markers WHERE gone IS NULL"
+            sql += " UNION SELECT scene_id FROM journal_markers WHERE gone IS NULL AND ours"
         rows = self._database.rows(f"SELECT DISTINCT id FROM ({sql}) ORDER BY CAST(id AS INTEGER), id", kind.value)
         return tuple(row[0] for row in rows)
 
     def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
         """The plans that are still open, oldest first, of these items or of all."""
-        rows = self._database.rows("SELECT id, kind, item_id, plan, opened FROM journal_plans WHERE closed IS NULL ORDER BY id")
+        rows = self._database.rows(
+            "SELECT id, kind, item_id, plan, item_made FROM journal_plans WHERE closed IS NULL ORDER BY id"
+        )
         wanted = None if items is None else frozenset(items)
         return tuple(
-            OpenPlan(number, self._read(text), opened_s)
-            for number, kind, item_id, text, opened_s in rows
+            OpenPlan(number, self._read(text), item_made_s)
+            for number, kind, item_id, text, item_made_s in rows
             if wanted is None or ItemRef(ItemKind(kind), item_id) in wanted
         )
 
@@ -244,7 +279,12 @@ class Journal:
     def set_undone(self, plan_id: int) -> None:
         """Nothing of this plan is left to undo."""
         with self.together():
-            self._database.execute("UPDATE journal_plans SET undone = ? WHERE id = ?", time.time(), plan_id)
+            self._undone(plan_id)
+
+    def _undone(self, plan_id: int) -> None:
+        self._database.execute("UPDATE journal_plans SET undone = ? WHERE id = ?", time.time(), plan_id)
+        for table in ("journal_tags", "journal_markers"):
+            self._database.execute(f"UPDATE {table} SET recalled = NULL WHERE recalled = ?", plan_id)
 
     def item_of(self, plan_id: int) -> ItemRef:
         """What a plan is for."""
@@ -253,37 +293,37 @@ class Journal:
 
     def facts(self, plan_id: int) -> PlanFacts:
         """What came of a plan."""
-        ((run_id, text, opened_s),) = self._database.rows("SELECT run_id, plan, opened FROM journal_plans WHERE id = ?", plan_id)
+        sql = "SELECT run_id, plan, item_made FROM journal_plans WHERE id = ?"
+        ((run_id, text, item_made_s),) = self._database.rows(sql, plan_id)
         plan = self._read(text)
         released = self._database.rows(
-            "SELECT tag_id, name FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
+            "SELECT tag_id, name, made FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
         )
         return PlanFacts(
             plan_id,
             run_id,
             plan.item,
-            opened_s,
+            item_made_s,
             plan.parent,
             frozenset(plan.before_marker_ids),
-            made=self._markers("plan_id = ? AND gone IS NULL", plan_id),
-            lost_markers=self._markers("plan_id = ? AND gone IS NOT NULL AND gone_plan IS NULL", plan_id),
+            made=self._markers("plan_id = ? AND ours AND gone IS NULL", plan_id),
+            lost_markers=self._markers("plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id),
             taken_markers=self._markers("gone_plan = ?", plan_id),
-            put=self._tags("plan_id = ? AND gone IS NULL", plan_id),
-            lost_tags=self._tags("plan_id = ? AND gone IS NOT NULL AND gone_plan IS NULL", plan_id),
+            put=self._tags("plan_id = ? AND ours AND gone IS NULL", plan_id),
+            lost_tags=self._tags("plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id),
             taken_tags=self._tags("gone_plan = ?", plan_id),
             released=tuple(Tag(*row) for row in released),
         )
 
     def new_tags_of_plan(self, opened: OpenPlan) -> tuple[Tag, ...]:
         """The tags that a plan is known to have made in Stash."""
-        return tuple(
-            Tag(*row) for row in self._database.rows("SELECT tag_id, name FROM journal_new_tags WHERE plan_id = ?", opened.id)
-        )
+        sql = "SELECT tag_id, name, made FROM journal_new_tags WHERE plan_id = ?"
+        return tuple(Tag(*row) for row in self._database.rows(sql, opened.id))
 
     def new_tags_of(self, run_id: int) -> tuple[Tag, ...]:
         """The tags that a run made in Stash and that are not known to be gone again."""
         sql = (
-            "SELECT DISTINCT tag_id, name FROM journal_new_tags WHERE gone IS NULL"
+            "SELECT DISTINCT tag_id, name, made FROM journal_new_tags WHERE gone IS NULL"
             " AND plan_id IN (SELECT id FROM journal_plans WHERE run_id = ?) ORDER BY CAST(tag_id AS INTEGER), tag_id"
         )
         return tuple(Tag(*row) for row in self._database.rows(sql, run_id))
@@ -298,16 +338,18 @@ class Journal:
         )
 
     def _tags(self, where: str, *values: object) -> tuple[Tag, ...]:
-        rows = self._database.rows(f"SELECT tag_id, name FROM journal_tags WHERE {where} ORDER BY id", *values)
+        rows = self._database.rows(f"SELECT tag_id, name, made FROM journal_tags WHERE {where} ORDER BY id", *values)
         return tuple(Tag(*row) for row in rows)
 
-    def _markers_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None) -> None:
-        sql = "UPDATE journal_markers SET gone = ?, gone_plan = ? WHERE scene_id = ? AND marker_id = ? AND gone IS NULL"
-        self._write_each(sql, [(time.time(), by_plan, item.id, id_) for id_ in ids])
+    def _markers_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False) -> None:
+        gone = "UPDATE journal_markers SET gone = ?, gone_plan = ?, stays_off = ?"
+        sql = f"{gone} WHERE scene_id = ? AND marker_id = ? AND gone IS NULL"
+        self._write_each(sql, [(time.time(), by_plan, stays_off, item.id, id_) for id_ in ids])
 
-    def _tags_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None) -> None:
-        sql = "UPDATE journal_tags SET gone = ?, gone_plan = ? WHERE kind = ? AND item_id = ? AND tag_id = ? AND gone IS NULL"
-        self._write_each(sql, [(time.time(), by_plan, *_columns(item), id_) for id_ in ids])
+    def _tags_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False) -> None:
+        gone = "UPDATE journal_tags SET gone = ?, gone_plan = ?, stays_off = ?"
+        sql = f"{gone} WHERE kind = ? AND item_id = ? AND tag_id = ? AND gone IS NULL"
+        self._write_each(sql, [(time.time(), by_plan, stays_off, *_columns(item), id_) for id_ in ids])
 
     def _write_each(self, sql: str, rows: list[Row]) -> None:
         if rows:
@@ -324,6 +366,38 @@ def _columns(item: ItemRef) -> tuple[str, str]:
     return item.kind.value, item.id
 
 
+def _tag(row: Row) -> OurTag:
+    tag_id, name, asked, made_s, item_made_s, ours = row
+    return OurTag(tag_id, name, asked, made_s, item_made_s or 0.0, bool(ours))
+
+
 def _marker(row: Row) -> OurMarker:
-    marker_id, title, start_s, end_s, primary_id, tag_ids, number = row
-    return OurMarker(marker_id, title, start_s, end_s, primary_id, tuple(tag_ids.split()), number)
+    marker_id, title, start_s, end_s, primary_id, tag_ids, number, asked, made_s, tags_made, ours, item_made_s = row
+    return OurMarker(
+        marker_id,
+        title,
+        start_s,
+        end_s,
+        primary_id,
+        tuple(tag_ids.split()),
+        number,
+        asked,
+        made_s,
+        item_made_s or 0.0,  # damage may have taken its plan
+        tuple(map(float, tags_made.split())),
+        bool(ours),
+    )
+
+
+def _as_written(own: OurMarker) -> Row:
+    return own.id, own.title, own.start_s, own.end_s, own.primary_id, " ".join(own.tag_ids)
+
+
+def _joined(times_s: Iterable[float]) -> str:
+    return " ".join(map(repr, times_s))
+
+
+def _as_asked(tag: Tag, plan: ChangePlan) -> OurTag:
+    """A tag that the plan has put on its item, with what the tag list calls it."""
+    asked = next((wanted.asked for wanted in plan.add if wanted.is_tag(tag) or wanted.name == tag.name), "")
+    return OurTag(tag.id, tag.name, asked, tag.created_s)

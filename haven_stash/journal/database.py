@@ -66,7 +66,11 @@ class JournalDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """A transaction: on disk, even if the power fails, when the block ends; nothing of it when it raises."""
+        """A transaction: on disk, even if the power fails, when the block ends; nothing of it when it raises.
+
+        Raises ``JournalError`` where the file has been deleted or replaced: what is written into it nobody would find again.
+        """
+        self._check_that_it_is_there()
         with self.explained(), writing(self._db):
             yield
 
@@ -75,6 +79,22 @@ class JournalDatabase:
         """Maps what SQLite and the system complain of."""
         with _made_ours(), self._hold.using():
             yield
+
+    def _check_that_it_is_there(self) -> None:
+        try:
+            now = _file_at(self.path)
+        except FileNotFoundError:
+            what = "deleted or moved away"
+        except OSError as error:
+            what = f"put out of reach ({error.strerror})"
+        else:
+            if now == self._file:
+                return
+            what = "replaced by another file"
+        remedy = "Put it back where it was, or, if it is lost for good, start the task again: then a new one is begun"
+        raise JournalError(
+            f"{self.path} was {what} while the task was at work, and nothing is changed in Stash without it. {remedy}"
+        )
 
     def unreadable_plan(self) -> JournalError:
         """To be raised where the text of a plan is none any more."""
@@ -86,6 +106,7 @@ class JournalDatabase:
             self._db.execute("PRAGMA journal_mode = WAL")
         # A plan must survive a power cut that follows it, not only a kill.
         self._db.execute("PRAGMA synchronous = FULL")
+        self._file = _file_at(self.path)
         with self.writing():
             try:
                 schema.prepare(self._db)
@@ -96,13 +117,19 @@ class JournalDatabase:
 
     def _tell_what_is_left(self) -> None:
         tables = ("journal_markers", "journal_tags")
-        markers, tags = (self.rows(f"SELECT count(*) FROM {table} WHERE gone IS NULL")[0][0] for table in tables)
+        markers, tags = (self.rows(f"SELECT count(*) FROM {table} WHERE gone IS NULL AND ours")[0][0] for table in tables)
         known = f"{markers} markers and {tags} tags" if markers or tags else "nothing in Stash"
         _log.warning(
             "The journal was in the damaged file. It knows %s as the plugin's own now; whatever else the plugin had made counts"
             " as made by people: no task changes it or takes it off, and what was done to it cannot be undone.",
             known,
         )
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """What tells one file from another of the same name; None where the file system does not."""
+    status = path.stat()
+    return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from haven_stash.changes import OurMarker
+from haven_stash.records import OurMarker
 from haven_stash.values import ItemRef, Tag
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """What came of one plan. ``opened_s``: when it was made, in seconds since 1970; ``before_marker_ids``: the markers that were
-    there before it.
+    """What came of one plan. ``item_made_s``: when its item was made, by Stash's clock, 0 where that is not known;
+    ``before_marker_ids``: the markers that were there before it.
 
     ``made`` and ``put`` are its markers and tags that are still ours; ``lost_markers`` and ``lost_tags`` those that a person
     changed or took off since; ``taken_markers`` and ``taken_tags`` what of ours, from earlier, it took off; ``released``
@@ -21,7 +21,7 @@ class PlanFacts:
     plan_id: int
     run_id: int
     item: ItemRef
-    opened_s: float
+    item_made_s: float
     parent: Tag
     before_marker_ids: frozenset[str]
     made: tuple[OurMarker, ...]

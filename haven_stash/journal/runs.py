@@ -17,8 +17,8 @@ from haven_stash.values import Run
 _UNDOABLE = """
 SELECT id, task, started, pid, outcome FROM journal_runs AS run WHERE undone IS NULL AND undoes IS NULL AND EXISTS (
     SELECT 1 FROM journal_plans AS plan WHERE plan.run_id = run.id AND (
-        EXISTS (SELECT 1 FROM journal_markers WHERE plan_id = plan.id OR gone_plan = plan.id)
-        OR EXISTS (SELECT 1 FROM journal_tags WHERE plan_id = plan.id OR gone_plan = plan.id)
+        EXISTS (SELECT 1 FROM journal_markers WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
+        OR EXISTS (SELECT 1 FROM journal_tags WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
         OR EXISTS (SELECT 1 FROM journal_released WHERE plan_id = plan.id)))
 ORDER BY id DESC LIMIT 1"""
 

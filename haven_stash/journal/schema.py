@@ -6,11 +6,19 @@ import json
 import sqlite3
 from collections.abc import Callable
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
-# Who made and who took off what: ``plan_id`` put it there; ``since`` then a tag is ours; ``gone`` says that it is no longer
-# ours, since then; ``gone_plan`` took it off, and is NULL where a person took it off or changed it. ``kind`` and ``item_id``
-# say on what: a scene, an image or a gallery. Only scenes have markers.
+# Each marker and tag that a plan made has a row, and so has each that a person had made and that was found as well (``ours`` 0).
+# ``plan_id`` put it there, or found it there. It is in one of these states:
+#   there             ``gone`` is NULL
+#   taken off by us   ``gone`` says when, ``gone_plan`` which plan
+#   off by a person   ``gone``, and ``stays_off`` 1: they took it off or changed it. ``recalled``: the plan that brings it back
+#   void              ``gone`` alone: its number means something else in Stash by now, or all of it was put back from a backup
+# ``made`` and ``item_made``: when Stash made the tag or marker, and the item, by its own clock; ``tags_made``: the same of a
+# marker's primary tag, then of each of ``tag_ids``. 0 is not known. Number and time together mean one thing.
+# ``journal_released``: tags that were not ours and were taken off an item, as the one that queues it. ``journal_new_tags``: tags
+# that Stash did not have before.
+# ``asked``: what the tag list calls it. ``kind`` and ``item_id``: a scene, an image or a gallery. Only scenes have markers.
 _TABLES = """
 CREATE TABLE journal_runs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL, settings TEXT NOT NULL DEFAULT '',
@@ -19,7 +27,8 @@ CREATE TABLE journal_runs (
 );
 CREATE TABLE journal_plans (
     id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES journal_runs, kind TEXT NOT NULL DEFAULT 'scene',
-    item_id TEXT NOT NULL, plan TEXT NOT NULL, opened REAL NOT NULL, closed REAL, outcome TEXT, undone REAL
+    item_id TEXT NOT NULL, plan TEXT NOT NULL, opened REAL NOT NULL, closed REAL, outcome TEXT, undone REAL,
+    item_made REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX journal_plans_open ON journal_plans (kind, item_id) WHERE closed IS NULL;
 CREATE INDEX journal_plans_of_run ON journal_plans (run_id);
@@ -30,25 +39,39 @@ CREATE INDEX journal_steps_of_plan ON journal_steps (plan_id);
 CREATE TABLE journal_markers (
     id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, scene_id TEXT NOT NULL,
     marker_id TEXT NOT NULL, title TEXT NOT NULL, start_s REAL NOT NULL, end_s REAL, primary_id TEXT NOT NULL,
-    tag_ids TEXT NOT NULL, gone REAL, gone_plan INTEGER REFERENCES journal_plans
+    tag_ids TEXT NOT NULL, gone REAL, gone_plan INTEGER REFERENCES journal_plans, made REAL NOT NULL DEFAULT 0,
+    tags_made TEXT NOT NULL DEFAULT '', asked TEXT NOT NULL DEFAULT '', ours INTEGER NOT NULL DEFAULT 1,
+    stays_off INTEGER NOT NULL DEFAULT 0, recalled INTEGER REFERENCES journal_plans
 );
 CREATE INDEX journal_markers_ours ON journal_markers (scene_id) WHERE gone IS NULL;
 CREATE INDEX journal_markers_made ON journal_markers (plan_id);
 CREATE INDEX journal_markers_taken ON journal_markers (gone_plan) WHERE gone_plan IS NOT NULL;
+CREATE INDEX journal_markers_off ON journal_markers (scene_id) WHERE stays_off = 1;
 CREATE TABLE journal_tags (
     id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, kind TEXT NOT NULL DEFAULT 'scene',
     item_id TEXT NOT NULL, tag_id TEXT NOT NULL, name TEXT NOT NULL DEFAULT '', gone REAL,
-    gone_plan INTEGER REFERENCES journal_plans, since REAL NOT NULL DEFAULT 0
+    gone_plan INTEGER REFERENCES journal_plans, made REAL NOT NULL DEFAULT 0, asked TEXT NOT NULL DEFAULT '',
+    ours INTEGER NOT NULL DEFAULT 1, stays_off INTEGER NOT NULL DEFAULT 0, recalled INTEGER REFERENCES journal_plans
 );
 CREATE INDEX journal_tags_ours ON journal_tags (kind, item_id) WHERE gone IS NULL;
 CREATE INDEX journal_tags_put ON journal_tags (plan_id);
 CREATE INDEX journal_tags_taken ON journal_tags (gone_plan) WHERE gone_plan IS NOT NULL;
+CREATE INDEX journal_tags_off ON journal_tags (kind, item_id) WHERE stays_off = 1;
 CREATE TABLE journal_failures (
     run_id INTEGER NOT NULL REFERENCES journal_runs, kind TEXT NOT NULL DEFAULT 'scene', item_id TEXT NOT NULL,
     at REAL NOT NULL, reason TEXT NOT NULL
 );
+CREATE TABLE journal_released (
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, back REAL,
+    made REAL NOT NULL DEFAULT 0
+);
+CREATE INDEX journal_released_by ON journal_released (plan_id);
+CREATE TABLE journal_new_tags (
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, gone REAL,
+    made REAL NOT NULL DEFAULT 0
+);
+CREATE INDEX journal_new_tags_of ON journal_new_tags (plan_id);
 """
-# Tags that were not ours and were taken off an item, as the one that queues it; and tags that Stash did not have before.
 _SECOND = """
 CREATE TABLE journal_released (
     plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, back REAL
@@ -96,6 +119,31 @@ UPDATE journal_tags SET since = coalesce(
 """
 
 
+# What was disowned before was taken off or changed by a person, as a rule, and is taken for that. When anything was made was
+# compared with this machine's clock, so of that nothing is known any more.
+_FOURTH_TO_FIFTH = """
+ALTER TABLE journal_plans ADD COLUMN item_made REAL NOT NULL DEFAULT 0;
+ALTER TABLE journal_markers ADD COLUMN made REAL NOT NULL DEFAULT 0;
+ALTER TABLE journal_markers ADD COLUMN tags_made TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_markers ADD COLUMN asked TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_markers ADD COLUMN ours INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE journal_markers ADD COLUMN stays_off INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal_markers ADD COLUMN recalled INTEGER REFERENCES journal_plans;
+UPDATE journal_markers SET stays_off = 1 WHERE gone IS NOT NULL AND gone_plan IS NULL;
+CREATE INDEX journal_markers_off ON journal_markers (scene_id) WHERE stays_off = 1;
+ALTER TABLE journal_tags RENAME COLUMN since TO made;
+UPDATE journal_tags SET made = 0;
+ALTER TABLE journal_tags ADD COLUMN asked TEXT NOT NULL DEFAULT '';
+ALTER TABLE journal_tags ADD COLUMN ours INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE journal_tags ADD COLUMN stays_off INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal_tags ADD COLUMN recalled INTEGER REFERENCES journal_plans;
+UPDATE journal_tags SET stays_off = 1 WHERE gone IS NOT NULL AND gone_plan IS NULL;
+CREATE INDEX journal_tags_off ON journal_tags (kind, item_id) WHERE stays_off = 1;
+ALTER TABLE journal_released ADD COLUMN made REAL NOT NULL DEFAULT 0;
+ALTER TABLE journal_new_tags ADD COLUMN made REAL NOT NULL DEFAULT 0
+"""
+
+
 class NewerSchemaError(Exception):
     """The tables are of a version that is not known here."""
 
@@ -111,7 +159,7 @@ def prepare(db: sqlite3.Connection) -> None:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError
     if version == 0:
-        _run(db, _TABLES + _SECOND)
+        _run(db, _TABLES)
     else:
         for step in _MIGRATIONS[version - 1 :]:
             step(db)
@@ -124,7 +172,10 @@ def prepare(db: sqlite3.Connection) -> None:
 def _guessed(db: sqlite3.Connection) -> int:
     """The version of tables that do not say: damage to the file has taken that row. 0 where there are none."""
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if any(column[1] == "since" for column in db.execute("PRAGMA table_info(journal_tags)")):
+    of_tags = {column[1] for column in db.execute("PRAGMA table_info(journal_tags)")}
+    if "stays_off" in of_tags:
+        return 5
+    if "since" in of_tags:
         return 4
     if any(column[1] == "kind" for column in db.execute("PRAGMA table_info(journal_plans)")):
         return 3
@@ -170,5 +221,10 @@ def _fourth(db: sqlite3.Connection) -> None:
     _run(db, _THIRD_TO_FOURTH)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second, _third, _fourth)
+def _fifth(db: sqlite3.Connection) -> None:
+    """The fourth version knew neither what people took off nor when Stash made what it speaks of."""
+    _run(db, _FOURTH_TO_FIFTH)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second, _third, _fourth, _fifth)
 """What brings each version to the next, the first version's first."""

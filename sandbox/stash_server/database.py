@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -54,9 +54,13 @@ class RefusedError(Exception):
 
 
 class Database:
-    """One SQLite database in memory that several threads may use; a transaction is one thread's alone."""
+    """One SQLite database in memory that several threads may use; a transaction is one thread's alone.
+
+    ``ahead_s``: how far the server's clock, by which rows are dated, is ahead of this machine's.
+    """
 
     def __init__(self) -> None:
+        self.ahead_s = 0.0
         self._lock = threading.RLock()
         self._depth = 0
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
@@ -100,7 +104,7 @@ class Database:
 
     def update(self, table: str, row_id: int, **columns: object) -> None:
         """Changes columns of one row, and when it was last changed."""
-        columns["updated_at"] = now()
+        columns["updated_at"] = self.now()
         settings = ", ".join(f"{name} = ?" for name in columns)
         try:
             self.write(f"UPDATE {table} SET {settings} WHERE id = ?", *columns.values(), row_id)
@@ -126,6 +130,10 @@ class Database:
             finally:
                 self._depth -= 1
 
+    def now(self) -> str:
+        """The time as the server writes it, by its own clock."""
+        return (datetime.now(UTC) + timedelta(seconds=self.ahead_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
     def saved(self) -> bytes:
         """All of it."""
         with self._lock:
@@ -146,11 +154,6 @@ class Database:
             return self._connection.execute(sql, params)
         except sqlite3.IntegrityError as error:
             raise RefusedError(f"error executing `{sql}` [{list(params)}]: {error}") from error
-
-
-def now() -> str:
-    """The time as the server writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def integer(text: object) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.stash_server import marker_rules, media, tag_rules
-from sandbox.stash_server.database import Database, Row, now
+from sandbox.stash_server.database import Database, Row
 from sandbox.stash_server.filters import GALLERY, IMAGE, MARKER, SCENE, TAG, Kind, fetch_all
 from sandbox.stash_server.writes import edit_links
 
@@ -253,6 +253,10 @@ class Library:
         with self._database.transaction():
             return self._item_state(GALLERY, fetch_all(self._database, GALLERY, [gallery])[0])
 
+    def set_clock(self, ahead_s: float) -> None:
+        """The server's clock is so far ahead of this machine's from now on, or behind it."""
+        self._database.ahead_s = ahead_s
+
     def saved(self) -> bytes:
         """A backup."""
         return self._database.saved()
@@ -294,7 +298,7 @@ class Library:
         self, kind: Kind, title: str, tags: Iterable[str], files: Iterable[tuple[Path, media.FileFacts, str | None]]
     ) -> str:
         with self._database.transaction():
-            row_id = self._database.insert(kind.table, title=title, created_at=now(), updated_at=now())
+            row_id = self._database.insert(kind.table, title=title, created_at=self._database.now(), updated_at=self._database.now())
             owner_id = f"{kind.noun}_id"
             tag_ids = [int(tag) for tag in self._tag_ids(tags)]
             edit_links(self._database, (f"{kind.table}_tags", owner_id, "tag_id"), row_id, tag_ids, "SET")

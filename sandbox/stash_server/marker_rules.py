@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.stash_server.database import Database, RefusedError, now
+from sandbox.stash_server.database import Database, RefusedError
 from sandbox.stash_server.filters import MARKER, fetch, fetch_all
 from sandbox.stash_server.writes import convert, convert_one, edit_links, links_from
 
@@ -30,8 +30,8 @@ def create_marker(database: Database, fields: Mapping[str, Any]) -> int:
             end_seconds=fields.get("end_seconds"),
             primary_tag_id=primary,
             scene_id=scene_id,
-            created_at=now(),
-            updated_at=now(),
+            created_at=database.now(),
+            updated_at=database.now(),
         )
         _set_tags(database, marker_id, primary, tags)
     return marker_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.stash_server.database import Database, RefusedError, integer, now
+from sandbox.stash_server.database import Database, RefusedError, integer
 from sandbox.stash_server.filters import TAG, fetch, find
 from sandbox.stash_server.writes import Links, convert, convert_one, edit_links, links_from
 
@@ -36,8 +36,8 @@ def create_tag(database: Database, fields: Mapping[str, Any]) -> int:
             name=name,
             description=fields.get("description") or "",
             ignore_auto_tag=bool(fields.get("ignore_auto_tag")),
-            created_at=now(),
-            updated_at=now(),
+            created_at=database.now(),
+            updated_at=database.now(),
         )
         _set_aliases(database, tag_id, aliases)
         _relate(database, tag_id, changes)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from haven_stash.changes import ChangePlan, OurMarker, Ours, PlannedMarker, PlannedTag
+from haven_stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
 from haven_stash.journal.book import ADDING
+from haven_stash.records import OurMarker, Ours
 from haven_stash.settle import adopt
 from haven_stash.values import ItemKind, ItemRef, Marker, Scene, Tag
-from tests.old_journals import as_first_version, as_second_version, as_third_version
+from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
 
 ROOT = Path(__file__).parents[2]
 FOUL = OurMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
@@ -372,7 +373,7 @@ def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, t
 
     expected = tables(tmp_path / "new.sqlite")
     assert tables(old_journal) == expected
-    for version, make in enumerate((as_first_version, as_second_version, as_third_version), 1):
+    for version, make in enumerate((as_first_version, as_second_version, as_third_version, as_fourth_version), 1):
         path = tmp_path / f"of version {version}.sqlite"
         with closing(Journal(path)), closing(sqlite3.connect(path)) as db:
             make(db)
@@ -380,19 +381,26 @@ def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, t
         assert tables(path) == expected
 
 
-def test_in_a_journal_of_the_third_version_a_tag_is_ours_since_its_plan_was_closed(journal, path):
-    for tag, is_closed in (("5", True), ("6", False)):
-        opened = open_plan(journal)
-        journal.tags_added(opened, [Tag(tag, "Foul")])
-        if is_closed:
-            journal.close_plan(opened, "done")
+@pytest.mark.parametrize("make", [as_first_version, as_second_version, as_third_version, as_fourth_version])
+def test_of_an_old_journal_what_people_took_off_stays_off(journal, path, make):
+    opened = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), destroy=()))
+    journal.tags_added(opened, [Tag("5", "Foul"), Tag("6", "Goal"), Tag("7", "Timeout")])
+    journal.markers_created(opened, [FOUL, GOAL])
+    journal.close_plan(opened, "done")
+    journal.disown(SCENE, tag_ids=["5"], marker_ids=["11"])
+    second = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), destroy=(GOAL,), remove=(Tag("6", "Goal"),)))
+    journal.tags_taken_off(second, [Tag("6", "Goal")])
+    journal.markers_taken_off(second, ["12"])
+    journal.close_plan(second, "done")
     journal.close()
     with closing(sqlite3.connect(path)) as db:
-        as_third_version(db)
-        db.execute("UPDATE journal_plans SET opened = 100 * id, closed = CASE WHEN closed THEN 100 * id + 5 END")
+        make(db)
         db.commit()
     with closing(Journal(path)) as journal:
-        assert journal.ours(SCENE).tags_since == {"5": 105, "6": 200}
+        found = journal.ours(SCENE)
+        assert ([tag.id for tag in found.removed.tags], [one.id for one in found.removed.markers]) == (["5"], ["11"])
+        assert found.tag_ids == {"7"}
+        assert found.tags["7"].made_s == 0, "by Stash's clock that is not known"
 
 
 def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journal, path):
@@ -412,7 +420,7 @@ def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journ
         assert (journal.facts(first.id), journal.unfinished()) == (facts, (left,))
         assert journal.ids_with_ours(ItemKind.SCENE) == ("7",)
         image = ItemRef(ItemKind.IMAGE, "7")
-        assert journal.ours(image) == Ours({}, frozenset())
+        assert journal.ours(image) == Ours()
         opened = journal.open_plan(journal.runs.start("Tag Images"), replace(plan(image), create=(), destroy=()))
         journal.tags_added(opened, [Tag("6", "Goal")])
         assert (journal.ours(image).tag_ids, journal.ours(SCENE).tag_ids) == ({"6"}, {"5"})

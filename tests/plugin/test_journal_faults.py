@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from haven_stash.changes import ChangePlan, OurMarker
+from haven_stash.changes import ChangePlan
+from haven_stash.records import OurMarker
 from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
 from haven_stash.values import ItemKind, ItemRef, Tag
 from tests.database_faults import files_no_longer_than
-from tests.old_journals import as_first_version, as_second_version, as_third_version
+from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
 from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore
 
@@ -123,7 +124,7 @@ def test_tables_that_lost_their_version_are_taken_for_what_they_are(path: Path, 
     filled(path, 3)
     with closing(sqlite3.connect(path)) as db:
         if version < SCHEMA_VERSION:
-            (as_first_version, as_second_version, as_third_version)[version - 1](db)
+            (as_first_version, as_second_version, as_third_version, as_fourth_version)[version - 1](db)
         db.execute("DELETE FROM journal_schema")
         db.commit()
     for _ in range(2):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haven_stash.changes import ChangePlan, OurMarker, Ours
+from haven_stash.changes import ChangePlan
+from haven_stash.records import OurMarker, Ours, OurTag
 from haven_stash.plan import PlanOptions, plan_results
 from haven_stash.values import Marker, Scene, Tag, tag_key
 from haven_vlm_config import TagNames
@@ -16,7 +17,7 @@ CONTROL["vlm_errored"] = Tag("104", "VLM_Errored")
 VLM, TAG_ME, TAGGED, ERRORED = (CONTROL[key] for key in ("vlm", "vlm_tagme", "vlm_tagged", "vlm_errored"))
 FOUL, GOAL, TIMEOUT = Tag("1", "Foul"), Tag("2", "Goal"), Tag("3", "Timeout")
 KNOWN = CONTROL | {"foul": FOUL, "goal": GOAL, "timeout": TIMEOUT}
-NOTHING_OURS = Ours({}, frozenset())
+NOTHING_OURS = Ours()
 
 
 def info(*tags, **spans):
@@ -39,7 +40,7 @@ def record(written):
 
 
 def ours(*markers, tags=()):
-    return Ours({written.id: record(written) for written in markers}, frozenset(tag.id for tag in tags))
+    return Ours({written.id: record(written) for written in markers}, {tag.id: OurTag(tag.id, tag.name) for tag in tags})
 
 
 def plan(on, found, owned=NOTHING_OURS, known=KNOWN, create_markers=True):

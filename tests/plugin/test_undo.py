@@ -114,7 +114,6 @@ def test_what_people_changed_since_stays_and_is_named(stash, handler):
     stash.library.untag_scene(scene, "Timeout")
     stash.library.untag_scene(scene, "Foul")
     handler.apply(handler.start_run("Tag Videos"), scene, FIRST, create_markers=False)  # sees that they are off
-    undo(handler)
     stash.library.tag_scene(scene, "Foul")
     told = undo(handler)
     tags, markers = content(stash, scene)
