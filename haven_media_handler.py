@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from haven_stash import jobs, library, server
+from haven_stash import jobs, left_over, library, server
 from haven_stash.apply import Fate, ItemWriter, alone
 from haven_stash.errors import (
     ApplyError,
@@ -206,6 +206,13 @@ class MediaHandler:
         Where it cannot, this is the file itself, or a drawing that stands for a missing one. Raises as ``image_bytes`` does.
         """
         return self._client.fetch(f"/image/{int(image_id)}/thumbnail", max_bytes)
+
+    def carriers(self) -> dict[str, int]:
+        """How many markers carry the plugin's tag, and how many scenes, images and galleries one right below it, whoever put it
+        there, by noun; without the tags that put something in line."""
+        names = self._names
+        parent = self._tag(names.parent)
+        return left_over.carriers(self._client, parent, (names.tag_me, names.update_me)) if parent else {}
 
     # Runs.
 

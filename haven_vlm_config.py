@@ -186,6 +186,7 @@ VLM_ENGINE_CONFIG: dict[str, Any] | None = None
 
 _log = logging.getLogger(__name__)
 _EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
+_OF_REPORTS = ("REPORT_FOLDER", "REPORTS_KEPT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +265,7 @@ class Settings:
         Raises ``ConfigError`` that lists the faults of all layers, each with its layer and key.
         """
         faults: list[str] = []
-        here = Path(__file__)
-        found = [
-            Layer(here.name, {name: value for name, value in globals().items() if name.isupper() and name[0] != "_"}),
-            layers.file_layer(folder or here.parent, faults),
-            layers.page_layer(stash_page or {}),
-            layers.task_layer(task_args or {}),
-        ]
-        values = merged([read(layer, faults) for layer in found])
+        values = merged([read(layer, faults) for layer in cls._layers(stash_page, task_args, folder, faults)])
         if not faults:
             faults = _contradictions(values)
         if faults:
@@ -283,6 +277,43 @@ class Settings:
     def tags_are_an_example(self) -> bool:
         """Whether nobody has said what to look for: the tags are those that this file comes with."""
         return self.tag_list == _EXAMPLE_TAGS and self.origins["tag_list"].startswith(Path(__file__).name)
+
+    @classmethod
+    def load_for_taking_back(
+        cls,
+        stash_page: Mapping[str, Any] | None = None,
+        task_args: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Settings:
+        """The same for a task that looks at no media: of the layers it takes the tags' names and where reports go, no more.
+
+        What is wrong elsewhere stops it as little as a file that cannot be read, or a wrong place for reports.
+        Raises ``ConfigError`` where a tag's name is wrong.
+        """
+        faults: list[str] = []
+        passed_over: list[str] = []
+        given = cls._layers(stash_page, task_args, folder, passed_over)
+        found = [read(given[0], faults)]
+        for layer in given[1:]:
+            found += [read(layer.only(names.STEERING), faults), read(layer.only(_OF_REPORTS), passed_over)]
+        values = merged(found)
+        if faults:
+            raise ConfigError("\n".join(faults))
+        if passed_over:
+            _log.warning("This task goes on without what is wrong in the settings:\n%s", "\n".join(passed_over))
+        return _settings(values)
+
+    @staticmethod
+    def _layers(
+        stash_page: Mapping[str, Any] | None, task_args: Mapping[str, str] | None, folder: Path | None, faults: list[str]
+    ) -> list[Layer]:
+        here = Path(__file__)
+        return [
+            Layer(here.name, {name: value for name, value in globals().items() if name.isupper() and name[0] != "_"}),
+            layers.file_layer(folder or here.parent, faults),
+            layers.page_layer(stash_page or {}),
+            layers.task_layer(task_args or {}),
+        ]
 
     def fingerprint(self) -> str:
         """A short text that differs where the settings do. It tells nothing of the keys."""

@@ -69,6 +69,13 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
     )
 
 
+def names_in_stash(settings: Settings) -> dict[str, str]:
+    """What each tag that is looked for is called in Stash, by what the tag list calls it."""
+    config = engine_config(settings, None)
+    rules = [(config.rule_of(model.category), model.tag_list) for model in config.active_models().values()]
+    return {tag: rule(tag).renamed or tag for rule, tags in rules for tag in tags}
+
+
 class Tagger:
     """Tags video and picture files, any number at once. Use it in ``async with``.
 

@@ -6,7 +6,7 @@ import difflib
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
@@ -205,6 +205,10 @@ class Layer:
     def place(self, key: str) -> str:
         """Where a person finds the setting: ``Tags on the settings page``, or a file and its key."""
         return f"{self.labels[key]} on the settings page" if key in self.labels else f"{self.where}: {key}"
+
+    def only(self, names: Iterable[str]) -> Layer:
+        """Nothing but these settings."""
+        return replace(self, values={name: self.values[name] for name in names if name in self.values})
 
 
 def read(layer: Layer, faults: list[str]) -> dict[str, Any]:

@@ -16,9 +16,12 @@ def change_told(change: ItemChange, *, is_planned: bool) -> str:
         (f"Tags {would}removed", chips(change.tags_removed)),
         ("Markers", _markers(change, would)),
         ("Left as they are, because a person changed them", _list(change.kept_back)),
+        (f"Found, and {'would stay' if is_planned else 'stays'} off, because a person took it off", chips(change.stays_off)),
+        ("Left alone, because it is not of this run's tag list", chips(change.left_alone)),
     ]
     told = "\n".join(f"<dt>{head}</dt><dd>{body}</dd>" for head, body in rows if body)
-    return f"<dl>\n{told}\n</dl>" if told else '<p class="soft">Nothing changed.</p>'
+    nothing = "Nothing would change." if is_planned else "Nothing changed."
+    return f"<dl>\n{told}\n</dl>" if told else f'<p class="soft">{nothing}</p>'
 
 
 def _markers(change: ItemChange, would: str) -> str:

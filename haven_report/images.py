@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from haven_report.change import change_told, chips
 from haven_report.markup import badge, name, number, words
-from haven_report.values import ImageGroup, ItemKind, Outcome
+from haven_report.values import ImageGroup, ItemChange, ItemKind, Outcome
 
 # A browser on a phone must still open the page: the JSON file has all of it.
 _MOST_OPEN = 10
@@ -38,7 +38,8 @@ def _by_tag(groups: Sequence[ImageGroup]) -> str:
             counter.update(dict.fromkeys(tags, len(group.images)))
     if not (shown or added or removed):
         return ""
-    heads = ("tag", "images that show it", "added to", "removed from")
+    would = "would be " if all(group.outcome is Outcome.PLANNED for group in groups if group.change != ItemChange()) else ""
+    heads = ("tag", "images that show it", f"{would}added to", f"{would}removed from")
     in_order = sorted({*shown, *added, *removed}, key=lambda tag: (-shown[tag], tag))
     rows = "\n".join(f"<tr>{_row(tag, (shown[tag], added[tag], removed[tag]), heads)}</tr>" for tag in in_order)
     head = "".join(f"<th>{text}</th>" for text in heads)

@@ -21,6 +21,7 @@ _PROGRAM = "Haven VLM Connector"
 _END_OF_TIME = 3e10  # in the year 2920; Windows has no dates after 3000
 _HEAD_END = '"scenes": ['
 _OF_IMAGES = ("tags_added", "tags_removed", "kept_back")
+_OF_SOME_IMAGES = ("stays_off", "left_alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def _group(group: ImageGroup) -> dict[str, Any]:
         "note": group.note,
         "tags": group.tags,
     }
-    change = {key: value for key, value in asdict(group.change).items() if key in _OF_IMAGES}
+    every = asdict(group.change)
+    change = {key: value for key, value in every.items() if key in _OF_IMAGES or (value and key in _OF_SOME_IMAGES)}
     return {**told, "change": change, "images": group.images}
 
 

@@ -14,7 +14,7 @@ from haven_media_handler import JournalError, MediaHandler, Recovered, StashAuth
 from haven_tasks.run_record import RunRecord
 from haven_tasks.same_cause import SameCauseError
 from haven_vlm_config import Settings
-from vlm_engine.errors import NoEndpointError, StoreError, VLMEngineError
+from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +24,24 @@ ENDS_THE_BATCH = (NoEndpointError, StoreError, StashUnreachableError, StashAuthE
 """After one of these no other scene or image would fare better."""
 CONTINUES, FIRST_LEFT = "continues", "first_left"
 """Arguments that a task gives itself when it queues itself again: its run, and the first item that is left ("scene 12")."""
-OWN_ARGUMENTS = (CONTINUES, FIRST_LEFT)
+BRING_BACK = "bring_back"
+"""The argument by which a person asks a task for what they took off earlier: yes, true, on or 1."""
+OWN_ARGUMENTS = (CONTINUES, FIRST_LEFT, BRING_BACK)
+_YES = frozenset(("yes", "true", "on", "1"))
+_NO = frozenset(("", "no", "false", "off", "0"))
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+def brings_back(given: Mapping[str, str]) -> bool:
+    """Whether the task's arguments ask for what people took off. Raises ``ConfigError`` where that cannot be told."""
+    word = given.get(BRING_BACK, "").strip().casefold()
+    if word not in _YES | _NO:
+        raise ConfigError(
+            f"task arguments: {BRING_BACK}: {given[BRING_BACK]!r} is neither yes nor no; write yes, or leave it out"
+        )
+    return word in _YES
 
 
 class StashThread:
@@ -72,7 +86,9 @@ class TaskContext:
             _log.info("%s: an earlier run was cut off while writing here; %s.", told, _fate(recovered))
 
     async def open_run(self, undoes: int | None = None) -> int:
-        """The run's number in the journal: a new one, or that of the run which gave others their turn."""
+        """The run's number in the journal: a new one, or that of the run which gave others their turn. Asked again, the same."""
+        if self.record.run_id:
+            return self.record.run_id
         earlier = self.given.get(CONTINUES, "")
         if earlier.isdigit() and await self.stash(self.handler.go_on_with_run, int(earlier), self.record.task):
             self.record.run_id = int(earlier)

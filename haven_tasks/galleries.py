@@ -10,38 +10,43 @@ from haven_media_handler import Gallery, ItemGoneError, ItemKind, StashError
 from haven_report import ImageReport, Outcome
 from haven_tasks.context import ENDS_THE_BATCH, FIRST_LEFT, TaskContext
 from haven_tasks.words import counted, title_of
+from haven_vlm_engine import names_in_stash
 
 _log = logging.getLogger(__name__)
 _CHUNK = 50
 
 
-async def image_ids(context: TaskContext, queue: str) -> tuple[str, ...]:
-    """The images that carry the tag ``queue``, then those of galleries that do, where the settings say so.
+async def image_ids(context: TaskContext, *queues: str) -> tuple[str, ...]:
+    """The images that carry one of the tags ``queues``, then those of galleries that do, where the settings say so.
 
     A task that goes on after its turn passes over what it has done of the latter: these carry no tag that tells.
     """
-    own = await context.stash(context.handler.image_ids_with, queue)
+    handler = context.handler
+    own = tuple(dict.fromkeys([one for queue in queues for one in await context.stash(handler.image_ids_with, queue)]))
     if not context.settings.image_galleries:
         return own
-    in_galleries = await context.stash(context.handler.image_ids_in_galleries_with, queue)
+    in_galleries = [one for queue in queues for one in await context.stash(handler.image_ids_in_galleries_with, queue)]
     known = set(own)
-    more = [image_id for image_id in in_galleries if image_id not in known]
+    more = [image_id for image_id in dict.fromkeys(in_galleries) if image_id not in known]
     first_left = context.given.get(FIRST_LEFT, "").removeprefix(f"{ItemKind.IMAGE} ")
     return (*own, *(more[more.index(first_left) :] if first_left in more else more))
 
 
-async def in_line(context: TaskContext, queue: str) -> tuple[str, ...]:
-    """The galleries that carry the tag ``queue``, where the settings let them stand for their images."""
-    return await context.stash(context.handler.gallery_ids_with, queue) if context.settings.image_galleries else ()
+async def in_line(context: TaskContext, *queues: str) -> tuple[str, ...]:
+    """The galleries that carry one of the tags ``queues``, where the settings let them stand for their images."""
+    if not context.settings.image_galleries:
+        return ()
+    carry = context.handler.gallery_ids_with
+    return tuple(dict.fromkeys([one for queue in queues for one in await context.stash(carry, queue)]))
 
 
-async def foretold(context: TaskContext, queue: str) -> str:
-    """What becomes of the galleries in line, for people; "" where there are none."""
-    waiting = await in_line(context, queue)
+async def foretold(context: TaskContext, *queues: str) -> str:
+    """What would become of the galleries in line, for people; "" where there are none."""
+    waiting = await in_line(context, *queues)
     if not waiting:
         return ""
     share = ", with the tags that enough images have" if context.settings.gallery_tag_share else ""
-    return f" {counted(len(waiting), 'gallery')} in line, done after the last image there{share}."
+    return f" {counted(len(waiting), 'gallery')} in line, which would be done after the last image there{share}."
 
 
 async def release(context: TaskContext, run_id: int, queue: str, *, updating: bool) -> str:
@@ -91,6 +96,4 @@ class _NotDoneError(Exception):
 
 def _names_in_stash(context: TaskContext) -> Sequence[str]:
     """What is looked for, by the names that the tags have in Stash."""
-    rules = context.settings.tag_rules
-    renamed = (rules[tag].renamed or tag if tag in rules else tag for tag in context.settings.tag_list)
-    return tuple(dict.fromkeys(renamed))
+    return tuple(dict.fromkeys(names_in_stash(context.settings).values()))

@@ -16,7 +16,7 @@ from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
 from haven_tasks.progress import CountBoard
 from haven_tasks.together import Together
-from haven_tasks.words import counted, title_of
+from haven_tasks.words import counted, left_told, title_of
 from haven_vlm_engine import Tagger, longest_side
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError, MediaUnsupportedError
 from vlm_engine.types import Coverage, ImageResult, ImageTagInfo, ZipEntry
@@ -146,8 +146,9 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         changes = [fate for _, fate in settled if isinstance(fate, ItemChange)]
         added = _by_number([tag for change in changes for tag in change.tags_added])
         removed = _by_number([tag for change in changes for tag in change.tags_removed])
-        parts = [f"tags added: {added}" if added else "", f"tags removed: {removed}" if removed else ""]
-        return f"{counted(len(changes), 'image')} would change: {'; '.join(part for part in parts if part) or 'nothing'}."
+        parts = [f"tags would be added: {added}" if added else "", f"tags would be removed: {removed}" if removed else ""]
+        told = "; ".join(part for part in parts if part) or "nothing would change"
+        return f"{counted(len(changes), 'image')} looked at: {told}{_left(changes)}."
 
     async def fail(self, report: ImageReport) -> None:
         """Says so, together with others."""
@@ -204,7 +205,8 @@ class WriteImages(PreviewImages):
         """What they show, by tags."""
         done = [info for info, fate in settled if isinstance(fate, ItemChange)]
         shown = _by_number([tag for info in done for tag in _tags(info)])
-        return f"{counted(len(done), 'image')} {self.verb}: {shown or 'none of the tags'}."
+        left = _left([fate for _, fate in settled if isinstance(fate, ItemChange)])
+        return f"{counted(len(done), 'image')} {self.verb}: {shown or 'none of the tags'}{left}."
 
     async def mark(self, reasons: Mapping[str, str]) -> Mapping[str, Fate]:
         """The tag that says so."""
@@ -213,6 +215,11 @@ class WriteImages(PreviewImages):
 
 def _tags(info: ImageTagInfo) -> tuple[str, ...]:
     return tuple(tag for own in info.tags.values() for tag in own)
+
+
+def _left(changes: Sequence[ItemChange]) -> str:
+    stays_off = _by_number([tag for change in changes for tag in change.stays_off])
+    return left_told(stays_off, _by_number([tag for change in changes for tag in change.left_alone]))
 
 
 def _by_number(tags: Sequence[str]) -> str:

@@ -16,15 +16,16 @@ from haven_vlm_engine import Tagger
 
 
 async def preview(context: TaskContext) -> str:
-    """*Preview*: looks at what *Tag Videos* and *Tag Images* would do, and says what would change. Writes nothing to Stash.
+    """*Preview*: looks at what the tasks that tag and those that update would do, and says what would change. Writes nothing to
+    Stash.
 
     The answers are kept, so those tasks then ask nothing twice. Raises as ``tag_videos`` does.
     """
     scene_ids, image_ids = await _in_line(context)
     if not scene_ids and not image_ids:
-        return nothing_in_line("scene or image", context.settings.tag_names.tag_me)
-    queue = context.settings.tag_names.tag_me
-    announce(context.settings, f"{counted(len(scene_ids), 'scene')} and {counted(len(image_ids), 'image')} with the tag {queue}")
+        return nothing_in_line("scene or image", *_queues(context))
+    queues = " or ".join(_queues(context))
+    announce(context.settings, f"{counted(len(scene_ids), 'scene')} and {counted(len(image_ids), 'image')} with the tag {queues}")
     of_scenes, of_images = split(context.report, len(scene_ids), len(image_ids))
     lines = []
     async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
@@ -38,19 +39,25 @@ async def preview(context: TaskContext) -> str:
         if image_ids:
             async with PreviewImages(context, tagger, CountBoard(len(image_ids), of_images)) as images:
                 lines.append(await Batch(context, shift.turn, images, image_ids).run())
-    foretold = await galleries.foretold(context, context.settings.tag_names.tag_me)
+    foretold = await galleries.foretold(context, *_queues(context))
     return f"{' '.join(lines)}{foretold} Nothing was written to Stash."
 
 
 async def _in_line(context: TaskContext) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Scenes and images that are left to look at; nothing that an earlier turn has looked at."""
-    queue = context.settings.tag_names.tag_me
     kind, _, first_left = context.given.get(FIRST_LEFT, "").partition(" ")
-    scene_ids = await context.stash(context.handler.scene_ids_with, queue) if kind != ItemKind.IMAGE else ()
-    image_ids = await galleries.image_ids(context, queue)
+    image_ids = await galleries.image_ids(context, *_queues(context))
     if kind == ItemKind.IMAGE:
         return (), _from(first_left, image_ids)
-    return _from(first_left, scene_ids), image_ids
+    scene_ids = dict.fromkeys(
+        [one for queue in _queues(context) for one in await context.stash(context.handler.scene_ids_with, queue)]
+    )
+    return _from(first_left, tuple(scene_ids)), image_ids
+
+
+def _queues(context: TaskContext) -> tuple[str, str]:
+    """What waits for a task that tags, and what for one that updates."""
+    return context.settings.tag_names.tag_me, context.settings.tag_names.update_me
 
 
 def _from(first_left: str, ids: tuple[str, ...]) -> tuple[str, ...]:

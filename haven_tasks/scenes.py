@@ -12,7 +12,7 @@ from haven_report import Outcome, SceneReport
 from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
 from haven_tasks.progress import ProgressBoard
-from haven_tasks.words import change_told, counted, markers_told, title_of
+from haven_tasks.words import counted, left_told, markers_told, plan_told, title_of
 from haven_vlm_engine import Tagger
 from vlm_engine.errors import MediaNotFoundError
 from vlm_engine.types import Span, VideoResult
@@ -71,15 +71,18 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
     async def settle(self, item: Scene, result: VideoResult, report: SceneReport) -> SceneReport:
         """Carries the change out, and says what was found."""
         report = replace(report, change=await self.change(item, result))
-        _log.info("%s", _scene_line(report, result))
+        head = f"Scene {item.id} ({report.title}): {_tags(result) or 'none of the tags'}"
+        _log.info("%s", f"{head}{self.told(report.change)}; {_looked_at(report, result)}")
         return report
 
     async def change(self, scene: Scene, result: VideoResult) -> ItemChange:
-        """What would change, which the log tells."""
+        """What would change."""
         handler, markers = self._context.handler, self._context.settings.create_markers
-        change = await self._context.stash(handler.preview, scene.id, result.info, create_markers=markers)
-        _log.info("Scene %s (%s) would change: %s.", scene.id, title_of(scene), change_told(change))
-        return change
+        return await self._context.stash(handler.preview, scene.id, result.info, create_markers=markers)
+
+    def told(self, change: ItemChange) -> str:
+        """What would change, for the line of the scene."""
+        return f" found; {plan_told(change)}{_left(change)}"
 
     async def fail(self, report: SceneReport) -> None:
         """Says so."""
@@ -113,6 +116,11 @@ class WriteScenes(PreviewScenes):
         run_id, updating = self._run_id, self._updating
         return await self._context.stash(handler.apply, run_id, scene.id, result.info, create_markers=markers, updating=updating)
 
+    def told(self, change: ItemChange) -> str:
+        """What has changed."""
+        taken = f"; tags removed: {', '.join(change.tags_removed)}" if change.tags_removed else ""
+        return f"{taken}; markers: {markers_told(change)}{_left(change)}"
+
     async def fail(self, report: SceneReport) -> None:
         """Says so, in the log and by the tag."""
         await super().fail(report)
@@ -128,13 +136,18 @@ def _spans(result: VideoResult) -> Mapping[str, tuple[Span, ...]]:
     return by_tag
 
 
-def _scene_line(report: SceneReport, result: VideoResult) -> str:
-    tags = ", ".join(tag for own in result.info.tags.values() for tag in own) or "none of the tags"
+def _tags(result: VideoResult) -> str:
+    return ", ".join(tag for own in result.info.tags.values() for tag in own)
+
+
+def _left(change: ItemChange) -> str:
+    return left_told(", ".join(change.stays_off), ", ".join(change.left_alone))
+
+
+def _looked_at(report: SceneReport, result: VideoResult) -> str:
     coverage = result.coverage
     known = coverage.answered - coverage.calls
     earlier = f", {known} of them in an earlier run" if known else ""
     frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged{earlier}"
     gaps = "".join(f"; nothing could be read from {start_s:.0f} to {end_s:.0f} s" for start_s, end_s in result.gaps_s)
-    taken = f"; tags removed: {', '.join(report.change.tags_removed)}" if report.change.tags_removed else ""
-    head = f"Scene {report.scene_id} ({report.title}): {tags}{taken}; markers: {markers_told(report.change)}"
-    return f"{head}; {frames}{gaps}; {report.seconds:.0f} s"
+    return f"{frames}{gaps}; {report.seconds:.0f} s"

@@ -13,13 +13,15 @@ from typing import Any
 
 from haven_media_handler import JournalError, MediaHandler, StashClient, handshake
 from haven_report import RunReport, write_report
-from haven_tasks.context import EXPECTED, OWN_ARGUMENTS, StashThread, TaskContext
+from haven_tasks.bring_back import bring_back
+from haven_tasks.context import EXPECTED, OWN_ARGUMENTS, StashThread, TaskContext, brings_back
 from haven_tasks.preview import preview
 from haven_tasks.run_record import RunRecord
 from haven_tasks.tag_images import tag_images, update_images
 from haven_tasks.tag_videos import tag_videos, update_videos
 from haven_tasks.take_back import remove_ours, undo_last_run
 from haven_vlm_config import Settings
+from haven_vlm_engine import names_in_stash
 from haven_vlm_utility import StashLogHandler, ending_with_parent
 from vlm_engine.errors import ConfigError
 
@@ -33,10 +35,15 @@ DATABASE = "haven.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task by its name on Stash's Tasks page. It takes its context and returns its end line."""
+    """A task by its name on Stash's Tasks page. It takes its context and returns its end line.
+
+    ``looks``: it looks at media, so that all settings matter. ``brings_back``: what people took off is put there again.
+    """
 
     name: str
     run: Callable[[TaskContext], Coroutine[Any, Any, str]]
+    looks: bool = True
+    brings_back: bool = False
 
 
 TASKS: Mapping[str, Task] = {
@@ -44,9 +51,10 @@ TASKS: Mapping[str, Task] = {
     "tag_images": Task("Tag Images", tag_images),
     "update_videos": Task("Update Tagged Videos", update_videos),
     "update_images": Task("Update Tagged Images", update_images),
+    "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True),
     "preview": Task("Preview", preview),
-    "undo_last_run": Task("Undo Last Run", undo_last_run),
-    "remove_ours": Task("Remove VLM Tags and Markers", remove_ours),
+    "undo_last_run": Task("Undo Last Run", undo_last_run, looks=False),
+    "remove_ours": Task("Remove VLM Tags and Markers", remove_ours, looks=False),
 }
 """Every task by the ``mode`` that the manifest gives it."""
 
@@ -64,9 +72,17 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
     client = StashClient(request["server_connection"])
     try:
         server = handshake(client, PLUGIN_ID)
-        settings = Settings.load(stash_page=server.settings, task_args=settings_given)
+        load = Settings.load if task.looks else Settings.load_for_taking_back
+        settings = load(stash_page=server.settings, task_args=settings_given)
         log.hide(settings.secrets())
-        handler = MediaHandler(client, data_dir / DATABASE, settings.tag_names, vr_tag=server.vr_tag)
+        handler = MediaHandler(
+            client,
+            data_dir / DATABASE,
+            settings.tag_names,
+            vr_tag=server.vr_tag,
+            tag_list=names_in_stash(settings),
+            bring_back=task.brings_back or brings_back(args),
+        )
         with ending_with_parent(), handler, contextlib.closing(StashThread()) as stash:
             context = TaskContext(
                 settings=settings,

@@ -45,7 +45,8 @@ async def undo_last_run(context: TaskContext) -> str:
     await context.settle_the_past()
     run = await context.stash(handler.last_undoable_run)
     if run is None:
-        return "There is nothing to undo: the plugin has changed nothing in Stash that is not undone already."
+        nothing = "There is nothing to undo: the journal knows of nothing the plugin changed in Stash that is not undone already."
+        return f"{nothing}{await _unknown(context)}"
     if await context.stash(handler.is_at_work, run):
         return f"{_named(run)} is still at work (process {run.pid}): stop it in Stash's list of jobs first. Nothing was undone."
     run_id = await context.open_run(undoes=run.id)
@@ -78,14 +79,31 @@ async def remove_ours(context: TaskContext) -> str:
         for item_id in await context.stash(with_ours)
     ]
     if not work:
-        return "There is nothing to remove: nothing in Stash has a tag or marker that the plugin made."
+        nothing = "There is nothing to remove: of the tags and markers in Stash, the journal knows none as the plugin's own."
+        return f"{nothing}{await _unknown(context)}"
     run_id = await context.open_run()
 
     await _TakingBack(context, "cleared").carry_out(work, lambda kind, ids: _removed(handler, run_id, kind, ids))
     failed = context.record.count(Outcome.FAILED)
     rest = f"; {failed:,} failed: start the task again" if failed else ""
     back = " Undo Last Run puts it back." if context.record.count(Outcome.DONE, Outcome.PARTLY) else ""
-    return f"What the plugin had made is removed: {_told(context)}{rest}.{back}"
+    return f"What the plugin had made is removed: {_told(context)}{rest}.{back}{await _unknown(context)}"
+
+
+async def _unknown(context: TaskContext) -> str:
+    """How much in Stash carries the plugin's tags and is not the journal's to take off, and what to do; "" where nothing does."""
+    found = await context.stash(context.handler.carriers)
+    if not found:
+        return ""
+    parent = context.settings.tag_names.parent
+    markers, items = found.pop("marker", 0), [counted(number, noun) for noun, number in found.items()]
+    parts = [f"{counted(markers, 'marker')} with the tag {parent}"] if markers else []
+    parts += [f"{', '.join(items)} with tags below {parent}"] if items else []
+    return (
+        f" Stash has {' and '.join(parts)} that the journal {context.store_path} does not know as the plugin's own: people made"
+        " or changed them, or the journal that knew them is lost. If you have a copy of that file, put it back and start the task"
+        f" again; else take them off in Stash: filter markers, scenes, images and galleries by {parent} and the tags below it."
+    )
 
 
 def _undone(handler: MediaHandler, run_id: int, numbers: Sequence[int]) -> Sequence[Fate]:

@@ -34,7 +34,25 @@ def change_told(change: ItemChange) -> str:
     return "; ".join(part for part in parts if part) or "nothing"
 
 
-def nothing_in_line(noun: str, queue: str) -> str:
+def plan_told(change: ItemChange) -> str:
+    """What would change on an item."""
+    parts = [
+        f"tags would be added: {', '.join(change.tags_added)}" if change.tags_added else "",
+        f"tags would be removed: {', '.join(change.tags_removed)}" if change.tags_removed else "",
+        f"{counted(len(change.markers_added), 'marker')} would be added" if change.markers_added else "",
+        f"{counted(len(change.markers_removed), 'marker')} would be removed" if change.markers_removed else "",
+    ]
+    return "; ".join(part for part in parts if part) or "nothing would change"
+
+
+def left_told(stays_off: str, left_alone: str) -> str:
+    """What is not put where it was found, and what is not taken off though it was not: "; …", or "" where there is neither."""
+    off = f"; stays off, as a person took it off: {stays_off}" if stays_off else ""
+    return off + (f"; left alone, as it is not of this tag list: {left_alone}" if left_alone else "")
+
+
+def nothing_in_line(noun: str, *queues: str) -> str:
     """What a task says that found nothing to do."""
-    them = counted(2, noun).removeprefix("2 ")
-    return f"No {noun} carries the tag {queue}. Give it to the {them} that you mean, and start the task again."
+    them, one_of = counted(2, noun).removeprefix("2 "), "it" if len(queues) == 1 else "one of them"
+    carries = f"No {noun} carries the tag {' or '.join(queues)}"
+    return f"{carries}. Give {one_of} to the {them} that you mean, and start the task again."

@@ -298,7 +298,8 @@ class Library:
         self, kind: Kind, title: str, tags: Iterable[str], files: Iterable[tuple[Path, media.FileFacts, str | None]]
     ) -> str:
         with self._database.transaction():
-            row_id = self._database.insert(kind.table, title=title, created_at=self._database.now(), updated_at=self._database.now())
+            now = self._database.now()
+            row_id = self._database.insert(kind.table, title=title, created_at=now, updated_at=now)
             owner_id = f"{kind.noun}_id"
             tag_ids = [int(tag) for tag in self._tag_ids(tags)]
             edit_links(self._database, (f"{kind.table}_tags", owner_id, "tag_id"), row_id, tag_ids, "SET")

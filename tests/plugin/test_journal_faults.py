@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from haven_stash.changes import ChangePlan
-from haven_stash.records import OurMarker
 from haven_stash.errors import JournalError
 from haven_stash.journal import SCHEMA_VERSION, Journal
+from haven_stash.records import OurMarker
 from haven_stash.values import ItemKind, ItemRef, Tag
 from tests.database_faults import files_no_longer_than
 from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haven_stash.changes import ChangePlan
-from haven_stash.records import OurMarker, Ours, OurTag
 from haven_stash.plan import PlanOptions, plan_results
+from haven_stash.records import OurMarker, Ours, OurTag
 from haven_stash.values import Marker, Scene, Tag, tag_key
 from haven_vlm_config import TagNames
 from vlm_engine.types import Span, VideoTagInfo
