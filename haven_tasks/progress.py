@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from vlm_engine.types import Coverage, Progress
 
@@ -10,37 +11,64 @@ _FRAMES_PER_SECOND = 0.25
 _LEAST_FRAMES = 8.0
 _TYPICAL_FRAMES = 150
 """What a video takes, before its search has begun: the figures only have to be of the right size."""
+_USUAL = 0.7
+"""The share of what a search first expects that it takes, as a rule: that is the most it may take, until it tells otherwise."""
+
+
+@dataclass(slots=True)
+class _Search:
+    """One scene under way. ``done``: the share of its work that is; it goes on from there whatever is expected from then on."""
+
+    first_expected: int
+    expected: int
+    settled: int = 0
+    done: float = 0.0
+
+    def advance(self, progress: Progress) -> None:
+        """Frames were settled: of what is left, they are the share that the search tells by now."""
+        self.expected = progress.expected
+        left = max((self.expected - self.settled) * self._usual(), 1.0)
+        self.done += (1 - self.done) * min(1.0, max(0, progress.settled - self.settled) / left)
+        self.settled = max(self.settled, progress.settled)
+
+    def needs(self) -> float:
+        """The frames that it takes in all, probably."""
+        return self.expected * self._usual()
+
+    def _usual(self) -> float:
+        return _USUAL if self.expected >= self.first_expected else 1.0
 
 
 class ProgressBoard:
-    """Adds up the progress of all scenes of a batch and reports it as one fraction that never falls.
+    """Adds up the progress of all scenes of a batch and reports it as one fraction that never falls: work done of all the work.
 
-    A scene that has not begun counts with the frames its length makes likely; one whose length is not known yet,
-    with the mean of the others.
+    Work is frames. Of a scene that came to its end they are known; one that has not begun takes what its length makes likely,
+    corrected by what others took; one whose length is not known yet, the mean of the others.
     """
 
     def __init__(self, scenes: int, report: Callable[[float], None]) -> None:
         self._scenes = scenes
         self._report = report
-        self._expected: dict[str, float] = {}
-        self._settled: dict[str, float] = {}
+        self._likely: dict[str, float] = {}
+        self._under_way: dict[str, _Search] = {}
+        self._took: dict[str, float] = {}
         self._coverage: dict[str, Coverage] = {}
         self._furthest = 0.0
 
     def announce(self, scene: str, duration_s: float) -> None:
         """A scene's length in seconds is known."""
-        self._expected.setdefault(scene, _LEAST_FRAMES + duration_s * _FRAMES_PER_SECOND)
+        self._likely.setdefault(scene, _LEAST_FRAMES + duration_s * _FRAMES_PER_SECOND)
 
     def advance(self, scene: str, progress: Progress) -> None:
         """A scene went on."""
-        self._expected[scene] = max(1, progress.expected)
-        self._settled[scene] = progress.settled
+        self._under_way.setdefault(scene, _Search(progress.expected, progress.expected)).advance(progress)
         self._coverage[scene] = progress.coverage
         self._tell()
 
     def finish(self, scene: str) -> None:
         """A scene came to its end, one way or another."""
-        self._settled[scene] = self._expected.setdefault(scene, _LEAST_FRAMES)
+        search = self._under_way.pop(scene, None)
+        self._took[scene] = float(search.settled) if search else 0.0
         self._tell()
 
     def coverage(self) -> Coverage:
@@ -48,10 +76,21 @@ class ProgressBoard:
         return sum(self._coverage.values(), Coverage())
 
     def _tell(self) -> None:
-        mean = sum(self._expected.values()) / len(self._expected)
-        expected = sum(self._expected.values()) + mean * max(0, self._scenes - len(self._expected))
-        self._furthest = max(self._furthest, min(1.0, sum(self._settled.values()) / expected))
+        searches = self._under_way.values()
+        known = [*self._took.values(), *(search.needs() for search in searches), *self._waiting()]
+        in_all = sum(known) / len(known) * max(self._scenes, len(known))
+        done = sum(self._took.values()) + sum(search.needs() * search.done for search in searches)
+        share = 1.0 if len(self._took) >= self._scenes else done / in_all if in_all else 0.0
+        self._furthest = max(self._furthest, min(1.0, share))
         self._report(self._furthest)
+
+    def _waiting(self) -> list[float]:
+        """The frames that each scene takes of which nothing but its length is known."""
+        ended = [scene for scene in self._took if self._took[scene] and scene in self._likely]
+        likely = sum(self._likely[scene] for scene in ended)
+        ratio = sum(self._took[scene] for scene in ended) / likely if likely else 1.0
+        begun = self._took.keys() | self._under_way.keys()
+        return [frames * ratio for scene, frames in self._likely.items() if scene not in begun]
 
 
 class CountBoard:

@@ -320,11 +320,11 @@ def test_a_preview_tells_of_scenes_and_images_writes_nothing_and_spares_question
     theatre.stash.library.add_gallery("Finale", images=[*images][:2], tags=["VLM_TagMe"])
     before = theatre.stash.library.snapshot()
     job = run(theatre, "Preview")
-    assert "1 gallery in line, done after the last image there. Nothing was written to Stash." in str(job.output)
+    assert "1 gallery in line, which would be done after the last image there. Nothing was written to Stash." in str(job.output)
     assert theatre.stash.library.snapshot() == before
     assert "1 scene looked at, 0 failed" in str(job.output)
     assert "10 images looked at, 0 failed" in str(job.output)
-    told = next(line for line in texts(job, "info").splitlines() if "10 images would change: tags added: " in line)
+    told = next(line for line in texts(job, "info").splitlines() if "10 images looked at: tags would be added: " in line)
     for tag in TAGS:
         assert f"{tag} {sum(tag in picture.tags for picture in images.values())}" in told
     assert (job.progress[-1], list(job.progress)) == (1, sorted(job.progress))

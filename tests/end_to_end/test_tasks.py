@@ -205,7 +205,7 @@ def test_a_preview_says_what_would_change_writes_nothing_and_spares_the_run_its_
     assert "Nothing was written to Stash" in str(job.output)
     assert theatre.stash.library.snapshot() == before
     assert not theatre.stash.requests.mutations
-    assert texts(job, "info").count("would change: tags added: ") == 2
+    assert texts(job, "info").count(" found; tags would be added: ") == 2
     calls = vlm.counters.answered
     theatre.run()
     assert vlm.counters.answered == calls

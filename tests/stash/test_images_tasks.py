@@ -101,7 +101,7 @@ def test_a_zip_gallery_in_line_stands_for_its_images(
     arena.stash.add_tags(gallery.id, ["VLM_TagMe"], "Gallery")
     run(arena, "Preview")
     assert not any(tags(arena).values())
-    assert any("8 images would change: tags added: " in line for line in arena.said("info"))
+    assert any("8 images looked at: tags would be added: " in line for line in arena.said("info"))
     run(arena)
     found = tags(arena)
     assert {name: found[name] for name in as_tagged(zipped)} == as_tagged(zipped)

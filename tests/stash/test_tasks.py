@@ -96,7 +96,7 @@ def test_preview_writes_nothing_and_an_update_is_made_from_the_same_answers(
     run(arena, "Preview")
     assert contents(arena) == before
     assert tag_names(arena) == tags
-    assert any("would change: tags added: " in line for line in arena.said("info"))
+    assert any(" found; tags would be added: " in line for line in arena.said("info"))
     calls = endpoint.counters.answered
     arena.run()
     after = contents(arena)
