@@ -11,7 +11,7 @@ _FRAMES_PER_SECOND = 0.25
 _LEAST_FRAMES = 8.0
 _TYPICAL_FRAMES = 150
 """What a video takes, before its search has begun: the figures only have to be of the right size."""
-_USUAL = 0.7
+_USUAL = 0.55
 """The share of what a search first expects that it takes, as a rule: that is the most it may take, until it tells otherwise."""
 
 
