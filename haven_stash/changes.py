@@ -20,7 +20,7 @@ class PlannedTag:
 
     name: str
     id: str = ""
-    asked: str = ""
+    asked: str = field(default="", compare=False)
     created_s: float = field(default=0.0, compare=False)
 
     def is_tag(self, tag: Tag) -> bool:

@@ -512,3 +512,156 @@ def test_two_tasks_at_once_on_one_library_double_and_lose_nothing(
     for _ in range(2):
         run(theatre, "Undo Last Run")
     assert contents(theatre) == before
+
+
+# What people take off, and other tag lists.
+
+
+def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    (scene,) = theatre.queue(videos[0])
+    theatre.run()
+    whole = content(theatre.state(scene))
+    tag = next(name for name in whole[0] if name in TAGS)
+    wrong, relabelled, *_ = (one for one in theatre.state(scene).markers if "VLM" in one.tags)
+    theatre.stash.library.remove_marker(wrong.id)
+    theatre.stash.library.edit_marker(relabelled.id, primary_tag="Corner kick", title="Corner kick")
+    theatre.stash.library.untag_scene(scene, tag)
+    wanted = content(theatre.state(scene))
+    for task, queue in (("Update Tagged Videos", "VLM_UpdateMe"), ("Tag Videos", "VLM_TagMe")):
+        theatre.stash.library.tag_scene(scene, queue)
+        job = run(theatre, task)
+        assert content(theatre.state(scene)) == wanted
+        assert f"stays off, as a person took it off: {tag}, " in texts(job, "info")
+    theatre.stash.library.tag_scene(scene, "VLM_UpdateMe")
+    job = run(theatre, "Bring Back What You Removed")
+    assert (job.error, job.progress[-1]) == (None, 1)
+    tags, markers = content(theatre.state(scene))
+    assert tags == whole[0]
+    assert set(whole[1]) <= set(markers)
+    assert len(markers) == len(whole[1]) + 1  # the one that was relabelled is a person's, and stays as well
+    run(theatre, "Undo Last Run")
+    theatre.stash.library.untag_scene(scene, "VLM_UpdateMe")
+    assert content(theatre.state(scene)) == wanted
+
+
+def test_any_task_can_be_asked_for_what_was_taken_off(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    (scene,) = theatre.queue(videos[0])
+    theatre.run()
+    whole = content(theatre.state(scene))
+    theatre.stash.library.remove_marker(theatre.state(scene).markers[0].id)
+    theatre.stash.library.tag_scene(scene, "VLM_TagMe")
+    assert "bring_back: 'perhaps' is neither yes nor no" in str(run(theatre, "Tag Videos", bring_back="perhaps").error)
+    run(theatre, "Tag Videos", bring_back="yes")
+    assert content(theatre.state(scene)) == whole
+
+
+def test_nothing_to_bring_back_says_what_to_do(theatre: Theatre, address: Address) -> None:
+    theatre.install(address(theatre.endpoint()))
+    assert "No scene or image carries the tag VLM_UpdateMe" in str(run(theatre, "Bring Back What You Removed").output)
+
+
+def test_another_tag_list_leaves_what_the_first_one_found(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm), TAG_LIST=["Foul", "Goal"])
+    (scene,) = theatre.queue(videos[0])
+    theatre.run()
+    tags, markers = content(theatre.state(scene))
+    theatre.install(address(vlm), TAG_LIST=["Turnover", "Timeout"])
+    theatre.stash.library.tag_scene(scene, "VLM_TagMe")
+    job = theatre.run()
+    after = content(theatre.state(scene))
+    assert set(tags) <= set(after[0])
+    assert set(markers) < set(after[1])
+    assert "left alone, as it is not of this tag list: " in texts(job, "info")
+
+
+# What tasks depend on, and what they say.
+
+BAD: dict[str, Any] = {
+    "no tags": {"TAG_LIST": []},
+    "no endpoint": {"ENDPOINTS": []},
+    "a setting that does not exist": {"TAG_LISTE": ["Foul"]},
+    "a wrong number": {"CONCURRENT_TASK_LIMIT": "many", "REPORTS_KEPT": -3},
+    "a wrong configuration": {"VLM_ENGINE_CONFIG": {"models": 3}},
+}
+
+
+@pytest.mark.parametrize("settings", BAD.values(), ids=BAD)
+def test_undo_and_removal_need_no_setting_that_they_do_not_use(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address, settings: dict[str, Any]
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm))
+    (scene,) = theatre.queue(videos[0])
+    before = content(theatre.state(scene))
+    theatre.run()
+    theatre.install(address(vlm), **settings)
+    assert run(theatre, "Tag Videos").error
+    job = run(theatre, "Remove VLM Tags and Markers")
+    assert (job.error, content(theatre.state(scene))) == (None, ((), []))
+    assert run(theatre, "Undo Last Run").error is None
+    assert run(theatre, "Undo Last Run").error is None
+    assert content(theatre.state(scene)) == before
+
+
+def test_a_settings_file_that_cannot_be_read_stops_no_undoing(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    (scene,) = theatre.queue(videos[0])
+    before = content(theatre.state(scene))
+    theatre.run()
+    (plugin,) = theatre.stash.plugins.loaded.values()
+    (Path(plugin.folder) / "haven_vlm_config.local.yaml").write_text("TAG_LIST: [Foul\nMODEL: {", encoding="utf-8")
+    job = run(theatre, "Undo Last Run")
+    assert (job.error, content(theatre.state(scene))) == (None, before)
+    assert "This task goes on without what is wrong in the settings" in texts(job, "warning")
+
+
+def test_what_the_journal_does_not_know_is_counted_and_said(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    theatre.queue(*videos[:2])
+    theatre.run()
+    made = sum(len(theatre.state(scene).markers) for scene in theatre.scenes)
+    data = theatre.stash.config_folder / "haven_vlm_connector"
+    for file in data.glob("haven.sqlite3*"):
+        file.unlink()
+    before = contents(theatre)
+    for task in ("Remove VLM Tags and Markers", "Undo Last Run"):
+        told = str(run(theatre, task).output)
+        assert "There is nothing to " in told
+        assert f"Stash has {made} markers with the tag VLM and 2 scenes with tags below VLM" in told
+        assert str(data / "haven.sqlite3") in told
+        assert "put it back and start the task again" in told
+    assert contents(theatre) == before
+
+
+def test_a_preview_covers_what_waits_for_an_update_and_only_says_would(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
+    vlm = theatre.endpoint()
+    theatre.install(address(vlm), TAG_LIST=["Foul"])
+    done, new = theatre.queue(*videos[:2])
+    theatre.stash.library.untag_scene(new, "VLM_TagMe")
+    theatre.run()
+    theatre.stash.library.tag_scene(done, "VLM_UpdateMe")
+    theatre.stash.library.tag_scene(new, "VLM_TagMe", "VLM_UpdateMe")
+    theatre.install(address(vlm), TAG_LIST=["Foul", "Turnover", "Goal", "Timeout"])
+    before = theatre.stash.library.snapshot()
+    job = run(theatre, "Preview")
+    assert "2 scenes looked at" in str(job.output)
+    assert theatre.stash.library.snapshot() == before
+    lines = [line for line in texts(job, "info").splitlines() if line.startswith("Scene ")]
+    assert len(lines) == 2
+    assert all("would be added" in line for line in lines)
+    assert " markers: " not in "".join(lines)

@@ -41,9 +41,7 @@ class FragileClient(StashClient):
 
 
 @contextmanager
-def handler_of(
-    stash: SandboxStash, folder: Path, *, at: int = 0, after: bool = False, **options: Any
-) -> Iterator[MediaHandler]:
+def handler_of(stash: SandboxStash, folder: Path, *, at: int = 0, after: bool = False, **options: Any) -> Iterator[MediaHandler]:
     """A handler with its journal in ``folder``."""
     with MediaHandler(FragileClient(stash, at=at, after=after), folder / "journal.sqlite", NAMES, **options) as handler:
         yield handler

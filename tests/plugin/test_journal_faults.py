@@ -221,3 +221,22 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match=r"file/haven\.sqlite3: it cannot be written\. Let the user"):
         Journal(tmp_path / "file" / "haven.sqlite3")
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "folder"])
+def test_a_file_that_is_deleted_or_replaced_takes_no_plan(path: Path, what: str) -> None:
+    other = path.with_name("other.sqlite3")
+    filled(other, 1)
+    with closing(Journal(path)) as journal:
+        run_id = journal.runs.start("Tag Videos")
+        if what == "folder":
+            path.parent.rename(path.parent.with_name("moved"))
+        elif what == "replaced":
+            other.replace(path)
+        else:
+            path.unlink()
+        told = "was replaced by another file" if what == "replaced" else "was deleted or moved away"
+        with pytest.raises(JournalError, match=told) as error:
+            journal.open_plan(run_id, plan("7"))
+        assert str(path) in str(error.value)
+        assert "nothing is changed in Stash without it" in str(error.value)

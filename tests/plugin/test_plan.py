@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from haven_stash.changes import ChangePlan
 from haven_stash.plan import PlanOptions, plan_results
-from haven_stash.records import OurMarker, Ours, OurTag
+from haven_stash.records import OurMarker, Ours, OurTag, Records
 from haven_stash.values import Marker, Scene, Tag, tag_key
 from haven_vlm_config import TagNames
 from vlm_engine.types import Span, VideoTagInfo
@@ -237,3 +237,57 @@ def test_a_scene_that_was_written_needs_nothing_more(situation):
     added = [known[tag_key(tag.name)] for tag in change.add]
     again = plan(after, found, ours(*written, *untouched, tags=added), known)
     assert (again.add, again.create, again.destroy, again.remove, again.release) == ((), (), (), (), ())
+
+
+# What people took off, and other tag lists.
+
+LIST = {"Foul": "Foul", "Goal": "Goal"}
+
+
+@st.composite
+def removals(draw):
+    """A situation in which a person has taken off some more, and a list that concerns only some of the tags."""
+    on, found, owned = draw(situations())
+    gone = [
+        record(marker(start, end, id=f"gone{n}", tag=tag, title=tag.name))
+        for n, (tag, (start, end)) in enumerate(draw(st.lists(st.tuples(tags, times), max_size=4)))
+    ]
+    off = [OurTag(tag.id, tag.name) for tag in draw(st.lists(tags, unique=True)) if tag.id not in on.tag_ids]
+    return on, found, replace(owned, removed=Records(tuple(off), tuple(gone)))
+
+
+def overlap(one, other):
+    return max(one.start_s, other.start_s) < min(one.end_s, other.end_s)
+
+
+@settings(max_examples=100, deadline=None)
+@given(removals())
+def test_nothing_that_a_person_took_off_is_put_there_again(situation):
+    on, found, owned = situation
+    change = plan(on, found, owned)
+    assert not {tag.id for tag in change.add} & {tag.id for tag in owned.removed.tags}
+    for wanted in change.create:
+        gone = [one for one in owned.removed.markers if one.primary_id == wanted.tag.id]
+        assert not [one for one in gone if overlap(one, wanted)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(removals())
+def test_who_asks_gets_the_plan_of_one_who_took_nothing_off(situation):
+    on, found, owned = situation
+    asked = plan_results(on, found, owned, KNOWN, PlanOptions(NAMES, bring_back=True))
+    assert replace(asked, brings_back=False) == plan(on, found, replace(owned, removed=Records()))
+
+
+@settings(max_examples=100, deadline=None)
+@given(removals())
+def test_a_list_takes_off_its_own_tags_only_and_names_the_rest(situation):
+    on, found, owned = situation
+    listed = plan_results(on, found, owned, KNOWN, PlanOptions(NAMES, tag_list=LIST))
+    every = plan(on, found, owned)
+    named = {tag_key(name) for name in (*LIST, *found.tags["sport"], *found.spans["sport"])}
+    assert set(listed.remove) == {tag for tag in every.remove if tag_key(tag.name) in named}
+    assert set(listed.destroy) == {one for one in every.destroy if tag_key(one.title) in named}
+    left = {tag.name for tag in every.remove if tag not in listed.remove}
+    assert left == {name for name in listed.left_alone if " marker" not in name}
+    assert (listed.create, listed.add) == (every.create, every.add)

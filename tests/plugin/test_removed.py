@@ -188,7 +188,9 @@ def test_a_scene_from_which_all_was_taken_is_done_from_the_start(stash: SandboxS
     assert stands(stash, scene) == ({"Foul", "Goal"}, ALL)
 
 
-def test_who_asks_gets_it_back_until_that_is_undone(stash: SandboxStash, handler: MediaHandler, tmp_path: Path, scene: str) -> None:
+def test_who_asks_gets_it_back_until_that_is_undone(
+    stash: SandboxStash, handler: MediaHandler, tmp_path: Path, scene: str
+) -> None:
     stash.library.remove_marker(marker(stash, scene, 50))
     stash.library.untag_scene(scene, "Goal")
     apply(handler, scene, FOUND)

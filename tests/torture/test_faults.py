@@ -291,3 +291,34 @@ def test_a_newer_versions_file_is_refused_and_nothing_is_touched(place: World, e
         db.commit()
     assert place.attempt()["error"] == ""
     assert place.scenes() == expected
+
+
+# A file that is deleted or replaced in the middle of a task.
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_goes_while_a_task_is_at_work_ends_it_before_stash_is_changed(
+    place: World, expected: Scenes, is_replaced: bool
+) -> None:
+    assert place.attempt("update_videos")["error"] == ""
+    first, aside = place.scenes(), place.database.with_name("aside.sqlite3")
+
+    def go(exchange: Any) -> None:
+        if exchange.operation == "Scenes":
+            place.stash.requests.on_request = None
+            place.database.rename(aside)
+            if is_replaced:
+                sqlite3.connect(place.database).close()
+                place.database.write_bytes(b"")
+
+    place.stash.requests.on_request = go
+    told = place.attempt()
+    assert f"{place.database} was " in told["error"]
+    assert "nothing is changed in Stash without it" in told["error"]
+    assert place.scenes() == first
+    for left in place.database.parent.glob("haven.sqlite3*"):
+        left.unlink()
+    assert place.attempt()["error"] == ""
+    assert place.scenes() == expected
+    undo_all(place)
+    assert place.scenes() == first
