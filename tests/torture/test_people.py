@@ -1,0 +1,166 @@
+"""People delete, relabel, move and add between runs with tag lists that change, under clocks that jump, and some runs are killed.
+
+Whatever the order: what a person removed is not there, what they made is there as they made it, and so is what other lists found.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from sandbox.stash import ItemState, MarkerState
+from sandbox.videos import LabelledVideo
+from tests.torture import child
+from tests.torture.test_torture import jump
+from tests.torture.world import SLOTS, TAGS, Killer, World, small_videos, world
+from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.sandbox.threads import running
+
+RUNS = max(2, int(os.environ.get("HAVEN_TORTURE_RUNS", "0")) // 4)
+SCENES = 3
+ROUNDS = 4
+REQUESTS = 60
+LISTS = (TAGS, TAGS[:2], TAGS[2:], TAGS[1:3])
+Event = tuple[str, str, float, float]
+
+
+@dataclass
+class Deeds:
+    """What people did: the events and tags they took off, by scene, and what they made, as it is to stay."""
+
+    off_events: list[Event] = field(default_factory=list)
+    off_tags: set[tuple[str, str]] = field(default_factory=set)
+    markers: dict[str, MarkerState] = field(default_factory=dict)
+    tags: set[tuple[str, str]] = field(default_factory=set)
+
+    def take_stock(self, place: World) -> None:
+        """What is there before the plugin was."""
+        for scene in place.stash.library.snapshot().scenes:
+            self.markers |= {marker.id: marker for marker in scene.markers}
+            self.tags |= {(scene.id, tag) for tag in scene.tags if not tag.startswith("VLM_")}
+
+    def act(self, place: World, rng: random.Random) -> None:
+        """Something happens to each scene."""
+        for scene in place.stash.library.snapshot().scenes:
+            made = [marker for marker in scene.markers if marker.id not in self.markers]
+            for one in rng.sample(made, min(len(made), rng.randint(0, 2))):
+                self._touch(place, rng, scene.id, one)
+            own = sorted(tag for tag in scene.tags if tag in TAGS and (scene.id, tag) not in self.tags)
+            if own and rng.random() < 0.5:
+                self._untag(place, scene.id, rng.choice(own))
+            if rng.random() < 0.4:
+                self._add(place, rng, scene)
+
+    def _touch(self, place: World, rng: random.Random, scene: str, one: MarkerState) -> None:
+        library = place.stash.library
+        self.off_events.append((scene, one.primary_tag, one.seconds, one.end_seconds or one.seconds))
+        deed = rng.choice(["delete", "relabel", "move", "rename"])
+        if deed == "delete":
+            library.remove_marker(one.id)
+            return
+        match deed:
+            case "relabel":
+                library.edit_marker(one.id, primary_tag="Corner kick")
+            case "move":
+                library.edit_marker(one.id, seconds=one.seconds + 40, end_seconds=(one.end_seconds or one.seconds) + 40)
+            case "rename":
+                library.edit_marker(one.id, title="in my own words")
+        self.markers[one.id] = next(own for own in library.scene_state(scene).markers if own.id == one.id)
+
+    def _untag(self, place: World, scene: str, tag: str) -> None:
+        place.stash.library.untag_scene(scene, tag)
+        self.off_tags.add((scene, tag))
+
+    def _add(self, place: World, rng: random.Random, scene: ItemState) -> None:
+        library, tag = place.stash.library, rng.choice([*TAGS, "Last season"])
+        start_s = rng.choice([0.5, 2.0, 300.0])
+        new = library.add_marker(scene.id, tag, start_s, start_s + 1, title="by hand", tags=["VLM"])
+        self.markers[new] = next(own for own in library.scene_state(scene.id).markers if own.id == new)
+        if (scene.id, tag) not in self.off_tags and tag not in scene.tags:
+            library.tag_scene(scene.id, tag)
+            self.tags.add((scene.id, tag))
+
+    def check(self, place: World) -> None:
+        """Everything of it holds, and nothing is there twice."""
+        for scene in place.stash.library.snapshot().scenes:
+            there = {marker.id: marker for marker in scene.markers}
+            assert {tag for own, tag in self.off_tags if own == scene.id}.isdisjoint(scene.tags)
+            assert {tag for own, tag in self.tags if own == scene.id} <= set(scene.tags)
+            made = [marker for marker in scene.markers if marker.id not in self.markers]
+            for own, tag, start_s, end_s in self.off_events:
+                assert own != scene.id or not [one for one in made if one.primary_tag == tag and _overlap(one, start_s, end_s)]
+            each = Counter((one.primary_tag, one.seconds, one.end_seconds) for one in made)
+            assert not each or each.most_common(1)[0][1] == 1
+            assert all(there[key] == marker for key, marker in self.markers.items() if key in there)
+        every = {marker.id for scene in place.stash.library.snapshot().scenes for marker in scene.markers}
+        assert self.markers.keys() <= every
+
+
+def _overlap(one: MarkerState, start_s: float, end_s: float) -> bool:
+    return max(one.seconds, start_s) < min(one.end_seconds or one.seconds, end_s)
+
+
+def of_other_lists(place: World, looked_for: Sequence[str]) -> set[tuple[object, ...]]:
+    """What is there of tags that are not looked for."""
+    found = set()
+    for scene in place.stash.library.snapshot().scenes:
+        found |= {(scene.id, tag) for tag in scene.tags if tag in TAGS and tag not in looked_for}
+        others = [one for one in scene.markers if one.primary_tag not in looked_for]
+        found |= {(scene.id, one.primary_tag, one.seconds, one.end_seconds, one.title) for one in others}
+    return found
+
+
+@dataclass(frozen=True)
+class Arena:
+    videos: Sequence[LabelledVideo]
+    vlm: SandboxVLM
+    folder: Path
+    processes: ForkServerContext
+
+    @contextmanager
+    def world(self) -> Iterator[World]:
+        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
+            yield place
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    folder = tmp_path_factory.mktemp("people")
+    with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm:
+        yield Arena(small_videos(folder, SCENES), vlm, folder, child.context())
+
+
+@pytest.mark.expects_errors  # the servers' library tells of clients that were killed in the middle of a request
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_what_people_and_other_lists_did_holds_in_every_run(arena: Arena, seed: int) -> None:
+    rng, deeds = random.Random(seed), Deeds()
+    with arena.world() as place:
+        deeds.take_stock(place)
+        for _ in range(ROUNDS):
+            looked_for = rng.choice(LISTS)
+            mode, queue = rng.choice([("tag_videos", "VLM_TagMe"), ("update_videos", "VLM_UpdateMe")])
+            for scene in place.stash.library.snapshot().scenes:
+                place.stash.library.tag_scene(scene.id, queue)
+            others = of_other_lists(place, looked_for)
+            killer = Killer(rng.randint(0, REQUESTS), rng.uniform(0, 0.02)) if rng.random() < 0.4 else None
+            for run in [killer, None] if killer else [None]:
+                jump(place, rng)
+                place.run(mode, run, TAG_LIST=",".join(looked_for))
+                deeds.check(place)
+                assert others <= of_other_lists(place, looked_for)
+            deeds.act(place, rng)
+        jump(place, rng)
+        assert place.run("remove_ours")
+        deeds.check(place)
+        for scene in place.stash.library.snapshot().scenes:
+            assert {marker.id for marker in scene.markers} <= deeds.markers.keys()
+            assert {tag for tag in scene.tags if tag in TAGS} <= {tag for own, tag in deeds.tags if own == scene.id}
