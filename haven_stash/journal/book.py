@@ -97,8 +97,9 @@ class Journal:
             self._database.execute(sql, run_id, *_columns(plan.item), plan.to_json(), time.time(), item_made_s)
             ((number,),) = self._database.rows("SELECT last_insert_rowid()")
             opened = OpenPlan(number, plan, item_made_s)
-            self._insert_tags(opened, plan.stood_tags)
-            self._insert_markers(opened, plan.stood_markers)
+            known = self.there(plan.item) if plan.stood_tags or plan.stood_markers else Records()
+            self._insert_tags(opened, [own for own in plan.stood_tags if own not in known.tags])
+            self._insert_markers(opened, [own for own in plan.stood_markers if own not in known.markers])
             if plan.brings_back:
                 self._recall(opened)
         return opened

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from haven_media_handler import ItemChange, MediaHandler
+from haven_media_handler import ItemChange, ItemKind, ItemRef, MediaHandler
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import KilledError, handler_of, once_replied
 from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo
@@ -154,6 +154,9 @@ def test_what_a_person_had_put_there_and_takes_off_stays_off(stash: SandboxStash
     scene = stash.library.add_scene(tags=["VLM_TagMe", "Foul"])
     by_hand = stash.library.add_marker(scene, "Goal", 30, 33, title="the winner")
     apply(handler, scene, FOUND)
+    known = handler._journal.there(ItemRef(ItemKind.SCENE, scene))
+    apply(handler, scene, FOUND)
+    assert handler._journal.there(ItemRef(ItemKind.SCENE, scene)) == known, "each is written down once"
     stash.library.untag_scene(scene, "Foul")
     stash.library.remove_marker(by_hand)
     apply(handler, scene, FOUND)

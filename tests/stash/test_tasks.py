@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.real_stash import WatchedJob
 from sandbox.stash import ItemState
-from tests.stash.conftest import PLUGIN, Arena
+from tests.stash.conftest import DATA, PLUGIN, Arena
 from vlm_engine.sandbox import Fault, SandboxVLM
 
 Configure = Callable[..., None]
@@ -124,3 +124,64 @@ def test_a_task_whose_turn_is_over_lets_the_others_go_first_and_goes_on(
         arena.stash.watch(job["id"])
     for video in arena.videos:
         assert "VLM_Tagged" in arena.scene(video).tags
+
+
+# What people take off, and other tag lists.
+
+
+def take_off(arena: Arena, scene: ItemState, tag: str, marker: str) -> None:
+    """As a person does it in the browser: the tag off the scene, the marker deleted."""
+    (tag_id,) = (one["id"] for one in arena.stash.ask("{ allTags { id name } }")["allTags"] if one["name"] == tag)
+    change = {"ids": [scene.id], "tag_ids": {"ids": [tag_id], "mode": "REMOVE"}}
+    arena.stash.ask("mutation($input: BulkSceneUpdateInput!) { bulkSceneUpdate(input: $input) { id } }", {"input": change})
+    arena.stash.ask("mutation($id: ID!) { sceneMarkerDestroy(id: $id) }", {"id": marker})
+
+
+def test_what_a_person_took_off_stays_off_until_they_ask_for_it(arena: Arena, configure: Configure) -> None:
+    configure()
+    video = arena.videos[0]
+    arena.queue(video)
+    arena.run()
+    whole = content(arena.scene(video))
+    take_off(arena, arena.scene(video), next(tag for tag in whole[0] if tag != "VLM_Tagged"), arena.scene(video).markers[0].id)
+    wanted = content(arena.scene(video))
+    for task, queue in (("Update Tagged Videos", "VLM_UpdateMe"), ("Tag Videos", "VLM_TagMe")):
+        arena.stash.add_tags(arena.scene(video).id, [queue])
+        run(arena, task)
+        assert content(arena.scene(video)) == wanted
+    assert any("stays off, as a person took it off: " in line for line in arena.said("info"))
+    arena.stash.add_tags(arena.scene(video).id, ["VLM_UpdateMe"])
+    run(arena, "Bring Back What You Removed")
+    assert content(arena.scene(video)) == whole
+
+
+def test_another_tag_list_leaves_what_the_first_one_found(arena: Arena, configure: Configure) -> None:
+    video = arena.videos[0]
+    configure(tagNames="Foul, Goal")
+    arena.queue(video)
+    arena.run()
+    tags, markers = content(arena.scene(video))
+    configure(tagNames="Turnover, Timeout")
+    arena.queue(video)
+    arena.run()
+    after = content(arena.scene(video))
+    assert set(tags) <= set(after[0])
+    assert set(markers) <= set(after[1])
+
+
+def test_undo_needs_no_endpoint_and_no_tags_and_a_lost_journal_is_told(arena: Arena, configure: Configure) -> None:
+    configure()
+    video = arena.videos[0]
+    arena.queue(video)
+    before = content(arena.scene(video))
+    arena.run()
+    made = len(arena.scene(video).markers)
+    configure(endpoint="gopher://nowhere", tagNames="VLM, VLM")
+    run(arena, "Undo Last Run")
+    assert content(arena.scene(video)) == before
+    configure()
+    arena.run()
+    for file in (arena.stash.folder / DATA).glob("haven.sqlite3*"):
+        file.unlink()
+    run(arena, "Remove VLM Tags and Markers")
+    assert f"Stash has {made} markers with the tag VLM and 1 scene with tags below VLM" in arena.said("info")[-1]
