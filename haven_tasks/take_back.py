@@ -30,7 +30,7 @@ from haven_tasks.words import change_told, counted, title_of
 _log = logging.getLogger(__name__)
 _ThingT = TypeVar("_ThingT")
 Fate = ItemChange | StashError
-# So many are changed with one call: images share their requests, of the others as many as keep the progress bar moving.
+# So many are changed with one call, at most: images share their requests, of the others as many as keep the progress bar moving.
 _AT_A_TIME = {ItemKind.SCENE: 5, ItemKind.IMAGE: 500, ItemKind.GALLERY: 25}
 _MOST_LINES = 10
 
@@ -142,7 +142,7 @@ class _TakingBack:
         """``change`` takes the kind of the items and what stands beside each in ``work``; it gives the fate of each."""
         done = 0
         for kind, alike in groupby(work, key=lambda piece: piece[0].kind):
-            for lot in _lots(list(alike), _AT_A_TIME[kind]):
+            for lot in _lots(list(alike), _AT_A_TIME[kind] if kind is ItemKind.IMAGE else _few(len(work), kind)):
                 started = time.monotonic()
                 known = await self._read(kind, [item.id for item, _ in lot])
                 fates = await self._context.stash(change, kind, [thing for _, thing in lot])
@@ -180,6 +180,11 @@ class _TakingBack:
             _log.log(level, "%s", line)
         elif self._lines[kind] == _MOST_LINES + 1:
             _log.log(level, "There is more to tell of images; the report names them all.")
+
+
+def _few(in_all: int, kind: ItemKind) -> int:
+    """At most a tenth of all."""
+    return max(1, min(_AT_A_TIME[kind], in_all // 10))
 
 
 def _lots(work: Sequence[_ThingT], size: int) -> Iterator[Sequence[_ThingT]]:

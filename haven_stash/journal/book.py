@@ -13,14 +13,12 @@ from haven_stash.errors import JournalError
 from haven_stash.journal.database import JournalDatabase, Row
 from haven_stash.journal.facts import PlanFacts
 from haven_stash.journal.locks import Lock
+from haven_stash.journal.rows import MARKER, TAG, as_written, joined, marker_of, tag_of
 from haven_stash.journal.runs import RunBook
 from haven_stash.records import OurMarker, Ours, OurTag, Records
 from haven_stash.values import ItemKind, ItemRef, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
-_ITEM_MADE = "(SELECT item_made FROM journal_plans WHERE journal_plans.id = plan_id)"
-_MARKER = f"marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made, tags_made, ours, {_ITEM_MADE}"
-_TAG = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
 _STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
 ADDING, TAKING_OFF = "adding", "taking off"
 """The steps that are written down before tags are put on an item, or anything is taken off it, so that who did it is known after
@@ -141,7 +139,7 @@ class Journal:
                 "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, made = ?, tags_made = ?,"
                 " gone = NULL, gone_plan = NULL WHERE id = ?",
                 [
-                    (own.id, own.primary_id, " ".join(own.tag_ids), own.made_s, _joined(own.tags_made_s), own.row)
+                    (own.id, own.primary_id, " ".join(own.tag_ids), own.made_s, joined(own.tags_made_s), own.row)
                     for own in told
                     if own.row
                 ],
@@ -154,7 +152,7 @@ class Journal:
             "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids,"
             " asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (opened.id, opened.plan.item.id, *_as_written(own), own.asked, own.made_s, _joined(own.tags_made_s), own.is_ours)
+                (opened.id, opened.plan.item.id, *as_written(own), own.asked, own.made_s, joined(own.tags_made_s), own.is_ours)
                 for own in markers
             ],
         )
@@ -230,8 +228,8 @@ class Journal:
         return self._records(item, "gone IS NULL")
 
     def _records(self, item: ItemRef, state: str) -> Records:
-        sql = f"SELECT {_TAG} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
-        tags = tuple(map(_tag, self._database.rows(sql, *_columns(item))))
+        sql = f"SELECT {TAG} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
+        tags = tuple(map(tag_of, self._database.rows(sql, *_columns(item))))
         is_scene = item.kind is ItemKind.SCENE
         return Records(tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ())
 
@@ -335,7 +333,7 @@ class Journal:
 
     def _markers(self, where: str, *values: object) -> tuple[OurMarker, ...]:
         return tuple(
-            map(_marker, self._database.rows(f"SELECT {_MARKER} FROM journal_markers WHERE {where} ORDER BY id", *values))
+            map(marker_of, self._database.rows(f"SELECT {MARKER} FROM journal_markers WHERE {where} ORDER BY id", *values))
         )
 
     def _tags(self, where: str, *values: object) -> tuple[Tag, ...]:
@@ -365,37 +363,6 @@ class Journal:
 def _columns(item: ItemRef) -> tuple[str, str]:
     """``kind`` and ``item_id`` of a row about the item."""
     return item.kind.value, item.id
-
-
-def _tag(row: Row) -> OurTag:
-    tag_id, name, asked, made_s, item_made_s, ours = row
-    return OurTag(tag_id, name, asked, made_s, item_made_s or 0.0, bool(ours))
-
-
-def _marker(row: Row) -> OurMarker:
-    marker_id, title, start_s, end_s, primary_id, tag_ids, number, asked, made_s, tags_made, ours, item_made_s = row
-    return OurMarker(
-        marker_id,
-        title,
-        start_s,
-        end_s,
-        primary_id,
-        tuple(tag_ids.split()),
-        number,
-        asked,
-        made_s,
-        item_made_s or 0.0,  # damage may have taken its plan
-        tuple(map(float, tags_made.split())),
-        bool(ours),
-    )
-
-
-def _as_written(own: OurMarker) -> Row:
-    return own.id, own.title, own.start_s, own.end_s, own.primary_id, " ".join(own.tag_ids)
-
-
-def _joined(times_s: Iterable[float]) -> str:
-    return " ".join(map(repr, times_s))
 
 
 def _as_asked(tag: Tag, plan: ChangePlan) -> OurTag:
