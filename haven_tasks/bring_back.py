@@ -8,6 +8,7 @@ from haven_report import End
 from haven_tasks import galleries
 from haven_tasks.context import TaskContext
 from haven_tasks.progress import split
+from haven_tasks.scenes import frames_of
 from haven_tasks.tag_images import update_images
 from haven_tasks.tag_videos import update_videos
 from haven_tasks.words import nothing_in_line
@@ -24,7 +25,7 @@ async def bring_back(context: TaskContext) -> str:
     images = (*await galleries.image_ids(context, queue), *await galleries.in_line(context, queue))
     if not scenes and not images:
         return nothing_in_line("scene or image", queue)
-    of_scenes, of_images = split(context.report, len(scenes), len(images))
+    of_scenes, of_images = split(context.report, await frames_of(context, scenes), len(images))
     lines = []
     if scenes:
         lines.append(await update_videos(replace(context, report=of_scenes)))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from haven_tasks.progress import CountBoard, ProgressBoard, split
+from haven_tasks.progress import CountBoard, ProgressBoard, likely_frames, split
 from haven_tasks.start import announce
 from haven_tasks.words import counted
 from haven_vlm_config import Settings
@@ -128,7 +128,7 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
         announce(settings, counted(len(files), "file"))
         videos = [file for file in files if isinstance(file, Video)]
         pictures = [file for file in files if isinstance(file, Picture)]
-        of_videos, of_pictures = split(bar.draw, len(videos), len(pictures))
+        of_videos, of_pictures = split(bar.draw, likely_frames(len(videos)), len(pictures))
         try:
             async with Tagger(settings, store_path) as tagger:
                 await _tag_videos(videos, tagger, ProgressBoard(len(videos), of_videos), told, vr=bool(asked.vr))

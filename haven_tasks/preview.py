@@ -8,7 +8,7 @@ from haven_tasks.batch import Batch
 from haven_tasks.context import FIRST_LEFT, TaskContext
 from haven_tasks.images import PreviewImages
 from haven_tasks.progress import CountBoard, ProgressBoard, split
-from haven_tasks.scenes import PreviewScenes
+from haven_tasks.scenes import PreviewScenes, frames_of
 from haven_tasks.shift import Shift
 from haven_tasks.start import announce
 from haven_tasks.words import counted, nothing_in_line
@@ -26,7 +26,7 @@ async def preview(context: TaskContext) -> str:
         return nothing_in_line("scene or image", *_queues(context))
     queues = " or ".join(_queues(context))
     announce(context.settings, f"{counted(len(scene_ids), 'scene')} and {counted(len(image_ids), 'image')} with the tag {queues}")
-    of_scenes, of_images = split(context.report, len(scene_ids), len(image_ids))
+    of_scenes, of_images = split(context.report, await frames_of(context, scene_ids), len(image_ids))
     lines = []
     async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
         if scene_ids:

@@ -1,15 +1,15 @@
-"""One honest figure for many scenes: frames settled of frames expected."""
+"""One honest figure for many scenes: work done of all the work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vlm_engine.types import Coverage, Progress
 
 _FRAMES_PER_SECOND = 0.25
 _LEAST_FRAMES = 8.0
-_TYPICAL_FRAMES = 150
+_TYPICAL_FRAMES = 150.0
 """What a video takes, before its search has begun: the figures only have to be of the right size."""
 _USUAL = 0.55
 """The share of what a search first expects that it takes, as a rule: that is the most it may take, until it tells otherwise."""
@@ -57,7 +57,7 @@ class ProgressBoard:
 
     def announce(self, scene: str, duration_s: float) -> None:
         """A scene's length in seconds is known."""
-        self._likely.setdefault(scene, _LEAST_FRAMES + duration_s * _FRAMES_PER_SECOND)
+        self._likely.setdefault(scene, _frames_for(duration_s))
 
     def advance(self, scene: str, progress: Progress) -> None:
         """A scene went on."""
@@ -107,7 +107,19 @@ class CountBoard:
         self._report(self._settled / self._things)
 
 
-def split(report: Callable[[float], None], videos: int, pictures: int) -> tuple[Callable[[float], None], Callable[[float], None]]:
-    """What videos and then pictures report to, so that together they make one figure: by the frames they take, about."""
-    border = videos * _TYPICAL_FRAMES / max(1, videos * _TYPICAL_FRAMES + pictures)
+def likely_frames(videos: int, durations_s: Sequence[float] = ()) -> float:
+    """The frames that so many videos take, by the lengths of some of them."""
+    known = [_frames_for(duration_s) for duration_s in durations_s] or [_TYPICAL_FRAMES]
+    return videos * sum(known) / len(known)
+
+
+def split(
+    report: Callable[[float], None], frames: float, pictures: int
+) -> tuple[Callable[[float], None], Callable[[float], None]]:
+    """What videos that take so many frames, and then pictures, report to, so that together they make one figure."""
+    border = frames / max(1, frames + pictures)
     return (lambda share: report(border * share)), (lambda share: report(border + (1 - border) * share))
+
+
+def _frames_for(duration_s: float) -> float:
+    return _LEAST_FRAMES + duration_s * _FRAMES_PER_SECOND

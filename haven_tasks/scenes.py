@@ -11,7 +11,7 @@ from haven_media_handler import ItemChange, ItemKind, Scene
 from haven_report import Outcome, SceneReport
 from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
-from haven_tasks.progress import ProgressBoard
+from haven_tasks.progress import ProgressBoard, likely_frames
 from haven_tasks.words import counted, left_told, markers_told, plan_told, title_of
 from haven_vlm_engine import Tagger
 from vlm_engine.errors import MediaNotFoundError
@@ -125,6 +125,12 @@ class WriteScenes(PreviewScenes):
         """Says so, in the log and by the tag."""
         await super().fail(report)
         await self._context.stash(self._context.handler.mark_failed, self._run_id, report.scene_id, report.error)
+
+
+async def frames_of(context: TaskContext, ids: Sequence[str]) -> float:
+    """The frames that these scenes take, about, by the lengths of the first of them."""
+    known = await context.stash(context.handler.scenes, ids[: PreviewScenes.chunk])
+    return likely_frames(len(ids), [scene.duration_s for scene in known])
 
 
 def _spans(result: VideoResult) -> Mapping[str, tuple[Span, ...]]:

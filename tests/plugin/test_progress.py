@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haven_tasks.progress import ProgressBoard
+from haven_tasks.progress import ProgressBoard, likely_frames, split
 from vlm_engine.types import Coverage, Progress
 
 searches = st.tuples(st.integers(8, 200), st.floats(0.05, 1.0), st.booleans())
@@ -79,3 +79,14 @@ def test_a_scene_that_fails_at_once_counts_as_no_work() -> None:
     assert seen[-1] < 0.2
     board.finish("there")
     assert seen[-1] == 1
+
+
+def test_short_videos_beside_many_pictures_are_a_small_share() -> None:
+    seen: list[float] = []
+    of_videos, of_pictures = split(seen.append, likely_frames(3, [45.0, 45.0]), 1000)
+    of_videos(1.0)
+    of_pictures(0.5)
+    of_pictures(1.0)
+    assert seen[0] < 0.1
+    assert 0.5 < seen[1] < 0.55
+    assert seen[2] == 1
