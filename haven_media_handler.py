@@ -142,11 +142,12 @@ class MediaHandler:
     # What there is. All ids are in their order, and there is no limit to their number.
 
     def scene_ids_with(self, tag_name: str) -> tuple[str, ...]:
-        """The scenes that carry the tag of that name; none where there is no such tag."""
+        """The scenes that carry the tag of that name, those that failed before last; none where there is no such tag."""
         return self._ids_with(ItemKind.SCENE, tag_name)
 
     def image_ids_with(self, tag_name: str) -> tuple[str, ...]:
-        """The images that carry the tag of that name themselves; none where there is no such tag."""
+        """The images that carry the tag of that name themselves, those that failed before last; none where there is no such
+        tag."""
         return self._ids_with(ItemKind.IMAGE, tag_name)
 
     def image_ids_in_galleries_with(self, tag_name: str) -> tuple[str, ...]:
@@ -349,8 +350,12 @@ class MediaHandler:
         server.ping(self._client)
 
     def _ids_with(self, kind: ItemKind, tag_name: str) -> tuple[str, ...]:
-        tag = self._tag(tag_name)
-        return library.ids_with_tag(self._client, kind, tag.id) if tag else ()
+        tag, errored = self._tag(tag_name), self._tag(self._names.errored)
+        ids = library.ids_with_tags(self._client, kind, tag.id) if tag else ()
+        if not tag or not errored or not ids:
+            return ids
+        failed = dict.fromkeys(library.ids_with_tags(self._client, kind, tag.id, errored.id))
+        return (*(one for one in ids if one not in failed), *failed)
 
     def _tag(self, name: str) -> Tag | None:
         return self._tags.find([name]).get(tag_key(name))

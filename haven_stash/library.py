@@ -55,9 +55,9 @@ class Reading(Generic[_T]):
 }}"""
 
 
-def ids_with_tag(client: StashClient, kind: ItemKind, tag_id: str) -> tuple[str, ...]:
-    """The ids of all that carry exactly this tag (not a child of it), in their order."""
-    return _ids(client, kind, {"tags": _tagged(tag_id)})
+def ids_with_tags(client: StashClient, kind: ItemKind, *tag_ids: str) -> tuple[str, ...]:
+    """The ids of all that carry exactly these tags (not children of them), in their order."""
+    return _ids(client, kind, {"tags": _tagged(*tag_ids)})
 
 
 def image_ids_in_galleries_with_tag(client: StashClient, tag_id: str) -> tuple[str, ...]:
@@ -106,8 +106,8 @@ def read_item(client: StashClient, item: ItemRef) -> Standing:
     return found
 
 
-def _tagged(tag_id: str) -> Criteria:
-    return {"value": [tag_id], "modifier": "INCLUDES", "depth": 0}
+def _tagged(*tag_ids: str) -> Criteria:
+    return {"value": list(tag_ids), "modifier": "INCLUDES_ALL", "depth": 0}
 
 
 def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, ...]:

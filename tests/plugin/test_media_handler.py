@@ -58,6 +58,14 @@ def test_queued_are_the_scenes_with_that_very_tag_in_order_and_without_a_limit(s
     assert handler.scene_ids_with(TagNames().tag_me) == tuple(queued)
 
 
+def test_what_failed_before_is_last_in_line(stash, handler):
+    handler.prepare()
+    first, failed, third = (stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(3))
+    stash.library.add_scene(tags=["VLM_Errored"])
+    handler.mark_failed(handler.start_run("Tag Videos"), failed, "no answer")
+    assert handler.scene_ids_with("VLM_TagMe") == (first, third, failed)
+
+
 def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_path):
     folder = tmp_path / "Fußball finals"
     folder.mkdir()

@@ -17,7 +17,7 @@ import pytest
 
 from haven_stash.errors import NotServedError, StashError, StashQueryError, StashReplyError, StashTimeoutError
 from haven_stash.jobs import others_wait
-from haven_stash.library import ids_with_tag, read_galleries, read_images, read_scenes, tag_counts
+from haven_stash.library import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
 from haven_stash.server import require_images, shake_hands
 from haven_stash.stream import SceneStream
 from haven_stash.tags import TagBook
@@ -193,7 +193,7 @@ READERS: dict[str, Callable[[StashClient], object]] = {
     "scenes": lambda client: read_scenes(client, ["1"]),
     "images": lambda client: read_images(client, ["1"]),
     "galleries": lambda client: read_galleries(client, ["1"]),
-    "ids": lambda client: ids_with_tag(client, ItemKind.SCENE, "1"),
+    "ids": lambda client: ids_with_tags(client, ItemKind.SCENE, "1"),
     "counts": lambda client: tag_counts(client, "1", [Tag("1", "Foul")]),
     "tags": lambda client: TagBook(client, TagNames()).find(["Foul"]),
     "handshake": lambda client: shake_hands(client, PLUGIN),
@@ -250,7 +250,7 @@ def test_a_key_in_the_wrong_place_is_not_shown(liar: Liar, client: StashClient) 
 def test_a_stash_that_gives_the_same_page_for_ever_is_left(liar: Liar, client: StashClient) -> None:
     liar.body = json.dumps({"data": {"findScenes": {"scenes": [{"id": str(number)} for number in range(1000)]}}}).encode()
     with pytest.raises(StashReplyError, match="0 follows 999"):
-        ids_with_tag(client, ItemKind.SCENE, "1")
+        ids_with_tags(client, ItemKind.SCENE, "1")
 
 
 # --- how long and how large ---
