@@ -195,7 +195,7 @@ class Judge:
         try:
             return Told(await self.ask(media, look, frame), calls=1)
         except _OF_THE_FRAME as error:
-            return Told({}, error)
+            return Told({}, error, calls=int(isinstance(error, ReplyError)))  # which was answered, if with nothing of use
 
     async def _ask_together(self, media: str, shown: Sequence[tuple[Look, Frame]]) -> list[Told]:
         """Empty where the question came to nothing."""
