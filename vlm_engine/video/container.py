@@ -1,4 +1,4 @@
-"""A video, opened: the one place where FFmpeg's errors about whole files become ours."""
+"""A video, opened: the one place where errors of PyAV and FFmpeg become ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
+from vlm_engine.errors import MediaError, MediaOutOfReachError, MediaUnreadableError, VLMEngineError
 from vlm_engine.video.content import Alive, Readable, Video, bytes_of, name_of
 from vlm_engine.video.threads import DECODING
 from vlm_engine.watch import beat
@@ -31,7 +31,25 @@ _OPTIONS_OF_CONTENT = _OPTIONS | {"protocol_whitelist": "none"}
 # Giving up is for whoever watches the thread (``watch``). This ends what was left behind there.
 _TIMEOUT_S = 3600.0
 _BOXES_TO_READ = 64
+_NO_TIMES, _NO_BYTE_SEEK = 0x0080, 0x8000  # AVFMT_NOTIMESTAMPS, AVFMT_NO_BYTE_SEEK
 _NO_INDEX, _NO_VIDEO = "its index is missing, so it was never finished", "it is damaged, or of no kind that is known"
+
+
+@contextmanager
+def foreign_errors(kind: type[MediaError], what_failed: str) -> Iterator[None]:
+    """Turn whatever PyAV raises into an error of this ``kind`` that begins with ``what_failed``.
+
+    PyAV raises more than FFmpeg's errors: ``ValueError`` for data newer than its lists, ``UnicodeDecodeError`` for names,
+    ``AttributeError`` for what it has no wrapper for. One file that it cannot cope with must not end the work on others.
+    """
+    try:
+        yield
+    except VLMEngineError:
+        raise
+    except av.FFmpegError as error:
+        raise kind(f"{what_failed}: {_words(error)}") from error
+    except Exception as error:  # noqa: BLE001 - a foreign library's errors are no closed list
+        raise kind(f"{what_failed}: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
@@ -43,14 +61,11 @@ def opened(video: Video, hwaccel: str | None = None) -> Iterator[tuple[InputCont
     pictures or none with time stamps, and what its source raises.
     """
     name = name_of(video)
-    with ExitStack() as stack:
+    with foreign_errors(MediaUnreadableError, f"{name}: cannot be read"), ExitStack() as stack:
         container = _open_on(hwaccel, video, stack) if hwaccel else _open(video, stack)
         stack.callback(container.close)
-        try:
-            with DECODING.share() as threads:
-                yield container, _main_stream(container, name, threads)
-        except av.FFmpegError as error:
-            raise MediaUnreadableError(f"{name}: cannot be read: {_words(error)}") from error
+        with DECODING.share() as threads:
+            yield container, _main_stream(container, name, threads)
 
 
 def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> InputContainer:
@@ -63,7 +78,7 @@ def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> Inpu
         stack.callback(content.close)
         where, options = Alive(content, video.name), _OPTIONS_OF_CONTENT
     try:
-        return av.open(where, "r", options=options, timeout=_TIMEOUT_S, hwaccel=device)
+        return av.open(where, "r", options=options, metadata_errors="replace", timeout=_TIMEOUT_S, hwaccel=device)
     except av.PermissionError as error:
         raise MediaOutOfReachError(f"{name_of(video)}: {_words(error)}") from error
     except av.FFmpegError as error:
@@ -107,8 +122,7 @@ def _open_on(hwaccel: str, video: Video, stack: ExitStack) -> InputContainer:
 
 def is_on_device(stream: VideoStream) -> bool:
     """Whether something else than the processor decodes ``stream``."""
-    context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
-    return context is not None and context.is_hwaccel
+    return _has_decoder(stream) and stream.codec_context.is_hwaccel
 
 
 def all_packets(container: InputContainer) -> Iterator[Packet[Stream]]:
@@ -137,9 +151,18 @@ def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStr
     moving = [stream for stream in container.streams.video if not stream.disposition & stills]
     if not moving:
         raise MediaUnreadableError(f"{path}: holds no video{_what_else(container)}")
-    stream = max(moving, key=lambda each: (each.width * each.height, bool(each.disposition & Disposition.default), -each.index))
+    decodable = [stream for stream in moving if _has_decoder(stream)]
+    if not decodable:
+        told = "this FFmpeg has no decoder for its video, or it is encrypted; convert it, for example to H.264"
+        raise MediaUnreadableError(f"{path}: {told}")
+    stream = max(decodable, key=lambda each: (each.width * each.height, bool(each.disposition & Disposition.default), -each.index))
     _prepare(stream, path, threads)
     return stream
+
+
+def _has_decoder(stream: VideoStream) -> bool:
+    context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
+    return context is not None
 
 
 def _what_else(container: InputContainer) -> str:
@@ -148,14 +171,22 @@ def _what_else(container: InputContainer) -> str:
 
 
 def _prepare(stream: VideoStream, path: str, threads: int) -> None:
-    context: VideoCodecContext | None = stream.codec_context  # its stub leaves the None out
-    if context is None:
-        raise MediaUnreadableError(f"{path}: there is no decoder for its video")
     if not stream.time_base:
         raise MediaUnreadableError(f"{path}: its video has no time stamps")
     # Frame threads hold back a frame for each thread, which is lost work where one frame is wanted per seek.
     stream.thread_type = "SLICE"
-    context.thread_count = threads
+    stream.codec_context.thread_count = threads
+
+
+def has_clock(container: InputContainer) -> bool:
+    """Whether its packets have times of their own. Raw streams have none: their frames are counted."""
+    return not container.format.flags & _NO_TIMES
+
+
+def seeks_by_byte(container: InputContainer) -> bool:
+    """Whether reading can go on at any byte, as in MPEG transport and program streams, and raw ones."""
+    of_mpeg = container.format.name in {"mpegts", "mpeg"}
+    return (of_mpeg or not has_clock(container)) and not container.format.flags & _NO_BYTE_SEEK
 
 
 def tick(stream: VideoStream) -> Fraction:

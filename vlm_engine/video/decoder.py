@@ -9,24 +9,19 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from typing import Any
 
 import av
 from av import VideoFrame
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import FrameError
-from vlm_engine.video.container import packets_of, tick
-from vlm_engine.video.index import timed
-
-# How far before the wanted key frame to aim a seek, in seconds. Most containers hit it at once; MPEG
-# streams are searched by decoding time, and land behind it.
-_STEPS_BACK_S = (0.0, 0.5, 2.0, 8.0, 32.0)
-# How many groups of pictures before the wanted one to begin decoding. Where the picture is refreshed bit by
-# bit instead of by key frames, it is whole only some groups later.
-_GROUPS_BACK = (0, 1, 2, 4, 8)
+from vlm_engine.video.axis import frame_ticks, is_no_key, repeats
+from vlm_engine.video.container import has_clock, tick
+from vlm_engine.video.seeking import KeySeeker
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +51,23 @@ class Decoder:
     ``keys``: when the key frames are shown, ascending. ``first`` and ``last``: when the first and last picture are.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream, keys: Sequence[int], first: int, last: int) -> None:
-        self._container, self._stream = container, stream
-        self._keys, self._first, self._last = keys, first, last
-        self._steps_back = 0  # which of _STEPS_BACK_S the last seek needed
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        seeker: KeySeeker,
+        keys: Sequence[int],
+        first: int,
+        last: int,
+    ) -> None:
+        self._seeker, self._keys, self._last = seeker, keys, last
         self._damaged = _Damaged(container.name, first, tick(stream))
         self._run: _Run | None = None
+        self._no_keys: set[int] = set()  # packets that are only said to be key frames
+        self._step = frame_ticks(stream)
+        self._times = "clock" if has_clock(container) else "count"
+        if "avi" in container.format.name.split(","):
+            self._times = "order"
 
     def group_of(self, ticks: int) -> int:
         """Number of the group of pictures that holds ``ticks``; -1 before the first key frame."""
@@ -70,17 +76,20 @@ class Decoder:
     def is_key(self, ticks: int) -> bool:
         """Whether a key frame begins to be shown at ``ticks``."""
         group = self.group_of(ticks)
-        return group >= 0 and self._keys[group] == ticks
+        return group >= 0 and self._keys[group] == ticks and group not in self._no_keys
 
     def key_picture(self, ticks: int) -> Picture:
         """The key frame shown from ``ticks`` on; decodes only that where it can. Raises ``FrameError``."""
         self._run = None
-        packet, _ = self._seek(ticks)
+        group = self.group_of(ticks)
+        frames: list[VideoFrame] = []
         try:
-            frames = packet.decode() or self._stream.decode(None)
-        except av.FFmpegError as error:
-            raise self._damaged(ticks, error) from error
-        if frames and not frames[0].is_corrupt:
+            packet = next(self._seeker.packets(group) or iter(()), None)
+            if packet is not None:
+                frames = _frames(packet) or packet.stream.decode(None)
+        except av.FFmpegError:
+            pass  # a packet that is no key frame may not be decoded by itself
+        if frames and not frames[0].is_corrupt and not is_no_key(frames[0]):
             return Picture(ticks, frames[0])
         return self.picture(ticks)
 
@@ -90,56 +99,66 @@ class Decoder:
         Raises ``FrameError`` when something between the key frame before it and the picture is damaged.
         """
         group = self.group_of(ticks)
-        for groups_back in _GROUPS_BACK:
-            began = max(group - groups_back, min(group, 0))
-            if self._run is None or groups_back or not self._run.leads_to(group, ticks):
-                self._run = self._start(group, began)
-            picture = self._run.picture(ticks, at_the_end=ticks >= self._last)
-            if picture is None and began <= 0:
-                picture = self._run.ahead
+        if self._run is not None and self._run.leads_to(group, ticks):
+            picture = self._picture(ticks)
             if picture is not None:
                 return picture
-        raise self._damaged(ticks)
+        problem = self._damaged(ticks)
+        for number, began in enumerate(self._beginnings(group)):
+            try:
+                self._run = self._start(group, began)
+                picture = self._picture(ticks) or (self._run.ahead if began <= 0 else None)
+            except FrameError as error:
+                problem = problem if number else error
+                if self._run is not None and self._run.has_begun:
+                    raise
+                self._no_keys.add(began)
+                continue
+            if picture is not None:
+                return picture
+            self._learn(began)
+        raise problem
+
+    def _learn(self, began: int) -> None:
+        """Notes what a run tells that brought only later pictures: those that lead to a true key frame began at none."""
+        ahead = self._run.ahead if self._run is not None else None
+        if ahead is not None and ahead.frame.key_frame:
+            self._no_keys.update(range(began, self.group_of(ahead.ticks)))
+
+    def _picture(self, ticks: int) -> Picture | None:
+        assert self._run is not None
+        return self._run.picture(ticks, at_the_end=ticks >= self._last)
+
+    def _beginnings(self, group: int) -> Iterator[int]:
+        """The groups to begin decoding at, one after the other, until the wanted picture comes out.
+
+        It is the group itself, if its key frame is one. Else it is whole only some groups later: what is flagged as a
+        key frame may be none, and some pictures are refreshed bit by bit instead.
+        """
+        back, latest = 0, group + 1
+        while True:
+            began = max(group - back, min(group, 0))
+            while began in self._no_keys and began > 0:
+                began -= 1
+            if began < latest:
+                yield began
+            latest, back = began, max(1, 2 * back)
+            if began <= 0:
+                return
 
     def _start(self, group: int, began: int) -> _Run:
         self._run = None
-        begin = self._keys[began] if began >= 0 else self._first
-        packet, others = self._seek(begin) if began >= 0 else self._from_the_start()
-        pictures = _decoded(chain([packet], others), begin, self._damaged)
-        if "avi" in self._container.format.name.split(","):
-            pictures = _retimed(pictures)
-        return _Run(pictures, group)
-
-    def _seek(self, key: int) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
-        """The packet of the key frame shown at ``key``, and those after it."""
-        for step in range(self._steps_back, len(_STEPS_BACK_S)):
-            back = int(_STEPS_BACK_S[step] / tick(self._stream))
-            try:
-                self._container.seek(key - back, stream=self._stream)
-                found = self._wait_for(key)
-            except av.FFmpegError as error:
-                raise self._damaged(key, error) from error
-            if found is not None:
-                self._steps_back = step
-                return found
-        raise self._damaged(key)
-
-    def _wait_for(self, key: int) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]] | None:
-        packets = packets_of(self._container, self._stream)
-        for packet, decoded, shown in timed(packets):
-            if shown == key and packet.is_keyframe:
-                return packet, packets
-            if decoded > key:
-                return None  # nothing is shown before it is decoded
-        return None
-
-    def _from_the_start(self) -> tuple[Packet[VideoStream], Iterator[Packet[VideoStream]]]:
+        begin = self._keys[began] if began >= 0 else self._damaged.first
         try:
-            self._container.seek(self._first, stream=self._stream)
-            packets = packets_of(self._container, self._stream)
-            return next(packets), packets
-        except (av.FFmpegError, StopIteration) as error:
-            raise self._damaged(self._first) from error
+            packets = self._seeker.packets(began) if began >= 0 else self._seeker.from_the_start()
+        except av.FFmpegError as error:
+            raise self._damaged(begin, error) from error
+        if packets is None:
+            raise self._damaged(begin)
+        pictures = _decoded(packets, begin, self._damaged, has_times=self._times != "count")
+        if self._times != "clock":
+            pictures = _retimed(pictures, by_order=self._times == "order", step=self._step)
+        return _Run(pictures, group)
 
 
 class _Run:
@@ -150,6 +169,11 @@ class _Run:
         self._shown: Picture | None = None
         self.ahead: Picture | None = None
         self._damage: FrameError | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a picture came out."""
+        return self._shown is not None or self.ahead is not None
 
     def leads_to(self, group: int, ticks: int) -> bool:
         """Whether the picture shown at ``ticks`` lies ahead, in the same group."""
@@ -179,30 +203,33 @@ class _Run:
             return None
 
 
-def _decoded(packets: Iterable[Packet[VideoStream]], begin: int, damaged: _Damaged) -> Iterator[Picture]:
+def _decoded(packets: Iterable[Packet[Stream]], begin: int, damaged: _Damaged, *, has_times: bool) -> Iterator[Picture]:
     """The pictures from ``begin`` on, in the order of display, up to the first that is damaged.
 
     FFmpeg mends a damaged picture by guessing, and builds those after it on the guess; none of them may be judged.
-    Asked to give up instead (``err_detect=explode``), it would refuse sound pictures of open groups.
+    Asked to give up instead (``err_detect=explode``), it would refuse sound pictures of open groups. Where the first of all
+    leans on others, nothing is right: a packet that is no key frame was flagged as one.
 
     Does not know the decoder that holds it: in a cycle, container and pictures would wait for the garbage collector.
     """
-    at = begin
+    at, is_first = begin, True
     try:
         for packet in packets:
             for frame in _decode(packet, begin):
-                at = at if frame.pts is None else frame.pts
-                if at >= begin and frame.is_corrupt:
+                at = at if frame.pts is None or not has_times else frame.pts
+                if at < begin:
+                    continue
+                if frame.is_corrupt or (is_first and at == begin and is_no_key(frame)):
                     raise damaged(at)
-                if at >= begin:
-                    yield Picture(at, frame)
+                is_first = False
+                yield Picture(at, frame)
     except av.FFmpegError as error:
         raise damaged(at, error) from error
 
 
-def _decode(packet: Packet[VideoStream], begin: int) -> list[VideoFrame]:
+def _decode(packet: Packet[Stream], begin: int) -> list[VideoFrame]:
     try:
-        return packet.decode()
+        return _frames(packet)
     except av.InvalidDataError:
         # It leans on the group before, which was not decoded, and is shown before anything that was asked for.
         if packet.pts is not None and packet.pts < begin:
@@ -210,12 +237,28 @@ def _decode(packet: Packet[VideoStream], begin: int) -> list[VideoFrame]:
         raise
 
 
-def _retimed(pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """AVI has no presentation times, and FFmpeg's guess is wrong with B-frames; but frames come out one tick apart."""
+def _frames(packet: Packet[Any]) -> list[VideoFrame]:
+    return [] if repeats(packet) else packet.decode()
+
+
+def _retimed(pictures: Iterator[Picture], *, by_order: bool, step: int) -> Iterator[Picture]:
+    """Gives pictures times that have none, or wrong ones, after the first.
+
+    AVI has no presentation times (``by_order``), and FFmpeg's guess is wrong with B-frames; but frames come out one tick
+    apart. Those of raw streams come out one after the other.
+    """
     first: Picture | None = None
     ticks = 0
     for picture in pictures:
-        first = first or picture
+        if first is None:
+            first, ticks = picture, picture.ticks
+            yield picture
+            lasts = picture.frame.duration or step
+            continue
         decoded, began = picture.frame.dts, first.frame.dts
-        ticks = ticks + 1 if decoded is None or began is None else first.ticks + decoded - began
+        if by_order:
+            ticks = ticks + 1 if decoded is None or began is None else first.ticks + decoded - began
+        else:
+            ticks += lasts
+        lasts = picture.frame.duration or step
         yield Picture(ticks, picture.frame)

@@ -2,7 +2,7 @@
 
 Three ways lead to it. MP4 and its kin, and AVI, list all packets in one table, which FFmpeg has read already, so nothing
 of the media data is touched. Matroska and WebM list their key frames as cues, which is all that is read of a large
-file. Everything else is read through from beginning to end.
+file. Everything else is read through from beginning to end; raw streams, which have no times, are counted meanwhile.
 
 All times here are ticks of the stream's clock.
 """
@@ -23,7 +23,8 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vlm_engine.video.container import all_packets, packets_of, tick
+from vlm_engine.video.axis import Place, TimeAxis, frame_ticks, repeats
+from vlm_engine.video.container import all_packets, has_clock, packets_of, tick
 from vlm_engine.video.losses import LEAST_S, Census, holes, told_end_s
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ _KEY, _HIDDEN = 1, 2
 # Reading a whole file tells the size of every packet, hence better cut hints; so much takes three seconds over a gigabit network.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
 _FEWEST_CUES, _CUES_TO_TRY = 3, 8
+_IDR_OF_H264, _IDR_OF_HEVC = (5,), (19, 20)  # NAL unit types of key frames that nothing before leans across
+_UNKNOWN = int(np.iinfo(np.int64).min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Packets:
     themselves tell them. ``hidden``: decoded but not shown, by an edit list. ``complete``: False when the file ends,
     or stops being readable, before its time. ``keys_only``: there are more packets, but only key frames are listed, and
     their sizes are not known. ``holes``: stretches of time whose packets are lost, from the last picture before each to
-    the key frame after it.
+    the key frame after it. ``until``: when the last picture is shown again, for the last time; None where it is not repeated.
+    ``places``: where each key frame is found, if not by its time. ``jumps``: how often the file's clock begins anew.
     """
 
     decoded: Ticks
@@ -56,6 +60,9 @@ class Packets:
     complete: bool = True
     keys_only: bool = False
     holes: tuple[tuple[int, int], ...] = ()
+    until: int | None = None
+    places: tuple[Place, ...] = ()
+    jumps: int = 0
 
 
 def read_packets(
@@ -66,7 +73,10 @@ def read_packets(
     Only the key frames of a Matroska file that has cues and is larger than ``read_through`` bytes.
     """
     names = container.format.name.split(",")
-    if {"mp4", "avi"} & {*names} and len(stream.index_entries) == stream.frames:
+    if not has_clock(container):
+        return _counted(container, stream)
+    has_table = {"mp4", "avi"} & {*names} and len(stream.index_entries) == stream.frames
+    if has_table and not ("avi" in names and has_palette(stream)):
         return _from_table(stream, file_size)
     cues = _from_cues(container, stream, file_size) if "matroska" in names and file_size > read_through else None
     return cues or _from_file(container, stream)
@@ -92,8 +102,9 @@ def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -
         return None
     entries = stream.index_entries
     times = np.array([entry.timestamp for entry in entries], np.int64)
-    there = times[np.array([entry.pos for entry in entries], np.int64) < file_size]
-    if len(there) < _FEWEST_CUES or not _reach_the_end(container, stream, times):
+    places = np.array([entry.pos for entry in entries], np.int64)
+    there = times[places < file_size]
+    if len(there) < _FEWEST_CUES or not _reach_the_end(container, stream, times) or _more_follows(places, file_size):
         return None
     tried = there[np.linspace(0, len(there) - 1, _CUES_TO_TRY).astype(int)]
     if not all(_is_key(container, stream, ticks) for ticks in np.unique(tried).tolist()):
@@ -112,6 +123,11 @@ def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks)
     return bool(end_s / tick(stream) - times[-1] <= 2 * np.diff(times).max())
 
 
+def _more_follows(places: Ticks, file_size: int) -> bool:
+    """Whether another recording was appended to the one that has these cues: they end long before the file does."""
+    return bool(file_size - places[-1] > 4 * np.diff(places).max())
+
+
 def _is_key(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
     try:
         container.seek(ticks, stream=stream)
@@ -123,27 +139,86 @@ def _is_key(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
 
 def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
     decoded, shown, sizes, flags, torn = array("q"), array("q"), array("i"), array("B"), array("q")
-    census = Census()
-    own = (packet for packet in census.of(all_packets(container)) if packet.stream_index == stream.index)
-    complete = True
+    places: list[Place] = []
+    listed = len(stream.index_entries)
+    census, axis = Census(), TimeAxis(container, stream)
+    until, byte, palettes, complete = None, 0, 0, True
     try:
-        for packet, decoded_at, shown_at in timed(own):
-            if census.torn:
-                torn.append(len(sizes))
-                census.torn = False
-            decoded.append(decoded_at)
-            shown.append(shown_at)
-            sizes.append(packet.size)
-            flags.append(_KEY * packet.is_keyframe | _HIDDEN * packet.is_discard)
+        for packet in axis.follow(census.of(all_packets(container))):
+            if repeats(packet) and packet.pts is not None:
+                until = packet.pts
+            for _, decoded_at, shown_at in timed(iter((packet,))):
+                if census.torn:
+                    torn.append(len(sizes))
+                    census.torn = False
+                if packet.is_keyframe:
+                    places.append(Place(byte, shown_at - axis.shift))
+                decoded.append(decoded_at)
+                shown.append(shown_at)
+                sizes.append(packet.size)
+                flags.append(_KEY * packet.is_keyframe | _HIDDEN * packet.is_discard)
+                palettes += has_palette(stream) and packet.has_sidedata("palette")
+            byte = byte if packet.pos is None else packet.pos
     except av.FFmpegError as error:
         complete = False
         _log.debug("%s stops being readable after %d packets: %s", container.name, len(sizes), error)
-    complete &= (told_end_s(container, stream) or 0.0) - census.reached_s(container) <= LEAST_S
+    has_all = _has_all_that_is_listed(container, len(sizes), listed)
+    complete &= has_all or (told_end_s(container, stream) or 0.0) - census.reached_s(container) <= LEAST_S
+    if palettes > 1:  # one that changes is known only to who has read all before
+        flags[1:] = array("B", (flag & ~_KEY for flag in flags[1:]))
+        places = places[:1]
     packets = _packets(decoded, shown, sizes, flags, complete=complete)
-    if packets.shown is None or not torn:
+    packets = replace(packets, until=until, places=tuple(places) if axis.jumps else (), jumps=axis.jumps)
+    if packets.shown is None or not torn or has_all:
         return packets
     least = round(LEAST_S / tick(stream))
     return replace(packets, holes=holes(packets.shown, packets.keys, np.frombuffer(torn, np.int64), least))
+
+
+def has_palette(stream: VideoStream) -> bool:
+    """Whether its pictures are numbers of colours that are told apart from them."""
+    return stream.codec_context.pix_fmt == "pal8"
+
+
+def _has_all_that_is_listed(container: InputContainer, count: int, listed: int) -> bool:
+    """Whether an AVI's own list says that nothing is lost. Pictures that are held long are many empty chunks, in no packet."""
+    return "avi" in container.format.name.split(",") and 0 < listed <= count
+
+
+def _counted(container: InputContainer, stream: VideoStream) -> Packets:
+    """The packets of a raw stream. Their times are made of how many pictures were shown before.
+
+    FFmpeg guesses times for some codecs. Those tell the order, and are else of no use: after a seek they are others.
+    """
+    guessed, lengths, sizes, flags = array("q"), array("q"), array("i"), array("B")
+    places: list[Place] = []
+    usual = frame_ticks(stream)
+    for packet in packets_of(container, stream):
+        if not packet.size or packet.pos is None:
+            continue
+        begins = packet.is_keyframe and (packet.pts is not None or not sizes or _stands_alone(packet, stream))
+        if begins:
+            places.append(Place(packet.pos, None))
+        guessed.append(_UNKNOWN if packet.pts is None else packet.pts)
+        lengths.append(packet.duration or usual)
+        sizes.append(packet.size)
+        flags.append(_KEY * begins)
+    if _UNKNOWN in guessed:
+        guessed = array("q", range(len(sizes)))
+    order, lasting = np.argsort(np.frombuffer(guessed, np.int64), kind="stable"), np.frombuffer(lengths, np.int64)
+    shown = np.empty(len(order), np.int64)
+    shown[order] = lasting[order].cumsum() - lasting[order]
+    packets = _packets(array("q", range(len(sizes))), None, sizes, flags, complete=True)
+    return replace(packets, decoded=lasting.cumsum() - lasting, shown=shown, places=tuple(places))
+
+
+def _stands_alone(packet: Packet[VideoStream], stream: VideoStream) -> bool:
+    """Whether no picture after this one leans on one before it. Where that is not known, it is no place to begin at."""
+    units = bytes(packet).split(b"\0\0\1")[1:]
+    kinds = [unit[0] for unit in units if unit]
+    if stream.codec_context.name == "h264":
+        return any(kind & 31 in _IDR_OF_H264 for kind in kinds)
+    return stream.codec_context.name == "hevc" and any(kind >> 1 & 63 in _IDR_OF_HEVC for kind in kinds)
 
 
 def _packets(decoded: array[int], shown: array[int] | None, sizes: array[int], flags: array[int], *, complete: bool) -> Packets:

@@ -43,7 +43,7 @@ class Census:
                 self.torn |= self._end is not None and packet.pos - self._end > _BETWEEN_PACKETS
                 self._end = max(self._end or 0, packet.pos + packet.size)
             shown = packet.dts if packet.pts is None else packet.pts
-            if packet.size and shown is not None:
+            if shown is not None:  # an empty packet shows the picture before it again
                 reached = self._reached.get(packet.stream_index, shown)
                 self._reached[packet.stream_index] = max(reached, shown + (packet.duration or 0))
             yield packet

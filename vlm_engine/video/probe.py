@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -17,13 +19,15 @@ from numpy.typing import NDArray
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.types import Cut, ImageShape, VideoInfo
+from vlm_engine.video.axis import Place, frame_rate
 from vlm_engine.video.bars import PICTURES, bar_share
-from vlm_engine.video.container import opened, tick
+from vlm_engine.video.container import foreign_errors, has_clock, opened, tick
 from vlm_engine.video.content import Status, Video, bytes_of, name_of, status_of
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
 from vlm_engine.video.losses import told_end_s
+from vlm_engine.video.seeking import KeySeeker
 from vlm_engine.video.render import Painter, displayed_size, pixel_aspect, turn_of
 from vlm_engine.video.timing import extent, presentation_times
 from vlm_engine.watch import STALL_S, Watch
@@ -34,7 +38,6 @@ _HASHED_BYTES = 64 * 1024
 _SENT_BYTES = 16 * 1024 * 1024
 _KEYS_TO_TRY = 20
 _SMALL = ImageShape(320)
-_USUAL_FRAME_RATE = 25.0  # for a file that names none
 
 
 def probe(
@@ -49,20 +52,27 @@ def probe(
     """
     watch = Watch(name_of(video), stall_s)
     try:
-        return watch.call(lambda: _probe(video, identity, read_through_bytes))
+        with foreign_errors(MediaUnreadableError, f"{name_of(video)}: cannot be read"):
+            return watch.call(lambda: _probe(video, identity, read_through_bytes))
     finally:
         watch.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Timeline:
-    """What is left of the packets when they are read, in ticks: a few thousand times, and not one of every packet."""
+    """What is left of the packets when they are read, in ticks: a few thousand times, and not one of every packet.
 
+    ``origin``: what players show as 0:00. ``lost``: from the last picture before each loss to the first one after it.
+    """
+
+    origin: int
     first: int
     last: int
     keys: Ticks
+    places: tuple[Place, ...]
     cuts: tuple[tuple[int, float], ...]
-    lost: tuple[tuple[int, int], ...]  # from the last picture before each loss to the first one after it
+    lost: tuple[tuple[int, int], ...]
+    jumps: int
 
 
 def _probe(video: Video, identity: str | None, read_through: int) -> VideoInfo:
@@ -70,30 +80,53 @@ def _probe(video: Video, identity: str | None, read_through: int) -> VideoInfo:
     source = None if isinstance(video, str | Path) else video
     with opened(video) as (container, stream):
         line = _timeline(container, stream, status.size_bytes, min(read_through, _SENT_BYTES) if source else read_through)
-        first, second = line.first, tick(stream)
-        decoder = Decoder(container, stream, line.keys.tolist(), first, line.last)
-        width, height = _displayed_size(decoder, stream, line)
-        if line.lost and line.lost[-1][0] == line.last:
-            _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, (line.last - first) * second)
-        frame_rate = _frame_rate(stream)
+        seconds = _Seconds(line.origin, tick(stream))
+        keys = line.keys.tolist()
+        with closing(KeySeeker(container, stream, keys, line.places, partial(opened, video))) as seeker:
+            decoder = Decoder(container, stream, seeker, keys, line.first, line.last)
+            width, height = _displayed_size(decoder, stream, line)
+            bars = bar_share(_some_pictures(decoder, stream, line.keys)) if width > height else 0.0
+        _warn(path, line, seconds)
+        rate = frame_rate(stream)
         return VideoInfo(
             path=path,
             identity=identity or _identity(video, status),
-            duration_s=float((line.last - first) * second) + 1 / frame_rate,
-            end_s=float((line.last - first) * second),
+            duration_s=seconds(line.last) + 1 / rate,
+            first_s=seconds(line.first),
+            end_s=seconds(line.last),
             width=width,
             height=height,
-            frame_rate=frame_rate,
+            frame_rate=rate,
             codec=stream.codec_context.codec.canonical_name,
-            key_frames_s=tuple(float((ticks - first) * second) for ticks in line.keys.tolist()),
-            cuts=tuple(Cut(float((ticks - first) * second), strength) for ticks, strength in line.cuts),
-            start_s=float(first * second),
+            key_frames_s=tuple(seconds(ticks) for ticks in keys),
+            key_places=line.places,
+            cuts=tuple(Cut(seconds(ticks), strength) for ticks, strength in line.cuts),
+            start_s=float(line.origin * tick(stream)),
             size_bytes=status.size_bytes,
             modified_ns=status.modified_ns,
-            gaps_s=_gaps_s(line, second, 1 / frame_rate),
-            bars=bar_share(_some_pictures(decoder, stream, line.keys)),
+            gaps_s=_gaps_s(line, seconds, 1 / rate),
+            bars=bars,
             source=source,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seconds:
+    """Turns ticks of the stream's clock into seconds from what players show as 0:00."""
+
+    origin: int
+    tick: Fraction
+
+    def __call__(self, ticks: int) -> float:
+        return float((ticks - self.origin) * self.tick)
+
+
+def _warn(path: str, line: _Timeline, seconds: _Seconds) -> None:
+    if line.lost and line.lost[-1][0] == line.last:
+        _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, seconds(line.last))
+    if line.jumps:
+        told = "its clock jumps %d times, as where recordings are joined. Times run on there, from the file's beginning"
+        _log.warning(f"%s: {told}; a player that does not do so shows others", path, line.jumps)
 
 
 def _timeline(container: InputContainer, stream: VideoStream, file_size: int, read_through: int) -> _Timeline:
@@ -103,21 +136,37 @@ def _timeline(container: InputContainer, stream: VideoStream, file_size: int, re
         raise MediaUnreadableError(f"{container.name}: its video has no time stamps, or no picture to begin decoding at")
     all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
     first, last = extent(container, stream, packets, all_keys)
-    keys = np.unique(all_keys[~packets.hidden[packets.keys] & (all_keys >= first)])
+    keys, chosen = np.unique(np.where(packets.hidden[packets.keys], first - 1, all_keys), return_index=True)
+    chosen, keys = chosen[keys >= first], keys[keys >= first]
     cuts = tuple(cut for cut in _cuts(container, stream, packets) if cut[0] > first)
     lost = [(start, end) for start, end in packets.holes if start >= first]
     if not packets.complete:
         lost.append((last, max(last, _told_end(container, stream))))
-    return _Timeline(first, last, keys, cuts, tuple(lost))
+    places = tuple(packets.places[number] for number in chosen.tolist()) if packets.places else ()
+    origin = _origin(container, stream, packets, first)
+    return _Timeline(origin, first, last, keys, places, cuts, tuple(lost), packets.jumps)
+
+
+def _origin(container: InputContainer, stream: VideoStream, packets: Packets, first: int) -> int:
+    """What players show as 0:00: when the first stream of any kind begins, though the pictures may come later."""
+    if not has_clock(container):
+        return 0
+    if container.start_time is None:
+        return first
+    origin = round(container.start_time / av.time_base / tick(stream))
+    if "avi" in container.format.name.split(","):  # counts decoding; FFmpeg guesses how much later pictures are shown
+        shown = presentation_times(container, stream, packets, np.zeros(1, np.intp))
+        origin += int(shown[0] - packets.decoded[0])
+    return min(origin, first)
 
 
 def _told_end(container: InputContainer, stream: VideoStream) -> int:
     return round((told_end_s(container, stream) or 0.0) / tick(stream))
 
 
-def _gaps_s(line: _Timeline, second: Fraction, frame_s: float) -> tuple[tuple[float, float], ...]:
+def _gaps_s(line: _Timeline, seconds: _Seconds, frame_s: float) -> tuple[tuple[float, float], ...]:
     """The last picture before a loss is there."""
-    lost = [(float((start - line.first) * second) + frame_s, float((end - line.first) * second)) for start, end in line.lost]
+    lost = [(seconds(start) + frame_s, seconds(end)) for start, end in line.lost]
     return tuple((start_s, end_s) for start_s, end_s in lost if end_s > start_s)
 
 
@@ -157,12 +206,8 @@ def _cuts(container: InputContainer, stream: VideoStream, packets: Packets) -> l
 def _numbers(packets: Packets, stream: VideoStream) -> NDArray[np.intp]:
     """About which number each packet has among all of them."""
     since_s = (packets.decoded - packets.decoded[0]) * float(tick(stream))
-    numbers: NDArray[np.intp] = np.rint(since_s * _frame_rate(stream)).astype(np.intp)
+    numbers: NDArray[np.intp] = np.rint(since_s * frame_rate(stream)).astype(np.intp)
     return numbers
-
-
-def _frame_rate(stream: VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or _USUAL_FRAME_RATE)
 
 
 def _identity(video: Video, status: Status) -> str:

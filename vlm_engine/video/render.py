@@ -21,6 +21,9 @@ from vlm_engine.vr import Front, Layout, front
 
 Turn = tuple[bool, bool, bool]
 
+# By quarter turns anticlockwise.
+_TURNS: tuple[Turn, ...] = ((False, False, False), (True, True, False), (False, True, True), (True, False, True))
+
 # Reference white of HDR in cd/m2 (ITU-R BT.2408), and how much brighter than it a highlight may be before it clips.
 _WHITE, _HEADROOM = 203.0, 4.0
 
@@ -97,8 +100,11 @@ def turn_of(frame: VideoFrame) -> Turn:
     """How to turn the stored picture: whether rows and columns change places, and then whether each is reversed."""
     # A frame whose side data were looked at is in a cycle, and waits for the garbage collector: let that be a tiny one.
     tiny = VideoReformatter().reformat(frame, 2, 2, "gray", interpolation=Interpolation.POINT)
-    side_data: Any = tiny.side_data  # its stub knows of motion vectors only
-    matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+    try:
+        side_data: Any = tiny.side_data  # its stub knows of motion vectors only
+        matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+    except ValueError:  # there is some that is newer than PyAV's list; the angle it tells without that
+        return _TURNS[round(tiny.rotation / 90) % 4]
     if matrix is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack
-
-import av
+from contextlib import ExitStack, closing
+from functools import partial
 
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.picture import encode
 from vlm_engine.types import Frame, ImageShape, VideoInfo
-from vlm_engine.video.container import is_on_device, opened, tick
+from vlm_engine.video.axis import Place
+from vlm_engine.video.container import foreign_errors, is_on_device, opened, tick
 from vlm_engine.video.content import Status, status_of
 from vlm_engine.video.decoder import Decoder, Picture
 from vlm_engine.video.render import Painter
+from vlm_engine.video.seeking import KeySeeker
 from vlm_engine.vr import Layout
 
 _log = logging.getLogger(__name__)
@@ -49,14 +50,14 @@ class Session:
     def ticks(self, time_s: float) -> int:
         """``time_s`` as a time stamp of the file, moved into what it shows."""
         slack = min(_SLACK_TICKS, _SLACK_S / float(self._tick))
-        return min(max(self._first + math.floor(time_s / float(self._tick) + slack), self._first), self._last)
+        return min(max(self._origin + math.floor(time_s / float(self._tick) + slack), self._first), self._last)
 
     def frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
         """The picture shown at ``ticks`` in each of the ``shapes``, or why there is none.
 
         ``only_key``: nothing else of its group will be wanted.
         """
-        time_s = float((ticks - self._first) * self._tick)
+        time_s = float((ticks - self._origin) * self._tick)
         for start_s, end_s in self._info.gaps_s:
             if start_s <= time_s < end_s:
                 return FrameError(f"{self._info.path}: holds no pictures from {start_s:.1f} to {end_s:.1f} s")
@@ -75,27 +76,29 @@ class Session:
             container, stream = stack.enter_context(opened(info.source or info.path, hwaccel))
             self._on_device = is_on_device(stream)
             self._tick = tick(stream)
-            self._first = round(info.start_s / self._tick)
-            self._last = self._first + round(info.end_s / self._tick)
-            keys = [self._first + round(time_s / self._tick) for time_s in info.key_frames_s]
-            self._decoder = Decoder(container, stream, keys, self._first, self._last)
+            self._origin = round(info.start_s / self._tick)
+            self._first, self._last, *keys = [
+                self._origin + round(time_s / self._tick) for time_s in (info.first_s, info.end_s, *info.key_frames_s)
+            ]
+            places = [Place(*place) for place in info.key_places]
+            again = partial(opened, info.source or info.path, hwaccel)
+            seeker = stack.enter_context(closing(KeySeeker(container, stream, keys, places, again)))
+            self._decoder = Decoder(container, stream, seeker, keys, self._first, self._last)
             self._painter = Painter(stream, vr=self._vr, bars=info.bars)
             return stack.pop_all()
 
     def _frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
+        where = f"{self._info.path}: the picture at {float((ticks - self._origin) * self._tick):.2f} s cannot be read"
         try:
-            picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
-            return {shape: self._encoded(picture, shape) for shape in shapes}
+            with foreign_errors(FrameError, where):
+                picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
+                return {shape: self._encoded(picture, shape) for shape in shapes}
         except FrameError as error:
             return error
 
     def _encoded(self, picture: Picture, shape: ImageShape) -> Frame:
-        time_s = float((picture.ticks - self._first) * self._tick)
-        try:
-            image = self._painter.paint(picture.frame, shape)
-        except av.FFmpegError as error:
-            where = f"{self._info.path}: the picture at {time_s:.2f} s"
-            raise FrameError(f"{where} cannot be converted: {error.strerror}") from error
+        time_s = float((picture.ticks - self._origin) * self._tick)
+        image = self._painter.paint(picture.frame, shape)
         jpeg, width, height = encode(image, shape)
         return Frame(time_s, width, height, jpeg)
 

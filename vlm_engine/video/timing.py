@@ -17,11 +17,13 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vlm_engine.video.container import packets_of
+from vlm_engine.video.container import packets_of, tick
 from vlm_engine.video.index import Packets, Ticks, timed
 
 _log = logging.getLogger(__name__)
 
+# How far before the wanted packet to aim a seek, in seconds.
+_STEPS_BACK_S = (0, 2, 32)
 _UNKNOWN, _FAR = np.iinfo(np.int64).min, int(np.iinfo(np.int64).max)
 
 
@@ -46,21 +48,25 @@ def _wait(container: InputContainer, stream: VideoStream, first: int) -> int:
 
 
 def _read_times(container: InputContainer, stream: VideoStream, decoded: list[int]) -> Iterator[int]:
-    shift = 0  # MP4 seeks by presentation: by so much later than the table's times for the same packet
     for wanted in decoded:
-        found, shown = _packet_at(container, stream, wanted + shift)
-        if found not in (wanted, _UNKNOWN):
-            shift += wanted - found
-            found, shown = _packet_at(container, stream, wanted + shift)
-        yield shown if found == wanted else _UNKNOWN
+        times = (_time_of(container, stream, wanted, round(back / tick(stream))) for back in _STEPS_BACK_S)
+        yield next((time for time in times if time != _UNKNOWN), _UNKNOWN)
 
 
-def _packet_at(container: InputContainer, stream: VideoStream, ticks: int) -> tuple[int, int]:
+def _time_of(container: InputContainer, stream: VideoStream, wanted: int, back: int) -> int:
+    """When the packet that is decoded at ``wanted`` is shown, read on for from ``back`` ticks before it.
+
+    MP4 seeks by presentation, and never to a key frame of an open group that is shown later than asked for: it lands before
+    the packet, by how much nobody knows.
+    """
     try:
-        container.seek(ticks, stream=stream, any_frame=True)
-        return next(((decoded, shown) for _, decoded, shown in timed(packets_of(container, stream))), (_UNKNOWN, _UNKNOWN))
-    except av.FFmpegError:
-        return _UNKNOWN, _UNKNOWN
+        container.seek(wanted - back, stream=stream, any_frame=True)
+        for _, decoded, shown in timed(packets_of(container, stream)):
+            if decoded >= wanted:
+                return shown if decoded == wanted else _UNKNOWN
+    except av.FFmpegError as error:
+        _log.debug("%s: no packet is found at %d: %s", container.name, wanted, error)
+    return _UNKNOWN
 
 
 def extent(container: InputContainer, stream: VideoStream, packets: Packets, keys: Ticks) -> tuple[int, int]:
@@ -74,7 +80,7 @@ def extent(container: InputContainer, stream: VideoStream, packets: Packets, key
         return floor, _last_shown(container, stream, _FAR, int(keys.max()))
     if packets.shown is not None:
         seen = packets.shown[~packets.hidden & (packets.shown >= floor)]
-        return int(seen.min()), int(seen.max())
+        return int(seen.min()), max(int(seen.max()), floor if packets.until is None else packets.until)
     return _first_shown(container, stream, floor), _last_shown(container, stream, int(packets.decoded[-1]), int(keys.max()))
 
 
