@@ -22,13 +22,14 @@ class VideoInfo:
 
     ``width`` and ``height`` are the displayed size in pixels, rotation and pixel aspect applied.
     ``key_frames_s`` are the presentation times of the key frames, ascending; a frame asked for at
-    exactly such a time costs one decoded frame. ``first_s`` and ``end_s`` are the presentation times of the first and the last
-    frame. Times count from what players show as 0:00: the first frame comes later where sound begins before it, or where
-    what comes before the first key frame cannot be decoded. ``bars`` is the share of the width that a black bar takes on either side; pictures are sent without them.
-    ``start_s`` is the container's own time of 0:00, which all other times leave out. ``key_places`` are where in the file
-    each key frame is found, as (byte, its own time there), if times do not lead there; else empty. Size and
-    time of change of the file tell whether it is still the one that was looked at. ``gaps_s`` are the stretches, as
-    (start, end), whose pictures the file has lost; where its end is missing, the last one lies behind ``duration_s``.
+    exactly such a time costs one decoded frame. ``first_s`` and ``end_s`` are those of the first and the last frame.
+    All times count from what players show as 0:00: the first frame comes later where sound begins before it, or where
+    the file begins in the middle of a group of pictures. ``start_s`` is the container's own time of 0:00.
+    ``key_places`` are where in the file each key frame is found, as (byte, its own time there), if times do not lead
+    there; else empty. ``bars`` is the share of the width that a black bar takes on either side; pictures are sent
+    without them. Size and time of change of the file tell whether it is still the one that was looked at.
+    ``gaps_s`` are the stretches, as (start, end), whose pictures the file has lost; where its end is missing, the last
+    one lies behind ``duration_s``.
     ``source`` is where its content comes from; None: from the file at ``path``.
     """
 

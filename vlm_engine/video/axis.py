@@ -58,7 +58,7 @@ class TimeAxis:
             if packet.stream_index == self._own:
                 if decoded is not None and time_s is not None:
                     self._move(packet, decoded, time_s)
-                yield _kept(packet) if self.shift and packet.is_discard else packet
+                yield packet
             self._latest_s = self._latest_s if time_s is None else time_s
 
     def _move(self, packet: Packet[Stream], decoded: int, time_s: float) -> None:
@@ -78,8 +78,10 @@ class TimeAxis:
         return decoded < self._decoded - self._back or ahead_s > self._ahead_s
 
 
-def _kept(packet: Packet[Stream]) -> Packet[Stream]:
-    """The same packet, to be shown. FFmpeg marks those of a fragment for hiding that seems to come too early."""
+def unhidden(packet: Packet[Stream]) -> Packet[Stream]:
+    """The same packet, to be shown. FFmpeg marks a fragment for hiding that begins before the end of the one before."""
+    if not packet.is_discard:
+        return packet
     kept: Packet[Stream] = Packet(bytes(packet))
     kept.stream, kept.pts, kept.dts = packet.stream, packet.pts, packet.dts
     kept.time_base, kept.is_keyframe, kept.duration = packet.time_base, packet.is_keyframe, packet.duration

@@ -48,7 +48,7 @@ def foreign_errors(kind: type[MediaError], what_failed: str) -> Iterator[None]:
         raise
     except av.FFmpegError as error:
         raise kind(f"{what_failed}: {_words(error)}") from error
-    except Exception as error:  # noqa: BLE001 - a foreign library's errors are no closed list
+    except Exception as error:  # a foreign library's errors are no closed list
         raise kind(f"{what_failed}: {type(error).__name__}: {error}") from error
 
 
@@ -155,7 +155,9 @@ def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStr
     if not decodable:
         told = "this FFmpeg has no decoder for its video, or it is encrypted; convert it, for example to H.264"
         raise MediaUnreadableError(f"{path}: {told}")
-    stream = max(decodable, key=lambda each: (each.width * each.height, bool(each.disposition & Disposition.default), -each.index))
+    stream = max(
+        decodable, key=lambda each: (each.width * each.height, bool(each.disposition & Disposition.default), -each.index)
+    )
     _prepare(stream, path, threads)
     return stream
 

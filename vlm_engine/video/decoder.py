@@ -155,7 +155,7 @@ class Decoder:
             raise self._damaged(begin, error) from error
         if packets is None:
             raise self._damaged(begin)
-        pictures = _decoded(packets, begin, self._damaged, has_times=self._times != "count")
+        pictures = _decoded(packets, begin, self._damaged, at_key=began >= 0, has_times=self._times != "count")
         if self._times != "clock":
             pictures = _retimed(pictures, by_order=self._times == "order", step=self._step)
         return _Run(pictures, group)
@@ -203,7 +203,9 @@ class _Run:
             return None
 
 
-def _decoded(packets: Iterable[Packet[Stream]], begin: int, damaged: _Damaged, *, has_times: bool) -> Iterator[Picture]:
+def _decoded(
+    packets: Iterable[Packet[Stream]], begin: int, damaged: _Damaged, *, at_key: bool, has_times: bool
+) -> Iterator[Picture]:
     """The pictures from ``begin`` on, in the order of display, up to the first that is damaged.
 
     FFmpeg mends a damaged picture by guessing, and builds those after it on the guess; none of them may be judged.
@@ -212,7 +214,7 @@ def _decoded(packets: Iterable[Packet[Stream]], begin: int, damaged: _Damaged, *
 
     Does not know the decoder that holds it: in a cycle, container and pictures would wait for the garbage collector.
     """
-    at, is_first = begin, True
+    at, is_first = begin, at_key
     try:
         for packet in packets:
             for frame in _decode(packet, begin):

@@ -156,7 +156,7 @@ def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
                 decoded.append(decoded_at)
                 shown.append(shown_at)
                 sizes.append(packet.size)
-                flags.append(_KEY * packet.is_keyframe | _HIDDEN * packet.is_discard)
+                flags.append(_KEY * packet.is_keyframe | _HIDDEN * (packet.is_discard and not axis.jumps))
                 palettes += has_palette(stream) and packet.has_sidedata("palette")
             byte = byte if packet.pos is None else packet.pos
     except av.FFmpegError as error:
@@ -182,7 +182,7 @@ def has_palette(stream: VideoStream) -> bool:
 
 def _has_all_that_is_listed(container: InputContainer, count: int, listed: int) -> bool:
     """Whether an AVI's own list says that nothing is lost. Pictures that are held long are many empty chunks, in no packet."""
-    return "avi" in container.format.name.split(",") and 0 < listed <= count
+    return "avi" in container.format.name.split(",") and 0 < listed == count
 
 
 def _counted(container: InputContainer, stream: VideoStream) -> Packets:

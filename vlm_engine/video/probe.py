@@ -21,14 +21,14 @@ from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.types import Cut, ImageShape, VideoInfo
 from vlm_engine.video.axis import Place, frame_rate
 from vlm_engine.video.bars import PICTURES, bar_share
-from vlm_engine.video.container import foreign_errors, has_clock, opened, tick
+from vlm_engine.video.container import has_clock, opened, tick
 from vlm_engine.video.content import Status, Video, bytes_of, name_of, status_of
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
 from vlm_engine.video.losses import told_end_s
-from vlm_engine.video.seeking import KeySeeker
 from vlm_engine.video.render import Painter, displayed_size, pixel_aspect, turn_of
+from vlm_engine.video.seeking import KeySeeker
 from vlm_engine.video.timing import extent, presentation_times
 from vlm_engine.watch import STALL_S, Watch
 
@@ -52,8 +52,7 @@ def probe(
     """
     watch = Watch(name_of(video), stall_s)
     try:
-        with foreign_errors(MediaUnreadableError, f"{name_of(video)}: cannot be read"):
-            return watch.call(lambda: _probe(video, identity, read_through_bytes))
+        return watch.call(lambda: _probe(video, identity, read_through_bytes))
     finally:
         watch.close()
 
@@ -151,9 +150,10 @@ def _origin(container: InputContainer, stream: VideoStream, packets: Packets, fi
     """What players show as 0:00: when the first stream of any kind begins, though the pictures may come later."""
     if not has_clock(container):
         return 0
-    if container.start_time is None:
+    start: int | None = container.start_time  # its stub leaves the None out
+    if start is None:
         return first
-    origin = round(container.start_time / av.time_base / tick(stream))
+    origin = round(start / av.time_base / tick(stream))
     if "avi" in container.format.name.split(","):  # counts decoding; FFmpeg guesses how much later pictures are shown
         shown = presentation_times(container, stream, packets, np.zeros(1, np.intp))
         origin += int(shown[0] - packets.decoded[0])

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -20,13 +20,13 @@ from av.packet import Packet, PacketSideData
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vlm_engine.video.axis import Place, TimeAxis
+from vlm_engine.video.axis import Place, TimeAxis, unhidden
 from vlm_engine.video.container import all_packets, packets_of, seeks_by_byte, tick
 from vlm_engine.video.index import has_palette, timed
 
 _log = logging.getLogger(__name__)
 
-Packets: TypeAlias = "Iterator[Packet[Stream]]"
+Packets: TypeAlias = "Iterator[Packet[Any]]"
 Open: TypeAlias = Callable[[], AbstractContextManager[tuple[InputContainer, VideoStream]]]
 
 # How far before the wanted key frame to aim a seek, in seconds. Most containers hit it at once; MPEG
@@ -143,7 +143,8 @@ class KeySeeker:
         pts = self._places[number].pts if self._places else None
         if pts is None:
             return (packet for packet in packets if packet.stream_index == self._stream.index)
-        return TimeAxis(self._container, self._stream, self._keys[number] - pts).follow(packets)
+        axis = TimeAxis(self._container, self._stream, self._keys[number] - pts)
+        return (unhidden(packet) if axis.shift else packet for packet in axis.follow(packets))
 
 
 class _Reading:
