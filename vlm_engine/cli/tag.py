@@ -17,6 +17,7 @@ from vlm_engine.config_models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.files import mapped
+from vlm_engine.models.part import LEAST_COVERAGE
 
 
 async def tag(given: Namespace) -> int:
@@ -81,6 +82,7 @@ class _Tagging:
             else:
                 self._results[number] = {"path": str(file), **result}
                 self._show(file, result)
+                self._tell_of_unread(file, result["coverage"])
             self._draw(number, 100)
 
     async def _process(self, engine: VLMEngine, number: int, file: Video | Picture) -> dict[str, Any]:
@@ -102,6 +104,13 @@ class _Tagging:
             show(picture_line(str(file), result, self._width))
         else:
             show(video_lines(file.path, result))
+
+    def _tell_of_unread(self, file: Video | Picture, coverage: Mapping[str, int]) -> None:
+        """A file of which much could not be read is not well, though what could be read has its results."""
+        asked, unread = coverage["frames_asked"], coverage["frames_unreadable"]
+        if isinstance(file, Video) and unread > (1 - LEAST_COVERAGE) * asked:
+            complain(f"{file}: damaged: {unread} of {asked} frames could not be read. Nothing is said about what they show")
+            self._failed = True
 
     def _draw(self, number: int, percent: int) -> None:
         """File ``number`` is so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vlm_engine.config_models import SearchConfig
 from vlm_engine.errors import CoverageError, FrameError
@@ -13,6 +14,8 @@ from vlm_engine.types import Findings, Frame, Look, Observation, Purpose, VideoI
 
 LEAST_COVERAGE = 0.9
 """A video is not called done when a model could judge a smaller share of the frames that could be read."""
+LEAST_READABLE = 0.5
+"""Nor when fewer of the frames that were wanted could be read and judged: what was found would pass for the whole."""
 _HOPELESS_AFTER = 16
 
 
@@ -97,7 +100,8 @@ class Part:
     async def end(self) -> None:
         """Notes that the search came to its end. Raises ``CoverageError`` when too few of the frames could be judged."""
         coverage = self.tally.coverage()
-        if coverage.answered < LEAST_COVERAGE * (coverage.asked - coverage.unreadable):
+        least = max(LEAST_COVERAGE * (coverage.asked - coverage.unreadable), LEAST_READABLE * coverage.asked)
+        if coverage.answered < least:
             raise self._too_little()
         if self._groups:
             await self.panel.judge.note_searches(self._media, self._groups, self._settings)
@@ -105,7 +109,9 @@ class Part:
     def findings(self) -> Findings:
         """What was found. Takes a while: not for the event loop."""
         searches = tuple((tags, self._settings) for tags in self._groups)
-        return Findings(self.panel.category, self._search.spans(), tuple(self._search.observations()), searches)
+        first_s = self._video.first_s  # what is there from the first frame on need not have been before
+        spans = tuple(replace(span, start_s=max(span.start_s, first_s)) for span in self._search.spans())
+        return Findings(self.panel.category, spans, tuple(self._search.observations()), searches)
 
     def _fail(self, look: Look, error: Exception) -> None:
         self._search.record(look, Observation(look.time_s, {}, scanned=self.panel.scans(look)))

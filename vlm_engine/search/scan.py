@@ -30,7 +30,7 @@ def scan_of(video: VideoInfo, interval_s: float, budget: int | None) -> list[flo
 
 
 def scan_times(video: VideoInfo, interval_s: float) -> list[float]:
-    """The times of the scan, ascending, in [0, ``video.end_s``].
+    """The times of the scan, ascending, in [``video.first_s``, ``video.end_s``].
 
     A shot of length L gets ceil(L / interval) looks at the middles of equal cells. A look closer than a quarter
     of the interval to the one before is dropped; the first and the last frame are added. A look moves
@@ -38,8 +38,8 @@ def scan_times(video: VideoInfo, interval_s: float) -> list[float]:
     frame costs a fraction of the decoding.
     """
     least_s = interval_s / 4
-    bounds = [0.0, *(cut.time_s for cut in believable(video.cuts, video.end_s)), video.end_s]
-    times = [0.0]
+    bounds = [video.first_s, *(cut.time_s for cut in believable(video.cuts, video.end_s)), video.end_s]
+    times = [video.first_s]
     for start_s, end_s in pairwise(bounds):
         cells = max(1, math.ceil((end_s - start_s) / interval_s))
         for cell in range(cells):
@@ -47,7 +47,7 @@ def scan_times(video: VideoInfo, interval_s: float) -> list[float]:
             time_s = _on_key_frame(middle_s, start_s, end_s, least_s, video.key_frames_s)
             if time_s - times[-1] >= least_s:
                 times.append(time_s)
-    if video.end_s - times[-1] >= min(least_s, video.end_s / 2) and video.end_s > 0:
+    if video.end_s - times[-1] >= min(least_s, (video.end_s - video.first_s) / 2) and video.end_s > video.first_s:
         times.append(video.end_s)
     return times
 

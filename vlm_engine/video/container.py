@@ -17,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vlm_engine.errors import MediaError, MediaOutOfReachError, MediaUnreadableError, VLMEngineError
+from vlm_engine.errors import ForeignErrors, MediaOutOfReachError, MediaUnreadableError, words_of
 from vlm_engine.video.content import Alive, Readable, Video, bytes_of, name_of
 from vlm_engine.video.threads import DECODING
 from vlm_engine.watch import beat
@@ -36,23 +36,6 @@ _NO_INDEX, _NO_VIDEO = "its index is missing, so it was never finished", "it is 
 
 
 @contextmanager
-def foreign_errors(kind: type[MediaError], what_failed: str) -> Iterator[None]:
-    """Turn whatever PyAV raises into an error of this ``kind`` that begins with ``what_failed``.
-
-    PyAV raises more than FFmpeg's errors: ``ValueError`` for data newer than its lists, ``UnicodeDecodeError`` for names,
-    ``AttributeError`` for what it has no wrapper for. One file that it cannot cope with must not end the work on others.
-    """
-    try:
-        yield
-    except VLMEngineError:
-        raise
-    except av.FFmpegError as error:
-        raise kind(f"{what_failed}: {_words(error)}") from error
-    except Exception as error:  # a foreign library's errors are no closed list
-        raise kind(f"{what_failed}: {type(error).__name__}: {error}") from error
-
-
-@contextmanager
 def opened(video: Video, hwaccel: str | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container of a video and its main video stream, closed at the end.
 
@@ -61,7 +44,8 @@ def opened(video: Video, hwaccel: str | None = None) -> Iterator[tuple[InputCont
     pictures or none with time stamps, and what its source raises.
     """
     name = name_of(video)
-    with foreign_errors(MediaUnreadableError, f"{name}: cannot be read"), ExitStack() as stack:
+    # PyAV raises more than FFmpeg's errors: ValueError for what is newer than its lists, UnicodeDecodeError for names …
+    with ForeignErrors(MediaUnreadableError, f"{name}: cannot be read"), ExitStack() as stack:
         container = _open_on(hwaccel, video, stack) if hwaccel else _open(video, stack)
         stack.callback(container.close)
         with DECODING.share() as threads:
@@ -80,14 +64,14 @@ def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> Inpu
     try:
         return av.open(where, "r", options=options, metadata_errors="replace", timeout=_TIMEOUT_S, hwaccel=device)
     except av.PermissionError as error:
-        raise MediaOutOfReachError(f"{name_of(video)}: {_words(error)}") from error
+        raise MediaOutOfReachError(f"{name_of(video)}: {words_of(error)}") from error
     except av.FFmpegError as error:
         raise MediaUnreadableError(f"{name_of(video)}: cannot be opened as a video: {_cause(error, video)}") from error
 
 
 def _cause(error: av.FFmpegError, video: Video) -> str:
     if not isinstance(error, av.InvalidDataError):
-        return _words(error)
+        return words_of(error)
     with bytes_of(video) as content:
         return _NO_INDEX if _lacks_index(content) else _NO_VIDEO
 
@@ -137,10 +121,6 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
     for packet in container.demux(stream):
         beat()
         yield packet
-
-
-def _words(error: av.FFmpegError) -> str:
-    return "it ends too early" if isinstance(error, av.EOFError) else str(error.strerror or error)
 
 
 def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStream:

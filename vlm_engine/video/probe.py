@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.errors import ForeignErrors, FrameError, MediaUnreadableError
 from vlm_engine.types import Cut, ImageShape, VideoInfo
 from vlm_engine.video.axis import Place, frame_rate
 from vlm_engine.video.bars import PICTURES, bar_share
@@ -27,7 +27,7 @@ from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
 from vlm_engine.video.index import READ_THROUGH_BYTES, Packets, Ticks, read_packets
 from vlm_engine.video.losses import told_end_s
-from vlm_engine.video.render import Painter, displayed_size, pixel_aspect, turn_of
+from vlm_engine.video.render import Painter, displayed_size, lacks_base_layer, pixel_aspect, turn_of
 from vlm_engine.video.seeking import KeySeeker
 from vlm_engine.video.timing import extent, presentation_times
 from vlm_engine.watch import STALL_S, Watch
@@ -38,6 +38,10 @@ _HASHED_BYTES = 64 * 1024
 _SENT_BYTES = 16 * 1024 * 1024
 _KEYS_TO_TRY = 20
 _SMALL = ImageShape(320)
+_NO_BASE_LAYER = (
+    "Dolby Vision without a base layer (profile 5): its colours cannot be made out here, and come out green and purple. "
+    "Expect poor answers, or convert it to HDR10 or SDR"
+)
 
 
 def probe(
@@ -176,6 +180,8 @@ def _displayed_size(decoder: Decoder, stream: VideoStream, line: _Timeline) -> t
     for ticks in line.keys[:_KEYS_TO_TRY].tolist() or [line.first]:
         try:
             frame = decoder.picture(ticks).frame
+            if lacks_base_layer(frame):
+                _log.warning(f"%s: {_NO_BASE_LAYER}", stream.container.name)
             return displayed_size(frame, pixel_aspect(stream), turn_of(frame))
         except FrameError as error:
             problems.append(error)
@@ -188,8 +194,9 @@ def _some_pictures(decoder: Decoder, stream: VideoStream, keys: Ticks) -> Iterat
     chosen = keys[np.unique(np.linspace(0, len(keys) - 1, PICTURES).astype(int))] if len(keys) else keys
     for ticks in chosen.tolist():
         try:
-            yield np.asarray(painter.paint(decoder.key_picture(ticks).frame, _SMALL))
-        except (FrameError, av.FFmpegError) as error:
+            with ForeignErrors(FrameError, "no picture to look for bars in"):
+                yield np.asarray(painter.paint(decoder.key_picture(ticks).frame, _SMALL))
+        except FrameError as error:
             _log.debug("%s", error)
 
 

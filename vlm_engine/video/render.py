@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from av import VideoFrame
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +21,7 @@ from vlm_engine.video.bars import are_black
 from vlm_engine.vr import Front, Layout, front
 
 Turn = tuple[bool, bool, bool]
+Floats = NDArray[np.float64]
 
 # By quarter turns anticlockwise.
 _TURNS: tuple[Turn, ...] = ((False, False, False), (True, True, False), (False, True, True), (True, False, True))
@@ -82,7 +84,8 @@ class Painter:
         pixels = np.asarray(rgb.to_ndarray(), np.uint8)
         upright = Image.fromarray(np.ascontiguousarray(_turned(pixels, turn)))
         picture = over_grey(upright)
-        return picture.point(_pq_curve() * 3) if frame.color_trc == ColorTrc.SMPTE2084 else picture
+        light = _LIGHT.get(frame.color_trc)
+        return picture.point(_toned(light) * 3) if light else picture
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
@@ -98,11 +101,9 @@ def displayed_size(frame: VideoFrame, pixel_aspect: Fraction, turn: Turn) -> tup
 
 def turn_of(frame: VideoFrame) -> Turn:
     """How to turn the stored picture: whether rows and columns change places, and then whether each is reversed."""
-    # A frame whose side data were looked at is in a cycle, and waits for the garbage collector: let that be a tiny one.
-    tiny = VideoReformatter().reformat(frame, 2, 2, "gray", interpolation=Interpolation.POINT)
+    tiny = _tiny(frame)
     try:
-        side_data: Any = tiny.side_data  # its stub knows of motion vectors only
-        matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+        matrix = _side_data(tiny).get(SideDataType.DISPLAYMATRIX)
     except ValueError:  # there is some that is newer than PyAV's list; the angle it tells without that
         return _TURNS[round(tiny.rotation / 90) % 4]
     if matrix is None:
@@ -110,6 +111,25 @@ def turn_of(frame: VideoFrame) -> Turn:
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     # A point (x, y) is shown at (ax + cy, bx + dy); y points down.
     return (True, b < 0, c < 0) if abs(b) > abs(a) else (False, d < 0, a < 0)
+
+
+def lacks_base_layer(frame: VideoFrame) -> bool:
+    """Whether this is Dolby Vision of a kind whose pictures only its own decoders can show: full range tells it from others."""
+    if frame.color_range != ColorRange.JPEG:
+        return False
+    try:
+        return SideDataType.DOVI_RPU_BUFFER in {each.type for each in _side_data(_tiny(frame)).values()}
+    except ValueError:  # newer than PyAV's list, as in turn_of
+        return False
+
+
+def _tiny(frame: VideoFrame) -> VideoFrame:
+    """A frame whose side data were looked at is in a cycle, and waits for the garbage collector: let that be a tiny one."""
+    return VideoReformatter().reformat(frame, 2, 2, "gray", interpolation=Interpolation.POINT)
+
+
+def _side_data(frame: VideoFrame) -> Any:  # its stub knows of motion vectors only
+    return frame.side_data
 
 
 def _turned(pixels: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
@@ -124,15 +144,32 @@ def _colours(frame: VideoFrame) -> Colorspace | None:
     return Colorspace.ITU709 if frame.colorspace == unspecified and max(frame.width, frame.height) >= 1280 else None
 
 
-@cache
-def _pq_curve() -> list[int]:
-    """What each 8-bit value of an HDR picture (PQ, SMPTE ST 2084) becomes on an ordinary screen.
-
-    The curve of ST 2084 gives light; highlights are compressed by the extended Reinhard operator; sRGB encodes the rest.
-    """
+def _pq(signal: Floats) -> Floats:
+    """Light in cd/m2 of each value of an HDR picture (PQ, SMPTE ST 2084)."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-    root = np.linspace(0, 1, 256) ** (1 / m2)
-    light = 10_000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1) / _WHITE
-    toned = np.minimum(light * (1 + light / _HEADROOM**2) / (1 + light), 1)
+    root = signal ** (1 / m2)
+    light: Floats = 10_000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
+    return light
+
+
+def _hlg(signal: Floats) -> Floats:
+    """The same for hybrid log-gamma (ARIB STD-B67), on a screen of 1000 cd/m2 (ITU-R BT.2100)."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    light: Floats = 1000 * scene**1.2
+    return light
+
+
+_LIGHT: dict[int, Callable[[Floats], Floats]] = {ColorTrc.SMPTE2084: _pq, ColorTrc.ARIB_STD_B67: _hlg}
+
+
+@cache
+def _toned(light: Callable[[Floats], Floats]) -> list[int]:
+    """What each 8-bit value of an HDR picture becomes on an ordinary screen.
+
+    Highlights are compressed by the extended Reinhard operator; sRGB encodes the rest.
+    """
+    bright = light(np.linspace(0, 1, 256)) / _WHITE
+    toned = np.minimum(bright * (1 + bright / _HEADROOM**2) / (1 + bright), 1)
     encoded = np.where(toned <= 0.0031308, 12.92 * toned, 1.055 * np.maximum(toned, 1e-9) ** (1 / 2.4) - 0.055)
     return [round(float(value) * 255) for value in encoded]

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 
-from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.errors import ForeignErrors, FrameError, MediaUnreadableError
 from vlm_engine.picture import encode
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video.axis import Place
-from vlm_engine.video.container import foreign_errors, is_on_device, opened, tick
+from vlm_engine.video.container import is_on_device, opened, tick
 from vlm_engine.video.content import Status, status_of
 from vlm_engine.video.decoder import Decoder, Picture
 from vlm_engine.video.render import Painter
@@ -90,7 +90,7 @@ class Session:
     def _frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
         where = f"{self._info.path}: the picture at {float((ticks - self._origin) * self._tick):.2f} s cannot be read"
         try:
-            with foreign_errors(FrameError, where):
+            with ForeignErrors(FrameError, where):
                 picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
                 return {shape: self._encoded(picture, shape) for shape in shapes}
         except FrameError as error:
