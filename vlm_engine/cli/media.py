@@ -20,8 +20,8 @@ PICTURES = frozenset(
     " .jpf .jpg .jpx .jxl .mpo .nef .nrw .orf .pbm .pef .pgm .png .pnm .ppm .qoi .raf .rw2 .srw .tif .tiff .webp".split()
 )
 VIDEOS = frozenset(
-    ".3gp .asf .avi .divx .f4v .flv .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogm .ogv .rm .rmvb .ts .vob .webm"
-    " .wmv".split()
+    ".264 .265 .3gp .asf .avc .avi .divx .f4v .flv .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mkv .mov .mp4"
+    " .mpe .mpeg .mpg .mts .mxf .ogm .ogv .rm .rmvb .ts .vob .webm .wmv".split()
 )
 ZIPS = frozenset((".zip", ".cbz"))
 _MOST_KINDS = 5

@@ -123,6 +123,11 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
         yield packet
 
 
+def is_avi(container: InputContainer) -> bool:
+    """Whether its pictures have numbers instead of times, in the order of decoding. FFmpeg guesses when they are shown."""
+    return "avi" in container.format.name.split(",")
+
+
 def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStream:
     """The largest picture that moves; cover art and timed thumbnails are stills that travel along."""
     if container.format.name.endswith("_pipe") or container.format.name == "image2":

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from vlm_engine.errors import FrameError
 from vlm_engine.video.axis import frame_ticks, is_no_key, repeats
-from vlm_engine.video.container import has_clock, tick
+from vlm_engine.video.container import has_clock, is_avi, tick
 from vlm_engine.video.seeking import KeySeeker
 
 
@@ -66,7 +66,7 @@ class Decoder:
         self._no_keys: set[int] = set()  # packets that are only said to be key frames
         self._step = frame_ticks(stream)
         self._times = "clock" if has_clock(container) else "count"
-        if "avi" in container.format.name.split(","):
+        if is_avi(container):
             self._times = "order"
 
     def group_of(self, ticks: int) -> int:

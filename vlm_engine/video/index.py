@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vlm_engine.video.axis import Place, TimeAxis, frame_ticks, repeats
-from vlm_engine.video.container import all_packets, has_clock, packets_of, tick
+from vlm_engine.video.container import all_packets, has_clock, is_avi, packets_of, tick
 from vlm_engine.video.losses import LEAST_S, Census, holes, told_end_s
 
 _log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ def has_palette(stream: VideoStream) -> bool:
 
 def _has_all_that_is_listed(container: InputContainer, count: int, listed: int) -> bool:
     """Whether an AVI's own list says that nothing is lost. Pictures that are held long are many empty chunks, in no packet."""
-    return "avi" in container.format.name.split(",") and 0 < listed == count
+    return is_avi(container) and 0 < listed == count
 
 
 def _counted(container: InputContainer, stream: VideoStream) -> Packets:

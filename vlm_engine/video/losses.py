@@ -19,7 +19,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vlm_engine.video.container import tick
+from vlm_engine.video.container import is_avi, tick
 
 LEAST_S = 1.0  # shorter ones are not worth naming
 _BETWEEN_PACKETS = 4096  # bytes; headers and padding are smaller
@@ -68,10 +68,9 @@ def holes(shown: NDArray[np.int64], keys: NDArray[np.bool_], torn: NDArray[np.in
 
 def told_end_s(container: InputContainer, stream: VideoStream) -> float | None:
     """When the video ends by what the file says of itself, on the file's clock."""
-    names = container.format.name.split(",")
-    if "avi" in names:
+    if is_avi(container):
         return float(stream.frames * tick(stream))
-    if "matroska" in names:  # counts from 0, whenever the first picture is shown
+    if "matroska" in container.format.name.split(","):  # counts from 0, whenever the first picture is shown
         return container.duration / av.time_base if container.duration else None
     if stream.duration:
         return float((stream.duration + (stream.start_time or 0)) * tick(stream))

@@ -21,7 +21,7 @@ from vlm_engine.errors import ForeignErrors, FrameError, MediaUnreadableError
 from vlm_engine.types import Cut, ImageShape, VideoInfo
 from vlm_engine.video.axis import Place, frame_rate
 from vlm_engine.video.bars import PICTURES, bar_share
-from vlm_engine.video.container import has_clock, opened, tick
+from vlm_engine.video.container import has_clock, is_avi, opened, tick
 from vlm_engine.video.content import Status, Video, bytes_of, name_of, status_of
 from vlm_engine.video.cuts import find_cuts, find_key_cuts
 from vlm_engine.video.decoder import Decoder
@@ -158,9 +158,8 @@ def _origin(container: InputContainer, stream: VideoStream, packets: Packets, fi
     if start is None:
         return first
     origin = round(start / av.time_base / tick(stream))
-    if "avi" in container.format.name.split(","):  # counts decoding; FFmpeg guesses how much later pictures are shown
-        shown = presentation_times(container, stream, packets, np.zeros(1, np.intp))
-        origin += int(shown[0] - packets.decoded[0])
+    if is_avi(container):  # its first packet is the first picture, whenever FFmpeg guesses that it is shown
+        origin += first - int(packets.decoded[0])
     return min(origin, first)
 
 

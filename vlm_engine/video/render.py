@@ -118,7 +118,7 @@ def lacks_base_layer(frame: VideoFrame) -> bool:
     if frame.color_range != ColorRange.JPEG:
         return False
     try:
-        return SideDataType.DOVI_RPU_BUFFER in {each.type for each in _side_data(_tiny(frame)).values()}
+        return _side_data(_tiny(frame)).get(SideDataType.DOVI_RPU_BUFFER) is not None
     except ValueError:  # newer than PyAV's list, as in turn_of
         return False
 

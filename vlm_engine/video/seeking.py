@@ -82,7 +82,7 @@ class KeySeeker:
         for step in range(self._steps_back, len(_STEPS_BACK_S)):
             back = int(_STEPS_BACK_S[step] / tick(self._stream))
             try:
-                self._container.seek(key - back, stream=self._stream)
+                self._container.seek(min(key, max(key - back, 0)), stream=self._stream)
                 found = _at_key(packets_of(self._container, self._stream), key)
             except av.FFmpegError as error:
                 _log.debug("%s: no seek leads to %d: %s", self._container.name, key, error)

@@ -81,12 +81,14 @@ def extent(container: InputContainer, stream: VideoStream, packets: Packets, key
     if packets.shown is not None:
         seen = packets.shown[~packets.hidden & (packets.shown >= floor)]
         return int(seen.min()), max(int(seen.max()), floor if packets.until is None else packets.until)
-    return _first_shown(container, stream, floor), _last_shown(container, stream, int(packets.decoded[-1]), int(keys.max()))
+    return _first_shown(container, stream, packets, floor), _last_shown(
+        container, stream, int(packets.decoded[-1]), int(keys.max())
+    )
 
 
-def _first_shown(container: InputContainer, stream: VideoStream, floor: int) -> int:
+def _first_shown(container: InputContainer, stream: VideoStream, packets: Packets, floor: int) -> int:
     first = None
-    container.seek(floor, stream=stream)
+    container.seek(int(packets.decoded[packets.keys.argmax()]), stream=stream)
     for packet, decoded, shown in timed(packets_of(container, stream)):
         if first is not None and decoded > first:
             break  # nothing is shown before it is decoded
