@@ -64,8 +64,8 @@ def hold() -> Iterator[Hold]:
     signal.signal(signal.SIGIO, before)
 
 
-def make(path: Path, seed: int = 1) -> Path:
-    spec = VideoSpec(duration_s=4, width=320, height=240, frame_rate=25, gop_s=1, seed=seed, tags=("Goal",))
+def make(path: Path, seed: int = 1, duration_s: float = 4) -> Path:
+    spec = VideoSpec(duration_s=duration_s, width=320, height=240, frame_rate=25, gop_s=1, seed=seed, tags=("Goal",))
     return generate(spec, path).path
 
 

@@ -45,37 +45,41 @@ class TimeAxis:
         self._own = stream.index
         self._step = frame_ticks(stream)
         self._back = _BACK_S / float(tick(stream))
-        self._ahead_s = _AHEAD_S if container.format.flags & _JUMPS_ALLOWED else float("inf")
+        self._may_jump = bool(container.format.flags & _JUMPS_ALLOWED)
         self._decoded: int | None = None
         self._latest_s: float | None = None
-        self._reached = 0
+        self._reached: int | None = None
 
     def follow(self, packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]:
         """The packets of the stream among ``packets``, which must be those of all streams in the order of the file."""
         for packet in packets:
-            decoded = packet.pts if packet.dts is None else packet.dts
-            time_s = None if decoded is None else float(decoded * packet.time_base)
+            known = packet.pts if packet.dts is None else packet.dts
             if packet.stream_index == self._own:
-                if decoded is not None and time_s is not None:
-                    self._move(packet, decoded, time_s)
+                if known is not None:
+                    self._move(packet, known)
                 yield packet
-            self._latest_s = self._latest_s if time_s is None else time_s
+            if known is not None:
+                self._latest_s = float(known * packet.time_base)
 
-    def _move(self, packet: Packet[Stream], decoded: int, time_s: float) -> None:
+    def _move(self, packet: Packet[Stream], decoded: int) -> None:
         shown = decoded if packet.pts is None else packet.pts
-        if self._decoded is not None and self._jumps(decoded, time_s):
+        if self._reached is not None and self._jumps(packet, shown, self._reached - self.shift):
             self.shift = self._reached - shown
             self.jumps += 1
-        self._decoded = decoded
-        self._reached = max(self._reached, shown + self.shift + (packet.duration or self._step))
+        self._decoded = packet.dts
+        self._reached = max(self._reached or 0, shown + self.shift + (packet.duration or self._step))
         if self.shift:
             packet.pts = shown + self.shift
             packet.dts = decoded + self.shift
 
-    def _jumps(self, decoded: int, time_s: float) -> bool:
-        assert self._decoded is not None
-        ahead_s = time_s - (self._latest_s or 0.0)
-        return decoded < self._decoded - self._back or ahead_s > self._ahead_s
+    def _jumps(self, packet: Packet[Stream], shown: int, reached: int) -> bool:
+        """``reached``: until when pictures were shown, on the file's clock. All that come before a key frame are shown before it."""
+        if packet.is_keyframe and shown < reached - self._back:
+            return True
+        if not self._may_jump or packet.dts is None or self._decoded is None:
+            return False
+        ahead_s = float(packet.dts * packet.time_base) - (self._latest_s or 0.0)
+        return packet.dts < self._decoded - self._back or ahead_s > _AHEAD_S
 
 
 def unhidden(packet: Packet[Stream]) -> Packet[Stream]:
