@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def with_open_groups_listed(path: Path) -> Path:
     (keys,) = struct.unpack_from(">I", content, found[b"stss"] + 12)
     places = struct.unpack_from(f">{keys}I", content, found[b"stss"] + 16)
     runs = [(1, 1)]
-    for before, place in zip(places, places[1:], strict=False):
+    for before, place in pairwise(places):
         runs += [(place - before - 1, 0), (1, 2)]
     described = b"sgpd" + struct.pack(">I4sII", 1 << 24, b"sync", 1, 2) + bytes([20, 21])
     mapped = b"sbgp" + struct.pack(">I4sI", 0, b"sync", len(runs)) + b"".join(struct.pack(">II", *run) for run in runs)

@@ -73,7 +73,7 @@ class TimeAxis:
             packet.dts = decoded + self.shift
 
     def _jumps(self, packet: Packet[Stream], shown: int, reached: int) -> bool:
-        """``reached``: until when pictures were shown, on the file's clock. All that come before a key frame are shown before it."""
+        """``reached``: until when pictures were shown, on the file's clock. What precedes a key frame is shown before it."""
         if packet.is_keyframe and shown < reached - self._back:
             return True
         if not self._may_jump or packet.dts is None or self._decoded is None:

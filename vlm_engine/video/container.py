@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -23,6 +24,9 @@ from vlm_engine.video.threads import DECODING
 from vlm_engine.watch import beat
 
 _log = logging.getLogger(__name__)
+
+Open: TypeAlias = Callable[[], AbstractContextManager[tuple[InputContainer, VideoStream]]]
+"""Opens a video once more, to be read from its beginning, and closes it at the end."""
 
 # A file may be a playlist that names addresses. Nothing but local files is read, whatever it says; where what is read
 # comes from elsewhere, not even those. MPEG streams are followed beyond damage of any length, not of 64 KB only.

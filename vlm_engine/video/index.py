@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vlm_engine.video.axis import Place, TimeAxis, frame_ticks, repeats
-from vlm_engine.video.container import all_packets, has_clock, is_avi, packets_of, tick
+from vlm_engine.video.container import Open, all_packets, has_clock, is_avi, packets_of, tick
 from vlm_engine.video.losses import LEAST_S, Census, holes, told_end_s
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ _KEY, _HIDDEN = 1, 2
 # Reading a whole file tells the size of every packet, hence better cut hints; so much takes three seconds over a gigabit network.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
 _FEWEST_CUES, _CUES_TO_TRY = 3, 8
+_AFTER_PACKETS, _OF_A_CUE = 8192, 64  # bytes: what may follow the last packet of a Matroska file, and what a cue takes of it
 _IDR_OF_H264, _IDR_OF_HEVC = (5,), (19, 20)  # NAL unit types of key frames that nothing before leans across
 _UNKNOWN = int(np.iinfo(np.int64).min)
 
@@ -66,11 +67,16 @@ class Packets:
 
 
 def read_packets(
-    container: InputContainer, stream: VideoStream, file_size: int, read_through: int = READ_THROUGH_BYTES
+    container: InputContainer,
+    stream: VideoStream,
+    file_size: int,
+    read_through: int = READ_THROUGH_BYTES,
+    open_again: Open | None = None,
 ) -> Packets:
     """All packets of ``stream`` that have time stamps and lie within the first ``file_size`` bytes.
 
-    Only the key frames of a Matroska file that has cues and is larger than ``read_through`` bytes.
+    Only the key frames of a Matroska file that has cues and is larger than ``read_through`` bytes. ``open_again``: opens the
+    same file once more, to be read from its beginning.
     """
     names = container.format.name.split(",")
     if not has_clock(container):
@@ -78,8 +84,15 @@ def read_packets(
     has_table = {"mp4", "avi"} & {*names} and len(stream.index_entries) == stream.frames
     if has_table and not ("avi" in names and has_palette(stream)):
         return _from_table(stream, file_size)
-    cues = _from_cues(container, stream, file_size) if "matroska" in names and file_size > read_through else None
-    return cues or _from_file(container, stream)
+    if "matroska" in names and file_size > read_through:
+        cues = _from_cues(container, stream, file_size)
+        if cues is not None:
+            return cues
+        if open_again is not None:  # after a seek, what was appended to a Matroska file is not reached any more
+            with open_again() as (anew, same):
+                return _from_file(anew, same)
+        container.seek(0, stream=stream)
+    return _from_file(container, stream)
 
 
 def _from_table(stream: VideoStream, file_size: int) -> Packets:
@@ -102,13 +115,12 @@ def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -
         return None
     entries = stream.index_entries
     times = np.array([entry.timestamp for entry in entries], np.int64)
-    places = np.array([entry.pos for entry in entries], np.int64)
-    there = times[places < file_size]
-    if len(there) < _FEWEST_CUES or not _reach_the_end(container, stream, times) or _more_follows(places, file_size):
+    there = times[np.array([entry.pos for entry in entries], np.int64) < file_size]
+    if len(there) < _FEWEST_CUES or not _reach_the_end(container, stream, times):
         return None
     tried = there[np.linspace(0, len(there) - 1, _CUES_TO_TRY).astype(int)]
-    if not all(_is_key(container, stream, ticks) for ticks in np.unique(tried).tolist()):
-        container.seek(int(times[0]), stream=stream)
+    all_lead = all(_is_key(container, stream, ticks) for ticks in np.unique(tried).tolist())
+    if not all_lead or (len(there) == len(times) and _more_follows(container, stream, times, file_size)):
         return None
     _log.debug("%s is known by its %d cues", container.name, len(there))
     none, every = np.zeros(len(there), np.int32), np.ones(len(there), np.bool_)
@@ -123,9 +135,16 @@ def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks)
     return bool(end_s / tick(stream) - times[-1] <= 2 * np.diff(times).max())
 
 
-def _more_follows(places: Ticks, file_size: int) -> bool:
-    """Whether another recording was appended to the one that has these cues: they end long before the file does."""
-    return bool(file_size - places[-1] > 4 * np.diff(places).max())
+def _more_follows(container: InputContainer, stream: VideoStream, cues: Ticks, file_size: int) -> bool:
+    """Whether another recording was appended to the one that has these cues: it ends far before the file does."""
+    container.seek(int(cues[-1]), stream=stream)
+    ends = 0
+    try:
+        for packet in all_packets(container):
+            ends = max(ends, (packet.pos or 0) + packet.size)
+    except av.FFmpegError:
+        return False  # it is damaged there, which others tell
+    return file_size - ends > _AFTER_PACKETS + _OF_A_CUE * len(cues)
 
 
 def _is_key(container: InputContainer, stream: VideoStream, ticks: int) -> bool:

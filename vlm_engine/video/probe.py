@@ -38,6 +38,10 @@ _HASHED_BYTES = 64 * 1024
 _SENT_BYTES = 16 * 1024 * 1024
 _KEYS_TO_TRY = 20
 _SMALL = ImageShape(320)
+_JUMPS = (
+    "recordings were joined in it: its clock begins anew %d x. Times are counted on from the beginning of the file; "
+    "a player that follows the clock shows others after the first joint"
+)
 _NO_BASE_LAYER = (
     "Dolby Vision without a base layer (profile 5): its colours cannot be made out here, and come out green and purple. "
     "Expect poor answers, or convert it to HDR10 or SDR"
@@ -81,11 +85,13 @@ class _Timeline:
 def _probe(video: Video, identity: str | None, read_through: int) -> VideoInfo:
     path, status = name_of(video), status_of(video)
     source = None if isinstance(video, str | Path) else video
+    again = partial(opened, video)
+    most = min(read_through, _SENT_BYTES) if source else read_through
     with opened(video) as (container, stream):
-        line = _timeline(container, stream, status.size_bytes, min(read_through, _SENT_BYTES) if source else read_through)
+        line = _timeline(container, stream, read_packets(container, stream, status.size_bytes, most, again))
         seconds = _Seconds(line.origin, tick(stream))
         keys = line.keys.tolist()
-        with closing(KeySeeker(container, stream, keys, line.places, partial(opened, video))) as seeker:
+        with closing(KeySeeker(container, stream, keys, line.places, again)) as seeker:
             decoder = Decoder(container, stream, seeker, keys, line.first, line.last)
             width, height = _displayed_size(decoder, stream, line)
             bars = bar_share(_some_pictures(decoder, stream, line.keys)) if width > height else 0.0
@@ -128,13 +134,11 @@ def _warn(path: str, line: _Timeline, seconds: _Seconds) -> None:
     if line.lost and line.lost[-1][0] == line.last:
         _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, seconds(line.last))
     if line.jumps:
-        told = "its clock jumps %d times, as where recordings are joined. Times run on there, from the file's beginning"
-        _log.warning(f"%s: {told}; a player that does not do so shows others", path, line.jumps)
+        _log.warning(f"%s: {_JUMPS}", path, line.jumps)
 
 
-def _timeline(container: InputContainer, stream: VideoStream, file_size: int, read_through: int) -> _Timeline:
+def _timeline(container: InputContainer, stream: VideoStream, packets: Packets) -> _Timeline:
     """Raises ``MediaUnreadableError`` where there is nothing to begin decoding at."""
-    packets = read_packets(container, stream, file_size, read_through)
     if not packets.keys.any():
         raise MediaUnreadableError(f"{container.name}: its video has no time stamps, or no picture to begin decoding at")
     all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))

@@ -9,8 +9,8 @@ All times here are ticks of the stream's clock.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -21,13 +21,12 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vlm_engine.video.axis import Place, TimeAxis, unhidden
-from vlm_engine.video.container import all_packets, packets_of, seeks_by_byte, tick
+from vlm_engine.video.container import Open, all_packets, packets_of, seeks_by_byte, tick
 from vlm_engine.video.index import has_palette, timed
 
 _log = logging.getLogger(__name__)
 
 Packets: TypeAlias = "Iterator[Packet[Any]]"
-Open: TypeAlias = Callable[[], AbstractContextManager[tuple[InputContainer, VideoStream]]]
 
 # How far before the wanted key frame to aim a seek, in seconds. Most containers hit it at once; MPEG
 # streams are searched by decoding time, and land behind it.
