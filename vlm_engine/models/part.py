@@ -14,8 +14,9 @@ from vlm_engine.types import Findings, Frame, Look, Observation, Purpose, VideoI
 
 LEAST_COVERAGE = 0.9
 """A video is not called done when a model could judge a smaller share of the frames that could be read."""
-LEAST_READABLE = 0.5
-"""Nor when fewer of the frames that were wanted could be read and judged: what was found would pass for the whole."""
+LEAST_READABLE = 1 / 3
+"""Nor when fewer of all frames that were wanted were judged: what was found would pass for the whole. A search looks several
+times at a stretch of which it learns nothing: of a video of which half cannot be read, about a third of them can."""
 _HOPELESS_AFTER = 16
 
 

@@ -136,12 +136,14 @@ def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks)
 
 
 def _more_follows(container: InputContainer, stream: VideoStream, cues: Ticks, file_size: int) -> bool:
-    """Whether another recording was appended to the one that has these cues: it ends far before the file does."""
+    """Whether another recording was appended to the one that has these cues: its clock begins anew, or nobody reads it."""
     container.seek(int(cues[-1]), stream=stream)
     ends = 0
     try:
         for packet in all_packets(container):
             ends = max(ends, (packet.pos or 0) + packet.size)
+            if packet.stream_index == stream.index and packet.is_keyframe and (packet.pts or 0) < cues[-1]:
+                return True
     except av.FFmpegError:
         return False  # it is damaged there, which others tell
     return file_size - ends > _AFTER_PACKETS + _OF_A_CUE * len(cues)
