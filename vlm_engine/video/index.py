@@ -159,41 +159,60 @@ def _is_key(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
 
 
 def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
-    decoded, shown, sizes, flags, torn = array("q"), array("q"), array("i"), array("B"), array("q")
-    places: list[Place] = []
     listed = len(stream.index_entries)
-    census, axis = Census(), TimeAxis(container, stream)
-    until, byte, palettes, complete = None, 0, 0, True
+    census, axis, found = Census(), TimeAxis(container, stream), _Found()
+    complete = True
     try:
         for packet in axis.follow(census.of(all_packets(container))):
-            if repeats(packet) and packet.pts is not None:
-                until = packet.pts
-            for _, decoded_at, shown_at in timed(iter((packet,))):
-                if census.torn:
-                    torn.append(len(sizes))
-                    census.torn = False
-                if packet.is_keyframe:
-                    places.append(Place(byte, shown_at - axis.shift))
-                decoded.append(decoded_at)
-                shown.append(shown_at)
-                sizes.append(packet.size)
-                flags.append(_KEY * packet.is_keyframe | _HIDDEN * (packet.is_discard and not axis.jumps))
-                palettes += has_palette(stream) and packet.has_sidedata("palette")
-            byte = byte if packet.pos is None else packet.pos
+            found.add(packet, axis, census)
     except av.FFmpegError as error:
         complete = False
-        _log.debug("%s stops being readable after %d packets: %s", container.name, len(sizes), error)
-    has_all = _has_all_that_is_listed(container, len(sizes), listed)
+        _log.debug("%s stops being readable after %d packets: %s", container.name, len(found.sizes), error)
+    has_all = _has_all_that_is_listed(container, len(found.sizes), listed)
     complete &= has_all or (told_end_s(container, stream) or 0.0) - census.reached_s(container) <= LEAST_S
-    if palettes > 1:  # one that changes is known only to who has read all before
-        flags[1:] = array("B", (flag & ~_KEY for flag in flags[1:]))
-        places = places[:1]
-    packets = _packets(decoded, shown, sizes, flags, complete=complete)
-    packets = replace(packets, until=until, places=tuple(places) if axis.jumps else (), jumps=axis.jumps)
-    if packets.shown is None or not torn or has_all:
-        return packets
+    packets = found.packets(complete=complete, is_joined=axis.jumps > 0)
+    if packets.shown is None or not found.torn or has_all:
+        return replace(packets, jumps=axis.jumps)
     least = round(LEAST_S / tick(stream))
-    return replace(packets, holes=holes(packets.shown, packets.keys, np.frombuffer(torn, np.int64), least))
+    lost = holes(packets.shown, packets.keys, np.frombuffer(found.torn, np.int64), least)
+    return replace(packets, jumps=axis.jumps, holes=lost)
+
+
+class _Found:
+    """The packets of a file that is read through, so far. ``torn``: the numbers of those before which bytes are lost."""
+
+    def __init__(self) -> None:
+        self.sizes, self.torn = array("i"), array("q")
+        self._decoded, self._shown, self._flags = array("q"), array("q"), array("B")
+        self._places: list[Place] = []
+        self._until: int | None = None
+        self._byte = self._palettes = 0
+
+    def add(self, packet: Packet[Stream], axis: TimeAxis, census: Census) -> None:
+        """The next one."""
+        if repeats(packet):
+            self._until = packet.pts
+        for _, decoded, shown in timed(iter((packet,))):
+            if census.torn:
+                self.torn.append(len(self.sizes))
+                census.torn = False
+            if packet.is_keyframe:
+                self._places.append(Place(self._byte, shown - axis.shift))
+            hidden = packet.is_discard and not axis.jumps  # as ``unhidden`` does
+            self._decoded.append(decoded)
+            self._shown.append(shown)
+            self._flags.append(_KEY * packet.is_keyframe | _HIDDEN * hidden)
+            self.sizes.append(packet.size)
+            self._palettes += packet.has_sidedata("palette")
+        self._byte = self._byte if packet.pos is None else packet.pos
+
+    def packets(self, *, complete: bool, is_joined: bool) -> Packets:
+        """All of them."""
+        if self._palettes > 1:  # one that changes is known only to who has read all before
+            self._flags[1:] = array("B", (flag & ~_KEY for flag in self._flags[1:]))
+            self._places = self._places[:1]
+        packets = _packets(self._decoded, self._shown, self.sizes, self._flags, complete=complete)
+        return replace(packets, until=self._until, places=tuple(self._places) if is_joined else ())
 
 
 def has_palette(stream: VideoStream) -> bool:
