@@ -44,6 +44,7 @@ class TimeAxis:
         self.shift, self.jumps = shift, 0
         self._own = stream.index
         self._step = frame_ticks(stream)
+        self._seconds: dict[int, float] = {}  # of a tick, by stream; streams may still turn up in the middle of a file
         self._back = _BACK_S / float(tick(stream))
         self._may_jump = bool(container.format.flags & _JUMPS_ALLOWED)
         self._decoded: int | None = None
@@ -58,8 +59,13 @@ class TimeAxis:
                 if known is not None:
                     self._move(packet, known)
                 yield packet
-            if known is not None:
-                self._latest_s = float(known * packet.time_base)
+            if known is not None and self._may_jump:
+                self._latest_s = known * self._second(packet)
+
+    def _second(self, packet: Packet[Stream]) -> float:
+        if packet.stream_index not in self._seconds:
+            self._seconds[packet.stream_index] = float(packet.time_base)
+        return self._seconds[packet.stream_index]
 
     def _move(self, packet: Packet[Stream], decoded: int) -> None:
         shown = decoded if packet.pts is None else packet.pts
@@ -78,7 +84,7 @@ class TimeAxis:
             return True
         if not self._may_jump or packet.dts is None or self._decoded is None:
             return False
-        ahead_s = float(packet.dts * packet.time_base) - (self._latest_s or 0.0)
+        ahead_s = packet.dts * self._second(packet) - (self._latest_s or 0.0)
         return packet.dts < self._decoded - self._back or ahead_s > _AHEAD_S
 
 
