@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.video.numbered import RATE, at, shown, write
+from vlm_engine.models.video import media_name
 from vlm_engine.video import probe
 
 H264 = {"x264-params": "bframes=2:b-adapt=0"}
@@ -116,3 +117,10 @@ def test_a_picture_that_an_avi_holds_long_is_no_gap(held: int, tmp_path: Path, c
     assert (info.gaps_s, caplog.text) == ((), "")
     assert info.duration_s == pytest.approx(34)
     assert shown(info, [1.02, 15.0, 31.9, 33.98]) == [25, *[held - 1 if held == 50 else 98] * 2, 99][:4]
+
+
+def test_answers_of_another_time_axis_are_not_taken_for_these(tmp_path: Path) -> None:
+    usual = probe(write(tmp_path / "usual.mkv", "libx264"), identity="oshash:1")
+    late = probe(write(tmp_path / "late.mkv", "libx264", time_of=lambda place: place + 75, sound_s=7), identity="oshash:1")
+    assert media_name(usual, None) == "oshash:1"
+    assert media_name(late, None) not in {"oshash:1", media_name(usual, None)}

@@ -24,7 +24,7 @@ from vlm_engine.video.content import name_of
 from vlm_engine.vr import Layout, layout_of
 
 _log = logging.getLogger(__name__)
-_SAME_LENGTH_S = 1.0
+_SAME_LENGTH_S, _SAME_TIME_S = 1.0, 0.1
 
 
 class ProbeVideo(Model):
@@ -65,7 +65,7 @@ class SearchVideo(Model):
     async def _searched(self, video: VideoInfo, panels: Mapping[Panel, Tags], inputs: Mapping[str, Any]) -> VideoResult:
         how = self._config.search.with_interval(inputs.get("frame_interval"))
         layout = self._layout(video) if inputs.get("vr_video", False) else None
-        media = f"{video.identity} vr {layout}" if layout else video.identity
+        media = media_name(video, layout)
         earlier = _checked(inputs.get("earlier"), video)
         parts = [
             await Part.begin(panel, video, tags, how, media=media, earlier=earlier.get(panel.category))
@@ -81,6 +81,16 @@ class SearchVideo(Model):
         layout = layout_of(self._config.video.vr_layout, video.path, video.width, video.height)
         _log.info("%s: a VR video, %s", video.path, f"read as {layout}" if layout else "whose frames are shown as they are")
         return layout
+
+
+def media_name(video: VideoInfo, layout: Layout | None) -> str:
+    """The name under which answers about a video are kept: one for each way to number and to show its frames.
+
+    Times once counted from the first frame of a file, and joined recordings had one time twice. Answers of then stay apart.
+    """
+    counts_anew = video.first_s > _SAME_TIME_S or video.key_places
+    name = f"{video.identity} from 0:00" if counts_anew else video.identity
+    return f"{name} vr {layout}" if layout else name
 
 
 def _checked(earlier: Earlier | None, video: VideoInfo) -> Mapping[str, Findings]:
