@@ -164,28 +164,3 @@ class CoverageError(VLMEngineError):
 
 class StoreError(VLMEngineError):
     """The answer store cannot be used. The message names the file and the remedy."""
-
-
-class ForeignErrors:
-    """A context that turns every error from outside the tree into one of ``kind`` that begins with ``what_failed``.
-
-    A library's errors are no closed list. What it cannot cope with in one file must not end the work on others.
-    """
-
-    def __init__(self, kind: type[VLMEngineError], what_failed: str) -> None:
-        self._kind, self._what_failed = kind, what_failed
-
-    def __enter__(self) -> None:
-        """Nothing is to be done before."""
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, VLMEngineError):
-            raise self._kind(f"{self._what_failed}: {words_of(error)}") from error
-
-
-def words_of(error: Exception) -> str:
-    """What happened, for a person."""
-    if isinstance(error, EOFError):
-        return "it ends too early"
-    system: str | None = getattr(error, "strerror", None)  # of OSError, and of what libraries derive from others
-    return system or f"{type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError, VLMEngineError
+from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError, VLMEngineError
 from vlm_engine.watch import beat, rest
 
 _log = logging.getLogger(__name__)
@@ -25,20 +25,21 @@ class AsideError(Exception):
 
 
 @contextmanager
-def mapped(name: str | Path, what: str = "cannot be read") -> Iterator[None]:
-    """The one place where what a library raises while it reads media, foreseen or not, becomes ``MediaUnreadableError``.
+def mapped(name: str | Path, what: str = "cannot be read", kind: type[MediaError] = MediaUnreadableError) -> Iterator[None]:
+    """The one place where what a library raises while it reads media, foreseen or not, becomes an error of ``kind``.
 
-    ``name``: what messages call the file. ``what``: what they say of it.
+    ``name``: what messages call the file. ``what``: what they say of it. A library's errors are no closed list: what it
+    cannot cope with in one file, or one frame, must not end the work on others.
     """
     try:
         yield
     except (VLMEngineError, AsideError):
         raise
     except MemoryError as error:
-        raise MediaUnreadableError(f"{name}: there is not enough memory to decode it") from error
+        raise kind(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:
         _log.debug("%s: %r at %s", name, error, _where(error))
-        raise MediaUnreadableError(f"{name}: {what}: {told_by(error)}") from error
+        raise kind(f"{name}: {what}: {told_by(error)}") from error
 
 
 def _where(error: Exception) -> str:
@@ -49,6 +50,11 @@ def _where(error: Exception) -> str:
 
 def told_by(error: Exception) -> str:
     """What there is to say of an error of a library; of one that nobody raises on purpose, its type as well."""
+    if isinstance(error, EOFError):
+        return "it ends too early"
+    system: str | None = getattr(error, "strerror", None)  # of OSError, and of what libraries derive from others
+    if system:
+        return system
     words = str(error) or type(error).__name__
     return words if isinstance(error, _ON_PURPOSE) else f"{type(error).__name__}: {error}"
 

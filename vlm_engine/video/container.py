@@ -18,7 +18,8 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vlm_engine.errors import ForeignErrors, MediaOutOfReachError, MediaUnreadableError, words_of
+from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
+from vlm_engine.files import mapped, told_by
 from vlm_engine.video.content import Alive, Readable, Video, bytes_of, name_of
 from vlm_engine.video.threads import DECODING
 from vlm_engine.watch import beat
@@ -49,7 +50,7 @@ def opened(video: Video, hwaccel: str | None = None) -> Iterator[tuple[InputCont
     """
     name = name_of(video)
     # PyAV raises more than FFmpeg's errors: ValueError for what is newer than its lists, UnicodeDecodeError for names …
-    with ForeignErrors(MediaUnreadableError, f"{name}: cannot be read"), ExitStack() as stack:
+    with mapped(name), ExitStack() as stack:
         container = _open_on(hwaccel, video, stack) if hwaccel else _open(video, stack)
         stack.callback(container.close)
         with DECODING.share() as threads:
@@ -68,14 +69,14 @@ def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> Inpu
     try:
         return av.open(where, "r", options=options, metadata_errors="replace", timeout=_TIMEOUT_S, hwaccel=device)
     except av.PermissionError as error:
-        raise MediaOutOfReachError(f"{name_of(video)}: {words_of(error)}") from error
+        raise MediaOutOfReachError(f"{name_of(video)}: {told_by(error)}") from error
     except av.FFmpegError as error:
         raise MediaUnreadableError(f"{name_of(video)}: cannot be opened as a video: {_cause(error, video)}") from error
 
 
 def _cause(error: av.FFmpegError, video: Video) -> str:
     if not isinstance(error, av.InvalidDataError):
-        return words_of(error)
+        return told_by(error)
     with bytes_of(video) as content:
         return _NO_INDEX if _lacks_index(content) else _NO_VIDEO
 

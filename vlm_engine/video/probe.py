@@ -17,7 +17,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vlm_engine.errors import ForeignErrors, FrameError, MediaUnreadableError
+from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.files import mapped
 from vlm_engine.types import Cut, ImageShape, VideoInfo
 from vlm_engine.video.axis import Place, frame_rate
 from vlm_engine.video.bars import PICTURES, bar_share
@@ -197,7 +198,7 @@ def _some_pictures(decoder: Decoder, stream: VideoStream, keys: Ticks) -> Iterat
     chosen = keys[np.unique(np.linspace(0, len(keys) - 1, PICTURES).astype(int))] if len(keys) else keys
     for ticks in chosen.tolist():
         try:
-            with ForeignErrors(FrameError, "no picture to look for bars in"):
+            with mapped(stream.container.name, "no picture to look for bars in", FrameError):
                 yield np.asarray(painter.paint(decoder.key_picture(ticks).frame, _SMALL))
         except FrameError as error:
             _log.debug("%s", error)

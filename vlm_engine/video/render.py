@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,18 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlm_engine.picture import fitted_size, over_grey
+from vlm_engine.tone import toned
 from vlm_engine.types import ImageShape
 from vlm_engine.video.bars import are_black
 from vlm_engine.vr import Front, Layout, front
 
 Turn = tuple[bool, bool, bool]
-Floats = NDArray[np.float64]
 
 # By quarter turns anticlockwise.
 _TURNS: tuple[Turn, ...] = ((False, False, False), (True, True, False), (False, True, True), (True, False, True))
-
-# Reference white of HDR in cd/m2 (ITU-R BT.2408), and how much brighter than it a highlight may be before it clips.
-_WHITE, _HEADROOM = 203.0, 4.0
+_HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+_UNSPECIFIED = 2
 
 
 class Painter:
@@ -84,8 +81,9 @@ class Painter:
         pixels = np.asarray(rgb.to_ndarray(), np.uint8)
         upright = Image.fromarray(np.ascontiguousarray(_turned(pixels, turn)))
         picture = over_grey(upright)
-        light = _LIGHT.get(frame.color_trc)
-        return picture.point(_toned(light) * 3) if light else picture
+        if frame.color_trc not in _HDR:
+            return picture
+        return toned(picture, int(getattr(frame, "color_primaries", _UNSPECIFIED)), int(frame.color_trc))
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
@@ -140,36 +138,4 @@ def _turned(pixels: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
 
 def _colours(frame: VideoFrame) -> Colorspace | None:
     """The colour matrix where the file does not tell it: players take HD for BT.709. None: as the frame says."""
-    unspecified = 2
-    return Colorspace.ITU709 if frame.colorspace == unspecified and max(frame.width, frame.height) >= 1280 else None
-
-
-def _pq(signal: Floats) -> Floats:
-    """Light in cd/m2 of each value of an HDR picture (PQ, SMPTE ST 2084)."""
-    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-    root = signal ** (1 / m2)
-    light: Floats = 10_000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
-    return light
-
-
-def _hlg(signal: Floats) -> Floats:
-    """The same for hybrid log-gamma (ARIB STD-B67), on a screen of 1000 cd/m2 (ITU-R BT.2100)."""
-    a, b, c = 0.17883277, 0.28466892, 0.55991073
-    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-    light: Floats = 1000 * scene**1.2
-    return light
-
-
-_LIGHT: dict[int, Callable[[Floats], Floats]] = {ColorTrc.SMPTE2084: _pq, ColorTrc.ARIB_STD_B67: _hlg}
-
-
-@cache
-def _toned(light: Callable[[Floats], Floats]) -> list[int]:
-    """What each 8-bit value of an HDR picture becomes on an ordinary screen.
-
-    Highlights are compressed by the extended Reinhard operator; sRGB encodes the rest.
-    """
-    bright = light(np.linspace(0, 1, 256)) / _WHITE
-    toned = np.minimum(bright * (1 + bright / _HEADROOM**2) / (1 + bright), 1)
-    encoded = np.where(toned <= 0.0031308, 12.92 * toned, 1.055 * np.maximum(toned, 1e-9) ** (1 / 2.4) - 0.055)
-    return [round(float(value) * 255) for value in encoded]
+    return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and max(frame.width, frame.height) >= 1280 else None

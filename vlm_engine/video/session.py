@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 
-from vlm_engine.errors import ForeignErrors, FrameError, MediaUnreadableError
+from vlm_engine.errors import FrameError, MediaUnreadableError
+from vlm_engine.files import mapped
 from vlm_engine.picture import encode
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video.axis import Place
@@ -88,9 +89,9 @@ class Session:
             return stack.pop_all()
 
     def _frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
-        where = f"{self._info.path}: the picture at {float((ticks - self._origin) * self._tick):.2f} s cannot be read"
+        what = f"the picture at {float((ticks - self._origin) * self._tick):.2f} s cannot be read"
         try:
-            with ForeignErrors(FrameError, where):
+            with mapped(self._info.path, what, FrameError):
                 picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
                 return {shape: self._encoded(picture, shape) for shape in shapes}
         except FrameError as error:
