@@ -18,6 +18,7 @@ from vlm_engine.errors import MediaNotFoundError
 from vlm_engine.types import Span, VideoResult
 
 _log = logging.getLogger(__name__)
+_DAMAGED = 0.1
 
 
 class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
@@ -72,7 +73,8 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         """Carries the change out, and says what was found."""
         report = replace(report, change=await self.change(item, result))
         head = f"Scene {item.id} ({report.title}): {_tags(result) or 'none of the tags'}"
-        _log.info("%s", f"{head}{self.told(report.change)}; {_looked_at(report, result)}")
+        level = logging.WARNING if _is_damaged(result) else logging.INFO
+        _log.log(level, "%s", f"{head}{self.told(report.change)}; {_looked_at(report, result)}")
         return report
 
     async def change(self, scene: Scene, result: VideoResult) -> ItemChange:
@@ -146,6 +148,11 @@ def _tags(result: VideoResult) -> str:
     return ", ".join(tag for own in result.info.tags.values() for tag in own)
 
 
+def _is_damaged(result: VideoResult) -> bool:
+    """Whether so much could not be read that a person should know."""
+    return result.coverage.unreadable > _DAMAGED * result.coverage.asked
+
+
 def _left(change: ItemChange) -> str:
     return left_told(", ".join(change.stays_off), ", ".join(change.left_alone))
 
@@ -153,7 +160,7 @@ def _left(change: ItemChange) -> str:
 def _looked_at(report: SceneReport, result: VideoResult) -> str:
     coverage = result.coverage
     known = coverage.answered - coverage.calls
-    earlier = f", {known} of them in an earlier run" if known else ""
+    earlier = f", {known} of them in an earlier run" if known > 0 else ""
     frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged{earlier}"
     gaps = "".join(f"; nothing could be read from {start_s:.0f} to {end_s:.0f} s" for start_s, end_s in result.gaps_s)
     return f"{frames}{gaps}; {report.seconds:.0f} s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,22 @@ def test_garbage_replies_fail_the_scene_which_stays_queued(
     theatre.run()
     assert "VLM_Tagged" in theatre.state(scene).tags
     assert not {"VLM_TagMe", "VLM_Errored"} & set(theatre.state(scene).tags)
+
+
+def test_a_scene_of_which_much_cannot_be_read_says_so_in_a_warning(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address, tmp_path: Path
+) -> None:
+    theatre.install(address(theatre.endpoint()))
+    data = bytearray(videos[0].path.read_bytes())
+    start, end = len(data) * 4 // 10, len(data) * 6 // 10
+    data[start:end] = bytes(end - start)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(data)
+    (scene,) = theatre.queue(replace(videos[0], path=broken))
+    job = theatre.run()
+    assert job.error is None
+    assert "VLM_Tagged" in theatre.state(scene).tags
+    assert "nothing could be read from" in lines(job, "warning")
 
 
 def test_a_hanging_endpoint_beside_a_healthy_one_costs_time_but_no_frame(
