@@ -87,6 +87,17 @@ def test_joined_matroska_that_has_cues_is_read_through(tmp_path: Path) -> None:
     assert shown(probe(path, read_through_bytes=0), at(SOME)) == list(SOME)
 
 
+@pytest.mark.parametrize("container", ["ts", "vob"])
+def test_a_clock_of_33_bits_that_runs_over_is_no_jump(container: str, tmp_path: Path) -> None:
+    """It runs over after 26.5 hours. FFmpeg counts what is before that from below 0."""
+    before = 2**33 * RATE // 90_000 - 150
+    path = write(tmp_path / f"over.{container}", time_of=lambda place: place + before, numbers=range(200), **JOINED[container])
+    info = probe(path)
+    assert info.start_s < -3
+    assert info.key_places == ()
+    assert shown(info, at(SOME, info.first_s)) == list(SOME)
+
+
 def test_a_ts_whose_clock_leaps_ahead_runs_on(tmp_path: Path) -> None:
     first = write(tmp_path / "1.ts", "libx264", range(100))
     second = write(tmp_path / "2.ts", "libx264", range(100, 200), time_of=lambda place: place + 50_000 * RATE)

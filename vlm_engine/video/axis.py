@@ -73,7 +73,8 @@ class TimeAxis:
             self.shift = self._reached - shown
             self.jumps += 1
         self._decoded = packet.dts
-        self._reached = max(self._reached or 0, shown + self.shift + (packet.duration or self._step))
+        until = shown + self.shift + (packet.duration or self._step)
+        self._reached = until if self._reached is None else max(self._reached, until)
         if self.shift:
             packet.pts = shown + self.shift
             packet.dts = decoded + self.shift
