@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,30 @@ def test_answers_of_another_time_axis_are_not_taken_for_these(tmp_path: Path) ->
     late = probe(write(tmp_path / "late.mkv", "libx264", time_of=lambda place: place + 75, sound_s=7), identity="oshash:1")
     assert media_name(usual, None) == "oshash:1"
     assert media_name(late, None) not in {"oshash:1", media_name(usual, None)}
+
+
+def test_a_damaged_time_that_lies_days_ahead_is_not_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "damaged.ivf", "libvpx", options={"deadline": "realtime", "cpu-used": "8"})
+    content = bytearray(path.read_bytes())
+    for _, start in zip(range(70), _frames_of_ivf(content), strict=False):
+        head = start
+    content[head + 10] = 1  # of 8 bytes, the least significant first
+    path.write_bytes(content)
+    assert probe(path).duration_s < 8
+    assert shown(path, at([0, 40, 60])) == [0, 40, 60]
+
+
+def _frames_of_ivf(content: bytearray) -> Iterator[int]:
+    start = 32
+    while start < len(content):
+        yield start
+        start += 12 + int.from_bytes(content[start : start + 4], "little")
+
+
+def test_a_stream_that_turns_up_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "sound.flv", "flv")
+    sound = bytes([8, *(201).to_bytes(3), *(4000).to_bytes(3), 0, 0, 0, 0, 0x3F, *bytes(200), *(212).to_bytes(4)])
+    with path.open("ab") as file:
+        file.write(sound)
+    assert probe(path).duration_s == pytest.approx(4)
+    assert shown(path, at(range(0, 100, 9))) == list(range(0, 100, 9))

@@ -21,6 +21,7 @@ from vlm_engine.video.container import tick
 
 _JUMPS_ALLOWED = 0x0200  # AVFMT_TS_DISCONT: players bridge jumps forward in such formats, too
 _BACK_S, _AHEAD_S = 1.0, 10.0  # smaller differences are disorder, and pictures that stand still
+_ABSURD_S = 24 * 3600.0  # from one packet to the next, in any format: such a time is damaged
 _USUAL_FRAME_RATE = 25.0  # for a file that names none
 
 
@@ -45,7 +46,7 @@ class TimeAxis:
         self._own = stream.index
         self._step = frame_ticks(stream)
         self._seconds: dict[int, float] = {}  # of a tick, by stream; streams may still turn up in the middle of a file
-        self._back = _BACK_S / float(tick(stream))
+        self._back, self._absurd = (seconds / float(tick(stream)) for seconds in (_BACK_S, _ABSURD_S))
         self._may_jump = bool(container.format.flags & _JUMPS_ALLOWED)
         self._decoded: int | None = None
         self._latest_s: float | None = None
@@ -81,7 +82,7 @@ class TimeAxis:
 
     def _jumps(self, packet: Packet[Stream], shown: int, reached: int) -> bool:
         """``reached``: until when pictures were shown, on the file's clock. What precedes a key frame is shown before it."""
-        if packet.is_keyframe and shown < reached - self._back:
+        if (packet.is_keyframe and shown < reached - self._back) or abs(shown - reached) > self._absurd:
             return True
         if not self._may_jump or packet.dts is None or self._decoded is None:
             return False

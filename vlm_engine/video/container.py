@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -25,6 +25,8 @@ from vlm_engine.video.threads import DECODING
 from vlm_engine.watch import beat
 
 _log = logging.getLogger(__name__)
+
+_S = TypeVar("_S", bound=Stream)
 
 Open: TypeAlias = Callable[[], AbstractContextManager[tuple[InputContainer, VideoStream]]]
 """Opens a video once more, to be read from its beginning, and closes it at the end."""
@@ -116,16 +118,20 @@ def is_on_device(stream: VideoStream) -> bool:
 
 def all_packets(container: InputContainer) -> Iterator[Packet[Stream]]:
     """The packets of all streams from where the container stands; each is a sign of life."""
-    for packet in container.demux():
-        beat()
-        yield packet
+    yield from _alive(container.demux())
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
     """The packets of ``stream`` from where the container stands; each is a sign of life."""
-    for packet in container.demux(stream):
-        beat()
-        yield packet
+    yield from _alive(container.demux(stream))
+
+
+def _alive(packets: Iterator[Packet[_S]]) -> Iterator[Packet[_S]]:
+    # Where streams turned up in the middle of the file, PyAV fails at its end, when all packets were read.
+    with suppress(IndexError):
+        for packet in packets:
+            beat()
+            yield packet
 
 
 def is_avi(container: InputContainer) -> bool:
