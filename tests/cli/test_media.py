@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -10,8 +11,10 @@ from PIL import Image
 
 from sandbox.pictures import write_folder, write_zip
 from vlm_engine.cli.media import Picture, Unusable, Video, found
+from vlm_engine.errors import MediaError
 from vlm_engine.sandbox import glyphs
 from vlm_engine.types import ZipEntry
+from vlm_engine.video import probe
 
 TAGS = ("Foul", "Goal")
 
@@ -33,6 +36,20 @@ def test_a_folder_is_searched_to_the_bottom_in_order_of_names_and_what_is_neithe
         Picture(str(tmp_path / "season" / "b" / "Bild 00001.jpg")),
         Picture(ZipEntry(str(tmp_path / "season" / "c.cbz"), "Spieltag/Bild 00000.jpg")),
     ]
+
+
+def test_what_has_the_name_of_a_video_and_is_no_file_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "moved.mp4").symlink_to(tmp_path / "gone.mp4")
+    (tmp_path / "round.mkv").symlink_to("round.mkv")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "stream.ts")
+    skipped: list[str] = []
+    meant = found([tmp_path], skipped)
+    assert (meant, skipped) == ([Video(str(path)) for path in sorted(tmp_path.iterdir())], [])
+    for file in meant:
+        assert isinstance(file, Video)
+        with pytest.raises(MediaError, match=r": (no such file|is not a file|Too many levels.*)$"):
+            probe(file.path)
 
 
 def test_a_zip_is_its_pictures_without_what_its_packer_left_there(tmp_path: Path) -> None:

@@ -109,17 +109,10 @@ def _below(folder: Path, zips: Zips, skipped: list[str]) -> Iterator[Found]:
             continue
         if entry.is_dir(follow_symlinks=False):  # a link may lead back up
             yield from _below(path, zips, skipped)
-        elif _is_file(entry) and (meant := _by_suffix(path, zips)):
+        elif meant := _by_suffix(path, zips):  # what is no file, or a link to nothing, is told by whoever reads it
             yield from meant
         else:
             skipped.append(str(path))
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return True  # as above
 
 
 def _by_suffix(path: Path, zips: Zips) -> list[Found]:
