@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from tests.video.numbered import RATE, at, shown, write
 from vlm_engine.models.video import media_name
-from vlm_engine.video import probe
+from vlm_engine.types import ImageShape
+from vlm_engine.video import VideoReader, probe
 
 H264 = {"x264-params": "bframes=2:b-adapt=0"}
 JOINED: dict[str, dict[str, Any]] = {
@@ -44,6 +47,22 @@ def test_pictures_that_begin_after_the_sound(container: str, tmp_path: Path) -> 
     assert shown(info, at([0, 10, 60, 99], info.first_s)) == [0, 10, 60, 99]
     assert shown(info, [0.0, 1.5]) == [0, 0]
     assert probe(path).key_frames_s[1] - info.first_s == pytest.approx(1, abs=0.002)
+
+
+def test_damage_is_named_by_the_time_that_a_player_shows(tmp_path: Path) -> None:
+    path = write(tmp_path / "late.mkv", "libx264", time_of=lambda place: place + 75, sound_s=7)
+    with av.open(path) as container:
+        key = [packet for packet in container.demux(video=0) if packet.is_keyframe][2]
+        assert key.pos is not None
+        content = bytearray(path.read_bytes())
+        content[key.pos + 20 : key.pos + key.size] = bytes(key.size - 20)
+    path.write_bytes(content)
+    info = probe(path)
+    with VideoReader(info) as reader:
+        ((_, frame),) = reader.frames([info.key_frames_s[2]], ImageShape())
+    told = re.search(r"damaged at (.*) s", str(frame))
+    assert told
+    assert float(told[1]) == pytest.approx(info.key_frames_s[2], abs=0.5)
 
 
 def test_a_ts_that_was_cut_in_the_middle_of_a_group(tmp_path: Path) -> None:

@@ -37,18 +37,19 @@ class _Damaged:
     """Makes the errors that say where a file is damaged."""
 
     name: str
-    first: int
+    origin: int
     tick: Fraction
 
     def __call__(self, ticks: int, error: av.FFmpegError | None = None) -> FrameError:
         cause = f": {error.strerror}" if error is not None else ""
-        return FrameError(f"{self.name}: damaged at {float((ticks - self.first) * self.tick):.2f} s{cause}")
+        return FrameError(f"{self.name}: damaged at {float((ticks - self.origin) * self.tick):.2f} s{cause}")
 
 
 class Decoder:
     """Serves the pictures of one stream; one that lies ahead in the group being decoded needs no seek.
 
     ``keys``: when the key frames are shown, ascending. ``first`` and ``last``: when the first and last picture are.
+    ``origin``: what players show as 0:00; errors count from there.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class Decoder:
         keys: Sequence[int],
         first: int,
         last: int,
+        origin: int,
     ) -> None:
-        self._seeker, self._keys, self._last = seeker, keys, last
-        self._damaged = _Damaged(container.name, first, tick(stream))
+        self._seeker, self._keys, self._first, self._last = seeker, keys, first, last
+        self._damaged = _Damaged(container.name, origin, tick(stream))
         self._run: _Run | None = None
         self._no_keys: set[int] = set()  # packets that are only said to be key frames
         self._step = frame_ticks(stream)
@@ -148,7 +150,7 @@ class Decoder:
 
     def _start(self, group: int, began: int) -> _Run:
         self._run = None
-        begin = self._keys[began] if began >= 0 else self._damaged.first
+        begin = self._keys[began] if began >= 0 else self._first
         try:
             packets = self._seeker.packets(began) if began >= 0 else self._seeker.from_the_start()
         except av.FFmpegError as error:

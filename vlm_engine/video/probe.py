@@ -93,7 +93,7 @@ def _probe(video: Video, identity: str | None, read_through: int) -> VideoInfo:
         seconds = _Seconds(line.origin, tick(stream))
         keys = line.keys.tolist()
         with closing(KeySeeker(container, stream, keys, line.places, again)) as seeker:
-            decoder = Decoder(container, stream, seeker, keys, line.first, line.last)
+            decoder = Decoder(container, stream, seeker, keys, line.first, line.last, line.origin)
             width, height = _displayed_size(decoder, stream, line)
             bars = bar_share(_some_pictures(decoder, stream, line.keys)) if width > height else 0.0
         _warn(path, line, seconds)

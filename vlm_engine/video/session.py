@@ -84,7 +84,7 @@ class Session:
             places = [Place(*place) for place in info.key_places]
             again = partial(opened, info.source or info.path, hwaccel)
             seeker = stack.enter_context(closing(KeySeeker(container, stream, keys, places, again)))
-            self._decoder = Decoder(container, stream, seeker, keys, self._first, self._last)
+            self._decoder = Decoder(container, stream, seeker, keys, self._first, self._last, self._origin)
             self._painter = Painter(stream, vr=self._vr, bars=info.bars)
             return stack.pop_all()
 
