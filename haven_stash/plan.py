@@ -2,7 +2,8 @@
 
 The rules: nothing is ever set, only added and removed. Removed is only what the journal says is ours,
 while it is still as we left it, once it is looked for and no longer found. A marker a person made, or changed, stands
-for the event it covers: none is put beside it. What a person took off, or changed, is not put there again.
+for the event it covers: none is put beside it. What a person took off, or changed, is not put there again. A tag of ours that
+a person gave another name in Stash stays under that name where it is.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def plan_results(item: Item, info: TagInfo, ours: Ours, known: Mapping[str, Tag]
     queue = update_me if options.updating else tag_me
     if options.bring_back:
         ours = replace(ours, removed=Records())
-    found = _Found(info, known, TagList.of(options.tag_list, names_to_find(info)))
+    found = _Found(info, {**known, **_renamed(item, ours)}, TagList.of(options.tag_list, names_to_find(info)))
     tags = _plan_tags(item, ours, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored)))
     markers = _plan_markers(item, ours, found, parent) if options.create_markers else _MarkerPlan()
     done = found.planned(names.tagged) if options.release else None
@@ -147,6 +148,14 @@ class _Found:
         asked = self.looked_for.asked.get(tag_key(name), "")
         tag = self.known.get(tag_key(name))
         return PlannedTag(name.strip(), tag.id, asked, tag.created_s) if tag else PlannedTag(name.strip(), "", asked)
+
+
+def _renamed(item: Item, ours: Ours) -> dict[str, Tag]:
+    """What is ours on the item and has another name in Stash by now, by the ``tag_key`` of the name that it had."""
+    written = (*ours.tags.values(), *(marker.primary for marker in ours.markers.values()))
+    now = {tag.id: tag for tag in (*(marker.primary for marker in item.markers), *item.tags)}
+    there = ((tag_key(own.name), now[own.id]) for own in written if own.name and own.id in now)
+    return {key: tag for key, tag in there if tag_key(tag.name) != key}
 
 
 @dataclass(frozen=True, slots=True)

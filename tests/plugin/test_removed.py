@@ -280,3 +280,19 @@ def test_a_list_that_finds_nothing_any_more_takes_its_own_off(stash: SandboxStas
         apply(handler, scene, info("Foul", spans={"Foul": [(10, 20)]}))
         apply(handler, scene, info())
     assert stands(stash, scene) == (set(), [])
+
+
+def test_a_tag_that_was_renamed_keeps_its_new_name_where_it_is(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+    stash.library.rename_tag("Foul", "Personal foul")
+    before = stash.library.scene_state(scene)
+    other = stash.library.add_scene(tags=["VLM_TagMe"])
+    apply(handler, other, FOUND)
+    for updating in (True, False):
+        assert handler.preview(scene, FOUND).is_empty
+        assert apply(handler, scene, FOUND, updating=updating).is_empty
+        assert stash.library.scene_state(scene) == before
+    stash.library.remove_marker(marker(stash, scene, 50))
+    apply(handler, scene, FOUND)
+    assert stands(stash, scene)[1] == [("Goal", 30.0), ("Personal foul", 10.0), ("Personal foul", 90.0)]
+    apply(handler, scene, info())
+    assert stands(stash, scene) == (set(), [])
