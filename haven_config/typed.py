@@ -18,7 +18,8 @@ Entry: TypeAlias = str | dict[str, str]
 """The name of a tag, or its name with a description."""
 
 _COMMAS, _SEMICOLONS, _LINES = ",，、،\t", ";；؛", "\n\r"
-_PLAIN = str.maketrans({**dict.fromkeys("“”„«»", '"'), "：": ": "})
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, blanks of no width: they come with what is copied
+_PLAIN = str.maketrans({**dict.fromkeys("“”„«»", '"'), "：": ": "}) | _UNSEEN
 _BULLET = re.compile(r"(?m)^\s*[-*•]\s+")
 _DESCRIBED = re.compile(r'\s*(?P<name>"[^"]*"|[^"]+?)\s*:(?:\s+(?P<text>.*))?', re.DOTALL)
 _COLON = re.compile(r":(?=\s|$)")
@@ -43,7 +44,8 @@ def addresses(text: str) -> list[Any]:
     """Addresses of servers; blanks separate them, too."""
     if (written := _as_in_a_file(text)) is not None:
         return [written] if isinstance(written, dict) else list(written)
-    return [piece.strip("\"'") for piece in re.split(f"[\\s{_COMMAS}{_SEMICOLONS}]+", text) if piece.strip("\"'")]
+    pieces = re.split(f"[\\s{_COMMAS}{_SEMICOLONS}]+", text.translate(_PLAIN))
+    return [address for piece in pieces if (address := piece.strip("\"'()<>"))]
 
 
 def folders(text: str) -> list[tuple[str, str]]:

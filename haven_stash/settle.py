@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from haven_stash.changes import PlannedMarker, PlannedTag
 from haven_stash.compare import compare, ours_now
@@ -74,6 +74,7 @@ def note_what_went(journal: Journal, opened: OpenPlan, item: Item) -> None:
 
 def disown_what_changed(journal: Journal, item: Standing) -> None:
     """What a person took off the item, or changed, is no longer ours, even if it comes back; nor is what only has its number."""
+    journal.moved_to(item.ref, _moved(journal, item))
     found = compare(journal.there(item.ref), item)
     for gone, stays_off in ((found.off, True), (found.void, False)):
         marker_ids, tag_ids = [own.id for own in gone.markers], [own.id for own in gone.tags]
@@ -82,7 +83,14 @@ def disown_what_changed(journal: Journal, item: Standing) -> None:
 
 def known_of(journal: Journal, item: Standing) -> Ours:
     """What of the item is ours, and what people took off it. Writes nothing."""
-    return ours_now(journal.ours(item.ref), journal.there(item.ref), item)
+    there = journal.there(item.ref)
+    return ours_now(journal.ours(item.ref), replace(there, markers=(*there.markers, *_moved(journal, item))), item)
+
+
+def _moved(journal: Journal, item: Standing) -> tuple[OurMarker, ...]:
+    """The markers on ``item`` that the plugin made on a scene that was merged into it since."""
+    known = {own.id for own in journal.there(item.ref).markers}
+    return journal.on_other_scenes(item.ref, (marker for marker in item.markers if marker.id not in known))
 
 
 def taken_off_since(journal: Journal, opened: OpenPlan) -> tuple[PlannedTag, ...]:

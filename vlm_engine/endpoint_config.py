@@ -12,6 +12,8 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from vlm_engine.config_base import Requests, Settings
 from vlm_engine.errors import ConfigError
 
+_KEY_APART = "write it like http://localhost:1234/v1, and a key apart from it, as the API key (api_key)"
+
 
 class EndpointConfig(Settings):
     """A server that speaks the OpenAI protocol, and how much of the work it gets."""
@@ -91,18 +93,18 @@ def normal_url(url: str) -> str:
     """
     url = url.strip()
     if re.search(r"[\s,;|<>\"\\^`{}]", url) or url.count("://") > 1:
-        raise ValueError("this is not one address; write each like http://localhost:1234/v1, several as a list")
+        raise ValueError("this is not one address; write each like http://localhost:1234/v1, several with a comma between them")
     if re.match(r"[\w.-]+:\d+(/|$)", url):
         url = f"http://{url}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{shown(url)!r} is not an address; write it like http://localhost:1234/v1")
     if parts.username or parts.password:
-        raise ValueError("an address must not hold a user name or password; use api_key")
+        raise ValueError(f"{shown(url)!r} must not hold a user name or password; {_KEY_APART}")
     if not _has_port(parts):
         raise ValueError(f"{shown(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1")
     if parts.query or parts.fragment:
-        raise ValueError(f"{shown(url)!r} must end with its path; write it like http://localhost:1234/v1, and a key as api_key")
+        raise ValueError(f"{shown(url)!r} must end with its path; {_KEY_APART}")
     path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)
     versioned = any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/"))
     return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")

@@ -16,7 +16,7 @@ from haven_stash.journal.locks import Lock
 from haven_stash.journal.rows import MARKER, TAG, as_written, joined, marker_of, tag_of
 from haven_stash.journal.runs import RunBook
 from haven_stash.records import OurMarker, Ours, OurTag, Records
-from haven_stash.values import ItemKind, ItemRef, PastChange, Tag
+from haven_stash.values import ItemKind, ItemRef, Marker, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
 _STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
@@ -226,6 +226,19 @@ class Journal:
     def there(self, item: ItemRef) -> Records:
         """What is on an item as far as the journal knows, of the plugin's and of people's."""
         return self._records(item, "gone IS NULL")
+
+    def on_other_scenes(self, item: ItemRef, markers: Iterable[Marker]) -> tuple[OurMarker, ...]:
+        """Those of ``markers`` that the plugin made on another scene: Stash moves them where people merge scenes."""
+        made_s = {marker.id: marker.created_s for marker in markers if marker.created_s}
+        if not made_s:
+            return ()
+        wanted = ", ".join("?" * len(made_s))
+        found = self._markers(f"gone IS NULL AND ours AND scene_id <> ? AND marker_id IN ({wanted})", item.id, *made_s)
+        return tuple(own for own in found if own.made_s == made_s[own.id])
+
+    def moved_to(self, item: ItemRef, markers: Iterable[OurMarker]) -> None:
+        """These are on that scene now."""
+        self._write_each("UPDATE journal_markers SET scene_id = ? WHERE id = ?", [(item.id, own.row) for own in markers])
 
     def _records(self, item: ItemRef, state: str) -> Records:
         sql = f"SELECT {TAG} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"

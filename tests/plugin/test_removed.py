@@ -296,3 +296,21 @@ def test_a_tag_that_was_renamed_keeps_its_new_name_where_it_is(stash: SandboxSta
     assert stands(stash, scene)[1] == [("Goal", 30.0), ("Personal foul", 10.0), ("Personal foul", 90.0)]
     apply(handler, scene, info())
     assert stands(stash, scene) == (set(), [])
+
+
+def test_markers_that_came_with_a_merged_scene_are_still_ours(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+    other = stash.library.add_scene(tags=["VLM_TagMe"])
+    apply(handler, other, info("Foul", spans={"Foul": [(11, 21), (200, 210)]}))
+    by_hand = stash.library.add_marker(other, "Interview", 300.0)
+    stash.library.merge_scene(other, scene)
+    before = stands(stash, scene)
+    assert len(before[1]) == len(ALL) + 3
+    assert len(handler.preview(scene, FOUND).markers_removed) == 2
+    apply(handler, scene, FOUND)
+    assert stands(stash, scene)[1] == sorted([*ALL, ("Interview", 300.0)])
+    undo(handler)
+    assert stands(stash, scene)[1] == before[1]
+    handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
+    assert [one.id for one in stash.library.scene_state(scene).markers] == [by_hand]
+    undo(handler)
+    assert stands(stash, scene)[1] == before[1]

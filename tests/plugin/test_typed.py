@@ -37,6 +37,7 @@ def refused(folder: Path, page: dict[str, Any], text: str = "") -> str:
         "“Foul”; 'Goal'; Turnover",
         '["Foul", "Goal", "Turnover"]',
         "Foul:; Goal:; Turnover:",
+        "\ufeffFoul\u200b, Go\u00adal\u2060; Turnover\u200b",
     ],
 )
 def test_every_usual_separator_separates_tags(tmp_path: Path, typed: str) -> None:
