@@ -187,9 +187,12 @@ class MediaHandler:
         return library.read_galleries(self._client, ids)
 
     def image_tag_counts(self, gallery_id: str, tag_names: Iterable[str]) -> dict[str, int]:
-        """How many images of a gallery carry each of these tags, whoever put it there, by the names as given."""
+        """How many images of a gallery carry each of these tags, whoever put it there, by the names as given.
+
+        A tag that the plugin gave the gallery counts under the name that it had then.
+        """
         names = tuple(tag_names)
-        found = self._tags.find(names)
+        found = {**self._tags.find(names), **self._writer.renamed_on(ItemRef(ItemKind.GALLERY, gallery_id))}
         counts = library.tag_counts(self._client, gallery_id, found.values())
         return {name: counts[found[tag_key(name)].id] if tag_key(name) in found else 0 for name in names}
 

@@ -28,6 +28,7 @@ _PAGE = {
     "videosAtOnce": ("Scenes at once", "CONCURRENT_TASK_LIMIT"),
     "vrLayout": ("VR layout", "VR_LAYOUT"),
 }
+_ON, _OFF = frozenset(("true", "yes", "on", "1")), frozenset(("false", "no", "off", "0"))
 
 
 WHERE_TAGS_ARE_SET = f"{_PAGE['tagNames'][0]} on the settings page (TAG_LIST in {LOCAL_FILE})"
@@ -47,9 +48,17 @@ def page_layer(stored: Mapping[str, Any]) -> Layer:
         _log.info("Stash still stores settings that this version does not know: %s", ", ".join(unknown))
     given = {_PAGE[key][1]: value for key, value in stored.items() if key in _PAGE and not _untouched(value)}
     if "CREATE_MARKERS" in given:
-        given["CREATE_MARKERS"] = not given["CREATE_MARKERS"]
+        given["CREATE_MARKERS"] = _opposite(given["CREATE_MARKERS"])
     labels = {name: label for label, name in _PAGE.values()}
     return Layer("Stash's settings page", given, {**labels, "TAG_DESCRIPTIONS": labels["TAG_LIST"]})
+
+
+def _opposite(value: Any) -> Any:
+    """Of on and off, also as text, which Stash stores where a program sets it. Anything else is left for the check to refuse."""
+    if not isinstance(value, str):
+        return not value
+    word = value.strip().casefold()
+    return word not in _ON if word in _ON | _OFF else value
 
 
 def _untouched(value: Any) -> bool:

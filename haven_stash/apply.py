@@ -20,6 +20,7 @@ from haven_stash.plan import (
     plan_release,
     plan_removal,
     plan_results,
+    renamed,
 )
 from haven_stash.settle import disown_what_changed, known_of
 from haven_stash.tagging import AT_ONCE, Tagging
@@ -95,6 +96,11 @@ class ItemWriter:
             told = tuple(tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged))
             fates[ref] = replace(plan, add=told).summary()
         return fates
+
+    def renamed_on(self, ref: ItemRef) -> dict[str, Tag]:
+        """The tags of ours on an item that have other names in Stash by now, by the ``tag_key`` of what they were called."""
+        items = read_items(self._client, [ref])
+        return {key: tag for item in items.values() for key, tag in renamed(item, known_of(self._journal, item)).items()}
 
     def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
         """Takes off what is ours, while it is as we left it."""

@@ -70,7 +70,7 @@ def plan_results(item: Item, info: TagInfo, ours: Ours, known: Mapping[str, Tag]
     queue = update_me if options.updating else tag_me
     if options.bring_back:
         ours = replace(ours, removed=Records())
-    found = _Found(info, {**known, **_renamed(item, ours)}, TagList.of(options.tag_list, names_to_find(info)))
+    found = _Found(info, {**known, **renamed(item, ours)}, TagList.of(options.tag_list, names_to_find(info)))
     tags = _plan_tags(item, ours, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored)))
     markers = _plan_markers(item, ours, found, parent) if options.create_markers else _MarkerPlan()
     done = found.planned(names.tagged) if options.release else None
@@ -119,6 +119,14 @@ def plan_removal(item: Item, ours: Ours) -> ChangePlan:
     )
 
 
+def renamed(item: Item, ours: Ours) -> dict[str, Tag]:
+    """What is ours on the item and has another name in Stash by now, by the ``tag_key`` of the name that it had."""
+    written = (*ours.tags.values(), *(marker.primary for marker in ours.markers.values()))
+    now = {tag.id: tag for tag in (*(marker.primary for marker in item.markers), *item.tags)}
+    there = ((tag_key(own.name), now[own.id]) for own in written if own.name and own.id in now)
+    return {key: tag for key, tag in there if tag_key(tag.name) != key}
+
+
 def is_ours(marker: Marker, ours: Ours) -> bool:
     """Whether the plugin made this marker and nobody has changed it since."""
     record = ours.markers.get(marker.id)
@@ -148,14 +156,6 @@ class _Found:
         asked = self.looked_for.asked.get(tag_key(name), "")
         tag = self.known.get(tag_key(name))
         return PlannedTag(name.strip(), tag.id, asked, tag.created_s) if tag else PlannedTag(name.strip(), "", asked)
-
-
-def _renamed(item: Item, ours: Ours) -> dict[str, Tag]:
-    """What is ours on the item and has another name in Stash by now, by the ``tag_key`` of the name that it had."""
-    written = (*ours.tags.values(), *(marker.primary for marker in ours.markers.values()))
-    now = {tag.id: tag for tag in (*(marker.primary for marker in item.markers), *item.tags)}
-    there = ((tag_key(own.name), now[own.id]) for own in written if own.name and own.id in now)
-    return {key: tag for key, tag in there if tag_key(tag.name) != key}
 
 
 @dataclass(frozen=True, slots=True)

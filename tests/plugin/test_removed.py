@@ -314,3 +314,19 @@ def test_markers_that_came_with_a_merged_scene_are_still_ours(stash: SandboxStas
     assert [one.id for one in stash.library.scene_state(scene).markers] == [by_hand]
     undo(handler)
     assert stands(stash, scene)[1] == before[1]
+
+
+def test_a_renamed_tag_stays_on_images_and_their_gallery(stash: SandboxStash, handler: MediaHandler) -> None:
+    image = stash.library.add_image(tags=["VLM_TagMe"])
+    gallery = stash.library.add_gallery(images=[image], tags=["VLM_TagMe"])
+
+    def run() -> tuple[tuple[str, ...], tuple[str, ...]]:
+        run_id = handler.start_run("Tag Images")
+        handler.apply_images(run_id, {image: ImageTagInfo({"sport": ("Foul", "Goal")}, {})})
+        counts = handler.image_tag_counts(gallery, ("Foul", "Goal"))
+        handler.apply_gallery(run_id, gallery, [tag for tag in counts if counts[tag]], release_queue=True)
+        return stash.library.image_state(image).tags, stash.library.gallery_state(gallery).tags
+
+    run()
+    stash.library.rename_tag("Foul", "Personal foul")
+    assert run() == (("Goal", "Personal foul", "VLM_Tagged"),) * 2

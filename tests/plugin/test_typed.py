@@ -142,6 +142,19 @@ def test_a_key_is_taken_as_people_copy_it(tmp_path: Path) -> None:
     assert "sk-of" not in told
 
 
+@pytest.mark.parametrize(("stored", "markers"), [(True, False), ("on", False), ("true", False), ("false", True), ("0", True)])
+def test_on_and_off_may_be_stored_as_text(tmp_path: Path, stored: Any, markers: bool) -> None:
+    assert load(tmp_path, {"tagsOnly": stored}).create_markers is markers
+    assert refused(tmp_path, {"tagsOnly": "maybe"}).startswith("Tags only, no markers on the settings page: ")
+
+
+def test_the_remedy_for_a_key_in_an_address_is_one_for_page_and_file(tmp_path: Path) -> None:
+    for typed in ("http://nas/v1?api_key=whistle", "http://me:whistle@nas/v1"):
+        assert "a key apart from it, as the API key (api_key)" in refused(tmp_path, {"endpoint": typed})
+    for typed in ("<http://nas/v1>", "(http://nas/v1)", "\u200bhttp://nas/v1\ufeff"):
+        assert load(tmp_path, {"endpoint": typed}).endpoints[0].base_url == "http://nas/v1"
+
+
 def test_two_names_of_models_are_refused(tmp_path: Path) -> None:
     told = refused(tmp_path, {"endpointModel": "vision-8b, vision-30b"})
     assert told.startswith("Model on the settings page: 'vision-8b, vision-30b' is more than one name")

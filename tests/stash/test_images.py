@@ -262,3 +262,24 @@ def test_stash_runs_the_hooks_of_other_plugins_for_each_image_before_it_answers_
         fates = handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul")))
     assert all(isinstance(fate, ItemChange) for fate in fates.values())
     assert {image.tags for image in images_of(stash).values() if image.id in ids} == {("Foul", "VLM_Tagged")}
+
+
+@pytest.mark.parametrize("ahead_s", [7200, -7200])
+def test_a_clock_that_is_off_by_hours_spoils_no_undoing(
+    stash: RealStash, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    ids = ids_in(stash, ".zip")[:5]
+    queue(stash, ids)
+    before = images_of(stash)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + ahead_s)
+    with handling(stash, tmp_path) as (handler, _):
+        run_id = handler.start_run("Tag Images")
+        handler.apply_images(run_id, dict.fromkeys(ids, info("Foul")))
+        handler.finish_run(run_id)
+        run = handler.last_undoable_run()
+        assert run is not None
+        undoing = handler.start_run("Undo Last Run", undoes=run.id)
+        fates = handler.undo_changes(undoing, [change.number for change in handler.changes_to_undo(run)])
+    assert images_of(stash) == before
+    assert not any(fate.kept_back for fate in fates.values() if isinstance(fate, ItemChange))

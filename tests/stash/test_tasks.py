@@ -185,3 +185,67 @@ def test_undo_needs_no_endpoint_and_no_tags_and_a_lost_journal_is_told(arena: Ar
         file.unlink()
     run(arena, "Remove VLM Tags and Markers")
     assert f"Stash has {made} markers with the tag VLM and 1 scene with tags below VLM" in arena.said("info")[-1]
+
+
+def test_what_a_person_relabelled_moved_renamed_or_merged_stays_so(arena: Arena, configure: Configure) -> None:
+    configure()
+    video, other = arena.videos
+    arena.queue(video, other)
+    arena.run()
+    scene = arena.scene(video)
+    foul, goal = (next(m for m in scene.markers if m.primary_tag == tag) for tag in ("Foul", "Goal"))
+    arena.stash.edit_marker(foul.id, primary_tag_id=arena.stash.tag("Corner kick"))
+    arena.stash.edit_marker(goal.id, seconds=goal.seconds + 5, end_seconds=(goal.end_seconds or 0) + 5)
+    ids = {name: arena.stash.tag(name) for name in ("Turnover", "Timeout", "Break")}
+    arena.stash.ask(
+        "mutation($input: TagUpdateInput!) { tagUpdate(input: $input) { id } }",
+        {"input": {"id": ids["Turnover"], "name": "Ball lost"}},
+    )
+    arena.stash.ask(
+        "mutation($input: TagsMergeInput!) { tagsMerge(input: $input) { id } }",
+        {"input": {"source": [ids["Timeout"]], "destination": ids["Break"]}},
+    )
+    wanted = contents(arena)
+    for task, queue in (("Update Tagged Videos", "VLM_UpdateMe"), ("Tag Videos", "VLM_TagMe")):
+        for one in arena.videos:
+            arena.stash.add_tags(arena.scene(one).id, [queue])
+        run(arena, task)
+        assert contents(arena) == wanted
+    assert arena.said("warning", "error") == []
+
+
+def test_each_of_several_tag_lists_is_undone_alone(arena: Arena, configure: Configure) -> None:
+    video = arena.videos[0]
+    states = [content(arena.scene(video))]
+    for names in ("Foul, Goal", "Turnover, Timeout", "Foul, Goal"):
+        configure(tagNames=names)
+        arena.queue(video)
+        arena.run()
+        states.append(content(arena.scene(video)))
+    assert states[3] == states[2]
+    for state in reversed(states[:3]):
+        run(arena, "Undo Last Run")
+        tags, markers = content(arena.scene(video))
+        assert (set(tags) - {"VLM_TagMe"}, markers) == (set(state[0]), state[1])
+
+
+def test_nothing_is_written_when_the_journal_goes_while_a_task_runs(
+    arena: Arena, endpoint: SandboxVLM, configure: Configure
+) -> None:
+    configure()
+    video = arena.videos[0]
+    arena.queue(video)
+    before = content(arena.scene(video))
+    endpoint.behaviour.latency_s = 0.3
+    job = arena.start()
+    while not endpoint.counters.answered:
+        time.sleep(0.05)
+    for file in (arena.stash.folder / DATA).glob("haven.sqlite3*"):
+        file.unlink()
+    arena.stash.watch(job)
+    assert content(arena.scene(video)) == before
+    assert "haven.sqlite3" in arena.said("error")[0]
+    endpoint.behaviour.latency_s = 0
+    arena.run()
+    run(arena, "Undo Last Run")
+    assert content(arena.scene(video)) == before
