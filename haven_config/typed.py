@@ -18,7 +18,8 @@ Entry: TypeAlias = str | dict[str, str]
 """The name of a tag, or its name with a description."""
 
 _COMMAS, _SEMICOLONS, _LINES = ",，、،\t", ";；؛", "\n\r"
-_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, blanks of no width: they come with what is copied
+# Soft hyphens and blanks of no width: they come along with what is copied, and nobody sees them.
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 _PLAIN = str.maketrans({**dict.fromkeys("“”„«»", '"'), "：": ": "}) | _UNSEEN
 _BULLET = re.compile(r"(?m)^\s*[-*•]\s+")
 _DESCRIBED = re.compile(r'\s*(?P<name>"[^"]*"|[^"]+?)\s*:(?:\s+(?P<text>.*))?', re.DOTALL)

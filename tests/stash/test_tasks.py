@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from sandbox.real_stash import WatchedJob
+from sandbox.real_stash import RealStash, WatchedJob
 from sandbox.stash import ItemState
-from tests.stash.conftest import DATA, PLUGIN, Arena
+from tests.stash.conftest import DATA, PLUGIN, TAGS, Arena, furnish, short_video
 from vlm_engine.sandbox import Fault, SandboxVLM
 
 Configure = Callable[..., None]
@@ -249,3 +250,21 @@ def test_nothing_is_written_when_the_journal_goes_while_a_task_runs(
     arena.run()
     run(arena, "Undo Last Run")
     assert content(arena.scene(video)) == before
+
+
+def test_what_came_with_a_merged_scene_is_taken_off_and_put_back(binary: Path, tmp_path: Path, endpoint: SandboxVLM) -> None:
+    with RealStash(binary, tmp_path) as stash:
+        arena = furnish(stash, short_video(1), short_video(2))
+        stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})
+        arena.queue(*arena.videos)
+        arena.run()
+        into, source = map(arena.scene, arena.videos)
+        stash.add_marker(source.id, "Interview", 3.0, title="Coach")
+        merge = "mutation($input: SceneMergeInput!) { sceneMerge(input: $input) { id } }"
+        stash.ask(merge, {"input": {"source": [source.id], "destination": into.id}})
+        merged = content(arena.scene(arena.videos[0]))
+        run(arena, "Remove VLM Tags and Markers")
+        left = arena.scene(arena.videos[0])
+        assert (left.tags, [marker.title for marker in left.markers]) == ((), ["Coach"])
+        run(arena, "Undo Last Run")
+        assert content(arena.scene(arena.videos[0])) == merged
