@@ -11,7 +11,7 @@ from enum import Enum
 
 _DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|$)")
 _SHARE = re.compile(r"\\\\|//(?=[^/])")
-_LONG = re.compile(r"[\\/]{2}[?.][\\/](?:(?P<share>UNC)[\\/])?", re.IGNORECASE)
+_LONG = re.compile(r"(?:\\\\|//)[?.][\\/](?:(?P<share>UNC)[\\/])?", re.IGNORECASE)
 
 
 class _Kind(Enum):

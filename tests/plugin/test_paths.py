@@ -99,6 +99,7 @@ def test_the_longest_beginning_counts_and_only_that(turned: bool) -> None:
 part = st.text("abAB .-ä\\", min_size=1, max_size=5).filter(lambda name: name not in (".", ".."))
 
 
+@example(["A"], ["\\."])
 @given(st.lists(part, min_size=1, max_size=4), st.lists(part, min_size=1, max_size=3))
 def test_there_and_back_again(rest: list[str], prefix: list[str]) -> None:
     outside, inside = "/" + "/".join(prefix), "/mnt/nas"
