@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError
 
@@ -13,30 +14,30 @@ _OF_ALL_FILES = (MediaNotFoundError, MediaOutOfReachError)
 
 
 class SameCauseError(Exception):
-    """The last items all failed for the same cause. The message quotes it."""
+    """Items failed for the same cause, and none went well meanwhile. The message quotes it."""
 
 
 class FailureRow:
-    """The failures since the last item that went well."""
+    """The failures since the last item that went well, by their causes: two endpoints may take turns to refuse."""
 
     def __init__(self) -> None:
-        self._cause = ""
-        self._length = 0
+        self._causes: Counter[str] = Counter()
 
     def ends(self) -> None:
         """An item went well."""
-        self._length = 0
+        self._causes.clear()
 
     def add(self, error: Exception, path: str) -> None:
         """An item, whose file Stash has at this path, failed. Raises ``SameCauseError`` when that ends the batch."""
         if isinstance(error, MediaError) and not isinstance(error, _OF_ALL_FILES):
             return  # the file's own fault, which says nothing of others
         cause = f"{type(error).__name__}: {_without_particulars(str(error), path)}"
-        self._length = self._length + 1 if cause == self._cause else 1
-        self._cause = cause
-        if self._length >= (FILES_IN_A_ROW if isinstance(error, _OF_ALL_FILES) else FAILURES_IN_A_ROW):
+        self._causes[cause] += 1
+        failed = self._causes[cause]
+        if failed >= (FILES_IN_A_ROW if isinstance(error, _OF_ALL_FILES) else FAILURES_IN_A_ROW):
             raise SameCauseError(
-                f"{self._length} in a row failed for the same cause, so the rest is left in the queue. The last: {error}"
+                f"{failed} failed for the same cause, and none went well since the first of them, so the rest is left in the "
+                f"queue. The last: {error}"
             ) from error
 
 
@@ -45,4 +46,4 @@ def _without_particulars(text: str, path: str) -> str:
     name = re.split(r"[/\\]", path)[-1]
     place, _, rest = text.partition(": ")
     plain = (rest if name and name in place else text).replace(path or "…", "…")
-    return re.sub(r"\d+(\.\d+)?", "#", re.sub(r'"[^"]*"', '"…"', plain))
+    return re.sub(r"\d+(\.\d+)?", "#", re.sub(r'".*"', '"…"', plain, flags=re.DOTALL))

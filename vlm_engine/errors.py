@@ -132,7 +132,7 @@ class TimedOutError(ServerError):
 
 
 class ReplyError(ClientError):
-    """A reply came but cannot be read as an answer. ``raw``: the reply's text, shortened."""
+    """A reply came but cannot be read as an answer. ``raw``: the reply's text; a client gives a short form without its key."""
 
     def __init__(self, message: str, *, endpoint: str = "", raw: str = "") -> None:
         super().__init__(message, endpoint=endpoint)

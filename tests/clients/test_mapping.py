@@ -4,6 +4,7 @@ import email.utils
 import json
 import time
 import urllib.parse
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -95,6 +96,20 @@ def test_the_kind_is_read_from_status_and_words(status, body, kind):
         (404, said("No endpoints found that can handle the requested parameters."), RequestError, "refused the request"),
         (404, said("No endpoints found matching your data policy"), RequestError, "refused the request"),
         (404, "404 page not found", EndpointError, "correct base_url"),
+        (500, said("error loading model: unable to allocate CUDA0 buffer"), ServerError, "its model does not run"),
+        (500, said("could not load model: rpc error: code = Unknown"), ServerError, "its model does not run"),
+        (404, {"error": {"code": "DeploymentNotFound", "message": "No such thing here."}}, WrongModelError, "correct MODEL"),
+        (400, {"error": {"code": "context_length_exceeded", "message": "Reduce it."}}, RequestError, "not fit into its context"),
+        (400, {"error": {"code": "content_filter", "message": "No."}}, RequestError, "its filter refuses"),
+        (404, said("models/referee-7b is not found for API version v1"), WrongModelError, "correct MODEL"),
+        (403, {"error": {"type": "forbidden", "message": "Request not allowed"}}, RequestError, "refused the request"),
+        (200, {"error": {"code": 402, "message": "more"}}, EndpointError, "no credit left"),
+        (200, {"error": {"code": 429, "message": "shortly"}}, BusyError, "it is busy"),
+        (402, "", EndpointError, "no credit left"),
+        (424, {"error": "Model is overloaded"}, BusyError, "it is busy"),
+        (400, said("messages[1].content must be a string"), NoVisionError, "cannot see pictures"),
+        (400, said("bad sk-secret"), RequestError, 'refused the request: HTTP 400 "bad [api_key]"'),
+        (403, said("Key sk-secret may not do this"), RequestError, "refused the request"),
     ],
 )
 def test_the_words_of_real_servers_get_their_meaning(status, body, kind, words):
@@ -112,6 +127,7 @@ def test_the_words_of_real_servers_get_their_meaning(status, body, kind, words):
         (said("Too many requests, try again in 120ms"), {}, 0.5),
         (said("Rate limited, retry after 2 minutes and 5 seconds"), {}, 125),
         (said("slow down"), {"retry_after": "600"}, 600),
+        (said("You can retry 3 more times. Please wait 7s"), {}, 7),
     ],
 )
 def test_a_wait_that_the_server_names_is_kept_whatever_else_it_says(body, headers, wait_s):
@@ -179,6 +195,8 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
     late = from_exception(TimeoutError(), TARGET, 20)
     assert type(late) is TimedOutError
     assert "20 s" in str(late)
+    odd = aiohttp.ClientResponseError(SimpleNamespace(real_url="http://h"), (), status=400, message="Got more than 8190 bytes when reading: b'sk-sec...'")
+    assert "no proper HTTP" in str(from_exception(odd, TARGET, 20)) and "sk-sec" not in str(from_exception(odd, TARGET, 20))
     for cause in (aiohttp.ServerDisconnectedError(), aiohttp.ConnectionTimeoutError(), ConnectionResetError("sk-secret")):
         gone = from_exception(cause, TARGET, 20)
         assert type(gone) is UnreachableError

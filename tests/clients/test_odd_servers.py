@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 import time
+import uuid
 
 import pytest
 from aiohttp import web
 
 from tests.clients.pools import endpoint, pool_of, question, run, servers
-from vlm_engine.errors import NoEndpointError
+from vlm_engine.errors import NoEndpointError, VLMEngineError
 from vlm_engine.sandbox import Behaviour
 
 KEY = "sk-the-leagues-own-secret"
@@ -17,7 +18,8 @@ QUESTIONS = 24
 
 
 class Odd:
-    """A server that answers every question in one way: ``status``, ``body`` (bytes, text, or JSON) and ``headers``.
+    """A server that answers every question in one way: ``status``, ``body`` (bytes, text, or JSON; None: an error with a number
+    of its own each time) and ``headers``.
 
     ``good``: so many questions are answered well before. ``models``: its list of models.
     """
@@ -50,6 +52,7 @@ class Odd:
 
 
 def _response(status, body, headers):
+    body = said(f"no (request {uuid.uuid4()})") if body is None else body
     body = body if isinstance(body, bytes | str) else json.dumps(body)
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     return web.Response(status=status, body=data, headers={"Content-Type": "application/json", **headers})
@@ -67,6 +70,8 @@ def said(message, **more):
 CRASHED = said("The model has crashed without additional information. (Exit code: 18446744072635812000)")
 SORRY = completion("I'm sorry, but I can't help with identifying what happens in this image.")
 THOUGHT = completion("", "length", message={"reasoning": "First I look at the court. " * 40})
+BROKE_OFF = {"choices": [{"finish_reason": "error", "error": {"code": 502}, "message": {"content": '{"tags": []}'}}]}
+PASSED_ON = said("Provider returned error", metadata={"raw": '{"error": "Model does not support image input"}'})
 MODELS = {"data": [{"id": "sandbox-vlm", "architecture": {"input_modalities": ["text", "image"]}}]}
 
 # What the server says, and the words by which it is named.
@@ -95,6 +100,12 @@ REFUSERS = {
     "titles": ((500, "<html>" + "<title" * 60_000), "a web page"),
     "64 MB of brackets": ((200, "[" * (64 << 20)), "longer than any answer"),
     "64 MB of numbers": ((200, "[" + "1," * (32 << 20) + "1]"), "longer than any answer"),
+    "does not load": ((500, said("error loading model: unable to allocate CUDA0 buffer")), "its model does not run"),
+    "no credit": ((402, said("Insufficient credits")), "no credit left"),
+    "repeats the key": ((400, said(f"no: {KEY}")), 'it refused the request: HTTP 400 "no: [api_key]"'),
+    "fails midway": ((200, BROKE_OFF), "the server failed while it answered"),
+    "passes it on": ((400, PASSED_ON), "cannot see pictures"),
+    "number of the request": ((400, None), "HTTP 400"),
     "quota": ((429, said("You exceeded your current quota", type="insufficient_quota")), "no credit left"),
 }
 
@@ -108,7 +119,7 @@ def test_what_one_refuses_another_answers_and_the_culprit_is_named_once(name, ca
         async with (
             servers(Behaviour(latency_s=0.01)) as (good,),
             Odd(*reply) as odd,
-            pool_of(endpoint(odd, "odd", weight=9), endpoint(good, "good")) as pool,
+            pool_of(endpoint(odd, "odd", weight=9, api_key=KEY), endpoint(good, "good")) as pool,
         ):
             answers = await asyncio.gather(*(pool.ask(question(number)) for number in range(QUESTIONS)))
             assert {answer.endpoint for answer in answers} == {"good"}
@@ -133,7 +144,7 @@ def test_alone_it_ends_the_work_soon_with_its_own_words(name):
             return error  # a question may fail; the work ends when no endpoint is left
 
     async def main():
-        async with Odd(*reply) as odd, pool_of(endpoint(odd, "odd", max_concurrent=2), patience_s=300) as pool:
+        async with Odd(*reply) as odd, pool_of(endpoint(odd, "odd", max_concurrent=2, api_key=KEY), patience_s=300) as pool:
             begun = time.monotonic()
             with pytest.raises(NoEndpointError) as caught:
                 await asyncio.gather(*(asked(pool, number) for number in range(100)))
@@ -262,6 +273,9 @@ def test_another_model_that_answers_is_named_once_and_its_answers_are_its_own(ca
         ("openai/gpt-4o", "gpt-4o", ()),
         ("qwen3-vl", "qwen3-vl:latest", ()),
         ("vision-alias", "gpt-4o", ("vision-alias",)),
+        ("qwen3-vl-8b-instruct", "Qwen3-VL-8B-Instruct-UD-IQ2_XXS.gguf", ()),
+        ("mistral-small-latest", "mistral-small-2503", ("mistral-small-latest", "mistral-small-2503")),
+        ("qwen/qwen3-vl:free", "qwen/qwen3-vl", ()),
     ],
 )
 def test_another_name_of_the_same_model_is_no_other_model(asked, answered, listed, caplog):
@@ -274,6 +288,82 @@ def test_another_name_of_the_same_model_is_no_other_model(asked, answered, liste
 
     run(main)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "listed"),
+    [
+        ("gpt-4o", "gpt-4o-mini", ()),
+        ("gpt-4o", "gpt-4o-mini", ("gpt-4o", "gpt-4o-mini")),
+        ("qwen2", "qwen2.5", ("another",)),
+        ("gemma-3", "gemma-3-27b", ("another",)),
+    ],
+)
+def test_a_name_that_begins_as_another_is_another_model(asked, answered, listed):
+    listing = {"data": [{"id": name} for name in listed or ("another",)]}
+
+    async def main():
+        odd = Odd(200, completion('{"tags": ["Foul"]}', model=answered), models=listing)
+        async with odd, pool_of(endpoint(odd), model_id=asked) as pool:
+            answer = await pool.ask(question())
+            assert (answer.model, answer.by_another_model) == (answered, True)
+
+    run(main)
+
+
+def test_the_first_answer_after_those_of_another_model_is_kept_as_its_own():
+    async def main():
+        kept = []
+
+        async def keep(answer):
+            kept.append((answer.model, answer.model if answer.by_another_model else await pool.model_name()))
+
+        odd = Odd(200, completion('{"tags": ["Foul"]}', model="qwen3-vl-8b"), good=0)
+        async with odd, pool_of(endpoint(odd), model_id="qwen3-vl-8b") as pool:
+            odd.reply = (200, completion('{"tags": ["Foul"]}', model="gemma-3-4b"), {})
+            await pool.ask(question(1), keep)
+            odd.reply = (200, completion('{"tags": ["Foul"]}', model="qwen3-vl-8b"), {})
+            await pool.ask(question(2), keep)
+        assert kept == [("gemma-3-4b", "gemma-3-4b"), ("qwen3-vl-8b", "qwen3-vl-8b")]
+
+    run(main)
+
+
+@pytest.mark.parametrize("before", range(150, 200, 12))
+@pytest.mark.parametrize("place", ["content", "refusal", "model", "message", "name", "location", "list"])
+def test_a_key_does_not_show_in_part_either(place, before, caplog):
+    caplog.set_level(logging.DEBUG)
+    text, seen = "x" * before + KEY + " and more", []
+    status, headers, listing = 200, {}, MODELS
+    body = completion('{"tags": ["Foul"]}')
+    if place == "content":
+        body = completion(text)
+    elif place == "refusal":
+        body = completion(None, message={"refusal": text})
+    elif place == "name":
+        body = completion(json.dumps({KEY: 1})[:-1] + f', "{KEY}": 2}}')
+    elif place == "model":
+        body["model"] = text
+    elif place == "list":
+        listing = {"data": [{"id": text}]}
+    elif place == "message":
+        status, body = 400, said("y" * 100 + text)
+    else:
+        status, body, headers = 302, "", {"Location": f"/{text}"}
+
+    async def main():
+        model = "" if place == "list" else "sandbox-vlm"
+        odd = Odd(status, body, headers, models=listing)
+        async with odd, pool_of(endpoint(odd, api_key=KEY), patience_s=0.2, model_id=model) as pool:
+            try:
+                answer = await pool.ask(question())
+            except VLMEngineError as error:
+                seen.append(f"{error} {getattr(error, 'raw', '')}")
+            else:
+                seen.append(f"{answer} {await pool.model_name()}")
+
+    run(main)
+    assert KEY[:5] not in f"{seen} {caplog.text}"
 
 
 def test_endpoints_with_different_models_and_none_set_are_named(caplog):

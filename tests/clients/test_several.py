@@ -240,3 +240,15 @@ def test_tokens_and_calls_of_all_requests_are_told():
     answer, written = play(main)
     assert answer.calls == 2
     assert answer.answer_tokens == written
+
+
+def test_an_answer_about_several_pictures_holds_the_words_of_one_model():
+    async def main():
+        whole, rest = '{"1": ["Foul"], "3": []}', '{"1": [], "2": []}'
+        replies = iter([completion(whole) | {"model": "one-7b"}, completion(rest) | {"model": "two-7b"}])
+        async with Scripted(lambda _: (200, next(replies))) as server, client_of(server.url) as client:
+            return await client.ask(question(*SHOWN))
+
+    answer = play(main)
+    assert answer.model == "one-7b"
+    assert present(answer) == [["Foul"], None, [], None]

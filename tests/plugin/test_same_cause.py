@@ -9,6 +9,7 @@ from vlm_engine.errors import (
     MediaOutOfReachError,
     MediaUnreadableError,
     ReplyError,
+    RequestError,
 )
 
 
@@ -45,15 +46,23 @@ def test_files_that_are_broken_say_nothing_of_others():
     assert ends_after(broken) is None
 
 
-def test_one_that_goes_well_and_one_that_fails_otherwise_begin_the_row_anew():
+def test_what_a_server_quotes_in_its_words_makes_no_difference():
+    names = ("Ann", "Bo", "Cy", "Di", "Ed", "Flo")
+    failures = [(RequestError(f'it refused: HTTP 400 "I am "{name}", said "{name}" there"'), "/v/a.mp4") for name in names]
+    assert ends_after(failures) == FAILURES_IN_A_ROW
+
+
+def test_two_causes_that_take_turns_end_the_batch_too():
+    two = [(ReplyError("no", endpoint="one"), "/v/a.mp4"), (RequestError("never", endpoint="two"), "/v/b.mp4")]
+    assert ends_after(two * 20) == 2 * FAILURES_IN_A_ROW - 1
+
+
+def test_one_that_goes_well_begins_the_row_anew():
     row, error = FailureRow(), ReplyError("no")
     for _ in range(5):
         for _ in range(FAILURES_IN_A_ROW - 1):
             row.add(error, "/v/a.mp4")
         row.ends()
-    for _ in range(5):
-        row.add(error, "/v/a.mp4")
-        row.add(ValueError("another"), "/v/a.mp4")
     with pytest.raises(SameCauseError):
         for _ in range(FAILURES_IN_A_ROW):
             row.add(error, "/v/a.mp4")

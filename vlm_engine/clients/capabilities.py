@@ -53,12 +53,20 @@ class Capabilities:
         return ", ".join(part for part in told if part) or "tells nothing of itself"
 
 
+_RELEASE = r"\d{3,8}(-\d\d){0,2}|\d\d-\d{4}|latest|free|\d{5}-of-\d{5}"
+_PACKING = r"(ud-)?i?q\d(-[0-9a-z]{1,3}){0,3}|b?fp?(8|16|32)|awq|gptq|mlx|gguf|[348]bit|int[48]|nvfp4|mxfp4"
+_BEHIND = re.compile(rf"(-({_RELEASE}|{_PACKING}))*")
+
+
 def _are_alike(one: str, other: str) -> bool:
-    """Whether one name is the other but for its folder, its file's ending, and what stands behind it (a date, a version)."""
+    """Whether one name is the other but for its folder, its file's ending, and a date, a release, or the packing behind it.
+
+    What else stands behind a name makes another model: ``gpt-4o-mini`` is not ``gpt-4o``, nor ``qwen2.5`` ``qwen2``.
+    """
     shorter, longer = sorted((_stem(one), _stem(other)), key=len)
-    return longer == shorter or longer.startswith(f"{shorter}-")
+    return longer.startswith(shorter) and _BEHIND.fullmatch(longer, len(shorter)) is not None
 
 
 def _stem(name: str) -> str:
     file = re.split(r"[/\\]", name.casefold())[-1]
-    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\.gguf$|:latest$", "", file)).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\.gguf$|[:-]latest$", "", file)).strip("-")

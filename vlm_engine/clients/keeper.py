@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 from time import monotonic
 
@@ -14,6 +15,7 @@ from vlm_engine.errors import BusyError, ClientError, ServerError, UnreachableEr
 
 _WORTH_TELLING_S = 5.0
 _SAID_AGAIN_AFTER_S = 300.0
+_NUMBERED = re.compile(r"\S*\d\S*")  # the number of a request, a time: other each time, though the reason is the same
 _log = logging.getLogger(__name__)
 
 
@@ -48,9 +50,10 @@ class Keeper:
         """One that comes and goes for the same reason is named once in five minutes."""
         given_up = member.health.state is State.DEAD
         words, now = f"{'is given up' if given_up else 'does not work for now'}: {cause.args[0]}", monotonic()
+        gist = _NUMBERED.sub("#", words)
         said, at = self._said.get(member, ("", 0.0))
-        if words != said or now - at > _SAID_AGAIN_AFTER_S:
-            self._said[member] = words, now
+        if gist != said or now - at > _SAID_AGAIN_AFTER_S:
+            self._said[member] = gist, now
             self._out.add(member)
             _log.warning("endpoint %s %s", member.label, words)
 

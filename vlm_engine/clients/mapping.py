@@ -10,14 +10,14 @@ import email.utils
 import errno
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from vlm_engine.clients.secrets import redacted
+from vlm_engine.clients.secrets import HIDDEN, shown
 from vlm_engine.errors import (
     BusyError,
     ClientError,
@@ -30,7 +30,7 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
-from vlm_engine.reply import beginning_of, shortened
+from vlm_engine.reply import beginning_of
 
 LEAST_WAIT_S, MOST_WAIT_S = 0.5, 7 * 86_400.0
 
@@ -79,16 +79,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A response of one of ``statuses`` (all, if empty) whose words match ``words`` is a ``kind``."""
+    """A response of one of ``statuses`` (all, if empty) whose words, or codes, match ``words`` is a ``kind``."""
 
     kind: type[ClientError]
     remedy: Callable[[Target], str]
     words: str = ""
     statuses: frozenset[int] = frozenset()
 
-    def fits(self, response: Response, words: str) -> bool:
-        fits_status = not self.statuses or response.status in self.statuses
-        return fits_status and re.search(self.words, words, re.IGNORECASE) is not None
+    def fits(self, status: int, signs: Sequence[str]) -> bool:
+        fits_status = not self.statuses or status in self.statuses
+        return fits_status and any(re.search(self.words, sign, re.IGNORECASE) for sign in signs)
 
 
 def _key_remedy(target: Target) -> str:
@@ -100,7 +100,7 @@ def _address_remedy(target: Target) -> str:
 
 
 def _model_remedy(target: Target) -> str:
-    offers = f"; it offers {', '.join(target.offered[:20])}" if target.offered else ""
+    offers = f"; it offers {', '.join(target.offered)}" if target.offered else ""
     wanted = f"it does not serve the model {target.model!r}" if target.model else "it serves no model by default"
     return f"{wanted}; correct MODEL, or model_id of this endpoint{offers}"
 
@@ -109,12 +109,17 @@ def _filter_remedy(_: Target) -> str:
     return "its filter refuses this picture or question; use a service or a model that takes such pictures"
 
 
+def _credit_remedy(_: Target) -> str:
+    return "the account has no credit left there"
+
+
 def _vision_remedy(sighted: tuple[str, ...] = ()) -> str:
-    better = f" (of those it offers, {', '.join(sighted[:20])})" if sighted else ""
+    better = f" (of those it offers, {', '.join(sighted)})" if sighted else ""
     return f"its model cannot see pictures; load one that can{better or ' (with its vision part, mmproj)'}, or correct MODEL"
 
 
 _NO_ROOM = "the question does not fit into its context; use smaller pictures or fewer tags, or give the server more context"
+_CLASS = re.compile(r"error$|^[\d_]*$|^(bad_?request|forbidden|not_?found)$", re.IGNORECASE)
 _REFUSALS = frozenset({200, 400, 403, 404, 422, 500, 501})
 # The first rule that fits decides, so the telling ones come before the general.
 _RULES = (
@@ -127,14 +132,15 @@ _RULES = (
         r"|\bno\b.{0,40}\bsupport\w* (image|vision|multi-?modal)|unknown variant .{0,3}image|mmproj"
         r"|not a (multi-?modal|vision)"
         r"|(does not|doesn't|cannot) (support|accept|process|have) (image|vision|multi-?modal)|at most 0 image"
-        r"|missing data required for image input",
+        r"|missing data required for image input"
+        r"|image_url.{0,30}\b(only|not)\b|(unsupported|non-text) content|content\b.{0,30}must be a string",
         _REFUSALS,
     ),
     _Rule(
         RequestError,
         lambda _: _NO_ROOM,
         r"context.?(size|length|window|overflow)|exceed_context|max_model_len|\bn_(ctx|keep)\b"
-        r"|prompt (is )?too long|too many tokens",
+        r"|prompt (is )?too long|too many tokens|tokens?\b.{0,40}\bexceed|too large to process",
         _REFUSALS | {413},
     ),
     _Rule(RequestError, lambda _: "the request is too large for it; use smaller pictures", statuses=frozenset({413})),
@@ -148,26 +154,30 @@ _RULES = (
     _Rule(
         RequestError,
         _filter_remedy,
-        r"content.{0,3}(filter|polic|management)|moderation|\bflagged\b|safety|responsible.?ai|prohibited content|usage polic",
+        r"content.{0,3}(filter|polic|management)|moderation|\bflagged\b|safety|responsible.?ai|prohibited content|usage polic"
+        r"|data_inspection_failed",
         _REFUSALS | {451},
     ),
     _Rule(
         EndpointError,
-        lambda _: "the account has no credit left there",
-        r"insufficient_quota|current quota|billing|credit balance",
-        frozenset({402, 403, 429}),
+        _credit_remedy,
+        r"insufficient.(quota|credit|balance|funds)|current quota|billing|credit balance|enough (credit|balance)",
+        frozenset({200, 400, 403, 429}),
     ),
+    _Rule(EndpointError, _credit_remedy, statuses=frozenset({402})),
     _Rule(
         ServerError,
         lambda _: "its model does not run; load it again, or one that fits into its memory",
-        r"\bcrashed\b|\bunloaded\b|failed to load (the )?(model|llm)|out of memory|insufficient .{0,20}(resources|memory)",
+        r"\bcrashed\b|\bunloaded\b|(error|fail\w*|could not|cannot|unable to) (to )?load(ing)? (the )?(model|llm)|runner process"
+        r"|out of memory|insufficient .{0,20}(resources|memory)|requires more .{0,20}memory|unable to allocate",
         _REFUSALS,
     ),
     _Rule(
         WrongModelError,
         _model_remedy,
-        r"model\b.{0,120}(does not exist|not found|not exist|not loaded|not available|unknown)|access to .{0,20}\bmodel\b"
-        r"|invalid model|model_not_found|unknown model|no models? (is |are )?(loaded|found|available)|not a valid model",
+        r"models?\b.{0,120}(does not exist|not found|not exist|not loaded|not available|unknown)|access to .{0,20}\bmodel\b"
+        r"|invalid model|model_not_found|unknown model|no models? (is |are )?(loaded|found|available)|not a valid model"
+        r"|deployment\b.{0,40}does not exist|deployment_?not_?found",
         _REFUSALS,
     ),
     _Rule(WrongKeyError, lambda target: f"{_key_remedy(target)} api_key of this endpoint", statuses=frozenset({401})),
@@ -184,7 +194,12 @@ _RULES = (
         frozenset({403}),
     ),
     _Rule(BusyError, lambda _: "it is busy", statuses=frozenset({429, 503, 529})),
-    _Rule(BusyError, lambda _: "it is busy", r"rate limit|too many requests|overloaded|loading model", frozenset({200, 500})),
+    _Rule(
+        BusyError,
+        lambda _: "it is busy",
+        r"rate.?limit|too many requests|overloaded|too busy|capacity exceeded|(^|still |currently )loading|no slot available",
+        frozenset({200, 424, 425, 498, 500}),
+    ),
     _Rule(TimedOutError, lambda _: "it gave up waiting", statuses=frozenset({408, 504, 524})),
     _Rule(EndpointError, _address_remedy, r"unexpected endpoint|cannot (post|get) /", _REFUSALS),
     _Rule(EndpointError, _address_remedy, statuses=frozenset({301, 302, 303, 307, 308})),
@@ -203,8 +218,8 @@ def from_response(response: Response, target: Target) -> ClientError:
     words = _words(response, target.secret)
     wait_s = retry_after_s(response)
     kind, remedy = _meaning(response, words, target, wait_s)
-    location = redacted(response.headers.get("location", ""), target.secret)
-    moved = f" (it points to {shortened(location)})" if 300 <= response.status < 400 and location else ""
+    location = shown(response.headers.get("location", ""), target.secret)
+    moved = f" (it points to {location})" if 300 <= response.status < 400 and location else ""
     message = f'{remedy}{moved}: HTTP {response.status} "{words}"' if words else f"{remedy}{moved}: HTTP {response.status}"
     if kind is BusyError:
         return BusyError(message, endpoint=target.endpoint, retry_after_s=wait_s)
@@ -215,19 +230,22 @@ def _meaning(response: Response, words: str, target: Target, wait_s: float | Non
     """The kind of error, and what to do about it."""
     if response.too_long:
         return ServerError, "its reply is longer than any answer"
-    if response.status == 429 and wait_s is not None:
+    status = _status(response)
+    if status == 429 and wait_s is not None:
         return BusyError, f"it is busy, and asks to wait {wait_s:.0f} s"
     if response.is_page and (200 <= response.status < 300 or response.status == 403):
         return EndpointError, f"a web page, and no chat service, answers at {target.url}; correct base_url, or look at that page"
-    rule = next((rule for rule in _RULES if rule.fits(response, words)), None)
-    return _in_general(response) if rule is None else (rule.kind, rule.remedy(target))
+    # What stands for a key that the server repeats says nothing of the key.
+    signs = [words.replace(HIDDEN, ""), *_codes(response.body)]
+    rule = next((rule for rule in _RULES if rule.fits(status, signs)), None)
+    return _in_general(status, response) if rule is None else (rule.kind, rule.remedy(target))
 
 
-def _in_general(response: Response) -> tuple[type[ClientError], str]:
+def _in_general(status: int, response: Response) -> tuple[type[ClientError], str]:
     """The meaning of words that nobody knows."""
-    if 200 <= response.status < 300 and response.body is None:
+    if 200 <= status < 300 and response.body is None:
         return ServerError, "its reply is no JSON"
-    if 400 <= response.status < 500:
+    if 400 <= status < 500:
         return RequestError, "it refused the request"
     return ServerError, "the server failed; its own log may say why"
 
@@ -269,7 +287,7 @@ def from_exception(error: Exception, target: Target, timeout_s: float) -> Client
     """The error that a request without a response stands for, foreseen or not."""
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return TimedOutError(f"no answer within {timeout_s:.0f} s", endpoint=target.endpoint)
-    words = shortened(redacted(str(error), target.secret))
+    words = shown(str(error), target.secret)
     if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
         return ServerError(f'asking it failed: {type(error).__name__} "{words}"', endpoint=target.endpoint)
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
@@ -282,6 +300,9 @@ def from_exception(error: Exception, target: Target, timeout_s: float) -> Client
         why = f"{what}; is the server running at {target.url}?{_inside_a_container(target.url)}"
     elif isinstance(error, aiohttp.ConnectionTimeoutError):
         why = f"no connection in time; is the server running at {target.url}?"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        what = error.message.partition(":")[0]  # what follows may be any part of what the server sent, a key cut in two as well
+        why = f'its reply is no proper HTTP; is {target.url} the address of a chat service? "{shown(what, target.secret)}"'
     else:
         why = f'the connection broke off; did the server at {target.url} crash? "{words}"'
     return UnreachableError(why, endpoint=target.endpoint)
@@ -320,7 +341,7 @@ def _until(date: str) -> float | None:
         return None
 
 
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(ms|milli|s|m|h|d)[a-z]*,? ?(?:and )?", re.IGNORECASE)
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(ms|milli|s|m|h|d)(?:ec|in|econd|inute|r|our|ay)?s?(?![a-z]),? ?(?:and )?", re.IGNORECASE)
 _TOLD_WAIT = re.compile(rf"(?:retry|try again|wait|reset)[^\d.]{{0,40}}((?:{_DURATION.pattern})+)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -337,8 +358,8 @@ def _words(response: Response, secret: str) -> str:
     """The server's own words: short, printable, without the key."""
     if response.is_page:
         title = _title(response.text[:20_000])
-        return shortened(redacted(f"a web page: {title}" if title else "a web page", secret))
-    return shortened(redacted(_message(response.body) or response.text[:20_000], secret), 300)
+        return shown(f"a web page: {title}" if title else "a web page", secret)
+    return shown(_message(response.body) or response.text, secret, 300)
 
 
 def _title(page: str) -> str:
@@ -349,13 +370,43 @@ def _title(page: str) -> str:
 
 
 def _message(body: Any, depth: int = 8) -> str:
-    """The message in an error body: ``{"error": "text"}``, ``{"error": {"message": …}}``, or flat."""
+    """The message in an error body: ``{"error": "text"}``, ``{"error": {"message": …}}``, or flat.
+
+    With what a service that passes questions on was told by another.
+    """
     if isinstance(body, str):
         return body
     if not isinstance(body, dict) or not depth:
         return ""
     for name in ("error", "message", "detail"):
         if body.get(name):
-            value = body[name]
-            return _message(value, depth - 1) or beginning_of(value)
+            value, more = body[name], body.get("metadata")
+            passed_on = more.get("raw") if isinstance(more, dict) else None
+            message = _message(value, depth - 1) or beginning_of(value)
+            return f"{message}: {passed_on}" if isinstance(passed_on, str) else message
     return ""
+
+
+def _errors(body: Any) -> Iterator[dict[str, Any]]:
+    """The objects in an error body that tell of the error: itself, and what is its ``error``."""
+    for _ in range(8):
+        if not isinstance(body, dict):
+            return
+        yield body
+        body = body.get("error")
+
+
+def _codes(body: Any) -> list[str]:
+    """What an error body calls the error, for programs; not where that only says its class, as a status does."""
+    codes = (error.get(name) for error in _errors(body) for name in ("code", "type"))
+    return [code[:100] for code in codes if isinstance(code, str) and not _CLASS.search(code)]
+
+
+def _status(response: Response) -> int:
+    """The status, or the one that stands in an error inside of a 200."""
+    if response.status == 200:
+        for error in _errors(response.body):
+            code = error.get("code")
+            if isinstance(code, int) and 400 <= code < 600:
+                return code
+    return response.status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from vlm_engine.clients.mapping import (
     wants_key,
 )
 from vlm_engine.clients.request import Attempt
-from vlm_engine.clients.secrets import redacted
+from vlm_engine.clients.secrets import redacted, shown
 from vlm_engine.clients.several import OneAtATimeError
 from vlm_engine.clients.transport import Transport
 from vlm_engine.config_models import EndpointConfig, ModelConfig
@@ -49,6 +49,7 @@ from vlm_engine.types import Answer, Question
 
 CHECK_TIMEOUT_S = 5.0
 MOST_TOKENS = 4096
+_MOST_NAMED = 20
 _log = logging.getLogger(__name__)
 
 
@@ -92,6 +93,11 @@ class OpenAIClient:
     def capabilities(self) -> Capabilities:
         """What the endpoint told when it was last asked; nothing before."""
         return self._told or Capabilities()
+
+    @property
+    def told_model(self) -> str:
+        """The model that the endpoint told, as it may be shown and stored; "" before."""
+        return shown(self.capabilities.model, self._key)
 
     @property
     def slots(self) -> int:
@@ -144,7 +150,7 @@ class OpenAIClient:
         """The model that is asked: the configured one, or what the endpoint offers. Raises ``ClientError`` as ``check`` does."""
         if not self._name:
             await self._choose_model(CHECK_TIMEOUT_S)
-        return self._name
+        return shown(self._name, self._key)
 
     async def aclose(self) -> None:
         """Ends what is under way and closes every connection."""
@@ -171,7 +177,7 @@ class OpenAIClient:
         if not self._name:
             await self._choose_model(timeout_s)
         if self.capabilities.vision is False:
-            raise no_vision(self._target(), self.capabilities.sighted)
+            raise no_vision(self._target(), self._shown(self.capabilities.sighted))
 
     async def _find_out(self, timeout_s: float) -> Capabilities:
         response = await self._send("GET", "/models", timeout_s)
@@ -189,7 +195,7 @@ class OpenAIClient:
         told = await discovery.discover(response.body, self._configured_name, page)
         if str(told) != self._last_told:
             self._last_told = str(told)
-            _log.info("%s: %s", self.label, told)
+            _log.info("%s: %s", self.label, shown(str(told), self._key))
         self._name = self._name or told.model
         self._take(told)
         return told
@@ -249,7 +255,8 @@ class OpenAIClient:
         rest = question.about(places)
         try:
             body = await self._complete(rest, self._first_attempt(rest), timeout_s)
-            return several.filled(answer, places, await self._answer(body, rest))
+            own = await self._answer(body, rest)
+            return several.filled(answer, places, own) if own.model == answer.model else answer
         except (ClientError, OneAtATimeError) as error:
             _log.debug("%s: they stay unjudged: %s", self.label, error)
             return answer  # what was answered is not to be paid for again
@@ -271,7 +278,8 @@ class OpenAIClient:
                     raise
                 _log.debug("%s: the rest stays unjudged: %s", self.label, error)
                 return told
-            told = several.filled(told or several.blank(own, pictures), [place], own)
+            if told is None or told.model == own.model:  # an answer has one model; that of another is left out
+                told = several.filled(told or several.blank(own, pictures), [place], own)
         assert told is not None  # else the last picture's error was raised
         return told
 
@@ -283,8 +291,9 @@ class OpenAIClient:
         try:
             read = reply.read(body, question, self._model.synonyms)
         except ReplyError as error:
-            words, raw = redacted(error.args[0], self._key), redacted(error.raw, self._key)
-            raise ReplyError(words, endpoint=self.label, raw=raw) from error
+            raw = shown(error.raw, self._key)
+            words = f'{error.args[0]}: "{raw}"' if raw else error.args[0]
+            raise ReplyError(words, endpoint=self.label, raw=raw) from None  # its cause holds all that was said
         if not read.has_tokens and not self.unsure:
             self.unsure = True
             level = logging.INFO if self._model.model_return_confidence else logging.DEBUG
@@ -293,7 +302,7 @@ class OpenAIClient:
         context_tokens = self.capabilities.context_tokens
         if context_tokens and read.prompt_tokens >= context_tokens:
             raise OneAtATimeError if question.more else no_room(self._target(), context_tokens)
-        model, text = redacted(read.model or self._name, self._key), redacted(read.text, self._key)
+        model, text = shown(read.model or self._name, self._key), redacted(read.text, self._key)
         answer = Answer(read.verdicts, text, model, self.label, read.prompt_tokens, read.answer_tokens, read.more)
         return replace(answer, by_another_model=self._is_stand_in(model))
 
@@ -376,7 +385,10 @@ class OpenAIClient:
             return ()  # only for the message, which then names no models
 
     def _target(self, offered: tuple[str, ...] = ()) -> Target:
-        return Target(self.label, self.url, self._name, self._key, offered)
+        return Target(self.label, self.url, shown(self._name, self._key), self._key, self._shown(offered))
+
+    def _shown(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(shown(name, self._key) for name in names[:_MOST_NAMED])
 
 
 def _to_blame(error: ClientError, response: Response, carried: Set[Feature], together: bool) -> Feature | None:

@@ -244,7 +244,8 @@ class EndpointPool:
         with _charged_to(member):
             answer = await self._clients[member].ask(job.question, timeout_s=deadline_s)
             if not member.model:
-                answer = self._identity.chosen(answer, self._clients[member].capabilities.model)
+                answer = self._identity.chosen(answer, self._clients[member].told_model)
+            self._identity.note(answer)  # before it is kept: under which name depends on who answered so far
             if job.keep is not None:
                 await _to_its_end(job.keep(answer))
         return answer
@@ -298,7 +299,6 @@ class EndpointPool:
             member.abandoned(seconds, reference_s(self._members), now)
         elif error is None:
             member.answered(task.result(), seconds, now)
-            self._identity.note(task.result())
             _resolve(job, task.result())
         elif isinstance(error, ClientError):
             member.refused(error, now)

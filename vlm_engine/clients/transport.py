@@ -24,7 +24,7 @@ from vlm_engine.errors import ConfigError
 CONNECT_TIMEOUT_S = 3.0
 MOST_BYTES = 2 << 20
 """A reply may be this long. One with log-probabilities for a thousand tokens is a third of it."""
-_MOST_VALUES = 200_000  # which take json about a tenth of a second
+_MOST_WORK = 200_000  # which takes json about a tenth of a second
 _QUOTED = 8192
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -94,7 +94,7 @@ class Transport:
             allow_redirects=False,
         ) as response:
             data = await _start_of(response)
-            if len(data) > MOST_BYTES or _values(data) > _MOST_VALUES:
+            if len(data) > MOST_BYTES or _work(data) > _MOST_WORK:
                 return Response(response.status, response.headers, _text(data[:_QUOTED]), too_long=True)
             text = _text(data)
             return Response(response.status, response.headers, text, _parsed(text))
@@ -122,9 +122,9 @@ async def _start_of(response: aiohttp.ClientResponse) -> bytes:
     return bytes(data)
 
 
-def _values(data: bytes) -> int:
-    """How many values JSON of these bytes can have at most."""
-    return sum(map(data.count, (b",", b"[", b"{")))
+def _work(data: bytes) -> int:
+    """How much it is at most to parse JSON of these bytes, in plain values. An object takes as long as three."""
+    return sum(map(data.count, (b",", b"[", b"\\ud", b"\\uD"))) + 3 * data.count(b"{")
 
 
 def _text(data: bytes) -> str:
@@ -143,7 +143,7 @@ def _parsed(text: str) -> Any:
 def _mended(value: Any) -> Any:
     """The same without halves of surrogate pairs: JSON can write them, and no file can hold them."""
     if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
         return [_mended(entry) for entry in value]
     if isinstance(value, dict):

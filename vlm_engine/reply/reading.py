@@ -14,11 +14,11 @@ from vlm_engine.reply.texts import (
     MOST_TEXT,
     began_to_think,
     choice_of,
+    failure,
     nothing,
     only_json,
     only_thought,
     said_and_thought,
-    shortened,
     unreadable,
     was_cut_off,
     was_withheld,
@@ -57,6 +57,9 @@ def read(body: object, question: Question, synonyms: Mapping[str, Iterable[str]]
     choice = choice_of(body)
     if was_withheld(body):
         raise withheld(choice)
+    failed = failure(choice)
+    if failed is not None:
+        raise failed
     came, mused = said_and_thought(choice)
     if max(len(came), len(mused)) > MOST_TEXT:
         raise unreadable("the reply is longer than any answer", came or mused)
@@ -112,7 +115,7 @@ _MOST_TOKENS = 2**31 - 1  # of one request; what is more is no count
 
 def _model(body: object) -> str:
     model = body.get("model") if isinstance(body, dict) else None
-    return shortened(model) if isinstance(model, str) else ""
+    return model if isinstance(model, str) else ""
 
 
 def _count(body: object, name: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vlm_engine import confidence
+from vlm_engine.errors import ReplyError
 from vlm_engine.reply.names import Names, key, means_nothing
 from vlm_engine.reply.texts import json_values, unreadable
 from vlm_engine.types import Form
@@ -90,7 +91,10 @@ def probabilities(stream: confidence.TokenStream, value: Any, names: Names, form
     """The confidence of each tag that the token stream tells, found by the place of the same JSON in it."""
     if value is None:
         return {}
-    places = [(start, end) for other, start, end in json_values(stream.text) if other == value]
+    try:
+        places = [(start, end) for other, start, end in json_values(stream.text) if other == value]
+    except ReplyError:
+        return {}  # thoughts that contradict themselves stand in the stream, and not in the answer
     if not places:
         return {}
     start, end = places[-1]

@@ -16,6 +16,8 @@ from vlm_engine.errors import ReplyError
 
 MOST_TEXT = 32_768
 """An answer has at most so many characters: several for each of the tokens that the largest budget allows."""
+_CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
+_WITHHELD = re.compile(r"content_?filter|safety|prohibited|sensitive|blocklist")
 _THINKING = re.compile(r"(</?)think(?:ing)?>")
 _BOX_BEGIN, _BOX_END = "<|begin_of_box|>", "<|end_of_box|>"
 _MARK = re.compile(r"<\|[^|<>]*\|>|```(?:json|JSON|text)?")
@@ -33,19 +35,29 @@ def choice_of(body: object) -> Mapping[str, Any]:
 
 def was_cut_off(body: object) -> bool:
     """Whether the server ended the reply because the token budget was spent. False for what is no reply."""
-    return _finish(body) == "length"
+    return _finish(body) in _CUT_OFF
 
 
 def was_withheld(body: object) -> bool:
     """Whether a filter of the service took the reply away. False for what is no reply."""
-    return _finish(body) == "content_filter"
+    return _WITHHELD.search(_finish(body)) is not None
 
 
-def _finish(body: object) -> object:
+def _finish(body: object) -> str:
     try:
-        return choice_of(body).get("finish_reason")
+        reason = choice_of(body).get("finish_reason")
     except ReplyError:
+        return ""
+    return reason.casefold() if isinstance(reason, str) else ""
+
+
+def failure(choice: Mapping[str, Any]) -> ReplyError | None:
+    """The error that a reply is during which the server failed, whatever it said until then."""
+    error = choice.get("error")
+    if not error and choice.get("finish_reason") != "error":
         return None
+    message = error.get("message") if isinstance(error, dict) else error
+    return unreadable("the server failed while it answered", message if isinstance(message, str) else "")
 
 
 def said_and_thought(choice: Mapping[str, Any]) -> tuple[str, str]:
@@ -127,8 +139,8 @@ def json_values(text: str) -> Iterator[tuple[Any, int, int]]:
     while opening := _OPENING.search(text, at):
         try:
             value, at = decoded(text, opening.start())
-        except _TwoMeaningsError as error:
-            raise unreadable(f"the reply says two things of {shortened(str(error), 40)!r}", text) from None
+        except _TwoMeaningsError:
+            raise unreadable("the reply says two things under one name", text) from None
         except ValueError:
             at, false_starts = opening.end(), false_starts + 1
             if false_starts > _MOST_FALSE_STARTS:
@@ -164,9 +176,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_with_one_meaning)
 
 
 def unreadable(why: str, raw: str) -> ReplyError:
-    """The error that a reply is which cannot be read as an answer."""
-    short = shortened(raw)
-    return ReplyError(f'{why}: "{short}"' if short else why, raw=short)
+    """The error that a reply is which cannot be read as an answer. It holds ``raw`` whole: whoever shows it hides the key first."""
+    return ReplyError(why, raw=raw)
 
 
 def shortened(text: str, limit: int = 200) -> str:
