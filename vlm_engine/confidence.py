@@ -21,11 +21,12 @@ from typing import Any
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 _PAIR = re.compile(_STRING + r"\s*:\s*(?:" + _STRING + r"|(true|false)\b)")
 _ITEM = re.compile(r"\s*,?\s*" + _STRING)
-_FIRST_WAY = re.compile(r'\[\s*(?:(?P<end>\]).*|(?P<on>")(?P<name>.*))?', re.DOTALL)
-_NEXT_WAY = re.compile(r'"\s*(?:(?P<end>\]).*|(?P<on>,)\s*(?:"(?P<name>.*))?)?', re.DOTALL)
+_FIRST_WAY = re.compile(r'\[\s*+(?:(?P<end>\]).*|(?P<on>")(?P<name>.*))?', re.DOTALL)
+_NEXT_WAY = re.compile(r'"\s*+(?:(?P<end>\]).*|(?P<on>,)\s*+(?:"(?P<name>.*))?)?', re.DOTALL)
 _STRUCTURE = ' \t\r\n",:['
 _MASKED = -1000.0  # stands for "not allowed here"; real log-probabilities are never so low
 _ROUNDING = 1e-3
+_MOST_BETWEEN = 1000  # characters from one name's end to that of the next; blanks without end tell nothing
 _MOST_TOKENS, _MOST_ALTERNATIVES, _MOST_TEXT = 8192, 64, 1 << 17  # more than any answer has
 
 
@@ -125,7 +126,7 @@ def of_items(
         item = _ITEM.match(stream.text, at, end)
         until = item.end(1) if item else stream.text.find("]", at, end)
         named = len(tags) if item is None else spelled.get(item[1], -1)
-        if until >= 0 and (named == len(tags) or any(place == named for _, place in left)):
+        if 0 <= until <= before + _MOST_BETWEEN and (named == len(tags) or any(place == named for _, place in left)):
             following = [place for _, place in left if place > last or named < last]
             fork = _Fork(stream, (before, until), left, (*following, len(tags)))
             for _, place in left:

@@ -125,6 +125,7 @@ def test_the_words_of_real_servers_get_their_meaning(status, body, kind, words):
         ({"error": {"message": "quota", "details": [{"@type": "RetryInfo", "retryDelay": "33s"}]}}, {}, 33),
         (said("Rate limit reached for gpt. Please try again in 6m0s."), {}, 360),
         (said("Too many requests, try again in 120ms"), {}, 0.5),
+        (said("Too many requests, wait 9000 milliseconds"), {}, 9),
         (said("Rate limited, retry after 2 minutes and 5 seconds"), {}, 125),
         (said("slow down"), {"retry_after": "600"}, 600),
         (said("You can retry 3 more times. Please wait 7s"), {}, 7),
@@ -195,8 +196,10 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
     late = from_exception(TimeoutError(), TARGET, 20)
     assert type(late) is TimedOutError
     assert "20 s" in str(late)
-    odd = aiohttp.ClientResponseError(SimpleNamespace(real_url="http://h"), (), status=400, message="Got more than 8190 bytes when reading: b'sk-sec...'")
-    assert "no proper HTTP" in str(from_exception(odd, TARGET, 20)) and "sk-sec" not in str(from_exception(odd, TARGET, 20))
+    asked = SimpleNamespace(real_url="http://h")
+    odd = aiohttp.ClientResponseError(asked, (), status=400, message="Got more than 9 bytes when reading: b'sk-sec...'")
+    told = str(from_exception(odd, TARGET, 20))
+    assert "no proper HTTP" in told and "sk-sec" not in told
     for cause in (aiohttp.ServerDisconnectedError(), aiohttp.ConnectionTimeoutError(), ConnectionResetError("sk-secret")):
         gone = from_exception(cause, TARGET, 20)
         assert type(gone) is UnreachableError

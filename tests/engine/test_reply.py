@@ -477,3 +477,12 @@ def test_contradictions_in_the_thoughts_take_no_answer_away():
     text = '<think>{"Foul": "yes", "Foul": "no"}</think>{"tags": ["Foul"]}'
     told["choices"][0]["logprobs"] = {"content": [{"token": text, "logprob": -1.0, "top_logprobs": []}]}
     assert read(told, Question(TAGS, Form.LIST, b"")).verdicts["Foul"].present
+
+
+def test_blanks_without_end_between_two_names_tell_nothing():
+    content = '{"tags": ["Foul",' + " " * 7900 + '"Break-away"]}'
+    told = body(content)
+    listed = [{"token": text, "logprob": -1.0} for text in (" ", ',"B', '"Br', "]")]
+    told["choices"][0]["logprobs"] = {"content": [{"token": char, "top_logprobs": listed} for char in content]}
+    verdict = read(told, Question(TAGS, Form.LIST, b"")).verdicts["Break-away"]
+    assert (verdict.present, verdict.probability) == (True, None)

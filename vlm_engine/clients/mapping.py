@@ -341,7 +341,9 @@ def _until(date: str) -> float | None:
         return None
 
 
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(ms|milli|s|m|h|d)(?:ec|in|econd|inute|r|our|ay)?s?(?![a-z]),? ?(?:and )?", re.IGNORECASE)
+_DURATION = re.compile(
+    r"(\d{1,6}(?:\.\d{1,6})?) ?(ms|milli|s|m|h|d)(?:second|econd|ec|inute|in|our|r|ay)?s?(?![a-z]),? ?(?:and )?", re.IGNORECASE
+)
 _TOLD_WAIT = re.compile(rf"(?:retry|try again|wait|reset)[^\d.]{{0,40}}((?:{_DURATION.pattern})+)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 

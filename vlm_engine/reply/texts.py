@@ -176,7 +176,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_with_one_meaning)
 
 
 def unreadable(why: str, raw: str) -> ReplyError:
-    """The error that a reply is which cannot be read as an answer. It holds ``raw`` whole: whoever shows it hides the key first."""
+    """The error that a reply is which cannot be read. It holds all of ``raw``: a client hides its key in it, then shortens it."""
     return ReplyError(why, raw=raw)
 
 
