@@ -155,6 +155,20 @@ def test_alone_it_ends_the_work_soon_with_its_own_words(name):
     run(main)
 
 
+def test_one_that_comes_and_goes_is_named_once_though_its_words_hold_a_number(caplog):
+    async def main():
+        async with Odd(400, None) as odd, pool_of(endpoint(odd, "odd")) as pool:
+            for _ in range(2):
+                odd.good = 0
+                await asyncio.gather(*(pool.ask(question(number)) for number in range(9)), return_exceptions=True)
+                odd.good = odd.asked + 5
+                await pool.ask(question(10))
+
+    run(main)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "endpoint odd does not work for now: it refused the request" in warning
+
+
 @pytest.mark.parametrize("body", [said("This input was flagged by moderation"), "Forbidden", said("Invalid API key")])
 def test_after_good_answers_a_403_ends_nothing_for_good(body):
     async def main():

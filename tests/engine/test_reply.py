@@ -480,9 +480,13 @@ def test_contradictions_in_the_thoughts_take_no_answer_away():
 
 
 def test_blanks_without_end_between_two_names_tell_nothing():
-    content = '{"tags": ["Foul",' + " " * 7900 + '"Break-away"]}'
-    told = body(content)
-    listed = [{"token": text, "logprob": -1.0} for text in (" ", ',"B', '"Br', "]")]
-    told["choices"][0]["logprobs"] = {"content": [{"token": char, "top_logprobs": listed} for char in content]}
-    verdict = read(told, Question(TAGS, Form.LIST, b"")).verdicts["Break-away"]
-    assert (verdict.present, verdict.probability) == (True, None)
+    def told(blanks):
+        content = '{"tags": ["Foul",' + " " * blanks + '"Break-away"]}'
+        reply = body(content)
+        tokens = [[{"token": text, "logprob": -1.0} for text in (char, "]")] for char in content]
+        stream = [{"token": char, "top_logprobs": listed} for char, listed in zip(content, tokens, strict=True)]
+        reply["choices"][0]["logprobs"] = {"content": stream}
+        return read(reply, Question(TAGS, Form.LIST, b"")).verdicts["Break-away"]
+
+    assert told(20).present and told(20).probability is not None
+    assert told(5000).present and told(5000).probability is None
