@@ -58,7 +58,8 @@ class Turn:
         """
         spent = self.tries >= TRIES or isinstance(error, REFUSALS)
         if spent and (not another or len(self.failures) >= TRIES):
-            return error
+            # What is wrong with an endpoint, or that it is busy, is nothing that a question can end with.
+            return error if isinstance(error, (ServerError, *REFUSALS)) else list(self.failures.values())[-1]
         if self.bounces < BOUNCES:
             return None
         # A question that brings down whatever it is put to must not go round for ever.
