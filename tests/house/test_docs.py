@@ -120,8 +120,11 @@ def test_every_message_that_is_explained_exists() -> None:
     messages = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
     assert len(messages) > 20
     sources = [
-        path for folder in ("vlm_engine", "haven_stash", "haven_tasks", "haven_utility") for path in (ROOT / folder).rglob("*.py")
+        path
+        for folder in ("vlm_engine", "haven_config", "haven_stash", "haven_tasks", "haven_utility")
+        for path in (ROOT / folder).rglob("*.py")
     ]
-    code = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, ROOT / "haven_vlm_engine.py"])
+    doors = [ROOT / "haven_vlm_engine.py", ROOT / "haven_vlm_config.py"]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, *doors])
     for message in messages:
         assert message in code, message
