@@ -18,7 +18,7 @@ from haven_tasks.progress import CountBoard
 from haven_tasks.together import Together
 from haven_tasks.words import counted, left_told, title_of
 from haven_vlm_engine import Tagger, longest_side
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError, MediaUnsupportedError
+from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError, MediaUnsupportedError, ReplyError
 from vlm_engine.types import Coverage, ImageResult, ImageTagInfo, ZipEntry
 
 _log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         self._tagger = tagger
         self._board = board
         self._coverage = Coverage()
+        self._of_no_use = 0  # calls whose answers could not be read
         self._seen_as: dict[str, str] = {}
         self._noted = 0
         self._results = Together(self._settle_together, full=_TOGETHER, patience_s=_PATIENCE_S)
@@ -89,6 +90,13 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         """What the image's first file shows. Raises what the engine raises."""
         if not item.path:
             raise MediaNotFoundError("Stash knows no file for it")
+        try:
+            return await self._judged(item)
+        except ReplyError:
+            self._of_no_use += 1
+            raise
+
+    async def _judged(self, item: Image) -> ImageResult:
         file = ZipEntry(item.zip_path, item.entry) if item.zip_path and item.entry else item.path
         if not self._context.settings.image_from_stash:
             return await self._tagger.tag_image(file, item.fingerprint)
@@ -184,7 +192,7 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         coverage = self._coverage
         known = coverage.answered - coverage.calls
         earlier = f"; {counted(known, 'answer')} known already" if known > 0 else ""
-        return f"{counted(coverage.calls, 'call')}{earlier}"
+        return f"{counted(coverage.calls + self._of_no_use, 'call')}{earlier}"
 
 
 class WriteImages(PreviewImages):

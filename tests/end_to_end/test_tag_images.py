@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -410,6 +411,7 @@ def test_a_model_that_answers_nothing_ends_the_task_after_a_handful_and_all_stay
     job = run(theatre)
     assert "the reply does not answer the question" in str(job.error)
     assert "k42H2" in str(job.error), "in its own words"
+    assert re.search(r"0 images tagged, [1-9] failed, .* queued; [1-9] calls;", texts(job, "warning"))
     tags = theatre.image_tags().values()
     assert all("VLM_TagMe" in own for own in tags)
     assert sum("VLM_Errored" in own for own in tags) < 10
