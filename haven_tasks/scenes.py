@@ -12,7 +12,7 @@ from haven_report import Outcome, SceneReport
 from haven_tasks.batch import Errand
 from haven_tasks.context import TaskContext
 from haven_tasks.progress import ProgressBoard, likely_frames
-from haven_tasks.words import counted, left_told, markers_told, plan_told, title_of
+from haven_tasks.words import change_told, counted, left_told, markers_told, title_of
 from haven_vlm_engine import Tagger
 from vlm_engine.errors import MediaNotFoundError
 from vlm_engine.types import Span, VideoResult
@@ -84,7 +84,7 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
 
     def told(self, change: ItemChange) -> str:
         """What would change, for the line of the scene."""
-        return f" found; {plan_told(change)}{_left(change)}"
+        return f" found; {change_told(change, is_planned=True)}{_left(change)}"
 
     async def fail(self, report: SceneReport) -> None:
         """Says so."""

@@ -23,26 +23,16 @@ def markers_told(change: ItemChange) -> str:
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "none"
 
 
-def change_told(change: ItemChange) -> str:
-    """What changes on an item, tags by name and markers by number; ``nothing`` where nothing does."""
+def change_told(change: ItemChange, *, is_planned: bool = False) -> str:
+    """What changes on an item, or would, tags by name and markers by number; ``nothing`` where nothing does."""
+    would = "would be " if is_planned else ""
     parts = [
-        f"tags added: {', '.join(change.tags_added)}" if change.tags_added else "",
-        f"tags removed: {', '.join(change.tags_removed)}" if change.tags_removed else "",
-        f"{counted(len(change.markers_added), 'marker')} added" if change.markers_added else "",
-        f"{counted(len(change.markers_removed), 'marker')} removed" if change.markers_removed else "",
+        f"tags {would}added: {', '.join(change.tags_added)}" if change.tags_added else "",
+        f"tags {would}removed: {', '.join(change.tags_removed)}" if change.tags_removed else "",
+        f"{counted(len(change.markers_added), 'marker')} {would}added" if change.markers_added else "",
+        f"{counted(len(change.markers_removed), 'marker')} {would}removed" if change.markers_removed else "",
     ]
-    return "; ".join(part for part in parts if part) or "nothing"
-
-
-def plan_told(change: ItemChange) -> str:
-    """What would change on an item."""
-    parts = [
-        f"tags would be added: {', '.join(change.tags_added)}" if change.tags_added else "",
-        f"tags would be removed: {', '.join(change.tags_removed)}" if change.tags_removed else "",
-        f"{counted(len(change.markers_added), 'marker')} would be added" if change.markers_added else "",
-        f"{counted(len(change.markers_removed), 'marker')} would be removed" if change.markers_removed else "",
-    ]
-    return "; ".join(part for part in parts if part) or "nothing would change"
+    return "; ".join(part for part in parts if part) or ("nothing would change" if is_planned else "nothing")
 
 
 def left_told(stays_off: str, left_alone: str) -> str:
