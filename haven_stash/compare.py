@@ -72,9 +72,8 @@ def _tag_state(own: OurTag, item: Standing) -> _State:
 
 def _marker_state(own: OurMarker, item: Standing) -> _State:
     marker = next((marker for marker in item.markers if marker.id == own.id), None)
-    if (
-        marker is not None and own.made_s and own.made_s == marker.created_s
-    ):  # also where a merge has brought it from another scene
+    # Number and time of making together mean one marker, also where a merge has brought it from another scene.
+    if marker is not None and own.made_s and own.made_s == marker.created_s:
         return _State.THERE if own.is_untouched(marker) else _State.OFF
     if not same_making(own.item_made_s, item.created_s) or (marker is not None and not own.is_marker(marker)):
         return _State.VOID

@@ -15,10 +15,10 @@ from haven_tasks.progress import ProgressBoard, likely_frames
 from haven_tasks.words import change_told, counted, left_told, markers_told, title_of
 from haven_vlm_engine import Tagger
 from vlm_engine.errors import MediaNotFoundError
+from vlm_engine.models.part import LEAST_COVERAGE
 from vlm_engine.types import Span, VideoResult
 
 _log = logging.getLogger(__name__)
-_DAMAGED = 0.1
 
 
 class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
@@ -150,7 +150,7 @@ def _tags(result: VideoResult) -> str:
 
 def _is_damaged(result: VideoResult) -> bool:
     """Whether so much could not be read that a person should know."""
-    return result.coverage.unreadable > _DAMAGED * result.coverage.asked
+    return result.coverage.unreadable > (1 - LEAST_COVERAGE) * result.coverage.asked
 
 
 def _left(change: ItemChange) -> str:

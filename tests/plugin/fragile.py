@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,3 +72,15 @@ def once_replied(stash: SandboxStash, operation: str, handler: MediaHandler, nth
             stash.requests.on_reply = None
 
     stash.requests.on_reply = hook
+
+
+@contextmanager
+def served(server: Any) -> Iterator[Any]:
+    """Lets a server answer, in a thread of its own, until the block ends; then ``release`` lets go of what it holds back."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.release.set()
+        server.shutdown()
+        thread.join(10)

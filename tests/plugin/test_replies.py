@@ -26,6 +26,7 @@ from haven_stash.values import ItemKind, Tag
 from haven_vlm_config import TagNames
 from sandbox.stash import SandboxStash
 from sandbox.videos import VideoSpec, generate
+from tests.plugin.fragile import served
 from vlm_engine.errors import MediaOutOfReachError
 from vlm_engine.sandbox.threads import running
 
@@ -91,13 +92,8 @@ class _Lies(BaseHTTPRequestHandler):
 @pytest.fixture
 def liar() -> Iterator[Liar]:
 
-    with Liar() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with served(Liar()) as server:
         yield server
-        server.release.set()
-        server.shutdown()
-        thread.join(10)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from haven_stash.stream import SceneReader, SceneStream
 from haven_stash.transport import StashClient
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
+from tests.plugin.fragile import served
 from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.sandbox.threads import running
 
@@ -94,13 +95,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with served(Server()) as server:
         yield server
-        server.release.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

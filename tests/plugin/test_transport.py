@@ -18,6 +18,7 @@ from haven_stash.errors import (
 from haven_stash.server import ping, shake_hands
 from haven_stash.transport import RetryPolicy, StashClient
 from sandbox.stash import Credentials, SandboxStash
+from tests.plugin.fragile import served
 from vlm_engine.sandbox.threads import running
 
 QUICK = RetryPolicy(total_s=0.05, first_pause_s=0.01)
@@ -70,13 +71,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    with Scripted() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with served(Scripted()) as server:
         yield server
-        server.release.set()
-        server.shutdown()
-        thread.join(10)
 
 
 @contextmanager

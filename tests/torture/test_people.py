@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerContext
-from pathlib import Path
 
 import pytest
 
 from sandbox.stash import ItemState, MarkerState
-from sandbox.videos import LabelledVideo
 from tests.torture import child
 from tests.torture.test_torture import jump
-from tests.torture.world import SLOTS, TAGS, Killer, World, small_videos, world
+from tests.torture.world import SLOTS, TAGS, Arena, Killer, World, small_videos
 from vlm_engine.sandbox import Behaviour, SandboxVLM
 from vlm_engine.sandbox.threads import running
 
@@ -117,19 +112,6 @@ def of_other_lists(place: World, looked_for: Sequence[str]) -> set[tuple[object,
         others = [one for one in scene.markers if one.primary_tag not in looked_for]
         found |= {(scene.id, one.primary_tag, one.seconds, one.end_seconds, one.title) for one in others}
     return found
-
-
-@dataclass(frozen=True)
-class Arena:
-    videos: Sequence[LabelledVideo]
-    vlm: SandboxVLM
-    folder: Path
-    processes: ForkServerContext
-
-    @contextmanager
-    def world(self) -> Iterator[World]:
-        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
-            yield place
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,18 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
-from multiprocessing.context import ForkServerContext
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.videos import LabelledVideo
 from tests.old_journals import as_first_version
 from tests.torture import child
-from tests.torture.world import SLOTS, Killer, World, content, small_videos, world
+from tests.torture.world import SLOTS, Arena, Killer, World, content, small_videos
 from vlm_engine.sandbox import Behaviour, SandboxVLM
 from vlm_engine.sandbox.threads import running
 
@@ -82,18 +78,7 @@ class Course:
     answered: int
 
 
-@dataclass(frozen=True, eq=False)
-class Arena:
-    videos: Sequence[LabelledVideo]
-    vlm: SandboxVLM
-    folder: Path
-    processes: ForkServerContext
-
-    @contextmanager
-    def world(self) -> Iterator[World]:
-        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
-            yield place
-
+class Stage(Arena):
     @cache  # noqa: B019 - one arena for the session
     def undisturbed(self, story: str) -> Course:
         answered = self.vlm.counters.answered
@@ -111,15 +96,15 @@ class Arena:
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("torture")
     with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm:
-        yield Arena(small_videos(folder), vlm, folder, child.context())
+        yield Stage(small_videos(folder), vlm, folder, child.context())
 
 
 @pytest.mark.expects_errors  # the servers' library tells of clients that were killed in the middle of a request
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(arena: Arena, seed: int) -> None:
+def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(arena: Stage, seed: int) -> None:
     rng = random.Random(seed)
     story = list(STORIES)[seed % len(STORIES)]
     course, steps = arena.undisturbed(story), STORIES[story]
@@ -152,7 +137,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be
 
 @pytest.mark.expects_errors
 @pytest.mark.parametrize("seed", range(max(2, RUNS // 10)))
-def test_two_tasks_at_once_of_which_one_is_killed_lose_and_double_nothing(arena: Arena, seed: int) -> None:
+def test_two_tasks_at_once_of_which_one_is_killed_lose_and_double_nothing(arena: Stage, seed: int) -> None:
     rng = random.Random(seed)
     course = arena.undisturbed("tagging")
     with arena.world() as place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -153,3 +154,19 @@ def world(videos: Sequence[LabelledVideo], vlm: SandboxVLM, folder: Path, proces
         made = World(stash, vlm, folder, processes)
         made.furnish(videos)
         yield made
+
+
+@dataclass(frozen=True, eq=False)
+class Arena:
+    """What all worlds of one module share."""
+
+    videos: Sequence[LabelledVideo]
+    vlm: SandboxVLM
+    folder: Path
+    processes: ForkServerContext
+
+    @contextmanager
+    def world(self) -> Iterator[World]:
+        """A new one."""
+        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
+            yield place
