@@ -1,4 +1,4 @@
-"""The entry point: looks at the Python that it is run by, and hands over to ``haven_tasks.entry``.
+"""The entry point: looks at the Python that it is run by, and hands over to ``haven.tasks.entry``.
 
 Pythons back to 2.7 must be able to read this file: they say here that they are too old.
 """
@@ -32,7 +32,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
     sys.stdout.write(json.dumps({"error": _told}))
     sys.exit(1)
 
-from haven_tasks.entry import main, run_for_stash  # noqa: E402
+from haven.tasks.entry import main, run_for_stash  # noqa: E402
 
 __all__ = ["main", "run_for_stash"]
 

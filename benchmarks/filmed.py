@@ -31,10 +31,10 @@ from benchmarks.simulated import ALL, NOISES, YARDSTICKS, Results, Strategy, sea
 from benchmarks.world import World, cut_hints, tag_names
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, SearchConfig
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
-from vlm_engine.sandbox.threads import running
+from vlm_engine.config.models import EngineConfig, ModelConfig, SearchConfig
 from vlm_engine.search import VideoSearch
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
+from vlm_engine.testing.threads import running
 from vlm_engine.types import Look, Observation, VideoInfo, VideoResult
 from vlm_engine.video import probe
 

@@ -24,7 +24,7 @@ from benchmarks.report import table
 from sandbox.pictures import write_folder, write_zip
 from sandbox.plugin import install
 from sandbox.stash import Job, SandboxStash
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

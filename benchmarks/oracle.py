@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tokens import Wordiness
-from vlm_engine.config_models import TagRule
+from vlm_engine.config.models import TagRule
 from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Numbers = NDArray[np.int64]

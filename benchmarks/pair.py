@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Numbers, Oracle, Presence, drive
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Look, Observation, Purpose, Span
 

@@ -57,7 +57,7 @@ class Outcome:
 @asynccontextmanager
 async def _pool(job: Job) -> AsyncIterator[Ask]:
     from vlm_engine.clients import EndpointPool
-    from vlm_engine.config_models import ModelConfig
+    from vlm_engine.config.models import ModelConfig
     from vlm_engine.types import Form, Question
 
     endpoints = [{"base_url": url, "max_concurrent": slots} for url, slots in zip(job.urls, job.slots, strict=True)]

@@ -14,7 +14,7 @@ from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Oracle, marked
 from benchmarks.processes import spread
 from benchmarks.world import World, draw_video
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Span
 

@@ -20,7 +20,7 @@ from benchmarks.sheets import in_sheets
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
 from benchmarks.yardsticks import dense, plain, rec
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Span
 

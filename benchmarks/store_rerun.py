@@ -11,8 +11,8 @@ from typing import Any
 
 from sandbox.videos import SPORT_TAGS, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, SearchConfig
-from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.config.models import EngineConfig, ModelConfig, SearchConfig
+from vlm_engine.testing import Behaviour, SandboxVLM
 
 _SLOTS = 16
 _RULES: Mapping[str, Mapping[str, Any]] = {

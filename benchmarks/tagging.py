@@ -20,9 +20,9 @@ from statistics import mean, median
 
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.spans import match
+from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.types import VideoResult
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vlm_engine.config_models import ModelConfig
-from vlm_engine.sandbox.answers import Asked, Style, write
+from vlm_engine.config.models import ModelConfig
+from vlm_engine.testing.answers import Asked, Style, write
 
 _PIXELS_PER_TOKEN = 784
 

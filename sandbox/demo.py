@@ -16,9 +16,9 @@ from pathlib import Path
 from sandbox.plugin import install
 from sandbox.stash import ItemState, Job, SandboxStash
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
 from vlm_engine.spans import match
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".demo"

@@ -10,7 +10,7 @@ import numpy as np
 from av.stream import Disposition
 
 from sandbox.sound import Tone
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 
 
 def audio_only(path: Path, duration_s: float = 2.0) -> Path:

@@ -1,4 +1,4 @@
-"""Pictures that show tags as ``vlm_engine.sandbox.glyphs`` draws them, in folders and in zips. The same for the same seed."""
+"""Pictures that show tags as ``vlm_engine.testing.glyphs`` draws them, in folders and in zips. The same for the same seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 
 WIDTH, HEIGHT = 328, 224  # whole blocks of JPEG: 8 x 8 pixels to a cell
 

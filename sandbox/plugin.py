@@ -7,12 +7,38 @@ import compileall
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tools import package
+ROOT = Path(__file__).resolve().parents[1]
+PLUGIN_ID = "ahavenvlmconnector"
+PARTS = (
+    f"{PLUGIN_ID}.yml",
+    "requirements.txt",
+    "LICENSE",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs",
+    "examples",
+    "haven_vlm_connector.py",
+    "haven_vlm_config.py",
+    "haven_vlm_engine.py",
+    "haven_media_handler.py",
+    "haven_vlm_utility.py",
+    "haven",
+    "vlm_engine",
+)
+
+
+def files() -> Iterator[Path]:
+    """Every file of the plugin, relative to the repository."""
+    for part in PARTS:
+        source = ROOT / part
+        found = sorted(source.rglob("*")) if source.is_dir() else [source]
+        yield from (path.relative_to(ROOT) for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
 def install(folder: Path, settings: Mapping[str, Any] | None = None) -> Path:
@@ -31,6 +57,15 @@ def _compiled() -> Path:
     """The plugin in a folder of this process's own, compiled once: that takes longer than all else a start needs."""
     own = tempfile.TemporaryDirectory(prefix="haven-plugin-")
     atexit.register(own.cleanup)
-    folder = package.install(Path(own.name) / "plugin")
+    folder = _copy(Path(own.name) / "plugin")
     compileall.compile_dir(folder, quiet=1)
+    return folder
+
+
+def _copy(folder: Path) -> Path:
+    """Copy the plugin to ``folder``, which must not exist. Return ``folder``."""
+    folder.mkdir(parents=True)
+    for path in files():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, folder / path)
     return folder

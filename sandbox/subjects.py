@@ -26,7 +26,7 @@ from typing import Protocol, Self
 import requests
 
 from sandbox import tiny_checkpoint, tiny_model
-from vlm_engine.sandbox import HOST, MODEL
+from vlm_engine.testing import HOST, MODEL
 
 KEY = "sk-of-the-league"
 _STEP_S = 0.1

@@ -26,7 +26,7 @@ from PIL import Image
 from sandbox import vr
 from sandbox.sound import Tone
 from sandbox.world import SPORT_TAGS, Timeline, VideoSpec, plan
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 
 __all__ = ["SPORT_TAGS", "LabelledVideo", "VideoSpec", "generate", "load", "truth_path"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 
 AHEAD_DEGREES = 120
 

@@ -10,7 +10,7 @@ from itertools import cycle, islice
 import numpy as np
 
 from sandbox import vr
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 
 SPORT_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover", "Free throw", "Timeout", "Corner kick", "Goal")
 SHORTEST_SPAN_S = 2.0

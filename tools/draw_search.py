@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from sandbox.world import SPORT_TAGS, Timeline, VideoSpec, plan
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.types import Cut, Look, Observation, Verdict, VideoInfo
 

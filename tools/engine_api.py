@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from vlm_engine.config_base import Settings
+from vlm_engine.config.base import Settings
 
 MODULES = ("vlm_engine", "vlm_engine.config_models", "vlm_engine.models", "vlm_engine.errors", "vlm_engine.types")
 _WIDTH = 100

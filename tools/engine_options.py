@@ -13,8 +13,8 @@ from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from vlm_engine import config_models
-from vlm_engine.config_base import Settings
+from vlm_engine.config import models as config_models
+from vlm_engine.config.base import Settings
 
 GROUPS: Mapping[str, type[Settings]] = {
     name: group

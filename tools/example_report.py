@@ -6,8 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from haven_report import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport, write_report
-from haven_report.record import to_json
+from haven.report import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport, write_report
+from haven.report.record import to_json
 from vlm_engine.types import Coverage, Span
 
 _BEGAN = 1767465000.0

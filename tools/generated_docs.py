@@ -16,12 +16,13 @@ from pathlib import Path
 
 import yaml
 
-from haven_tasks.command_line import parsers
+from haven.tasks.command_line import parsers
 from tools.engine_api import MODULES, module_section
 from tools.engine_options import CALLS, GROUPS, arguments_table, options_table
 from tools.example_report import excerpt
-from vlm_engine import VLMEngine, templates
+from vlm_engine import VLMEngine
 from vlm_engine.cli import arguments
+from vlm_engine.config import templates
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -96,10 +97,10 @@ def layers_line() -> str:
 
 
 def engine_layers() -> list[str]:
-    """The layers of the first contract in ``pyproject.toml``; neighbours within one are divided by ``|``."""
+    """The layers of the engine in ``pyproject.toml``; neighbours within one are divided by ``|``."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
-    return [str(layer) for layer in contracts[0]["layers"]]
+    return next([str(layer) for layer in contract["layers"]] for contract in contracts if "containers" in contract)
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

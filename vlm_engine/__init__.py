@@ -1,6 +1,6 @@
 """Finds when the user's own tags apply in videos and pictures, by asking vision-language models.
 
-``VLMEngine`` is what a program uses; its settings are in ``vlm_engine.config_models``, the stages that a user
+``VLMEngine`` is what a program uses; its settings are in ``vlm_engine.config.models``, the stages that a user
 may replace or add to in ``vlm_engine.models``, everything it raises on purpose in ``vlm_engine.errors``, and
 the values it returns in ``vlm_engine.types``.
 """

@@ -14,14 +14,14 @@ from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.member import unique
 from vlm_engine.clients.server import Servers
-from vlm_engine.config_models import EngineConfig, ModelConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import Held
 from vlm_engine.models import Model
+from vlm_engine.models.cached_client import Judge
+from vlm_engine.models.cascade import Panel
 from vlm_engine.models.custom import custom_models
 from vlm_engine.models.json_result import image_dict, read_earlier, video_dict
-from vlm_engine.models.judge import Judge
-from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import all_pipelines, kind_of
 from vlm_engine.models.progress import Percent
 from vlm_engine.models.tuning import fitted_rules

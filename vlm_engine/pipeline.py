@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from vlm_engine.config_models import PipelineConfig, PipelineModelConfig
+from vlm_engine.config.models import PipelineConfig, PipelineModelConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.tasks import side_by_side
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from vlm_engine import templates
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config import templates
+from vlm_engine.config.models import ModelConfig
+from vlm_engine.config.wording import WordingConfig
 from vlm_engine.types import Form, Frame, ImageShape, Purpose, Question
-from vlm_engine.wording_config import WordingConfig
 
 OPENING = "You check pictures, mostly single frames of a video, against a list of tags."
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, product
 
-from vlm_engine.config_models import Length, TagRule
+from vlm_engine.config.models import Length, TagRule
 from vlm_engine.types import ImageTagInfo, Span, Verdict, VideoTagInfo
 
 RuleOf = Callable[[str], TagRule]

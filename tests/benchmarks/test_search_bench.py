@@ -19,8 +19,8 @@ from benchmarks.sheets import Sheets
 from benchmarks.simulated import DENSE, REC, SCANNED_HARSH, SCANNED_MILD
 from benchmarks.world import World, draw_video
 from sandbox.videos import VideoSpec, generate
-from vlm_engine.sandbox import glyphs
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import glyphs
+from vlm_engine.testing.threads import running
 from vlm_engine.types import Look, Purpose
 from vlm_engine.video import probe
 

@@ -13,7 +13,7 @@ from benchmarks.tokens import Wordiness
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
 from benchmarks.yardsticks import dense, plain, rec
-from vlm_engine.sandbox.answers import Asked, Style, write
+from vlm_engine.testing.answers import Asked, Style, write
 from vlm_engine.types import Look, Purpose
 
 VIDEO = draw_video(World(duration_s=1800.0, tags=12), (31,))

@@ -10,8 +10,8 @@ import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine.cli import main
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
+from vlm_engine.testing.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal")
 

@@ -22,7 +22,7 @@ from tests.pictures.raws import nef, preview
 from vlm_engine.cli.media import told_of_skipped
 from vlm_engine.cli.output import printable
 from vlm_engine.engine import VLMEngine
-from vlm_engine.sandbox import SandboxVLM, glyphs
+from vlm_engine.testing import SandboxVLM, glyphs
 
 ASK_FOR = ",".join(TAGS)
 ESCAPES = "\x1b[2J\x1b]0;Goal\x07\u202egpj.\r"

@@ -11,10 +11,10 @@ import pytest
 
 from tests.cli.conftest import Command
 from vlm_engine.cli import check
-from vlm_engine.sandbox import Behaviour, Profile, SandboxVLM, glyphs
-from vlm_engine.sandbox.answers import Token
-from vlm_engine.sandbox.manners import Manners
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, Profile, SandboxVLM, glyphs
+from vlm_engine.testing.answers import Token
+from vlm_engine.testing.dialect import Manners
+from vlm_engine.testing.threads import running
 
 
 def findings(out: str) -> dict[str, tuple[str, str]]:

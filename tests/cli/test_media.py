@@ -12,7 +12,7 @@ from PIL import Image
 from sandbox.pictures import write_folder, write_zip
 from vlm_engine.cli.media import Picture, Unusable, Video, found
 from vlm_engine.errors import MediaError
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 from vlm_engine.types import ZipEntry
 from vlm_engine.video import probe
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from vlm_engine.sandbox import HOST, SandboxVLM
+from vlm_engine.testing import HOST, SandboxVLM
 
 ROOT = Path(__file__).resolve().parents[2]
 

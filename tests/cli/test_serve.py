@@ -14,7 +14,7 @@ import requests
 
 from tests.cli.conftest import Command
 from vlm_engine.cli.arguments import PROFILES, PURPOSES
-from vlm_engine.sandbox import HOST, Profile
+from vlm_engine.testing import HOST, Profile
 from vlm_engine.types import Purpose
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import pytest
 
 from sandbox.videos import LabelledVideo
 from tests.cli.conftest import TAGS, Command
-from vlm_engine.sandbox import Fault, SandboxVLM, glyphs
+from vlm_engine.testing import Fault, SandboxVLM, glyphs
 
 ASK_FOR = ",".join(TAGS)
 

@@ -13,7 +13,7 @@ from sandbox.videos import LabelledVideo
 from tests.cli.conftest import TAGS, Command
 from tests.video.numbered import patched
 from tests.video.test_key_frames import camera_file
-from vlm_engine.sandbox import SandboxVLM
+from vlm_engine.testing import SandboxVLM
 
 ASK_FOR = ",".join(TAGS)
 

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 
 from vlm_engine.clients import EndpointPool
-from vlm_engine.config_models import ModelConfig
-from vlm_engine.sandbox import SandboxVLM, glyphs
+from vlm_engine.config.models import ModelConfig
+from vlm_engine.testing import SandboxVLM, glyphs
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

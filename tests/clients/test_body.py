@@ -9,7 +9,7 @@ from vlm_engine.clients import request
 from vlm_engine.clients.body import Bodies
 from vlm_engine.clients.features import Feature
 from vlm_engine.clients.request import Attempt
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config.models import ModelConfig
 from vlm_engine.types import Form, Frame, Question
 
 TAGS = ("Basketball point", 'the "Hail Mary"', "Élan \\ \U0001f3c0")

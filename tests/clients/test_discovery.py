@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from vlm_engine.clients import OpenAIClient, pages
 from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.discovery import discover
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import NoVisionError, ReplyError, RequestError, UnreachableError, WrongKeyError, WrongModelError
-from vlm_engine.sandbox import Behaviour, Fault, Profile, SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, Fault, Profile, SandboxVLM, glyphs
 from vlm_engine.types import Form, Question
 
 FOLDER = Path(__file__).parent.parent / "data" / "recordings"

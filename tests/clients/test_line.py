@@ -3,9 +3,9 @@
 import pytest
 
 from vlm_engine.clients.capabilities import Capabilities
-from vlm_engine.clients.line import Line
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.turn import BOUNCES, TRIES, Turn
+from vlm_engine.clients.request_queue import Line
+from vlm_engine.clients.retry import BOUNCES, TRIES, Turn
 from vlm_engine.errors import (
     BusyError,
     ReplyError,

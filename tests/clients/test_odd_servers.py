@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.clients.pools import endpoint, pool_of, question, run, servers
 from vlm_engine.errors import NoEndpointError, VLMEngineError
-from vlm_engine.sandbox import Behaviour
+from vlm_engine.testing import Behaviour
 
 KEY = "sk-the-leagues-own-secret"
 QUESTIONS = 24

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from vlm_engine.clients import OpenAIClient
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     EndpointError,
     NoVisionError,
@@ -24,7 +24,7 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.pools import TAGS, endpoint, pool_of, question, run, servers, until
 from vlm_engine.clients import EndpointPool
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config.models import ModelConfig
 from vlm_engine.errors import (
     ConfigError,
     NoEndpointError,
@@ -23,7 +23,7 @@ from vlm_engine.errors import (
     WrongKeyError,
     WrongModelError,
 )
-from vlm_engine.sandbox import Behaviour, Fault, Profile
+from vlm_engine.testing import Behaviour, Fault, Profile
 from vlm_engine.types import Form, Question
 
 

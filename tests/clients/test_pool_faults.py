@@ -11,9 +11,9 @@ from functools import cache
 import pytest
 
 from vlm_engine.clients import EndpointPool
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config.models import ModelConfig
 from vlm_engine.errors import NoEndpointError, ReplyError, RequestError, ServerError, TimedOutError
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Answer, Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

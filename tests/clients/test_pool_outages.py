@@ -7,7 +7,7 @@ import pytest
 
 from tests.clients.pools import TAGS, endpoint, pool_of, question, run, servers, until
 from vlm_engine.errors import NoEndpointError, WrongKeyError, WrongModelError
-from vlm_engine.sandbox import Behaviour, Fault
+from vlm_engine.testing import Behaviour, Fault
 
 KEY = "sk-the-leagues-own-secret"
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.features import Feature, blamed
 from vlm_engine.clients.mapping import Response, Target, from_response
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError, WrongKeyError, WrongModelError
 from vlm_engine.reply import read
 from vlm_engine.types import Form, Question

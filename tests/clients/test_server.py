@@ -8,9 +8,9 @@ import pytest
 
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.server import Servers
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config.models import ModelConfig
 from vlm_engine.picture import encode
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.types import Form, ImageShape, Question
 
 JPEG = encode(glyphs.picture(["Foul"], width=320, height=180), ImageShape())[0]

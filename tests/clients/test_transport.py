@@ -9,7 +9,7 @@ import trustme
 from aiohttp import web
 
 from vlm_engine.clients import OpenAIClient
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, UnreachableError
 
 

@@ -1,7 +1,7 @@
 """What a question ends with."""
 
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.turn import TRIES, Turn
+from vlm_engine.clients.retry import TRIES, Turn
 from vlm_engine.errors import BusyError, ServerError, WrongModelError
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.clients.test_openai import TAGS, Scripted, client_of, completion, present, question
-from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.types import Form
 
 WORDS = {

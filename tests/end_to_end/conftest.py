@@ -14,8 +14,8 @@ from sandbox.pictures import LabelledPicture
 from sandbox.plugin import install
 from sandbox.stash import ItemState, Job, SandboxStash
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 MEDIA = "Média & Spiele"

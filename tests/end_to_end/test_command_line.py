@@ -19,8 +19,8 @@ from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from sandbox.plugin import install
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 ASK_FOR = ",".join(TAGS)
 

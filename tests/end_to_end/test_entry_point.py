@@ -67,7 +67,8 @@ def test_only_the_standard_library_is_imported_before_stdin_is_read() -> None:
         check=False,
     )
     imported = set(re.findall(r"\| +([\w.]+)$", traced.stderr.decode(), re.MULTILINE))
-    assert "haven_vlm_utility" in imported
+    assert "haven.setup.bootstrap" in imported
+    assert not imported & {"haven.settings", "haven.stash"}
     top_level = {name.split(".")[0] for name in imported}
     assert not top_level & {
         "av",
@@ -122,7 +123,7 @@ def test_nothing_in_stashs_working_directory_is_imported(tmp_path: Path, before:
     """Stash appends to PYTHONPATH: where there was none, an empty part is left, which means the working directory."""
     plugin, stash = install(tmp_path / "plugin"), tmp_path / "stash"
     stash.mkdir()
-    for name in ("json", "logging", "requests", "haven_vlm_utility", "haven_tasks"):
+    for name in ("json", "logging", "requests", "haven_vlm_utility", "haven"):
         (stash / f"{name}.py").write_text("import sys; sys.stderr.write('executed'); sys.exit(9)\n")
     environment = {**os.environ, "PYTHONPATH": f"{before}:{tmp_path}:", "HAVEN_VLM_DATA_DIR": str(tmp_path / "data")}
     done = subprocess.run(

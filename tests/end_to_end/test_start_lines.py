@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import Theatre
-from vlm_engine.sandbox import Behaviour
+from vlm_engine.testing import Behaviour
 
 PLUGIN = "ahavenvlmconnector"
 EXAMPLE = "Basketball point, Foul, Break-away, Turnover"

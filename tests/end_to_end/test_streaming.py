@@ -13,8 +13,8 @@ from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
 from tests.end_to_end.test_tag_videos import found, lines
-from vlm_engine.sandbox.threads import running
 from vlm_engine.spans import f1
+from vlm_engine.testing.threads import running
 
 Address = Callable[..., dict[str, Any]]
 THERE = "/data/sport games"

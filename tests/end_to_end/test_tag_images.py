@@ -17,7 +17,7 @@ from sandbox.stash import Job
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
 from tests.pictures.raws import nef, preview
-from vlm_engine.sandbox import Behaviour, Fault, glyphs
+from vlm_engine.testing import Behaviour, Fault, glyphs
 
 Address = Callable[..., dict[str, Any]]
 CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}

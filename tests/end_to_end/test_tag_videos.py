@@ -15,8 +15,8 @@ import pytest
 from sandbox.stash import ItemState, Job
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
-from vlm_engine.sandbox import Behaviour, Fault
 from vlm_engine.spans import f1
+from vlm_engine.testing import Behaviour, Fault
 
 Address = Callable[..., dict[str, Any]]
 CONTROL = {"VLM_TagMe", "VLM_Tagged", "VLM_Errored"}
@@ -404,7 +404,7 @@ def test_a_path_that_stash_sees_elsewhere_is_mapped(videos: Sequence[LabelledVid
     from contextlib import ExitStack
 
     from sandbox.stash import SandboxStash
-    from vlm_engine.sandbox.threads import running
+    from vlm_engine.testing.threads import running
 
     here = videos[0].path.parent
     with ExitStack() as servers:

@@ -18,9 +18,9 @@ import pytest
 from sandbox.stash import Credentials, Exchange, ItemState, Job, SandboxStash
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
-from vlm_engine.sandbox import Behaviour, Fault
-from vlm_engine.sandbox.threads import running
 from vlm_engine.store.records import unpacked
+from vlm_engine.testing import Behaviour, Fault
+from vlm_engine.testing.threads import running
 
 Address = Callable[..., dict[str, Any]]
 CONTROL = {"VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}

@@ -15,7 +15,7 @@ def test_it_costs_one_scene_and_the_log_shows_what_and_where(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Callable[..., dict[str, Any]]
 ) -> None:
     theatre.install(address(theatre.endpoint()))
-    (plan,) = theatre.folder.glob("*/*/haven_stash/plan.py")
+    (plan,) = theatre.folder.glob("*/*/haven/stash/plan.py")
     plan.write_text(plan.read_text(encoding="utf-8") + FAULT, encoding="utf-8")
     (scene,) = theatre.queue(videos[0])
     job = theatre.run()

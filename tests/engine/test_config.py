@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vlm_engine import config_base
-from vlm_engine.config_models import EndpointConfig, EngineConfig, Length, ModelConfig, SearchConfig, TagRule, parse
+from vlm_engine.config import base as config_base
+from vlm_engine.config.models import EndpointConfig, EngineConfig, Length, ModelConfig, SearchConfig, TagRule, parse
 from vlm_engine.errors import ConfigError
 
 MODEL = {"type": "vlm_model", "api_base_url": "http://localhost:1234", "tag_list": ["Foul", "Turnover"]}

@@ -14,10 +14,10 @@ import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.models.judge import Room
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.config.models import EngineConfig, ModelConfig
+from vlm_engine.models.cached_client import Room
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal")
 VIDEOS, SLOTS, AHEAD = 50, 3, 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig, parse
+from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.models import DropTags, FilterCategories, MergeTags, Model, RenameTags
 from vlm_engine.types import (

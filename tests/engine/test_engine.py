@@ -18,12 +18,12 @@ import pytest
 import vlm_engine
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, MediaUnreadableError, NoEndpointError
 from vlm_engine.models import Model
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.spans import match
 from vlm_engine.store.records import unpacked
+from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Coverage, ZipEntry
 
 TAGS = ("Foul", "Turnover", "Goal")

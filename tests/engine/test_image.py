@@ -16,10 +16,10 @@ from PIL import Image
 from sandbox.stills import saved, scene
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ImageConfig, ModelConfig
+from vlm_engine.config.models import EngineConfig, ImageConfig, ModelConfig
 from vlm_engine.errors import ClientError, MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import spread
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Coverage, ImageResult, ZipEntry
 
 TAGS = ("Foul", "Turnover", "Goal")

@@ -16,11 +16,11 @@ from PIL import Image
 
 from sandbox.videos import VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.models import Model
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).parents[2]
 TAGS = ["Foul", "Turnover"]
@@ -187,7 +187,7 @@ def test_what_a_model_cannot_look_at_is_a_clear_error(vlm: SandboxVLM, picture: 
 PROGRAM = """
 import asyncio, sys
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
 
 url, path, how = sys.argv[1:]
 config = EngineConfig(

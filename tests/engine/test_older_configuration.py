@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine import VLMEngine, config_base
-from vlm_engine.config_models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
-from vlm_engine.sandbox import SandboxVLM
+from vlm_engine import VLMEngine
+from vlm_engine.config import base as config_base
+from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
+from vlm_engine.testing import SandboxVLM
 
 TAGS = ("Foul", "Turnover", "Goal")
 INPUTS = [

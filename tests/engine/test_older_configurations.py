@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from sandbox.videos import VideoSpec, generate
-from vlm_engine import VLMEngine, config_base
-from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
+from vlm_engine import VLMEngine
+from vlm_engine.config import base as config_base
+from vlm_engine.config.models import EngineConfig, ModelConfig
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 
 WRITTEN = Path(__file__).resolve().parents[1] / "data" / "older_engine.yaml"
 MEANT = ("http://localhost:7045", "http://localhost:7046")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vlm_engine.config_models import EngineConfig, PipelineConfig, PipelineModelConfig, parse
+from vlm_engine.config.models import EngineConfig, PipelineConfig, PipelineModelConfig, parse
 from vlm_engine.errors import ConfigError, MediaError
 from vlm_engine.models import Model
 from vlm_engine.models.pipelines import IMAGE_PIPELINE, VIDEO_PIPELINE, all_pipelines

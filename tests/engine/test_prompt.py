@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config.models import ModelConfig
 from vlm_engine.prompt import OPENING, Wording, longest_answer, messages, schema, wording_fingerprint
 from vlm_engine.types import Form, Question
 

@@ -14,9 +14,9 @@ import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, parse
-from vlm_engine.sandbox import Behaviour, SandboxVLM
+from vlm_engine.config.models import EngineConfig, parse
 from vlm_engine.spans import f1
+from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.types import VideoResult
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")

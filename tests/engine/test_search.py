@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.search.clock import Clock
+from vlm_engine.search.candidates import room
 from vlm_engine.search.edges import Change, Gap
-from vlm_engine.search.questions import room
 from vlm_engine.search.rates import SHORT_S, SHORTEST_S, Floats
 from vlm_engine.search.scan import scan_times
+from vlm_engine.search.time_warp import Clock
 from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]

@@ -16,12 +16,12 @@ from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import drive, marked
 from benchmarks.seen import HINTS, watch
 from benchmarks.world import World, draw_video
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.search.belief import believe, learnt_rates
-from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import gather
+from vlm_engine.search.posterior import believe, learnt_rates
 from vlm_engine.search.rates import JUDGE, assumed
+from vlm_engine.search.time_warp import Clock
 from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Spans = Sequence[tuple[float, float]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import GroupedSearch, VideoSearch, regrouped
 from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
 

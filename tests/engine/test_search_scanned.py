@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from vlm_engine.config_models import SearchConfig
+from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.search.belief import learnt_rates
-from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import gather
+from vlm_engine.search.posterior import learnt_rates
 from vlm_engine.search.rates import JUDGE, SCANNER, assumed
+from vlm_engine.search.time_warp import Clock
 from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]

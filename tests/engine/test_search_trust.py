@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from vlm_engine.search.belief import learnt_rates
-from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import Evidence, gather
+from vlm_engine.search.posterior import learnt_rates
 from vlm_engine.search.rates import JUDGE, Trust, assumed
+from vlm_engine.search.time_warp import Clock
 from vlm_engine.types import Cut, Observation, Verdict
 
 SHOTS, SHOT_S, LOOKS = 400, 5.0, 2

@@ -18,10 +18,10 @@ from tests.engine.test_engine import damaged
 from vlm_engine import VLMEngine
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.base import Keep
-from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.errors import NoEndpointError, ReplyError
-from vlm_engine.sandbox import Behaviour, Fault, Profile, SandboxVLM
 from vlm_engine.spans import f1
+from vlm_engine.testing import Behaviour, Fault, Profile, SandboxVLM
 from vlm_engine.types import Answer, Question, VideoResult
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")

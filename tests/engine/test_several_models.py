@@ -12,9 +12,9 @@ import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, parse
+from vlm_engine.config.models import EngineConfig, parse
 from vlm_engine.errors import ConfigError, NoEndpointError
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.video.session import Session
 
 PLAYS, BREAKS = ("Foul", "Turnover", "Goal"), ("Timeout", "Free throw")

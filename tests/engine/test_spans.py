@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_engine.config_models import TagRule
+from vlm_engine.config.models import TagRule
 from vlm_engine.spans import (
     apply_rule,
     describe_image,

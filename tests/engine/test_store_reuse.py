@@ -14,10 +14,10 @@ import pytest
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
 from tests.database_faults import files_no_longer_than
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import StoreError
-from vlm_engine.sandbox import Behaviour, SandboxVLM
 from vlm_engine.store import AnswerStore, Subject
+from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.types import Span, VideoResult
 
 EIGHT, NINTH = SPORT_TAGS, "Penalty kick"

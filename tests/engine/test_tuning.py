@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, parse
+from vlm_engine.config.models import EngineConfig, parse
 from vlm_engine.errors import ConfigError
 
 PLAYS = {"Foul": [(0, 4, 0.9), (7, 11, 0.9), (60, 70, 0.45)], "Goal": [(20, 30, 0.9)]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlm_engine.config_models import VideoConfig, parse
+from vlm_engine.config.models import VideoConfig, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.vr import AUTO, OFF, checked_layout, front, layout_of
 

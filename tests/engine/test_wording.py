@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from vlm_engine import templates
-from vlm_engine.config_models import EngineConfig, ModelConfig, parse
+from vlm_engine.config import templates
+from vlm_engine.config.models import EngineConfig, ModelConfig, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.prompt import Wording, kept_name, messages, wording_fingerprint
 from vlm_engine.types import Form, Question

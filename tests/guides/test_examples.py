@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM, glyphs
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

@@ -18,7 +18,7 @@ from sandbox.snippets import run_cells, snippets
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import EngineConfig, ModelConfig
-from vlm_engine.sandbox import Behaviour, Fault, SandboxVLM
+from vlm_engine.testing import Behaviour, Fault, SandboxVLM
 from vlm_engine.types import EndpointStats, VideoResult
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "MULTIPLEXER_INTEGRATION.md"

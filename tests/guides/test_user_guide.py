@@ -23,8 +23,8 @@ from tools.engine_options import CALLS, GROUPS, described_arguments
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import PipelineModelConfig
 from vlm_engine.models.pipelines import IMAGE_PIPELINE, IMAGE_VALUES, VIDEO_PIPELINE, VIDEO_VALUES
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "USER_GUIDE.md"

@@ -35,8 +35,8 @@ def test_every_room_in_the_drawing_exists() -> None:
     assert len(rooms) >= 5
     for room in rooms:
         assert (ROOT / "vlm_engine" / room).is_dir(), room
-    for front in re.findall(r"\bhaven_\w+", drawing):
-        assert (ROOT / front).is_dir() or (ROOT / f"{front}.py").is_file(), front
+    for room in re.findall(r"\bhaven\.(\w+)", drawing):
+        assert (ROOT / "haven" / room).is_dir() or (ROOT / "haven" / f"{room}.py").is_file(), room
 
 
 def test_where_to_change_what_exists() -> None:

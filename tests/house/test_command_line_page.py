@@ -13,8 +13,8 @@ from PIL import Image
 
 from vlm_engine.cli.arguments import parsers
 from vlm_engine.cli.check import LOOKS, NOTE, OK, WRONG
-from vlm_engine.config_models import EngineConfig, parse
-from vlm_engine.sandbox import glyphs
+from vlm_engine.config.models import EngineConfig, parse
+from vlm_engine.testing import glyphs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")

@@ -13,12 +13,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from haven_vlm_config import Settings
+from haven.settings.settings import Settings
 from sandbox.videos import VideoSpec, generate
 from tools.draw_search import picture
 from tools.generated_docs import PAGES, rewritten
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -105,7 +105,7 @@ def test_commands_and_paths_exist(page: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for target in re.findall(r"`make ([a-z-]+)", text):
         assert target in targets, target
-    for named in re.findall(r"`((?:tests|haven_\w+|vlm_engine|sandbox|docs)/[\w./-]*)`", text):
+    for named in re.findall(r"`((?:tests|haven|vlm_engine|sandbox|docs)/[\w./-]*)`", text):
         assert (ROOT / named).exists(), named
 
 
@@ -119,12 +119,7 @@ def test_every_message_that_is_explained_exists() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     messages = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
     assert len(messages) > 20
-    sources = [
-        path
-        for folder in ("vlm_engine", "haven_config", "haven_stash", "haven_tasks", "haven_utility")
-        for path in (ROOT / folder).rglob("*.py")
-    ]
-    doors = [ROOT / "haven_vlm_engine.py", ROOT / "haven_vlm_config.py"]
-    code = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, *doors])
+    sources = [path for folder in ("vlm_engine", "haven") for path in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     for message in messages:
         assert message in code, message

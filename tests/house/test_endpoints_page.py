@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from haven_tasks.command_line import parsers
-from haven_vlm_config import Settings
-from vlm_engine.sandbox import Profile
+from haven.settings.settings import Settings
+from haven.tasks.command_line import parsers
+from vlm_engine.testing import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "endpoints.md").read_text(encoding="utf-8")

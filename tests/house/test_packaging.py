@@ -18,10 +18,10 @@ import pytest
 import yaml
 
 import vlm_engine
+from sandbox.plugin import install
 from sandbox.videos import VideoSpec, generate
-from tools import package
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def test_the_engine_needs_what_the_plugin_needs_and_no_more() -> None:
 
 
 def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> None:
-    plugin = package.install(tmp_path / "plugin")
+    plugin = install(tmp_path / "plugin")
     pages = list(plugin.rglob("*.md"))
     assert plugin / "README.md" in pages
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s:]+)[)#]", page.read_text(encoding="utf-8"))]
@@ -62,7 +62,7 @@ def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> No
     ("module", "heavy"),
     [
         ("vlm_engine", {"av", "PIL", "numpy", "aiohttp", "pydantic", "yaml"}),
-        ("vlm_engine.config_models", {"av", "PIL", "numpy", "aiohttp"}),
+        ("vlm_engine.config.models", {"av", "PIL", "numpy", "aiohttp"}),
         ("vlm_engine.engine", {"av", "PIL", "numpy"}),
         ("vlm_engine.cli.running", {"av", "PIL", "numpy", "aiohttp", "pydantic"}),
     ],
@@ -82,8 +82,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt", "requirements-dev.txt"):
         shutil.copy2(ROOT / name, copy)
     shutil.copytree(ROOT / "vlm_engine", copy / "vlm_engine", ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "haven_tasks").mkdir()
-    (copy / "haven_tasks" / "__init__.py").touch()
+    (copy / "haven").mkdir()
+    (copy / "haven" / "__init__.py").touch()
     target = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(target), str(copy))
     (built,) = target.glob("*.whl")

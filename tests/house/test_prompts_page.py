@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from haven_vlm_config import Settings
-from vlm_engine import templates
+from haven.settings.settings import Settings
+from vlm_engine.config import templates
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")

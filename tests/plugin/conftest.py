@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from haven_media_handler import MediaHandler
+from haven.stash.handler import MediaHandler
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import handler_of
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 
 @pytest.fixture

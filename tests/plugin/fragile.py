@@ -10,9 +10,9 @@ from typing import Any
 
 import requests
 
-from haven_media_handler import MediaHandler
-from haven_stash.transport import RetryPolicy, StashClient
-from haven_vlm_config import TagNames
+from haven.settings.settings import TagNames
+from haven.stash.handler import MediaHandler
+from haven.stash.transport import RetryPolicy, StashClient
 from sandbox.stash import Exchange, SandboxStash
 
 NAMES = TagNames()

@@ -2,13 +2,14 @@ from contextlib import closing
 
 import pytest
 
-from haven_media_handler import ItemKind, ItemRef, MediaHandler
-from haven_stash.errors import ApplyError, ItemGoneError, StashQueryError, StashUnreachableError, TagClashError
-from haven_stash.journal import Journal
-from haven_stash.transport import StashClient
+from haven.stash.errors import ApplyError, ItemGoneError, StashQueryError, StashUnreachableError, TagClashError
+from haven.stash.handler import MediaHandler
+from haven.stash.journal import Journal
+from haven.stash.transport import StashClient
+from haven.stash.values import ItemKind, ItemRef
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of, once, once_replied
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 

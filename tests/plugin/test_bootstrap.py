@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from haven_utility.dep_manager import PINNED
-from haven_utility.requirements import Requirement, lacking, read_requirements
-from haven_vlm_utility import SetupError, ensure_dependencies
+from haven.setup.bootstrap import ensure_dependencies
+from haven.setup.dep_manager import PINNED
+from haven.setup.errors import SetupError
+from haven.setup.requirements import Requirement, lacking, read_requirements
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120

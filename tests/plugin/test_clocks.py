@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haven_media_handler import MediaHandler
+from haven.stash.handler import MediaHandler
 from sandbox.stash import SandboxStash
 from tests.old_journals import as_fourth_version
 from tests.plugin.fragile import KilledError, handler_of, once_replied

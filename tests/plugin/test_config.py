@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 import haven_vlm_config
-from haven_vlm_config import Settings, TagNames
-from haven_vlm_engine import engine_config
-from vlm_engine.config_models import ImageConfig, SearchConfig, VideoConfig
+from haven.settings.settings import Settings, TagNames
+from haven.tagger import engine_config
+from vlm_engine.config.models import ImageConfig, SearchConfig, VideoConfig
 from vlm_engine.errors import ConfigError
 
 LOCAL = "haven_vlm_config.local.yaml"

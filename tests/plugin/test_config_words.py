@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 import haven_vlm_config
-from haven_vlm_config import Settings
-from haven_vlm_engine import engine_config
+from haven.settings.settings import Settings
+from haven.tagger import engine_config
+from vlm_engine.config.wording import WordingConfig
 from vlm_engine.errors import ConfigError
-from vlm_engine.wording_config import WordingConfig
 
 LOCAL = "haven_vlm_config.local.yaml"
 SIGNAL = "a player is fouled; the referee signals"

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from haven_vlm_utility import SetupError, default_data_dir
+from haven.setup.data_folder import default_data_dir
+from haven.setup.errors import SetupError
 
 
 def test_the_data_folder_is_beside_stashs_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

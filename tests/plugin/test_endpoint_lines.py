@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from haven_tasks.endpoints import interim_line, summary_lines
+from haven.tasks.endpoints import interim_line, summary_lines
 from vlm_engine.types import EndpointStats
 
 IDLE = EndpointStats("working", 4, 0, 0, {}, 0, None, 0.0, 0, 0)

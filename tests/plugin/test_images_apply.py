@@ -6,17 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from haven_media_handler import (
-    ApplyError,
-    ItemChange,
-    ItemGoneError,
-    ItemKind,
-    MediaHandler,
-    StashClient,
-    StashLockedError,
-    TagClashError,
-)
-from haven_stash.tagging import AT_ONCE, Batch, Tagging, batches
+from haven.stash.errors import ApplyError, ItemGoneError, StashLockedError, TagClashError
+from haven.stash.handler import MediaHandler
+from haven.stash.tagging import AT_ONCE, Batch, Tagging, batches
+from haven.stash.transport import StashClient
+from haven.stash.values import ItemChange, ItemKind
 from tests.plugin.fragile import NAMES, handler_of, once
 from vlm_engine.types import ImageTagInfo, VideoTagInfo
 

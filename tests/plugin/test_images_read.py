@@ -6,13 +6,14 @@ from zipfile import ZipFile
 import pytest
 from PIL import Image as Picture
 
-from haven_media_handler import MediaHandler, NotServedError, StashAuthError, StashUnreachableError
-from haven_stash.transport import RetryPolicy, StashClient
-from haven_vlm_config import TagNames
+from haven.settings.settings import TagNames
+from haven.stash.errors import NotServedError, StashAuthError, StashUnreachableError
+from haven.stash.handler import MediaHandler
+from haven.stash.transport import RetryPolicy, StashClient
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import handler_of
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from haven_media_handler import ApplyError, ItemChange, ItemGoneError, ItemKind
+from haven.stash.errors import ApplyError, ItemGoneError
+from haven.stash.values import ItemChange, ItemKind
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, KilledError, handler_of, once_replied
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo
 
 ROOT = Path(__file__).parents[2]
@@ -323,7 +324,7 @@ TASK = """
 import json, sys
 from pathlib import Path
 from haven_media_handler import MediaHandler
-from haven_vlm_config import TagNames
+from haven.settings.settings import TagNames
 from vlm_engine.types import ImageTagInfo
 
 port, journal, found = json.loads(sys.argv[1])

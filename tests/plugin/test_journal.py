@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from haven_stash.changes import ChangePlan, PlannedMarker, PlannedTag
-from haven_stash.errors import JournalError
-from haven_stash.journal import SCHEMA_VERSION, Journal
-from haven_stash.journal.book import ADDING
-from haven_stash.records import OurMarker, Ours
-from haven_stash.settle import adopt
-from haven_stash.values import ItemKind, ItemRef, Marker, Scene, Tag
+from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
+from haven.stash.errors import JournalError
+from haven.stash.journal import SCHEMA_VERSION, Journal
+from haven.stash.journal.journal import ADDING
+from haven.stash.records import OurMarker, Ours
+from haven.stash.recover import adopt
+from haven.stash.values import ItemKind, ItemRef, Marker, Scene, Tag
 from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +159,7 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(journal, path):
 HOLDER = """
 import sys
 from pathlib import Path
-from haven_stash.journal import Journal
+from haven.stash.journal import Journal
 
 journal = Journal(Path(sys.argv[1]))
 run_id = journal.runs.start("Tag Videos", "settings")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from haven_stash.changes import ChangePlan
-from haven_stash.errors import JournalError
-from haven_stash.journal import SCHEMA_VERSION, Journal
-from haven_stash.records import OurMarker
-from haven_stash.values import ItemKind, ItemRef, Tag
+from haven.stash.changes import ChangePlan
+from haven.stash.errors import JournalError
+from haven.stash.journal import SCHEMA_VERSION, Journal
+from haven.stash.records import OurMarker
+from haven.stash.values import ItemKind, ItemRef, Tag
 from tests.database_faults import files_no_longer_than
 from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
 from vlm_engine.errors import StoreError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from haven_media_handler import StashQueryError
-from haven_tasks.line import Line
+from haven.stash.errors import StashQueryError
+from haven.tasks.prefetch import Line
 
 SOON_S = 30.0
 

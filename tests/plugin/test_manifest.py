@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 import haven_vlm_config
-from haven_config.layers import page_labels
-from haven_tasks.stash_run import TASKS
-from haven_vlm_config import Settings
+from haven.settings.layers import page_labels
+from haven.settings.settings import Settings
+from haven.tasks.stash_run import TASKS
 
 ROOT = Path(__file__).parents[2]
 TOP = {"name", "description", "url", "version", "interface", "exec", "errLog", "tasks", "hooks", "ui", "settings"}

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from haven_media_handler import MediaHandler, RetryPolicy, StashClient, TagClashError, handshake
-from haven_vlm_config import TagNames
+from haven.settings.settings import TagNames
+from haven.stash.errors import TagClashError
+from haven.stash.handler import MediaHandler, handshake
+from haven.stash.transport import RetryPolicy, StashClient
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 ROOT = Path(__file__).parents[2]
 NAMES = TagNames()
@@ -153,7 +155,7 @@ TASK = """
 import json, sys
 from pathlib import Path
 from haven_media_handler import MediaHandler
-from haven_vlm_config import TagNames
+from haven.settings.settings import TagNames
 from vlm_engine.types import Span, VideoTagInfo
 
 port, journal, scene, found = json.loads(sys.argv[1])

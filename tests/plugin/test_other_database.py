@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from haven_media_handler import MediaHandler
+from haven.stash.handler import MediaHandler
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import KilledError, handler_of, once_replied
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 PEOPLES = ("Favourite", "Family", "Home game", "Interview", "My best", "To cut", "VLM_TagMe")

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from haven_config.layers import page_labels
-from haven_vlm_engine import _PATHS, _not_found
-from haven_vlm_utility import how_far, map_path
+from haven.settings.layers import page_labels
+from haven.setup.mapping import map_path
+from haven.setup.missing import how_far
+from haven.tagger import _PATHS, _not_found
 
 MEDIA = "/Übung"
 TWO_CHARACTERS = unicodedata.normalize("NFD", MEDIA)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haven_stash.changes import ChangePlan
-from haven_stash.plan import PlanOptions, plan_results
-from haven_stash.records import OurMarker, Ours, OurTag, Records
-from haven_stash.values import Marker, Scene, Tag, tag_key
-from haven_vlm_config import TagNames
+from haven.settings.settings import TagNames
+from haven.stash.changes import ChangePlan
+from haven.stash.plan import PlanOptions, plan_results
+from haven.stash.records import OurMarker, Ours, OurTag, Records
+from haven.stash.values import Marker, Scene, Tag, tag_key
 from vlm_engine.types import Span, VideoTagInfo
 
 NAMES = TagNames()

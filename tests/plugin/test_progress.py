@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haven_tasks.progress import ProgressBoard, likely_frames, split
+from haven.tasks.progress import ProgressBoard, likely_frames, split
 from vlm_engine.types import Coverage, Progress
 
 searches = st.tuples(st.integers(8, 200), st.floats(0.05, 1.0), st.booleans())

@@ -15,20 +15,20 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from haven_stash.errors import NotServedError, StashError, StashQueryError, StashReplyError, StashTimeoutError
-from haven_stash.jobs import others_wait
-from haven_stash.library import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
-from haven_stash.server import require_images, shake_hands
-from haven_stash.stream import SceneStream
-from haven_stash.tags import TagBook
-from haven_stash.transport import RetryPolicy, StashClient
-from haven_stash.values import ItemKind, Tag
-from haven_vlm_config import TagNames
+from haven.settings.settings import TagNames
+from haven.stash.errors import NotServedError, StashError, StashQueryError, StashReplyError, StashTimeoutError
+from haven.stash.jobs import others_wait
+from haven.stash.library import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
+from haven.stash.server import require_images, shake_hands
+from haven.stash.stream import SceneStream
+from haven.stash.tags import TagBook
+from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.values import ItemKind, Tag
 from sandbox.stash import SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import served
 from vlm_engine.errors import MediaOutOfReachError
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 ONCE = RetryPolicy(total_s=0.0)
 PLUGIN = "ahavenvlmconnector"
@@ -272,7 +272,7 @@ def test_a_refusal_that_only_drips_is_given_up(liar: Liar) -> None:
 
 
 def test_a_video_that_only_drips_is_given_up(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("haven_stash.stream._SLOWEST", 10.0**6)
+    monkeypatch.setattr("haven.stash.stream._SLOWEST", 10.0**6)
     liar.status, liar.body, liar.drips = 206, b"x" * 50_000, "body"
     liar.headers = {"Content-Range": "bytes 0-49999/50000"}
     told = r"a\.mp4: Stash sends it too slowly: it was not over after 0\.2"
@@ -300,7 +300,7 @@ def test_a_date_that_is_none_does_not_matter(liar: Liar) -> None:
 def test_a_packed_reply_is_measured_as_it_is_unpacked(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
 
     liar.headers, liar.body = {"Content-Encoding": "gzip"}, gzip.compress(bytes(200 * 2**20), 1)
-    monkeypatch.setattr("haven_stash.transport._MOST_REPLY_BYTES", 2**20)
+    monkeypatch.setattr("haven.stash.transport._MOST_REPLY_BYTES", 2**20)
     with client_of(liar) as client:
         tracemalloc.start()
         with pytest.raises(StashReplyError, match="it is larger than 1,048,576 bytes"):

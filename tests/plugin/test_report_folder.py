@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from haven_report import RunReport, write_report
-from haven_report.folder import entries, write_whole
-from haven_vlm_config import Settings
+from haven.report import RunReport, write_report
+from haven.report.folder import entries, write_whole
+from haven.settings.settings import Settings
 from tools.example_report import EXAMPLE
 from vlm_engine.errors import ConfigError
 
@@ -164,7 +164,7 @@ def test_a_folder_that_is_read_only_costs_one_warning(tmp_path: Path, caplog: py
 def test_a_disk_that_takes_no_more_leaves_what_was_there(tmp_path: Path) -> None:
     program = (
         "import resource, signal, sys, logging; from pathlib import Path\n"
-        "from tools.example_report import EXAMPLE; from haven_report import write_report\n"
+        "from tools.example_report import EXAMPLE; from haven.report import write_report\n"
         "from dataclasses import replace\n"
         "logging.basicConfig(format='%(message)s')\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -208,7 +208,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
 def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
     program = (
         "import sys; from dataclasses import replace; from pathlib import Path\n"
-        "from tools.example_report import EXAMPLE; from haven_report import write_report\n"
+        "from tools.example_report import EXAMPLE; from haven.report import write_report\n"
         "print('ready', flush=True)\n"
         "for number in range(int(sys.argv[2]), 100_000):\n"
         "    write_report(replace(EXAMPLE, started=EXAMPLE.started + number), Path(sys.argv[1]), keep=4)\n"

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from haven_report import ImageGroup, ImageReport, ItemChange, ItemKind, Outcome
-from haven_report.cleaning import cleaned
-from haven_report.folder import Entry
-from haven_report.index import index_page
-from haven_report.page import run_page
-from haven_report.record import read_summary, to_json
-from haven_tasks.run_record import RunRecord
+from haven.report import ImageGroup, ImageReport, ItemChange, ItemKind, Outcome
+from haven.report.cleaning import cleaned
+from haven.report.folder import Entry
+from haven.report.index import index_page
+from haven.report.page import run_page
+from haven.report.record import read_summary, to_json
+from haven.tasks.run_record import RunRecord
 from tests.plugin.test_report_page import HOSTILE, Page, harmless, run, scene
 from vlm_engine.types import Coverage
 

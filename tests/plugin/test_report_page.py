@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-import haven_report
-from haven_report import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport
-from haven_report.cleaning import cleaned
-from haven_report.folder import Entry
-from haven_report.index import index_page
-from haven_report.markup import clock, percent, took
-from haven_report.page import run_page
-from haven_report.record import read_summary, to_json
+import haven.report
+from haven.report import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport
+from haven.report.cleaning import cleaned
+from haven.report.folder import Entry
+from haven.report.index import index_page
+from haven.report.markup import clock, percent, took
+from haven.report.page import run_page
+from haven.report.record import read_summary, to_json
 from tools.example_report import EXAMPLE
 from vlm_engine.types import Coverage, Span
 
@@ -105,7 +105,7 @@ def page_of(report: RunReport) -> Page:
 
 
 def test_the_public_names_are_these() -> None:
-    assert set(haven_report.__all__) == {
+    assert set(haven.report.__all__) == {
         "End",
         "ImageGroup",
         "ImageReport",
@@ -368,6 +368,6 @@ def test_the_index_says_when_what_and_how_it_ended() -> None:
 
 
 def test_the_style_knows_dark_and_narrow_windows() -> None:
-    style = (Path(haven_report.__file__).parent / "style.py").read_text(encoding="utf-8")
+    style = (Path(haven.report.__file__).parent / "style.py").read_text(encoding="utf-8")
     assert "prefers-color-scheme: dark" in style
     assert "max-width: 40rem" in style

@@ -2,7 +2,7 @@
 
 import pytest
 
-from haven_tasks.same_cause import FAILURES_IN_A_ROW, FILES_IN_A_ROW, FailureRow, SameCauseError
+from haven.tasks.same_cause import FAILURES_IN_A_ROW, FILES_IN_A_ROW, FailureRow, SameCauseError
 from vlm_engine.errors import (
     CoverageError,
     MediaNotFoundError,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haven_vlm_utility import StashLogHandler
+from haven.setup.stash_log import StashLogHandler
 
 SCANNER_LIMIT = 64 * 1024
 

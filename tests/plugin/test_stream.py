@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-import haven_stash.stream
-from haven_stash.stream import SceneReader, SceneStream
-from haven_stash.transport import StashClient
+import haven.stash.stream
+from haven.stash.stream import SceneReader, SceneStream
+from haven.stash.transport import StashClient
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import served
 from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 KEY, COOKIE = "whistle-whistle-whistle", "season-ticket"
 NAME = "/data/sport/match.mp4"
@@ -101,7 +101,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[StashClient]:
-    monkeypatch.setattr(haven_stash.stream, "_PAUSES_S", (0.0, 0.01, 0.02))
+    monkeypatch.setattr(haven.stash.stream, "_PAUSES_S", (0.0, 0.01, 0.02))
     cookie = {"Name": "session", "Value": COOKIE}
     with closing(
         StashClient({"Host": "127.0.0.1", "Port": server.server_port, "SessionCookie": cookie, "ApiKey": KEY})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from haven_tasks.together import Together
+from haven.tasks.batcher import Together
 
 FOR_EVER_S = 3600.0
 SOON_S = 30.0

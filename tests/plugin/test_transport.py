@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from haven_stash.errors import (
+from haven.stash.errors import (
     StashAuthError,
     StashLockedError,
     StashQueryError,
@@ -15,11 +15,11 @@ from haven_stash.errors import (
     StashUnreachableError,
     StashVersionError,
 )
-from haven_stash.server import ping, shake_hands
-from haven_stash.transport import RetryPolicy, StashClient
+from haven.stash.server import ping, shake_hands
+from haven.stash.transport import RetryPolicy, StashClient
 from sandbox.stash import Credentials, SandboxStash
 from tests.plugin.fragile import served
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 QUICK = RetryPolicy(total_s=0.05, first_pause_s=0.01)
 KEY = "whistle-whistle-whistle"

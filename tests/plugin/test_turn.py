@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from haven_tasks.turn import Turn, TurnOverError
+from haven.tasks.time_slice import Turn, TurnOverError
 
 
 async def nobody_waits() -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import haven_vlm_config
-from haven_vlm_config import Settings
+from haven.settings.settings import Settings
 from vlm_engine.errors import ConfigError
 
 LOCAL = "haven_vlm_config.local.yaml"

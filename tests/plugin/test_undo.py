@@ -4,12 +4,12 @@ from contextlib import closing
 
 import pytest
 
-from haven_media_handler import MediaHandler
-from haven_stash.errors import ApplyError, ItemGoneError
-from haven_stash.transport import StashClient, _DroppedError
+from haven.stash.errors import ApplyError, ItemGoneError
+from haven.stash.handler import MediaHandler
+from haven.stash.transport import StashClient, _DroppedError
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 from vlm_engine.types import Span, VideoTagInfo
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sandbox.world import SPORT_TAGS
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 
 FULL_LIST = (*SPORT_TAGS, *(f"Player {number}" for number in range(1, 33)))
 

@@ -10,7 +10,7 @@ from graphql import DocumentNode, OperationDefinitionNode, parse, print_ast, val
 from sandbox.stash import Exchange, SandboxStash
 from sandbox.stash_client import ask
 from sandbox.stash_server.resolvers import schema
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 # The documents that the plugin may send, each of them valid on Stash v0.30.
 OPERATIONS = """

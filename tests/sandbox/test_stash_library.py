@@ -13,7 +13,7 @@ from sandbox.stash import RefusedError, SandboxStash, TagState
 from sandbox.stash_client import ask
 from sandbox.stash_server.media import oshash
 from sandbox.videos import VideoSpec, generate
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 FILES = """
 query ($ids: [ID!]) { findScenes(ids: $ids) { scenes {

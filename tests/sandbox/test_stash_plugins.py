@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.stash import Credentials, Job, ManifestError, SandboxStash, Status
 from sandbox.stash_client import ask
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 Write = Callable[..., Path]
 MANIFEST: dict[str, Any] = {

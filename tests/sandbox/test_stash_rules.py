@@ -9,7 +9,7 @@ import pytest
 from sandbox.stash import RefusedError, SandboxStash
 from sandbox.stash_client import Reply, ask
 from sandbox.videos import VideoSpec, generate
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 
 @pytest.fixture(scope="module")

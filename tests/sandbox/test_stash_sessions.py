@@ -7,7 +7,7 @@ import requests
 
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.stash_client import ask
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing.threads import running
 
 VERSION = "{ version { version } }"
 KEY = "whistle-key"

@@ -10,7 +10,7 @@ from PIL import Image
 from sandbox import odd_files, videos
 from sandbox.videos import VideoSpec, generate
 from sandbox.world import SHORTEST_GAP_S, SHORTEST_SPAN_S, SPORT_TAGS, plan
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 
 SMALL = {"duration_s": 6.0, "width": 320, "height": 180}
 KINDS = {

@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from sandbox.world import SPORT_TAGS
-from vlm_engine.sandbox import MODEL, Behaviour, Fault, SandboxVLM, glyphs
-from vlm_engine.sandbox.threads import ServerThread, running
+from vlm_engine.testing import MODEL, Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.testing.threads import ServerThread, running
 
 PATIENCE_S = 10
 

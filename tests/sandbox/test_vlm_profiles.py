@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from vlm_engine.sandbox import MODEL, Behaviour, Profile, SandboxVLM, glyphs
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import MODEL, Behaviour, Profile, SandboxVLM, glyphs
+from vlm_engine.testing.threads import running
 
 PATIENCE_S = 10
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.subjects import KEY, VLLM, LiteLLM, LlamaCpp, Server, Subject
-from vlm_engine.sandbox import MODEL, Behaviour, Profile, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import MODEL, Behaviour, Profile, SandboxVLM
+from vlm_engine.testing.threads import running
 
 SLOTS, CONTEXT_TOKENS = 3, 4096
 SUBJECTS = {

@@ -9,9 +9,9 @@ from functools import cache
 import pytest
 
 from vlm_engine.clients import EndpointPool, OpenAIClient
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import NoVisionError, RequestError, WrongKeyError, WrongModelError
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.types import Form, Frame, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

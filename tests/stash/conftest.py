@@ -15,8 +15,8 @@ from sandbox.plugin import install
 from sandbox.real_stash import RealStash, WatchedJob
 from sandbox.stash import ItemState, LogLine
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 PLUGIN = "ahavenvlmconnector"
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")

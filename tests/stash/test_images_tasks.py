@@ -11,7 +11,7 @@ import pytest
 from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from sandbox.real_stash import RealStash, WatchedJob
 from tests.stash.conftest import MEDIA, PLUGIN, TAGS, Arena, furnish, short_video
-from vlm_engine.sandbox import SandboxVLM
+from vlm_engine.testing import SandboxVLM
 
 Configure = Callable[..., None]
 CONTROL = {"VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}

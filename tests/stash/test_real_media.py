@@ -11,7 +11,7 @@ from sandbox.real_stash import RealStash
 from sandbox.videos import VideoSpec
 from tests.stash.conftest import MEDIA, PLUGIN, TAGS, Arena, furnish
 from tests.stash.test_tagging import likeness
-from vlm_engine.sandbox import SandboxVLM
+from vlm_engine.testing import SandboxVLM
 
 KEY_QUERY = "mutation { generateAPIKey(input: {}) }"
 

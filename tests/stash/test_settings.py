@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tests.stash.conftest import PLUGIN, Arena
-from vlm_engine.sandbox import SandboxVLM
+from vlm_engine.testing import SandboxVLM
 
 MANIFEST = Path(__file__).parents[2] / f"{PLUGIN}.yml"
 

@@ -12,7 +12,7 @@ import pytest
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState
 from tests.stash.conftest import Arena
-from vlm_engine.sandbox import Fault, SandboxVLM
+from vlm_engine.testing import Fault, SandboxVLM
 
 Configure = Callable[..., None]
 LEAVE_S = 10.0

@@ -10,8 +10,8 @@ from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState, MarkerState
 from sandbox.videos import LabelledVideo
 from tests.stash.conftest import PLUGIN, TAGS, Arena, furnish, short_video
-from vlm_engine.sandbox import SandboxVLM
 from vlm_engine.spans import f1
+from vlm_engine.testing import SandboxVLM
 
 Configure = Callable[..., None]
 

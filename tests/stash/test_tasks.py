@@ -10,7 +10,7 @@ from typing import Any
 from sandbox.real_stash import RealStash, WatchedJob
 from sandbox.stash import ItemState
 from tests.stash.conftest import DATA, PLUGIN, TAGS, Arena, furnish, short_video
-from vlm_engine.sandbox import Fault, SandboxVLM
+from vlm_engine.testing import Fault, SandboxVLM
 
 Configure = Callable[..., None]
 

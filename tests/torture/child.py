@@ -22,7 +22,7 @@ def context() -> ForkServerContext:
             "tests.torture.child",
             "tests.torture.world",
             "haven_vlm_connector",
-            "haven_tasks.stash_run",
+            "haven.tasks.stash_run",
             "aiohttp",
             "av",
             "numpy",

@@ -24,8 +24,8 @@ from sandbox.videos import LabelledVideo
 from tests.database_faults import locked_by_another_process
 from tests.torture import child
 from tests.torture.world import SLOTS, World, content, small_videos, world
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 PAGE = 4096
 SCENES = 3
@@ -214,7 +214,7 @@ def test_a_file_or_folder_that_may_not_be_written_is_named_and_nothing_is_touche
 
 def have_no_patience() -> None:
     """Half a minute is long in a test."""
-    from haven_stash.journal import database
+    from haven.stash.journal import database
 
     database._BUSY_S = 0.3
 

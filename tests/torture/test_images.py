@@ -21,8 +21,8 @@ import pytest
 from sandbox.pictures import LabelledPicture, write_folder, write_zip
 from tests.torture import child
 from tests.torture.world import SLOTS, TAGS, Killer, World, world
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 RUNS = int(os.environ.get("HAVEN_TORTURE_RUNS", "4"))
 UNDO = "undo_last_run"

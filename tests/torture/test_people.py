@@ -17,8 +17,8 @@ from sandbox.stash import ItemState, MarkerState
 from tests.torture import child
 from tests.torture.test_torture import jump
 from tests.torture.world import SLOTS, TAGS, Arena, Killer, World, small_videos
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 RUNS = max(2, int(os.environ.get("HAVEN_TORTURE_RUNS", "0")) // 4)
 SCENES = 3

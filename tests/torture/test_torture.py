@@ -20,8 +20,8 @@ import pytest
 from tests.old_journals import as_first_version
 from tests.torture import child
 from tests.torture.world import SLOTS, Arena, Killer, World, content, small_videos
-from vlm_engine.sandbox import Behaviour, SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import Behaviour, SandboxVLM
+from vlm_engine.testing.threads import running
 
 RUNS = int(os.environ.get("HAVEN_TORTURE_RUNS", "6"))
 UNDO = "undo_last_run"

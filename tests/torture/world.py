@@ -16,8 +16,8 @@ from typing import Any
 from sandbox.stash import ItemState, MarkerState, SandboxStash
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from tests.torture import child
-from vlm_engine.sandbox import SandboxVLM
-from vlm_engine.sandbox.threads import running
+from vlm_engine.testing import SandboxVLM
+from vlm_engine.testing.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 CONTROL = frozenset({"VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"})

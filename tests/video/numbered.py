@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vlm_engine.errors import FrameError
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.video.bars import are_black, bar_share

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.video.container import opened

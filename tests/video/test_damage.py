@@ -16,7 +16,7 @@ from PIL import Image
 
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.errors import FrameError, MediaNotFoundError, MediaUnreadableError
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
 

@@ -15,7 +15,7 @@ from av.stream import Disposition
 from PIL import Image
 
 from vlm_engine.errors import FrameError
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.video.numbered import HEIGHT, RATE, WIDTH, at, patched, picture, shown, write
-from vlm_engine.sandbox import glyphs
+from vlm_engine.testing import glyphs
 from vlm_engine.video import probe
 
 SOME = range(0, 100, 7)

@@ -14,10 +14,10 @@ import pytest
 from sandbox import odd_files
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.sandbox import Behaviour, SandboxVLM, glyphs
 from vlm_engine.spans import match
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.types import VideoResult
 
 TAGS = ("Foul", "Turnover", "Goal")

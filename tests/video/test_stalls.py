@@ -22,11 +22,11 @@ from PIL import Image
 
 from sandbox.videos import VideoSpec, generate
 from vlm_engine import VLMEngine
-from vlm_engine.config_models import EngineConfig, ModelConfig, VideoConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig, VideoConfig
 from vlm_engine.errors import FrameError, MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.files import LiveFile
 from vlm_engine.pictures import PictureReader, name_of
-from vlm_engine.sandbox import SandboxVLM, glyphs
+from vlm_engine.testing import SandboxVLM, glyphs
 from vlm_engine.types import Frame, ImageShape, Progress, ZipEntry
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.watch import Readers, Watch, beat

@@ -116,7 +116,7 @@ _COMMANDS: dict[str, tuple[str, str, tuple[_Add, ...]]] = {
     "serve-sandbox": (
         "run an endpoint that needs no model, to try things with",
         "Runs an endpoint on this machine that answers like a vision model behind a server that people use, until it is "
-        "interrupted. It recognises what vlm_engine.sandbox.glyphs has drawn into a picture, and nothing else.",
+        "interrupted. It recognises what vlm_engine.testing.glyphs has drawn into a picture, and nothing else.",
         (_serve,),
     ),
 }

@@ -18,7 +18,7 @@ from vlm_engine.cli.arguments import DONE, NO_ENDPOINT, SOME_FAILED
 from vlm_engine.cli.output import printable, show
 from vlm_engine.cli.settings import asked_endpoints, engine_config
 from vlm_engine.clients import OpenAIClient
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ClientError, UnreachableError, WrongKeyError
 from vlm_engine.types import Answer, Form, Frame, Question
 

@@ -10,7 +10,7 @@ from argparse import Namespace
 from vlm_engine.cli.arguments import DONE
 from vlm_engine.cli.output import show
 from vlm_engine.errors import ConfigError
-from vlm_engine.sandbox import MODEL, Behaviour, Profile, SandboxVLM
+from vlm_engine.testing import MODEL, Behaviour, Profile, SandboxVLM
 
 
 def serve(given: Namespace) -> int:

@@ -8,8 +8,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from vlm_engine.config_base import placed
-from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig, parse
+from vlm_engine.config.base import placed
+from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig, parse
 from vlm_engine.errors import ConfigError
 
 DEFAULT_ENDPOINT = "http://localhost:1234/v1"

@@ -15,7 +15,7 @@ from vlm_engine.cli.arguments import DONE
 from vlm_engine.cli.output import show, show_bytes
 from vlm_engine.cli.settings import asked_endpoints, engine_config, with_tags
 from vlm_engine.clients import OpenAIClient
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.pictures import PictureReader, Showing
 from vlm_engine.types import Frame, Purpose, Question

@@ -13,11 +13,11 @@ from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skippe
 from vlm_engine.cli.output import UNFORESEEN, Bar, complain, json_file, printable, show
 from vlm_engine.cli.settings import default_store, engine_config, with_tags
 from vlm_engine.cli.table import picture_line, video_lines
-from vlm_engine.config_models import EngineConfig
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.files import mapped
-from vlm_engine.models.part import LEAST_COVERAGE
+from vlm_engine.models.category_search import LEAST_COVERAGE
 
 
 async def tag(given: Namespace) -> int:

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from pybase64 import b64encode
 
-from vlm_engine import templates
 from vlm_engine.clients import request
 from vlm_engine.clients.request import Attempt
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config import templates
+from vlm_engine.config.models import ModelConfig
 from vlm_engine.types import Form, Frame, Question
 
 _MARK = os.urandom(30)  # stands for a picture; in base64, no text of a user can hold it

@@ -31,7 +31,7 @@ from vlm_engine.clients.request import Attempt
 from vlm_engine.clients.secrets import redacted, shown
 from vlm_engine.clients.several import OneAtATimeError
 from vlm_engine.clients.transport import Transport
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
     ConfigError,

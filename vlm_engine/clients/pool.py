@@ -21,18 +21,18 @@ from typing import Self
 
 from vlm_engine.clients.base import Keep
 from vlm_engine.clients.budget import Budget
+from vlm_engine.clients.health import Keeper
 from vlm_engine.clients.identity import ModelIdentity
-from vlm_engine.clients.keeper import Keeper
-from vlm_engine.clients.line import Line
 from vlm_engine.clients.member import Member, by_model, unique
 from vlm_engine.clients.openai import OpenAIClient
 from vlm_engine.clients.patience import Patience
-from vlm_engine.clients.pulling import ranked, reference_s
+from vlm_engine.clients.request_queue import Line
+from vlm_engine.clients.retry import Attempt, Turn
+from vlm_engine.clients.scheduling import ranked, reference_s
 from vlm_engine.clients.server import Servers
 from vlm_engine.clients.slots import AutoSlots, FixedSlots
 from vlm_engine.clients.transport import ClosedError
-from vlm_engine.clients.turn import Attempt, Turn
-from vlm_engine.config_models import EndpointConfig, ModelConfig
+from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
     ConfigError,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlm_engine.clients.features import Feature
-from vlm_engine.config_models import ModelConfig
+from vlm_engine.config.models import ModelConfig
 from vlm_engine.prompt import Wording, messages, schema
 from vlm_engine.types import Question
 

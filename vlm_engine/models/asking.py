@@ -7,11 +7,11 @@ import io
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from vlm_engine.config_models import EngineConfig
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.models.base import Model
+from vlm_engine.models.cascade import Panel
 from vlm_engine.models.image import JudgeImage
-from vlm_engine.models.panel import Panel
 from vlm_engine.models.pipelines import IMAGE_VALUES, VIDEO_VALUES
 from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
 from vlm_engine.types import ImageResult, VideoInfo, VideoResult

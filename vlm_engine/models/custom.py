@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from vlm_engine.config_models import EngineConfig
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.models.base import Model
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from vlm_engine.config_models import EngineConfig
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.files import mapped
 from vlm_engine.models.base import Model
+from vlm_engine.models.cached_client import Judge, Memory
+from vlm_engine.models.cascade import Panel, Tags
 from vlm_engine.models.combine import of_moments, of_parts
-from vlm_engine.models.judge import Judge, Memory
-from vlm_engine.models.panel import Panel, Tags
 from vlm_engine.pictures import Looks, PictureReader, Showing, Source, name_of, spread
 from vlm_engine.spans import describe_image, images_together
 from vlm_engine.tasks import side_by_side

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vlm_engine.config_models import PipelineConfig, PipelineModelConfig
+from vlm_engine.config.models import PipelineConfig, PipelineModelConfig
 from vlm_engine.errors import ConfigError
 
 VIDEO_VALUES = (

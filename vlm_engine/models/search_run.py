@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from vlm_engine.config_models import VideoConfig
+from vlm_engine.config.models import VideoConfig
 from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.files import mapped
-from vlm_engine.models.judge import Judge
-from vlm_engine.models.part import Part
-from vlm_engine.models.sheet import Pictures, Sheet, Wanted, sheets
+from vlm_engine.models.cached_client import Judge
+from vlm_engine.models.category_search import Part
+from vlm_engine.models.frame_batch import Pictures, Sheet, Wanted, sheets
 from vlm_engine.types import Coverage, ImageShape, OnProgress, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vlm_engine.config_models import EngineConfig, TagRule
+from vlm_engine.config.models import EngineConfig, TagRule
 from vlm_engine.errors import ConfigError
 from vlm_engine.models.json_result import read_spans
 from vlm_engine.spans import fit_rule, markers, precision_and_recall

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from vlm_engine.config_models import EngineConfig
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import mapped
 from vlm_engine.models.base import Model, only
+from vlm_engine.models.cascade import Panel, Tags
+from vlm_engine.models.category_search import Part
 from vlm_engine.models.json_result import Earlier
-from vlm_engine.models.panel import Panel, Tags
-from vlm_engine.models.part import Part
 from vlm_engine.models.search_run import SearchRun
 from vlm_engine.spans import describe_video, together
 from vlm_engine.types import Findings, VideoInfo, VideoResult

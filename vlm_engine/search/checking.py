@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_engine.search.belief import Belief
+from vlm_engine.search.candidates import IsFree, Question, most_doubtful, other_frame
 from vlm_engine.search.evidence import scene_starts
-from vlm_engine.search.questions import IsFree, Question, most_doubtful, other_frame
+from vlm_engine.search.posterior import Belief
 from vlm_engine.search.rates import JUDGE, SCANNER, Floats
 from vlm_engine.search.stopping import Prices
 from vlm_engine.types import Purpose

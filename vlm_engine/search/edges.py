@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm_engine.search.clock import Clock
+from vlm_engine.search.time_warp import Clock
 
 CUT_MARGIN_S = 0.3
 """Hints place a cut to about a tenth of a second: nearer than this, a frame may be of either shot."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_engine.search.clock import Clock
 from vlm_engine.search.rates import Floats
+from vlm_engine.search.time_warp import Clock
 from vlm_engine.types import Observation
 
 Flags = NDArray[np.bool_]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from vlm_engine.config_models import SearchConfig
-from vlm_engine.search.ledger import milliseconds
+from vlm_engine.config.models import SearchConfig
+from vlm_engine.search.observation_log import milliseconds
 from vlm_engine.search.video_search import VideoSearch
 from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
 

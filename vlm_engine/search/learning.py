@@ -13,7 +13,6 @@ from operator import itemgetter
 
 import numpy as np
 
-from vlm_engine.search.chain import LONG, OFF, SHORT, STATES
 from vlm_engine.search.evidence import MOST_LOGIT, Evidence, Flags, scene_starts
 from vlm_engine.search.rates import (
     LONG_S,
@@ -27,6 +26,7 @@ from vlm_engine.search.rates import (
     assumed_errors,
 )
 from vlm_engine.search.smoothing import Smoothed, by_truth
+from vlm_engine.search.transitions import LONG, OFF, SHORT, STATES
 
 _VIDEO_WEIGHT = np.array([100.0, 12.0])
 _TAG_WEIGHT = np.array([400.0, 300.0])

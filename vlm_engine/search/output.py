@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from vlm_engine.search.belief import Belief
-from vlm_engine.search.runs import Run, Runs
+from vlm_engine.search.posterior import Belief
+from vlm_engine.search.segments import Run, Runs
 from vlm_engine.types import Span
 
 _TEMPERATURE = 1.4

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm_engine.search.chain import SHOWS, STATES, Chain, chain_of
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.rates import FOOLED_ALONG, SCANNER, SURE_ERROR, Floats, Rates, Trust
+from vlm_engine.search.transitions import SHOWS, STATES, Chain, chain_of
 
 _RESCALED_EVERY = 4
 """Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""

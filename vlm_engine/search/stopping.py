@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vlm_engine.search.questions import Question
+from vlm_engine.search.candidates import Question
 from vlm_engine.types import Purpose
 
 PRICE = 0.063

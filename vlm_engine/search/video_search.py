@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from vlm_engine.config_models import SearchConfig
-from vlm_engine.search.belief import Belief, believe, learnt_rates
+from vlm_engine.config.models import SearchConfig
+from vlm_engine.search.candidates import Question, discoveries, edge_looks, second_looks
 from vlm_engine.search.checking import checks
-from vlm_engine.search.clock import Clock
 from vlm_engine.search.evidence import gather
-from vlm_engine.search.ledger import Ledger, milliseconds
+from vlm_engine.search.observation_log import Ledger, milliseconds
 from vlm_engine.search.output import spans_of
-from vlm_engine.search.questions import Question, discoveries, edge_looks, second_looks
+from vlm_engine.search.posterior import Belief, believe, learnt_rates
 from vlm_engine.search.rates import SHORTEST_S, Rates, assumed
-from vlm_engine.search.runs import Runs
 from vlm_engine.search.scan import believable, scan_of
+from vlm_engine.search.segments import Runs
 from vlm_engine.search.stopping import Prices, chosen, is_worth_a_round, price, prices, share_of
+from vlm_engine.search.time_warp import Clock
 from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16

@@ -6,7 +6,7 @@ The file may hold other tables. Who keeps some there takes a ``Hold`` before ope
 
 from vlm_engine.store.answers import AnswerStore
 from vlm_engine.store.faults import readable
-from vlm_engine.store.hold import Hold
+from vlm_engine.store.lock import Hold
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject
 from vlm_engine.store.schema import writing
 

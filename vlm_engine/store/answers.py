@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vlm_engine.store.faults import explained, readable
-from vlm_engine.store.hold import Hold
+from vlm_engine.store.lock import Hold
 from vlm_engine.store.pruning import prune
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
 from vlm_engine.store.schema import prepare, writing

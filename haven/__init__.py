@@ -1,0 +1,1 @@
+"""The plugin: what it does inside Stash, in rooms of their own."""

@@ -1,0 +1,228 @@
+"""Changing items: results written, everything of ours removed, or an earlier change taken back. Always by way of a plan."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias, TypeVar
+
+from haven.stash.changes import ChangePlan
+from haven.stash.errors import ItemGoneError, StashError, StashQueryError
+from haven.stash.journal import Journal, OpenPlan
+from haven.stash.library import read_items
+from haven.stash.plan import (
+    PlanOptions,
+    TagInfo,
+    control_names,
+    names_to_find,
+    plan_addition,
+    plan_release,
+    plan_removal,
+    plan_results,
+    renamed,
+)
+from haven.stash.recover import disown_what_changed, known_of
+from haven.stash.tagging import AT_ONCE, Tagging
+from haven.stash.tags import TagBook
+from haven.stash.transport import StashClient
+from haven.stash.undo import as_numbered_now, plan_undo
+from haven.stash.values import ItemChange, ItemRef, Recovered, Standing, Tag, tag_key
+from haven.stash.writing import Writing
+
+_log = logging.getLogger(__name__)
+_Thing = TypeVar("_Thing")
+Planner: TypeAlias = Callable[[Standing], ChangePlan]
+Fate: TypeAlias = ItemChange | StashError
+"""What became of one item: how it was changed, or why it was not. The error is an ``ItemGoneError`` or an ``ApplyError``."""
+
+
+def alone(fates: Mapping[_Thing, Fate]) -> ItemChange:
+    """The change of the one item that was to be changed. Raises its error."""
+    (fate,) = fates.values()
+    if isinstance(fate, StashError):
+        raise fate
+    return fate
+
+
+class ItemWriter:
+    """Writes changes into Stash by way of the journal. Blocking; one caller at a time, and one process at a time.
+
+    What concerns one item alone is in its fate. The errors of the connection are raised; then plans stay open in the journal.
+    """
+
+    def __init__(self, client: StashClient, tags: TagBook, journal: Journal) -> None:
+        self._client = client
+        self._tags = tags
+        self._tagging = Tagging(client)
+        self._journal = journal
+
+    def recover(self) -> tuple[Recovered, ...]:
+        """Completes, item by item, what killed or broken-off runs left half-written."""
+        if not self._journal.unfinished():
+            return ()
+        with self._journal.only_writer():  # so what is still open now is nobody's
+            return self._complete(self._journal.unfinished())
+
+    def apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+        """Brings each item, as it is now, to what was found in it, and takes it off the queue."""
+        fates: dict[ItemRef, Fate] = {}
+        with self._journal.only_writer():
+            for portion in _portions(found, lambda item: item):
+                fates |= self._apply(run_id, {item: found[item] for item in portion}, options)
+        return fates
+
+    def _apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+        known = self._known_or_made(found.values(), options)
+        return self._change(
+            run_id, found, lambda item: plan_results(item, found[item.ref], known_of(self._journal, item), known, options)
+        )
+
+    def release(self, run_id: int, item: ItemRef, options: PlanOptions) -> dict[ItemRef, Fate]:
+        """Takes an image or a gallery off the queue and says that it is done. Its other tags stay as they are."""
+        with self._journal.only_writer():
+            known = self._known_or_made((), options)
+            return self._change(run_id, [item], lambda item: plan_release(item, known, options))
+
+    def preview(self, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+        """What ``apply`` would change. Writes nothing, neither to Stash nor to the journal."""
+        known = self._known(found.values(), options)
+        for name in control_names(options.names):
+            known.setdefault(tag_key(name), Tag("", name))
+        items = read_items(self._client, found)
+        fates: dict[ItemRef, Fate] = {ref: ItemGoneError(ref) for ref in found}
+        for ref, item in items.items():
+            plan = plan_results(item, found[ref], known_of(self._journal, item), known, options)
+            told = tuple(tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged))
+            fates[ref] = replace(plan, add=told).summary()
+        return fates
+
+    def renamed_on(self, ref: ItemRef) -> dict[str, Tag]:
+        """The tags of ours on an item that have other names in Stash by now, by the ``tag_key`` of what they were called."""
+        items = read_items(self._client, [ref])
+        return {key: tag for item in items.values() for key, tag in renamed(item, known_of(self._journal, item)).items()}
+
+    def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
+        """Takes off what is ours, while it is as we left it."""
+        with self._journal.only_writer():
+            return self._change(run_id, items, lambda item: plan_removal(item, known_of(self._journal, item)))
+
+    def undo(self, run_id: int, numbers: Iterable[int]) -> dict[int, Fate]:
+        """Takes back what each of these plans did, in their order. What people changed since stays, and is told."""
+        fates: dict[int, Fate] = {}
+        with self._journal.only_writer():
+            for portion in _portions(numbers, self._journal.item_of):
+                fates |= self._undo(run_id, {self._journal.item_of(number): number for number in portion})
+        return fates
+
+    def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
+        kept_back: dict[ItemRef, tuple[str, ...]] = {}
+        facts_before = map(self._journal.facts, plans.values())
+        there = self._tags.there(tag_id for facts in facts_before for tag_id in facts.put_back_ids)
+
+        def plan(item: Standing) -> ChangePlan:
+            facts = as_numbered_now(self._journal.facts(plans[item.ref]), there)
+            found, kept_back[item.ref] = plan_undo(item, facts, known_of(self._journal, item))
+            return found
+
+        fates = self._change(run_id, plans, plan)
+        with self._journal.together():
+            for item, fate in fates.items():
+                if isinstance(fate, ItemChange):
+                    fates[item] = replace(fate, kept_back=kept_back[item])
+                if isinstance(fate, ItemChange | ItemGoneError):
+                    self._journal.set_undone(plans[item])
+        return {plans[item]: fate for item, fate in fates.items()}
+
+    def destroy_new_tags(self, run_id: int) -> tuple[str, ...]:
+        """Removes the tags that a run made in Stash, those that nobody uses or has changed. Returns why each other one stays."""
+        told = []
+        with self._journal.only_writer():
+            for tag in self._journal.new_tags_of(run_id):
+                try:
+                    reason = self._tags.destroy_unused(tag)
+                except StashQueryError as error:
+                    reason = f"the tag {tag.name!r} stays in Stash: {error}"
+                if reason:
+                    told.append(reason)
+                else:
+                    self._journal.tag_destroyed(tag.id)
+        return tuple(told)
+
+    def mark_failed(self, run_id: int, errored: str, reasons: Mapping[ItemRef, str]) -> dict[ItemRef, Fate]:
+        """Adds the tag ``errored`` to the items, which stay queued. One that has vanished is only noted."""
+        with self._journal.only_writer():
+            with self._journal.together():
+                for item, reason in reasons.items():
+                    self._journal.note_failure(run_id, item, reason)
+            (tag,) = self._tags.ensure([errored]).values()
+            fates = self._change(run_id, reasons, lambda item: plan_addition(item, tag))
+        for gone in [fate for fate in fates.values() if isinstance(fate, ItemGoneError)]:
+            _log.info("%s", gone)
+        return {item: fate for item, fate in fates.items() if not isinstance(fate, ItemGoneError)}
+
+    def _known(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
+        names = dict.fromkeys(name for info in found for name in names_to_find(info))
+        return self._tags.find([*control_names(options.names), *names])
+
+    def _known_or_made(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
+        """As ``_known``, and the control tags that are missing are made."""
+        known = self._known(found, options)
+        for name in control_names(options.names):
+            if tag_key(name) not in known:
+                known[tag_key(name)] = self._tags.create(name)
+        return known
+
+    def _change(self, run_id: int, items: Iterable[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
+        """Plans and carries out a change of each item, once what an earlier one left half-done is complete."""
+        wanted = tuple(items)
+        self._complete(self._journal.unfinished(wanted))
+        fates: dict[ItemRef, Fate] = {}
+        for portion in _portions(wanted, lambda item: item):
+            fates |= self._change_portion(run_id, portion, plan)
+        return fates
+
+    def _change_portion(self, run_id: int, wanted: Sequence[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
+        items = read_items(self._client, wanted)
+        plans: dict[ItemRef, ChangePlan] = {}
+        with self._journal.together():  # all plans are on disk before the first write
+            for ref, item in items.items():
+                disown_what_changed(self._journal, item)
+                plans[ref] = plan(item)
+            opened = [
+                self._journal.open_plan(run_id, one, items[ref].created_s) for ref, one in plans.items() if not one.is_empty
+            ]
+        errors = self._writing(opened).carry_out() if opened else {}
+        failed = {one.plan.item: errors[one.id] for one in opened if one.id in errors}
+        gone = {ref: ItemGoneError(ref) for ref in wanted if ref not in items}
+        return {**gone, **{ref: one.summary() for ref, one in plans.items()}, **failed}
+
+    def _writing(self, opened: Sequence[OpenPlan]) -> Writing:
+        return Writing(self._client, self._tags, self._tagging, self._journal, opened)
+
+    def _complete(self, left_behind: Iterable[OpenPlan]) -> tuple[Recovered, ...]:
+        portions = _portions(left_behind, lambda opened: opened.plan.item)
+        return tuple(recovered for portion in portions for recovered in self._complete_portion(portion))
+
+    def _complete_portion(self, left_behind: Sequence[OpenPlan]) -> Iterator[Recovered]:
+        fates = self._writing(left_behind).carry_on()
+        for one in left_behind:
+            item, fate = one.plan.item, fates[one.id]
+            if isinstance(fate, StashError):
+                gone = isinstance(fate, ItemGoneError)
+                yield Recovered(item, finished=False, gone=gone, reason="" if gone else str(fate))
+            else:
+                yield Recovered(item, finished=True, markers=len(fate.markers), tags=len(fate.tags))
+
+
+def _portions(things: Iterable[_Thing], item_of: Callable[[_Thing], ItemRef]) -> Iterator[list[_Thing]]:
+    """The things in their order, as many at once as can be carried out together: of one kind, and no item twice."""
+    portion: dict[ItemRef, _Thing] = {}
+    for thing in things:
+        item = item_of(thing)
+        if portion and (len(portion) == AT_ONCE or item in portion or item.kind is not next(iter(portion)).kind):
+            yield list(portion.values())
+            portion = {}
+        portion[item] = thing
+    if portion:
+        yield list(portion.values())

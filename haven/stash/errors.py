@@ -1,0 +1,117 @@
+"""Every error that dealing with Stash raises, in one tree.
+
+::
+
+    StashError
+    ├── StashUnreachableError        nobody answers: refused, dropped, not HTTP
+    │   └── StashTimeoutError        no answer in time
+    ├── StashAuthError               neither the session nor the API key is accepted
+    ├── StashVersionError            this Stash is too old, or not set up
+    ├── StashQueryError              Stash refused a request; ``path`` and its own words
+    │   ├── StashLockedError         its database stayed locked by another program
+    │   └── StashReplyError          its reply is none to what was asked
+    ├── ItemGoneError                the scene, image or gallery is no longer in Stash
+    ├── NotServedError               Stash does not hand out a file
+    ├── TagClashError                Stash takes two different tag names for one
+    ├── ApplyError                   an item's results are not wholly in Stash; a group of every cause
+    └── JournalError                 the journal file cannot be used
+
+After the first three and ``JournalError`` nothing else would fare better: the whole batch ends. Every other
+one concerns one item. No message ever holds an API key or a cookie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from haven.stash.values import ItemRef
+
+
+class StashError(Exception):
+    """The root: catch this to catch everything that dealing with Stash raises on purpose."""
+
+
+class StashUnreachableError(StashError):
+    """Nobody answers at Stash's address."""
+
+
+class StashTimeoutError(StashUnreachableError):
+    """Stash took the request but gave no answer in time."""
+
+
+class StashAuthError(StashError):
+    """Stash accepts neither the session nor the API key."""
+
+
+class StashVersionError(StashError):
+    """This Stash is too old for the plugin, or still waits for its set-up or migration."""
+
+
+class StashQueryError(StashError):
+    """Stash refused a request. ``path``: which field of it, dotted, or empty; ``message``: its own words."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"Stash refused {self.path or 'a request'}: {self.message}"
+
+
+class StashLockedError(StashQueryError):
+    """Stash's database stayed locked by another program, however often it was tried."""
+
+
+class StashReplyError(StashQueryError):
+    """What Stash sent is no reply to what was asked. ``path``: which field of it, dotted, or empty for all of it."""
+
+    def __str__(self) -> str:
+        return (
+            f"Stash's reply cannot be used{f', {self.path}' if self.path else ''}: {self.message}. If a proxy or another program"
+            " answers in Stash's place, let the plugin reach Stash itself; else update Stash and the plugin"
+        )
+
+
+class ItemGoneError(StashError):
+    """The scene, image or gallery is no longer in Stash: somebody deleted or merged it."""
+
+    def __init__(self, item: ItemRef) -> None:
+        super().__init__(f"{item} is no longer in Stash; it was deleted or merged")
+        self.item = item
+
+
+class NotServedError(StashError):
+    """Stash does not hand out a file: it cannot read it, has none, or the file is too large."""
+
+
+class TagClashError(StashError):
+    """Stash compares tag names as patterns, and takes ``wanted`` for ``existing``, another name in use."""
+
+    def __init__(self, wanted: str, existing: str) -> None:
+        super().__init__(
+            f"Stash cannot hold the tag {wanted!r} beside {existing!r}: it reads _ and % in a name as wildcards. "
+            f"If both mean the same, give {existing!r} the alias {wanted!r} in Stash; else rename one of them"
+        )
+        self.wanted = wanted
+        self.existing = existing
+
+
+class ApplyError(StashError, ExceptionGroup[StashError]):
+    """An item's results are not wholly in Stash. ``exceptions`` holds every cause; the item stays queued."""
+
+    def __new__(cls, message: str, causes: Sequence[StashError]) -> Self:
+        """``causes`` must not be empty."""
+        return super().__new__(cls, message, causes)
+
+    def derive(self, excs: Sequence[StashError]) -> ApplyError:  # type: ignore[override]
+        """Keeps the type when Python splits the group (``except*``)."""
+        return ApplyError(self.message, excs)
+
+    def __str__(self) -> str:
+        return "; ".join([self.message, *dict.fromkeys(str(cause) for cause in self.exceptions)])
+
+
+class JournalError(StashError):
+    """The journal file cannot be used. The message names the file and the remedy."""

@@ -1,0 +1,337 @@
+"""The only door to Stash: reads scenes, images and galleries, and writes what was found in them without losing anything.
+
+The front of the package ``haven.stash``. Everything here blocks (HTTP and SQLite) and serves one caller at
+a time: an asynchronous program runs it on one worker thread of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from haven.settings.settings import TagNames
+from haven.stash import jobs, left_over, library, server
+from haven.stash.apply import Fate, ItemWriter, alone
+from haven.stash.errors import (
+    StashError,
+)
+from haven.stash.journal import Journal
+from haven.stash.plan import PlanOptions, control_names
+from haven.stash.stream import SceneStream
+from haven.stash.tags import TagBook
+from haven.stash.transport import StashClient
+from haven.stash.values import (
+    Gallery,
+    Image,
+    ItemChange,
+    ItemKind,
+    ItemRef,
+    PastChange,
+    Recovered,
+    Run,
+    Scene,
+    ServerInfo,
+    Tag,
+    tag_key,
+)
+from vlm_engine.types import ImageTagInfo, VideoTagInfo
+
+
+def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
+    """Who is there, and what the user set for ``plugin_id``: needed before the settings, and so the handler, exist.
+
+    Takes over the user's API key, where there is one, so that a long task outlives its session. Raises
+    ``StashVersionError`` for a Stash that is too old or not set up, and the errors of the connection.
+    """
+    return server.shake_hands(client, plugin_id)
+
+
+class MediaHandler:
+    """Scenes, images and galleries out of Stash, results into them. Also a context manager; leaving it closes everything.
+
+    ``connection``: a client that is connected already, or what Stash hands a plugin as
+    ``server_connection``. ``journal_path``: the database file, in a folder that exists; the answer store
+    may use the same one. ``vr_tag``: the name of the tag that marks VR scenes, or empty. ``tag_list``: what each tag that is
+    looked for is called in Stash; what was made for other tags is left alone, and None leaves nothing alone. ``bring_back``:
+    what people took off, and is found, is put there again.
+
+    What changes many items at once gives back the fate of each: its change, or why there is none (``ItemGoneError`` when it
+    has vanished, ``ApplyError`` when something could not be written, and then it is still queued). What changes one item
+    raises that error. Both raise the errors of the connection; what they leave half-written, ``recover`` completes.
+    """
+
+    def __init__(
+        self,
+        connection: StashClient | Mapping[str, Any],
+        journal_path: Path,
+        names: TagNames,
+        *,
+        vr_tag: str = "",
+        tag_list: Mapping[str, str] | None = None,
+        bring_back: bool = False,
+    ) -> None:
+        self._client = connection if isinstance(connection, StashClient) else StashClient(connection)
+        self._names = names
+        self._vr_tag = vr_tag
+        self._options = PlanOptions(names, tag_list=tag_list, bring_back=bring_back)
+        self._tags = TagBook(self._client, names)
+        self._journal = Journal(journal_path)
+        self._writer = ItemWriter(self._client, self._tags, self._journal)
+
+    def prepare(self) -> None:
+        """Creates the control tags that are missing. Call it first, unless nothing is to be written."""
+        self._tags.ensure(control_names(self._names))
+
+    def require_images(self) -> None:
+        """Raises ``StashVersionError`` for a Stash that is too old for images. Call it before reading any."""
+        server.require_images(self._client)
+
+    # What there is. All ids are in their order, and there is no limit to their number.
+
+    def scene_ids_with(self, tag_name: str) -> tuple[str, ...]:
+        """The scenes that carry the tag of that name, those that failed before last; none where there is no such tag."""
+        return self._ids_with(ItemKind.SCENE, tag_name)
+
+    def image_ids_with(self, tag_name: str) -> tuple[str, ...]:
+        """The images that carry the tag of that name themselves, those that failed before last; none where there is no such
+        tag."""
+        return self._ids_with(ItemKind.IMAGE, tag_name)
+
+    def image_ids_in_galleries_with(self, tag_name: str) -> tuple[str, ...]:
+        """The images in all galleries that carry the tag of that name; none where there is no such tag."""
+        tag = self._tag(tag_name)
+        return library.image_ids_in_galleries_with_tag(self._client, tag.id) if tag else ()
+
+    def gallery_ids_with(self, tag_name: str) -> tuple[str, ...]:
+        """The galleries that carry the tag of that name; none where there is no such tag."""
+        return self._ids_with(ItemKind.GALLERY, tag_name)
+
+    def scene_ids_with_ours(self) -> tuple[str, ...]:
+        """The scenes on which the plugin has put something that is still there, as far as the journal knows."""
+        return self._journal.ids_with_ours(ItemKind.SCENE)
+
+    def image_ids_with_ours(self) -> tuple[str, ...]:
+        """The images on which the plugin has put something that is still there, as far as the journal knows."""
+        return self._journal.ids_with_ours(ItemKind.IMAGE)
+
+    def gallery_ids_with_ours(self) -> tuple[str, ...]:
+        """The galleries on which the plugin has put something that is still there, as far as the journal knows."""
+        return self._journal.ids_with_ours(ItemKind.GALLERY)
+
+    def scenes(self, ids: Iterable[str]) -> tuple[Scene, ...]:
+        """The scenes with these ids, in this order; those that have vanished are left out."""
+        vr_tags = {tag.id for tag in self._tags.find([self._vr_tag]).values()} if self._vr_tag else set()
+        return tuple(
+            replace(scene, is_vr=not vr_tags.isdisjoint(scene.tag_ids)) for scene in library.read_scenes(self._client, ids)
+        )
+
+    def images(self, ids: Iterable[str]) -> tuple[Image, ...]:
+        """The images with these ids, in this order; those that have vanished are left out."""
+        return library.read_images(self._client, ids)
+
+    def galleries(self, ids: Iterable[str]) -> tuple[Gallery, ...]:
+        """The galleries with these ids, in this order; those that have vanished are left out."""
+        return library.read_galleries(self._client, ids)
+
+    def image_tag_counts(self, gallery_id: str, tag_names: Iterable[str]) -> dict[str, int]:
+        """How many images of a gallery carry each of these tags, whoever put it there, by the names as given.
+
+        A tag that the plugin gave the gallery counts under the name that it had then.
+        """
+        names = tuple(tag_names)
+        found = {**self._tags.find(names), **self._writer.renamed_on(ItemRef(ItemKind.GALLERY, gallery_id))}
+        counts = library.tag_counts(self._client, gallery_id, found.values())
+        return {name: counts[found[tag_key(name)].id] if tag_key(name) in found else 0 for name in names}
+
+    def image_bytes(self, image_id: str, max_bytes: int) -> bytes:
+        """The file of an image, as Stash itself reads it: for one that is not at hand under its path.
+
+        Raises ``NotServedError`` when Stash cannot read it either, or it is larger than ``max_bytes``, and the errors of the
+        connection.
+        """
+        return self._client.fetch(f"/image/{int(image_id)}/image", max_bytes)
+
+    def image_thumbnail(self, image_id: str, max_bytes: int) -> bytes:
+        """What Stash shows of an image in its own pages: a JPEG of 640 pixels at most, of whatever Stash can show.
+
+        Where it cannot, this is the file itself, or a drawing that stands for a missing one. Raises as ``image_bytes`` does.
+        """
+        return self._client.fetch(f"/image/{int(image_id)}/thumbnail", max_bytes)
+
+    def carriers(self) -> dict[str, int]:
+        """How many markers carry the plugin's tag, and how many scenes, images and galleries one right below it, whoever put it
+        there, by noun; without the tags that put something in line."""
+        names = self._names
+        parent = self._tag(names.parent)
+        return left_over.carriers(self._client, parent, (names.tag_me, names.update_me)) if parent else {}
+
+    # Runs.
+
+    def stream_of(self, scene: Scene, stall_s: float) -> SceneStream:
+        """The scene's first file as Stash sends it, part by part; nothing is asked yet, and any thread may read it."""
+        return SceneStream(self._client, scene.id, scene.path, stall_s=stall_s)
+
+    def start_run(self, task: str, settings: str = "", *, undoes: int | None = None) -> int:
+        """Opens a run in the journal; whatever writes names its number. ``settings``: a fingerprint of them."""
+        return self._journal.runs.start(task, settings, undoes)
+
+    def go_on_with_run(self, run_id: int, task: str) -> bool:
+        """Takes up a run that ended as "sliced". False when that cannot be: then start a new one."""
+        return self._journal.runs.go_on(run_id, task)
+
+    def finish_run(self, run_id: int, outcome: str = "finished") -> None:
+        """The run came to an end by itself: "finished", "sliced" or "broken off"."""
+        self._journal.runs.finish(run_id, outcome)
+
+    def cut_off_runs(self) -> tuple[Run, ...]:
+        """The runs that were killed since this was last asked. Those that another process is at work on are not among them."""
+        return self._journal.runs.cut_off()
+
+    def recover(self) -> tuple[Recovered, ...]:
+        """Completes, item by item, what killed runs left half-written. Call it before a run."""
+        return self._writer.recover()
+
+    # Results.
+
+    def apply(
+        self, run_id: int, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True, updating: bool = False
+    ) -> ItemChange:
+        """Brings a scene, as it is in Stash now, to what ``info`` says, and only then takes it off the queue.
+
+        Without ``create_markers`` its markers are left as they are. ``updating``: the queue is that of the tag
+        ``update_me``.
+        """
+        options = replace(self._options, create_markers=create_markers, updating=updating)
+        return alone(self._writer.apply(run_id, {_scene(scene_id): info}, options))
+
+    def apply_images(self, run_id: int, results: Mapping[str, ImageTagInfo], *, updating: bool = False) -> dict[str, Fate]:
+        """The same for images, by their ids. Those with the same change share their requests: better hundreds than a few."""
+        options = replace(self._options, updating=updating)
+        return _by_id(self._writer.apply(run_id, {_image(one): info for one, info in results.items()}, options))
+
+    def apply_gallery(
+        self, run_id: int, gallery_id: str, tags: Iterable[str] | None, *, release_queue: bool, updating: bool = False
+    ) -> ItemChange:
+        """Brings the tags of a gallery to ``tags``; with None those that it has stay.
+
+        ``release_queue``: it is done, so it gets the tag that says so, and leaves the queue.
+        """
+        options = replace(self._options, updating=updating, release=release_queue)
+        gallery = ItemRef(ItemKind.GALLERY, gallery_id)
+        if tags is None:
+            return alone(self._writer.release(run_id, gallery, options)) if release_queue else ItemChange()
+        return alone(self._writer.apply(run_id, {gallery: ImageTagInfo({"": tuple(tags)}, {})}, options))
+
+    def preview(self, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True) -> ItemChange:
+        """What ``apply`` would change. Writes nothing. Raises ``ItemGoneError`` and the errors of the connection."""
+        return alone(self._writer.preview({_scene(scene_id): info}, replace(self._options, create_markers=create_markers)))
+
+    def preview_images(self, results: Mapping[str, ImageTagInfo]) -> dict[str, Fate]:
+        """What ``apply_images`` would change. Writes nothing."""
+        found = {_image(one): info for one, info in results.items()}
+        return _by_id(self._writer.preview(found, self._options))
+
+    def mark_failed(self, run_id: int, scene_id: str, reason: str) -> None:
+        """Gives a scene the tag ``errored`` and leaves it queued. One that has vanished is left alone."""
+        for fate in self._writer.mark_failed(run_id, self._names.errored, {_scene(scene_id): reason}).values():
+            if isinstance(fate, StashError):
+                raise fate
+
+    def mark_images_failed(self, run_id: int, reasons: Mapping[str, str]) -> dict[str, Fate]:
+        """The same for images, by their ids. Those that have vanished are not among the fates."""
+        told = {_image(one): reason for one, reason in reasons.items()}
+        return _by_id(self._writer.mark_failed(run_id, self._names.errored, told))
+
+    # Taking back.
+
+    def remove_ours(self, run_id: int, scene_id: str) -> ItemChange:
+        """Takes off a scene what the plugin has put there, while it is as the plugin left it."""
+        return alone(self._writer.remove(run_id, [_scene(scene_id)]))
+
+    def remove_ours_images(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
+        """The same for images."""
+        return _by_id(self._writer.remove(run_id, map(_image, ids)))
+
+    def remove_ours_galleries(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
+        """The same for galleries."""
+        return _by_id(self._writer.remove(run_id, [ItemRef(ItemKind.GALLERY, one) for one in ids]))
+
+    def last_undoable_run(self) -> Run | None:
+        """The latest run that changed something in Stash and is not undone yet."""
+        return self._journal.runs.last_undoable()
+
+    def is_at_work(self, run: Run) -> bool:
+        """Whether the process that carries the run out still lives."""
+        return self._journal.runs.is_at_work(run.id)
+
+    def changes_to_undo(self, run: Run) -> tuple[PastChange, ...]:
+        """Every change of a run that is not undone yet, in the order in which to undo them."""
+        return self._journal.plans_to_undo(run.id)
+
+    def undo_change(self, run_id: int, change: int) -> ItemChange:
+        """Takes back one change of an earlier run, by its number, in the name of the run ``run_id``.
+
+        What people have changed since stays, and is named in ``kept_back``.
+        """
+        return alone(self._writer.undo(run_id, [change]))
+
+    def undo_changes(self, run_id: int, changes: Iterable[int]) -> dict[int, Fate]:
+        """The same for many changes, by their numbers, in this order. Those of images share their requests where they can."""
+        return self._writer.undo(run_id, changes)
+
+    def finish_undo(self, run: Run) -> tuple[str, ...]:
+        """All changes of the run are undone: the tags it made in Stash go, too. Returns why each that stays does."""
+        told = self._writer.destroy_new_tags(run.id)
+        self._journal.runs.mark_undone(run.id)
+        return told
+
+    # Stash itself.
+
+    def others_wait(self) -> bool:
+        """Whether a job waits in Stash's queue."""
+        return jobs.others_wait(self._client)
+
+    def queue_task(self, plugin_id: str, task: str, args: Mapping[str, str]) -> None:
+        """Queues a task of the plugin behind what waits in Stash's queue, with ``args`` beside the task's own."""
+        jobs.queue_task(self._client, plugin_id, task, args)
+
+    def ping(self) -> None:
+        """Keeps the session alive; call it more often than the session's age (an hour unless set otherwise)."""
+        server.ping(self._client)
+
+    def _ids_with(self, kind: ItemKind, tag_name: str) -> tuple[str, ...]:
+        tag, errored = self._tag(tag_name), self._tag(self._names.errored)
+        ids = library.ids_with_tags(self._client, kind, tag.id) if tag else ()
+        if not tag or not errored or not ids:
+            return ids
+        failed = dict.fromkeys(library.ids_with_tags(self._client, kind, tag.id, errored.id))
+        return (*(one for one in ids if one not in failed), *failed)
+
+    def _tag(self, name: str) -> Tag | None:
+        return self._tags.find([name]).get(tag_key(name))
+
+    def close(self) -> None:
+        """Closes the journal and the connections."""
+        self._journal.close()
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _scene(scene_id: str) -> ItemRef:
+    return ItemRef(ItemKind.SCENE, scene_id)
+
+
+def _image(image_id: str) -> ItemRef:
+    return ItemRef(ItemKind.IMAGE, image_id)
+
+
+def _by_id(fates: Mapping[ItemRef, Fate]) -> dict[str, Fate]:
+    return {item.id: fate for item, fate in fates.items()}

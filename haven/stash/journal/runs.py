@@ -1,0 +1,116 @@
+"""Runs: which there were, which are at work in some process, and which can be undone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+
+from haven.stash.errors import JournalError
+from haven.stash.journal.database import JournalDatabase
+from haven.stash.journal.locks import Lock
+from haven.stash.values import Run
+
+# A run that put something somewhere, or took something off, and is not itself an undoing.
+_UNDOABLE = """
+SELECT id, task, started, pid, outcome FROM journal_runs AS run WHERE undone IS NULL AND undoes IS NULL AND EXISTS (
+    SELECT 1 FROM journal_plans AS plan WHERE plan.run_id = run.id AND (
+        EXISTS (SELECT 1 FROM journal_markers WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
+        OR EXISTS (SELECT 1 FROM journal_tags WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
+        OR EXISTS (SELECT 1 FROM journal_released WHERE plan_id = plan.id)))
+ORDER BY id DESC LIMIT 1"""
+
+
+class RunBook:
+    """The runs of one journal. A run holds a lock for as long as its process lives, so that others know."""
+
+    def __init__(self, database: JournalDatabase) -> None:
+        self._database = database
+        self._held: dict[int, Lock] = {}
+
+    def start(self, task: str, settings: str = "", undoes: int | None = None) -> int:
+        """A new run of ``task``; returns its number. ``settings``: their fingerprint; ``undoes``: the run it takes back."""
+        lock = self._new_lock()
+        run_id = self._database.write(
+            "INSERT INTO journal_runs (task, started, settings, pid, lock, undoes) VALUES (?, ?, ?, ?, ?, ?)",
+            task, time.time(), settings, os.getpid(), lock.name, undoes,
+        )  # fmt: skip
+        self._held[run_id] = lock
+        return run_id
+
+    def go_on(self, run_id: int, task: str) -> bool:
+        """Takes up a run that gave others their turn. False when there is none such, or it was undone meanwhile."""
+        lock = self._new_lock()
+        with self._database.writing():
+            changed = self._database.execute(
+                "UPDATE journal_runs SET finished = NULL, outcome = '', pid = ?, lock = ?"
+                " WHERE id = ? AND task = ? AND outcome = 'sliced' AND undone IS NULL",
+                os.getpid(), lock.name, run_id, task,
+            )  # fmt: skip
+        if changed:
+            self._held[run_id] = lock
+        else:
+            lock.forget()
+        return bool(changed)
+
+    def finish(self, run_id: int, outcome: str = "finished") -> None:
+        """The run came to an end by itself: "finished", "sliced" or "broken off"."""
+        self._database.write("UPDATE journal_runs SET finished = ?, outcome = ? WHERE id = ?", time.time(), outcome, run_id)
+        self._release(run_id)
+
+    def cut_off(self) -> tuple[Run, ...]:
+        """Marks the runs whose process is gone before they came to an end, and returns them."""
+        rows = self._database.rows(
+            "SELECT id, task, started, pid, outcome, lock FROM journal_runs WHERE finished IS NULL ORDER BY id"
+        )
+        dead = [row for row in rows if not self._is_held(row[0], row[5])]
+        for row in dead:
+            self._database.write(
+                "UPDATE journal_runs SET finished = ?, outcome = 'cut off' WHERE id = ? AND lock = ?", time.time(), row[0], row[5]
+            )
+            if row[5]:
+                self._lock(row[5]).forget()
+        return tuple(Run(*row[:5]) for row in dead)
+
+    def last_undoable(self) -> Run | None:
+        """The latest run that changed something and is not undone yet."""
+        return next((Run(*row) for row in self._database.rows(_UNDOABLE)), None)
+
+    def is_at_work(self, run_id: int) -> bool:
+        """Whether some process, be it this one, is carrying the run out."""
+        rows = self._database.rows("SELECT lock FROM journal_runs WHERE id = ? AND finished IS NULL", run_id)
+        return any(self._is_held(run_id, name) for (name,) in rows)
+
+    def mark_undone(self, run_id: int) -> None:
+        """All of the run is undone."""
+        self._database.write("UPDATE journal_runs SET undone = ? WHERE id = ?", time.time(), run_id)
+
+    def close(self) -> None:
+        """Lets go of what this process still holds: its runs that did not come to an end are cut off."""
+        for run_id in tuple(self._held):
+            self._release(run_id)
+
+    def _new_lock(self) -> Lock:
+        lock = self._lock(f"{self._database.path.name}-run-{secrets.token_hex(8)}")
+        with self._database.explained():
+            if not lock.take():
+                raise JournalError(f"{lock.name}: somebody else has locked it")
+        return lock
+
+    def _lock(self, name: str) -> Lock:
+        return Lock(Path(self._database.path.with_name(name)))
+
+    def _is_held(self, run_id: int, name: str) -> bool:
+        if run_id in self._held:
+            return True
+        try:
+            return bool(name) and self._lock(name).is_held()
+        except sqlite3.Error:
+            return True  # it cannot be looked at, so it is not taken for dead
+
+    def _release(self, run_id: int) -> None:
+        lock = self._held.pop(run_id, None)
+        if lock is not None:
+            lock.forget()

@@ -1,0 +1,296 @@
+"""Reading scenes, images and galleries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache, partial
+from math import floor
+from pathlib import PurePath
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from haven.stash.errors import ItemGoneError, StashLockedError, StashQueryError, StashReplyError
+from haven.stash.transport import StashClient
+from haven.stash.values import Gallery, Image, ItemKind, ItemRef, Marker, Scene, SceneFile, Standing, Tag
+
+PAGE = 1000
+_COUNTS_AT_ONCE = 25
+# Stash has some of these down as videos: those that ffmpeg reads with a video's decoder.
+_PICTURES = frozenset(".gif .apng .png .jpg .jpeg .jfif .webp .bmp .tif .tiff .heic .heif .avif .jxl .jp2".split())
+
+_T = TypeVar("_T", Scene, Image, Gallery, Standing)
+Criteria: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[_T]):
+    """How one kind of item is read: the names of Stash's queries for it, the fields, and what becomes of them.
+
+    ``at_once``: how many are asked for in one request; each costs Stash look-ups of its own.
+    """
+
+    kind: ItemKind
+    noun: str
+    nouns: str
+    fields: str
+    value: Callable[[Mapping[str, Any]], _T]
+    at_once: int
+
+    @property
+    def one(self) -> str:
+        """The query for one."""
+        return f"query {self.noun}($id: ID!) {{ find{self.noun}(id: $id) {{ {self.fields} }} }}"
+
+    @property
+    def many(self) -> str:
+        """The query for many, by their ids."""
+        return f"query {self.nouns}($ids: [ID!]) {{ find{self.nouns}(ids: $ids) {{ {self.nouns.lower()} {{ {self.fields} }} }} }}"
+
+    @property
+    def found(self) -> str:
+        """The query for the ids of those that meet criteria."""
+        return f"""query {self.noun}Ids($page: FindFilterType, $criteria: {self.noun}FilterType) {{
+  find{self.nouns}(filter: $page, {self.kind}_filter: $criteria) {{ {self.nouns.lower()} {{ id }} }}
+}}"""
+
+
+def ids_with_tags(client: StashClient, kind: ItemKind, *tag_ids: str) -> tuple[str, ...]:
+    """The ids of all that carry exactly these tags (not children of them), in their order."""
+    return _ids(client, kind, {"tags": _tagged(*tag_ids)})
+
+
+def image_ids_in_galleries_with_tag(client: StashClient, tag_id: str) -> tuple[str, ...]:
+    """The ids of the images in all galleries that carry exactly this tag, in their order."""
+    return _ids(client, ItemKind.IMAGE, {"galleries_filter": {"tags": _tagged(tag_id)}})
+
+
+def tag_counts(client: StashClient, gallery_id: str, tags: Iterable[Tag]) -> dict[str, int]:
+    """How many images of a gallery carry each of the tags (not a child of it), by the tags' ids."""
+    ids = list(dict.fromkeys(tag.id for tag in tags))
+    return {
+        tag_id: count
+        for start in range(0, len(ids), _COUNTS_AT_ONCE)
+        for tag_id, count in _counted(client, gallery_id, ids[start : start + _COUNTS_AT_ONCE])
+    }
+
+
+def read_scenes(client: StashClient, ids: Iterable[str]) -> tuple[Scene, ...]:
+    """The scenes with these ids, in this order; those that have vanished are left out."""
+    return tuple(_read(client, _SCENES, ids))
+
+
+def read_images(client: StashClient, ids: Iterable[str]) -> tuple[Image, ...]:
+    """The images with these ids, in this order; those that have vanished are left out."""
+    return tuple(_read(client, _IMAGES, ids))
+
+
+def read_galleries(client: StashClient, ids: Iterable[str]) -> tuple[Gallery, ...]:
+    """The galleries with these ids, in this order; those that have vanished are left out."""
+    return tuple(_read(client, _GALLERIES, ids))
+
+
+def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, Standing]:
+    """What these items carry now, of whichever kinds; those that have vanished are left out."""
+    by_kind: dict[ItemKind, list[str]] = {}
+    for item in items:
+        by_kind.setdefault(item.kind, []).append(item.id)
+    return {item.ref: item for kind, ids in by_kind.items() for item in _read(client, _STANDINGS[kind], ids)}
+
+
+def read_item(client: StashClient, item: ItemRef) -> Standing:
+    """What one item carries now. Raises ``ItemGoneError``."""
+    found = read_items(client, [item]).get(item)
+    if found is None:
+        raise ItemGoneError(item)
+    return found
+
+
+def _tagged(*tag_ids: str) -> Criteria:
+    return {"value": list(tag_ids), "modifier": "INCLUDES_ALL", "depth": 0}
+
+
+def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, ...]:
+    """All ids, a page at a time. Each page is those above the last id: none is skipped when a tag is removed meanwhile."""
+    reading, ids = _READINGS[kind], list[str]()
+    page = {"per_page": PAGE, "sort": "id", "direction": "ASC"}
+    while True:
+        after = {"id": {"value": int(ids[-1]), "modifier": "GREATER_THAN"}} if ids else {}
+        data = client.ask(reading.found, {"page": page, "criteria": {**criteria, **after}})
+        more = [str(one["id"]) for one in data[f"find{reading.nouns}"][reading.nouns.lower()]]
+        if ids and more and int(more[0]) <= int(ids[-1]):
+            told = f"{more[0]} follows {ids[-1]}, though only greater ids were asked for"
+            raise StashReplyError(told, path=f"find{reading.nouns}")
+        ids += more
+        if len(more) < PAGE:
+            return tuple(ids)
+
+
+def _counted(client: StashClient, gallery_id: str, tag_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+    criteria = {
+        f"c{number}": {"galleries": {"value": [gallery_id], "modifier": "INCLUDES"}, "tags": _tagged(tag_id)}
+        for number, tag_id in enumerate(tag_ids)
+    }
+    declared = ", ".join(f"${alias}: ImageFilterType" for alias in criteria)
+    fields = " ".join(f"{alias}: findImages(filter: {{per_page: 0}}, image_filter: ${alias}) {{ count }}" for alias in criteria)
+    data = client.ask(f"query TagCounts({declared}) {{ {fields} }}", criteria)
+    return ((tag_id, int(data[alias]["count"])) for alias, tag_id in zip(criteria, tag_ids, strict=True))
+
+
+def _read(client: StashClient, reading: Reading[_T], ids: Iterable[str]) -> Iterator[_T]:
+    wanted = tuple(dict.fromkeys(ids))
+    for start in range(0, len(wanted), reading.at_once):
+        yield from map(reading.value, _existing(client, reading, wanted[start : start + reading.at_once]))
+
+
+def _existing(client: StashClient, reading: Reading[_T], ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Stash refuses a list of ids wholly when one of them is gone: halve until that one stands alone."""
+    if len(ids) == 1:
+        alone = client.ask(reading.one, {"id": ids[0]}).get(f"find{reading.noun}")
+        yield from [alone] if alone else []
+        return
+    try:
+        data = client.ask(reading.many, {"ids": list(ids)})[f"find{reading.nouns}"][reading.nouns.lower()]
+    except StashLockedError:
+        raise
+    except StashQueryError:
+        middle = len(ids) // 2
+        yield from _existing(client, reading, ids[:middle])
+        yield from _existing(client, reading, ids[middle:])
+        return
+    found = {str(one["id"]): one for one in data}
+    yield from (found[item_id] for item_id in ids if item_id in found)
+
+
+def _scene(data: Mapping[str, Any]) -> Scene:
+    return Scene(
+        id=str(data["id"]),
+        title=str(data.get("title") or ""),
+        files=tuple(_scene_file(file) for file in data["files"]),
+        tags=_tags(data),
+        markers=tuple(_marker(marker) for marker in data["scene_markers"]),
+    )
+
+
+def _scene_file(data: Mapping[str, Any]) -> SceneFile:
+    return SceneFile(
+        path=str(data["path"]),
+        size_bytes=int(data["size"]),
+        duration_s=float(data["duration"]),
+        width=int(data["width"]),
+        height=int(data["height"]),
+        oshash=_fingerprints(data).get("oshash", ""),
+    )
+
+
+def _marker(data: Mapping[str, Any]) -> Marker:
+    end = data.get("end_seconds")
+    primary = tag_of(data["primary_tag"])
+    return Marker(
+        id=str(data["id"]),
+        title=str(data.get("title") or ""),
+        start_s=float(data["seconds"]),
+        end_s=None if end is None else float(end),
+        primary=primary,
+        tag_ids=frozenset(str(tag["id"]) for tag in data["tags"]) - {primary.id},
+        created_s=seconds_of(data.get("created_at")),
+        tags_created_s={str(tag["id"]): seconds_of(tag.get("created_at")) for tag in data["tags"]},
+    )
+
+
+def _image(data: Mapping[str, Any]) -> Image:
+    file: Mapping[str, Any] = next(iter(data["visual_files"]), {})
+    path, zip_path = str(file.get("path") or ""), (file.get("zip_file") or {}).get("path")
+    is_clip = file.get("__typename") == "VideoFile" and PurePath(path).suffix.lower() not in _PICTURES
+    return Image(
+        id=str(data["id"]),
+        title=str(data.get("title") or ""),
+        path=path,
+        zip_path=zip_path,
+        entry=path[len(zip_path) + 1 :] if zip_path else None,
+        is_clip=is_clip,
+        width=int(file.get("width") or 0),
+        height=int(file.get("height") or 0),
+        duration_s=float(file.get("duration") or 0) if is_clip else 0.0,
+        size_bytes=int(file.get("size") or 0),
+        fingerprint=f"md5:{md5}" if (md5 := _fingerprints(file).get("md5")) else "",
+        tags=_tags(data),
+        gallery_ids=tuple(str(gallery["id"]) for gallery in data["galleries"]),
+    )
+
+
+def _gallery(data: Mapping[str, Any]) -> Gallery:
+    made_of = next(iter(data["files"]), None) or data["folder"] or {}
+    return Gallery(
+        id=str(data["id"]),
+        title=str(data.get("title") or ""),
+        path=str(made_of.get("path") or ""),
+        tags=_tags(data),
+        image_count=int(data["image_count"]),
+    )
+
+
+def _fingerprints(data: Mapping[str, Any]) -> dict[str, str]:
+    return {print_["type"]: str(print_["value"]) for print_ in data.get("fingerprints", ())}
+
+
+def _tags(data: Mapping[str, Any]) -> tuple[Tag, ...]:
+    return tuple(map(tag_of, data["tags"]))
+
+
+def tag_of(data: Mapping[str, Any]) -> Tag:
+    """A tag as Stash tells of it."""
+    return Tag(str(data["id"]), str(data["name"]), seconds_of(data.get("created_at")))
+
+
+@lru_cache(4096)
+def seconds_of(time: str | None) -> float:
+    """A time as Stash writes it, in whole seconds since 1970, which is all that its database keeps; 0 for none."""
+    return float(floor(datetime.fromisoformat(time).timestamp())) if time else 0.0
+
+
+def _standing(kind: ItemKind, data: Mapping[str, Any]) -> Standing:
+    markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
+    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"]))
+
+
+_FILE = "path size width height fingerprints { type value }"
+_VISUAL = f"__typename {_FILE} zip_file {{ path }}"
+_MARKERS = "scene_markers { id title seconds end_seconds primary_tag { id name } tags { id } }"
+_DATED_MARKERS = """scene_markers {
+  id created_at title seconds end_seconds primary_tag { id name created_at } tags { id created_at }
+}"""
+_SCENES = Reading(
+    ItemKind.SCENE,
+    "Scene",
+    "Scenes",
+    f"id title tags {{ id name }} files {{ {_FILE} duration }} {_MARKERS}",
+    _scene,
+    at_once=50,
+)
+_IMAGES = Reading(
+    ItemKind.IMAGE,
+    "Image",
+    "Images",
+    f"""id title tags {{ id name }} galleries {{ id }}
+  visual_files {{ ... on ImageFile {{ {_VISUAL} }} ... on VideoFile {{ {_VISUAL} duration }} }}""",
+    _image,
+    at_once=250,
+)
+_GALLERIES = Reading(
+    ItemKind.GALLERY,
+    "Gallery",
+    "Galleries",
+    "id title image_count tags { id name } files { path } folder { path }",
+    _gallery,
+    at_once=50,
+)
+_READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)}
+_STANDINGS: Mapping[ItemKind, Reading[Standing]] = {
+    kind: replace(
+        reading,
+        fields=f"id created_at tags {{ id name created_at }} {_DATED_MARKERS if kind is ItemKind.SCENE else ''}",
+        value=partial(_standing, kind),
+    )
+    for kind, reading in _READINGS.items()
+}

@@ -1,0 +1,271 @@
+"""What an item needs, given what was found in it, what is on it, and what of that is ours. Pure.
+
+The rules: nothing is ever set, only added and removed. Removed is only what the journal says is ours,
+while it is still as we left it, once it is looked for and no longer found. A marker a person made, or changed, stands
+for the event it covers: none is put beside it. What a person took off, or changed, is not put there again. A tag of ours that
+a person gave another name in Stash stays under that name where it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from haven.settings.settings import TagNames
+from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
+from haven.stash.records import OurMarker, Ours, OurTag, Records
+from haven.stash.removals import POINT_SLACK_S, covers, is_same, keeps_off, overlaps
+from haven.stash.tag_list import TagList
+from haven.stash.values import Item, Marker, Tag, tag_key
+from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo
+
+TagInfo: TypeAlias = VideoTagInfo | ImageTagInfo
+"""What was found in a scene, an image or a gallery: tags by category, and for a scene spans."""
+SAME_EVENT_IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How to plan. Without ``create_markers`` the markers of a scene are left as they are, ours included.
+
+    ``updating``: the item is in line by the tag ``update_me``, not by ``tag_me``. Without ``release`` it stays in line, and
+    is not said to be done. ``tag_list``: what each tag that is looked for is called in Stash, by what the list calls it; what was
+    made for others is left alone. None: that is not known, and concerns everything. ``bring_back``: what people took off is put
+    there again.
+    """
+
+    names: TagNames
+    create_markers: bool = True
+    updating: bool = False
+    release: bool = True
+    tag_list: Mapping[str, str] | None = None
+    bring_back: bool = False
+
+
+def control_names(names: TagNames) -> tuple[str, ...]:
+    """The tags that must exist whatever is found: the parent of all others, then those that steer and report."""
+    return names.all()
+
+
+def content_tags(info: TagInfo) -> tuple[str, ...]:
+    """The names of the tags the whole item gets, of all categories, each once."""
+    return _distinct(tag for tags in info.tags.values() for tag in tags)
+
+
+def names_to_find(info: TagInfo) -> tuple[str, ...]:
+    """Every content tag a plan may speak of: those of the item and those of its spans, each once."""
+    return _distinct([*content_tags(info), *(span.tag for span in _spans(info))])
+
+
+def plan_results(item: Item, info: TagInfo, ours: Ours, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
+    """Plans the change of ``item`` to what ``info`` says.
+
+    ``known``: the tags that Stash has, by ``tag_key``; it must hold all control tags. Content tags that
+    are not in it are planned to be created.
+    """
+    names = options.names
+    parent, tag_me, update_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
+    queue = update_me if options.updating else tag_me
+    if options.bring_back:
+        ours = replace(ours, removed=Records())
+    found = _Found(info, {**known, **renamed(item, ours)}, TagList.of(options.tag_list, names_to_find(info)))
+    tags = _plan_tags(item, ours, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored)))
+    markers = _plan_markers(item, ours, found, parent) if options.create_markers else _MarkerPlan()
+    done = found.planned(names.tagged) if options.release else None
+    has_done = done is not None and done.id in item.tag_ids
+    return ChangePlan.of(
+        item,
+        parent,
+        add=(*tags.add, *([done] if done and not has_done else [])),
+        tagged_id=tagged.id,
+        create=markers.create,
+        destroy=tuple(ours.markers[marker.id] for marker in markers.destroy),
+        remove=tags.remove,
+        release=tuple(tag for tag in (errored, queue) if options.release and tag.id in item.tag_ids),
+        queue_tag_id=queue.id,
+        kept=tuple(marker.id for marker in markers.kept),
+        stood_tags=(*tags.stood, *([_stood(tagged, "")] if has_done and tagged.id not in ours.tags else [])),
+        stood_markers=markers.stood,
+        brings_back=options.bring_back,
+        stays_off=(*tags.stays_off, *_counted(marker.title for marker in markers.off)),
+        left_alone=(*tags.left_alone, *_counted(marker.title for marker in markers.left_alone)),
+    )
+
+
+def plan_addition(item: Item, tag: Tag) -> ChangePlan:
+    """Plans that ``item`` gets one tag, if it lacks it."""
+    return ChangePlan.of(
+        item, Tag("", ""), add=() if tag.id in item.tag_ids else (PlannedTag(tag.name, tag.id, "", tag.created_s),)
+    )
+
+
+def plan_release(item: Item, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
+    """Plans that ``item`` is said to be done and leaves the line, and that its other tags stay as they are.
+
+    For an image or a gallery: of a scene the markers would go.
+    """
+    return plan_results(item, ImageTagInfo({}, {}), Ours(), known, options)
+
+
+def plan_removal(item: Item, ours: Ours) -> ChangePlan:
+    """Plans that everything goes that is ours. What people changed since must have been disowned."""
+    return ChangePlan.of(
+        item,
+        Tag("", ""),
+        destroy=tuple(ours.markers[marker.id] for marker in item.markers if is_ours(marker, ours)),
+        remove=tuple(tag for tag in item.tags if tag.id in ours.tag_ids),
+    )
+
+
+def renamed(item: Item, ours: Ours) -> dict[str, Tag]:
+    """What is ours on the item and has another name in Stash by now, by the ``tag_key`` of the name that it had."""
+    written = (*ours.tags.values(), *(marker.primary for marker in ours.markers.values()))
+    now = {tag.id: tag for tag in (*(marker.primary for marker in item.markers), *item.tags)}
+    there = ((tag_key(own.name), now[own.id]) for own in written if own.name and own.id in now)
+    return {key: tag for key, tag in there if tag_key(tag.name) != key}
+
+
+def is_ours(marker: Marker, ours: Ours) -> bool:
+    """Whether the plugin made this marker and nobody has changed it since."""
+    record = ours.markers.get(marker.id)
+    return record is not None and record.is_untouched(marker)
+
+
+def stands_for(marker: Marker, wanted: PlannedMarker) -> bool:
+    """Whether ``marker`` marks the event that ``wanted`` would mark: the same tag, at about the same time."""
+    if not wanted.tag.is_tag(marker.primary):
+        return False
+    end_s = wanted.start_s if wanted.end_s is None else wanted.end_s
+    if marker.end_s is None or marker.end_s <= marker.start_s:
+        return wanted.start_s - POINT_SLACK_S <= marker.start_s <= end_s + POINT_SLACK_S
+    return _iou(marker.start_s, marker.end_s, wanted.start_s, end_s) >= SAME_EVENT_IOU
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found, in the words of Stash."""
+
+    info: TagInfo
+    known: Mapping[str, Tag]
+    looked_for: TagList
+
+    def planned(self, name: str) -> PlannedTag:
+        """``name`` as the user writes it, with the tag in Stash that goes by it, if there is one."""
+        asked = self.looked_for.asked.get(tag_key(name), "")
+        tag = self.known.get(tag_key(name))
+        return PlannedTag(name.strip(), tag.id, asked, tag.created_s) if tag else PlannedTag(name.strip(), "", asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _TagPlan:
+    """``stood``: of what was found, what a person has put there. ``stays_off``, ``left_alone``: names."""
+
+    add: tuple[PlannedTag, ...]
+    remove: tuple[Tag, ...]
+    stood: tuple[OurTag, ...]
+    stays_off: tuple[str, ...]
+    left_alone: tuple[str, ...]
+
+
+def _plan_tags(item: Item, ours: Ours, found: _Found, steering: frozenset[str]) -> _TagPlan:
+    wanted = _unique_tags(map(found.planned, content_tags(found.info)))
+    lacking = [tag for tag in wanted if tag.id not in item.tag_ids]
+    off = [tag for tag in lacking if keeps_off(ours.removed, tag)]
+    asked = {tag.id: tag.asked for tag in wanted}
+    obsolete = [tag for tag in item.tags if tag.id in ours.tag_ids - steering and tag.id not in asked]
+    remove = tuple(tag for tag in obsolete if found.looked_for.concerns(ours.tags[tag.id], tag.name))
+    return _TagPlan(
+        tuple(tag for tag in lacking if tag not in off),
+        remove,
+        tuple(_stood(tag, asked[tag.id]) for tag in item.tags if tag.id in asked and tag.id not in ours.tags),
+        tuple(tag.name for tag in off),
+        tuple(tag.name for tag in obsolete if tag not in remove),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _MarkerPlan:
+    """``stood``: the markers of people's that stand for what was found. ``off``: what was found and stays off."""
+
+    create: tuple[PlannedMarker, ...] = ()
+    kept: tuple[Marker, ...] = ()
+    destroy: tuple[Marker, ...] = ()
+    stood: tuple[OurMarker, ...] = ()
+    off: tuple[PlannedMarker, ...] = ()
+    left_alone: tuple[Marker, ...] = ()
+
+
+def _plan_markers(item: Item, ours: Ours, found: _Found, parent: Tag) -> _MarkerPlan:
+    """What to create, what is kept in its stead, and what of ours is no longer wanted."""
+    obsolete = [marker for marker in item.markers if is_ours(marker, ours)]
+    of_persons = [marker for marker in item.markers if not is_ours(marker, ours)]
+    create: list[PlannedMarker] = []
+    off: list[PlannedMarker] = []
+    kept: list[Marker] = []
+    stood: dict[str, OurMarker] = {}
+    for wanted in _wanted_markers(found, parent):
+        same = next((marker for marker in obsolete if wanted.is_written_as(marker)), None)
+        if same:
+            obsolete.remove(same)
+            kept.append(same)
+        elif stand_in := next((marker for marker in of_persons if stands_for(marker, wanted)), None):
+            kept.append(stand_in)
+            stood[stand_in.id] = OurMarker.of(stand_in, asked=wanted.tag.asked, is_ours=False)
+        else:
+            (off if covers(ours.removed, wanted) else create).append(wanted)
+    left = [marker for marker in obsolete if not found.looked_for.concerns(ours.markers[marker.id].primary, marker.primary.name)]
+    # Where something of an event stays off, the markers that a person left of it tell the rest of it.
+    kept += [marker for marker in obsolete if marker not in left and _is_rest_of(ours.markers[marker.id], off)]
+    destroy = tuple(marker for marker in obsolete if marker not in left and marker not in kept)
+    return _MarkerPlan(tuple(create), tuple(dict.fromkeys(kept)), destroy, tuple(stood.values()), tuple(off), tuple(left))
+
+
+def _is_rest_of(own: OurMarker, off: Iterable[PlannedMarker]) -> bool:
+    return any(is_same(own.primary, wanted.tag) and overlaps(own, wanted) for wanted in off)
+
+
+def _wanted_markers(found: _Found, parent: Tag) -> tuple[PlannedMarker, ...]:
+    """One marker for each span, in the order of time; the same span of two categories, or two names of a tag, counts once."""
+    distinct: dict[tuple[str, float, float], PlannedMarker] = {}
+    for span in _spans(found.info):
+        tag, start_s, end_s = found.planned(span.tag), round(span.start_s, 3), round(span.end_s, 3)
+        beside = () if tag.id == parent.id else (parent.id,)
+        distinct.setdefault((_identity(tag), start_s, end_s), PlannedMarker(tag, start_s, end_s, beside))
+    return tuple(marker for _, marker in sorted(distinct.items(), key=lambda item: (item[0][1:], item[1].title)))
+
+
+def _stood(tag: Tag, asked: str) -> OurTag:
+    return OurTag(tag.id, tag.name, asked, tag.created_s, is_ours=False)
+
+
+def _counted(titles: Iterable[str]) -> tuple[str, ...]:
+    """``1 marker Foul``, ``2 markers Goal``."""
+    return tuple(f"{count} marker{'' if count == 1 else 's'} {title}" for title, count in Counter(titles).items())
+
+
+def _iou(start: float, end: float, other_start: float, other_end: float) -> float:
+    """Intersection over union of two stretches of time, the first longer than zero."""
+    shared = max(0.0, min(end, other_end) - max(start, other_start))
+    return shared / (max(end, other_end) - min(start, other_start))
+
+
+def _spans(info: TagInfo) -> Iterable[Span]:
+    if isinstance(info, ImageTagInfo):
+        return ()
+    return (span for by_tag in info.spans.values() for spans in by_tag.values() for span in spans)
+
+
+def _unique_tags(tags: Iterable[PlannedTag]) -> tuple[PlannedTag, ...]:
+    """Two names of one tag (its name and an alias of it) count once."""
+    return tuple({_identity(tag): tag for tag in reversed(tuple(tags))}.values())[::-1]
+
+
+def _identity(tag: PlannedTag) -> str:
+    return tag.id or f"new {tag_key(tag.name)}"
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Without repetitions and blanks around them; the first spelling wins."""
+    return tuple({tag_key(name): name.strip() for name in reversed(tuple(names))}.values())[::-1]

@@ -1,0 +1,153 @@
+"""Checks what Stash sent, once, where it enters: whoever reads it further on finds what the plugin asked for.
+
+Each field that the plugin asks for anywhere has its kind in one table here. Fields that it does not know are let through.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from haven.stash.errors import StashReplyError
+
+_LARGEST = 2**63
+
+
+class Sent(dict[str, Any]):
+    """An object that Stash sent. Asking it for a field that is not there raises ``StashReplyError``. ``where``: its path."""
+
+    def __init__(self, fields: Mapping[str, Any], where: str) -> None:
+        super().__init__(fields)
+        self.where = where
+
+    def __missing__(self, key: str) -> Any:
+        raise StashReplyError(f"there is no {key}", path=self.where)
+
+
+def object_in(fields: Mapping[str, Any] | None, key: str, where: str) -> dict[str, Any]:
+    """The object under ``key`` in what is not checked by itself; empty where there is none."""
+    value = (fields or {}).get(key)
+    if value is not None and not isinstance(value, dict):
+        raise StashReplyError(f"it is {reprlib.repr(value)}, where an object or null is expected", path=f"{where}.{key}")
+    return dict(value or {})
+
+
+def checked(data: Mapping[str, Any]) -> Sent:
+    """A reply's ``data``. Raises ``StashReplyError`` that names the field, what it holds, and what was expected."""
+    try:
+        return _object(data, "")
+    except RecursionError:
+        raise StashReplyError("it is nested too deeply") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a field may hold besides null: ``holds`` tells, ``name`` is for people."""
+
+    name: str
+    holds: Callable[[Any], bool]
+    null: bool = False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and value == int(value)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and re.fullmatch(r"[0-9]{1,18}", str(value)) is not None
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return bool(datetime.fromisoformat(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def _holds_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+_ID = _Kind("an id", _is_id)
+_TEXT = _Kind("text", lambda value: isinstance(value, str))
+_NUMBER = _Kind("a number", _is_number)
+_WHOLE = _Kind("a whole number", _is_whole)
+_BOOL = _Kind("true or false", lambda value: isinstance(value, bool))
+_TIME = _Kind("a time", _is_time)
+_OBJECT = _Kind("an object", lambda value: isinstance(value, dict))
+_OBJECTS = _Kind("a list of objects", _holds_objects)
+_TEXTS = _Kind("a list of texts", _holds_texts)
+
+
+def _or_null(kind: _Kind) -> _Kind:
+    return _Kind(f"{kind.name} or null", kind.holds, null=True)
+
+
+_FIELDS: Mapping[str, _Kind] = {
+    **dict.fromkeys(["id"], _ID),
+    **dict.fromkeys(["name", "path", "type", "value", "status", "__typename"], _TEXT),
+    **dict.fromkeys(["title", "version", "workingDir", "apiKey", "pluginsPath", "generatedPath"], _or_null(_TEXT)),
+    **dict.fromkeys(["seconds", "duration"], _NUMBER),
+    **dict.fromkeys(["end_seconds"], _or_null(_NUMBER)),
+    **dict.fromkeys(["size", "width", "height", "count"], _WHOLE),
+    **dict.fromkeys(["maxSessionAge"], _or_null(_WHOLE)),
+    **dict.fromkeys(["ignore_auto_tag"], _BOOL),
+    **dict.fromkeys(["created_at", "updated_at"], _TIME),
+    **dict.fromkeys(["findScenes", "findImages", "findGalleries", "findTags", "tagCreate", "primary_tag"], _OBJECT),
+    **dict.fromkeys(["systemStatus", "configuration", "general"], _OBJECT),
+    **dict.fromkeys(["findScene", "findImage", "findGallery", "findTag", "zip_file", "folder"], _or_null(_OBJECT)),
+    **dict.fromkeys(["marker", "file", "plugins", "ui"], _or_null(_OBJECT)),
+    **dict.fromkeys(["scenes", "images", "galleries", "tags", "parents", "children", "scene_markers"], _OBJECTS),
+    **dict.fromkeys(["files", "visual_files", "fingerprints"], _OBJECTS),
+    **dict.fromkeys(["fields", "inputFields", "jobQueue"], _or_null(_OBJECTS)),
+    **dict.fromkeys(["aliases"], _TEXTS),
+}
+"""Every field that the plugin asks for, and what Stash's schema says of it."""
+_TOP = {"version": _OBJECT}
+"""What is something else at the top."""
+_ALIASES = (
+    (re.compile(r"\w+_count"), _WHOLE),
+    (re.compile(r"c\d+"), _OBJECT),  # counts, several in one request
+    (re.compile(r"m\d+"), _or_null(_OBJECT)),  # markers, several in one request
+)
+_OPAQUE = frozenset({"plugins", "ui"})
+"""What people and other plugins keep in Stash: any field may stand below."""
+_SECRET = frozenset({"apiKey"})
+
+
+def _object(fields: Mapping[str, Any], where: str) -> Sent:
+    return Sent({key: _field(key, value, f"{where}.{key}" if where else key) for key, value in fields.items()}, where)
+
+
+def _field(key: str, value: Any, where: str) -> Any:
+    kind = _kind(key, is_at_top=where == key)
+    if kind is not None and not (kind.null if value is None else kind.holds(value)):
+        shown = "null" if value is None else f"a {type(value).__name__}" if key in _SECRET else reprlib.repr(value)
+        raise StashReplyError(f"it is {shown}, where {kind.name} is expected", path=where)
+    return value if key in _OPAQUE else _inner(value, where)
+
+
+def _kind(key: str, *, is_at_top: bool) -> _Kind | None:
+    if is_at_top and key in _TOP:
+        return _TOP[key]
+    return _FIELDS.get(key) or next((kind for alias, kind in _ALIASES if alias.fullmatch(key)), None)
+
+
+def _inner(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return _object(value, where)
+    if isinstance(value, list):
+        return [_inner(one, f"{where}.{number}") for number, one in enumerate(value)]
+    return value

@@ -1,0 +1,71 @@
+"""The first words with Stash: who is there, can it do what is needed, what did the user set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haven.stash.errors import StashVersionError
+from haven.stash.reply import object_in
+from haven.stash.transport import StashClient
+from haven.stash.values import ServerInfo
+
+OLDEST = "v0.28.0"
+OLDEST_WITH_IMAGES = "v0.29.0"
+
+_HANDSHAKE = """query Handshake($ids: [ID!]) {
+  version { version }
+  systemStatus { status workingDir }
+  configuration {
+    general { apiKey pluginsPath generatedPath maxSessionAge }
+    plugins(include: $ids)
+    ui
+  }
+  marker: __type(name: "SceneMarkerCreateInput") { inputFields { name } }
+}"""
+_IMAGES = """query ImageSupport { file: __type(name: "ImageFile") { fields { name } } version { version } }"""
+_PING = "query Ping { version { version } }"
+
+
+def shake_hands(client: StashClient, plugin_id: str) -> ServerInfo:
+    """Asks once for everything a task must know, and takes over the user's API key where there is one.
+
+    Raises ``StashVersionError`` for a Stash that is too old or not set up.
+    """
+    data = client.ask(_HANDSHAKE, {"ids": [plugin_id]})
+    version = str(data["version"].get("version") or "of unknown version")
+    _check(data, version)
+    configuration = data["configuration"]
+    general = configuration["general"]
+    if general.get("apiKey"):
+        client.use_api_key(str(general["apiKey"]))
+    return ServerInfo(
+        version=version,
+        work_dir=str(data["systemStatus"].get("workingDir") or ""),
+        plugins_path=str(general.get("pluginsPath") or ""),
+        generated_path=str(general.get("generatedPath") or ""),
+        max_session_age_s=int(general.get("maxSessionAge") or 0),
+        settings=object_in(configuration.get("plugins"), plugin_id, "configuration.plugins"),
+        ui=dict(configuration.get("ui") or {}),
+    )
+
+
+def ping(client: StashClient) -> None:
+    """A request that does nothing but keep the session alive."""
+    client.ask(_PING)
+
+
+def require_images(client: StashClient) -> None:
+    """Raises ``StashVersionError`` for a Stash that does not tell in which zip file an image lies."""
+    data = client.ask(_IMAGES)
+    if "zip_file" not in {field["name"] for field in (data.get("file") or {}).get("fields") or []}:
+        version = data["version"].get("version") or "of unknown version"
+        raise StashVersionError(f"this Stash ({version}) is too old for images: Stash {OLDEST_WITH_IMAGES} or later is needed")
+
+
+def _check(data: dict[str, Any], version: str) -> None:
+    status = data["systemStatus"]["status"]
+    if status != "OK":
+        raise StashVersionError(f"Stash is not ready ({status}): finish its set-up or migration in the browser first")
+    fields = {field["name"] for field in (data.get("marker") or {}).get("inputFields") or []}
+    if "end_seconds" not in fields:
+        raise StashVersionError(f"this Stash ({version}) knows no end time of markers: Stash {OLDEST} or later is needed")

@@ -1,0 +1,192 @@
+"""Tags by name: found exactly, created where missing, and looked up again when somebody changed them meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from haven.settings.settings import TagNames
+from haven.stash.errors import StashLockedError, StashQueryError, TagClashError
+from haven.stash.library import tag_of
+from haven.stash.transport import StashClient
+from haven.stash.values import Tag, same_making, tag_key
+
+_ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases created_at } } }"
+_COUNTS = tuple(f"{use}_count" for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group"))
+_IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
+  id name aliases ignore_auto_tag created_at updated_at parents {{ id name }} children {{ id }} {" ".join(_COUNTS)}
+}} }}"""
+_DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
+_BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases created_at } } }"
+_CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name created_at } }"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tag: Tag
+    aliases: tuple[str, ...]
+
+    def goes_by(self, key: str) -> bool:
+        return any(tag_key(name) == key for name in (self.tag.name, *self.aliases))
+
+
+class TagBook:
+    """The tags of one Stash. A name means the tag that bears it, or has it as an alias, but for upper and lower case.
+
+    The comparison is made here: Stash itself compares names as SQL patterns, in which ``_`` and ``%``
+    stand for anything.
+    """
+
+    def __init__(self, client: StashClient, names: TagNames) -> None:
+        self._client = client
+        self._names = names
+        self._by_key: dict[str, _Entry] = {}
+        self._by_name: dict[str, _Entry] = {}
+        self._made: set[str] = set()
+
+    def there(self, ids: Iterable[str]) -> dict[str, Tag]:
+        """The tags with these ids. There may be others among them; those that are gone are not."""
+        wanted = set(ids)
+        found = self._by_id(wanted)
+        return {entry.tag.id: entry.tag for entry in (self._all() if found is None else found)}
+
+    def find(self, names: Iterable[str]) -> dict[str, Tag]:
+        """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""
+        wanted = {tag_key(name): name.strip() for name in names}
+        keys = wanted.keys()
+        self._mind_spelling(wanted)
+        if not keys <= self._by_key.keys() or not self._still_true(keys):
+            self._reload()
+            self._mind_spelling(wanted)
+        return {key: self._by_key[key].tag for key in keys & self._by_key.keys()}
+
+    def create(self, name: str) -> Tag:
+        """A new tag below the parent tag, which automatic tagging leaves alone.
+
+        If it exists by now, that one is returned. Raises ``TagClashError`` where Stash takes the name for
+        another one, ``StashQueryError`` where it refuses it otherwise.
+        """
+        new: dict[str, object] = {"name": name.strip(), "ignore_auto_tag": True, "description": self._description(name)}
+        if tag_key(name) != tag_key(self._names.parent):
+            new["parent_ids"] = [tag.id for tag in self.ensure([self._names.parent]).values()]
+        try:
+            data = self._client.ask(_CREATE, {"input": new})["tagCreate"]
+        except StashLockedError:
+            raise
+        except StashQueryError as error:
+            return self._explain(name, error)
+        tag = tag_of(data)
+        self._by_key[tag_key(name)] = _Entry(tag, ())
+        self._made.add(tag.id)
+        return tag
+
+    def has_made(self, tag: Tag) -> bool:
+        """Whether ``create`` made this tag, and did not only find it."""
+        return tag.id in self._made
+
+    def looks_made(self, tag: Tag, parent: Tag) -> bool:
+        """Whether this tag is as ``create`` leaves one below ``parent``: nobody has changed it since."""
+        data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
+        return data is not None and _is_untouched(data) and [str(one["id"]) for one in data["parents"]] == [parent.id]
+
+    def destroy_unused(self, tag: Tag) -> str:
+        """Removes a tag that the plugin made, if nobody uses or has changed it. Returns why it stays, or "" when it is gone."""
+        data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
+        if data is None or not same_making(tag_of(data).created_s, tag.created_s):
+            return ""
+        name = str(data["name"])
+        if any(data[count] for count in _COUNTS) or data["children"]:
+            return f"the tag {name!r} stays in Stash: it is in use"
+        below = {str(parent["name"]) for parent in data["parents"]} - {self._names.parent}
+        if below or not _is_untouched(data) or tag_key(name) != tag_key(tag.name):
+            return f"the tag {name!r} stays in Stash: somebody has changed it since"
+        self._client.ask(_DESTROY, {"id": tag.id})
+        self._by_key = {key: entry for key, entry in self._by_key.items() if entry.tag.id != tag.id}
+        return ""
+
+    def _description(self, name: str) -> str:
+        """What a person reads in Stash about a tag that steers the plugin; empty for the others."""
+        names = self._names
+        told = {
+            names.parent: "Everything that Haven VLM Connector made: tags below this one, and markers that carry it.",
+            names.tag_me: "Done by the next run of Tag Videos or Tag Images, which then takes this tag off.",
+            names.update_me: "Gone over by Update Tagged Videos or Update Tagged Images, which then takes this tag off.",
+            names.tagged: "Haven VLM Connector has tagged this.",
+            names.errored: f"Haven VLM Connector could not tag this; Stash's log says why. It stays in line by {names.tag_me}.",
+        }
+        return next((text for own, text in told.items() if tag_key(own) == tag_key(name)), "")
+
+    def ensure(self, names: Iterable[str]) -> dict[str, Tag]:
+        """As ``find``, and what is missing is created. Raises what ``create`` raises, at the first that fails."""
+        wanted = tuple(names)
+        found = self.find(wanted)
+        for name in wanted:
+            if tag_key(name) not in found:
+                found[tag_key(name)] = self.create(name)
+        return found
+
+    def _still_true(self, keys: Iterable[str]) -> bool:
+        entries = {key: self._by_key[key] for key in keys}
+        found = self._by_id({entry.tag.id for entry in entries.values()})
+        if found is None:
+            return False
+        now = {entry.tag.id: entry for entry in found}
+        return all(entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items())
+
+    def _by_id(self, ids: Collection[str]) -> list[_Entry] | None:
+        """The tags with these ids; None where one is gone: Stash then refuses the whole list."""
+        if not ids:
+            return []
+        try:
+            return list(map(_entry, self._client.ask(_BY_ID, {"ids": sorted(ids)})["findTags"]["tags"]))
+        except StashLockedError:
+            raise
+        except StashQueryError:
+            return None
+
+    def _all(self) -> list[_Entry]:
+        return list(map(_entry, self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]))
+
+    def _mind_spelling(self, wanted: Mapping[str, str]) -> None:
+        """``wanted``: names by their ``tag_key``. Of several tags of one key, that which is spelled like this is meant."""
+        self._by_key |= {key: self._by_name[name] for key, name in wanted.items() if name in self._by_name}
+
+    def _reload(self) -> None:
+        entries = self._all()
+        by_alias = {tag_key(alias): entry for entry in entries for alias in entry.aliases}
+        self._by_name = {entry.tag.name: entry for entry in entries}
+        self._by_key = by_alias | {tag_key(entry.tag.name): entry for entry in entries}
+
+    def _explain(self, name: str, refusal: StashQueryError) -> Tag:
+        """Why could ``name`` not be created? Because it exists by now, or because another name matches it as a pattern."""
+        self._reload()
+        self._mind_spelling({tag_key(name): name.strip()})
+        entry = self._by_key.get(tag_key(name))
+        if entry:
+            return entry.tag
+        pattern = _like(name.strip())
+        for entry in self._by_key.values():
+            for existing in (entry.tag.name, *entry.aliases):
+                if pattern.fullmatch(existing):
+                    raise TagClashError(name, existing) from refusal
+        raise refusal
+
+
+def _entry(data: Mapping[str, object]) -> _Entry:
+    aliases = data.get("aliases")
+    return _Entry(
+        tag=tag_of(data),
+        aliases=tuple(str(alias) for alias in aliases) if isinstance(aliases, list) else (),
+    )
+
+
+def _is_untouched(data: Mapping[str, object]) -> bool:
+    """Stash dates every change of a tag itself; putting it on something is none."""
+    return bool(data["ignore_auto_tag"]) and not data["aliases"] and data["created_at"] == data["updated_at"]
+
+
+def _like(name: str) -> re.Pattern[str]:
+    """``name`` as SQLite's LIKE reads it: case-blind for ASCII only."""
+    wild = {"_": ".", "%": ".*"}
+    return re.compile("".join(wild.get(char, re.escape(char)) for char in name), re.IGNORECASE | re.ASCII | re.DOTALL)

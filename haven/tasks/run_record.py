@@ -1,0 +1,76 @@
+"""What happens in one run, gathered while it happens."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from haven.report import End, ImageGroup, ImageReport, ItemChange, ItemKind, Outcome, RunReport, SceneReport
+from vlm_engine.types import Coverage
+
+_Alike = tuple[ItemKind, Outcome, tuple[str, ...], ItemChange, str, str]
+
+
+class RunRecord:
+    """Takes down what becomes of each scene and image; ``report`` gives it all as a value.
+
+    ``run_id``: the run's number in the journal, 0 as long as it has none. ``waiting``: how many were in line and not reached.
+    Of images, of which there may be many thousands, those are kept together of which the same came.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        self.run_id = 0
+        self.end = End.FINISHED
+        self.waiting: Counter[ItemKind] = Counter()
+        self.endpoints: Mapping[str, Any] = {}
+        self._started = time.time()
+        self._scenes: list[SceneReport] = []
+        self._images: dict[_Alike, list[tuple[str, str]]] = {}
+        self._image_coverage = Coverage()
+        self._counts: Counter[tuple[ItemKind, Outcome]] = Counter()
+
+    def add(self, report: SceneReport | ImageReport) -> None:
+        """One scene, image or gallery is settled."""
+        kind = report.kind if isinstance(report, ImageReport) else ItemKind.SCENE
+        self._counts[kind, report.outcome] += 1
+        if isinstance(report, SceneReport):
+            self._scenes.append(report)
+            return
+        alike = (report.kind, report.outcome, report.tags, report.change, report.error, report.note)
+        self._images.setdefault(alike, []).append((report.image_id, report.title))
+        self._image_coverage += report.coverage
+
+    def count(self, *outcomes: Outcome, kind: ItemKind | None = None) -> int:
+        """How many came to one of these: of one kind, or of all."""
+        return sum(count for (own, outcome), count in self._counts.items() if outcome in outcomes and kind in {None, own})
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken so far."""
+        return time.time() - self._started
+
+    def report(self, end_line: str, error: str = "") -> RunReport:
+        """The run, whole."""
+        return RunReport(
+            run_id=self.run_id,
+            task=self.task,
+            started=self._started,
+            ended=time.time(),
+            end=End.BROKEN_OFF if error else self.end,
+            end_line=end_line,
+            scenes=tuple(self._scenes),
+            endpoints=self.endpoints,
+            waiting=self.waiting[ItemKind.SCENE],
+            error=error,
+            images=tuple(_group(alike, images) for alike, images in self._images.items()),
+            image_coverage=self._image_coverage,
+            images_waiting=self.waiting[ItemKind.IMAGE],
+        )
+
+
+def _group(alike: _Alike, images: Sequence[tuple[str, str]]) -> ImageGroup:
+    kind, outcome, tags, change, error, note = alike
+    return ImageGroup(kind, outcome, tags, change, error, tuple(images), note)

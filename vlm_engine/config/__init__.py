@@ -1,0 +1,1 @@
+"""What a user sets: models, endpoints, pipelines, rules and words."""

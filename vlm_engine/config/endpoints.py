@@ -1,0 +1,124 @@
+"""Where questions go: one server, its key, and its address in the form in which it is used."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+
+from vlm_engine.config.base import Requests, Settings
+from vlm_engine.errors import ConfigError
+
+_KEY_APART = "write it like http://localhost:1234/v1, and a key apart from it, as the API key (api_key)"
+
+
+class EndpointConfig(Settings):
+    """A server that speaks the OpenAI protocol, and how much of the work it gets."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    base_url: str = Field(validation_alias=AliasChoices("base_url", "api_base_url"))
+    """Its address, with or without `/v1`."""
+
+    api_key: SecretStr = SecretStr("")
+    """The key it wants. Keys never show in logs and errors."""
+
+    api_key_env: str | None = None
+    """The environment variable that holds the key, where `api_key` is empty."""
+
+    name: str = ""
+    """Its name in logs, errors and statistics. Empty: its host and port."""
+
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """How fast it is likely to be beside the others, until that has been measured: 2 is twice as fast as 1."""
+
+    is_fallback: bool = False
+    """Whether it is asked only while no other endpoint works (or is quick enough: `fallback_wait` of the model)."""
+
+    max_concurrent: Requests | Literal["auto"] | None = None
+    """How many requests it gets at once, from 1 to 1024; `"auto"` finds the number that brings the most answers per second.
+    None: as many as the server tells that it takes, else 1."""
+
+    model_id: str | None = None
+    """The model's name there. None: the `model_id` of the model."""
+
+    ca_file: str | None = None
+    """A file of certificates in PEM form that are trusted there beside those of the system."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _normal_url(cls, url: str) -> str:
+        return normal_url(url)
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _no_key(cls, key: Any) -> Any:
+        return "" if key is None else key
+
+    @field_validator("max_concurrent", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if value is None or value == "auto":
+            return value
+        if isinstance(value, bool) or not str(value).isdecimal() or not 1 <= int(value) <= 1024:
+            raise ValueError('write a number from 1 to 1024, or "auto"')
+        return int(value)
+
+    @property
+    def label(self) -> str:
+        """The name the user gave, else host and port."""
+        return self.name or urlsplit(self.base_url).netloc
+
+    def key(self) -> str:
+        """The API key, from the setting or from the environment variable it names; "" where there is none.
+
+        Raises ``ConfigError`` when ``api_key_env`` names a variable that is not set.
+        """
+        if self.api_key_env and not self.api_key.get_secret_value():
+            if self.api_key_env not in os.environ:
+                raise ConfigError(f"endpoint {self.label!r}: api_key_env names {self.api_key_env!r}, which is not set")
+            return os.environ[self.api_key_env]
+        return self.api_key.get_secret_value()
+
+
+def normal_url(url: str) -> str:
+    """The address up to and including its version segment: ``host:1234`` becomes ``http://host:1234/v1``.
+
+    Raises ``ValueError`` for what is no http address.
+    """
+    url = url.strip()
+    if re.search(r"[\s,;|<>\"\\^`{}]", url) or url.count("://") > 1:
+        raise ValueError("this is not one address; write each like http://localhost:1234/v1, several with a comma between them")
+    if re.match(r"[\w.-]+:\d+(/|$)", url):
+        url = f"http://{url}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{shown(url)!r} is not an address; write it like http://localhost:1234/v1")
+    if parts.username or parts.password:
+        raise ValueError(f"{shown(url)!r} must not hold a user name or password; {_KEY_APART}")
+    if not _has_port(parts):
+        raise ValueError(f"{shown(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{shown(url)!r} must end with its path; {_KEY_APART}")
+    path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)
+    versioned = any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/"))
+    return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
+
+
+def shown(url: str) -> str:
+    """``url`` without what may be secret in it: a user's name and password, and what stands behind its path."""
+    address = re.sub(r"^([\w+.-]*://|)[^/?#]*@", r"\1…@", url)
+    return re.sub(r"[?#].*", "?…", address, flags=re.DOTALL)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port is one, where it is written."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False

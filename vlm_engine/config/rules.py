@@ -1,0 +1,72 @@
+"""How what was found becomes markers and tags: the rule of one tag."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from vlm_engine.config.base import Settings, clean_name
+
+
+class Length(BaseModel):
+    """A stretch of time: so many seconds, or a share of the video. Written ``12``, ``"12s"`` or ``"5%"``."""
+
+    model_config = ConfigDict(frozen=True)
+    value: float = Field(ge=0, allow_inf_nan=False)
+    unit: Literal["s", "%"] = "s"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any) -> Any:
+        if isinstance(data, int | float) and not isinstance(data, bool):
+            return {"value": data}
+        if isinstance(data, str):
+            match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|%|)\s*", data)
+            if not match:
+                raise ValueError(f'{data!r} is not a length; write seconds ("12s" or 12) or a share of the video ("5%")')
+            return {"value": float(match[1]), "unit": match[2] or "s"}
+        return data
+
+    def seconds(self, duration_s: float) -> float:
+        """The length in seconds, for a video of ``duration_s``."""
+        return self.value * duration_s / 100 if self.unit == "%" else self.value
+
+
+class TagRule(Settings):
+    """How the spans of one tag become markers and tags.
+
+    A span whose confidence is under ``TagThreshold`` is dropped; spans no further apart than ``MaxGap``
+    become one; then spans shorter than ``MinMarkerDuration`` are dropped; the tag applies to the whole video
+    when what is left lasts at least ``RequiredDuration`` in all.
+    """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    renamed: str | None = Field(None, validation_alias="RenamedTag")
+    """The tag's name in the result; tags renamed to the same name become one. None: the name that the model is asked with."""
+
+    min_marker: Length = Field(Length(value=1), validation_alias="MinMarkerDuration")
+    """Spans shorter than this are dropped, once gaps are closed."""
+
+    max_gap: Length = Field(Length(value=1), validation_alias="MaxGap")
+    """Spans no further apart than this become one."""
+
+    required: Length = Field(Length(value=1), validation_alias="RequiredDuration")
+    """The tag is told of only where its spans last at least this long in all."""
+
+    threshold: float = Field(0.5, validation_alias="TagThreshold", ge=0, le=1)
+    """Spans whose confidence is less are dropped. Tags of a picture have a confidence only if the server told one; without
+    one they pass."""
+
+    @field_validator("renamed")
+    @classmethod
+    def _some_name(cls, name: str | None) -> str | None:
+        return None if name is None else clean_name(name)
+
+    def overridden(self, other: TagRule) -> TagRule:
+        """This rule with everything that ``other`` sets itself."""
+        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
