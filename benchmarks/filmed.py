@@ -35,7 +35,7 @@ from vlm_engine.config.models import EngineConfig, ModelConfig, SearchConfig
 from vlm_engine.search import VideoSearch
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.testing.threads import running
-from vlm_engine.types import Look, Observation, VideoInfo, VideoResult
+from vlm_engine.types import FrameQuery, Observation, VideoInfo, VideoResult
 from vlm_engine.video import probe
 
 DECODED, UNDECODED, SIMULATED_CUTS = "search, decoded", "search, not decoded", "search, not decoded, simulated cut hints"
@@ -209,7 +209,7 @@ class Replay(FilmModel):
         self._seen = {round(time_s * 1000): seen for time_s, seen in result.findings[0].observations}
         drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
 
-    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         counted = super().observe(looks)
         return [self._seen.get(round(look.time_s * 1000), own) for look, own in zip(looks, counted, strict=True)]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.tokens import Wordiness
 from vlm_engine.config.models import TagRule
-from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
+from vlm_engine.types import FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Numbers = NDArray[np.int64]
 Times = NDArray[np.float64]
@@ -87,7 +87,7 @@ class Oracle(ABC):
         numbers = sorted(self._known)
         return np.array(numbers), np.array([self._known[number] for number in numbers]).reshape(len(numbers), len(self.tags))
 
-    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         """One round of a search: what it would have seen, each look a question of its own, about its own tags only."""
         begun_s = time.process_time()
         numbers = [self.number_at(look.time_s) for look in looks]
@@ -131,10 +131,10 @@ class Oracle(ABC):
 class Search(Protocol):
     """What can be driven: the product's search, and those it is measured against."""
 
-    def looks(self) -> Sequence[Look]:
+    def looks(self) -> Sequence[FrameQuery]:
         """The next round; empty when the search is over."""
 
-    def record(self, look: Look, observation: Observation) -> None:
+    def record(self, look: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look."""
 
     def spans(self) -> tuple[Span, ...]:

@@ -12,7 +12,7 @@ from benchmarks.noisy_model import Noise, NoisyModel
 from benchmarks.oracle import Numbers, Oracle, Presence, drive
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.types import Look, Observation, Purpose, Span
+from vlm_engine.types import FrameQuery, Observation, Purpose, Span
 
 
 class Pair(Oracle):
@@ -26,7 +26,7 @@ class Pair(Oracle):
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
         return self._judge.judge(numbers)
 
-    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         scanned = [look for look in looks if look.purpose is Purpose.SCAN]
         others = [look for look in looks if look.purpose is not Purpose.SCAN]
         seen = [replace(one, scanned=True) for one in (self._scanner.observe(scanned) if scanned else ())]

@@ -15,7 +15,7 @@ from benchmarks.noisy_model import NoisyModel
 from benchmarks.oracle import Numbers, Oracle, Presence, drive
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.types import Look, Observation, Purpose, Span
+from vlm_engine.types import FrameQuery, Observation, Purpose, Span
 
 FRAMES_PER_SHEET = 4
 
@@ -31,7 +31,7 @@ class Sheets(Oracle):
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
         return self._model.judge(numbers)
 
-    def observe(self, looks: Sequence[Look]) -> list[Observation]:
+    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         scanned = [look for look in looks if look.purpose is Purpose.SCAN]
         others = [look for look in looks if look.purpose is not Purpose.SCAN]
         on_sheets = dict(zip(scanned, self._on_sheets.observe(scanned) if scanned else (), strict=True))

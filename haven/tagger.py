@@ -20,8 +20,8 @@ from haven.setup.missing import how_far
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import ArchiveError, MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnsupportedError
-from vlm_engine.files import Held
-from vlm_engine.models.cached_client import Room
+from vlm_engine.files import InMemoryFile
+from vlm_engine.models.cached_client import ResizableSemaphore
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 from vlm_engine.watch import Readers
 
@@ -87,7 +87,7 @@ class Tagger:
         self._settings = settings
         self._engine = VLMEngine(engine_config(settings, store_path))
         self._readers = Readers(_SIZES_AT_ONCE, settings.video.stall_s)
-        self._contents = Room(lambda: self._engine.slots)
+        self._contents = ResizableSemaphore(lambda: self._engine.slots)
         self._told_of_unread = False
 
     async def __aenter__(self) -> Self:
@@ -160,7 +160,7 @@ class Tagger:
         async with self._contents:
             try:
                 content = await show(told)
-                thumbnail = Held(f"{image}, Stash's thumbnail", content)
+                thumbnail = InMemoryFile(f"{image}, Stash's thumbnail", content)
                 return await self._tag_image(thumbnail, f"{fingerprint} thumbnail" if fingerprint else "")
             except MediaError as error:
                 _log.debug("%s", error)
@@ -180,9 +180,9 @@ class Tagger:
                 content = await fetch()
             except MediaError as error:
                 raise type(told)(f"{told}. {error}") from error
-            return await self._tag_image(Held(f"{image}, from Stash", content), fingerprint)
+            return await self._tag_image(InMemoryFile(f"{image}, from Stash", content), fingerprint)
 
-    async def _tag_image(self, source: str | ZipEntry | Held, fingerprint: str) -> ImageResult:
+    async def _tag_image(self, source: str | ZipEntry | InMemoryFile, fingerprint: str) -> ImageResult:
         return await self._engine.tag_image(source, identity=fingerprint or None, threshold=self._settings.threshold)
 
     def _here(self, image: str | ZipEntry) -> str | ZipEntry:

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from sandbox.world import SPORT_TAGS, Timeline, VideoSpec, plan
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.types import Cut, Look, Observation, Verdict, VideoInfo
+from vlm_engine.types import Cut, FrameQuery, Observation, Verdict, VideoInfo
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "search.svg"
 _SPEC = VideoSpec(duration_s=300, frame_rate=10, tags=SPORT_TAGS[:5], seed=5)
@@ -42,7 +42,7 @@ def picture() -> str:
     return "\n".join([head, ground, *body, *_axis(height), "</svg>", ""])
 
 
-def _search(timeline: Timeline) -> tuple[VideoSearch, list[tuple[Look, ...]]]:
+def _search(timeline: Timeline) -> tuple[VideoSearch, list[tuple[FrameQuery, ...]]]:
     rate = float(_SPEC.frame_rate)
     cuts = tuple(Cut(frame / rate, 0.8) for frame in timeline.cuts)
     video = VideoInfo("match.mp4", "drawn", _SPEC.duration_s, _SPEC.duration_s - 1 / rate, 1280, 720, rate, "h264", (), cuts)
@@ -62,7 +62,7 @@ def _says(tag: str, frame: int, truth: bool) -> bool:
     return truth != (draw < (_MISSED if truth else _INVENTED))
 
 
-def _row(tag: str, top: float, timeline: Timeline, search: VideoSearch, rounds: Sequence[Sequence[Look]]) -> Iterator[str]:
+def _row(tag: str, top: float, timeline: Timeline, search: VideoSearch, rounds: Sequence[Sequence[FrameQuery]]) -> Iterator[str]:
     rate = float(_SPEC.frame_rate)
     yield f'<text x="{_LEFT - 8}" y="{top + 24}" text-anchor="end">{escape(tag)}</text>'
     for first, end in timeline.spans[tag]:

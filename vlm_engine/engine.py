@@ -16,10 +16,10 @@ from vlm_engine.clients.member import unique
 from vlm_engine.clients.server import Servers
 from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import ConfigError
-from vlm_engine.files import Held
+from vlm_engine.files import InMemoryFile
 from vlm_engine.models import Model
-from vlm_engine.models.cached_client import Judge
-from vlm_engine.models.cascade import Panel
+from vlm_engine.models.cached_client import CachedClient
+from vlm_engine.models.cascade import Cascade
 from vlm_engine.models.custom import custom_models
 from vlm_engine.models.json_result import image_dict, read_earlier, video_dict
 from vlm_engine.models.pipelines import all_pipelines, kind_of
@@ -114,7 +114,7 @@ class VLMEngine:
         if self._at_end is not None:
             await self._at_end.end()
 
-    def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> dict[str, Panel]:
+    def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> dict[str, Cascade]:
         """Whom to ask, for each model that is active or a stage of a pipeline; what they hold is closed by ``opening``."""
         active = self._config.active_models()
         if not active:
@@ -123,12 +123,12 @@ class VLMEngine:
         if self._client is not None:
             opening.push_async_callback(self._client.aclose)
 
-        def judge(name: str, model: ModelConfig) -> Judge:
-            return Judge(self._client_for(name, model, servers, opening), store, model, name)
+        def judge(name: str, model: ModelConfig) -> CachedClient:
+            return CachedClient(self._client_for(name, model, servers, opening), store, model, name)
 
-        def panel(name: str, model: ModelConfig) -> Panel:
+        def panel(name: str, model: ModelConfig) -> Cascade:
             own = judge(name, model)
-            return Panel(own, judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None)
+            return Cascade(own, judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None)
 
         staged = {stage.name for own in self._config.pipelines.values() for stage in own.models}
         asked = {name: model for name, model in self._config.models.items() if name in staged and model.type == "vlm_model"}
@@ -145,14 +145,14 @@ class VLMEngine:
         self._pools.append((name, pool))
         return pool
 
-    def _asking(self, kind: str, panels: Mapping[str, Panel]) -> dict[str, Model]:
+    def _asking(self, kind: str, panels: Mapping[str, Cascade]) -> dict[str, Model]:
         """Each model by itself as a stage of a pipeline for videos, or for pictures."""
         from vlm_engine.models.asking import AskAboutPicture, AskAboutVideo
 
         make = AskAboutPicture if kind == "image" else AskAboutVideo
         return {name: make(name, panel, self._config) for name, panel in panels.items()}
 
-    def _stages(self, panels: Sequence[Panel]) -> dict[str, Model]:
+    def _stages(self, panels: Sequence[Cascade]) -> dict[str, Model]:
         # What decodes is imported only now: to import the engine and to make one stays quick.
         from vlm_engine.models.image import JudgeImage
         from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
@@ -247,7 +247,7 @@ class VLMEngine:
 
     async def process_image(
         self,
-        image: str | Path | bytes | bytearray | memoryview | ZipEntry | Held,
+        image: str | Path | bytes | bytearray | memoryview | ZipEntry | InMemoryFile,
         threshold: float | None = None,
         return_confidence: bool = True,
         skipped_categories: Iterable[str] | None = None,
@@ -255,7 +255,7 @@ class VLMEngine:
     ) -> dict[str, Any]:
         """Tags one picture.
 
-        ``image``: a path, the file's bytes (``Held``: with a name for messages), or an entry of a zip.
+        ``image``: a path, the file's bytes (``InMemoryFile``: with a name for messages), or an entry of a zip.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
         ``return_confidence``: whether the result has the confidence of each tag, ``confidences``.
         ``skipped_categories``: categories that are left out.
@@ -275,7 +275,7 @@ class VLMEngine:
 
     async def tag_image(
         self,
-        source: str | Path | bytes | bytearray | memoryview | ZipEntry | Held,
+        source: str | Path | bytes | bytearray | memoryview | ZipEntry | InMemoryFile,
         *,
         identity: str | None = None,
         threshold: float | None = None,
@@ -373,7 +373,9 @@ def _categories(skipped: Any, known: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-def _unchanging(image: str | Path | bytes | bytearray | memoryview | ZipEntry | Held) -> str | Path | bytes | ZipEntry | Held:
+def _unchanging(
+    image: str | Path | bytes | bytearray | memoryview | ZipEntry | InMemoryFile,
+) -> str | Path | bytes | ZipEntry | InMemoryFile:
     return bytes(image) if isinstance(image, bytearray | memoryview) else image
 
 

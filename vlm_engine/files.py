@@ -109,7 +109,7 @@ class LiveFile(io.FileIO):
         return bytes(content)
 
 
-class Held:
+class InMemoryFile:
     """A file that is in memory, and what messages call it. A video is taken so by the video readers, too: it is a
     ``vlm_engine.types.Source``."""
 

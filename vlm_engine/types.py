@@ -221,7 +221,7 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FrameQuery:
     """A frame the search wants judged for ``tags``."""
 
     time_s: float

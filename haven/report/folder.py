@@ -87,7 +87,7 @@ def remove_left_over(folder: Path) -> None:
                     path.unlink()
 
 
-def is_ours_to_replace(index: Path, generator: str) -> bool:
+def may_replace(index: Path, generator: str) -> bool:
     """Whether there is no index yet, or one that carries the mark ``generator``. Raises ``OSError``."""
     try:
         with index.open(encoding="utf-8", errors="replace") as file:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from haven.report.cleaning import cleaned
-from haven.report.folder import INDEX, entries, is_ours_to_replace, prune, remove_left_over, stem_of, write_whole
+from haven.report.folder import INDEX, entries, may_replace, prune, remove_left_over, stem_of, write_whole
 from haven.report.index import index_page
 from haven.report.markup import GENERATOR
 from haven.report.page import run_page
@@ -48,7 +48,7 @@ def write_report(report: RunReport, folder: Path, *, keep: int = 0, secrets: Ite
 
 def _renew_index(folder: Path) -> None:
     index = folder / INDEX
-    if not is_ours_to_replace(index, GENERATOR):
+    if not may_replace(index, GENERATOR):
         _log.warning("%s was not made by this plugin and stays; so the reports in that folder have no index.", index)
         return
     listed, there = None, entries(folder)

@@ -24,15 +24,15 @@ from haven.stash.plan import (
 )
 from haven.stash.recover import disown_what_changed, known_of
 from haven.stash.tagging import AT_ONCE, Tagging
-from haven.stash.tags import TagBook
+from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
 from haven.stash.undo import as_numbered_now, plan_undo
-from haven.stash.values import ItemChange, ItemRef, Recovered, Standing, Tag, tag_key
+from haven.stash.values import ItemChange, ItemRef, ItemSnapshot, Recovered, Tag, tag_key
 from haven.stash.writing import Writing
 
 _log = logging.getLogger(__name__)
 _Thing = TypeVar("_Thing")
-Planner: TypeAlias = Callable[[Standing], ChangePlan]
+Planner: TypeAlias = Callable[[ItemSnapshot], ChangePlan]
 Fate: TypeAlias = ItemChange | StashError
 """What became of one item: how it was changed, or why it was not. The error is an ``ItemGoneError`` or an ``ApplyError``."""
 
@@ -51,7 +51,7 @@ class ItemWriter:
     What concerns one item alone is in its fate. The errors of the connection are raised; then plans stay open in the journal.
     """
 
-    def __init__(self, client: StashClient, tags: TagBook, journal: Journal) -> None:
+    def __init__(self, client: StashClient, tags: TagCache, journal: Journal) -> None:
         self._client = client
         self._tags = tags
         self._tagging = Tagging(client)
@@ -120,7 +120,7 @@ class ItemWriter:
         facts_before = map(self._journal.facts, plans.values())
         there = self._tags.there(tag_id for facts in facts_before for tag_id in facts.put_back_ids)
 
-        def plan(item: Standing) -> ChangePlan:
+        def plan(item: ItemSnapshot) -> ChangePlan:
             facts = as_numbered_now(self._journal.facts(plans[item.ref]), there)
             found, kept_back[item.ref] = plan_undo(item, facts, known_of(self._journal, item))
             return found

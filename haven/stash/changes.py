@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from haven.stash.records import OurMarker, OurTag, same_time
+from haven.stash.records import OwnedMarker, OwnedTag, same_time
 from haven.stash.values import Item, ItemChange, ItemKind, ItemRef, Marker, MarkerChange, Tag, same_making, tag_key
 
 
@@ -82,14 +82,14 @@ class ChangePlan:
     add: tuple[PlannedTag, ...] = ()
     tagged_id: str = ""
     create: tuple[PlannedMarker, ...] = ()
-    destroy: tuple[OurMarker, ...] = ()
+    destroy: tuple[OwnedMarker, ...] = ()
     remove: tuple[Tag, ...] = ()
     release: tuple[Tag, ...] = ()
     queue_tag_id: str = ""
     kept: tuple[str, ...] = ()
     undoes: int = 0
-    stood_tags: tuple[OurTag, ...] = ()
-    stood_markers: tuple[OurMarker, ...] = ()
+    stood_tags: tuple[OwnedTag, ...] = ()
+    stood_markers: tuple[OwnedMarker, ...] = ()
     brings_back: bool = False
     stays_off: tuple[str, ...] = ()
     left_alone: tuple[str, ...] = ()
@@ -144,7 +144,7 @@ class ChangePlan:
             queue_tag_id=data["queue_tag_id"],
             kept=tuple(data["kept"]),
             undoes=data.get("undoes", 0),
-            stood_tags=tuple(OurTag(**tag) for tag in data.get("stood_tags", ())),
+            stood_tags=tuple(OwnedTag(**tag) for tag in data.get("stood_tags", ())),
             stood_markers=tuple(map(_our_marker, data.get("stood_markers", ()))),
             brings_back=data.get("brings_back", False),
             stays_off=tuple(data.get("stays_off", ())),
@@ -164,8 +164,8 @@ def _item(data: Mapping[str, Any]) -> ItemRef:
     return ItemRef(ItemKind(data["item"]["kind"]), data["item"]["id"])
 
 
-def _our_marker(data: Mapping[str, Any]) -> OurMarker:
-    return OurMarker(**{**data, **{name: tuple(data.get(name, ())) for name in ("tag_ids", "tags_made_s")}})
+def _our_marker(data: Mapping[str, Any]) -> OwnedMarker:
+    return OwnedMarker(**{**data, **{name: tuple(data.get(name, ())) for name in ("tag_ids", "tags_made_s")}})
 
 
 def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:

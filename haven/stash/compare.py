@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeVar
 
-from haven.stash.records import OurMarker, Ours, OurTag, Records
-from haven.stash.values import Standing, same_making
+from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
+from haven.stash.values import ItemSnapshot, same_making
 
-_Own = TypeVar("_Own", OurTag, OurMarker)
+_Own = TypeVar("_Own", OwnedTag, OwnedMarker)
 
 
 class _State(Enum):
@@ -28,7 +28,7 @@ class Compared:
     void: Records
 
 
-def compare(known: Records, item: Standing) -> Compared:
+def compare(known: Records, item: ItemSnapshot) -> Compared:
     """Sorts what the journal takes to be on ``item``.
 
     Where the item or a number means something else in Stash by now, what is known of it is void. Where nothing at all of it is
@@ -44,14 +44,14 @@ def compare(known: Records, item: Standing) -> Compared:
     return Compared(there, Records(), known)
 
 
-def ours_now(ours: Ours, known: Records, item: Standing) -> Ours:
-    """``ours`` with what people have done to ``item`` since the journal heard of it. ``known``: what that takes to be on it."""
+def owned_now(owned: Owned, known: Records, item: ItemSnapshot) -> Owned:
+    """``owned`` with what people have done to ``item`` since the journal heard of it. ``known``: what that takes to be on it."""
     found = compare(known, item)
-    off_tags = (*ours.removed.tags, *found.off.tags)
-    off_markers = (*ours.removed.markers, *found.off.markers)
-    return Ours(
-        {own.id: own for own in found.there.markers if own.is_ours},
-        {own.id: own for own in found.there.tags if own.is_ours},
+    off_tags = (*owned.removed.tags, *found.off.tags)
+    off_markers = (*owned.removed.markers, *found.off.markers)
+    return Owned(
+        {own.id: own for own in found.there.markers if own.is_owned},
+        {own.id: own for own in found.there.tags if own.is_owned},
         Records(
             tuple(own for own in off_tags if same_making(own.item_made_s, item.created_s)),
             tuple(own for own in off_markers if same_making(own.item_made_s, item.created_s)),
@@ -63,14 +63,14 @@ def _those(sorted_: list[tuple[_Own, _State]], wanted: _State) -> tuple[_Own, ..
     return tuple(own for own, state in sorted_ if state is wanted)
 
 
-def _tag_state(own: OurTag, item: Standing) -> _State:
+def _tag_state(own: OwnedTag, item: ItemSnapshot) -> _State:
     tag = next((tag for tag in item.tags if tag.id == own.id), None)
     if not same_making(own.item_made_s, item.created_s) or (tag is not None and not own.is_tag(tag)):
         return _State.VOID
     return _State.OFF if tag is None else _State.THERE
 
 
-def _marker_state(own: OurMarker, item: Standing) -> _State:
+def _marker_state(own: OwnedMarker, item: ItemSnapshot) -> _State:
     marker = next((marker for marker in item.markers if marker.id == own.id), None)
     # Number and time of making together mean one marker, also where a merge has brought it from another scene.
     if marker is not None and own.made_s and own.made_s == marker.created_s:

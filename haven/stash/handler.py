@@ -21,7 +21,7 @@ from haven.stash.errors import (
 from haven.stash.journal import Journal
 from haven.stash.plan import PlanOptions, control_names
 from haven.stash.stream import SceneStream
-from haven.stash.tags import TagBook
+from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
 from haven.stash.values import (
     Gallery,
@@ -77,7 +77,7 @@ class MediaHandler:
         self._names = names
         self._vr_tag = vr_tag
         self._options = PlanOptions(names, tag_list=tag_list, bring_back=bring_back)
-        self._tags = TagBook(self._client, names)
+        self._tags = TagCache(self._client, names)
         self._journal = Journal(journal_path)
         self._writer = ItemWriter(self._client, self._tags, self._journal)
 
@@ -109,17 +109,17 @@ class MediaHandler:
         """The galleries that carry the tag of that name; none where there is no such tag."""
         return self._ids_with(ItemKind.GALLERY, tag_name)
 
-    def scene_ids_with_ours(self) -> tuple[str, ...]:
+    def owned_scene_ids(self) -> tuple[str, ...]:
         """The scenes on which the plugin has put something that is still there, as far as the journal knows."""
-        return self._journal.ids_with_ours(ItemKind.SCENE)
+        return self._journal.owned_ids(ItemKind.SCENE)
 
-    def image_ids_with_ours(self) -> tuple[str, ...]:
+    def owned_image_ids(self) -> tuple[str, ...]:
         """The images on which the plugin has put something that is still there, as far as the journal knows."""
-        return self._journal.ids_with_ours(ItemKind.IMAGE)
+        return self._journal.owned_ids(ItemKind.IMAGE)
 
-    def gallery_ids_with_ours(self) -> tuple[str, ...]:
+    def owned_gallery_ids(self) -> tuple[str, ...]:
         """The galleries on which the plugin has put something that is still there, as far as the journal knows."""
-        return self._journal.ids_with_ours(ItemKind.GALLERY)
+        return self._journal.owned_ids(ItemKind.GALLERY)
 
     def scenes(self, ids: Iterable[str]) -> tuple[Scene, ...]:
         """The scenes with these ids, in this order; those that have vanished are left out."""
@@ -247,15 +247,15 @@ class MediaHandler:
 
     # Taking back.
 
-    def remove_ours(self, run_id: int, scene_id: str) -> ItemChange:
+    def remove_owned(self, run_id: int, scene_id: str) -> ItemChange:
         """Takes off a scene what the plugin has put there, while it is as the plugin left it."""
         return alone(self._writer.remove(run_id, [_scene(scene_id)]))
 
-    def remove_ours_images(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
+    def remove_owned_images(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
         """The same for images."""
         return _by_id(self._writer.remove(run_id, map(_image, ids)))
 
-    def remove_ours_galleries(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
+    def remove_owned_galleries(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
         """The same for galleries."""
         return _by_id(self._writer.remove(run_id, [ItemRef(ItemKind.GALLERY, one) for one in ids]))
 

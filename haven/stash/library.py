@@ -12,14 +12,14 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from haven.stash.errors import ItemGoneError, StashLockedError, StashQueryError, StashReplyError
 from haven.stash.transport import StashClient
-from haven.stash.values import Gallery, Image, ItemKind, ItemRef, Marker, Scene, SceneFile, Standing, Tag
+from haven.stash.values import Gallery, Image, ItemKind, ItemRef, ItemSnapshot, Marker, Scene, SceneFile, Tag
 
 PAGE = 1000
 _COUNTS_AT_ONCE = 25
 # Stash has some of these down as videos: those that ffmpeg reads with a video's decoder.
 _PICTURES = frozenset(".gif .apng .png .jpg .jpeg .jfif .webp .bmp .tif .tiff .heic .heif .avif .jxl .jp2".split())
 
-_T = TypeVar("_T", Scene, Image, Gallery, Standing)
+_T = TypeVar("_T", Scene, Image, Gallery, ItemSnapshot)
 Criteria: TypeAlias = Mapping[str, Any]
 
 
@@ -90,7 +90,7 @@ def read_galleries(client: StashClient, ids: Iterable[str]) -> tuple[Gallery, ..
     return tuple(_read(client, _GALLERIES, ids))
 
 
-def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, Standing]:
+def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, ItemSnapshot]:
     """What these items carry now, of whichever kinds; those that have vanished are left out."""
     by_kind: dict[ItemKind, list[str]] = {}
     for item in items:
@@ -98,7 +98,7 @@ def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, S
     return {item.ref: item for kind, ids in by_kind.items() for item in _read(client, _STANDINGS[kind], ids)}
 
 
-def read_item(client: StashClient, item: ItemRef) -> Standing:
+def read_item(client: StashClient, item: ItemRef) -> ItemSnapshot:
     """What one item carries now. Raises ``ItemGoneError``."""
     found = read_items(client, [item]).get(item)
     if found is None:
@@ -249,9 +249,9 @@ def seconds_of(time: str | None) -> float:
     return float(floor(datetime.fromisoformat(time).timestamp())) if time else 0.0
 
 
-def _standing(kind: ItemKind, data: Mapping[str, Any]) -> Standing:
+def _standing(kind: ItemKind, data: Mapping[str, Any]) -> ItemSnapshot:
     markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
-    return Standing(ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"]))
+    return ItemSnapshot(ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"]))
 
 
 _FILE = "path size width height fingerprints { type value }"
@@ -286,7 +286,7 @@ _GALLERIES = Reading(
     at_once=50,
 )
 _READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)}
-_STANDINGS: Mapping[ItemKind, Reading[Standing]] = {
+_STANDINGS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
     kind: replace(
         reading,
         fields=f"id created_at tags {{ id name created_at }} {_DATED_MARKERS if kind is ItemKind.SCENE else ''}",

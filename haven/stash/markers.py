@@ -10,7 +10,7 @@ from typing import Any
 from haven.stash.changes import PlannedMarker
 from haven.stash.errors import StashError, StashQueryError
 from haven.stash.library import seconds_of
-from haven.stash.records import OurMarker
+from haven.stash.records import OwnedMarker
 from haven.stash.transport import StashClient
 
 BATCH = 25
@@ -27,7 +27,7 @@ class Creation:
     A created one that puts back an earlier one has its ``row``.
     """
 
-    created: tuple[OurMarker, ...]
+    created: tuple[OwnedMarker, ...]
     failed: tuple[tuple[PlannedMarker, StashError], ...]
 
 
@@ -74,11 +74,11 @@ def destroy_markers(client: StashClient, ids: Sequence[str]) -> None:
         client.ask(_DESTROY, {"ids": list(ids)}, work_s=_HOOKS_S * len(ids))
 
 
-def _record(marker: PlannedMarker, data: Mapping[str, Any]) -> OurMarker:
+def _record(marker: PlannedMarker, data: Mapping[str, Any]) -> OwnedMarker:
     """What was written, with the times of making as Stash tells them."""
     tag_ids = tuple(tag_id for tag_id in marker.tag_ids if tag_id != marker.tag.id)
     made_s = {str(tag["id"]): seconds_of(tag["created_at"]) for tag in (data["primary_tag"], *data["tags"])}
-    return OurMarker(
+    return OwnedMarker(
         id=str(data["id"]),
         title=marker.title,
         start_s=marker.start_s,

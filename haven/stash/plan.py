@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from haven.settings.settings import TagNames
 from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
-from haven.stash.records import OurMarker, Ours, OurTag, Records
+from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
 from haven.stash.removals import POINT_SLACK_S, covers, is_same, keeps_off, overlaps
 from haven.stash.tag_list import TagList
 from haven.stash.values import Item, Marker, Tag, tag_key
@@ -59,7 +59,7 @@ def names_to_find(info: TagInfo) -> tuple[str, ...]:
     return _distinct([*content_tags(info), *(span.tag for span in _spans(info))])
 
 
-def plan_results(item: Item, info: TagInfo, ours: Ours, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
+def plan_results(item: Item, info: TagInfo, owned: Owned, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
     """Plans the change of ``item`` to what ``info`` says.
 
     ``known``: the tags that Stash has, by ``tag_key``; it must hold all control tags. Content tags that
@@ -69,10 +69,10 @@ def plan_results(item: Item, info: TagInfo, ours: Ours, known: Mapping[str, Tag]
     parent, tag_me, update_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
     queue = update_me if options.updating else tag_me
     if options.bring_back:
-        ours = replace(ours, removed=Records())
-    found = _Found(info, {**known, **renamed(item, ours)}, TagList.of(options.tag_list, names_to_find(info)))
-    tags = _plan_tags(item, ours, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored)))
-    markers = _plan_markers(item, ours, found, parent) if options.create_markers else _MarkerPlan()
+        owned = replace(owned, removed=Records())
+    found = _Found(info, {**known, **renamed(item, owned)}, TagList.of(options.tag_list, names_to_find(info)))
+    tags = _plan_tags(item, owned, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored)))
+    markers = _plan_markers(item, owned, found, parent) if options.create_markers else _MarkerPlan()
     done = found.planned(names.tagged) if options.release else None
     has_done = done is not None and done.id in item.tag_ids
     return ChangePlan.of(
@@ -81,12 +81,12 @@ def plan_results(item: Item, info: TagInfo, ours: Ours, known: Mapping[str, Tag]
         add=(*tags.add, *([done] if done and not has_done else [])),
         tagged_id=tagged.id,
         create=markers.create,
-        destroy=tuple(ours.markers[marker.id] for marker in markers.destroy),
+        destroy=tuple(owned.markers[marker.id] for marker in markers.destroy),
         remove=tags.remove,
         release=tuple(tag for tag in (errored, queue) if options.release and tag.id in item.tag_ids),
         queue_tag_id=queue.id,
         kept=tuple(marker.id for marker in markers.kept),
-        stood_tags=(*tags.stood, *([_stood(tagged, "")] if has_done and tagged.id not in ours.tags else [])),
+        stood_tags=(*tags.stood, *([_stood(tagged, "")] if has_done and tagged.id not in owned.tags else [])),
         stood_markers=markers.stood,
         brings_back=options.bring_back,
         stays_off=(*tags.stays_off, *_counted(marker.title for marker in markers.off)),
@@ -106,30 +106,30 @@ def plan_release(item: Item, known: Mapping[str, Tag], options: PlanOptions) -> 
 
     For an image or a gallery: of a scene the markers would go.
     """
-    return plan_results(item, ImageTagInfo({}, {}), Ours(), known, options)
+    return plan_results(item, ImageTagInfo({}, {}), Owned(), known, options)
 
 
-def plan_removal(item: Item, ours: Ours) -> ChangePlan:
+def plan_removal(item: Item, owned: Owned) -> ChangePlan:
     """Plans that everything goes that is ours. What people changed since must have been disowned."""
     return ChangePlan.of(
         item,
         Tag("", ""),
-        destroy=tuple(ours.markers[marker.id] for marker in item.markers if is_ours(marker, ours)),
-        remove=tuple(tag for tag in item.tags if tag.id in ours.tag_ids),
+        destroy=tuple(owned.markers[marker.id] for marker in item.markers if is_owned(marker, owned)),
+        remove=tuple(tag for tag in item.tags if tag.id in owned.tag_ids),
     )
 
 
-def renamed(item: Item, ours: Ours) -> dict[str, Tag]:
+def renamed(item: Item, owned: Owned) -> dict[str, Tag]:
     """What is ours on the item and has another name in Stash by now, by the ``tag_key`` of the name that it had."""
-    written = (*ours.tags.values(), *(marker.primary for marker in ours.markers.values()))
+    written = (*owned.tags.values(), *(marker.primary for marker in owned.markers.values()))
     now = {tag.id: tag for tag in (*(marker.primary for marker in item.markers), *item.tags)}
     there = ((tag_key(own.name), now[own.id]) for own in written if own.name and own.id in now)
     return {key: tag for key, tag in there if tag_key(tag.name) != key}
 
 
-def is_ours(marker: Marker, ours: Ours) -> bool:
+def is_owned(marker: Marker, owned: Owned) -> bool:
     """Whether the plugin made this marker and nobody has changed it since."""
-    record = ours.markers.get(marker.id)
+    record = owned.markers.get(marker.id)
     return record is not None and record.is_untouched(marker)
 
 
@@ -164,22 +164,22 @@ class _TagPlan:
 
     add: tuple[PlannedTag, ...]
     remove: tuple[Tag, ...]
-    stood: tuple[OurTag, ...]
+    stood: tuple[OwnedTag, ...]
     stays_off: tuple[str, ...]
     left_alone: tuple[str, ...]
 
 
-def _plan_tags(item: Item, ours: Ours, found: _Found, steering: frozenset[str]) -> _TagPlan:
+def _plan_tags(item: Item, owned: Owned, found: _Found, steering: frozenset[str]) -> _TagPlan:
     wanted = _unique_tags(map(found.planned, content_tags(found.info)))
     lacking = [tag for tag in wanted if tag.id not in item.tag_ids]
-    off = [tag for tag in lacking if keeps_off(ours.removed, tag)]
+    off = [tag for tag in lacking if keeps_off(owned.removed, tag)]
     asked = {tag.id: tag.asked for tag in wanted}
-    obsolete = [tag for tag in item.tags if tag.id in ours.tag_ids - steering and tag.id not in asked]
-    remove = tuple(tag for tag in obsolete if found.looked_for.concerns(ours.tags[tag.id], tag.name))
+    obsolete = [tag for tag in item.tags if tag.id in owned.tag_ids - steering and tag.id not in asked]
+    remove = tuple(tag for tag in obsolete if found.looked_for.concerns(owned.tags[tag.id], tag.name))
     return _TagPlan(
         tuple(tag for tag in lacking if tag not in off),
         remove,
-        tuple(_stood(tag, asked[tag.id]) for tag in item.tags if tag.id in asked and tag.id not in ours.tags),
+        tuple(_stood(tag, asked[tag.id]) for tag in item.tags if tag.id in asked and tag.id not in owned.tags),
         tuple(tag.name for tag in off),
         tuple(tag.name for tag in obsolete if tag not in remove),
     )
@@ -192,19 +192,19 @@ class _MarkerPlan:
     create: tuple[PlannedMarker, ...] = ()
     kept: tuple[Marker, ...] = ()
     destroy: tuple[Marker, ...] = ()
-    stood: tuple[OurMarker, ...] = ()
+    stood: tuple[OwnedMarker, ...] = ()
     off: tuple[PlannedMarker, ...] = ()
     left_alone: tuple[Marker, ...] = ()
 
 
-def _plan_markers(item: Item, ours: Ours, found: _Found, parent: Tag) -> _MarkerPlan:
+def _plan_markers(item: Item, owned: Owned, found: _Found, parent: Tag) -> _MarkerPlan:
     """What to create, what is kept in its stead, and what of ours is no longer wanted."""
-    obsolete = [marker for marker in item.markers if is_ours(marker, ours)]
-    of_persons = [marker for marker in item.markers if not is_ours(marker, ours)]
+    obsolete = [marker for marker in item.markers if is_owned(marker, owned)]
+    of_persons = [marker for marker in item.markers if not is_owned(marker, owned)]
     create: list[PlannedMarker] = []
     off: list[PlannedMarker] = []
     kept: list[Marker] = []
-    stood: dict[str, OurMarker] = {}
+    stood: dict[str, OwnedMarker] = {}
     for wanted in _wanted_markers(found, parent):
         same = next((marker for marker in obsolete if wanted.is_written_as(marker)), None)
         if same:
@@ -212,17 +212,17 @@ def _plan_markers(item: Item, ours: Ours, found: _Found, parent: Tag) -> _Marker
             kept.append(same)
         elif stand_in := next((marker for marker in of_persons if stands_for(marker, wanted)), None):
             kept.append(stand_in)
-            stood[stand_in.id] = OurMarker.of(stand_in, asked=wanted.tag.asked, is_ours=False)
+            stood[stand_in.id] = OwnedMarker.of(stand_in, asked=wanted.tag.asked, is_owned=False)
         else:
-            (off if covers(ours.removed, wanted) else create).append(wanted)
-    left = [marker for marker in obsolete if not found.looked_for.concerns(ours.markers[marker.id].primary, marker.primary.name)]
+            (off if covers(owned.removed, wanted) else create).append(wanted)
+    left = [marker for marker in obsolete if not found.looked_for.concerns(owned.markers[marker.id].primary, marker.primary.name)]
     # Where something of an event stays off, the markers that a person left of it tell the rest of it.
-    kept += [marker for marker in obsolete if marker not in left and _is_rest_of(ours.markers[marker.id], off)]
+    kept += [marker for marker in obsolete if marker not in left and _is_rest_of(owned.markers[marker.id], off)]
     destroy = tuple(marker for marker in obsolete if marker not in left and marker not in kept)
     return _MarkerPlan(tuple(create), tuple(dict.fromkeys(kept)), destroy, tuple(stood.values()), tuple(off), tuple(left))
 
 
-def _is_rest_of(own: OurMarker, off: Iterable[PlannedMarker]) -> bool:
+def _is_rest_of(own: OwnedMarker, off: Iterable[PlannedMarker]) -> bool:
     return any(is_same(own.primary, wanted.tag) and overlaps(own, wanted) for wanted in off)
 
 
@@ -236,8 +236,8 @@ def _wanted_markers(found: _Found, parent: Tag) -> tuple[PlannedMarker, ...]:
     return tuple(marker for _, marker in sorted(distinct.items(), key=lambda item: (item[0][1:], item[1].title)))
 
 
-def _stood(tag: Tag, asked: str) -> OurTag:
-    return OurTag(tag.id, tag.name, asked, tag.created_s, is_ours=False)
+def _stood(tag: Tag, asked: str) -> OwnedTag:
+    return OwnedTag(tag.id, tag.name, asked, tag.created_s, is_owned=False)
 
 
 def _counted(titles: Iterable[str]) -> tuple[str, ...]:

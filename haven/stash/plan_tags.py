@@ -9,7 +9,7 @@ from typing import TypeAlias
 from haven.stash.changes import PlannedTag
 from haven.stash.errors import StashError, StashQueryError, TagClashError
 from haven.stash.journal import Journal, OpenPlan
-from haven.stash.tags import TagBook
+from haven.stash.tags import TagCache
 from haven.stash.values import Tag, tag_key
 
 Wanted: TypeAlias = Iterable[tuple[OpenPlan, PlannedTag]]
@@ -21,7 +21,7 @@ Failures: TypeAlias = dict[str, StashError]
 class PlanTags:
     """What the planned tags are in Stash by now. One for all plans that are carried out together."""
 
-    def __init__(self, tags: TagBook, journal: Journal) -> None:
+    def __init__(self, tags: TagCache, journal: Journal) -> None:
         self._tags = tags
         self._journal = journal
         self._found_since: dict[str, Tag] = {}

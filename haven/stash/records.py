@@ -11,10 +11,10 @@ TIME_TOLERANCE_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class OurTag:
+class OwnedTag:
     """A tag on an item. ``asked``: what the tag list calls it, where that is known.
 
-    ``made_s`` and ``item_made_s``: when the tag and the item were made, as Stash told; 0 where it was not asked. ``is_ours``: the
+    ``made_s`` and ``item_made_s``: when the tag and the item were made, as Stash told; 0 where it was not asked. ``is_owned``: the
     plugin put it there; else a person had, and it was found as well.
     """
 
@@ -23,7 +23,7 @@ class OurTag:
     asked: str = ""
     made_s: float = field(default=0.0, compare=False)
     item_made_s: float = field(default=0.0, compare=False)
-    is_ours: bool = True
+    is_owned: bool = True
 
     def is_tag(self, tag: Tag) -> bool:
         """Whether ``tag`` of Stash is this one, whatever it is called by now.
@@ -38,10 +38,10 @@ class OurTag:
 
 
 @dataclass(frozen=True, slots=True)
-class OurMarker:
+class OwnedMarker:
     """A marker, exactly as it was written. ``row``: its place in the journal, 0 while it has none.
 
-    ``asked``, ``made_s``, ``item_made_s``, ``is_ours``: as with ``OurTag``. ``tags_made_s``: when its primary tag and
+    ``asked``, ``made_s``, ``item_made_s``, ``is_owned``: as with ``OwnedTag``. ``tags_made_s``: when its primary tag and
     then each of ``tag_ids`` were made; empty where that is not known.
     """
 
@@ -56,19 +56,19 @@ class OurMarker:
     made_s: float = field(default=0.0, compare=False)
     item_made_s: float = field(default=0.0, compare=False)
     tags_made_s: tuple[float, ...] = field(default=(), compare=False)
-    is_ours: bool = True
+    is_owned: bool = True
 
     @property
-    def primary(self) -> OurTag:
+    def primary(self) -> OwnedTag:
         """Its primary tag. Of a person's marker nobody knows by the title what that was called."""
         made_s = self.tags_made_s[0] if self.tags_made_s else 0.0
-        return OurTag(self.primary_id, self.title if self.is_ours else "", self.asked, made_s, self.item_made_s)
+        return OwnedTag(self.primary_id, self.title if self.is_owned else "", self.asked, made_s, self.item_made_s)
 
     @property
-    def tags(self) -> tuple[OurTag, ...]:
+    def tags(self) -> tuple[OwnedTag, ...]:
         """Its other tags."""
         made_s = self.tags_made_s[1:] or (0.0,) * len(self.tag_ids)
-        return tuple(OurTag(id_, "", "", own, self.item_made_s) for id_, own in zip(self.tag_ids, made_s, strict=True))
+        return tuple(OwnedTag(id_, "", "", own, self.item_made_s) for id_, own in zip(self.tag_ids, made_s, strict=True))
 
     def is_marker(self, marker: Marker) -> bool:
         """Whether ``marker`` of Stash is this one, whatever people made of it."""
@@ -86,10 +86,10 @@ class OurMarker:
         )
 
     @staticmethod
-    def of(marker: Marker, *, row: int = 0, asked: str = "", is_ours: bool = True) -> OurMarker:
+    def of(marker: Marker, *, row: int = 0, asked: str = "", is_owned: bool = True) -> OwnedMarker:
         """The record of a marker as it is in Stash now."""
         tag_ids = tuple(sorted(marker.tag_ids))
-        return OurMarker(
+        return OwnedMarker(
             marker.id,
             marker.title,
             marker.start_s,
@@ -100,7 +100,7 @@ class OurMarker:
             asked,
             marker.created_s,
             tags_made_s=(marker.primary.created_s, *(marker.tags_created_s.get(id_, 0.0) for id_ in tag_ids)),
-            is_ours=is_ours,
+            is_owned=is_owned,
         )
 
 
@@ -108,16 +108,16 @@ class OurMarker:
 class Records:
     """What a person took off an item, or changed: it stays off in every later run, until they ask for it."""
 
-    tags: tuple[OurTag, ...] = ()
-    markers: tuple[OurMarker, ...] = ()
+    tags: tuple[OwnedTag, ...] = ()
+    markers: tuple[OwnedMarker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
+class Owned:
     """What the plugin put on one item and has not taken off again, by the ids, and what stays off it."""
 
-    markers: Mapping[str, OurMarker] = field(default_factory=dict)
-    tags: Mapping[str, OurTag] = field(default_factory=dict)
+    markers: Mapping[str, OwnedMarker] = field(default_factory=dict)
+    tags: Mapping[str, OwnedTag] = field(default_factory=dict)
     removed: Records = Records()
 
     @property

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from haven.stash.changes import PlannedMarker, PlannedTag
-from haven.stash.compare import compare, ours_now
+from haven.stash.compare import compare, owned_now
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.journal.journal import ADDING, TAKING_OFF
 from haven.stash.plan import stands_for
-from haven.stash.records import OurMarker, Ours, same_time
-from haven.stash.values import Item, Marker, Standing, Tag
+from haven.stash.records import OwnedMarker, Owned, same_time
+from haven.stash.values import Item, ItemSnapshot, Marker, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,15 @@ def adopt(journal: Journal, opened: OpenPlan, item: Item, planned: Iterable[Plan
     Of tags only what the plan had begun to add: others came from people.
     """
     plan = opened.plan
-    ours = journal.ours(item.ref)
-    known_ids = {*plan.before_marker_ids, *ours.markers}
+    owned = journal.owned(item.ref)
+    known_ids = {*plan.before_marker_ids, *owned.markers}
     fresh = [marker for marker in item.markers if marker.id not in known_ids]
     pairs = _pair(planned, fresh)
     added = plan.add if journal.has_begun(opened, ADDING) else ()
     new_tags = tuple(
         tag
         for tag in item.tags
-        if tag.id not in {*plan.before_tag_ids, *ours.tag_ids} and any(wanted.is_tag(tag) for wanted in added)
+        if tag.id not in {*plan.before_tag_ids, *owned.tag_ids} and any(wanted.is_tag(tag) for wanted in added)
     )
     if pairs:
         journal.markers_created(opened, [_record(wanted, marker) for wanted, marker in pairs])
@@ -72,7 +72,7 @@ def note_what_went(journal: Journal, opened: OpenPlan, item: Item) -> None:
     journal.tags_taken_off(opened, [tag for tag in taken if tag.id not in item.tag_ids])
 
 
-def disown_what_changed(journal: Journal, item: Standing) -> None:
+def disown_what_changed(journal: Journal, item: ItemSnapshot) -> None:
     """What a person took off the item, or changed, is no longer ours, even if it comes back; nor is what only has its number."""
     journal.moved_to(item.ref, _moved(journal, item))
     found = compare(journal.there(item.ref), item)
@@ -81,13 +81,13 @@ def disown_what_changed(journal: Journal, item: Standing) -> None:
         journal.disown(item.ref, marker_ids=marker_ids, tag_ids=tag_ids, stays_off=stays_off)
 
 
-def known_of(journal: Journal, item: Standing) -> Ours:
+def known_of(journal: Journal, item: ItemSnapshot) -> Owned:
     """What of the item is ours, and what people took off it. Writes nothing."""
     there = journal.there(item.ref)
-    return ours_now(journal.ours(item.ref), replace(there, markers=(*there.markers, *_moved(journal, item))), item)
+    return owned_now(journal.owned(item.ref), replace(there, markers=(*there.markers, *_moved(journal, item))), item)
 
 
-def _moved(journal: Journal, item: Standing) -> tuple[OurMarker, ...]:
+def _moved(journal: Journal, item: ItemSnapshot) -> tuple[OwnedMarker, ...]:
     """The markers on ``item`` that the plugin made on a scene that was merged into it since."""
     known = {own.id for own in journal.there(item.ref).markers}
     return journal.on_other_scenes(item.ref, (marker for marker in item.markers if marker.id not in known))
@@ -111,11 +111,11 @@ def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker]) -> tuple[tuple[
     return tuple(pairs)
 
 
-def _is_record_of(record: OurMarker, wanted: PlannedMarker) -> bool:
+def _is_record_of(record: OwnedMarker, wanted: PlannedMarker) -> bool:
     if wanted.revives:
         return record.row == wanted.revives
     return record.title == wanted.title and same_time(record.start_s, wanted.start_s) and same_time(record.end_s, wanted.end_s)
 
 
-def _record(wanted: PlannedMarker, marker: Marker) -> OurMarker:
-    return OurMarker.of(marker, row=wanted.revives, asked=wanted.tag.asked)
+def _record(wanted: PlannedMarker, marker: Marker) -> OwnedMarker:
+    return OwnedMarker.of(marker, row=wanted.revives, asked=wanted.tag.asked)

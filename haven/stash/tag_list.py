@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from haven.stash.records import OurTag
+from haven.stash.records import OwnedTag
 from haven.stash.values import tag_key
 
 
@@ -31,7 +31,7 @@ class TagList:
         names = (*names_in_stash, *names_in_stash.values(), *found)
         return TagList(asked, frozenset(map(tag_key, names)))
 
-    def concerns(self, own: OurTag, name: str = "") -> bool:
+    def concerns(self, own: OwnedTag, name: str = "") -> bool:
         """Whether what the plugin made for this tag is for this list to change. ``name``: what the tag is called in Stash by now.
 
         By what a list called it then, so that a tag which gets another name in Stash keeps nothing under the one before.

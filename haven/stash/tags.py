@@ -31,7 +31,7 @@ class _Entry:
         return any(tag_key(name) == key for name in (self.tag.name, *self.aliases))
 
 
-class TagBook:
+class TagCache:
     """The tags of one Stash. A name means the tag that bears it, or has it as an alias, but for upper and lower case.
 
     The comparison is made here: Stash itself compares names as SQL patterns, in which ``_`` and ``%``

@@ -8,24 +8,24 @@ from dataclasses import replace
 from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven.stash.journal import PlanFacts
 from haven.stash.plan import stands_for
-from haven.stash.records import OurMarker, Ours, OurTag
-from haven.stash.values import Item, Marker, Standing, Tag, same_making
+from haven.stash.records import OwnedMarker, OwnedTag, Owned
+from haven.stash.values import Item, ItemSnapshot, Marker, Tag, same_making
 
 
 def as_numbered_now(facts: PlanFacts, there: Mapping[str, Tag]) -> PlanFacts:
     """``facts``, in which tags that are to be put back have no number where it is another tag's by now, or nobody's: then their
     names tell. ``there``: the tags of Stash, by their ids."""
 
-    def number(own: OurTag) -> str:
+    def number(own: OwnedTag) -> str:
         return own.id if own.id in there and own.is_tag(there[own.id]) else ""
 
-    def marker(taken: OurMarker) -> OurMarker:
+    def marker(taken: OwnedMarker) -> OwnedMarker:
         others = {own.id: own.made_s for own in taken.tags if number(own)}
         made_s = (taken.primary.made_s, *others.values())
         return replace(taken, primary_id=number(taken.primary), tag_ids=tuple(others), tags_made_s=made_s)
 
     def tags(taken: Iterable[Tag]) -> tuple[Tag, ...]:
-        return tuple(replace(tag, id=number(OurTag(tag.id, tag.name, "", tag.created_s))) for tag in taken)
+        return tuple(replace(tag, id=number(OwnedTag(tag.id, tag.name, "", tag.created_s))) for tag in taken)
 
     return replace(
         facts,
@@ -35,16 +35,16 @@ def as_numbered_now(facts: PlanFacts, there: Mapping[str, Tag]) -> PlanFacts:
     )
 
 
-def plan_undo(item: Standing, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan, tuple[str, ...]]:
+def plan_undo(item: ItemSnapshot, facts: PlanFacts, owned: Owned) -> tuple[ChangePlan, tuple[str, ...]]:
     """The plan that brings ``item`` back to what it was before, and a sentence for each thing that is left as it is.
 
-    ``ours``: all that is ours on it; what people changed since must have been disowned. Put back is what was taken off,
+    ``owned``: all that is ours on it; what people changed since must have been disowned. Put back is what was taken off,
     before what was made goes; the tag that queued the item is among the first.
     """
     if not same_making(item.created_s, facts.item_made_s):
         return ChangePlan.of(item, facts.parent), (f"{item.ref} is another one than the run changed: it was made since",)
     present = {marker.id: marker for marker in item.markers}
-    new_by_people = [m for m in item.markers if m.id not in ours.markers and m.id not in facts.before_marker_ids]
+    new_by_people = [m for m in item.markers if m.id not in owned.markers and m.id not in facts.before_marker_ids]
     create, in_the_way = _to_put_back(facts.taken_markers, new_by_people)
     plan = ChangePlan.of(
         item,
@@ -60,7 +60,7 @@ def plan_undo(item: Standing, facts: PlanFacts, ours: Ours) -> tuple[ChangePlan,
 
 
 def _to_put_back(
-    taken: Iterable[OurMarker], new_by_people: Sequence[Marker]
+    taken: Iterable[OwnedMarker], new_by_people: Sequence[Marker]
 ) -> tuple[tuple[PlannedMarker, ...], tuple[str, ...]]:
     create, in_the_way = [], []
     for marker in taken:
@@ -73,7 +73,7 @@ def _to_put_back(
     return tuple(create), tuple(in_the_way)
 
 
-def _lost_marker(marker: OurMarker, present: Iterable[str]) -> str:
+def _lost_marker(marker: OwnedMarker, present: Iterable[str]) -> str:
     if marker.id in present:
         return f"the marker {_named(marker)} stays: somebody has changed it since"
     return f"the marker {_named(marker)} is gone already: somebody has removed it since"
@@ -89,7 +89,7 @@ def _planned(tag: Tag) -> PlannedTag:
     return PlannedTag(tag.name, tag.id, created_s=tag.created_s)
 
 
-def _named(marker: OurMarker) -> str:
+def _named(marker: OwnedMarker) -> str:
     return f"{marker.title!r} at {_clock(marker.start_s)}"
 
 

@@ -137,7 +137,7 @@ class _Tagged:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ItemSnapshot:
     """What an item carries now, and nothing else of it: an ``Item`` for whoever only changes that.
 
     ``created_s``: when Stash got to know the item, by its own clock, in seconds since 1970.

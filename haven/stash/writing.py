@@ -20,7 +20,7 @@ from haven.stash.plan_markers import PlanMarkers
 from haven.stash.plan_tags import Failures, PlanTags
 from haven.stash.recover import Adopted, adopt, disown_what_changed, left_to_create, note_what_went, taken_off_since
 from haven.stash.tagging import Batch, Tagging, batches
-from haven.stash.tags import TagBook
+from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
 from haven.stash.values import ItemKind, Tag, same_making, tag_key
 
@@ -56,7 +56,7 @@ class Writing:
     """
 
     def __init__(
-        self, client: StashClient, tags: TagBook, tagging: Tagging, journal: Journal, opened: Sequence[OpenPlan]
+        self, client: StashClient, tags: TagCache, tagging: Tagging, journal: Journal, opened: Sequence[OpenPlan]
     ) -> None:
         self._client = client
         self._tagging = tagging

@@ -12,13 +12,13 @@ from typing import Self
 from haven.stash.errors import StashError
 from haven.tasks.context import TaskContext
 from haven.tasks.endpoints import Stats, interim_line, summary_lines
-from haven.tasks.time_slice import Turn
+from haven.tasks.time_slice import TimeSlice
 
 _log = logging.getLogger(__name__)
 _TELL_EVERY_S = 60.0
 
 
-class Shift:
+class BackgroundTasks:
     """Runs beside the work for as long as its ``async with`` lasts, and tells at the end what the endpoints did.
 
     ``turn`` is the task's own, however many batches it has. ``stats``: what each endpoint did so far.
@@ -28,7 +28,7 @@ class Shift:
         self._context = context
         self._stats = stats
         self._beside: list[asyncio.Task[None]] = []
-        self.turn = Turn(context.settings.time_slice_minutes, partial(context.stash, context.handler.others_wait))
+        self.turn = TimeSlice(context.settings.time_slice_minutes, partial(context.stash, context.handler.others_wait))
 
     async def __aenter__(self) -> Self:
         chores = (self._keep_session(), self._watch_turn(), self._tell_of_endpoints())

@@ -15,9 +15,9 @@ from haven.report import End, ImageReport, Outcome, SceneReport
 from haven.stash.errors import ItemGoneError
 from haven.stash.values import ItemKind
 from haven.tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
-from haven.tasks.prefetch import ItemT, Line
+from haven.tasks.prefetch import ItemT, Prefetcher
 from haven.tasks.same_cause import FailureRow, SameCauseError
-from haven.tasks.time_slice import Turn, TurnOverError
+from haven.tasks.time_slice import TimeSlice, TimeSliceOverError
 from haven.tasks.words import counted
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ ResultT = TypeVar("ResultT")
 ReportT = TypeVar("ReportT", SceneReport, ImageReport)
 
 
-class Errand(ABC, Generic[ItemT, ResultT, ReportT]):
+class ItemHandler(ABC, Generic[ItemT, ResultT, ReportT]):
     """What a batch does with each item of one kind.
 
     ``kind``: what the items are; ``chunk``: so many are read from Stash at a time, as soon as fewer than ``ahead`` are known.
@@ -82,7 +82,7 @@ class Errand(ABC, Generic[ItemT, ResultT, ReportT]):
         """The report with what was seen."""
 
     @abstractmethod
-    async def settle(self, item: ItemT, result: ResultT, report: ReportT) -> ReportT:
+    async def finish(self, item: ItemT, result: ResultT, report: ReportT) -> ReportT:
         """Takes the result to where it belongs, and gives the report with what that changes. Is not broken off."""
 
     @abstractmethod
@@ -107,12 +107,14 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
     ``left``: the ids of those that are not settled yet, in the order of the queue.
     """
 
-    def __init__(self, context: TaskContext, turn: Turn, errand: Errand[ItemT, ResultT, ReportT], ids: Sequence[str]) -> None:
+    def __init__(
+        self, context: TaskContext, turn: TimeSlice, errand: ItemHandler[ItemT, ResultT, ReportT], ids: Sequence[str]
+    ) -> None:
         self.left = dict.fromkeys(ids)
         self._context = context
         self._turn = turn
-        self._errand: Errand[ItemT, ResultT, ReportT] = errand
-        self._line: Line[ItemT] = Line(ids, errand.read, self._has_vanished, chunk=errand.chunk, ahead=errand.ahead)
+        self._errand: ItemHandler[ItemT, ResultT, ReportT] = errand
+        self._line: Prefetcher[ItemT] = Prefetcher(ids, errand.read, self._has_vanished, chunk=errand.chunk, ahead=errand.ahead)
         self._looking = self._under_way = 0
         self._one_went_on = asyncio.Event()
         self._all_begun = False
@@ -181,7 +183,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
     async def _do(self, item: ItemT) -> None:
         try:
             self._put_down(await self._do_one(item), item.id)
-        except TurnOverError:
+        except TimeSliceOverError:
             pass  # it is still in line
         except EXPECTED as error:
             self._break_off(error)
@@ -196,10 +198,10 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         try:
             result = await self._look(item)
             report = replace(errand.seen(report, result), seconds=time.monotonic() - started)
-            report = await errand.settle(item, result, report)
+            report = await errand.finish(item, result, report)
             self._failures.ends()
             return report
-        except (*ENDS_THE_BATCH, TurnOverError):
+        except (*ENDS_THE_BATCH, TimeSliceOverError):
             raise
         except ItemGoneError as error:
             _log.warning("%s", error)

@@ -10,7 +10,7 @@ EntryT = TypeVar("EntryT")
 FateT = TypeVar("FateT")
 
 
-class Together(Generic[EntryT, FateT]):
+class Batcher(Generic[EntryT, FateT]):
     """Holds entries back until there are enough of them, and hands them on together. Works inside its ``async with``.
 
     They are handed to ``write``, one lot at a time, when ``full`` of them wait, when the first has waited for ``patience_s``,

@@ -79,7 +79,7 @@ class TaskContext:
     given: Mapping[str, str]
     plugin_id: str
 
-    async def settle_the_past(self) -> None:
+    async def recover_cut_off_runs(self) -> None:
         """Completes what killed runs left half-written. Every task that writes does this before anything else."""
         for run in await self.stash(self.handler.cut_off_runs):
             _log.info("Run %d (%s) was cut off before its end.", run.id, run.task)

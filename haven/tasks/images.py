@@ -14,8 +14,8 @@ from haven.report import ImageReport, Outcome
 from haven.stash.errors import ItemGoneError, NotServedError, StashError
 from haven.stash.values import Image, ItemChange, ItemKind
 from haven.tagger import Tagger, longest_side
-from haven.tasks.batch import Errand
-from haven.tasks.batcher import Together
+from haven.tasks.batch import ItemHandler
+from haven.tasks.batcher import Batcher
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import CountBoard
 from haven.tasks.words import counted, left_told, title_of
@@ -36,7 +36,7 @@ _MOST_TAGS = 20
 _LEAST_SIDE = 320  # in the thumbnail of a larger picture: Stash, too, may have got no further than a thumbnail inside the file
 
 
-class PreviewImages(Errand[Image, ImageResult, ImageReport]):
+class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
     """Looks at images and tells what would change. Writes nothing to Stash. Use it in ``async with``."""
 
     kind, chunk, ahead = ItemKind.IMAGE, 200, 500
@@ -50,8 +50,8 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         self._of_no_use = 0  # calls whose answers could not be read
         self._seen_as: dict[str, str] = {}
         self._noted = 0
-        self._results = Together(self._settle_together, full=_TOGETHER, patience_s=_PATIENCE_S)
-        self._failures = Together(self._fail_together, full=_TOGETHER, patience_s=_PATIENCE_S)
+        self._results = Batcher(self._write_batch, full=_TOGETHER, patience_s=_PATIENCE_S)
+        self._failures = Batcher(self._fail_together, full=_TOGETHER, patience_s=_PATIENCE_S)
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -134,14 +134,14 @@ class PreviewImages(Errand[Image, ImageResult, ImageReport]):
         elif self._noted == _MOST_LINES + 1:
             _log.info("More images are seen as Stash's thumbnails of them; the report names each.")
 
-    async def settle(self, item: Image, result: ImageResult, report: ImageReport) -> ImageReport:
+    async def finish(self, item: Image, result: ImageResult, report: ImageReport) -> ImageReport:
         """Carries the change out, together with others."""
         fate = await self._results(item.id, result.info)
         if isinstance(fate, StashError):
             raise fate
         return replace(report, change=fate)
 
-    async def _settle_together(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
+    async def _write_batch(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
         fates = await self.changes(results)
         _log.info("%s", self.told_together([(info, fates[image_id]) for image_id, info in results.items()]))
         return fates

@@ -23,7 +23,7 @@ class Item(Protocol):
 ItemT = TypeVar("ItemT", bound=Item)
 
 
-class Line(Generic[ItemT]):
+class Prefetcher(Generic[ItemT]):
     """The items with these ids, in their order, for one caller.
 
     ``read`` gives the items of some ids, without those that have vanished, of which ``gone`` is told. It is asked for ``chunk``

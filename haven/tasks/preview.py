@@ -5,7 +5,7 @@ from __future__ import annotations
 from haven.stash.values import ItemKind
 from haven.tagger import Tagger
 from haven.tasks import galleries
-from haven.tasks.background import Shift
+from haven.tasks.background import BackgroundTasks
 from haven.tasks.batch import Batch
 from haven.tasks.context import FIRST_LEFT, TaskContext
 from haven.tasks.images import PreviewImages
@@ -28,7 +28,7 @@ async def preview(context: TaskContext) -> str:
     announce(context.settings, f"{counted(len(scene_ids), 'scene')} and {counted(len(image_ids), 'image')} with the tag {queues}")
     of_scenes, of_images = split(context.report, await frames_of(context, scene_ids), len(image_ids))
     lines = []
-    async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
+    async with Tagger(context.settings, context.store_path) as tagger, BackgroundTasks(context, tagger.stats) as shift:
         if scene_ids:
             scenes = PreviewScenes(context, tagger, ProgressBoard(len(scene_ids), of_scenes))
             batch = Batch(context, shift.turn, scenes, scene_ids)

@@ -10,7 +10,7 @@ from functools import partial
 from haven.report import Outcome, SceneReport
 from haven.stash.values import ItemChange, ItemKind, Scene
 from haven.tagger import Tagger
-from haven.tasks.batch import Errand
+from haven.tasks.batch import ItemHandler
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import ProgressBoard, likely_frames
 from haven.tasks.words import change_told, counted, left_told, markers_told, title_of
@@ -21,7 +21,7 @@ from vlm_engine.types import Span, VideoResult
 _log = logging.getLogger(__name__)
 
 
-class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
+class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
     """Looks at scenes and tells what would change. Writes nothing to Stash."""
 
     kind, chunk, ahead = ItemKind.SCENE, 50, 10
@@ -69,7 +69,7 @@ class PreviewScenes(Errand[Scene, VideoResult, SceneReport]):
         """The report with spans, coverage and gaps."""
         return replace(report, spans=_spans(result), coverage=result.coverage, gaps_s=result.gaps_s)
 
-    async def settle(self, item: Scene, result: VideoResult, report: SceneReport) -> SceneReport:
+    async def finish(self, item: Scene, result: VideoResult, report: SceneReport) -> SceneReport:
         """Carries the change out, and says what was found."""
         report = replace(report, change=await self.change(item, result))
         head = f"Scene {item.id} ({report.title}): {_tags(result) or 'none of the tags'}"

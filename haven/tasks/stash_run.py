@@ -25,7 +25,7 @@ from haven.tasks.preview import preview
 from haven.tasks.run_record import RunRecord
 from haven.tasks.tag_images import tag_images, update_images
 from haven.tasks.tag_videos import tag_videos, update_videos
-from haven.tasks.undo import remove_ours, undo_last_run
+from haven.tasks.undo import remove_owned, undo_last_run
 from vlm_engine.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ TASKS: Mapping[str, Task] = {
     "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True),
     "preview": Task("Preview", preview),
     "undo_last_run": Task("Undo Last Run", undo_last_run, looks=False),
-    "remove_ours": Task("Remove VLM Tags and Markers", remove_ours, looks=False),
+    "remove_ours": Task("Remove VLM Tags and Markers", remove_owned, looks=False),
 }
 """Every task by the ``mode`` that the manifest gives it."""
 

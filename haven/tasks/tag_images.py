@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haven.tagger import Tagger
 from haven.tasks import galleries
-from haven.tasks.background import Shift
+from haven.tasks.background import BackgroundTasks
 from haven.tasks.batch import Batch
 from haven.tasks.context import TaskContext
 from haven.tasks.images import WriteImages
@@ -32,7 +32,7 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     names = context.settings.tag_names
     await context.stash(context.handler.require_images)
     await context.stash(context.handler.prepare)
-    await context.settle_the_past()
+    await context.recover_cut_off_runs()
     queue = names.update_me if updating else names.tag_me
     ids = await galleries.image_ids(context, queue)
     if not ids and not await galleries.in_line(context, queue):
@@ -41,7 +41,7 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     if not ids:
         return f"No image is left to look at; {await galleries.release(context, run_id, queue, updating=updating)}."
     announce(context.settings, f"{counted(len(ids), 'image')} with the tag {queue}, or in galleries with it")
-    async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
+    async with Tagger(context.settings, context.store_path) as tagger, BackgroundTasks(context, tagger.stats) as shift:
         errand = WriteImages(context, tagger, CountBoard(len(ids), context.report), run_id, updating=updating)
         async with errand:
             batch = Batch(context, shift.turn, errand, ids)

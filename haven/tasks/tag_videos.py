@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haven.tagger import Tagger
-from haven.tasks.background import Shift
+from haven.tasks.background import BackgroundTasks
 from haven.tasks.batch import Batch
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import ProgressBoard
@@ -29,14 +29,14 @@ async def update_videos(context: TaskContext) -> str:
 async def _write_results(context: TaskContext, *, updating: bool) -> str:
     names = context.settings.tag_names
     await context.stash(context.handler.prepare)
-    await context.settle_the_past()
+    await context.recover_cut_off_runs()
     queue = names.update_me if updating else names.tag_me
     ids = await context.stash(context.handler.scene_ids_with, queue)
     if not ids:
         return nothing_in_line("scene", queue)
     announce(context.settings, f"{counted(len(ids), 'scene')} with the tag {queue}")
     run_id = await context.open_run()
-    async with Tagger(context.settings, context.store_path) as tagger, Shift(context, tagger.stats) as shift:
+    async with Tagger(context.settings, context.store_path) as tagger, BackgroundTasks(context, tagger.stats) as shift:
         board = ProgressBoard(len(ids), context.report)
         errand = WriteScenes(context, tagger, board, run_id, updating=updating)
         return await Batch(context, shift.turn, errand, ids).run()

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 _LOOK_AGAIN_S = 5.0
 
 
-class TurnOverError(Exception):
+class TimeSliceOverError(Exception):
     """The task's turn is over; what was under way is to be taken up in the next one."""
 
 
-class Turn:
+class TimeSlice:
     """Lasts ``minutes`` (0: for ever), and from then on until somebody else waits."""
 
     def __init__(self, minutes: float, others_wait: Callable[[], Awaitable[bool]]) -> None:
@@ -43,9 +43,9 @@ class Turn:
 
     @asynccontextmanager
     async def lasts(self) -> AsyncIterator[None]:
-        """Breaks the block off when the turn is over: ``TurnOverError``."""
+        """Breaks the block off when the turn is over: ``TimeSliceOverError``."""
         if self.is_over:
-            raise TurnOverError
+            raise TimeSliceOverError
         try:
             async with asyncio.timeout(None) as limit:
                 self._limits.add(limit)
@@ -55,5 +55,5 @@ class Turn:
                     self._limits.discard(limit)
         except TimeoutError as error:
             if limit.expired():
-                raise TurnOverError from error
+                raise TimeSliceOverError from error
             raise

@@ -32,7 +32,7 @@ async def undo_last_run(context: TaskContext) -> str:
     started again, it goes on.
     """
     handler = context.handler
-    await context.settle_the_past()
+    await context.recover_cut_off_runs()
     run = await context.stash(handler.last_undoable_run)
     if run is None:
         nothing = "There is nothing to undo: the journal knows of nothing the plugin changed in Stash that is not undone already."
@@ -52,19 +52,19 @@ async def undo_last_run(context: TaskContext) -> str:
     return f"{_named(run)} is undone: {_told(context)}."
 
 
-async def remove_ours(context: TaskContext) -> str:
+async def remove_owned(context: TaskContext) -> str:
     """*Remove VLM Tags and Markers*: takes off everything what the plugin has put there and nobody has changed since.
 
     *Undo Last Run* puts it back. Raises one of ``ENDS_THE_BATCH``; started again, it goes on.
     """
     handler = context.handler
-    await context.settle_the_past()
+    await context.recover_cut_off_runs()
     work = [
         (ItemRef(kind, item_id), item_id)
         for kind, with_ours in (
-            (ItemKind.SCENE, handler.scene_ids_with_ours),
-            (ItemKind.IMAGE, handler.image_ids_with_ours),
-            (ItemKind.GALLERY, handler.gallery_ids_with_ours),
+            (ItemKind.SCENE, handler.owned_scene_ids),
+            (ItemKind.IMAGE, handler.owned_image_ids),
+            (ItemKind.GALLERY, handler.owned_gallery_ids),
         )
         for item_id in await context.stash(with_ours)
     ]
@@ -103,8 +103,8 @@ def _undone(handler: MediaHandler, run_id: int, numbers: Sequence[int]) -> Seque
 
 def _removed(handler: MediaHandler, run_id: int, kind: ItemKind, ids: Sequence[str]) -> Sequence[Fate]:
     if kind is ItemKind.SCENE:
-        return [_fate(partial(handler.remove_ours, run_id, scene_id)) for scene_id in ids]
-    remove = handler.remove_ours_images if kind is ItemKind.IMAGE else handler.remove_ours_galleries
+        return [_fate(partial(handler.remove_owned, run_id, scene_id)) for scene_id in ids]
+    remove = handler.remove_owned_images if kind is ItemKind.IMAGE else handler.remove_owned_galleries
     fates = remove(run_id, ids)
     return [fates[item_id] for item_id in ids]
 

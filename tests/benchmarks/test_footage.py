@@ -12,7 +12,7 @@ from benchmarks.footage import BY_EYE, NETWORKS, TABLES, TOLD, FootageModel, Pro
 from benchmarks.report import footage_report
 from benchmarks.scores import Cost
 from benchmarks.simulated import DENSE, PLAIN, PLAIN_WIDE, SEARCH, Results
-from vlm_engine.types import Look, Purpose, Span
+from vlm_engine.types import FrameQuery, Purpose, Span
 
 COST = Cost(1.0, 1, 1, 1, 1, 0.0)
 
@@ -47,7 +47,7 @@ def test_scans_read_small_pictures_and_confidences_are_told_only_if_wanted() -> 
     assert ((large[1] > 0.5) == large[0]).mean() > 0.999
     assert untold.judge(numbers)[1] is None
     time_s = float(numbers[np.flatnonzero((large[0] != small[0]).any(1))[0]]) / 25
-    scanned, judged = told.observe([Look(time_s, tags, Purpose.SCAN), Look(time_s, tags, Purpose.EDGE)])
+    scanned, judged = told.observe([FrameQuery(time_s, tags, Purpose.SCAN), FrameQuery(time_s, tags, Purpose.EDGE)])
     assert scanned.verdicts != judged.verdicts
 
 

@@ -21,7 +21,7 @@ from benchmarks.world import World, draw_video
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.testing import glyphs
 from vlm_engine.testing.threads import running
-from vlm_engine.types import Look, Purpose
+from vlm_engine.types import FrameQuery, Purpose
 from vlm_engine.video import probe
 
 SPEC = VideoSpec(duration_s=30, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5)
@@ -79,10 +79,10 @@ def test_the_plot_is_a_picture_with_every_strategy(docs: Path) -> None:
 def test_four_scan_frames_are_one_call_and_cost_as_many_tokens_as_four() -> None:
     video = draw_video(World(duration_s=300.0), (5,))
     sheets = Sheets(NoisyModel(video, Noise(), (5,)), 2.0)
-    looks = [Look(float(time_s), sheets.tags, Purpose.SCAN) for time_s in range(10)]
-    sheets.observe([*looks, Look(20.0, sheets.tags[:1], Purpose.EDGE)])
+    looks = [FrameQuery(float(time_s), sheets.tags, Purpose.SCAN) for time_s in range(10)]
+    sheets.observe([*looks, FrameQuery(20.0, sheets.tags[:1], Purpose.EDGE)])
     alone = NoisyModel(video, Noise(), (5,))
-    alone.observe([*looks, Look(20.0, sheets.tags[:1], Purpose.EDGE)])
+    alone.observe([*looks, FrameQuery(20.0, sheets.tags[:1], Purpose.EDGE)])
     assert (sheets.bill.calls, sheets.bill.rounds) == (3 + 1, 1)
     assert (sheets.bill.image_tokens, sheets.bill.answer_tokens) == (alone.bill.image_tokens, alone.bill.answer_tokens)
 
@@ -91,8 +91,8 @@ def test_scans_are_the_scanners_and_everything_else_the_judges() -> None:
     video = draw_video(World(duration_s=1800.0), (5,))
     judge = NoisyModel(video, Noise(), (5,))
     pair = Pair(judge, judge.another(Noise(0.3, 0.1)))
-    scans = [Look(float(time_s), pair.tags, Purpose.SCAN) for time_s in range(0, 1800, 20)]
-    edges = [Look(time_s + 0.5, pair.tags, Purpose.EDGE) for time_s in range(5)]
+    scans = [FrameQuery(float(time_s), pair.tags, Purpose.SCAN) for time_s in range(0, 1800, 20)]
+    edges = [FrameQuery(time_s + 0.5, pair.tags, Purpose.EDGE) for time_s in range(5)]
     seen = pair.observe([*edges, *scans])
     assert (pair.bill.calls, pair.bill.scan_calls, pair.bill.rounds) == (5, 90, 1)
     assert [one.scanned for one in seen] == [False] * 5 + [True] * 90

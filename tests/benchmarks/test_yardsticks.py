@@ -14,7 +14,7 @@ from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
 from benchmarks.yardsticks import dense, plain, rec
 from vlm_engine.testing.answers import Asked, Style, write
-from vlm_engine.types import Look, Purpose
+from vlm_engine.types import FrameQuery, Purpose
 
 VIDEO = draw_video(World(duration_s=1800.0, tags=12), (31,))
 
@@ -89,7 +89,7 @@ def test_a_frame_asked_twice_is_free_unless_the_answer_was_forgotten() -> None:
 def test_a_search_is_charged_for_every_look_and_answered_about_its_tags() -> None:
     model = oracle()
     first, second = model.tags[:2]
-    seen = model.observe([Look(10.01, (first,), Purpose.SCAN), Look(20.0, (first, second), Purpose.EDGE)])
+    seen = model.observe([FrameQuery(10.01, (first,), Purpose.SCAN), FrameQuery(20.0, (first, second), Purpose.EDGE)])
     assert [{*observation.verdicts} for observation in seen] == [{first}, {first, second}]
     assert seen[0].time_s == 10.0
     assert (model.bill.calls, model.bill.rounds) == (2, 1)

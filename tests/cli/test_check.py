@@ -13,7 +13,7 @@ from tests.cli.conftest import Command
 from vlm_engine.cli import check
 from vlm_engine.testing import Behaviour, Profile, SandboxVLM, glyphs
 from vlm_engine.testing.answers import Token
-from vlm_engine.testing.dialect import Manners
+from vlm_engine.testing.dialect import ServerDialect
 from vlm_engine.testing.threads import running
 
 
@@ -58,10 +58,10 @@ def test_an_answer_that_is_right_is_not_noted(command: Command) -> None:
 def test_a_server_whose_tokens_tell_nothing_of_one_answer_still_tells_how_sure_it_is(
     command: Command, vlm: SandboxVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bare(manners: Manners, stream: Sequence[Token], alternatives: int) -> Any:
+    def bare(manners: ServerDialect, stream: Sequence[Token], alternatives: int) -> Any:
         return {"content": [{"token": token.text, "logprob": -0.1, "top_logprobs": []} for token in stream]}
 
-    monkeypatch.setattr(Manners, "logprobs", bare)
+    monkeypatch.setattr(ServerDialect, "logprobs", bare)
     assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith("; tells how sure it is")
     vlm.behaviour.offers_logprobs = False
     assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith("; does not tell how sure it is")

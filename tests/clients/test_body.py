@@ -8,12 +8,12 @@ import pytest
 from vlm_engine.clients import request
 from vlm_engine.clients.body import Bodies
 from vlm_engine.clients.features import Feature
-from vlm_engine.clients.request import Attempt
+from vlm_engine.clients.request import RequestOptions
 from vlm_engine.config.models import ModelConfig
 from vlm_engine.types import Form, Frame, Question
 
 TAGS = ("Basketball point", 'the "Hail Mary"', "Élan \\ \U0001f3c0")
-EVERYTHING = Attempt(frozenset(Feature), 99)
+EVERYTHING = RequestOptions(frozenset(Feature), 99)
 SETTINGS = {
     "plain": {},
     "words of the user's": {"prompt": "Look\nclosely.", "special_tokens": "/no_think"},
@@ -27,7 +27,7 @@ def frames(number: int, start_s: float) -> tuple[Frame, ...]:
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 @pytest.mark.parametrize("pictures", [1, 3])
-@pytest.mark.parametrize("attempt", [EVERYTHING, Attempt(frozenset(), 512)], ids=["with everything", "with nothing"])
+@pytest.mark.parametrize("attempt", [EVERYTHING, RequestOptions(frozenset(), 512)], ids=["with everything", "with nothing"])
 def test_a_request_is_the_same_as_in_plain_json_whatever_was_asked_before(settings, pictures, attempt):
     model = ModelConfig(**settings)
     bodies = Bodies(model)
@@ -46,5 +46,5 @@ def test_both_forms_and_either_budget_are_told_apart():
     bodies = Bodies(model)
     for form in Form:
         for budget in (64, 256):
-            question, attempt = Question(TAGS, form, b"\xff\xd8"), Attempt(frozenset(Feature), budget)
+            question, attempt = Question(TAGS, form, b"\xff\xd8"), RequestOptions(frozenset(Feature), budget)
             assert bodies.encoded(question, "", attempt) == json.dumps(request.body(question, "", model, attempt)).encode()

@@ -4,8 +4,8 @@ import pytest
 
 from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.request_queue import Line
-from vlm_engine.clients.retry import BOUNCES, TRIES, Turn
+from vlm_engine.clients.request_queue import RequestQueue
+from vlm_engine.clients.retry import BOUNCES, TRIES, RetryState
 from vlm_engine.errors import (
     BusyError,
     ReplyError,
@@ -30,9 +30,9 @@ def member(label, seconds=None, slots=1, **settings):
 
 def line_of(count, *members, **settings):
     """A line in which ``count`` questions have waited for so long that nobody thinks that more will come."""
-    line = Line(members, **settings)
+    line = RequestQueue(members, **settings)
     for _ in range(count):
-        line.join(Turn(), LONG_AGO)
+        line.join(RetryState(), LONG_AGO)
     return line
 
 
@@ -47,7 +47,7 @@ def test_first_come_first_served_and_those_asked_again_before_the_others():
     assert line.next_for(one, 0.0) is turns[0]
     line.begin(turns[0], one, 0.0)
     assert list(line) == turns[1:]
-    again = Turn()
+    again = RetryState()
     line.rejoin(again)
     assert line.next_for(one, 0.0) is again
     line.leave(again)
@@ -58,7 +58,7 @@ def test_first_come_first_served_and_those_asked_again_before_the_others():
 def test_a_question_that_is_to_wait_a_little_is_passed_over():
     one = member("one", 1.0)
     line = line_of(1, one)
-    again = Turn(not_before=5.0)
+    again = RetryState(not_before=5.0)
     line.rejoin(again)
     assert line.next_for(one, 4.0) is not again
     assert line.next_for(one, 5.0) is again
@@ -67,8 +67,8 @@ def test_a_question_that_is_to_wait_a_little_is_passed_over():
 
 def test_a_question_goes_back_to_who_failed_it_only_when_all_have():
     one, two = member("one", 1.0), member("two", 1.0)
-    line = Line((one, two))
-    again = Turn(failures={one: ServerError("no")})
+    line = RequestQueue((one, two))
+    again = RetryState(failures={one: ServerError("no")})
     line.rejoin(again)
     assert line.next_for(one, 0.0) is None
     assert line.next_for(two, 0.0) is again
@@ -117,12 +117,12 @@ def test_one_that_hangs_leaves_the_tail_to_others_although_it_was_fast():
 
 def test_while_questions_keep_coming_there_is_no_tail():
     fast, slow = member("fast", 0.2, slots=8), member("slow", 2.0)
-    line = Line((fast, slow))
+    line = RequestQueue((fast, slow))
     for number in range(400):
-        turn = Turn()
+        turn = RetryState()
         line.join(turn, number / 40)
         line.leave(turn)
-    line.join(Turn(), 10.0)
+    line.join(RetryState(), 10.0)
     assert line.next_for(slow, 10.0) is not None
     assert line.next_for(slow, 20.0) is None
 
@@ -130,37 +130,37 @@ def test_while_questions_keep_coming_there_is_no_tail():
 def test_an_unmeasured_endpoint_is_thought_as_quick_as_its_weight_says():
     known, heavy, light = member("known", 1.0), member("heavy", weight=4.0), member("light", weight=0.5)
     line = line_of(1, known, heavy, light)
-    assert line.crew(0.0) == [heavy, known, light]
+    assert line.eligible(0.0) == [heavy, known, light]
     assert line.next_for(light, 0.0) is None
 
 
 def test_fallbacks_pull_while_no_primary_works_and_after_those_on_trial():
     primary, spare = member("primary", 2.0), member("spare", 0.1, is_fallback=True)
     line = line_of(50, primary, spare)
-    assert line.crew(0.0) == [primary]
+    assert line.eligible(0.0) == [primary]
     assert line.next_for(spare, 0.0) is None
     primary.health.refused(UnreachableError("gone"), 0.0)
     assert line.next_for(spare, 0.0) is not None
     primary.health.on_trial()
-    assert line.crew(0.0) == [primary, spare]
+    assert line.eligible(0.0) == [primary, spare]
     assert line.next_for(primary, 0.0) is not None
 
 
 def test_fallbacks_also_pull_when_the_wait_grows_long_where_that_is_set():
     primary, spare = member("primary", 2.0, slots=2), member("spare", 1.0, is_fallback=True)
-    assert line_of(10, primary, spare, fallback_wait_s=10).crew(0.0) == [primary]
-    assert line_of(11, primary, spare, fallback_wait_s=10).crew(0.0) == [primary, spare]
-    assert line_of(500, primary, spare).crew(0.0) == [primary]
+    assert line_of(10, primary, spare, fallback_wait_s=10).eligible(0.0) == [primary]
+    assert line_of(11, primary, spare, fallback_wait_s=10).eligible(0.0) == [primary, spare]
+    assert line_of(500, primary, spare).eligible(0.0) == [primary]
 
 
 def asked_of(line, holder, now=0.0):
-    turn = Turn()
+    turn = RetryState()
     return line.begin(turn, holder, now)
 
 
 def test_what_will_take_long_is_asked_of_an_idle_fast_endpoint_too():
     fast, slow = member("fast", 0.2), member("slow", 2.0)
-    line = Line((fast, slow))
+    line = RequestQueue((fast, slow))
     attempt = asked_of(line, slow)
     copy = line.next_copy([fast], 0.5)
     assert (copy.attempt, copy.member, copy.at) == (attempt, fast, 0.5)
@@ -170,18 +170,18 @@ def test_what_will_take_long_is_asked_of_an_idle_fast_endpoint_too():
 
 def test_nothing_is_asked_twice_while_questions_wait_or_of_slow_or_unknown_endpoints():
     fast, middle, slow, fresh = member("fast", 0.2), member("middle", 0.5), member("slow", 30.0), member("fresh", weight=9)
-    line = Line((fast, middle, slow, fresh))
+    line = RequestQueue((fast, middle, slow, fresh))
     asked_of(line, slow)
     assert line.next_copy([middle], 1.0) is None
     assert line.next_copy([fresh], 1.0) is None
     assert line.next_copy([slow], 1.0) is None
-    line.join(Turn(), 1.0)
+    line.join(RetryState(), 1.0)
     assert line.next_copy([fast], 1.0) is None
 
 
 def test_a_question_is_asked_twice_at_most_and_not_of_one_that_failed_it():
     fast, faster, slow = member("fast", 0.2), member("faster", 0.19), member("slow", 30.0)
-    line = Line((fast, faster, slow))
+    line = RequestQueue((fast, faster, slow))
     attempt = asked_of(line, slow)
     attempt.turn.failures = {faster: ServerError("no")}
     assert line.next_copy([fast, faster], 1.0).member is fast
@@ -195,7 +195,7 @@ def test_a_question_is_asked_twice_at_most_and_not_of_one_that_failed_it():
 
 def test_the_one_that_would_take_longest_is_asked_twice_first():
     fast, slow, slower = member("fast", 0.2), member("slow", 5.0), member("slower", 30.0)
-    line = Line((fast, slow, slower))
+    line = RequestQueue((fast, slow, slower))
     asked_of(line, slow)
     late = asked_of(line, slower)
     assert line.next_copy([fast], 1.0).attempt is late
@@ -249,7 +249,7 @@ def test_busy_with_a_time_is_obeyed_and_busy_again_or_without_one_halves_the_slo
 
 @pytest.mark.parametrize("error", [ServerError("500"), TimedOutError("late")])
 def test_what_may_be_the_questions_own_fault_ends_it_after_some_tries(error):
-    turn = Turn()
+    turn = RetryState()
     for number in range(TRIES):
         turn.failed(member(str(number)), error)
         assert (turn.end(error, another=True) is error) == (number == TRIES - 1)
@@ -257,7 +257,7 @@ def test_what_may_be_the_questions_own_fault_ends_it_after_some_tries(error):
 
 
 def test_an_unreadable_reply_is_asked_of_another_but_not_of_the_same():
-    turn, error = Turn(), ReplyError("no JSON")
+    turn, error = RetryState(), ReplyError("no JSON")
     turn.failed(member("one"), error)
     assert turn.end(error, another=True) is None
     assert turn.end(error, another=False) is error
@@ -265,7 +265,7 @@ def test_an_unreadable_reply_is_asked_of_another_but_not_of_the_same():
 
 @pytest.mark.parametrize("kind", [RequestError, ReplyError])
 def test_a_refused_question_ends_when_nobody_else_is_left_or_three_refused(kind):
-    turn, error = Turn(), kind("too long")
+    turn, error = RetryState(), kind("too long")
     turn.failed(member("one"), error)
     assert turn.end(error, another=False) is error
     assert turn.end(error, another=True) is None
@@ -276,7 +276,7 @@ def test_a_refused_question_ends_when_nobody_else_is_left_or_three_refused(kind)
 
 
 def test_no_question_ends_at_one_endpoint_where_there_are_two():
-    turn, one, error = Turn(), member("one"), ServerError("500")
+    turn, one, error = RetryState(), member("one"), ServerError("500")
     for _ in range(3):
         turn.failed(one, error)
     assert turn.end(error, another=False) is error
@@ -285,8 +285,8 @@ def test_no_question_ends_at_one_endpoint_where_there_are_two():
 
 def test_a_fallback_gets_what_every_primary_refused_and_nothing_else():
     primary, fallback = member("primary", 1.0), member("fallback", 1.0, is_fallback=True)
-    line = Line((primary, fallback))
-    fresh, again = Turn(), Turn(failures={primary: RequestError("no")})
+    line = RequestQueue((primary, fallback))
+    fresh, again = RetryState(), RetryState(failures={primary: RequestError("no")})
     line.join(fresh, 0.0)
     assert line.next_for(fallback, 0.0) is None
     line.rejoin(again)
@@ -296,14 +296,14 @@ def test_a_fallback_gets_what_every_primary_refused_and_nothing_else():
 
 
 def test_busy_never_counts():
-    turn = Turn()
+    turn = RetryState()
     for _ in range(100):
         turn.failed(member("one"), BusyError("later"))
         assert turn.end(BusyError("later"), another=False) is None
 
 
 def test_a_question_that_brings_down_whatever_it_is_put_to_ends_with_the_last_cause():
-    turn, error = Turn(), UnreachableError("dropped", endpoint="court")
+    turn, error = RetryState(), UnreachableError("dropped", endpoint="court")
     for _ in range(BOUNCES - 1):
         turn.failed(member("one", 1.0), error)
     assert turn.end(error, another=True) is None
@@ -317,7 +317,7 @@ def test_a_question_that_brings_down_whatever_it_is_put_to_ends_with_the_last_ca
 
 
 def test_a_breath_is_taken_only_before_going_back_to_who_failed_it():
-    turn, error = Turn(), ServerError("500")
+    turn, error = RetryState(), ServerError("500")
     turn.failed(member("one"), error)
     assert turn.breath_s(error, another=True) == 0
     assert turn.breath_s(error, another=False) == 0.5

@@ -15,7 +15,7 @@ import pytest
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
-from vlm_engine.models.cached_client import Room
+from vlm_engine.models.cached_client import ResizableSemaphore
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
@@ -156,7 +156,7 @@ def test_what_is_given_up_leaves_nothing_and_disturbs_nobody(videos: list[Path],
 
 def test_a_room_is_given_in_the_order_in_which_it_was_asked_for() -> None:
     async def run() -> list[int]:
-        room, order = Room(lambda: 2), list[int]()
+        room, order = ResizableSemaphore(lambda: 2), list[int]()
 
         async def use(number: int) -> None:
             async with room:
@@ -172,7 +172,7 @@ def test_a_room_is_given_in_the_order_in_which_it_was_asked_for() -> None:
 def test_a_room_that_grows_lets_those_in_who_wait_and_one_who_left_keeps_no_place() -> None:
     async def run() -> None:
         size = 1
-        room = Room(lambda: size)
+        room = ResizableSemaphore(lambda: size)
         await room.acquire()
         waiting = [asyncio.create_task(room.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -190,7 +190,7 @@ def test_a_room_that_grows_lets_those_in_who_wait_and_one_who_left_keeps_no_plac
 
 def test_a_place_that_was_given_to_one_who_is_just_leaving_goes_to_the_next() -> None:
     async def run() -> None:
-        room = Room(lambda: 1)
+        room = ResizableSemaphore(lambda: 1)
         await room.acquire()
         first, second = (asyncio.create_task(room.acquire()) for _ in range(2))
         await asyncio.sleep(0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from vlm_engine.errors import StoreError
-from vlm_engine.models.batcher import Lots
+from vlm_engine.models.batcher import Batcher
 
 _LIMIT_S = 20.0
 
@@ -33,9 +33,9 @@ async def _at_work(clerk: Clerk, lots: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def _busy(clerk: Clerk, *entries: int) -> tuple[Lots[int, str], asyncio.Task[str], list[asyncio.Task[str]]]:
+async def _busy(clerk: Clerk, *entries: int) -> tuple[Batcher[int, str], asyncio.Task[str], list[asyncio.Task[str]]]:
     """Lots at work on 1 while ``entries`` wait, and the tasks that wait for them."""
-    lots = Lots(clerk)
+    lots = Batcher(clerk)
     first = asyncio.create_task(lots(1))
     await _at_work(clerk, 1)
     others = [asyncio.create_task(lots(entry)) for entry in entries]
@@ -82,7 +82,7 @@ def test_an_entry_that_nobody_waits_for_any_more_is_worked_off_all_the_same() ->
     asyncio.run(main())
 
 
-async def _other(clerk: Clerk, lots: Lots[int, str]) -> str:
+async def _other(clerk: Clerk, lots: Batcher[int, str]) -> str:
     clerk.may_go_on.release()
     return await lots(3)
 
@@ -94,7 +94,7 @@ def test_an_entry_that_cannot_be_worked_on_costs_nobody_else_anything() -> None:
         return [f"done {entry}" for entry in lot]
 
     async def main() -> None:
-        lots = Lots(work)
+        lots = Batcher(work)
         done = await asyncio.gather(*(lots(entry) for entry in (12, 13, 14)), return_exceptions=True)
         assert (done[0], type(done[1]), done[2]) == ("done 12", OverflowError, "done 14")
 
@@ -116,7 +116,7 @@ def test_where_no_thread_can_be_started_the_work_is_done_once_all_the_same(monke
         return [f"done {entry}" for entry in lot]
 
     async def main() -> None:
-        lots = Lots(work)
+        lots = Batcher(work)
         monkeypatch.setattr(threading.Thread, "start", fragile)
         assert await asyncio.gather(lots(1), lots(2)) == ["done 1", "done 2"]
         assert await lots(3) == "done 3"

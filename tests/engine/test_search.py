@@ -17,8 +17,8 @@ from vlm_engine.search.candidates import room
 from vlm_engine.search.edges import Change, Gap
 from vlm_engine.search.rates import SHORT_S, SHORTEST_S, Floats
 from vlm_engine.search.scan import scan_times
-from vlm_engine.search.time_warp import Clock
-from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
+from vlm_engine.search.time_warp import TimeWarp
+from vlm_engine.types import Cut, FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]
 TAGS = ("Foul", "Turnover", "Goal")
@@ -29,13 +29,13 @@ def video(duration_s: float = 600.0, cuts: Sequence[Cut] = (), key_frames_s: Seq
     return VideoInfo("game.mp4", "id", duration_s, duration_s - 0.04, 1280, 720, 25.0, "h264", tuple(key_frames_s), tuple(cuts))
 
 
-def seen(truth: Truth, look: Look) -> Observation:
+def seen(truth: Truth, look: FrameQuery) -> Observation:
     return Observation(look.time_s, {tag: Verdict(any(a <= look.time_s < b for a, b in truth.get(tag, ()))) for tag in look.tags})
 
 
 def run(
     info: VideoInfo, truth: Truth, config: SearchConfig | None = None, tags: Sequence[str] = TAGS, seed: int = 0
-) -> tuple[VideoSearch, list[list[Look]]]:
+) -> tuple[VideoSearch, list[list[FrameQuery]]]:
     """Plays a search to its end; answers of one round arrive in an order drawn from ``seed``."""
     search, rounds, rng = VideoSearch(info, tags, config or SearchConfig()), [], random.Random(seed)
     while looks := search.looks():
@@ -218,7 +218,7 @@ def test_a_search_goes_on_from_earlier_observations_without_asking_again() -> No
     first, _ = run(video(), truth)
     again = VideoSearch(video(), TAGS, SearchConfig())
     for time_s, observation in first.observations():
-        again.record(Look(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
+        again.record(FrameQuery(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
     assert again.looks() == ()
     assert again.spans() == first.spans()
 
@@ -227,7 +227,7 @@ def test_a_new_tag_is_asked_for_alone() -> None:
     first, _ = run(video(), {"Foul": [(101.0, 177.0)]}, tags=("Foul",))
     again = VideoSearch(video(), ("Foul", "Goal"), SearchConfig())
     for time_s, observation in first.observations():
-        again.record(Look(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
+        again.record(FrameQuery(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
     assert {look.tags for look in again.looks()} == {("Goal",)}
 
 
@@ -248,7 +248,7 @@ def test_an_edge_that_may_lie_far_away_lowers_the_confidence() -> None:
     def confidence(step_s: float) -> float:
         search = VideoSearch(video(), ("Foul",), SearchConfig())
         for time_s in np.arange(0.0, 600.0, step_s).tolist():
-            look = Look(time_s, ("Foul",), Purpose.SCAN)
+            look = FrameQuery(time_s, ("Foul",), Purpose.SCAN)
             search.record(look, seen({"Foul": [(200.0, 260.0)]}, look))
         (span,) = search.spans()
         return span.confidence or 0.0
@@ -258,17 +258,17 @@ def test_an_edge_that_may_lie_far_away_lowers_the_confidence() -> None:
 
 def test_a_change_may_be_on_the_cut_at_which_a_look_was_made() -> None:
     """A key frame often is the first frame of a shot, so the look that moved there has the cut at its own time."""
-    clock = Clock(600, [Cut(100.0, 0.9), Cut(108.0, 0.9)])
+    clock = TimeWarp(600, [Cut(100.0, 0.9), Cut(108.0, 0.9)])
     assert Gap(101.0, 108.0, clock, 0.6).change().time_s == 108.0
     assert Gap(100.0, 104.0, clock, 0.6).change().time_s == pytest.approx(102.0)
 
 
 def test_the_expected_error_of_a_gap_shrinks_as_it_does() -> None:
-    plain = Clock(600, ())
+    plain = TimeWarp(600, ())
     assert Gap(0, 8, plain, 0.6).change().expected_error_s == pytest.approx(2.0, abs=0.05)
     assert Gap(0, 2, plain, 0.6).change().expected_error_s == pytest.approx(0.5, abs=0.02)
-    assert Gap(0, 8, Clock(600, [Cut(6.0, 0.9)]), 0.6).change().time_s == pytest.approx(6.0)
-    assert Gap(4, 4, Clock(600, [Cut(4.0, 0.9)]), 0.6).change() == Change(4.0, 0.0)
+    assert Gap(0, 8, TimeWarp(600, [Cut(6.0, 0.9)]), 0.6).change().time_s == pytest.approx(6.0)
+    assert Gap(4, 4, TimeWarp(600, [Cut(4.0, 0.9)]), 0.6).change() == Change(4.0, 0.0)
 
 
 def _match_of_an_hour() -> tuple[VideoInfo, Truth]:

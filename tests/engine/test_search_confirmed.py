@@ -21,8 +21,8 @@ from vlm_engine.search import VideoSearch
 from vlm_engine.search.evidence import gather
 from vlm_engine.search.posterior import believe, learnt_rates
 from vlm_engine.search.rates import JUDGE, assumed
-from vlm_engine.search.time_warp import Clock
-from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
+from vlm_engine.search.time_warp import TimeWarp
+from vlm_engine.types import Cut, FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Spans = Sequence[tuple[float, float]]
 
@@ -84,7 +84,7 @@ def test_a_model_that_never_contradicts_itself_is_believed_to_err_rarely() -> No
     model = NoisyModel(draw_video(world, (12,)), Noise(), (12,))
     search = VideoSearch(model.video, model.tags, SearchConfig())
     drive(search, model)
-    evidence = gather((seen for _, seen in search.observations()), model.tags, Clock(7200.0, model.video.cuts))
+    evidence = gather((seen for _, seen in search.observations()), model.tags, TimeWarp(7200.0, model.video.cuts))
     rates = learnt_rates(evidence, assumed(4, 7200.0), 2)
     seen = (evidence.present & evidence.judged).any(0)
     assert rates.observers[JUDGE].look_error[seen].max() < 0.01
@@ -94,7 +94,7 @@ def test_a_model_that_never_contradicts_itself_is_believed_to_err_rarely() -> No
 @pytest.mark.parametrize("yes_logit", [1.9, None], ids=["yeses half as sure as noes", "no confidences"])
 def test_events_that_fill_a_shot_each_are_believed(yes_logit: float | None) -> None:
     shots, shot_s, rng = 400, 5.0, random.Random(7)
-    clock = Clock(shots * shot_s, [Cut(shot_s * number, 0.9) for number in range(1, shots)])
+    clock = TimeWarp(shots * shot_s, [Cut(shot_s * number, 0.9) for number in range(1, shots)])
 
     def verdict(present: bool) -> Verdict:
         if yes_logit is None:
@@ -119,7 +119,7 @@ def test_what_is_confirmed_and_not_believed_has_a_low_confidence() -> None:
         for look in range(3):
             time_s = 6.0 * shot + 1.0 + 2.0 * look
             present = shot == lone if abs(shot - lone) < 3 else rng.random() < 0.15
-            search.record(Look(time_s, ("Foul",), Purpose.SCAN), Observation(time_s, {"Foul": Verdict(present)}))
+            search.record(FrameQuery(time_s, ("Foul",), Purpose.SCAN), Observation(time_s, {"Foul": Verdict(present)}))
     (span,) = [span for span in search.spans() if touches((6.0 * lone, 6.0 * (lone + 1)), [span])]
     assert span.confidence is not None
     assert span.confidence < 0.5

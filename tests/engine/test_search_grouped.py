@@ -6,19 +6,19 @@ import pytest
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import GroupedSearch, VideoSearch, regrouped
-from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
+from vlm_engine.types import FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 VIDEO = VideoInfo("match.mp4", "id", 600.0, 599.96, 320, 180, 25.0, "h264")
 TRUTH = {"Foul": (101.0, 177.0), "Goal": (20.0, 26.0), "Timeout": (300.0, 420.0)}
 
 
-def seen(look: Look) -> Observation:
+def seen(look: FrameQuery) -> Observation:
     spans = {tag: TRUTH[tag] for tag in look.tags}
     return Observation(look.time_s, {tag: Verdict(start <= look.time_s < end) for tag, (start, end) in spans.items()})
 
 
-def to_the_end(search: GroupedSearch | VideoSearch) -> list[Look]:
-    asked: list[Look] = []
+def to_the_end(search: GroupedSearch | VideoSearch) -> list[FrameQuery]:
+    asked: list[FrameQuery] = []
     while looks := search.looks():
         assert len({look.time_s for look in looks}) == len(looks)
         asked += looks

@@ -11,8 +11,8 @@ from vlm_engine.search import VideoSearch
 from vlm_engine.search.evidence import gather
 from vlm_engine.search.posterior import learnt_rates
 from vlm_engine.search.rates import JUDGE, SCANNER, assumed
-from vlm_engine.search.time_warp import Clock
-from vlm_engine.types import Cut, Look, Observation, Purpose, Span, Verdict, VideoInfo
+from vlm_engine.search.time_warp import TimeWarp
+from vlm_engine.types import Cut, FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]
 TAGS = ("Foul", "Turnover", "Goal")
@@ -20,19 +20,19 @@ CUTS = tuple(Cut(12.0 * number, 0.9) for number in range(1, 50))
 INFO = VideoInfo("game.mp4", "id", 600.0, 599.96, 1280, 720, 25.0, "h264", (), CUTS)
 
 
-def says(truth: Truth) -> Callable[[Look], Observation]:
+def says(truth: Truth) -> Callable[[FrameQuery], Observation]:
     """A model that tells just this."""
 
-    def tell(look: Look) -> Observation:
+    def tell(look: FrameQuery) -> Observation:
         shown = {tag: any(start <= look.time_s < end for start, end in truth.get(tag, ())) for tag in look.tags}
         return Observation(look.time_s, {tag: Verdict(present) for tag, present in shown.items()})
 
     return tell
 
 
-def run(scanner: Truth, judge: Truth) -> tuple[VideoSearch, list[Look]]:
+def run(scanner: Truth, judge: Truth) -> tuple[VideoSearch, list[FrameQuery]]:
     """Plays a search to its end."""
-    search, asked, rng = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True), list[Look](), random.Random(0)
+    search, asked, rng = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True), list[FrameQuery](), random.Random(0)
     by_scanner, by_judge = says(scanner), says(judge)
     while looks := search.looks():
         asked += looks
@@ -94,7 +94,7 @@ def test_the_judges_word_weighs_more_than_the_scanners() -> None:
         for look in search.looks():
             search.record(look, replace(says(PLAY)(look), scanned=True))
         last = Observation(306.5, {"Foul": Verdict(word)}, scanned=scanned)
-        search.record(Look(306.5, ("Foul",), Purpose.SECOND_LOOK), last)
+        search.record(FrameQuery(306.5, ("Foul",), Purpose.SECOND_LOOK), last)
         return dict(search.presence("Foul"))[306.5]
 
     assert belief(False, scanned=False) < belief(False, scanned=True)
@@ -103,14 +103,14 @@ def test_the_judges_word_weighs_more_than_the_scanners() -> None:
 
 def test_each_observers_errors_are_learnt_apart() -> None:
     rng = random.Random(3)
-    looks = [Look(2.0 * number, TAGS, Purpose.SCAN) for number in range(300)]
+    looks = [FrameQuery(2.0 * number, TAGS, Purpose.SCAN) for number in range(300)]
     seen = [replace(says(PLAY)(look), scanned=True) for look in looks]
     wrong = [
         replace(one, verdicts={tag: Verdict(verdict.present != (rng.random() < 0.15)) for tag, verdict in one.verdicts.items()})
         for one in seen
     ]
     judged = [Observation(one.time_s + 0.4, one.verdicts) for one in seen[::3]]
-    evidence = gather([*wrong, *judged], TAGS, Clock(INFO.duration_s, CUTS), scanned=True)
+    evidence = gather([*wrong, *judged], TAGS, TimeWarp(INFO.duration_s, CUTS), scanned=True)
     rates = learnt_rates(evidence, assumed(len(TAGS), INFO.duration_s, scanned=True), 4)
     scanner, judge = rates.observers[SCANNER].look_error.mean(), rates.observers[JUDGE].look_error.mean()
     assert 0.08 < scanner < 0.2
@@ -121,7 +121,7 @@ def test_a_search_that_is_given_what_was_seen_asks_nothing_more() -> None:
     first, _ = run({**PLAY, "Turnover": [(204.0, 216.0)]}, PLAY)
     again = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
     for time_s, seen in first.observations():
-        again.record(Look(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
+        again.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
     assert again.looks() == ()
     assert again.spans() == first.spans()
 

@@ -11,12 +11,12 @@ import pytest
 from vlm_engine.search.evidence import Evidence, gather
 from vlm_engine.search.posterior import learnt_rates
 from vlm_engine.search.rates import JUDGE, Trust, assumed
-from vlm_engine.search.time_warp import Clock
+from vlm_engine.search.time_warp import TimeWarp
 from vlm_engine.types import Cut, Observation, Verdict
 
 SHOTS, SHOT_S, LOOKS = 400, 5.0, 2
 RIGHT_LOGIT, DOUBTFUL_LOGIT = 5.0, 1.0
-CLOCK = Clock(SHOTS * SHOT_S, [Cut(SHOT_S * number, 0.9) for number in range(1, SHOTS)])
+CLOCK = TimeWarp(SHOTS * SHOT_S, [Cut(SHOT_S * number, 0.9) for number in range(1, SHOTS)])
 PLAYS = range(20, SHOTS, 100)
 """These shots and the forty after each show a foul."""
 LOOKALIKES = range(5, SHOTS, 20)

@@ -17,7 +17,7 @@ import pytest
 
 from tests.database_faults import LOCKER, files_no_longer_than, locked_by_another_process
 from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, Hold, StoredAnswer, Subject
+from vlm_engine.store import AnswerStore, SharedLock, StoredAnswer, Subject
 from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -208,7 +208,7 @@ def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(tmp_
 def test_a_file_that_another_has_open_is_not_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     filled(path)
-    other = Hold(path)
+    other = SharedLock(path)
     data = damage(path, header_overwritten)
     with pytest.raises(StoreError, match="damaged"):
         AnswerStore(path)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sandbox.stills import saved, scene
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.pictures import Looks, PictureReader, Showing, moving, spread
+from vlm_engine.pictures import ImageViews, PictureReader, Showing, moving, spread
 from vlm_engine.types import ImageShape
 
 SHAPE = ImageShape(256, 92)
@@ -27,11 +27,11 @@ def animated(frames: list[Image.Image], form: str, durations_ms: int | list[int]
     return saved(frames[0], form, save_all=True, append_images=frames[1:], duration=durations_ms, **options)
 
 
-def looks_at(data: bytes, count: int = 5) -> Looks:
+def looks_at(data: bytes, count: int = 5) -> ImageViews:
     return PictureReader(frames=count).looks(data, SHAPE)
 
 
-def brightness(looks: Looks) -> list[int]:
+def brightness(looks: ImageViews) -> list[int]:
     shown = []
     for frame in looks.frames:
         with Image.open(io.BytesIO(frame.jpeg)) as image:

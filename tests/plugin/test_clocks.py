@@ -56,7 +56,7 @@ def test_whatever_stashs_clock_says_removal_and_its_undoing_are_exact(
         apply(handler, scene, FOUND)
         after = stands(stash, scene)
         stash.library.set_clock(first_s)
-        handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
+        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
         assert stands(stash, scene) == (before[0] - {"VLM_TagMe", "VLM_Errored"}, before[1])
         stash.library.set_clock(then_s)
         undo(handler)

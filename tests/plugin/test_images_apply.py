@@ -165,13 +165,13 @@ def test_images_and_scenes_of_the_same_number_are_not_mistaken_for_each_other(st
     gallery = stash.library.add_gallery(tags=["Foul", "Goal"])
     assert scene == image == gallery
     apply(handler, {image: info("Foul")})
-    assert (handler.scene_ids_with_ours(), handler.image_ids_with_ours()) == ((), (image,))
+    assert (handler.owned_scene_ids(), handler.owned_image_ids()) == ((), (image,))
     run_id = handler.start_run("Tag Videos")
     handler.apply(run_id, scene, VideoTagInfo(60.0, {"sport": ("Goal",)}, {}, {}))
-    handler.remove_ours_galleries(run_id, [gallery])
-    handler.remove_ours_images(run_id, [image])
+    handler.remove_owned_galleries(run_id, [gallery])
+    handler.remove_owned_images(run_id, [image])
     assert stash.library.scene_state(scene).tags == ("Foul", "Goal", "VLM_Tagged")
-    handler.remove_ours(run_id, scene)
+    handler.remove_owned(run_id, scene)
     states = [stash.library.scene_state(scene), stash.library.image_state(image), stash.library.gallery_state(gallery)]
     assert [state.tags for state in states] == [("Foul",), ("Goal",), ("Foul", "Goal")]
 
@@ -398,7 +398,7 @@ def test_a_gallery_gets_tags_and_leaves_the_queue_when_it_is_done(stash, handler
     change = handler.apply_gallery(run_id, gallery, ["Timeout"], release_queue=True)
     assert stash.library.gallery_state(gallery).tags == ("Goal", "Home game", "Timeout", "VLM_Tagged")
     assert change == ItemChange(tags_added=("Timeout",), tags_removed=("Foul",))
-    assert handler.gallery_ids_with_ours() == (gallery,)
+    assert handler.owned_gallery_ids() == (gallery,)
     assert stash.requests.mutations["bulkGalleryUpdate"] == 3
 
 

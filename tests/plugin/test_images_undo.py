@@ -164,16 +164,16 @@ def test_everything_of_ours_can_be_removed_from_images_and_galleries_and_put_bac
     handler.apply_gallery(handler.start_run("Tag Images"), gallery, ["Foul"], release_queue=False)
     done = stash.library.snapshot()
     run_id = handler.start_run("Remove VLM Tags and Markers")
-    assert set(handler.image_ids_with_ours()) == set(ids)
-    handler.remove_ours_images(run_id, handler.image_ids_with_ours())
-    handler.remove_ours_galleries(run_id, handler.gallery_ids_with_ours())
+    assert set(handler.owned_image_ids()) == set(ids)
+    handler.remove_owned_images(run_id, handler.owned_image_ids())
+    handler.remove_owned_galleries(run_id, handler.owned_gallery_ids())
     handler.finish_run(run_id)
     queue = {"VLM_TagMe", "VLM_Errored"}
     assert {image.id: set(image.tags) for image in stash.library.snapshot().images} == {
         image: set(own) - queue for image, own in tags.items()
     }
     assert stash.library.gallery_state(gallery).tags == ("Goal",)
-    assert handler.image_ids_with_ours() == handler.gallery_ids_with_ours() == ()
+    assert handler.owned_image_ids() == handler.owned_gallery_ids() == ()
     undo(handler)
     assert stash.library.snapshot() == done
 

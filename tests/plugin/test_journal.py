@@ -12,14 +12,14 @@ from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven.stash.errors import JournalError
 from haven.stash.journal import SCHEMA_VERSION, Journal
 from haven.stash.journal.journal import ADDING
-from haven.stash.records import OurMarker, Ours
+from haven.stash.records import OwnedMarker, Owned
 from haven.stash.recover import adopt
 from haven.stash.values import ItemKind, ItemRef, Marker, Scene, Tag
 from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
 
 ROOT = Path(__file__).parents[2]
-FOUL = OurMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
-GOAL = OurMarker("12", "Goal", 8.0, None, "6", ())
+FOUL = OwnedMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
+GOAL = OwnedMarker("12", "Goal", 8.0, None, "6", ())
 SCENE, OTHER = ItemRef(ItemKind.SCENE, "7"), ItemRef(ItemKind.SCENE, "8")
 
 
@@ -418,9 +418,9 @@ def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journ
         db.commit()
     with closing(Journal(path)) as journal:
         assert (journal.facts(first.id), journal.unfinished()) == (facts, (left,))
-        assert journal.ids_with_ours(ItemKind.SCENE) == ("7",)
+        assert journal.owned_ids(ItemKind.SCENE) == ("7",)
         image = ItemRef(ItemKind.IMAGE, "7")
-        assert journal.ours(image) == Ours()
+        assert journal.ours(image) == Owned()
         opened = journal.open_plan(journal.runs.start("Tag Images"), replace(plan(image), create=(), destroy=()))
         journal.tags_added(opened, [Tag("6", "Goal")])
         assert (journal.ours(image).tag_ids, journal.ours(SCENE).tag_ids) == ({"6"}, {"5"})

@@ -12,7 +12,7 @@ import pytest
 from haven.stash.changes import ChangePlan
 from haven.stash.errors import JournalError
 from haven.stash.journal import SCHEMA_VERSION, Journal
-from haven.stash.records import OurMarker
+from haven.stash.records import OwnedMarker
 from haven.stash.values import ItemKind, ItemRef, Tag
 from tests.database_faults import files_no_longer_than
 from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
@@ -22,8 +22,8 @@ from vlm_engine.store import AnswerStore
 PAGE = 4096
 
 
-def marker(number: int) -> OurMarker:
-    return OurMarker(str(number), f"Foul {number}", float(number), number + 2.5, "5", ("1",))
+def marker(number: int) -> OwnedMarker:
+    return OwnedMarker(str(number), f"Foul {number}", float(number), number + 2.5, "5", ("1",))
 
 
 def scene(number: object) -> ItemRef:
@@ -95,12 +95,12 @@ def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(
     filled(path, 3)
     path.write_bytes(content if content is not None else os.urandom(path.stat().st_size))
     with closing(Journal(path)) as journal:
-        assert journal.ids_with_ours(ItemKind.SCENE) == ()
+        assert journal.owned_ids(ItemKind.SCENE) == ()
         assert "It knows nothing in Stash as the plugin's own now" in caplog.text
         assert "no task changes it or takes it off" in caplog.text
         journal.tags_added(journal.open_plan(journal.runs.start("Tag Videos"), plan("7")), [Tag("5", "Foul")])
     with closing(Journal(path)) as journal:
-        assert journal.ids_with_ours(ItemKind.SCENE) == ("7",)
+        assert journal.owned_ids(ItemKind.SCENE) == ("7",)
 
 
 def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> None:
@@ -108,7 +108,7 @@ def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> 
     overwrite(path, root_of(path, "journal_plans"))
     overwrite(path, root_of(path, "journal_runs"))
     with closing(Journal(path)) as journal:
-        assert len(journal.ids_with_ours(ItemKind.SCENE)) == 200
+        assert len(journal.owned_ids(ItemKind.SCENE)) == 200
         run_id = journal.runs.start("Tag Videos")
         for number in range(20):
             opened = journal.open_plan(run_id, plan(str(number)))

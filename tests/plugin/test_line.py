@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from haven.stash.errors import StashQueryError
-from haven.tasks.prefetch import Line
+from haven.tasks.prefetch import Prefetcher
 
 SOON_S = 30.0
 
@@ -35,11 +35,11 @@ class Shelf:
         await asyncio.sleep(0)
         return [Thing(one) for one in ids if one not in self.vanished]
 
-    def line(self, count: int, *, chunk: int = 3, ahead: int = 2) -> Line[Thing]:
-        return Line([str(number) for number in range(count)], self.read, self.told.append, chunk=chunk, ahead=ahead)
+    def line(self, count: int, *, chunk: int = 3, ahead: int = 2) -> Prefetcher[Thing]:
+        return Prefetcher([str(number) for number in range(count)], self.read, self.told.append, chunk=chunk, ahead=ahead)
 
 
-def drained(shelf: Shelf, line: Line[Thing]) -> list[str]:
+def drained(shelf: Shelf, line: Prefetcher[Thing]) -> list[str]:
     async def main() -> list[str]:
         found = []
         try:

@@ -72,8 +72,8 @@ def test_tagging_takes_off_nothing_that_people_put_there(anew: SandboxStash, tmp
 def test_removing_takes_off_nothing(anew: SandboxStash, tmp_path: Path) -> None:
     with handler_of(anew, tmp_path) as handler:
         run_id = handler.start_run("Remove VLM Tags and Markers")
-        for scene in handler.scene_ids_with_ours():
-            assert handler.remove_ours(run_id, scene).is_empty
+        for scene in handler.owned_scene_ids():
+            assert handler.remove_owned(run_id, scene).is_empty
     assert tags_of(anew) == set(PEOPLES)
 
 
@@ -126,7 +126,7 @@ def test_after_a_backup_what_people_put_there_since_stays(stash: SandboxStash, t
         apply(handler, info("Foul"), restored)
         expected = {*PEOPLES[:-1], "Last season", "Foul", "VLM_Tagged"}
         assert set(stash.library.scene_state(restored).tags) == expected
-        handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), restored)
+        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), restored)
     assert set(stash.library.scene_state(restored).tags) == {*PEOPLES[:-1], "Last season"}
 
 
@@ -160,5 +160,5 @@ def test_tags_that_people_add_after_a_kill_are_theirs_where_the_run_had_not_begu
     with handler_of(stash, tmp_path) as handler:
         handler.recover()
         assert set(stash.library.scene_state(scene).tags) == {"Foul", "Goal", "VLM_TagMe", "VLM_Tagged"}
-        handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
+        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
     assert stash.library.scene_state(scene).tags == ("Foul", "VLM_TagMe")

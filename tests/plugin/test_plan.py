@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from haven.settings.settings import TagNames
 from haven.stash.changes import ChangePlan
 from haven.stash.plan import PlanOptions, plan_results
-from haven.stash.records import OurMarker, Ours, OurTag, Records
+from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
 from haven.stash.values import Marker, Scene, Tag, tag_key
 from vlm_engine.types import Span, VideoTagInfo
 
@@ -17,7 +17,7 @@ CONTROL["vlm_errored"] = Tag("104", "VLM_Errored")
 VLM, TAG_ME, TAGGED, ERRORED = (CONTROL[key] for key in ("vlm", "vlm_tagme", "vlm_tagged", "vlm_errored"))
 FOUL, GOAL, TIMEOUT = Tag("1", "Foul"), Tag("2", "Goal"), Tag("3", "Timeout")
 KNOWN = CONTROL | {"foul": FOUL, "goal": GOAL, "timeout": TIMEOUT}
-NOTHING_OURS = Ours()
+NOTHING_OURS = Owned()
 
 
 def info(*tags, **spans):
@@ -34,13 +34,13 @@ def marker(start_s, end_s, *, id="50", tag=FOUL, title="Foul", tags=frozenset({V
 
 
 def record(written):
-    return OurMarker(
+    return OwnedMarker(
         written.id, written.title, written.start_s, written.end_s, written.primary.id, tuple(sorted(written.tag_ids))
     )
 
 
 def ours(*markers, tags=()):
-    return Ours({written.id: record(written) for written in markers}, {tag.id: OurTag(tag.id, tag.name) for tag in tags})
+    return Owned({written.id: record(written) for written in markers}, {tag.id: OwnedTag(tag.id, tag.name) for tag in tags})
 
 
 def plan(on, found, owned=NOTHING_OURS, known=KNOWN, create_markers=True):
@@ -252,7 +252,7 @@ def removals(draw):
         record(marker(start, end, id=f"gone{n}", tag=tag, title=tag.name))
         for n, (tag, (start, end)) in enumerate(draw(st.lists(st.tuples(tags, times), max_size=4)))
     ]
-    off = [OurTag(tag.id, tag.name) for tag in draw(st.lists(tags, unique=True)) if tag.id not in on.tag_ids]
+    off = [OwnedTag(tag.id, tag.name) for tag in draw(st.lists(tags, unique=True)) if tag.id not in on.tag_ids]
     return on, found, replace(owned, removed=Records(tuple(off), tuple(gone)))
 
 

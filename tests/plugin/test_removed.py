@@ -175,7 +175,7 @@ def test_what_a_person_puts_back_themselves_stays(stash: SandboxStash, handler: 
 
 
 def test_what_tasks_of_the_plugin_take_off_does_not_stay_off(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
-    handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
+    handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
     apply(handler, scene, FOUND)
     assert stands(stash, scene) == ({"Foul", "Goal"}, ALL)
     undo(handler)
@@ -263,7 +263,7 @@ def test_what_another_tag_list_found_is_left_alone_and_told(stash: SandboxStash,
         told = apply(handler, scene, found)
         assert (told.left_alone, told.tags_removed, len(told.markers_removed)) == (expected, ("Goal",), 1)
         assert stands(stash, scene) == ({"Foul", "Timeout"}, [*ALL[:3], ("Timeout", 12.0)])
-        handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
+        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
         assert stands(stash, scene) == (set(), [])
 
 
@@ -311,7 +311,7 @@ def test_markers_that_came_with_a_merged_scene_are_still_ours(stash: SandboxStas
     assert stands(stash, scene)[1] == sorted([*ALL, ("Interview", 300.0)])
     undo(handler)
     assert stands(stash, scene)[1] == before[1]
-    handler.remove_ours(handler.start_run("Remove VLM Tags and Markers"), scene)
+    handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
     assert [one.id for one in stash.library.scene_state(scene).markers] == [by_hand]
     undo(handler)
     assert stands(stash, scene)[1] == before[1]

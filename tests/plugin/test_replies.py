@@ -21,7 +21,7 @@ from haven.stash.jobs import others_wait
 from haven.stash.library import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
 from haven.stash.server import require_images, shake_hands
 from haven.stash.stream import SceneStream
-from haven.stash.tags import TagBook
+from haven.stash.tags import TagCache
 from haven.stash.transport import RetryPolicy, StashClient
 from haven.stash.values import ItemKind, Tag
 from sandbox.stash import SandboxStash
@@ -191,7 +191,7 @@ READERS: dict[str, Callable[[StashClient], object]] = {
     "galleries": lambda client: read_galleries(client, ["1"]),
     "ids": lambda client: ids_with_tags(client, ItemKind.SCENE, "1"),
     "counts": lambda client: tag_counts(client, "1", [Tag("1", "Foul")]),
-    "tags": lambda client: TagBook(client, TagNames()).find(["Foul"]),
+    "tags": lambda client: TagCache(client, TagNames()).find(["Foul"]),
     "handshake": lambda client: shake_hands(client, PLUGIN),
     "version": require_images,
     "queue": others_wait,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from haven.tasks.batcher import Together
+from haven.tasks.batcher import Batcher
 
 FOR_EVER_S = 3600.0
 SOON_S = 30.0
@@ -33,7 +33,7 @@ class Writer:
 def test_they_go_when_there_are_enough_of_them_and_each_gets_its_own_fate() -> None:
     async def main() -> None:
         writer = Writer()
-        async with Together(writer, full=3, patience_s=FOR_EVER_S) as together:
+        async with Batcher(writer, full=3, patience_s=FOR_EVER_S) as together:
             fates = await asyncio.gather(*(together(str(number), number) for number in range(6)))
         assert fates == [0, 2, 4, 6, 8, 10]
         assert sorted(item for lot in writer.lots for item in lot) == list("012345")
@@ -45,7 +45,7 @@ def test_they_go_when_there_are_enough_of_them_and_each_gets_its_own_fate() -> N
 def test_they_go_when_the_first_has_waited_long_enough() -> None:
     async def main() -> None:
         writer = Writer()
-        async with Together(writer, full=100, patience_s=0.01) as together:
+        async with Batcher(writer, full=100, patience_s=0.01) as together:
             assert await asyncio.gather(together("a", 1), together("b", 2)) == [2, 4]
             assert await together("c", 3) == 6
         assert writer.lots == [("a", "b"), ("c",)]
@@ -56,7 +56,7 @@ def test_they_go_when_the_first_has_waited_long_enough() -> None:
 def test_in_a_hurry_nothing_is_held_back() -> None:
     async def main() -> None:
         writer = Writer()
-        async with Together(writer, full=100, patience_s=FOR_EVER_S) as together:
+        async with Batcher(writer, full=100, patience_s=FOR_EVER_S) as together:
             waiting = [asyncio.ensure_future(together(name, 1)) for name in "ab"]
             await asyncio.sleep(0)
             assert not writer.lots
@@ -71,7 +71,7 @@ def test_while_one_lot_is_written_the_next_is_gathered() -> None:
     async def main() -> None:
         writer = Writer()
         writer.may_write.clear()
-        async with Together(writer, full=2, patience_s=FOR_EVER_S) as together:
+        async with Batcher(writer, full=2, patience_s=FOR_EVER_S) as together:
             waiting = [asyncio.ensure_future(together(name, 1)) for name in "ab"]
             await asyncio.sleep(0.01)
             waiting += [asyncio.ensure_future(together(name, 1)) for name in "cde"]
@@ -88,7 +88,7 @@ def test_when_writing_fails_all_who_wait_and_all_who_come_later_are_told() -> No
         writer = Writer()
         writer.may_write.clear()
         writer.fails = OSError("gone")
-        async with Together(writer, full=1, patience_s=FOR_EVER_S) as together:
+        async with Batcher(writer, full=1, patience_s=FOR_EVER_S) as together:
             first = asyncio.ensure_future(together("a", 1))
             await asyncio.sleep(0.01)
             second = asyncio.ensure_future(together("b", 1))

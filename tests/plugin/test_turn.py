@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from haven.tasks.time_slice import Turn, TurnOverError
+from haven.tasks.time_slice import TimeSlice, TimeSliceOverError
 
 
 async def nobody_waits() -> bool:
@@ -13,7 +13,7 @@ async def nobody_waits() -> bool:
 
 def test_a_turn_that_several_end_at_the_same_time_is_over_once() -> None:
     async def main() -> list[object]:
-        turn = Turn(0, nobody_waits)
+        turn = TimeSlice(0, nobody_waits)
 
         async def look() -> None:
             async with turn.lasts():
@@ -26,4 +26,4 @@ def test_a_turn_that_several_end_at_the_same_time_is_over_once() -> None:
             await asyncio.sleep(0)
         return list(await asyncio.gather(*looks, return_exceptions=True))
 
-    assert [type(outcome) for outcome in asyncio.run(main())] == [TurnOverError] * 4
+    assert [type(outcome) for outcome in asyncio.run(main())] == [TimeSliceOverError] * 4

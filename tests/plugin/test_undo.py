@@ -217,13 +217,13 @@ def test_everything_of_ours_can_be_removed_and_put_back(stash, handler):
     stash.library.edit_marker(moved.id, seconds=301)
     after = content(stash, scene)
     run_id = handler.start_run("Remove VLM Tags and Markers")
-    assert handler.scene_ids_with_ours() == (scene,)
-    change = handler.remove_ours(run_id, scene)
+    assert handler.owned_scene_ids() == (scene,)
+    change = handler.remove_owned(run_id, scene)
     assert (change.tags_removed, len(change.markers_removed)) == (("Foul", "Timeout", "VLM_Tagged"), 3)
     tags, markers = content(stash, scene)
     assert tags == ("Home game",)
     assert sorted(one[1] for one in markers) == [101, 200.5, 301]
-    assert handler.scene_ids_with_ours() == ()
+    assert handler.owned_scene_ids() == ()
     assert undo(handler) == []
     assert content(stash, scene) == after
     assert content(stash, other) == by_hand

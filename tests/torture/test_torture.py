@@ -201,18 +201,18 @@ def no_scene_left_the_queue_too_early(place: World, step: Step, expected: dict[s
 
 def somebody_edits(place: World, rng: random.Random) -> dict[str, tuple[Any, ...]]:
     """A person changes one marker of the plugin's, and takes one tag of its off another scene. Returns the marker, by scene."""
-    scenes = [scene for scene in place.stash.library.snapshot().scenes if any(is_ours(marker) for marker in scene.markers)]
+    scenes = [scene for scene in place.stash.library.snapshot().scenes if any(is_owned(marker) for marker in scene.markers)]
     if len(scenes) < 2:
         return {}
     one, other = rng.sample(scenes, 2)
-    marker = rng.choice([marker for marker in one.markers if is_ours(marker)])
+    marker = rng.choice([marker for marker in one.markers if is_owned(marker)])
     place.stash.library.edit_marker(marker.id, title="my own words")
     place.stash.library.untag_scene(other.id, "VLM_Tagged")
     (edited,) = (own for own in place.stash.library.scene_state(one.id).markers if own.id == marker.id)
     return {one.id: (marker.title, edited)}
 
 
-def is_ours(marker: Any) -> bool:
+def is_owned(marker: Any) -> bool:
     return "VLM" in marker.tags and marker.title == marker.primary_tag
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pybase64 import b64encode
 
 from vlm_engine.clients import request
-from vlm_engine.clients.request import Attempt
+from vlm_engine.clients.request import RequestOptions
 from vlm_engine.config import templates
 from vlm_engine.config.models import ModelConfig
 from vlm_engine.types import Form, Frame, Question
@@ -26,7 +26,7 @@ class Bodies:
         self._tells_time = "time" in templates.fields(model.system_template) | templates.fields(model.user_template)
         self._around = lru_cache(_KEPT)(self._written_around)
 
-    def encoded(self, question: Question, name: str, attempt: Attempt) -> bytes:
+    def encoded(self, question: Question, name: str, attempt: RequestOptions) -> bytes:
         """The bytes. ``name``: as for ``request.body``."""
         times_s = question.times_s if question.more or self._tells_time else (None,)
         first, *rest = self._around(question.tags, question.form, times_s, name, attempt)
@@ -35,7 +35,7 @@ class Bodies:
         return b"".join([first, *(part for jpeg, after in pairs for part in (b64encode(jpeg), after))])
 
     def _written_around(
-        self, tags: tuple[str, ...], form: Form, times_s: tuple[float | None, ...], name: str, attempt: Attempt
+        self, tags: tuple[str, ...], form: Form, times_s: tuple[float | None, ...], name: str, attempt: RequestOptions
     ) -> list[bytes]:
         """What stands before, between and behind the pictures."""
         time_s, *later = times_s

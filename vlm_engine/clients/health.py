@@ -19,7 +19,7 @@ _NUMBERED = re.compile(r"\S*\d\S*")  # the number of a request, a time: other ea
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class HealthMonitor:
     """Says which endpoints stop working and which work again, and probes the former. Calls ``changed`` when one may be tried."""
 
     def __init__(self, clients: Mapping[Member, OpenAIClient], changed: Callable[[], None]) -> None:

@@ -27,7 +27,7 @@ from vlm_engine.clients.mapping import (
     unusable_key,
     wants_key,
 )
-from vlm_engine.clients.request import Attempt
+from vlm_engine.clients.request import RequestOptions
 from vlm_engine.clients.secrets import redacted, shown
 from vlm_engine.clients.several import OneAtATimeError
 from vlm_engine.clients.transport import Transport
@@ -283,9 +283,9 @@ class OpenAIClient:
         assert told is not None  # else the last picture's error was raised
         return told
 
-    def _first_attempt(self, question: Question) -> Attempt:
+    def _first_attempt(self, question: Question) -> RequestOptions:
         longest = longest_answer(question.tags, len(question.times_s))
-        return Attempt(self._features, self._within(max(self._model.max_new_tokens, longest)))
+        return RequestOptions(self._features, self._within(max(self._model.max_new_tokens, longest)))
 
     async def _answer(self, body: Any, question: Question) -> Answer:
         try:
@@ -320,19 +320,19 @@ class OpenAIClient:
             )
         return is_another
 
-    def _otherwise(self, body: Any, error: ReplyError, budget: int) -> Attempt:
+    def _otherwise(self, body: Any, error: ReplyError, budget: int) -> RequestOptions:
         """A larger budget for what was cut off; no schema for what was unreadable, or ran on in blanks, with it."""
         cut_off = reply.was_cut_off(body)
         ran_on = len(error.raw) < min(budget // 4, 100)
         features = self._features if cut_off and not ran_on else self._features - {Feature.SCHEMA}
-        return Attempt(features, self._within(max(budget, min(4 * budget, MOST_TOKENS))) if cut_off else budget)
+        return RequestOptions(features, self._within(max(budget, min(4 * budget, MOST_TOKENS))) if cut_off else budget)
 
     def _within(self, budget: int) -> int:
         """At most half the context: some servers refuse a question whose answer might not fit beside it."""
         context_tokens = self.capabilities.context_tokens
         return min(budget, context_tokens // 2) if context_tokens else budget
 
-    async def _complete(self, question: Question, attempt: Attempt, timeout_s: float) -> Any:
+    async def _complete(self, question: Question, attempt: RequestOptions, timeout_s: float) -> Any:
         """The body of a chat completion, after giving up at most every feature that the server complains about."""
         wanted = attempt.features
         while True:

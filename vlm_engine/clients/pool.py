@@ -21,13 +21,13 @@ from typing import Self
 
 from vlm_engine.clients.base import Keep
 from vlm_engine.clients.budget import Budget
-from vlm_engine.clients.health import Keeper
+from vlm_engine.clients.health import HealthMonitor
 from vlm_engine.clients.identity import ModelIdentity
 from vlm_engine.clients.member import Member, by_model, unique
 from vlm_engine.clients.openai import OpenAIClient
 from vlm_engine.clients.patience import Patience
-from vlm_engine.clients.request_queue import Line
-from vlm_engine.clients.retry import Attempt, Turn
+from vlm_engine.clients.request_queue import RequestQueue
+from vlm_engine.clients.retry import InFlight, RetryState
 from vlm_engine.clients.scheduling import ranked, reference_s
 from vlm_engine.clients.server import Servers
 from vlm_engine.clients.slots import AutoSlots, FixedSlots
@@ -50,13 +50,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, kw_only=True)
-class _Job(Turn):
+class _Job(RetryState):
     """A question on its way, and who waits for its answer."""
 
     question: Question
     keep: Keep | None
     answer: asyncio.Future[Answer]
-    line: Line[_Job]
+    line: RequestQueue[_Job]
 
 
 class EndpointPool:
@@ -94,17 +94,17 @@ class EndpointPool:
         self._request_timeout_s = request_timeout_s
         self._identity = ModelIdentity(model_name)
         self._most_at_once = most_at_once
-        self._any = Line[_Job](self._members, fallback_wait_s)
+        self._any = RequestQueue[_Job](self._members, fallback_wait_s)
         self._bound = {
-            model: Line[_Job](members, fallback_wait_s) if len(members) < len(self._members) else self._any
+            model: RequestQueue[_Job](members, fallback_wait_s) if len(members) < len(self._members) else self._any
             for model, members in by_model(self._members).items()
         }
         # Questions bound to one model come first: fewer endpoints can take them.
         self._patience = {line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)}
         self._retries = Budget(0.2, per_s=1.0, reserve=10.0)
         self._copies = Budget(0.1, reserve=1.0)
-        self._keeper = Keeper(self._clients, self._poke)
-        self._tasks: dict[Attempt[_Job], asyncio.Task[Answer]] = {}
+        self._keeper = HealthMonitor(self._clients, self._poke)
+        self._tasks: dict[InFlight[_Job], asyncio.Task[Answer]] = {}
         self._wake: asyncio.TimerHandle | None = None
         self._poked = False
         self._closed = False
@@ -193,7 +193,7 @@ class EndpointPool:
         """What each endpoint did so far, by its name."""
         return {member.label: member.stats(monotonic()) for member in self._members}
 
-    def _line_for(self, model: str) -> Line[_Job]:
+    def _line_for(self, model: str) -> RequestQueue[_Job]:
         if model and model not in self._bound:
             offered = ", ".join(self._bound) or "none by name"
             message = f"no endpoint has the model_id {model!r}; there are: {offered}"
@@ -290,7 +290,7 @@ class EndpointPool:
 
     # Coming back: every way for a request to end leads through _ended, which frees the slot.
 
-    def _ended(self, job: _Job, attempt: Attempt[_Job], task: asyncio.Task[Answer]) -> None:
+    def _ended(self, job: _Job, attempt: InFlight[_Job], task: asyncio.Task[Answer]) -> None:
         member, now = attempt.member, monotonic()
         before, seconds = member.health.state, now - attempt.begun
         del self._tasks[attempt]

@@ -16,14 +16,14 @@ TOP_LOGPROBS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RequestOptions:
     """How a question is put: the features that the request carries, and the tokens that the answer may take."""
 
     features: frozenset[Feature]
     budget: int
 
 
-def body(question: Question, name: str, model: ModelConfig, attempt: Attempt) -> dict[str, Any]:
+def body(question: Question, name: str, model: ModelConfig, attempt: RequestOptions) -> dict[str, Any]:
     """The body. ``name``: the model, as the endpoint calls it; "" leaves it to the endpoint."""
     carried = attempt.features
     strict = Feature.SCHEMA in carried

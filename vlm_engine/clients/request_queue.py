@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from typing import Generic
 
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.retry import AnyTurn, Attempt
-from vlm_engine.clients.scheduling import Arrivals, copiers, copy_at, leaves_it, pulling, ranked, reference_s, rest_s
+from vlm_engine.clients.retry import AnyRetryState, InFlight
+from vlm_engine.clients.scheduling import Arrivals, copiers, copy_at, pulling, ranked, reference_s, rest_s, should_defer
 
 
 @dataclass(frozen=True, slots=True)
-class Copy(Generic[AnyTurn]):
+class Copy(Generic[AnyRetryState]):
     """That ``member`` should be asked from ``at`` on what ``attempt`` asks another."""
 
-    attempt: Attempt[AnyTurn]
+    attempt: InFlight[AnyRetryState]
     member: Member
     at: float
 
 
-class Line(Generic[AnyTurn]):
+class RequestQueue(Generic[AnyRetryState]):
     """Questions in the order in which they came, those that are asked again before the others.
 
     ``members`` are the endpoints that may answer them.
@@ -33,87 +33,87 @@ class Line(Generic[AnyTurn]):
     def __init__(self, members: Sequence[Member], fallback_wait_s: float | None = None) -> None:
         self.members = tuple(members)
         self._fallback_wait_s = fallback_wait_s
-        self._again: dict[AnyTurn, None] = {}
-        self._fresh: OrderedDict[AnyTurn, None] = OrderedDict()
-        self._under_way: dict[Attempt[AnyTurn], None] = {}
+        self._again: dict[AnyRetryState, None] = {}
+        self._fresh: OrderedDict[AnyRetryState, None] = OrderedDict()
+        self._under_way: dict[InFlight[AnyRetryState], None] = {}
         self._arrivals = Arrivals()
 
     def __len__(self) -> int:
         return len(self._again) + len(self._fresh)
 
-    def __iter__(self) -> Iterator[AnyTurn]:
+    def __iter__(self) -> Iterator[AnyRetryState]:
         yield from self._again
         yield from self._fresh
 
-    def join(self, turn: AnyTurn, now: float) -> None:
+    def join(self, turn: AnyRetryState, now: float) -> None:
         """A new question."""
         self._fresh[turn] = None
         self._arrivals.note(now)
 
-    def rejoin(self, turn: AnyTurn) -> None:
+    def rejoin(self, turn: AnyRetryState) -> None:
         """A question is to be asked again, at ``not_before`` or later."""
         self._again[turn] = None
 
-    def leave(self, turn: AnyTurn) -> None:
+    def leave(self, turn: AnyRetryState) -> None:
         """A question is being asked, or nobody wants its answer any more."""
         self._again.pop(turn, None)
         self._fresh.pop(turn, None)
 
-    def begin(self, turn: AnyTurn, member: Member, now: float) -> Attempt[AnyTurn]:
+    def begin(self, turn: AnyRetryState, member: Member, now: float) -> InFlight[AnyRetryState]:
         """``member`` is asked a question, which may be waiting here or be under way already."""
         self.leave(turn)
-        attempt = Attempt(turn, member, now)
+        attempt = InFlight(turn, member, now)
         turn.attempts.append(attempt)
         self._under_way[attempt] = None
         member.begin(now)
         return attempt
 
-    def end(self, attempt: Attempt[AnyTurn]) -> None:
+    def end(self, attempt: InFlight[AnyRetryState]) -> None:
         """An attempt came to its end, one way or another. Its slot is free."""
         attempt.turn.attempts.remove(attempt)
         del self._under_way[attempt]
         attempt.member.end(attempt.begun)
 
-    def clear(self) -> list[AnyTurn]:
+    def clear(self) -> list[AnyRetryState]:
         """Sends everybody away, and says who was there."""
         waited = list(self)
         self._again.clear()
         self._fresh.clear()
         return waited
 
-    def crew(self, now: float) -> list[Member]:
+    def eligible(self, now: float) -> list[Member]:
         """The endpoints that take questions from here, ranked."""
         members = self._pulling(now)
         return ranked(members, reference_s(members))
 
-    def next_for(self, member: Member, now: float) -> AnyTurn | None:
+    def next_for(self, member: Member, now: float) -> AnyRetryState | None:
         """The question that ``member`` should take; None where there is none, or a faster endpoint should have it."""
         if not len(self):
             return None
-        crew = self._pulling(now)
-        left = member not in crew or leaves_it(member, crew, len(self), self._arrivals.per_s(now), now)
+        eligible = self._pulling(now)
+        left = member not in eligible or should_defer(member, eligible, len(self), self._arrivals.per_s(now), now)
         for turn in self._again:
-            fits = self._takes_again(member, turn, crew, now) if turn.tried else not left
+            fits = self._takes_again(member, turn, eligible, now) if turn.tried else not left
             if turn.not_before <= now and fits:
                 return turn
         return None if left else next(iter(self._fresh), None)
 
-    def _takes_again(self, member: Member, turn: AnyTurn, crew: Sequence[Member], now: float) -> bool:
+    def _takes_again(self, member: Member, turn: AnyRetryState, eligible: Sequence[Member], now: float) -> bool:
         """Whether ``member`` takes a question that was failed: a fallback where all others failed it, too.
 
         It goes back to one that failed it only when every other that works has failed it as well.
         """
         able = {other for other in self.members if other.limit(now)}
         if member in turn.tried:
-            return member in crew and able <= turn.tried
-        return member in crew or able.intersection(crew) <= turn.tried
+            return member in eligible and able <= turn.tried
+        return member in eligible or able.intersection(eligible) <= turn.tried
 
-    def next_copy(self, idle: Sequence[Member], now: float) -> Copy[AnyTurn] | None:
+    def next_copy(self, idle: Sequence[Member], now: float) -> Copy[AnyRetryState] | None:
         """Where no question waits: what one of the ``idle`` should be asked although another has it, now or as the next thing."""
         if len(self):
             return None
-        crew = self.crew(now)
-        quick, reference = copiers(idle, crew, now), reference_s(crew)
+        eligible = self.eligible(now)
+        quick, reference = copiers(idle, eligible, now), reference_s(eligible)
         single = [one for one in self._under_way if len(one.turn.attempts) == 1 and not one.turn.over]
         copies = [
             Copy(attempt, member, copy_at(member, attempt.member, attempt.begun, reference, now))
@@ -123,7 +123,7 @@ class Line(Generic[AnyTurn]):
         ]
         return min(copies, key=lambda copy: copy.at, default=None)
 
-    def has_another(self, turn: AnyTurn) -> bool:
+    def has_another(self, turn: AnyRetryState) -> bool:
         """Whether an endpoint works that ``turn`` has not been put to."""
         return any(not member.health.broken and member not in turn.tried for member in self.members)
 

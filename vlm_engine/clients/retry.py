@@ -16,7 +16,7 @@ BOUNCES = 6
 
 
 @dataclass(eq=False)
-class Turn:
+class RetryState:
     """A question's way so far.
 
     ``failures`` are the endpoints that failed it, each with its last error, though that may be the question's own fault;
@@ -28,7 +28,7 @@ class Turn:
     tries: int = 0
     bounces: int = 0
     not_before: float = 0.0
-    attempts: list[Attempt[Any]] = field(default_factory=list)
+    attempts: list[InFlight[Any]] = field(default_factory=list)
     over: bool = False
 
     @property
@@ -72,13 +72,13 @@ class Turn:
         return 0.25 * 2**self.tries if isinstance(error, ServerError) and not another else 0.0
 
 
-AnyTurn = TypeVar("AnyTurn", bound=Turn)
+AnyRetryState = TypeVar("AnyRetryState", bound=RetryState)
 
 
 @dataclass(eq=False)
-class Attempt(Generic[AnyTurn]):
+class InFlight(Generic[AnyRetryState]):
     """A question at an endpoint, since ``begun`` (seconds of the pool's clock)."""
 
-    turn: AnyTurn
+    turn: AnyRetryState
     member: Member
     begun: float

@@ -60,16 +60,16 @@ def total_rate(members: Collection[Member], reference: float, now: float) -> flo
     return sum(member.limit(now) / member.at_best_s(reference, now) for member in members)
 
 
-def leaves_it(member: Member, crew: Sequence[Member], waiting: int, arriving_per_s: float, now: float) -> bool:
-    """Whether ``member`` leaves a question to faster ones of the ``crew``, as they would have answered all before it could.
+def should_defer(member: Member, eligible: Sequence[Member], waiting: int, arriving_per_s: float, now: float) -> bool:
+    """Whether ``member`` leaves a question to faster ones of the ``eligible``, as they would have answered all before it could.
 
     So a slow endpoint starts nothing that everybody then waits for at the end of a batch. While questions keep coming,
     those that come until it would be done count as waiting already. Nobody leaves anything to a fallback but another one.
     """
-    reference = reference_s(crew)
+    reference = reference_s(eligible)
     own_s = member.at_best_s(reference, now)
     rate, fastest_s = 0.0, own_s
-    for other in crew:
+    for other in eligible:
         other_s = other.at_best_s(reference, now)
         if other_s < own_s and other.is_fallback <= member.is_fallback and (limit := other.limit(now)):
             rate += limit / other_s
@@ -82,11 +82,13 @@ def rest_s(holder: Member, begun: float, reference: float, now: float) -> float:
     return abs(holder.expected_s(reference) - (now - begun))
 
 
-def copiers(idle: Collection[Member], crew: Collection[Member], now: float) -> list[Member]:
-    """Those of the ``idle`` in the ``crew`` that may be asked what another is late with: measured, and nearly the quickest."""
-    working = [other.health.seconds for other in crew if other.health.seconds is not None and other.limit(now)]
+def copiers(idle: Collection[Member], eligible: Collection[Member], now: float) -> list[Member]:
+    """Those of the ``idle`` in the ``eligible`` that may be asked what another is late with: measured, and nearly the quickest."""
+    working = [other.health.seconds for other in eligible if other.health.seconds is not None and other.limit(now)]
     slowest_s = NEARLY_FASTEST * min(working, default=0.0)
-    return [other for other in crew if other in idle and other.health.seconds is not None and other.health.seconds <= slowest_s]
+    return [
+        other for other in eligible if other in idle and other.health.seconds is not None and other.health.seconds <= slowest_s
+    ]
 
 
 def copy_at(copier: Member, holder: Member, begun: float, reference: float, now: float) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.models.base import Model
-from vlm_engine.models.cascade import Panel
+from vlm_engine.models.cascade import Cascade
 from vlm_engine.models.image import JudgeImage
 from vlm_engine.models.pipelines import IMAGE_VALUES, VIDEO_VALUES
 from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
@@ -22,7 +22,7 @@ class AskAboutVideo(Model):
 
     takes = tuple(name for name in VIDEO_VALUES if name != "video_path")
 
-    def __init__(self, name: str, panel: Panel, config: EngineConfig) -> None:
+    def __init__(self, name: str, panel: Cascade, config: EngineConfig) -> None:
         self._name = name
         self._probe, self._search, self._describe = ProbeVideo(config), SearchVideo([panel], config), DescribeVideo(config)
 
@@ -46,7 +46,7 @@ class AskAboutPicture(Model):
 
     takes = tuple(name for name in IMAGE_VALUES if name != "image")
 
-    def __init__(self, name: str, panel: Panel, config: EngineConfig) -> None:
+    def __init__(self, name: str, panel: Cascade, config: EngineConfig) -> None:
         self._name = name
         self._judge = JudgeImage([panel], config)
 

@@ -16,7 +16,7 @@ _X = TypeVar("_X")
 _Y = TypeVar("_Y")
 
 
-class Lots(Generic[_X, _Y]):
+class Batcher(Generic[_X, _Y]):
     """Hands entries to ``work`` in a thread, for the tasks of one event loop. What comes while it is at one lot is the next.
 
     ``work`` gives the outcome of each entry, in order. When it raises a ``VLMEngineError``, everybody in that lot gets the

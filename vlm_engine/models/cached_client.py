@@ -12,10 +12,10 @@ from functools import cache, partial
 from vlm_engine.clients.base import Client
 from vlm_engine.config.models import ModelConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
-from vlm_engine.models.batcher import Lots
+from vlm_engine.models.batcher import Batcher
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
-from vlm_engine.types import Answer, Frame, ImageShape, Look, Observation, Purpose, Question, Verdict
+from vlm_engine.types import Answer, Frame, FrameQuery, ImageShape, Observation, Purpose, Question, Verdict
 
 _log = logging.getLogger(__name__)
 _VIDEOS_AHEAD = 2
@@ -25,7 +25,7 @@ _OF_THE_FRAME = (RequestError, ReplyError, ServerError)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FrameOutcome:
     """What came of showing one frame: a verdict for every tag, or the error why it could not be judged.
 
     ``calls``: requests that were answered for it; those of a question about several frames are charged to the first of them.
@@ -36,7 +36,7 @@ class Told:
     calls: int = 0
 
 
-class Memory:
+class CachedAnswers:
     """What the store knows about one video or picture: ``alone``, answers to questions about one frame, and ``together``."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Memory:
                     if tag := tag_of(name):
                         verdicts[tag] = verdict
 
-    def recall(self, look: Look, kinds: Sequence[tuple[ImageShape, bool]]) -> Observation | None:
+    def recall(self, look: FrameQuery, kinds: Sequence[tuple[ImageShape, bool]]) -> Observation | None:
         """What was seen at the look's time; None where nothing was. ``kinds``: the pictures that count, those that count most
         first, by their shape and whether they may have been shown with others."""
         time_s, known = look.time_s, dict[str, Verdict]()
@@ -64,7 +64,7 @@ class Memory:
         return Observation(time_s, known) if known else None
 
 
-class Room:
+class ResizableSemaphore:
     """Bounds how many there are of something. ``size`` is asked each time: endpoints come, go and grow.
 
     First come, first served: whoever comes while others wait waits behind them.
@@ -107,7 +107,7 @@ class Room:
                 turn.set_result(None)
 
 
-class Judge:
+class CachedClient:
     """Asks one model. Shared by all videos and pictures of an engine. ``name``: what the settings call it.
 
     ``room`` bounds the questions held at once: waiting with their pictures, or on their way; ``videos`` the videos that are
@@ -117,13 +117,13 @@ class Judge:
     def __init__(self, client: Client, store: AnswerStore, model: ModelConfig, name: str = "") -> None:
         self.model = model
         self.name = name
-        self.room = Room(lambda: client.slots + model.max_batch_size)
-        self.videos = Room(lambda: client.slots + _VIDEOS_AHEAD)
-        self.instances = Room(lambda: model.instance_count or 1_000_000)
+        self.room = ResizableSemaphore(lambda: client.slots + model.max_batch_size)
+        self.videos = ResizableSemaphore(lambda: client.slots + _VIDEOS_AHEAD)
+        self.instances = ResizableSemaphore(lambda: model.instance_count or 1_000_000)
         self._client = client
         self._store = store
-        self._additions = Lots(self._add)
-        self._memories = Lots(self._recollected)
+        self._additions = Batcher(self._add)
+        self._memories = Batcher(self._recollected)
         self._shapes = {purpose: shape_for(model, purpose) for purpose in Purpose}
         self._wording = wording_fingerprint(model)
         self._wording_together = wording_fingerprint(model, several=True)
@@ -134,15 +134,15 @@ class Judge:
         """How large a picture a look for this purpose takes."""
         return self._shapes[purpose]
 
-    async def memory(self, media: str) -> Memory:
+    async def memory(self, media: str) -> CachedAnswers:
         """What is known already about this video or picture."""
         return await self._memories((await self._subject(media), await self._subject(media, together=True)))
 
-    def _recollected(self, subjects: Sequence[tuple[Subject, Subject]]) -> Sequence[Memory]:
+    def _recollected(self, subjects: Sequence[tuple[Subject, Subject]]) -> Sequence[CachedAnswers]:
         alone, together = ([pair[number] for pair in subjects] for number in (0, 1))
         several = self._store.answers_to(together) if self.model.frames_per_question > 1 else [[]] * len(subjects)
         tag_of = cache(self._tag)
-        return [Memory(*own, tag_of) for own in zip(self._store.answers_to(alone), several, strict=True)]
+        return [CachedAnswers(*own, tag_of) for own in zip(self._store.answers_to(alone), several, strict=True)]
 
     async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
         """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
@@ -159,7 +159,7 @@ class Judge:
             kept = tuple(self._names.get(tag, tag) for tag in tags)
             await asyncio.to_thread(self._store.add_search, subject, StoredSearch(kept, settings))
 
-    def recall(self, memory: Memory, look: Look) -> Observation | None:
+    def recall(self, memory: CachedAnswers, look: FrameQuery) -> Observation | None:
         """What ``memory`` holds of the look. A scan takes what a larger picture showed, or one by itself, but not the other way
         round."""
         kinds = [(shape, False) for shape in dict.fromkeys((self.shape(Purpose.STILL), self.shape(look.purpose)))]
@@ -172,14 +172,14 @@ class Judge:
         several = purpose is Purpose.SCAN and self._failed_together < _GIVES_UP_AFTER
         return self.model.frames_per_question if several else 1
 
-    async def ask(self, media: str, look: Look, frame: Frame) -> Mapping[str, Verdict]:
+    async def ask(self, media: str, look: FrameQuery, frame: Frame) -> Mapping[str, Verdict]:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
         question = Question(look.tags, FORMS[look.purpose], frame.jpeg, time_s=_time_s(look, frame))
         answer = await self._client.ask(question, partial(self._keep, media, [(look, frame)]))
         self.videos.look_again()  # an answer may have brought news of more slots
         return answer.verdicts
 
-    async def ask_about(self, media: str, shown: Sequence[tuple[Look, Frame]]) -> list[Told]:
+    async def ask_about(self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]) -> list[FrameOutcome]:
         """What is said of each frame, in the store before it is returned. The looks are for one purpose and about the same tags.
 
         Several are asked about in one question; where that comes to nothing, one by one. Raises what ``Client.ask`` raises, but
@@ -191,13 +191,13 @@ class Judge:
                 return told
         return [await self._ask_alone(media, look, frame) for look, frame in shown]
 
-    async def _ask_alone(self, media: str, look: Look, frame: Frame) -> Told:
+    async def _ask_alone(self, media: str, look: FrameQuery, frame: Frame) -> FrameOutcome:
         try:
-            return Told(await self.ask(media, look, frame), calls=1)
+            return FrameOutcome(await self.ask(media, look, frame), calls=1)
         except _OF_THE_FRAME as error:
-            return Told({}, error, calls=int(isinstance(error, ReplyError)))  # which was answered, if with nothing of use
+            return FrameOutcome({}, error, calls=int(isinstance(error, ReplyError)))  # which was answered, if with nothing of use
 
-    async def _ask_together(self, media: str, shown: Sequence[tuple[Look, Frame]]) -> list[Told]:
+    async def _ask_together(self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]) -> list[FrameOutcome]:
         """Empty where the question came to nothing."""
         (look, first), *others = shown
         more = tuple(frame for _, frame in others)
@@ -210,7 +210,7 @@ class Judge:
         self._failed_together = 0
         self.videos.look_again()
         missing = ReplyError(f"the reply tells nothing of it, one of {len(shown)} frames in a question", endpoint=answer.endpoint)
-        told = [Told(verdicts, None if verdicts else missing) for verdicts in answer.by_picture]
+        told = [FrameOutcome(verdicts, None if verdicts else missing) for verdicts in answer.by_picture]
         return [replace(told[0], calls=answer.calls), *told[1:]]
 
     def _note_failure(self, error: ClientError) -> None:
@@ -224,7 +224,7 @@ class Judge:
                 error,
             )
 
-    async def _keep(self, media: str, shown: Sequence[tuple[Look, Frame]], answer: Answer) -> None:
+    async def _keep(self, media: str, shown: Sequence[tuple[FrameQuery, Frame]], answer: Answer) -> None:
         """Stores what was said of each frame. What the answer cost is kept with the first."""
         subject = await self._subject(media, together=answer.together)
         if answer.by_another_model:
@@ -258,5 +258,5 @@ class Judge:
         return Subject(media, await self._client.model_name(), self._wording_together if together else self._wording)
 
 
-def _time_s(look: Look, frame: Frame) -> float | None:
+def _time_s(look: FrameQuery, frame: Frame) -> float | None:
     return None if look.purpose is Purpose.STILL else frame.time_s

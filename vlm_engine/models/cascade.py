@@ -6,26 +6,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from vlm_engine.config.models import SearchConfig
-from vlm_engine.models.cached_client import Judge, Memory
-from vlm_engine.types import Look, Observation, Purpose
+from vlm_engine.models.cached_client import CachedAnswers, CachedClient
+from vlm_engine.types import FrameQuery, Observation, Purpose
 
 Tags = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Memories:
+class CascadeAnswers:
     """What is known already about one video, of the judge and of the one that scans."""
 
-    judge: Memory
-    scanner: Memory | None
+    judge: CachedAnswers
+    scanner: CachedAnswers | None
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class Cascade:
     """The judge and the scanner of one category; its tags are the judge's. Shared by all videos of an engine."""
 
-    judge: Judge
-    scanner: Judge | None = None
+    judge: CachedClient
+    scanner: CachedClient | None = None
 
     @property
     def category(self) -> str:
@@ -33,7 +33,7 @@ class Panel:
         return self.judge.model.category
 
     @property
-    def members(self) -> tuple[Judge, ...]:
+    def members(self) -> tuple[CachedClient, ...]:
         """The judge, and the scanner where there is one."""
         return (self.judge,) if self.scanner is None else (self.judge, self.scanner)
 
@@ -41,16 +41,16 @@ class Panel:
         """Those to ask about, where these categories are skipped."""
         return () if self.category in skipped else self.judge.model.tag_list
 
-    def asked(self, look: Look) -> Judge:
+    def asked(self, look: FrameQuery) -> CachedClient:
         """Whom a look is for."""
         return self.scanner if self.scanner is not None and look.purpose is Purpose.SCAN else self.judge
 
-    async def memories(self, media: str) -> Memories:
+    async def memories(self, media: str) -> CascadeAnswers:
         """What is known already about this video."""
         scanned = await self.scanner.memory(media) if self.scanner else None
-        return Memories(await self.judge.memory(media), scanned)
+        return CascadeAnswers(await self.judge.memory(media), scanned)
 
-    def recall(self, memories: Memories, look: Look) -> Iterator[Observation]:
+    def recall(self, memories: CascadeAnswers, look: FrameQuery) -> Iterator[Observation]:
         """What is known of a look, from whom it is for; of the tags that are left of a scan also what the judge saw.
 
         In this order: where both looked, a search that is repeated must see them one after the other, as it first did.
@@ -65,7 +65,7 @@ class Panel:
         if seen is not None:
             yield seen
 
-    def scans(self, look: Look) -> bool:
+    def scans(self, look: FrameQuery) -> bool:
         """Whether the scanner is asked, or would be."""
         return self.asked(look) is self.scanner
 

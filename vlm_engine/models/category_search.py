@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.errors import CoverageError, FrameError
-from vlm_engine.models.cascade import Memories, Panel, Tags
+from vlm_engine.models.cascade import Cascade, CascadeAnswers, Tags
 from vlm_engine.models.tally import Tally
 from vlm_engine.search import GroupedSearch, regrouped
-from vlm_engine.types import Findings, Frame, Look, Observation, Purpose, VideoInfo
+from vlm_engine.types import Findings, Frame, FrameQuery, Observation, Purpose, VideoInfo
 
 LEAST_COVERAGE = 0.9
 """A video is not called done when a model could judge a smaller share of the frames that could be read."""
@@ -20,7 +20,7 @@ times at a stretch of which it learns nothing: of a video of which half cannot b
 _HOPELESS_AFTER = 16
 
 
-class Part:
+class CategorySearch:
     """The search of one video for the tags of one category, as one of several that go on side by side.
 
     ``media`` is the name under which answers are kept. A frame that cannot be decoded or judged is counted as failed and left
@@ -28,19 +28,27 @@ class Part:
     """
 
     def __init__(
-        self, panel: Panel, video: VideoInfo, tags: Tags, groups: Sequence[Tags], how: SearchConfig, *, media: str, settings: str
+        self,
+        panel: Cascade,
+        video: VideoInfo,
+        tags: Tags,
+        groups: Sequence[Tags],
+        how: SearchConfig,
+        *,
+        media: str,
+        settings: str,
     ) -> None:
         self.panel = panel
         self.tally = Tally()
         self._video, self._media = video, media
         self._groups, self._settings = groups, settings
         self._search = GroupedSearch(video, tags, groups, how, scanned=panel.scanner is not None)
-        self._memories: Memories | None = None
+        self._memories: CascadeAnswers | None = None
 
     @classmethod
     async def begin(
-        cls, panel: Panel, video: VideoInfo, tags: Tags, how: SearchConfig, *, media: str, earlier: Findings | None
-    ) -> Part:
+        cls, panel: Cascade, video: VideoInfo, tags: Tags, how: SearchConfig, *, media: str, earlier: Findings | None
+    ) -> CategorySearch:
         """``earlier``: what a result of this video had seen. Raises ``NoEndpointError`` and ``StoreError``."""
         if not tags:
             return cls(panel, video, (), (), how, media=media, settings="")
@@ -50,28 +58,28 @@ class Part:
         part = cls(panel, video, tags, groups, how, media=media, settings=settings)
         for time_s, seen in earlier.observations if earlier else ():
             if panel.scanner is not None or not seen.scanned:
-                part._search.record(Look(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
+                part._search.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
         part._memories = await panel.memories(media)
         return part
 
-    def looks(self) -> tuple[Look, ...]:
+    def looks(self) -> tuple[FrameQuery, ...]:
         """The next round; empty when the search is over."""
         return self._search.looks()
 
-    def recall(self, look: Look) -> Look | None:
+    def recall(self, look: FrameQuery) -> FrameQuery | None:
         """Records what is known already of a look; what is left of it to ask, if anything."""
         assert self._memories is not None
         left = look.tags
         for seen in self.panel.recall(self._memories, look):
-            self._search.record(Look(look.time_s, tuple(seen.verdicts), look.purpose), seen)
+            self._search.record(FrameQuery(look.time_s, tuple(seen.verdicts), look.purpose), seen)
             left = tuple(tag for tag in left if tag not in seen.verdicts)
         if left:
-            return Look(look.time_s, left, look.purpose)
+            return FrameQuery(look.time_s, left, look.purpose)
         self.tally.read(look.time_s, True)
         self.tally.answered()
         return None
 
-    async def ask(self, shown: Sequence[tuple[Look, Frame | FrameError]]) -> None:
+    async def ask(self, shown: Sequence[tuple[FrameQuery, Frame | FrameError]]) -> None:
         """Asks about frames, in one question, and records what is said; for those that cannot be judged, that.
 
         Raises ``NoEndpointError`` when nobody is left to ask, ``CoverageError`` when nothing can be judged at all.
@@ -114,7 +122,7 @@ class Part:
         spans = tuple(replace(span, start_s=max(span.start_s, first_s)) for span in self._search.spans())
         return Findings(self.panel.category, spans, tuple(self._search.observations()), searches)
 
-    def _fail(self, look: Look, error: Exception) -> None:
+    def _fail(self, look: FrameQuery, error: Exception) -> None:
         self._search.record(look, Observation(look.time_s, {}, scanned=self.panel.scans(look)))
         self.tally.failed(str(error))
         coverage = self.tally.coverage()

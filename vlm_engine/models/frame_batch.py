@@ -6,24 +6,24 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from vlm_engine.errors import FrameError
-from vlm_engine.models.cached_client import Judge
-from vlm_engine.models.category_search import Part
-from vlm_engine.types import Frame, ImageShape, Look
+from vlm_engine.models.cached_client import CachedClient
+from vlm_engine.models.category_search import CategorySearch
+from vlm_engine.types import Frame, FrameQuery, ImageShape
 
-Wanted = tuple[Part, Look]
+Wanted = tuple[CategorySearch, FrameQuery]
 Pictures = Mapping[ImageShape, Frame] | FrameError
 
 
-class Sheet:
+class FrameBatch:
     """Looks of one search that are asked about together, in order of time; most often one."""
 
-    def __init__(self, part: Part, looks: Iterable[Look]) -> None:
+    def __init__(self, part: CategorySearch, looks: Iterable[FrameQuery]) -> None:
         self.part = part
         self.looks = tuple(looks)
-        self.shown: list[tuple[Look, Frame | FrameError]] = []
+        self.shown: list[tuple[FrameQuery, Frame | FrameError]] = []
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> CachedClient:
         """Who is asked."""
         return self.part.panel.asked(self.looks[0])
 
@@ -43,17 +43,17 @@ class Sheet:
         self.shown.append((look, pictures if isinstance(pictures, FrameError) else pictures[self.shape]))
 
 
-def sheets(wanted: Iterable[Wanted]) -> list[Sheet]:
+def sheets(wanted: Iterable[Wanted]) -> list[FrameBatch]:
     """Every look on a sheet: those that a model takes several of, with others of their kind about the same tags."""
-    alike: dict[tuple[Part, Judge, tuple[str, ...]], list[Look]] = defaultdict(list)
+    alike: dict[tuple[CategorySearch, CachedClient, tuple[str, ...]], list[FrameQuery]] = defaultdict(list)
     made = []
     for part, look in wanted:
         judge = part.panel.asked(look)
         if judge.together(look.purpose) > 1:
             alike[part, judge, look.tags].append(look)
         else:
-            made.append(Sheet(part, [look]))
+            made.append(FrameBatch(part, [look]))
     for (part, judge, _), looks in alike.items():
         in_order, each = sorted(looks, key=lambda look: look.time_s), judge.together(looks[0].purpose)
-        made += [Sheet(part, in_order[first : first + each]) for first in range(0, len(in_order), each)]
+        made += [FrameBatch(part, in_order[first : first + each]) for first in range(0, len(in_order), each)]
     return made

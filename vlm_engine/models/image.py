@@ -14,13 +14,13 @@ from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.files import mapped
 from vlm_engine.models.base import Model
-from vlm_engine.models.cached_client import Judge, Memory
-from vlm_engine.models.cascade import Panel, Tags
+from vlm_engine.models.cached_client import CachedAnswers, CachedClient
+from vlm_engine.models.cascade import Cascade, Tags
 from vlm_engine.models.combine import of_moments, of_parts
-from vlm_engine.pictures import Looks, PictureReader, Showing, Source, name_of, spread
+from vlm_engine.pictures import ImageViews, PictureReader, Showing, Source, name_of, spread
 from vlm_engine.spans import describe_image, images_together
 from vlm_engine.tasks import side_by_side
-from vlm_engine.types import Coverage, Frame, ImageResult, ImageShape, Look, Purpose, Verdict
+from vlm_engine.types import Coverage, Frame, FrameQuery, ImageResult, ImageShape, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.watch import Readers, rest
 
@@ -41,7 +41,7 @@ class JudgeImage(Model):
 
     needs = ("image",)
 
-    def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
+    def __init__(self, panels: Sequence[Cascade], config: EngineConfig) -> None:
         self._panels = tuple(panels)
         self._config = config
         self._rule_of = lru_cache(64)(config.rule_of)
@@ -71,7 +71,9 @@ class JudgeImage(Model):
         calls = {judge.name: one.coverage.calls for judge, one in judged.items() if one.coverage.calls}
         return ImageResult(images_together(described), coverage, calls)
 
-    async def _by_all(self, source: Source, identity: str | None, tags: Mapping[Judge, Tags]) -> dict[Judge, _Judged]:
+    async def _by_all(
+        self, source: Source, identity: str | None, tags: Mapping[CachedClient, Tags]
+    ) -> dict[CachedClient, _Judged]:
         """What each judge says; all are asked at once."""
         async with AsyncExitStack() as turn:
             in_order = sorted(tags, key=id)  # always in one order, so that nobody waits for somebody who waits for him
@@ -83,20 +85,20 @@ class JudgeImage(Model):
             judged = await side_by_side([self._by(judge, picture, own) for judge, own in tags.items()])
         return dict(zip(tags, judged, strict=True))
 
-    async def _by(self, judge: Judge, picture: _Picture, tags: Tags) -> _Judged:
+    async def _by(self, judge: CachedClient, picture: _Picture, tags: Tags) -> _Judged:
         memory = await judge.memory(picture.identity)
         return self._known_still(judge, memory, tags) or await self._judged(judge, picture, memory, tags)
 
-    def _known_still(self, judge: Judge, memory: Memory, tags: Tags) -> _Judged | None:
+    def _known_still(self, judge: CachedClient, memory: CachedAnswers, tags: Tags) -> _Judged | None:
         """What was found out before about a still that is seen as a whole; None where something is to be asked."""
         if self._config.image.parts:
             return None
-        seen = judge.recall(memory, Look(0.0, tags, Purpose.STILL))
+        seen = judge.recall(memory, FrameQuery(0.0, tags, Purpose.STILL))
         if seen is None or any(tag not in seen.verdicts for tag in tags):
             return None
         return _Judged(seen.verdicts, Coverage(asked=1, answered=1))
 
-    async def _judged(self, judge: Judge, picture: _Picture, memory: Memory, tags: Tags) -> _Judged:
+    async def _judged(self, judge: CachedClient, picture: _Picture, memory: CachedAnswers, tags: Tags) -> _Judged:
         """``memory``: what is known of the picture as a still."""
         looks = await picture.looks(judge.shape(Purpose.STILL))
         if looks.showing is Showing.MOVING:
@@ -111,18 +113,18 @@ class JudgeImage(Model):
         seen = [whole, *await _each(judge, parts, await judge.memory(parts), looks.frames[1:], tags)]
         return _Judged(of_parts([one.verdicts for one in seen]), _all(seen))
 
-    async def _looks(self, source: Source, shape: ImageShape) -> Looks:
+    async def _looks(self, source: Source, shape: ImageShape) -> ImageViews:
         looks = await self._readers.call(name_of(source), partial(self._reader.looks, source, shape))
         if looks.showing is Showing.CLIP:
             looks = await self._readers.call(name_of(source), partial(self._clip, source, shape))
         return looks
 
-    def _clip(self, source: Source, shape: ImageShape) -> Looks:
+    def _clip(self, source: Source, shape: ImageShape) -> ImageViews:
         """Moments from all over a video. Raises ``MediaUnreadableError`` when none of them can be decoded."""
         with mapped(name_of(source)):
             return self._moments(source, shape)
 
-    def _moments(self, source: Source, shape: ImageShape) -> Looks:
+    def _moments(self, source: Source, shape: ImageShape) -> ImageViews:
         how, video = self._config.video, self._reader.video(source)
         rest()  # what reads the video is watched by itself
         info = probe(video, stall_s=how.stall_s)
@@ -136,20 +138,20 @@ class JudgeImage(Model):
         unseen = len(shown) - len(frames)
         if problem is not None:
             _log.warning("%s: %d of %d moments cannot be seen: %s", name_of(source), unseen, len(shown), problem)
-        return Looks(Showing.MOVING, frames, unseen=unseen)
+        return ImageViews(Showing.MOVING, frames, unseen=unseen)
 
 
 class _Picture:
     """One picture while its judges are asked: read and decoded once for each shape in which they want it."""
 
-    def __init__(self, source: Source, identity: str, read: Callable[[Source, ImageShape], Awaitable[Looks]]) -> None:
+    def __init__(self, source: Source, identity: str, read: Callable[[Source, ImageShape], Awaitable[ImageViews]]) -> None:
         self.identity = identity
         self._source = source
         self._read = read
-        self._looks: dict[ImageShape, Looks] = {}
+        self._looks: dict[ImageShape, ImageViews] = {}
         self._reading = asyncio.Lock()
 
-    async def looks(self, shape: ImageShape) -> Looks:
+    async def looks(self, shape: ImageShape) -> ImageViews:
         """What there is to look at."""
         async with self._reading:
             if shape not in self._looks:
@@ -157,7 +159,7 @@ class _Picture:
             return self._looks[shape]
 
 
-async def _each(judge: Judge, media: str, memory: Memory, frames: Sequence[Frame], tags: Tags) -> list[_Judged]:
+async def _each(judge: CachedClient, media: str, memory: CachedAnswers, frames: Sequence[Frame], tags: Tags) -> list[_Judged]:
     """The verdicts on each frame. One that is there twice counts twice and is judged once."""
     judged: dict[float, _Judged] = {}
     for frame in frames:
@@ -166,12 +168,12 @@ async def _each(judge: Judge, media: str, memory: Memory, frames: Sequence[Frame
     return [judged[frame.time_s] for frame in frames]
 
 
-async def _one(judge: Judge, media: str, memory: Memory, frame: Frame, tags: Tags) -> _Judged:
-    seen = judge.recall(memory, Look(frame.time_s, tags, Purpose.STILL))
+async def _one(judge: CachedClient, media: str, memory: CachedAnswers, frame: Frame, tags: Tags) -> _Judged:
+    seen = judge.recall(memory, FrameQuery(frame.time_s, tags, Purpose.STILL))
     known = dict(seen.verdicts) if seen else {}
     left = tuple(tag for tag in tags if tag not in known)
     if left:
-        known |= await judge.ask(media, Look(frame.time_s, left, Purpose.STILL), frame)
+        known |= await judge.ask(media, FrameQuery(frame.time_s, left, Purpose.STILL), frame)
     return _Judged(known, Coverage(asked=1, answered=1, calls=1 if left else 0))
 
 

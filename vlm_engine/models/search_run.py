@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack
 from vlm_engine.config.models import VideoConfig
 from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.files import mapped
-from vlm_engine.models.cached_client import Judge
-from vlm_engine.models.category_search import Part
-from vlm_engine.models.frame_batch import Pictures, Sheet, Wanted, sheets
+from vlm_engine.models.cached_client import CachedClient
+from vlm_engine.models.category_search import CategorySearch
+from vlm_engine.models.frame_batch import FrameBatch, Pictures, Wanted, sheets
 from vlm_engine.types import Coverage, ImageShape, OnProgress, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout
@@ -29,7 +29,7 @@ class SearchRun:
     def __init__(
         self,
         video: VideoInfo,
-        parts: Sequence[Part],
+        parts: Sequence[CategorySearch],
         on_progress: OnProgress | None,
         *,
         vr: Layout | None,
@@ -86,7 +86,7 @@ class SearchRun:
                 left.append((part, unknown))
         if not left:
             return
-        by_time: dict[float, list[Sheet]] = defaultdict(list)
+        by_time: dict[float, list[FrameBatch]] = defaultdict(list)
         for sheet in sheets(left):
             for look in sheet.looks:
                 by_time[look.time_s].append(sheet)
@@ -98,13 +98,15 @@ class SearchRun:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _show(self, wanted: Sequence[Sheet], pictures: Iterator[tuple[float, Pictures]], group: asyncio.TaskGroup) -> None:
+    async def _show(
+        self, wanted: Sequence[FrameBatch], pictures: Iterator[tuple[float, Pictures]], group: asyncio.TaskGroup
+    ) -> None:
         """Takes the next frame from the decoder and shows it to those who want it, once each of them has room.
 
         A frame that goes with others waits for them first. Nobody keeps room for what is incomplete: others might need it to
         become complete.
         """
-        alone: dict[Judge, list[Sheet]] = defaultdict(list)
+        alone: dict[CachedClient, list[FrameBatch]] = defaultdict(list)
         for sheet in wanted:
             if len(sheet.looks) == 1:
                 alone[sheet.judge].append(sheet)
@@ -123,7 +125,7 @@ class SearchRun:
                 await sheet.judge.room.acquire()
                 _when_all_are_done([group.create_task(self._ask(sheet))], sheet.judge.room.release)
 
-    async def _ask(self, sheet: Sheet) -> None:
+    async def _ask(self, sheet: FrameBatch) -> None:
         await sheet.part.ask(sheet.shown)
         for _ in sheet.looks:
             self._settle()

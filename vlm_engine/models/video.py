@@ -13,8 +13,8 @@ from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import mapped
 from vlm_engine.models.base import Model, only
-from vlm_engine.models.cascade import Panel, Tags
-from vlm_engine.models.category_search import Part
+from vlm_engine.models.cascade import Cascade, Tags
+from vlm_engine.models.category_search import CategorySearch
 from vlm_engine.models.json_result import Earlier
 from vlm_engine.models.search_run import SearchRun
 from vlm_engine.spans import describe_video, together
@@ -47,7 +47,7 @@ class SearchVideo(Model):
 
     needs = ("video",)
 
-    def __init__(self, panels: Sequence[Panel], config: EngineConfig) -> None:
+    def __init__(self, panels: Sequence[Cascade], config: EngineConfig) -> None:
         self._panels = tuple(panels)
         self._config = config
 
@@ -62,13 +62,13 @@ class SearchVideo(Model):
                 await turn.enter_async_context(judge.videos)
             return await self._searched(video, panels, inputs)
 
-    async def _searched(self, video: VideoInfo, panels: Mapping[Panel, Tags], inputs: Mapping[str, Any]) -> VideoResult:
+    async def _searched(self, video: VideoInfo, panels: Mapping[Cascade, Tags], inputs: Mapping[str, Any]) -> VideoResult:
         how = self._config.search.with_interval(inputs.get("frame_interval"))
         layout = self._layout(video) if inputs.get("vr_video", False) else None
         media = media_name(video, layout)
         earlier = _checked(inputs.get("earlier"), video)
         parts = [
-            await Part.begin(panel, video, tags, how, media=media, earlier=earlier.get(panel.category))
+            await CategorySearch.begin(panel, video, tags, how, media=media, earlier=earlier.get(panel.category))
             for panel, tags in panels.items()
         ]
         run = SearchRun(video, parts, inputs.get("on_progress"), vr=layout, reading=self._config.video)

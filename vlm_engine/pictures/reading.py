@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.files import Held
+from vlm_engine.files import InMemoryFile
 from vlm_engine.picture import encode
 from vlm_engine.pictures.kinds import (
     HEAD_BYTES,
@@ -48,7 +48,7 @@ class Showing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class ImageViews:
     """What is shown of one file. ``time_s`` of a frame is its time in a moving picture, else its number.
 
     Moments of a moving picture that look the same are the same frame, several times; ``unseen`` are those that cannot be decoded.
@@ -82,7 +82,7 @@ class PictureReader:
         with explained(name_of(source)):
             return fingerprint(source, self._zips)
 
-    def looks(self, source: Source, shape: ImageShape) -> Looks:
+    def looks(self, source: Source, shape: ImageShape) -> ImageViews:
         """What is shown of ``source``, each picture as large as ``shape`` says; of a video, only that it is one.
 
         Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, ``MediaUnsupportedError`` for a picture of a kind or a size that
@@ -95,9 +95,9 @@ class PictureReader:
             try:
                 return self._looks(content, head, name, shape)
             except VideoInsideError:
-                return Looks(Showing.CLIP)
+                return ImageViews(Showing.CLIP)
 
-    def _looks(self, content: BufferedReader | BytesIO, head: bytes, name: str, shape: ImageShape) -> Looks:
+    def _looks(self, content: BufferedReader | BytesIO, head: bytes, name: str, shape: ImageShape) -> ImageViews:
         if is_clip(head):
             raise VideoInsideError
         kind = kind_of(head)
@@ -110,18 +110,18 @@ class PictureReader:
             return self._decoded(content, kind, name, shape)
         raise MediaUnreadableError(f"{name}: {what_it_is(head)}")
 
-    def video(self, source: Source) -> str | Held:
+    def video(self, source: Source) -> str | InMemoryFile:
         """The same as the video readers take it. Raises as ``looks`` does where it cannot be read."""
         if isinstance(source, ZipEntry):
             with explained(name_of(source)):
-                return Held(name_of(source), self._zips.read(source))
-        if isinstance(source, Held):
+                return InMemoryFile(name_of(source), self._zips.read(source))
+        if isinstance(source, InMemoryFile):
             return source
-        return Held(name_of(source), source) if isinstance(source, bytes) else str(source)
+        return InMemoryFile(name_of(source), source) if isinstance(source, bytes) else str(source)
 
     def _decoded(
         self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape, orientation: int = 1
-    ) -> Looks:
+    ) -> ImageViews:
         try:
             with explained(name):
                 return self._decoded_as(kind, content, name, shape, orientation)
@@ -135,7 +135,9 @@ class PictureReader:
             told = f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {error.__cause__}"
             raise NotReadError(told) from error
 
-    def _decoded_as(self, kind: Kind, content: BufferedReader | BytesIO, name: str, shape: ImageShape, orientation: int) -> Looks:
+    def _decoded_as(
+        self, kind: Kind, content: BufferedReader | BytesIO, name: str, shape: ImageShape, orientation: int
+    ) -> ImageViews:
         with opened_as(kind, content, name, orientation) as image:
             if is_moving(image):
                 moving = kind.moving()
@@ -146,24 +148,24 @@ class PictureReader:
                 return _still(image, cut, shape)
 
 
-def _moving(found: Sequence[Moment], shape: ImageShape) -> Looks:
+def _moving(found: Sequence[Moment], shape: ImageShape) -> ImageViews:
     frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
-    return Looks(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
+    return ImageViews(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
 
 
-def _still(image: ImageFile, cut: tuple[int, int], shape: ImageShape) -> Looks:
+def _still(image: ImageFile, cut: tuple[int, int], shape: ImageShape) -> ImageViews:
     """``cut``: into how many columns and rows, of the picture as it lies in the file."""
     columns, rows = cut
     is_tall = image.width < image.height
     whole = shown(image, shape.max_side * max(cut))
     frames = [_frame(0.0, whole, shape)]
     if columns * rows == 1:
-        return Looks(Showing.STILL, tuple(frames))
+        return ImageViews(Showing.STILL, tuple(frames))
     if (whole.width < whole.height) != is_tall:
         columns, rows = rows, columns  # it was turned upright
     parts = [whole.crop(box) for box in boxes(*whole.size, columns, rows)]
     frames += [_frame(float(number), part, shape) for number, part in enumerate(parts, start=1)]
-    return Looks(Showing.PARTS, tuple(frames), f"{columns}x{rows}")
+    return ImageViews(Showing.PARTS, tuple(frames), f"{columns}x{rows}")
 
 
 def _frame(time_s: float, picture: Image.Image, shape: ImageShape) -> Frame:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.files import Held, LiveFile, file_status
+from vlm_engine.files import InMemoryFile, LiveFile, file_status
 from vlm_engine.pictures.kinds import HEAD_BYTES, MAX_FILE_BYTES, is_clip
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
@@ -17,12 +17,12 @@ from vlm_engine.types import ZipEntry
 _HASHED_WHOLE_BYTES = 256 * 2**20
 _PARTS, _PART_BYTES = 32, 2**20
 
-Source: TypeAlias = str | Path | bytes | ZipEntry | Held
+Source: TypeAlias = str | Path | bytes | ZipEntry | InMemoryFile
 
 
 def name_of(source: Source) -> str:
     """What messages call it."""
-    if isinstance(source, Held):
+    if isinstance(source, InMemoryFile):
         return source.name
     return "picture in memory" if isinstance(source, bytes) else str(source)
 
@@ -34,7 +34,7 @@ def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
     """
     if isinstance(source, ZipEntry):
         return BytesIO(zips.read(source))
-    if isinstance(source, bytes | Held):
+    if isinstance(source, bytes | InMemoryFile):
         content = source if isinstance(source, bytes) else source.content
         if not content:
             raise MediaUnreadableError(f"{name_of(source)}: the file is empty")

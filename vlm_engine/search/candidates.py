@@ -14,9 +14,9 @@ import numpy as np
 
 from vlm_engine.search.edges import CUT_MARGIN_S
 from vlm_engine.search.evidence import Flags
-from vlm_engine.search.posterior import Belief
+from vlm_engine.search.posterior import Posterior
 from vlm_engine.search.rates import SHORT_S, SHORTEST_S, Floats
-from vlm_engine.search.segments import Runs
+from vlm_engine.search.segments import Segments
 from vlm_engine.types import Purpose
 
 _AMID_CHANGE = 0.3
@@ -39,7 +39,7 @@ IsFree = Callable[[float], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Candidate:
     """A frame that could be looked at, and what that is worth; ``columns``: the tags for which it was thought of."""
 
     time_s: float
@@ -48,14 +48,14 @@ class Question:
     columns: tuple[int, ...]
 
 
-def second_looks(belief: Belief, end_s: float, least: float, is_free: IsFree) -> Iterator[Question]:
+def second_looks(belief: Posterior, end_s: float, least: float, is_free: IsFree) -> Iterator[Candidate]:
     """Another frame of the same shot for every frame with doubtful verdicts; those worth ``least`` or more."""
     gain = belief.gain() * _amid_change(belief.shown)
     worth, seen_s = gain.sum(1), belief.evidence.times_s
     for row in np.flatnonzero(worth >= least):
         time_s = other_frame(float(seen_s[row]), seen_s, belief.clock.cuts_s, end_s, is_free)
         if time_s is not None:
-            yield Question(time_s, float(worth[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
+            yield Candidate(time_s, float(worth[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
 
 
 def most_doubtful(gain: Floats) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ def other_frame(time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_
     return None
 
 
-def discoveries(belief: Belief, least: float, shortest_s: float, is_free: IsFree) -> Iterator[Question]:
+def discoveries(belief: Posterior, least: float, shortest_s: float, is_free: IsFree) -> Iterator[Candidate]:
     """For each stretch between two looks its best frame, by what may happen there unseen; those worth ``least`` or more.
 
     Nothing that matters is shorter than ``shortest_s``.
@@ -102,7 +102,7 @@ def discoveries(belief: Belief, least: float, shortest_s: float, is_free: IsFree
         if int(after[number]) not in best and is_free(float(times_s[number])):
             best[int(after[number])] = int(number)
     for number in best.values():
-        yield Question(float(times_s[number]), float(worth[number]), Purpose.SCAN, ())
+        yield Candidate(float(times_s[number]), float(worth[number]), Purpose.SCAN, ())
 
 
 def room(before_s: Floats, after_s: Floats, shortest_s: float) -> Floats:
@@ -125,7 +125,7 @@ def _fitting(stretch_s: Floats, least_s: float, further_s: float) -> Floats:
     return np.asarray(left_s - further_s * (1 - np.exp(-left_s / further_s)))
 
 
-def _middles(belief: Belief) -> Floats:
+def _middles(belief: Posterior) -> Floats:
     """The middles of the stretches between looks, and of the pieces into which cuts divide them, ascending."""
     seen_s, cuts_s = belief.evidence.times_s, belief.clock.cuts_s
     bounds = np.unique(np.concatenate([seen_s, cuts_s[(cuts_s > seen_s[0]) & (cuts_s < seen_s[-1])]]))
@@ -142,7 +142,7 @@ def _clear_of(cuts_s: Floats, times_s: Floats) -> Flags:
     return np.asarray(np.minimum(times_s - bounded[after - 1], bounded[after] - times_s) > CUT_MARGIN_S)
 
 
-def edge_looks(runs: Runs, tolerance_s: float, is_free: IsFree, *, scanned: bool = False) -> Iterator[Question]:
+def edge_looks(runs: Segments, tolerance_s: float, is_free: IsFree, *, scanned: bool = False) -> Iterator[Candidate]:
     """For every edge not known closely enough the frame that halves what is open. ``scanned``: it is shown to the scanner."""
     wanted: dict[float, tuple[float, list[int]]] = {}
     looks: dict[int, float | None] = {}
@@ -159,7 +159,7 @@ def edge_looks(runs: Runs, tolerance_s: float, is_free: IsFree, *, scanned: bool
                 worth, columns = wanted.get(time_s, (0.0, []))
                 wanted[time_s] = worth + value, [*columns, run.column]
     for time_s, (worth, columns) in wanted.items():
-        yield Question(time_s, worth, Purpose.SCAN, ()) if scanned else Question(time_s, worth, Purpose.EDGE, tuple(columns))
+        yield Candidate(time_s, worth, Purpose.SCAN, ()) if scanned else Candidate(time_s, worth, Purpose.EDGE, tuple(columns))
 
 
 def _harm(relative_error: float) -> float:

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm_engine.search.candidates import IsFree, Question, most_doubtful, other_frame
+from vlm_engine.search.candidates import Candidate, IsFree, most_doubtful, other_frame
 from vlm_engine.search.evidence import scene_starts
-from vlm_engine.search.posterior import Belief
+from vlm_engine.search.posterior import Posterior
 from vlm_engine.search.rates import JUDGE, SCANNER, Floats
 from vlm_engine.search.stopping import Prices
 from vlm_engine.types import Purpose
 
 
-def checks(belief: Belief, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree) -> Iterator[Question]:
+def checks(belief: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree) -> Iterator[Candidate]:
     """For every frame with doubtful verdicts the one question that gains most beyond its price, if any does."""
     evidence, cuts_s = belief.evidence, belief.clock.cuts_s
     judged_s = evidence.times_s[evidence.observers != SCANNER]
@@ -29,14 +29,14 @@ def checks(belief: Belief, end_s: float, prices: Prices, is_free: IsFree, is_fre
         time_s = float(evidence.times_s[row])
         beside_s = other_frame(time_s, evidence.times_s, cuts_s, end_s, is_free)
         if beside_s is not None and by_scanner[row] - prices.scanner > max(0.0, by_judge[row] - prices.judge):
-            yield Question(beside_s, float(by_scanner[row]), Purpose.SCAN, ())
+            yield Candidate(beside_s, float(by_scanner[row]), Purpose.SCAN, ())
         elif by_judge[row] >= prices.judge:
             if evidence.observers[row] != SCANNER:
                 look_s = other_frame(time_s, judged_s, cuts_s, end_s, is_free_for_judge)
             else:
                 look_s = time_s if is_free_for_judge(time_s) else None
             if look_s is not None:
-                yield Question(look_s, float(by_judge[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
+                yield Candidate(look_s, float(by_judge[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
 
 
 def _by_scene(gain: Floats, shots: NDArray[np.intp]) -> Floats:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm_engine.search.time_warp import Clock
+from vlm_engine.search.time_warp import TimeWarp
 
 CUT_MARGIN_S = 0.3
 """Hints place a cut to about a tenth of a second: nearer than this, a frame may be of either shot."""
@@ -29,7 +29,7 @@ class Change:
 class Gap:
     """The stretch between two looks at a tag that disagree. ``cut_share``: of all changes, so many are at cuts."""
 
-    def __init__(self, start_s: float, end_s: float, clock: Clock, cut_share: float) -> None:
+    def __init__(self, start_s: float, end_s: float, clock: TimeWarp, cut_share: float) -> None:
         self.start_s, self.end_s = start_s, end_s
         # A look at the first frame of a shot, often a key frame, has the cut at its very time: the change may be there.
         inside = slice(*np.searchsorted(clock.cuts_s, [start_s, end_s], side="right"))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm_engine.search.rates import Floats
-from vlm_engine.search.time_warp import Clock
+from vlm_engine.search.time_warp import TimeWarp
 from vlm_engine.types import Observation
 
 Flags = NDArray[np.bool_]
@@ -54,7 +54,7 @@ def scene_starts(shots: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.flatnonzero(np.diff(shots, prepend=-1))
 
 
-def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Clock, *, scanned: bool = False) -> Evidence:
+def gather(observations: Iterable[Observation], tags: Sequence[str], clock: TimeWarp, *, scanned: bool = False) -> Evidence:
     """The observations, in whatever order, as arrays. ``scanned``: a smaller model scans, and is observer 0."""
     seen = sorted(observations, key=lambda observation: observation.time_s)
     column = {tag: number for number, tag in enumerate(tags)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search.observation_log import milliseconds
 from vlm_engine.search.video_search import VideoSearch
-from vlm_engine.types import Look, Observation, Purpose, Span, Verdict, VideoInfo
+from vlm_engine.types import FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Tags = tuple[str, ...]
 
@@ -41,16 +41,16 @@ class GroupedSearch:
         self._tags = tuple(tags)
         self._parts = [(group, VideoSearch(video, group, config, scanned=scanned)) for group in groups]
 
-    def record(self, look: Look, observation: Observation) -> None:
+    def record(self, look: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look."""
         for group, search in self._parts:
             own = tuple(tag for tag in look.tags if tag in group)
             if own:
-                search.record(Look(look.time_s, own, look.purpose), observation)
+                search.record(FrameQuery(look.time_s, own, look.purpose), observation)
 
-    def looks(self) -> tuple[Look, ...]:
+    def looks(self) -> tuple[FrameQuery, ...]:
         """The next round, in order of time, each time once; empty when every search is over."""
-        wanted: dict[int, Look] = {}
+        wanted: dict[int, FrameQuery] = {}
         for _, search in self._parts:
             for look in search.looks():
                 key = milliseconds(look.time_s)
@@ -80,7 +80,7 @@ class GroupedSearch:
         return tuple(sorted(found, key=lambda span: (self._tags.index(span.tag), span.start_s)))
 
 
-def _joined(one: Look, other: Look) -> Look:
+def _joined(one: FrameQuery, other: FrameQuery) -> FrameQuery:
     """Both in one question. A scan may be answered by the larger picture of another look, but not the other way round."""
     purpose = other.purpose if one.purpose is Purpose.SCAN else one.purpose
-    return Look(one.time_s, (*one.tags, *(tag for tag in other.tags if tag not in one.tags)), purpose)
+    return FrameQuery(one.time_s, (*one.tags, *(tag for tag in other.tags if tag not in one.tags)), purpose)

@@ -6,10 +6,10 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from vlm_engine.types import Look, Observation, Verdict
+from vlm_engine.types import FrameQuery, Observation, Verdict
 
 
-class Ledger:
+class ObservationLog:
     """Every look and what came of it. The whole state of a search follows from it.
 
     Times of looks are compared to the millisecond, so that the same look is recognised after a round trip
@@ -23,7 +23,7 @@ class Ledger:
         self._judged_frames: list[int] = []
         self._observations: dict[tuple[int, bool], Observation] = {}
 
-    def record(self, look: Look, observation: Observation) -> None:
+    def record(self, look: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look. Tags without a verdict count as looked at and not judged."""
         key = milliseconds(look.time_s)
         for frames in (self._frames,) if observation.scanned else (self._frames, self._judged_frames):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from vlm_engine.search.posterior import Belief
-from vlm_engine.search.segments import Run, Runs
+from vlm_engine.search.posterior import Posterior
+from vlm_engine.search.segments import Run, Segments
 from vlm_engine.types import Span
 
 _TEMPERATURE = 1.4
@@ -14,14 +14,14 @@ _EDGES = 4.0
 _LEAST_PLACED = 0.6
 
 
-def spans_of(belief: Belief, runs: Runs, tags: Sequence[str]) -> Iterator[Span]:
+def spans_of(belief: Posterior, runs: Segments, tags: Sequence[str]) -> Iterator[Span]:
     """Yield the runs as spans, in the order of tags and time."""
     for run in runs:
         if run.end_s > run.start_s:
             yield Span(tags[run.column], run.start_s, run.end_s, confidence(belief, run))
 
 
-def confidence(belief: Belief, run: Run) -> float:
+def confidence(belief: Posterior, run: Run) -> float:
     """Return how probably the run is an event that lasts about so long: shares half of the time that both cover.
 
     It is as sure as the less sure of its edges. Beliefs are surer than they are right, since looks err together in more

@@ -15,7 +15,7 @@ from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.learning import learnt
 from vlm_engine.search.rates import FOOLED_ALONG, JUDGE, SURE_ERROR, Floats, Rates
 from vlm_engine.search.smoothing import Smoothed, by_condition, by_truth, smooth
-from vlm_engine.search.time_warp import Clock
+from vlm_engine.search.time_warp import TimeWarp
 from vlm_engine.search.transitions import SHOWS, STATES
 
 _SECOND_LOOK = 1.25
@@ -23,7 +23,7 @@ _SECOND_LOOK = 1.25
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class Posterior:
     """About K tags at the n frames of ``evidence``.
 
     ``live``: the tags that were seen at all, as column numbers; the others are believed absent throughout.
@@ -32,7 +32,7 @@ class Belief:
     """
 
     evidence: Evidence
-    clock: Clock
+    clock: TimeWarp
     live: NDArray[np.intp]
     present: Floats
     shown: Flags
@@ -125,16 +125,16 @@ def learnt_rates(evidence: Evidence, rates: Rates, steps: int, *, errors: bool =
     return rates.with_those_of(live, now)
 
 
-def believe(evidence: Evidence, clock: Clock, rates: Rates) -> Belief:
+def believe(evidence: Evidence, clock: TimeWarp, rates: Rates) -> Posterior:
     """What to make of the evidence, by these rates."""
     present = np.zeros(evidence.judged.shape)
     live, _ = _seen(evidence)
     if not len(live):
-        return Belief(evidence, clock, live, present, present > 0, rates, None)
+        return Posterior(evidence, clock, live, present, present > 0, rates, None)
     smoothed = smooth(evidence.of(live), rates.of(live))
     present[:, live] = by_truth(smoothed.conditions())[:, :, 1].sum(1)
     shown = present > 0.5
-    return Belief(evidence, clock, live, present, shown | _confirmed(evidence, present), rates, smoothed)
+    return Posterior(evidence, clock, live, present, shown | _confirmed(evidence, present), rates, smoothed)
 
 
 def _confirmed(evidence: Evidence, present: Floats) -> Flags:

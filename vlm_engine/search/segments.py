@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm_engine.search.edges import Change, Gap
-from vlm_engine.search.posterior import Belief
+from vlm_engine.search.posterior import Posterior
 
 _CUT_SHARE = 0.6
 _CUT_SHARE_WEIGHT = 10.0
@@ -44,10 +44,10 @@ class Run:
 _Flip = tuple[float, float, bool, float]  # from, to (seconds), comes or goes, how sure
 
 
-class Runs:
+class Segments:
     """The runs of all tags under one belief, each tag's in order of time."""
 
-    def __init__(self, belief: Belief, duration_s: float) -> None:
+    def __init__(self, belief: Posterior, duration_s: float) -> None:
         self._duration_s = duration_s
         self._clock = belief.clock
         self._edges: dict[tuple[float, float], tuple[Gap, Change]] = {}
@@ -88,7 +88,7 @@ class Runs:
         return self._edges[start_s, end_s]
 
 
-def _flips(belief: Belief, column: int) -> tuple[bool, list[_Flip]]:
+def _flips(belief: Posterior, column: int) -> tuple[bool, list[_Flip]]:
     """Whether the tag shows at first, and every change between two frames judged for it."""
     rows = np.flatnonzero(belief.evidence.judged[:, column])
     times_s, present, shown = belief.evidence.times_s[rows], belief.present[rows, column], belief.shown[rows, column]

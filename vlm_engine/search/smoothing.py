@@ -16,7 +16,7 @@ import numpy as np
 
 from vlm_engine.search.evidence import Evidence, Flags
 from vlm_engine.search.rates import FOOLED_ALONG, SCANNER, SURE_ERROR, Floats, Rates, Trust
-from vlm_engine.search.transitions import SHOWS, STATES, Chain, chain_of
+from vlm_engine.search.transitions import SHOWS, STATES, TransitionModel, chain_of
 
 _RESCALED_EVERY = 4
 """Frames after which rows are brought back to a sum of one, long before they would underflow in single precision."""
@@ -31,7 +31,7 @@ class Smoothed:
     ``moves`` (n - 1, 8, 8, K) are the transitions, each times the likelihood of the answer it leads to.
     """
 
-    chain: Chain
+    chain: TransitionModel
     likely: Floats
     moves: Floats
     forward: Floats
@@ -100,7 +100,7 @@ def _doubt(trust: Trust, logits: Floats, weights: Floats | Flags) -> Floats:
     return np.asarray(np.exp(-leaning * weights[:, None]))
 
 
-def _moves(evidence: Evidence, chain: Chain, shares: Floats, likely: Floats) -> Floats:
+def _moves(evidence: Evidence, chain: TransitionModel, shares: Floats, likely: Floats) -> Floats:
     """(n - 1, 8, 8, K): from state to state, times the likelihood of the answer there, which is (n, 2 or 3, 4, K).
 
     The condition stays within a shot while the tag neither comes nor goes; else it is drawn by its ``shares``.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vlm_engine.search.candidates import Question
+from vlm_engine.search.candidates import Candidate
 from vlm_engine.types import Purpose
 
 PRICE = 0.063
@@ -33,7 +33,7 @@ class Prices:
     judge: float
     scanner: float
 
-    def of(self, question: Question) -> float:
+    def of(self, question: Candidate) -> float:
         """The price of a question."""
         return self.scanner if question.purpose is Purpose.SCAN else self.judge
 
@@ -56,13 +56,13 @@ def share_of(budget: int, spent: int) -> int:
     return min(left, max(round(left * _SPENT_PER_ROUND), round(budget * _LEAST_ROUND), 1))
 
 
-def chosen(questions: Iterable[Question], prices: Prices, most: int | None, apart_s: float) -> list[Question]:
+def chosen(questions: Iterable[Candidate], prices: Prices, most: int | None, apart_s: float) -> list[Candidate]:
     """The questions to ask in one round, best for their price first, no two on the same frame (nearer than ``apart_s``).
 
     ``most``: how many at a time.
     """
     worthy = [question for question in questions if question.value >= prices.of(question)]
-    taken: dict[int, Question] = {}
+    taken: dict[int, Candidate] = {}
     for question in sorted(
         worthy, key=lambda question: (-question.value / prices.of(question), question.time_s, question.purpose)
     ):
@@ -75,6 +75,6 @@ def chosen(questions: Iterable[Question], prices: Prices, most: int | None, apar
     return list(taken.values())
 
 
-def is_worth_a_round(questions: Sequence[Question], runs: int) -> bool:
+def is_worth_a_round(questions: Sequence[Candidate], runs: int) -> bool:
     """Whether what the questions set right is worth the wait for another round, where so many runs are known."""
     return bool(questions) and sum(question.value for question in questions) >= _LEAST_SHARE * max(1, runs)

@@ -19,7 +19,7 @@ _LEAST_STEP_S = 1e-3
 _LONGEST_SCENE_S = 30.0
 
 
-class Clock:
+class TimeWarp:
     """The clock of one video. ``cuts`` in order of time."""
 
     def __init__(self, duration_s: float, cuts: Sequence[Cut]) -> None:

@@ -24,7 +24,7 @@ _LEAST = np.float32(1e-12)
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class TransitionModel:
     """The chains of K tags: ``law`` (4, K) in the long run, ``decays_per_s`` (K, 4) and ``modes`` (K, 4, 4 x 4)."""
 
     law: Floats
@@ -38,7 +38,7 @@ class Chain:
         return np.ascontiguousarray(passed.transpose(1, 2, 0)).reshape(len(elapsed_s), STATES, STATES, len(passed))
 
 
-def chain_of(rates: Rates) -> Chain:
+def chain_of(rates: Rates) -> TransitionModel:
     """The chains that ``rates`` describe."""
     tags = len(rates.short_per_s)
     generator = np.zeros((tags, STATES, STATES))
@@ -54,4 +54,4 @@ def chain_of(rates: Rates) -> Chain:
     decays, vectors = np.linalg.eigh(root[:, :, None] * generator / root[:, None, :])
     left, right = vectors / root[:, :, None], vectors * root[:, :, None]
     modes = np.einsum("kum,kwm->kmuw", left, right).reshape(tags, STATES, STATES * STATES)
-    return Chain(law.T, np.minimum(decays, 0.0), modes)
+    return TransitionModel(law.T, np.minimum(decays, 0.0), modes)

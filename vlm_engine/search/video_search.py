@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from vlm_engine.config.models import SearchConfig
-from vlm_engine.search.candidates import Question, discoveries, edge_looks, second_looks
+from vlm_engine.search.candidates import Candidate, discoveries, edge_looks, second_looks
 from vlm_engine.search.checking import checks
 from vlm_engine.search.evidence import gather
-from vlm_engine.search.observation_log import Ledger, milliseconds
+from vlm_engine.search.observation_log import ObservationLog, milliseconds
 from vlm_engine.search.output import spans_of
-from vlm_engine.search.posterior import Belief, believe, learnt_rates
+from vlm_engine.search.posterior import Posterior, believe, learnt_rates
 from vlm_engine.search.rates import SHORTEST_S, Rates, assumed
 from vlm_engine.search.scan import believable, scan_of
-from vlm_engine.search.segments import Runs
+from vlm_engine.search.segments import Segments
 from vlm_engine.search.stopping import Prices, chosen, is_worth_a_round, price, prices, share_of
-from vlm_engine.search.time_warp import Clock
-from vlm_engine.types import Look, Observation, Purpose, Span, VideoInfo
+from vlm_engine.search.time_warp import TimeWarp
+from vlm_engine.types import FrameQuery, Observation, Purpose, Span, VideoInfo
 
 _MOST_ROUNDS = 16
 _SCAN_STEPS = 4
@@ -48,23 +48,23 @@ class VideoSearch:
         self._tags = tuple(tags)
         self._config = config
         self._scanned = scanned
-        self._clock = Clock(video.duration_s, believable(video.cuts, video.end_s))
+        self._clock = TimeWarp(video.duration_s, believable(video.cuts, video.end_s))
         self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
         self._budget = None if config.questions_per_hour is None else round(config.questions_per_hour * video.duration_s / 3600)
         self._shortest_s = max(SHORTEST_S, (config.shortest_event_s or 0.0) * _CUT_SHORT)
         self._scan = scan_of(video, config.interval_for(video.duration_s), self._budget)
-        self._ledger = Ledger(self._tags)
-        self._known: tuple[Belief, Runs] | None = None
+        self._ledger = ObservationLog(self._tags)
+        self._known: tuple[Posterior, Segments] | None = None
         self._taught: tuple[list[Observation], Rates] | None = None
         self._rounds = 0
         self._pending = 0
 
-    def record(self, look: Look, observation: Observation) -> None:
+    def record(self, look: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look; an observation without verdicts says that the frame could not be judged."""
         self._ledger.record(look, observation)
         self._known = None
 
-    def looks(self) -> tuple[Look, ...]:
+    def looks(self) -> tuple[FrameQuery, ...]:
         """The next round, in order of time; empty when the search is over."""
         if self._rounds >= _MOST_ROUNDS or not self._tags:
             return ()
@@ -96,14 +96,14 @@ class VideoSearch:
         belief, _ = self._believed()
         return tuple(zip(belief.evidence.times_s.tolist(), belief.present[:, self._tags.index(tag)].tolist(), strict=True))
 
-    def _believed(self) -> tuple[Belief, Runs]:
+    def _believed(self) -> tuple[Posterior, Segments]:
         if self._known is None:
             evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock, scanned=self._scanned)
             taught, rates = self._learnt_from_scan()
             if len(evidence.times_s) > taught:
                 rates = learnt_rates(evidence, rates, _LEARNING_STEPS_OF_TWO if self._scanned else _LEARNING_STEPS)
             belief = believe(evidence, self._clock, rates)
-            self._known = belief, Runs(belief, self._video.duration_s)
+            self._known = belief, Segments(belief, self._video.duration_s)
         return self._known
 
     def _learnt_from_scan(self) -> tuple[int, Rates]:
@@ -118,15 +118,15 @@ class VideoSearch:
             self._taught = scan, rates
         return len(scan), self._taught[1]
 
-    def _scan_looks(self) -> tuple[Look, ...]:
+    def _scan_looks(self) -> tuple[FrameQuery, ...]:
         looks = []
         for time_s in self._scan:
             tags = self._ledger.open_tags(time_s)
             if tags:
-                looks.append(Look(time_s, tags, Purpose.SCAN))
+                looks.append(FrameQuery(time_s, tags, Purpose.SCAN))
         return tuple(looks)
 
-    def _worthwhile_looks(self) -> tuple[Look, ...]:
+    def _worthwhile_looks(self) -> tuple[FrameQuery, ...]:
         if not self._ledger.judged:
             return ()
         belief, runs = self._believed()
@@ -138,7 +138,7 @@ class VideoSearch:
         questions.sort(key=lambda question: question.time_s)
         return tuple(self._as_looks(questions, belief))
 
-    def _questions(self, belief: Belief, runs: Runs, cost: Prices) -> list[Question]:
+    def _questions(self, belief: Posterior, runs: Segments, cost: Prices) -> list[Candidate]:
         is_free = self._is_free
         edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free, scanned=self._scanned))
         refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
@@ -149,7 +149,7 @@ class VideoSearch:
         ]
         return [*edges, *finds, *self._second_looks(belief, cost)]
 
-    def _second_looks(self, belief: Belief, cost: Prices) -> Iterable[Question]:
+    def _second_looks(self, belief: Posterior, cost: Prices) -> Iterable[Candidate]:
         if not self._config.second_looks:
             return ()
         if self._scanned:
@@ -162,15 +162,15 @@ class VideoSearch:
     def _is_free_for_judge(self, time_s: float) -> bool:
         return not self._ledger.spent_by_judge(time_s, self._frame_s)
 
-    def _as_looks(self, questions: Sequence[Question], belief: Belief) -> Iterator[Look]:
+    def _as_looks(self, questions: Sequence[Candidate], belief: Posterior) -> Iterator[FrameQuery]:
         """Discoveries ask about every tag; other questions about those in doubt at that frame."""
         expected, _ = belief.doubt_at(np.array([question.time_s for question in questions]))
         doubtful = np.minimum(expected, 1 - expected) >= (_IN_DOUBT_AFTER_SCANNER if self._scanned else _IN_DOUBT)
         for question, row in zip(questions, doubtful, strict=True):
             if question.purpose is not Purpose.SCAN:
                 row[list(question.columns)] = True
-                yield Look(
+                yield FrameQuery(
                     question.time_s, tuple(tag for tag, asked in zip(self._tags, row, strict=True) if asked), question.purpose
                 )
             else:
-                yield Look(question.time_s, self._tags, question.purpose)
+                yield FrameQuery(question.time_s, self._tags, question.purpose)

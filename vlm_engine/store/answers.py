@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vlm_engine.store.faults import explained, readable
-from vlm_engine.store.lock import Hold
+from vlm_engine.store.lock import SharedLock
 from vlm_engine.store.pruning import prune
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
 from vlm_engine.store.schema import prepare, writing
@@ -55,7 +55,7 @@ class AnswerStore:
         self._added = 0
         self._busy_tenths = -1
         with ExitStack() as opening:
-            self._hold = Hold(path, busy_s=busy_s) if path else None
+            self._hold = SharedLock(path, busy_s=busy_s) if path else None
             if self._hold:
                 opening.callback(self._hold.release)
             with explained(path):

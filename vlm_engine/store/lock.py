@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from vlm_engine.errors import StoreError
 from vlm_engine.store.faults import explained, tells_damage
-from vlm_engine.store.recovery import beside, make_sound
+from vlm_engine.store.recovery import beside, repair
 
 _BUSY_S = 30.0
 _ATTEMPT_S = 0.02
@@ -37,7 +37,7 @@ else:
         return True
 
 
-class Hold:
+class SharedLock:
     """A share in the database at ``path``, to be taken before it is opened and released after it was closed.
 
     The first to take one finds the file sound, or sets it aside and mends it; what its last user left untouched since
@@ -89,7 +89,7 @@ class Hold:
         noted = self._noted()
         if noted and noted == self._state():
             return
-        self.mended = make_sound(self._path, busy_s, thorough=noted == _DISTRUSTED)
+        self.mended = repair(self._path, busy_s, thorough=noted == _DISTRUSTED)
         self._note(b"")
 
     def _share(self, busy_s: float) -> None:

@@ -18,7 +18,7 @@ _WIDEST_GAP = 1 << 40
 _LET_GO_S = 1.0
 
 
-def make_sound(path: Path, busy_s: float, *, thorough: bool) -> bool:
+def repair(path: Path, busy_s: float, *, thorough: bool) -> bool:
     """Checks the database at ``path`` and mends it if need be. Nobody else may have it open. Makes a new one where none is.
 
     Returns whether it was mended. Tables number their rows from 1 on: what refers to a row that was lost refers to 0 then.

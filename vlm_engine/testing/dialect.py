@@ -26,7 +26,7 @@ class Written:
     thought: str = ""
 
 
-class Manners:
+class ServerDialect:
     """A server without peculiarities."""
 
     owner = "sandbox"

@@ -9,17 +9,17 @@ from typing import Any
 
 from vlm_engine.testing.answers import Token
 from vlm_engine.testing.behaviour import Behaviour, Profile, Refusal, RefusalError
-from vlm_engine.testing.dialect import Body, Manners, Written
+from vlm_engine.testing.dialect import Body, ServerDialect, Written
 
 
-class Plain(Manners):
+class Plain(ServerDialect):
     """Tells, with its models, whether they see."""
 
     def listed(self, name: str, how: Behaviour) -> dict[str, Any]:
         return {**super().listed(name, how), "architecture": {"input_modalities": _modalities(how)}}
 
 
-class LMStudio(Manners):
+class LMStudio(ServerDialect):
     """Takes schemas and no ``json_object``, tells no log-probabilities, and files a thinker's answer with its thoughts."""
 
     owner = "organization_owner"
@@ -82,7 +82,7 @@ class LMStudio(Manners):
         return None
 
 
-class Ollama(Manners):
+class Ollama(ServerDialect):
     """Knows no keys, and drops in silence what does not fit into its context."""
 
     owner = "library"
@@ -121,7 +121,7 @@ class Ollama(Manners):
         """Not a word."""
 
 
-class LlamaCpp(Manners):
+class LlamaCpp(ServerDialect):
     """Answers to any name; tells under a schema what the model would have written without it, fence and all."""
 
     owner = "llamacpp"
@@ -203,7 +203,7 @@ class LlamaCpp(Manners):
         return told
 
 
-class VLLM(Manners):
+class VLLM(ServerDialect):
     """Tells under a schema only what that admits, where a word may begin in several ways; counts its end marker as a token."""
 
     owner = "vllm"
@@ -247,7 +247,7 @@ class VLLM(Manners):
         return told
 
 
-class SGLang(Manners):
+class SGLang(ServerDialect):
     """Tells of itself on two pages, answers to any name, and reports errors flat."""
 
     owner = "sglang"
@@ -295,7 +295,7 @@ class LiteLLM(LlamaCpp):
     headers: Mapping[str, str] = {"x-litellm-version": "1.106.2", "x-litellm-call-id": "sandbox"}
 
     def listing(self, how: Behaviour) -> dict[str, Any]:
-        return {"data": [Manners.listed(self, name, how) for name in how.models], "object": "list"}
+        return {"data": [ServerDialect.listed(self, name, how) for name in how.models], "object": "list"}
 
     def page(self, path: str, how: Behaviour) -> Any:
         return {"status": "healthy", "db": "Not connected"} if path == "/health/readiness" else None
@@ -329,7 +329,7 @@ class LiteLLM(LlamaCpp):
         return {"error": {"message": told, "type": "invalid_request_error", "param": None, "code": str(status)}}
 
 
-MANNERS: Mapping[Profile, Manners] = {
+MANNERS: Mapping[Profile, ServerDialect] = {
     Profile.PLAIN: Plain(),
     Profile.LM_STUDIO: LMStudio(),
     Profile.OLLAMA: Ollama(),

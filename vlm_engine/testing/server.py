@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vlm_engine.testing import answers, glyphs
 from vlm_engine.testing.behaviour import HOST, Behaviour, Counters, Fault, Refusal, RefusalError
-from vlm_engine.testing.dialect import THOUGHT, Manners
+from vlm_engine.testing.dialect import THOUGHT, ServerDialect
 from vlm_engine.testing.profiles import MANNERS
 from vlm_engine.testing.threads import on_loop
 
@@ -104,7 +104,7 @@ class SandboxVLM:
             transport.abort()
 
     @property
-    def _manners(self) -> Manners:
+    def _manners(self) -> ServerDialect:
         return MANNERS[self.behaviour.profile]
 
     async def _models(self, request: web.Request) -> web.Response:

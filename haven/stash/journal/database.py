@@ -12,7 +12,7 @@ from typing import Any
 from haven.stash.errors import JournalError
 from haven.stash.journal import schema
 from vlm_engine.errors import StoreError
-from vlm_engine.store import Hold, readable, writing
+from vlm_engine.store import SharedLock, readable, writing
 
 _log = logging.getLogger(__name__)
 _BUSY_S = 30.0
@@ -28,8 +28,8 @@ class JournalDatabase:
     def __init__(self, path: Path) -> None:
         self.path = path
         with ExitStack() as opening:
-            with _made_ours():
-                self._hold = Hold(path, busy_s=_BUSY_S)
+            with _created_by_us():
+                self._hold = SharedLock(path, busy_s=_BUSY_S)
             opening.callback(self._hold.release)
             with self.explained():
                 # One caller at a time is the journal's contract, so the thread may change.
@@ -77,7 +77,7 @@ class JournalDatabase:
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Maps what SQLite and the system complain of."""
-        with _made_ours(), self._hold.using():
+        with _created_by_us(), self._hold.using():
             yield
 
     def _check_that_it_is_there(self) -> None:
@@ -133,7 +133,7 @@ def _file_at(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _made_ours() -> Iterator[None]:
+def _created_by_us() -> Iterator[None]:
     try:
         yield
     except StoreError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from haven.stash.records import OurMarker
+from haven.stash.records import OwnedMarker
 from haven.stash.values import ItemRef, Tag
 
 
@@ -24,9 +24,9 @@ class PlanFacts:
     item_made_s: float
     parent: Tag
     before_marker_ids: frozenset[str]
-    made: tuple[OurMarker, ...]
-    lost_markers: tuple[OurMarker, ...]
-    taken_markers: tuple[OurMarker, ...]
+    made: tuple[OwnedMarker, ...]
+    lost_markers: tuple[OwnedMarker, ...]
+    taken_markers: tuple[OwnedMarker, ...]
     put: tuple[Tag, ...]
     lost_tags: tuple[Tag, ...]
     taken_tags: tuple[Tag, ...]

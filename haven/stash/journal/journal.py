@@ -14,8 +14,8 @@ from haven.stash.journal.database import JournalDatabase, Row
 from haven.stash.journal.facts import PlanFacts
 from haven.stash.journal.locks import Lock
 from haven.stash.journal.rows import MARKER, TAG, as_written, joined, marker_of, tag_of
-from haven.stash.journal.runs import RunBook
-from haven.stash.records import OurMarker, Ours, OurTag, Records
+from haven.stash.journal.runs import RunLog
+from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
 from haven.stash.values import ItemKind, ItemRef, Marker, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
@@ -46,7 +46,7 @@ class Journal:
         self._database = JournalDatabase(path)
         self._writer = Lock(path.with_name(f"{path.name}-writer"))
         self._together = False
-        self.runs = RunBook(self._database)
+        self.runs = RunLog(self._database)
 
     def close(self) -> None:
         """Closes the file and lets go of every lock."""
@@ -131,7 +131,7 @@ class Journal:
         with self.together():
             self._database.execute(sql, run_id, *_columns(item), time.time(), reason)
 
-    def markers_created(self, opened: OpenPlan, markers: Iterable[OurMarker]) -> None:
+    def markers_created(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
         """These are ours from now on; those that have a ``row`` are again, in the name of the plan that made them first."""
         told = tuple(markers)
         with self.together():
@@ -147,20 +147,20 @@ class Journal:
             self._insert_markers(opened, [own for own in told if not own.row])
             self._note(opened, "create markers", f"{len(told)} created")
 
-    def _insert_markers(self, opened: OpenPlan, markers: Iterable[OurMarker]) -> None:
+    def _insert_markers(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
         self._database.execute_each(
             "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids,"
             " asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (opened.id, opened.plan.item.id, *as_written(own), own.asked, own.made_s, joined(own.tags_made_s), own.is_ours)
+                (opened.id, opened.plan.item.id, *as_written(own), own.asked, own.made_s, joined(own.tags_made_s), own.is_owned)
                 for own in markers
             ],
         )
 
-    def _insert_tags(self, opened: OpenPlan, tags: Iterable[OurTag]) -> None:
+    def _insert_tags(self, opened: OpenPlan, tags: Iterable[OwnedTag]) -> None:
         self._database.execute_each(
             "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name, asked, made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(opened.id, *_columns(opened.plan.item), own.id, own.name, own.asked, own.made_s, own.is_ours) for own in tags],
+            [(opened.id, *_columns(opened.plan.item), own.id, own.name, own.asked, own.made_s, own.is_owned) for own in tags],
         )
 
     def tags_added(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
@@ -199,7 +199,7 @@ class Journal:
     def tags_taken_off(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
         """The plan took these tags off the item: ours, or those that queue and report."""
         item, told = opened.plan.item, tuple(tags)
-        own = self.ours(item).tag_ids
+        own = self.owned(item).tag_ids
         known = {row[0] for row in self._database.rows("SELECT tag_id FROM journal_released WHERE plan_id = ?", opened.id)}
         others = [tag for tag in told if tag.id not in own and tag in opened.plan.release and tag.id not in known]
         with self.together():
@@ -214,12 +214,12 @@ class Journal:
         self._markers_gone(item, marker_ids, None, stays_off=stays_off)
         self._tags_gone(item, tag_ids, None, stays_off=stays_off)
 
-    def ours(self, item: ItemRef) -> Ours:
+    def owned(self, item: ItemRef) -> Owned:
         """What of an item is ours, by all runs together, and what people took off it."""
         there = self.there(item)
-        return Ours(
-            {own.id: own for own in there.markers if own.is_ours},
-            {own.id: own for own in there.tags if own.is_ours},
+        return Owned(
+            {own.id: own for own in there.markers if own.is_owned},
+            {own.id: own for own in there.tags if own.is_owned},
             self._records(item, _STAYS_OFF),
         )
 
@@ -227,7 +227,7 @@ class Journal:
         """What is on an item as far as the journal knows, of the plugin's and of people's."""
         return self._records(item, "gone IS NULL")
 
-    def on_other_scenes(self, item: ItemRef, markers: Iterable[Marker]) -> tuple[OurMarker, ...]:
+    def on_other_scenes(self, item: ItemRef, markers: Iterable[Marker]) -> tuple[OwnedMarker, ...]:
         """Those of ``markers`` that the plugin made on another scene: Stash moves them where people merge scenes."""
         made_s = {marker.id: marker.created_s for marker in markers if marker.created_s}
         if not made_s:
@@ -236,7 +236,7 @@ class Journal:
         found = self._markers(f"gone IS NULL AND ours AND scene_id <> ? AND marker_id IN ({wanted})", item.id, *made_s)
         return tuple(own for own in found if own.made_s == made_s[own.id])
 
-    def moved_to(self, item: ItemRef, markers: Iterable[OurMarker]) -> None:
+    def moved_to(self, item: ItemRef, markers: Iterable[OwnedMarker]) -> None:
         """These are on that scene now."""
         self._write_each("UPDATE journal_markers SET scene_id = ? WHERE id = ?", [(item.id, own.row) for own in markers])
 
@@ -246,13 +246,13 @@ class Journal:
         is_scene = item.kind is ItemKind.SCENE
         return Records(tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ())
 
-    def written(self, opened: OpenPlan) -> tuple[OurMarker, ...]:
+    def written(self, opened: OpenPlan) -> tuple[OwnedMarker, ...]:
         """The markers that this plan is known to have made, whatever became of them."""
         rows = [marker.revives for marker in opened.plan.create if marker.revives]
         revived = self._markers(f"gone IS NULL AND id IN ({', '.join('?' * len(rows))})", *rows) if rows else ()
         return (*self._markers("plan_id = ? AND ours", opened.id), *revived)
 
-    def ids_with_ours(self, kind: ItemKind) -> tuple[str, ...]:
+    def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
         """The ids of the items of that kind on which something is ours, in their order."""
         sql = "SELECT item_id AS id FROM journal_tags WHERE kind = ? AND gone IS NULL AND ours"
         if kind is ItemKind.SCENE:
@@ -344,7 +344,7 @@ class Journal:
         """A tag that the plugin had made is no longer in Stash."""
         self._database.write("UPDATE journal_new_tags SET gone = ? WHERE tag_id = ? AND gone IS NULL", time.time(), tag_id)
 
-    def _markers(self, where: str, *values: object) -> tuple[OurMarker, ...]:
+    def _markers(self, where: str, *values: object) -> tuple[OwnedMarker, ...]:
         return tuple(
             map(marker_of, self._database.rows(f"SELECT {MARKER} FROM journal_markers WHERE {where} ORDER BY id", *values))
         )
@@ -378,7 +378,7 @@ def _columns(item: ItemRef) -> tuple[str, str]:
     return item.kind.value, item.id
 
 
-def _as_asked(tag: Tag, plan: ChangePlan) -> OurTag:
+def _as_asked(tag: Tag, plan: ChangePlan) -> OwnedTag:
     """A tag that the plan has put on its item, with what the tag list calls it."""
     asked = next((wanted.asked for wanted in plan.add if wanted.is_tag(tag) or wanted.name == tag.name), "")
-    return OurTag(tag.id, tag.name, asked, tag.created_s)
+    return OwnedTag(tag.id, tag.name, asked, tag.created_s)

@@ -23,7 +23,7 @@ SELECT id, task, started, pid, outcome FROM journal_runs AS run WHERE undone IS 
 ORDER BY id DESC LIMIT 1"""
 
 
-class RunBook:
+class RunLog:
     """The runs of one journal. A run holds a lock for as long as its process lives, so that others know."""
 
     def __init__(self, database: JournalDatabase) -> None:

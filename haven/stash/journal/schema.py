@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 SCHEMA_VERSION = 5
 
-# Each marker and tag that a plan made has a row, and so has each that a person had made and that was found as well (``ours`` 0).
+# Each marker and tag that a plan made has a row, and so has each that a person had made and that was found as well (``owned`` 0).
 # ``plan_id`` put it there, or found it there. It is in one of these states:
 #   there             ``gone`` is NULL
 #   taken off by us   ``gone`` says when, ``gone_plan`` which plan
