@@ -50,7 +50,9 @@ class Claim:
     holds: bool
 
 
-def claims(main: Results, sensitivity: Results, filmed: Results, footage: Results, seen: Seen) -> list[Claim]:
+def claims(
+    main: Results, sensitivity: Results, filmed: Results, footage: Results, seen: Seen
+) -> list[Claim]:
     """All claims, in the order of the table. ``footage`` is empty, and nothing ``seen``, where that was not measured."""
     return [
         *_nothing_lost(seen),
@@ -62,10 +64,18 @@ def claims(main: Results, sensitivity: Results, filmed: Results, footage: Result
         *_budget(main),
         *_robustness(sensitivity),
         *paired_claims(sensitivity),
-        _at_most("F1 on decoded videos below that without decoding and with simulated cut hints, by", 0.03, _loss(filmed)),
-        _at_most("rounds, on average over all simulated videos", 8.0, main[ALL, SEARCH].rounds, "{:.1f}"),
         _at_most(
-            "the search's own CPU seconds per hour of video with 35 tags", 1.0, sensitivity[MANY_TAGS, SEARCH].cpu_s_per_hour
+            "F1 on decoded videos below that without decoding and with simulated cut hints, by",
+            0.03,
+            _loss(filmed),
+        ),
+        _at_most(
+            "rounds, on average over all simulated videos", 8.0, main[ALL, SEARCH].rounds, "{:.1f}"
+        ),
+        _at_most(
+            "the search's own CPU seconds per hour of video with 35 tags",
+            1.0,
+            sensitivity[MANY_TAGS, SEARCH].cpu_s_per_hour,
         ),
     ]
 
@@ -80,7 +90,11 @@ def _nothing_lost(seen: Seen) -> Iterator[Claim]:
 def _footage(footage: Results) -> Iterator[Claim]:
     for strategy, least in ((TOLD, 0.79), (SEARCH, 0.75)) if footage else ():
         for network in NETWORKS:
-            yield _at_least(f"real footage, {network}, {strategy}: mean F1", least, mean_f1(footage, BY_EYE, network, strategy))
+            yield _at_least(
+                f"real footage, {network}, {strategy}: mean F1",
+                least,
+                mean_f1(footage, BY_EYE, network, strategy),
+            )
         calls = over(footage, BY_EYE, strategy).calls_per_hour
         yield _at_most(f"real footage, {strategy}: calls per hour", 1400, calls, "{:.0f}")
 
@@ -88,14 +102,29 @@ def _footage(footage: Results) -> Iterator[Claim]:
 def _reliability(main: Results, sensitivity: Results, footage: Results) -> Iterator[Claim]:
     for name, summary in told_confidences(main, sensitivity, footage).items():
         count, right = summary.reliability(0.9, 2.0)
-        yield _at_least(f"{name}: right, of {count} spans with a confidence of .9 or more", 0.9, right if count else 1.0)
+        yield _at_least(
+            f"{name}: right, of {count} spans with a confidence of .9 or more",
+            0.9,
+            right if count else 1.0,
+        )
 
 
 def told_confidences(main: Results, sensitivity: Results, footage: Results) -> dict[str, Summary]:
     """Return the results over which confidences are compared with what is right, by name."""
-    others = [one for (_, strategy), own in sensitivity.items() if strategy == SEARCH for one in own.scores]
-    on_footage = {f"real footage, {name}": over(footage, BY_EYE, name) for name in (SEARCH, TOLD) if footage}
-    return {"simulated": main[ALL, SEARCH], "simulated, other worlds": Summary(others), **on_footage}
+    others = [
+        one
+        for (_, strategy), own in sensitivity.items()
+        if strategy == SEARCH
+        for one in own.scores
+    ]
+    on_footage = {
+        f"real footage, {name}": over(footage, BY_EYE, name) for name in (SEARCH, TOLD) if footage
+    }
+    return {
+        "simulated": main[ALL, SEARCH],
+        "simulated, other worlds": Summary(others),
+        **on_footage,
+    }
 
 
 def _prices(main: Results) -> Iterator[Claim]:
@@ -103,9 +132,16 @@ def _prices(main: Results) -> Iterator[Claim]:
     for name, slack, most in ((DENSE, 0.01, 0.48), (REC, 0.0, 0.78)):
         other = main[ALL, name]
         calls = calls_for(points, other.f1 - slack)
-        what = f"calls at the F1 of {name}" + (f" less {slack:g}" if slack else "") + ", of its calls"
+        what = (
+            f"calls at the F1 of {name}" + (f" less {slack:g}" if slack else "") + ", of its calls"
+        )
         if calls is None:
-            yield Claim(what, f"≤ {most:.0%}", f"{max(point.f1 for point in points):.3f} is the best F1, short of it", False)
+            yield Claim(
+                what,
+                f"≤ {most:.0%}",
+                f"{max(point.f1 for point in points):.3f} is the best F1, short of it",
+                False,
+            )
         else:
             yield _at_most(what, most, calls / other.calls_per_hour, "{:.0%}")
 
@@ -130,12 +166,22 @@ def f1_for(points: Sequence[Summary], calls_per_hour: float) -> float:
 
 
 def _confidences(sensitivity: Results) -> Iterator[Claim]:
-    informed = {CALIBRATED: 0.04, TOO_SURE: 0.04, SURE_NOES: 0.04, SURE_LOOKALIKES: -0.005, UNINFORMED: -0.005}
+    informed = {
+        CALIBRATED: 0.04,
+        TOO_SURE: 0.04,
+        SURE_NOES: 0.04,
+        SURE_LOOKALIKES: -0.005,
+        UNINFORMED: -0.005,
+    }
     compared = [(name, VERDICTS_ONLY, least) for name, least in informed.items()]
     for name, without, least in (*compared, (LIFELIKE_TOLD, LIFELIKE, 0.04)):
         plain = sensitivity[without, SEARCH]
         told = [sensitivity[name, strategy] for strategy in (SEARCH, with_effort(MORE_EFFORT))]
-        yield _at_least(f"{name}: gain in F1 at no more calls", least, f1_for(told, plain.calls_per_hour) - plain.f1)
+        yield _at_least(
+            f"{name}: gain in F1 at no more calls",
+            least,
+            f1_for(told, plain.calls_per_hour) - plain.f1,
+        )
 
 
 def _budget(main: Results) -> Iterator[Claim]:
@@ -149,7 +195,9 @@ def _robustness(sensitivity: Results) -> Iterator[Claim]:
     settings = [setting for setting, strategy in sensitivity if strategy == REC]
     losses = {name: sensitivity[name, REC].f1 - sensitivity[name, SEARCH].f1 for name in settings}
     worst = max(losses, key=lambda name: losses[name])
-    yield _at_most(f"F1 below {REC}'s in the worst setting ({worst}), by", 0.01, losses[worst], "{:+.3f}")
+    yield _at_most(
+        f"F1 below {REC}'s in the worst setting ({worst}), by", 0.01, losses[worst], "{:+.3f}"
+    )
     for name in (POOR_CUTS, NO_CUTS):
         lost = sensitivity[USUAL, SEARCH].f1 - sensitivity[name, SEARCH].f1
         yield _at_most(f"F1 lost with {name}", 0.03, lost, "{:+.3f}")
@@ -158,9 +206,14 @@ def _robustness(sensitivity: Results) -> Iterator[Claim]:
 def paired_claims(results: Results) -> Iterator[Claim]:
     """What a small model that scans for a large one has to save, and to keep."""
     alone, both = results[PAIRED, SEARCH], results[PAIRED, SCANNED_HARSH]
-    yield _at_most(f"{SCANNED_HARSH}: F1 below the judge's alone, by", 0.01, alone.f1 - both.f1, "{:+.3f}")
     yield _at_most(
-        f"{SCANNED_HARSH}: the judge's calls, of those alone", 0.5, both.calls_per_hour / alone.calls_per_hour, "{:.0%}"
+        f"{SCANNED_HARSH}: F1 below the judge's alone, by", 0.01, alone.f1 - both.f1, "{:+.3f}"
+    )
+    yield _at_most(
+        f"{SCANNED_HARSH}: the judge's calls, of those alone",
+        0.5,
+        both.calls_per_hour / alone.calls_per_hour,
+        "{:.0%}",
     )
 
 
@@ -169,7 +222,9 @@ def _loss(filmed: Results) -> float:
 
 
 def _at_most(what: str, most: float, measured: float, form: str = "{:.3f}") -> Claim:
-    return Claim(what, f"≤ {form.replace('+', '').format(most)}", form.format(measured), measured <= most)
+    return Claim(
+        what, f"≤ {form.replace('+', '').format(most)}", form.format(measured), measured <= most
+    )
 
 
 def _at_least(what: str, least: float, measured: float) -> Claim:

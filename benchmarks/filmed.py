@@ -38,7 +38,11 @@ from vlm_engine.testing.threads import running
 from vlm_engine.types import FrameQuery, Observation, VideoInfo, VideoResult
 from vlm_engine.video import probe
 
-DECODED, UNDECODED, SIMULATED_CUTS = "search, decoded", "search, not decoded", "search, not decoded, simulated cut hints"
+DECODED, UNDECODED, SIMULATED_CUTS = (
+    "search, decoded",
+    "search, not decoded",
+    "search, not decoded, simulated cut hints",
+)
 
 _SLOTS = 8
 _MOST_RATE = 0.45
@@ -76,7 +80,9 @@ class Endpoint(SandboxVLM):
     ``quality_spread`` as the standard deviation of its logarithm and 1 as its mean.
     """
 
-    def __init__(self, behaviour: Behaviour, film: LabelledVideo, shot_share: float, quality_spread: float) -> None:
+    def __init__(
+        self, behaviour: Behaviour, film: LabelledVideo, shot_share: float, quality_spread: float
+    ) -> None:
         super().__init__(behaviour)
         self._first_frames = [0, *(round(cut_s * film.spec.frame_rate) for cut_s in film.cuts_s)]
         self._shot_share, self._quality_spread = shot_share, quality_spread
@@ -95,9 +101,13 @@ class Endpoint(SandboxVLM):
         rate = super().error_rate(shown, is_there)
         if shown.frame_number is None or not self._quality_spread:
             return rate
-        drawn = crc32(f"{self.behaviour.seed} {int(shown.frame_number / self._frames_alike)}".encode())
+        drawn = crc32(
+            f"{self.behaviour.seed} {int(shown.frame_number / self._frames_alike)}".encode()
+        )
         quality = NormalDist().inv_cdf((drawn + 0.5) / 2**32)
-        return min(_MOST_RATE, rate * math.exp(self._quality_spread * (quality - self._quality_spread / 2)))
+        return min(
+            _MOST_RATE, rate * math.exp(self._quality_spread * (quality - self._quality_spread / 2))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +150,9 @@ class FilmModel(Oracle):
         self._film, self._endpoint = film, endpoint
 
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
-        beliefs = np.array([self._beliefs(int(number)) for number in numbers]).reshape(len(numbers), len(self.tags))
+        beliefs = np.array([self._beliefs(int(number)) for number in numbers]).reshape(
+            len(numbers), len(self.tags)
+        )
         return beliefs > 0.5, beliefs if self._endpoint.behaviour.offers_logprobs else None
 
     def _beliefs(self, number: int) -> list[float]:
@@ -166,18 +178,24 @@ def measure(path: str, tags: Sequence[str], url: str) -> Measured:
 
 
 async def _tag(path: str, tags: Sequence[str], url: str) -> VideoResult:
-    model = ModelConfig(multiplexer_endpoints=[{"base_url": url, "max_concurrent": _SLOTS}], tag_list=tuple(tags))
+    model = ModelConfig(
+        multiplexer_endpoints=[{"base_url": url, "max_concurrent": _SLOTS}], tag_list=tuple(tags)
+    )
     async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
         return await engine.tag_video(path)
 
 
-def film_all(folder: Path, wanted: Sequence[Film], mistakes: Mapping[str, Mistakes], *, upstream: bool = True) -> Results:
+def film_all(
+    folder: Path, wanted: Sequence[Film], mistakes: Mapping[str, Mistakes], *, upstream: bool = True
+) -> Results:
     """Results by (mistakes, strategy) and by (film, strategy), with ``ALL`` for all together."""
     grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
     for film in wanted:
         labelled = generate(film.spec, folder / f"{film.spec.seed}.mp4")
         for (name, how), fresh in product(mistakes.items(), (True, False)):
-            rows = _decoded(labelled, how) if fresh else _undecoded(labelled, how, upstream=upstream)
+            rows = (
+                _decoded(labelled, how) if fresh else _undecoded(labelled, how, upstream=upstream)
+            )
             for strategy, own in rows:
                 for group in (name, film.name, ALL) if name in NOISES else (name,):
                     grouped[group, strategy].append(own)
@@ -206,24 +224,45 @@ class Replay(FilmModel):
 
     def __init__(self, result: VideoResult, film: LabelledVideo, endpoint: Endpoint) -> None:
         super().__init__(film, result.video, endpoint)
-        self._seen = {round(time_s * 1000): seen for time_s, seen in result.findings[0].observations}
+        self._seen = {
+            round(time_s * 1000): seen for time_s, seen in result.findings[0].observations
+        }
         drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
 
     def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         counted = super().observe(looks)
-        return [self._seen.get(round(look.time_s * 1000), own) for look, own in zip(looks, counted, strict=True)]
+        return [
+            self._seen.get(round(look.time_s * 1000), own)
+            for look, own in zip(looks, counted, strict=True)
+        ]
 
 
-def _undecoded(film: LabelledVideo, how: Mistakes, *, upstream: bool) -> Iterator[tuple[str, Score]]:
+def _undecoded(
+    film: LabelledVideo, how: Mistakes, *, upstream: bool
+) -> Iterator[tuple[str, Score]]:
     info = probe(str(film.path))
-    yardsticks = {name: run for name, run in YARDSTICKS.items() if upstream or "upstream" not in name}
-    runs: list[tuple[str, VideoInfo, Strategy]] = [(name, info, run) for name, run in yardsticks.items()]
-    runs += [(UNDECODED, info, searching), (SIMULATED_CUTS, with_simulated_hints(info, film), searching)]
+    yardsticks = {
+        name: run for name, run in YARDSTICKS.items() if upstream or "upstream" not in name
+    }
+    runs: list[tuple[str, VideoInfo, Strategy]] = [
+        (name, info, run) for name, run in yardsticks.items()
+    ]
+    runs += [
+        (UNDECODED, info, searching),
+        (SIMULATED_CUTS, with_simulated_hints(info, film), searching),
+    ]
     for name, seen, run in runs:
         oracle = FilmModel(film, seen, how.endpoint(film))
         begun_s = time.process_time()
         spans = run(oracle)
-        yield name, score(spans, film.truth, Cost.of(oracle.bill, info.duration_s, time.process_time() - begun_s))
+        yield (
+            name,
+            score(
+                spans,
+                film.truth,
+                Cost.of(oracle.bill, info.duration_s, time.process_time() - begun_s),
+            ),
+        )
 
 
 def with_simulated_hints(info: VideoInfo, film: LabelledVideo) -> VideoInfo:

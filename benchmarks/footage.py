@@ -91,7 +91,10 @@ class Programme:
     def scored(self, spans: Sequence[Span], truth: str, cost: Cost) -> Score:
         """Score spans by one of the truths. What is unclear is cut out of findings and truth."""
         unclear = self.unclear if truth == BY_EYE else {}
-        wanted = {tag: list(_without(parts, unclear.get(tag, ()))) for tag, parts in self.truth[truth].items()}
+        wanted = {
+            tag: list(_without(parts, unclear.get(tag, ())))
+            for tag, parts in self.truth[truth].items()
+        }
         found = [
             Span(span.tag, start_s, end_s, span.confidence)
             for span in spans
@@ -105,13 +108,21 @@ def programmes(folder: Path) -> list[str]:
     truth = folder / "truth.json"
     if not truth.exists():
         return []
-    return [name for name in json.loads(truth.read_text(encoding="utf-8")) if (folder / f"{name}.npz").exists()]
+    return [
+        name
+        for name in json.loads(truth.read_text(encoding="utf-8"))
+        if (folder / f"{name}.npz").exists()
+    ]
 
 
 def _info(name: str, told: Mapping[str, Any]) -> VideoInfo:
-    own = {key: told[key] for key in ("duration_s", "end_s", "width", "height", "frame_rate", "codec")}
+    own = {
+        key: told[key] for key in ("duration_s", "end_s", "width", "height", "frame_rate", "codec")
+    }
     cuts = tuple(Cut(*cut) for cut in told["cuts"])
-    return VideoInfo(f"{name}.mp4", name, **own, key_frames_s=tuple(told["key_frames_s"]), cuts=cuts)
+    return VideoInfo(
+        f"{name}.mp4", name, **own, key_frames_s=tuple(told["key_frames_s"]), cuts=cuts
+    )
 
 
 def _without(parts: Parts, unclear: Parts) -> Iterator[tuple[float, float]]:
@@ -130,7 +141,9 @@ def _without(parts: Parts, unclear: Parts) -> Iterator[tuple[float, float]]:
 class FootageModel(Oracle):
     """Answers as one network did. ``told``: with its confidences."""
 
-    def __init__(self, programme: Programme, network: str, tags: Sequence[str], *, told: bool) -> None:
+    def __init__(
+        self, programme: Programme, network: str, tags: Sequence[str], *, told: bool
+    ) -> None:
         super().__init__(programme.info, tags)
         self._programme, self._network, self._told = programme, network, told
         self._columns = [_CLASSES.index(tag) for tag in tags]
@@ -172,7 +185,9 @@ def measure(folder: Path, names: Sequence[str], processes: int) -> Results:
     jobs = [(folder, *job) for job in product(names, NETWORKS, (BY_EYE, BY_NETWORK))]
     return {
         (group(truth, network, name), strategy): Summary([own])
-        for (_, name, network, truth), scores in zip(jobs, spread(_run, jobs, processes), strict=True)
+        for (_, name, network, truth), scores in zip(
+            jobs, spread(_run, jobs, processes), strict=True
+        )
         for strategy, own in scores.items()
     }
 
@@ -194,11 +209,20 @@ def over(results: Results, truth: str, strategy: str) -> Summary:
     """All programmes together, by one truth."""
     starts = tuple(group(truth, network, "") for network in NETWORKS)
     return Summary(
-        [one for (name, own), summary in results.items() if own == strategy and name.startswith(starts) for one in summary.scores]
+        [
+            one
+            for (name, own), summary in results.items()
+            if own == strategy and name.startswith(starts)
+            for one in summary.scores
+        ]
     )
 
 
 def mean_f1(results: Results, truth: str, network: str, strategy: str) -> float:
     """The mean of the programmes' F1."""
     start = group(truth, network, "")
-    return fmean(own.f1 for (name, done), own in results.items() if done == strategy and name.startswith(start))
+    return fmean(
+        own.f1
+        for (name, done), own in results.items()
+        if done == strategy and name.startswith(start)
+    )

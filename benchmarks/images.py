@@ -29,7 +29,9 @@ from vlm_engine.testing.threads import running
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGE = "benchmarks-images.md"
-_PART = re.compile(r"(<!-- images: made by make bench-images -->\n).*?(<!-- end of images -->)", re.DOTALL)
+_PART = re.compile(
+    r"(<!-- images: made by make bench-images -->\n).*?(<!-- end of images -->)", re.DOTALL
+)
 _IN_ONE = 50
 _LIMIT_S = 900.0
 _TICKS_PER_S = 100
@@ -78,7 +80,14 @@ def measure(plan: Plan, folder: Path) -> list[Outcome]:
         counts = server.told()
     ideal_s = counts.answered * plan.endpoint.service_s / plan.endpoint.slots
     return [
-        Outcome(plan, "Tag Images", tagged.wall_s, counts.answered, ideal_s / counts.span_s, *tagged.took),
+        Outcome(
+            plan,
+            "Tag Images",
+            tagged.wall_s,
+            counts.answered,
+            ideal_s / counts.span_s,
+            *tagged.took,
+        ),
         Outcome(plan, "Update Tagged Images", again.wall_s, 0, None, *again.took),
     ]
 
@@ -128,7 +137,11 @@ def _watched(job: Job) -> tuple[float, float]:
             continue
         process = Path("/proc") / str(job.pid)
         try:
-            told = re.search(r"^VmHWM:\s+(\d+) kB", (process / "status").read_text(encoding="ascii"), re.MULTILINE)
+            told = re.search(
+                r"^VmHWM:\s+(\d+) kB",
+                (process / "status").read_text(encoding="ascii"),
+                re.MULTILINE,
+            )
             fields = (process / "stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
         except OSError:
             continue
@@ -139,9 +152,22 @@ def _watched(job: Job) -> tuple[float, float]:
 
 def report(outcomes: Sequence[Outcome]) -> str:
     """The table, and what it shows."""
-    columns = ("task", "images", "slots", "an answer takes", "it took", "slots in use", "peak memory", "CPU per image", "writes")
+    columns = (
+        "task",
+        "images",
+        "slots",
+        "an answer takes",
+        "it took",
+        "slots in use",
+        "peak memory",
+        "CPU per image",
+        "writes",
+    )
     first = [one for one in outcomes if one.occupancy is not None]
-    few, many = min(first, key=lambda one: one.plan.images), max(first, key=lambda one: one.plan.images)
+    few, many = (
+        min(first, key=lambda one: one.plan.images),
+        max(first, key=lambda one: one.plan.images),
+    )
     said = (
         f"Memory of {many.plan.images:,} images against {few.plan.images:,}: {many.peak_mb - few.peak_mb:+.0f} MB."
         f" Images to a write, at {many.plan.images:,}: {many.plan.images / many.writes:.0f}."
@@ -180,19 +206,36 @@ def run(plans: Sequence[Plan], docs: Path, patience_s: float = 0.0) -> str:
         sys.stderr.write("".join(f"{' | '.join(_row(one))}\n" for one in outcomes[-2:]))
     text = report(outcomes)
     page = docs / PAGE
-    page.write_text(_PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(
+        _PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")),
+        encoding="utf-8",
+    )
     return text
 
 
 def main() -> None:
     """Measures, prints the table and puts it on the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="few images; the figures mean nothing")
-    options.add_argument("--patience", type=float, default=60.0, metavar="S", help="how long to wait for a quiet machine")
-    options.add_argument("--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written")
+    options.add_argument(
+        "--quick", action="store_true", help="few images; the figures mean nothing"
+    )
+    options.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="how long to wait for a quiet machine",
+    )
+    options.add_argument(
+        "--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written"
+    )
     asked = options.parse_args()
     quick, slow = Endpoint(16, 0.05, numbered=False), Endpoint(16, 0.2, numbered=False)
-    plans = [Plan(100, quick)] if asked.quick else [Plan(1_000, quick), Plan(10_000, quick), Plan(4_000, slow)]
+    plans = (
+        [Plan(100, quick)]
+        if asked.quick
+        else [Plan(1_000, quick), Plan(10_000, quick), Plan(4_000, slow)]
+    )
     sys.stdout.write(run(plans, asked.docs, 0.0 if asked.quick else asked.patience) + "\n")
 
 

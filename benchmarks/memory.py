@@ -14,5 +14,11 @@ def peak_mb() -> float:
     peak; what the kernel says of the address space itself does not have that flaw.
     """
     status = Path("/proc/self/status")
-    told = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), re.MULTILINE) if status.exists() else None
-    return int(told[1]) / 1024 if told else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    told = (
+        re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), re.MULTILINE)
+        if status.exists()
+        else None
+    )
+    return (
+        int(told[1]) / 1024 if told else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )

@@ -57,7 +57,9 @@ class NoisyModel(Oracle):
         super().__init__(video.info, tuple(video.truth))
         self._made_of = video, noise, seed
         self.truth = video.truth
-        self._edges_s = [np.array([edge for span in spans for edge in span]) for spans in video.truth.values()]
+        self._edges_s = [
+            np.array([edge for span in spans for edge in span]) for spans in video.truth.values()
+        ]
         self._cuts_s = video.cuts_s
         self._rng = np.random.default_rng(seed)
         self._scale = self._spread(noise.tag_spread)
@@ -69,7 +71,11 @@ class NoisyModel(Oracle):
     def erring(self, factor: float) -> NoisyModel:
         """The same model, wrong so many times as often: also wherever this one is wrong."""
         video, noise, seed = self._made_of
-        worse = replace(noise, miss_rate=noise.miss_rate * factor, false_alarm_rate=noise.false_alarm_rate * factor)
+        worse = replace(
+            noise,
+            miss_rate=noise.miss_rate * factor,
+            false_alarm_rate=noise.false_alarm_rate * factor,
+        )
         return NoisyModel(video, worse, seed)
 
     def another(self, noise: Noise) -> NoisyModel:
@@ -83,25 +89,35 @@ class NoisyModel(Oracle):
         bucket = np.minimum((times_s / _BUCKET_S).astype(np.int64), self._buckets - 1)
         truth = self.truth_at(times_s)
         by_shot = np.where(truth, self._misses.shots[shot], self._false_alarms.shots[shot])
-        wrong = by_shot | np.where(truth, self._misses.buckets[bucket], self._false_alarms.buckets[bucket])
+        wrong = by_shot | np.where(
+            truth, self._misses.buckets[bucket], self._false_alarms.buckets[bucket]
+        )
         present = truth ^ wrong
         if self._sureness is None:
             return present, None
         right_x, wrong_x, shot_x = self._sureness
         state = truth.astype(np.int64)
         columns = np.arange(len(self.tags))
-        x = np.where(by_shot, shot_x[state, shot[:, None], columns], wrong_x[state, bucket[:, None], columns])
+        x = np.where(
+            by_shot, shot_x[state, shot[:, None], columns], wrong_x[state, bucket[:, None], columns]
+        )
         logit = np.where(wrong, x, right_x[state, bucket[:, None], columns])
         return present, 1 / (1 + np.exp(np.where(present, -logit, logit)))
 
     def truth_at(self, times_s: Floats) -> Presence:
         """Which tags apply at these times (times x tags)."""
-        odd = [np.searchsorted(edges_s, times_s, side="right") % 2 == 1 for edges_s in self._edges_s]
+        odd = [
+            np.searchsorted(edges_s, times_s, side="right") % 2 == 1 for edges_s in self._edges_s
+        ]
         return np.array(odd).T.reshape(len(times_s), len(self.tags))
 
     def _spread(self, spread: float) -> Floats:
         """A factor on the error rates for each tag, 1 on average."""
-        return np.exp(self._rng.normal(-(spread**2) / 2, spread, len(self.tags))) if spread else np.ones(len(self.tags))
+        return (
+            np.exp(self._rng.normal(-(spread**2) / 2, spread, len(self.tags)))
+            if spread
+            else np.ones(len(self.tags))
+        )
 
     def _miss_rates(self, noise: Noise) -> Floats:
         if noise.misses_by_tag is None:
@@ -123,12 +139,17 @@ class NoisyModel(Oracle):
         Evidence x is normal around m1 where the tag is there and around -m0 where it is not, and the verdict its sign:
         that gives just these error rates, and the logit (m0 + m1) x is calibrated.
         """
-        missed, invented = (NormalDist().inv_cdf(1 - max(rate, 1e-4)) for rate in (noise.miss_rate, noise.false_alarm_rate))
+        missed, invented = (
+            NormalDist().inv_cdf(1 - max(rate, 1e-4))
+            for rate in (noise.miss_rate, noise.false_alarm_rate)
+        )
         factor = (noise.confidence or 0.0) * (missed + invented)
 
         def draw(places: int, sign: int) -> Floats:
             shape = (places, len(self.tags))
-            return factor * np.stack([_positive(self._rng, sign * mean, shape) for mean in (invented, missed)])
+            return factor * np.stack(
+                [_positive(self._rng, sign * mean, shape) for mean in (invented, missed)]
+            )
 
         right, wrong = draw(self._buckets, 1), draw(self._buckets, -1)
         right[0] *= noise.sure_noes

@@ -71,7 +71,11 @@ class Oracle(ABC):
         begun_s = time.process_time()
         present, _ = self.judge(np.array(fresh))
         self._known.update(zip(fresh, present, strict=True))
-        self._count(len(fresh), len(fresh) * self._wordiness.picture, sum(self._wordiness.listed(row) for row in present))
+        self._count(
+            len(fresh),
+            len(fresh) * self._wordiness.picture,
+            sum(self._wordiness.listed(row) for row in present),
+        )
         self.bill.own_cpu_s += time.process_time() - begun_s
 
     def charge_again(self, number: int) -> None:
@@ -85,7 +89,9 @@ class Oracle(ABC):
     def known(self) -> tuple[Numbers, Presence]:
         """The frames asked about, ascending, and the verdicts on them (frames x tags)."""
         numbers = sorted(self._known)
-        return np.array(numbers), np.array([self._known[number] for number in numbers]).reshape(len(numbers), len(self.tags))
+        return np.array(numbers), np.array([self._known[number] for number in numbers]).reshape(
+            len(numbers), len(self.tags)
+        )
 
     def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         """One round of a search: what it would have seen, each look a question of its own, about its own tags only."""
@@ -97,12 +103,17 @@ class Oracle(ABC):
         seen = []
         for row, (look, number) in enumerate(zip(looks, numbers, strict=True)):
             told = {
-                tag: Verdict(bool(present[row, place[tag]]), None if probability is None else float(probability[row, place[tag]]))
+                tag: Verdict(
+                    bool(present[row, place[tag]]),
+                    None if probability is None else float(probability[row, place[tag]]),
+                )
                 for tag in look.tags
             }
             seen.append(Observation(self.time_of(number), told))
         words = sum(
-            self._wordiness.listed([seen[row].verdicts[tag].present for tag in look.tags], look.tags)
+            self._wordiness.listed(
+                [seen[row].verdicts[tag].present for tag in look.tags], look.tags
+            )
             if is_scan[row]
             else self._wordiness.judged(look.tags)
             for row, look in enumerate(looks)
@@ -112,7 +123,9 @@ class Oracle(ABC):
         self.bill.own_cpu_s += time.process_time() - begun_s
         return seen
 
-    def _judged(self, numbers: Numbers, is_scan: Presence) -> tuple[Presence, NDArray[np.float64] | None]:
+    def _judged(
+        self, numbers: Numbers, is_scan: Presence
+    ) -> tuple[Presence, NDArray[np.float64] | None]:
         present, probability = self.judge(numbers)
         if is_scan.any():
             small, told = self.judge_small(numbers[is_scan])

@@ -29,7 +29,10 @@ class Pair(Oracle):
     def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         scanned = [look for look in looks if look.purpose is Purpose.SCAN]
         others = [look for look in looks if look.purpose is not Purpose.SCAN]
-        seen = [replace(one, scanned=True) for one in (self._scanner.observe(scanned) if scanned else ())]
+        seen = [
+            replace(one, scanned=True)
+            for one in (self._scanner.observe(scanned) if scanned else ())
+        ]
         by_look = dict(zip(scanned, seen, strict=True))
         by_look |= dict(zip(others, self._judge.observe(others) if others else (), strict=True))
         self._settle(len(scanned), bool(others))

@@ -34,20 +34,30 @@ class _Axes:
         bottom = _HEIGHT - _BOTTOM
         for calls in (calls for calls in _CALLS_TICKS if self.low <= calls <= self.high):
             x = self.x(calls)
-            drawn.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
+            drawn.append(
+                f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
+            )
             drawn.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{calls}</text>')
         for tenth in range(round(10 * self.floor), 11):
             y = self.y(tenth / 10)
-            drawn.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            drawn.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tenth / 10:.1f}</text>')
+            drawn.append(
+                f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
+            drawn.append(
+                f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tenth / 10:.1f}</text>'
+            )
         return drawn
 
 
-def frontier_plot(search: Sequence[Summary], default: Summary, others: Mapping[str, Summary]) -> str:
+def frontier_plot(
+    search: Sequence[Summary], default: Summary, others: Mapping[str, Summary]
+) -> str:
     """An SVG: the search's prices as a line, its default a larger point on it, everybody else a point with a name."""
     axes = _Axes([*search, default, *others.values()])
     ranked = sorted([*search, default], key=lambda point: point.calls_per_hour)
-    path = " ".join(f"{axes.x(point.calls_per_hour):.1f},{axes.y(point.f1):.1f}" for point in ranked)
+    path = " ".join(
+        f"{axes.x(point.calls_per_hour):.1f},{axes.y(point.f1):.1f}" for point in ranked
+    )
     marks = [f'<polyline class="line" points="{path}"/>']
     marks += [_dot(axes, point, 3, "#0a6") for point in search]
     marks += [_dot(axes, default, 6, "#0a6"), _label(axes, default, "search", above=True)]

@@ -18,14 +18,27 @@ from pathlib import Path
 
 from benchmarks.pool_clients import Job, Outcome
 from benchmarks.pool_report import report
-from benchmarks.pool_scenes import ENGINE, POOL, WAITING, Client, Extent, Run, Scene, full, others, quick
+from benchmarks.pool_scenes import (
+    ENGINE,
+    POOL,
+    WAITING,
+    Client,
+    Extent,
+    Run,
+    Scene,
+    full,
+    others,
+    quick,
+)
 from benchmarks.pool_server import Counts, Endpoint
 from benchmarks.quiet import wait_until_quiet
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGE = "benchmarks-pool.md"
-_PART = re.compile(r"(<!-- pool: made by make bench-pool -->\n).*?(<!-- end of pool -->)", re.DOTALL)
+_PART = re.compile(
+    r"(<!-- pool: made by make bench-pool -->\n).*?(<!-- end of pool -->)", re.DOTALL
+)
 _PATIENCE_S = 120
 
 
@@ -51,7 +64,9 @@ class Process:
 def serving(endpoint: Endpoint) -> Iterator[Process]:
     """Runs a fake endpoint until the block ends."""
     command = [sys.executable, "-m", "benchmarks.pool_server", json.dumps(asdict(endpoint))]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             yield Process(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", process)
@@ -88,13 +103,25 @@ def run(extent: Extent, docs: Path) -> str:
 
     What there are promises about comes first: each waits for a quiet machine, for a time.
     """
-    own = [_measure_quietly(POOL, scene, extent.patience_s) for scene in (*extent.three, *extent.twelve)]
-    memory = [measure(client, scene) for client in (ENGINE, WAITING) for scene in (extent.few, extent.many)]
-    others = [_measure_quietly(client, scene, 0.0) for scene in extent.three for client in extent.others]
+    own = [
+        _measure_quietly(POOL, scene, extent.patience_s)
+        for scene in (*extent.three, *extent.twelve)
+    ]
+    memory = [
+        measure(client, scene)
+        for client in (ENGINE, WAITING)
+        for scene in (extent.few, extent.many)
+    ]
+    others = [
+        _measure_quietly(client, scene, 0.0) for scene in extent.three for client in extent.others
+    ]
     three, twelve = own[: len(extent.three)], own[len(extent.three) :]
     text = report([*three, *others], twelve, memory)
     page = docs / PAGE
-    page.write_text(_PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(
+        _PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")),
+        encoding="utf-8",
+    )
     return text
 
 
@@ -108,13 +135,20 @@ def _measure_quietly(client: Client, scene: Scene, patience_s: float) -> Run:
 
 def installed(python: str) -> tuple[Client, ...]:
     """Of those to compare with, the ones that ``python`` has."""
-    return tuple(client for client in others(python) if _imports(python, client.kind.partition("-")[0]))
+    return tuple(
+        client for client in others(python) if _imports(python, client.kind.partition("-")[0])
+    )
 
 
 def _imports(python: str, kind: str) -> bool:
     package = {"multiplexer": "multiplexer_llm"}.get(kind, kind)
     try:
-        return subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                [python, "-c", f"import {package}"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     except OSError:
         return False
 
@@ -122,15 +156,34 @@ def _imports(python: str, kind: str) -> bool:
 def main() -> None:
     """Measures, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="few questions to quick endpoints; the figures mean nothing")
-    options.add_argument("--alone", action="store_true", help="without those to compare with")
-    options.add_argument("--others", default=sys.executable, metavar="PYTHON", help="an interpreter that has the others")
     options.add_argument(
-        "--patience", type=float, default=60.0, metavar="S", help="how long to wait for a quiet machine each time"
+        "--quick",
+        action="store_true",
+        help="few questions to quick endpoints; the figures mean nothing",
     )
-    options.add_argument("--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written")
+    options.add_argument("--alone", action="store_true", help="without those to compare with")
+    options.add_argument(
+        "--others",
+        default=sys.executable,
+        metavar="PYTHON",
+        help="an interpreter that has the others",
+    )
+    options.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="how long to wait for a quiet machine each time",
+    )
+    options.add_argument(
+        "--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written"
+    )
     asked = options.parse_args()
-    extent = quick() if asked.quick else full(() if asked.alone else installed(asked.others), asked.patience)
+    extent = (
+        quick()
+        if asked.quick
+        else full(() if asked.alone else installed(asked.others), asked.patience)
+    )
     sys.stdout.write(run(extent, asked.docs) + "\n")
 
 

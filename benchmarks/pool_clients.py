@@ -60,8 +60,14 @@ async def _pool(job: Job) -> AsyncIterator[Ask]:
     from vlm_engine.config.models import ModelConfig
     from vlm_engine.types import Form, Question
 
-    endpoints = [{"base_url": url, "max_concurrent": slots} for url, slots in zip(job.urls, job.slots, strict=True)]
-    settings: dict[str, Any] = {"multiplexer_endpoints": endpoints, "request_timeout": REQUEST_TIMEOUT_S}
+    endpoints = [
+        {"base_url": url, "max_concurrent": slots}
+        for url, slots in zip(job.urls, job.slots, strict=True)
+    ]
+    settings: dict[str, Any] = {
+        "multiplexer_endpoints": endpoints,
+        "request_timeout": REQUEST_TIMEOUT_S,
+    }
     pool = EndpointPool.from_config(ModelConfig(model_id=MODEL, **settings))
 
     # Whoever asks everything at once has all pictures there; one who does not makes each when its turn comes.
@@ -95,7 +101,9 @@ async def _multiplexer(job: Job) -> AsyncIterator[Ask]:
             multiplexer.add_model(client, max(1, round(2 * rate)), url, url, slots)
 
         async def ask(number: int) -> bool:
-            told = await multiplexer.chat.completions.create(messages=messages(number), model=MODEL, max_tokens=64)
+            told = await multiplexer.chat.completions.create(
+                messages=messages(number), model=MODEL, max_tokens=64
+            )
             return bool(told.choices[0].message.content == reply(number))
 
         yield ask
@@ -119,7 +127,9 @@ async def _litellm(job: Job, strategy: str) -> AsyncIterator[Ask]:
         }
         for url, slots, rate in zip(job.urls, job.slots, job.rates, strict=True)
     ]
-    router = litellm.Router(model_list=endpoints, routing_strategy=strategy, timeout=REQUEST_TIMEOUT_S, num_retries=2)
+    router = litellm.Router(
+        model_list=endpoints, routing_strategy=strategy, timeout=REQUEST_TIMEOUT_S, num_retries=2
+    )
 
     async def ask(number: int) -> bool:
         told = await router.acompletion(model=MODEL, messages=messages(number), max_tokens=64)
@@ -167,7 +177,11 @@ async def _ask_all(ask: Ask, job: Job) -> Sequence[bool]:
         for number in numbers:
             await one(number)
 
-    work = [caller() for _ in range(job.callers)] if job.callers else [one(number) for number in numbers]
+    work = (
+        [caller() for _ in range(job.callers)]
+        if job.callers
+        else [one(number) for number in numbers]
+    )
     tasks = [asyncio.ensure_future(each) for each in work]
     _, undone = await asyncio.wait(tasks, timeout=job.limit_s)
     told = list(results)

@@ -49,5 +49,8 @@ def messages(number: int) -> list[dict[str, Any]]:
     """The question, for clients that leave its words to their callers."""
     url = "data:image/jpeg;base64," + base64.b64encode(picture(number)).decode("ascii")
     rules = "Name the tags of this list that the picture shows, as JSON:\n" + "\n".join(TAGS)
-    turn = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Which tags?"}]
+    turn = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "Which tags?"},
+    ]
     return [{"role": "system", "content": rules}, {"role": "user", "content": turn}]

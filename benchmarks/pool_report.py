@@ -27,14 +27,26 @@ def claims(three: Sequence[Run], twelve: Sequence[Run], memory: Sequence[Run]) -
         lost = sum(run.outcome.lost + run.outcome.undone - run.scene.unanswerable for run in own)
         yield "lost, poison pictures aside", "0", str(lost), lost == 0
         extra = max(run.extra for run in own)
-        yield "asked twice without need, in the worst scene", f"≤ {_MOST_EXTRA:.0%}", f"{extra:.1%}", extra <= _MOST_EXTRA
+        yield (
+            "asked twice without need, in the worst scene",
+            f"≤ {_MOST_EXTRA:.0%}",
+            f"{extra:.1%}",
+            extra <= _MOST_EXTRA,
+        )
         cpu_ms = max(run.cpu_ms for run in own if run.scene.name == "healthy")
-        yield "client CPU per request", f"≤ {_MOST_CPU_MS} ms", f"{cpu_ms:.2f} ms", cpu_ms <= _MOST_CPU_MS
+        yield (
+            "client CPU per request",
+            f"≤ {_MOST_CPU_MS} ms",
+            f"{cpu_ms:.2f} ms",
+            cpu_ms <= _MOST_CPU_MS,
+        )
     yield from _growth(memory)
 
 
 def _growth(memory: Sequence[Run]) -> Iterator[Claim]:
-    engine = sorted((run for run in memory if run.client == ENGINE), key=lambda run: run.scene.questions)
+    engine = sorted(
+        (run for run in memory if run.client == ENGINE), key=lambda run: run.scene.questions
+    )
     if engine:
         grown = engine[-1].outcome.peak_mb - engine[0].outcome.peak_mb
         what = f"peak memory, {engine[-1].scene.questions:,} questions above {engine[0].scene.questions}"
@@ -42,17 +54,35 @@ def _growth(memory: Sequence[Run]) -> Iterator[Claim]:
 
 
 def _claims_table(claims: Iterator[Claim]) -> str:
-    rows = [[what, wanted, measured, "yes" if holds else "**no**"] for what, wanted, measured, holds in claims]
+    rows = [
+        [what, wanted, measured, "yes" if holds else "**no**"]
+        for what, wanted, measured, holds in claims
+    ]
     return table(["claim", "wanted", "measured", "holds"], rows)
 
 
 def _scenes_table(runs: Sequence[Run]) -> str:
     scenes = list(dict.fromkeys(run.scene.name for run in runs))
-    rows = [["ideal", *(f"{next(run for run in runs if run.scene.name == name).scene.ideal_s:.1f}" for name in scenes), ""]]
+    rows = [
+        [
+            "ideal",
+            *(
+                f"{next(run for run in runs if run.scene.name == name).scene.ideal_s:.1f}"
+                for name in scenes
+            ),
+            "",
+        ]
+    ]
     for client in dict.fromkeys(run.client for run in runs):
         own = {run.scene.name: run for run in runs if run.client == client}
         healthy = own.get("healthy")
-        rows.append([client.name, *(_cell(own.get(name)) for name in scenes), f"{healthy.cpu_ms:.1f}" if healthy else "–"])
+        rows.append(
+            [
+                client.name,
+                *(_cell(own.get(name)) for name in scenes),
+                f"{healthy.cpu_ms:.1f}" if healthy else "–",
+            ]
+        )
     return table(["client", *scenes, "CPU ms"], rows)
 
 

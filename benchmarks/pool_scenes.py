@@ -47,7 +47,10 @@ class Scene:
         low, high = 0.0, 1e6
         while high - low > 1e-6:
             middle = (low + high) / 2
-            if sum(endpoint.rate * _up_s(endpoint, middle) for endpoint in self.endpoints) < self.questions:
+            if (
+                sum(endpoint.rate * _up_s(endpoint, middle) for endpoint in self.endpoints)
+                < self.questions
+            ):
                 low = middle
             else:
                 high = middle
@@ -93,7 +96,9 @@ class Run:
 def scenes(usual: tuple[Endpoint, ...], questions: int) -> tuple[Scene, ...]:
     """Everything that may happen, to one of the endpoints each time."""
 
-    def scene(name: str, which: int, most: float | None, unanswerable: int = 0, **changes: object) -> Scene:
+    def scene(
+        name: str, which: int, most: float | None, unanswerable: int = 0, **changes: object
+    ) -> Scene:
         endpoints = list(usual)
         endpoints[which] = replace(endpoints[which], **changes)  # type: ignore[arg-type]
         return Scene(name, usual, tuple(endpoints), questions, most, unanswerable)
@@ -106,13 +111,17 @@ def scenes(usual: tuple[Endpoint, ...], questions: int) -> tuple[Scene, ...]:
         scene("the fast one is down for 3 s", _FAST, 1.10, fault=Fault.DOWN, at_s=4.0, until_s=7.0),
         scene("the fast one says 429 once", _FAST, 1.05, fault=Fault.BUSY, at_s=4.0),
         Scene("three poison pictures", usual, poisoned, questions, None, unanswerable=3),
-        scene("the middle one 20 times slower", _MIDDLE, None, service_s=20 * usual[_MIDDLE].service_s),
+        scene(
+            "the middle one 20 times slower", _MIDDLE, None, service_s=20 * usual[_MIDDLE].service_s
+        ),
         scene("the slow one takes 30 s", _SLOW, 1.40, service_s=30.0),
     )
 
 
 POOL = Client("this pool", "pool")
-ENGINE = Client("this pool, 56 callers as in the engine", "pool", sum(one.slots for one in _QUICK) + 8)
+ENGINE = Client(
+    "this pool, 56 callers as in the engine", "pool", sum(one.slots for one in _QUICK) + 8
+)
 WAITING = Client("this pool, all at once, one picture", "pool-one-picture")
 
 
@@ -147,14 +156,24 @@ def _submitted(questions: int) -> Scene:
 
 def full(others: Sequence[Client], patience_s: float) -> Extent:
     """What the docs show."""
-    return Extent(scenes(THREE, 600), scenes(TWELVE, 2400), _submitted(600), _submitted(20_000), others, patience_s)
+    return Extent(
+        scenes(THREE, 600),
+        scenes(TWELVE, 2400),
+        _submitted(600),
+        _submitted(20_000),
+        others,
+        patience_s,
+    )
 
 
 def quick() -> Extent:
     """The same in some seconds: few questions to quick endpoints."""
     three = tuple(replace(endpoint, service_s=endpoint.service_s / 10) for endpoint in THREE)
     some = tuple(
-        replace(scene, endpoints=tuple(replace(one, at_s=0.2, until_s=one.until_s) for one in scene.endpoints))
+        replace(
+            scene,
+            endpoints=tuple(replace(one, at_s=0.2, until_s=one.until_s) for one in scene.endpoints),
+        )
         for scene in scenes(three, 60)
         if scene.name in ("healthy", "the middle one dies")
     )

@@ -82,7 +82,9 @@ class _Server:
         sys.stdout.write(f"{self._port}\n")
         sys.stdout.flush()
         lines = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
+        )
         faults: asyncio.Task[None] | None = None
         while await lines.readline():
             self._started = time.monotonic()
@@ -95,7 +97,9 @@ class _Server:
     async def _listen(self) -> None:
         listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
         self._port = listener.getsockname()[1]
-        self._listening = await asyncio.get_running_loop().create_server(lambda: _Connection(self), sock=listener)
+        self._listening = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self), sock=listener
+        )
 
     async def _go_down(self) -> None:
         await asyncio.sleep(self._endpoint.at_s)
@@ -128,14 +132,19 @@ class _Server:
                 if self._endpoint.fault is Fault.HANG and self._faulty():
                     await asyncio.Event().wait()
         except asyncio.CancelledError:
-            self.counts.failed += self._endpoint.fault in (Fault.HANG, Fault.DOWN) and self._faulty()
+            self.counts.failed += (
+                self._endpoint.fault in (Fault.HANG, Fault.DOWN) and self._faulty()
+            )
             raise
         if self._endpoint.fault is Fault.POISON and number < 3:
             self.counts.failed += 1
             return _response(500, {"error": {"message": "the engine crashed on this picture"}})
         self.counts.answered += 1
         self.counts.span_s = time.monotonic() - self._first
-        return _response(200, _completion(number, reply(number) if self._endpoint.numbered else reply_to_any(number)))
+        return _response(
+            200,
+            _completion(number, reply(number) if self._endpoint.numbered else reply_to_any(number)),
+        )
 
 
 class _Connection(asyncio.BufferedProtocol):
@@ -172,11 +181,15 @@ class _Connection(asyncio.BufferedProtocol):
             self._whole = self._head + (int(length[1]) if length else 0)
         if self._count >= self._whole:
             self._begin(self._received[self._head : self._whole])
-            self._count = self._whole = 0  # no client here sends the next request before it has its answer
+            self._count = self._whole = (
+                0  # no client here sends the next request before it has its answer
+            )
 
     def _begin(self, body: bytearray) -> None:
         if not body:
-            self.transport.write(_response(200, {"object": "list", "data": [{"id": MODEL, "owned_by": "vllm"}]}))
+            self.transport.write(
+                _response(200, {"object": "list", "data": [{"id": MODEL, "owned_by": "vllm"}]})
+            )
             return
         number = self._server.number(body)
         self._answering = asyncio.get_running_loop().create_task(self._answer(number))
@@ -211,4 +224,6 @@ def _punctual() -> asyncio.AbstractEventLoop:
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
     with asyncio.Runner(loop_factory=_punctual) as runner:
-        runner.run(_Server(Endpoint(**told | {"fault": Fault(told.get("fault", Fault.NONE))})).run())
+        runner.run(
+            _Server(Endpoint(**told | {"fault": Fault(told.get("fault", Fault.NONE))})).run()
+        )

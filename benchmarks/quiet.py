@@ -35,5 +35,7 @@ def _ticks() -> tuple[int, int] | None:
     told = Path("/proc/stat")
     if not told.exists():
         return None
-    numbers = [int(number) for number in told.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    numbers = [
+        int(number) for number in told.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+    ]
     return numbers[3] + numbers[4], sum(numbers)

@@ -36,7 +36,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def strategies_table(results: Results, group: str) -> str:
     """Everything about every strategy of one group."""
-    return table(_COLUMNS, [_row(strategy, own) for (name, strategy), own in results.items() if name == group])
+    return table(
+        _COLUMNS,
+        [_row(strategy, own) for (name, strategy), own in results.items() if name == group],
+    )
 
 
 def _row(strategy: str, own: Summary) -> list[str]:
@@ -58,7 +61,9 @@ def _row(strategy: str, own: Summary) -> list[str]:
 
 def f1_table(results: Results, first: str, groups: Sequence[str], strategies: Sequence[str]) -> str:
     """F1 at a temporal IoU of .5, and calls per hour, by group and strategy."""
-    rows = [[group, *(_brief(results, group, strategy) for strategy in strategies)] for group in groups]
+    rows = [
+        [group, *(_brief(results, group, strategy) for strategy in strategies)] for group in groups
+    ]
     return table([first, *strategies], rows)
 
 
@@ -69,7 +74,15 @@ def _brief(results: Results, group: str, strategy: str) -> str:
 
 def paired_table(results: Results) -> str:
     """What a judge is asked, alone and with one that scans for it."""
-    columns = ("the judge", "its calls / h", "the scanner's calls / h", "F1 ≥ .5", "F1 ≥ .75", "short events missed", "CPU / h")
+    columns = (
+        "the judge",
+        "its calls / h",
+        "the scanner's calls / h",
+        "F1 ≥ .5",
+        "F1 ≥ .75",
+        "short events missed",
+        "CPU / h",
+    )
     rows = [
         [
             "alone" if strategy == SEARCH else strategy,
@@ -88,7 +101,10 @@ def paired_table(results: Results) -> str:
 
 def claims_table(claims: Iterable[Claim]) -> str:
     """Each claim, and whether it held."""
-    rows = [[claim.what, claim.wanted, claim.measured, "yes" if claim.holds else "**no**"] for claim in claims]
+    rows = [
+        [claim.what, claim.wanted, claim.measured, "yes" if claim.holds else "**no**"]
+        for claim in claims
+    ]
     return table(["claim", "wanted", "measured", "holds"], rows)
 
 
@@ -99,15 +115,28 @@ def groups_of(results: Results) -> list[str]:
 
 def footage_table(footage: Results, truth: str, names: Sequence[str]) -> str:
     """F1 by programme and its mean, for each network; and calls."""
-    columns = ["strategy", *(part for network in NETWORKS for part in (f"{network}: {' / '.join(names)}", "mean"))]
+    columns = [
+        "strategy",
+        *(part for network in NETWORKS for part in (f"{network}: {' / '.join(names)}", "mean")),
+    ]
     rows = []
     for strategy in STRATEGIES:
         cells = [strategy]
         for network in NETWORKS:
             f1s = [footage[group(truth, network, name), strategy].f1 for name in names]
-            cells += [" / ".join(f"{f1:.2f}" for f1 in f1s), f"{mean_f1(footage, truth, network, strategy):.3f}"]
+            cells += [
+                " / ".join(f"{f1:.2f}" for f1 in f1s),
+                f"{mean_f1(footage, truth, network, strategy):.3f}",
+            ]
         together = over(footage, truth, strategy)
-        rows.append([*cells, f"{together.f1_close:.3f}", f"{together.calls_per_hour:.0f}", f"{together.rounds:.1f}"])
+        rows.append(
+            [
+                *cells,
+                f"{together.f1_close:.3f}",
+                f"{together.calls_per_hour:.0f}",
+                f"{together.rounds:.1f}",
+            ]
+        )
     return table([*columns, "F1 ≥ .75, all", "calls / h", "rounds"], rows)
 
 
@@ -120,15 +149,31 @@ def reliability_table(summaries: Mapping[str, Summary]) -> str:
     rows = []
     for name, summary in summaries.items():
         counted = [summary.reliability(least, below) for least, below in bins]
-        rows.append([name, *(f"{right:.2f} ({count})" if count else "–" for count, right in counted)])
-    return table(["confidence", *(f"{least:g} to {min(1, below):g}" for least, below in bins)], rows)
+        rows.append(
+            [name, *(f"{right:.2f} ({count})" if count else "–" for count, right in counted)]
+        )
+    return table(
+        ["confidence", *(f"{least:g} to {min(1, below):g}" for least, below in bins)], rows
+    )
 
 
 def seen_table(seen: Mapping[str, Seen]) -> str:
     """Return the table of events to which a model that never errs said yes twice or more."""
-    columns = ("videos", "events", "looked at", "two yeses or more", "left out", "below the threshold")
+    columns = (
+        "videos",
+        "events",
+        "looked at",
+        "two yeses or more",
+        "left out",
+        "below the threshold",
+    )
     rows = [
-        [name, *map(str, (own.videos, own.events, own.looked_at, own.confirmed, own.lost, own.doubtful))]
+        [
+            name,
+            *map(
+                str, (own.videos, own.events, own.looked_at, own.confirmed, own.lost, own.doubtful)
+            ),
+        ]
         for name, own in seen.items()
     ]
     return table(["of these", *columns], rows)
@@ -150,7 +195,12 @@ def footage_report(footage: Results) -> list[str]:
 
 
 def report(
-    main: Results, sensitivity: Results, filmed: Results, footage: Results, seen: Mapping[str, Seen], claims: Iterable[Claim]
+    main: Results,
+    sensitivity: Results,
+    filmed: Results,
+    footage: Results,
+    seen: Mapping[str, Seen],
+    claims: Iterable[Claim],
 ) -> str:
     """The whole text that the page shows, the plot aside."""
     compared = (DENSE, PLAIN, PLAIN_WIDE, REC, SEARCH)
@@ -174,14 +224,23 @@ def report(
         table(["strategy", *noises], by_noise),
         "### Simulated: other worlds, other models",
         "F1 ≥ .5 (and calls per hour); 5 / 0.5 % mistakes, where error rates or confidences differ 10 / 2 % too:",
-        f1_table(sensitivity, "setting", [name for name in groups_of(sensitivity) if name != PAIRED], compared),
+        f1_table(
+            sensitivity,
+            "setting",
+            [name for name in groups_of(sensitivity) if name != PAIRED],
+            compared,
+        ),
         "### Simulated: a small model scans for a large one",
         f"Over the videos of the first part, with {PAIRED}; its calls, and those of the one that scans:",
         paired_table(sensitivity),
         "### Real: decoded, and asked through an endpoint",
         strategies_table(filmed, ALL),
         "F1 ≥ .5 (and calls per hour) by the model's mistakes, and by video:",
-        f1_table(filmed, "mistakes", [name for name in MISTAKES if (name, DECODED) in filmed], beside),
-        f1_table(filmed, "video", [name for name in groups_of(filmed) if name not in MISTAKES], beside),
+        f1_table(
+            filmed, "mistakes", [name for name in MISTAKES if (name, DECODED) in filmed], beside
+        ),
+        f1_table(
+            filmed, "video", [name for name in groups_of(filmed) if name not in MISTAKES], beside
+        ),
     ]
     return "\n\n".join(parts)

@@ -32,7 +32,12 @@ class Cost:
     def of(cls, bill: Bill, duration_s: float, cpu_s: float) -> Cost:
         """The bill of an oracle; ``cpu_s`` includes what the oracle took itself."""
         asked = (bill.calls, bill.rounds, bill.image_tokens, bill.answer_tokens)
-        return cls(duration_s / 3600, *asked, cpu_s=max(0.0, cpu_s - bill.own_cpu_s), scan_calls=bill.scan_calls)
+        return cls(
+            duration_s / 3600,
+            *asked,
+            cpu_s=max(0.0, cpu_s - bill.own_cpu_s),
+            scan_calls=bill.scan_calls,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,9 @@ class Summary:
         errors_s = [error_s for score in scores for error_s in score.edge_errors_s]
         self.edge_mean_s = fmean(errors_s) if errors_s else 0.0
         self.edge_median_s = median(errors_s) if errors_s else 0.0
-        self.short_missed = _share(sum(score.short_missed for score in scores), sum(score.short for score in scores), 0.0)
+        self.short_missed = _share(
+            sum(score.short_missed for score in scores), sum(score.short for score in scores), 0.0
+        )
         tags = sum(score.tags_found + score.tags_wanted for score in scores)
         self.tag_f1 = _share(2 * sum(score.tags_matched for score in scores), tags)
         self.calls_per_hour = self._per_hour([score.cost.calls for score in scores])
@@ -120,11 +127,18 @@ class Summary:
         self.answer_tokens_per_hour = self._per_hour([score.cost.answer_tokens for score in scores])
         self.cpu_s_per_hour = self._per_hour([score.cost.cpu_s for score in scores])
         self.rounds = fmean(score.cost.rounds for score in scores) if scores else 0.0
-        self.peak_mb = max((score.cost.peak_mb for score in scores if score.cost.peak_mb is not None), default=None)
+        self.peak_mb = max(
+            (score.cost.peak_mb for score in scores if score.cost.peak_mb is not None), default=None
+        )
 
     def reliability(self, least: float, below: float) -> tuple[int, float]:
         """Return how many spans have a confidence in [least, below), and the share of them that was matched."""
-        right = [matched for score in self.scores for sure, matched in score.told if least <= sure < below]
+        right = [
+            matched
+            for score in self.scores
+            for sure, matched in score.told
+            if least <= sure < below
+        ]
         return len(right), _share(sum(right), len(right), 0.0)
 
     def _per_hour(self, counts: Iterable[float]) -> float:

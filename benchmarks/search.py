@@ -22,12 +22,23 @@ from benchmarks.claims import claims, paired_claims
 from benchmarks.filmed import MISTAKES, Film, Mistakes, film_all, films
 from benchmarks.plot import frontier_plot
 from benchmarks.report import claims_table, paired_table, report
-from benchmarks.simulated import ALL, SEARCH, YARDSTICKS, Plan, Results, frontier, simulate, simulate_pairs
+from benchmarks.simulated import (
+    ALL,
+    SEARCH,
+    YARDSTICKS,
+    Plan,
+    Results,
+    frontier,
+    simulate,
+    simulate_pairs,
+)
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, PLOT = "benchmarks.md", "search-frontier.svg"
 _SEEN_VIDEOS = 4
-_PART = re.compile(r"(<!-- search: made by make bench-search -->\n).*?(<!-- end of search -->)", re.DOTALL)
+_PART = re.compile(
+    r"(<!-- search: made by make bench-search -->\n).*?(<!-- end of search -->)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,14 @@ def full(processes: int, seeds: Sequence[int], folder: Path, seen_videos: int) -
 
 def quick() -> Extent:
     """The same in under a minute: one seed, few and short videos."""
-    plan = Plan(seeds=(21,), shot_medians_s=(12.0,), coincidences=(0.6,), duration_s=300.0, sensitivity_videos=1, processes=1)
+    plan = Plan(
+        seeds=(21,),
+        shot_medians_s=(12.0,),
+        coincidences=(0.6,),
+        duration_s=300.0,
+        sensitivity_videos=1,
+        processes=1,
+    )
     first = films(60.0)[0]
     small = replace(first, spec=replace(first.spec, width=320, height=180))
     some = {name: MISTAKES[name] for name in ("none", "5 / 0.5 %")}
@@ -72,7 +90,10 @@ def run(extent: Extent, docs: Path) -> str:
     (docs / PLOT).write_text(_plot(main), encoding="utf-8")
     text = f"![Calls per hour against F1]({PLOT})\n\n{text}\n\n{_extent(extent, main, begun_s)}"
     page = docs / PAGE
-    page.write_text(_PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(
+        _PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")),
+        encoding="utf-8",
+    )
     return text
 
 
@@ -91,18 +112,41 @@ def _extent(extent: Extent, main: Results, begun_s: float) -> str:
 def main() -> None:
     """Measures, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="one seed and short videos; the figures mean nothing")
     options.add_argument(
-        "--seeds", type=int, nargs="+", default=Plan().seeds, help="of the simulation; those shown tuned nothing"
+        "--quick", action="store_true", help="one seed and short videos; the figures mean nothing"
     )
-    options.add_argument("--docs", type=Path, default=DOCS, help="the folder whose benchmarks.md is written")
-    options.add_argument("--pairs", action="store_true", help="only a small model that scans for a large one; writes nothing")
+    options.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=Plan().seeds,
+        help="of the simulation; those shown tuned nothing",
+    )
+    options.add_argument(
+        "--docs", type=Path, default=DOCS, help="the folder whose benchmarks.md is written"
+    )
+    options.add_argument(
+        "--pairs",
+        action="store_true",
+        help="only a small model that scans for a large one; writes nothing",
+    )
     options.add_argument("--processes", type=int, default=2, help="how many simulate at once")
-    options.add_argument("--footage", type=Path, default=footage.TABLES, help="a folder with tables of real footage")
-    options.add_argument("--seen-videos", type=int, default=_SEEN_VIDEOS, help="of each kind, for a model that never errs")
+    options.add_argument(
+        "--footage", type=Path, default=footage.TABLES, help="a folder with tables of real footage"
+    )
+    options.add_argument(
+        "--seen-videos",
+        type=int,
+        default=_SEEN_VIDEOS,
+        help="of each kind, for a model that never errs",
+    )
     asked = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    measured = quick() if asked.quick else full(asked.processes, asked.seeds, asked.footage, asked.seen_videos)
+    measured = (
+        quick()
+        if asked.quick
+        else full(asked.processes, asked.seeds, asked.footage, asked.seen_videos)
+    )
     if asked.pairs:
         pairs = simulate_pairs(measured.plan)
         sys.stdout.write(f"{paired_table(pairs)}\n\n{claims_table(paired_claims(pairs))}\n")

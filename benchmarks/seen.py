@@ -58,7 +58,13 @@ def count(videos: int, first_seed: int, processes: int) -> dict[str, Seen]:
 
 
 def _names(tags: int, length_s: float, hints: str, filled: float) -> tuple[str, ...]:
-    return f"{tags} tags", f"{length_s / 60:g} minutes", f"{hints} cut hints", f"{filled:.0%} of events fill shots", "all"
+    return (
+        f"{tags} tags",
+        f"{length_s / 60:g} minutes",
+        f"{hints} cut hints",
+        f"{filled:.0%} of events fill shots",
+        "all",
+    )
 
 
 _ORDER = [
@@ -74,7 +80,14 @@ def _run(job: tuple[int, float, str, float, int]) -> Seen:
     tags, length_s, hints, filled, seed = job
     recall, false = HINTS[hints]
     shot_s = SHOTS_S[seed % len(SHOTS_S)]
-    world = World(duration_s=length_s, tags=tags, filled_shots=filled, cut_recall=recall, false_cuts=false, shot_median_s=shot_s)
+    world = World(
+        duration_s=length_s,
+        tags=tags,
+        filled_shots=filled,
+        cut_recall=recall,
+        false_cuts=false,
+        shot_median_s=shot_s,
+    )
     return watch(NoisyModel(draw_video(world, (seed, tags, int(length_s))), Noise(), (seed, 7)))
 
 
@@ -96,7 +109,9 @@ def watch(model: NoisyModel) -> Seen:
     return seen
 
 
-def searched(oracle: Oracle, config: SearchConfig) -> tuple[dict[str, set[float]], tuple[Span, ...]]:
+def searched(
+    oracle: Oracle, config: SearchConfig
+) -> tuple[dict[str, set[float]], tuple[Span, ...]]:
     """For each tag the times of the frames that were said to show it; and all spans, those below the threshold too."""
     search = VideoSearch(oracle.video, oracle.tags, config)
     yeses: dict[str, set[float]] = {tag: set() for tag in oracle.tags}
@@ -110,4 +125,6 @@ def searched(oracle: Oracle, config: SearchConfig) -> tuple[dict[str, set[float]
 
 
 def _is_told(tag: str, event: tuple[float, float], spans: Sequence[Span]) -> bool:
-    return any(span.tag == tag and span.start_s < event[1] and span.end_s > event[0] for span in spans)
+    return any(
+        span.tag == tag and span.start_s < event[1] and span.end_s > event[0] for span in spans
+    )

@@ -34,7 +34,9 @@ class Sheets(Oracle):
     def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
         scanned = [look for look in looks if look.purpose is Purpose.SCAN]
         others = [look for look in looks if look.purpose is not Purpose.SCAN]
-        on_sheets = dict(zip(scanned, self._on_sheets.observe(scanned) if scanned else (), strict=True))
+        on_sheets = dict(
+            zip(scanned, self._on_sheets.observe(scanned) if scanned else (), strict=True)
+        )
         alone = dict(zip(others, self._model.observe(others) if others else (), strict=True))
         self._settle(len(scanned), bool(others))
         return [(on_sheets | alone)[look] for look in looks]

@@ -39,14 +39,24 @@ REC, DENSE = "REC", "dense 2 s + HMM"
 PLAIN, PLAIN_WIDE = "dense 2 s, read plainly", "dense 4 s, read plainly"
 USUAL, MANY_TAGS = "as a rule", "35 tags"
 POOR_CUTS, NO_CUTS = "poor cut hints (recall .6, precision .4)", "no cut hints"
-VERDICTS_ONLY, CALIBRATED, TOO_SURE = "no confidences", "calibrated confidences", "confidences twice too sure"
+VERDICTS_ONLY, CALIBRATED, TOO_SURE = (
+    "no confidences",
+    "calibrated confidences",
+    "confidences twice too sure",
+)
 SURE_LOOKALIKES = "calibrated confidences, but look-alikes are seen with full confidence"
-UNINFORMED, SURE_NOES = "confidences that say nothing", "calibrated confidences, but noes twice too sure"
+UNINFORMED, SURE_NOES = (
+    "confidences that say nothing",
+    "calibrated confidences, but noes twice too sure",
+)
 LIFELIKE = "shots filled, fades, false hints, misses by tag, together"
 LIFELIKE_TOLD = f"{LIFELIKE}, with modest yeses and sure noes"
 
 PAIRED = "a judge without mistakes"
-SCANNED_MILD, SCANNED_HARSH = f"scanned by a model with {MILD} mistakes", f"scanned by a model with {HARSH} mistakes"
+SCANNED_MILD, SCANNED_HARSH = (
+    f"scanned by a model with {MILD} mistakes",
+    f"scanned by a model with {HARSH} mistakes",
+)
 
 EFFORTS = (0.25, 0.4, 0.6, 0.8, 1.6, 2.5)
 MORE_EFFORT = 1.6
@@ -56,7 +66,9 @@ _LONG_EVENT_S = 20.0
 
 def searching(oracle: Oracle, **settings: float) -> tuple[Span, ...]:
     """The engine's own search, with these settings."""
-    return drive(VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle)
+    return drive(
+        VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle
+    )
 
 
 YARDSTICKS: Mapping[str, Strategy] = {
@@ -76,7 +88,9 @@ def with_effort(effort: float) -> str:
 
 
 SHEETS: Mapping[str, Strategy] = {
-    f"search, four scan frames in one question, {factor:g} x the errors there": partial(in_sheets, factor=factor)
+    f"search, four scan frames in one question, {factor:g} x the errors there": partial(
+        in_sheets, factor=factor
+    )
     for factor in (1.0, 1.5, 2.0)
 }
 
@@ -100,9 +114,16 @@ class Setting:
         """Those compared in a sensitivity setting. All are told when there are no short events to find."""
         usual = {name: YARDSTICKS[name] for name in (DENSE, PLAIN, PLAIN_WIDE)}
         if self.long_events:
-            longest = {REC: partial(rec, interval_s=16.0), SEARCH: partial(searching, shortest_event_s=_LONG_EVENT_S)}
+            longest = {
+                REC: partial(rec, interval_s=16.0),
+                SEARCH: partial(searching, shortest_event_s=_LONG_EVENT_S),
+            }
             return {**usual, **longest}
-        more = {with_effort(MORE_EFFORT): partial(searching, effort=MORE_EFFORT)} if self.harder else {}
+        more = (
+            {with_effort(MORE_EFFORT): partial(searching, effort=MORE_EFFORT)}
+            if self.harder
+            else {}
+        )
         return {**usual, REC: rec, SEARCH: searching, **more}
 
 
@@ -123,10 +144,14 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
         Setting("5 tags", replace(base, tags=5), mild),
         Setting(MANY_TAGS, replace(base, tags=35), mild),
         Setting("no short events", replace(base, kinds=no_short), mild, long_events=True),
-        Setting("5 tags, no short events", replace(base, tags=5, kinds=no_short), mild, long_events=True),
+        Setting(
+            "5 tags, no short events", replace(base, tags=5, kinds=no_short), mild, long_events=True
+        ),
         Setting(POOR_CUTS, replace(base, cut_recall=0.6, false_cuts=1.4), mild),
         Setting(NO_CUTS, replace(base, cut_recall=0.0, false_cuts=0.0), mild),
-        Setting("errors 80 % shared by a shot", base, {MILD: replace(NOISES[MILD], shot_share=0.8)}),
+        Setting(
+            "errors 80 % shared by a shot", base, {MILD: replace(NOISES[MILD], shot_share=0.8)}
+        ),
         Setting("error rates differ by tag", base, changed(tag_spread=1.0)),
         Setting(VERDICTS_ONLY, base, both),
         Setting(CALIBRATED, base, changed(confidence=1.0), harder=True),
@@ -144,7 +169,12 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
         Setting("the same, 2 tags", replace(filling, tags=2), both),
         Setting("misses from 5 to 50 % by tag, 40 % shared by a shot", base, {MILD: errs_by_tag}),
         Setting(LIFELIKE, lifelike, {MILD: errs_by_tag}, harder=True),
-        Setting(LIFELIKE_TOLD, lifelike, {MILD: replace(errs_by_tag, confidence=0.7, sure_noes=2.0)}, harder=True),
+        Setting(
+            LIFELIKE_TOLD,
+            lifelike,
+            {MILD: replace(errs_by_tag, confidence=0.7, sure_noes=2.0)},
+            harder=True,
+        ),
     )
 
 
@@ -189,7 +219,9 @@ def _done(jobs: Sequence[_Job], processes: int) -> list[list[_Scored]]:
 
 
 def _by_setting(done: Iterable[Iterable[_Scored]]) -> Results:
-    return _summed([(setting, strategy, own) for part in done for setting, _, strategy, own in part])
+    return _summed(
+        [(setting, strategy, own) for part in done for setting, _, strategy, own in part]
+    )
 
 
 def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Scored]]:
@@ -202,7 +234,13 @@ def _gathered(results: Iterable[list[_Scored]], expected: int) -> list[list[_Sco
 
 def _main_jobs(plan: Plan) -> Iterator[_Job]:
     budgeted = partial(searching, questions_per_hour=BUDGET)
-    strategies: dict[str, Strategy] = {**YARDSTICKS, SEARCH: searching, **frontier(), BUDGETED: budgeted, **SHEETS}
+    strategies: dict[str, Strategy] = {
+        **YARDSTICKS,
+        SEARCH: searching,
+        **frontier(),
+        BUDGETED: budgeted,
+        **SHEETS,
+    }
     for seed, share, median_s in product(plan.seeds, plan.coincidences, plan.shot_medians_s):
         world = World(cut_coincidence=share, shot_median_s=median_s, duration_s=plan.duration_s)
         yield _Job("", world, NOISES, (seed, round(10 * share), round(median_s)), strategies)
@@ -210,15 +248,25 @@ def _main_jobs(plan: Plan) -> Iterator[_Job]:
 
 def _paired_jobs(plan: Plan) -> Iterator[_Job]:
     """The videos of the main part: a judge that makes no mistakes, alone and with one that scans for it."""
-    scanned = {name: partial(scanned_by, noise=NOISES[noise]) for name, noise in ((SCANNED_MILD, MILD), (SCANNED_HARSH, HARSH))}
+    scanned = {
+        name: partial(scanned_by, noise=NOISES[noise])
+        for name, noise in ((SCANNED_MILD, MILD), (SCANNED_HARSH, HARSH))
+    }
     for job in _main_jobs(plan):
-        yield replace(job, setting=PAIRED, noises={"none": NOISES["none"]}, strategies={SEARCH: searching, **scanned})
+        yield replace(
+            job,
+            setting=PAIRED,
+            noises={"none": NOISES["none"]},
+            strategies={SEARCH: searching, **scanned},
+        )
 
 
 def _sensitivity_jobs(plan: Plan) -> Iterator[_Job]:
     for setting in sensitivity(plan.duration_s or 3600.0):
         for seed, number in product(plan.seeds, range(plan.sensitivity_videos)):
-            yield _Job(setting.name, setting.world, setting.noises, (seed, number), setting.strategies())
+            yield _Job(
+                setting.name, setting.world, setting.noises, (seed, number), setting.strategies()
+            )
 
 
 def _run(job: _Job) -> list[_Scored]:

@@ -46,8 +46,12 @@ class Hints:
         if not len(self.times_s):
             return gaps_s
         total = float(self.weights.sum())
-        passed = np.concatenate([[0.0], np.cumsum(self.weights)])[np.searchsorted(self.times_s, times_s)]
-        effective_s: Floats = (1 - CUT_SHARE) * gaps_s + CUT_SHARE * duration_s * np.diff(passed) / total + 1e-3
+        passed = np.concatenate([[0.0], np.cumsum(self.weights)])[
+            np.searchsorted(self.times_s, times_s)
+        ]
+        effective_s: Floats = (
+            (1 - CUT_SHARE) * gaps_s + CUT_SHARE * duration_s * np.diff(passed) / total + 1e-3
+        )
         return effective_s
 
 
@@ -102,12 +106,16 @@ class Smoother:
         turns_on, turns_off = mixed * on / (on + off), mixed * off / (on + off)
         miss, false_alarm = self._miss[live], self._false_alarm[live]
         evidence = np.where(seen, (1 - miss) / false_alarm, miss / (1 - false_alarm))
-        return _posterior(evidence, turns_on, turns_off, on / off), _course(evidence, turns_on, turns_off, on / off)
+        return _posterior(evidence, turns_on, turns_off, on / off), _course(
+            evidence, turns_on, turns_off, on / off
+        )
 
     def _learn(self, times_s: Times, seen: Presence, course: Presence) -> None:
         began, ended = (~course[:-1] & course[1:]).sum(0), (course[:-1] & ~course[1:]).sum(0)
         on_s = (course[:-1] * np.diff(times_s)[:, None]).sum(0)
-        self._on = (began + _CHANGE_COUNT) / (self._oracle.video.duration_s - on_s + _CHANGE_COUNT / _ON_RATE)
+        self._on = (began + _CHANGE_COUNT) / (
+            self._oracle.video.duration_s - on_s + _CHANGE_COUNT / _ON_RATE
+        )
         self._off = (ended + _CHANGE_COUNT) / (on_s + _CHANGE_COUNT / _OFF_RATE)
         self._false_alarm = ((~course & seen).sum(0) + _FALSE_ALARM * _FALSE_ALARM_COUNT) / (
             (~course).sum(0) + _FALSE_ALARM_COUNT
@@ -125,14 +133,18 @@ def _posterior(evidence: Floats, turns_on: Floats, turns_off: Floats, prior_odds
     later = np.ones(evidence.shape[1])
     for i in range(len(odds) - 2, -1, -1):
         ahead = evidence[i + 1] * later
-        later = ((1 - turns_off[i]) * ahead + turns_off[i]) / (turns_on[i] * ahead + 1 - turns_on[i])
+        later = ((1 - turns_off[i]) * ahead + turns_off[i]) / (
+            turns_on[i] * ahead + 1 - turns_on[i]
+        )
         odds[i] *= later
     return odds / (1 + odds)
 
 
 def _course(evidence: Floats, turns_on: Floats, turns_off: Floats, prior_odds: Floats) -> Presence:
     """The likeliest sequence of states (Viterbi), by the log-odds of the best way into either state."""
-    on, off, stays_on, stays_off = (np.log(p + 1e-12) for p in (turns_on, turns_off, 1 - turns_off, 1 - turns_on))
+    on, off, stays_on, stays_off = (
+        np.log(p + 1e-12) for p in (turns_on, turns_off, 1 - turns_off, 1 - turns_on)
+    )
     lead = np.log(prior_odds * evidence[0])
     came_from_on = np.zeros((2, *evidence.shape), bool)  # into off, into on
     for i in range(1, len(evidence)):
@@ -157,5 +169,8 @@ def spans_of(oracle: Oracle, times_s: Times, course: Presence, hints: Hints) -> 
             if before != after:
                 edges_s.append(Change(times_s[i], times_s[i + 1], hints).median_s)
         edges_s += [oracle.video.duration_s] if len(edges_s) % 2 else []
-        spans += [Span(tag, start_s, end_s) for start_s, end_s in zip(edges_s[::2], edges_s[1::2], strict=True)]
+        spans += [
+            Span(tag, start_s, end_s)
+            for start_s, end_s in zip(edges_s[::2], edges_s[1::2], strict=True)
+        ]
     return tuple(spans)

@@ -32,7 +32,9 @@ from vlm_engine.types import Answer, Form, ImageShape, Verdict
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = "benchmarks-store.md"
 PER_VIDEO = 900
-_PART = re.compile(r"(<!-- store: made by make bench-store -->\n).*?(<!-- end of store -->)", re.DOTALL)
+_PART = re.compile(
+    r"(<!-- store: made by make bench-store -->\n).*?(<!-- end of store -->)", re.DOTALL
+)
 _LOOKUPS = 50
 
 
@@ -63,7 +65,10 @@ def run(answers: int, video_s: float, docs: Path, patience_s: float = 0.0) -> st
         reruns = asyncio.run(run_again(path, video_s, PER_VIDEO, Path(folder)))
     text = report(costs, reruns, video_s)
     page = docs / PAGE
-    page.write_text(_PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(
+        _PART.sub(lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8")),
+        encoding="utf-8",
+    )
     return text
 
 
@@ -81,7 +86,9 @@ def _read(path: Path, videos: int, writing_s: float) -> Costs:
     size = path.stat().st_size
     opening_s = [_timed(lambda: AnswerStore(path).close()) for _ in range(5)]
     with AnswerStore(path) as store:
-        lookups_s = [_timed(lambda: store.answers(_subject(rng.randrange(videos)))) for _ in range(_LOOKUPS)]
+        lookups_s = [
+            _timed(lambda: store.answers(_subject(rng.randrange(videos)))) for _ in range(_LOOKUPS)
+        ]
         # What a process that is killed leaves: the file and what was written last beside it.
         killed = path.with_name("killed.sqlite3")
         store.add(_subject(0), _stored(rng, 1))
@@ -93,7 +100,9 @@ def _read(path: Path, videos: int, writing_s: float) -> Costs:
 
 
 def _subject(video: int) -> Subject:
-    return Subject(f"oshash:{video:016x}", "qwen3-vl-8b-instruct", hashlib.sha256(b"words").hexdigest())
+    return Subject(
+        f"oshash:{video:016x}", "qwen3-vl-8b-instruct", hashlib.sha256(b"words").hexdigest()
+    )
 
 
 def _stored(rng: random.Random, number: int) -> StoredAnswer:
@@ -112,7 +121,9 @@ def _timed(call: Callable[[], object]) -> float:
 def claims(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> Iterator[Claim]:
     """What was promised, beside what was measured."""
     size = costs.bytes / costs.answers
-    yield Claim("size of an answer, everything included", "≤ 1,000 bytes", f"{size:.0f} bytes", size <= 1000)
+    yield Claim(
+        "size of an answer, everything included", "≤ 1,000 bytes", f"{size:.0f} bytes", size <= 1000
+    )
     opening_ms = 1000 * median(costs.opening_s)
     yield Claim("opening, median", "≤ 200 ms", f"{opening_ms:.0f} ms", opening_ms <= 200)
     lookup_ms = 1000 * median(costs.lookups_s)
@@ -135,14 +146,24 @@ def report(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> str:
         ("opening after a kill, which checks all of it", f"{costs.after_kill_s:.1f} s"),
         (f"looking up a video, longest of {_LOOKUPS}", f"{1000 * max(costs.lookups_s):.1f} ms"),
     ]
-    other = [(own.name or "for the first time", f"{own.calls:,}", f"{own.seconds:.2f} s", f"{own.spans:,}") for own in reruns]
+    other = [
+        (
+            own.name or "for the first time",
+            f"{own.calls:,}",
+            f"{own.seconds:.2f} s",
+            f"{own.spans:,}",
+        )
+        for own in reruns
+    ]
     parts = [
         "### What was promised",
         claims_table(claims(costs, reruns, video_s)),
         "### The file",
         table(("", ""), rows),
         "### The same video again",
-        table(("under other", "questions", "from opening the engine to the result", "spans"), other),
+        table(
+            ("under other", "questions", "from opening the engine to the result", "spans"), other
+        ),
     ]
     return "\n\n".join(parts)
 
@@ -150,9 +171,21 @@ def report(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> str:
 def main() -> None:
     """Measures, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="few answers and a short video; the figures mean nothing")
-    options.add_argument("--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written")
-    options.add_argument("--patience", type=float, default=60.0, metavar="S", help="how long to wait for a quiet machine")
+    options.add_argument(
+        "--quick",
+        action="store_true",
+        help="few answers and a short video; the figures mean nothing",
+    )
+    options.add_argument(
+        "--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written"
+    )
+    options.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="how long to wait for a quiet machine",
+    )
     asked = options.parse_args()
     extent = (2 * PER_VIDEO, 60.0) if asked.quick else (1_000_000, 7200.0)
     sys.stdout.write(run(*extent, asked.docs, 0.0 if asked.quick else asked.patience) + "\n")

@@ -58,6 +58,8 @@ async def run_again(store: Path, video_s: float, answers: int, folder: Path) -> 
             async with VLMEngine(config) as engine:
                 result = await engine.tag_video(video.path)
             seconds = time.perf_counter() - started
-            found = sum(len(spans) for by_tag in result.info.spans.values() for spans in by_tag.values())
+            found = sum(
+                len(spans) for by_tag in result.info.spans.values() for spans in by_tag.values()
+            )
             reruns.append(Rerun(name, vlm.counters.answered - before, seconds, found))
     return tuple(reruns)

@@ -27,7 +27,11 @@ from vlm_engine.types import VideoResult
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
-NOISE = {"none": (0.0, 0.0), "5 % missed, 0.5 % invented": (0.05, 0.005), "10 % missed, 2 % invented": (0.1, 0.02)}
+NOISE = {
+    "none": (0.0, 0.0),
+    "5 % missed, 0.5 % invented": (0.05, 0.005),
+    "10 % missed, 2 % invented": (0.1, 0.02),
+}
 _SLOTS = 8
 
 
@@ -46,9 +50,14 @@ class Score:
 
 async def measure(video: LabelledVideo, miss_rate: float, false_alarm_rate: float) -> Score:
     """Tags one video with an endpoint that makes such mistakes."""
-    behaviour = Behaviour(slots=_SLOTS, miss_rate=miss_rate, false_alarm_rate=false_alarm_rate, seed=video.spec.seed)
+    behaviour = Behaviour(
+        slots=_SLOTS, miss_rate=miss_rate, false_alarm_rate=false_alarm_rate, seed=video.spec.seed
+    )
     async with SandboxVLM(behaviour) as vlm:
-        model = ModelConfig(multiplexer_endpoints=[{"base_url": vlm.url, "max_concurrent": _SLOTS}], tag_list=SPORT_TAGS)
+        model = ModelConfig(
+            multiplexer_endpoints=[{"base_url": vlm.url, "max_concurrent": _SLOTS}],
+            tag_list=SPORT_TAGS,
+        )
         async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
             cpu_s = time.process_time()
             result = await engine.tag_video(video.path)
@@ -66,7 +75,15 @@ def _score(video: LabelledVideo, result: VideoResult, cpu_s: float) -> Score:
         closely += len(match(own, truth, 0.75))
         errors_s += [abs(own[i][end] - truth[j][end]) for i, j in pairs for end in (0, 1)]
     hours = result.info.duration_s / 3600
-    return Score(matched, closely, found, wanted, tuple(errors_s), result.coverage.calls / hours, cpu_s / hours)
+    return Score(
+        matched,
+        closely,
+        found,
+        wanted,
+        tuple(errors_s),
+        result.coverage.calls / hours,
+        cpu_s / hours,
+    )
 
 
 def table(scores: Iterable[tuple[str, Sequence[Score]]]) -> str:
@@ -93,18 +110,30 @@ def table(scores: Iterable[tuple[str, Sequence[Score]]]) -> str:
 
 def _show(text: str, page: Path) -> None:
     pattern = r"(<!-- tagging: made by make bench-tagging -->\n).*?(<!-- end of tagging -->)"
-    shown = re.sub(pattern, lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    shown = re.sub(
+        pattern,
+        lambda part: f"{part[1]}{text}\n{part[2]}",
+        page.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
     page.write_text(shown, encoding="utf-8")
 
 
 def main() -> None:
     """Measures, prints the table and puts it on the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one video for each")
+    options.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one video for each"
+    )
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        videos = [generate(VideoSpec(seed=seed), Path(folder) / f"{seed}.mp4") for seed in asked.seeds]
-        scores = [(noise, [asyncio.run(measure(video, *rates)) for video in videos]) for noise, rates in NOISE.items()]
+        videos = [
+            generate(VideoSpec(seed=seed), Path(folder) / f"{seed}.mp4") for seed in asked.seeds
+        ]
+        scores = [
+            (noise, [asyncio.run(measure(video, *rates)) for video in videos])
+            for noise, rates in NOISE.items()
+        ]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     text = f"{table(scores)}\n\n{len(videos)} videos; peak memory of the whole process, generation included: {peak_mb:.0f} MB."
     for page in PAGES:

@@ -31,7 +31,11 @@ class Wordiness:
 
     def listed(self, present: Iterable[bool], tags: Sequence[str] | None = None) -> int:
         """Answer tokens of a list of those among ``tags`` (all by default) that are present."""
-        named = sum(self._named[tag] for tag, is_there in zip(tags or self._tags, present, strict=True) if is_there)
+        named = sum(
+            self._named[tag]
+            for tag, is_there in zip(tags or self._tags, present, strict=True)
+            if is_there
+        )
         return self._frame[Style.LIST] + named
 
     def judged(self, tags: Iterable[str]) -> int:

@@ -46,9 +46,15 @@ class _Upstream:
             begun = max(self._start_steps, self._end_steps)
             end, asked = self._end(tag, start)
             self._end_steps = begun + asked
-            spans.setdefault(tag, []).append((self._oracle.time_of(start), self._oracle.time_of(max(start, end))))
+            spans.setdefault(tag, []).append(
+                (self._oracle.time_of(start), self._oracle.time_of(max(start, end)))
+            )
         self._oracle.bill.rounds = before + 1 + max(self._start_steps, self._end_steps)
-        found = self._from_frames() if self._as_coded else {tag: list(_joined(own, 0.0)) for tag, own in spans.items()}
+        found = (
+            self._from_frames()
+            if self._as_coded
+            else {tag: list(_joined(own, 0.0)) for tag, own in spans.items()}
+        )
         least_s = _LEAST_S if self._as_coded else 1e-9
         return tuple(
             Span(self._oracle.tags[tag], start_s, end_s)
@@ -97,7 +103,9 @@ class _Upstream:
                 return high, step - 1
             if width == 1:
                 return (max(last_seen, high) if last_seen is not None else start), step - 1
-            middle = (low + high) // 2 if width <= 3 else low + (width // 3 if step <= 5 else width // 2)
+            middle = (
+                (low + high) // 2 if width <= 3 else low + (width // 3 if step <= 5 else width // 2)
+            )
             self._pay(middle)
             self._seen_in_ends[middle] = None
             if step == most:
@@ -129,14 +137,20 @@ class _Upstream:
             second = float(int(self._oracle.time_of(number)))
             for tag in np.flatnonzero(self._oracle.verdict(number)):
                 by_tag.setdefault(int(tag), []).append((second, second))
-        return {tag: list(_joined(own, self._interval_s + _MAX_GAP_S)) for tag, own in by_tag.items()}
+        return {
+            tag: list(_joined(own, self._interval_s + _MAX_GAP_S)) for tag, own in by_tag.items()
+        }
 
 
 def _joined(spans: list[tuple[float, float]], max_gap_s: float) -> Iterator[tuple[float, float]]:
     """The spans in order of time, those no further apart than that made one."""
     open_start_s = open_end_s = None
     for start_s, end_s in sorted(spans):
-        if open_start_s is not None and open_end_s is not None and start_s - open_end_s <= max_gap_s:
+        if (
+            open_start_s is not None
+            and open_end_s is not None
+            and start_s - open_end_s <= max_gap_s
+        ):
             open_end_s = max(open_end_s, end_s)
             continue
         if open_start_s is not None and open_end_s is not None:

@@ -107,7 +107,10 @@ def groups_once(path: str, times_s: Times) -> Iterator[None]:
         for group in groups:
             end_s = keys[group + 1] if group + 1 < len(keys) else np.inf
             container.seek(round((keys[group] + 1e-3) * av.time_base))
-            pictures = ((frame.time or 0.0, frame.to_image) for frame in _until(container.decode(stream), end_s))
+            pictures = (
+                (frame.time or 0.0, frame.to_image)
+                for frame in _until(container.decode(stream), end_s)
+            )
             wanted = [time_s for time_s in times_s if keys[group] <= time_s < end_s]
             yield from _at(pictures, wanted)
 
@@ -124,7 +127,9 @@ def pyav_in_order(path: str, times_s: Times) -> Iterator[None]:
     yield
     with closing(av.open(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
-        yield from _at(((frame.time or 0.0, frame.to_image) for frame in container.decode(video=0)), times_s)
+        yield from _at(
+            ((frame.time or 0.0, frame.to_image) for frame in container.decode(video=0)), times_s
+        )
 
 
 def opencv_in_order(path: str, times_s: Times) -> Iterator[None]:
@@ -135,7 +140,9 @@ def opencv_in_order(path: str, times_s: Times) -> Iterator[None]:
     step_s = 1 / video.get(cv2.CAP_PROP_FPS)
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     grabbed = (number * step_s for number in range(count) if video.grab())
-    yield from _at(((time_s, lambda: _from_bgr(video.retrieve()[1])) for time_s in grabbed), times_s)
+    yield from _at(
+        ((time_s, lambda: _from_bgr(video.retrieve()[1])) for time_s in grabbed), times_s
+    )
     video.release()
 
 
@@ -159,7 +166,9 @@ def decord_reader(path: str, times_s: Times) -> Iterator[None]:
     video = decord.VideoReader(path)
     rate = video.get_avg_fps()
     for time_s in times_s:
-        encode(Image.fromarray(video[min(int(time_s * rate + 1e-3), len(video) - 1)].asnumpy()), SHAPE)
+        encode(
+            Image.fromarray(video[min(int(time_s * rate + 1e-3), len(video) - 1)].asnumpy()), SHAPE
+        )
         yield
 
 
@@ -192,7 +201,9 @@ def _checked(frame: Frame | FrameError) -> None:
         raise frame
 
 
-def _at(pictures: Iterator[tuple[float, Callable[[], Image.Image]]], times_s: Times) -> Iterator[None]:
+def _at(
+    pictures: Iterator[tuple[float, Callable[[], Image.Image]]], times_s: Times
+) -> Iterator[None]:
     """Encodes the picture shown at each time, given all of them in order, each with the time from which it is shown."""
     wanted = iter(times_s)
     time_s = next(wanted, None)
@@ -216,7 +227,9 @@ def measured(way: str, path: Path, times_s: Times) -> Cost:
     """``way`` run in a process of its own. Raises ``subprocess.CalledProcessError`` where it fails."""
     command = [sys.executable, "-m", "benchmarks.video", "--way", way, "--file", str(path)]
     asked = json.dumps(list(times_s))
-    done = subprocess.run(command, cwd=ROOT, input=asked, capture_output=True, text=True, check=True, timeout=3600)
+    done = subprocess.run(
+        command, cwd=ROOT, input=asked, capture_output=True, text=True, check=True, timeout=3600
+    )
     return Cost(**json.loads(done.stdout))
 
 
@@ -235,10 +248,16 @@ def _measure_here(way: str, path: str) -> None:
 def footage(path: Path, codec: str, gop_s: float, scale: Scale) -> Path:
     """A clip at the bit rate of footage: two textures that glide over each other, grain, and a cut every seven seconds."""
     rng = np.random.default_rng(11)
-    encoders = {"h264": ("libx264", {"preset": "superfast"}), "hevc": ("libx265", {"preset": "ultrafast"})}
+    encoders = {
+        "h264": ("libx264", {"preset": "superfast"}),
+        "hevc": ("libx265", {"preset": "ultrafast"}),
+    }
     name, options = encoders[codec]
     options |= {"x265-params": "log-level=none"} if codec == "hevc" else {}
-    grain = [np.clip(rng.normal(12, 4, (scale.height, scale.width)), 0, 24).astype(np.uint8) for _ in range(6)]
+    grain = [
+        np.clip(rng.normal(12, 4, (scale.height, scale.width)), 0, 24).astype(np.uint8)
+        for _ in range(6)
+    ]
     with closing(av.open(path, "w")) as container:
         stream: Any = container.add_stream(name, rate=_RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = scale.width, scale.height, "yuv420p"
@@ -247,7 +266,11 @@ def footage(path: Path, codec: str, gop_s: float, scale: Scale) -> Path:
         for number in range(round(scale.clip_s * _RATE)):
             if number % 173 == 0:
                 ground, veil = _texture(rng, scale), _texture(rng, scale)
-            luma = np.roll(ground, number * 2, axis=1) + np.roll(veil, number * 3, axis=0) + grain[int(rng.integers(6))]
+            luma = (
+                np.roll(ground, number * 2, axis=1)
+                + np.roll(veil, number * 3, axis=0)
+                + grain[int(rng.integers(6))]
+            )
             pixels = np.full((scale.height * 3 // 2, scale.width), 128, np.uint8)
             pixels[: scale.height] = luma
             frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
@@ -259,7 +282,10 @@ def footage(path: Path, codec: str, gop_s: float, scale: Scale) -> Path:
 
 def _texture(rng: np.random.Generator, scale: Scale) -> Any:
     coarse = rng.integers(20, 108, (scale.height // 20, scale.width // 20), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((scale.width, scale.height), Image.Resampling.BILINEAR), np.uint8)
+    return np.asarray(
+        Image.fromarray(coarse).resize((scale.width, scale.height), Image.Resampling.BILINEAR),
+        np.uint8,
+    )
 
 
 def repeated(clip: Path, path: Path, duration_s: float) -> Path:
@@ -273,7 +299,11 @@ def repeated(clip: Path, path: Path, duration_s: float) -> Path:
             given.seek(0)
             for packet in given.demux(old):
                 if packet.dts is not None and packet.pts is not None:
-                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, new
+                    packet.pts, packet.dts, packet.stream = (
+                        packet.pts + shift,
+                        packet.dts + shift,
+                        new,
+                    )
                     made.mux(packet)
             shift += length
     return path
@@ -282,7 +312,13 @@ def repeated(clip: Path, path: Path, duration_s: float) -> Path:
 # --- cut hints
 
 # Codec, container, longest time between key frames in seconds.
-_SCORED = (("h264", "mp4", 10.0), ("h264", "mkv", 2.0), ("hevc", "mp4", 8.0), ("vp9", "webm", 8.0), ("mpeg4", "avi", 4.0))
+_SCORED = (
+    ("h264", "mp4", 10.0),
+    ("h264", "mkv", 2.0),
+    ("hevc", "mp4", 8.0),
+    ("vp9", "webm", 8.0),
+    ("mpeg4", "avi", 4.0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,14 +397,29 @@ def _installed(module: str) -> bool:
 def reading(folder: Path, scale: Scale) -> Iterator[str]:
     """One table for every codec and length of groups: each way at a picture every two seconds."""
     times = [float(time_s) for time_s in np.arange(0.5, scale.clip_s - 0.5, STEP_S)]
-    ways = [way for way in WAYS if all(_installed(module) for name, module in _LIBRARIES.items() if way.startswith(name))]
+    ways = [
+        way
+        for way in WAYS
+        if all(_installed(module) for name, module in _LIBRARIES.items() if way.startswith(name))
+    ]
     for codec in scale.codecs:
         for kind, gop_s in (("short", scale.short_gop_s), ("long", scale.long_gop_s)):
             clip = footage(folder / f"{codec}-{kind}.mp4", codec, gop_s, scale)
             costs = {way: measured(way, clip, times) for way in ways}
-            exact_ms = min(1000 * cost.cpu_s / cost.frames for way, cost in costs.items() if way != "this reader, key frames")
+            exact_ms = min(
+                1000 * cost.cpu_s / cost.frames
+                for way, cost in costs.items()
+                if way != "this reader, key frames"
+            )
             title = f"**{codec}, {scale.width} × {scale.height}, groups of {gop_s:g} s**"
-            head = ("way", "pictures", "CPU ms per picture", "of the best exact way", "wall ms", "peak memory")
+            head = (
+                "way",
+                "pictures",
+                "CPU ms per picture",
+                "of the best exact way",
+                "wall ms",
+                "peak memory",
+            )
             yield f"{title}\n\n{_table(head, [_row(way, cost, exact_ms) for way, cost in costs.items()])}"
             if kind == "long":
                 yield _edges(clip, codec)
@@ -376,7 +427,14 @@ def reading(folder: Path, scale: Scale) -> Iterator[str]:
 
 def _row(way: str, cost: Cost, exact_ms: float) -> tuple[str, ...]:
     cpu_ms, wall_ms = 1000 * cost.cpu_s / cost.frames, 1000 * cost.wall_s / cost.frames
-    return way, str(cost.frames), f"{cpu_ms:.0f}", f"{cpu_ms / exact_ms:.2f}", f"{wall_ms:.0f}", f"{cost.peak_mb:.0f} MB"
+    return (
+        way,
+        str(cost.frames),
+        f"{cpu_ms:.0f}",
+        f"{cpu_ms / exact_ms:.2f}",
+        f"{wall_ms:.0f}",
+        f"{cost.peak_mb:.0f} MB",
+    )
 
 
 def _edges(clip: Path, codec: str) -> str:
@@ -384,11 +442,18 @@ def _edges(clip: Path, codec: str) -> str:
     info = probe(clip)
     keys = (*info.key_frames_s, info.end_s)
     shares = np.random.default_rng(4).uniform(0.05, 0.95, (len(keys), _EDGES_PER_GROUP))
-    chosen = [(keys[n], keys[n + 1]) for n in range(0, len(keys) - 1, 2) if keys[n + 1] - keys[n] > 1]
+    chosen = [
+        (keys[n], keys[n + 1]) for n in range(0, len(keys) - 1, 2) if keys[n + 1] - keys[n] > 1
+    ]
     times = sorted(
-        start + (end - start) * float(share) for (start, end), own in zip(chosen, shares, strict=False) for share in own
+        start + (end - start) * float(share)
+        for (start, end), own in zip(chosen, shares, strict=False)
+        for share in own
     )
-    own, once = measured("this reader, exact", clip, times), measured("groups decoded once", clip, times)
+    own, once = (
+        measured("this reader, exact", clip, times),
+        measured("groups decoded once", clip, times),
+    )
     return (
         f"Edges, {codec}: {own.frames} exact pictures in {len(chosen)} groups took {own.cpu_s:.2f} s of CPU; "
         f"decoding each group once took {once.cpu_s:.2f} s ({own.cpu_s / once.cpu_s:.2f} of it)."
@@ -397,21 +462,41 @@ def _edges(clip: Path, codec: str) -> str:
 
 def lengths(folder: Path, scale: Scale) -> str:
     """Peak memory of a whole run, and time for the index, by length of the file and container."""
-    spec = VideoSpec(duration_s=20, width=scale.width, height=scale.height, frame_rate=_RATE, b_frames=2, seed=2)
+    spec = VideoSpec(
+        duration_s=20, width=scale.width, height=scale.height, frame_rate=_RATE, b_frames=2, seed=2
+    )
     clip = generate(spec, folder / "clip.mp4").path
     rows = []
     for suffix in ("mp4", "mkv", "ts"):
         for minutes in scale.minutes:
             path = repeated(clip, folder / f"long.{suffix}", minutes * 60)
-            cost = measured("whole run", path, [float(at) for at in np.linspace(1.0, minutes * 60 - 1.0, 20)])
+            cost = measured(
+                "whole run", path, [float(at) for at in np.linspace(1.0, minutes * 60 - 1.0, 20)]
+            )
             began = time.perf_counter()
             info = probe(path)
             took_s = time.perf_counter() - began
             size = f"{path.stat().st_size / 1e6:.0f} MB"
             hour_s = took_s * 3600 / info.duration_s
-            rows.append((suffix, f"{minutes:g} min", size, f"{took_s:.2f} s", f"{hour_s:.2f} s", f"{cost.peak_mb:.0f} MB"))
+            rows.append(
+                (
+                    suffix,
+                    f"{minutes:g} min",
+                    size,
+                    f"{took_s:.2f} s",
+                    f"{hour_s:.2f} s",
+                    f"{cost.peak_mb:.0f} MB",
+                )
+            )
             path.unlink()
-    head = ("container", "length", "file", "index and cut hints", "per hour of video", "peak memory of a whole run")
+    head = (
+        "container",
+        "length",
+        "file",
+        "index and cut hints",
+        "per hour of video",
+        "peak memory of a whole run",
+    )
     return f"**Length of the file**, {scale.width} × {scale.height}\n\n{_table(head, rows)}"
 
 
@@ -428,7 +513,15 @@ def hinting(folder: Path, scale: Scale) -> str:
     for name, finder in finders().items():
         hints = hints_of(finder, videos)
         precision, recall = hints.met / max(1, hints.given), hints.met / hints.wanted
-        rows.append((name, str(hints.given), f"{precision:.2f}", f"{recall:.2f}", f"{hints.cpu_s * 3600 / hints.video_s:.1f} s"))
+        rows.append(
+            (
+                name,
+                str(hints.given),
+                f"{precision:.2f}",
+                f"{recall:.2f}",
+                f"{hints.cpu_s * 3600 / hints.video_s:.1f} s",
+            )
+        )
     title = f"**Cut hints**, {len(videos)} videos of 640 × 360 with {sum(len(video.cuts_s) for video in videos)} cuts"
     head = ("way", "hints", f"precision at ± {TOLERANCE_S:g} s", "recall", "CPU per hour of video")
     return f"{title} ({', '.join(f'{codec} in {container}' for codec, container, _ in kinds)})\n\n{_table(head, rows)}"
@@ -436,7 +529,12 @@ def hinting(folder: Path, scale: Scale) -> str:
 
 def _show(text: str, page: Path) -> None:
     pattern = r"(<!-- video: made by make bench-video -->\n).*?(<!-- end of video -->)"
-    shown, count = re.subn(pattern, lambda part: f"{part[1]}{text}\n{part[2]}", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    shown, count = re.subn(
+        pattern,
+        lambda part: f"{part[1]}{text}\n{part[2]}",
+        page.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
     if not count:
         raise SystemExit(f"{page} has no place for the tables")
     page.write_text(shown, encoding="utf-8")
@@ -445,7 +543,9 @@ def _show(text: str, page: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="small and short files, to see that it works")
+    options.add_argument(
+        "--quick", action="store_true", help="small and short files, to see that it works"
+    )
     options.add_argument("--page", type=Path, default=PAGE, help="the page that shows the tables")
     options.add_argument("--way", help=argparse.SUPPRESS)
     options.add_argument("--file", help=argparse.SUPPRESS)

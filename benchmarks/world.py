@@ -21,7 +21,16 @@ FRAME_RATE = 25.0
 SHORT_S = 10.0
 """Events up to this length count as short."""
 
-_PLAYS = ("Basketball point", "Foul", "Break-away", "Turnover", "Free throw", "Timeout", "Corner kick", "Goal")
+_PLAYS = (
+    "Basketball point",
+    "Foul",
+    "Break-away",
+    "Turnover",
+    "Free throw",
+    "Timeout",
+    "Corner kick",
+    "Goal",
+)
 _NEVER_SHARE = 0.35
 _LEAST_ON_S, _LEAST_OFF_S = 2.0, 2.5
 _SHORT_SNAP_S, _SNAP_S = 2.0, 20.0
@@ -59,7 +68,10 @@ class SimulatedVideo:
 
 def tag_names(count: int) -> tuple[str, ...]:
     """So many different tags."""
-    return tuple(f"{_PLAYS[i % len(_PLAYS)]}{'' if i < len(_PLAYS) else f' {i // len(_PLAYS) + 1}'}" for i in range(count))
+    return tuple(
+        f"{_PLAYS[i % len(_PLAYS)]}{'' if i < len(_PLAYS) else f' {i // len(_PLAYS) + 1}'}"
+        for i in range(count)
+    )
 
 
 def draw_video(world: World, seed: tuple[int, ...]) -> SimulatedVideo:
@@ -75,15 +87,22 @@ def draw_video(world: World, seed: tuple[int, ...]) -> SimulatedVideo:
         fresh_s += _align(rng, spans, cuts_s, strengths, world.cut_coincidence, duration_s)
         all_spans.append(_filling(rng, spans, cuts_s, world.filled_shots, duration_s))
     cuts_s, strengths = _with_fresh(rng, cuts_s, strengths, fresh_s)
-    hints = cut_hints(rng, cuts_s, strengths, duration_s, world.cut_recall, world.false_cuts, world.fades)
-    truth = {tag: tuple((start, end) for start, end in spans) for tag, spans in zip(tag_names(count), all_spans, strict=True)}
+    hints = cut_hints(
+        rng, cuts_s, strengths, duration_s, world.cut_recall, world.false_cuts, world.fades
+    )
+    truth = {
+        tag: tuple((start, end) for start, end in spans)
+        for tag, spans in zip(tag_names(count), all_spans, strict=True)
+    }
     return SimulatedVideo(_info(duration_s, hints, seed), cuts_s, truth)
 
 
 def _info(duration_s: float, hints: tuple[Cut, ...], seed: tuple[int, ...]) -> VideoInfo:
     name = "-".join(map(str, seed))
     end_s = int(duration_s * FRAME_RATE - 1) / FRAME_RATE
-    return VideoInfo(f"{name}.mp4", name, duration_s, end_s, 1920, 1080, FRAME_RATE, "h264", cuts=hints)
+    return VideoInfo(
+        f"{name}.mp4", name, duration_s, end_s, 1920, 1080, FRAME_RATE, "h264", cuts=hints
+    )
 
 
 def _shots(rng: np.random.Generator, median_s: float, duration_s: float) -> NDArray[np.float64]:
@@ -102,7 +121,9 @@ def _stretches(rng: np.random.Generator, world: World, duration_s: float) -> Spa
         return []
     kind = ("long", "medium", "short")[rng.choice(3, p=world.kinds)]
     spans = _alternate(rng, kind, duration_s)
-    return spans if kind == "short" else [part for span in spans for part in _interrupted(rng, *span)]
+    return (
+        spans if kind == "short" else [part for span in spans for part in _interrupted(rng, *span)]
+    )
 
 
 def _alternate(rng: np.random.Generator, kind: str, duration_s: float) -> Spans:
@@ -110,7 +131,13 @@ def _alternate(rng: np.random.Generator, kind: str, duration_s: float) -> Spans:
         return typical_s * float(np.exp(rng.normal(0, spread)))
 
     def on() -> float:
-        return float(rng.uniform(3, 10)) if kind == "short" else around(180, 0.8) if kind == "long" else around(35, 0.7)
+        return (
+            float(rng.uniform(3, 10))
+            if kind == "short"
+            else around(180, 0.8)
+            if kind == "long"
+            else around(35, 0.7)
+        )
 
     def off() -> float:
         return around(240, 1.0) if kind == "short" else around(400 if kind == "long" else 200, 0.8)
@@ -148,7 +175,9 @@ def _align(
         for side in (0, 1):
             if rng.random() >= share:
                 continue
-            cut_s = _near_cut(span[side], _SHORT_SNAP_S if _is_short(span) else _SNAP_S, cuts_s, strengths)
+            cut_s = _near_cut(
+                span[side], _SHORT_SNAP_S if _is_short(span) else _SNAP_S, cuts_s, strengths
+            )
             if cut_s is not None and _may_move(spans, index, side, cut_s, duration_s):
                 span[side] = cut_s
             elif 0.5 < span[side] < duration_s - 0.5:
@@ -156,7 +185,13 @@ def _align(
     return fresh_s
 
 
-def _filling(rng: np.random.Generator, spans: Spans, cuts_s: NDArray[np.float64], share: float, duration_s: float) -> Spans:
+def _filling(
+    rng: np.random.Generator,
+    spans: Spans,
+    cuts_s: NDArray[np.float64],
+    share: float,
+    duration_s: float,
+) -> Spans:
     """The spans, a share of them moved to the cuts nearest to their edges, or to the whole of the one shot they lie in."""
     if not share:
         return spans
@@ -181,7 +216,9 @@ def _is_short(span: list[float]) -> bool:
     return span[1] - span[0] <= 12
 
 
-def _near_cut(time_s: float, reach_s: float, cuts_s: NDArray[np.float64], strengths: NDArray[np.float64]) -> float | None:
+def _near_cut(
+    time_s: float, reach_s: float, cuts_s: NDArray[np.float64], strengths: NDArray[np.float64]
+) -> float | None:
     """The cut an editor would have used: near, and a stronger one sooner than a weaker."""
     first, last = np.searchsorted(cuts_s, [time_s - reach_s, time_s + reach_s])
     if first == last:
@@ -198,16 +235,25 @@ def _may_move(spans: Spans, index: int, side: int, cut_s: float, duration_s: flo
     if side == 0:
         earliest, latest = (spans[index - 1][1] + 2.0 if index else 0.0), end_s - least_s
     else:
-        earliest, latest = start_s + least_s, (spans[index + 1][0] - 2.0 if index + 1 < len(spans) else duration_s)
+        earliest, latest = (
+            start_s + least_s,
+            (spans[index + 1][0] - 2.0 if index + 1 < len(spans) else duration_s),
+        )
     return earliest <= cut_s <= latest and (not short or abs(spans[index][1 - side] - cut_s) <= 11)
 
 
 def _with_fresh(
-    rng: np.random.Generator, cuts_s: NDArray[np.float64], strengths: NDArray[np.float64], fresh_s: list[float]
+    rng: np.random.Generator,
+    cuts_s: NDArray[np.float64],
+    strengths: NDArray[np.float64],
+    fresh_s: list[float],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     times_s = np.concatenate([cuts_s, fresh_s])
     order = np.argsort(times_s)
-    times_s, strengths = times_s[order], np.concatenate([strengths, rng.uniform(0.4, 1.0, len(fresh_s))])[order]
+    times_s, strengths = (
+        times_s[order],
+        np.concatenate([strengths, rng.uniform(0.4, 1.0, len(fresh_s))])[order],
+    )
     distinct = np.diff(times_s, prepend=-1.0) > 0.05
     return times_s[distinct], strengths[distinct]
 
@@ -232,11 +278,17 @@ def cut_hints(
     false_count = rng.poisson(false_share * len(hit_s) + (duration_s / 600 if false_share else 0.0))
     found = [
         *zip(hit_s, strengths[seen], strict=True),
-        *zip(rng.uniform(1, max(1.1, duration_s - 1), false_count), rng.uniform(0.2, 0.6, false_count), strict=True),
+        *zip(
+            rng.uniform(1, max(1.1, duration_s - 1), false_count),
+            rng.uniform(0.2, 0.6, false_count),
+            strict=True,
+        ),
     ]
     hints = [Cut(float(time_s), float(strength)) for time_s, strength in sorted(found)]
     before_s = [-1.0, *(cut.time_s for cut in hints)]
-    return tuple(cut for cut, last_s in zip(hints, before_s, strict=False) if cut.time_s - last_s > 0.4)
+    return tuple(
+        cut for cut, last_s in zip(hints, before_s, strict=False) if cut.time_s - last_s > 0.4
+    )
 
 
 def shot_lengths(video: SimulatedVideo) -> list[float]:

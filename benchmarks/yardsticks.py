@@ -34,7 +34,10 @@ def plain(oracle: Oracle, interval_s: float) -> tuple[Span, ...]:
 
 def every(oracle: Oracle, interval_s: float) -> list[int]:
     """The numbers of evenly spaced frames and of the last one."""
-    return [*(oracle.number_at(time_s) for time_s in np.arange(0, oracle.video.end_s, interval_s)), oracle.frames - 1]
+    return [
+        *(oracle.number_at(time_s) for time_s in np.arange(0, oracle.video.end_s, interval_s)),
+        oracle.frames - 1,
+    ]
 
 
 _DOUBT = 0.12
@@ -102,7 +105,10 @@ class _Rec:
         first_s = cuts_s[place - 1] if place else 0.0
         last_s = cuts_s[place] if place < len(cuts_s) else self._oracle.video.duration_s
         others_s = (time_s + offset_s for offset_s in (1.0, -1.0, 0.6, -0.6))
-        chosen_s = next((other_s for other_s in others_s if first_s + 0.1 < other_s < last_s - 0.1), time_s + 0.6)
+        chosen_s = next(
+            (other_s for other_s in others_s if first_s + 0.1 < other_s < last_s - 0.1),
+            time_s + 0.6,
+        )
         return self._oracle.number_at(chosen_s)
 
     def _probes(self, times_s: Times, course: Presence) -> Iterator[int]:
@@ -110,13 +116,17 @@ class _Rec:
         for i in np.flatnonzero((course[1:] != course[:-1]).any(axis=1)):
             start_s, end_s = float(times_s[i]), float(times_s[i + 1])
             change = Change(start_s, end_s, self._hints)
-            if end_s - start_s <= 2 * _CUT_MARGIN_S + 0.2 or change.error_s <= self._tolerance_s(times_s, course, int(i)):
+            if end_s - start_s <= 2 * _CUT_MARGIN_S + 0.2 or change.error_s <= self._tolerance_s(
+                times_s, course, int(i)
+            ):
                 continue
             yield from self._halving(start_s, end_s, change)
 
     def _tolerance_s(self, times_s: Times, course: Presence, i: int) -> float:
         flipped = np.flatnonzero(course[i] != course[i + 1])
-        shortest_s = min(_run_s(times_s, course[:, tag], i if course[i, tag] else i + 1) for tag in flipped)
+        shortest_s = min(
+            _run_s(times_s, course[:, tag], i if course[i, tag] else i + 1) for tag in flipped
+        )
         return min(_MOST_ERROR_S, max(_LEAST_ERROR_S, _ERROR_SHARE * shortest_s))
 
     def _halving(self, start_s: float, end_s: float, change: Change) -> Iterator[int]:
@@ -127,12 +137,18 @@ class _Rec:
             *(cuts_s + _CUT_MARGIN_S),
             *(start_s + share * length_s for share in (1 / 3, 1 / 2, 2 / 3)),
         ]
-        clear = [time_s for time_s in times_s if not len(cuts_s) or np.abs(cuts_s - time_s).min() >= _CUT_MARGIN_S - 1e-6]
+        clear = [
+            time_s
+            for time_s in times_s
+            if not len(cuts_s) or np.abs(cuts_s - time_s).min() >= _CUT_MARGIN_S - 1e-6
+        ]
         numbers = {self._oracle.number_at(time_s) for time_s in clear or times_s}
         first, last = self._oracle.number_at(start_s), self._oracle.number_at(end_s)
         free = [number for number in sorted(numbers) if first < number < last]
         if free:
-            yield min(free, key=lambda number: abs(change.before(self._oracle.time_of(number)) - 0.5))
+            yield min(
+                free, key=lambda number: abs(change.before(self._oracle.time_of(number)) - 0.5)
+            )
 
 
 def _run_s(times_s: Times, states: Presence, i: int) -> float:

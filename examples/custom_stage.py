@@ -23,7 +23,9 @@ class Subtitles(Model):
 
     async def process(self, inputs: Mapping[str, Any]) -> dict[str, str]:
         result: VideoResult = inputs["described"]
-        spans = [span for by_tag in result.info.spans.values() for own in by_tag.values() for span in own]
+        spans = [
+            span for by_tag in result.info.spans.values() for own in by_tag.values() for span in own
+        ]
         spans.sort(key=lambda span: span.start_s)
         cues = [f"{clock(span.start_s)} --> {clock(span.end_s)}\n{span.tag}\n" for span in spans]
         return {"vtt": "\n".join(["WEBVTT\n", *cues])}
@@ -46,7 +48,9 @@ PIPELINE = PipelineConfig(
 
 
 async def main(video: Path, endpoint: str, tags: list[str]) -> None:
-    model = ModelConfig(api_base_url=endpoint, api_key=os.environ.get("VLM_API_KEY", ""), tag_list=tags)
+    model = ModelConfig(
+        api_base_url=endpoint, api_key=os.environ.get("VLM_API_KEY", ""), tag_list=tags
+    )
     config = EngineConfig(models={"vlm": model}, pipelines={"subtitles": PIPELINE})
     async with VLMEngine(config, models={"subtitles": Subtitles()}) as engine:
         print((await engine.process_video(video, pipeline_name="subtitles"))["vtt"])
@@ -55,7 +59,11 @@ async def main(video: Path, endpoint: str, tags: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Prints what is found in a video as WebVTT.")
     parser.add_argument("video", type=Path)
-    parser.add_argument("--endpoint", default=os.environ.get("VLM_ENDPOINT", "http://localhost:1234"))
-    parser.add_argument("--tags", default="Basketball point,Foul,Break-away,Turnover", help="separated by commas")
+    parser.add_argument(
+        "--endpoint", default=os.environ.get("VLM_ENDPOINT", "http://localhost:1234")
+    )
+    parser.add_argument(
+        "--tags", default="Basketball point,Foul,Break-away,Turnover", help="separated by commas"
+    )
     given = parser.parse_args()
     asyncio.run(main(given.video, given.endpoint, given.tags.split(",")))

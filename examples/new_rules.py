@@ -15,7 +15,11 @@ from vlm_engine.config_models import EngineConfig, ModelConfig, TagRule
 
 
 async def main(video: Path, kept: dict[str, Any], tag: str, rule: TagRule) -> None:
-    tags = {name for seen in kept["metadata"]["seen"]["tags"]["observations"] for name in seen["verdicts"]}
+    tags = {
+        name
+        for seen in kept["metadata"]["seen"]["tags"]["observations"]
+        for name in seen["verdicts"]
+    }
     # A model needs an address, and a name, so that nobody has to be asked for one. Neither is used.
     model = ModelConfig(model_id="nobody", api_base_url="http://localhost:1", tag_list=sorted(tags))
     config = EngineConfig(models={"vlm": model}, category_config={"tags": {tag: rule}})
@@ -27,7 +31,9 @@ async def main(video: Path, kept: dict[str, Any], tag: str, rule: TagRule) -> No
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Describes a video that was tagged before under another rule for one tag.")
+    parser = argparse.ArgumentParser(
+        description="Describes a video that was tagged before under another rule for one tag."
+    )
     parser.add_argument("video", type=Path)
     parser.add_argument("kept", type=Path, help="what one_video.py --keep wrote")
     parser.add_argument("--tag", required=True)
@@ -36,5 +42,10 @@ if __name__ == "__main__":
     parser.add_argument("--max-gap", default="1s", help="12s, or 5%% of the video")
     parser.add_argument("--shortest", default="1s")
     given = parser.parse_args()
-    rule = TagRule(RenamedTag=given.rename, TagThreshold=given.threshold, MaxGap=given.max_gap, MinMarkerDuration=given.shortest)
+    rule = TagRule(
+        RenamedTag=given.rename,
+        TagThreshold=given.threshold,
+        MaxGap=given.max_gap,
+        MinMarkerDuration=given.shortest,
+    )
     asyncio.run(main(given.video, json.loads(given.kept.read_text()), given.tag, rule))

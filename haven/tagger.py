@@ -19,7 +19,13 @@ from haven.setup.mapping import map_path
 from haven.setup.missing import how_far
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
-from vlm_engine.errors import ArchiveError, MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnsupportedError
+from vlm_engine.errors import (
+    ArchiveError,
+    MediaError,
+    MediaNotFoundError,
+    MediaOutOfReachError,
+    MediaUnsupportedError,
+)
 from vlm_engine.files import InMemoryFile
 from vlm_engine.models.cached_client import ResizableSemaphore
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
@@ -73,7 +79,10 @@ def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
 def names_in_stash(settings: Settings) -> dict[str, str]:
     """What each tag that is looked for is called in Stash, by what the tag list calls it."""
     config = engine_config(settings, None)
-    rules = [(config.rule_of(model.category), model.tag_list) for model in config.active_models().values()]
+    rules = [
+        (config.rule_of(model.category), model.tag_list)
+        for model in config.active_models().values()
+    ]
     return {tag: rule(tag).renamed or tag for rule, tags in rules for tag in tags}
 
 
@@ -121,7 +130,9 @@ class Tagger:
         """
         here = map_path(path, self._settings.path_mutation)
         try:
-            if size_bytes and await self._readers.call(here, partial(_is_another, here, size_bytes)):
+            if size_bytes and await self._readers.call(
+                here, partial(_is_another, here, size_bytes)
+            ):
                 oshash = ""
             return await self._tag_video(here, oshash, on_progress, vr=vr)
         except (MediaNotFoundError, MediaOutOfReachError) as error:
@@ -133,7 +144,9 @@ class Tagger:
         _log.info("%s. Until then it is read through Stash.", told)
         return await self._tag_video(source, oshash, on_progress, vr=vr)
 
-    async def _tag_video(self, video: str | Source, oshash: str, on_progress: OnProgress | None, *, vr: bool) -> VideoResult:
+    async def _tag_video(
+        self, video: str | Source, oshash: str, on_progress: OnProgress | None, *, vr: bool
+    ) -> VideoResult:
         return await self._engine.tag_video(
             video,
             identity=f"oshash:{oshash}" if oshash else None,
@@ -144,7 +157,11 @@ class Tagger:
         )
 
     async def tag_image(
-        self, image: str | ZipEntry, fingerprint: str = "", fetch: Fetch | None = None, show: Show | None = None
+        self,
+        image: str | ZipEntry,
+        fingerprint: str = "",
+        fetch: Fetch | None = None,
+        show: Show | None = None,
     ) -> ImageResult:
         """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
 
@@ -161,12 +178,18 @@ class Tagger:
             try:
                 content = await show(told)
                 thumbnail = InMemoryFile(f"{image}, Stash's thumbnail", content)
-                return await self._tag_image(thumbnail, f"{fingerprint} thumbnail" if fingerprint else "")
+                return await self._tag_image(
+                    thumbnail, f"{fingerprint} thumbnail" if fingerprint else ""
+                )
             except MediaError as error:
                 _log.debug("%s", error)
-                raise MediaUnsupportedError(f"{told}. Nor does Stash show it", reason=told.reason) from error
+                raise MediaUnsupportedError(
+                    f"{told}. Nor does Stash show it", reason=told.reason
+                ) from error
 
-    async def _tag_file(self, image: str | ZipEntry, fingerprint: str, fetch: Fetch | None) -> ImageResult:
+    async def _tag_file(
+        self, image: str | ZipEntry, fingerprint: str, fetch: Fetch | None
+    ) -> ImageResult:
         here = self._here(image)
         try:
             return await self._tag_image(here, fingerprint)
@@ -182,8 +205,12 @@ class Tagger:
                 raise type(told)(f"{told}. {error}") from error
             return await self._tag_image(InMemoryFile(f"{image}, from Stash", content), fingerprint)
 
-    async def _tag_image(self, source: str | ZipEntry | InMemoryFile, fingerprint: str) -> ImageResult:
-        return await self._engine.tag_image(source, identity=fingerprint or None, threshold=self._settings.threshold)
+    async def _tag_image(
+        self, source: str | ZipEntry | InMemoryFile, fingerprint: str
+    ) -> ImageResult:
+        return await self._engine.tag_image(
+            source, identity=fingerprint or None, threshold=self._settings.threshold
+        )
 
     def _here(self, image: str | ZipEntry) -> str | ZipEntry:
         if isinstance(image, ZipEntry):
@@ -193,7 +220,10 @@ class Tagger:
     def _tell_of_unread(self, told: MediaError) -> None:
         if not self._told_of_unread:
             self._told_of_unread = True
-            _log.info("%s. Until then Stash is asked for it, as for all others that cannot be read here. That is slower.", told)
+            _log.info(
+                "%s. Until then Stash is asked for it, as for all others that cannot be read here. That is slower.",
+                told,
+            )
 
     def stats(self) -> Mapping[str, EndpointStats]:
         """What each endpoint did so far, by its name."""
@@ -237,6 +267,4 @@ def _not_found(path: str, here: str) -> str:
     if here == path:
         remedy = f"If this machine has it under another path than Stash, say so in {_PATHS}"
         return f"{path}: there is no such file here: {found}. {remedy}"
-    return (
-        f"{here}: there is no such file here: {found}. Stash calls it {path}; {_PATHS} made the other path of it, so check that"
-    )
+    return f"{here}: there is no such file here: {found}. Stash calls it {path}; {_PATHS} made the other path of it, so check that"

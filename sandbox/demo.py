@@ -32,19 +32,29 @@ def main() -> int:
     started = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
     (FOLDER / "media").mkdir(parents=True)
-    _say(f"Generating {len(SCENES)} videos of three minutes, with their truth beside them, in {FOLDER / 'media'}")
+    _say(
+        f"Generating {len(SCENES)} videos of three minutes, with their truth beside them, in {FOLDER / 'media'}"
+    )
     videos = [
-        generate(VideoSpec(duration_s=180, width=960, height=540, seed=seed), FOLDER / "media" / f"{title}.mp4")
+        generate(
+            VideoSpec(duration_s=180, width=960, height=540, seed=seed),
+            FOLDER / "media" / f"{title}.mp4",
+        )
         for seed, title in enumerate(SCENES, 1)
     ]
     with ExitStack() as servers:
-        endpoints = [servers.enter_context(running(SandboxVLM(Behaviour(latency_s=seconds)))) for seconds in _LATENCIES_S]
+        endpoints = [
+            servers.enter_context(running(SandboxVLM(Behaviour(latency_s=seconds))))
+            for seconds in _LATENCIES_S
+        ]
         stash = servers.enter_context(running(SandboxStash()))
         scenes = [
             stash.library.add_scene(video.path, title=title, tags=["VLM_TagMe"])
             for video, title in zip(videos, SCENES, strict=True)
         ]
-        _say(f"A sandbox Stash at {stash.url}; endpoints at {' and '.join(endpoint.url for endpoint in endpoints)}\n")
+        _say(
+            f"A sandbox Stash at {stash.url}; endpoints at {' and '.join(endpoint.url for endpoint in endpoints)}\n"
+        )
         job = _run_task(stash, endpoints)
         for scene, video in zip(scenes, videos, strict=True):
             _compare(stash.library.scene_state(scene), video)
@@ -68,7 +78,9 @@ def _run_task(stash: SandboxStash, endpoints: Sequence[SandboxVLM]) -> Job:
     job = stash.run_task("Tag Videos").wait(_WAIT_S)
     for level, text in job.log:
         _say(f"  {level:<8} {text}")
-    _say(f"Progress was reported {len(job.progress)} times, up to {max(job.progress, default=0):.0%}.\n")
+    _say(
+        f"Progress was reported {len(job.progress)} times, up to {max(job.progress, default=0):.0%}.\n"
+    )
     return job
 
 
@@ -86,13 +98,17 @@ def _compare(scene: ItemState, video: LabelledVideo) -> None:
         for index, span in enumerate(own):
             if index not in pairs.values():
                 _say(f"  {tag:<18} true {'-':<13}   found {_clock(*span)}")
-    _say(f"  {matched} of {wanted} events found (half of the time shared, or more), {made - matched} markers without an event.\n")
+    _say(
+        f"  {matched} of {wanted} events found (half of the time shared, or more), {made - matched} markers without an event.\n"
+    )
 
 
 def _markers(scene: ItemState) -> Mapping[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for marker in scene.markers:
-        found.setdefault(marker.primary_tag, []).append((marker.seconds, marker.end_seconds or marker.seconds))
+        found.setdefault(marker.primary_tag, []).append(
+            (marker.seconds, marker.end_seconds or marker.seconds)
+        )
     return found
 
 

@@ -26,7 +26,9 @@ def write(path: Path, settings: Mapping[str, Setting], tensors: Tensors) -> None
     offset = 0
     for name, tensor in tensors.items():
         shape = tensor.shape[::-1]  # the quickest dimension first
-        head.append(_string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset))
+        head.append(
+            _string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset)
+        )
         offset += _padded(tensor.nbytes)
     with path.open("wb") as file:
         file.write(b"".join(head))
@@ -50,7 +52,9 @@ def _typed(value: Setting) -> bytes:
         kind = _kind(value)
         return struct.pack("<I", kind) + _plain(kind, value)
     kind = _I32 if isinstance(value[0], int) else _kind(value[0])
-    return struct.pack("<IIQ", _ARRAY, kind, len(value)) + b"".join(_plain(kind, item) for item in value)
+    return struct.pack("<IIQ", _ARRAY, kind, len(value)) + b"".join(
+        _plain(kind, item) for item in value
+    )
 
 
 def _kind(value: bool | int | float | str) -> int:

@@ -17,7 +17,9 @@ from sandbox.stills import Pixels
 
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"
 _IN_FILE, _IN_IDAT = 0, 1
-_DISPENSABLE = frozenset({b"ispe", b"colr", b"auxC"})  # readers that do not know others must not show the picture
+_DISPENSABLE = frozenset(
+    {b"ispe", b"colr", b"auxC"}
+)  # readers that do not know others must not show the picture
 
 
 def box(kind: bytes, content: bytes = b"") -> bytes:
@@ -66,10 +68,16 @@ class Coded:
     height: int
 
 
-def coded(pixels: Pixels, codec: str = "libx265", pixel_format: str = "yuv420p", **options: str) -> Coded:
+def coded(
+    pixels: Pixels, codec: str = "libx265", pixel_format: str = "yuv420p", **options: str
+) -> Coded:
     """``pixels`` (rows x columns, grey or RGB), encoded well."""
     kind, configuration, defaults = {
-        "libx265": (b"hvc1", b"hvcC", {"x265-params": "log-level=none:info=0:bframes=0", "crf": "4", "preset": "ultrafast"}),
+        "libx265": (
+            b"hvc1",
+            b"hvcC",
+            {"x265-params": "log-level=none:info=0:bframes=0", "crf": "4", "preset": "ultrafast"},
+        ),
         "libsvtav1": (b"av01", b"av1C", {"crf": "5", "preset": "10", "svtav1-params": "avif=1"}),
     }[codec]
     os.environ.setdefault("SVT_LOG", "1")  # it would tell all of its settings
@@ -109,7 +117,9 @@ class HeifFile:
     def add(self, picture: Coded, *properties: bytes, kind: bytes | None = None) -> int:
         """A coded picture. Returns its number."""
         size = full_box(b"ispe", struct.pack(">II", picture.width, picture.height))
-        return self._add(_Item(kind or picture.kind, picture.data, [size, picture.configuration, *properties]))
+        return self._add(
+            _Item(kind or picture.kind, picture.data, [size, picture.configuration, *properties])
+        )
 
     def add_grid(self, size: tuple[int, int], columns: int, rows: int, *properties: bytes) -> int:
         """A picture of ``size``, made of tiles that are added next, row by row. Returns its number."""
@@ -161,10 +171,15 @@ class HeifFile:
         return full_box(b"iref", b"".join(entries))
 
     def _properties(self) -> bytes:
-        known: list[bytes] = list(dict.fromkeys(told for item in self._items for told in item.properties))
+        known: list[bytes] = list(
+            dict.fromkeys(told for item in self._items for told in item.properties)
+        )
         entries = b""
         for number, item in enumerate(self._items, start=1):
-            indices = [known.index(told) + 1 | (0 if told[4:8] in _DISPENSABLE else 0x80) for told in item.properties]
+            indices = [
+                known.index(told) + 1 | (0 if told[4:8] in _DISPENSABLE else 0x80)
+                for told in item.properties
+            ]
             entries += struct.pack(f">HB{len(indices)}B", number, len(indices), *indices)
         associations = full_box(b"ipma", struct.pack(">I", len(self._items)) + entries)
         return box(b"iprp", box(b"ipco", b"".join(known)) + associations)
@@ -194,9 +209,16 @@ def tiled(pixels: Pixels, tile: int, *properties: bytes, **encoding: Any) -> byt
     """The same in square tiles, of which those at the right and lower edge hang over."""
     height, width = pixels.shape[:2]
     columns, rows = -(-width // tile), -(-height // tile)
-    whole = np.pad(pixels, ((0, rows * tile - height), (0, columns * tile - width), (0, 0)), mode="edge")
+    whole = np.pad(
+        pixels, ((0, rows * tile - height), (0, columns * tile - width), (0, 0)), mode="edge"
+    )
     tiles = [
-        coded(np.ascontiguousarray(whole[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]), **encoding)
+        coded(
+            np.ascontiguousarray(
+                whole[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
+            ),
+            **encoding,
+        )
         for row in range(rows)
         for column in range(columns)
     ]

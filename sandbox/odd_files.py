@@ -31,7 +31,11 @@ def with_cover_art(video: Path, path: Path) -> Path:
         cover.pix_fmt = "yuvj420p"
         cover.disposition = Disposition.attached_pic
         pixels = np.asarray(glyphs.picture((), 600, 600))
-        target.mux(cover.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj420p")))
+        target.mux(
+            cover.encode(
+                av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj420p")
+            )
+        )
         target.mux(cover.encode(None))
         for packet in source.demux(source.streams.video[0]):
             if packet.dts is not None:

@@ -24,7 +24,9 @@ class LabelledPicture:
     tags: frozenset[str]
 
 
-def write_folder(folder: Path, count: int, tags: Sequence[str], *, first: int = 0, seed: int = 0) -> tuple[LabelledPicture, ...]:
+def write_folder(
+    folder: Path, count: int, tags: Sequence[str], *, first: int = 0, seed: int = 0
+) -> tuple[LabelledPicture, ...]:
     """Makes ``folder``, with ``count`` JPEG files numbered from ``first``, each of which shows a random choice of ``tags``."""
     folder.mkdir(parents=True)
     made = []
@@ -35,7 +37,9 @@ def write_folder(folder: Path, count: int, tags: Sequence[str], *, first: int = 
     return tuple(made)
 
 
-def write_zip(path: Path, count: int, tags: Sequence[str], *, first: int = 0, seed: int = 0) -> tuple[LabelledPicture, ...]:
+def write_zip(
+    path: Path, count: int, tags: Sequence[str], *, first: int = 0, seed: int = 0
+) -> tuple[LabelledPicture, ...]:
     """The same as one zip, in a folder inside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = []
@@ -47,7 +51,9 @@ def write_zip(path: Path, count: int, tags: Sequence[str], *, first: int = 0, se
     return tuple(made)
 
 
-def _drawn(count: int, tags: Sequence[str], first: int, seed: int) -> Iterator[tuple[int, frozenset[str], bytes]]:
+def _drawn(
+    count: int, tags: Sequence[str], first: int, seed: int
+) -> Iterator[tuple[int, frozenset[str], bytes]]:
     for number in range(first, first + count):
         rng = random.Random(f"{seed} {number}")
         shown = [tag for tag in tags if rng.random() < 1 / 3]

@@ -38,7 +38,11 @@ def files() -> Iterator[Path]:
     for part in PARTS:
         source = ROOT / part
         found = sorted(source.rglob("*")) if source.is_dir() else [source]
-        yield from (path.relative_to(ROOT) for path in found if path.is_file() and "__pycache__" not in path.parts)
+        yield from (
+            path.relative_to(ROOT)
+            for path in found
+            if path.is_file() and "__pycache__" not in path.parts
+        )
 
 
 def install(folder: Path, settings: Mapping[str, Any] | None = None) -> Path:
@@ -48,7 +52,9 @@ def install(folder: Path, settings: Mapping[str, Any] | None = None) -> Path:
     """
     shutil.copytree(_compiled(), folder)
     if settings is not None:  # JSON is YAML
-        (folder / "haven_vlm_config.local.yaml").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        (folder / "haven_vlm_config.local.yaml").write_text(
+            json.dumps(settings, indent=1), encoding="utf-8"
+        )
     return folder
 
 

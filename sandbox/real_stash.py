@@ -77,7 +77,12 @@ class RealStash:
     """
 
     def __init__(
-        self, binary: Path, folder: Path, *, python: str = sys.executable, config: Mapping[str, Any] | None = None
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        python: str = sys.executable,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.media = folder / "media"
@@ -115,13 +120,22 @@ class RealStash:
             stderr=subprocess.DEVNULL,
         )
         try:
-            _wait_until(self._answers, _START_S, lambda: f"{self._binary} does not answer; its log ends with {self.log()[-5:]}")
+            _wait_until(
+                self._answers,
+                _START_S,
+                lambda: f"{self._binary} does not answer; its log ends with {self.log()[-5:]}",
+            )
         except BaseException:
             self._end()
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._end()
 
     def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
@@ -146,7 +160,9 @@ class RealStash:
             {"input": {"username": username, "password": password}},
         )
         form = {"username": username, "password": password, "returnURL": ""}
-        response = requests.post(f"{self.url}/login", data=form, timeout=_END_S, allow_redirects=False)
+        response = requests.post(
+            f"{self.url}/login", data=form, timeout=_END_S, allow_redirects=False
+        )
         self._cookie = response.cookies["session"]
 
     def scan(self) -> None:
@@ -162,7 +178,9 @@ class RealStash:
 
     def run_task(self, plugin: str, task: str) -> str:
         """Presses the button of a plugin's task. Returns the id of its job."""
-        document = "mutation($id: ID!, $task: String!) { runPluginTask(plugin_id: $id, task_name: $task) }"
+        document = (
+            "mutation($id: ID!, $task: String!) { runPluginTask(plugin_id: $id, task_name: $task) }"
+        )
         return str(self.ask(document, {"id": plugin, "task": task})["runPluginTask"])
 
     def stop_job(self, job: str) -> None:
@@ -175,13 +193,18 @@ class RealStash:
         state: dict[str, Any] = {}
 
         def reached() -> bool:
-            found = self.ask("query($id: ID!) { findJob(input: {id: $id}) { status progress error } }", {"id": job})
+            found = self.ask(
+                "query($id: ID!) { findJob(input: {id: $id}) { status progress error } }",
+                {"id": job},
+            )
             state.update(found["findJob"])
             if state["progress"] is not None and state["progress"] not in seen[-1:]:
                 seen.append(state["progress"])
             return state["status"] in _OVER or (until is not None and until(max(seen, default=0.0)))
 
-        _wait_until(reached, _PROMPT_S, lambda: f"job {job} goes on; its log ends with {self.log()[-5:]}")
+        _wait_until(
+            reached, _PROMPT_S, lambda: f"job {job} goes on; its log ends with {self.log()[-5:]}"
+        )
         return WatchedJob(job, state["status"], tuple(seen), state["error"])
 
     def tag(self, name: str) -> str:
@@ -192,13 +215,26 @@ class RealStash:
         document = "mutation($input: TagCreateInput!) { tagCreate(input: $input) { id } }"
         return str(self.ask(document, {"input": {"name": name}})["tagCreate"]["id"])
 
-    def add_tags(self, item: str | Iterable[str], names: Iterable[str], kind: str = "Scene") -> None:
+    def add_tags(
+        self, item: str | Iterable[str], names: Iterable[str], kind: str = "Scene"
+    ) -> None:
         """Puts tags on a scene, or an item of another kind: ``Image``, ``Gallery``. Or on many of them, by their ids."""
         ids = [item] if isinstance(item, str) else list(item)
         change = {"ids": ids, "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
-        self.ask(f"mutation($input: Bulk{kind}UpdateInput!) {{ bulk{kind}Update(input: $input) {{ id }} }}", {"input": change})
+        self.ask(
+            f"mutation($input: Bulk{kind}UpdateInput!) {{ bulk{kind}Update(input: $input) {{ id }} }}",
+            {"input": change},
+        )
 
-    def add_marker(self, scene: str, tag: str, seconds: float, end_seconds: float | None = None, *, title: str = "") -> str:
+    def add_marker(
+        self,
+        scene: str,
+        tag: str,
+        seconds: float,
+        end_seconds: float | None = None,
+        *,
+        title: str = "",
+    ) -> str:
         """Makes a marker by hand. Returns its id."""
         marker = {
             "scene_id": scene,
@@ -207,28 +243,44 @@ class RealStash:
             "end_seconds": end_seconds,
             "primary_tag_id": self.tag(tag),
         }
-        document = "mutation($input: SceneMarkerCreateInput!) { sceneMarkerCreate(input: $input) { id } }"
+        document = (
+            "mutation($input: SceneMarkerCreateInput!) { sceneMarkerCreate(input: $input) { id } }"
+        )
         return str(self.ask(document, {"input": marker})["sceneMarkerCreate"]["id"])
 
     def edit_marker(self, marker: str, **changes: Any) -> None:
         """Changes a marker by hand, as ``title="…"`` or ``seconds=12.5``."""
-        document = "mutation($input: SceneMarkerUpdateInput!) { sceneMarkerUpdate(input: $input) { id } }"
+        document = (
+            "mutation($input: SceneMarkerUpdateInput!) { sceneMarkerUpdate(input: $input) { id } }"
+        )
         self.ask(document, {"input": {"id": marker, **changes}})
 
     def scenes(self) -> dict[str, ItemState]:
         """Every scene by the name of its file, without its suffix, in the order of the paths."""
-        return {Path(scene["files"][0]["basename"]).stem: _scene(scene) for scene in self.ask(_SCENES)["findScenes"]["scenes"]}
+        return {
+            Path(scene["files"][0]["basename"]).stem: _scene(scene)
+            for scene in self.ask(_SCENES)["findScenes"]["scenes"]
+        }
 
     def images(self) -> dict[str, ItemState]:
         """Every image by the name of its file, without its suffix, in the order of the paths."""
         found = self.ask(_IMAGES)["findImages"]["images"]
-        return {Path(image["visual_files"][0]["basename"]).stem: _without_markers(image) for image in found}
+        return {
+            Path(image["visual_files"][0]["basename"]).stem: _without_markers(image)
+            for image in found
+        }
 
     def galleries(self) -> dict[str, ItemState]:
         """Every gallery of a folder or zip file, by the name of that, without its suffix."""
         found = self.ask(_GALLERIES)["findGalleries"]["galleries"]
-        places = [(gallery["files"] or [gallery["folder"] or {"path": ""}])[0]["path"] for gallery in found]
-        return {Path(place).stem: _without_markers(gallery) for place, gallery in zip(places, found, strict=True)}
+        places = [
+            (gallery["files"] or [gallery["folder"] or {"path": ""}])[0]["path"]
+            for gallery in found
+        ]
+        return {
+            Path(place).stem: _without_markers(gallery)
+            for place, gallery in zip(places, found, strict=True)
+        }
 
     def forget(self, plugin: str, data: str) -> None:
         """Takes away all tags, markers and settings of ``plugin``, and its folder ``data`` beside the configuration."""
@@ -261,7 +313,9 @@ class RealStash:
     def _answers(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise RuntimeError(f"{self._binary} ended with {self._process.returncode}; its log ends with {self.log()[-5:]}")
+            raise RuntimeError(
+                f"{self._binary} ended with {self._process.returncode}; its log ends with {self.log()[-5:]}"
+            )
         try:
             return bool(stash_client.ask(self.url, "{ systemStatus { status } }").data)
         except requests.ConnectionError:
@@ -278,7 +332,9 @@ class RealStash:
 
 
 def _without_markers(data: Mapping[str, Any]) -> ItemState:
-    return ItemState(str(data["id"]), data["title"] or "", tuple(sorted(tag["name"] for tag in data["tags"])))
+    return ItemState(
+        str(data["id"]), data["title"] or "", tuple(sorted(tag["name"] for tag in data["tags"]))
+    )
 
 
 def _scene(data: Mapping[str, Any]) -> ItemState:
@@ -312,7 +368,9 @@ def _unquoted(message: str) -> str:
     return str(ast.literal_eval(message)) if message.startswith('"') else message
 
 
-def _wait_until(reached: Callable[[], bool], patience_s: float, complaint: Callable[[], str]) -> None:
+def _wait_until(
+    reached: Callable[[], bool], patience_s: float, complaint: Callable[[], str]
+) -> None:
     deadline = time.monotonic() + patience_s
     while not reached():
         if time.monotonic() > deadline:

@@ -48,7 +48,9 @@ def snippets(page: Path, *languages: str) -> list[Snippet]:
     """The blocks of a page in these languages, or in all, in their order."""
     text = page.read_text(encoding="utf-8")
     return [
-        Snippet(block[1], block[2], f"{page.name}, line {text.count(chr(10), 0, block.start()) + 1}")
+        Snippet(
+            block[1], block[2], f"{page.name}, line {text.count(chr(10), 0, block.start()) + 1}"
+        )
         for block in re.finditer(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         if not languages or block[1] in languages
     ]

@@ -122,7 +122,12 @@ class SandboxStash:
         await web.TCPSite(runner, _LOCALHOST, self.port, reuse_address=True).start()
 
     def run_task(
-        self, task_name: str | None, args: Mapping[str, Any] | None = None, *, plugin_id: str = "", python: str = sys.executable
+        self,
+        task_name: str | None,
+        args: Mapping[str, Any] | None = None,
+        *,
+        plugin_id: str = "",
+        python: str = sys.executable,
     ) -> Job:
         """Queues a task of a plugin, the first one loaded unless named; None runs the plugin with just ``args``.
 
@@ -130,16 +135,29 @@ class SandboxStash:
         """
         if not self.plugins.loaded:
             raise LookupError("no plugin is loaded")
-        return self.plugins.run_task(plugin_id or next(iter(self.plugins.loaded)), task_name, args, python=python)
+        return self.plugins.run_task(
+            plugin_id or next(iter(self.plugins.loaded)), task_name, args, python=python
+        )
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.callback(self._database.close)
-            self.config_folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-stash-")))
+            self.config_folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-stash-"))
+            )
             (self.config_folder / "cwd").mkdir()
-            context = Context(self._database, self.plugins, self.sessions, self.faults, self.ui, self.config_folder)
+            context = Context(
+                self._database,
+                self.plugins,
+                self.sessions,
+                self.faults,
+                self.ui,
+                self.config_folder,
+            )
             runner = web.AppRunner(
-                StashServer(context, self.requests).application(), access_log=None, shutdown_timeout=_LAST_REPLIES_S
+                StashServer(context, self.requests).application(),
+                access_log=None,
+                shutdown_timeout=_LAST_REPLIES_S,
             )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -150,8 +168,15 @@ class SandboxStash:
             self._closing = stack.pop_all()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self._closing.aclose()
 
     def _place(self) -> Place:
-        return Place(self._announced_host, self.port, self.config_folder, self.config_folder / "cwd")
+        return Place(
+            self._announced_host, self.port, self.config_folder, self.config_folder / "cwd"
+        )

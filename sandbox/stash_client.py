@@ -33,7 +33,12 @@ class Reply:
 
 
 def ask(
-    url: str, document: str, variables: Mapping[str, Any] | None = None, *, headers: Mapping[str, str] | None = None, **more: Any
+    url: str,
+    document: str,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> Reply:
     """Sends one document to the server at ``url``. ``more``: further keys of the request, as ``operationName``."""
     response = requests.post(

@@ -13,7 +13,11 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
-_RED, _GREEN, _BLUE = (0.4360747, 0.2225045, 0.0139322), (0.3850649, 0.7168786, 0.0971045), (0.1430804, 0.0606169, 0.7141733)
+_RED, _GREEN, _BLUE = (
+    (0.4360747, 0.2225045, 0.0139322),
+    (0.3850649, 0.7168786, 0.0971045),
+    (0.1430804, 0.0606169, 0.7141733),
+)
 """The primaries of sRGB as a profile writes them, adapted to D50."""
 _WHITE = (0.9642, 1.0, 0.8249)
 
@@ -42,7 +46,14 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 def swapped_profile() -> bytes:
     """A profile of RGB in which red and green have changed places; otherwise sRGB, as nearly as a gamma of 2.2 is."""
     curve = _curve(2.2)
-    tags = {b"rXYZ": _xyz(_GREEN), b"gXYZ": _xyz(_RED), b"bXYZ": _xyz(_BLUE), b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    tags = {
+        b"rXYZ": _xyz(_GREEN),
+        b"gXYZ": _xyz(_RED),
+        b"bXYZ": _xyz(_BLUE),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
     return _profile(b"RGB ", b"XYZ ", b"mntr", tags)
 
 
@@ -59,10 +70,24 @@ def odd_ink_profile() -> bytes:
     for number in range(16):
         cyan, magenta, yellow, black = (number >> shift & 1 for shift in (3, 2, 1, 0))
         lightness = 0 if black else 255 - 60 * (magenta + yellow) - 100 * cyan
-        corners.append((max(0, lightness), 128 + (60 if cyan and not black else 0), 128 + (40 if cyan and not black else 0)))
+        corners.append(
+            (
+                max(0, lightness),
+                128 + (60 if cyan and not black else 0),
+                128 + (40 if cyan and not black else 0),
+            )
+        )
     straight = bytes(range(256))
     identity = struct.pack(">9i", *(65536 if n % 4 == 0 else 0 for n in range(9)))
-    lut = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + straight * 4 + bytes(v for c in corners for v in c) + straight * 3
+    lut = (
+        b"mft1"
+        + bytes(4)
+        + bytes((4, 3, 2, 0))
+        + identity
+        + straight * 4
+        + bytes(v for c in corners for v in c)
+        + straight * 3
+    )
     return _profile(b"CMYK", b"Lab ", b"prtr", {b"A2B0": lut})
 
 
@@ -77,12 +102,23 @@ def _curve(gamma: float) -> bytes:
 def _text(kind: bytes, words: bytes) -> bytes:
     if kind == b"text":
         return b"text" + bytes(4) + words + b"\0"
-    return b"desc" + bytes(4) + struct.pack(">I", len(words) + 1) + words + b"\0" + bytes(4 + 4 + 2 + 1 + 67)
+    return (
+        b"desc"
+        + bytes(4)
+        + struct.pack(">I", len(words) + 1)
+        + words
+        + b"\0"
+        + bytes(4 + 4 + 2 + 1 + 67)
+    )
 
 
 def _profile(space: bytes, connection: bytes, device: bytes, tags: dict[bytes, bytes]) -> bytes:
     """An ICC profile of version 2."""
-    common = {b"desc": _text(b"desc", b"test"), b"cprt": _text(b"text", b"none"), b"wtpt": _xyz(_WHITE)}
+    common = {
+        b"desc": _text(b"desc", b"test"),
+        b"cprt": _text(b"text", b"none"),
+        b"wtpt": _xyz(_WHITE),
+    }
     everything = {**common, **tags}
     at = 128 + 4 + 12 * len(everything)
     table, data = struct.pack(">I", len(everything)), b""
@@ -91,6 +127,10 @@ def _profile(space: bytes, connection: bytes, device: bytes, tags: dict[bytes, b
         table += struct.pack(">4sII", name, at + len(data), len(content))
         data += padded
     white = struct.pack(">3i", *(round(value * 65536) for value in _WHITE))
-    header = struct.pack(">I4sI4s4s4s", at + len(data), b"\0" * 4, 0x02100000, device, space, connection)
-    header += struct.pack(">6H", 2025, 1, 1, 0, 0, 0) + b"acsp" + bytes(4 + 4 + 4 + 4 + 8 + 4) + white
+    header = struct.pack(
+        ">I4sI4s4s4s", at + len(data), b"\0" * 4, 0x02100000, device, space, connection
+    )
+    header += (
+        struct.pack(">6H", 2025, 1, 1, 0, 0, 0) + b"acsp" + bytes(4 + 4 + 4 + 4 + 8 + 4) + white
+    )
     return header.ljust(128, b"\0") + table + data

@@ -78,7 +78,11 @@ class Program:
     """A server that is a process of its own. Raises ``RuntimeError`` with the end of its log when it does not start."""
 
     def __init__(
-        self, subject: Subject, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+        self,
+        subject: Subject,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.subject = subject
         self._command = command
@@ -88,7 +92,9 @@ class Program:
 
     def start(self) -> None:
         """Starts it and returns when it lists its models."""
-        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+        }
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -118,7 +124,12 @@ class Program:
     def _answers(self) -> bool:
         try:
             address = f"{self.subject.url}/models"
-            return requests.get(address, headers={"Authorization": f"Bearer {KEY}"}, timeout=5).status_code == 200
+            return (
+                requests.get(
+                    address, headers={"Authorization": f"Bearer {KEY}"}, timeout=5
+                ).status_code
+                == 200
+            )
         except requests.RequestException:
             return False
 
@@ -126,20 +137,43 @@ class Program:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.kill()
 
 
 class LlamaCpp(Program):
     """llama.cpp's ``llama-server`` with the tiny model; without ``vision``, without the half that sees."""
 
-    def __init__(self, program: Path, folder: Path, *, vision: bool = True, slots: int = 3, context_tokens: int = 4096) -> None:
+    def __init__(
+        self,
+        program: Path,
+        folder: Path,
+        *,
+        vision: bool = True,
+        slots: int = 3,
+        context_tokens: int = 4096,
+    ) -> None:
         model, projector = tiny_model.write_gguf(folder)
         port = free_port()
         sizes = ["-np", str(slots), "-c", str(slots * context_tokens), "--threads", "2"]
         seeing = ["--mmproj", str(projector)] if vision else []
         where = ["--host", HOST, "--port", str(port), "--api-key", KEY]
-        command = [str(program), "-m", str(model), *seeing, "--jinja", "--alias", "tiny", *sizes, *where]
+        command = [
+            str(program),
+            "-m",
+            str(model),
+            *seeing,
+            "--jinja",
+            "--alias",
+            "tiny",
+            *sizes,
+            *where,
+        ]
         subject = Subject(
             url=f"http://{HOST}:{port}/v1",
             model="tiny",
@@ -160,7 +194,15 @@ class VLLM(Program):
     def __init__(self, program: Path, folder: Path, *, context_tokens: int = 4096) -> None:
         model = tiny_checkpoint.write(folder / "tiny")
         port = free_port()
-        sizes = ["--max-model-len", str(context_tokens), "--max-num-seqs", "3", "--dtype", "float32", "--enforce-eager"]
+        sizes = [
+            "--max-model-len",
+            str(context_tokens),
+            "--max-num-seqs",
+            "3",
+            "--dtype",
+            "float32",
+            "--enforce-eager",
+        ]
         where = ["--host", HOST, "--port", str(port), "--api-key", KEY]
         command = [str(program), "serve", str(model), "--served-model-name", "tiny", *sizes, *where]
         quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}

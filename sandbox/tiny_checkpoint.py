@@ -61,7 +61,10 @@ def write(folder: Path) -> Path:
     """Writes the model into ``folder``, and returns that."""
     folder.mkdir(parents=True, exist_ok=True)
     words = Vocabulary.made()
-    _write_safetensors(folder / "model.safetensors", {_renamed(name): array for name, array in (language(words) | eye()).items()})
+    _write_safetensors(
+        folder / "model.safetensors",
+        {_renamed(name): array for name, array in (language(words) | eye()).items()},
+    )
     for name, content in _settings(words).items():
         (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return folder
@@ -80,7 +83,11 @@ def _write_safetensors(path: Path, weights: Weights) -> None:
     """https://github.com/huggingface/safetensors#format"""
     header, offset = {}, 0
     for name, array in weights.items():
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [offset, offset + array.nbytes]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": array.shape,
+            "data_offsets": [offset, offset + array.nbytes],
+        }
         offset += array.nbytes
     head = json.dumps(header).encode()
     data = b"".join(np.ascontiguousarray(array, np.float32).tobytes() for array in weights.values())
@@ -162,8 +169,19 @@ def _model(places: dict[str, int]) -> dict[str, Any]:
 
 
 def _tokenizer(words: Vocabulary, places: dict[str, int]) -> dict[str, Any]:
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    flags = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
+    bytes_ = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
     return {
         "version": "1.0",
         "added_tokens": [{"id": places[token], "content": token, **flags} for token in SPECIAL],

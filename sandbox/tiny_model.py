@@ -58,7 +58,10 @@ class Vocabulary:
         """How much the model likes to say each token, as a logit."""
         liking = {**dict.fromkeys(("yes", "no"), 6.0), **dict.fromkeys('"{}[]:,', 5.0)}
         blank = set(byte_letters()[:33]) | set(byte_letters()[127:161])
-        return np.array([liking.get(token, -9.0 if token in blank else 0.0) for token in self.tokens], np.float32)
+        return np.array(
+            [liking.get(token, -9.0 if token in blank else 0.0) for token in self.tokens],
+            np.float32,
+        )
 
 
 def byte_letters() -> list[str]:
@@ -91,12 +94,18 @@ def language(vocabulary: Vocabulary) -> Weights:
     embedding[:, 0] = CONSTANT
     output = chance.weights(len(vocabulary.tokens), WIDTH, scale=0.08)
     output[:, 0] = vocabulary.taste() / 4
-    found: Weights = {"token_embd.weight": embedding, "output_norm.weight": ones, "output.weight": output}
+    found: Weights = {
+        "token_embd.weight": embedding,
+        "output_norm.weight": ones,
+        "output.weight": output,
+    }
     for layer in range(LAYERS):
         named = f"blk.{layer}."
         found |= {named + "attn_norm.weight": ones, named + "ffn_norm.weight": ones}
         found |= {f"{named}attn_{part}.weight": chance.weights(WIDTH, WIDTH) for part in "qkv"}
-        found |= {f"{named}ffn_{part}.weight": chance.weights(INNER, WIDTH) for part in ("gate", "up")}
+        found |= {
+            f"{named}ffn_{part}.weight": chance.weights(INNER, WIDTH) for part in ("gate", "up")
+        }
         found[named + "attn_output.weight"] = chance.keeping_constant(WIDTH, WIDTH)
         found[named + "ffn_down.weight"] = chance.keeping_constant(WIDTH, INNER)
     return found
@@ -114,9 +123,14 @@ def eye() -> Weights:
         "mm.2.weight": chance.keeping_constant(WIDTH, WIDTH),
         "mm.2.bias": np.array([CONSTANT, *[0] * (WIDTH - 1)], np.float32),
     }
-    norms = ["v.pre_ln", "v.post_ln"] + [f"v.blk.{layer}.ln{half}" for layer in range(EYE_LAYERS) for half in (1, 2)]
+    norms = ["v.pre_ln", "v.post_ln"] + [
+        f"v.blk.{layer}.ln{half}" for layer in range(EYE_LAYERS) for half in (1, 2)
+    ]
     for norm in norms:
-        found |= {f"{norm}.weight": np.ones(EYE_WIDTH, np.float32), f"{norm}.bias": np.zeros(EYE_WIDTH, np.float32)}
+        found |= {
+            f"{norm}.weight": np.ones(EYE_WIDTH, np.float32),
+            f"{norm}.bias": np.zeros(EYE_WIDTH, np.float32),
+        }
     for layer in range(EYE_LAYERS):
         shapes = {f"attn_{part}": (EYE_WIDTH, EYE_WIDTH) for part in ("q", "k", "v", "out")}
         shapes |= {"ffn_up": (EYE_INNER, EYE_WIDTH), "ffn_down": (EYE_WIDTH, EYE_INNER)}
@@ -187,4 +201,6 @@ def _eye_settings() -> dict[str, gguf.Setting]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("wrote {} and {}\n".format(*write_gguf(Path(sys.argv[1] if len(sys.argv) > 1 else "."))))
+    sys.stdout.write(
+        "wrote {} and {}\n".format(*write_gguf(Path(sys.argv[1] if len(sys.argv) > 1 else ".")))
+    )

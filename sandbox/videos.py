@@ -33,13 +33,22 @@ __all__ = ["SPORT_TAGS", "LabelledVideo", "VideoSpec", "generate", "load", "trut
 Pixels = NDArray[np.uint8]
 
 _PAN_ROOM = 256  # how far, in pixels, a shot's background reaches beyond the picture for the camera to pan over
-_PATCHES = (36, 64)  # rows and columns of a background: fine enough that two cuts in three get a key frame, as in real footage
+_PATCHES = (
+    36,
+    64,
+)  # rows and columns of a background: fine enough that two cuts in three get a key frame, as in real footage
 _KEPT_SHARE = 0.6  # of the frames, in a video of variable rate
 
 # The fastest presets, with x264's default scene-cut detection, which that preset leaves out.
 _ENCODERS: Mapping[str, tuple[str, dict[str, str]]] = {
-    "h264": ("libx264", {"preset": "ultrafast", "crf": "27", "x264-params": "scenecut=40:min-keyint=4"}),
-    "hevc": ("libx265", {"preset": "ultrafast", "crf": "28", "x265-params": "log-level=none:scenecut=40:pools=2"}),
+    "h264": (
+        "libx264",
+        {"preset": "ultrafast", "crf": "27", "x264-params": "scenecut=40:min-keyint=4"},
+    ),
+    "hevc": (
+        "libx265",
+        {"preset": "ultrafast", "crf": "28", "x265-params": "log-level=none:scenecut=40:pools=2"},
+    ),
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "crf": "32", "b": "0"}),
     "mpeg4": ("mpeg4", {"qscale": "4", "flags": "qscale", "global_quality": "472"}),
 }
@@ -62,7 +71,11 @@ class LabelledVideo:
 
     def tags_at(self, time_s: float) -> frozenset[str]:
         """The tags that the picture at ``time_s`` shows."""
-        return frozenset(tag for tag, spans in self.truth.items() if any(start <= time_s < end for start, end in spans))
+        return frozenset(
+            tag
+            for tag, spans in self.truth.items()
+            if any(start <= time_s < end for start, end in spans)
+        )
 
 
 def generate(spec: VideoSpec, path: Path | str) -> LabelledVideo:
@@ -72,7 +85,9 @@ def generate(spec: VideoSpec, path: Path | str) -> LabelledVideo:
     """
     path = Path(path)
     if spec.codec not in _ENCODERS or spec.container not in _FORMATS:
-        raise ValueError(f"cannot make {spec.codec} in {spec.container}; codecs: {[*_ENCODERS]}, containers: {[*_FORMATS]}")
+        raise ValueError(
+            f"cannot make {spec.codec} in {spec.container}; codecs: {[*_ENCODERS]}, containers: {[*_FORMATS]}"
+        )
     timeline = plan(spec)
     with closing(av.open(path, "w", format=_FORMATS[spec.container])) as container:
         _encode(container, spec, timeline)
@@ -88,8 +103,12 @@ def load(path: Path | str) -> LabelledVideo:
     """The video at ``path`` with the truth that ``generate`` wrote beside it. Raises ``OSError`` without one."""
     written = json.loads(truth_path(path).read_text(encoding="utf-8"))
     spec = written["spec"]
-    spec |= {"tags": tuple(spec["tags"])} | {key: Fraction(spec[key]) for key in ("frame_rate", "pixel_aspect")}
-    truth = {tag: tuple((start, end) for start, end in spans) for tag, spans in written["truth"].items()}
+    spec |= {"tags": tuple(spec["tags"])} | {
+        key: Fraction(spec[key]) for key in ("frame_rate", "pixel_aspect")
+    }
+    truth = {
+        tag: tuple((start, end) for start, end in spans) for tag, spans in written["truth"].items()
+    }
     return LabelledVideo(Path(path), VideoSpec(**spec), tuple(written["cuts_s"]), truth)
 
 
@@ -110,7 +129,9 @@ def _encode(container: Any, spec: VideoSpec, timeline: Timeline) -> None:
 
 def _open_stream(container: Any, spec: VideoSpec) -> VideoStream:
     encoder, options = _ENCODERS[spec.codec]
-    stream: VideoStream = container.add_stream(encoder, rate=Fraction(spec.frame_rate), options=options)
+    stream: VideoStream = container.add_stream(
+        encoder, rate=Fraction(spec.frame_rate), options=options
+    )
     turned = spec.rotation in (90, 270)
     stream.width, stream.height = (spec.height, spec.width) if turned else (spec.width, spec.height)
     stream.pix_fmt = "yuv420p"
@@ -139,7 +160,15 @@ def _pictures(spec: VideoSpec, timeline: Timeline) -> Iterator[tuple[int, av.Vid
             continue
         luma, chroma = shot.planes(number, spec.width)
         shown = [code if timeline.is_on(tag, number) else None for tag, code in codes.items()]
-        yield number, _frame(luma, chroma, _Drawing(shown, list(codes.values()), number, spec.vr), spec.rotation // 90)
+        yield (
+            number,
+            _frame(
+                luma,
+                chroma,
+                _Drawing(shown, list(codes.values()), number, spec.vr),
+                spec.rotation // 90,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +182,20 @@ class _Shot:
     chroma: tuple[Pixels, Pixels]
 
     @classmethod
-    def random(cls, rng: np.random.Generator, spec: VideoSpec, first: int, before: _Shot | None) -> _Shot:
+    def random(
+        cls, rng: np.random.Generator, spec: VideoSpec, first: int, before: _Shot | None
+    ) -> _Shot:
         """A shot that visibly differs from the one ``before``."""
         level = float(rng.uniform(100, 150))
         if before is not None and abs(level - before.level) < 20:
             level += 20 if before.level < 125 else -20
         size = (spec.width + _PAN_ROOM, spec.height)
-        patches = Image.fromarray(rng.uniform(-22, 22, _PATCHES).astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-        ground = np.clip(np.asarray(patches) + level, glyphs.DARKEST_GROUND, glyphs.LIGHTEST_GROUND).astype(np.uint8)
+        patches = Image.fromarray(rng.uniform(-22, 22, _PATCHES).astype(np.float32)).resize(
+            size, Image.Resampling.BICUBIC
+        )
+        ground = np.clip(
+            np.asarray(patches) + level, glyphs.DARKEST_GROUND, glyphs.LIGHTEST_GROUND
+        ).astype(np.uint8)
         half = (spec.height // 2, spec.width // 2)
         blue, red = (np.full(half, round(128 + rng.uniform(-30, 30)), np.uint8) for _ in range(2))
         return cls(first, level, int(rng.integers(0, 3)), ground, (blue, red))
@@ -189,7 +224,9 @@ class _Drawing:
             glyphs.draw(luma, self.shown, self.number)
 
 
-def _frame(ground: Pixels, chroma: tuple[Pixels, Pixels], drawing: _Drawing, quarter_turns: int) -> av.VideoFrame:
+def _frame(
+    ground: Pixels, chroma: tuple[Pixels, Pixels], drawing: _Drawing, quarter_turns: int
+) -> av.VideoFrame:
     """One picture, stored turned anticlockwise so that a player has to turn it back."""
     height, width = ground.shape[::-1] if quarter_turns % 2 else ground.shape
     frame = av.VideoFrame(width, height, "yuv420p")
@@ -213,8 +250,14 @@ def _labelled(spec: VideoSpec, timeline: Timeline, path: Path) -> LabelledVideo:
         return float(number / Fraction(spec.frame_rate))
 
     cuts = tuple(seconds(cut) for cut in timeline.cuts)
-    truth = {tag: tuple((seconds(first), seconds(end)) for first, end in spans) for tag, spans in timeline.spans.items()}
-    plain_spec = asdict(spec) | {"frame_rate": str(spec.frame_rate), "pixel_aspect": str(spec.pixel_aspect)}
+    truth = {
+        tag: tuple((seconds(first), seconds(end)) for first, end in spans)
+        for tag, spans in timeline.spans.items()
+    }
+    plain_spec = asdict(spec) | {
+        "frame_rate": str(spec.frame_rate),
+        "pixel_aspect": str(spec.pixel_aspect),
+    }
     written = {"spec": plain_spec, "cuts_s": cuts, "truth": truth}
     truth_path(path).write_text(json.dumps(written, indent=1, ensure_ascii=False), encoding="utf-8")
     return LabelledVideo(path, spec, cuts, truth)

@@ -43,7 +43,9 @@ _ARRANGEMENTS: Mapping[str, _Arrangement] = {
 LAYOUTS = tuple(_ARRANGEMENTS)
 
 
-def draw(plane: Plane, layout: str, truth: Sequence[int | None], codes: Sequence[int], frame_number: int) -> None:
+def draw(
+    plane: Plane, layout: str, truth: Sequence[int | None], codes: Sequence[int], frame_number: int
+) -> None:
     """Draws a VR frame into ``plane`` (height x width), which is changed in place.
 
     ``truth``: for each tile the code that is shown, or None, of all the ``codes`` there are.
@@ -67,7 +69,8 @@ def _windows(eye: Plane, arrangement: _Arrangement) -> Iterator[Plane]:
     """What is ahead, and what is left and right of it, where there is room for a picture."""
     height, width = eye.shape
     left, upper = (
-        round(side * (1 - AHEAD_DEGREES / span) / 2) for side, span in ((width, arrangement.across), (height, arrangement.down))
+        round(side * (1 - AHEAD_DEGREES / span) / 2)
+        for side, span in ((width, arrangement.across), (height, arrangement.down))
     )
     yield eye[upper : height - upper, left : width - left]
     if left >= 2 * glyphs.COLUMNS:

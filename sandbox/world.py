@@ -12,7 +12,16 @@ import numpy as np
 from sandbox import vr
 from vlm_engine.testing import glyphs
 
-SPORT_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover", "Free throw", "Timeout", "Corner kick", "Goal")
+SPORT_TAGS = (
+    "Basketball point",
+    "Foul",
+    "Break-away",
+    "Turnover",
+    "Free throw",
+    "Timeout",
+    "Corner kick",
+    "Goal",
+)
 SHORTEST_SPAN_S = 2.0
 SHORTEST_GAP_S = 2.5
 SHORTEST_SHOT_S = 0.5
@@ -60,13 +69,19 @@ class VideoSpec:
     def __post_init__(self) -> None:
         glyphs.codes(self.tags)
         if self.width % 2 or self.height % 2 or min(self.width, self.height) < 64:
-            raise ValueError(f"{self.width} x {self.height}: both sides must be even and at least 64 pixels")
+            raise ValueError(
+                f"{self.width} x {self.height}: both sides must be even and at least 64 pixels"
+            )
         if self.rotation not in (0, 90, 180, 270):
             raise ValueError(f"rotation {self.rotation} is not a quarter turn")
         if self.rotation and self.pixel_aspect != 1:
-            raise ValueError("rotation and pixel_aspect together mean different things to different players")
+            raise ValueError(
+                "rotation and pixel_aspect together mean different things to different players"
+            )
         if self.vr and (self.vr not in vr.LAYOUTS or self.rotation):
-            raise ValueError(f"a picture that is laid out as {self.vr!r} cannot be drawn, or not turned")
+            raise ValueError(
+                f"a picture that is laid out as {self.vr!r} cannot be drawn, or not turned"
+            )
         if self.frames < 2:
             raise ValueError("a video has at least two frames")
 
@@ -141,7 +156,9 @@ def _spans(rng: np.random.Generator, kind: _Kind, duration_s: float) -> Spans:
         return max(SHORTEST_SPAN_S, min(10.0, max(3.0, drawn)) if kind is _Kind.BURST else drawn)
 
     def off() -> float:
-        return max(SHORTEST_GAP_S, min(typical_off, duration_s / 4) * float(np.exp(rng.normal(0, 0.8))))
+        return max(
+            SHORTEST_GAP_S, min(typical_off, duration_s / 4) * float(np.exp(rng.normal(0, 0.8)))
+        )
 
     spans: Spans = []
     start = min(off() * float(rng.random()), duration_s / 2)
@@ -161,7 +178,11 @@ def _align(rng: np.random.Generator, spans: Spans, cuts: set[float], spec: Video
             earliest, latest = _room(spans, index, side, spec.duration_s)
             if rng.random() >= spec.cut_coincidence or not 0 < span[side] < spec.duration_s:
                 continue
-            near = [cut for cut in cuts if max(earliest, span[side] - reach) <= cut <= min(latest, span[side] + reach)]
+            near = [
+                cut
+                for cut in cuts
+                if max(earliest, span[side] - reach) <= cut <= min(latest, span[side] + reach)
+            ]
             if near:
                 span[side] = min(near, key=lambda cut: abs(cut - span[side]))
             else:
@@ -175,7 +196,9 @@ def _room(spans: Spans, index: int, side: int, duration_s: float) -> tuple[float
     if side == 0:
         return (spans[index - 1][1] + SHORTEST_GAP_S if index else 0.0), end - SHORTEST_SPAN_S
     is_last = index + 1 == len(spans)
-    return start + SHORTEST_SPAN_S, (duration_s if is_last else spans[index + 1][0] - SHORTEST_GAP_S)
+    return start + SHORTEST_SPAN_S, (
+        duration_s if is_last else spans[index + 1][0] - SHORTEST_GAP_S
+    )
 
 
 def _in_frames(cuts: set[float], spans: dict[str, Spans], spec: VideoSpec) -> Timeline:
@@ -184,5 +207,8 @@ def _in_frames(cuts: set[float], spans: dict[str, Spans], spec: VideoSpec) -> Ti
 
     return Timeline(
         cuts=tuple(sorted({frame(cut) for cut in cuts} - {0, spec.frames})),
-        spans={tag: tuple((frame(start), frame(end)) for start, end in found) for tag, found in spans.items()},
+        spans={
+            tag: tuple((frame(start), frame(end)) for start, end in found)
+            for tag, found in spans.items()
+        },
     )

@@ -34,7 +34,9 @@ def files_no_longer_than(size: int) -> Iterator[None]:
 @contextmanager
 def locked_by_another_process(path: Path, what: str) -> Iterator[None]:
     command = [sys.executable, "-c", LOCKER, str(path), what]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdin and other.stdout
         assert other.stdout.readline() == "locked\n"
         yield

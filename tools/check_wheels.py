@@ -36,7 +36,16 @@ def _resolves(system: str, platforms: list[str], python: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         asked = [part for platform in platforms for part in ("--platform", platform)]
-        run = _pip("--dry-run", "--report", str(report), "--target", folder, "--python-version", python, *asked)
+        run = _pip(
+            "--dry-run",
+            "--report",
+            str(report),
+            "--target",
+            folder,
+            "--python-version",
+            python,
+            *asked,
+        )
         label = f"{system}, {platforms[0].split('_', 3)[-1]}, Python {python}"
         if run.returncode:
             _say(f"{label}: FAILS: {run.stderr.strip().splitlines()[-1]}")
@@ -52,13 +61,23 @@ def _fits() -> bool:
         if run.returncode:
             _say(f"installing here: FAILS: {run.stderr.strip().splitlines()[-1]}")
             return False
-        size_mb = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
+        size_mb = (
+            sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
+        )
     _say(f"installed: {size_mb:.0f} MB of at most {MOST_MB} MB")
     return size_mb <= MOST_MB
 
 
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--ignore-installed"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--ignore-installed",
+    ]
     return subprocess.run(
         [*command, "--only-binary", ":all:", *arguments, "-r", str(ROOT / "requirements.txt")],
         capture_output=True,

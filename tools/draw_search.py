@@ -45,13 +45,26 @@ def picture() -> str:
 def _search(timeline: Timeline) -> tuple[VideoSearch, list[tuple[FrameQuery, ...]]]:
     rate = float(_SPEC.frame_rate)
     cuts = tuple(Cut(frame / rate, 0.8) for frame in timeline.cuts)
-    video = VideoInfo("match.mp4", "drawn", _SPEC.duration_s, _SPEC.duration_s - 1 / rate, 1280, 720, rate, "h264", (), cuts)
+    video = VideoInfo(
+        "match.mp4",
+        "drawn",
+        _SPEC.duration_s,
+        _SPEC.duration_s - 1 / rate,
+        1280,
+        720,
+        rate,
+        "h264",
+        (),
+        cuts,
+    )
     search, rounds = VideoSearch(video, _SPEC.tags, SearchConfig()), []
     while looks := search.looks():
         rounds.append(looks)
         for look in looks:
             frame = int(look.time_s * rate + 1e-6)
-            verdicts = {tag: Verdict(_says(tag, frame, timeline.is_on(tag, frame))) for tag in look.tags}
+            verdicts = {
+                tag: Verdict(_says(tag, frame, timeline.is_on(tag, frame))) for tag in look.tags
+            }
             search.record(look, Observation(look.time_s, verdicts))
     return search, rounds
 
@@ -62,7 +75,13 @@ def _says(tag: str, frame: int, truth: bool) -> bool:
     return truth != (draw < (_MISSED if truth else _INVENTED))
 
 
-def _row(tag: str, top: float, timeline: Timeline, search: VideoSearch, rounds: Sequence[Sequence[FrameQuery]]) -> Iterator[str]:
+def _row(
+    tag: str,
+    top: float,
+    timeline: Timeline,
+    search: VideoSearch,
+    rounds: Sequence[Sequence[FrameQuery]],
+) -> Iterator[str]:
     rate = float(_SPEC.frame_rate)
     yield f'<text x="{_LEFT - 8}" y="{top + 24}" text-anchor="end">{escape(tag)}</text>'
     for first, end in timeline.spans[tag]:
@@ -70,13 +89,17 @@ def _row(tag: str, top: float, timeline: Timeline, search: VideoSearch, rounds: 
     for span in search.spans():
         if span.tag == tag:
             yield _bar(span.start_s, span.end_s, top + 34, 10, "#000000")
-    line = " ".join(f"{_x(time_s):.1f},{top + 31 - 16 * belief:.1f}" for time_s, belief in search.presence(tag))
+    line = " ".join(
+        f"{_x(time_s):.1f},{top + 31 - 16 * belief:.1f}" for time_s, belief in search.presence(tag)
+    )
     yield f'<polyline points="{line}" fill="none" stroke="#f0a050" stroke-width="1.2"/>'
     for number, looks in enumerate(rounds):
         colour = _ROUND_COLOURS[min(number, len(_ROUND_COLOURS) - 1)]
         for look in looks:
             if tag in look.tags:
-                yes = _says(tag, frame := int(look.time_s * rate + 1e-6), timeline.is_on(tag, frame))
+                yes = _says(
+                    tag, frame := int(look.time_s * rate + 1e-6), timeline.is_on(tag, frame)
+                )
                 yield f'<circle cx="{_x(look.time_s):.1f}" cy="{top + (15 if yes else 31):.1f}" r="2.4" fill="{colour}"/>'
 
 

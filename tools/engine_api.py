@@ -16,7 +16,13 @@ from pydantic import BaseModel
 
 from vlm_engine.config.base import Settings
 
-MODULES = ("vlm_engine", "vlm_engine.config_models", "vlm_engine.models", "vlm_engine.errors", "vlm_engine.types")
+MODULES = (
+    "vlm_engine",
+    "vlm_engine.config_models",
+    "vlm_engine.models",
+    "vlm_engine.errors",
+    "vlm_engine.types",
+)
 _WIDTH = 100
 
 
@@ -25,7 +31,11 @@ def public_names(module: ModuleType) -> Mapping[str, Any]:
     listed = getattr(module, "__all__", None)
     if listed is not None:
         return {name: getattr(module, name) for name in listed}
-    made_here = {name: value for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
+    made_here = {
+        name: value
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__
+    }
     return {name: value for name, value in made_here.items() if not name.startswith("_")}
 
 
@@ -33,7 +43,9 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
     """The public methods and properties that a class itself defines, by name, but for those that only do as its parent says."""
     for name, member in vars(kind).items():
         plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
-        is_public = not name.startswith("_") and (inspect.isfunction(plain) or isinstance(plain, property))
+        is_public = not name.startswith("_") and (
+            inspect.isfunction(plain) or isinstance(plain, property)
+        )
         if is_public and not (plain.__doc__ or "").startswith("See ``"):
             yield name, plain
 
@@ -58,7 +70,11 @@ def _class(name: str, kind: type) -> Iterator[str]:
         yield f"Its settings are in [the guide](USER_GUIDE.md#{name.lower()})."
     for member, value in members(kind):
         yield f"#### `{name}.{member}`"
-        yield _property(member, value) if isinstance(value, property) else _signature(_def(value), value)
+        yield (
+            _property(member, value)
+            if isinstance(value, property)
+            else _signature(_def(value), value)
+        )
         yield _prose(value)
 
 
@@ -72,8 +88,14 @@ def _how_made(name: str, kind: type) -> str:
     if issubclass(kind, BaseException) or Protocol in kind.__bases__:
         return _code([f"class {name}({', '.join(parent.__name__ for parent in kind.__bases__)})"])
     if dataclasses.is_dataclass(kind):
-        return _code([f"class {name}:", *(f"    {_field(field)}" for field in dataclasses.fields(kind))])
-    return _signature(name, kind.__init__) if inspect.isfunction(kind.__init__) else _code([f"{name}()"])
+        return _code(
+            [f"class {name}:", *(f"    {_field(field)}" for field in dataclasses.fields(kind))]
+        )
+    return (
+        _signature(name, kind.__init__)
+        if inspect.isfunction(kind.__init__)
+        else _code([f"{name}()"])
+    )
 
 
 def _field(field: dataclasses.Field[Any]) -> str:
@@ -82,7 +104,9 @@ def _field(field: dataclasses.Field[Any]) -> str:
 
 
 def _property(name: str, value: property) -> str:
-    return _code([f"{name}: {inspect.signature(value.fget).return_annotation}"]) if value.fget else ""
+    return (
+        _code([f"{name}: {inspect.signature(value.fget).return_annotation}"]) if value.fget else ""
+    )
 
 
 def _def(function: Any) -> str:
@@ -109,7 +133,13 @@ def _arguments(signature: inspect.Signature) -> Iterator[str]:
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             yield "*"
         star = star or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
-        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        stars = (
+            "*"
+            if parameter.kind is parameter.VAR_POSITIONAL
+            else "**"
+            if parameter.kind is parameter.VAR_KEYWORD
+            else ""
+        )
         default = "" if parameter.default is parameter.empty else f" = {_shown(parameter.default)}"
         yield f"{stars}{parameter.name}: {parameter.annotation}{default}"
 

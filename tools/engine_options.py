@@ -49,8 +49,12 @@ def arguments_table(function: Callable[..., Any]) -> str:
     rows = ["| argument | type | default | what it is |", "|---|---|---|---|"]
     for name, parameter in inspect.signature(function).parameters.items():
         if name != "self":
-            default = "needed" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
-            rows.append(f"| `{name}` | {_escaped(f'`{parameter.annotation}`')} | {default} | {_escaped(told.get(name, ''))} |")
+            default = (
+                "needed" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
+            )
+            rows.append(
+                f"| `{name}` | {_escaped(f'`{parameter.annotation}`')} | {default} | {_escaped(told.get(name, ''))} |"
+            )
     return "\n".join(rows)
 
 
@@ -63,7 +67,13 @@ def described_arguments(function: Callable[..., Any]) -> dict[str, str]:
 
 def _row(name: str, field: FieldInfo) -> str:
     kind = ", ".join([_type(field.annotation), *_bounds(field)])
-    cells = [_keys(name, field), kind, _default(field), _unit(field), " ".join((field.description or "").split())]
+    cells = [
+        _keys(name, field),
+        kind,
+        _default(field),
+        _unit(field),
+        " ".join((field.description or "").split()),
+    ]
     return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
 
 
@@ -73,7 +83,11 @@ def _escaped(cell: str) -> str:
 
 def _keys(name: str, field: FieldInfo) -> str:
     alias = field.validation_alias
-    keys = [str(key) for key in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
+    keys = (
+        [str(key) for key in alias.choices]
+        if isinstance(alias, AliasChoices)
+        else [str(alias or name)]
+    )
     written = " or ".join(f"`{key}`" for key in keys)
     return f"{written}, in Python `{name}`" if keyword.iskeyword(keys[0]) else written
 
@@ -89,12 +103,20 @@ def _type(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(f'`"{part}"`' for part in parts)
     if parts:
-        return f"list of {_type(parts[0])}" if origin is tuple else f"mapping of {_type(parts[0])} to {_type(parts[1])}"
+        return (
+            f"list of {_type(parts[0])}"
+            if origin is tuple
+            else f"mapping of {_type(parts[0])} to {_type(parts[1])}"
+        )
     return f"[{kind.__name__}](#{kind.__name__.lower()})"
 
 
 def _bounds(field: FieldInfo) -> Iterator[str]:
-    bounds = [(text, getattr(each, name, None)) for each in field.metadata for name, text in _BOUNDS.items()]
+    bounds = [
+        (text, getattr(each, name, None))
+        for each in field.metadata
+        for name, text in _BOUNDS.items()
+    ]
     found = [text.format(f"{bound:g}") for text, bound in bounds if bound is not None]
     if found:
         yield " ".join(found)
@@ -103,7 +125,14 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
 def _unit(field: FieldInfo) -> str:
     if field.annotation is config_models.Length:
         return "seconds, or %"
-    return next((unit for unit in (*field.metadata, *_annotations(field.annotation)) if isinstance(unit, str)), "")
+    return next(
+        (
+            unit
+            for unit in (*field.metadata, *_annotations(field.annotation))
+            if isinstance(unit, str)
+        ),
+        "",
+    )
 
 
 def _annotations(kind: Any) -> Iterator[Any]:
@@ -125,5 +154,11 @@ def _default(field: FieldInfo) -> str:
         return f'`"{value.value:g}{value.unit}"`'
     if isinstance(value, float):
         return f"`{value:g}`"
-    plain = value.get_secret_value() if isinstance(value, SecretStr) else list(value) if isinstance(value, tuple) else value
+    plain = (
+        value.get_secret_value()
+        if isinstance(value, SecretStr)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+    )
     return f"`{plain!r}`".replace("'", '"')

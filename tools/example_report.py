@@ -6,13 +6,23 @@ import json
 import sys
 from pathlib import Path
 
-from haven.report import End, ItemChange, MarkerChange, Outcome, RunReport, SceneReport, write_report
+from haven.report import (
+    End,
+    ItemChange,
+    MarkerChange,
+    Outcome,
+    RunReport,
+    SceneReport,
+    write_report,
+)
 from haven.report.record import to_json
 from vlm_engine.types import Coverage, Span
 
 _BEGAN = 1767465000.0
 _FOULS = (Span("Foul", 62.0, 71.5, 0.94), Span("Foul", 1805.0, 1812.0, 0.81))
-_POINTS = tuple(Span("Basketball point", 40.0 + 171 * number, 46.0 + 171 * number, 0.9) for number in range(14))
+_POINTS = tuple(
+    Span("Basketball point", 40.0 + 171 * number, 46.0 + 171 * number, 0.9) for number in range(14)
+)
 _FINAL = SceneReport(
     scene_id="12",
     title="Final, second half",
@@ -25,7 +35,9 @@ _FINAL = SceneReport(
     change=ItemChange(
         tags_added=("Basketball point", "Foul"),
         tags_removed=("Turnover",),
-        markers_added=tuple(MarkerChange(span.tag, span.start_s, span.end_s) for span in (_FOULS[1], *_POINTS[:9])),
+        markers_added=tuple(
+            MarkerChange(span.tag, span.start_s, span.end_s) for span in (_FOULS[1], *_POINTS[:9])
+        ),
         markers_removed=(MarkerChange("Turnover", 700.0, 712.0), MarkerChange("Turnover", 1820.0)),
         markers_kept=6,
         kept_back=('The marker "Break-away" at 12:31 stays: its title was changed since.',),
@@ -50,7 +62,13 @@ EXAMPLE = RunReport(
     end_line="1 scene tagged, 1 failed; 361 frames asked, 358 answered, 3 failed; 240 calls; 97 s.",
     scenes=(_FINAL, _TRAINING),
     endpoints={
-        "gaming PC": {"served": 186, "failed": {}, "seconds": 0.8, "prompt_tokens": 98_000, "answer_tokens": 2_100},
+        "gaming PC": {
+            "served": 186,
+            "failed": {},
+            "seconds": 0.8,
+            "prompt_tokens": 98_000,
+            "answer_tokens": 2_100,
+        },
         "old server": {
             "served": 54,
             "failed": {"TimedOutError": 2},
@@ -65,7 +83,9 @@ EXAMPLE = RunReport(
 def excerpt() -> str:
     """The beginning of the example's JSON file, as the docs show it: the first line, set out for reading."""
     first_line = to_json(EXAMPLE).partition("\n")[0]
-    return f"```json\n{json.dumps(json.loads(f'{first_line}]}}'), indent=2, ensure_ascii=False)}\n```"
+    return (
+        f"```json\n{json.dumps(json.loads(f'{first_line}]}}'), indent=2, ensure_ascii=False)}\n```"
+    )
 
 
 if __name__ == "__main__":

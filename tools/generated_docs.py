@@ -25,7 +25,10 @@ from vlm_engine.cli import arguments
 from vlm_engine.config import templates
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))))
+PAGES = (
+    "README.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
+)
 
 
 def settings_table() -> str:
@@ -41,7 +44,13 @@ def constants() -> Iterator[tuple[str, str, str]]:
     source = (ROOT / "haven_vlm_config.py").read_text(encoding="utf-8")
     lines, comment = source.splitlines(), ""
     for node in ast.parse(source).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+        target = (
+            node.targets[0]
+            if isinstance(node, ast.Assign)
+            else node.target
+            if isinstance(node, ast.AnnAssign)
+            else None
+        )
         if not isinstance(target, ast.Name) or not target.id.isupper() or target.id.startswith("_"):
             continue
         assert isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
@@ -67,7 +76,10 @@ def page_table() -> str:
     manifest = yaml.safe_load((ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8"))
     settings = manifest["settings"]
     rows = ["| on Stash's page | what it does |", "|---|---|"]
-    rows += [f"| {settings[key]['displayName']} | {settings[key]['description'].strip()} |" for key in sorted(settings)]
+    rows += [
+        f"| {settings[key]['displayName']} | {settings[key]['description'].strip()} |"
+        for key in sorted(settings)
+    ]
     return "\n".join(rows)
 
 
@@ -88,7 +100,9 @@ def engine_help(command: str) -> str:
 def fields_table() -> str:
     """What may stand in braces in a text of the user's."""
     rows = ["| field | what it stands for |", "|---|---|"]
-    return "\n".join([*rows, *(f"| `{{{name}}}` | {meaning} |" for name, meaning in templates.FIELDS.items())])
+    return "\n".join(
+        [*rows, *(f"| `{{{name}}}` | {meaning} |" for name, meaning in templates.FIELDS.items())]
+    )
 
 
 def layers_line() -> str:
@@ -100,7 +114,11 @@ def engine_layers() -> list[str]:
     """The layers of the engine in ``pyproject.toml``; neighbours within one are divided by ``|``."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
-    return next([str(layer) for layer in contract["layers"]] for contract in contracts if "containers" in contract)
+    return next(
+        [str(layer) for layer in contract["layers"]]
+        for contract in contracts
+        if "containers" in contract
+    )
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

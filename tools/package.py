@@ -14,7 +14,9 @@ def build(target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files():
-            entry = zipfile.ZipInfo(f"{PLUGIN_ID}/{path.as_posix()}", date_time=(1980, 1, 1, 0, 0, 0))
+            entry = zipfile.ZipInfo(
+                f"{PLUGIN_ID}/{path.as_posix()}", date_time=(1980, 1, 1, 0, 0, 0)
+            )
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, (ROOT / path).read_bytes())

@@ -26,7 +26,9 @@ _NEXT_WAY = re.compile(r'"\s*+(?:(?P<end>\]).*|(?P<on>,)\s*+(?:"(?P<name>.*))?)?
 _STRUCTURE = ' \t\r\n",:['
 _MASKED = -1000.0  # stands for "not allowed here"; real log-probabilities are never so low
 _ROUNDING = 1e-3
-_MOST_BETWEEN = 1000  # characters from one name's end to that of the next; blanks without end tell nothing
+_MOST_BETWEEN = (
+    1000  # characters from one name's end to that of the next; blanks without end tell nothing
+)
 _MOST_TOKENS, _MOST_ALTERNATIVES, _MOST_TEXT = 8192, 64, 1 << 17  # more than any answer has
 
 
@@ -88,7 +90,11 @@ def of_verdicts(stream: TokenStream, start: int, end: int) -> dict[str, float]:
     """The probability of "yes" (or true) by key, for a flat object of verdicts at ``start:end`` of the stream's text."""
     found = {}
     for pair in _PAIR.finditer(stream.text, start, end):
-        at, words = (pair.start(2), ("yes", "no")) if pair[3] is None else (pair.start(3), ("true", "false"))
+        at, words = (
+            (pair.start(2), ("yes", "no"))
+            if pair[3] is None
+            else (pair.start(3), ("true", "false"))
+        )
         probability = _yes_share(stream, stream.index(at), *words)
         if probability is not None:
             found[_unescaped(pair[1])] = probability
@@ -108,7 +114,11 @@ def _yes_share(stream: TokenStream, index: int, yes_word: str, no_word: str) -> 
 
 
 def of_items(
-    stream: TokenStream, start: int, end: int, tags: Sequence[str], place_of: Callable[[str], int | None]
+    stream: TokenStream,
+    start: int,
+    end: int,
+    tags: Sequence[str],
+    place_of: Callable[[str], int | None],
 ) -> dict[str, float]:
     """The probability of presence by tag, for the array of names at ``start:end``; ``start`` is its bracket.
 
@@ -126,7 +136,9 @@ def of_items(
         item = _ITEM.match(stream.text, at, end)
         until = item.end(1) if item else stream.text.find("]", at, end)
         named = len(tags) if item is None else spelled.get(item[1], -1)
-        if 0 <= until <= before + _MOST_BETWEEN and (named == len(tags) or any(place == named for _, place in left)):
+        if 0 <= until <= before + _MOST_BETWEEN and (
+            named == len(tags) or any(place == named for _, place in left)
+        ):
             following = [place for _, place in left if place > last or named < last]
             fork = _Fork(stream, (before, until), left, (*following, len(tags)))
             for _, place in left:
@@ -161,12 +173,19 @@ class _Fork:
     """Where one name of a list, or its end, was chosen: from the end of the last name to that of the next."""
 
     def __init__(
-        self, stream: TokenStream, between: tuple[int, int], left: Sequence[tuple[str, int]], following: Sequence[int]
+        self,
+        stream: TokenStream,
+        between: tuple[int, int],
+        left: Sequence[tuple[str, int]],
+        following: Sequence[int],
     ) -> None:
         before, until = between
         self._left = left
         self._all, self._end = tuple(following[:-1]), following[-1]
-        self._steps = [self._ways(stream, index, before) for index in range(stream.index(before), stream.index(until) + 1)]
+        self._steps = [
+            self._ways(stream, index, before)
+            for index in range(stream.index(before), stream.index(until) + 1)
+        ]
 
     def share(self, place: int) -> float | None:
         """How probable it was to name the tag at ``place``, against passing it over.
@@ -197,7 +216,9 @@ class _Fork:
 
     def _ways(self, stream: TokenStream, index: int, before: int) -> list[_Way]:
         start, written = stream.start(index), stream.token(index)
-        shared = stream.text[start:before]  # of what came before, where this token holds the end of that too
+        shared = stream.text[
+            start:before
+        ]  # of what came before, where this token holds the end of that too
         lead = stream.text[before:start]
         ways = []
         for text, probability in stream.alternatives(index):
@@ -223,7 +244,9 @@ class _Fork:
         name = way["name"]
         if not name:
             return self._all
-        return tuple(place for tag, place in self._left if tag.startswith(name) or name.startswith(f'{tag}"'))
+        return tuple(
+            place for tag, place in self._left if tag.startswith(name) or name.startswith(f'{tag}"')
+        )
 
 
 def _share(part: float, rest: float) -> float | None:

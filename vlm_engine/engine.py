@@ -46,7 +46,11 @@ class VLMEngine:
     """
 
     def __init__(
-        self, config: EngineConfig, *, client: Client | None = None, models: Mapping[str, Model | type[Model]] | None = None
+        self,
+        config: EngineConfig,
+        *,
+        client: Client | None = None,
+        models: Mapping[str, Model | type[Model]] | None = None,
     ) -> None:
         self._config = config
         self._client = client
@@ -76,7 +80,9 @@ class VLMEngine:
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._initialize())
             self._opening.add_done_callback(_seen)
-        await asyncio.shield(self._opening)  # others may wait for it, too: it goes on when this one is given up
+        await asyncio.shield(
+            self._opening
+        )  # others may wait for it, too: it goes on when this one is given up
 
     async def _initialize(self) -> None:
         if self._config.loglevel is not None:
@@ -89,20 +95,28 @@ class VLMEngine:
             opening.push_async_callback(asyncio.to_thread, store.close)
             panels = self._panels(store, opening)
             own = custom_models(self._config, self._own_models)
-            stages = {**self._stages([panels[name] for name in self._config.active_models()]), **own}
+            stages = {
+                **self._stages([panels[name] for name in self._config.active_models()]),
+                **own,
+            }
             asking = {kind: self._asking(kind, panels) for kind in ("video", "image")}
             for stage in (*stages.values(), *asking["video"].values(), *asking["image"].values()):
                 opening.push_async_callback(stage.aclose)
             self._pipelines = {
-                name: Pipeline(name, config, {**asking[kind_of(config)], **stages}) for name, config in pipelines.items()
+                name: Pipeline(name, config, {**asking[kind_of(config)], **stages})
+                for name, config in pipelines.items()
             }
             self._open = opening.pop_all()
             self._at_end = LeftOpen(self, self._open)
             await self._at_end.begin()
         unused = self._config.unused_rules()
         if unused and not own:  # a stage of one's own may tell of other tags
-            shown = ", ".join(unused[:_NAMED]) + (f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else "")
-            _log.warning("category_config: there are rules for tags that are not looked for: %s", shown)
+            shown = ", ".join(unused[:_NAMED]) + (
+                f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
+            )
+            _log.warning(
+                "category_config: there are rules for tags that are not looked for: %s", shown
+            )
 
     async def aclose(self) -> None:
         """Ends what is under way and closes everything. Closing twice does nothing."""
@@ -118,7 +132,9 @@ class VLMEngine:
         """Whom to ask, for each model that is active or a stage of a pipeline; what they hold is closed by ``opening``."""
         active = self._config.active_models()
         if not active:
-            raise ConfigError('models: there is none to ask; a model that is asked is of type "vlm_model"')
+            raise ConfigError(
+                'models: there is none to ask; a model that is asked is of type "vlm_model"'
+            )
         servers, self._pools = Servers(), []
         if self._client is not None:
             opening.push_async_callback(self._client.aclose)
@@ -128,13 +144,24 @@ class VLMEngine:
 
         def panel(name: str, model: ModelConfig) -> Cascade:
             own = judge(name, model)
-            return Cascade(own, judge(model.scan_model, self._config.scanner_for(model)) if model.scan_model else None)
+            return Cascade(
+                own,
+                judge(model.scan_model, self._config.scanner_for(model))
+                if model.scan_model
+                else None,
+            )
 
         staged = {stage.name for own in self._config.pipelines.values() for stage in own.models}
-        asked = {name: model for name, model in self._config.models.items() if name in staged and model.type == "vlm_model"}
+        asked = {
+            name: model
+            for name, model in self._config.models.items()
+            if name in staged and model.type == "vlm_model"
+        }
         return {name: panel(name, model) for name, model in {**active, **asked}.items()}
 
-    def _client_for(self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack) -> Client:
+    def _client_for(
+        self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack
+    ) -> Client:
         if self._client is not None:
             return self._client
         try:
@@ -271,7 +298,11 @@ class VLMEngine:
             return_confidence=return_confidence,
             skipped_categories=skipped_categories or (),
         )
-        return image_dict(result, confidence=return_confidence) if isinstance(result, ImageResult) else dict(result)
+        return (
+            image_dict(result, confidence=return_confidence)
+            if isinstance(result, ImageResult)
+            else dict(result)
+        )
 
     async def tag_image(
         self,
@@ -289,7 +320,9 @@ class VLMEngine:
 
         Raises as ``process_image`` does.
         """
-        result = await self._run("image", image=_unchanging(source), identity=identity, threshold=threshold)
+        result = await self._run(
+            "image", image=_unchanging(source), identity=identity, threshold=threshold
+        )
         assert isinstance(result, ImageResult)
         return result
 
@@ -298,20 +331,31 @@ class VLMEngine:
             raise ConfigError("the engine is closed; `await engine.initialize()` opens it again")
         await self.initialize()
         if pipeline_name not in self._pipelines:
-            raise ConfigError(f"there is no pipeline {pipeline_name!r}; there are: {', '.join(self._pipelines)}")
+            raise ConfigError(
+                f"there is no pipeline {pipeline_name!r}; there are: {', '.join(self._pipelines)}"
+            )
         pipeline = self._pipelines[pipeline_name]
         unknown = [name for name in pipeline.inputs if name not in {**_DEFAULTS, **values}]
         if unknown:
-            raise ConfigError(f"pipeline {pipeline_name!r}: nobody gives its input {unknown[0]!r} here")
+            raise ConfigError(
+                f"pipeline {pipeline_name!r}: nobody gives its input {unknown[0]!r} here"
+            )
         asked = {**_DEFAULTS, **values}
-        skipped = _categories(asked["skipped_categories"], {model.category for model in self._config.models.values()})
-        return await pipeline.run({**asked, "threshold": _share(asked["threshold"]), "skipped_categories": skipped})
+        skipped = _categories(
+            asked["skipped_categories"], {model.category for model in self._config.models.values()}
+        )
+        return await pipeline.run(
+            {**asked, "threshold": _share(asked["threshold"]), "skipped_categories": skipped}
+        )
 
     def get_performance_stats(self) -> dict[str, Any]:
         """What each endpoint did since ``initialize``, by its name: what ``EndpointStats`` tells, as a dictionary, and
         ``model``, which of the models it was asked for.
         """
-        return {label: {"model": model, **asdict(stats)} for label, (model, stats) in self._stats().items()}
+        return {
+            label: {"model": model, **asdict(stats)}
+            for label, (model, stats) in self._stats().items()
+        }
 
     @property
     def slots(self) -> int:
@@ -326,9 +370,17 @@ class VLMEngine:
 
     def _stats(self) -> dict[str, tuple[str, EndpointStats]]:
         """By the endpoint's name, which is followed by that of the model where there are several."""
-        every = [(label, model, stats) for model, pool in self._pools for label, stats in pool.stats().items()]
-        labels = unique([f"{label} ({model})" if len(self._pools) > 1 else label for label, model, _ in every])
-        return {label: (model, stats) for label, (_, model, stats) in zip(labels, every, strict=True)}
+        every = [
+            (label, model, stats)
+            for model, pool in self._pools
+            for label, stats in pool.stats().items()
+        ]
+        labels = unique(
+            [f"{label} ({model})" if len(self._pools) > 1 else label for label, model, _ in every]
+        )
+        return {
+            label: (model, stats) for label, (_, model, stats) in zip(labels, every, strict=True)
+        }
 
     async def optimize_timeframe_settings(
         self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Any]
@@ -343,7 +395,9 @@ class VLMEngine:
         ``RequiredDuration``, and ``precision_before``, ``recall_before``, ``f1_before`` and the same ``…_after``: a marker is
         right that shares at least half of the time that it and a tuned span cover. Asks no model. Raises ``ConfigError``.
         """
-        return await asyncio.to_thread(fitted_rules, self._config, existing_json_data, desired_timespan_data)
+        return await asyncio.to_thread(
+            fitted_rules, self._config, existing_json_data, desired_timespan_data
+        )
 
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -365,11 +419,15 @@ def _share(threshold: Any) -> float | None:
 
 def _categories(skipped: Any, known: Collection[str]) -> tuple[str, ...]:
     if isinstance(skipped, str):
-        raise ConfigError(f"skipped_categories: {skipped!r} is a text; write a list of categories: [{skipped!r}]")
+        raise ConfigError(
+            f"skipped_categories: {skipped!r} is a text; write a list of categories: [{skipped!r}]"
+        )
     names = tuple(skipped)
     for name in names:
         if name not in known:
-            raise ConfigError(f"skipped_categories: there is no category {name!r}; there are: {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"skipped_categories: there is no category {name!r}; there are: {', '.join(sorted(known))}"
+            )
     return names
 
 

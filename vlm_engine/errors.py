@@ -114,7 +114,9 @@ class NoVisionError(EndpointError):
 class BusyError(ClientError):
     """The endpoint asks for patience. ``retry_after_s``: seconds it named, or None."""
 
-    def __init__(self, message: str, *, endpoint: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, endpoint: str = "", retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message, endpoint=endpoint)
         self.retry_after_s = retry_after_s
 
@@ -151,7 +153,9 @@ class NoEndpointError(VLMEngineError, ExceptionGroup[ClientError]):
         return NoEndpointError(self.message, excs)
 
     def __str__(self) -> str:
-        return " ".join(_sentence(text) for text in (self.message, *(str(cause) for cause in self.exceptions)))
+        return " ".join(
+            _sentence(text) for text in (self.message, *(str(cause) for cause in self.exceptions))
+        )
 
 
 def _sentence(text: str) -> str:

@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError, VLMEngineError
+from vlm_engine.errors import (
+    MediaError,
+    MediaNotFoundError,
+    MediaOutOfReachError,
+    MediaUnreadableError,
+    VLMEngineError,
+)
 from vlm_engine.watch import beat, rest
 
 _log = logging.getLogger(__name__)
@@ -25,7 +31,9 @@ class AsideError(Exception):
 
 
 @contextmanager
-def mapped(name: str | Path, what: str = "cannot be read", kind: type[MediaError] = MediaUnreadableError) -> Iterator[None]:
+def mapped(
+    name: str | Path, what: str = "cannot be read", kind: type[MediaError] = MediaUnreadableError
+) -> Iterator[None]:
     """The one place where what a library raises while it reads media, foreseen or not, becomes an error of ``kind``.
 
     ``name``: what messages call the file. ``what``: what they say of it. A library's errors are no closed list: what it
@@ -52,7 +60,9 @@ def told_by(error: Exception) -> str:
     """What there is to say of an error of a library; of one that nobody raises on purpose, its type as well."""
     if isinstance(error, EOFError):
         return "it ends too early"
-    system: str | None = getattr(error, "strerror", None)  # of OSError, and of what libraries derive from others
+    system: str | None = getattr(
+        error, "strerror", None
+    )  # of OSError, and of what libraries derive from others
     if system:
         return system
     words = str(error) or type(error).__name__

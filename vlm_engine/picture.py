@@ -52,7 +52,11 @@ def encode(image: Image.Image, shape: ImageShape) -> tuple[bytes, int, int]:
 def fitted(image: Image.Image, shape: ImageShape) -> Image.Image:
     """``image`` in its ``fitted_size``."""
     size = fitted_size(image.width, image.height, shape)
-    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return (
+        image
+        if size == image.size
+        else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    )
 
 
 def _with_bars(image: Image.Image) -> Image.Image:

@@ -38,10 +38,14 @@ class Pipeline:
         self._models = models
         for stage in config.models:
             if stage.name not in models:
-                raise self._fault(f"there is no model {stage.name!r}; there are: {', '.join(sorted(models))}")
+                raise self._fault(
+                    f"there is no model {stage.name!r}; there are: {', '.join(sorted(models))}"
+                )
             for needed in models[stage.name].needs:
                 if needed not in stage.inputs:
-                    raise self._fault(f"stage {stage.name!r} works on {needed!r}, which is not among its inputs")
+                    raise self._fault(
+                        f"stage {stage.name!r} works on {needed!r}, which is not among its inputs"
+                    )
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -56,17 +60,33 @@ class Pipeline:
 
         An error of a stage is raised as it is.
         """
-        made = {name: asyncio.get_running_loop().create_future() for stage in self._config.models for name in stage.outputs}
+        made = {
+            name: asyncio.get_running_loop().create_future()
+            for stage in self._config.models
+            for name in stage.outputs
+        }
         given = {name: values[name] for name in self._config.inputs}
-        await side_by_side([self._run_stage(stage, values, given, made) for stage in self._config.models])
-        return given[self._config.output] if self._config.output in given else made[self._config.output].result()
+        await side_by_side(
+            [self._run_stage(stage, values, given, made) for stage in self._config.models]
+        )
+        return (
+            given[self._config.output]
+            if self._config.output in given
+            else made[self._config.output].result()
+        )
 
     async def _run_stage(
-        self, stage: PipelineModelConfig, values: Mapping[str, Any], given: Mapping[str, Any], made: Mapping[str, Any]
+        self,
+        stage: PipelineModelConfig,
+        values: Mapping[str, Any],
+        given: Mapping[str, Any],
+        made: Mapping[str, Any],
     ) -> None:
         model = self._models[stage.name]
         inputs = {name: values[name] for name in model.takes if name in values}
-        inputs |= {name: given[name] if name in given else await made[name] for name in stage.inputs}
+        inputs |= {
+            name: given[name] if name in given else await made[name] for name in stage.inputs
+        }
         result = await model.process(inputs)
         if len(stage.outputs) == 1:
             made[stage.outputs[0]].set_result(result)

@@ -66,7 +66,11 @@ FORMS: Mapping[Purpose, Form] = {
 
 def shape_for(model: ModelConfig, purpose: Purpose) -> ImageShape:
     """How large a picture ``model`` is sent with a question of this purpose."""
-    side = min(model.scan_max_side, model.image_max_side) if purpose is Purpose.SCAN else model.image_max_side
+    side = (
+        min(model.scan_max_side, model.image_max_side)
+        if purpose is Purpose.SCAN
+        else model.image_max_side
+    )
     return ImageShape(side, model.image_quality)
 
 
@@ -87,10 +91,18 @@ class Wording:
     def of(cls, model: WordingConfig) -> Wording:
         """The wording that the settings of ``model`` ask for."""
         opening, special_tokens = model.prompt.strip() or OPENING, model.special_tokens.strip()
-        return cls(opening, special_tokens, model.system_template, model.user_template, model.tag_descriptions)
+        return cls(
+            opening,
+            special_tokens,
+            model.system_template,
+            model.user_template,
+            model.tag_descriptions,
+        )
 
 
-def messages(question: Question, wording: Wording, *, system: bool = True, strict: bool = True) -> list[dict[str, Any]]:
+def messages(
+    question: Question, wording: Wording, *, system: bool = True, strict: bool = True
+) -> list[dict[str, Any]]:
     """The ``messages`` of a chat completion, the pictures in them as data URLs; several are numbered and timed.
 
     Without ``system`` the rules open the user's turn, for templates that know no system role. Without
@@ -117,14 +129,23 @@ def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any]
 
     For several pictures a list of names under the number of each, from 1.
     """
-    names = {"type": "array", "items": {"type": "string", "enum": list(tags)}, "maxItems": len(tags)}
+    names = {
+        "type": "array",
+        "items": {"type": "string", "enum": list(tags)},
+        "maxItems": len(tags),
+    }
     if pictures > 1:
         properties: dict[str, Any] = {str(number): names for number in range(1, pictures + 1)}
     elif form is Form.LIST:
         properties = {"tags": names}
     else:
         properties = {tag: {"type": "string", "enum": ["yes", "no"]} for tag in tags}
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 @lru_cache(64)
@@ -145,12 +166,18 @@ def wording_fingerprint(model: WordingConfig, *, several: bool = False) -> str:
     more = (Frame(1.0, 1, 1, b""),) if several else ()
     asked = [Question(tags, form, b"", time_s=0.0, more=more) for form in forms]
     words: list[Any] = [
-        [*_texts(question, wording, strict=True), schema(tags, question.form, len(question.times_s))] for question in asked
+        [
+            *_texts(question, wording, strict=True),
+            schema(tags, question.form, len(question.times_s)),
+        ]
+        for question in asked
     ]
     if several:
         words.append([part["text"] for part in _pictures(asked[0]) if part["type"] == "text"])
     if (wording.system, wording.user) != (templates.SYSTEM, templates.USER):
-        words.append([wording.system, wording.user])  # two templates may come to the same words about the sample
+        words.append(
+            [wording.system, wording.user]
+        )  # two templates may come to the same words about the sample
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
@@ -172,7 +199,8 @@ def _texts(question: Question, wording: Wording, strict: bool) -> tuple[str, str
         "tags": "\n".join(f"- {_told(tag, wording)}" for tag in tags),
         "tag_count": str(len(tags)),
         "picture_count": str(pictures),
-        "rules": words.rules + (_DESCRIBED if any(tag in wording.descriptions for tag in tags) else ""),
+        "rules": words.rules
+        + (_DESCRIBED if any(tag in wording.descriptions for tag in tags) else ""),
         "format": words.format + ("" if strict else _FIRMLY),
         "question": words.line.format(pictures),
         "special_tokens": wording.special_tokens,

@@ -13,7 +13,9 @@ RuleOf = Callable[[str], TagRule]
 """The rule for a tag, by the tag's name as the model was asked for it."""
 
 
-def describe_video(spans: Iterable[Span], category: str, rule_of: RuleOf, duration_s: float) -> VideoTagInfo:
+def describe_video(
+    spans: Iterable[Span], category: str, rule_of: RuleOf, duration_s: float
+) -> VideoTagInfo:
     """The spans of one category by the user's rules.
 
     A span without a confidence passes every threshold: no search made it, so nobody knows how sure it is. Tags renamed
@@ -21,7 +23,9 @@ def describe_video(spans: Iterable[Span], category: str, rule_of: RuleOf, durati
     """
     ruled: dict[str, list[Span]] = {}
     enough: dict[str, bool] = {}
-    for tag, own in groupby(sorted(spans, key=lambda span: (span.tag, span.start_s)), key=lambda span: span.tag):
+    for tag, own in groupby(
+        sorted(spans, key=lambda span: (span.tag, span.start_s)), key=lambda span: span.tag
+    ):
         rule = rule_of(tag)
         name = rule.renamed or tag
         kept = apply_rule(list(own), rule, duration_s)
@@ -31,7 +35,9 @@ def describe_video(spans: Iterable[Span], category: str, rule_of: RuleOf, durati
     return VideoTagInfo(
         duration_s=duration_s,
         tags={category: tuple(found)},
-        totals_s={category: {name: sum(span.duration_s for span in own) for name, own in found.items()}},
+        totals_s={
+            category: {name: sum(span.duration_s for span in own) for name, own in found.items()}
+        },
         spans={category: found},
     )
 
@@ -102,7 +108,9 @@ def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: Rule
         probability = verdict.probability
         if verdict.present and (probability is None or probability >= rule.threshold):
             confidences[rule.renamed or tag] = probability
-    return ImageTagInfo(tags={category: tuple(sorted(confidences))}, confidences={category: confidences})
+    return ImageTagInfo(
+        tags={category: tuple(sorted(confidences))}, confidences={category: confidences}
+    )
 
 
 def images_together(infos: Iterable[ImageTagInfo]) -> ImageTagInfo:
@@ -110,7 +118,9 @@ def images_together(infos: Iterable[ImageTagInfo]) -> ImageTagInfo:
     parts = list(infos)
     return ImageTagInfo(
         tags={category: tags for info in parts for category, tags in info.tags.items()},
-        confidences={category: told for info in parts for category, told in info.confidences.items()},
+        confidences={
+            category: told for info in parts for category, told in info.confidences.items()
+        },
     )
 
 
@@ -121,12 +131,18 @@ def temporal_iou(first: tuple[float, float], second: tuple[float, float]) -> flo
     return max(0.0, shared_s) / covered_s if covered_s > 0 else 0.0
 
 
-def match(found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float) -> list[tuple[int, int]]:
+def match(
+    found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float
+) -> list[tuple[int, int]]:
     """Index pairs (found, truth) of spans whose temporal IoU is at least ``least``, best first, each used once.
 
     The matching by which temporal localisation is scored in ActivityNet (Caba Heilbron et al., 2015).
     """
-    pairs = [(temporal_iou(span, true), i, j) for i, span in enumerate(found) for j, true in enumerate(truth)]
+    pairs = [
+        (temporal_iou(span, true), i, j)
+        for i, span in enumerate(found)
+        for j, true in enumerate(truth)
+    ]
     taken: list[tuple[int, int]] = []
     for iou, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
         if iou >= least and all(i != other and j != also for other, also in taken):
@@ -134,7 +150,9 @@ def match(found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, flo
     return taken
 
 
-def f1(found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float = 0.5) -> float:
+def f1(
+    found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float = 0.5
+) -> float:
     """Harmonic mean of precision and recall at a temporal IoU of at least ``least``; 1 where both are empty."""
     if not found and not truth:
         return 1.0
@@ -158,7 +176,9 @@ _SHORTEST_S = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0)
 _REQUIRED_S = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 
 
-def fit_rule(spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float) -> TagRule:
+def fit_rule(
+    spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float
+) -> TagRule:
     """The rule that makes the markers of one tag most like those ``wanted``: by F1, then by how well they overlap.
 
     All combinations of the present ``rule`` and a few round values are tried; among equals the one that changes least of the
@@ -170,15 +190,32 @@ def fit_rule(spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule:
         made = tuple((span.start_s, span.end_s) for span in markers(spans, candidate, duration_s))
         if made not in scores:
             pairs = match(made, wanted, 0.5)
-            scores[made] = f1(made, wanted), round(sum(temporal_iou(made[i], wanted[j]) for i, j in pairs), 6)
+            scores[made] = (
+                f1(made, wanted),
+                round(sum(temporal_iou(made[i], wanted[j]) for i, j in pairs), 6),
+            )
         return scores[made]
 
     fields = ("threshold", "max_gap", "min_marker", "required")
-    lengths = (tuple(Length(value=value) for value in values) for values in (_GAPS_S, _SHORTEST_S, _REQUIRED_S))
-    choices = [(getattr(rule, name), *values) for name, values in zip(fields, (_THRESHOLDS, *lengths), strict=True)]
-    ways = sorted(product(*(range(len(values)) for values in choices)), key=lambda way: sum(number > 0 for number in way))
+    lengths = (
+        tuple(Length(value=value) for value in values)
+        for values in (_GAPS_S, _SHORTEST_S, _REQUIRED_S)
+    )
+    choices = [
+        (getattr(rule, name), *values)
+        for name, values in zip(fields, (_THRESHOLDS, *lengths), strict=True)
+    ]
+    ways = sorted(
+        product(*(range(len(values)) for values in choices)),
+        key=lambda way: sum(number > 0 for number in way),
+    )
     candidates = (
-        rule.model_copy(update={name: values[number] for name, values, number in zip(fields, choices, way, strict=True)})
+        rule.model_copy(
+            update={
+                name: values[number]
+                for name, values, number in zip(fields, choices, way, strict=True)
+            }
+        )
         for way in ways
     )
     return max(candidates, key=score)  # the first of several

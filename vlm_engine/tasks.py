@@ -16,7 +16,9 @@ _T = TypeVar("_T")
 async def side_by_side(works: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
     """What each gives, in their order. The first that fails ends the others, and its error is raised, by itself."""
     if len(works) == 1:
-        return [await works[0]]  # without a task of its own: pictures come by the thousand, and most have one judge
+        return [
+            await works[0]
+        ]  # without a task of its own: pictures come by the thousand, and most have one judge
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]
@@ -36,7 +38,9 @@ class LeftOpen:
         # Of what is open on it, a loop that is shut down closes asynchronous generators, and nothing else.
         self._waiting = self._closing(stack)
         self.is_over = False
-        self._vanished = weakref.finalize(owner, _close, asyncio.get_running_loop(), self._waiting, [])
+        self._vanished = weakref.finalize(
+            owner, _close, asyncio.get_running_loop(), self._waiting, []
+        )
 
     async def begin(self) -> None:
         """From now on the loop knows of it."""
@@ -55,7 +59,11 @@ class LeftOpen:
             await stack.aclose()
 
 
-def _close(loop: asyncio.AbstractEventLoop, waiting: AsyncGenerator[None, None], ending: list[asyncio.Task[None]]) -> None:
+def _close(
+    loop: asyncio.AbstractEventLoop,
+    waiting: AsyncGenerator[None, None],
+    ending: list[asyncio.Task[None]],
+) -> None:
     """``ending``: the task that closes it already, if any."""
     if loop.is_closed():
         return

@@ -59,7 +59,9 @@ def _screen_light(pixels: NDArray[np.uint8], transfer: int) -> Floats:
     """Linear light, 1 for the white of an ordinary screen."""
     light = _curve(transfer)[pixels]
     if transfer == _HLG:
-        light *= np.maximum(light @ _LUMA, 1e-6)[..., None] ** np.float32(0.2) * np.float32(_HLG_PEAK / _WHITE)
+        light *= np.maximum(light @ _LUMA, 1e-6)[..., None] ** np.float32(0.2) * np.float32(
+            _HLG_PEAK / _WHITE
+        )
     if transfer in {_HLG, _PQ}:
         light = np.minimum(light * (1 + light / _HEADROOM**2) / (1 + light), 1)
     return light
@@ -100,7 +102,11 @@ def _srgb(values: Values) -> Values:
 
 def _encoded(light: Floats) -> Floats:
     light = np.clip(light, 0, 1)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** np.float32(1 / 2.4) - 0.055)
+    return np.where(
+        light <= 0.0031308,
+        12.92 * light,
+        1.055 * np.maximum(light, 1e-9) ** np.float32(1 / 2.4) - 0.055,
+    )
 
 
 @cache

@@ -84,7 +84,11 @@ _PHRASES = {
     "over-under": "ou",
     "top-bottom": "tb",
     "left-right": "lr",
-    **{f"{size}-{eyes}": size[0] + eyes for size in ("half", "full") for eyes in ("sbs", "ou", "tb")},
+    **{
+        f"{size}-{eyes}": size[0] + eyes
+        for size in ("half", "full")
+        for eyes in ("sbs", "ou", "tb")
+    },
 }
 _GLUED = re.compile(rf"({'|'.join(_EYES)})(180|360)|(180|360)({'|'.join(_EYES)})")
 _FISHEYE = re.compile(r"(?:fisheye|f)(\d{2,3})")
@@ -123,7 +127,9 @@ def front(layout: Layout, width: int, height: int) -> Front:
     across = 0.5 if layout.eyes is Eyes.SIDE_BY_SIDE else 1.0
     down = 0.5 if layout.eyes is Eyes.OVER_UNDER else 1.0
     if layout.view == FLAT:
-        return Front(0.0, 0.0, across, down, _unsqueezed(layout.eyes, across * width / (down * height)))
+        return Front(
+            0.0, 0.0, across, down, _unsqueezed(layout.eyes, across * width / (down * height))
+        )
     beside = across * _margin(layout.view.across)
     above = down * _margin(layout.view.down)
     return Front(beside, above, across - beside, down - above, 1.0)
@@ -152,7 +158,9 @@ def _told(text: str) -> tuple[Eyes | None, View | None]:
     view: View | None = None
     for word in _words(text):
         eyes = _EYES.get(word, eyes)
-        view = _VIEWS.get(word) or _fisheye_of(word) or view or (FLAT if word in _OF_FILMS else None)
+        view = (
+            _VIEWS.get(word) or _fisheye_of(word) or view or (FLAT if word in _OF_FILMS else None)
+        )
     return eyes, view
 
 

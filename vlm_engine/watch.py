@@ -157,7 +157,9 @@ class Readers:
         for _ in range(self._most):
             self._free.release()
 
-    def _carry_out(self, loop: asyncio.AbstractEventLoop, reading: _Reading, work: Callable[[], object]) -> None:
+    def _carry_out(
+        self, loop: asyncio.AbstractEventLoop, reading: _Reading, work: Callable[[], object]
+    ) -> None:
         """On the thread."""
         result, error = None, None
         _here.reading = reading

@@ -38,7 +38,10 @@ def parse_yaml(text: str) -> Any:
         raise ConfigError(f"not YAML: {line}{error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
-    except (ValueError, OverflowError) as error:  # a number of thousands of digits, the 31st of February
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # a number of thousands of digits, the 31st of February
         raise ConfigError(f"a value in it cannot be read: {error}") from error
     finally:
         loader.dispose()
@@ -53,7 +56,11 @@ def _mappings(node: Node, seen: set[int]) -> Iterator[MappingNode]:
     seen.add(id(node))
     if isinstance(node, MappingNode):
         yield node
-    inner = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
+    inner = (
+        [part for pair in node.value for part in pair]
+        if isinstance(node, MappingNode)
+        else node.value
+    )
     for part in inner if isinstance(node, MappingNode | SequenceNode) else ():
         yield from _mappings(part, seen)
 

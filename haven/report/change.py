@@ -16,7 +16,10 @@ def change_told(change: ItemChange, *, is_planned: bool) -> str:
         (f"Tags {would}removed", chips(change.tags_removed)),
         ("Markers", _markers(change, would)),
         ("Left as they are, because a person changed them", _list(change.kept_back)),
-        (f"Found, and {'would stay' if is_planned else 'stays'} off, because a person took it off", chips(change.stays_off)),
+        (
+            f"Found, and {'would stay' if is_planned else 'stays'} off, because a person took it off",
+            chips(change.stays_off),
+        ),
         ("Left alone, because it is not of this run's tag list", chips(change.left_alone)),
     ]
     told = "\n".join(f"<dt>{head}</dt><dd>{body}</dd>" for head, body in rows if body)
@@ -39,4 +42,8 @@ def chips(tags: Iterable[str]) -> str:
 
 
 def _list(sentences: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{words(sentence)}</li>' for sentence in sentences)}</ul>" if sentences else ""
+    return (
+        f"<ul>{''.join(f'<li>{words(sentence)}</li>' for sentence in sentences)}</ul>"
+        if sentences
+        else ""
+    )

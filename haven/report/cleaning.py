@@ -27,7 +27,9 @@ def cleaned(report: RunReport, secrets: Iterable[str] = ()) -> RunReport:
 
     A text is at most 2000 characters long; a number that is none (not finite) becomes 0.
     """
-    hidden = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
+    hidden = sorted(
+        {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True
+    )
 
     def text(value: str) -> str:
         for secret in hidden:

@@ -54,16 +54,23 @@ def write_whole(path: Path, text: str) -> None:
 def entries(folder: Path) -> tuple[Entry, ...]:
     """The runs in the folder, newest first. Files that only look like ours are passed over. Raises ``OSError``."""
     names = {path.name for path in folder.iterdir()}
-    stems = sorted((name[:-5] for name in names if name.endswith(".json") and _STEM.fullmatch(name[:-5])), reverse=True)
+    stems = sorted(
+        (name[:-5] for name in names if name.endswith(".json") and _STEM.fullmatch(name[:-5])),
+        reverse=True,
+    )
     found = ((stem, _summary(folder / f"{stem}.json")) for stem in stems)
-    return tuple(Entry(stem, summary, f"{stem}.html" in names) for stem, summary in found if summary)
+    return tuple(
+        Entry(stem, summary, f"{stem}.html" in names) for stem, summary in found if summary
+    )
 
 
 def _summary(path: Path) -> Summary | None:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return read_summary(file.readline(_LONGEST_LINE))
-    except OSError:  # another run took it away just now, or it is no file that the plugin could have written
+    except (
+        OSError
+    ):  # another run took it away just now, or it is no file that the plugin could have written
         return None
 
 

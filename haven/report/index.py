@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from haven.report.folder import Entry
-from haven.report.markup import GENERATOR, badge, counted, document, moment, name, number, took, words
+from haven.report.markup import (
+    GENERATOR,
+    badge,
+    counted,
+    document,
+    moment,
+    name,
+    number,
+    took,
+    words,
+)
 
 
 def index_page(entries: Sequence[Entry]) -> str:
@@ -22,7 +32,10 @@ def index_page(entries: Sequence[Entry]) -> str:
 def _row(entry: Entry) -> str:
     run = entry.summary
     href = f"{entry.stem}.{'html' if entry.has_page else 'json'}"
-    parts = [_outcomes("scenes", run.outcomes, run.waiting), _outcomes("images", run.images, run.images_waiting)]
+    parts = [
+        _outcomes("scenes", run.outcomes, run.waiting),
+        _outcomes("images", run.images, run.images_waiting),
+    ]
     parts = [part for part in parts if part] or ["nothing was in line"]
     parts += [counted(run.calls, "call")] if run.calls else []
     facts = " · ".join([*parts, took(run.ended - run.started)])

@@ -9,7 +9,19 @@ from collections.abc import Iterator, Sequence
 from haven.report.change import change_told
 from haven.report.folder import INDEX
 from haven.report.images import images_section
-from haven.report.markup import badge, clock, counted, document, moment, name, number, percent, stretch, took, words
+from haven.report.markup import (
+    badge,
+    clock,
+    counted,
+    document,
+    moment,
+    name,
+    number,
+    percent,
+    stretch,
+    took,
+    words,
+)
 from haven.report.record import image_outcomes
 from haven.report.shares import Share, shares
 from haven.report.timeline import timeline
@@ -31,7 +43,9 @@ def run_page(report: RunReport, json_name: str) -> str:
         f"<h1>{name(report.task)} {badge(report.end.value)}</h1>",
         f'<p class="soft">{moment(report.started)}, {took(report.ended - report.started)}</p>',
         f'<p class="error">{words(report.error)}</p>' if report.error else "",
-        f"<p>{words(report.end_line)}</p>" if report.end_line and report.end_line != report.error else "",
+        f"<p>{words(report.end_line)}</p>"
+        if report.end_line and report.end_line != report.error
+        else "",
         _tiles(report),
         _endpoints(shares(report.endpoints)),
         *_scenes(report.scenes),
@@ -49,9 +63,17 @@ def _tiles(report: RunReport) -> str:
     ]
     if report.waiting:
         tiles.append((number(report.waiting), f"{_noun(report.waiting, 'scene')} still waiting"))
-    tiles += [(number(count), f"{_noun(count, 'image')} {outcome}") for outcome, count in image_outcomes(report).items()]
+    tiles += [
+        (number(count), f"{_noun(count, 'image')} {outcome}")
+        for outcome, count in image_outcomes(report).items()
+    ]
     if report.images_waiting:
-        tiles.append((number(report.images_waiting), f"{_noun(report.images_waiting, 'image')} still waiting"))
+        tiles.append(
+            (
+                number(report.images_waiting),
+                f"{_noun(report.images_waiting, 'image')} still waiting",
+            )
+        )
     if not tiles:
         tiles.append(("0", "scenes or images"))
     coverage = report.coverage
@@ -84,7 +106,11 @@ def _endpoint(share: Share, heads: Sequence[str]) -> str:
     bar = f'<path class="old" d="M0 0H{share.share * 100:.1f}V1H0z"/>' if share.calls else ""
     drawn = f'<svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">{bar}</svg>'
     kinds = ", ".join(f"{number(count)} {_plainly(kind)}" for kind, count in share.failed.items())
-    tokens = f"{number(share.prompt_tokens)} / {number(share.answer_tokens)}" if share.prompt_tokens else "–"
+    tokens = (
+        f"{number(share.prompt_tokens)} / {number(share.answer_tokens)}"
+        if share.prompt_tokens
+        else "–"
+    )
     cells = (
         f"<td>{name(share.name)}</td>",
         f'<td class="number" data-of="{heads[1]}">{number(share.calls)}</td>',
@@ -130,7 +156,9 @@ def _scene(scene: SceneReport, *, is_open: bool) -> str:
 
 
 def _title(scene: SceneReport) -> str:
-    return name(scene.title or scene.path.replace("\\", "/").rpartition("/")[2] or f"Scene {scene.scene_id}")
+    return name(
+        scene.title or scene.path.replace("\\", "/").rpartition("/")[2] or f"Scene {scene.scene_id}"
+    )
 
 
 def _in_short(scene: SceneReport) -> str:

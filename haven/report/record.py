@@ -67,7 +67,10 @@ def read_summary(first_line: str) -> Summary | None:
             outcomes={str(outcome): int(count) for outcome, count in head["outcomes"].items()},
             waiting=int(head["waiting"]),
             calls=int(head["coverage"]["calls"]),
-            images={str(outcome): int(count) for outcome, count in head.get("image_outcomes", {}).items()},
+            images={
+                str(outcome): int(count)
+                for outcome, count in head.get("image_outcomes", {}).items()
+            },
             images_waiting=int(head.get("images_waiting", 0)),
         )
     except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError):
@@ -90,7 +93,9 @@ def _head(report: RunReport) -> dict[str, Any]:
         "images_waiting": report.images_waiting,
         "image_outcomes": image_outcomes(report),
         "coverage": asdict(report.coverage),
-        "endpoints": [asdict(share) | {"share": round(share.share, 4)} for share in shares(report.endpoints)],
+        "endpoints": [
+            asdict(share) | {"share": round(share.share, 4)} for share in shares(report.endpoints)
+        ],
     }
 
 
@@ -112,7 +117,11 @@ def _group(group: ImageGroup) -> dict[str, Any]:
         "tags": group.tags,
     }
     every = asdict(group.change)
-    change = {key: value for key, value in every.items() if key in _OF_IMAGES or (value and key in _OF_SOME_IMAGES)}
+    change = {
+        key: value
+        for key, value in every.items()
+        if key in _OF_IMAGES or (value and key in _OF_SOME_IMAGES)
+    }
     return {**told, "change": change, "images": group.images}
 
 

@@ -36,7 +36,9 @@ def _share(name: str, stats: Mapping[str, Any], served: int) -> Share:
         name=name,
         calls=calls,
         share=calls / served if served else 0.0,
-        failed={str(kind): int(count) for kind, count in (stats.get("failed") or {}).items() if count},
+        failed={
+            str(kind): int(count) for kind, count in (stats.get("failed") or {}).items() if count
+        },
         seconds=float(stats["seconds"]) if stats.get("seconds") else None,
         prompt_tokens=int(stats.get("prompt_tokens") or 0),
         answer_tokens=int(stats.get("answer_tokens") or 0),

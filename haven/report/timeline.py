@@ -19,7 +19,9 @@ _SIGNS = {"new": "+", "old": "=", "off": "−"}
 class _Line:
     """One tag: (start, end, confidence) of what there is of each kind. An end of None is a point in time."""
 
-    of: dict[str, list[tuple[float, float | None, float | None]]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
+    of: dict[str, list[tuple[float, float | None, float | None]]] = field(
+        default_factory=lambda: {kind: [] for kind in _KINDS}
+    )
 
     def found(self) -> Iterator[tuple[float, float | None, float | None]]:
         yield from self.of["new"]
@@ -34,7 +36,9 @@ def timeline(scene: SceneReport) -> str:
     length_s = max([scene.duration_s, *_ends(scene)])
     gaps = _path("gap", scene.gaps_s, length_s)
     rows = "\n".join(_row(tag, line, length_s, gaps) for tag, line in lines.items())
-    kinds = {kind: text for kind, text in _KINDS.items() if any(line.of[kind] for line in lines.values())}
+    kinds = {
+        kind: text for kind, text in _KINDS.items() if any(line.of[kind] for line in lines.values())
+    }
     legend = [_key(kind, text) for kind, text in kinds.items()]
     legend += [_key("gap", "could not be read")] if scene.gaps_s else []
     return f'<div class="lines">\n{rows}\n{_axis(length_s)}\n</div>\n<p class="legend">{"".join(legend)}</p>\n{_times(lines)}'
@@ -50,12 +54,19 @@ def _lines(scene: SceneReport) -> dict[str, _Line]:
     for tag, spans in scene.spans.items():
         for span in spans:
             kind = "new" if _place(tag, span) in added else "old"
-            lines.setdefault(tag.strip(), _Line()).of[kind].append((span.start_s, span.end_s, span.confidence))
+            lines.setdefault(tag.strip(), _Line()).of[kind].append(
+                (span.start_s, span.end_s, span.confidence)
+            )
     drawn = {_place(tag, span) for tag, spans in scene.spans.items() for span in spans}
-    for kind, markers in (("new", scene.change.markers_added), ("off", scene.change.markers_removed)):
+    for kind, markers in (
+        ("new", scene.change.markers_added),
+        ("off", scene.change.markers_removed),
+    ):
         for marker in markers:
             if kind == "off" or _place(marker.title, marker) not in drawn:
-                lines.setdefault(marker.title.strip(), _Line()).of[kind].append((marker.start_s, marker.end_s, None))
+                lines.setdefault(marker.title.strip(), _Line()).of[kind].append(
+                    (marker.start_s, marker.end_s, None)
+                )
     return lines
 
 
@@ -71,10 +82,17 @@ def _ends(scene: SceneReport) -> Iterator[float]:
 
 
 def _row(tag: str, line: _Line, length_s: float, gaps: str) -> str:
-    bars = "".join(_path(kind, ((start, end) for start, end, _ in bars), length_s) for kind, bars in line.of.items())
+    bars = "".join(
+        _path(kind, ((start, end) for start, end, _ in bars), length_s)
+        for kind, bars in line.of.items()
+    )
     found = list(line.found())
     total_s = sum(end - start for start, end, _ in found if end is not None)
-    told = f"{number(len(found))} × · {clock(round(total_s))}" if found else f"{number(len(line.of['off']))} removed"
+    told = (
+        f"{number(len(found))} × · {clock(round(total_s))}"
+        if found
+        else f"{number(len(line.of['off']))} removed"
+    )
     return (
         f'<div class="tag">{name(tag)}</div><div class="total">{told}</div>'
         f'<svg viewBox="0 0 {_UNITS} 10" preserveAspectRatio="none" aria-hidden="true">{gaps}{bars}</svg>'
@@ -86,7 +104,8 @@ def _path(kind: str, stretches: Iterable[tuple[float, float | None]], length_s: 
     top, bottom = (7, 10) if kind == "off" else (0, 10)
     bars: list[tuple[int, int]] = []
     for start, end in sorted(
-        (_unit(start, length_s), _unit(end if end is not None else start, length_s)) for start, end in stretches
+        (_unit(start, length_s), _unit(end if end is not None else start, length_s))
+        for start, end in stretches
     ):
         if bars and start <= bars[-1][1]:
             bars[-1] = bars[-1][0], max(end, bars[-1][1])
@@ -111,7 +130,9 @@ def _times(lines: dict[str, _Line]) -> str:
 
 
 def _listed(line: _Line) -> str:
-    every = sorted(((*bar, kind) for kind, bars in line.of.items() for bar in bars), key=lambda bar: bar[0])
+    every = sorted(
+        ((*bar, kind) for kind, bars in line.of.items() for bar in bars), key=lambda bar: bar[0]
+    )
     shown = [
         f'<span class="time"><b class="{kind}">{_SIGNS[kind]}</b> {stretch(start, end)}'
         + (f" <small>{confidence:.2f}</small>" if confidence is not None else "")
@@ -119,4 +140,6 @@ def _listed(line: _Line) -> str:
         for start, end, confidence, kind in every[:_MOST_TIMES]
     ]
     more = len(every) - len(shown)
-    return " ".join([*shown, f"and {number(more)} more in the JSON file" if more > 0 else ""]).strip()
+    return " ".join(
+        [*shown, f"and {number(more)} more in the JSON file" if more > 0 else ""]
+    ).strip()

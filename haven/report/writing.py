@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from haven.report.cleaning import cleaned
-from haven.report.folder import INDEX, entries, may_replace, prune, remove_left_over, stem_of, write_whole
+from haven.report.folder import (
+    INDEX,
+    entries,
+    may_replace,
+    prune,
+    remove_left_over,
+    stem_of,
+    write_whole,
+)
 from haven.report.index import index_page
 from haven.report.markup import GENERATOR
 from haven.report.page import run_page
@@ -18,7 +26,9 @@ _log = logging.getLogger(__name__)
 _TRIES = 5
 
 
-def write_report(report: RunReport, folder: Path, *, keep: int = 0, secrets: Iterable[str] = ()) -> Path | None:
+def write_report(
+    report: RunReport, folder: Path, *, keep: int = 0, secrets: Iterable[str] = ()
+) -> Path | None:
     """Writes the run's JSON file and page, removes the oldest runs beyond ``keep`` (0 keeps all), and renews the index.
 
     ``folder`` is made if need be; files of other programs in it are never touched. ``secrets`` are shown as ``***``. Blocking.
@@ -49,7 +59,10 @@ def write_report(report: RunReport, folder: Path, *, keep: int = 0, secrets: Ite
 def _renew_index(folder: Path) -> None:
     index = folder / INDEX
     if not may_replace(index, GENERATOR):
-        _log.warning("%s was not made by this plugin and stays; so the reports in that folder have no index.", index)
+        _log.warning(
+            "%s was not made by this plugin and stays; so the reports in that folder have no index.",
+            index,
+        )
         return
     listed, there = None, entries(folder)
     for _ in range(_TRIES):

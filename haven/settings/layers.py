@@ -45,8 +45,14 @@ def page_layer(stored: Mapping[str, Any]) -> Layer:
     # Nobody can remove a key there that the manifest no longer declares: so an unknown one is no fault.
     unknown = sorted(set(stored) - set(_PAGE))
     if unknown:
-        _log.info("Stash still stores settings that this version does not know: %s", ", ".join(unknown))
-    given = {_PAGE[key][1]: value for key, value in stored.items() if key in _PAGE and not _untouched(value)}
+        _log.info(
+            "Stash still stores settings that this version does not know: %s", ", ".join(unknown)
+        )
+    given = {
+        _PAGE[key][1]: value
+        for key, value in stored.items()
+        if key in _PAGE and not _untouched(value)
+    }
     if "CREATE_MARKERS" in given:
         given["CREATE_MARKERS"] = _opposite(given["CREATE_MARKERS"])
     labels = {name: label for label, name in _PAGE.values()}
@@ -67,20 +73,27 @@ def _untouched(value: Any) -> bool:
 
 def task_layer(args: Mapping[str, str]) -> Layer:
     """A task's arguments: text under the settings' names. "" is not set; ``mode`` names the task and is passed over."""
-    return Layer("task arguments", {key: text for key, text in args.items() if key != "mode" and not _untouched(text)})
+    return Layer(
+        "task arguments",
+        {key: text for key, text in args.items() if key != "mode" and not _untouched(text)},
+    )
 
 
 def file_layer(folder: Path, faults: list[str]) -> Layer:
     """The local file in ``folder``, empty where there is none. Adds what is wrong with it to ``faults``."""
     mistaken = folder / LOCAL_FILE.replace(".yaml", ".yml")
     if mistaken.exists():
-        faults.append(f"{mistaken.name}: Stash takes every .yml file for a plugin; rename it to {LOCAL_FILE}")
+        faults.append(
+            f"{mistaken.name}: Stash takes every .yml file for a plugin; rename it to {LOCAL_FILE}"
+        )
     try:
         text = (folder / LOCAL_FILE).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return Layer(LOCAL_FILE, {})
     except (OSError, UnicodeDecodeError) as error:
-        faults.append(f"{LOCAL_FILE}: cannot be read ({error}); save it as UTF-8 text that Stash's user may read")
+        faults.append(
+            f"{LOCAL_FILE}: cannot be read ({error}); save it as UTF-8 text that Stash's user may read"
+        )
         return Layer(LOCAL_FILE, {})
     return Layer(LOCAL_FILE, _yaml(text, faults))
 

@@ -30,7 +30,11 @@ _OF_SEARCH = {
     "video_edge_tolerance": "edge_tolerance_s",
 }
 _OF_ENGINE = {"store_max_mb": "store_max_mb"}
-_OF_VIDEO = {"video_decoding_device": "hwaccel", "video_stall_timeout": "stall_s", "vr_layout": "vr_layout"}
+_OF_VIDEO = {
+    "video_decoding_device": "hwaccel",
+    "video_stall_timeout": "stall_s",
+    "vr_layout": "vr_layout",
+}
 _OF_IMAGE = {"image_frames": "frames", "image_parts": "parts"}
 
 
@@ -55,12 +59,16 @@ def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
         if "endpoints" in set_here and "api_key" not in layer:
             values.pop("api_key", None)  # it was meant for other servers than these
         if "tag_descriptions" in set_here:
-            set_here["tag_descriptions"] = described_apart(values.get("tag_descriptions", {}), set_here["tag_descriptions"])
+            set_here["tag_descriptions"] = described_apart(
+                values.get("tag_descriptions", {}), set_here["tag_descriptions"]
+            )
         values |= set_here
         every_tag |= dict.fromkeys(set_here.get("tag_list", ()))
     values["every_tag"], values["origins"] = tuple(every_tag), origins
     if "endpoints" in values:
-        values["endpoints"] = tuple(_with_key(endpoint, values.get("api_key")) for endpoint in values["endpoints"])
+        values["endpoints"] = tuple(
+            _with_key(endpoint, values.get("api_key")) for endpoint in values["endpoints"]
+        )
     if "vlm_engine_config" in values:
         values["vlm_engine_config"] = _raised(values["vlm_engine_config"], values, above)
     return values
@@ -85,7 +93,11 @@ def _of_engine(engine: EngineConfig) -> dict[str, Any]:
         values |= _set_fields(model, _OF_MODEL)
         values |= {"endpoints": model.endpoints()} if model.endpoints() else {}
     tags = {tag.casefold(): tag for model in asked for tag in model.tag_list}
-    rules = {tag: rule for model in asked for tag, rule in engine.category_config.get(model.category, {}).items()}
+    rules = {
+        tag: rule
+        for model in asked
+        for tag, rule in engine.category_config.get(model.category, {}).items()
+    }
     if tags:
         values["tag_list"] = tuple(tags.values())
     if rules:
@@ -108,11 +120,15 @@ def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) ->
             endpoints = values["endpoints"]
         elif "api_key" in values:
             endpoints = tuple(_with_key(endpoint, values["api_key"]) for endpoint in endpoints)
-        models[name] = model.model_copy(update=taken | {"multiplexer_endpoints": endpoints, "use_multiplexer": True})
+        models[name] = model.model_copy(
+            update=taken | {"multiplexer_endpoints": endpoints, "use_multiplexer": True}
+        )
         if "tag_rules" in above:
             categories[model.category] = values["tag_rules"]
     default = engine.default_rule
-    if "default_tag_rule" in values and ("default_tag_rule" in above or "default_rule" not in engine.model_fields_set):
+    if "default_tag_rule" in values and (
+        "default_tag_rule" in above or "default_rule" not in engine.model_fields_set
+    ):
         default = values["default_tag_rule"]
     changed = {
         "models": models,
@@ -127,10 +143,16 @@ def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) ->
 
 def _set_fields(part: BaseModel, fields: Mapping[str, str]) -> dict[str, Any]:
     """What ``part`` of an engine's configuration sets, under the settings' names."""
-    return {name: getattr(part, field) for name, field in fields.items() if field in part.model_fields_set}
+    return {
+        name: getattr(part, field)
+        for name, field in fields.items()
+        if field in part.model_fields_set
+    }
 
 
-def _taken(part: BaseModel, fields: Mapping[str, str], values: Mapping[str, Any], above: set[str]) -> dict[str, Any]:
+def _taken(
+    part: BaseModel, fields: Mapping[str, str], values: Mapping[str, Any], above: set[str]
+) -> dict[str, Any]:
     """What is put into ``part``: what the layers above it set, and what it leaves open."""
     return {
         field: values[name]

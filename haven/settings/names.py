@@ -7,7 +7,13 @@ from typing import Any
 
 from vlm_engine.config.models import EngineConfig, TagRule
 
-STEERING = ("VLM_BASE_TAG_NAME", "VLM_TAGME_TAG_NAME", "VLM_UPDATEME_TAG_NAME", "VLM_TAGGED_TAG_NAME", "VLM_ERRORED_TAG_NAME")
+STEERING = (
+    "VLM_BASE_TAG_NAME",
+    "VLM_TAGME_TAG_NAME",
+    "VLM_UPDATEME_TAG_NAME",
+    "VLM_TAGGED_TAG_NAME",
+    "VLM_ERRORED_TAG_NAME",
+)
 """The settings that name the tags by which the plugin is told what to do and says what it did."""
 
 
@@ -22,7 +28,10 @@ def faults(values: Mapping[str, Any]) -> list[str]:
     named = list(zip(STEERING, steering(values), strict=True))
     for setting, name in named:
         owners.setdefault(name.casefold(), setting)
-    found = [(setting, name, owners.get(name.casefold(), setting)) for setting, name in [*named, *_others(values)]]
+    found = [
+        (setting, name, owners.get(name.casefold(), setting))
+        for setting, name in [*named, *_others(values)]
+    ]
     return [
         f"{_place(values, setting)}: {name!r} is the name that {owner} has, too; the tags that steer the plugin need names that"
         " nothing else has (case makes no difference)"
@@ -53,9 +62,14 @@ def _rules(values: Mapping[str, Any]) -> dict[str, Mapping[str, TagRule]]:
     engine: EngineConfig | None = values.get("vlm_engine_config")
     if engine is None:
         return {"TAG_RULES": values["tag_rules"]}
-    own = {model.category: engine.category_config.get(model.category, {}) for model in engine.active_models().values()}
+    own = {
+        model.category: engine.category_config.get(model.category, {})
+        for model in engine.active_models().values()
+    }
     placed = {
-        "TAG_RULES" if rules is values["tag_rules"] else f"VLM_ENGINE_CONFIG.category_config.{category}": rules
+        "TAG_RULES"
+        if rules is values["tag_rules"]
+        else f"VLM_ENGINE_CONFIG.category_config.{category}": rules
         for category, rules in own.items()
     }
     return placed | {"VLM_ENGINE_CONFIG": {"default_rule": engine.default_rule}}

@@ -14,7 +14,14 @@ import haven_vlm_config
 from haven.settings import layers, names, words
 from haven.settings.merge import merged
 from haven.settings.values import Layer, read
-from vlm_engine.config.models import EndpointConfig, EngineConfig, ImageConfig, SearchConfig, TagRule, VideoConfig
+from vlm_engine.config.models import (
+    EndpointConfig,
+    EngineConfig,
+    ImageConfig,
+    SearchConfig,
+    TagRule,
+    VideoConfig,
+)
 from vlm_engine.config.wording import WordingConfig
 from vlm_engine.errors import ConfigError
 
@@ -99,7 +106,9 @@ class Settings:
         Raises ``ConfigError`` that lists the faults of all layers, each with its layer and key.
         """
         faults: list[str] = []
-        values = merged([read(layer, faults) for layer in cls._layers(stash_page, task_args, folder, faults)])
+        values = merged(
+            [read(layer, faults) for layer in cls._layers(stash_page, task_args, folder, faults)]
+        )
         if not faults:
             faults = _contradictions(values)
         if faults:
@@ -110,7 +119,9 @@ class Settings:
     @property
     def tags_are_an_example(self) -> bool:
         """Whether nobody has said what to look for: the tags are those that this file comes with."""
-        return self.tag_list == _EXAMPLE_TAGS and self.origins["tag_list"].startswith(Path(haven_vlm_config.__file__).name)
+        return self.tag_list == _EXAMPLE_TAGS and self.origins["tag_list"].startswith(
+            Path(haven_vlm_config.__file__).name
+        )
 
     @classmethod
     def load_for_taking_back(
@@ -129,22 +140,36 @@ class Settings:
         given = cls._layers(stash_page, task_args, folder, passed_over)
         found = [read(given[0], faults)]
         for layer in given[1:]:
-            found += [read(layer.only(names.STEERING), faults), read(layer.only(_OF_REPORTS), passed_over)]
+            found += [
+                read(layer.only(names.STEERING), faults),
+                read(layer.only(_OF_REPORTS), passed_over),
+            ]
         values = merged(found)
         if faults:
             raise ConfigError("\n".join(faults))
         if passed_over:
-            _log.warning("This task goes on without what is wrong in the settings:\n%s", "\n".join(passed_over))
+            _log.warning(
+                "This task goes on without what is wrong in the settings:\n%s",
+                "\n".join(passed_over),
+            )
         return _settings(values)
 
     @staticmethod
     def _layers(
-        stash_page: Mapping[str, Any] | None, task_args: Mapping[str, str] | None, folder: Path | None, faults: list[str]
+        stash_page: Mapping[str, Any] | None,
+        task_args: Mapping[str, str] | None,
+        folder: Path | None,
+        faults: list[str],
     ) -> list[Layer]:
         here = Path(haven_vlm_config.__file__)
         return [
             Layer(
-                here.name, {name: value for name, value in vars(haven_vlm_config).items() if name.isupper() and name[0] != "_"}
+                here.name,
+                {
+                    name: value
+                    for name, value in vars(haven_vlm_config).items()
+                    if name.isupper() and name[0] != "_"
+                },
             ),
             layers.file_layer(folder or here.parent, faults),
             layers.page_layer(stash_page or {}),
@@ -158,7 +183,10 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Every API key, so that it can be kept out of logs."""
         models = self.engine_config.models.values() if self.engine_config else ()
-        endpoints = [*self.endpoints, *(endpoint for model in models for endpoint in model.endpoints())]
+        endpoints = [
+            *self.endpoints,
+            *(endpoint for model in models for endpoint in model.endpoints()),
+        ]
         return tuple({endpoint.key() for endpoint in endpoints} - {""})
 
 
@@ -167,19 +195,31 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     faults = []
     origins = values["origins"]
     if not values["endpoints"]:
-        faults.append(f"{origins['endpoints']}: there is none; name a server, for example http://localhost:1234/v1")
+        faults.append(
+            f"{origins['endpoints']}: there is none; name a server, for example http://localhost:1234/v1"
+        )
     if not values["tag_list"]:
-        faults.append(f"{origins['tag_list']}: there are no tags; say what to look for, in {layers.WHERE_TAGS_ARE_SET}")
+        faults.append(
+            f"{origins['tag_list']}: there are no tags; say what to look for, in {layers.WHERE_TAGS_ARE_SET}"
+        )
     engine = values.get("vlm_engine_config")
     if engine and not engine.active_models():
         where = origins["vlm_engine_config"]
-        faults.append(f"{where}.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG")
-    asked = [endpoint for model in engine.models.values() for endpoint in model.endpoints()] if engine else []
+        faults.append(
+            f"{where}.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG"
+        )
+    asked = (
+        [endpoint for model in engine.models.values() for endpoint in model.endpoints()]
+        if engine
+        else []
+    )
     for endpoint in dict.fromkeys([*values["endpoints"], *asked]):
         try:
             endpoint.key()
         except ConfigError as error:
-            faults.append(f"{origins['endpoints']}: {error}; set it where Stash is started, or write the key as api_key")
+            faults.append(
+                f"{origins['endpoints']}: {error}; set it where Stash is started, or write the key as api_key"
+            )
     return faults + words.faults(values) + names.faults(values)
 
 
@@ -200,7 +240,9 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         tag_names=TagNames(*names.steering(values)),
         path_mutation=values["path_mutation"],
         stream_from_stash=values["stream_from_stash"],
-        default_rule=values["default_tag_rule"].model_copy(update={"threshold": values["video_threshold"]}),
+        default_rule=values["default_tag_rule"].model_copy(
+            update={"threshold": values["video_threshold"]}
+        ),
         tag_rules=MappingProxyType(words.by_tag(values["tag_rules"], values["tag_list"])),
         engine_config=values.get("vlm_engine_config"),
         request_timeout_s=values["request_timeout"],
@@ -216,7 +258,9 @@ def _settings(values: Mapping[str, Any]) -> Settings:
             edge_tolerance_s=values["video_edge_tolerance"],
         ),
         video=VideoConfig(
-            hwaccel=values["video_decoding_device"], stall_s=values["video_stall_timeout"], vr_layout=values["vr_layout"]
+            hwaccel=values["video_decoding_device"],
+            stall_s=values["video_stall_timeout"],
+            vr_layout=values["vr_layout"],
         ),
         image=ImageConfig(frames=values["image_frames"], parts=values["image_parts"]),
         store_max_mb=values["store_max_mb"],

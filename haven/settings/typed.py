@@ -72,7 +72,9 @@ def _as_in_a_file(text: str) -> Any:
     try:
         return parse_yaml(text)
     except ConfigError as error:
-        raise ValueError(f"{text!r} is not written as in the configuration file: {error}") from error
+        raise ValueError(
+            f"{text!r} is not written as in the configuration file: {error}"
+        ) from error
 
 
 def _entries(line: str, *, is_one_of_many: bool) -> Iterator[Entry]:
@@ -83,7 +85,11 @@ def _entries(line: str, *, is_one_of_many: bool) -> Iterator[Entry]:
         return
     # Where semicolons separate, or lines, a comma is one of the description's own.
     is_separated = len(larger) > 1 or is_one_of_many
-    if not is_separated or _rest_of_a_description(larger) or any(len(_COLON.findall(piece)) > 1 for piece in larger):
+    if (
+        not is_separated
+        or _rest_of_a_description(larger)
+        or any(len(_COLON.findall(piece)) > 1 for piece in larger)
+    ):
         raise ValueError(_not_plain(*rest))
     for piece in larger:
         yield from map(_entry, [piece] if _DESCRIBED.fullmatch(piece) else _pieces(piece, _COMMAS))
@@ -93,7 +99,11 @@ def _rest_of_a_description(pieces: list[str]) -> tuple[str, str] | None:
     """A described tag and the piece behind it that may be the rest of its description; None where all is plain."""
     for piece, following in pairwise(pieces):
         described = _DESCRIBED.fullmatch(piece)
-        if described and not (described["text"] or '"').startswith('"') and not _DESCRIBED.fullmatch(following):
+        if (
+            described
+            and not (described["text"] or '"').startswith('"')
+            and not _DESCRIBED.fullmatch(following)
+        ):
             return piece, following
     return None
 
@@ -112,23 +122,31 @@ def _entry(piece: str) -> Entry:
         return _name(piece)
     text = (found["text"] or "").strip()
     if _COLON.search(text) and not text.startswith('"'):
-        raise ValueError(f"{piece.strip()!r} has two colons; separate tags by semicolons, or put the description in quotes")
+        raise ValueError(
+            f"{piece.strip()!r} has two colons; separate tags by semicolons, or put the description in quotes"
+        )
     return {_name(found["name"]): text.strip('"')} if text else _name(found["name"])
 
 
 def _name(text: str) -> str:
     name = text.strip()
     if control := re.search(r"[\x00-\x1f\x7f-\x9f]", name):
-        raise ValueError(f"{name!r}: the character {control[0]!r} is none that a name has; type it again")
+        raise ValueError(
+            f"{name!r}: the character {control[0]!r} is none that a name has; type it again"
+        )
     if "://" in name:
-        raise ValueError(f"{name!r} is an address, and no tag; addresses of servers belong into Endpoint (ENDPOINTS)")
+        raise ValueError(
+            f"{name!r} is an address, and no tag; addresses of servers belong into Endpoint (ENDPOINTS)"
+        )
     if re.fullmatch(r'"[^"]+"', name):
         return name[1:-1]
     if re.fullmatch(r"'[^']+'", name):
         return name[1:-1]
     if odd := _STRUCTURE.search(name):
         described = "; a colon and a blank go before a description" if odd[0] == ":" else ""
-        raise ValueError(f"{name!r}: separate tags by commas{described}; a name that really has {odd[0]} in it goes in quotes")
+        raise ValueError(
+            f"{name!r}: separate tags by commas{described}; a name that really has {odd[0]} in it goes in quotes"
+        )
     return name
 
 
@@ -146,5 +164,7 @@ def _pairs(rule: str) -> list[str]:
 def _pair(rule: str) -> tuple[str, str]:
     there, arrow, here = rule.partition("=>")
     if not arrow or "=>" in here:
-        raise ValueError(f"{rule.strip()!r}: write /data => /mnt/nas, and a semicolon between several of these")
+        raise ValueError(
+            f"{rule.strip()!r}: write /data => /mnt/nas, and a semicolon between several of these"
+        )
     return there, here

@@ -15,8 +15,21 @@ from haven.settings import typed
 from haven.settings.names import STEERING
 from vlm_engine.config import templates
 from vlm_engine.config.base import clean_name
-from vlm_engine.config.models import EndpointConfig, EngineConfig, TagRule, VideoConfig, clean_tags, parse
-from vlm_engine.config.wording import check_once, clean_descriptions, clean_synonyms, described_apart, split_tags
+from vlm_engine.config.models import (
+    EndpointConfig,
+    EngineConfig,
+    TagRule,
+    VideoConfig,
+    clean_tags,
+    parse,
+)
+from vlm_engine.config.wording import (
+    check_once,
+    clean_descriptions,
+    clean_synonyms,
+    described_apart,
+    split_tags,
+)
 from vlm_engine.errors import ConfigError
 from vlm_engine.vr import AUTO, checked_layout
 
@@ -30,7 +43,9 @@ _LEGACY = frozenset(
 class Values(BaseModel):
     """One layer's settings, each optional; their names in capitals are the keys. The defaults are never used."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, alias_generator=str.upper)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, alias_generator=str.upper
+    )
 
     endpoints: tuple[EndpointConfig, ...] = ()
     api_key: SecretStr = SecretStr("")
@@ -110,7 +125,9 @@ class Values(BaseModel):
     @classmethod
     def _zero_is_no_limit(cls, value: int | None) -> int | None:
         if value and value < 10:
-            raise ValueError("fewer than 10 would not hold the answers about a few videos; 0 is no limit")
+            raise ValueError(
+                "fewer than 10 would not hold the answers about a few videos; 0 is no limit"
+            )
         return value or None
 
     @field_validator("video_decoding_device")
@@ -177,11 +194,17 @@ class Values(BaseModel):
         if isinstance(value, str):
             value = typed.folders(value)
         pairs = value.items() if isinstance(value, Mapping) else value
-        if not isinstance(pairs, Iterable) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-            raise ValueError("write each folder of Stash's and where it is here, like /data: /mnt/nas")
+        if not isinstance(pairs, Iterable) or not all(
+            isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+        ):
+            raise ValueError(
+                "write each folder of Stash's and where it is here, like /data: /mnt/nas"
+            )
         for there, here in pairs:
             if not isinstance(there, str) or not isinstance(here, str):
-                raise ValueError(f"{there!r}: {here!r} is no pair of folders; write both as text, like /data: /mnt/nas")
+                raise ValueError(
+                    f"{there!r}: {here!r} is no pair of folders; write both as text, like /data: /mnt/nas"
+                )
         return tuple(pairs)
 
     @field_validator("path_mutation")
@@ -190,7 +213,9 @@ class Values(BaseModel):
         stripped = tuple((there.strip(), here.strip()) for there, here in pairs)
         for path in (path for pair in stripped for path in pair):
             if not re.match(r"/|\\\\|[A-Za-z]:([\\/]|$)", path):
-                raise ValueError(f"{path!r} is no whole path; it begins with a slash or a drive, like /data or D:\\media")
+                raise ValueError(
+                    f"{path!r} is no whole path; it begins with a slash or a drive, like /data or D:\\media"
+                )
         return stripped
 
 
@@ -204,11 +229,17 @@ class Layer:
 
     def place(self, key: str) -> str:
         """Where a person finds the setting: ``Tags on the settings page``, or a file and its key."""
-        return f"{self.labels[key]} on the settings page" if key in self.labels else f"{self.where}: {key}"
+        return (
+            f"{self.labels[key]} on the settings page"
+            if key in self.labels
+            else f"{self.where}: {key}"
+        )
 
     def only(self, names: Iterable[str]) -> Layer:
         """Nothing but these settings."""
-        return replace(self, values={name: self.values[name] for name in names if name in self.values})
+        return replace(
+            self, values={name: self.values[name] for name in names if name in self.values}
+        )
 
 
 def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
@@ -218,7 +249,11 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
     """
     ignored = _without_meaning(layer.values)
     if ignored:
-        _log.warning("%s: these settings have no meaning here and are ignored: %s", layer.where, ", ".join(ignored))
+        _log.warning(
+            "%s: these settings have no meaning here and are ignored: %s",
+            layer.where,
+            ", ".join(ignored),
+        )
     parsed: dict[str, Any] = {"origins": {}}
     valid = [name.upper() for name in Values.model_fields]
     for key, value in _with_descriptions(layer, faults).items():
@@ -239,10 +274,16 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
 def _told(layer: Layer, key: str, value: Any, line: str) -> str:
     """One fault with its place, and with the value where only what it should be is said. Of keys nothing is shown."""
     step, _, fault = line.partition(": ")
-    if fault.startswith("Input should") and step == key != "API_KEY" and isinstance(value, int | float | str):
+    if (
+        fault.startswith("Input should")
+        and step == key != "API_KEY"
+        and isinstance(value, int | float | str)
+    ):
         fault = f"{fault} (it is {value!r})"
     # A field of the page is one line of text: where in its value the fault is means nothing there.
-    return f"{layer.place(key)}: {fault}" if key in layer.labels else f"{layer.where}: {step}: {fault}"
+    return (
+        f"{layer.place(key)}: {fault}" if key in layer.labels else f"{layer.where}: {step}: {fault}"
+    )
 
 
 def _without_meaning(values: Mapping[Any, Any]) -> list[str]:
@@ -262,19 +303,31 @@ def _with_descriptions(layer: Layer, faults: list[str]) -> Mapping[Any, Any]:
         return {key: value for key, value in values.items() if key != "TAG_LIST"}
     if not described:
         return {**values, "TAG_LIST": names} if "TAG_LIST" in values else values
-    return {**values, "TAG_LIST": names, "TAG_DESCRIPTIONS": described_apart(described, values.get("TAG_DESCRIPTIONS"))}
+    return {
+        **values,
+        "TAG_LIST": names,
+        "TAG_DESCRIPTIONS": described_apart(described, values.get("TAG_DESCRIPTIONS")),
+    }
 
 
 def _listed(tags: Any) -> Any:
     """The tags as a list. Raises ``ValueError`` where separators are not what they were meant to be."""
     if isinstance(tags, str):
         return typed.tags(tags)
-    joined = [tag for tag in tags if isinstance(tag, str) and re.search(r"[;\n]", tag)] if isinstance(tags, list | tuple) else []
+    joined = (
+        [tag for tag in tags if isinstance(tag, str) and re.search(r"[;\n]", tag)]
+        if isinstance(tags, list | tuple)
+        else []
+    )
     if joined:
-        raise ValueError(f"{joined[0]!r} is one name; in a list, separate tags by commas: [Foul, Goal]")
+        raise ValueError(
+            f"{joined[0]!r} is one name; in a list, separate tags by commas: [Foul, Goal]"
+        )
     return tags
 
 
 def _unknown(key: str, valid: list[str]) -> str:
     near = difflib.get_close_matches(key.upper(), valid, n=1, cutoff=0.5)
-    return f"{key}: there is no such setting; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(valid)}")
+    return f"{key}: there is no such setting; " + (
+        f"did you mean {near[0]}?" if near else f"there are {', '.join(valid)}"
+    )

@@ -44,7 +44,9 @@ def ensure_dependencies(
         return
     _log.debug("Not here, or not at a version that will do: %s", ", ".join(map(str, missing)))
     if data_dir.resolve().is_relative_to(plugin_dir.resolve()):
-        raise SetupError(f"{data_dir} is inside the plugin, where Stash takes every .yml file for a plugin. Name another folder.")
+        raise SetupError(
+            f"{data_dir} is inside the plugin, where Stash takes every .yml file for a plugin. Name another folder."
+        )
     try:
         environment = Environment.for_this_python(data_dir, file)
         _refuse_to_turn_in_circles(environment, missing)
@@ -56,7 +58,9 @@ def ensure_dependencies(
             _reexecute(environment, stdin, sys.orig_argv[1:] if argv is None else argv)
         _put_in_front([str(environment.packages)])
     except OSError as error:
-        raise SetupError(f"The packages that the plugin needs cannot be installed in {data_dir}: {error}") from error
+        raise SetupError(
+            f"The packages that the plugin needs cannot be installed in {data_dir}: {error}"
+        ) from error
     _check(environment, lacking(wanted))
 
 

@@ -61,7 +61,9 @@ def run(
         return Outcome(child.wait(), lines)
 
 
-def _follow(child: subprocess.Popen[str], on_line: Callable[[str], None], kept_lines: int) -> tuple[str, ...]:
+def _follow(
+    child: subprocess.Popen[str], on_line: Callable[[str], None], kept_lines: int
+) -> tuple[str, ...]:
     last: deque[str] = deque(maxlen=kept_lines)
     for line in child.stdout or ():
         if line.strip():

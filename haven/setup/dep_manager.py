@@ -52,7 +52,9 @@ def recall(data_dir: Path, requirements: Path) -> list[str]:
     except (OSError, ValueError):
         return []
     return (
-        [folder for folder in folders if isinstance(folder, str) and Path(folder).is_dir()] if isinstance(folders, list) else []
+        [folder for folder in folders if isinstance(folder, str) and Path(folder).is_dir()]
+        if isinstance(folders, list)
+        else []
     )
 
 
@@ -61,13 +63,28 @@ def install(wanted: Sequence[Requirement], data_dir: Path, requirements: Path) -
     memory = _memory(data_dir, requirements)
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.unlink(missing_ok=True)
-    _log.info("PythonDepManager installs the packages that the plugin needs. This happens once, and takes a few minutes.")
-    command = [sys.executable, "-P", "-c", _SCRIPT, str(memory), *(_spec(requirement) for requirement in wanted)]
+    _log.info(
+        "PythonDepManager installs the packages that the plugin needs. This happens once, and takes a few minutes."
+    )
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        _SCRIPT,
+        str(memory),
+        *(_spec(requirement) for requirement in wanted),
+    ]
     outcome = child.run(command, _report, limit_s=_LIMIT_S)
     folders = recall(data_dir, requirements)
     if outcome.status != 0 or not folders:
-        said = _unframed(outcome.last_lines[-1]) if outcome.last_lines else f"it ended with {outcome.status}"
-        _log.warning("PythonDepManager could not install the packages (%s); the plugin does it itself.", said)
+        said = (
+            _unframed(outcome.last_lines[-1])
+            if outcome.last_lines
+            else f"it ended with {outcome.status}"
+        )
+        _log.warning(
+            "PythonDepManager could not install the packages (%s); the plugin does it itself.", said
+        )
         return []
     return folders
 
@@ -78,7 +95,11 @@ def _memory(data_dir: Path, requirements: Path) -> Path:
 
 
 def _spec(requirement: Requirement) -> str:
-    package = f"{requirement.name}=={PINNED[requirement.name]}" if requirement.name in PINNED else requirement.name
+    package = (
+        f"{requirement.name}=={PINNED[requirement.name]}"
+        if requirement.name in PINNED
+        else requirement.name
+    )
     return f"{requirement.import_name}:{package}"
 
 

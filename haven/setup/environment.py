@@ -29,9 +29,7 @@ _VENV, _FOLDER = "venv", "folder"
 # the newest version that has one, or says at once that there is none.
 _INSTALL = ["install", "--only-binary", ":all:", "--progress-bar", "off"]
 # Imports what it is given, first from the folder that it is given, if any.
-_TRY = (
-    "import importlib, sys; sys.path[:0] = filter(None, sys.argv[1:2]); [importlib.import_module(name) for name in sys.argv[2:]]"
-)
+_TRY = "import importlib, sys; sys.path[:0] = filter(None, sys.argv[1:2]); [importlib.import_module(name) for name in sys.argv[2:]]"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,9 @@ class Environment:
         if not self.is_venv:
             return self.folder / "packages"
         major, minor = sys.version_info[:2]
-        return self.folder / ("Lib/site-packages" if os.name == "nt" else f"lib/python{major}.{minor}/site-packages")
+        return self.folder / (
+            "Lib/site-packages" if os.name == "nt" else f"lib/python{major}.{minor}/site-packages"
+        )
 
     def note_use(self) -> None:
         """Notes that it is in use, and removes those of this platform that nobody has used for a week."""
@@ -108,7 +108,8 @@ class Environment:
                 _log.info("Removing packages that were installed only in part: %s", self.folder)
                 self._clear()
             _log.info(
-                "Installing the packages that the plugin needs into %s. This happens once, and takes a few minutes.", self.folder
+                "Installing the packages that the plugin needs into %s. This happens once, and takes a few minutes.",
+                self.folder,
             )
             kind = _VENV if can_venv and self._make_venv(lock) else _FOLDER
             self._install(kind, lock)
@@ -116,13 +117,20 @@ class Environment:
         _log.info("The packages are installed.")
 
     def _make_venv(self, lock: IO[bytes]) -> bool:
-        outcome = child.run([sys.executable, "-I", "-m", "venv", str(self.folder)], limit_s=_BUILD_LIMIT_S, keep_open=_kept(lock))
+        outcome = child.run(
+            [sys.executable, "-I", "-m", "venv", str(self.folder)],
+            limit_s=_BUILD_LIMIT_S,
+            keep_open=_kept(lock),
+        )
         if outcome.status == 0:
             return True
         said = " ".join(outcome.last_lines[-3:])
         if not _has("pip"):
             raise SetupError(f"Python could not make a virtual environment ({said}). {_no_pip()}")
-        _log.warning("Python could not make a virtual environment (%s); a plain folder is used instead.", said)
+        _log.warning(
+            "Python could not make a virtual environment (%s); a plain folder is used instead.",
+            said,
+        )
         self._clear()
         return False
 
@@ -140,8 +148,16 @@ class Environment:
             Path(packages).mkdir(parents=True)
         python = [sys.executable, "-P"] if packages else [str(self.python), "-I"]
         pip = [*python, "-u", "-m", "pip"]
-        command = [*pip, *_INSTALL, *(["--target", packages] if packages else []), "-r", str(self.requirements)]
-        outcome = child.run(command, _report, limit_s=_BUILD_LIMIT_S, env=environment(pip), keep_open=_kept(lock))
+        command = [
+            *pip,
+            *_INSTALL,
+            *(["--target", packages] if packages else []),
+            "-r",
+            str(self.requirements),
+        ]
+        outcome = child.run(
+            command, _report, limit_s=_BUILD_LIMIT_S, env=environment(pip), keep_open=_kept(lock)
+        )
         if outcome.status != 0:
             raise SetupError(
                 "The packages that the plugin needs could not be installed. pip said:\n"
@@ -206,7 +222,10 @@ def _no_pip() -> str:
         "dnf": "dnf install python3-pip",
         "pacman": "pacman -S python-pip",
     }
-    command = next((command for tool, command in commands.items() if shutil.which(tool)), "the installer of python.org has it")
+    command = next(
+        (command for tool, command in commands.items() if shutil.which(tool)),
+        "the installer of python.org has it",
+    )
     return (
         f"The plugin needs some Python packages, and {sys.executable} has neither pip nor ensurepip to install them."
         f" Install pip where Stash runs, in its container if it runs in one ({command}); then start the task again."
@@ -229,7 +248,9 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
                 _log.info("Another task is installing the packages; waiting for it.")
                 waiting = True
             if time.monotonic() > give_up_s:
-                raise SetupError(f"Another process has held {path} for half an hour. End it, and start the task again.")
+                raise SetupError(
+                    f"Another process has held {path} for half an hour. End it, and start the task again."
+                )
             time.sleep(0.2)
         yield lock
 

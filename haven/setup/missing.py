@@ -21,7 +21,11 @@ def how_far(path: str) -> str:
         if _exists(there):
             if _exists(missing):
                 return ""
-            begins = f"{there} exists, {missing} does not" if there != Path(there.anchor) else f"{missing} does not exist"
+            begins = (
+                f"{there} exists, {missing} does not"
+                if there != Path(there.anchor)
+                else f"{missing} does not exist"
+            )
             return begins + _nearly(there, missing.name) + _container(there)
         missing = there
     return f"{missing} does not exist" if not _exists(missing) else ""
@@ -30,7 +34,10 @@ def how_far(path: str) -> str:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a folder on the way that may not be entered; a name that no file can have
+    except (
+        OSError,
+        ValueError,
+    ):  # a folder on the way that may not be entered; a name that no file can have
         return False
 
 
@@ -54,4 +61,8 @@ def _plain(name: str) -> str:
 def _container(there: Path) -> str:
     is_outermost = len(there.parts) <= 2
     marked = is_outermost and any(Path(mark).exists() for mark in _MARKS)
-    return "; this runs in a container, which has only the folders that are mounted into it" if marked else ""
+    return (
+        "; this runs in a container, which has only the folders that are mounted into it"
+        if marked
+        else ""
+    )

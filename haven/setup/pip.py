@@ -29,12 +29,20 @@ _ORDER = ("global", "install", ":env:")  # a later one goes before an earlier on
 def environment(pip: Sequence[str]) -> dict[str, str]:
     """The environment for ``pip`` (the command that starts it): this process's, without pip's settings but for those kept."""
     found = {section: dict[str, str]() for section in _ORDER}
-    for line in child.run([*pip, "config", "list"], limit_s=_ASK_LIMIT_S, kept_lines=1000).last_lines:
+    for line in child.run(
+        [*pip, "config", "list"], limit_s=_ASK_LIMIT_S, kept_lines=1000
+    ).last_lines:
         told = _LINE.fullmatch(line)
         if told and told["key"] in _KEPT:
             found[told["section"]][told["key"]] = _value(told["value"])
-    kept = {f"PIP_{key.upper().replace('-', '_')}": value for section in _ORDER for key, value in found[section].items()}
-    others = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
+    kept = {
+        f"PIP_{key.upper().replace('-', '_')}": value
+        for section in _ORDER
+        for key, value in found[section].items()
+    }
+    others = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")
+    }
     return {**others, **kept, **_SET}
 
 

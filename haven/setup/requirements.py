@@ -11,7 +11,9 @@ from haven.setup.errors import SetupError
 
 # Packages that are imported under another name than they are installed under.
 _IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml", "stashapp-tools": "stashapi"}
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*((?:(?:>=|<=|==|!=|<|>)\s*[0-9][\w.]*\s*,?\s*)*)")
+_LINE = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*((?:(?:>=|<=|==|!=|<|>)\s*[0-9][\w.]*\s*,?\s*)*)"
+)
 _BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][\w.]*)")
 
 
@@ -43,7 +45,9 @@ def read_requirements(file: Path) -> tuple[Requirement, ...]:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise SetupError(f"{file} cannot be read ({error.strerror}). Install the plugin again.") from error
+        raise SetupError(
+            f"{file} cannot be read ({error.strerror}). Install the plugin again."
+        ) from error
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     return tuple(_requirement(line, file) for line in lines if line)
 
@@ -51,7 +55,9 @@ def read_requirements(file: Path) -> tuple[Requirement, ...]:
 def _requirement(line: str, file: Path) -> Requirement:
     match = _LINE.fullmatch(line)
     if not match:
-        raise SetupError(f"{file}: {line!r} is not a package with versions. Install the plugin again.")
+        raise SetupError(
+            f"{file}: {line!r} is not a package with versions. Install the plugin again."
+        )
     return Requirement(match[1].lower().replace("_", "-"), tuple(_BOUND.findall(match[2])))
 
 

@@ -46,7 +46,11 @@ class StashLogHandler(logging.Handler):
     """
 
     def __init__(
-        self, fd: int = 2, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+        self,
+        fd: int = 2,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__()
         self._fd = fd
@@ -100,7 +104,12 @@ class StashLogHandler(logging.Handler):
 
 
 def _letter(level: int) -> str:
-    for limit, letter in ((logging.ERROR, "e"), (logging.WARNING, "w"), (logging.INFO, "i"), (logging.DEBUG, "d")):
+    for limit, letter in (
+        (logging.ERROR, "e"),
+        (logging.WARNING, "w"),
+        (logging.INFO, "i"),
+        (logging.DEBUG, "d"),
+    ):
         if level >= limit:
             return letter
     return "t"
@@ -115,7 +124,11 @@ def _lines(text: str) -> list[bytes]:
     lines: list[bytes] = []
     left = _MESSAGE_BYTES
     for line in text.splitlines():
-        shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", line).rstrip().encode("utf-8", "backslashreplace")
+        shown = (
+            _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", line)
+            .rstrip()
+            .encode("utf-8", "backslashreplace")
+        )
         if len(shown) > left:
             return [*lines, *_pieces(_cut(shown, left)), b"(the rest of this message was left out)"]
         left -= len(shown)

@@ -64,7 +64,9 @@ class ItemWriter:
         with self._journal.only_writer():  # so what is still open now is nobody's
             return self._complete(self._journal.unfinished())
 
-    def apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+    def apply(
+        self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions
+    ) -> dict[ItemRef, Fate]:
         """Brings each item, as it is now, to what was found in it, and takes it off the queue."""
         fates: dict[ItemRef, Fate] = {}
         with self._journal.only_writer():
@@ -72,10 +74,16 @@ class ItemWriter:
                 fates |= self._apply(run_id, {item: found[item] for item in portion}, options)
         return fates
 
-    def _apply(self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+    def _apply(
+        self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions
+    ) -> dict[ItemRef, Fate]:
         known = self._known_or_made(found.values(), options)
         return self._change(
-            run_id, found, lambda item: plan_results(item, found[item.ref], known_of(self._journal, item), known, options)
+            run_id,
+            found,
+            lambda item: plan_results(
+                item, found[item.ref], known_of(self._journal, item), known, options
+            ),
         )
 
     def release(self, run_id: int, item: ItemRef, options: PlanOptions) -> dict[ItemRef, Fate]:
@@ -84,7 +92,9 @@ class ItemWriter:
             known = self._known_or_made((), options)
             return self._change(run_id, [item], lambda item: plan_release(item, known, options))
 
-    def preview(self, found: Mapping[ItemRef, TagInfo], options: PlanOptions) -> dict[ItemRef, Fate]:
+    def preview(
+        self, found: Mapping[ItemRef, TagInfo], options: PlanOptions
+    ) -> dict[ItemRef, Fate]:
         """What ``apply`` would change. Writes nothing, neither to Stash nor to the journal."""
         known = self._known(found.values(), options)
         for name in control_names(options.names):
@@ -93,26 +103,36 @@ class ItemWriter:
         fates: dict[ItemRef, Fate] = {ref: ItemGoneError(ref) for ref in found}
         for ref, item in items.items():
             plan = plan_results(item, found[ref], known_of(self._journal, item), known, options)
-            told = tuple(tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged))
+            told = tuple(
+                tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged)
+            )
             fates[ref] = replace(plan, add=told).summary()
         return fates
 
     def renamed_on(self, ref: ItemRef) -> dict[str, Tag]:
         """The tags of ours on an item that have other names in Stash by now, by the ``tag_key`` of what they were called."""
         items = read_items(self._client, [ref])
-        return {key: tag for item in items.values() for key, tag in renamed(item, known_of(self._journal, item)).items()}
+        return {
+            key: tag
+            for item in items.values()
+            for key, tag in renamed(item, known_of(self._journal, item)).items()
+        }
 
     def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
         """Takes off what is ours, while it is as we left it."""
         with self._journal.only_writer():
-            return self._change(run_id, items, lambda item: plan_removal(item, known_of(self._journal, item)))
+            return self._change(
+                run_id, items, lambda item: plan_removal(item, known_of(self._journal, item))
+            )
 
     def undo(self, run_id: int, numbers: Iterable[int]) -> dict[int, Fate]:
         """Takes back what each of these plans did, in their order. What people changed since stays, and is told."""
         fates: dict[int, Fate] = {}
         with self._journal.only_writer():
             for portion in _portions(numbers, self._journal.item_of):
-                fates |= self._undo(run_id, {self._journal.item_of(number): number for number in portion})
+                fates |= self._undo(
+                    run_id, {self._journal.item_of(number): number for number in portion}
+                )
         return fates
 
     def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
@@ -149,7 +169,9 @@ class ItemWriter:
                     self._journal.tag_destroyed(tag.id)
         return tuple(told)
 
-    def mark_failed(self, run_id: int, errored: str, reasons: Mapping[ItemRef, str]) -> dict[ItemRef, Fate]:
+    def mark_failed(
+        self, run_id: int, errored: str, reasons: Mapping[ItemRef, str]
+    ) -> dict[ItemRef, Fate]:
         """Adds the tag ``errored`` to the items, which stay queued. One that has vanished is only noted."""
         with self._journal.only_writer():
             with self._journal.together():
@@ -182,7 +204,9 @@ class ItemWriter:
             fates |= self._change_portion(run_id, portion, plan)
         return fates
 
-    def _change_portion(self, run_id: int, wanted: Sequence[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
+    def _change_portion(
+        self, run_id: int, wanted: Sequence[ItemRef], plan: Planner
+    ) -> dict[ItemRef, Fate]:
         items = read_items(self._client, wanted)
         plans: dict[ItemRef, ChangePlan] = {}
         with self._journal.together():  # all plans are on disk before the first write
@@ -190,7 +214,9 @@ class ItemWriter:
                 disown_what_changed(self._journal, item)
                 plans[ref] = plan(item)
             opened = [
-                self._journal.open_plan(run_id, one, items[ref].created_s) for ref, one in plans.items() if not one.is_empty
+                self._journal.open_plan(run_id, one, items[ref].created_s)
+                for ref, one in plans.items()
+                if not one.is_empty
             ]
         errors = self._writing(opened).carry_out() if opened else {}
         failed = {one.plan.item: errors[one.id] for one in opened if one.id in errors}
@@ -202,7 +228,9 @@ class ItemWriter:
 
     def _complete(self, left_behind: Iterable[OpenPlan]) -> tuple[Recovered, ...]:
         portions = _portions(left_behind, lambda opened: opened.plan.item)
-        return tuple(recovered for portion in portions for recovered in self._complete_portion(portion))
+        return tuple(
+            recovered for portion in portions for recovered in self._complete_portion(portion)
+        )
 
     def _complete_portion(self, left_behind: Sequence[OpenPlan]) -> Iterator[Recovered]:
         fates = self._writing(left_behind).carry_on()
@@ -215,12 +243,16 @@ class ItemWriter:
                 yield Recovered(item, finished=True, markers=len(fate.markers), tags=len(fate.tags))
 
 
-def _portions(things: Iterable[_Thing], item_of: Callable[[_Thing], ItemRef]) -> Iterator[list[_Thing]]:
+def _portions(
+    things: Iterable[_Thing], item_of: Callable[[_Thing], ItemRef]
+) -> Iterator[list[_Thing]]:
     """The things in their order, as many at once as can be carried out together: of one kind, and no item twice."""
     portion: dict[ItemRef, _Thing] = {}
     for thing in things:
         item = item_of(thing)
-        if portion and (len(portion) == AT_ONCE or item in portion or item.kind is not next(iter(portion)).kind):
+        if portion and (
+            len(portion) == AT_ONCE or item in portion or item.kind is not next(iter(portion)).kind
+        ):
             yield list(portion.values())
             portion = {}
         portion[item] = thing

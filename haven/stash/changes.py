@@ -8,7 +8,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from haven.stash.records import OwnedMarker, OwnedTag, same_time
-from haven.stash.values import Item, ItemChange, ItemKind, ItemRef, Marker, MarkerChange, Tag, same_making, tag_key
+from haven.stash.values import (
+    Item,
+    ItemChange,
+    ItemKind,
+    ItemRef,
+    Marker,
+    MarkerChange,
+    Tag,
+    same_making,
+    tag_key,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +117,27 @@ class ChangePlan:
     @staticmethod
     def of(item: Item, parent: Tag, **changes: Any) -> ChangePlan:
         """A plan for ``item`` as it is now."""
-        tags, markers = tuple(tag.id for tag in item.tags), tuple(marker.id for marker in item.markers)
-        return ChangePlan(item.ref, parent, before_tag_ids=tags, before_marker_ids=markers, **changes)
+        tags, markers = (
+            tuple(tag.id for tag in item.tags),
+            tuple(marker.id for marker in item.markers),
+        )
+        return ChangePlan(
+            item.ref, parent, before_tag_ids=tags, before_marker_ids=markers, **changes
+        )
 
     def summary(self) -> ItemChange:
         """The change as it is told to people."""
         return ItemChange(
-            tags_added=tuple(tag.name for tag in self.add if not tag.id or tag.id != self.tagged_id),
+            tags_added=tuple(
+                tag.name for tag in self.add if not tag.id or tag.id != self.tagged_id
+            ),
             tags_removed=tuple(tag.name for tag in self.remove),
-            markers_added=tuple(MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.create),
-            markers_removed=tuple(MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.destroy),
+            markers_added=tuple(
+                MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.create
+            ),
+            markers_removed=tuple(
+                MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.destroy
+            ),
             markers_kept=len(self.kept),
             stays_off=self.stays_off,
             left_alone=self.left_alone,
@@ -137,7 +158,9 @@ class ChangePlan:
             before_marker_ids=tuple(data["before_marker_ids"]),
             add=tuple(PlannedTag(**tag) for tag in data["add"]),
             tagged_id=data["tagged_id"],
-            create=tuple(_planned_marker(marker, data["parent"]["id"]) for marker in data["create"]),
+            create=tuple(
+                _planned_marker(marker, data["parent"]["id"]) for marker in data["create"]
+            ),
             destroy=tuple(map(_our_marker, data["destroy"])),
             remove=tuple(Tag(**tag) for tag in data["remove"]),
             release=tuple(Tag(**tag) for tag in data["release"]),
@@ -165,7 +188,9 @@ def _item(data: Mapping[str, Any]) -> ItemRef:
 
 
 def _our_marker(data: Mapping[str, Any]) -> OwnedMarker:
-    return OwnedMarker(**{**data, **{name: tuple(data.get(name, ())) for name in ("tag_ids", "tags_made_s")}})
+    return OwnedMarker(
+        **{**data, **{name: tuple(data.get(name, ())) for name in ("tag_ids", "tags_made_s")}}
+    )
 
 
 def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:

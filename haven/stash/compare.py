@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeVar
 
-from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
+from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.values import ItemSnapshot, same_making
 
 _Own = TypeVar("_Own", OwnedTag, OwnedMarker)
@@ -65,7 +65,9 @@ def _those(sorted_: list[tuple[_Own, _State]], wanted: _State) -> tuple[_Own, ..
 
 def _tag_state(own: OwnedTag, item: ItemSnapshot) -> _State:
     tag = next((tag for tag in item.tags if tag.id == own.id), None)
-    if not same_making(own.item_made_s, item.created_s) or (tag is not None and not own.is_tag(tag)):
+    if not same_making(own.item_made_s, item.created_s) or (
+        tag is not None and not own.is_tag(tag)
+    ):
         return _State.VOID
     return _State.OFF if tag is None else _State.THERE
 
@@ -75,6 +77,8 @@ def _marker_state(own: OwnedMarker, item: ItemSnapshot) -> _State:
     # Number and time of making together mean one marker, also where a merge has brought it from another scene.
     if marker is not None and own.made_s and own.made_s == marker.created_s:
         return _State.THERE if own.is_untouched(marker) else _State.OFF
-    if not same_making(own.item_made_s, item.created_s) or (marker is not None and not own.is_marker(marker)):
+    if not same_making(own.item_made_s, item.created_s) or (
+        marker is not None and not own.is_marker(marker)
+    ):
         return _State.VOID
     return _State.THERE if marker is not None and own.is_untouched(marker) else _State.OFF

@@ -73,7 +73,9 @@ class MediaHandler:
         tag_list: Mapping[str, str] | None = None,
         bring_back: bool = False,
     ) -> None:
-        self._client = connection if isinstance(connection, StashClient) else StashClient(connection)
+        self._client = (
+            connection if isinstance(connection, StashClient) else StashClient(connection)
+        )
         self._names = names
         self._vr_tag = vr_tag
         self._options = PlanOptions(names, tag_list=tag_list, bring_back=bring_back)
@@ -123,9 +125,12 @@ class MediaHandler:
 
     def scenes(self, ids: Iterable[str]) -> tuple[Scene, ...]:
         """The scenes with these ids, in this order; those that have vanished are left out."""
-        vr_tags = {tag.id for tag in self._tags.find([self._vr_tag]).values()} if self._vr_tag else set()
+        vr_tags = (
+            {tag.id for tag in self._tags.find([self._vr_tag]).values()} if self._vr_tag else set()
+        )
         return tuple(
-            replace(scene, is_vr=not vr_tags.isdisjoint(scene.tag_ids)) for scene in library.read_scenes(self._client, ids)
+            replace(scene, is_vr=not vr_tags.isdisjoint(scene.tag_ids))
+            for scene in library.read_scenes(self._client, ids)
         )
 
     def images(self, ids: Iterable[str]) -> tuple[Image, ...]:
@@ -142,9 +147,14 @@ class MediaHandler:
         A tag that the plugin gave the gallery counts under the name that it had then.
         """
         names = tuple(tag_names)
-        found = {**self._tags.find(names), **self._writer.renamed_on(ItemRef(ItemKind.GALLERY, gallery_id))}
+        found = {
+            **self._tags.find(names),
+            **self._writer.renamed_on(ItemRef(ItemKind.GALLERY, gallery_id)),
+        }
         counts = library.tag_counts(self._client, gallery_id, found.values())
-        return {name: counts[found[tag_key(name)].id] if tag_key(name) in found else 0 for name in names}
+        return {
+            name: counts[found[tag_key(name)].id] if tag_key(name) in found else 0 for name in names
+        }
 
     def image_bytes(self, image_id: str, max_bytes: int) -> bytes:
         """The file of an image, as Stash itself reads it: for one that is not at hand under its path.
@@ -166,7 +176,11 @@ class MediaHandler:
         there, by noun; without the tags that put something in line."""
         names = self._names
         parent = self._tag(names.parent)
-        return left_over.carriers(self._client, parent, (names.tag_me, names.update_me)) if parent else {}
+        return (
+            left_over.carriers(self._client, parent, (names.tag_me, names.update_me))
+            if parent
+            else {}
+        )
 
     # Runs.
 
@@ -197,7 +211,13 @@ class MediaHandler:
     # Results.
 
     def apply(
-        self, run_id: int, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True, updating: bool = False
+        self,
+        run_id: int,
+        scene_id: str,
+        info: VideoTagInfo,
+        *,
+        create_markers: bool = True,
+        updating: bool = False,
     ) -> ItemChange:
         """Brings a scene, as it is in Stash now, to what ``info`` says, and only then takes it off the queue.
 
@@ -207,13 +227,25 @@ class MediaHandler:
         options = replace(self._options, create_markers=create_markers, updating=updating)
         return alone(self._writer.apply(run_id, {_scene(scene_id): info}, options))
 
-    def apply_images(self, run_id: int, results: Mapping[str, ImageTagInfo], *, updating: bool = False) -> dict[str, Fate]:
+    def apply_images(
+        self, run_id: int, results: Mapping[str, ImageTagInfo], *, updating: bool = False
+    ) -> dict[str, Fate]:
         """The same for images, by their ids. Those with the same change share their requests: better hundreds than a few."""
         options = replace(self._options, updating=updating)
-        return _by_id(self._writer.apply(run_id, {_image(one): info for one, info in results.items()}, options))
+        return _by_id(
+            self._writer.apply(
+                run_id, {_image(one): info for one, info in results.items()}, options
+            )
+        )
 
     def apply_gallery(
-        self, run_id: int, gallery_id: str, tags: Iterable[str] | None, *, release_queue: bool, updating: bool = False
+        self,
+        run_id: int,
+        gallery_id: str,
+        tags: Iterable[str] | None,
+        *,
+        release_queue: bool,
+        updating: bool = False,
     ) -> ItemChange:
         """Brings the tags of a gallery to ``tags``; with None those that it has stay.
 
@@ -222,12 +254,24 @@ class MediaHandler:
         options = replace(self._options, updating=updating, release=release_queue)
         gallery = ItemRef(ItemKind.GALLERY, gallery_id)
         if tags is None:
-            return alone(self._writer.release(run_id, gallery, options)) if release_queue else ItemChange()
-        return alone(self._writer.apply(run_id, {gallery: ImageTagInfo({"": tuple(tags)}, {})}, options))
+            return (
+                alone(self._writer.release(run_id, gallery, options))
+                if release_queue
+                else ItemChange()
+            )
+        return alone(
+            self._writer.apply(run_id, {gallery: ImageTagInfo({"": tuple(tags)}, {})}, options)
+        )
 
-    def preview(self, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True) -> ItemChange:
+    def preview(
+        self, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True
+    ) -> ItemChange:
         """What ``apply`` would change. Writes nothing. Raises ``ItemGoneError`` and the errors of the connection."""
-        return alone(self._writer.preview({_scene(scene_id): info}, replace(self._options, create_markers=create_markers)))
+        return alone(
+            self._writer.preview(
+                {_scene(scene_id): info}, replace(self._options, create_markers=create_markers)
+            )
+        )
 
     def preview_images(self, results: Mapping[str, ImageTagInfo]) -> dict[str, Fate]:
         """What ``apply_images`` would change. Writes nothing."""
@@ -236,7 +280,9 @@ class MediaHandler:
 
     def mark_failed(self, run_id: int, scene_id: str, reason: str) -> None:
         """Gives a scene the tag ``errored`` and leaves it queued. One that has vanished is left alone."""
-        for fate in self._writer.mark_failed(run_id, self._names.errored, {_scene(scene_id): reason}).values():
+        for fate in self._writer.mark_failed(
+            run_id, self._names.errored, {_scene(scene_id): reason}
+        ).values():
             if isinstance(fate, StashError):
                 raise fate
 
@@ -321,7 +367,12 @@ class MediaHandler:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 

@@ -12,12 +12,24 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from haven.stash.errors import ItemGoneError, StashLockedError, StashQueryError, StashReplyError
 from haven.stash.transport import StashClient
-from haven.stash.values import Gallery, Image, ItemKind, ItemRef, ItemSnapshot, Marker, Scene, SceneFile, Tag
+from haven.stash.values import (
+    Gallery,
+    Image,
+    ItemKind,
+    ItemRef,
+    ItemSnapshot,
+    Marker,
+    Scene,
+    SceneFile,
+    Tag,
+)
 
 PAGE = 1000
 _COUNTS_AT_ONCE = 25
 # Stash has some of these down as videos: those that ffmpeg reads with a video's decoder.
-_PICTURES = frozenset(".gif .apng .png .jpg .jpeg .jfif .webp .bmp .tif .tiff .heic .heif .avif .jxl .jp2".split())
+_PICTURES = frozenset(
+    ".gif .apng .png .jpg .jpeg .jfif .webp .bmp .tif .tiff .heic .heif .avif .jxl .jp2".split()
+)
 
 _T = TypeVar("_T", Scene, Image, Gallery, ItemSnapshot)
 Criteria: TypeAlias = Mapping[str, Any]
@@ -95,7 +107,11 @@ def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, I
     by_kind: dict[ItemKind, list[str]] = {}
     for item in items:
         by_kind.setdefault(item.kind, []).append(item.id)
-    return {item.ref: item for kind, ids in by_kind.items() for item in _read(client, _STANDINGS[kind], ids)}
+    return {
+        item.ref: item
+        for kind, ids in by_kind.items()
+        for item in _read(client, _STANDINGS[kind], ids)
+    }
 
 
 def read_item(client: StashClient, item: ItemRef) -> ItemSnapshot:
@@ -126,31 +142,47 @@ def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, 
             return tuple(ids)
 
 
-def _counted(client: StashClient, gallery_id: str, tag_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _counted(
+    client: StashClient, gallery_id: str, tag_ids: Sequence[str]
+) -> Iterator[tuple[str, int]]:
     criteria = {
-        f"c{number}": {"galleries": {"value": [gallery_id], "modifier": "INCLUDES"}, "tags": _tagged(tag_id)}
+        f"c{number}": {
+            "galleries": {"value": [gallery_id], "modifier": "INCLUDES"},
+            "tags": _tagged(tag_id),
+        }
         for number, tag_id in enumerate(tag_ids)
     }
     declared = ", ".join(f"${alias}: ImageFilterType" for alias in criteria)
-    fields = " ".join(f"{alias}: findImages(filter: {{per_page: 0}}, image_filter: ${alias}) {{ count }}" for alias in criteria)
+    fields = " ".join(
+        f"{alias}: findImages(filter: {{per_page: 0}}, image_filter: ${alias}) {{ count }}"
+        for alias in criteria
+    )
     data = client.ask(f"query TagCounts({declared}) {{ {fields} }}", criteria)
-    return ((tag_id, int(data[alias]["count"])) for alias, tag_id in zip(criteria, tag_ids, strict=True))
+    return (
+        (tag_id, int(data[alias]["count"])) for alias, tag_id in zip(criteria, tag_ids, strict=True)
+    )
 
 
 def _read(client: StashClient, reading: Reading[_T], ids: Iterable[str]) -> Iterator[_T]:
     wanted = tuple(dict.fromkeys(ids))
     for start in range(0, len(wanted), reading.at_once):
-        yield from map(reading.value, _existing(client, reading, wanted[start : start + reading.at_once]))
+        yield from map(
+            reading.value, _existing(client, reading, wanted[start : start + reading.at_once])
+        )
 
 
-def _existing(client: StashClient, reading: Reading[_T], ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _existing(
+    client: StashClient, reading: Reading[_T], ids: Sequence[str]
+) -> Iterator[Mapping[str, Any]]:
     """Stash refuses a list of ids wholly when one of them is gone: halve until that one stands alone."""
     if len(ids) == 1:
         alone = client.ask(reading.one, {"id": ids[0]}).get(f"find{reading.noun}")
         yield from [alone] if alone else []
         return
     try:
-        data = client.ask(reading.many, {"ids": list(ids)})[f"find{reading.nouns}"][reading.nouns.lower()]
+        data = client.ask(reading.many, {"ids": list(ids)})[f"find{reading.nouns}"][
+            reading.nouns.lower()
+        ]
     except StashLockedError:
         raise
     except StashQueryError:
@@ -201,7 +233,9 @@ def _marker(data: Mapping[str, Any]) -> Marker:
 def _image(data: Mapping[str, Any]) -> Image:
     file: Mapping[str, Any] = next(iter(data["visual_files"]), {})
     path, zip_path = str(file.get("path") or ""), (file.get("zip_file") or {}).get("path")
-    is_clip = file.get("__typename") == "VideoFile" and PurePath(path).suffix.lower() not in _PICTURES
+    is_clip = (
+        file.get("__typename") == "VideoFile" and PurePath(path).suffix.lower() not in _PICTURES
+    )
     return Image(
         id=str(data["id"]),
         title=str(data.get("title") or ""),
@@ -251,7 +285,9 @@ def seconds_of(time: str | None) -> float:
 
 def _standing(kind: ItemKind, data: Mapping[str, Any]) -> ItemSnapshot:
     markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
-    return ItemSnapshot(ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"]))
+    return ItemSnapshot(
+        ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"])
+    )
 
 
 _FILE = "path size width height fingerprints { type value }"
@@ -285,7 +321,9 @@ _GALLERIES = Reading(
     _gallery,
     at_once=50,
 )
-_READINGS: Mapping[ItemKind, Reading[Any]] = {reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)}
+_READINGS: Mapping[ItemKind, Reading[Any]] = {
+    reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)
+}
 _STANDINGS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
     kind: replace(
         reading,

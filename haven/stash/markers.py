@@ -57,14 +57,18 @@ def create_markers(client: StashClient, scene_id: str, batch: Sequence[PlannedMa
     }
     declared = ", ".join(f"${alias}: SceneMarkerCreateInput!" for alias in inputs)
     fields = " ".join(f"{alias}: sceneMarkerCreate(input: ${alias}) {_MADE}" for alias in inputs)
-    reply = client.ask_once(f"mutation MarkersCreate({declared}) {{ {fields} }}", inputs, work_s=_HOOKS_S * len(batch))
+    reply = client.ask_once(
+        f"mutation MarkersCreate({declared}) {{ {fields} }}", inputs, work_s=_HOOKS_S * len(batch)
+    )
     causes = {error.alias: error.as_error() for error in reply.errors}
     created, failed = [], []
     for alias, marker in zip(inputs, batch, strict=True):
         if (data := reply.data.get(alias)) and alias not in causes:
             created.append(_record(marker, data))
         else:
-            failed.append((marker, causes.get(alias) or StashQueryError("no marker came back", path=alias)))
+            failed.append(
+                (marker, causes.get(alias) or StashQueryError("no marker came back", path=alias))
+            )
     return Creation(tuple(created), tuple(failed))
 
 
@@ -77,7 +81,10 @@ def destroy_markers(client: StashClient, ids: Sequence[str]) -> None:
 def _record(marker: PlannedMarker, data: Mapping[str, Any]) -> OwnedMarker:
     """What was written, with the times of making as Stash tells them."""
     tag_ids = tuple(tag_id for tag_id in marker.tag_ids if tag_id != marker.tag.id)
-    made_s = {str(tag["id"]): seconds_of(tag["created_at"]) for tag in (data["primary_tag"], *data["tags"])}
+    made_s = {
+        str(tag["id"]): seconds_of(tag["created_at"])
+        for tag in (data["primary_tag"], *data["tags"])
+    }
     return OwnedMarker(
         id=str(data["id"]),
         title=marker.title,

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from haven.settings.settings import TagNames
 from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
-from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
+from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.removals import POINT_SLACK_S, covers, is_same, keeps_off, overlaps
 from haven.stash.tag_list import TagList
 from haven.stash.values import Item, Marker, Tag, tag_key
@@ -59,19 +59,27 @@ def names_to_find(info: TagInfo) -> tuple[str, ...]:
     return _distinct([*content_tags(info), *(span.tag for span in _spans(info))])
 
 
-def plan_results(item: Item, info: TagInfo, owned: Owned, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
+def plan_results(
+    item: Item, info: TagInfo, owned: Owned, known: Mapping[str, Tag], options: PlanOptions
+) -> ChangePlan:
     """Plans the change of ``item`` to what ``info`` says.
 
     ``known``: the tags that Stash has, by ``tag_key``; it must hold all control tags. Content tags that
     are not in it are planned to be created.
     """
     names = options.names
-    parent, tag_me, update_me, tagged, errored = (known[tag_key(name)] for name in control_names(names))
+    parent, tag_me, update_me, tagged, errored = (
+        known[tag_key(name)] for name in control_names(names)
+    )
     queue = update_me if options.updating else tag_me
     if options.bring_back:
         owned = replace(owned, removed=Records())
-    found = _Found(info, {**known, **renamed(item, owned)}, TagList.of(options.tag_list, names_to_find(info)))
-    tags = _plan_tags(item, owned, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored)))
+    found = _Found(
+        info, {**known, **renamed(item, owned)}, TagList.of(options.tag_list, names_to_find(info))
+    )
+    tags = _plan_tags(
+        item, owned, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored))
+    )
     markers = _plan_markers(item, owned, found, parent) if options.create_markers else _MarkerPlan()
     done = found.planned(names.tagged) if options.release else None
     has_done = done is not None and done.id in item.tag_ids
@@ -83,10 +91,15 @@ def plan_results(item: Item, info: TagInfo, owned: Owned, known: Mapping[str, Ta
         create=markers.create,
         destroy=tuple(owned.markers[marker.id] for marker in markers.destroy),
         remove=tags.remove,
-        release=tuple(tag for tag in (errored, queue) if options.release and tag.id in item.tag_ids),
+        release=tuple(
+            tag for tag in (errored, queue) if options.release and tag.id in item.tag_ids
+        ),
         queue_tag_id=queue.id,
         kept=tuple(marker.id for marker in markers.kept),
-        stood_tags=(*tags.stood, *([_stood(tagged, "")] if has_done and tagged.id not in owned.tags else [])),
+        stood_tags=(
+            *tags.stood,
+            *([_stood(tagged, "")] if has_done and tagged.id not in owned.tags else []),
+        ),
         stood_markers=markers.stood,
         brings_back=options.bring_back,
         stays_off=(*tags.stays_off, *_counted(marker.title for marker in markers.off)),
@@ -97,7 +110,9 @@ def plan_results(item: Item, info: TagInfo, owned: Owned, known: Mapping[str, Ta
 def plan_addition(item: Item, tag: Tag) -> ChangePlan:
     """Plans that ``item`` gets one tag, if it lacks it."""
     return ChangePlan.of(
-        item, Tag("", ""), add=() if tag.id in item.tag_ids else (PlannedTag(tag.name, tag.id, "", tag.created_s),)
+        item,
+        Tag("", ""),
+        add=() if tag.id in item.tag_ids else (PlannedTag(tag.name, tag.id, "", tag.created_s),),
     )
 
 
@@ -114,7 +129,9 @@ def plan_removal(item: Item, owned: Owned) -> ChangePlan:
     return ChangePlan.of(
         item,
         Tag("", ""),
-        destroy=tuple(owned.markers[marker.id] for marker in item.markers if is_owned(marker, owned)),
+        destroy=tuple(
+            owned.markers[marker.id] for marker in item.markers if is_owned(marker, owned)
+        ),
         remove=tuple(tag for tag in item.tags if tag.id in owned.tag_ids),
     )
 
@@ -155,7 +172,11 @@ class _Found:
         """``name`` as the user writes it, with the tag in Stash that goes by it, if there is one."""
         asked = self.looked_for.asked.get(tag_key(name), "")
         tag = self.known.get(tag_key(name))
-        return PlannedTag(name.strip(), tag.id, asked, tag.created_s) if tag else PlannedTag(name.strip(), "", asked)
+        return (
+            PlannedTag(name.strip(), tag.id, asked, tag.created_s)
+            if tag
+            else PlannedTag(name.strip(), "", asked)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +195,20 @@ def _plan_tags(item: Item, owned: Owned, found: _Found, steering: frozenset[str]
     lacking = [tag for tag in wanted if tag.id not in item.tag_ids]
     off = [tag for tag in lacking if keeps_off(owned.removed, tag)]
     asked = {tag.id: tag.asked for tag in wanted}
-    obsolete = [tag for tag in item.tags if tag.id in owned.tag_ids - steering and tag.id not in asked]
-    remove = tuple(tag for tag in obsolete if found.looked_for.concerns(owned.tags[tag.id], tag.name))
+    obsolete = [
+        tag for tag in item.tags if tag.id in owned.tag_ids - steering and tag.id not in asked
+    ]
+    remove = tuple(
+        tag for tag in obsolete if found.looked_for.concerns(owned.tags[tag.id], tag.name)
+    )
     return _TagPlan(
         tuple(tag for tag in lacking if tag not in off),
         remove,
-        tuple(_stood(tag, asked[tag.id]) for tag in item.tags if tag.id in asked and tag.id not in owned.tags),
+        tuple(
+            _stood(tag, asked[tag.id])
+            for tag in item.tags
+            if tag.id in asked and tag.id not in owned.tags
+        ),
         tuple(tag.name for tag in off),
         tuple(tag.name for tag in obsolete if tag not in remove),
     )
@@ -210,16 +239,33 @@ def _plan_markers(item: Item, owned: Owned, found: _Found, parent: Tag) -> _Mark
         if same:
             obsolete.remove(same)
             kept.append(same)
-        elif stand_in := next((marker for marker in of_persons if stands_for(marker, wanted)), None):
+        elif stand_in := next(
+            (marker for marker in of_persons if stands_for(marker, wanted)), None
+        ):
             kept.append(stand_in)
             stood[stand_in.id] = OwnedMarker.of(stand_in, asked=wanted.tag.asked, is_owned=False)
         else:
             (off if covers(owned.removed, wanted) else create).append(wanted)
-    left = [marker for marker in obsolete if not found.looked_for.concerns(owned.markers[marker.id].primary, marker.primary.name)]
+    left = [
+        marker
+        for marker in obsolete
+        if not found.looked_for.concerns(owned.markers[marker.id].primary, marker.primary.name)
+    ]
     # Where something of an event stays off, the markers that a person left of it tell the rest of it.
-    kept += [marker for marker in obsolete if marker not in left and _is_rest_of(owned.markers[marker.id], off)]
+    kept += [
+        marker
+        for marker in obsolete
+        if marker not in left and _is_rest_of(owned.markers[marker.id], off)
+    ]
     destroy = tuple(marker for marker in obsolete if marker not in left and marker not in kept)
-    return _MarkerPlan(tuple(create), tuple(dict.fromkeys(kept)), destroy, tuple(stood.values()), tuple(off), tuple(left))
+    return _MarkerPlan(
+        tuple(create),
+        tuple(dict.fromkeys(kept)),
+        destroy,
+        tuple(stood.values()),
+        tuple(off),
+        tuple(left),
+    )
 
 
 def _is_rest_of(own: OwnedMarker, off: Iterable[PlannedMarker]) -> bool:
@@ -232,8 +278,13 @@ def _wanted_markers(found: _Found, parent: Tag) -> tuple[PlannedMarker, ...]:
     for span in _spans(found.info):
         tag, start_s, end_s = found.planned(span.tag), round(span.start_s, 3), round(span.end_s, 3)
         beside = () if tag.id == parent.id else (parent.id,)
-        distinct.setdefault((_identity(tag), start_s, end_s), PlannedMarker(tag, start_s, end_s, beside))
-    return tuple(marker for _, marker in sorted(distinct.items(), key=lambda item: (item[0][1:], item[1].title)))
+        distinct.setdefault(
+            (_identity(tag), start_s, end_s), PlannedMarker(tag, start_s, end_s, beside)
+        )
+    return tuple(
+        marker
+        for _, marker in sorted(distinct.items(), key=lambda item: (item[0][1:], item[1].title))
+    )
 
 
 def _stood(tag: Tag, asked: str) -> OwnedTag:
@@ -242,7 +293,10 @@ def _stood(tag: Tag, asked: str) -> OwnedTag:
 
 def _counted(titles: Iterable[str]) -> tuple[str, ...]:
     """``1 marker Foul``, ``2 markers Goal``."""
-    return tuple(f"{count} marker{'' if count == 1 else 's'} {title}" for title, count in Counter(titles).items())
+    return tuple(
+        f"{count} marker{'' if count == 1 else 's'} {title}"
+        for title, count in Counter(titles).items()
+    )
 
 
 def _iou(start: float, end: float, other_start: float, other_end: float) -> float:

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from haven.stash.changes import PlannedMarker
-from haven.stash.errors import StashError, StashLockedError, StashQueryError, StashTimeoutError, StashUnreachableError
+from haven.stash.errors import (
+    StashError,
+    StashLockedError,
+    StashQueryError,
+    StashTimeoutError,
+    StashUnreachableError,
+)
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.library import read_item
 from haven.stash.markers import batches, create_markers, destroy_markers
@@ -21,7 +27,9 @@ _ROUNDS = 10
 class PlanMarkers:
     """Creates and destroys. Every call raises ``ItemGoneError`` when the scene turns out to have vanished."""
 
-    def __init__(self, client: StashClient, tags: PlanTags, journal: Journal, opened: OpenPlan) -> None:
+    def __init__(
+        self, client: StashClient, tags: PlanTags, journal: Journal, opened: OpenPlan
+    ) -> None:
         self._client = client
         self._tags = tags
         self._journal = journal
@@ -38,7 +46,9 @@ class PlanMarkers:
                 break
             self._client.pause(attempt)
             missing = self._still_missing(failed)
-            refused += self._tags.look_up_again((self._opened, marker.tag) for marker in missing).values()
+            refused += self._tags.look_up_again(
+                (self._opened, marker.tag) for marker in missing
+            ).values()
             failed = self._create_round(missing)
         return list({str(error): error for error in (*refused, *failed.values())}.values())
 
@@ -61,7 +71,11 @@ class PlanMarkers:
     def _create_round(self, planned: Iterable[PlannedMarker]) -> dict[PlannedMarker, StashError]:
         """Creates what has a tag. Returns what is not known to exist now, with the reason."""
         tagged = ((marker, self._tags.tag(marker.tag)) for marker in planned)
-        ready = [replace(one, tag=replace(one.tag, id=tag.id, created_s=tag.created_s)) for one, tag in tagged if tag.id]
+        ready = [
+            replace(one, tag=replace(one.tag, id=tag.id, created_s=tag.created_s))
+            for one, tag in tagged
+            if tag.id
+        ]
         failed: dict[PlannedMarker, StashError] = {}
         broken: StashUnreachableError | None = None
         for batch in batches(ready):
@@ -87,11 +101,19 @@ class PlanMarkers:
     def _still_to_destroy(self) -> list[str]:
         """What people changed since is theirs."""
         now = self._markers_now()
-        return [record.id for record in self._plan.destroy if record.id in now and record.is_untouched(now[record.id])]
+        return [
+            record.id
+            for record in self._plan.destroy
+            if record.id in now and record.is_untouched(now[record.id])
+        ]
 
     def _changed_by_people(self) -> set[str]:
         now = self._markers_now()
-        return {record.id for record in self._plan.destroy if record.id in now and not record.is_untouched(now[record.id])}
+        return {
+            record.id
+            for record in self._plan.destroy
+            if record.id in now and not record.is_untouched(now[record.id])
+        }
 
     def _markers_now(self) -> dict[str, Marker]:
         return {marker.id: marker for marker in self._scene().markers}
@@ -101,4 +123,6 @@ class PlanMarkers:
 
 
 def _may_pass(error: StashError) -> bool:
-    return isinstance(error, StashLockedError | StashUnreachableError) and not isinstance(error, StashTimeoutError)
+    return isinstance(error, StashLockedError | StashUnreachableError) and not isinstance(
+        error, StashTimeoutError
+    )

@@ -67,7 +67,11 @@ class PlanTags:
         makers = _makers(wanted)
         found = self._tags.find(tag.name for _, tag in makers.values())
         self._found_since |= found
-        missing = [(opened, tag) for key, (opened, tag) in makers.items() if key not in found and self.id(tag)]
+        missing = [
+            (opened, tag)
+            for key, (opened, tag) in makers.items()
+            if key not in found and self.id(tag)
+        ]
         self._found_since |= {tag_key(tag.name): Tag("", tag.name) for _, tag in missing}
         return self.create(missing)
 

@@ -33,7 +33,10 @@ class OwnedTag:
         if tag.id != self.id or not same_making(self.made_s, tag.created_s):
             return False
         return (
-            bool(self.made_s and tag.created_s) or not self.name or not tag.created_s or tag_key(tag.name) == tag_key(self.name)
+            bool(self.made_s and tag.created_s)
+            or not self.name
+            or not tag.created_s
+            or tag_key(tag.name) == tag_key(self.name)
         )
 
 
@@ -62,13 +65,22 @@ class OwnedMarker:
     def primary(self) -> OwnedTag:
         """Its primary tag. Of a person's marker nobody knows by the title what that was called."""
         made_s = self.tags_made_s[0] if self.tags_made_s else 0.0
-        return OwnedTag(self.primary_id, self.title if self.is_owned else "", self.asked, made_s, self.item_made_s)
+        return OwnedTag(
+            self.primary_id,
+            self.title if self.is_owned else "",
+            self.asked,
+            made_s,
+            self.item_made_s,
+        )
 
     @property
     def tags(self) -> tuple[OwnedTag, ...]:
         """Its other tags."""
         made_s = self.tags_made_s[1:] or (0.0,) * len(self.tag_ids)
-        return tuple(OwnedTag(id_, "", "", own, self.item_made_s) for id_, own in zip(self.tag_ids, made_s, strict=True))
+        return tuple(
+            OwnedTag(id_, "", "", own, self.item_made_s)
+            for id_, own in zip(self.tag_ids, made_s, strict=True)
+        )
 
     def is_marker(self, marker: Marker) -> bool:
         """Whether ``marker`` of Stash is this one, whatever people made of it."""
@@ -99,7 +111,10 @@ class OwnedMarker:
             row,
             asked,
             marker.created_s,
-            tags_made_s=(marker.primary.created_s, *(marker.tags_created_s.get(id_, 0.0) for id_ in tag_ids)),
+            tags_made_s=(
+                marker.primary.created_s,
+                *(marker.tags_created_s.get(id_, 0.0) for id_ in tag_ids),
+            ),
             is_owned=is_owned,
         )
 

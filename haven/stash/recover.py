@@ -10,7 +10,7 @@ from haven.stash.compare import compare, owned_now
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.journal.journal import ADDING, TAKING_OFF
 from haven.stash.plan import stands_for
-from haven.stash.records import OwnedMarker, Owned, same_time
+from haven.stash.records import Owned, OwnedMarker, same_time
 from haven.stash.values import Item, ItemSnapshot, Marker, Tag
 
 
@@ -22,7 +22,9 @@ class Adopted:
     tags: tuple[Tag, ...]
 
 
-def adopt(journal: Journal, opened: OpenPlan, item: Item, planned: Iterable[PlannedMarker]) -> Adopted:
+def adopt(
+    journal: Journal, opened: OpenPlan, item: Item, planned: Iterable[PlannedMarker]
+) -> Adopted:
     """Makes ours what the plan wanted, is on ``item`` now, was not before, and is not in the journal yet.
 
     Of tags only what the plan had begun to add: others came from people.
@@ -36,7 +38,8 @@ def adopt(journal: Journal, opened: OpenPlan, item: Item, planned: Iterable[Plan
     new_tags = tuple(
         tag
         for tag in item.tags
-        if tag.id not in {*plan.before_tag_ids, *owned.tag_ids} and any(wanted.is_tag(tag) for wanted in added)
+        if tag.id not in {*plan.before_tag_ids, *owned.tag_ids}
+        and any(wanted.is_tag(tag) for wanted in added)
     )
     if pairs:
         journal.markers_created(opened, [_record(wanted, marker) for wanted, marker in pairs])
@@ -67,7 +70,9 @@ def note_what_went(journal: Journal, opened: OpenPlan, item: Item) -> None:
     if not journal.has_begun(opened, TAKING_OFF):
         return
     there = {marker.id for marker in item.markers}
-    journal.markers_taken_off(opened, [record.id for record in opened.plan.destroy if record.id not in there])
+    journal.markers_taken_off(
+        opened, [record.id for record in opened.plan.destroy if record.id not in there]
+    )
     taken = (*opened.plan.remove, *opened.plan.release)
     journal.tags_taken_off(opened, [tag for tag in taken if tag.id not in item.tag_ids])
 
@@ -84,22 +89,34 @@ def disown_what_changed(journal: Journal, item: ItemSnapshot) -> None:
 def known_of(journal: Journal, item: ItemSnapshot) -> Owned:
     """What of the item is ours, and what people took off it. Writes nothing."""
     there = journal.there(item.ref)
-    return owned_now(journal.owned(item.ref), replace(there, markers=(*there.markers, *_moved(journal, item))), item)
+    return owned_now(
+        journal.owned(item.ref),
+        replace(there, markers=(*there.markers, *_moved(journal, item))),
+        item,
+    )
 
 
 def _moved(journal: Journal, item: ItemSnapshot) -> tuple[OwnedMarker, ...]:
     """The markers on ``item`` that the plugin made on a scene that was merged into it since."""
     known = {own.id for own in journal.there(item.ref).markers}
-    return journal.on_other_scenes(item.ref, (marker for marker in item.markers if marker.id not in known))
+    return journal.on_other_scenes(
+        item.ref, (marker for marker in item.markers if marker.id not in known)
+    )
 
 
 def taken_off_since(journal: Journal, opened: OpenPlan) -> tuple[PlannedTag, ...]:
     """The tags that a plan left behind had put on its item and that a person took off since. Call it after the others."""
     lost = journal.facts(opened.id).lost_tags
-    return tuple(wanted for wanted in opened.plan.add if any(wanted.is_tag(tag) or wanted.name == tag.name for tag in lost))
+    return tuple(
+        wanted
+        for wanted in opened.plan.add
+        if any(wanted.is_tag(tag) or wanted.name == tag.name for tag in lost)
+    )
 
 
-def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker]) -> tuple[tuple[PlannedMarker, Marker], ...]:
+def _pair(
+    planned: Iterable[PlannedMarker], fresh: list[Marker]
+) -> tuple[tuple[PlannedMarker, Marker], ...]:
     """Each planned marker with the one that is exactly what writing it gives; each marker is used once."""
     rest = list(fresh)
     pairs = []
@@ -114,7 +131,11 @@ def _pair(planned: Iterable[PlannedMarker], fresh: list[Marker]) -> tuple[tuple[
 def _is_record_of(record: OwnedMarker, wanted: PlannedMarker) -> bool:
     if wanted.revives:
         return record.row == wanted.revives
-    return record.title == wanted.title and same_time(record.start_s, wanted.start_s) and same_time(record.end_s, wanted.end_s)
+    return (
+        record.title == wanted.title
+        and same_time(record.start_s, wanted.start_s)
+        and same_time(record.end_s, wanted.end_s)
+    )
 
 
 def _record(wanted: PlannedMarker, marker: Marker) -> OwnedMarker:

@@ -16,7 +16,10 @@ def keeps_off(removed: Records, wanted: PlannedTag) -> bool:
 
 def covers(removed: Records, wanted: PlannedMarker) -> bool:
     """Whether a person took off, moved or relabelled a marker of this event: of the same tag, at a time that overlaps."""
-    return any(is_same(marker.primary, wanted.tag) and overlaps(marker, wanted) for marker in removed.markers)
+    return any(
+        is_same(marker.primary, wanted.tag) and overlaps(marker, wanted)
+        for marker in removed.markers
+    )
 
 
 def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:

@@ -32,7 +32,10 @@ def object_in(fields: Mapping[str, Any] | None, key: str, where: str) -> dict[st
     """The object under ``key`` in what is not checked by itself; empty where there is none."""
     value = (fields or {}).get(key)
     if value is not None and not isinstance(value, dict):
-        raise StashReplyError(f"it is {reprlib.repr(value)}, where an object or null is expected", path=f"{where}.{key}")
+        raise StashReplyError(
+            f"it is {reprlib.repr(value)}, where an object or null is expected",
+            path=f"{where}.{key}",
+        )
     return dict(value or {})
 
 
@@ -98,18 +101,29 @@ def _or_null(kind: _Kind) -> _Kind:
 _FIELDS: Mapping[str, _Kind] = {
     **dict.fromkeys(["id"], _ID),
     **dict.fromkeys(["name", "path", "type", "value", "status", "__typename"], _TEXT),
-    **dict.fromkeys(["title", "version", "workingDir", "apiKey", "pluginsPath", "generatedPath"], _or_null(_TEXT)),
+    **dict.fromkeys(
+        ["title", "version", "workingDir", "apiKey", "pluginsPath", "generatedPath"],
+        _or_null(_TEXT),
+    ),
     **dict.fromkeys(["seconds", "duration"], _NUMBER),
     **dict.fromkeys(["end_seconds"], _or_null(_NUMBER)),
     **dict.fromkeys(["size", "width", "height", "count"], _WHOLE),
     **dict.fromkeys(["maxSessionAge"], _or_null(_WHOLE)),
     **dict.fromkeys(["ignore_auto_tag"], _BOOL),
     **dict.fromkeys(["created_at", "updated_at"], _TIME),
-    **dict.fromkeys(["findScenes", "findImages", "findGalleries", "findTags", "tagCreate", "primary_tag"], _OBJECT),
+    **dict.fromkeys(
+        ["findScenes", "findImages", "findGalleries", "findTags", "tagCreate", "primary_tag"],
+        _OBJECT,
+    ),
     **dict.fromkeys(["systemStatus", "configuration", "general"], _OBJECT),
-    **dict.fromkeys(["findScene", "findImage", "findGallery", "findTag", "zip_file", "folder"], _or_null(_OBJECT)),
+    **dict.fromkeys(
+        ["findScene", "findImage", "findGallery", "findTag", "zip_file", "folder"],
+        _or_null(_OBJECT),
+    ),
     **dict.fromkeys(["marker", "file", "plugins", "ui"], _or_null(_OBJECT)),
-    **dict.fromkeys(["scenes", "images", "galleries", "tags", "parents", "children", "scene_markers"], _OBJECTS),
+    **dict.fromkeys(
+        ["scenes", "images", "galleries", "tags", "parents", "children", "scene_markers"], _OBJECTS
+    ),
     **dict.fromkeys(["files", "visual_files", "fingerprints"], _OBJECTS),
     **dict.fromkeys(["fields", "inputFields", "jobQueue"], _or_null(_OBJECTS)),
     **dict.fromkeys(["aliases"], _TEXTS),
@@ -128,13 +142,25 @@ _SECRET = frozenset({"apiKey"})
 
 
 def _object(fields: Mapping[str, Any], where: str) -> Sent:
-    return Sent({key: _field(key, value, f"{where}.{key}" if where else key) for key, value in fields.items()}, where)
+    return Sent(
+        {
+            key: _field(key, value, f"{where}.{key}" if where else key)
+            for key, value in fields.items()
+        },
+        where,
+    )
 
 
 def _field(key: str, value: Any, where: str) -> Any:
     kind = _kind(key, is_at_top=where == key)
     if kind is not None and not (kind.null if value is None else kind.holds(value)):
-        shown = "null" if value is None else f"a {type(value).__name__}" if key in _SECRET else reprlib.repr(value)
+        shown = (
+            "null"
+            if value is None
+            else f"a {type(value).__name__}"
+            if key in _SECRET
+            else reprlib.repr(value)
+        )
         raise StashReplyError(f"it is {shown}, where {kind.name} is expected", path=where)
     return value if key in _OPAQUE else _inner(value, where)
 
@@ -142,7 +168,9 @@ def _field(key: str, value: Any, where: str) -> Any:
 def _kind(key: str, *, is_at_top: bool) -> _Kind | None:
     if is_at_top and key in _TOP:
         return _TOP[key]
-    return _FIELDS.get(key) or next((kind for alias, kind in _ALIASES if alias.fullmatch(key)), None)
+    return _FIELDS.get(key) or next(
+        (kind for alias, kind in _ALIASES if alias.fullmatch(key)), None
+    )
 
 
 def _inner(value: Any, where: str) -> Any:

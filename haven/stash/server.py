@@ -59,13 +59,19 @@ def require_images(client: StashClient) -> None:
     data = client.ask(_IMAGES)
     if "zip_file" not in {field["name"] for field in (data.get("file") or {}).get("fields") or []}:
         version = data["version"].get("version") or "of unknown version"
-        raise StashVersionError(f"this Stash ({version}) is too old for images: Stash {OLDEST_WITH_IMAGES} or later is needed")
+        raise StashVersionError(
+            f"this Stash ({version}) is too old for images: Stash {OLDEST_WITH_IMAGES} or later is needed"
+        )
 
 
 def _check(data: dict[str, Any], version: str) -> None:
     status = data["systemStatus"]["status"]
     if status != "OK":
-        raise StashVersionError(f"Stash is not ready ({status}): finish its set-up or migration in the browser first")
+        raise StashVersionError(
+            f"Stash is not ready ({status}): finish its set-up or migration in the browser first"
+        )
     fields = {field["name"] for field in (data.get("marker") or {}).get("inputFields") or []}
     if "end_seconds" not in fields:
-        raise StashVersionError(f"this Stash ({version}) knows no end time of markers: Stash {OLDEST} or later is needed")
+        raise StashVersionError(
+            f"this Stash ({version}) knows no end time of markers: Stash {OLDEST} or later is needed"
+        )

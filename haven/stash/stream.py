@@ -40,7 +40,9 @@ class SceneStream:
     comes next. It shows the credentials that ``client`` has at the moment, and so outlives a session.
     """
 
-    def __init__(self, client: StashClient, scene_id: str, name: str, *, stall_s: float = 60.0) -> None:
+    def __init__(
+        self, client: StashClient, scene_id: str, name: str, *, stall_s: float = 60.0
+    ) -> None:
         self._client = client
         self._scene_id = scene_id
         self._name = name
@@ -53,7 +55,9 @@ class SceneStream:
 
     def open(self) -> SceneReader:
         """Raises what ``SceneReader`` raises."""
-        return SceneReader(_Counter(self._client, f"/scene/{self._scene_id}/stream", self._name, self._stall_s))
+        return SceneReader(
+            _Counter(self._client, f"/scene/{self._scene_id}/stream", self._name, self._stall_s)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,9 @@ class _Facts:
 class _Part:
     """A stretch of a file that is on its way, from ``at`` up to ``end``."""
 
-    def __init__(self, response: requests.Response, at: int, end: int, facts: _Facts, limit: _Limit) -> None:
+    def __init__(
+        self, response: requests.Response, at: int, end: int, facts: _Facts, limit: _Limit
+    ) -> None:
         self._response = response
         self._limit = limit
         self.at, self.end, self.facts = at, end, facts
@@ -107,7 +113,9 @@ class _Counter:
         """The part that begins at ``first``, as long as it is asked for or shorter."""
         wanted = {"Range": f"bytes={first}-{first + length - 1}", "Accept-Encoding": "identity"}
         response = self._get(wanted | self._client.admission())
-        if response.status_code == 401:  # the key may have been replaced since: the session may still hold
+        if (
+            response.status_code == 401
+        ):  # the key may have been replaced since: the session may still hold
             response.close()
             response = self._get(wanted | self._client.admission(by_key=False))
         if response.status_code != 206:
@@ -121,16 +129,22 @@ class _Counter:
 
     def _get(self, headers: dict[str, str]) -> requests.Response:
         with self._within(_LEAST):
-            return self._session.get(self._url, headers=headers, stream=True, timeout=self.stall_s, allow_redirects=False)
+            return self._session.get(
+                self._url, headers=headers, stream=True, timeout=self.stall_s, allow_redirects=False
+            )
 
     def _within(self, size: int) -> AbstractContextManager[None]:
         return self._wire.within(self.stall_s + size / _SLOWEST)
 
     def _read(self, response: requests.Response, first: int) -> _Part:
-        found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", response.headers.get("Content-Range", ""))
+        found = re.fullmatch(
+            r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", response.headers.get("Content-Range", "")
+        )
         if found is None or not int(found[1]) == first <= int(found[2]) < int(found[3]):
             response.close()
-            raise MediaOutOfReachError(f"{self.name}: Stash sends another part of it than it was asked for")
+            raise MediaOutOfReachError(
+                f"{self.name}: Stash sends another part of it than it was asked for"
+            )
         facts = _Facts(int(found[3]), response.headers.get("Last-Modified", ""))
         return _Part(response, first, int(found[2]) + 1, facts, self._within)
 
@@ -146,7 +160,9 @@ class _Counter:
             )
         if status >= 500:
             return requests.HTTPError(f"{status} {response.reason}")
-        return MediaOutOfReachError(f"{self.name}: Stash does not send it in parts ({status} {response.reason})")
+        return MediaOutOfReachError(
+            f"{self.name}: Stash does not send it in parts ({status} {response.reason})"
+        )
 
 
 class SceneReader:
@@ -239,11 +255,15 @@ class SceneReader:
                 raise MediaOutOfReachError(f"{name}: Stash sends it too slowly: {error}") from error
             except _SILENT as error:
                 self._drop(is_broken=True)
-                raise MediaOutOfReachError(f"{name}: Stash sent nothing of it for {self._counter.stall_s:g} s") from error
+                raise MediaOutOfReachError(
+                    f"{name}: Stash sent nothing of it for {self._counter.stall_s:g} s"
+                ) from error
             except _BROKEN as error:
                 self._drop(is_broken=True)
                 if pause_s is None:
-                    raise MediaOutOfReachError(f"{name}: Stash does not send it: {_innermost(error)}") from error
+                    raise MediaOutOfReachError(
+                        f"{name}: Stash does not send it: {_innermost(error)}"
+                    ) from error
                 _log.debug("%s: %s", name, _innermost(error))
                 time.sleep(pause_s)
         raise AssertionError  # the last attempt returns or raises

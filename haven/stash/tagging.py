@@ -55,7 +55,9 @@ class Tagging:
         self._request_s = request_s
         self._item_s = _ITEM_S
 
-    def change(self, kind: ItemKind, mode: str, batch: Batch, *, halving: bool) -> Iterator[tuple[Batch, StashQueryError | None]]:
+    def change(
+        self, kind: ItemKind, mode: str, batch: Batch, *, halving: bool
+    ) -> Iterator[tuple[Batch, StashQueryError | None]]:
         """Adds or removes tags: ``mode`` is ADD or REMOVE. Gives what was sent, each with the reason if Stash refused it.
 
         Stash changes all items of a request or, when one of them or a tag is gone, none. ``halving``: what it refuses is sent

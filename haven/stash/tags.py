@@ -13,12 +13,17 @@ from haven.stash.transport import StashClient
 from haven.stash.values import Tag, same_making, tag_key
 
 _ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases created_at } } }"
-_COUNTS = tuple(f"{use}_count" for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group"))
+_COUNTS = tuple(
+    f"{use}_count"
+    for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group")
+)
 _IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
   id name aliases ignore_auto_tag created_at updated_at parents {{ id name }} children {{ id }} {" ".join(_COUNTS)}
 }} }}"""
 _DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
-_BY_ID = "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases created_at } } }"
+_BY_ID = (
+    "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases created_at } } }"
+)
 _CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name created_at } }"
 
 
@@ -67,7 +72,11 @@ class TagCache:
         If it exists by now, that one is returned. Raises ``TagClashError`` where Stash takes the name for
         another one, ``StashQueryError`` where it refuses it otherwise.
         """
-        new: dict[str, object] = {"name": name.strip(), "ignore_auto_tag": True, "description": self._description(name)}
+        new: dict[str, object] = {
+            "name": name.strip(),
+            "ignore_auto_tag": True,
+            "description": self._description(name),
+        }
         if tag_key(name) != tag_key(self._names.parent):
             new["parent_ids"] = [tag.id for tag in self.ensure([self._names.parent]).values()]
         try:
@@ -88,7 +97,11 @@ class TagCache:
     def looks_made(self, tag: Tag, parent: Tag) -> bool:
         """Whether this tag is as ``create`` leaves one below ``parent``: nobody has changed it since."""
         data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
-        return data is not None and _is_untouched(data) and [str(one["id"]) for one in data["parents"]] == [parent.id]
+        return (
+            data is not None
+            and _is_untouched(data)
+            and [str(one["id"]) for one in data["parents"]] == [parent.id]
+        )
 
     def destroy_unused(self, tag: Tag) -> str:
         """Removes a tag that the plugin made, if nobody uses or has changed it. Returns why it stays, or "" when it is gone."""
@@ -132,25 +145,33 @@ class TagCache:
         if found is None:
             return False
         now = {entry.tag.id: entry for entry in found}
-        return all(entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items())
+        return all(
+            entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items()
+        )
 
     def _by_id(self, ids: Collection[str]) -> list[_Entry] | None:
         """The tags with these ids; None where one is gone: Stash then refuses the whole list."""
         if not ids:
             return []
         try:
-            return list(map(_entry, self._client.ask(_BY_ID, {"ids": sorted(ids)})["findTags"]["tags"]))
+            return list(
+                map(_entry, self._client.ask(_BY_ID, {"ids": sorted(ids)})["findTags"]["tags"])
+            )
         except StashLockedError:
             raise
         except StashQueryError:
             return None
 
     def _all(self) -> list[_Entry]:
-        return list(map(_entry, self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"]))
+        return list(
+            map(_entry, self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"])
+        )
 
     def _mind_spelling(self, wanted: Mapping[str, str]) -> None:
         """``wanted``: names by their ``tag_key``. Of several tags of one key, that which is spelled like this is meant."""
-        self._by_key |= {key: self._by_name[name] for key, name in wanted.items() if name in self._by_name}
+        self._by_key |= {
+            key: self._by_name[name] for key, name in wanted.items() if name in self._by_name
+        }
 
     def _reload(self) -> None:
         entries = self._all()
@@ -183,10 +204,17 @@ def _entry(data: Mapping[str, object]) -> _Entry:
 
 def _is_untouched(data: Mapping[str, object]) -> bool:
     """Stash dates every change of a tag itself; putting it on something is none."""
-    return bool(data["ignore_auto_tag"]) and not data["aliases"] and data["created_at"] == data["updated_at"]
+    return (
+        bool(data["ignore_auto_tag"])
+        and not data["aliases"]
+        and data["created_at"] == data["updated_at"]
+    )
 
 
 def _like(name: str) -> re.Pattern[str]:
     """``name`` as SQLite's LIKE reads it: case-blind for ASCII only."""
     wild = {"_": ".", "%": ".*"}
-    return re.compile("".join(wild.get(char, re.escape(char)) for char in name), re.IGNORECASE | re.ASCII | re.DOTALL)
+    return re.compile(
+        "".join(wild.get(char, re.escape(char)) for char in name),
+        re.IGNORECASE | re.ASCII | re.DOTALL,
+    )

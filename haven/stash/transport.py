@@ -172,16 +172,22 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         """Closes the connections. Calling afterwards opens new ones."""
         self.s.close()
 
-    def ask(self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0) -> dict[str, Any]:
+    def ask(
+        self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0
+    ) -> dict[str, Any]:
         """The reply's ``data``. For requests that may be sent twice: queries, and mutations whose repetition changes nothing.
 
         ``work_s``: so much longer than for others it is waited for the reply. A locked database and a dropped connection are
         tried again for as long as the retry policy says. Raises ``StashQueryError`` for any GraphQL error, even one beside
         data, and the errors of the connection.
         """
-        return self._retrying(lambda: _strictly(self._send(document, variables, work_s)), _REPEATABLE)
+        return self._retrying(
+            lambda: _strictly(self._send(document, variables, work_s)), _REPEATABLE
+        )
 
-    def ask_once(self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0) -> Reply:
+    def ask_once(
+        self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0
+    ) -> Reply:
         """Sends ``document`` at most once and returns what came of each of its aliases. ``work_s`` as for ``ask``.
 
         For mutations that must not happen twice. Only a refused connection is tried again: then nothing
@@ -200,7 +206,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         Nothing is taken from a reply that is longer than ``max_bytes``. Raises ``NotServedError`` when Stash does not hand it
         out, and the errors of the connection.
         """
-        return self._retrying(lambda: self._fetch(self.address_of(path), max_bytes), (_RefusedError, _DroppedError))
+        return self._retrying(
+            lambda: self._fetch(self.address_of(path), max_bytes), (_RefusedError, _DroppedError)
+        )
 
     def pause(self, attempt: int) -> None:
         """Waits as the retry policy says after the failure of ``attempt``."""
@@ -212,7 +220,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             return _strictly(self._send_patiently(query, variables))
         return self.ask(query, variables)
 
-    def _send_patiently(self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0) -> Reply:
+    def _send_patiently(
+        self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0
+    ) -> Reply:
         return self._retrying(lambda: self._send(document, variables, work_s), (_RefusedError,))
 
     def _retrying(self, call: Callable[[], _T], kinds: tuple[type[StashError], ...]) -> _T:
@@ -232,7 +242,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         unmet = isinstance(error, _RefusedError) and not self._met
         return min(self._retry.total_s, self._retry.unmet_s) if unmet else self._retry.total_s
 
-    def _send(self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0) -> Reply:
+    def _send(
+        self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0
+    ) -> Reply:
         seconds = self.timeout_s + work_s
         with self._explained(seconds), self._wire.within(_WHOLE * seconds):
             return self._read(self._admitted(lambda: self._post(document, variables, work_s)))
@@ -251,28 +263,44 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
                 self._cookie = cookie.value
         return response
 
-    def _post(self, document: str, variables: Mapping[str, Any] | None, work_s: float) -> requests.Response:
-        body = json.dumps({"query": document, "variables": dict(variables or {})}, default=_plain, allow_nan=False)
-        return self._request("POST", self.url, self.timeout_s + work_s, data=body.encode(), stream=True)
+    def _post(
+        self, document: str, variables: Mapping[str, Any] | None, work_s: float
+    ) -> requests.Response:
+        body = json.dumps(
+            {"query": document, "variables": dict(variables or {})}, default=_plain, allow_nan=False
+        )
+        return self._request(
+            "POST", self.url, self.timeout_s + work_s, data=body.encode(), stream=True
+        )
 
     def _fetch(self, url: str, max_bytes: int) -> bytes:
         with (
             self._explained(self.timeout_s),
             self._wire.within(_WHOLE * self.timeout_s),
-            self._admitted(lambda: self._request("GET", url, self.timeout_s, stream=True)) as response,
+            self._admitted(
+                lambda: self._request("GET", url, self.timeout_s, stream=True)
+            ) as response,
         ):
             if response.status_code in {401, 403} or response.is_redirect:  # to where one logs in
                 raise self._denied(response)
             if response.status_code != 200:
-                raise NotServedError(f"Stash does not serve {url} ({response.status_code}): {self._start_of(response)}")
+                raise NotServedError(
+                    f"Stash does not serve {url} ({response.status_code}): {self._start_of(response)}"
+                )
             try:
                 return self._wire.read(response, max_bytes)
             except TooLargeError:
-                raise NotServedError(f"what Stash serves at {url} is larger than {max_bytes:,} bytes") from None
+                raise NotServedError(
+                    f"what Stash serves at {url} is larger than {max_bytes:,} bytes"
+                ) from None
             except PackedError as error:
-                raise NotServedError(f"what Stash serves at {url} cannot be read: {error}") from error
+                raise NotServedError(
+                    f"what Stash serves at {url} cannot be read: {error}"
+                ) from error
 
-    def _request(self, method: str, url: str, timeout_s: float, **options: Any) -> requests.Response:
+    def _request(
+        self, method: str, url: str, timeout_s: float, **options: Any
+    ) -> requests.Response:
         waits_s = (self.timeout_s, timeout_s)  # for the connection, and for the reply
         headers = {"Accept-Encoding": "identity", **self.admission()}
         response: requests.Response = self.s.request(
@@ -286,19 +314,33 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         try:
             yield
         except requests.ConnectTimeout as error:
-            raise _RefusedError(f"cannot reach Stash at {self.url}: no answer to the connection") from error
+            raise _RefusedError(
+                f"cannot reach Stash at {self.url}: no answer to the connection"
+            ) from error
         except TooSlowError as error:
             raise StashTimeoutError(f"Stash at {self.url} answers too slowly: {error}") from error
         except requests.Timeout as error:
-            raise StashTimeoutError(f"Stash at {self.url} gave no answer within {timeout_s:g} s") from error
+            raise StashTimeoutError(
+                f"Stash at {self.url} gave no answer within {timeout_s:g} s"
+            ) from error
         except requests.ConnectionError as error:
-            if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):  # in the middle of a reply
-                raise StashTimeoutError(f"Stash at {self.url} fell silent for {timeout_s:g} s") from error
+            if error.args and isinstance(
+                error.args[0], urllib3.exceptions.ReadTimeoutError
+            ):  # in the middle of a reply
+                raise StashTimeoutError(
+                    f"Stash at {self.url} fell silent for {timeout_s:g} s"
+                ) from error
             if _never_connected(error):
-                raise _RefusedError(f"cannot reach Stash at {self.url}: {_innermost(error)}") from error
-            raise _DroppedError(f"the connection to Stash at {self.url} was dropped: {_innermost(error)}") from error
+                raise _RefusedError(
+                    f"cannot reach Stash at {self.url}: {_innermost(error)}"
+                ) from error
+            raise _DroppedError(
+                f"the connection to Stash at {self.url} was dropped: {_innermost(error)}"
+            ) from error
         except requests.RequestException as error:
-            raise _DroppedError(f"the answer of Stash at {self.url} broke off: {_innermost(error)}") from error
+            raise _DroppedError(
+                f"the answer of Stash at {self.url} broke off: {_innermost(error)}"
+            ) from error
 
     def _read(self, response: requests.Response) -> Reply:
         status = f"{response.status_code} {response.reason}"
@@ -310,32 +352,42 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
             try:
                 content = json.loads(self._wire.read(response, _MOST_REPLY_BYTES))
             except TooLargeError:
-                raise StashReplyError(f"it is larger than {_MOST_REPLY_BYTES:,} bytes ({status})") from None
+                raise StashReplyError(
+                    f"it is larger than {_MOST_REPLY_BYTES:,} bytes ({status})"
+                ) from None
             except PackedError as error:
                 raise StashReplyError(f"{error} ({status})") from error
             except RecursionError:
                 raise StashReplyError(f"it is nested too deeply ({status})") from None
             except ValueError as error:
-                raise StashUnreachableError(f"what answers at {self.url} is not Stash: {status}") from error
+                raise StashUnreachableError(
+                    f"what answers at {self.url} is not Stash: {status}"
+                ) from error
         return _as_reply(content, status)
 
     def _start_of(self, response: requests.Response) -> str:
         """The first words of a reply."""
         with suppress(TooLargeError, PackedError):
-            return self._wire.read(response, _PAGE_BYTES)[:_FEW_WORDS].decode(errors="replace").strip()
+            return (
+                self._wire.read(response, _PAGE_BYTES)[:_FEW_WORDS].decode(errors="replace").strip()
+            )
         return ""
 
     def _denied(self, response: requests.Response) -> StashAuthError:
         words = "" if response.is_redirect else self._start_of(response)
         told = words or "the session has ended, or the API key is not the one Stash has"
-        return StashAuthError(f"Stash at {self.url} refuses access ({response.status_code}): {told}")
+        return StashAuthError(
+            f"Stash at {self.url} refuses access ({response.status_code}): {told}"
+        )
 
 
 def _as_reply(content: Any, status: str) -> Reply:
     found = content if isinstance(content, dict) else {}
     data, errors = found.get("data"), found.get("errors") or []
     if not errors and not isinstance(data, dict):
-        raise StashReplyError(f"it holds neither data nor an error ({status}), but {_start_of_json(content)}")
+        raise StashReplyError(
+            f"it holds neither data nor an error ({status}), but {_start_of_json(content)}"
+        )
     told = tuple(map(_error, errors if isinstance(errors, list) else [errors]))
     return Reply(checked(data) if isinstance(data, dict) else {}, told)
 
@@ -346,7 +398,9 @@ def _error(entry: Any) -> GraphQLError:
     message, path = fields.get("message"), fields.get("path")
     steps = [str(step) for step in path] if isinstance(path, list) else []
     words = message if isinstance(message, str) else _start_of_json(message)
-    return GraphQLError(steps[0] if steps else "", ".".join(steps), (words if message else "") or "no reason given")
+    return GraphQLError(
+        steps[0] if steps else "", ".".join(steps), (words if message else "") or "no reason given"
+    )
 
 
 def _start_of_json(content: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven.stash.journal import PlanFacts
 from haven.stash.plan import stands_for
-from haven.stash.records import OwnedMarker, OwnedTag, Owned
+from haven.stash.records import Owned, OwnedMarker, OwnedTag
 from haven.stash.values import Item, ItemSnapshot, Marker, Tag, same_making
 
 
@@ -22,10 +22,14 @@ def as_numbered_now(facts: PlanFacts, there: Mapping[str, Tag]) -> PlanFacts:
     def marker(taken: OwnedMarker) -> OwnedMarker:
         others = {own.id: own.made_s for own in taken.tags if number(own)}
         made_s = (taken.primary.made_s, *others.values())
-        return replace(taken, primary_id=number(taken.primary), tag_ids=tuple(others), tags_made_s=made_s)
+        return replace(
+            taken, primary_id=number(taken.primary), tag_ids=tuple(others), tags_made_s=made_s
+        )
 
     def tags(taken: Iterable[Tag]) -> tuple[Tag, ...]:
-        return tuple(replace(tag, id=number(OwnedTag(tag.id, tag.name, "", tag.created_s))) for tag in taken)
+        return tuple(
+            replace(tag, id=number(OwnedTag(tag.id, tag.name, "", tag.created_s))) for tag in taken
+        )
 
     return replace(
         facts,
@@ -35,21 +39,31 @@ def as_numbered_now(facts: PlanFacts, there: Mapping[str, Tag]) -> PlanFacts:
     )
 
 
-def plan_undo(item: ItemSnapshot, facts: PlanFacts, owned: Owned) -> tuple[ChangePlan, tuple[str, ...]]:
+def plan_undo(
+    item: ItemSnapshot, facts: PlanFacts, owned: Owned
+) -> tuple[ChangePlan, tuple[str, ...]]:
     """The plan that brings ``item`` back to what it was before, and a sentence for each thing that is left as it is.
 
     ``owned``: all that is ours on it; what people changed since must have been disowned. Put back is what was taken off,
     before what was made goes; the tag that queued the item is among the first.
     """
     if not same_making(item.created_s, facts.item_made_s):
-        return ChangePlan.of(item, facts.parent), (f"{item.ref} is another one than the run changed: it was made since",)
+        return ChangePlan.of(item, facts.parent), (
+            f"{item.ref} is another one than the run changed: it was made since",
+        )
     present = {marker.id: marker for marker in item.markers}
-    new_by_people = [m for m in item.markers if m.id not in owned.markers and m.id not in facts.before_marker_ids]
+    new_by_people = [
+        m for m in item.markers if m.id not in owned.markers and m.id not in facts.before_marker_ids
+    ]
     create, in_the_way = _to_put_back(facts.taken_markers, new_by_people)
     plan = ChangePlan.of(
         item,
         facts.parent,
-        add=tuple(_planned(tag) for tag in (*facts.released, *facts.taken_tags) if tag.id not in item.tag_ids),
+        add=tuple(
+            _planned(tag)
+            for tag in (*facts.released, *facts.taken_tags)
+            if tag.id not in item.tag_ids
+        ),
         create=create,
         destroy=facts.made,
         remove=tuple(_as_called(tag, item) for tag in facts.put if tag.id in item.tag_ids),
@@ -65,9 +79,13 @@ def _to_put_back(
     create, in_the_way = [], []
     for marker in taken:
         tag = PlannedTag(marker.title, marker.primary_id, marker.asked, marker.primary.made_s)
-        wanted = PlannedMarker(tag, marker.start_s, marker.end_s, marker.tag_ids, revives=marker.row)
+        wanted = PlannedMarker(
+            tag, marker.start_s, marker.end_s, marker.tag_ids, revives=marker.row
+        )
         if any(stands_for(other, wanted) for other in new_by_people):
-            in_the_way.append(f"the marker {_named(marker)} was not put back: somebody has made one there since")
+            in_the_way.append(
+                f"the marker {_named(marker)} was not put back: somebody has made one there since"
+            )
         else:
             create.append(wanted)
     return tuple(create), tuple(in_the_way)
@@ -82,7 +100,9 @@ def _lost_marker(marker: OwnedMarker, present: Iterable[str]) -> str:
 def _lost_tag(tag: Tag, item: Item) -> str:
     if tag.id in item.tag_ids:
         return f"the tag {_as_called(tag, item).name!r} stays: somebody took it off and put it back since"
-    return f"the tag {tag.name!r} is gone already: somebody took it off, deleted it or merged it since"
+    return (
+        f"the tag {tag.name!r} is gone already: somebody took it off, deleted it or merged it since"
+    )
 
 
 def _planned(tag: Tag) -> PlannedTag:

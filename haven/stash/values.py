@@ -264,7 +264,9 @@ class ItemChange:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was, or would be, added or removed."""
-        return not (self.tags_added or self.tags_removed or self.markers_added or self.markers_removed)
+        return not (
+            self.tags_added or self.tags_removed or self.markers_added or self.markers_removed
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,9 @@ class Wire(HTTPAdapter):
         """As ``requests`` calls it."""
         super().init_poolmanager(*args, **kwargs)
         pools = (urllib3.HTTPConnectionPool, urllib3.HTTPSConnectionPool)
-        self.poolmanager.pool_classes_by_scheme = {pool.scheme: _noting(pool, self._sockets.add) for pool in pools}
+        self.poolmanager.pool_classes_by_scheme = {
+            pool.scheme: _noting(pool, self._sockets.add) for pool in pools
+        }
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -97,7 +99,9 @@ class Wire(HTTPAdapter):
         is_over.set()
         for one in list(self._sockets):
             with suppress(OSError):  # it is closed already
-                socket.socket.shutdown(one, socket.SHUT_RDWR)  # of TLS, too, only the socket below: its reader may be at work
+                socket.socket.shutdown(
+                    one, socket.SHUT_RDWR
+                )  # of TLS, too, only the socket below: its reader may be at work
 
 
 def _noting(pool: Any, note: Callable[[socket.socket], None]) -> Any:

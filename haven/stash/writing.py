@@ -12,13 +12,26 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
-from haven.stash.errors import ApplyError, ItemGoneError, StashError, StashLockedError, StashQueryError
+from haven.stash.errors import (
+    ApplyError,
+    ItemGoneError,
+    StashError,
+    StashLockedError,
+    StashQueryError,
+)
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.journal.journal import ADDING, TAKING_OFF
 from haven.stash.library import read_items
 from haven.stash.plan_markers import PlanMarkers
 from haven.stash.plan_tags import Failures, PlanTags
-from haven.stash.recover import Adopted, adopt, disown_what_changed, left_to_create, note_what_went, taken_off_since
+from haven.stash.recover import (
+    Adopted,
+    adopt,
+    disown_what_changed,
+    left_to_create,
+    note_what_went,
+    taken_off_since,
+)
 from haven.stash.tagging import Batch, Tagging, batches
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
@@ -56,13 +69,20 @@ class Writing:
     """
 
     def __init__(
-        self, client: StashClient, tags: TagCache, tagging: Tagging, journal: Journal, opened: Sequence[OpenPlan]
+        self,
+        client: StashClient,
+        tags: TagCache,
+        tagging: Tagging,
+        journal: Journal,
+        opened: Sequence[OpenPlan],
     ) -> None:
         self._client = client
         self._tagging = tagging
         self._tags = PlanTags(tags, journal)
         self._journal = journal
-        self._works = [_Work(one, frozenset(one.plan.before_tag_ids), one.plan.create) for one in opened]
+        self._works = [
+            _Work(one, frozenset(one.plan.before_tag_ids), one.plan.create) for one in opened
+        ]
         self._keeps_line = False
         self._kind = opened[0].plan.item.kind if opened else ItemKind.SCENE
 
@@ -88,7 +108,9 @@ class Writing:
         with self._journal.together():
             for work in self._works:
                 item = items.get(work.plan.item)
-                if item is None or not same_making(item.created_s, work.opened.item_made_s):  # another one by now
+                if item is None or not same_making(
+                    item.created_s, work.opened.item_made_s
+                ):  # another one by now
                     work.is_gone = True
                     continue
                 work.adopted = adopt(self._journal, work.opened, item, work.plan.create)
@@ -109,7 +131,9 @@ class Writing:
         return [work for work in self._works if not work.is_gone]
 
     def _create_tags(self, lacks: Callable[[PlannedTag], bool]) -> None:
-        wanted = [(work.opened, tag) for work in self._left() for tag in work.plan.tags if lacks(tag)]
+        wanted = [
+            (work.opened, tag) for work in self._left() for tag in work.plan.tags if lacks(tag)
+        ]
         self._blame(self._left(), self._tags.create(wanted))
 
     def _blame(self, works: Iterable[_Work], failures: Failures) -> None:
@@ -140,7 +164,9 @@ class Writing:
 
     def _take_off(self, works: Sequence[_Work]) -> None:
         """What goes, goes last. That it is about to is written down first."""
-        taking = [work for work in works if work.plan.destroy or work.plan.remove or work.plan.release]
+        taking = [
+            work for work in works if work.plan.destroy or work.plan.remove or work.plan.release
+        ]
         if not taking:
             return
         with self._journal.together():
@@ -153,28 +179,43 @@ class Writing:
                 work.is_gone = True
             except StashQueryError as error:
                 self._fail(work, "destroy markers", error)
-        self._change_tags(_REMOVE, [work for work in taking if not (work.causes or work.is_gone)], self._tags_to_remove)
+        self._change_tags(
+            _REMOVE,
+            [work for work in taking if not (work.causes or work.is_gone)],
+            self._tags_to_remove,
+        )
 
     def _tags_to_add(self, work: _Work) -> dict[str, Tag]:
         """By their ids. The tag that says that all went well is not among them when it did not."""
         tags = [tag for tag in work.plan.add if not (work.causes and tag.id == work.plan.tagged_id)]
-        by_id = {self._tags.id(tag): self._tags.tag(tag) for tag in tags if tag not in work.taken_off}
+        by_id = {
+            self._tags.id(tag): self._tags.tag(tag) for tag in tags if tag not in work.taken_off
+        }
         return {tag_id: tag for tag_id, tag in by_id.items() if tag_id and tag_id not in work.there}
 
     def _tags_to_remove(self, work: _Work) -> dict[str, Tag]:
-        leaving = [tag for tag in work.plan.release if not (self._keeps_line and tag.id == work.plan.queue_tag_id)]
+        leaving = [
+            tag
+            for tag in work.plan.release
+            if not (self._keeps_line and tag.id == work.plan.queue_tag_id)
+        ]
         return {tag.id: tag for tag in (*work.plan.remove, *leaving) if tag.id in work.there}
 
     def _change_tags(self, mode: str, works: Sequence[_Work], tags_of: _TagsOf) -> None:
         """Adds or removes tags. What Stash refuses is tried again, once it is known what has vanished meanwhile."""
         refused = self._send(mode, works, tags_of, halving=False)
-        self._fail_each(_STEPS[mode], {work: error for work, error in refused.items() if isinstance(error, StashLockedError)})
+        self._fail_each(
+            _STEPS[mode],
+            {work: error for work, error in refused.items() if isinstance(error, StashLockedError)},
+        )
         again = [work for work, error in refused.items() if not isinstance(error, StashLockedError)]
         if again:
             again = self._see_what_vanished(mode, again)
             self._fail_each(_STEPS[mode], self._send(mode, again, tags_of, halving=True))
 
-    def _send(self, mode: str, works: Iterable[_Work], tags_of: _TagsOf, *, halving: bool) -> dict[_Work, StashQueryError]:
+    def _send(
+        self, mode: str, works: Iterable[_Work], tags_of: _TagsOf, *, halving: bool
+    ) -> dict[_Work, StashQueryError]:
         """Returns what was refused. Such an item is left out of the requests that follow, of which the last says it is done."""
         by_id = {work.plan.item.id: work for work in works}
         tags = {one: tags_of(work) for one, work in by_id.items()}
@@ -183,11 +224,15 @@ class Writing:
             ids = tuple(one for one in batch.ids if by_id[one] not in refused)
             if not ids:
                 continue
-            for sent, error in self._tagging.change(self._kind, mode, replace(batch, ids=ids), halving=halving):
+            for sent, error in self._tagging.change(
+                self._kind, mode, replace(batch, ids=ids), halving=halving
+            ):
                 if error:
                     refused |= {by_id[one]: error for one in sent.ids}
                 else:
-                    self._note_tags(mode, {by_id[one]: _sent_of(tags[one], sent) for one in sent.ids})
+                    self._note_tags(
+                        mode, {by_id[one]: _sent_of(tags[one], sent) for one in sent.ids}
+                    )
         return refused
 
     def _see_what_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
@@ -197,7 +242,12 @@ class Writing:
             work.is_gone = work.plan.item not in items
         left = [work for work in works if not work.is_gone]
         if mode == _ADD:
-            self._blame(left, self._tags.look_up_again((work.opened, tag) for work in left for tag in work.plan.add))
+            self._blame(
+                left,
+                self._tags.look_up_again(
+                    (work.opened, tag) for work in left for tag in work.plan.add
+                ),
+            )
         return left
 
     def _note_tags(self, mode: str, changed: Mapping[_Work, Sequence[Tag]]) -> None:
@@ -242,7 +292,9 @@ class Writing:
                     errors[work.opened.id] = ItemGoneError(work.plan.item)
                 elif work.causes:
                     errors[work.opened.id] = _not_applied(work)
-                self._journal.close_plan(work.opened, "gone" if work.is_gone else "failed" if work.causes else "done")
+                self._journal.close_plan(
+                    work.opened, "gone" if work.is_gone else "failed" if work.causes else "done"
+                )
         return errors
 
     def _markers(self, work: _Work) -> PlanMarkers:
@@ -256,9 +308,17 @@ def _sent_of(tags: Mapping[str, Tag], sent: Batch) -> list[Tag]:
 
 def _last(mode: str, works: Iterable[_Work]) -> str:
     """The tag that says that all is done, or that queues: it is added, or removed, after the others."""
-    return next((work.plan.tagged_id if mode == _ADD else work.plan.queue_tag_id for work in works), "")
+    return next(
+        (work.plan.tagged_id if mode == _ADD else work.plan.queue_tag_id for work in works), ""
+    )
 
 
 def _not_applied(work: _Work) -> ApplyError:
-    what, so = ("results", "it stays queued") if work.plan.queue_tag_id else ("changes", "start the task again")
-    return ApplyError(f"the {what} of {work.plan.item} are not wholly in Stash, so {so}", work.causes)
+    what, so = (
+        ("results", "it stays queued")
+        if work.plan.queue_tag_id
+        else ("changes", "start the task again")
+    )
+    return ApplyError(
+        f"the {what} of {work.plan.item} are not wholly in Stash, so {so}", work.causes
+    )

@@ -28,7 +28,9 @@ class BackgroundTasks:
         self._context = context
         self._stats = stats
         self._beside: list[asyncio.Task[None]] = []
-        self.turn = TimeSlice(context.settings.time_slice_minutes, partial(context.stash, context.handler.others_wait))
+        self.turn = TimeSlice(
+            context.settings.time_slice_minutes, partial(context.stash, context.handler.others_wait)
+        )
 
     async def __aenter__(self) -> Self:
         chores = (self._keep_session(), self._watch_turn(), self._tell_of_endpoints())

@@ -108,13 +108,19 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
     """
 
     def __init__(
-        self, context: TaskContext, turn: TimeSlice, errand: ItemHandler[ItemT, ResultT, ReportT], ids: Sequence[str]
+        self,
+        context: TaskContext,
+        turn: TimeSlice,
+        errand: ItemHandler[ItemT, ResultT, ReportT],
+        ids: Sequence[str],
     ) -> None:
         self.left = dict.fromkeys(ids)
         self._context = context
         self._turn = turn
         self._errand: ItemHandler[ItemT, ResultT, ReportT] = errand
-        self._line: Prefetcher[ItemT] = Prefetcher(ids, errand.read, self._has_vanished, chunk=errand.chunk, ahead=errand.ahead)
+        self._line: Prefetcher[ItemT] = Prefetcher(
+            ids, errand.read, self._has_vanished, chunk=errand.chunk, ahead=errand.ahead
+        )
         self._looking = self._under_way = 0
         self._one_went_on = asyncio.Event()
         self._all_begun = False
@@ -164,7 +170,9 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         return not self._turn.is_over
 
     def _is_full(self) -> bool:
-        return self._looking >= self._errand.at_once() or self._under_way >= self._errand.under_way()
+        return (
+            self._looking >= self._errand.at_once() or self._under_way >= self._errand.under_way()
+        )
 
     def _has_vanished(self, item_id: str) -> None:
         self._put_down(self._errand.gone(item_id), item_id)
@@ -211,7 +219,9 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
             if not isinstance(error, EXPECTED):
                 reason = f"{type(error).__name__}: {error}"
                 _log.debug("Where it failed:", exc_info=error)
-            report = replace(report, outcome=Outcome.FAILED, error=reason, seconds=time.monotonic() - started)
+            report = replace(
+                report, outcome=Outcome.FAILED, error=reason, seconds=time.monotonic() - started
+            )
             self._note_failure(error, item)
             await errand.fail(report)
             return report

@@ -19,7 +19,11 @@ class Batcher(Generic[EntryT, FateT]):
     """
 
     def __init__(
-        self, write: Callable[[Mapping[str, EntryT]], Awaitable[Mapping[str, FateT]]], *, full: int, patience_s: float
+        self,
+        write: Callable[[Mapping[str, EntryT]], Awaitable[Mapping[str, FateT]]],
+        *,
+        full: int,
+        patience_s: float,
     ) -> None:
         self._write = write
         self._full = full
@@ -78,7 +82,9 @@ class Batcher(Generic[EntryT, FateT]):
                 raise
 
 
-def _settle(lot: Mapping[str, tuple[EntryT, asyncio.Future[FateT]]], fates: Mapping[str, FateT]) -> None:
+def _settle(
+    lot: Mapping[str, tuple[EntryT, asyncio.Future[FateT]]], fates: Mapping[str, FateT]
+) -> None:
     for item_id, (_, fate) in lot.items():
         if not fate.done():
             fate.set_result(fates[item_id])

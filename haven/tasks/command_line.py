@@ -20,9 +20,25 @@ from haven.tasks.progress import CountBoard, ProgressBoard, likely_frames, split
 from haven.tasks.start import announce
 from haven.tasks.words import counted
 from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
-from vlm_engine.cli.output import UNFORESEEN, Bar, OneLine, OutputError, complain, json_file, prepare_output, printable, show
+from vlm_engine.cli.output import (
+    UNFORESEEN,
+    Bar,
+    OneLine,
+    OutputError,
+    complain,
+    json_file,
+    prepare_output,
+    printable,
+    show,
+)
 from vlm_engine.cli.table import picture_line, video_lines
-from vlm_engine.errors import ConfigError, MediaNotFoundError, NoEndpointError, StoreError, VLMEngineError
+from vlm_engine.errors import (
+    ConfigError,
+    MediaNotFoundError,
+    NoEndpointError,
+    StoreError,
+    VLMEngineError,
+)
 from vlm_engine.files import mapped
 from vlm_engine.models.json_result import image_dict, video_dict
 from vlm_engine.types import ImageResult
@@ -36,18 +52,56 @@ _OPTIONS = ("--endpoint", "--model", "--tags", "--frame-interval", "--threshold"
 
 def parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """What may be written on the command line: the whole, and its command ``tag``."""
-    top = argparse.ArgumentParser(prog="haven_vlm_connector.py", description="Haven VLM Connector without Stash.")
+    top = argparse.ArgumentParser(
+        prog="haven_vlm_connector.py", description="Haven VLM Connector without Stash."
+    )
     tag = top.add_subparsers(dest="command", required=True).add_parser(
         "tag", help="find which tags apply to videos and pictures, and when", epilog=_EXIT_CODES
     )
-    tag.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a video, picture, zip of pictures, or a folder of them")
-    tag.add_argument("--endpoint", action="append", default=[], metavar="URL", help="a server's address; may be given again")
-    tag.add_argument("--model", default="", metavar="NAME", help="the model's name there; default: the one that is loaded")
-    tag.add_argument("--tags", type=_named, metavar="A,B,C", help="what to look for, separated by commas")
-    tag.add_argument("--frame-interval", default="", metavar="S", help="longest time between two looks, in seconds")
-    tag.add_argument("--threshold", default="", metavar="P", help="how sure a tag must be, from 0 to 1")
-    tag.add_argument("--vr", default="", metavar="LAYOUT", help="they are VR videos: auto, or a layout like sbs-180")
-    tag.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found there; - for standard output")
+    tag.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="a video, picture, zip of pictures, or a folder of them",
+    )
+    tag.add_argument(
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a server's address; may be given again",
+    )
+    tag.add_argument(
+        "--model",
+        default="",
+        metavar="NAME",
+        help="the model's name there; default: the one that is loaded",
+    )
+    tag.add_argument(
+        "--tags", type=_named, metavar="A,B,C", help="what to look for, separated by commas"
+    )
+    tag.add_argument(
+        "--frame-interval",
+        default="",
+        metavar="S",
+        help="longest time between two looks, in seconds",
+    )
+    tag.add_argument(
+        "--threshold", default="", metavar="P", help="how sure a tag must be, from 0 to 1"
+    )
+    tag.add_argument(
+        "--vr",
+        default="",
+        metavar="LAYOUT",
+        help="they are VR videos: auto, or a layout like sbs-180",
+    )
+    tag.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write everything that was found there; - for standard output",
+    )
     tag.add_argument("--quiet", action="store_true", help="no progress bar")
     tag.description = (
         "Prints when each tag applies in videos, then which apply to pictures. Folders are searched to the bottom. What is not"
@@ -80,7 +134,9 @@ def run_command(arguments: Sequence[str], store_path: Path) -> int:
             complain(str(error))
         return SOME_FAILED
     except KeyboardInterrupt:
-        complain("Interrupted. What was answered until now is kept; the same command goes on from there.")
+        complain(
+            "Interrupted. What was answered until now is kept; the same command goes on from there."
+        )
         return INTERRUPTED
 
 
@@ -131,18 +187,26 @@ async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) 
         of_videos, of_pictures = split(bar.draw, likely_frames(len(videos)), len(pictures))
         try:
             async with Tagger(settings, store_path) as tagger:
-                await _tag_videos(videos, tagger, ProgressBoard(len(videos), of_videos), told, vr=bool(asked.vr))
+                await _tag_videos(
+                    videos, tagger, ProgressBoard(len(videos), of_videos), told, vr=bool(asked.vr)
+                )
                 await _tag_pictures(pictures, tagger, CountBoard(len(pictures), of_pictures), told)
         finally:
             bar.clear()
         return told.worst
 
 
-async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBoard, told: _Told, *, vr: bool) -> None:
+async def _tag_videos(
+    videos: Sequence[Video], tagger: Tagger, board: ProgressBoard, told: _Told, *, vr: bool
+) -> None:
     for number, video in enumerate(videos):
         try:
             with mapped(video.path, UNFORESEEN):
-                result = video_dict(await tagger.tag_video(video.path, "", partial(board.advance, str(number)), vr=vr))
+                result = video_dict(
+                    await tagger.tag_video(
+                        video.path, "", partial(board.advance, str(number)), vr=vr
+                    )
+                )
         except (NoEndpointError, StoreError):
             raise
         except VLMEngineError as error:
@@ -152,7 +216,9 @@ async def _tag_videos(videos: Sequence[Video], tagger: Tagger, board: ProgressBo
         board.finish(str(number))
 
 
-async def _tag_pictures(pictures: Sequence[Picture], tagger: Tagger, board: CountBoard, told: _Told) -> None:
+async def _tag_pictures(
+    pictures: Sequence[Picture], tagger: Tagger, board: CountBoard, told: _Told
+) -> None:
     width = max((len(printable(str(picture))) for picture in pictures), default=0)
     async for picture, result in _in_order(pictures, tagger):
         name = str(picture)
@@ -165,7 +231,9 @@ async def _tag_pictures(pictures: Sequence[Picture], tagger: Tagger, board: Coun
         board.finish()
 
 
-async def _in_order(pictures: Sequence[Picture], tagger: Tagger) -> AsyncIterator[tuple[Picture, ImageResult | VLMEngineError]]:
+async def _in_order(
+    pictures: Sequence[Picture], tagger: Tagger
+) -> AsyncIterator[tuple[Picture, ImageResult | VLMEngineError]]:
     """What comes of each, as many at once as the endpoints take."""
     ahead: deque[tuple[Picture, asyncio.Task[ImageResult | VLMEngineError]]] = deque()
     try:

@@ -22,7 +22,14 @@ _log = logging.getLogger(__name__)
 
 EXPECTED = (StashError, VLMEngineError, SameCauseError)
 """What a task raises on purpose; the message is for the user."""
-ENDS_THE_BATCH = (NoEndpointError, StoreError, StashUnreachableError, StashAuthError, JournalError, SameCauseError)
+ENDS_THE_BATCH = (
+    NoEndpointError,
+    StoreError,
+    StashUnreachableError,
+    StashAuthError,
+    JournalError,
+    SameCauseError,
+)
 """After one of these no other scene or image would fare better."""
 CONTINUES, FIRST_LEFT = "continues", "first_left"
 """Arguments that a task gives itself when it queues itself again: its run, and the first item that is left ("scene 12")."""
@@ -54,7 +61,9 @@ class StashThread:
 
     async def __call__(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Runs the call there and gives what it returns, or raises what it raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: call(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: call(*args, **kwargs)
+        )
 
     def close(self) -> None:
         """Waits for the call under way: it may be in the middle of a write."""
@@ -85,18 +94,24 @@ class TaskContext:
             _log.info("Run %d (%s) was cut off before its end.", run.id, run.task)
         for recovered in await self.stash(self.handler.recover):
             told = str(recovered.item).capitalize()
-            _log.info("%s: an earlier run was cut off while writing here; %s.", told, _fate(recovered))
+            _log.info(
+                "%s: an earlier run was cut off while writing here; %s.", told, _fate(recovered)
+            )
 
     async def open_run(self, undoes: int | None = None) -> int:
         """The run's number in the journal: a new one, or that of the run which gave others their turn. Asked again, the same."""
         if self.record.run_id:
             return self.record.run_id
         earlier = self.given.get(CONTINUES, "")
-        if earlier.isdigit() and await self.stash(self.handler.go_on_with_run, int(earlier), self.record.task):
+        if earlier.isdigit() and await self.stash(
+            self.handler.go_on_with_run, int(earlier), self.record.task
+        ):
             self.record.run_id = int(earlier)
         else:
             print_ = self.settings.fingerprint()
-            self.record.run_id = await self.stash(self.handler.start_run, self.record.task, print_, undoes=undoes)
+            self.record.run_id = await self.stash(
+                self.handler.start_run, self.record.task, print_, undoes=undoes
+            )
         return self.record.run_id
 
     async def queue_again(self, first_left: str) -> None:
@@ -108,4 +123,8 @@ class TaskContext:
 def _fate(recovered: Recovered) -> str:
     if recovered.gone:
         return "it is no longer in Stash"
-    return "that is complete now" if recovered.finished else f"it stays in line, since {recovered.reason}"
+    return (
+        "that is complete now"
+        if recovered.finished
+        else f"it stays in line, since {recovered.reason}"
+    )

@@ -14,7 +14,9 @@ def interim_line(before: Stats, now: Stats, seconds: float) -> str | None:
     """What each endpoint did in the last ``seconds``, in one line; None where nothing was asked of any."""
     if before == now and not any(own.in_flight for own in now.values()):
         return None
-    return "Endpoints: " + "; ".join(_interim(name, before.get(name), own, seconds) for name, own in now.items())
+    return "Endpoints: " + "; ".join(
+        _interim(name, before.get(name), own, seconds) for name, own in now.items()
+    )
 
 
 def _interim(name: str, before: EndpointStats | None, own: EndpointStats, seconds: float) -> str:
@@ -41,8 +43,16 @@ def summary_lines(stats: Stats, seconds: float) -> Iterator[str]:
 def _summary(own: EndpointStats, answers: int) -> str:
     parts = [f"{own.served:,} answers ({own.served / max(1, answers):.0%})"]
     parts += [f"{own.seconds:.1f} s each"] if own.seconds is not None else []
-    parts += [f"{own.prompt_tokens:,} tokens read and {own.answer_tokens:,} written"] if own.prompt_tokens else []
+    parts += (
+        [f"{own.prompt_tokens:,} tokens read and {own.answer_tokens:,} written"]
+        if own.prompt_tokens
+        else []
+    )
     parts += [f"{own.copies:,} of its questions asked of another before"] if own.copies else []
-    parts += [f"failed: {', '.join(f'{count} {kind}' for kind, count in own.failed.items())}"] if own.failed else []
+    parts += (
+        [f"failed: {', '.join(f'{count} {kind}' for kind, count in own.failed.items())}"]
+        if own.failed
+        else []
+    )
     parts += [f"not working for {own.down_s:.0f} s"] if own.down_s >= 1 else []
     return "; ".join(parts)

@@ -28,7 +28,9 @@ _OWN = ("haven", "vlm_engine")
 
 def main(arguments: Sequence[str]) -> int:
     """Runs what was asked for and returns the exit code."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is odd about a picture that can be read, not saying which
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # what is odd about a picture that can be read, not saying which
     return run_for_terminal(arguments) if arguments else run_for_stash(sys.stdin.buffer.read())
 
 
@@ -54,9 +56,13 @@ def run_for_stash(sent: bytes) -> int:
     """
     log = StashLogHandler()
     logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
-    for package in _OWN:  # whether debug lines are shown is for Stash to say; libraries would say too much
+    for (
+        package
+    ) in _OWN:  # whether debug lines are shown is for Stash to say; libraries would say too much
         logging.getLogger(package).setLevel(logging.DEBUG)
-    with contextlib.redirect_stdout(sys.stderr):  # a stray print of a library would spoil the one object
+    with contextlib.redirect_stdout(
+        sys.stderr
+    ):  # a stray print of a library would spoil the one object
         sys.excepthook = _report_unforeseen(sys.__stdout__, log)
         output, error = _outcome(sent, log)
     if error:
@@ -99,7 +105,9 @@ def _request(sent: bytes) -> Mapping[str, Any]:
         raise SetupError(f"{wanted}: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("server_connection"), dict):
         raise SetupError(f'{wanted}, with "server_connection".')
-    if not isinstance(request["server_connection"].get("Dir") or "", str) or not isinstance(request.get("args") or {}, dict):
+    if not isinstance(request["server_connection"].get("Dir") or "", str) or not isinstance(
+        request.get("args") or {}, dict
+    ):
         raise SetupError(f'{wanted}; "args" is an object in it, and "Dir" text.')
     return request
 
@@ -112,7 +120,9 @@ def _answer(stream: Any, output: str | None, error: str | None) -> None:
 def _report_unforeseen(stdout: Any, log: StashLogHandler) -> Any:
     """What Python calls for an error nobody expected: Stash's log gets the traceback, Stash itself an ``error``."""
 
-    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def report(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
         _log.critical("This should not have happened:", exc_info=(kind, error, trace))
         _answer(stdout, None, f"{kind.__name__}: {error}")
         log.flush_before_exit()

@@ -23,10 +23,18 @@ async def image_ids(context: TaskContext, *queues: str) -> tuple[str, ...]:
     A task that goes on after its turn passes over what it has done of the latter: these carry no tag that tells.
     """
     handler = context.handler
-    own = tuple(dict.fromkeys([one for queue in queues for one in await context.stash(handler.image_ids_with, queue)]))
+    own = tuple(
+        dict.fromkeys(
+            [one for queue in queues for one in await context.stash(handler.image_ids_with, queue)]
+        )
+    )
     if not context.settings.image_galleries:
         return own
-    in_galleries = [one for queue in queues for one in await context.stash(handler.image_ids_in_galleries_with, queue)]
+    in_galleries = [
+        one
+        for queue in queues
+        for one in await context.stash(handler.image_ids_in_galleries_with, queue)
+    ]
     known = set(own)
     more = [image_id for image_id in dict.fromkeys(in_galleries) if image_id not in known]
     first_left = context.given.get(FIRST_LEFT, "").removeprefix(f"{ItemKind.IMAGE} ")
@@ -38,7 +46,9 @@ async def in_line(context: TaskContext, *queues: str) -> tuple[str, ...]:
     if not context.settings.image_galleries:
         return ()
     carry = context.handler.gallery_ids_with
-    return tuple(dict.fromkeys([one for queue in queues for one in await context.stash(carry, queue)]))
+    return tuple(
+        dict.fromkeys([one for queue in queues for one in await context.stash(carry, queue)])
+    )
 
 
 async def foretold(context: TaskContext, *queues: str) -> str:
@@ -68,18 +78,37 @@ async def release(context: TaskContext, run_id: int, queue: str, *, updating: bo
     return ", ".join([*told, f"{stays:,} still queued"] if stays else told)
 
 
-async def _release_one(context: TaskContext, run_id: int, gallery: Gallery, *, updating: bool) -> ImageReport:
+async def _release_one(
+    context: TaskContext, run_id: int, gallery: Gallery, *, updating: bool
+) -> ImageReport:
     names, share = context.settings.tag_names, context.settings.gallery_tag_share
     report = ImageReport(gallery.id, title_of(gallery), Outcome.DONE, ItemKind.GALLERY)
     looked_for = _names_in_stash(context) if share else ()
     try:
-        counts = await context.stash(context.handler.image_tag_counts, gallery.id, (names.tagged, names.errored, *looked_for))
+        counts = await context.stash(
+            context.handler.image_tag_counts, gallery.id, (names.tagged, names.errored, *looked_for)
+        )
         lacking = max(gallery.image_count - counts[names.tagged], counts[names.errored])
         if lacking > 0:
-            raise _NotDoneError(f"{lacking:,} of its {counted(gallery.image_count, 'image')} could not be done")
-        tags = [name for name in looked_for if counts[name] and counts[name] / gallery.image_count >= share] if share else None
+            raise _NotDoneError(
+                f"{lacking:,} of its {counted(gallery.image_count, 'image')} could not be done"
+            )
+        tags = (
+            [
+                name
+                for name in looked_for
+                if counts[name] and counts[name] / gallery.image_count >= share
+            ]
+            if share
+            else None
+        )
         change = await context.stash(
-            context.handler.apply_gallery, run_id, gallery.id, tags, release_queue=True, updating=updating
+            context.handler.apply_gallery,
+            run_id,
+            gallery.id,
+            tags,
+            release_queue=True,
+            updating=updating,
         )
     except ENDS_THE_BATCH:
         raise

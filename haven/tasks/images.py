@@ -19,7 +19,12 @@ from haven.tasks.batcher import Batcher
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import CountBoard
 from haven.tasks.words import counted, left_told, title_of
-from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError, MediaUnsupportedError, ReplyError
+from vlm_engine.errors import (
+    MediaNotFoundError,
+    MediaUnreadableError,
+    MediaUnsupportedError,
+    ReplyError,
+)
 from vlm_engine.types import Coverage, ImageResult, ImageTagInfo, ZipEntry
 
 _log = logging.getLogger(__name__)
@@ -103,12 +108,16 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
             return await self._tagger.tag_image(file, item.fingerprint)
         handler = self._context.handler
         fetch = partial(self._served, handler.image_bytes, item.id)
-        return await self._tagger.tag_image(file, item.fingerprint, fetch, partial(self._thumbnail, item))
+        return await self._tagger.tag_image(
+            file, item.fingerprint, fetch, partial(self._thumbnail, item)
+        )
 
     async def _thumbnail(self, item: Image, reason: MediaUnsupportedError) -> bytes:
         content = await self._served(self._context.handler.image_thumbnail, item.id)
         if longest_side(content) < min(_LEAST_SIDE, max(item.width, item.height)):
-            raise MediaUnreadableError(f"Stash's thumbnail of it has {longest_side(content)} pixels at most")
+            raise MediaUnreadableError(
+                f"Stash's thumbnail of it has {longest_side(content)} pixels at most"
+            )
         self._seen_as[item.id] = f"seen as Stash's thumbnail of it: {reason.reason}"
         return content
 
@@ -143,7 +152,10 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
 
     async def _write_batch(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
         fates = await self.changes(results)
-        _log.info("%s", self.told_together([(info, fates[image_id]) for image_id, info in results.items()]))
+        _log.info(
+            "%s",
+            self.told_together([(info, fates[image_id]) for image_id, info in results.items()]),
+        )
         return fates
 
     async def changes(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
@@ -155,7 +167,10 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
         changes = [fate for _, fate in settled if isinstance(fate, ItemChange)]
         added = _by_number([tag for change in changes for tag in change.tags_added])
         removed = _by_number([tag for change in changes for tag in change.tags_removed])
-        parts = [f"tags would be added: {added}" if added else "", f"tags would be removed: {removed}" if removed else ""]
+        parts = [
+            f"tags would be added: {added}" if added else "",
+            f"tags would be removed: {removed}" if removed else "",
+        ]
         told = "; ".join(part for part in parts if part) or "nothing would change"
         return f"{counted(len(changes), 'image')} looked at: {told}{_left(changes)}."
 
@@ -163,13 +178,26 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
         """Says so, together with others."""
         fate = await self._failures(report.image_id, report)
         if isinstance(fate, StashError) and not isinstance(fate, ItemGoneError):
-            _log.warning("Image %s (%s) could not be given the tag that says so: %s", report.image_id, report.title, fate)
+            _log.warning(
+                "Image %s (%s) could not be given the tag that says so: %s",
+                report.image_id,
+                report.title,
+                fate,
+            )
 
     async def _fail_together(self, reports: Mapping[str, ImageReport]) -> Mapping[str, Fate]:
         for report in list(reports.values())[:_MOST_LINES]:
-            _log.error("Image %s (%s) failed and stays queued: %s", report.image_id, report.title, report.error)
+            _log.error(
+                "Image %s (%s) failed and stays queued: %s",
+                report.image_id,
+                report.title,
+                report.error,
+            )
         if len(reports) > _MOST_LINES:
-            _log.error("%s more failed and stay queued; the report names them.", counted(len(reports) - _MOST_LINES, "image"))
+            _log.error(
+                "%s more failed and stay queued; the report names them.",
+                counted(len(reports) - _MOST_LINES, "image"),
+            )
         fates = await self.mark({report.image_id: report.error for report in reports.values()})
         return {image_id: fates.get(image_id, ItemChange()) for image_id in reports}
 
@@ -199,7 +227,15 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
 class WriteImages(PreviewImages):
     """Looks at images and writes what was found to Stash. One that fails is tagged ``VLM_Errored`` and stays queued."""
 
-    def __init__(self, context: TaskContext, tagger: Tagger, board: CountBoard, run_id: int, *, updating: bool = False) -> None:
+    def __init__(
+        self,
+        context: TaskContext,
+        tagger: Tagger,
+        board: CountBoard,
+        run_id: int,
+        *,
+        updating: bool = False,
+    ) -> None:
         super().__init__(context, tagger, board)
         self.verb, self.outcome = "updated" if updating else "tagged", Outcome.DONE
         self._run_id = run_id
@@ -219,7 +255,9 @@ class WriteImages(PreviewImages):
 
     async def mark(self, reasons: Mapping[str, str]) -> Mapping[str, Fate]:
         """The tag that says so."""
-        return await self._context.stash(self._context.handler.mark_images_failed, self._run_id, reasons)
+        return await self._context.stash(
+            self._context.handler.mark_images_failed, self._run_id, reasons
+        )
 
 
 def _tags(info: ImageTagInfo) -> tuple[str, ...]:
@@ -228,7 +266,9 @@ def _tags(info: ImageTagInfo) -> tuple[str, ...]:
 
 def _left(changes: Sequence[ItemChange]) -> str:
     stays_off = _by_number([tag for change in changes for tag in change.stays_off])
-    return left_told(stays_off, _by_number([tag for change in changes for tag in change.left_alone]))
+    return left_told(
+        stays_off, _by_number([tag for change in changes for tag in change.left_alone])
+    )
 
 
 def _by_number(tags: Sequence[str]) -> str:

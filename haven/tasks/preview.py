@@ -25,10 +25,18 @@ async def preview(context: TaskContext) -> str:
     if not scene_ids and not image_ids:
         return nothing_in_line("scene or image", *_queues(context))
     queues = " or ".join(_queues(context))
-    announce(context.settings, f"{counted(len(scene_ids), 'scene')} and {counted(len(image_ids), 'image')} with the tag {queues}")
-    of_scenes, of_images = split(context.report, await frames_of(context, scene_ids), len(image_ids))
+    announce(
+        context.settings,
+        f"{counted(len(scene_ids), 'scene')} and {counted(len(image_ids), 'image')} with the tag {queues}",
+    )
+    of_scenes, of_images = split(
+        context.report, await frames_of(context, scene_ids), len(image_ids)
+    )
     lines = []
-    async with Tagger(context.settings, context.store_path) as tagger, BackgroundTasks(context, tagger.stats) as shift:
+    async with (
+        Tagger(context.settings, context.store_path) as tagger,
+        BackgroundTasks(context, tagger.stats) as shift,
+    ):
         if scene_ids:
             scenes = PreviewScenes(context, tagger, ProgressBoard(len(scene_ids), of_scenes))
             batch = Batch(context, shift.turn, scenes, scene_ids)
@@ -37,7 +45,9 @@ async def preview(context: TaskContext) -> str:
                 context.record.waiting[ItemKind.IMAGE] += len(image_ids)
                 return f"{lines[0]} Nothing was written to Stash."
         if image_ids:
-            async with PreviewImages(context, tagger, CountBoard(len(image_ids), of_images)) as images:
+            async with PreviewImages(
+                context, tagger, CountBoard(len(image_ids), of_images)
+            ) as images:
                 lines.append(await Batch(context, shift.turn, images, image_ids).run())
     foretold = await galleries.foretold(context, *_queues(context))
     return f"{' '.join(lines)}{foretold} Nothing was written to Stash."
@@ -50,7 +60,11 @@ async def _in_line(context: TaskContext) -> tuple[tuple[str, ...], tuple[str, ..
     if kind == ItemKind.IMAGE:
         return (), _from(first_left, image_ids)
     scene_ids = dict.fromkeys(
-        [one for queue in _queues(context) for one in await context.stash(context.handler.scene_ids_with, queue)]
+        [
+            one
+            for queue in _queues(context)
+            for one in await context.stash(context.handler.scene_ids_with, queue)
+        ]
     )
     return _from(first_left, tuple(scene_ids)), image_ids
 

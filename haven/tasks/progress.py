@@ -61,7 +61,9 @@ class ProgressBoard:
 
     def advance(self, scene: str, progress: Progress) -> None:
         """A scene went on."""
-        self._under_way.setdefault(scene, _Search(progress.expected, progress.expected)).advance(progress)
+        self._under_way.setdefault(scene, _Search(progress.expected, progress.expected)).advance(
+            progress
+        )
         self._coverage[scene] = progress.coverage
         self._tell()
 
@@ -118,7 +120,9 @@ def split(
 ) -> tuple[Callable[[float], None], Callable[[float], None]]:
     """What videos that take so many frames, and then pictures, report to, so that together they make one figure."""
     border = frames / max(1, frames + pictures)
-    return (lambda share: report(border * share)), (lambda share: report(border + (1 - border) * share))
+    return (lambda share: report(border * share)), (
+        lambda share: report(border + (1 - border) * share)
+    )
 
 
 def _frames_for(duration_s: float) -> float:

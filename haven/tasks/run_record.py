@@ -7,7 +7,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from haven.report import End, ImageGroup, ImageReport, ItemChange, ItemKind, Outcome, RunReport, SceneReport
+from haven.report import (
+    End,
+    ImageGroup,
+    ImageReport,
+    ItemChange,
+    ItemKind,
+    Outcome,
+    RunReport,
+    SceneReport,
+)
 from vlm_engine.types import Coverage
 
 _Alike = tuple[ItemKind, Outcome, tuple[str, ...], ItemChange, str, str]
@@ -45,7 +54,11 @@ class RunRecord:
 
     def count(self, *outcomes: Outcome, kind: ItemKind | None = None) -> int:
         """How many came to one of these: of one kind, or of all."""
-        return sum(count for (own, outcome), count in self._counts.items() if outcome in outcomes and kind in {None, own})
+        return sum(
+            count
+            for (own, outcome), count in self._counts.items()
+            if outcome in outcomes and kind in {None, own}
+        )
 
     @property
     def seconds(self) -> float:

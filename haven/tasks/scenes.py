@@ -61,9 +61,15 @@ class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
         if not item.files:
             raise MediaNotFoundError("Stash knows no file for it")
         settings, advance = self._context.settings, partial(self._board.advance, item.id)
-        source = self._context.handler.stream_of(item, settings.video.stall_s) if settings.stream_from_stash else None
+        source = (
+            self._context.handler.stream_of(item, settings.video.stall_s)
+            if settings.stream_from_stash
+            else None
+        )
         size_bytes = item.files[0].size_bytes
-        return await self._tagger.tag_video(item.path, item.oshash, advance, size_bytes=size_bytes, vr=item.is_vr, source=source)
+        return await self._tagger.tag_video(
+            item.path, item.oshash, advance, size_bytes=size_bytes, vr=item.is_vr, source=source
+        )
 
     def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
         """The report with spans, coverage and gaps."""
@@ -80,7 +86,9 @@ class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
     async def change(self, scene: Scene, result: VideoResult) -> ItemChange:
         """What would change."""
         handler, markers = self._context.handler, self._context.settings.create_markers
-        return await self._context.stash(handler.preview, scene.id, result.info, create_markers=markers)
+        return await self._context.stash(
+            handler.preview, scene.id, result.info, create_markers=markers
+        )
 
     def told(self, change: ItemChange) -> str:
         """What would change, for the line of the scene."""
@@ -88,7 +96,9 @@ class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
 
     async def fail(self, report: SceneReport) -> None:
         """Says so."""
-        _log.error("Scene %s (%s) failed and stays queued: %s", report.scene_id, report.title, report.error)
+        _log.error(
+            "Scene %s (%s) failed and stays queued: %s", report.scene_id, report.title, report.error
+        )
 
     def put_down(self, report: SceneReport, item_id: str) -> None:
         """Progress."""
@@ -105,7 +115,13 @@ class WriteScenes(PreviewScenes):
     """Looks at scenes and writes what was found to Stash. One that fails is tagged ``VLM_Errored`` and stays queued."""
 
     def __init__(
-        self, context: TaskContext, tagger: Tagger, board: ProgressBoard, run_id: int, *, updating: bool = False
+        self,
+        context: TaskContext,
+        tagger: Tagger,
+        board: ProgressBoard,
+        run_id: int,
+        *,
+        updating: bool = False,
     ) -> None:
         super().__init__(context, tagger, board)
         self.verb, self.outcome = "updated" if updating else "tagged", Outcome.DONE
@@ -116,7 +132,9 @@ class WriteScenes(PreviewScenes):
         """What has changed."""
         handler, markers = self._context.handler, self._context.settings.create_markers
         run_id, updating = self._run_id, self._updating
-        return await self._context.stash(handler.apply, run_id, scene.id, result.info, create_markers=markers, updating=updating)
+        return await self._context.stash(
+            handler.apply, run_id, scene.id, result.info, create_markers=markers, updating=updating
+        )
 
     def told(self, change: ItemChange) -> str:
         """What has changed."""
@@ -126,7 +144,9 @@ class WriteScenes(PreviewScenes):
     async def fail(self, report: SceneReport) -> None:
         """Says so, in the log and by the tag."""
         await super().fail(report)
-        await self._context.stash(self._context.handler.mark_failed, self._run_id, report.scene_id, report.error)
+        await self._context.stash(
+            self._context.handler.mark_failed, self._run_id, report.scene_id, report.error
+        )
 
 
 async def frames_of(context: TaskContext, ids: Sequence[str]) -> float:
@@ -140,7 +160,9 @@ def _spans(result: VideoResult) -> Mapping[str, tuple[Span, ...]]:
     by_tag: dict[str, tuple[Span, ...]] = {}
     for own in result.info.spans.values():
         for tag, spans in own.items():
-            by_tag[tag] = tuple(sorted((*by_tag.get(tag, ()), *spans), key=lambda span: span.start_s))
+            by_tag[tag] = tuple(
+                sorted((*by_tag.get(tag, ()), *spans), key=lambda span: span.start_s)
+            )
     return by_tag
 
 
@@ -162,5 +184,8 @@ def _looked_at(report: SceneReport, result: VideoResult) -> str:
     known = coverage.answered - coverage.calls
     earlier = f", {known} of them in an earlier run" if known > 0 else ""
     frames = f"{coverage.answered} of {counted(coverage.asked, 'frame')} judged{earlier}"
-    gaps = "".join(f"; nothing could be read from {start_s:.0f} to {end_s:.0f} s" for start_s, end_s in result.gaps_s)
+    gaps = "".join(
+        f"; nothing could be read from {start_s:.0f} to {end_s:.0f} s"
+        for start_s, end_s in result.gaps_s
+    )
     return f"{frames}{gaps}; {report.seconds:.0f} s"

@@ -33,9 +33,15 @@ def announce(settings: Settings, where: str) -> None:
         _listed(tags, _MOST_TAGS),
     )
     for model in models.values():
-        name = f"Asking the model {model.model_id}" if model.model_id else "Asking the model that is loaded there (none is set)"
+        name = (
+            f"Asking the model {model.model_id}"
+            if model.model_id
+            else "Asking the model that is loaded there (none is set)"
+        )
         asked = [_endpoint(endpoint, model) for endpoint in model.endpoints()]
-        _log.info("%s: %s (%s).", name, _listed(asked, _MOST_ENDPOINTS), settings.origins["endpoints"])
+        _log.info(
+            "%s: %s (%s).", name, _listed(asked, _MOST_ENDPOINTS), settings.origins["endpoints"]
+        )
 
 
 def _described(tag: str, model: ModelConfig) -> str:
@@ -45,7 +51,11 @@ def _described(tag: str, model: ModelConfig) -> str:
 def _endpoint(endpoint: EndpointConfig, model: ModelConfig) -> str:
     """Its name and address; its model where that is another. Addresses hold no user names and passwords."""
     named = f"{endpoint.name} at {endpoint.base_url}" if endpoint.name else endpoint.base_url
-    other = f" with {endpoint.model_id}" if endpoint.model_id and endpoint.model_id != model.model_id else ""
+    other = (
+        f" with {endpoint.model_id}"
+        if endpoint.model_id and endpoint.model_id != model.model_id
+        else ""
+    )
     return f"{named}{other}{', a fallback' if endpoint.is_fallback else ''}"
 
 

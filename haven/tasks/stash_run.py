@@ -70,7 +70,9 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
     args = {str(key): str(value) for key, value in (request.get("args") or {}).items()}
     task = TASKS.get(args.get("mode", ""))
     if task is None:
-        raise ConfigError(f"mode: there is no task {args.get('mode', '')!r}; there are: {', '.join(TASKS)}")
+        raise ConfigError(
+            f"mode: there is no task {args.get('mode', '')!r}; there are: {', '.join(TASKS)}"
+        )
     settings_given = {key: value for key, value in args.items() if key not in OWN_ARGUMENTS}
     client = StashClient(request["server_connection"])
     try:

@@ -40,9 +40,17 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     run_id = await context.open_run()
     if not ids:
         return f"No image is left to look at; {await galleries.release(context, run_id, queue, updating=updating)}."
-    announce(context.settings, f"{counted(len(ids), 'image')} with the tag {queue}, or in galleries with it")
-    async with Tagger(context.settings, context.store_path) as tagger, BackgroundTasks(context, tagger.stats) as shift:
-        errand = WriteImages(context, tagger, CountBoard(len(ids), context.report), run_id, updating=updating)
+    announce(
+        context.settings,
+        f"{counted(len(ids), 'image')} with the tag {queue}, or in galleries with it",
+    )
+    async with (
+        Tagger(context.settings, context.store_path) as tagger,
+        BackgroundTasks(context, tagger.stats) as shift,
+    ):
+        errand = WriteImages(
+            context, tagger, CountBoard(len(ids), context.report), run_id, updating=updating
+        )
         async with errand:
             batch = Batch(context, shift.turn, errand, ids)
             line = await batch.run()

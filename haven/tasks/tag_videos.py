@@ -36,7 +36,10 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
         return nothing_in_line("scene", queue)
     announce(context.settings, f"{counted(len(ids), 'scene')} with the tag {queue}")
     run_id = await context.open_run()
-    async with Tagger(context.settings, context.store_path) as tagger, BackgroundTasks(context, tagger.stats) as shift:
+    async with (
+        Tagger(context.settings, context.store_path) as tagger,
+        BackgroundTasks(context, tagger.stats) as shift,
+    ):
         board = ProgressBoard(len(ids), context.report)
         errand = WriteScenes(context, tagger, board, run_id, updating=updating)
         return await Batch(context, shift.turn, errand, ids).run()

@@ -44,7 +44,9 @@ async def undo_last_run(context: TaskContext) -> str:
     _log.info("%s: %s to undo.", _named(run), counted(len(changes), "change"))
 
     work = [(change.item, change.number) for change in changes]
-    await _TakingBack(context, "as before").carry_out(work, lambda _, numbers: _undone(handler, run_id, numbers))
+    await _TakingBack(context, "as before").carry_out(
+        work, lambda _, numbers: _undone(handler, run_id, numbers)
+    )
     if failed := context.record.count(Outcome.FAILED):
         return f"{_named(run)} is not wholly undone: {counted(failed, 'change')} could not be taken back. Start the task again."
     for told in await context.stash(handler.finish_undo, run):
@@ -73,10 +75,14 @@ async def remove_owned(context: TaskContext) -> str:
         return f"{nothing}{await _unknown(context)}"
     run_id = await context.open_run()
 
-    await _TakingBack(context, "cleared").carry_out(work, lambda kind, ids: _removed(handler, run_id, kind, ids))
+    await _TakingBack(context, "cleared").carry_out(
+        work, lambda kind, ids: _removed(handler, run_id, kind, ids)
+    )
     failed = context.record.count(Outcome.FAILED)
     rest = f"; {failed:,} failed: start the task again" if failed else ""
-    back = " Undo Last Run puts it back." if context.record.count(Outcome.DONE, Outcome.PARTLY) else ""
+    back = (
+        " Undo Last Run puts it back." if context.record.count(Outcome.DONE, Outcome.PARTLY) else ""
+    )
     return f"What the plugin had made is removed: {_told(context)}{rest}.{back}{await _unknown(context)}"
 
 
@@ -86,7 +92,10 @@ async def _unknown(context: TaskContext) -> str:
     if not found:
         return ""
     parent = context.settings.tag_names.parent
-    markers, items = found.pop("marker", 0), [counted(number, noun) for noun, number in found.items()]
+    markers, items = (
+        found.pop("marker", 0),
+        [counted(number, noun) for noun, number in found.items()],
+    )
     parts = [f"{counted(markers, 'marker')} with the tag {parent}"] if markers else []
     parts += [f"{', '.join(items)} with tags below {parent}"] if items else []
     return (
@@ -101,10 +110,14 @@ def _undone(handler: MediaHandler, run_id: int, numbers: Sequence[int]) -> Seque
     return [fates[number] for number in numbers]
 
 
-def _removed(handler: MediaHandler, run_id: int, kind: ItemKind, ids: Sequence[str]) -> Sequence[Fate]:
+def _removed(
+    handler: MediaHandler, run_id: int, kind: ItemKind, ids: Sequence[str]
+) -> Sequence[Fate]:
     if kind is ItemKind.SCENE:
         return [_fate(partial(handler.remove_owned, run_id, scene_id)) for scene_id in ids]
-    remove = handler.remove_owned_images if kind is ItemKind.IMAGE else handler.remove_owned_galleries
+    remove = (
+        handler.remove_owned_images if kind is ItemKind.IMAGE else handler.remove_owned_galleries
+    )
     fates = remove(run_id, ids)
     return [fates[item_id] for item_id in ids]
 
@@ -127,12 +140,16 @@ class _TakingBack:
         self._lines: Counter[ItemKind] = Counter()
 
     async def carry_out(
-        self, work: Sequence[tuple[ItemRef, _ThingT]], change: Callable[[ItemKind, Sequence[_ThingT]], Sequence[Fate]]
+        self,
+        work: Sequence[tuple[ItemRef, _ThingT]],
+        change: Callable[[ItemKind, Sequence[_ThingT]], Sequence[Fate]],
     ) -> None:
         """``change`` takes the kind of the items and what stands beside each in ``work``; it gives the fate of each."""
         done = 0
         for kind, alike in groupby(work, key=lambda piece: piece[0].kind):
-            for lot in _lots(list(alike), _AT_A_TIME[kind] if kind is ItemKind.IMAGE else _few(len(work), kind)):
+            for lot in _lots(
+                list(alike), _AT_A_TIME[kind] if kind is ItemKind.IMAGE else _few(len(work), kind)
+            ):
                 started = time.monotonic()
                 known = await self._read(kind, [item.id for item, _ in lot])
                 fates = await self._context.stash(change, kind, [thing for _, thing in lot])
@@ -142,13 +159,17 @@ class _TakingBack:
                 done += len(lot)
                 self._context.report(done / len(work))
 
-    async def _read(self, kind: ItemKind, ids: Sequence[str]) -> Mapping[str, Scene | Image | Gallery]:
+    async def _read(
+        self, kind: ItemKind, ids: Sequence[str]
+    ) -> Mapping[str, Scene | Image | Gallery]:
         handler, wanted = self._context.handler, list(dict.fromkeys(ids))
         if kind is ItemKind.SCENE:
             return {scene.id: scene for scene in await self._context.stash(handler.scenes, wanted)}
         if kind is ItemKind.IMAGE:
             return {image.id: image for image in await self._context.stash(handler.images, wanted)}
-        return {gallery.id: gallery for gallery in await self._context.stash(handler.galleries, wanted)}
+        return {
+            gallery.id: gallery for gallery in await self._context.stash(handler.galleries, wanted)
+        }
 
     def _tell(self, item: ItemRef, fate: Fate, report: SceneReport | ImageReport) -> None:
         """Of images only what is wrong, and that not too often: the report has all of it."""
@@ -181,15 +202,21 @@ def _lots(work: Sequence[_ThingT], size: int) -> Iterator[Sequence[_ThingT]]:
     return (work[start : start + size] for start in range(0, len(work), size))
 
 
-def _report(item: ItemRef, known: Scene | Image | Gallery | None, fate: Fate, seconds: float) -> SceneReport | ImageReport:
+def _report(
+    item: ItemRef, known: Scene | Image | Gallery | None, fate: Fate, seconds: float
+) -> SceneReport | ImageReport:
     title = title_of(known) if known else "no longer in Stash"
     error = str(fate) if isinstance(fate, StashError) else ""
     change = fate if isinstance(fate, ItemChange) else ItemChange()
     outcome = _outcome(fate)
     if item.kind is not ItemKind.SCENE:
-        return ImageReport(item.id, title, outcome, item.kind, change=change, error=error, seconds=seconds)
+        return ImageReport(
+            item.id, title, outcome, item.kind, change=change, error=error, seconds=seconds
+        )
     path, duration_s = (known.path, known.duration_s) if isinstance(known, Scene) else ("", 0.0)
-    return SceneReport(item.id, title, path, duration_s, outcome, change=change, error=error, seconds=seconds)
+    return SceneReport(
+        item.id, title, path, duration_s, outcome, change=change, error=error, seconds=seconds
+    )
 
 
 def _outcome(fate: Fate) -> Outcome:
@@ -199,15 +226,21 @@ def _outcome(fate: Fate) -> Outcome:
 
 
 def _named(run: Run) -> str:
-    return f"Run {run.id} ({run.task}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(run.started))})"
+    return (
+        f"Run {run.id} ({run.task}, {time.strftime('%Y-%m-%d %H:%M', time.localtime(run.started))})"
+    )
 
 
 def _told(context: TaskContext) -> str:
     count = context.record.count
     kinds = [(kind, count(Outcome.DONE, Outcome.PARTLY, kind=kind)) for kind in ItemKind]
-    parts = [counted(number, kind) for kind, number in kinds if number] or ["nothing was left of it"]
+    parts = [counted(number, kind) for kind, number in kinds if number] or [
+        "nothing was left of it"
+    ]
     if partly := count(Outcome.PARTLY):
-        parts.append(f"{partly:,} of them but for what people have changed since, which the log names")
+        parts.append(
+            f"{partly:,} of them but for what people have changed since, which the log names"
+        )
     if gone := count(Outcome.GONE):
         parts.append(f"{gone:,} no longer in Stash")
     return ", ".join(parts)

@@ -19,7 +19,11 @@ def counted(number: int, noun: str) -> str:
 
 def markers_told(change: ItemChange) -> str:
     """``2 new, 1 removed``, or ``none``."""
-    counts = {"new": len(change.markers_added), "kept": change.markers_kept, "removed": len(change.markers_removed)}
+    counts = {
+        "new": len(change.markers_added),
+        "kept": change.markers_kept,
+        "removed": len(change.markers_removed),
+    }
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "none"
 
 
@@ -29,16 +33,24 @@ def change_told(change: ItemChange, *, is_planned: bool = False) -> str:
     parts = [
         f"tags {would}added: {', '.join(change.tags_added)}" if change.tags_added else "",
         f"tags {would}removed: {', '.join(change.tags_removed)}" if change.tags_removed else "",
-        f"{counted(len(change.markers_added), 'marker')} {would}added" if change.markers_added else "",
-        f"{counted(len(change.markers_removed), 'marker')} {would}removed" if change.markers_removed else "",
+        f"{counted(len(change.markers_added), 'marker')} {would}added"
+        if change.markers_added
+        else "",
+        f"{counted(len(change.markers_removed), 'marker')} {would}removed"
+        if change.markers_removed
+        else "",
     ]
-    return "; ".join(part for part in parts if part) or ("nothing would change" if is_planned else "nothing")
+    return "; ".join(part for part in parts if part) or (
+        "nothing would change" if is_planned else "nothing"
+    )
 
 
 def left_told(stays_off: str, left_alone: str) -> str:
     """What is not put where it was found, and what is not taken off though it was not: "; …", or "" where there is neither."""
     off = f"; stays off, as a person took it off: {stays_off}" if stays_off else ""
-    return off + (f"; left alone, as it is not of this tag list: {left_alone}" if left_alone else "")
+    return off + (
+        f"; left alone, as it is not of this tag list: {left_alone}" if left_alone else ""
+    )
 
 
 def nothing_in_line(noun: str, *queues: str) -> str:

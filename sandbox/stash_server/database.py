@@ -63,7 +63,9 @@ class Database:
         self.ahead_s = 0.0
         self._lock = threading.RLock()
         self._depth = 0
-        self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._connection = sqlite3.connect(
+            ":memory:", check_same_thread=False, isolation_level=None
+        )
         self._connection.row_factory = sqlite3.Row
         self._connection.create_collation("NATURAL_CI", _natural_order)
         self._connection.create_function("regexp", 2, _matches, deterministic=True)
@@ -98,7 +100,9 @@ class Database:
         """Inserts one row and returns its id."""
         marks = ", ".join("?" * len(columns))
         try:
-            return self.write(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", *columns.values())
+            return self.write(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", *columns.values()
+            )
         except RefusedError as error:
             raise RefusedError(f"inserting into {table}: {error}") from error
 

@@ -79,13 +79,17 @@ def fetch_all(database: Database, kind: Kind, ids: list[Any]) -> list[Row]:
     return [row for row in found if row is not None]
 
 
-def find(database: Database, kind: Kind, find_filter: Criterion | None, criteria: Criterion | None) -> tuple[int, list[Row]]:
+def find(
+    database: Database, kind: Kind, find_filter: Criterion | None, criteria: Criterion | None
+) -> tuple[int, list[Row]]:
     """How many rows match, and those of the page that was asked for (25 rows unless said otherwise)."""
     paging = find_filter or {}
     if paging.get("q"):
         raise RefusedError("the sandbox does not search by q")
     where = conditions(kind, criteria or {})
-    count = database.values(f"SELECT COUNT(*) FROM {kind.table} WHERE {where.sql}", *where.params)[0]
+    count = database.values(f"SELECT COUNT(*) FROM {kind.table} WHERE {where.sql}", *where.params)[
+        0
+    ]
     sql = f"SELECT * FROM {kind.table} WHERE {where.sql} ORDER BY {_order(kind, paging)} {_page(paging)}"
     return count, database.rows(sql, *where.params)
 
@@ -167,7 +171,9 @@ def link_where(table: str, link: Link, criterion: Criterion) -> Where:
     if modifier == "EXCLUDES":
         wanted, unwanted = [], unwanted + wanted
     elif modifier == "NOT_EQUALS":
-        raise RefusedError("not equals modifier is not supported for hierarchical multi criterion input")
+        raise RefusedError(
+            "not equals modifier is not supported for hierarchical multi criterion input"
+        )
     elif modifier not in ("INCLUDES", "INCLUDES_ALL"):
         raise RefusedError(f"the sandbox does not know the modifier {modifier} for linked things")
     where, glue = Where(), "OR" if modifier == "INCLUDES" else "AND"
@@ -181,7 +187,9 @@ def link_where(table: str, link: Link, criterion: Criterion) -> Where:
 
 def _holds(table: str, link: Link, root: int, depth: int) -> Where:
     family = _FAMILY if link.tree else "SELECT ?"
-    params: tuple[object, ...] = (root, _ANY_DEPTH if depth < 0 else depth) if link.tree else (root,)
+    params: tuple[object, ...] = (
+        (root, _ANY_DEPTH if depth < 0 else depth) if link.tree else (root,)
+    )
     sql = link.holders.replace("{family}", family)
     return Where(f"{table}.id IN ({sql})", params * link.holders.count("{family}"))
 
@@ -209,7 +217,10 @@ def _joined_text(join: str, owner: str, column: str) -> Callable[[str, Any], Whe
         if criterion["modifier"] == "EXCLUDES":
             return where(table, {**criterion, "modifier": "INCLUDES"}).negated()
         inner = text_where(column, criterion)
-        return Where(f"{table}.id IN (SELECT {owner} FROM {table} AS o LEFT JOIN {join} WHERE {inner.sql})", inner.params)
+        return Where(
+            f"{table}.id IN (SELECT {owner} FROM {table} AS o LEFT JOIN {join} WHERE {inner.sql})",
+            inner.params,
+        )
 
     return where
 
@@ -227,7 +238,9 @@ def _marker_tags(table: str, criterion: Criterion) -> Where:
 
 def _tags_of(table: str, owner: str) -> Link:
     join = f"{table}_tags"
-    return Link(f"SELECT {owner} FROM {join} WHERE tag_id IN ({{family}})", f"SELECT {owner} FROM {join}")
+    return Link(
+        f"SELECT {owner} FROM {join} WHERE tag_id IN ({{family}})", f"SELECT {owner} FROM {join}"
+    )
 
 
 def _path_of(table: str, owner: str) -> Callable[[str, Any], Where]:
@@ -252,7 +265,9 @@ def _in_galleries(table: str, criteria: Criterion) -> Where:
 
 
 _GALLERIES_OF_IMAGES = Link(
-    "SELECT image_id FROM galleries_images WHERE gallery_id IN ({family})", "SELECT image_id FROM galleries_images", tree=False
+    "SELECT image_id FROM galleries_images WHERE gallery_id IN ({family})",
+    "SELECT image_id FROM galleries_images",
+    tree=False,
 )
 _TAGS_OF_MARKERS = Link(
     "SELECT scene_marker_id FROM scene_markers_tags WHERE tag_id IN ({family}) "
@@ -268,7 +283,12 @@ TAG = Kind(
         "ignore_auto_tag": _flag("ignore_auto_tag"),
         "aliases": _joined_text("tag_aliases AS a ON a.tag_id = o.id", "o.id", "a.alias"),
     },
-    {"name": "tags.name COLLATE NATURAL_CI", "id": "tags.id", "created_at": "created_at", "updated_at": "updated_at"},
+    {
+        "name": "tags.name COLLATE NATURAL_CI",
+        "id": "tags.id",
+        "created_at": "created_at",
+        "updated_at": "updated_at",
+    },
     "name",
 )
 SCENE = _item("scenes", "scene", path=_path_of("scenes", "scene_id"), has_markers=_has_markers)
@@ -292,7 +312,11 @@ MARKER = Kind(
             )
         ),
         "scenes": _linked(
-            Link("SELECT id FROM scene_markers WHERE scene_id IN ({family})", "SELECT id FROM scene_markers", tree=False)
+            Link(
+                "SELECT id FROM scene_markers WHERE scene_id IN ({family})",
+                "SELECT id FROM scene_markers",
+                tree=False,
+            )
         ),
     },
     {

@@ -37,7 +37,9 @@ class Job:
     ``failure``: why the job reads FAILED.
     """
 
-    def __init__(self, number: int, description: str, start: Callable[[Job], PluginProcess]) -> None:
+    def __init__(
+        self, number: int, description: str, start: Callable[[Job], PluginProcess]
+    ) -> None:
         self.id = str(number)
         self.description = description
         self.status = Status.READY
@@ -56,7 +58,9 @@ class Job:
     def wait(self, timeout: float = 60.0) -> Job:
         """Returns the job once it is over. ``TimeoutError``: it is not, after that many seconds."""
         if not self._over.wait(timeout):
-            raise TimeoutError(f"job {self.id} is still {self.status} after {timeout} s; log: {self.log[-5:]}")
+            raise TimeoutError(
+                f"job {self.id} is still {self.status} after {timeout} s; log: {self.log[-5:]}"
+            )
         return self
 
     def stop(self) -> None:
@@ -97,7 +101,11 @@ class Job:
                 return
         outcome = self._process.wait()
         with self._lock:
-            self.output, self.error, self.exit_code = outcome.output, outcome.error, outcome.exit_code
+            self.output, self.error, self.exit_code = (
+                outcome.output,
+                outcome.error,
+                outcome.exit_code,
+            )
             self._end(Status.CANCELLED if self.status is Status.STOPPING else Status.FINISHED)
 
     def _end(self, status: Status) -> None:
@@ -134,7 +142,9 @@ class JobQueue:
         """A job that is not over, or one of the last ten that are."""
         with self._changed:
             over = [job for job in self.jobs if job.over]
-        return next((job for job in [*self.waiting(), *over[-_REMEMBERED:]] if job.id == job_id), None)
+        return next(
+            (job for job in [*self.waiting(), *over[-_REMEMBERED:]] if job.id == job_id), None
+        )
 
     def close(self) -> None:
         """Stops every job and ends the thread."""

@@ -117,7 +117,14 @@ class Library:
         files = [(path, media.video_facts(path), None) for path in paths]
         return self._add_item(SCENE, title, tags, files)
 
-    def add_image(self, path: Path | None = None, *, entry: str | None = None, title: str = "", tags: Iterable[str] = ()) -> str:
+    def add_image(
+        self,
+        path: Path | None = None,
+        *,
+        entry: str | None = None,
+        title: str = "",
+        tags: Iterable[str] = (),
+    ) -> str:
         """Adds a picture, a clip (a video file), or the picture ``entry`` of the zip file ``path``. Returns its id.
 
         Without a path it is an image whose file somebody has deleted.
@@ -132,7 +139,12 @@ class Library:
         self._database.insert("thumbnails", image_id=int(image), content=content)
 
     def add_gallery(
-        self, title: str = "", *, images: Iterable[Id] = (), tags: Iterable[str] = (), path: Path | None = None
+        self,
+        title: str = "",
+        *,
+        images: Iterable[Id] = (),
+        tags: Iterable[str] = (),
+        path: Path | None = None,
     ) -> str:
         """Adds a gallery of images, made of the folder or zip file ``path`` or put together by a person. Returns its id."""
         with self._database.transaction():
@@ -141,16 +153,28 @@ class Library:
             edit_links(self._database, link, int(gallery), [int(image) for image in images], "SET")
             if path is not None and path.is_file():
                 zip_id = self._zip_file(path, self._shown(path))
-                edit_links(self._database, ("galleries_files", "gallery_id", "file_id"), int(gallery), [zip_id], "SET")
+                edit_links(
+                    self._database,
+                    ("galleries_files", "gallery_id", "file_id"),
+                    int(gallery),
+                    [zip_id],
+                    "SET",
+                )
             elif path is not None:
-                self._database.write("UPDATE galleries SET folder = ? WHERE id = ?", self._shown(path), int(gallery))
+                self._database.write(
+                    "UPDATE galleries SET folder = ? WHERE id = ?", self._shown(path), int(gallery)
+                )
         return gallery
 
-    def scan_gallery(self, path: Path, *, tags: Iterable[str] = (), image_tags: Iterable[str] = ()) -> tuple[str, list[str]]:
+    def scan_gallery(
+        self, path: Path, *, tags: Iterable[str] = (), image_tags: Iterable[str] = ()
+    ) -> tuple[str, list[str]]:
         """Adds what scanning a folder or zip file of pictures makes: its images and a gallery of them. Returns the ids."""
         with self._database.transaction():
             image_tags = tuple(image_tags)
-            images = [self._add_item(IMAGE, "", image_tags, [file]) for file in media.pictures_in(path)]
+            images = [
+                self._add_item(IMAGE, "", image_tags, [file]) for file in media.pictures_in(path)
+            ]
             return self.add_gallery(images=images, tags=tags, path=path), images
 
     def add_marker(
@@ -230,8 +254,12 @@ class Library:
         """Merges a scene into another, as a person does: its files and markers go there, and it is gone; its tags are lost."""
         with self._database.transaction():
             fetch_all(self._database, SCENE, [source, into])
-            self._database.write("UPDATE scene_markers SET scene_id = ? WHERE scene_id = ?", int(into), int(source))
-            self._database.write("UPDATE scenes_files SET scene_id = ? WHERE scene_id = ?", int(into), int(source))
+            self._database.write(
+                "UPDATE scene_markers SET scene_id = ? WHERE scene_id = ?", int(into), int(source)
+            )
+            self._database.write(
+                "UPDATE scenes_files SET scene_id = ? WHERE scene_id = ?", int(into), int(source)
+            )
             self._database.write("DELETE FROM scenes WHERE id = ?", int(source))
 
     def rename_file(self, path: str, new_path: str) -> None:
@@ -285,7 +313,13 @@ class Library:
         with self._database.transaction():
             fetch_all(self._database, kind, [item])
             ids = [int(tag) for tag in self._tag_ids(tags)]
-            edit_links(self._database, (f"{kind.table}_tags", f"{kind.noun}_id", "tag_id"), int(item), ids, mode)
+            edit_links(
+                self._database,
+                (f"{kind.table}_tags", f"{kind.noun}_id", "tag_id"),
+                int(item),
+                ids,
+                mode,
+            )
 
     def _remove(self, kind: Kind, item: Id) -> None:
         with self._database.transaction():
@@ -295,17 +329,29 @@ class Library:
             self._database.write(f"DELETE FROM {kind.table} WHERE id = ?", int(item))
 
     def _add_item(
-        self, kind: Kind, title: str, tags: Iterable[str], files: Iterable[tuple[Path, media.FileFacts, str | None]]
+        self,
+        kind: Kind,
+        title: str,
+        tags: Iterable[str],
+        files: Iterable[tuple[Path, media.FileFacts, str | None]],
     ) -> str:
         with self._database.transaction():
             now = self._database.now()
             row_id = self._database.insert(kind.table, title=title, created_at=now, updated_at=now)
             owner_id = f"{kind.noun}_id"
             tag_ids = [int(tag) for tag in self._tag_ids(tags)]
-            edit_links(self._database, (f"{kind.table}_tags", owner_id, "tag_id"), row_id, tag_ids, "SET")
+            edit_links(
+                self._database, (f"{kind.table}_tags", owner_id, "tag_id"), row_id, tag_ids, "SET"
+            )
             for path, facts, entry in files:
                 file_id = self._add_file(path, facts, entry)
-                edit_links(self._database, (f"{kind.table}_files", owner_id, "file_id"), row_id, [file_id], "ADD")
+                edit_links(
+                    self._database,
+                    (f"{kind.table}_files", owner_id, "file_id"),
+                    row_id,
+                    [file_id],
+                    "ADD",
+                )
         return str(row_id)
 
     def _add_file(self, path: Path, facts: media.FileFacts, entry: str | None) -> int:
@@ -314,14 +360,20 @@ class Library:
         if entry is not None:
             zip_id = self._zip_file(path, shown)
             shown = f"{shown}/{entry}"
-        file_id = self._database.insert("files", path=shown, source=str(path), zip_file_id=zip_id, **columns)
+        file_id = self._database.insert(
+            "files", path=shown, source=str(path), zip_file_id=zip_id, **columns
+        )
         kind, value = facts.fingerprint
         self._database.insert("fingerprints", file_id=file_id, type=kind, value=value)
         return file_id
 
     def _zip_file(self, path: Path, shown: str) -> int:
         row = self._database.row("SELECT id FROM files WHERE path = ?", shown)
-        return int(row["id"]) if row else self._database.insert("files", kind="BasicFile", path=shown, source=str(path))
+        return (
+            int(row["id"])
+            if row
+            else self._database.insert("files", kind="BasicFile", path=shown, source=str(path))
+        )
 
     def _shown(self, path: Path) -> str:
         for here, there in self._shown_as.items():
@@ -346,12 +398,16 @@ class Library:
         return tuple(self._database.values(sql, row_id))
 
     def _item_state(self, kind: Kind, row: Row) -> ItemState:
-        markers = self._database.rows("SELECT * FROM scene_markers WHERE scene_id = ? ORDER BY seconds, id", row["id"])
+        markers = self._database.rows(
+            "SELECT * FROM scene_markers WHERE scene_id = ? ORDER BY seconds, id", row["id"]
+        )
         return ItemState(
             id=str(row["id"]),
             title=row["title"],
             tags=self._tag_names(kind, f"{kind.noun}_id", row["id"]),
-            markers=tuple(self._marker_state(marker) for marker in markers) if kind is SCENE else (),
+            markers=tuple(self._marker_state(marker) for marker in markers)
+            if kind is SCENE
+            else (),
         )
 
     def _marker_state(self, row: Row) -> MarkerState:
@@ -360,6 +416,8 @@ class Library:
             title=row["title"],
             seconds=row["seconds"],
             end_seconds=row["end_seconds"],
-            primary_tag=self._database.values("SELECT name FROM tags WHERE id = ?", row["primary_tag_id"])[0],
+            primary_tag=self._database.values(
+                "SELECT name FROM tags WHERE id = ?", row["primary_tag_id"]
+            )[0],
             tags=self._tag_names(MARKER, "scene_marker_id", row["id"]),
         )

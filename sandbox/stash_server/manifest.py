@@ -24,7 +24,11 @@ class _Part(BaseModel):
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
         """A key without a value is a key that is not there."""
-        return {key: one for key, one in value.items() if one is not None} if isinstance(value, dict) else value
+        return (
+            {key: one for key, one in value.items() if one is not None}
+            if isinstance(value, dict)
+            else value
+        )
 
 
 class Task(_Part):
@@ -134,7 +138,9 @@ def load(folder: Path) -> Plugin:
     except yaml.YAMLError as error:
         raise ManifestError(f"{paths[0]}: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
         raise ManifestError(f"{paths[0]}: {faults}") from error
 
 
@@ -145,7 +151,9 @@ class _Loader(yaml.BaseLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} already set", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} already set", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -154,5 +162,7 @@ def _null(loader: _Loader, node: yaml.Node) -> None:
     return None
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
+)
 _Loader.add_constructor("tag:yaml.org,2002:null", _null)

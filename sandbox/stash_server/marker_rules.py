@@ -98,7 +98,9 @@ def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_times(seconds: float, end_seconds: float | None) -> None:
     if end_seconds is not None and end_seconds < seconds:
-        raise RefusedError(f"end_seconds ({end_seconds:f}) must be greater than or equal to seconds ({seconds:f})")
+        raise RefusedError(
+            f"end_seconds ({end_seconds:f}) must be greater than or equal to seconds ({seconds:f})"
+        )
 
 
 def _set_tags(database: Database, marker_id: int, primary: int, tags: list[int]) -> None:
@@ -107,12 +109,20 @@ def _set_tags(database: Database, marker_id: int, primary: int, tags: list[int])
     database.write(f"DELETE FROM {table} WHERE {owner_id} = ?", marker_id)
     for tag in tags:
         if tag != primary:
-            database.write(f"INSERT INTO {table} ({owner_id}, {tag_id}) VALUES (?, ?)", marker_id, tag)
+            database.write(
+                f"INSERT INTO {table} ({owner_id}, {tag_id}) VALUES (?, ?)", marker_id, tag
+            )
 
 
-def _apply_to_tags(database: Database, marker_id: int, primary: int, ids: list[int], mode: str) -> None:
-    held = database.values("SELECT tag_id FROM scene_markers_tags WHERE scene_marker_id = ?", marker_id)
-    wanted = {"SET": ids, "ADD": [*held, *ids], "REMOVE": [tag for tag in held if tag not in ids]}[mode]
+def _apply_to_tags(
+    database: Database, marker_id: int, primary: int, ids: list[int], mode: str
+) -> None:
+    held = database.values(
+        "SELECT tag_id FROM scene_markers_tags WHERE scene_marker_id = ?", marker_id
+    )
+    wanted = {"SET": ids, "ADD": [*held, *ids], "REMOVE": [tag for tag in held if tag not in ids]}[
+        mode
+    ]
     wanted = [tag for tag in dict.fromkeys(wanted) if tag != primary]
     if len(wanted) != len(held):
         edit_links(database, _TAGS, marker_id, wanted, "SET")

@@ -98,7 +98,9 @@ def _picture_facts(path: Path, entry: str | None, data: bytes) -> FileFacts:
         kind="ImageFile",
         mod_time=mod_time(path),
         size=len(data),
-        format="mjpeg" if name == "jpeg" and entry is None else name,  # ffprobe's name; zip files are not probed
+        format="mjpeg"
+        if name == "jpeg" and entry is None
+        else name,  # ffprobe's name; zip files are not probed
         width=width,
         height=height,
         fingerprint=("md5", hashlib.md5(data, usedforsecurity=False).hexdigest()),

@@ -30,7 +30,9 @@ class Place:
 class Plugins:
     """Loads plugins, keeps their settings, runs their tasks one at a time."""
 
-    def __init__(self, place: Callable[[], Place], issue_cookie: Callable[[], str], python: str) -> None:
+    def __init__(
+        self, place: Callable[[], Place], issue_cookie: Callable[[], str], python: str
+    ) -> None:
         self.settings: dict[str, dict[str, Any]] = {}
         self.queue = JobQueue()
         self.python = python
@@ -64,9 +66,13 @@ class Plugins:
 
             arguments = {**(task.default_args if task else {}), **(args or {})}
             try:
-                return self._start(plugin, task, arguments, python or self.python, job.log.append, report)
+                return self._start(
+                    plugin, task, arguments, python or self.python, job.log.append, report
+                )
             except (OSError, ValueError) as error:
-                raise JobError(f"Error running plugin task: error running plugin: {error}") from error
+                raise JobError(
+                    f"Error running plugin task: error running plugin: {error}"
+                ) from error
 
         name = description or task_name or plugin_id
         return self.queue.add(f"Running plugin task: {name}", start)
@@ -93,13 +99,17 @@ class Plugins:
             process.kill()
         self.queue.close()
 
-    def _resolve(self, plugin_id: str, task_name: str | None) -> tuple[manifest.Plugin, manifest.Task | None]:
+    def _resolve(
+        self, plugin_id: str, task_name: str | None
+    ) -> tuple[manifest.Plugin, manifest.Task | None]:
         plugin = self.loaded.get(plugin_id)
         if plugin is None:
             raise JobError(f"Error creating plugin task: no plugin with ID {plugin_id}")
         task = plugin.task(task_name) if task_name is not None else None
         if task is None and task_name is not None:
-            raise JobError(f"Error creating plugin task: no task with name {task_name} in plugin {plugin.name}")
+            raise JobError(
+                f"Error creating plugin task: no task with name {task_name} in plugin {plugin.name}"
+            )
         return plugin, task
 
     def _start(

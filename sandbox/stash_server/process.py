@@ -50,11 +50,15 @@ class PluginProcess:
         default_level: str = "error",
     ) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env=dict(environment))
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env=dict(environment)
+        )
         self._on_log, self._on_progress, self._default_level = on_log, on_progress, default_level
         self._text, self._killed = "", False
         self._settled = threading.Event()
-        self._feeder = threading.Thread(target=self._feed, args=(json.dumps(payload).encode(),), daemon=True)
+        self._feeder = threading.Thread(
+            target=self._feed, args=(json.dumps(payload).encode(),), daemon=True
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         for thread in (self._feeder, self._reader, self._listener):
@@ -110,7 +114,11 @@ class PluginProcess:
                     self._take(text)
 
     def _take(self, text: str) -> None:
-        level = LEVELS.get(text[1]) if len(text) > 3 and text[0] == "\x01" and text[2] == "\x02" else None
+        level = (
+            LEVELS.get(text[1])
+            if len(text) > 3 and text[0] == "\x01" and text[2] == "\x02"
+            else None
+        )
         if level is None:
             self._on_log(LogLine(self._default_level, text))
             return

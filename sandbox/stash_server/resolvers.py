@@ -14,7 +14,17 @@ from graphql import GraphQLResolveInfo, GraphQLSchema, build_schema
 from sandbox.stash_server import marker_rules, tag_rules
 from sandbox.stash_server.database import Database, RefusedError, Row, integer
 from sandbox.stash_server.faults import Faults
-from sandbox.stash_server.filters import GALLERY, IMAGE, MARKER, SCENE, TAG, Kind, fetch, fetch_all, find
+from sandbox.stash_server.filters import (
+    GALLERY,
+    IMAGE,
+    MARKER,
+    SCENE,
+    TAG,
+    Kind,
+    fetch,
+    fetch_all,
+    find,
+)
 from sandbox.stash_server.jobs import Job
 from sandbox.stash_server.manifest import Plugin
 from sandbox.stash_server.plugins import Plugins
@@ -92,7 +102,11 @@ def _write(write: Callable[[Database, Mapping[str, Any]], Any], kind: Kind) -> R
     def resolve(_: object, info: Info, input: Mapping[str, Any]) -> Any:
         info.context.faults.take_lock()
         done = write(_database(info), input)
-        return fetch_all(_database(info), kind, done) if isinstance(done, list) else fetch(_database(info), kind, done)
+        return (
+            fetch_all(_database(info), kind, done)
+            if isinstance(done, list)
+            else fetch(_database(info), kind, done)
+        )
 
     return resolve
 
@@ -138,7 +152,9 @@ def _zip_file(row: Row, info: Info) -> Row | None:
 
 
 def _fingerprint(row: Row, info: Info, type: str) -> str | None:
-    values = _database(info).values("SELECT value FROM fingerprints WHERE file_id = ? AND type = ?", row["id"], type)
+    values = _database(info).values(
+        "SELECT value FROM fingerprints WHERE file_id = ? AND type = ?", row["id"], type
+    )
     return values[0] if values else None
 
 
@@ -203,10 +219,22 @@ def _system_status(_: object, info: Info) -> dict[str, Any]:
 def _plugin(plugin: Plugin) -> dict[str, Any]:
     texts = {name: getattr(plugin.manifest, name) for name in ("description", "url", "version")}
     settings = [
-        {"name": key, "display_name": setting.display_name, "description": setting.description, "type": setting.type}
+        {
+            "name": key,
+            "display_name": setting.display_name,
+            "description": setting.description,
+            "type": setting.type,
+        }
         for key, setting in sorted(plugin.manifest.settings.items())
     ]
-    return {"id": plugin.id, "name": plugin.name, "enabled": True, "tasks": plugin.manifest.tasks, "settings": settings, **texts}
+    return {
+        "id": plugin.id,
+        "name": plugin.name,
+        "enabled": True,
+        "tasks": plugin.manifest.tasks,
+        "settings": settings,
+        **texts,
+    }
 
 
 def _job(job: Job | None) -> dict[str, Any] | None:
@@ -249,7 +277,9 @@ def _run_task(
     description: str | None = None,
     args_map: Any = None,
 ) -> str:
-    return info.context.plugins.run_task(plugin_id, task_name, _mapping(args_map or {}), description=description).id
+    return info.context.plugins.run_task(
+        plugin_id, task_name, _mapping(args_map or {}), description=description
+    ).id
 
 
 def _run_operation(_: object, info: Info, plugin_id: str, args: Any = None) -> Awaitable[Any]:
@@ -265,7 +295,9 @@ _MARKERS_WITH = (
     "SELECT count(*) FROM scene_markers WHERE primary_tag_id = ?"
     " OR id IN (SELECT scene_marker_id FROM scene_markers_tags WHERE tag_id = ?)"
 )
-_FILES = "SELECT f.* FROM files f JOIN {table} l ON file_id = f.id WHERE {owner} = ? ORDER BY l.rowid"
+_FILES = (
+    "SELECT f.* FROM files f JOIN {table} l ON file_id = f.id WHERE {owner} = ? ORDER BY l.rowid"
+)
 _COUNTED = {"scene": "scenes", "image": "images", "gallery": "galleries"}
 _FINGERPRINTS = "SELECT type, value FROM fingerprints WHERE file_id = ?"
 _FILE: dict[str, Resolver] = {
@@ -285,10 +317,16 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         "findImages": _many(IMAGE, "images", "image_filter"),
         "findGallery": _one(GALLERY),
         "findGalleries": _many(GALLERY, "galleries", "gallery_filter"),
-        "plugins": lambda _, info: [_plugin(plugin) for plugin in info.context.plugins.loaded.values()],
+        "plugins": lambda _, info: [
+            _plugin(plugin) for plugin in info.context.plugins.loaded.values()
+        ],
         "configuration": _configuration,
         "systemStatus": _system_status,
-        "version": lambda *_: {"version": VERSION, "hash": "sandbox", "build_time": "2026-01-11 07:00:00"},
+        "version": lambda *_: {
+            "version": VERSION,
+            "hash": "sandbox",
+            "build_time": "2026-01-11 07:00:00",
+        },
         "jobQueue": _job_queue,
         "findJob": _find_job,
     },
@@ -313,17 +351,28 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
     },
     "ConfigResult": {"plugins": _plugin_settings},
     "Tag": {
-        "aliases": lambda row, info: _database(info).values("SELECT alias FROM tag_aliases WHERE tag_id = ?", row["id"]),
-        "parents": _linked("SELECT t.* FROM tags t JOIN tags_relations ON parent_id = t.id WHERE child_id = ? ORDER BY t.name"),
-        "children": _linked("SELECT t.* FROM tags t JOIN tags_relations ON child_id = t.id WHERE parent_id = ? ORDER BY t.name"),
+        "aliases": lambda row, info: _database(info).values(
+            "SELECT alias FROM tag_aliases WHERE tag_id = ?", row["id"]
+        ),
+        "parents": _linked(
+            "SELECT t.* FROM tags t JOIN tags_relations ON parent_id = t.id WHERE child_id = ? ORDER BY t.name"
+        ),
+        "children": _linked(
+            "SELECT t.* FROM tags t JOIN tags_relations ON child_id = t.id WHERE parent_id = ? ORDER BY t.name"
+        ),
         "scene_marker_count": _count(_MARKERS_WITH),
-        **{f"{noun}_count": _count(f"SELECT count(*) FROM {table}_tags WHERE tag_id = ?") for noun, table in _COUNTED.items()},
+        **{
+            f"{noun}_count": _count(f"SELECT count(*) FROM {table}_tags WHERE tag_id = ?")
+            for noun, table in _COUNTED.items()
+        },
         **{f"{noun}_count": lambda *_, **__: 0 for noun in ("performer", "studio", "group")},
     },
     "Scene": {
         "files": _linked(_FILES.format(table="scenes_files", owner="scene_id")),
         "paths": _scene_paths,
-        "scene_markers": _linked("SELECT * FROM scene_markers WHERE scene_id = ? ORDER BY seconds, id"),
+        "scene_markers": _linked(
+            "SELECT * FROM scene_markers WHERE scene_id = ? ORDER BY seconds, id"
+        ),
         "tags": _tags("scenes_tags", "scene_id"),
     },
     "SceneMarker": {
@@ -343,7 +392,9 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         "files": _linked(_FILES.format(table="galleries_files", owner="gallery_id")),
         "folder": lambda row, info: {"path": row["folder"]} if row["folder"] is not None else None,
         "image_count": lambda row, info: len(
-            _database(info).values("SELECT image_id FROM galleries_images WHERE gallery_id = ?", row["id"])
+            _database(info).values(
+                "SELECT image_id FROM galleries_images WHERE gallery_id = ?", row["id"]
+            )
         ),
         "tags": _tags("galleries_tags", "gallery_id"),
     },

@@ -83,7 +83,12 @@ class RequestLog:
     @property
     def mutations(self) -> Counter[str]:
         """How often each mutation was asked for, every alias counted."""
-        return Counter(name for exchange in self.exchanges if exchange.kind == "mutation" for name in exchange.fields)
+        return Counter(
+            name
+            for exchange in self.exchanges
+            if exchange.kind == "mutation"
+            for name in exchange.fields
+        )
 
     @property
     def writes(self) -> int:
@@ -132,7 +137,9 @@ class StashServer:
         if request.path in _OPEN_PATHS:
             return await handler(request)
         api_key = request.headers.get("ApiKey") or request.query.get("apikey", "")
-        visitor = self._context.sessions.visitor(api_key, first_cookie(request.headers.get(hdrs.COOKIE, "")))
+        visitor = self._context.sessions.visitor(
+            api_key, first_cookie(request.headers.get(hdrs.COOKIE, ""))
+        )
         if not visitor.allowed:
             return _shut(request, wrong_key=bool(api_key))
         response = await handler(request)
@@ -141,7 +148,9 @@ class StashServer:
         return response
 
     def _set_cookie(self, response: web.StreamResponse, value: str) -> None:
-        response.set_cookie(COOKIE, value, path="/", max_age=int(self._context.sessions.idle_s), samesite="Lax")
+        response.set_cookie(
+            COOKIE, value, path="/", max_age=int(self._context.sessions.idle_s), samesite="Lax"
+        )
 
     async def _login(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -160,7 +169,9 @@ class StashServer:
             raise web.HTTPNotFound(text="Not Found\n")
         source, entry = Path(file["source"]), None
         if file["zip_file_id"] is not None:
-            outer = self._context.database.values("SELECT path FROM files WHERE id = ?", file["zip_file_id"])[0]
+            outer = self._context.database.values(
+                "SELECT path FROM files WHERE id = ?", file["zip_file_id"]
+            )[0]
             entry = file["path"].removeprefix(f"{outer}/")
         try:
             return web.Response(body=await asyncio.to_thread(media.picture_bytes, source, entry))
@@ -169,7 +180,9 @@ class StashServer:
 
     async def _thumbnail(self, request: web.Request) -> web.Response:
         """The thumbnail that was made before, else one made now; of what cannot be shown the file itself, or a drawing."""
-        made = self._context.database.row("SELECT content FROM thumbnails WHERE image_id = ?", request.match_info["id"])
+        made = self._context.database.row(
+            "SELECT content FROM thumbnails WHERE image_id = ?", request.match_info["id"]
+        )
         if made is not None:
             return web.Response(body=made["content"], content_type="image/jpeg")
         served = await self._image(request)
@@ -211,10 +224,18 @@ class StashServer:
         self._log.exchanges.append(exchange)
         await self._call(self._log.on_request, exchange)
         context = replace(self._context, base_url=f"{request.scheme}://{request.host}")
-        outcome = execute(self._schema, document, context_value=context, variable_values=variables, operation_name=name)
+        outcome = execute(
+            self._schema,
+            document,
+            context_value=context,
+            variable_values=variables,
+            operation_name=name,
+        )
         result = outcome if isinstance(outcome, ExecutionResult) else await outcome
         if result.data is None and any(error.path is None for error in result.errors or ()):
-            raise InvalidRequestError([_fault(error.message, error) for error in result.errors or ()])
+            raise InvalidRequestError(
+                [_fault(error.message, error) for error in result.errors or ()]
+            )
         await asyncio.sleep(self._context.faults.hook_s * exchange.changes)
         await self._call(self._log.on_reply, exchange)
         return result
@@ -274,21 +295,36 @@ def _parameters(text: str) -> tuple[str, dict[str, Any], str | None]:
         message = f"json request body could not be decoded: {error} body:{text}"
         raise InvalidRequestError([{"message": message}], readable=False) from error
     if not isinstance(body, dict):
-        raise InvalidRequestError([{"message": "json request body could not be decoded"}], readable=False)
+        raise InvalidRequestError(
+            [{"message": "json request body could not be decoded"}], readable=False
+        )
     return body.get("query") or "", body.get("variables") or {}, body.get("operationName") or None
 
 
-def _exchange(number: int, operation: OperationDefinitionNode, document: DocumentNode, variables: dict[str, Any]) -> Exchange:
+def _exchange(
+    number: int,
+    operation: OperationDefinitionNode,
+    document: DocumentNode,
+    variables: dict[str, Any],
+) -> Exchange:
     kind = "mutation" if operation.operation is OperationType.MUTATION else "query"
-    fields = tuple(node.name.value for node in operation.selection_set.selections if isinstance(node, FieldNode))
+    fields = tuple(
+        node.name.value
+        for node in operation.selection_set.selections
+        if isinstance(node, FieldNode)
+    )
     return Exchange(number, kind, operation.name.value if operation.name else "", fields, variables)
 
 
-def _fault(message: str, error: GraphQLError | None = None, code: str = "GRAPHQL_VALIDATION_FAILED") -> dict[str, Any]:
+def _fault(
+    message: str, error: GraphQLError | None = None, code: str = "GRAPHQL_VALIDATION_FAILED"
+) -> dict[str, Any]:
     """An error of a request that was not executed."""
     fault: dict[str, Any] = {"message": message, "extensions": {"code": code}}
     if error is not None and error.locations:
-        fault["locations"] = [{"line": place.line, "column": place.column} for place in error.locations]
+        fault["locations"] = [
+            {"line": place.line, "column": place.column} for place in error.locations
+        ]
     return fault
 
 

@@ -34,7 +34,11 @@ class Sessions:
     """
 
     def __init__(
-        self, credentials: Credentials | None, api_key: str, idle_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        credentials: Credentials | None,
+        api_key: str,
+        idle_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.credentials = credentials
         self.api_key = api_key

@@ -78,9 +78,16 @@ def merge_tag(database: Database, source: object, into: object) -> None:
     with database.transaction():
         for table, item in _TAGGED.items():
             there = f"SELECT 1 FROM {table} AS other WHERE other.{item} = {table}.{item} AND other.tag_id = ?"
-            database.write(f"UPDATE {table} SET tag_id = ? WHERE tag_id = ? AND NOT EXISTS ({there})", stays, gone, stays)
+            database.write(
+                f"UPDATE {table} SET tag_id = ? WHERE tag_id = ? AND NOT EXISTS ({there})",
+                stays,
+                gone,
+                stays,
+            )
             database.write(f"DELETE FROM {table} WHERE tag_id = ?", gone)
-        database.write("UPDATE scene_markers SET primary_tag_id = ? WHERE primary_tag_id = ?", stays, gone)
+        database.write(
+            "UPDATE scene_markers SET primary_tag_id = ? WHERE primary_tag_id = ?", stays, gone
+        )
         database.write("INSERT INTO tag_aliases SELECT ?, name FROM tags WHERE id = ?", stays, gone)
         database.write("UPDATE tag_aliases SET tag_id = ? WHERE tag_id = ?", stays, gone)
         destroy_tag(database, gone)
@@ -89,7 +96,11 @@ def merge_tag(database: Database, source: object, into: object) -> None:
 def _change_tag(database: Database, tag_id: int, fields: Mapping[str, Any]) -> None:
     if fetch(database, TAG, tag_id) is None:
         raise RefusedError(f"tag with id {tag_id} not found")
-    columns = {name: fields[name] for name in ("description", "ignore_auto_tag") if fields.get(name) is not None}
+    columns = {
+        name: fields[name]
+        for name in ("description", "ignore_auto_tag")
+        if fields.get(name) is not None
+    }
     if fields.get("name") is not None:
         columns["name"] = fields["name"].strip()
         if not columns["name"]:
@@ -107,7 +118,9 @@ def _change_tag(database: Database, tag_id: int, fields: Mapping[str, Any]) -> N
 def _check_unique(database: Database, tag_id: int, text: str) -> None:
     """The server's own rule: the first tag whose name, or else an alias, is LIKE ``text`` must be this one."""
     for field in ("name", "aliases"):
-        _, found = find(database, TAG, {"per_page": 1}, {field: {"value": text, "modifier": "EQUALS"}})
+        _, found = find(
+            database, TAG, {"per_page": 1}, {field: {"value": text, "modifier": "EQUALS"}}
+        )
         if found and found[0]["id"] != tag_id:
             if field == "name":
                 raise RefusedError(f"tag with name '{text}' already exists")
@@ -125,8 +138,13 @@ def _relate(database: Database, tag_id: int, changes: Mapping[str, tuple[list[in
         kin, related = _RELATIVES[name]
         for other in others if mode != "REMOVE" else ():
             if other in _reachable(database, tag_id, downwards=name == "parent_ids"):
-                names = [(fetch(database, TAG, integer(one)) or {}).get("name") for one in (other, tag_id)]
-                raise RefusedError(f'cannot apply tag "{names[0]}" as a {kin} of "{names[1]}" as it is already {related}')
+                names = [
+                    (fetch(database, TAG, integer(one)) or {}).get("name")
+                    for one in (other, tag_id)
+                ]
+                raise RefusedError(
+                    f'cannot apply tag "{names[0]}" as a {kin} of "{names[1]}" as it is already {related}'
+                )
         edit_links(database, _LINKS[name], tag_id, others, mode)
 
 

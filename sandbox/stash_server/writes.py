@@ -12,7 +12,9 @@ from sandbox.stash_server.filters import IMAGE, Kind, fetch, fetch_all
 Links = Mapping[str, tuple[str, str, str]]
 
 
-def add_links(database: Database, table: str, owner: tuple[str, int], held: tuple[str, list[int]]) -> None:
+def add_links(
+    database: Database, table: str, owner: tuple[str, int], held: tuple[str, list[int]]
+) -> None:
     """Links a row to others, each at most once. ``RefusedError``: one of them does not exist."""
     (owner_id, row_id), (held_id, others) = owner, held
     sql = f"INSERT INTO {table} ({owner_id}, {held_id}) VALUES (?, ?) ON CONFLICT ({owner_id}, {held_id}) DO NOTHING"
@@ -20,12 +22,16 @@ def add_links(database: Database, table: str, owner: tuple[str, int], held: tupl
         database.write(sql, row_id, other)
 
 
-def edit_links(database: Database, link: tuple[str, str, str], row_id: int, ids: list[int], mode: str) -> None:
+def edit_links(
+    database: Database, link: tuple[str, str, str], row_id: int, ids: list[int], mode: str
+) -> None:
     """Links a row to others as ``mode`` says: SET to exactly these, ADD these, REMOVE these."""
     table, owner_id, held_id = link
     if mode == "REMOVE":
         for other in ids:
-            database.write(f"DELETE FROM {table} WHERE {owner_id} = ? AND {held_id} = ?", row_id, other)
+            database.write(
+                f"DELETE FROM {table} WHERE {owner_id} = ? AND {held_id} = ?", row_id, other
+            )
         return
     if mode == "SET":
         database.write(f"DELETE FROM {table} WHERE {owner_id} = ?", row_id)
@@ -39,7 +45,9 @@ def links_from(fields: Mapping[str, Any], links: Links) -> dict[str, tuple[list[
         value = fields.get(name)
         if value is None:
             continue
-        ids, mode = (value.get("ids"), value["mode"]) if isinstance(value, Mapping) else (value, "SET")
+        ids, mode = (
+            (value.get("ids"), value["mode"]) if isinstance(value, Mapping) else (value, "SET")
+        )
         try:
             changes[name] = (integers(ids), mode)
         except RefusedError as error:
@@ -51,7 +59,9 @@ def bulk_update(database: Database, kind: Kind, fields: Mapping[str, Any]) -> li
     """Changes title, organized and tags of many scenes, images or galleries: all of them, or none."""
     links: Links = {"tag_ids": (f"{kind.table}_tags", f"{kind.noun}_id", "tag_id")}
     ids, changes = convert("ids", fields.get("ids")), links_from(fields, links)
-    columns = {name: fields[name] for name in ("title", "organized") if fields.get(name) is not None}
+    columns = {
+        name: fields[name] for name in ("title", "organized") if fields.get(name) is not None
+    }
     with database.transaction():
         for row_id in ids:
             if kind is IMAGE:

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.footage import BY_EYE, NETWORKS, TABLES, TOLD, FootageModel, Programme, mean_f1, measure, over, programmes
+from benchmarks.footage import (
+    BY_EYE,
+    NETWORKS,
+    TABLES,
+    TOLD,
+    FootageModel,
+    Programme,
+    mean_f1,
+    measure,
+    over,
+    programmes,
+)
 from benchmarks.report import footage_report
 from benchmarks.scores import Cost
 from benchmarks.simulated import DENSE, PLAIN, PLAIN_WIDE, SEARCH, Results
@@ -32,7 +43,9 @@ def test_a_row_is_the_nearest_of_the_same_shot() -> None:
     times_s = np.arange(0.0, own.info.end_s, 0.04)
     for every in (1, 2):
         rows_s = own.rows(times_s, every) * 0.25
-        shot, seen = (np.searchsorted(own.cuts_s, each + 1e-6, side="right") for each in (times_s, rows_s))
+        shot, seen = (
+            np.searchsorted(own.cuts_s, each + 1e-6, side="right") for each in (times_s, rows_s)
+        )
         assert (shot == seen).mean() > 0.999
         assert np.abs(rows_s - times_s).max() <= 0.25 * every
 
@@ -47,7 +60,9 @@ def test_scans_read_small_pictures_and_confidences_are_told_only_if_wanted() -> 
     assert ((large[1] > 0.5) == large[0]).mean() > 0.999
     assert untold.judge(numbers)[1] is None
     time_s = float(numbers[np.flatnonzero((large[0] != small[0]).any(1))[0]]) / 25
-    scanned, judged = told.observe([FrameQuery(time_s, tags, Purpose.SCAN), FrameQuery(time_s, tags, Purpose.EDGE)])
+    scanned, judged = told.observe(
+        [FrameQuery(time_s, tags, Purpose.SCAN), FrameQuery(time_s, tags, Purpose.EDGE)]
+    )
     assert scanned.verdicts != judged.verdicts
 
 
@@ -70,7 +85,9 @@ def test_the_search_beats_what_ten_lines_do(network: str) -> None:
     """Differences under .04 mean little on so few spans, so the bar is the yardsticks' F1 and not more."""
     for strategy in (SEARCH, TOLD):
         found = mean_f1(results(), BY_EYE, network, strategy)
-        assert found > max(mean_f1(results(), BY_EYE, network, other) for other in (DENSE, PLAIN, PLAIN_WIDE))
+        assert found > max(
+            mean_f1(results(), BY_EYE, network, other) for other in (DENSE, PLAIN, PLAIN_WIDE)
+        )
         assert over(results(), BY_EYE, strategy).calls_per_hour < 1500
 
 

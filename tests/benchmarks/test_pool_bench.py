@@ -27,7 +27,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("docs")
     (folder / PAGE).write_text((DOCS / PAGE).read_text(encoding="utf-8"), encoding="utf-8")
     extent = quick()
-    run(Extent(extent.three[:1], (), replace(extent.few, questions=20), replace(extent.many, questions=40)), folder)
+    run(
+        Extent(
+            extent.three[:1],
+            (),
+            replace(extent.few, questions=20),
+            replace(extent.many, questions=40),
+        ),
+        folder,
+    )
     return (folder / PAGE).read_text(encoding="utf-8")
 
 
@@ -59,9 +67,16 @@ def test_poison_pictures_alone_are_lost() -> None:
 
 @pytest.mark.parametrize(
     ("fault", "at_s", "until_s"),
-    [(Fault.DOWN, 0.05, 1e9), (Fault.DOWN, 0.05, 0.3), (Fault.HANG, 0.05, 1e9), (Fault.BUSY, 0.0, 1e9)],
+    [
+        (Fault.DOWN, 0.05, 1e9),
+        (Fault.DOWN, 0.05, 0.3),
+        (Fault.HANG, 0.05, 1e9),
+        (Fault.BUSY, 0.0, 1e9),
+    ],
 )
-def test_endpoints_fail_as_they_are_told_and_nothing_is_lost(fault: Fault, at_s: float, until_s: float) -> None:
+def test_endpoints_fail_as_they_are_told_and_nothing_is_lost(
+    fault: Fault, at_s: float, until_s: float
+) -> None:
     odd = replace(QUICK[0], fault=fault, at_s=at_s, until_s=until_s)
     result = measure(POOL, scene(odd, QUICK[1], questions=80))
     assert (result.outcome.answered, result.outcome.lost) == (80, 0)
@@ -79,7 +94,9 @@ def test_endpoints_fail_as_they_are_told_and_nothing_is_lost(fault: Fault, at_s:
         ({"fault": Fault.DOWN, "at_s": 100.0}, 10.0),
     ],
 )
-def test_the_ideal_uses_every_working_slot_all_the_time(changes: dict[str, object], ideal_s: float) -> None:
+def test_the_ideal_uses_every_working_slot_all_the_time(
+    changes: dict[str, object], ideal_s: float
+) -> None:
     one = replace(Endpoint(2, 0.2), **changes)  # type: ignore[arg-type]
     assert scene(one, Endpoint(1, 0.1), questions=200).ideal_s == pytest.approx(ideal_s, abs=1e-3)
 

@@ -58,7 +58,9 @@ def test_nothing_wanted_and_nothing_found_is_right() -> None:
 
 
 def test_an_oracles_own_time_is_not_charged() -> None:
-    assert Cost.of(Bill(calls=3, own_cpu_s=0.4), 1800.0, 1.0) == Cost(0.5, 3, 0, 0, 0, pytest.approx(0.6))
+    assert Cost.of(Bill(calls=3, own_cpu_s=0.4), 1800.0, 1.0) == Cost(
+        0.5, 3, 0, 0, 0, pytest.approx(0.6)
+    )
 
 
 def point(calls: int, f1_tenths: int) -> Summary:
@@ -74,7 +76,12 @@ def test_the_price_of_an_f1_is_read_off_the_frontier() -> None:
 
 
 def test_reliability_counts_the_spans_of_a_confidence_that_are_right() -> None:
-    found = [Span("Foul", 10, 20, 0.95), Span("Foul", 40, 45, 0.92), Span("Goal", 0, 5, 0.91), Span("Timeout", 3, 4, 0.6)]
+    found = [
+        Span("Foul", 10, 20, 0.95),
+        Span("Foul", 40, 45, 0.92),
+        Span("Goal", 0, 5, 0.91),
+        Span("Timeout", 3, 4, 0.6),
+    ]
     summary = Summary([score(found, TRUTH, HOUR)])
     assert summary.reliability(0.9, 1.01) == (3, pytest.approx(2 / 3))
     assert summary.reliability(0.5, 0.7) == (1, 0.0)

@@ -24,7 +24,9 @@ from vlm_engine.testing.threads import running
 from vlm_engine.types import FrameQuery, Purpose
 from vlm_engine.video import probe
 
-SPEC = VideoSpec(duration_s=30, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5)
+SPEC = VideoSpec(
+    duration_s=30, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,10 @@ def test_four_scan_frames_are_one_call_and_cost_as_many_tokens_as_four() -> None
     alone = NoisyModel(video, Noise(), (5,))
     alone.observe([*looks, FrameQuery(20.0, sheets.tags[:1], Purpose.EDGE)])
     assert (sheets.bill.calls, sheets.bill.rounds) == (3 + 1, 1)
-    assert (sheets.bill.image_tokens, sheets.bill.answer_tokens) == (alone.bill.image_tokens, alone.bill.answer_tokens)
+    assert (sheets.bill.image_tokens, sheets.bill.answer_tokens) == (
+        alone.bill.image_tokens,
+        alone.bill.answer_tokens,
+    )
 
 
 def test_scans_are_the_scanners_and_everything_else_the_judges() -> None:
@@ -98,7 +103,9 @@ def test_scans_are_the_scanners_and_everything_else_the_judges() -> None:
     assert [one.scanned for one in seen] == [False] * 5 + [True] * 90
     truth = judge.truth_at(np.array([one.time_s for one in seen]))
     wrong = [
-        one.verdicts[tag].present != truth[row, column] for row, one in enumerate(seen) for column, tag in enumerate(pair.tags)
+        one.verdicts[tag].present != truth[row, column]
+        for row, one in enumerate(seen)
+        for column, tag in enumerate(pair.tags)
     ]
     assert not any(wrong[: 5 * len(pair.tags)])
     assert sum(wrong) > 90
@@ -126,7 +133,9 @@ def test_the_oracle_answers_as_the_endpoint_does(tmp_path: Path, shot_share: flo
     for _, seen in found.observations:
         present, _ = oracle.judge(np.array([oracle.number_at(seen.time_s)]))
         told = dict(zip(SPEC.tags, present[0], strict=True))
-        assert {tag: verdict.present for tag, verdict in seen.verdicts.items()} == {tag: told[tag] for tag in seen.verdicts}
+        assert {tag: verdict.present for tag, verdict in seen.verdicts.items()} == {
+            tag: told[tag] for tag in seen.verdicts
+        }
 
 
 def test_poor_pictures_hold_more_mistakes_than_good_ones_and_as_many_in_all(tmp_path: Path) -> None:
@@ -136,13 +145,18 @@ def test_poor_pictures_hold_more_mistakes_than_good_ones_and_as_many_in_all(tmp_
     rates = np.array([endpoint.error_rate(each, is_there=True) for each in shown])
     assert rates.min() < 0.02 < 0.1 < rates.max() <= 0.45
     assert rates.mean() == pytest.approx(0.05, rel=0.15)
-    alike = {endpoint.error_rate(glyphs.Shown(frozenset(), number), is_there=True) for number in range(15, 22)}
+    alike = {
+        endpoint.error_rate(glyphs.Shown(frozenset(), number), is_there=True)
+        for number in range(15, 22)
+    }
     assert len(alike) == 1
 
 
 def test_mistakes_can_hold_for_a_whole_shot(tmp_path: Path) -> None:
     video = generate(SPEC, tmp_path / "game.mp4")
-    oracle = FilmModel(video, probe(str(video.path)), Mistakes(0.0, 0.3, shot_share=1.0).endpoint(video))
+    oracle = FilmModel(
+        video, probe(str(video.path)), Mistakes(0.0, 0.3, shot_share=1.0).endpoint(video)
+    )
     bounds = [0, *(round(cut_s * 15) for cut_s in video.cuts_s), SPEC.frames]
     for tag in SPEC.tags:
         for first, end in pairwise(bounds):

@@ -19,7 +19,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def rows_of(page: str, heading: str) -> list[list[str]]:
     table = page.partition(f"### {heading}\n\n")[2].partition("\n\n")[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:] if line.startswith("|")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()[2:]
+        if line.startswith("|")
+    ]
 
 
 def test_the_page_gets_its_tables_and_keeps_the_rest(page: str) -> None:
@@ -35,7 +39,13 @@ def test_the_page_gets_its_tables_and_keeps_the_rest(page: str) -> None:
 def test_every_kind_of_rule_changes_what_is_found_and_asks_nothing(page: str) -> None:
     first, *again = rows_of(page, "The same video again")
     assert int(first[1]) > 5
-    assert [row[0] for row in again] == ["thresholds", "gaps", "shortest markers", "required durations", "names"]
+    assert [row[0] for row in again] == [
+        "thresholds",
+        "gaps",
+        "shortest markers",
+        "required durations",
+        "names",
+    ]
     assert {row[1] for row in again} == {"0"}
     spans = {row[0]: int(row[3]) for row in (first, *again)}
     assert spans["names"] < spans[first[0]]
@@ -47,4 +57,6 @@ def test_a_claim_that_does_not_hold_is_said_not_to() -> None:
     reruns = [Rerun("", 900, 60.0, 5), Rerun("gaps", 3, 1.5, 4)]
     assert [claim.holds for claim in claims(costs, reruns, 7200)] == [False] * 5
     better = Costs(1000, 900_000, 1.0, [0.1] * 5, 1.0, [0.01] * 50)
-    assert [claim.holds for claim in claims(better, [reruns[0], Rerun("gaps", 0, 0.5, 4)], 7200)] == [True] * 5
+    assert [
+        claim.holds for claim in claims(better, [reruns[0], Rerun("gaps", 0, 0.5, 4)], 7200)
+    ] == [True] * 5

@@ -11,7 +11,9 @@ from benchmarks import video
 MARKERS = "before\n<!-- video: made by make bench-video -->\nold\n<!-- end of video -->\nafter\n"
 
 
-def test_a_quick_run_writes_its_tables_where_the_page_has_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quick_run_writes_its_tables_where_the_page_has_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = tmp_path / "page.md"
     page.write_text(MARKERS, encoding="utf-8")
     video.main(["--quick", "--page", str(page)])
@@ -37,7 +39,14 @@ def test_a_page_without_room_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("hints", "met"),
-    [([], 0), ([1.0, 5.0], 2), ([1.09, 4.91], 2), ([1.11, 4.89], 0), ([0.95, 1.0, 1.05], 1), ([0.2, 1.0, 3.0, 9.0], 1)],
+    [
+        ([], 0),
+        ([1.0, 5.0], 2),
+        ([1.09, 4.91], 2),
+        ([1.11, 4.89], 0),
+        ([0.95, 1.0, 1.05], 1),
+        ([0.2, 1.0, 3.0, 9.0], 1),
+    ],
 )
 def test_a_cut_is_met_by_one_hint_near_it(hints: list[float], met: int) -> None:
     assert video._pairs(hints, (1.0, 5.0)) == met

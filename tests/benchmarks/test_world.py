@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from benchmarks.noisy_model import Noise, NoisyModel
-from benchmarks.world import SHORT_S, SimulatedVideo, World, cut_hints, draw_video, shot_lengths, tag_names
+from benchmarks.world import (
+    SHORT_S,
+    SimulatedVideo,
+    World,
+    cut_hints,
+    draw_video,
+    shot_lengths,
+    tag_names,
+)
 
 HOUR = World(duration_s=3600.0, tags=35)
 
@@ -20,7 +28,13 @@ def videos() -> list[SimulatedVideo]:
 
 
 def edges_of(video: SimulatedVideo) -> np.ndarray:
-    inside = [e for spans in video.truth.values() for span in spans for e in span if 0 < e < video.info.duration_s]
+    inside = [
+        e
+        for spans in video.truth.values()
+        for span in spans
+        for e in span
+        if 0 < e < video.info.duration_s
+    ]
     return np.array(inside)
 
 
@@ -49,28 +63,41 @@ def test_a_third_of_the_tags_is_never_there(videos: list[SimulatedVideo]) -> Non
 
 
 def test_events_are_short_medium_and_long(videos: list[SimulatedVideo]) -> None:
-    lengths = np.array([end - start for video in videos for spans in video.truth.values() for start, end in spans])
+    lengths = np.array(
+        [end - start for video in videos for spans in video.truth.values() for start, end in spans]
+    )
     assert 0.15 < np.mean(lengths <= SHORT_S) < 0.5
     assert 0.05 < np.mean(lengths > 90) < 0.35
     without = draw_video(World(duration_s=3600.0, tags=35, kinds=(0.5, 0.5, 0.0)), (5, 0))
-    assert np.mean([end - start <= SHORT_S for spans in without.truth.values() for start, end in spans]) < 0.15
+    assert (
+        np.mean(
+            [end - start <= SHORT_S for spans in without.truth.values() for start, end in spans]
+        )
+        < 0.15
+    )
 
 
 def test_shots_have_the_median_that_was_asked_for() -> None:
     # Cuts that an edge brought with it shorten the shots, so there are to be none.
-    video = draw_video(World(duration_s=7200.0, tags=5, cut_coincidence=0.0, shot_median_s=12.0), (4,))
+    video = draw_video(
+        World(duration_s=7200.0, tags=5, cut_coincidence=0.0, shot_median_s=12.0), (4,)
+    )
     assert 10 < median(shot_lengths(video)) < 14
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_share_of_the_edges_lies_on_a_cut(share: float) -> None:
-    video = draw_video(World(cut_coincidence=share, shot_median_s=30.0, duration_s=7200.0, tags=35), (6,))
+    video = draw_video(
+        World(cut_coincidence=share, shot_median_s=30.0, duration_s=7200.0, tags=35), (6,)
+    )
     assert on_a_cut(video) == pytest.approx(share, abs=0.07)
 
 
 def test_cut_hints_are_as_good_as_asked_for() -> None:
     for recall, false_cuts, precision in ((0.85, 0.25, 0.8), (0.6, 1.4, 0.4)):
-        world = World(cut_recall=recall, false_cuts=false_cuts, duration_s=7200.0, shot_median_s=30.0)
+        world = World(
+            cut_recall=recall, false_cuts=false_cuts, duration_s=7200.0, shot_median_s=30.0
+        )
         video = draw_video(world, (7,))
         hints_s = np.array([cut.time_s for cut in video.info.cuts])
         right = np.mean([np.abs(video.cuts_s - hint_s).min() <= 0.1 for hint_s in hints_s])
@@ -104,9 +131,13 @@ def test_some_errors_are_shared_by_a_shot() -> None:
     video = draw_video(HOUR, (9,))
     model = NoisyModel(video, Noise(0.0, 0.1, shot_share=1.0), (1,))
     middles_s = [(start + end) / 2 for start, end in pairwise([*video.cuts_s]) if end - start > 4]
-    early, late = (np.array([model.number_at(time_s + by) for time_s in middles_s]) for by in (-1.0, 1.0))
+    early, late = (
+        np.array([model.number_at(time_s + by) for time_s in middles_s]) for by in (-1.0, 1.0)
+    )
     before, after = model.judge(early)[0], model.judge(late)[0]
-    absent = ~model.truth_at(early / model.video.frame_rate) & ~model.truth_at(late / model.video.frame_rate)
+    absent = ~model.truth_at(early / model.video.frame_rate) & ~model.truth_at(
+        late / model.video.frame_rate
+    )
     assert before[absent].any()
     assert (before == after)[absent].all()
 
@@ -143,14 +174,19 @@ def test_confidences_are_calibrated_or_too_sure(factor: float, is_calibrated: bo
 
 def test_the_same_errors_are_made_whatever_the_confidences() -> None:
     video, numbers = draw_video(World(), (3,)), np.arange(0, 5000, 40)
-    plain, told = (NoisyModel(video, Noise(0.1, 0.02, confidence=factor), (1,)).judge(numbers)[0] for factor in (None, 2.0))
+    plain, told = (
+        NoisyModel(video, Noise(0.1, 0.02, confidence=factor), (1,)).judge(numbers)[0]
+        for factor in (None, 2.0)
+    )
     assert (plain == told).all()
 
 
 def test_events_that_fill_shots_begin_and_end_on_cuts() -> None:
     video = draw_video(World(duration_s=7200.0, tags=12, filled_shots=1.0, shot_median_s=6.0), (2,))
     bounds_s = np.concatenate([[0.0], video.cuts_s, [7200.0]])
-    edges_s = np.array([edge_s for spans in video.truth.values() for span in spans for edge_s in span])
+    edges_s = np.array(
+        [edge_s for spans in video.truth.values() for span in spans for edge_s in span]
+    )
     assert len(edges_s) > 100
     assert np.abs(bounds_s - edges_s[:, None]).min(1).max() < 0.06
 
@@ -167,7 +203,10 @@ def test_fades_are_hinted_at_less_often_and_less_exactly() -> None:
 
 def test_noes_can_be_surer_than_yeses_and_misses_differ_by_tag() -> None:
     video = draw_video(World(duration_s=7200.0, tags=30), (2,))
-    usual, sure = (NoisyModel(video, Noise(0.1, 0.02, confidence=1.0, sure_noes=factor), (2,)) for factor in (1.0, 3.0))
+    usual, sure = (
+        NoisyModel(video, Noise(0.1, 0.02, confidence=1.0, sure_noes=factor), (2,))
+        for factor in (1.0, 3.0)
+    )
     numbers = np.arange(0, usual.frames, 50)
     present, probability = usual.judge(numbers)
     _, surer = sure.judge(numbers)

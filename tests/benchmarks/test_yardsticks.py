@@ -25,7 +25,9 @@ def oracle(noise: Noise | None = None) -> NoisyModel:
 
 def f1(strategy: Strategy, noise: Noise | None = None) -> float:
     model = oracle(noise)
-    return Summary([score(strategy(model), VIDEO.truth, Cost.of(model.bill, VIDEO.info.duration_s, 0.0))]).f1
+    return Summary(
+        [score(strategy(model), VIDEO.truth, Cost.of(model.bill, VIDEO.info.duration_s, 0.0))]
+    ).f1
 
 
 @pytest.mark.parametrize(
@@ -57,8 +59,12 @@ def test_plain_reading_believes_every_answer() -> None:
     for column, tag in enumerate(model.tags):
         for number, present in zip(numbers, seen[:, column], strict=True):
             time_s = model.time_of(int(number))
-            inside = any(span.tag == tag and span.start_s - 1e-6 <= time_s < span.end_s for span in spans)
-            assert inside == present or any(abs(edge - time_s) < 1e-6 for span in spans for edge in (span.start_s, span.end_s))
+            inside = any(
+                span.tag == tag and span.start_s - 1e-6 <= time_s < span.end_s for span in spans
+            )
+            assert inside == present or any(
+                abs(edge - time_s) < 1e-6 for span in spans for edge in (span.start_s, span.end_s)
+            )
 
 
 def test_rec_asks_less_than_dense_in_few_rounds() -> None:
@@ -74,7 +80,9 @@ def test_upstream_costs_more_rounds_and_finds_less() -> None:
     assert spans
     assert model.bill.rounds > 50
     assert f1(partial(upstream, interval_s=8.0)) < f1(rec)
-    assert f1(partial(upstream, interval_s=80.0, as_coded=True)) < f1(partial(upstream, interval_s=8.0))
+    assert f1(partial(upstream, interval_s=80.0, as_coded=True)) < f1(
+        partial(upstream, interval_s=8.0)
+    )
 
 
 def test_a_frame_asked_twice_is_free_unless_the_answer_was_forgotten() -> None:
@@ -89,7 +97,9 @@ def test_a_frame_asked_twice_is_free_unless_the_answer_was_forgotten() -> None:
 def test_a_search_is_charged_for_every_look_and_answered_about_its_tags() -> None:
     model = oracle()
     first, second = model.tags[:2]
-    seen = model.observe([FrameQuery(10.01, (first,), Purpose.SCAN), FrameQuery(20.0, (first, second), Purpose.EDGE)])
+    seen = model.observe(
+        [FrameQuery(10.01, (first,), Purpose.SCAN), FrameQuery(20.0, (first, second), Purpose.EDGE)]
+    )
     assert [{*observation.verdicts} for observation in seen] == [{first}, {first, second}]
     assert seen[0].time_s == 10.0
     assert (model.bill.calls, model.bill.rounds) == (2, 1)
@@ -100,7 +110,9 @@ def test_answers_are_as_long_as_the_sandbox_writes_them(present: tuple[str, ...]
     tags = ("Break-away", "Foul", "Goal")
     wordiness = Wordiness(tags, 1920, 1080)
     beliefs = {tag: float(tag in present) for tag in tags}
-    assert wordiness.listed([tag in present for tag in tags]) == len(write(Asked(tags, Style.LIST), beliefs))
+    assert wordiness.listed([tag in present for tag in tags]) == len(
+        write(Asked(tags, Style.LIST), beliefs)
+    )
     assert wordiness.judged(tags) == len(write(Asked(tags, Style.VERDICTS), beliefs))
 
 

@@ -35,7 +35,9 @@ def vlm() -> Iterator[SandboxVLM]:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Command:
     """Runs ``vlm-engine`` with these arguments, its data in a folder of the test's."""
     monkeypatch.setenv("VLM_ENGINE_DATA_DIR", str(tmp_path / "data"))
 

@@ -31,7 +31,10 @@ unix_names = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 def with_a_title_from_an_old_machine(video: Path, path: Path) -> None:
     """The same video; its title is no UTF-8."""
-    with closing(av.open(video, "r")) as source, closing(av.open(path, "w", metadata_encoding="latin-1")) as target:
+    with (
+        closing(av.open(video, "r")) as source,
+        closing(av.open(path, "w", metadata_encoding="latin-1")) as target,
+    ):
         target.metadata["title"] = "Café"
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):
@@ -87,7 +90,9 @@ def test_what_can_be_read_is_told_and_the_others_are_named_with_their_reasons(
         assert str(season / good) in done.out
     assert f"{season / 'old title.mp4'}" in told
     for name in bad:
-        assert [line for line in done.err.splitlines() if line.startswith(f"{season / name}: ")], name
+        assert [line for line in done.err.splitlines() if line.startswith(f"{season / name}: ")], (
+            name
+        )
     assert done.err.count(str(season)) <= len(bad) + 1
     assert "2 files skipped, no videos or pictures by their names (" in done.err
 
@@ -107,11 +112,16 @@ def test_an_error_that_nobody_foresaw_concerns_one_file(
     done = command("tag", tmp_path / "other.jpg", photo, "--endpoint", vlm.url, "--tags", ASK_FOR)
     assert done.code == 1
     assert str(photo) in done.out
-    assert done.err == f"{tmp_path / 'other.jpg'}: this should not have happened: LookupError: half-time\n"
+    assert (
+        done.err
+        == f"{tmp_path / 'other.jpg'}: this should not have happened: LookupError: half-time\n"
+    )
 
 
 @unix_names
-def test_names_of_files_command_no_terminal(command: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path) -> None:
+def test_names_of_files_command_no_terminal(
+    command: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "season"
     folder.mkdir()
     names = (f"foul{ESCAPES}.jpg", "foul\nERROR: all is lost.jpg", f"lost{ESCAPES}.png")
@@ -133,41 +143,75 @@ def test_letters_of_any_language_stay_as_they_are() -> None:
 
 
 def test_the_kinds_of_skipped_files_are_counted() -> None:
-    assert told_of_skipped(["a/README"]) == "1 file skipped, no video or picture by its name (no suffix 1)"
-    many = [f"a/{number}.{kind}" for kind in ("txt", "nfo", "srt", "vtt", "md", "log") for number in range(2)]
-    assert told_of_skipped([*many, "b.TXT"]).startswith("13 files skipped, no videos or pictures by their names (.txt 3, ")
+    assert (
+        told_of_skipped(["a/README"])
+        == "1 file skipped, no video or picture by its name (no suffix 1)"
+    )
+    many = [
+        f"a/{number}.{kind}"
+        for kind in ("txt", "nfo", "srt", "vtt", "md", "log")
+        for number in range(2)
+    ]
+    assert told_of_skipped([*many, "b.TXT"]).startswith(
+        "13 files skipped, no videos or pictures by their names (.txt 3, "
+    )
 
 
 def piped(data: Path, command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "VLM_ENGINE_DATA_DIR": str(data), "PYTHON": sys.executable}
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=90, env=environment, check=False
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env=environment,
+        check=False,
     )
 
 
 @unix_names
 @pytest.mark.parametrize("ending", ["| head -1", "--json - | head -c 1"])
-def test_output_that_nobody_reads_is_no_traceback(vlm: SandboxVLM, photo: Path, tmp_path: Path, ending: str) -> None:
+def test_output_that_nobody_reads_is_no_traceback(
+    vlm: SandboxVLM, photo: Path, tmp_path: Path, ending: str
+) -> None:
     folder = tmp_path / "season"
     folder.mkdir()
     for number in range(6):
         shutil.copy(photo, folder / f"{number}.jpg")
     (folder / "notes.mp4").write_text("no video")
-    done = piped(tmp_path / "data", f'"$PYTHON" -m vlm_engine tag "{folder}" --endpoint {vlm.url} --tags {ASK_FOR} {ending}')
+    done = piped(
+        tmp_path / "data",
+        f'"$PYTHON" -m vlm_engine tag "{folder}" --endpoint {vlm.url} --tags {ASK_FOR} {ending}',
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "Error" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_behind_standard_output_is_named(vlm: SandboxVLM, photo: Path, tmp_path: Path) -> None:
-    done = piped(tmp_path / "data", f'"$PYTHON" -m vlm_engine tag "{photo}" --endpoint {vlm.url} --tags {ASK_FOR} >/dev/full')
-    assert (done.returncode, done.stderr) == (1, "standard output cannot be written: No space left on device\n")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no device that is always full"
+)
+def test_a_full_disk_behind_standard_output_is_named(
+    vlm: SandboxVLM, photo: Path, tmp_path: Path
+) -> None:
+    done = piped(
+        tmp_path / "data",
+        f'"$PYTHON" -m vlm_engine tag "{photo}" --endpoint {vlm.url} --tags {ASK_FOR} >/dev/full',
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "standard output cannot be written: No space left on device\n",
+    )
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])
 def test_a_stream_that_was_closed_before_costs_nothing(
-    command: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+    command: Command,
+    vlm: SandboxVLM,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    closed: str,
 ) -> None:
     monkeypatch.setattr(sys, closed, None)  # as Python has it after >&- and 2>&-
     done = command("tag", photo, tmp_path / "lost.png", "--endpoint", vlm.url, "--tags", ASK_FOR)

@@ -24,7 +24,8 @@ def findings(out: str) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "server"), [(Profile.LM_STUDIO, "LM Studio"), (Profile.LLAMA_CPP, "llama.cpp"), (Profile.VLLM, "vLLM")]
+    ("profile", "server"),
+    [(Profile.LM_STUDIO, "LM Studio"), (Profile.LLAMA_CPP, "llama.cpp"), (Profile.VLLM, "vLLM")],
 )
 def test_what_a_server_tells_of_itself(command: Command, profile: Profile, server: str) -> None:
     with running(SandboxVLM(Behaviour(profile=profile, slots=3, context_tokens=8192))) as vlm:
@@ -35,7 +36,11 @@ def test_what_a_server_tells_of_itself(command: Command, profile: Profile, serve
     assert found["reachable"] == ("ok", f"{server}, and offers sandbox-vlm")
     assert found["model"] == ("ok", "sandbox-vlm")
     assert found["context"] == ("ok", "8192 tokens")
-    slots = "3, as it tells" if profile is not Profile.VLLM else "1: it does not tell; set max_concurrent if it takes more"
+    slots = (
+        "3, as it tells"
+        if profile is not Profile.VLLM
+        else "1: it does not tell; set max_concurrent if it takes more"
+    )
     assert found["requests at once"] == ("ok", slots)
     assert vlm.counters.answered == 1
 
@@ -59,12 +64,20 @@ def test_a_server_whose_tokens_tell_nothing_of_one_answer_still_tells_how_sure_i
     command: Command, vlm: SandboxVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def bare(manners: ServerDialect, stream: Sequence[Token], alternatives: int) -> Any:
-        return {"content": [{"token": token.text, "logprob": -0.1, "top_logprobs": []} for token in stream]}
+        return {
+            "content": [
+                {"token": token.text, "logprob": -0.1, "top_logprobs": []} for token in stream
+            ]
+        }
 
     monkeypatch.setattr(ServerDialect, "logprobs", bare)
-    assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith("; tells how sure it is")
+    assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith(
+        "; tells how sure it is"
+    )
     vlm.behaviour.offers_logprobs = False
-    assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith("; does not tell how sure it is")
+    assert findings(command("check", "--endpoint", vlm.url).out)["test question"][1].endswith(
+        "; does not tell how sure it is"
+    )
 
 
 class CardReader(SandboxVLM):
@@ -95,7 +108,9 @@ def test_several_frames_in_one_question_are_tried_where_they_are_wanted(
 ) -> None:
     with running(CardReader(Behaviour(most_pictures=most_pictures), sees=sees)) as vlm:
         file = tmp_path / "engine.yaml"
-        file.write_text(json.dumps({"models": {"vlm": {"api_base_url": vlm.url, "frames_per_question": 3}}}))
+        file.write_text(
+            json.dumps({"models": {"vlm": {"api_base_url": vlm.url, "frames_per_question": 3}}})
+        )
         done = command("check", "--config", file)
     assert done.code == 0
     found, words = findings(done.out)["several frames"]
@@ -106,12 +121,22 @@ def test_several_frames_in_one_question_are_tried_where_they_are_wanted(
     ("behaviour", "what", "remedy"),
     [
         (Behaviour(api_key="sk-of-the-league"), "reachable", "set api_key of this endpoint"),
-        (Behaviour(vision=False), "test question", "its model cannot see pictures; load one that can"),
-        (Behaviour(models=("referee:7b",)), "test question", "correct MODEL, or model_id of this endpoint; it offers referee:7b"),
+        (
+            Behaviour(vision=False),
+            "test question",
+            "its model cannot see pictures; load one that can",
+        ),
+        (
+            Behaviour(models=("referee:7b",)),
+            "test question",
+            "correct MODEL, or model_id of this endpoint; it offers referee:7b",
+        ),
     ],
     ids=["no key", "no vision", "no such model"],
 )
-def test_what_is_wrong_comes_with_a_remedy(command: Command, behaviour: Behaviour, what: str, remedy: str) -> None:
+def test_what_is_wrong_comes_with_a_remedy(
+    command: Command, behaviour: Behaviour, what: str, remedy: str
+) -> None:
     with running(SandboxVLM(behaviour)) as vlm:
         done = command("check", "--endpoint", vlm.url, "--model", "sandbox-vlm")
     assert done.code == 3
@@ -120,11 +145,16 @@ def test_what_is_wrong_comes_with_a_remedy(command: Command, behaviour: Behaviou
     assert remedy in told
 
 
-def test_one_endpoint_of_two_that_fails_exits_with_1(command: Command, vlm: SandboxVLM, tmp_path: Path) -> None:
+def test_one_endpoint_of_two_that_fails_exits_with_1(
+    command: Command, vlm: SandboxVLM, tmp_path: Path
+) -> None:
     with running(SandboxVLM()) as gone:
         pass
     file = tmp_path / "engine.yaml"
-    servers = [{"base_url": vlm.url, "name": "gaming PC", "max_concurrent": "auto"}, {"base_url": gone.url, "name": "old server"}]
+    servers = [
+        {"base_url": vlm.url, "name": "gaming PC", "max_concurrent": "auto"},
+        {"base_url": gone.url, "name": "old server"},
+    ]
     file.write_text(json.dumps({"models": {"vlm": {"multiplexer_endpoints": servers}}}))
     done = command("check", "--config", file)
     assert done.code == 1
@@ -135,4 +165,7 @@ def test_one_endpoint_of_two_that_fails_exits_with_1(command: Command, vlm: Sand
     assert outcome == "wrong"
     assert "is the server running" in told
     both = json.loads(command("check", "--config", file, "--json").out)
-    assert [(report["name"], report["works"]) for report in both] == [("gaming PC", True), ("old server", False)]
+    assert [(report["name"], report["works"]) for report in both] == [
+        ("gaming PC", True),
+        ("old server", False),
+    ]

@@ -23,7 +23,9 @@ def all_of(*paths: Path) -> list[Video | Picture | Unusable]:
     return found(paths)
 
 
-def test_a_folder_is_searched_to_the_bottom_in_order_of_names_and_what_is_neither_is_passed_over(tmp_path: Path) -> None:
+def test_a_folder_is_searched_to_the_bottom_in_order_of_names_and_what_is_neither_is_passed_over(
+    tmp_path: Path,
+) -> None:
     write_folder(tmp_path / "season" / "b", 2, TAGS)
     write_zip(tmp_path / "season" / "c.cbz", 1, TAGS)
     (tmp_path / "season" / "a.MP4").touch()
@@ -55,13 +57,24 @@ def test_what_has_the_name_of_a_video_and_is_no_file_is_not_passed_over(tmp_path
 def test_a_zip_is_its_pictures_without_what_its_packer_left_there(tmp_path: Path) -> None:
     path = tmp_path / "gallery.zip"
     with ZipFile(path, "w") as archive:
-        for name in ("b.png", "a/A.JPG", "read me.txt", "__MACOSX/._b.png", "a/.thumb.jpg", "clip.mp4"):
+        for name in (
+            "b.png",
+            "a/A.JPG",
+            "read me.txt",
+            "__MACOSX/._b.png",
+            "a/.thumb.jpg",
+            "clip.mp4",
+        ):
             archive.writestr(name, b"...")
-    assert all_of(path) == [Picture(ZipEntry(str(path), name)) for name in ("a/A.JPG", "b.png", "clip.mp4")]
+    assert all_of(path) == [
+        Picture(ZipEntry(str(path), name)) for name in ("a/A.JPG", "b.png", "clip.mp4")
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut off"])
-def test_a_zip_that_cannot_be_opened_is_named_and_the_rest_goes_on(tmp_path: Path, content: bytes) -> None:
+def test_a_zip_that_cannot_be_opened_is_named_and_the_rest_goes_on(
+    tmp_path: Path, content: bytes
+) -> None:
     broken = tmp_path / "broken.zip"
     broken.write_bytes(content)
     (picture,) = write_folder(tmp_path / "folder", 1, TAGS)
@@ -71,14 +84,18 @@ def test_a_zip_that_cannot_be_opened_is_named_and_the_rest_goes_on(tmp_path: Pat
     assert rest == Picture(str(picture.path))
 
 
-def test_what_is_named_itself_counts_by_its_content_where_its_suffix_says_nothing(tmp_path: Path) -> None:
+def test_what_is_named_itself_counts_by_its_content_where_its_suffix_says_nothing(
+    tmp_path: Path,
+) -> None:
     picture, video = tmp_path / "IMG_0001", tmp_path / "recording.dat"
     glyphs.picture(TAGS).save(picture, "PNG")
     video.write_bytes(b"who knows")
     assert all_of(picture, video) == [Picture(str(picture)), Video(str(video))]
 
 
-def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_is_told_of(tmp_path: Path) -> None:
+def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_is_told_of(
+    tmp_path: Path,
+) -> None:
     with ZipFile(tmp_path / "text.zip", "w") as archive:
         archive.writestr("read me.txt", b"...")
     lost, archived = all_of(tmp_path / "lost.jpg", tmp_path / "text.zip")
@@ -89,8 +106,23 @@ def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_i
 def test_every_picture_that_is_read_counts_by_its_suffix(tmp_path: Path) -> None:
     """Pillow knows which suffixes the formats have; of its own sort of floating point it reads more than is read here."""
     Image.init()
-    read = {"JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "QOI"}
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in read} - {".pfm"}
+    read = {
+        "JPEG",
+        "MPO",
+        "PNG",
+        "WEBP",
+        "AVIF",
+        "GIF",
+        "TIFF",
+        "BMP",
+        "DIB",
+        "JPEG2000",
+        "PPM",
+        "QOI",
+    }
+    suffixes = {
+        suffix for suffix, name in Image.registered_extensions().items() if name in read
+    } - {".pfm"}
     assert len(suffixes) > 20
     for suffix in suffixes:
         (tmp_path / f"picture{suffix}").write_bytes(b"anything")

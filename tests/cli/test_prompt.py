@@ -24,15 +24,25 @@ def rest(out: str) -> dict[str, object]:
     return body
 
 
-def test_messages_schema_and_sampling_are_shown_and_nothing_is_sent(command: Command, vlm: SandboxVLM) -> None:
+def test_messages_schema_and_sampling_are_shown_and_nothing_is_sent(
+    command: Command, vlm: SandboxVLM
+) -> None:
     done = command("prompt", "--endpoint", vlm.url, "--tags", "Foul,Goal", "--model", "referee-7b")
     assert done.code == 0, done.err
     assert f"POST {vlm.url}/chat/completions\nwith no key\n" in done.out
     assert "\nsystem:\n    You check pictures" in done.out
     assert "    - Foul\n    - Goal\n" in done.out
-    assert "\nuser:\n    (a JPEG, its longest side at most 512 pixels, of quality 88)\n    Which of the tags" in done.out
+    assert (
+        "\nuser:\n    (a JPEG, its longest side at most 512 pixels, of quality 88)\n    Which of the tags"
+        in done.out
+    )
     body = rest(done.out)
-    assert (body["model"], body["temperature"], body["max_tokens"], body["seed"]) == ("referee-7b", 0.0, 256, 1)
+    assert (body["model"], body["temperature"], body["max_tokens"], body["seed"]) == (
+        "referee-7b",
+        0.0,
+        256,
+        1,
+    )
     assert '"enum": [' in done.out
     assert vlm.counters.requests == 0
 
@@ -58,7 +68,9 @@ def test_descriptions_and_templates_are_filled_in(command: Command, tmp_path: Pa
     assert '"Foul": a player' not in command("prompt", "--config", file, "--tags", "Goal").out
 
 
-def test_a_scan_that_asks_about_several_frames_at_once_shows_so_many(command: Command, tmp_path: Path) -> None:
+def test_a_scan_that_asks_about_several_frames_at_once_shows_so_many(
+    command: Command, tmp_path: Path
+) -> None:
     file = tmp_path / "engine.yaml"
     words = {"tag_list": ["Goal"], "frames_per_question": 3, "api_base_url": "http://127.0.0.1:9"}
     file.write_text(json.dumps({"models": {"vlm": words}}))
@@ -68,14 +80,30 @@ def test_a_scan_that_asks_about_several_frames_at_once_shows_so_many(command: Co
     assert command("prompt", "--config", file, "--for", "edge").out.count("(a JPEG") == 1
 
 
-def test_the_picture_is_shown_with_the_size_that_it_would_have(command: Command, photo: Path) -> None:
-    assert "(a JPEG of 512 x 288 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo).out
-    assert "(a JPEG of 640 x 360 pixels, " in command("prompt", "--tags", "Foul", "--picture", photo, "--for", "still").out
+def test_the_picture_is_shown_with_the_size_that_it_would_have(
+    command: Command, photo: Path
+) -> None:
+    assert (
+        "(a JPEG of 512 x 288 pixels, "
+        in command("prompt", "--tags", "Foul", "--picture", photo).out
+    )
+    assert (
+        "(a JPEG of 640 x 360 pixels, "
+        in command("prompt", "--tags", "Foul", "--picture", photo, "--for", "still").out
+    )
 
 
 def test_a_key_is_not_shown(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAGUE_KEY", "sk-of-the-league")
-    done = command("prompt", "--tags", "Foul", "--endpoint", "http://127.0.0.1:9/v1", "--api-key-env", "LEAGUE_KEY")
+    done = command(
+        "prompt",
+        "--tags",
+        "Foul",
+        "--endpoint",
+        "http://127.0.0.1:9/v1",
+        "--api-key-env",
+        "LEAGUE_KEY",
+    )
     assert "with the key of this endpoint" in done.out
     assert "league" not in done.out
 
@@ -104,13 +132,34 @@ class Refuser(http.server.BaseHTTPRequestHandler):
 def test_the_body_is_byte_for_byte_what_is_sent(command: Command, photo: Path) -> None:
     with Recorder() as server, ThreadPoolExecutor(1) as thread:
         thread.submit(server.serve_forever, 0.05)
-        options = ["--endpoint", f"http://{HOST}:{server.server_port}", "--tags", "Foul,Goal", "--model", "referee-7b"]
+        options = [
+            "--endpoint",
+            f"http://{HOST}:{server.server_port}",
+            "--tags",
+            "Foul,Goal",
+            "--model",
+            "referee-7b",
+        ]
         try:
             assert command("tag", photo, *options).code == 1
         finally:
             server.shutdown()
-    whole = [sys.executable, "-m", "vlm_engine", "prompt", *options, "--picture", str(photo), "--for", "still", "--body"]
-    assert subprocess.run(whole, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True).stdout == server.sent[0]
+    whole = [
+        sys.executable,
+        "-m",
+        "vlm_engine",
+        "prompt",
+        *options,
+        "--picture",
+        str(photo),
+        "--for",
+        "still",
+        "--body",
+    ]
+    assert (
+        subprocess.run(whole, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True).stdout
+        == server.sent[0]
+    )
 
 
 def test_the_body_of_several_requests_is_none(command: Command, photo: Path) -> None:

@@ -22,7 +22,16 @@ PATIENCE_S = 30
 
 
 def test_it_serves_until_it_is_interrupted() -> None:
-    command = [sys.executable, "-m", "vlm_engine", "serve-sandbox", "--profile", "ollama", "--model", "referee:7b"]
+    command = [
+        sys.executable,
+        "-m",
+        "vlm_engine",
+        "serve-sandbox",
+        "--profile",
+        "ollama",
+        "--model",
+        "referee:7b",
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

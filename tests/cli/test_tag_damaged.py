@@ -37,11 +37,16 @@ def test_a_file_of_which_a_tenth_can_be_read_fails_by_name(
 ) -> None:
     bad = damaged(video, tmp_path / "scratched.mp4", 0.1, 1)
     found = tmp_path / "found.json"
-    done = command("tag", bad, video.path, photo, "--endpoint", vlm.url, "--tags", ASK_FOR, "--json", found)
+    done = command(
+        "tag", bad, video.path, photo, "--endpoint", vlm.url, "--tags", ASK_FOR, "--json", found
+    )
     assert done.code == 1
     assert f"{bad}: only " in done.err
     assert "frames could be judged, so its results would mislead: " in done.err
-    assert [entry["path"] for entry in json.loads(found.read_text())] == [str(video.path), str(photo)]
+    assert [entry["path"] for entry in json.loads(found.read_text())] == [
+        str(video.path),
+        str(photo),
+    ]
     assert "Foul" in done.out
 
 
@@ -69,10 +74,23 @@ def test_one_bad_file_costs_the_others_nothing(
     assert f"{video.path} (0:00:20.0; " in done.out
 
 
-def test_every_frame_of_a_cameras_open_groups_is_judged(command: Command, vlm: SandboxVLM, tmp_path: Path) -> None:
+def test_every_frame_of_a_cameras_open_groups_is_judged(
+    command: Command, vlm: SandboxVLM, tmp_path: Path
+) -> None:
     found = tmp_path / "found.json"
     path = camera_file(tmp_path / "camera.mov")
-    done = command("tag", path, "--endpoint", vlm.url, "--tags", ASK_FOR, "--frame-interval", 0.5, "--json", found)
+    done = command(
+        "tag",
+        path,
+        "--endpoint",
+        vlm.url,
+        "--tags",
+        ASK_FOR,
+        "--frame-interval",
+        0.5,
+        "--json",
+        found,
+    )
     assert (done.code, done.err) == (0, "")
     (result,) = json.loads(found.read_text())
     assert result["coverage"]["frames_answered"] == result["coverage"]["frames_asked"] >= 4

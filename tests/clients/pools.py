@@ -32,7 +32,9 @@ def endpoint(vlm, name="", **settings):
 @asynccontextmanager
 async def pool_of(*endpoints, patience_s=20.0, **model):
     settings = {"model_id": "sandbox-vlm", "endpoint_patience": patience_s}
-    pool = EndpointPool.from_config(ModelConfig(**{**settings, "multiplexer_endpoints": endpoints, **model}))
+    pool = EndpointPool.from_config(
+        ModelConfig(**{**settings, "multiplexer_endpoints": endpoints, **model})
+    )
     try:
         yield pool
     finally:

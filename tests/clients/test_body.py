@@ -22,20 +22,30 @@ SETTINGS = {
 
 
 def frames(number: int, start_s: float) -> tuple[Frame, ...]:
-    return tuple(Frame(start_s + 4 * place, 8, 8, bytes([place]) * 1000) for place in range(1, number))
+    return tuple(
+        Frame(start_s + 4 * place, 8, 8, bytes([place]) * 1000) for place in range(1, number)
+    )
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 @pytest.mark.parametrize("pictures", [1, 3])
-@pytest.mark.parametrize("attempt", [EVERYTHING, RequestOptions(frozenset(), 512)], ids=["with everything", "with nothing"])
-def test_a_request_is_the_same_as_in_plain_json_whatever_was_asked_before(settings, pictures, attempt):
+@pytest.mark.parametrize(
+    "attempt",
+    [EVERYTHING, RequestOptions(frozenset(), 512)],
+    ids=["with everything", "with nothing"],
+)
+def test_a_request_is_the_same_as_in_plain_json_whatever_was_asked_before(
+    settings, pictures, attempt
+):
     model = ModelConfig(**settings)
     bodies = Bodies(model)
     for tags in (TAGS, TAGS[:2]):
         for time_s in (None, 754.5, 758.5):
             for name in ("", "qwen3-vl"):
                 more = frames(pictures, time_s or 0.0)
-                question = Question(tags, Form.LIST, b"\xff%d" % len(name) * 5000, time_s=time_s, more=more)
+                question = Question(
+                    tags, Form.LIST, b"\xff%d" % len(name) * 5000, time_s=time_s, more=more
+                )
                 body = bodies.encoded(question, name, attempt)
                 assert body == json.dumps(request.body(question, name, model, attempt)).encode()
                 assert base64.b64encode(question.jpeg) in body
@@ -46,5 +56,11 @@ def test_both_forms_and_either_budget_are_told_apart():
     bodies = Bodies(model)
     for form in Form:
         for budget in (64, 256):
-            question, attempt = Question(TAGS, form, b"\xff\xd8"), RequestOptions(frozenset(Feature), budget)
-            assert bodies.encoded(question, "", attempt) == json.dumps(request.body(question, "", model, attempt)).encode()
+            question, attempt = (
+                Question(TAGS, form, b"\xff\xd8"),
+                RequestOptions(frozenset(Feature), budget),
+            )
+            assert (
+                bodies.encoded(question, "", attempt)
+                == json.dumps(request.body(question, "", model, attempt)).encode()
+            )

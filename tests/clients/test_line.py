@@ -128,7 +128,11 @@ def test_while_questions_keep_coming_there_is_no_tail():
 
 
 def test_an_unmeasured_endpoint_is_thought_as_quick_as_its_weight_says():
-    known, heavy, light = member("known", 1.0), member("heavy", weight=4.0), member("light", weight=0.5)
+    known, heavy, light = (
+        member("known", 1.0),
+        member("heavy", weight=4.0),
+        member("light", weight=0.5),
+    )
     line = line_of(1, known, heavy, light)
     assert line.eligible(0.0) == [heavy, known, light]
     assert line.next_for(light, 0.0) is None
@@ -164,12 +168,19 @@ def test_what_will_take_long_is_asked_of_an_idle_fast_endpoint_too():
     attempt = asked_of(line, slow)
     copy = line.next_copy([fast], 0.5)
     assert (copy.attempt, copy.member, copy.at) == (attempt, fast, 0.5)
-    assert line.next_copy([fast], 1.7).at == pytest.approx(2.4), "it is expected back soon: first see"
+    assert line.next_copy([fast], 1.7).at == pytest.approx(2.4), (
+        "it is expected back soon: first see"
+    )
     assert line.next_copy([fast], 2.5).at == 2.5, "it is late, and may be late by as much again"
 
 
 def test_nothing_is_asked_twice_while_questions_wait_or_of_slow_or_unknown_endpoints():
-    fast, middle, slow, fresh = member("fast", 0.2), member("middle", 0.5), member("slow", 30.0), member("fresh", weight=9)
+    fast, middle, slow, fresh = (
+        member("fast", 0.2),
+        member("middle", 0.5),
+        member("slow", 30.0),
+        member("fresh", weight=9),
+    )
     line = RequestQueue((fast, middle, slow, fresh))
     asked_of(line, slow)
     assert line.next_copy([middle], 1.0) is None
@@ -239,7 +250,9 @@ def test_busy_with_a_time_is_obeyed_and_busy_again_or_without_one_halves_the_slo
     one = member("one", 1.0, slots=8)
     one.refused(BusyError("later", retry_after_s=2), 0.0)
     one.refused(BusyError("later", retry_after_s=2), 0.1)
-    assert one.slots.limit == 8, "it said when to come back; all that it refused in one go count once"
+    assert one.slots.limit == 8, (
+        "it said when to come back; all that it refused in one go count once"
+    )
     one.refused(BusyError("later", retry_after_s=2), 3.0)
     assert one.slots.limit == 4, "that did not help"
     other = member("other", 1.0, slots=8)

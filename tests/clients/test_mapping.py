@@ -10,7 +10,13 @@ import aiohttp
 import pytest
 
 from vlm_engine.clients.features import Feature, blamed
-from vlm_engine.clients.mapping import Response, Target, from_exception, from_response, retry_after_s
+from vlm_engine.clients.mapping import (
+    Response,
+    Target,
+    from_exception,
+    from_response,
+    retry_after_s,
+)
 from vlm_engine.errors import (
     BusyError,
     EndpointError,
@@ -29,7 +35,9 @@ TARGET = Target("court", "http://127.0.0.1:9/v1", model="referee-7b", secret="sk
 def error(status, body, **headers):
     text = body if isinstance(body, str) else json.dumps(body)
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return from_response(Response(status, headers, text, None if isinstance(body, str) else body), TARGET)
+    return from_response(
+        Response(status, headers, text, None if isinstance(body, str) else body), TARGET
+    )
 
 
 def said(message):
@@ -45,8 +53,18 @@ def said(message):
         (404, said("model 'referee-7b' not found, try pulling it first"), WrongModelError),
         (400, {"error": "Invalid model identifier"}, WrongModelError),
         (400, said("No models loaded. Please load a model."), WrongModelError),
-        (500, said("image input is not supported - hint: if this is unexpected, you may need the mmproj"), NoVisionError),
-        (400, {"object": "error", "message": "referee-7b is not a multimodal model", "code": 400}, NoVisionError),
+        (
+            500,
+            said(
+                "image input is not supported - hint: if this is unexpected, you may need the mmproj"
+            ),
+            NoVisionError,
+        ),
+        (
+            400,
+            {"object": "error", "message": "referee-7b is not a multimodal model", "code": 400},
+            NoVisionError,
+        ),
         (400, said("Model does not support images. Please use a model that does."), NoVisionError),
         (400, said("image format webp is not supported"), RequestError),
         (400, said("This model's maximum context length is 4096 tokens"), RequestError),
@@ -55,7 +73,11 @@ def said(message):
         (422, {"detail": [{"loc": ["body", "x"], "msg": "bad"}]}, RequestError),
         (429, said("slow down"), BusyError),
         (503, said("Loading model"), BusyError),
-        (429, said("You exceeded your current quota, please check your plan and billing details."), EndpointError),
+        (
+            429,
+            said("You exceeded your current quota, please check your plan and billing details."),
+            EndpointError,
+        ),
         (200, said("rate limit reached"), BusyError),
         (200, {"error": "model crashed while answering"}, ServerError),
         (200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}, EndpointError),
@@ -68,7 +90,11 @@ def said(message):
         (504, "<html>", TimedOutError),
         (502, "<html><title>Bad gateway</title></html>", ServerError),
         (500, "Internal Server Error", ServerError),
-        (500, said("litellm.InternalServerError: OpenAIException - Connection error."), ServerError),
+        (
+            500,
+            said("litellm.InternalServerError: OpenAIException - Connection error."),
+            ServerError,
+        ),
     ],
 )
 def test_the_kind_is_read_from_status_and_words(status, body, kind):
@@ -78,31 +104,136 @@ def test_the_kind_is_read_from_status_and_words(status, body, kind):
 @pytest.mark.parametrize(
     ("status", "body", "kind", "words"),
     [
-        (400, said("The model has crashed without additional information."), ServerError, "its model does not run"),
+        (
+            400,
+            said("The model has crashed without additional information."),
+            ServerError,
+            "its model does not run",
+        ),
         (400, {"error": "Model is unloaded."}, ServerError, "its model does not run"),
-        (400, {"error": 'Failed to load model "q". Operation canceled.'}, ServerError, "its model does not run"),
+        (
+            400,
+            {"error": 'Failed to load model "q". Operation canceled.'},
+            ServerError,
+            "its model does not run",
+        ),
         (400, said("insufficient system resources"), ServerError, "its model does not run"),
-        (400, said("unknown variant `image_url`, expected `text`"), NoVisionError, "cannot see pictures"),
-        (404, said("No endpoints found that support image input"), NoVisionError, "cannot see pictures"),
-        (200, said("Vision add-on is not loaded, but images were provided"), NoVisionError, "cannot see pictures"),
-        (403, said("You are not allowed to request logprobs from this model"), RequestError, "refused the request"),
-        (403, said("Your chosen model requires moderation and your input was flagged"), RequestError, "its filter refuses"),
-        (400, said("The response was filtered due to the content management policy"), RequestError, "its filter refuses"),
-        (403, "<!doctype html><title>Just a moment...</title>", EndpointError, "a web page: Just a moment..."),
-        (403, said("Project does not have access to model referee-7b"), WrongModelError, "correct MODEL"),
+        (
+            400,
+            said("unknown variant `image_url`, expected `text`"),
+            NoVisionError,
+            "cannot see pictures",
+        ),
+        (
+            404,
+            said("No endpoints found that support image input"),
+            NoVisionError,
+            "cannot see pictures",
+        ),
+        (
+            200,
+            said("Vision add-on is not loaded, but images were provided"),
+            NoVisionError,
+            "cannot see pictures",
+        ),
+        (
+            403,
+            said("You are not allowed to request logprobs from this model"),
+            RequestError,
+            "refused the request",
+        ),
+        (
+            403,
+            said("Your chosen model requires moderation and your input was flagged"),
+            RequestError,
+            "its filter refuses",
+        ),
+        (
+            400,
+            said("The response was filtered due to the content management policy"),
+            RequestError,
+            "its filter refuses",
+        ),
+        (
+            403,
+            "<!doctype html><title>Just a moment...</title>",
+            EndpointError,
+            "a web page: Just a moment...",
+        ),
+        (
+            403,
+            said("Project does not have access to model referee-7b"),
+            WrongModelError,
+            "correct MODEL",
+        ),
         (403, said("Incorrect API key provided"), WrongKeyError, "api_key"),
-        (400, said("the request exceeds the available context: n_keep >= n_ctx"), RequestError, "does not fit into its context"),
-        (400, said("Trying to keep the first 5000 tokens when context overflows"), RequestError, "does not fit into its context"),
-        (404, said("No endpoints found that can handle the requested parameters."), RequestError, "refused the request"),
-        (404, said("No endpoints found matching your data policy"), RequestError, "refused the request"),
+        (
+            400,
+            said("the request exceeds the available context: n_keep >= n_ctx"),
+            RequestError,
+            "does not fit into its context",
+        ),
+        (
+            400,
+            said("Trying to keep the first 5000 tokens when context overflows"),
+            RequestError,
+            "does not fit into its context",
+        ),
+        (
+            404,
+            said("No endpoints found that can handle the requested parameters."),
+            RequestError,
+            "refused the request",
+        ),
+        (
+            404,
+            said("No endpoints found matching your data policy"),
+            RequestError,
+            "refused the request",
+        ),
         (404, "404 page not found", EndpointError, "correct base_url"),
-        (500, said("error loading model: unable to allocate CUDA0 buffer"), ServerError, "its model does not run"),
-        (500, said("could not load model: rpc error: code = Unknown"), ServerError, "its model does not run"),
-        (404, {"error": {"code": "DeploymentNotFound", "message": "No such thing here."}}, WrongModelError, "correct MODEL"),
-        (400, {"error": {"code": "context_length_exceeded", "message": "Reduce it."}}, RequestError, "not fit into its context"),
-        (400, {"error": {"code": "content_filter", "message": "No."}}, RequestError, "its filter refuses"),
-        (404, said("models/referee-7b is not found for API version v1"), WrongModelError, "correct MODEL"),
-        (403, {"error": {"type": "forbidden", "message": "Request not allowed"}}, RequestError, "refused the request"),
+        (
+            500,
+            said("error loading model: unable to allocate CUDA0 buffer"),
+            ServerError,
+            "its model does not run",
+        ),
+        (
+            500,
+            said("could not load model: rpc error: code = Unknown"),
+            ServerError,
+            "its model does not run",
+        ),
+        (
+            404,
+            {"error": {"code": "DeploymentNotFound", "message": "No such thing here."}},
+            WrongModelError,
+            "correct MODEL",
+        ),
+        (
+            400,
+            {"error": {"code": "context_length_exceeded", "message": "Reduce it."}},
+            RequestError,
+            "not fit into its context",
+        ),
+        (
+            400,
+            {"error": {"code": "content_filter", "message": "No."}},
+            RequestError,
+            "its filter refuses",
+        ),
+        (
+            404,
+            said("models/referee-7b is not found for API version v1"),
+            WrongModelError,
+            "correct MODEL",
+        ),
+        (
+            403,
+            {"error": {"type": "forbidden", "message": "Request not allowed"}},
+            RequestError,
+            "refused the request",
+        ),
         (200, {"error": {"code": 402, "message": "more"}}, EndpointError, "no credit left"),
         (200, {"error": {"code": 429, "message": "shortly"}}, BusyError, "it is busy"),
         (402, "", EndpointError, "no credit left"),
@@ -121,8 +252,21 @@ def test_the_words_of_real_servers_get_their_meaning(status, body, kind, words):
 @pytest.mark.parametrize(
     ("body", "headers", "wait_s"),
     [
-        (said("You exceeded your current quota, please check your plan. Please retry in 20.04s"), {}, 20.04),
-        ({"error": {"message": "quota", "details": [{"@type": "RetryInfo", "retryDelay": "33s"}]}}, {}, 33),
+        (
+            said("You exceeded your current quota, please check your plan. Please retry in 20.04s"),
+            {},
+            20.04,
+        ),
+        (
+            {
+                "error": {
+                    "message": "quota",
+                    "details": [{"@type": "RetryInfo", "retryDelay": "33s"}],
+                }
+            },
+            {},
+            33,
+        ),
         (said("Rate limit reached for gpt. Please try again in 6m0s."), {}, 360),
         (said("Too many requests, try again in 120ms"), {}, 0.5),
         (said("Too many requests, wait 9000 milliseconds"), {}, 9),
@@ -140,7 +284,12 @@ def test_a_wait_that_the_server_names_is_kept_whatever_else_it_says(body, header
 def test_a_key_shows_in_no_form_of_it():
     key = 'sk/a+b c=\u00e9"x'
     target = Target("court", "http://127.0.0.1:9/v1", secret=key)
-    forms = [key, urllib.parse.quote(key, safe=""), urllib.parse.quote_plus(key), json.dumps(key)[1:-1]]
+    forms = [
+        key,
+        urllib.parse.quote(key, safe=""),
+        urllib.parse.quote_plus(key),
+        json.dumps(key)[1:-1],
+    ]
     for form in (*forms, urllib.parse.quote(key, safe="").lower()):
         text = str(from_response(Response(401, {}, f"wrong: {form}!"), target))
         assert form not in text and "[api_key]" in text, form
@@ -197,10 +346,16 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
     assert type(late) is TimedOutError
     assert "20 s" in str(late)
     asked = SimpleNamespace(real_url="http://h")
-    odd = aiohttp.ClientResponseError(asked, (), status=400, message="Got more than 9 bytes when reading: b'sk-sec...'")
+    odd = aiohttp.ClientResponseError(
+        asked, (), status=400, message="Got more than 9 bytes when reading: b'sk-sec...'"
+    )
     told = str(from_exception(odd, TARGET, 20))
     assert "no proper HTTP" in told and "sk-sec" not in told
-    for cause in (aiohttp.ServerDisconnectedError(), aiohttp.ConnectionTimeoutError(), ConnectionResetError("sk-secret")):
+    for cause in (
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ConnectionTimeoutError(),
+        ConnectionResetError("sk-secret"),
+    ):
         gone = from_exception(cause, TARGET, 20)
         assert type(gone) is UnreachableError
         assert TARGET.url in str(gone)
@@ -218,7 +373,10 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
         ("seed is not allowed", Feature.SEED),
         ("System role not supported", Feature.SYSTEM),
         ("Conversation roles must alternate user/assistant", Feature.SYSTEM),
-        ("Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.", Feature.MAX_TOKENS),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            Feature.MAX_TOKENS,
+        ),
         ("temperature does not support 0 with this model", Feature.TEMPERATURE),
         ("Extra inputs are not permitted", Feature.TEMPLATE),
         ("your picture is ugly", None),
@@ -238,4 +396,10 @@ def test_vague_complaints_take_one_feature_after_the_other_and_end():
     while (feature := blamed(400, "unknown field", carried)) is not None:
         carried.remove(feature)
         order.append(feature)
-    assert order == [Feature.TEMPLATE, Feature.REASONING, Feature.SEED, Feature.LOGPROBS, Feature.SCHEMA]
+    assert order == [
+        Feature.TEMPLATE,
+        Feature.REASONING,
+        Feature.SEED,
+        Feature.LOGPROBS,
+        Feature.SCHEMA,
+    ]

@@ -55,7 +55,9 @@ def _response(status, body, headers):
     body = said(f"no (request {uuid.uuid4()})") if body is None else body
     body = body if isinstance(body, bytes | str) else json.dumps(body)
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-    return web.Response(status=status, body=data, headers={"Content-Type": "application/json", **headers})
+    return web.Response(
+        status=status, body=data, headers={"Content-Type": "application/json", **headers}
+    )
 
 
 def completion(content, finish="stop", **more):
@@ -67,11 +69,19 @@ def said(message, **more):
     return {"error": {"message": message, **more}}
 
 
-CRASHED = said("The model has crashed without additional information. (Exit code: 18446744072635812000)")
+CRASHED = said(
+    "The model has crashed without additional information. (Exit code: 18446744072635812000)"
+)
 SORRY = completion("I'm sorry, but I can't help with identifying what happens in this image.")
 THOUGHT = completion("", "length", message={"reasoning": "First I look at the court. " * 40})
-BROKE_OFF = {"choices": [{"finish_reason": "error", "error": {"code": 502}, "message": {"content": '{"tags": []}'}}]}
-PASSED_ON = said("Provider returned error", metadata={"raw": '{"error": "Model does not support image input"}'})
+BROKE_OFF = {
+    "choices": [
+        {"finish_reason": "error", "error": {"code": 502}, "message": {"content": '{"tags": []}'}}
+    ]
+}
+PASSED_ON = said(
+    "Provider returned error", metadata={"raw": '{"error": "Model does not support image input"}'}
+)
 MODELS = {"data": [{"id": "sandbox-vlm", "architecture": {"input_modalities": ["text", "image"]}}]}
 
 # What the server says, and the words by which it is named.
@@ -81,14 +91,29 @@ REFUSERS = {
     "resources": ((400, said("insufficient system resources")), "its model does not run"),
     "something new": ((400, said("The flux capacitor wants 1.21 gigawatts")), "flux capacitor"),
     "something new as a 418": ((418, "I am a teapot"), "I am a teapot"),
-    "text only": ((400, said("unknown variant `image_url`, expected `text`")), "cannot see pictures"),
-    "no vision there": ((404, said("No endpoints found that support image input")), "cannot see pictures"),
+    "text only": (
+        (400, said("unknown variant `image_url`, expected `text`")),
+        "cannot see pictures",
+    ),
+    "no vision there": (
+        (404, said("No endpoints found that support image input")),
+        "cannot see pictures",
+    ),
     "no vision part": ((200, said("Vision add-on is not loaded")), "cannot see pictures"),
-    "flagged": ((403, said("This model requires moderation and the input was flagged")), "its filter refuses"),
-    "bot wall": ((403, "<!doctype html><title>Just a moment...</title>", {"Content-Type": "text/html"}), "Just a moment"),
+    "flagged": (
+        (403, said("This model requires moderation and the input was flagged")),
+        "its filter refuses",
+    ),
+    "bot wall": (
+        (403, "<!doctype html><title>Just a moment...</title>", {"Content-Type": "text/html"}),
+        "Just a moment",
+    ),
     "context": ((400, said("n_keep 4096 >= n_ctx 2048")), "does not fit into its context"),
     "withheld": ((200, completion("", "content_filter")), "the service withheld the answer"),
-    "withheld, null": ((200, completion(None, "content_filter")), "the service withheld the answer"),
+    "withheld, null": (
+        (200, completion(None, "content_filter")),
+        "the service withheld the answer",
+    ),
     "sorry": ((200, SORRY), "I'm sorry"),
     "only thoughts": ((200, THOUGHT), "only thought and gave no answer"),
     "empty": ((200, completion("")), "the reply is empty"),
@@ -100,13 +125,22 @@ REFUSERS = {
     "titles": ((500, "<html>" + "<title" * 60_000), "a web page"),
     "64 MB of brackets": ((200, "[" * (64 << 20)), "longer than any answer"),
     "64 MB of numbers": ((200, "[" + "1," * (32 << 20) + "1]"), "longer than any answer"),
-    "does not load": ((500, said("error loading model: unable to allocate CUDA0 buffer")), "its model does not run"),
+    "does not load": (
+        (500, said("error loading model: unable to allocate CUDA0 buffer")),
+        "its model does not run",
+    ),
     "no credit": ((402, said("Insufficient credits")), "no credit left"),
-    "repeats the key": ((400, said(f"no: {KEY}")), 'it refused the request: HTTP 400 "no: [api_key]"'),
+    "repeats the key": (
+        (400, said(f"no: {KEY}")),
+        'it refused the request: HTTP 400 "no: [api_key]"',
+    ),
     "fails midway": ((200, BROKE_OFF), "the server failed while it answered"),
     "passes it on": ((400, PASSED_ON), "cannot see pictures"),
     "number of the request": ((400, None), "HTTP 400"),
-    "quota": ((429, said("You exceeded your current quota", type="insufficient_quota")), "no credit left"),
+    "quota": (
+        (429, said("You exceeded your current quota", type="insufficient_quota")),
+        "no credit left",
+    ),
 }
 
 
@@ -121,7 +155,9 @@ def test_what_one_refuses_another_answers_and_the_culprit_is_named_once(name, ca
             Odd(*reply) as odd,
             pool_of(endpoint(odd, "odd", weight=9, api_key=KEY), endpoint(good, "good")) as pool,
         ):
-            answers = await asyncio.gather(*(pool.ask(question(number)) for number in range(QUESTIONS)))
+            answers = await asyncio.gather(
+                *(pool.ask(question(number)) for number in range(QUESTIONS))
+            )
             assert {answer.endpoint for answer in answers} == {"good"}
             assert pool.stats()["odd"].state != "working"
             assert sum(pool.stats()["odd"].failed.values()) < QUESTIONS / 2
@@ -144,7 +180,10 @@ def test_alone_it_ends_the_work_soon_with_its_own_words(name):
             return error  # a question may fail; the work ends when no endpoint is left
 
     async def main():
-        async with Odd(*reply) as odd, pool_of(endpoint(odd, "odd", max_concurrent=2, api_key=KEY), patience_s=300) as pool:
+        async with (
+            Odd(*reply) as odd,
+            pool_of(endpoint(odd, "odd", max_concurrent=2, api_key=KEY), patience_s=300) as pool,
+        ):
             begun = time.monotonic()
             with pytest.raises(NoEndpointError) as caught:
                 await asyncio.gather(*(asked(pool, number) for number in range(100)))
@@ -160,16 +199,22 @@ def test_one_that_comes_and_goes_is_named_once_though_its_words_hold_a_number(ca
         async with Odd(400, None) as odd, pool_of(endpoint(odd, "odd")) as pool:
             for _ in range(2):
                 odd.good = 0
-                await asyncio.gather(*(pool.ask(question(number)) for number in range(9)), return_exceptions=True)
+                await asyncio.gather(
+                    *(pool.ask(question(number)) for number in range(9)), return_exceptions=True
+                )
                 odd.good = odd.asked + 5
                 await pool.ask(question(10))
 
     run(main)
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    (warning,) = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
     assert "endpoint odd does not work for now: it refused the request" in warning
 
 
-@pytest.mark.parametrize("body", [said("This input was flagged by moderation"), "Forbidden", said("Invalid API key")])
+@pytest.mark.parametrize(
+    "body", [said("This input was flagged by moderation"), "Forbidden", said("Invalid API key")]
+)
 def test_after_good_answers_a_403_ends_nothing_for_good(body):
     async def main():
         async with Odd(403, body, good=10) as odd, pool_of(endpoint(odd, "odd")) as pool:
@@ -187,8 +232,12 @@ def test_after_good_answers_a_403_ends_nothing_for_good(body):
 @pytest.mark.parametrize(
     "body",
     [
-        completion('{"tags": ["Foul"]}', usage={"prompt_tokens": 2**64 - 1, "completion_tokens": -3}),
-        completion('{"tags": ["Foul"]}', usage={"prompt_tokens": 1e300, "completion_tokens": "many"}),
+        completion(
+            '{"tags": ["Foul"]}', usage={"prompt_tokens": 2**64 - 1, "completion_tokens": -3}
+        ),
+        completion(
+            '{"tags": ["Foul"]}', usage={"prompt_tokens": 1e300, "completion_tokens": "many"}
+        ),
         completion('{"tags": ["Foul"]}', model="sandbox-vlm\ud800"),
         completion('\ufeff{"tags": ["Foul"]}'),
         "\ufeff" + json.dumps(completion('{"tags": ["Foul"]}')),
@@ -203,7 +252,10 @@ def test_an_answer_is_read_whatever_stands_beside_it(body, charset):
         async def keep(answer):
             kept.append((answer.prompt_tokens, answer.answer_tokens, answer.model.encode("utf-8")))
 
-        async with Odd(200, body, {"Content-Type": f"application/json{charset}"}) as odd, pool_of(endpoint(odd)) as pool:
+        async with (
+            Odd(200, body, {"Content-Type": f"application/json{charset}"}) as odd,
+            pool_of(endpoint(odd)) as pool,
+        ):
             answer = await pool.ask(question(), keep)
             assert [tag for tag, verdict in answer.verdicts.items() if verdict.present] == ["Foul"]
             assert 0 <= kept[0][0] < 2**31 and 0 <= kept[0][1] < 2**31
@@ -215,7 +267,9 @@ def test_a_key_that_cannot_be_sent_costs_that_endpoint_alone(caplog):
     async def main():
         async with (
             servers(Behaviour(), Behaviour()) as (one, two),
-            pool_of(endpoint(one, "odd", api_key="sk-first\nsk-second", weight=9), endpoint(two, "good")) as pool,
+            pool_of(
+                endpoint(one, "odd", api_key="sk-first\nsk-second", weight=9), endpoint(two, "good")
+            ) as pool,
         ):
             answers = await asyncio.gather(*(pool.ask(question(number)) for number in range(20)))
             assert {answer.endpoint for answer in answers} == {"good"}
@@ -243,7 +297,9 @@ def test_an_error_nobody_foresaw_is_charged_to_its_endpoint(monkeypatch):
             Odd(200, completion('{"tags": []}', model="odd")) as odd,
             pool_of(endpoint(odd, "odd", weight=9), endpoint(good, "good")) as pool,
         ):
-            answers = await asyncio.gather(*(pool.ask(question(number)) for number in range(QUESTIONS)))
+            answers = await asyncio.gather(
+                *(pool.ask(question(number)) for number in range(QUESTIONS))
+            )
             assert {answer.endpoint for answer in answers} == {"good"}
             assert set(pool.stats()["odd"].failed) == {"ServerError"}
 
@@ -260,7 +316,9 @@ def test_an_answer_that_cannot_be_kept_is_asked_of_another():
             servers(Behaviour(), Behaviour()) as (one, two),
             pool_of(endpoint(one, "odd", weight=9), endpoint(two, "good")) as pool,
         ):
-            answers = await asyncio.gather(*(pool.ask(question(number), keep) for number in range(QUESTIONS)))
+            answers = await asyncio.gather(
+                *(pool.ask(question(number), keep) for number in range(QUESTIONS))
+            )
             assert {answer.endpoint for answer in answers} == {"good"}
 
     run(main)
@@ -269,13 +327,20 @@ def test_an_answer_that_cannot_be_kept_is_asked_of_another():
 def test_another_model_that_answers_is_named_once_and_its_answers_are_its_own(caplog):
     async def main():
         reply = completion('{"tags": ["Foul"]}', model="gemma-3-4b")
-        async with Odd(200, reply) as odd, pool_of(endpoint(odd, "odd"), model_id="qwen3-vl-8b") as pool:
+        async with (
+            Odd(200, reply) as odd,
+            pool_of(endpoint(odd, "odd"), model_id="qwen3-vl-8b") as pool,
+        ):
             answers = await asyncio.gather(*(pool.ask(question(number)) for number in range(5)))
-            assert {(answer.model, answer.by_another_model) for answer in answers} == {("gemma-3-4b", True)}
+            assert {(answer.model, answer.by_another_model) for answer in answers} == {
+                ("gemma-3-4b", True)
+            }
             assert await pool.model_name() == "gemma-3-4b"
 
     run(main)
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    (warning,) = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
     assert "'gemma-3-4b' answers, and not 'qwen3-vl-8b'" in warning
 
 
@@ -288,7 +353,11 @@ def test_another_model_that_answers_is_named_once_and_its_answers_are_its_own(ca
         ("qwen3-vl", "qwen3-vl:latest", ()),
         ("vision-alias", "gpt-4o", ("vision-alias",)),
         ("qwen3-vl-8b-instruct", "Qwen3-VL-8B-Instruct-UD-IQ2_XXS.gguf", ()),
-        ("mistral-small-latest", "mistral-small-2503", ("mistral-small-latest", "mistral-small-2503")),
+        (
+            "mistral-small-latest",
+            "mistral-small-2503",
+            ("mistral-small-latest", "mistral-small-2503"),
+        ),
         ("qwen/qwen3-vl:free", "qwen/qwen3-vl", ()),
     ],
 )
@@ -296,7 +365,10 @@ def test_another_name_of_the_same_model_is_no_other_model(asked, answered, liste
     async def main():
         models = {"data": [{"id": name} for name in listed or (asked,)]}
         reply = completion('{"tags": ["Foul"]}', model=answered)
-        async with Odd(200, reply, models=models) as odd, pool_of(endpoint(odd), model_id=asked) as pool:
+        async with (
+            Odd(200, reply, models=models) as odd,
+            pool_of(endpoint(odd), model_id=asked) as pool,
+        ):
             assert not (await pool.ask(question())).by_another_model
             assert await pool.model_name() == asked
 
@@ -330,7 +402,9 @@ def test_the_first_answer_after_those_of_another_model_is_kept_as_its_own():
         kept = []
 
         async def keep(answer):
-            kept.append((answer.model, answer.model if answer.by_another_model else await pool.model_name()))
+            kept.append(
+                (answer.model, answer.model if answer.by_another_model else await pool.model_name())
+            )
 
         odd = Odd(200, completion('{"tags": ["Foul"]}', model="qwen3-vl-8b"), good=0)
         async with odd, pool_of(endpoint(odd), model_id="qwen3-vl-8b") as pool:
@@ -344,7 +418,9 @@ def test_the_first_answer_after_those_of_another_model_is_kept_as_its_own():
 
 
 @pytest.mark.parametrize("before", range(150, 200, 12))
-@pytest.mark.parametrize("place", ["content", "refusal", "model", "message", "name", "location", "list"])
+@pytest.mark.parametrize(
+    "place", ["content", "refusal", "model", "message", "name", "location", "list"]
+)
 def test_a_key_does_not_show_in_part_either(place, before, caplog):
     caplog.set_level(logging.DEBUG)
     text, seen = "x" * before + KEY + " and more", []
@@ -382,14 +458,22 @@ def test_a_key_does_not_show_in_part_either(place, before, caplog):
 
 def test_endpoints_with_different_models_and_none_set_are_named(caplog):
     async def main():
-        one, two = Behaviour(models=("one-7b",), latency_s=0.02), Behaviour(models=("two-7b",), latency_s=0.02)
-        async with servers(one, two) as vlms, pool_of(*(endpoint(vlm) for vlm in vlms), model_id="") as pool:
+        one, two = (
+            Behaviour(models=("one-7b",), latency_s=0.02),
+            Behaviour(models=("two-7b",), latency_s=0.02),
+        )
+        async with (
+            servers(one, two) as vlms,
+            pool_of(*(endpoint(vlm) for vlm in vlms), model_id="") as pool,
+        ):
             answers = await asyncio.gather(*(pool.ask(question(number)) for number in range(20)))
             mine = {answer.model for answer in answers if not answer.by_another_model}
             assert len(mine) == 1 and {answer.model for answer in answers} == {"one-7b", "two-7b"}
 
     run(main)
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    (warning,) = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
     assert "the endpoints have different ones" in warning and "Set MODEL" in warning
 
 
@@ -413,7 +497,10 @@ def test_a_wait_that_is_asked_for_is_kept_and_shown(caplog):
 
 def test_a_wait_beyond_all_patience_ends_the_work_at_once():
     async def main():
-        async with Odd(429, said("slow down"), {"Retry-After": "600"}) as odd, pool_of(endpoint(odd), patience_s=300) as pool:
+        async with (
+            Odd(429, said("slow down"), {"Retry-After": "600"}) as odd,
+            pool_of(endpoint(odd), patience_s=300) as pool,
+        ):
             with pytest.raises(NoEndpointError) as caught:
                 await pool.ask(question())
             assert "asks to wait 600 s" in str(caught.value)

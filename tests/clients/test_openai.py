@@ -49,7 +49,8 @@ def present(answer):
 @asynccontextmanager
 async def client_of(url, *, key="", **model):
     client = OpenAIClient(
-        EndpointConfig(base_url=url, api_key=key, name="court"), ModelConfig(**{"model_id": "sandbox-vlm", **model})
+        EndpointConfig(base_url=url, api_key=key, name="court"),
+        ModelConfig(**{"model_id": "sandbox-vlm", **model}),
     )
     try:
         yield client
@@ -91,7 +92,9 @@ class Scripted:
         return web.json_response(reply, status=status)
 
     async def _models(self, _):
-        return web.json_response({"data": [{"id": "text-embedding-3"}, {"id": "referee-7b"}, {"id": "other"}]})
+        return web.json_response(
+            {"data": [{"id": "text-embedding-3"}, {"id": "referee-7b"}, {"id": "other"}]}
+        )
 
 
 @pytest.mark.parametrize("form", Form)
@@ -114,7 +117,9 @@ def test_confidence_is_what_the_model_believes():
             listed = (await client.ask(question("Foul", "Turnover"))).verdicts
             for tag, verdict in verdicts.items():
                 assert (verdict.probability > 0.85) == verdict.present
-                assert listed[tag].probability == pytest.approx(verdict.probability, abs=1e-3), "near misses are told, too"
+                assert listed[tag].probability == pytest.approx(verdict.probability, abs=1e-3), (
+                    "near misses are told, too"
+                )
 
     asyncio.run(main())
 
@@ -130,16 +135,25 @@ def test_no_confidence_is_asked_for_where_none_is_wanted():
 
 def test_the_request_is_short_deterministic_and_without_thinking():
     async def main():
-        async with Scripted(lambda _: (200, completion('{"tags": []}'))) as server, client_of(server.url) as client:
+        async with (
+            Scripted(lambda _: (200, completion('{"tags": []}'))) as server,
+            client_of(server.url) as client,
+        ):
             await client.ask(question())
             (asked,) = server.asked
-            assert (asked["model"], asked["temperature"], asked["stream"]) == ("sandbox-vlm", 0, False)
+            assert (asked["model"], asked["temperature"], asked["stream"]) == (
+                "sandbox-vlm",
+                0,
+                False,
+            )
             assert isinstance(asked["seed"], int)
             assert 64 <= asked["max_tokens"] <= 256
             assert (asked["logprobs"], asked["top_logprobs"]) == (True, 10)
             assert asked["reasoning_effort"] == "none"
             assert asked["chat_template_kwargs"] == {"enable_thinking": False}
-            assert asked["response_format"]["json_schema"]["schema"]["properties"]["tags"]["maxItems"] == len(TAGS)
+            assert asked["response_format"]["json_schema"]["schema"]["properties"]["tags"][
+                "maxItems"
+            ] == len(TAGS)
 
     asyncio.run(main())
 
@@ -153,10 +167,16 @@ REFUSABLE = {
 }
 
 
-@pytest.mark.parametrize(("field", "status"), list(zip(REFUSABLE, [400, 422, 500, 400, 422], strict=True)))
+@pytest.mark.parametrize(
+    ("field", "status"), list(zip(REFUSABLE, [400, 422, 500, 400, 422], strict=True))
+)
 def test_a_field_that_is_refused_is_left_out_from_then_on(field, status):
     def script(body):
-        return (status, {"error": {"message": REFUSABLE[field]}}) if field in body else (200, completion('{"tags": ["Foul"]}'))
+        return (
+            (status, {"error": {"message": REFUSABLE[field]}})
+            if field in body
+            else (200, completion('{"tags": ["Foul"]}'))
+        )
 
     async def main():
         async with Scripted(script) as server, client_of(server.url) as client:
@@ -187,10 +207,15 @@ def test_a_picky_server_gets_what_it_takes():
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("message", ["unknown field", "logprobs response_format reasoning seed temperature system role"])
+@pytest.mark.parametrize(
+    "message", ["unknown field", "logprobs response_format reasoning seed temperature system role"]
+)
 def test_a_server_that_is_never_content_is_not_asked_for_ever_and_teaches_nothing(message):
     async def main():
-        async with Scripted(lambda _: (400, {"error": message})) as server, client_of(server.url) as client:
+        async with (
+            Scripted(lambda _: (400, {"error": message})) as server,
+            client_of(server.url) as client,
+        ):
             with pytest.raises(RequestError, match=message):
                 await client.ask(question())
             asked = len(server.asked)
@@ -214,7 +239,10 @@ def test_the_sandbox_without_schema_is_asked_in_words():
 
 def test_a_reply_that_is_cut_off_is_asked_for_once_more_with_more_room():
     async def main():
-        async with SandboxVLM(Behaviour(fault=Fault.TRUNCATED, fault_requests=1)) as vlm, client_of(vlm.url) as client:
+        async with (
+            SandboxVLM(Behaviour(fault=Fault.TRUNCATED, fault_requests=1)) as vlm,
+            client_of(vlm.url) as client,
+        ):
             assert present(await client.ask(question("Foul", form=Form.VERDICTS))) == ["Foul"]
         async with (
             Scripted(lambda _: (200, completion('{"tags": ["F' + "o" * 99, "length"))) as server,
@@ -230,7 +258,8 @@ def test_a_reply_that_is_cut_off_is_asked_for_once_more_with_more_room():
 
 
 @pytest.mark.parametrize(
-    ("content", "finish"), [("k42H2 tru. the the %fal", "stop"), ('{ "tags":' + "\n" * 99, "length"), ("", "stop")]
+    ("content", "finish"),
+    [("k42H2 tru. the the %fal", "stop"), ('{ "tags":' + "\n" * 99, "length"), ("", "stop")],
 )
 def test_an_unreadable_reply_is_asked_for_once_more_without_schema(content, finish):
     def script(body):
@@ -243,7 +272,9 @@ def test_an_unreadable_reply_is_asked_for_once_more_without_schema(content, fini
             server.script = lambda _: (200, completion(content, finish))
             with pytest.raises(ReplyError):
                 await client.ask(question())
-            assert "response_format" in server.asked[2], "one bad reply is no reason to give the schema up"
+            assert "response_format" in server.asked[2], (
+                "one bad reply is no reason to give the schema up"
+            )
             assert len(server.asked) == 4
 
     asyncio.run(main())
@@ -253,7 +284,11 @@ def test_an_unreadable_reply_is_asked_for_once_more_without_schema(content, fini
     ("behaviour", "kind", "words"),
     [
         ({"api_key": "another"}, WrongKeyError, "api_key"),
-        ({"models": ("referee-7b", "whistle-2b")}, WrongModelError, "it offers referee-7b, whistle-2b"),
+        (
+            {"models": ("referee-7b", "whistle-2b")},
+            WrongModelError,
+            "it offers referee-7b, whistle-2b",
+        ),
         ({"vision": False}, NoVisionError, "cannot see pictures"),
         ({"fault": Fault.HTML}, EndpointError, "web page"),
         ({"fault": Fault.SERVER_ERROR}, ServerError, "EngineCore encountered an issue"),
@@ -283,7 +318,10 @@ def test_a_picture_that_nobody_can_read_is_the_requests_fault():
 
 def test_silence_ends():
     async def main():
-        async with SandboxVLM(Behaviour(fault=Fault.HANG)) as vlm, client_of(vlm.url, request_timeout=0.2) as client:
+        async with (
+            SandboxVLM(Behaviour(fault=Fault.HANG)) as vlm,
+            client_of(vlm.url, request_timeout=0.2) as client,
+        ):
             with pytest.raises(TimedOutError):
                 await client.ask(question())
 
@@ -303,12 +341,18 @@ def test_a_closed_port_is_named():
 
 def test_without_a_model_name_the_server_is_asked_once_and_embeddings_are_passed_over():
     async def main():
-        async with Scripted(lambda _: (200, completion('{"tags": []}'))) as server, client_of(server.url, model_id="") as client:
+        async with (
+            Scripted(lambda _: (200, completion('{"tags": []}'))) as server,
+            client_of(server.url, model_id="") as client,
+        ):
             assert await client.model_name() == "referee-7b"
             await client.ask(question())
             assert server.asked[0]["model"] == "referee-7b"
             assert await client.check() == ("text-embedding-3", "referee-7b", "other")
-        async with SandboxVLM(Behaviour(models=("embed-1",))) as vlm, client_of(vlm.url, model_id="") as client:
+        async with (
+            SandboxVLM(Behaviour(models=("embed-1",))) as vlm,
+            client_of(vlm.url, model_id="") as client,
+        ):
             with pytest.raises(WrongModelError, match="set MODEL"):
                 await client.ask(question())
 
@@ -371,7 +415,13 @@ def test_the_key_is_sent_and_shown_nowhere(caplog):
             with pytest.raises(WrongKeyError) as caught:
                 await client.ask(question())
             assert json.dumps(server.asked).count(KEY) == 0
-            return [repr(client), str(client), str(caught.value), repr(caught.value), repr(caught.value.__cause__)]
+            return [
+                repr(client),
+                str(client),
+                str(caught.value),
+                repr(caught.value),
+                repr(caught.value.__cause__),
+            ]
 
     shown = asyncio.run(main())
     assert caplog.records

@@ -32,7 +32,9 @@ async def ask_all(pool, count, first=0):
     numbers = range(first, first + count)
     answers = await asyncio.gather(*(pool.ask(question(number)) for number in numbers))
     for number, answer in zip(numbers, answers, strict=True):
-        assert [tag for tag, verdict in answer.verdicts.items() if verdict.present] == [TAGS[number % 4]]
+        assert [tag for tag, verdict in answer.verdicts.items() if verdict.present] == [
+            TAGS[number % 4]
+        ]
     return answers
 
 
@@ -46,7 +48,12 @@ def test_every_question_gets_its_own_answer_from_one_endpoint():
         async with servers(Behaviour()) as (vlm,), pool_of(endpoint(vlm, "court")) as pool:
             await ask_all(pool, 40)
             stats = pool.stats()["court"]
-            assert (stats.served, stats.failed, stats.in_flight, stats.state) == (40, {}, 0, "working")
+            assert (stats.served, stats.failed, stats.in_flight, stats.state) == (
+                40,
+                {},
+                0,
+                "working",
+            )
             assert stats.prompt_tokens > stats.answer_tokens > 0
             assert stats.seconds > 0
 
@@ -56,7 +63,10 @@ def test_every_question_gets_its_own_answer_from_one_endpoint():
 def test_slots_are_never_exceeded_and_the_first_question_is_alone():
     async def main():
         async with (
-            servers(Behaviour(latency_s=0.02, slots=16), Behaviour(latency_s=0.02, slots=16)) as (one, two),
+            servers(Behaviour(latency_s=0.02, slots=16), Behaviour(latency_s=0.02, slots=16)) as (
+                one,
+                two,
+            ),
             pool_of(endpoint(one, max_concurrent=3), endpoint(two, max_concurrent=None)) as pool,
         ):
             assert pool.slots == 4
@@ -82,7 +92,10 @@ def test_slots_are_never_exceeded_and_the_first_question_is_alone():
 )
 def test_a_server_that_has_its_model_in_memory_gets_all_its_slots_at_once(how, at_once):
     async def main():
-        async with servers(replace(how, latency_s=0.2)) as (server,), pool_of(endpoint(server, max_concurrent=3)) as pool:
+        async with (
+            servers(replace(how, latency_s=0.2)) as (server,),
+            pool_of(endpoint(server, max_concurrent=3)) as pool,
+        ):
             first = [asyncio.ensure_future(pool.ask(question(number))) for number in range(6)]
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             assert server.counters.in_flight_max == at_once
@@ -136,7 +149,10 @@ def test_before_anything_is_measured_the_heavier_endpoint_is_asked_first_then_th
 
 def test_what_waits_can_be_given_up_and_leaves_nothing_behind():
     async def main():
-        async with servers(Behaviour(fault=Fault.HANG)) as (vlm,), pool_of(endpoint(vlm, max_concurrent=1)) as pool:
+        async with (
+            servers(Behaviour(fault=Fault.HANG)) as (vlm,),
+            pool_of(endpoint(vlm, max_concurrent=1)) as pool,
+        ):
             asking = [asyncio.ensure_future(pool.ask(question())) for _ in range(50)]
             await until(lambda: vlm.counters.in_flight)
             for task in asking:
@@ -163,7 +179,9 @@ def test_a_refusing_endpoint_costs_nothing_beside_a_healthy_one(caplog):
             assert stats["gone"].failed == {"UnreachableError": 1}
 
     run(main)
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    (warning,) = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
     assert "gone does not work" in warning and "is the server running at" in warning
 
 
@@ -171,11 +189,19 @@ def test_what_hangs_at_one_endpoint_is_asked_of_another_and_counts_once():
     async def main():
         async with (
             servers(Behaviour(fault=Fault.HANG), Behaviour()) as (hanging, healthy),
-            pool_of(endpoint(hanging, "hanging", weight=5), endpoint(healthy, "healthy"), request_timeout=1000) as pool,
+            pool_of(
+                endpoint(hanging, "hanging", weight=5),
+                endpoint(healthy, "healthy"),
+                request_timeout=1000,
+            ) as pool,
         ):
             await ask_all(pool, 12)
             stats = pool.stats()
-            assert (stats["hanging"].served, stats["healthy"].served, stats["healthy"].copies) == (0, 12, 1)
+            assert (stats["hanging"].served, stats["healthy"].served, stats["healthy"].copies) == (
+                0,
+                12,
+                1,
+            )
             await until(lambda: not hanging.counters.in_flight)
             assert stats["hanging"].failed == {}
 
@@ -186,7 +212,11 @@ def test_an_endpoint_that_hangs_is_left_out_once_time_is_up():
     async def main():
         async with (
             servers(Behaviour(fault=Fault.HANG), Behaviour(latency_s=0.1)) as (hanging, healthy),
-            pool_of(endpoint(hanging, "hanging"), endpoint(healthy, "healthy", max_concurrent=1), request_timeout=0.7) as pool,
+            pool_of(
+                endpoint(hanging, "hanging"),
+                endpoint(healthy, "healthy", max_concurrent=1),
+                request_timeout=0.7,
+            ) as pool,
         ):
             await ask_all(pool, 12)
             assert pool.stats()["hanging"].failed == {"TimedOutError": 1}
@@ -210,7 +240,10 @@ def test_busy_is_waited_for_and_loses_nothing():
 def test_while_one_is_busy_another_works():
     async def main():
         busy = Behaviour(fault=Fault.BUSY, retry_after_s=60)
-        async with servers(busy, Behaviour()) as (full, free), pool_of(endpoint(full), endpoint(free)) as pool:
+        async with (
+            servers(busy, Behaviour()) as (full, free),
+            pool_of(endpoint(full), endpoint(free)) as pool,
+        ):
             await ask_all(pool, 20)
             assert full.counters.requests == 1
 
@@ -218,11 +251,22 @@ def test_while_one_is_busy_another_works():
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.SERVER_ERROR, Fault.ERROR_BODY, Fault.GARBAGE, Fault.HTML, Fault.DROP, Fault.UNAVAILABLE]
+    "fault",
+    [
+        Fault.SERVER_ERROR,
+        Fault.ERROR_BODY,
+        Fault.GARBAGE,
+        Fault.HTML,
+        Fault.DROP,
+        Fault.UNAVAILABLE,
+    ],
 )
 def test_whatever_one_endpoint_does_the_other_answers(fault):
     async def main():
-        async with servers(Behaviour(fault=fault), Behaviour()) as (ill, well), pool_of(endpoint(ill), endpoint(well)) as pool:
+        async with (
+            servers(Behaviour(fault=fault), Behaviour()) as (ill, well),
+            pool_of(endpoint(ill), endpoint(well)) as pool,
+        ):
             await ask_all(pool, 16)
             assert ill.counters.failed
             assert well.counters.answered == 16
@@ -242,7 +286,10 @@ def test_a_passing_server_error_is_survived_by_a_single_endpoint():
 def test_a_question_that_fails_everywhere_fails_alone():
     async def main():
         both = [Behaviour(), Behaviour()]
-        async with servers(*both) as (one, two), pool_of(endpoint(one, "one"), endpoint(two, "two")) as pool:
+        async with (
+            servers(*both) as (one, two),
+            pool_of(endpoint(one, "one"), endpoint(two, "two")) as pool,
+        ):
             await ask_all(pool, 8)
             for behaviour in both:
                 behaviour.fault, behaviour.fault_requests = Fault.SERVER_ERROR, 2
@@ -250,7 +297,9 @@ def test_a_question_that_fails_everywhere_fails_alone():
                 await pool.ask(question())
             for behaviour in both:
                 behaviour.fault = Fault.NONE
-            assert one.counters.failed["server_error"] and two.counters.failed["server_error"], "it went to different endpoints"
+            assert one.counters.failed["server_error"] and two.counters.failed["server_error"], (
+                "it went to different endpoints"
+            )
             await ask_all(pool, 8)
 
     run(main)
@@ -258,7 +307,10 @@ def test_a_question_that_fails_everywhere_fails_alone():
 
 def test_a_picture_nobody_can_read_fails_alone_and_at_once():
     async def main():
-        async with servers(Behaviour(), Behaviour()) as (one, two), pool_of(endpoint(one), endpoint(two)) as pool:
+        async with (
+            servers(Behaviour(), Behaviour()) as (one, two),
+            pool_of(endpoint(one), endpoint(two)) as pool,
+        ):
             with pytest.raises(RequestError, match="cannot read the picture"):
                 await pool.ask(Question(TAGS, Form.LIST, b"no picture"))
             assert (one.counters.requests, two.counters.requests) == (1, 1), "another may take it"
@@ -269,7 +321,10 @@ def test_a_picture_nobody_can_read_fails_alone_and_at_once():
 
 def test_garbage_from_the_only_endpoint_fails_the_question_and_not_the_endpoint():
     async def main():
-        async with servers(Behaviour(fault=Fault.GARBAGE)) as (vlm,), pool_of(endpoint(vlm)) as pool:
+        async with (
+            servers(Behaviour(fault=Fault.GARBAGE)) as (vlm,),
+            pool_of(endpoint(vlm)) as pool,
+        ):
             for _ in range(6):
                 with pytest.raises(ReplyError):
                     await pool.ask(question())
@@ -289,9 +344,17 @@ def test_garbage_from_the_only_endpoint_fails_the_question_and_not_the_endpoint(
 )
 def test_what_only_the_user_can_mend_ends_everything_at_once(behaviour, kind, words):
     async def main():
-        async with servers(Behaviour(**behaviour)) as (vlm,), pool_of(endpoint(vlm, "court"), patience_s=1000) as pool:
-            asking = await asyncio.gather(*(pool.ask(question(n)) for n in range(10)), return_exceptions=True)
-            for error in [*asking, *await asyncio.gather(pool.ask(question()), return_exceptions=True)]:
+        async with (
+            servers(Behaviour(**behaviour)) as (vlm,),
+            pool_of(endpoint(vlm, "court"), patience_s=1000) as pool,
+        ):
+            asking = await asyncio.gather(
+                *(pool.ask(question(n)) for n in range(10)), return_exceptions=True
+            )
+            for error in [
+                *asking,
+                *await asyncio.gather(pool.ask(question()), return_exceptions=True),
+            ]:
                 assert isinstance(error, NoEndpointError)
                 assert [type(cause) for cause in error.exceptions] == [kind]
                 assert words in str(error) and "court" in str(error)
@@ -303,13 +366,24 @@ def test_what_only_the_user_can_mend_ends_everything_at_once(behaviour, kind, wo
 
 def test_when_all_are_down_every_cause_is_told():
     async def main():
-        async with servers(Behaviour(api_key="x"), Behaviour(fault=Fault.HANG)) as (locked, hanging):
-            down = [endpoint(locked, "locked"), endpoint(hanging, "hanging"), {"base_url": free_url(), "name": "gone"}]
+        async with servers(Behaviour(api_key="x"), Behaviour(fault=Fault.HANG)) as (
+            locked,
+            hanging,
+        ):
+            down = [
+                endpoint(locked, "locked"),
+                endpoint(hanging, "hanging"),
+                {"base_url": free_url(), "name": "gone"},
+            ]
             async with pool_of(*down, patience_s=0.5, request_timeout=0.3) as pool:
                 with pytest.raises(NoEndpointError) as caught:
                     await ask_all(pool, 6)
                 causes = {cause.endpoint: type(cause) for cause in caught.value.exceptions}
-                assert causes == {"locked": WrongKeyError, "hanging": TimedOutError, "gone": UnreachableError}
+                assert causes == {
+                    "locked": WrongKeyError,
+                    "hanging": TimedOutError,
+                    "gone": UnreachableError,
+                }
                 assert all(name in str(caught.value) for name in causes)
 
     run(main)
@@ -319,7 +393,10 @@ def test_a_server_killed_and_started_again_mid_batch_loses_nothing(caplog):
     caplog.set_level(logging.INFO)
 
     async def main():
-        async with servers(Behaviour(latency_s=0.02)) as (vlm,), pool_of(endpoint(vlm, "court")) as pool:
+        async with (
+            servers(Behaviour(latency_s=0.02)) as (vlm,),
+            pool_of(endpoint(vlm, "court")) as pool,
+        ):
             asking = asyncio.ensure_future(ask_all(pool, 80))
             await until(lambda: vlm.counters.answered >= 10)
             vlm.stop()
@@ -336,7 +413,10 @@ def test_a_server_killed_and_started_again_mid_batch_loses_nothing(caplog):
 
 def test_after_patience_has_ended_questions_fail_at_once_until_a_probe_succeeds():
     async def main():
-        async with servers(Behaviour()) as (vlm,), pool_of(endpoint(vlm, "court"), patience_s=0.2) as pool:
+        async with (
+            servers(Behaviour()) as (vlm,),
+            pool_of(endpoint(vlm, "court"), patience_s=0.2) as pool,
+        ):
             await ask_all(pool, 4)
             vlm.stop()
             with pytest.raises(NoEndpointError) as caught:
@@ -355,7 +435,9 @@ def test_fallbacks_work_only_while_no_primary_does():
     async def main():
         async with (
             servers(Behaviour(), Behaviour()) as (primary, spare),
-            pool_of(endpoint(primary, "primary"), endpoint(spare, "spare", is_fallback=True)) as pool,
+            pool_of(
+                endpoint(primary, "primary"), endpoint(spare, "spare", is_fallback=True)
+            ) as pool,
         ):
             await ask_all(pool, 20)
             assert spare.counters.requests == 0
@@ -376,7 +458,10 @@ def test_fallbacks_work_only_while_no_primary_does():
 def test_cancelling_a_question_frees_its_slot():
     async def main():
         behaviour = Behaviour()
-        async with servers(behaviour) as (vlm,), pool_of(endpoint(vlm, "court", max_concurrent=1)) as pool:
+        async with (
+            servers(behaviour) as (vlm,),
+            pool_of(endpoint(vlm, "court", max_concurrent=1)) as pool,
+        ):
             await ask_all(pool, 1)
             behaviour.fault = Fault.HANG
             asking = asyncio.ensure_future(pool.ask(question()))
@@ -394,7 +479,10 @@ def test_cancelling_a_question_frees_its_slot():
 
 def test_closing_ends_what_is_under_way_and_what_waits():
     async def main():
-        async with servers(Behaviour(fault=Fault.HANG)) as (vlm,), pool_of(endpoint(vlm), {"base_url": free_url()}) as pool:
+        async with (
+            servers(Behaviour(fault=Fault.HANG)) as (vlm,),
+            pool_of(endpoint(vlm), {"base_url": free_url()}) as pool,
+        ):
             asking = [asyncio.ensure_future(pool.ask(question())) for _ in range(5)]
             await until(lambda: vlm.counters.in_flight)
             await pool.aclose()
@@ -431,10 +519,19 @@ def test_the_key_is_in_no_log_error_or_statistic(caplog):
     key = "sk-the-leagues-own-secret"
 
     async def main():
-        async with servers(Behaviour(api_key="x")) as (vlm,), pool_of(endpoint(vlm, api_key=key)) as pool:
+        async with (
+            servers(Behaviour(api_key="x")) as (vlm,),
+            pool_of(endpoint(vlm, api_key=key)) as pool,
+        ):
             with pytest.raises(NoEndpointError) as caught:
                 await pool.ask(question())
-            shown = [str(caught.value), repr(caught.value), repr(caught.value.exceptions), str(pool.stats()), repr(pool)]
+            shown = [
+                str(caught.value),
+                repr(caught.value),
+                repr(caught.value.exceptions),
+                str(pool.stats()),
+                repr(pool),
+            ]
             assert key not in "".join(shown)
 
     run(main)
@@ -462,7 +559,10 @@ def test_a_slot_takes_the_next_question_only_when_the_answer_is_safe():
             kept.append(answer)
             await safe.wait()
 
-        async with servers(Behaviour(slots=8)) as (vlm,), pool_of(endpoint(vlm, max_concurrent=2)) as pool:
+        async with (
+            servers(Behaviour(slots=8)) as (vlm,),
+            pool_of(endpoint(vlm, max_concurrent=2)) as pool,
+        ):
             asking = [asyncio.create_task(pool.ask(question(number), keep)) for number in range(6)]
             await until(lambda: kept)
             await asyncio.sleep(0.2)  # a slot that is free takes a question at once

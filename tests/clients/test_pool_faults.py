@@ -56,8 +56,14 @@ def pool_before(draw, vlms):
         }
         for number, vlm in enumerate(vlms)
     ]
-    settings = {"request_timeout": 1.0, "endpoint_patience": 2.0, "max_concurrent_requests": draw.choice([None, None, 2])}
-    return EndpointPool.from_config(ModelConfig(model_id="sandbox-vlm", multiplexer_endpoints=endpoints, **settings))
+    settings = {
+        "request_timeout": 1.0,
+        "endpoint_patience": 2.0,
+        "max_concurrent_requests": draw.choice([None, None, 2]),
+    }
+    return EndpointPool.from_config(
+        ModelConfig(model_id="sandbox-vlm", multiplexer_endpoints=endpoints, **settings)
+    )
 
 
 async def mischief(draw, vlms):
@@ -82,17 +88,24 @@ async def outcome(draw, pool, number):
         asking.cancel()
     (ended,) = await asyncio.gather(asking, return_exceptions=True)
     if isinstance(ended, Answer):
-        assert [tag for tag, verdict in ended.verdicts.items() if verdict.present] == [TAGS[number % 4]]
+        assert [tag for tag, verdict in ended.verdicts.items() if verdict.present] == [
+            TAGS[number % 4]
+        ]
     return type(ended)
 
 
 async def run_schedule(seed):
     draw = random.Random(seed)
     async with AsyncExitStack() as stack:
-        vlms = [await stack.enter_async_context(SandboxVLM(behaviour(draw))) for _ in range(draw.randint(1, 3))]
+        vlms = [
+            await stack.enter_async_context(SandboxVLM(behaviour(draw)))
+            for _ in range(draw.randint(1, 3))
+        ]
         pool = pool_before(draw, vlms)
         making = asyncio.ensure_future(mischief(random.Random(seed), vlms))
-        ended = await asyncio.gather(*(outcome(random.Random(f"{seed} {n}"), pool, n) for n in range(QUESTIONS)))
+        ended = await asyncio.gather(
+            *(outcome(random.Random(f"{seed} {n}"), pool, n) for n in range(QUESTIONS))
+        )
         await making
         while any(stats.in_flight for stats in pool.stats().values()):
             await asyncio.sleep(0.001)
@@ -102,7 +115,15 @@ async def run_schedule(seed):
     return Counter(ended)
 
 
-ENDINGS = {Answer, asyncio.CancelledError, NoEndpointError, RequestError, ReplyError, ServerError, TimedOutError}
+ENDINGS = {
+    Answer,
+    asyncio.CancelledError,
+    NoEndpointError,
+    RequestError,
+    ReplyError,
+    ServerError,
+    TimedOutError,
+}
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -117,7 +138,11 @@ def test_every_question_ends_once_whatever_the_endpoints_do(block):
 
     told = dict(zip(seeds, asyncio.run(main()), strict=True))
     gc.collect()  # an unclosed session would complain now
-    odd = {seed: ended for seed, ended in told.items() if ended.total() != QUESTIONS or not ended.keys() <= ENDINGS}
+    odd = {
+        seed: ended
+        for seed, ended in told.items()
+        if ended.total() != QUESTIONS or not ended.keys() <= ENDINGS
+    }
     assert odd == {}
     together = sum(told.values(), Counter())
     assert together[Answer] > 0.3 * together.total()

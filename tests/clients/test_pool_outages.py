@@ -36,11 +36,15 @@ def test_all_endpoints_away_in_mid_batch_and_back_lose_and_repeat_nothing(caplog
                 vlm.start()
             answers = await asyncio.gather(*asking)
             for number, answer in enumerate(answers):
-                assert [tag for tag, verdict in answer.verdicts.items() if verdict.present] == [TAGS[number % 4]]
+                assert [tag for tag, verdict in answer.verdicts.items() if verdict.present] == [
+                    TAGS[number % 4]
+                ]
             numbers = [number for vlm in vlms for number in vlm.counters.frame_numbers]
             assert set(numbers) == set(range(80))
             copies = sum(stats.copies for stats in pool.stats().values())
-            assert len(numbers) - 80 <= pool.slots + copies, "only what was under way is asked again"
+            assert len(numbers) - 80 <= pool.slots + copies, (
+                "only what was under way is asked again"
+            )
             assert all(stats.down_s > 0 for stats in pool.stats().values())
 
     run(main)
@@ -49,7 +53,10 @@ def test_all_endpoints_away_in_mid_batch_and_back_lose_and_repeat_nothing(caplog
 
 def test_when_patience_ends_everything_unanswered_fails_and_what_was_answered_stays():
     async def main():
-        async with servers(Behaviour(latency_s=0.02)) as (vlm,), pool_of(endpoint(vlm, "court"), endpoint_patience=0.5) as pool:
+        async with (
+            servers(Behaviour(latency_s=0.02)) as (vlm,),
+            pool_of(endpoint(vlm, "court"), endpoint_patience=0.5) as pool,
+        ):
             asking = [asyncio.ensure_future(pool.ask(question(number))) for number in range(60)]
             await until(lambda: vlm.counters.answered >= 10)
             vlm.stop()
@@ -57,16 +64,24 @@ def test_when_patience_ends_everything_unanswered_fails_and_what_was_answered_st
             failed = [error for error in ended if isinstance(error, BaseException)]
             assert len(ended) - len(failed) == pool.stats()["court"].served >= 9
             assert {type(error) for error in failed} == {NoEndpointError}
-            assert all("is the server running at" in str(error) or "crash" in str(error) for error in failed)
+            assert all(
+                "is the server running at" in str(error) or "crash" in str(error)
+                for error in failed
+            )
 
     run(main)
 
 
 @pytest.mark.parametrize(
     ("wrong", "kind", "words"),
-    [({"api_key": "x"}, WrongKeyError, "api_key"), ({"models": ("referee-7b",)}, WrongModelError, "model_id")],
+    [
+        ({"api_key": "x"}, WrongKeyError, "api_key"),
+        ({"models": ("referee-7b",)}, WrongModelError, "model_id"),
+    ],
 )
-def test_what_is_wrong_with_one_of_two_is_told_and_the_other_does_all_the_work(wrong, kind, words, caplog):
+def test_what_is_wrong_with_one_of_two_is_told_and_the_other_does_all_the_work(
+    wrong, kind, words, caplog
+):
     async def main():
         async with (
             servers(Behaviour(**wrong), Behaviour()) as (odd, good),
@@ -78,7 +93,9 @@ def test_what_is_wrong_with_one_of_two_is_told_and_the_other_does_all_the_work(w
             assert stats["gaming PC"].served == 30
 
     run(main)
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    (warning,) = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
     assert "cloud is given up" in warning and words in warning
 
 
@@ -86,11 +103,18 @@ def test_wrong_on_both_ends_everything_without_waiting():
     async def main():
         async with (
             servers(Behaviour(api_key="x"), Behaviour(models=("referee-7b",))) as (one, two),
-            pool_of(endpoint(one, "cloud"), endpoint(two, "laptop"), endpoint_patience=1000) as pool,
+            pool_of(
+                endpoint(one, "cloud"), endpoint(two, "laptop"), endpoint_patience=1000
+            ) as pool,
         ):
-            ended = await asyncio.gather(*(pool.ask(question(number)) for number in range(30)), return_exceptions=True)
+            ended = await asyncio.gather(
+                *(pool.ask(question(number)) for number in range(30)), return_exceptions=True
+            )
             assert {type(error) for error in ended} == {NoEndpointError}
-            assert {type(cause) for cause in ended[0].exceptions} == {WrongKeyError, WrongModelError}
+            assert {type(cause) for cause in ended[0].exceptions} == {
+                WrongKeyError,
+                WrongModelError,
+            }
             assert one.counters.requests <= 1 and two.counters.requests <= 1
 
     run(main)
@@ -101,7 +125,10 @@ def test_a_question_bound_to_a_model_goes_only_where_that_is_served():
         small, large = Behaviour(models=("small",)), Behaviour(models=("large",))
         async with (
             servers(small, large) as (first, second),
-            pool_of(endpoint(first, "laptop", model_id="small"), endpoint(second, "tower", model_id="large")) as pool,
+            pool_of(
+                endpoint(first, "laptop", model_id="small"),
+                endpoint(second, "tower", model_id="large"),
+            ) as pool,
         ):
             for model, label in (("large", "tower"), ("small", "laptop"), ("large", "tower")):
                 answer = await pool.ask(question(0, model))
@@ -112,7 +139,9 @@ def test_a_question_bound_to_a_model_goes_only_where_that_is_served():
             assert second.counters.answered >= 22
             with pytest.raises(NoEndpointError) as caught:
                 await pool.ask(question(0, "medium"))
-            assert "no endpoint has the model_id 'medium'; there are: small, large" in str(caught.value)
+            assert "no endpoint has the model_id 'medium'; there are: small, large" in str(
+                caught.value
+            )
 
     run(main)
 
@@ -122,9 +151,14 @@ def test_when_a_models_endpoints_are_gone_its_questions_fail_and_those_of_others
         wrong, large = Behaviour(models=("other",)), Behaviour(models=("large",))
         async with (
             servers(wrong, large) as (first, second),
-            pool_of(endpoint(first, "laptop", model_id="small"), endpoint(second, "tower", model_id="large")) as pool,
+            pool_of(
+                endpoint(first, "laptop", model_id="small"),
+                endpoint(second, "tower", model_id="large"),
+            ) as pool,
         ):
-            bound = await asyncio.gather(*(pool.ask(question(n, "small")) for n in range(5)), return_exceptions=True)
+            bound = await asyncio.gather(
+                *(pool.ask(question(n, "small")) for n in range(5)), return_exceptions=True
+            )
             assert {type(error) for error in bound} == {NoEndpointError}
             answers = await asyncio.gather(*(pool.ask(question(n)) for n in range(10)))
             assert {answer.endpoint for answer in answers} == {"tower"}
@@ -137,7 +171,9 @@ def test_a_fallback_helps_when_the_wait_grows_long_where_that_is_set():
         async with (
             servers(Behaviour(latency_s=0.1), Behaviour()) as (slow, spare),
             pool_of(
-                endpoint(slow, "slow", max_concurrent=1), endpoint(spare, "spare", is_fallback=True), fallback_wait=0.5
+                endpoint(slow, "slow", max_concurrent=1),
+                endpoint(spare, "spare", is_fallback=True),
+                fallback_wait=0.5,
             ) as pool,
         ):
             for _ in range(4):
@@ -164,14 +200,21 @@ def test_auto_begins_with_one_question_and_tries_more():
     run(main)
 
 
-@pytest.mark.parametrize("fault", [Fault.NONE, *(fault for fault in Fault if fault not in (Fault.NONE, Fault.HANG))])
+@pytest.mark.parametrize(
+    "fault", [Fault.NONE, *(fault for fault in Fault if fault not in (Fault.NONE, Fault.HANG))]
+)
 def test_the_key_is_in_no_log_line_error_or_statistic_whatever_happens(fault, caplog):
     caplog.set_level(logging.DEBUG)
     shown = []
 
     async def main():
-        behaviour = Behaviour(api_key=KEY if fault is not Fault.NONE else "another", fault=fault, retry_after_s=0.5)
-        async with servers(behaviour) as (vlm,), pool_of(endpoint(vlm, "court", api_key=KEY), endpoint_patience=0.3) as pool:
+        behaviour = Behaviour(
+            api_key=KEY if fault is not Fault.NONE else "another", fault=fault, retry_after_s=0.5
+        )
+        async with (
+            servers(behaviour) as (vlm,),
+            pool_of(endpoint(vlm, "court", api_key=KEY), endpoint_patience=0.3) as pool,
+        ):
             asking = [asyncio.ensure_future(pool.ask(question(number))) for number in range(3)]
             await asyncio.wait(asking, timeout=1.5)
             for task in asking:
@@ -179,9 +222,25 @@ def test_the_key_is_in_no_log_line_error_or_statistic_whatever_happens(fault, ca
             for error in await asyncio.gather(*asking, return_exceptions=True):
                 if not isinstance(error, BaseException):
                     continue
-                causes = [error, error.__cause__, error.__context__, *getattr(error, "exceptions", ())]
-                shown.extend(text for cause in causes for text in (str(cause), repr(cause), repr(getattr(cause, "args", ()))))
-            shown.extend([str(pool.stats()), repr(pool), repr(list(pool._members)), repr(list(pool._clients.values()))])
+                causes = [
+                    error,
+                    error.__cause__,
+                    error.__context__,
+                    *getattr(error, "exceptions", ()),
+                ]
+                shown.extend(
+                    text
+                    for cause in causes
+                    for text in (str(cause), repr(cause), repr(getattr(cause, "args", ())))
+                )
+            shown.extend(
+                [
+                    str(pool.stats()),
+                    repr(pool),
+                    repr(list(pool._members)),
+                    repr(list(pool._clients.values())),
+                ]
+            )
 
     run(main)
     assert KEY not in caplog.text

@@ -12,12 +12,21 @@ from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.features import Feature, blamed
 from vlm_engine.clients.mapping import Response, Target, from_response
 from vlm_engine.config.models import EndpointConfig, ModelConfig
-from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError, WrongKeyError, WrongModelError
+from vlm_engine.errors import (
+    ClientError,
+    ReplyError,
+    RequestError,
+    ServerError,
+    WrongKeyError,
+    WrongModelError,
+)
 from vlm_engine.reply import read
 from vlm_engine.types import Form, Question
 
 FOLDER = Path(__file__).parent.parent / "data" / "recordings"
-RECORDINGS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+RECORDINGS = {
+    path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))
+}
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 LIST, VERDICTS = Question(TAGS, Form.LIST, b""), Question(TAGS, Form.VERDICTS, b"")
 
@@ -61,7 +70,16 @@ EXPECTED = {
     },
     "vllm": COMMON
     | dict.fromkeys(
-        ["list", "list with logprobs", "unknown field", "reasoning_effort none", "thinking off", "webp", "one pixel"], CUT_OFF
+        [
+            "list",
+            "list with logprobs",
+            "unknown field",
+            "reasoning_effort none",
+            "thinking off",
+            "webp",
+            "one pixel",
+        ],
+        CUT_OFF,
     )
     | {
         "verdicts with logprobs": [],
@@ -79,21 +97,33 @@ EXPECTED = {
         "wrong key": CUT_OFF,
     },
 }
-CASES = [(server, case) for server, recorded in RECORDINGS.items() for case in recorded if case != "models"]
+CASES = [
+    (server, case)
+    for server, recorded in RECORDINGS.items()
+    for case in recorded
+    if case != "models"
+]
 
 
 def response(server, case):
     recorded = RECORDINGS[server][case]
     body = recorded["body"]
     text = body if isinstance(body, str) else json.dumps(body)
-    return Response(recorded["status"], {"content-type": recorded["content_type"]}, text, None if isinstance(body, str) else body)
+    return Response(
+        recorded["status"],
+        {"content-type": recorded["content_type"]},
+        text,
+        None if isinstance(body, str) else body,
+    )
 
 
 def outcome(server, case):
     """The verdicts that the client would find in the recorded response; raises what it would raise."""
     got = response(server, case)
     if got.is_error:
-        target = Target("recorded", "http://127.0.0.1:1/v1", model="nope", secret="sk-secret", offered=("tiny",))
+        target = Target(
+            "recorded", "http://127.0.0.1:1/v1", model="nope", secret="sk-secret", offered=("tiny",)
+        )
         raise from_response(got, target)
     return read(got.body, asked_about(case)).verdicts
 
@@ -113,13 +143,19 @@ def replayed(server, case):
         if request.method == "POST":
             asked.append(await request.json())
         content_type = got.headers["content-type"]
-        return web.Response(status=got.status, text=got.text, headers={"content-type": content_type})
+        return web.Response(
+            status=got.status, text=got.text, headers={"content-type": content_type}
+        )
 
     async def main():
         runner = web.ServerRunner(web.Server(answer, access_log=None))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        endpoint = EndpointConfig(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1", api_key="sk-secret", name="recorded")
+        endpoint = EndpointConfig(
+            base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1",
+            api_key="sk-secret",
+            name="recorded",
+        )
         client = OpenAIClient(endpoint, ModelConfig(model_id="nope"))
         try:
             return await client.ask(asked_about(case))
@@ -143,7 +179,9 @@ def test_every_recorded_case_is_expected():
 def test_a_real_answer_comes_to_the_right_end(server, case):
     expected = EXPECTED[server][case]
     if isinstance(expected, list):
-        assert [tag for tag, verdict in outcome(server, case).items() if verdict.present] == expected
+        assert [
+            tag for tag, verdict in outcome(server, case).items() if verdict.present
+        ] == expected
         return
     kind, words = expected
     with pytest.raises(kind, match=f"(?s){words}") as caught:
@@ -159,7 +197,10 @@ def test_the_client_comes_to_the_same_end(server, case):
     if isinstance(expected, list):
         assert [tag for tag, verdict in came_to.verdicts.items() if verdict.present] == expected
         usage = response(server, case).body["usage"]
-        assert (came_to.prompt_tokens, came_to.answer_tokens) == (usage["prompt_tokens"], usage["completion_tokens"])
+        assert (came_to.prompt_tokens, came_to.answer_tokens) == (
+            usage["prompt_tokens"],
+            usage["completion_tokens"],
+        )
         assert (came_to.endpoint, len(asked)) == ("recorded", 1)
         return
     kind, words = expected
@@ -172,7 +213,9 @@ def test_the_client_comes_to_the_same_end(server, case):
 def test_masked_probabilities_are_shared_out_among_all_beginnings():
     sure = outcome("vllm", "verdicts with logprobs")
     y, yes, n, no = (2.718281828**logprob for logprob in (-1.4514, -1.6125, -1.1859, -1.3354))
-    assert sure["Basketball point"].probability == pytest.approx((y + yes) / (y + yes + n + no), abs=0.01)
+    assert sure["Basketball point"].probability == pytest.approx(
+        (y + yes) / (y + yes + n + no), abs=0.01
+    )
     assert all(0.4 < verdict.probability < 0.5 for verdict in sure.values())
 
 

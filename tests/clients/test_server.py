@@ -19,11 +19,15 @@ QUESTION = Question(("Foul", "Goal"), Form.LIST, JPEG)
 
 def pool(vlm: SandboxVLM, servers: Servers, max_concurrent: int, **more: object) -> EndpointPool:
     endpoint = {"base_url": vlm.url, "max_concurrent": max_concurrent}
-    return EndpointPool.from_config(ModelConfig(multiplexer_endpoints=[endpoint], model_id="sandbox-vlm", **more), servers)
+    return EndpointPool.from_config(
+        ModelConfig(multiplexer_endpoints=[endpoint], model_id="sandbox-vlm", **more), servers
+    )
 
 
 @pytest.mark.parametrize(("slots", "most"), [((3, 3), 3), ((2, 5), 5)])
-def test_together_they_ask_no_more_than_the_one_that_may_ask_most(slots: tuple[int, int], most: int) -> None:
+def test_together_they_ask_no_more_than_the_one_that_may_ask_most(
+    slots: tuple[int, int], most: int
+) -> None:
     async def run() -> None:
         async with SandboxVLM(Behaviour(slots=8, latency_s=0.01)) as vlm:
             servers = Servers()
@@ -47,7 +51,9 @@ def test_none_waits_until_another_has_nothing_left_to_ask() -> None:
         async with SandboxVLM(Behaviour(slots=1, latency_s=0.002)) as vlm:
             servers = Servers()
             pools = [pool(vlm, servers, 1) for _ in range(3)]
-            await asyncio.gather(*(ask(number, own) for number, own in enumerate(pools) for _ in range(10)))
+            await asyncio.gather(
+                *(ask(number, own) for number, own in enumerate(pools) for _ in range(10))
+            )
             for each in pools:
                 await each.aclose()
         return order

@@ -27,11 +27,16 @@ def jpeg(tags, number):
 
 def question(*shown, tags=TAGS):
     frames = [Frame(60.0 + number, 410, 280, jpeg(own, number)) for number, own in enumerate(shown)]
-    return Question(tags, Form.LIST, frames[0].jpeg, time_s=frames[0].time_s, more=tuple(frames[1:]))
+    return Question(
+        tags, Form.LIST, frames[0].jpeg, time_s=frames[0].time_s, more=tuple(frames[1:])
+    )
 
 
 def present(answer):
-    return [[tag for tag, verdict in own.items() if verdict.present] if own else None for own in answer.by_picture]
+    return [
+        [tag for tag, verdict in own.items() if verdict.present] if own else None
+        for own in answer.by_picture
+    ]
 
 
 def play(main):
@@ -57,7 +62,10 @@ def test_every_picture_gets_its_own_verdicts_from_one_request(profile, schema):
         assert set(told) == {None}
     else:
         for own in answer.by_picture:
-            assert all((verdict.probability if verdict.present else 1 - verdict.probability) > 0.85 for verdict in own.values())
+            assert all(
+                (verdict.probability if verdict.present else 1 - verdict.probability) > 0.85
+                for verdict in own.values()
+            )
 
 
 def test_pictures_are_numbered_and_timed_and_the_text_before_them_does_not_depend_on_their_number():
@@ -87,11 +95,16 @@ def test_pictures_are_numbered_and_timed_and_the_text_before_them_does_not_depen
 
 
 @pytest.mark.parametrize("profile", [Profile.PLAIN, Profile.VLLM, Profile.OLLAMA])
-def test_a_server_that_takes_one_picture_only_is_asked_one_by_one_and_not_tried_again(profile, caplog):
+def test_a_server_that_takes_one_picture_only_is_asked_one_by_one_and_not_tried_again(
+    profile, caplog
+):
     caplog.set_level(logging.INFO)
 
     async def main():
-        async with SandboxVLM(Behaviour(profile=profile, most_pictures=1)) as vlm, client_of(vlm.url) as client:
+        async with (
+            SandboxVLM(Behaviour(profile=profile, most_pictures=1)) as vlm,
+            client_of(vlm.url) as client,
+        ):
             first = await client.ask(question(*SHOWN))
             asked = vlm.counters.requests
             second = await client.ask(question(*SHOWN))
@@ -103,20 +116,30 @@ def test_a_server_that_takes_one_picture_only_is_asked_one_by_one_and_not_tried_
     assert "court: it does not take several pictures; asking without from now on" in caplog.messages
 
 
-@pytest.mark.parametrize("profile", [Profile.LLAMA_CPP, Profile.OLLAMA], ids=["refuses", "drops in silence"])
+@pytest.mark.parametrize(
+    "profile", [Profile.LLAMA_CPP, Profile.OLLAMA], ids=["refuses", "drops in silence"]
+)
 def test_where_they_do_not_fit_into_the_context_together_they_are_asked_one_by_one(profile):
     async def main():
-        async with SandboxVLM(Behaviour(profile=profile, context_tokens=700)) as vlm, client_of(vlm.url) as client:
+        async with (
+            SandboxVLM(Behaviour(profile=profile, context_tokens=700)) as vlm,
+            client_of(vlm.url) as client,
+        ):
             return await client.ask(question(*SHOWN * 2))
 
     assert present(play(main)) == FOUND * 2
 
 
-@pytest.mark.parametrize("words", ["multiple images are not supported", "Only one image per message is supported by this model"])
+@pytest.mark.parametrize(
+    "words",
+    ["multiple images are not supported", "Only one image per message is supported by this model"],
+)
 def test_a_server_that_cannot_see_several_is_not_taken_for_blind(words):
     def script(body):
         images = [part for part in body["messages"][-1]["content"] if part["type"] == "image_url"]
-        return (400, {"error": words}) if len(images) > 1 else (200, completion('{"tags": ["Foul"]}'))
+        return (
+            (400, {"error": words}) if len(images) > 1 else (200, completion('{"tags": ["Foul"]}'))
+        )
 
     async def main():
         async with Scripted(script) as server, client_of(server.url) as client:
@@ -145,7 +168,9 @@ def replies(*contents):
     def script(_):
         content = left.pop(0)
         return (
-            content if isinstance(content[0], int) else (200, completion(*([content] if isinstance(content, str) else content)))
+            content
+            if isinstance(content[0], int)
+            else (200, completion(*([content] if isinstance(content, str) else content)))
         )
 
     return script
@@ -155,7 +180,11 @@ def replies(*contents):
     ("contents", "found", "requests"),
     [
         (['{"1": ["Foul"], "3": []}', '{"tags": ["Turnover"]}'], [["Foul"], ["Turnover"], []], 2),
-        ([('{"1": ["Foul"], "2": [], "3": ["Tur', "length"), '{"tags": ["Turnover"]}'], [["Foul"], [], ["Turnover"]], 2),
+        (
+            [('{"1": ["Foul"], "2": [], "3": ["Tur', "length"), '{"tags": ["Turnover"]}'],
+            [["Foul"], [], ["Turnover"]],
+            2,
+        ),
         (['{"3": []}', '{"1": ["Foul"], "2": ["Turnover"]}'], [["Foul"], ["Turnover"], []], 2),
         (['{"3": []}', '{"2": ["Turnover"]}'], [None, ["Turnover"], []], 2),
         (['{"1": ["Foul"]}', "Well."], [["Foul"], None, None], 2),
@@ -164,7 +193,9 @@ def replies(*contents):
         (["Well.", '{"1": ["Foul"]}', '{"1": [], "2": []}'], [["Foul"], [], []], 3),
     ],
 )
-def test_what_a_reply_leaves_open_is_asked_once_more_and_what_it_said_is_kept(contents, found, requests):
+def test_what_a_reply_leaves_open_is_asked_once_more_and_what_it_said_is_kept(
+    contents, found, requests
+):
     async def main():
         async with Scripted(replies(*contents)) as server, client_of(server.url) as client:
             return await client.ask(question((), (), ())), len(server.asked)
@@ -195,7 +226,8 @@ def test_what_was_answered_one_by_one_before_a_failure_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("first", "error"), [((429, {"error": "slow down"}), BusyError), ((500, {"error": "out of memory"}), ServerError)]
+    ("first", "error"),
+    [((429, {"error": "slow down"}), BusyError), ((500, {"error": "out of memory"}), ServerError)],
 )
 def test_a_failure_before_anything_was_answered_is_told(first, error):
     async def main():
@@ -212,7 +244,9 @@ def test_a_picture_that_cannot_be_read_spoils_the_whole_question_and_one_by_one_
     async def main():
         async with SandboxVLM() as vlm, client_of(vlm.url) as client:
             spoilt = question(("Foul",), (), ("Turnover",))
-            spoilt = Question(TAGS, Form.LIST, spoilt.jpeg, more=(Frame(1.0, 8, 8, b"no picture"), spoilt.more[1]))
+            spoilt = Question(
+                TAGS, Form.LIST, spoilt.jpeg, more=(Frame(1.0, 8, 8, b"no picture"), spoilt.more[1])
+            )
             with pytest.raises(RequestError, match="cannot read the picture"):
                 await client.ask(spoilt)
             client._give_up({Feature.SEVERAL})
@@ -224,7 +258,10 @@ def test_a_picture_that_cannot_be_read_spoils_the_whole_question_and_one_by_one_
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED, Fault.BLANKS, Fault.GARBAGE])
 def test_faults_of_replies_cost_one_more_request(fault):
     async def main():
-        async with SandboxVLM(Behaviour(fault=fault, fault_requests=1)) as vlm, client_of(vlm.url) as client:
+        async with (
+            SandboxVLM(Behaviour(fault=fault, fault_requests=1)) as vlm,
+            client_of(vlm.url) as client,
+        ):
             return await client.ask(question(*SHOWN)), vlm.counters.requests
 
     answer, requests = play(main)
@@ -234,7 +271,10 @@ def test_faults_of_replies_cost_one_more_request(fault):
 
 def test_tokens_and_calls_of_all_requests_are_told():
     async def main():
-        async with SandboxVLM(Behaviour(fault=Fault.TRUNCATED, fault_requests=1)) as vlm, client_of(vlm.url) as client:
+        async with (
+            SandboxVLM(Behaviour(fault=Fault.TRUNCATED, fault_requests=1)) as vlm,
+            client_of(vlm.url) as client,
+        ):
             return await client.ask(question(*SHOWN)), vlm.counters.answer_tokens
 
     answer, written = play(main)
@@ -245,8 +285,13 @@ def test_tokens_and_calls_of_all_requests_are_told():
 def test_an_answer_about_several_pictures_holds_the_words_of_one_model():
     async def main():
         whole, rest = '{"1": ["Foul"], "3": []}', '{"1": [], "2": []}'
-        replies = iter([completion(whole) | {"model": "one-7b"}, completion(rest) | {"model": "two-7b"}])
-        async with Scripted(lambda _: (200, next(replies))) as server, client_of(server.url) as client:
+        replies = iter(
+            [completion(whole) | {"model": "one-7b"}, completion(rest) | {"model": "two-7b"}]
+        )
+        async with (
+            Scripted(lambda _: (200, next(replies))) as server,
+            client_of(server.url) as client,
+        ):
             return await client.ask(question(*SHOWN))
 
     answer = play(main)

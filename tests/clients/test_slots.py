@@ -68,8 +68,12 @@ def climbed(service_s, answers, start=1, noise=0.0, seed=5):
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("start", [1, 4, 40])
 def test_auto_finds_most_of_what_a_batching_server_can_do(start, noise):
-    rate, limit = climbed(lambda n: 1.0 + 0.05 * max(0, n - 1) + (0.2 * (n - 24) if n > 24 else 0), 4000, start, noise)
-    best = max(n / (1.0 + 0.05 * (n - 1) + (0.2 * (n - 24) if n > 24 else 0)) for n in range(1, 100))
+    rate, limit = climbed(
+        lambda n: 1.0 + 0.05 * max(0, n - 1) + (0.2 * (n - 24) if n > 24 else 0), 4000, start, noise
+    )
+    best = max(
+        n / (1.0 + 0.05 * (n - 1) + (0.2 * (n - 24) if n > 24 else 0)) for n in range(1, 100)
+    )
     assert rate > 0.8 * best
     assert 10 <= limit <= 60
 

@@ -47,7 +47,9 @@ async def secure_server(authority, host="127.0.0.1"):
 
 @asynccontextmanager
 async def client_of(url, **more):
-    client = OpenAIClient(EndpointConfig(base_url=url, name="court", **more), ModelConfig(model_id="referee-7b"))
+    client = OpenAIClient(
+        EndpointConfig(base_url=url, name="court", **more), ModelConfig(model_id="referee-7b")
+    )
     try:
         yield client
     finally:
@@ -56,8 +58,13 @@ async def client_of(url, **more):
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_with_the_reason(authority):
     async def main():
-        async with secure_server(authority) as port, client_of(f"https://127.0.0.1:{port}/v1") as client:
-            with pytest.raises(UnreachableError, match="no secure connection.*certificate") as caught:
+        async with (
+            secure_server(authority) as port,
+            client_of(f"https://127.0.0.1:{port}/v1") as client,
+        ):
+            with pytest.raises(
+                UnreachableError, match="no secure connection.*certificate"
+            ) as caught:
                 await client.check()
             assert "ca_file" in str(caught.value), "the remedy"
 
@@ -93,7 +100,10 @@ def test_certificates_that_cannot_be_read_are_a_fault_of_the_settings(tmp_path):
     (tmp_path / "empty.pem").write_text("no certificate")
     for name in ("empty.pem", "missing.pem"):
         with pytest.raises(ConfigError, match=rf"court.*ca_file.*{name}"):
-            OpenAIClient(EndpointConfig(base_url="https://h/v1", name="court", ca_file=str(tmp_path / name)), ModelConfig())
+            OpenAIClient(
+                EndpointConfig(base_url="https://h/v1", name="court", ca_file=str(tmp_path / name)),
+                ModelConfig(),
+            )
 
 
 class Tunnel:
@@ -116,7 +126,9 @@ class Tunnel:
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", self.port_behind)
-        await asyncio.gather(self._pass_on(reader, behind_writer), self._pass_on(behind_reader, writer))
+        await asyncio.gather(
+            self._pass_on(reader, behind_writer), self._pass_on(behind_reader, writer)
+        )
 
     async def _pass_on(self, reader, writer):
         while data := await reader.read(65536):
@@ -129,7 +141,9 @@ def test_https_goes_through_a_proxy_unread(authority, ca_file, monkeypatch):
         async with secure_server(authority, "vlm.invalid") as port, Tunnel(port) as tunnel:
             monkeypatch.setenv("https_proxy", tunnel.url)
             monkeypatch.setenv("no_proxy", "")
-            async with client_of("https://vlm.invalid/v1", api_key="sk-of-the-league", ca_file=ca_file) as client:
+            async with client_of(
+                "https://vlm.invalid/v1", api_key="sk-of-the-league", ca_file=ca_file
+            ) as client:
                 assert await client.check() == ("referee-7b",)
             (head,) = tunnel.heads
             assert head.startswith("CONNECT vlm.invalid:443 ")

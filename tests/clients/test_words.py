@@ -10,7 +10,10 @@ from vlm_engine.types import Form
 
 WORDS = {
     "tag_list": TAGS,
-    "tag_descriptions": {"Foul": 'a player is fouled: the referee says "foul"', "Turnover": "the ball changes hands"},
+    "tag_descriptions": {
+        "Foul": 'a player is fouled: the referee says "foul"',
+        "Turnover": "the ball changes hands",
+    },
 }
 
 
@@ -18,7 +21,10 @@ WORDS = {
 @pytest.mark.parametrize("schema", [True, False])
 def test_described_tags_are_answered_by_their_names(form, schema):
     async def main():
-        async with SandboxVLM(Behaviour(offers_schema=schema)) as vlm, client_of(vlm.url, **WORDS) as client:
+        async with (
+            SandboxVLM(Behaviour(offers_schema=schema)) as vlm,
+            client_of(vlm.url, **WORDS) as client,
+        ):
             return await client.ask(question("Foul", "Break-away", form=form))
 
     answer = asyncio.run(main())
@@ -28,10 +34,17 @@ def test_described_tags_are_answered_by_their_names(form, schema):
 
 @pytest.mark.parametrize("schema", [True, False])
 def test_a_template_of_the_users_is_answered_too(schema):
-    words = {**WORDS, "system_prompt": "A match.\n{tags}\n\n{rules}", "user_prompt": "{question} ({tag_count})"}
+    words = {
+        **WORDS,
+        "system_prompt": "A match.\n{tags}\n\n{rules}",
+        "user_prompt": "{question} ({tag_count})",
+    }
 
     async def main():
-        async with SandboxVLM(Behaviour(offers_schema=schema)) as vlm, client_of(vlm.url, **words) as client:
+        async with (
+            SandboxVLM(Behaviour(offers_schema=schema)) as vlm,
+            client_of(vlm.url, **words) as client,
+        ):
             return await client.ask(question("Foul"))
 
     assert present(asyncio.run(main())) == ["Foul"]

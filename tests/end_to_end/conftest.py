@@ -28,7 +28,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledVideo, ...
     folder.mkdir()
     return tuple(
         generate(
-            VideoSpec(duration_s=45, width=320, height=180, tags=TAGS, seed=seed, shot_median_s=6, gop_s=4),
+            VideoSpec(
+                duration_s=45, width=320, height=180, tags=TAGS, seed=seed, shot_median_s=6, gop_s=4
+            ),
             folder / f"Spiel {seed} – Finale.mp4",
         )
         for seed in (1, 2, 3)
@@ -51,14 +53,24 @@ class Theatre:
 
     def queue(self, *videos: LabelledVideo, tags: tuple[str, ...] = ()) -> list[str]:
         """Adds a scene for each video, with the tag that queues it and ``tags``."""
-        new = [self.stash.library.add_scene(video.path, title=video.path.stem, tags=["VLM_TagMe", *tags]) for video in videos]
+        new = [
+            self.stash.library.add_scene(
+                video.path, title=video.path.stem, tags=["VLM_TagMe", *tags]
+            )
+            for video in videos
+        ]
         self.scenes += new
         return new
 
-    def add(self, *pictures: LabelledPicture, tags: tuple[str, ...] = ("VLM_TagMe",)) -> dict[str, LabelledPicture]:
+    def add(
+        self, *pictures: LabelledPicture, tags: tuple[str, ...] = ("VLM_TagMe",)
+    ) -> dict[str, LabelledPicture]:
         """Adds an image for each picture, with ``tags``. The pictures by the images' ids."""
         library = self.stash.library
-        return {library.add_image(one.path, entry=one.entry, title=f"Bild {one.number}", tags=tags): one for one in pictures}
+        return {
+            library.add_image(one.path, entry=one.entry, title=f"Bild {one.number}", tags=tags): one
+            for one in pictures
+        }
 
     def image_tags(self) -> dict[str, set[str]]:
         """Every image's tags as they are now."""
@@ -68,7 +80,11 @@ class Theatre:
         """Installs the plugin with these endpoints and settings, in a folder whose name needs quoting."""
         self.installed += 1
         folder = self.folder / f"plügins {self.installed}" / "ahavenvlmconnector"
-        written = {"ENDPOINTS": [dict(endpoint) for endpoint in endpoints], "TAG_LIST": list(TAGS), **settings}
+        written = {
+            "ENDPOINTS": [dict(endpoint) for endpoint in endpoints],
+            "TAG_LIST": list(TAGS),
+            **settings,
+        }
         self.stash.plugins.loaded.clear()
         self.stash.load_plugin(install(folder, written))
 
@@ -104,6 +120,10 @@ def elsewhere(tmp_path: Path) -> Iterator[Callable[..., Theatre]]:
     with ExitStack() as servers:
 
         def build(here: Path, there: str) -> Theatre:
-            return Theatre(servers.enter_context(running(SandboxStash(shown_as={str(here): there}))), tmp_path, servers)
+            return Theatre(
+                servers.enter_context(running(SandboxStash(shown_as={str(here): there}))),
+                tmp_path,
+                servers,
+            )
 
         yield build

@@ -25,11 +25,15 @@ def elsewhere(videos: Sequence[LabelledVideo], tmp_path: Path) -> Iterator[Theat
     """A Stash that asks who is there, and shows the videos' folder as one that this machine does not have."""
     shown_as = {str(videos[0].path.parent): THERE}
     with ExitStack() as servers:
-        stash = servers.enter_context(running(SandboxStash(shown_as=shown_as, credentials=Credentials("referee", "red card"))))
+        stash = servers.enter_context(
+            running(SandboxStash(shown_as=shown_as, credentials=Credentials("referee", "red card")))
+        )
         yield Theatre(stash, tmp_path, servers)
 
 
-def test_such_a_video_is_read_through_stash(elsewhere: Theatre, videos: Sequence[LabelledVideo], address: Address) -> None:
+def test_such_a_video_is_read_through_stash(
+    elsewhere: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
     elsewhere.install(address(elsewhere.endpoint()), STREAM_FROM_STASH=True)
     scenes = elsewhere.queue(*videos)
     job = elsewhere.run()
@@ -39,18 +43,27 @@ def test_such_a_video_is_read_through_stash(elsewhere: Theatre, videos: Sequence
         present = [tag for tag in TAGS if video.truth[tag]]
         assert set(state.tags) == {*present, "VLM_Tagged"}
         assert sum(f1(found(state)[tag], video.truth[tag]) for tag in present) / len(present) > 0.8
-    assert len([text for level, text in job.log if level == "info" and "it is read through Stash" in text]) == len(videos)
+    assert len(
+        [text for level, text in job.log if level == "info" and "it is read through Stash" in text]
+    ) == len(videos)
     assert lines(job, "error") == lines(job, "warning") == ""
     assert all(part.startswith("bytes=") for part in elsewhere.stash.requests.streamed)
 
 
-def test_unless_it_is_set_nothing_is_sent(elsewhere: Theatre, videos: Sequence[LabelledVideo], address: Address) -> None:
+def test_unless_it_is_set_nothing_is_sent(
+    elsewhere: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
     elsewhere.install(address(elsewhere.endpoint()))
     (scene,) = elsewhere.queue(videos[0])
     job = elsewhere.run()
     assert "VLM_Errored" in elsewhere.state(scene).tags
-    assert f"{THERE}/{videos[0].path.name}: there is no such file here: /data does not exist" in lines(job, "error")
-    assert "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)" in lines(job, "error")
+    assert (
+        f"{THERE}/{videos[0].path.name}: there is no such file here: /data does not exist"
+        in lines(job, "error")
+    )
+    assert "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)" in lines(
+        job, "error"
+    )
     assert elsewhere.stash.requests.streamed == []
 
 
@@ -75,7 +88,9 @@ def test_a_wrong_rule_is_named_with_what_it_made(
     elsewhere: Theatre, videos: Sequence[LabelledVideo], address: Address, tmp_path: Path
 ) -> None:
     (tmp_path / "media").mkdir()
-    elsewhere.install(address(elsewhere.endpoint()), PATH_MUTATION={"/data": str(tmp_path / "media")})
+    elsewhere.install(
+        address(elsewhere.endpoint()), PATH_MUTATION={"/data": str(tmp_path / "media")}
+    )
     elsewhere.queue(videos[0])
     told = lines(elsewhere.run(), "error")
     assert f"{tmp_path}/media exists, {tmp_path}/media/sport games does not" in told

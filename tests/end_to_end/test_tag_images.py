@@ -61,7 +61,9 @@ def report_of(theatre: Theatre) -> dict[str, Any]:
 def test_images_in_folders_and_zips_get_their_tags_with_few_writes(
     theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
 ) -> None:
-    vlm = theatre.endpoint(Behaviour(slots=4, latency_s=0.1))  # a second in all: there is progress to be seen
+    vlm = theatre.endpoint(
+        Behaviour(slots=4, latency_s=0.1)
+    )  # a second in all: there is progress to be seen
     theatre.install(address(vlm))
     images = theatre.add(*pictures)
     theatre.stash.requests.clear()
@@ -90,7 +92,10 @@ def test_rules_rename_and_raise_the_threshold_and_nothing_is_asked_twice(
     assert {"Home game", "Foul"} <= theatre.image_tags()[next(iter(mine))]
     for image in images:
         theatre.stash.library.tag_image(image, "VLM_UpdateMe")
-    theatre.install(address(vlm), TAG_RULES={"Foul": {"RenamedTag": "Personal foul"}, "Goal": {"TagThreshold": 1}})
+    theatre.install(
+        address(vlm),
+        TAG_RULES={"Foul": {"RenamedTag": "Personal foul"}, "Goal": {"TagThreshold": 1}},
+    )
     job = run(theatre, "Update Tagged Images")
     assert "12 images updated, 0 failed; 0 calls; 12 answers known already" in str(job.output)
     assert vlm.counters.answered == 13
@@ -160,7 +165,9 @@ def test_paths_are_mapped_also_those_of_zips(
     pictures: Sequence[LabelledPicture], address: Address, elsewhere: Callable[..., Theatre]
 ) -> None:
     place = elsewhere(pictures[0].path.parents[1], "/data/sport")
-    place.install(address(place.endpoint()), PATH_MUTATION={"/data/sport": str(pictures[0].path.parents[1])})
+    place.install(
+        address(place.endpoint()), PATH_MUTATION={"/data/sport": str(pictures[0].path.parents[1])}
+    )
     images = place.add(pictures[0], pictures[-1])
     job = run(place)
     assert texts(job, "warning", "error") == ""
@@ -226,7 +233,9 @@ def test_where_stash_is_not_to_be_asked_the_log_names_both_paths_and_the_setting
     pictures: Sequence[LabelledPicture], address: Address, elsewhere: Callable[..., Theatre]
 ) -> None:
     place = elsewhere(pictures[0].path.parents[1], "/data/sport")
-    place.install(address(place.endpoint()), IMAGE_FROM_STASH=False, PATH_MUTATION={"/data": "/mnt/nas"})
+    place.install(
+        address(place.endpoint()), IMAGE_FROM_STASH=False, PATH_MUTATION={"/data": "/mnt/nas"}
+    )
     (image,) = place.add(pictures[0])
     said = texts(run(place), "error")
     for part in ("/data/sport", "/mnt/nas/sport", "PATH_MUTATION"):
@@ -252,7 +261,9 @@ def test_a_gallery_in_line_stands_for_its_images_and_leaves_the_line_after_them(
     tags = theatre.image_tags()
     assert {image: tags[image] for image in images} == as_tagged(images)
     assert all(not tags[image] for image in others)
-    frequent = {tag for tag in TAGS if sum(tag in picture.tags for picture in images.values()) >= 0.4 * 20}
+    frequent = {
+        tag for tag in TAGS if sum(tag in picture.tags for picture in images.values()) >= 0.4 * 20
+    }
     assert frequent
     assert set(theatre.stash.library.gallery_state(queued).tags) == {"VLM_Tagged", *frequent}
     assert theatre.stash.library.gallery_state(beside).tags == ()
@@ -278,7 +289,9 @@ def test_a_gallery_stays_in_line_while_one_of_its_images_cannot_be_done(
     assert vlm.counters.answered == 4
 
 
-def test_galleries_can_be_left_alone(theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address) -> None:
+def test_galleries_can_be_left_alone(
+    theatre: Theatre, pictures: Sequence[LabelledPicture], address: Address
+) -> None:
     theatre.install(address(theatre.endpoint()), IMAGE_GALLERIES=False)
     images = theatre.add(*pictures[:3], tags=())
     gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
@@ -291,16 +304,22 @@ def test_a_gallery_gets_what_exactly_the_wanted_share_of_its_images_has(
     theatre: Theatre, address: Address, tmp_path: Path, has: int, share: float, is_given: bool
 ) -> None:
     theatre.install(address(theatre.endpoint()), GALLERY_TAG_SHARE=share, TAG_LIST=["Foul"])
-    shown = [glyphs.picture(["Foul"] if number < has else [], 328, 224, number) for number in range(25)]
+    shown = [
+        glyphs.picture(["Foul"] if number < has else [], 328, 224, number) for number in range(25)
+    ]
     for number, picture in enumerate(shown):
         picture.save(tmp_path / f"{number}.jpg")
     images = [theatre.stash.library.add_image(tmp_path / f"{number}.jpg") for number in range(25)]
     gallery = theatre.stash.library.add_gallery("Finale", images=images, tags=["VLM_TagMe"])
     run(theatre)
-    assert theatre.stash.library.gallery_state(gallery).tags == (("Foul", "VLM_Tagged") if is_given else ("VLM_Tagged",))
+    assert theatre.stash.library.gallery_state(gallery).tags == (
+        ("Foul", "VLM_Tagged") if is_given else ("VLM_Tagged",)
+    )
 
 
-def test_a_gallery_without_images_leaves_the_line_also_when_nothing_else_is_in_it(theatre: Theatre, address: Address) -> None:
+def test_a_gallery_without_images_leaves_the_line_also_when_nothing_else_is_in_it(
+    theatre: Theatre, address: Address
+) -> None:
     theatre.install(address(theatre.endpoint()))
     gallery = theatre.stash.library.add_gallery("Empty", tags=["VLM_TagMe"])
     job = run(theatre)
@@ -312,7 +331,10 @@ def test_a_gallery_without_images_leaves_the_line_also_when_nothing_else_is_in_i
 
 
 def test_a_preview_tells_of_scenes_and_images_writes_nothing_and_spares_questions(
-    theatre: Theatre, videos: Sequence[LabelledVideo], pictures: Sequence[LabelledPicture], address: Address
+    theatre: Theatre,
+    videos: Sequence[LabelledVideo],
+    pictures: Sequence[LabelledPicture],
+    address: Address,
 ) -> None:
     vlm = theatre.endpoint()
     theatre.install(address(vlm))
@@ -321,11 +343,18 @@ def test_a_preview_tells_of_scenes_and_images_writes_nothing_and_spares_question
     theatre.stash.library.add_gallery("Finale", images=[*images][:2], tags=["VLM_TagMe"])
     before = theatre.stash.library.snapshot()
     job = run(theatre, "Preview")
-    assert "1 gallery in line, which would be done after the last image there. Nothing was written to Stash." in str(job.output)
+    assert (
+        "1 gallery in line, which would be done after the last image there. Nothing was written to Stash."
+        in str(job.output)
+    )
     assert theatre.stash.library.snapshot() == before
     assert "1 scene looked at, 0 failed" in str(job.output)
     assert "10 images looked at, 0 failed" in str(job.output)
-    told = next(line for line in texts(job, "info").splitlines() if "10 images looked at: tags would be added: " in line)
+    told = next(
+        line
+        for line in texts(job, "info").splitlines()
+        if "10 images looked at: tags would be added: " in line
+    )
     for tag in TAGS:
         assert f"{tag} {sum(tag in picture.tags for picture in images.values())}" in told
     assert (job.progress[-1], list(job.progress)) == (1, sorted(job.progress))
@@ -370,7 +399,10 @@ def test_a_run_killed_and_started_again_asks_nothing_twice(
         job.stop()
         job.wait()
         tags = theatre.image_tags()
-        assert all(tags[image] == {"VLM_TagMe"} or tags[image] == as_tagged(images)[image] for image in images)
+        assert all(
+            tags[image] == {"VLM_TagMe"} or tags[image] == as_tagged(images)[image]
+            for image in images
+        )
     job = run(theatre)
     assert job.error is None
     assert theatre.image_tags() == as_tagged(images)
@@ -411,7 +443,9 @@ def test_a_model_that_answers_nothing_ends_the_task_after_a_handful_and_all_stay
     job = run(theatre)
     assert "the reply does not answer the question" in str(job.error)
     assert "k42H2" in str(job.error), "in its own words"
-    assert re.search(r"0 images tagged, [1-9] failed, .* queued; [1-9] calls;", texts(job, "warning"))
+    assert re.search(
+        r"0 images tagged, [1-9] failed, .* queued; [1-9] calls;", texts(job, "warning")
+    )
     tags = theatre.image_tags().values()
     assert all("VLM_TagMe" in own for own in tags)
     assert sum("VLM_Errored" in own for own in tags) < 10
@@ -451,14 +485,28 @@ def test_what_only_stash_can_show_is_tagged_as_its_thumbnail_and_the_log_and_the
     tags = theatre.image_tags()
     assert (tags[goal], tags[foul]) == ({"Goal", "VLM_Tagged"}, {"Foul", "VLM_Tagged"})
     log = texts(job, "info")
-    assert f"Image {goal} (goal.jxl) was seen as Stash's thumbnail of it: a JPEG XL picture, which is not read." in log
-    assert f"Image {foul} (foul.nef) was seen as Stash's thumbnail of it: a camera raw file with no more than" in log
-    notes = {image: group["note"] for group in report_of(theatre)["images"] for image, _ in group["images"]}
+    assert (
+        f"Image {goal} (goal.jxl) was seen as Stash's thumbnail of it: a JPEG XL picture, which is not read."
+        in log
+    )
+    assert (
+        f"Image {foul} (foul.nef) was seen as Stash's thumbnail of it: a camera raw file with no more than"
+        in log
+    )
+    notes = {
+        image: group["note"]
+        for group in report_of(theatre)["images"]
+        for image, _ in group["images"]
+    }
     assert all(notes[image] == "" for image in usual)
-    assert all(notes[image].startswith("seen as Stash's thumbnail of it: ") for image in (goal, foul))
+    assert all(
+        notes[image].startswith("seen as Stash's thumbnail of it: ") for image in (goal, foul)
+    )
 
 
-def test_what_stash_cannot_show_either_is_named_with_the_remedy(theatre: Theatre, address: Address, tmp_path: Path) -> None:
+def test_what_stash_cannot_show_either_is_named_with_the_remedy(
+    theatre: Theatre, address: Address, tmp_path: Path
+) -> None:
     theatre.install(address(theatre.endpoint()))
     library = theatre.stash.library
     lost = library.add_image(jxl(tmp_path / "goal.jxl"), title="goal.jxl", tags=["VLM_TagMe"])
@@ -481,15 +529,25 @@ def test_stash_is_not_asked_for_thumbnails_where_it_is_not_to_be_asked(
     image = theatre.stash.library.add_image(jxl(tmp_path / "goal.jxl"), tags=["VLM_TagMe"])
     theatre.stash.library.add_thumbnail(image, shown("Goal"))
     said = texts(run(theatre), "error")
-    assert said.endswith("goal.jxl: a JPEG XL picture, which is not read; convert it to JPEG or PNG")
+    assert said.endswith(
+        "goal.jxl: a JPEG XL picture, which is not read; convert it to JPEG or PNG"
+    )
 
 
-def test_an_error_that_is_expected_takes_one_line_of_the_log(theatre: Theatre, address: Address, tmp_path: Path) -> None:
+def test_an_error_that_is_expected_takes_one_line_of_the_log(
+    theatre: Theatre, address: Address, tmp_path: Path
+) -> None:
     theatre.install(address(theatre.endpoint()))
     (broken,) = write_folder(tmp_path / "broken", 1, TAGS, first=500)
     (image,) = theatre.add(broken)
     broken.path.write_bytes(broken.path.read_bytes()[:200])
     job = run(theatre)
-    about = [text for _, text in job.log if broken.path.name in text or "Traceback" in text or 'File "' in text]
+    about = [
+        text
+        for _, text in job.log
+        if broken.path.name in text or "Traceback" in text or 'File "' in text
+    ]
     assert [text for text in about if text.startswith(f"Image {image} ")] != []
-    assert len(about) <= 2, about  # for Stash's debug level, one more that says where it was found out
+    assert len(about) <= 2, (
+        about
+    )  # for Stash's debug level, one more that says where it was found out

@@ -35,10 +35,14 @@ def found(scene: ItemState) -> Mapping[str, list[tuple[float, float]]]:
 
 
 def without_ids(scene: ItemState) -> tuple[Any, ...]:
-    return scene.tags, sorted((m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers)
+    return scene.tags, sorted(
+        (m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers
+    )
 
 
-def test_a_queued_scene_becomes_tags_and_markers(theatre: Theatre, videos: Sequence[LabelledVideo], address: Address) -> None:
+def test_a_queued_scene_becomes_tags_and_markers(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
     vlm = theatre.endpoint()
     theatre.install(address(vlm))
     scenes = theatre.queue(*videos)
@@ -50,7 +54,10 @@ def test_a_queued_scene_becomes_tags_and_markers(theatre: Theatre, videos: Seque
         assert set(scene.tags) == present | {"VLM_Tagged"}
         spans = found(scene)
         assert sum(f1(spans[tag], video.truth[tag]) for tag in present) / len(present) > 0.8
-        assert all(marker.tags == ("VLM",) and marker.title == marker.primary_tag for marker in scene.markers)
+        assert all(
+            marker.tags == ("VLM",) and marker.title == marker.primary_tag
+            for marker in scene.markers
+        )
     assert lines(job, "error") == lines(job, "warning") == ""
 
 
@@ -65,7 +72,8 @@ def test_progress_grows_to_one_and_the_end_line_tells_the_truth(
     assert len(job.progress) > 5
     assert all(earlier < later for earlier, later in pairwise(job.progress))
     told = re.search(
-        r"2 scenes tagged, 0 failed; (\d+) frames asked, (\d+) answered, 0 failed; (\d+) calls; \d+ s", str(job.output)
+        r"2 scenes tagged, 0 failed; (\d+) frames asked, (\d+) answered, 0 failed; (\d+) calls; \d+ s",
+        str(job.output),
     )
     assert told, job.output
     assert {int(number) for number in told.groups()} == {vlm.counters.answered}
@@ -88,12 +96,17 @@ def test_a_second_run_changes_nothing_and_asks_nothing(
 
 def hand_made(theatre: Theatre, scene: str) -> None:
     theatre.stash.library.tag_scene(scene, "Home game", "Foul")
-    theatre.stash.library.add_marker(scene, "Interview", 3.0, 9.5, title="Coach", tags=["Home game"])
+    theatre.stash.library.add_marker(
+        scene, "Interview", 3.0, 9.5, title="Coach", tags=["Home game"]
+    )
     theatre.stash.library.add_marker(scene, "Goal", 20.0, title="my favourite")
 
 
 def mine(scene: ItemState) -> Any:
-    return [marker for marker in scene.markers if "VLM" not in marker.tags], {"Home game", "Foul"} & set(scene.tags)
+    return [marker for marker in scene.markers if "VLM" not in marker.tags], {
+        "Home game",
+        "Foul",
+    } & set(scene.tags)
 
 
 def test_a_file_that_was_replaced_since_stash_scanned_it_is_not_taken_for_the_one_before(
@@ -111,13 +124,20 @@ def test_a_file_that_was_replaced_since_stash_scanned_it_is_not_taken_for_the_on
     theatre.stash.library.tag_scene(scene, "VLM_TagMe")
     job = theatre.run()
     known, now = before.path.stat().st_size, after.path.stat().st_size
-    assert f"{path} has {now} bytes, and Stash knows of {known}: it was changed since Stash scanned it" in lines(job, "warning")
+    assert (
+        f"{path} has {now} bytes, and Stash knows of {known}: it was changed since Stash scanned it"
+        in lines(job, "warning")
+    )
     assert "in an earlier run" not in lines(job, "info")
     assert vlm.counters.answered > calls
-    assert set(theatre.state(scene).tags) == {tag for tag, spans in after.truth.items() if spans} | {"VLM_Tagged"}
+    assert set(theatre.state(scene).tags) == {
+        tag for tag, spans in after.truth.items() if spans
+    } | {"VLM_Tagged"}
 
 
-def test_what_a_person_made_is_untouched_by_any_run(theatre: Theatre, videos: Sequence[LabelledVideo], address: Address) -> None:
+def test_what_a_person_made_is_untouched_by_any_run(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
     vlm = theatre.endpoint()
     theatre.install(address(vlm))
     (scene,) = theatre.queue(videos[0])
@@ -125,8 +145,14 @@ def test_what_a_person_made_is_untouched_by_any_run(theatre: Theatre, videos: Se
     before = mine(theatre.state(scene))
     theatre.run()
     assert mine(theatre.state(scene)) == before
-    of_others = {marker for marker in theatre.state(scene).markers if "VLM" in marker.tags and marker.primary_tag != "Timeout"}
-    theatre.install(address(vlm), TAG_LIST=["Timeout"])  # the rest is no longer looked for, and left alone
+    of_others = {
+        marker
+        for marker in theatre.state(scene).markers
+        if "VLM" in marker.tags and marker.primary_tag != "Timeout"
+    }
+    theatre.install(
+        address(vlm), TAG_LIST=["Timeout"]
+    )  # the rest is no longer looked for, and left alone
     theatre.stash.library.tag_scene(scene, "VLM_TagMe")
     theatre.run()
     after = theatre.state(scene)
@@ -168,13 +194,17 @@ def test_a_run_killed_at_any_point_and_repeated_ends_as_if_it_had_not_been(
         job.wait()
         theatre.stash.requests.on_reply = None
         assert mine(theatre.state(killed)) == before
-        assert "VLM_TagMe" in theatre.state(killed).tags or "VLM_Tagged" in theatre.state(killed).tags
+        assert (
+            "VLM_TagMe" in theatre.state(killed).tags or "VLM_Tagged" in theatre.state(killed).tags
+        )
         kills += 1
         assert kills < 12
     assert kills >= 2
     theatre.run()
     assert without_ids(theatre.state(killed)) == without_ids(theatre.state(undisturbed))
-    assert vlm.counters.answered == calls  # the other scene shows the same file, so every answer was there
+    assert (
+        vlm.counters.answered == calls
+    )  # the other scene shows the same file, so every answer was there
 
 
 def test_a_task_stopped_in_the_middle_of_its_questions_goes_on_from_there(
@@ -282,7 +312,10 @@ def test_a_scene_of_which_much_cannot_be_read_says_so_in_a_warning(
 def test_a_hanging_endpoint_beside_a_healthy_one_costs_time_but_no_frame(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    healthy, hanging = theatre.endpoint(Behaviour(latency_s=0.05, slots=1)), theatre.endpoint(Behaviour(fault=Fault.HANG))
+    healthy, hanging = (
+        theatre.endpoint(Behaviour(latency_s=0.05, slots=1)),
+        theatre.endpoint(Behaviour(fault=Fault.HANG)),
+    )
     addresses = address(healthy, name="healthy", max_concurrent=1), address(hanging, name="hanging")
     theatre.install(*addresses, REQUEST_TIMEOUT=1)
     (scene,) = theatre.queue(videos[0])
@@ -297,7 +330,9 @@ def test_a_hanging_endpoint_beside_a_healthy_one_costs_time_but_no_frame(
 def test_a_hanging_endpoint_alone_ends_the_batch_in_bounded_time(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
-    theatre.install(address(theatre.endpoint(Behaviour(fault=Fault.HANG)), name="gym"), REQUEST_TIMEOUT=0.4)
+    theatre.install(
+        address(theatre.endpoint(Behaviour(fault=Fault.HANG)), name="gym"), REQUEST_TIMEOUT=0.4
+    )
     theatre.queue(*videos)
     job = theatre.run()
     queued_untouched(theatre, job)
@@ -369,7 +404,13 @@ def test_a_configuration_of_the_older_plugin_is_honoured(
                 "output": "results",
                 "short_name": "dynamic_video",
                 "version": 1.0,
-                "models": [{"name": "dynamic_video_ai", "inputs": ["video_path", "time_interval"], "outputs": "results"}],
+                "models": [
+                    {
+                        "name": "dynamic_video_ai",
+                        "inputs": ["video_path", "time_interval"],
+                        "outputs": "results",
+                    }
+                ],
             }
         },
         "models": {
@@ -383,7 +424,14 @@ def test_a_configuration_of_the_older_plugin_is_honoured(
                 "instance_count": 10,
                 "max_batch_size": 4,
                 "multiplexer_endpoints": [
-                    {"base_url": vlm.url, "api_key": "", "name": "a", "weight": 9, "is_fallback": False, "max_concurrent": 4}
+                    {
+                        "base_url": vlm.url,
+                        "api_key": "",
+                        "name": "a",
+                        "weight": 9,
+                        "is_fallback": False,
+                        "max_concurrent": 4,
+                    }
                 ],
                 "tag_list": engine_tags,
             },
@@ -400,7 +448,9 @@ def test_a_configuration_of_the_older_plugin_is_honoured(
     assert "Personal foul" in tags
 
 
-def test_a_path_that_stash_sees_elsewhere_is_mapped(videos: Sequence[LabelledVideo], tmp_path: Any, address: Address) -> None:
+def test_a_path_that_stash_sees_elsewhere_is_mapped(
+    videos: Sequence[LabelledVideo], tmp_path: Any, address: Address
+) -> None:
     from contextlib import ExitStack
 
     from sandbox.stash import SandboxStash
@@ -408,7 +458,9 @@ def test_a_path_that_stash_sees_elsewhere_is_mapped(videos: Sequence[LabelledVid
 
     here = videos[0].path.parent
     with ExitStack() as servers:
-        stash = servers.enter_context(running(SandboxStash(shown_as={str(here): "/data/sport games"})))
+        stash = servers.enter_context(
+            running(SandboxStash(shown_as={str(here): "/data/sport games"}))
+        )
         theatre = Theatre(stash, tmp_path, servers)
         theatre.install(address(theatre.endpoint()), PATH_MUTATION={"/data/sport games": str(here)})
         (scene,) = theatre.queue(videos[0])

@@ -31,7 +31,9 @@ def run(theatre: Theatre, task: str, **args: str) -> Job:
 
 
 def content(scene: ItemState) -> tuple[Any, ...]:
-    return scene.tags, sorted(((m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers), key=str)
+    return scene.tags, sorted(
+        ((m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers), key=str
+    )
 
 
 def contents(theatre: Theatre) -> list[tuple[Any, ...]]:
@@ -40,7 +42,9 @@ def contents(theatre: Theatre) -> list[tuple[Any, ...]]:
 
 def hand_made(theatre: Theatre, scene: str) -> None:
     theatre.stash.library.tag_scene(scene, "Home game", "Foul")
-    theatre.stash.library.add_marker(scene, "Interview", 3.0, 9.5, title="Coach", tags=["Home game"])
+    theatre.stash.library.add_marker(
+        scene, "Interview", 3.0, 9.5, title="Coach", tags=["Home game"]
+    )
 
 
 def texts(job: Job, *levels: str) -> str:
@@ -81,7 +85,10 @@ def test_undo_names_what_people_changed_since_and_leaves_it(
     job = run(theatre, "Undo Last Run")
     assert theatre.state(scene).tags == ("VLM_TagMe",)
     assert [one.title for one in theatre.state(scene).markers] == ["my own words"]
-    assert f"{marker.title!r} at 0:00:{int(marker.seconds):02} stays: somebody has changed it" in texts(job, "warning")
+    assert (
+        f"{marker.title!r} at 0:00:{int(marker.seconds):02} stays: somebody has changed it"
+        in texts(job, "warning")
+    )
     assert "1 of them but for what people have changed since" in str(job.output)
 
 
@@ -98,7 +105,9 @@ def test_undo_touches_nothing_while_the_run_is_at_work(
 
     theatre.stash.requests.on_reply = hang_on
     job = theatre.stash.run_task("Tag Videos")
-    wait_for(lambda: vlm.behaviour.fault is Fault.HANG and "VLM_TagMe" not in theatre.state(done).tags)
+    wait_for(
+        lambda: vlm.behaviour.fault is Fault.HANG and "VLM_TagMe" not in theatre.state(done).tags
+    )
     before = theatre.state(done)
     said = process(theatre, "undo_last_run")
     assert f"is still at work (process {job.pid})" in said["output"]
@@ -135,7 +144,9 @@ def test_everything_of_the_plugins_can_be_removed_and_put_back(
     assert contents(theatre) == after
 
 
-def test_tasks_that_take_back_need_no_endpoint(theatre: Theatre, videos: Sequence[LabelledVideo], address: Address) -> None:
+def test_tasks_that_take_back_need_no_endpoint(
+    theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
+) -> None:
     vlm = theatre.endpoint()
     theatre.install(address(vlm))
     (scene,) = theatre.queue(videos[0])
@@ -181,11 +192,17 @@ def test_an_update_asks_nothing_under_other_rules_and_only_about_what_is_new(
 
 def asked_about(theatre: Theatre) -> list[set[str]]:
     """The tags of each answer that was stored."""
-    with closing(sqlite3.connect(theatre.stash.config_folder / "haven_vlm_connector" / "haven.sqlite3")) as db:
-        return [set(unpacked(said)[0]) for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
+    with closing(
+        sqlite3.connect(theatre.stash.config_folder / "haven_vlm_connector" / "haven.sqlite3")
+    ) as db:
+        return [
+            set(unpacked(said)[0]) for (said,) in db.execute("SELECT said FROM answer ORDER BY id")
+        ]
 
 
-def test_nothing_to_update_says_what_to_do_and_makes_the_tag_for_it(theatre: Theatre, address: Address) -> None:
+def test_nothing_to_update_says_what_to_do_and_makes_the_tag_for_it(
+    theatre: Theatre, address: Address
+) -> None:
     theatre.install(address(theatre.endpoint()))
     assert "VLM_UpdateMe" in str(run(theatre, "Update Tagged Videos").output)
     assert "VLM_UpdateMe" in {tag.name for tag in theatre.stash.library.snapshot().tags}
@@ -276,7 +293,8 @@ def test_each_run_is_handed_over_at_its_end_also_when_it_breaks_off(
     theatre.run()
     folder = theatre.stash.config_folder / "haven_vlm_connector" / "reports"
     reports = sorted(
-        (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")), key=lambda run: run["run_id"]
+        (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")),
+        key=lambda run: run["run_id"],
     )
     assert [(run["task"], len(run["scenes"]), run["end"], run["waiting"]) for run in reports] == [
         ("Tag Videos", 2, "finished", 0),
@@ -314,7 +332,9 @@ def test_stash_restarted_in_the_middle_of_a_write_costs_nothing(
     assert content(theatre.state(scene)) == expected
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process is not told there when its parent ends")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="a process is not told there when its parent ends"
+)
 def test_a_task_ends_with_the_stash_that_started_it_and_the_next_one_goes_on(
     theatre: Theatre, videos: Sequence[LabelledVideo], address: Address
 ) -> None:
@@ -322,7 +342,12 @@ def test_a_task_ends_with_the_stash_that_started_it_and_the_next_one_goes_on(
     theatre.install(address(vlm, max_concurrent=1))
     (scene,) = theatre.queue(videos[0])
     (plugin,) = theatre.stash.plugins.loaded.values()
-    server = {"Scheme": "http", "Host": "127.0.0.1", "Port": theatre.stash.port, "Dir": str(theatre.stash.config_folder)}
+    server = {
+        "Scheme": "http",
+        "Host": "127.0.0.1",
+        "Port": theatre.stash.port,
+        "Dir": str(theatre.stash.config_folder),
+    }
     sent = json.dumps({"server_connection": server, "args": {"mode": "tag_videos"}})
     # What stands for Stash: it starts the task, and says which process that is.
     start = "import subprocess, sys; task = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE)"
@@ -367,7 +392,9 @@ def test_a_session_that_ends_in_the_middle_of_a_task_leaves_it_queued_unless_the
     videos: Sequence[LabelledVideo], address: Address, tmp_path: Path, api_key: str
 ) -> None:
     with ExitStack() as servers:
-        stash = servers.enter_context(running(SandboxStash(credentials=Credentials("coach", "whistle"), api_key=api_key)))
+        stash = servers.enter_context(
+            running(SandboxStash(credentials=Credentials("coach", "whistle"), api_key=api_key))
+        )
         theatre = Theatre(stash, tmp_path, servers)
         theatre.install(address(theatre.endpoint()))
         scenes = theatre.queue(*videos[:2])
@@ -407,7 +434,9 @@ def test_a_scene_that_is_deleted_or_merged_while_it_is_tagged_stops_nothing(
         assert f"scene {scene} is no longer in Stash" in texts(job, "warning")
     assert "VLM_Tagged" in theatre.state(stays).tags
     assert theatre.state(target).tags == ("Home game",)
-    assert theatre.state(target).markers  # they went there with the merge, and are a person's from then on
+    assert theatre.state(
+        target
+    ).markers  # they went there with the merge, and are a person's from then on
     job = run(theatre, "Undo Last Run")
     assert "2 no longer in Stash" in str(job.output)
     assert theatre.state(stays).tags == ("VLM_TagMe",)
@@ -455,14 +484,19 @@ def test_a_tag_merged_while_scenes_are_tagged_is_the_one_it_went_into(
     assert job.error is None, job.log
     assert set(theatre.state(scene).tags) == {*names, "Handball", "VLM_Tagged"}
     assert {marker.primary_tag for marker in theatre.state(scene).markers} == {*names, "Handball"}
-    spans = {(marker.primary_tag, marker.seconds, marker.end_seconds) for marker in theatre.state(scene).markers}
+    spans = {
+        (marker.primary_tag, marker.seconds, marker.end_seconds)
+        for marker in theatre.state(scene).markers
+    }
     assert len(spans) == len(theatre.state(scene).markers)
     assert "Handball" in theatre.state(other).tags
     job = run(theatre, "Undo Last Run")
     assert contents(theatre)[1] == before[1]
     assert theatre.state(scene).tags == ("VLM_TagMe",)
     stay = theatre.state(scene).markers  # the merge has changed those that were there
-    assert {marker.primary_tag for marker in stay} == ({"Handball"} if operation == "TagScene" else set())
+    assert {marker.primary_tag for marker in stay} == (
+        {"Handball"} if operation == "TagScene" else set()
+    )
     assert texts(job, "warning").count("stays: somebody has changed it since") == len(stay)
 
 
@@ -470,14 +504,21 @@ def test_a_tag_merged_while_scenes_are_tagged_is_the_one_it_went_into(
 
 
 def request_for(theatre: Theatre, mode: str) -> bytes:
-    connection = {"Scheme": "http", "Host": "127.0.0.1", "Port": theatre.stash.port, "Dir": str(theatre.stash.config_folder)}
+    connection = {
+        "Scheme": "http",
+        "Host": "127.0.0.1",
+        "Port": theatre.stash.port,
+        "Dir": str(theatre.stash.config_folder),
+    }
     return json.dumps({"server_connection": connection, "args": {"mode": mode}}).encode()
 
 
 def start(theatre: Theatre) -> subprocess.Popen[bytes]:
     (plugin,) = theatre.folder.glob(f"plügins {theatre.installed}/*/haven_vlm_connector.py")
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, plugin], stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ))
+    return subprocess.Popen(
+        [sys.executable, plugin], stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ)
+    )
 
 
 def process(theatre: Theatre, mode: str) -> dict[str, Any]:
@@ -541,7 +582,9 @@ def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
     tags, markers = content(theatre.state(scene))
     assert tags == whole[0]
     assert set(whole[1]) <= set(markers)
-    assert len(markers) == len(whole[1]) + 1  # the one that was relabelled is a person's, and stays as well
+    assert (
+        len(markers) == len(whole[1]) + 1
+    )  # the one that was relabelled is a person's, and stays as well
     run(theatre, "Undo Last Run")
     theatre.stash.library.untag_scene(scene, "VLM_UpdateMe")
     assert content(theatre.state(scene)) == wanted
@@ -556,14 +599,18 @@ def test_any_task_can_be_asked_for_what_was_taken_off(
     whole = content(theatre.state(scene))
     theatre.stash.library.remove_marker(theatre.state(scene).markers[0].id)
     theatre.stash.library.tag_scene(scene, "VLM_TagMe")
-    assert "bring_back: 'perhaps' is neither yes nor no" in str(run(theatre, "Tag Videos", bring_back="perhaps").error)
+    assert "bring_back: 'perhaps' is neither yes nor no" in str(
+        run(theatre, "Tag Videos", bring_back="perhaps").error
+    )
     run(theatre, "Tag Videos", bring_back="yes")
     assert content(theatre.state(scene)) == whole
 
 
 def test_nothing_to_bring_back_says_what_to_do(theatre: Theatre, address: Address) -> None:
     theatre.install(address(theatre.endpoint()))
-    assert "No scene or image carries the tag VLM_UpdateMe" in str(run(theatre, "Bring Back What You Removed").output)
+    assert "No scene or image carries the tag VLM_UpdateMe" in str(
+        run(theatre, "Bring Back What You Removed").output
+    )
 
 
 def test_another_tag_list_leaves_what_the_first_one_found(
@@ -620,7 +667,9 @@ def test_a_settings_file_that_cannot_be_read_stops_no_undoing(
     before = content(theatre.state(scene))
     theatre.run()
     (plugin,) = theatre.stash.plugins.loaded.values()
-    (Path(plugin.folder) / "haven_vlm_config.local.yaml").write_text("TAG_LIST: [Foul\nMODEL: {", encoding="utf-8")
+    (Path(plugin.folder) / "haven_vlm_config.local.yaml").write_text(
+        "TAG_LIST: [Foul\nMODEL: {", encoding="utf-8"
+    )
     job = run(theatre, "Undo Last Run")
     assert (job.error, content(theatre.state(scene))) == (None, before)
     assert "This task goes on without what is wrong in the settings" in texts(job, "warning")

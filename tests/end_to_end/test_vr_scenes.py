@@ -24,13 +24,26 @@ Address = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def match(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
     spec = VideoSpec(
-        duration_s=40, width=600, height=300, tags=TAGS, seed=4, shot_median_s=6, gop_s=4, frame_rate=8, vr="sbs-180"
+        duration_s=40,
+        width=600,
+        height=300,
+        tags=TAGS,
+        seed=4,
+        shot_median_s=6,
+        gop_s=4,
+        frame_rate=8,
+        vr="sbs-180",
     )
     return generate(spec, tmp_path_factory.mktemp("vr") / "Cup final_180_LR.mp4")
 
 
 def likeness(scene: ItemState, truth: Mapping[str, tuple[tuple[float, float], ...]]) -> float:
-    found = {tag: [(m.seconds, m.end_seconds or m.seconds) for m in scene.markers if m.primary_tag == tag] for tag in TAGS}
+    found = {
+        tag: [
+            (m.seconds, m.end_seconds or m.seconds) for m in scene.markers if m.primary_tag == tag
+        ]
+        for tag in TAGS
+    }
     present = [tag for tag in TAGS if truth[tag]]
     return sum(f1(found[tag], truth[tag]) for tag in present) / len(present)
 
@@ -52,7 +65,9 @@ def test_a_scene_with_stashs_vr_tag_is_seen_through_one_eye(
     assert told == [f"{match.path}: a VR video, read as sbs-180"]
 
 
-def test_a_layout_that_is_set_goes_before_the_name(theatre: Theatre, match: LabelledVideo, address: Address) -> None:
+def test_a_layout_that_is_set_goes_before_the_name(
+    theatre: Theatre, match: LabelledVideo, address: Address
+) -> None:
     theatre.stash.ui["vrTag"] = "VR"
     theatre.install(address(theatre.endpoint()), VR_LAYOUT="mono-360")
     (scene,) = theatre.queue(match, tags=("VR",))
@@ -67,11 +82,25 @@ def test_a_layout_that_is_set_goes_before_the_name(theatre: Theatre, match: Labe
 def test_the_command_line_is_told(theatre: Theatre, match: LabelledVideo) -> None:
     vlm, plugin = theatre.endpoint(), install(theatre.folder / "connector")
     answers = {**os.environ, "HAVEN_VLM_DATA_DIR": str(theatre.folder / "data")}
-    command = [sys.executable, str(plugin / "haven_vlm_connector.py"), "tag", str(match.path), "--tags", ",".join(TAGS)]
+    command = [
+        sys.executable,
+        str(plugin / "haven_vlm_connector.py"),
+        "tag",
+        str(match.path),
+        "--tags",
+        ",".join(TAGS),
+    ]
     seen = []
     for more in (["--vr", "auto"], ["--vr", "off"], []):
         options = ["--endpoint", vlm.url, "--model", "sandbox-vlm", "--json", "-", *more]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=90, env=answers, check=True)
+        done = subprocess.run(
+            [*command, *options],
+            capture_output=True,
+            text=True,
+            timeout=90,
+            env=answers,
+            check=True,
+        )
         (result,) = json.loads(done.stdout)
         seen.append({tag for own in result["video_tag_info"]["video_tags"].values() for tag in own})
     assert seen == [{tag for tag in TAGS if match.truth[tag]}, set(), set()]

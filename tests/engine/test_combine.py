@@ -48,7 +48,10 @@ def test_the_confidence_is_the_mean_of_the_moments_that_show_it() -> None:
 
 def test_every_tag_is_judged_by_itself() -> None:
     looks = [{"Goal": Verdict(True, 0.9), "Foul": ABSENT}, {"Goal": ABSENT, "Foul": ABSENT}]
-    assert {tag: verdict.present for tag, verdict in of_moments(looks).items()} == {"Goal": True, "Foul": False}
+    assert {tag: verdict.present for tag, verdict in of_moments(looks).items()} == {
+        "Goal": True,
+        "Foul": False,
+    }
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=10), st.integers(0, 9))
@@ -62,4 +65,6 @@ def test_one_part_of_a_still_is_enough() -> None:
     assert of_parts(seen(0.7, 0, 0.9))["Goal"] == Verdict(True, 0.9)
     assert of_parts(seen(0.7, None))["Goal"] == Verdict(True)
     assert of_parts(seen(0, 0))["Goal"] == ABSENT
-    assert of_parts([{"Goal": Verdict(False, 0.2)}, {"Goal": Verdict(False, 0.3)}])["Goal"] == Verdict(False, 0.3)
+    assert of_parts([{"Goal": Verdict(False, 0.2)}, {"Goal": Verdict(False, 0.3)}])[
+        "Goal"
+    ] == Verdict(False, 0.3)

@@ -8,10 +8,22 @@ import pytest
 from pydantic import ValidationError
 
 from vlm_engine.config import base as config_base
-from vlm_engine.config.models import EndpointConfig, EngineConfig, Length, ModelConfig, SearchConfig, TagRule, parse
+from vlm_engine.config.models import (
+    EndpointConfig,
+    EngineConfig,
+    Length,
+    ModelConfig,
+    SearchConfig,
+    TagRule,
+    parse,
+)
 from vlm_engine.errors import ConfigError
 
-MODEL = {"type": "vlm_model", "api_base_url": "http://localhost:1234", "tag_list": ["Foul", "Turnover"]}
+MODEL = {
+    "type": "vlm_model",
+    "api_base_url": "http://localhost:1234",
+    "tag_list": ["Foul", "Turnover"],
+}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +43,8 @@ def test_an_address_may_be_written_with_or_without_its_version(written: str, mea
 
 
 @pytest.mark.parametrize(
-    "written", ["localhost", "ftp://host", "http://", "http://user:secret@host", "http://host/v1?key=secret"]
+    "written",
+    ["localhost", "ftp://host", "http://", "http://user:secret@host", "http://host/v1?key=secret"],
 )
 def test_what_is_no_address_is_refused_without_repeating_a_secret(written: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -41,32 +54,52 @@ def test_what_is_no_address_is_refused_without_repeating_a_secret(written: str) 
 
 
 @pytest.mark.parametrize(
-    "written", ["http://court:99999", "court:99999", "http://court:y", "http://court:0/v1", "http://[::1]:-1"]
+    "written",
+    ["http://court:99999", "court:99999", "http://court:y", "http://court:0/v1", "http://[::1]:-1"],
 )
 def test_a_port_that_cannot_be_is_named_with_its_address(written: str) -> None:
-    with pytest.raises(ConfigError, match=r"ENDPOINTS\[0\].base_url: '.*" + re.escape(written) + "' has no port from 1 to 65535"):
+    with pytest.raises(
+        ConfigError,
+        match=r"ENDPOINTS\[0\].base_url: '.*"
+        + re.escape(written)
+        + "' has no port from 1 to 65535",
+    ):
         parse(EndpointConfig, {"base_url": written}, "ENDPOINTS[0]")
     assert EndpointConfig(base_url="http://court:65535").base_url == "http://court:65535/v1"
 
 
 @pytest.mark.parametrize(("written", "meant"), [(None, None), (4, 4), ("4", 4), ("auto", "auto")])
 def test_an_endpoints_slots_are_a_number_or_found_out(written: Any, meant: Any) -> None:
-    assert EndpointConfig(base_url="http://court:1234", max_concurrent=written).max_concurrent == meant
+    assert (
+        EndpointConfig(base_url="http://court:1234", max_concurrent=written).max_concurrent == meant
+    )
 
 
 @pytest.mark.parametrize("written", [0, 1025, -1, 2.5, True, "many", [4]])
 def test_other_slots_are_refused_in_one_sentence(written: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse(EndpointConfig, {"base_url": "http://court:1234", "max_concurrent": written}, "ENDPOINTS[0]")
-    assert str(caught.value) == 'ENDPOINTS[0].max_concurrent: write a number from 1 to 1024, or "auto"'
+        parse(
+            EndpointConfig,
+            {"base_url": "http://court:1234", "max_concurrent": written},
+            "ENDPOINTS[0]",
+        )
+    assert (
+        str(caught.value) == 'ENDPOINTS[0].max_concurrent: write a number from 1 to 1024, or "auto"'
+    )
 
 
 def test_every_fault_is_reported_at_once_with_its_key() -> None:
-    data = {"models": {"vlm": {**MODEL, "temperature": 9, "tag_lst": []}}, "search": {"edge_tolerance_s": -1}, "loglevel": "LOUD"}
+    data = {
+        "models": {"vlm": {**MODEL, "temperature": 9, "tag_lst": []}},
+        "search": {"edge_tolerance_s": -1},
+        "loglevel": "LOUD",
+    }
     with pytest.raises(ConfigError) as caught:
         parse(EngineConfig, data, "VLM_ENGINE_CONFIG")
     message = str(caught.value)
-    assert "VLM_ENGINE_CONFIG.models.vlm: unknown key 'tag_lst'; did you mean 'tag_list'?" in message
+    assert (
+        "VLM_ENGINE_CONFIG.models.vlm: unknown key 'tag_lst'; did you mean 'tag_list'?" in message
+    )
     assert "VLM_ENGINE_CONFIG.search.edge_tolerance_s" in message
     assert "VLM_ENGINE_CONFIG.loglevel" in message
 
@@ -85,11 +118,20 @@ def test_keys_of_the_older_plugin_load_and_are_named_once(
                 "model_identifier": 93848,
                 "model_category": ["plays"],
                 "use_multiplexer": True,
-                "multiplexer_endpoints": [{"base_url": "http://localhost:1234/v1", "api_key": "", "name": "a", "weight": 9}],
+                "multiplexer_endpoints": [
+                    {
+                        "base_url": "http://localhost:1234/v1",
+                        "api_key": "",
+                        "name": "a",
+                        "weight": 9,
+                    }
+                ],
             },
             "result_coalescer": {"type": "python", "model_file_name": "result_coalescer"},
         },
-        "category_config": {"plays": {"Foul": {"RenamedTag": "Personal foul", "MaxGap": "30s", "TagThreshold": 0.5}}},
+        "category_config": {
+            "plays": {"Foul": {"RenamedTag": "Personal foul", "MaxGap": "30s", "TagThreshold": 0.5}}
+        },
     }
     with caplog.at_level(logging.WARNING):
         config = EngineConfig(**data)
@@ -105,7 +147,9 @@ def test_unknown_keys_are_refused_by_the_constructor_too() -> None:
         EndpointConfig(base_url="http://localhost:1", wieght=3)
 
 
-@pytest.mark.parametrize(("written", "seconds"), [("12s", 12.0), (12, 12.0), ("5%", 30.0), ("1.5", 1.5), (0, 0.0)])
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("12s", 12.0), (12, 12.0), ("5%", 30.0), ("1.5", 1.5), (0, 0.0)]
+)
 def test_a_length_is_seconds_or_a_share_of_the_video(written: object, seconds: float) -> None:
     assert Length.model_validate(written).seconds(600) == seconds
 
@@ -130,7 +174,12 @@ def test_a_tag_overrides_only_what_it_sets() -> None:
 def test_a_rule_finds_its_tag_in_any_case() -> None:
     config = EngineConfig(
         models={"vlm": ModelConfig(**{**MODEL, "tag_list": ["Foul", "Corner kick"]})},
-        category_config={"tags": {"foul": {"RenamedTag": "Personal foul"}, " corner  Kick": {"TagThreshold": 0.7}}},
+        category_config={
+            "tags": {
+                "foul": {"RenamedTag": "Personal foul"},
+                " corner  Kick": {"TagThreshold": 0.7},
+            }
+        },
     )
     assert config.rule_of("tags")("Foul").renamed == "Personal foul"
     assert config.rule_of("tags")("Corner kick").threshold == 0.7
@@ -148,8 +197,12 @@ def test_an_active_model_must_exist() -> None:
         parse(EngineConfig, {"models": {"vlm": MODEL}, "active_ai_models": ["judge"]}, "")
 
 
-def test_the_key_comes_from_the_environment_and_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = EndpointConfig(base_url="http://localhost:1", api_key_env="HAVEN_TEST_KEY", name="gym")
+def test_the_key_comes_from_the_environment_and_never_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endpoint = EndpointConfig(
+        base_url="http://localhost:1", api_key_env="HAVEN_TEST_KEY", name="gym"
+    )
     with pytest.raises(ConfigError, match="'gym'.*HAVEN_TEST_KEY"):
         endpoint.key()
     monkeypatch.setenv("HAVEN_TEST_KEY", "sk-secret-123")
@@ -167,11 +220,15 @@ def test_the_key_comes_from_the_environment_and_never_shows(monkeypatch: pytest.
         ({"frame_interval_s": 2}, 2.0),
     ],
 )
-def test_the_scan_interval_follows_from_the_shortest_event(settings: dict[str, float], interval_s: float) -> None:
+def test_the_scan_interval_follows_from_the_shortest_event(
+    settings: dict[str, float], interval_s: float
+) -> None:
     assert SearchConfig(**settings).interval_for(3600) == interval_s
 
 
-@pytest.mark.parametrize(("duration_s", "interval_s"), [(5, 3.0), (200, 5.0), (480, 12.0), (7200, 12.0)])
+@pytest.mark.parametrize(
+    ("duration_s", "interval_s"), [(5, 3.0), (200, 5.0), (480, 12.0), (7200, 12.0)]
+)
 def test_a_short_video_is_scanned_more_closely(duration_s: float, interval_s: float) -> None:
     assert SearchConfig().interval_for(duration_s) == interval_s
 
@@ -181,5 +238,7 @@ def test_where_questions_go() -> None:
     assert [e.base_url for e in ModelConfig(**MODEL).endpoints()] == ["http://localhost:1234/v1"]
     chosen = ModelConfig(**MODEL, use_multiplexer=True, multiplexer_endpoints=several).endpoints()
     assert [e.base_url for e in chosen] == ["http://a:1/v1", "http://b:1/v1"]
-    assert [e.base_url for e in ModelConfig(**MODEL, multiplexer_endpoints=several).endpoints()] == ["http://localhost:1234/v1"]
+    assert [
+        e.base_url for e in ModelConfig(**MODEL, multiplexer_endpoints=several).endpoints()
+    ] == ["http://localhost:1234/v1"]
     assert ModelConfig(type="vlm_model").endpoints() == ()

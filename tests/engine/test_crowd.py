@@ -25,7 +25,9 @@ VIDEOS, SLOTS, AHEAD = 50, 3, 2
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=8, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=2)
+    spec = VideoSpec(
+        duration_s=8, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=2
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
@@ -41,7 +43,11 @@ def videos(video: LabelledVideo, tmp_path: Path) -> list[Path]:
 
 def config(vlm: SandboxVLM) -> EngineConfig:
     endpoint = {"base_url": vlm.url, "max_concurrent": SLOTS}
-    return EngineConfig(models={"vlm": ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS, max_batch_size=2)})
+    return EngineConfig(
+        models={
+            "vlm": ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS, max_batch_size=2)
+        }
+    )
 
 
 def decoding() -> int:
@@ -82,7 +88,9 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_fifty_at_once_hold_what_slots_need_and_end_in_the_order_in_which_they_came(videos: list[Path]) -> None:
+def test_fifty_at_once_hold_what_slots_need_and_end_in_the_order_in_which_they_came(
+    videos: list[Path],
+) -> None:
     async def run() -> None:
         ended: list[int] = []
         async with SandboxVLM(Behaviour(slots=SLOTS)) as vlm, VLMEngine(config(vlm)) as engine:
@@ -92,7 +100,10 @@ def test_fifty_at_once_hold_what_slots_need_and_end_in_the_order_in_which_they_c
                 ended.append(number)
                 return result["video_tag_info"]
 
-            with watched(decoding) as decoders, watched(lambda: open_files(videos[0].parent)) as files:
+            with (
+                watched(decoding) as decoders,
+                watched(lambda: open_files(videos[0].parent)) as files,
+            ):
                 infos = await asyncio.gather(*map(tag, range(VIDEOS)))
             assert all(info == infos[0] for info in infos)
             # A file is closed a little after its video is through; that many may come on top.
@@ -109,7 +120,10 @@ def test_all_videos_that_are_worked_on_get_on(videos: list[Path]) -> None:
 
     async def run() -> None:
         per_cent = dict.fromkeys(range(SLOTS + AHEAD), 0)
-        async with SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.01)) as vlm, VLMEngine(config(vlm)) as engine:
+        async with (
+            SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.01)) as vlm,
+            VLMEngine(config(vlm)) as engine,
+        ):
 
             async def tag(number: int) -> None:
                 def progress(percent: int) -> None:
@@ -126,7 +140,9 @@ def test_all_videos_that_are_worked_on_get_on(videos: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("given_up", [range(1), range(0, VIDEOS, 2)], ids=["one", "every other"])
-def test_what_is_given_up_leaves_nothing_and_disturbs_nobody(videos: list[Path], given_up: range) -> None:
+def test_what_is_given_up_leaves_nothing_and_disturbs_nobody(
+    videos: list[Path], given_up: range
+) -> None:
     async def run(vlm: SandboxVLM) -> None:
         async with VLMEngine(config(vlm)) as engine:
             before = asyncio.all_tasks()
@@ -138,12 +154,18 @@ def test_what_is_given_up_leaves_nothing_and_disturbs_nobody(videos: list[Path],
             kept = [result for number, result in enumerate(ended) if number not in given_up]
             assert all(isinstance(ended[number], asyncio.CancelledError) for number in given_up)
             assert all(isinstance(result, dict) for result in kept)
-            assert all(result["video_tag_info"] == kept[0]["video_tag_info"] for result in kept if isinstance(result, dict))
+            assert all(
+                result["video_tag_info"] == kept[0]["video_tag_info"]
+                for result in kept
+                if isinstance(result, dict)
+            )
             assert all(stats.in_flight == 0 for stats in engine.endpoint_stats().values())
             await until(lambda: decoding() == 0 and open_files(videos[0].parent) == 0)
             await until(lambda: asyncio.all_tasks() == before)
             # Every slot, and all room, is there again.
-            again = await asyncio.gather(*(engine.process_video(path, frame_interval=1.0) for path in videos[: 2 * SLOTS]))
+            again = await asyncio.gather(
+                *(engine.process_video(path, frame_interval=1.0) for path in videos[: 2 * SLOTS])
+            )
             assert sum(result["coverage"]["calls"] for result in again) > 0
 
     # On a loop of its own: the tasks of its connections, which are kept for later, must not be taken for leftovers.

@@ -27,7 +27,10 @@ from vlm_engine.types import (
 
 VLM = {"api_base_url": "http://localhost:9", "tag_list": ["Foul"]}
 PATH = PipelineConfig.model_validate(
-    {"inputs": ["video_path"], "models": [{"name": "shout", "inputs": "video_path", "outputs": "results"}]}
+    {
+        "inputs": ["video_path"],
+        "models": [{"name": "shout", "inputs": "video_path", "outputs": "results"}],
+    }
 )
 STAGES = """
 from vlm_engine.models import Model
@@ -66,8 +69,14 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "court_stages"
 
 
-def config(*, models: Mapping[str, Any] | None = None, pipeline: PipelineConfig = PATH) -> EngineConfig:
-    return parse(EngineConfig, {"models": {"vlm": VLM, **(models or {})}, "pipelines": {"shouting": pipeline}}, "")
+def config(
+    *, models: Mapping[str, Any] | None = None, pipeline: PipelineConfig = PATH
+) -> EngineConfig:
+    return parse(
+        EngineConfig,
+        {"models": {"vlm": VLM, **(models or {})}, "pipelines": {"shouting": pipeline}},
+        "",
+    )
 
 
 def said(settings: EngineConfig, **own: Any) -> Any:
@@ -105,7 +114,9 @@ def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path) -> No
     path = tmp_path / "shouting.yaml"
     path.write_text(
         f"inputs: video_path\nmodels:\n  - name: shout\n    class: {stages}.Shout\n    options: {{ending: '?!'}}\n"
-        "    inputs: video_path\n    outputs: results\n".replace("inputs: video_path\nmodels", "inputs: [video_path]\nmodels"),
+        "    inputs: video_path\n    outputs: results\n".replace(
+            "inputs: video_path\nmodels", "inputs: [video_path]\nmodels"
+        ),
         encoding="utf-8",
     )
     assert said(config(pipeline=PipelineConfig.from_yaml(path))) == "game.mp4?!"
@@ -114,42 +125,81 @@ def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("court_stages.Sing", {}, "models.shout: class 'court_stages.Sing' cannot be imported: .*no attribute 'Sing'"),
-        ("no_such_module.Shout", {}, "class 'no_such_module.Shout' cannot be imported: No module named"),
-        ("court_stages.Whisper", {}, "'court_stages.Whisper' is not the dotted path of a subclass of vlm_engine.models.Model"),
+        (
+            "court_stages.Sing",
+            {},
+            "models.shout: class 'court_stages.Sing' cannot be imported: .*no attribute 'Sing'",
+        ),
+        (
+            "no_such_module.Shout",
+            {},
+            "class 'no_such_module.Shout' cannot be imported: No module named",
+        ),
+        (
+            "court_stages.Whisper",
+            {},
+            "'court_stages.Whisper' is not the dotted path of a subclass of vlm_engine.models.Model",
+        ),
         ("Shout", {}, "'Shout' is not the dotted path"),
-        ("court_stages.Shout", {"volume": 9}, "models.shout: Shout does not take these options: .*'volume'"),
-        ("vlm_engine.models.DropTags", {"tags": "Foul"}, "models.shout: tags: write a list of names"),
+        (
+            "court_stages.Shout",
+            {"volume": 9},
+            "models.shout: Shout does not take these options: .*'volume'",
+        ),
+        (
+            "vlm_engine.models.DropTags",
+            {"tags": "Foul"},
+            "models.shout: tags: write a list of names",
+        ),
     ],
 )
 @pytest.mark.usefixtures("stages")
-def test_a_class_that_cannot_be_used_is_named(path: str, options: dict[str, Any], message: str) -> None:
+def test_a_class_that_cannot_be_used_is_named(
+    path: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         said(config(models=with_class(path, **options)))
 
 
 def test_two_stages_of_one_name_are_refused(stages: str) -> None:
-    stage = {"name": "shout", "class": f"{stages}.Shout", "inputs": "video_path", "outputs": "results"}
-    own = PipelineConfig.model_validate({"inputs": ["video_path"], "models": [{**stage, "options": {"times": 2}}]})
-    with pytest.raises(ConfigError, match=r"pipelines.shouting, stage 'shout': there is another stage 'shout'"):
+    stage = {
+        "name": "shout",
+        "class": f"{stages}.Shout",
+        "inputs": "video_path",
+        "outputs": "results",
+    }
+    own = PipelineConfig.model_validate(
+        {"inputs": ["video_path"], "models": [{**stage, "options": {"times": 2}}]}
+    )
+    with pytest.raises(
+        ConfigError, match=r"pipelines.shouting, stage 'shout': there is another stage 'shout'"
+    ):
         said(config(models=with_class(f"{stages}.Shout"), pipeline=own))
     with pytest.raises(ConfigError, match="a model 'shout' is given to the engine, too"):
         said(config(pipeline=own), models={"shout": Shout})
 
 
 def test_a_model_with_a_class_is_of_type_python() -> None:
-    with pytest.raises(ConfigError, match=r"models.shout: a model with a class is of type python, not vlm_model"):
+    with pytest.raises(
+        ConfigError, match=r"models.shout: a model with a class is of type python, not vlm_model"
+    ):
         config(models={"shout": {"type": "vlm_model", "class": "court_stages.Shout"}})
 
 
 # Ready-made.
 
 
-def spans(tag: str, *bounds: tuple[float, float], confidence: float | None = 0.8) -> tuple[Span, ...]:
+def spans(
+    tag: str, *bounds: tuple[float, float], confidence: float | None = 0.8
+) -> tuple[Span, ...]:
     return tuple(Span(tag, start_s, end_s, confidence) for start_s, end_s in bounds)
 
 
-PLAYS = {"Foul": spans("Foul", (0, 4), (10, 12)), "Turnover": spans("Turnover", (3, 6)), "Goal": spans("Goal", (20, 21))}
+PLAYS = {
+    "Foul": spans("Foul", (0, 4), (10, 12)),
+    "Turnover": spans("Turnover", (3, 6)),
+    "Goal": spans("Goal", (20, 21)),
+}
 BREAKS = {"Timeout": spans("Timeout", (30, 40)), "Foul": spans("Foul", (50, 51))}
 INFO = VideoInfo("game.mp4", "sha", 60.0, 60.0, 320, 180, 25.0, "h264")
 
@@ -157,18 +207,28 @@ INFO = VideoInfo("game.mp4", "sha", 60.0, 60.0, 320, 180, 25.0, "h264")
 def video() -> VideoResult:
     by_category = {"plays": PLAYS, "breaks": BREAKS}
     totals = {
-        category: {tag: sum(s.duration_s for s in own) for tag, own in tags.items()} for category, tags in by_category.items()
+        category: {tag: sum(s.duration_s for s in own) for tag, own in tags.items()}
+        for category, tags in by_category.items()
     }
-    info = VideoTagInfo(60.0, {category: tuple(tags) for category, tags in by_category.items()}, totals, by_category)
+    info = VideoTagInfo(
+        60.0, {category: tuple(tags) for category, tags in by_category.items()}, totals, by_category
+    )
     findings = tuple(
-        Findings(category, tuple(s for own in tags.values() for s in own), ()) for category, tags in by_category.items()
+        Findings(category, tuple(s for own in tags.values() for s in own), ())
+        for category, tags in by_category.items()
     )
     return VideoResult(INFO, info, findings, Coverage())
 
 
 def picture() -> ImageResult:
-    confidences = {"plays": {"Foul": 0.6, "Turnover": 0.9, "Goal": None}, "breaks": {"Timeout": 0.7}}
-    return ImageResult(ImageTagInfo({category: tuple(own) for category, own in confidences.items()}, confidences), Coverage())
+    confidences = {
+        "plays": {"Foul": 0.6, "Turnover": 0.9, "Goal": None},
+        "breaks": {"Timeout": 0.7},
+    }
+    return ImageResult(
+        ImageTagInfo({category: tuple(own) for category, own in confidences.items()}, confidences),
+        Coverage(),
+    )
 
 
 def done(stage: Model, value: Any) -> Any:
@@ -178,16 +238,23 @@ def done(stage: Model, value: Any) -> Any:
 def test_categories_are_kept_or_dropped() -> None:
     for stage in (FilterCategories(keep=["plays"]), FilterCategories(drop=["breaks"])):
         kept = done(stage, video())
-        assert list(kept.info.tags) == list(kept.info.totals_s) == list(kept.info.spans) == ["plays"]
+        assert (
+            list(kept.info.tags) == list(kept.info.totals_s) == list(kept.info.spans) == ["plays"]
+        )
         assert [found.category for found in kept.findings] == ["plays"]
         assert list(done(stage, picture()).info.tags) == ["plays"]
 
 
 def test_a_tag_gets_another_name_in_one_category_or_in_all() -> None:
     everywhere = done(RenameTags({"Foul": "Personal foul"}), video()).info
-    assert everywhere.tags == {"plays": ("Personal foul", "Turnover", "Goal"), "breaks": ("Timeout", "Personal foul")}
+    assert everywhere.tags == {
+        "plays": ("Personal foul", "Turnover", "Goal"),
+        "breaks": ("Timeout", "Personal foul"),
+    }
     assert {span.tag for span in everywhere.spans["plays"]["Personal foul"]} == {"Personal foul"}
-    assert done(RenameTags({"Foul": "Personal foul"}, category="plays"), video()).info.tags["breaks"] == ("Timeout", "Foul")
+    assert done(RenameTags({"Foul": "Personal foul"}, category="plays"), video()).info.tags[
+        "breaks"
+    ] == ("Timeout", "Foul")
 
 
 def test_tags_become_one_with_their_spans_joined() -> None:
@@ -195,8 +262,14 @@ def test_tags_become_one_with_their_spans_joined() -> None:
     stoppage = result.info.spans["plays"]["Stoppage"]
     assert [(span.start_s, span.end_s) for span in stoppage] == [(0, 6), (10, 12)]
     assert result.info.totals_s["plays"] == {"Stoppage": 8, "Goal": 1}
-    assert [(span.tag, span.start_s) for span in result.findings[0].spans] == [("Stoppage", 0), ("Stoppage", 10), ("Goal", 20)]
-    assert done(MergeTags(["Foul", "Turnover"], into="Stoppage"), picture()).info.confidences["plays"] == {
+    assert [(span.tag, span.start_s) for span in result.findings[0].spans] == [
+        ("Stoppage", 0),
+        ("Stoppage", 10),
+        ("Goal", 20),
+    ]
+    assert done(MergeTags(["Foul", "Turnover"], into="Stoppage"), picture()).info.confidences[
+        "plays"
+    ] == {
         "Stoppage": 0.9,
         "Goal": None,
     }
@@ -210,5 +283,8 @@ def test_tags_are_dropped() -> None:
 
 
 def test_what_is_no_result_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"DropTags takes one VideoResult or ImageResult; among its inputs \(whatever\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"DropTags takes one VideoResult or ImageResult; among its inputs \(whatever\)",
+    ):
         done(DropTags(["Foul"]), "game.mp4")

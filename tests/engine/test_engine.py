@@ -19,7 +19,13 @@ import vlm_engine
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
-from vlm_engine.errors import ConfigError, CoverageError, MediaNotFoundError, MediaUnreadableError, NoEndpointError
+from vlm_engine.errors import (
+    ConfigError,
+    CoverageError,
+    MediaNotFoundError,
+    MediaUnreadableError,
+    NoEndpointError,
+)
 from vlm_engine.models import Model
 from vlm_engine.spans import match
 from vlm_engine.store.records import unpacked
@@ -31,21 +37,39 @@ TAGS = ("Foul", "Turnover", "Goal")
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=60, width=320, height=180, tags=TAGS, seed=4, shot_median_s=8, gop_s=4)
+    spec = VideoSpec(
+        duration_s=60, width=320, height=180, tags=TAGS, seed=4, shot_median_s=8, gop_s=4
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
 def config(vlm: SandboxVLM, *, model: Mapping[str, Any] | None = None, **more: Any) -> EngineConfig:
     endpoint = {"base_url": vlm.url, "max_concurrent": 4}
-    settings = {"type": "vlm_model", "multiplexer_endpoints": [endpoint], "tag_list": TAGS, "model_category": "plays"}
-    return EngineConfig(active_ai_models=["vlm"], models={"vlm": ModelConfig(**{**settings, **(model or {})})}, **more)
+    settings = {
+        "type": "vlm_model",
+        "multiplexer_endpoints": [endpoint],
+        "tag_list": TAGS,
+        "model_category": "plays",
+    }
+    return EngineConfig(
+        active_ai_models=["vlm"],
+        models={"vlm": ModelConfig(**{**settings, **(model or {})})},
+        **more,
+    )
 
 
-def play(use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]], behaviour: Behaviour | None = None, **settings: Any) -> None:
+def play(
+    use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]],
+    behaviour: Behaviour | None = None,
+    **settings: Any,
+) -> None:
     """Runs ``use`` with an open engine and its one endpoint."""
 
     async def run() -> None:
-        async with SandboxVLM(behaviour or Behaviour(slots=4)) as vlm, VLMEngine(config(vlm, **settings)) as engine:
+        async with (
+            SandboxVLM(behaviour or Behaviour(slots=4)) as vlm,
+            VLMEngine(config(vlm, **settings)) as engine,
+        ):
             await use(engine, vlm)
 
     asyncio.run(run())
@@ -62,19 +86,32 @@ def test_what_a_video_gives(video: LabelledVideo) -> None:
         assert json.loads(json.dumps(result)) == result
         info = result["video_tag_info"]
         assert info["video_duration"] == pytest.approx(60, abs=0.2)
-        assert set(info["video_tags"]["plays"]) == {tag for tag, spans in video.truth.items() if spans}
+        assert set(info["video_tags"]["plays"]) == {
+            tag for tag, spans in video.truth.items() if spans
+        }
         for tag, spans in info["tag_timespans"]["plays"].items():
-            assert {frozenset(span) for span in spans} == {frozenset({"start", "end", "totalConfidence"})}
+            assert {frozenset(span) for span in spans} == {
+                frozenset({"start", "end", "totalConfidence"})
+            }
             assert all(0.5 < span["totalConfidence"] <= 1 for span in spans)
-            assert info["tag_totals"]["plays"][tag] == pytest.approx(sum(span["end"] - span["start"] for span in spans))
+            assert info["tag_totals"]["plays"][tag] == pytest.approx(
+                sum(span["end"] - span["start"] for span in spans)
+            )
         coverage = result["coverage"]
-        assert coverage["frames_asked"] == coverage["frames_answered"] == coverage["calls"] == vlm.counters.answered
+        assert (
+            coverage["frames_asked"]
+            == coverage["frames_answered"]
+            == coverage["calls"]
+            == vlm.counters.answered
+        )
         assert coverage["frames_failed"] == 0
 
     play(use)
 
 
-def test_an_earlier_result_is_enough_to_describe_the_video_under_other_rules(video: LabelledVideo) -> None:
+def test_an_earlier_result_is_enough_to_describe_the_video_under_other_rules(
+    video: LabelledVideo,
+) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         first = await engine.process_video(video.path)
         earlier = json.loads(json.dumps(first["json_result"]))
@@ -90,7 +127,9 @@ def test_an_earlier_result_is_enough_to_describe_the_video_under_other_rules(vid
     play(use)
 
 
-def test_of_an_earlier_result_only_what_it_does_not_cover_is_asked(video: LabelledVideo, tmp_path: Path) -> None:
+def test_of_an_earlier_result_only_what_it_does_not_cover_is_asked(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     path = tmp_path / "store.sqlite3"
 
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
@@ -117,7 +156,10 @@ def test_a_result_of_another_video_is_refused(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         earlier = (await engine.process_video(video.path))["json_result"]
         earlier["metadata"]["duration"] += 5
-        with pytest.raises(ConfigError, match="existing_json_data: is of another video: of 65.0 s, and this one lasts 60.0 s"):
+        with pytest.raises(
+            ConfigError,
+            match="existing_json_data: is of another video: of 65.0 s, and this one lasts 60.0 s",
+        ):
             await engine.process_video(video.path, existing_json_data=earlier)
 
     play(use)
@@ -125,10 +167,16 @@ def test_a_result_of_another_video_is_refused(video: LabelledVideo) -> None:
 
 def test_what_may_be_left_out(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        bare = await engine.process_video(video.path, return_timestamps=False, return_confidence=False)
+        bare = await engine.process_video(
+            video.path, return_timestamps=False, return_confidence=False
+        )
         assert "tag_timespans" not in bare["video_tag_info"]
-        spans = (await engine.process_video(video.path, return_confidence=False))["video_tag_info"]["tag_timespans"]["plays"]
-        assert {frozenset(span) for own in spans.values() for span in own} == {frozenset({"start", "end"})}
+        spans = (await engine.process_video(video.path, return_confidence=False))["video_tag_info"][
+            "tag_timespans"
+        ]["plays"]
+        assert {frozenset(span) for own in spans.values() for span in own} == {
+            frozenset({"start", "end"})
+        }
         calls = vlm.counters.answered
         skipped = await engine.process_video(video.path, skipped_categories=["plays"])
         assert skipped["video_tag_info"]["video_tags"]["plays"] == []
@@ -151,13 +199,24 @@ def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo) -> N
         ({"threshold": 70}, "threshold: 70 is not a number from 0 to 1"),
         ({"threshold": -1}, "threshold: -1 is not a number from 0 to 1"),
         ({"threshold": "0.5"}, "threshold: '0.5' is not a number from 0 to 1"),
-        ({"skipped_categories": ["nope"]}, "skipped_categories: there is no category 'nope'; there are: plays"),
-        ({"skipped_categories": "plays"}, "skipped_categories: 'plays' is a text; write a list of categories: ['plays']"),
+        (
+            {"skipped_categories": ["nope"]},
+            "skipped_categories: there is no category 'nope'; there are: plays",
+        ),
+        (
+            {"skipped_categories": "plays"},
+            "skipped_categories: 'plays' is a text; write a list of categories: ['plays']",
+        ),
     ],
 )
-def test_what_a_call_cannot_mean_is_refused_before_any_work(video: LabelledVideo, asked: dict[str, Any], told: str) -> None:
+def test_what_a_call_cannot_mean_is_refused_before_any_work(
+    video: LabelledVideo, asked: dict[str, Any], told: str
+) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        for process in (engine.process_video(video.path, **asked), engine.process_image(b"a picture", **asked)):
+        for process in (
+            engine.process_video(video.path, **asked),
+            engine.process_image(b"a picture", **asked),
+        ):
             with pytest.raises(ConfigError) as refused:
                 await process
             assert str(refused.value) == told
@@ -166,14 +225,20 @@ def test_what_a_call_cannot_mean_is_refused_before_any_work(video: LabelledVideo
     play(use)
 
 
-def test_rules_that_fit_nothing_are_named_once(video: LabelledVideo, caplog: pytest.LogCaptureFixture) -> None:
+def test_rules_that_fit_nothing_are_named_once(
+    video: LabelledVideo, caplog: pytest.LogCaptureFixture
+) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         for _ in range(2):
             await engine.process_video(video.path)
 
     play(use, category_config={"plays": {"Fuol": {}, "foul": {}}, "playz": {"Foul": {}}})
-    told = [record.getMessage() for record in caplog.records if "category_config" in record.getMessage()]
-    assert told == ["category_config: there are rules for tags that are not looked for: plays: Fuol, playz: Foul"]
+    told = [
+        record.getMessage() for record in caplog.records if "category_config" in record.getMessage()
+    ]
+    assert told == [
+        "category_config: there are rules for tags that are not looked for: plays: Fuol, playz: Foul"
+    ]
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
@@ -185,7 +250,9 @@ def test_progress_is_told_in_whole_per_cent_once_each(video: LabelledVideo, kind
         told.append(percent)
 
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        await engine.process_video(video.path, progress_callback=told.append if kind == "plain" else slowly)
+        await engine.process_video(
+            video.path, progress_callback=told.append if kind == "plain" else slowly
+        )
 
     play(use)
     assert told == sorted(set(told))
@@ -198,7 +265,9 @@ def test_answers_outlive_the_engine(video: LabelledVideo, tmp_path: Path) -> Non
         first = await engine.process_video(video.path)
         calls = vlm.counters.answered
         async with VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3"))) as other:
-            assert (await other.process_video(video.path))["video_tag_info"] == first["video_tag_info"]
+            assert (await other.process_video(video.path))["video_tag_info"] == first[
+                "video_tag_info"
+            ]
             assert vlm.counters.answered == calls
             await other.process_video(video.path, frame_interval=4)
             assert vlm.counters.answered > calls
@@ -206,7 +275,9 @@ def test_answers_outlive_the_engine(video: LabelledVideo, tmp_path: Path) -> Non
     play(use, store_path=str(tmp_path / "store.sqlite3"))
 
 
-def test_the_scan_asks_small_pictures_for_a_list_and_edges_full_ones_for_verdicts(video: LabelledVideo, tmp_path: Path) -> None:
+def test_the_scan_asks_small_pictures_for_a_list_and_edges_full_ones_for_verdicts(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     path = tmp_path / "store.sqlite3"
 
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
@@ -247,7 +318,9 @@ def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
         assert result["image_tag_info"]["image_tags"] == {"plays": ["Foul", "Goal"]}
         assert result["coverage"]["calls"] == 1
         again = await engine.process_image(data.getvalue())
-        assert [await engine.process_image(kind(data.getvalue())) for kind in (bytearray, memoryview)] == [again, again]
+        assert [
+            await engine.process_image(kind(data.getvalue())) for kind in (bytearray, memoryview)
+        ] == [again, again]
         assert again["image_tag_info"] == result["image_tag_info"]
         assert vlm.counters.answered == 1
         with pytest.raises(MediaNotFoundError, match="missing.png"):
@@ -267,9 +340,13 @@ def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
         result = await engine.tag_image(entry, identity="picture 7")
         assert dict(result.info.tags) == {"plays": ("Turnover",)}
         assert result.coverage == Coverage(asked=1, answered=1, calls=1)
-        assert (await engine.tag_image(tmp_path / "moved elsewhere.png", identity="picture 7")).info == result.info
+        assert (
+            await engine.tag_image(tmp_path / "moved elsewhere.png", identity="picture 7")
+        ).info == result.info
         assert vlm.counters.answered == 1
-        assert (await engine.process_image(entry))["image_tag_info"]["image_tags"] == {"plays": ["Turnover"]}
+        assert (await engine.process_image(entry))["image_tag_info"]["image_tags"] == {
+            "plays": ["Turnover"]
+        }
         with pytest.raises(MediaNotFoundError, match=r"season\.zip/foul\.png"):
             await engine.tag_image(ZipEntry(entry.zip_path, "foul.png"))
 
@@ -280,7 +357,10 @@ class CountTags(Model):
     """A stage of the user's own."""
 
     async def process(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {"tags": list(inputs["described"].info.tags["plays"]), "path": str(inputs["video_path"])}
+        return {
+            "tags": list(inputs["described"].info.tags["plays"]),
+            "path": str(inputs["video_path"]),
+        }
 
 
 COUNTING = """
@@ -311,7 +391,9 @@ def test_a_pipeline_with_stages_of_ones_own(video: LabelledVideo, tmp_path: Path
     asyncio.run(run())
 
 
-def test_many_videos_at_once_share_the_slots_and_one_cancelled_leaves_the_others(video: LabelledVideo) -> None:
+def test_many_videos_at_once_share_the_slots_and_one_cancelled_leaves_the_others(
+    video: LabelledVideo,
+) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         tasks = [asyncio.create_task(engine.process_video(video.path)) for _ in range(6)]
         while vlm.counters.answered < 5:
@@ -328,9 +410,14 @@ def test_many_videos_at_once_share_the_slots_and_one_cancelled_leaves_the_others
     play(use, Behaviour(slots=4, latency_s=0.01))
 
 
-def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(video: LabelledVideo, tmp_path: Path) -> None:
+def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        vlm.behaviour.fault, vlm.behaviour.fault_requests = Fault.GARBAGE, 2  # the question, and the same once more
+        vlm.behaviour.fault, vlm.behaviour.fault_requests = (
+            Fault.GARBAGE,
+            2,
+        )  # the question, and the same once more
         coverage = (await engine.process_video(video.path))["coverage"]
         assert coverage["frames_failed"] == 1
         assert coverage["frames_answered"] == coverage["frames_asked"] - 1
@@ -342,7 +429,9 @@ def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(video: Labe
     play(use, Behaviour(slots=1), model=endpoints, store_path=str(tmp_path / "store.sqlite3"))
 
 
-def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(video: LabelledVideo) -> None:
+def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(
+    video: LabelledVideo,
+) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         vlm.behaviour.fault, vlm.behaviour.fault_share = Fault.GARBAGE, 0.8
         with pytest.raises(CoverageError, match=r"game.mp4: only \d+ of \d+"):
@@ -351,7 +440,9 @@ def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(video
     play(use, Behaviour(slots=4))
 
 
-def test_an_endpoint_that_answers_nothing_ends_the_work_with_its_own_words(video: LabelledVideo) -> None:
+def test_an_endpoint_that_answers_nothing_ends_the_work_with_its_own_words(
+    video: LabelledVideo,
+) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         with pytest.raises(NoEndpointError) as caught:
             await engine.process_video(video.path)
@@ -369,7 +460,9 @@ def damaged(video: LabelledVideo, path: Path, first: float, last: float) -> Path
     return path
 
 
-def test_a_stretch_that_does_not_decode_is_named_and_the_rest_is_searched(video: LabelledVideo, tmp_path: Path) -> None:
+def test_a_stretch_that_does_not_decode_is_named_and_the_rest_is_searched(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     path = damaged(video, tmp_path / "scratched.mp4", 0.4, 0.6)
 
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
@@ -382,7 +475,11 @@ def test_a_stretch_that_does_not_decode_is_named_and_the_rest_is_searched(video:
             for start_s, end_s in truth:
                 if end_s < gap[0] - 6 or start_s > gap[1] + 6:
                     spans = [(span.start_s, span.end_s) for span in result.info.spans["plays"][tag]]
-                    assert any(match([span], [(start_s, end_s)], 0.5) for span in spans), (tag, start_s, end_s)
+                    assert any(match([span], [(start_s, end_s)], 0.5) for span in spans), (
+                        tag,
+                        start_s,
+                        end_s,
+                    )
 
     play(use)
 
@@ -419,16 +516,22 @@ def test_an_engine_opens_on_first_need_and_says_when_it_is_closed(video: Labelle
             with pytest.raises(ConfigError, match="closed; `await engine.initialize"):
                 await engine.process_video(video.path)
             async with engine:
-                assert (await engine.process_video(video.path))["video_tag_info"] == results[0]["video_tag_info"]
+                assert (await engine.process_video(video.path))["video_tag_info"] == results[0][
+                    "video_tag_info"
+                ]
 
     asyncio.run(run())
 
 
-def test_one_that_is_given_up_while_the_engine_opens_leaves_it_to_the_others(video: LabelledVideo, tmp_path: Path) -> None:
+def test_one_that_is_given_up_while_the_engine_opens_leaves_it_to_the_others(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     async def run() -> None:
         async with SandboxVLM() as vlm:
             engine = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
-            first, second = (asyncio.create_task(engine.process_video(video.path)) for _ in range(2))
+            first, second = (
+                asyncio.create_task(engine.process_video(video.path)) for _ in range(2)
+            )
             await asyncio.sleep(0)
             first.cancel()
             assert (await second)["coverage"]["calls"] > 0
@@ -447,7 +550,9 @@ def test_one_that_is_given_up_while_the_engine_opens_leaves_it_to_the_others(vid
 def test_opening_asks_no_endpoint(video: LabelledVideo) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         assert vlm.counters.requests == 0
-        assert [(stats["model"], stats["served"]) for stats in engine.get_performance_stats().values()] == [("vlm", 0)]
+        assert [
+            (stats["model"], stats["served"]) for stats in engine.get_performance_stats().values()
+        ] == [("vlm", 0)]
 
     play(use)
 
@@ -461,7 +566,9 @@ def test_opening_and_closing_twice_is_harmless() -> None:
     play(use)
 
 
-@pytest.mark.parametrize("data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}])
+@pytest.mark.parametrize(
+    "data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}]
+)
 def test_what_is_no_earlier_result_is_refused(video: LabelledVideo, data: dict[str, Any]) -> None:
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         with pytest.raises(ConfigError, match="existing_json_data"):
@@ -472,7 +579,9 @@ def test_what_is_no_earlier_result_is_refused(video: LabelledVideo, data: dict[s
 
 def test_ten_minutes_and_eight_tags_are_found_with_few_questions(tmp_path: Path) -> None:
     """The bar for a model that makes no mistakes."""
-    video = generate(VideoSpec(duration_s=600, width=320, height=180, seed=0), tmp_path / "match.mp4")
+    video = generate(
+        VideoSpec(duration_s=600, width=320, height=180, seed=0), tmp_path / "match.mp4"
+    )
 
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         result = await engine.tag_video(video.path)

@@ -26,16 +26,23 @@ TAGS = ("Foul", "Turnover", "Goal")
 
 
 def play(
-    use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]], store: Path | None = None, tags: Sequence[str] = TAGS, **image: Any
+    use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]],
+    store: Path | None = None,
+    tags: Sequence[str] = TAGS,
+    **image: Any,
 ) -> None:
     """Runs ``use`` with an open engine and its one endpoint."""
 
     async def run() -> None:
         async with SandboxVLM(Behaviour(slots=4)) as vlm:
             endpoint = {"base_url": vlm.url, "max_concurrent": 4}
-            model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays")
+            model = ModelConfig(
+                multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays"
+            )
             path = str(store) if store else None
-            config = EngineConfig(models={"vlm": model}, image=ImageConfig(**image), store_path=path)
+            config = EngineConfig(
+                models={"vlm": model}, image=ImageConfig(**image), store_path=path
+            )
             async with VLMEngine(config) as engine:
                 await use(engine, vlm)
 
@@ -44,7 +51,9 @@ def play(
 
 def moving(*shown: Sequence[str]) -> bytes:
     frames = [glyphs.picture(tags, 320, 180, number) for number, tags in enumerate(shown)]
-    return saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=500, lossless=True)
+    return saved(
+        frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=500, lossless=True
+    )
 
 
 def tags_of(result: ImageResult) -> tuple[str, ...]:
@@ -110,7 +119,10 @@ def test_a_large_still_is_looked_at_in_parts_only_where_the_setting_says_so(tmp_
 
     async def in_parts(engine: VLMEngine, vlm: SandboxVLM) -> None:
         result = await engine.tag_image(path)
-        assert (result.coverage.asked, result.coverage.calls) == (5, 4)  # the whole is known already
+        assert (result.coverage.asked, result.coverage.calls) == (
+            5,
+            4,
+        )  # the whole is known already
         assert (await engine.tag_image(path)).coverage.calls == 0
 
     play(whole, store)
@@ -119,7 +131,9 @@ def test_a_large_still_is_looked_at_in_parts_only_where_the_setting_says_so(tmp_
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=10, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1)
+    spec = VideoSpec(
+        duration_s=10, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1
+    )
     return generate(spec, tmp_path_factory.mktemp("clip") / "game.mp4")
 
 
@@ -136,14 +150,18 @@ def test_a_video_clip_is_seen_in_a_few_moments(video: LabelledVideo) -> None:
     play(use)
 
 
-def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(video: LabelledVideo, tmp_path: Path) -> None:
+def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         season.write(video.path, "goal.mp4")
     content = Path(video.path).read_bytes()
 
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
         on_disk = await engine.tag_image(video.path)
-        in_zip = await engine.tag_image(ZipEntry(str(tmp_path / "season.zip"), "goal.mp4"), identity="in a zip")
+        in_zip = await engine.tag_image(
+            ZipEntry(str(tmp_path / "season.zip"), "goal.mp4"), identity="in a zip"
+        )
         in_memory = await engine.tag_image(content, identity="in memory")
         assert on_disk == in_zip == in_memory
         assert vlm.counters.answered == 15
@@ -151,8 +169,12 @@ def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(video: LabelledVid
     play(use)
 
 
-def test_a_clip_whose_end_is_damaged_gets_no_tag_by_a_single_glance(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    spec = VideoSpec(duration_s=20, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1)
+def test_a_clip_whose_end_is_damaged_gets_no_tag_by_a_single_glance(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = VideoSpec(
+        duration_s=20, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1
+    )
     video = generate(spec, tmp_path / "game.mp4")
     content = bytearray(video.path.read_bytes())
     data_at = content.index(b"mdat") + 4
@@ -174,7 +196,10 @@ def test_a_clip_whose_end_is_damaged_gets_no_tag_by_a_single_glance(tmp_path: Pa
 def test_packets_with_the_time_before_them_are_a_clip(video: LabelledVideo, tmp_path: Path) -> None:
     """As camcorders and Blu-rays have them."""
     path = tmp_path / "match.m2ts"
-    with av.open(video.path) as source, av.open(path, "w", format="mpegts", options={"mpegts_m2ts_mode": "1"}) as target:
+    with (
+        av.open(video.path) as source,
+        av.open(path, "w", format="mpegts", options={"mpegts_m2ts_mode": "1"}) as target,
+    ):
         (stream,) = source.streams.video
         copy = target.add_stream_from_template(stream)
         for packet in source.demux(stream):
@@ -208,14 +233,23 @@ def test_a_damaged_clip_is_named(video: LabelledVideo, tmp_path: Path) -> None:
 
 def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
     good = saved(glyphs.picture(["Goal"], 320, 180), "PNG")
-    files = {"good.png": good, "cut.png": good[: len(good) // 2], "empty.png": b"", "words.png": b"Corner kick"}
+    files = {
+        "good.png": good,
+        "cut.png": good[: len(good) // 2],
+        "empty.png": b"",
+        "words.png": b"Corner kick",
+    }
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         for name, content in files.items():
             season.writestr(name, content)
-    sources = [ZipEntry(str(tmp_path / "season.zip"), name) for name in [*files, "missing.png"] * 10]
+    sources = [
+        ZipEntry(str(tmp_path / "season.zip"), name) for name in [*files, "missing.png"] * 10
+    ]
 
     async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
-        results = await asyncio.gather(*(engine.tag_image(source) for source in sources), return_exceptions=True)
+        results = await asyncio.gather(
+            *(engine.tag_image(source) for source in sources), return_exceptions=True
+        )
         for source, result in zip(sources, results, strict=True):
             if source.entry == "good.png":
                 assert isinstance(result, ImageResult)

@@ -33,7 +33,9 @@ async def _at_work(clerk: Clerk, lots: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def _busy(clerk: Clerk, *entries: int) -> tuple[Batcher[int, str], asyncio.Task[str], list[asyncio.Task[str]]]:
+async def _busy(
+    clerk: Clerk, *entries: int
+) -> tuple[Batcher[int, str], asyncio.Task[str], list[asyncio.Task[str]]]:
     """Lots at work on 1 while ``entries`` wait, and the tasks that wait for them."""
     lots = Batcher(clerk)
     first = asyncio.create_task(lots(1))
@@ -43,7 +45,9 @@ async def _busy(clerk: Clerk, *entries: int) -> tuple[Batcher[int, str], asyncio
     return lots, first, others
 
 
-def test_what_comes_while_one_lot_is_worked_on_is_the_next_and_everybody_gets_his_own_outcome() -> None:
+def test_what_comes_while_one_lot_is_worked_on_is_the_next_and_everybody_gets_his_own_outcome() -> (
+    None
+):
     async def main() -> None:
         clerk = Clerk()
         _, first, others = await _busy(clerk, 2, 3, 4)
@@ -95,13 +99,17 @@ def test_an_entry_that_cannot_be_worked_on_costs_nobody_else_anything() -> None:
 
     async def main() -> None:
         lots = Batcher(work)
-        done = await asyncio.gather(*(lots(entry) for entry in (12, 13, 14)), return_exceptions=True)
+        done = await asyncio.gather(
+            *(lots(entry) for entry in (12, 13, 14)), return_exceptions=True
+        )
         assert (done[0], type(done[1]), done[2]) == ("done 12", OverflowError, "done 14")
 
     asyncio.run(main())
 
 
-def test_where_no_thread_can_be_started_the_work_is_done_once_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_thread_can_be_started_the_work_is_done_once_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lots_seen: list[list[int]] = []
     start, failures = threading.Thread.start, [1]
 

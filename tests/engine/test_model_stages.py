@@ -34,7 +34,9 @@ def vlm() -> Iterator[SandboxVLM]:
 
 @pytest.fixture(scope="module")
 def game(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = VideoSpec(duration_s=10, width=160, height=120, tags=tuple(TAGS), seed=3, shot_median_s=4)
+    spec = VideoSpec(
+        duration_s=10, width=160, height=120, tags=tuple(TAGS), seed=3, shot_median_s=4
+    )
     return generate(spec, tmp_path_factory.mktemp("media") / "game.mp4").path
 
 
@@ -47,10 +49,14 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def model(vlm: SandboxVLM, **more: Any) -> ModelConfig:
     named = {"model_id": "m", "api_base_url": vlm.url.removesuffix("/v1"), "tag_list": TAGS, **more}
-    return ModelConfig(type="vlm_model", max_batch_size=5, instance_count=3, model_return_confidence=True, **named)
+    return ModelConfig(
+        type="vlm_model", max_batch_size=5, instance_count=3, model_return_confidence=True, **named
+    )
 
 
-def config(vlm: SandboxVLM, *stages: PipelineModelConfig, inputs: list[str], **models: ModelConfig) -> EngineConfig:
+def config(
+    vlm: SandboxVLM, *stages: PipelineModelConfig, inputs: list[str], **models: ModelConfig
+) -> EngineConfig:
     own = PipelineConfig(inputs=inputs, output="results", version=1.0, models=list(stages))
     named = models or {"analyzer": model(vlm)}
     return EngineConfig(active_ai_models=[next(iter(named))], models=named, pipelines={"own": own})
@@ -60,7 +66,9 @@ def stage(name: str, inputs: str | list[str], outputs: str = "results") -> Pipel
     return PipelineModelConfig(name=name, inputs=inputs, outputs=[outputs])
 
 
-async def video_by_both(engine: VLMEngine, game: Path, **call: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+async def video_by_both(
+    engine: VLMEngine, game: Path, **call: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
     own = await engine.process_video(game, pipeline_name="own", **call)
     return own, await engine.process_video(game, **call)
 
@@ -94,7 +102,10 @@ def test_a_model_named_as_a_stage_gives_what_the_default_gives(
 
 
 def test_progress_of_a_model_as_a_stage_grows(vlm: SandboxVLM, game: Path) -> None:
-    settings, told = config(vlm, stage("analyzer", ["video_path"]), inputs=["video_path"]), list[int]()
+    settings, told = (
+        config(vlm, stage("analyzer", ["video_path"]), inputs=["video_path"]),
+        list[int](),
+    )
 
     async def run() -> None:
         async with VLMEngine(settings) as engine:
@@ -116,11 +127,18 @@ def test_a_stage_may_look_at_a_video_that_another_has_probed(vlm: SandboxVLM, ga
     asyncio.run(run())
 
 
-def test_a_model_that_is_only_a_stage_is_asked_about_its_own_tags(vlm: SandboxVLM, game: Path) -> None:
-    models = {"usual": model(vlm), "second": model(vlm, tag_list=["Turnover"], model_category="plays")}
+def test_a_model_that_is_only_a_stage_is_asked_about_its_own_tags(
+    vlm: SandboxVLM, game: Path
+) -> None:
+    models = {
+        "usual": model(vlm),
+        "second": model(vlm, tag_list=["Turnover"], model_category="plays"),
+    }
 
     async def run() -> None:
-        async with VLMEngine(config(vlm, stage("second", "video_path"), inputs=["video_path"], **models)) as engine:
+        async with VLMEngine(
+            config(vlm, stage("second", "video_path"), inputs=["video_path"], **models)
+        ) as engine:
             own, default = await video_by_both(engine, game)
         assert list(own["video_tag_info"]["video_tags"]) == ["plays"]
         assert list(default["video_tag_info"]["video_tags"]) == ["tags"]
@@ -140,12 +158,24 @@ class Preprocessor(Model):
         written = io.BytesIO()
         image.save(written, "PNG")
         palette = image.convert("P", palette=Image.Palette.ADAPTIVE)
-        forms = {"path": inputs["image"], "bytes": written.getvalue(), "view": memoryview(written.getvalue()), "image": image}
-        return {**forms, "palette": palette, "array": np.asarray(image), "floats": np.zeros((4, 4, 3))}[self.form]
+        forms = {
+            "path": inputs["image"],
+            "bytes": written.getvalue(),
+            "view": memoryview(written.getvalue()),
+            "image": image,
+        }
+        return {
+            **forms,
+            "palette": palette,
+            "array": np.asarray(image),
+            "floats": np.zeros((4, 4, 3)),
+        }[self.form]
 
 
 @pytest.mark.parametrize("form", ["path", "bytes", "view", "image", "palette", "array"])
-def test_a_stage_of_ones_own_may_prepare_the_picture(vlm: SandboxVLM, picture: Path, form: str) -> None:
+def test_a_stage_of_ones_own_may_prepare_the_picture(
+    vlm: SandboxVLM, picture: Path, form: str
+) -> None:
     stages = [stage("preprocessor", ["image"], "prepared"), stage("analyzer", ["prepared"])]
 
     async def run() -> None:
@@ -163,22 +193,36 @@ def test_a_model_may_look_at_the_picture_itself(vlm: SandboxVLM, picture: Path) 
     content = picture.read_bytes()
 
     async def run() -> None:
-        async with VLMEngine(config(vlm, stage("analyzer", "image"), inputs=["image", "threshold"])) as engine:
-            own = await engine.process_image(content, threshold=0.9, return_confidence=False, pipeline_name="own")
+        async with VLMEngine(
+            config(vlm, stage("analyzer", "image"), inputs=["image", "threshold"])
+        ) as engine:
+            own = await engine.process_image(
+                content, threshold=0.9, return_confidence=False, pipeline_name="own"
+            )
             default = await engine.process_image(picture, threshold=0.9, return_confidence=False)
         assert own["image_tag_info"] == default["image_tag_info"]
 
     asyncio.run(run())
 
 
-def test_what_a_model_cannot_look_at_is_a_clear_error(vlm: SandboxVLM, picture: Path, game: Path) -> None:
+def test_what_a_model_cannot_look_at_is_a_clear_error(
+    vlm: SandboxVLM, picture: Path, game: Path
+) -> None:
     async def run() -> None:
         stages = [stage("preprocessor", ["image"], "prepared"), stage("analyzer", ["prepared"])]
-        async with VLMEngine(config(vlm, *stages, inputs=["image"]), models={"preprocessor": Preprocessor("floats")}) as engine:
-            with pytest.raises(MediaUnreadableError, match="stage 'analyzer': its input is no picture"):
+        async with VLMEngine(
+            config(vlm, *stages, inputs=["image"]), models={"preprocessor": Preprocessor("floats")}
+        ) as engine:
+            with pytest.raises(
+                MediaUnreadableError, match="stage 'analyzer': its input is no picture"
+            ):
                 await engine.process_image(picture, pipeline_name="own")
-        async with VLMEngine(config(vlm, stage("analyzer", "threshold"), inputs=["video_path", "threshold"])) as engine:
-            with pytest.raises(ConfigError, match="stage 'analyzer' looks at its input 'video_path'"):
+        async with VLMEngine(
+            config(vlm, stage("analyzer", "threshold"), inputs=["video_path", "threshold"])
+        ) as engine:
+            with pytest.raises(
+                ConfigError, match="stage 'analyzer' looks at its input 'video_path'"
+            ):
                 await engine.process_video(game, pipeline_name="own")
 
     asyncio.run(run())
@@ -231,13 +275,21 @@ else:
 
 
 @pytest.mark.parametrize("how", ["local", "global", "twice", "loop", "local loop"])
-def test_a_program_that_never_closes_its_engine_ends_in_silence(vlm: SandboxVLM, game: Path, tmp_path: Path, how: str) -> None:
+def test_a_program_that_never_closes_its_engine_ends_in_silence(
+    vlm: SandboxVLM, game: Path, tmp_path: Path, how: str
+) -> None:
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     # A loop that the program itself leaves open is its own affair.
     strict = [] if "loop" in how else ["-W", "error"]
     command = [sys.executable, *strict, "program.py", vlm.url.removesuffix("/v1"), str(game), how]
     done = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout.split()[-1]) > 0

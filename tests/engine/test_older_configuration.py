@@ -30,13 +30,18 @@ RULE = {"MinMarkerDuration": "1s", "MaxGap": "30s", "RequiredDuration": "1s", "T
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=30, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=4)
+    spec = VideoSpec(
+        duration_s=30, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=4
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
 def older(url: str) -> dict[str, Any]:
     """The shape of the dictionary that the older plugin's users edit."""
-    python = {name: {"type": "python", "model_file_name": name} for name in ("result_coalescer", "batch_awaiter")}
+    python = {
+        name: {"type": "python", "model_file_name": name}
+        for name in ("result_coalescer", "batch_awaiter")
+    }
     return {
         "active_ai_models": ["vlm_multiplexer_model"],
         "trace_logging": False,
@@ -50,7 +55,10 @@ def older(url: str) -> dict[str, Any]:
             }
         },
         "models": {
-            "binary_search_processor_dynamic": {"type": "binary_search_processor", "model_file_name": "binary_search"},
+            "binary_search_processor_dynamic": {
+                "type": "binary_search_processor",
+                "model_file_name": "binary_search",
+            },
             "vlm_multiplexer_model": {
                 "type": "vlm_model",
                 "model_file_name": "vlm_multiplexer_model",
@@ -76,7 +84,11 @@ def older(url: str) -> dict[str, Any]:
             },
             **python,
         },
-        "category_config": {"plays": {tag: {"RenamedTag": f"{tag} (seen)", **RULE} for tag in (*TAGS, "Corner kick")}},
+        "category_config": {
+            "plays": {
+                tag: {"RenamedTag": f"{tag} (seen)", **RULE} for tag in (*TAGS, "Corner kick")
+            }
+        },
     }
 
 
@@ -88,7 +100,10 @@ def as_objects(data: dict[str, Any]) -> EngineConfig:
             output=own["output"],
             short_name=own["short_name"],
             version=own["version"],
-            models=[PipelineModelConfig(name=m["name"], inputs=m["inputs"], outputs=m["outputs"]) for m in own["models"]],
+            models=[
+                PipelineModelConfig(name=m["name"], inputs=m["inputs"], outputs=m["outputs"])
+                for m in own["models"]
+            ],
         )
         for name, own in data["pipelines"].items()
     }
@@ -102,7 +117,9 @@ def as_objects(data: dict[str, Any]) -> EngineConfig:
     )
 
 
-@pytest.mark.parametrize("read", [EngineConfig.model_validate, as_objects], ids=["as it is", "as objects"])
+@pytest.mark.parametrize(
+    "read", [EngineConfig.model_validate, as_objects], ids=["as it is", "as objects"]
+)
 def test_it_loads_and_runs(video: LabelledVideo, read: Any) -> None:
     async def run() -> None:
         async with SandboxVLM() as vlm:
@@ -119,18 +136,26 @@ def test_it_loads_and_runs(video: LabelledVideo, read: Any) -> None:
                 return_confidence=True,
             )
             info = result["video_tag_info"]
-            assert set(info["video_tags"]["plays"]) == {f"{tag} (seen)" for tag, truth in video.truth.items() if truth}
+            assert set(info["video_tags"]["plays"]) == {
+                f"{tag} (seen)" for tag, truth in video.truth.items() if truth
+            }
             assert set(info) == {"video_duration", "video_tags", "tag_totals", "tag_timespans"}
             assert told[-1] == 100
-            found = {tag: spans[0] for tag, spans in result["json_result"]["timespans"]["plays"].items()}
-            fitted = await engine.optimize_timeframe_settings(existing_json_data=result, desired_timespan_data=found)
+            found = {
+                tag: spans[0] for tag, spans in result["json_result"]["timespans"]["plays"].items()
+            }
+            fitted = await engine.optimize_timeframe_settings(
+                existing_json_data=result, desired_timespan_data=found
+            )
             assert set(fitted) == set(found)
             await engine.aclose()
 
     asyncio.run(run())
 
 
-def test_keys_without_a_meaning_are_named_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_without_a_meaning_are_named_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(config_base, "_already_named", set())
     with caplog.at_level(logging.WARNING):
         for _ in range(2):

@@ -34,20 +34,32 @@ def legacy_keys(written: Any) -> set[str]:
     return set().union(*map(legacy_keys, written)) if isinstance(written, list) else set()
 
 
-def test_it_loads_and_each_key_without_a_meaning_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_loads_and_each_key_without_a_meaning_is_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING, "vlm_engine"):
         config = EngineConfig.from_yaml(WRITTEN)
         EngineConfig.from_yaml(WRITTEN)
-    assert [endpoint.label for endpoint in config.models["vlm_multiplexer_model"].endpoints()] == ["first", "spare"]
+    assert [endpoint.label for endpoint in config.models["vlm_multiplexer_model"].endpoints()] == [
+        "first",
+        "spare",
+    ]
     assert config.rule_of("plays")("Foul").renamed == "Personal foul"
-    named = Counter(key for record in caplog.records for key in record.getMessage().partition("are ignored: ")[2].split(", "))
+    named = Counter(
+        key
+        for record in caplog.records
+        for key in record.getMessage().partition("are ignored: ")[2].split(", ")
+    )
     expected = legacy_keys(yaml.safe_load(WRITTEN.read_text(encoding="utf-8")))
     assert len(expected) > 15
     assert named == dict.fromkeys(expected, 1)
 
 
 def test_its_pipelines_tag_videos_and_pictures(tmp_path: Path) -> None:
-    video = generate(VideoSpec(duration_s=20, width=320, height=180, tags=("Foul", "Goal"), seed=2), tmp_path / "game.mp4")
+    video = generate(
+        VideoSpec(duration_s=20, width=320, height=180, tags=("Foul", "Goal"), seed=2),
+        tmp_path / "game.mp4",
+    )
     glyphs.picture(["Foul"], width=320, height=180).save(tmp_path / "still.png")
 
     async def run() -> None:
@@ -57,9 +69,15 @@ def test_its_pipelines_tag_videos_and_pictures(tmp_path: Path) -> None:
                 text = text.replace(address, vlm.url.removesuffix("/v1"))
             (tmp_path / "older.yaml").write_text(text, encoding="utf-8")
             async with VLMEngine(EngineConfig.from_yaml(tmp_path / "older.yaml")) as engine:
-                found = await engine.process_video(video.path, pipeline_name="video_pipeline_dynamic")
-                shown = await engine.process_image(tmp_path / "still.png", pipeline_name="image_pipeline_dynamic")
-        names = {"Personal foul" if tag == "Foul" else tag for tag, spans in video.truth.items() if spans}
+                found = await engine.process_video(
+                    video.path, pipeline_name="video_pipeline_dynamic"
+                )
+                shown = await engine.process_image(
+                    tmp_path / "still.png", pipeline_name="image_pipeline_dynamic"
+                )
+        names = {
+            "Personal foul" if tag == "Foul" else tag for tag, spans in video.truth.items() if spans
+        }
         assert set(found["video_tag_info"]["tag_timespans"]["plays"]) == names
         assert shown["image_tag_info"]["image_tags"] == {"plays": ["Personal foul"]}
 

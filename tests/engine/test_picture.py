@@ -67,4 +67,6 @@ def test_a_long_strip_keeps_its_proportions_between_grey_bars() -> None:
 
 def test_quality_decides_the_size_in_bytes() -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (200, 200, 3), np.uint8))
-    assert len(encode(noise, ImageShape(quality=40))[0]) < len(encode(noise, ImageShape(quality=90))[0])
+    assert len(encode(noise, ImageShape(quality=40))[0]) < len(
+        encode(noise, ImageShape(quality=90))[0]
+    )

@@ -57,8 +57,14 @@ CHAIN = [
 ]
 
 
-def config(*stages: dict[str, Any], inputs: tuple[str, ...] = ("a", "b"), output: str = "results") -> PipelineConfig:
-    return parse(PipelineConfig, {"inputs": inputs, "output": output, "models": list(stages)}, "pipelines.demo")
+def config(
+    *stages: dict[str, Any], inputs: tuple[str, ...] = ("a", "b"), output: str = "results"
+) -> PipelineConfig:
+    return parse(
+        PipelineConfig,
+        {"inputs": inputs, "output": output, "models": list(stages)},
+        "pipelines.demo",
+    )
 
 
 def pipeline(*stages: dict[str, Any], **more: Any) -> Pipeline:
@@ -74,7 +80,9 @@ def test_stages_run_when_their_inputs_exist_whatever_their_order() -> None:
 
 
 def test_stages_that_do_not_need_each_other_run_at_once() -> None:
-    own = config(stage("meet", ["a"], "x"), stage("meet", ["b"], "y"), stage("add", ["x", "y"], "results"))
+    own = config(
+        stage("meet", ["a"], "x"), stage("meet", ["b"], "y"), stage("add", ["x", "y"], "results")
+    )
 
     async def run() -> Any:
         return await Pipeline("demo", own, {"meet": Meet(2), "add": Add()}).run({"a": 0, "b": 0})
@@ -94,7 +102,10 @@ def test_an_input_may_be_the_output() -> None:
             [stage("add", ["a"], "results"), stage("split", ["a"], "results")],
             "'results' has two makers: stage 'add' and stage 'split'",
         ),
-        ([stage("add", ["b"], ["a", "results"])], "'a' has two makers: an input of the pipeline and stage 'add'"),
+        (
+            [stage("add", ["b"], ["a", "results"])],
+            "'a' has two makers: an input of the pipeline and stage 'add'",
+        ),
         ([stage("add", ["a"], "other")], "the output 'results' is made by nothing"),
         (
             [
@@ -106,10 +117,15 @@ def test_an_input_may_be_the_output() -> None:
             "stages wait for each other in a circle: first -> second -> third -> first",
         ),
         ([stage("add", ["results"], "results")], "in a circle: add -> add"),
-        ([stage("add", ["a"], "results", options={"twice": True})], "stage 'add' has options but no class"),
+        (
+            [stage("add", ["a"], "results", options={"twice": True})],
+            "stage 'add' has options but no class",
+        ),
     ],
 )
-def test_a_pipeline_that_cannot_run_is_refused_when_it_is_written_down(stages: list[dict[str, Any]], message: str) -> None:
+def test_a_pipeline_that_cannot_run_is_refused_when_it_is_written_down(
+    stages: list[dict[str, Any]], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         config(*stages)
     assert "pipelines.demo" in str(caught.value)
@@ -117,18 +133,28 @@ def test_a_pipeline_that_cannot_run_is_refused_when_it_is_written_down(stages: l
 
 
 def test_all_faults_of_a_pipeline_are_told_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"needs 'ghost'.*the output 'results' is made by nothing"):
+    with pytest.raises(
+        ConfigError, match=r"needs 'ghost'.*the output 'results' is made by nothing"
+    ):
         config(stage("add", ["ghost"], "x"))
 
 
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ([stage("nobody", ["a"], "results")], "there is no model 'nobody'; there are: add, fail, replay, split"),
-        ([stage("replay", ["a"], "results")], "stage 'replay' works on 'video', which is not among its inputs"),
+        (
+            [stage("nobody", ["a"], "results")],
+            "there is no model 'nobody'; there are: add, fail, replay, split",
+        ),
+        (
+            [stage("replay", ["a"], "results")],
+            "stage 'replay' works on 'video', which is not among its inputs",
+        ),
     ],
 )
-def test_a_stage_without_its_model_or_its_input_is_named(stages: list[dict[str, Any]], message: str) -> None:
+def test_a_stage_without_its_model_or_its_input_is_named(
+    stages: list[dict[str, Any]], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         pipeline(*stages)
     assert "pipeline 'demo'" in str(caught.value)
@@ -149,8 +175,12 @@ def test_a_stage_that_does_not_give_what_it_promised_is_named() -> None:
 def test_a_stage_may_be_written_by_place_by_name_or_as_a_dict() -> None:
     by_place = PipelineModelConfig("add", ["a"], "results")
     assert by_place == PipelineModelConfig(name="add", inputs=["a"], outputs=["results"])
-    assert PipelineConfig(inputs=["a"], output="results", version=1.0, models=[by_place]).models == (
-        PipelineConfig.model_validate({"inputs": ["a"], "models": [{"name": "add", "inputs": "a", "outputs": "results"}]}).models
+    assert PipelineConfig(
+        inputs=["a"], output="results", version=1.0, models=[by_place]
+    ).models == (
+        PipelineConfig.model_validate(
+            {"inputs": ["a"], "models": [{"name": "add", "inputs": "a", "outputs": "results"}]}
+        ).models
     )
 
 
@@ -159,14 +189,26 @@ def test_the_built_in_pipelines_are_among_all() -> None:
 
 
 def test_a_pipeline_for_an_older_engine_becomes_the_one_that_does_its_work() -> None:
-    inputs = ["video_path", "return_timestamps", "time_interval", "threshold", "vr_video", "existing_video_data"]
+    inputs = [
+        "video_path",
+        "return_timestamps",
+        "time_interval",
+        "threshold",
+        "vr_video",
+        "existing_video_data",
+    ]
     older = config(stage("dynamic_video_ai", inputs, "results"), inputs=tuple(inputs))
-    assert all_pipelines({"video_pipeline_dynamic": older})["video_pipeline_dynamic"] is VIDEO_PIPELINE
+    assert (
+        all_pipelines({"video_pipeline_dynamic": older})["video_pipeline_dynamic"] is VIDEO_PIPELINE
+    )
 
 
 def test_an_input_that_nobody_gives_is_named() -> None:
     own = config(stage("add", ["score"], "results"), inputs=("score",))
-    with pytest.raises(ConfigError, match="pipeline 'demo': nobody gives its input 'score'; for videos there are: video_path"):
+    with pytest.raises(
+        ConfigError,
+        match="pipeline 'demo': nobody gives its input 'score'; for videos there are: video_path",
+    ):
         all_pipelines({"demo": own})
 
 
@@ -184,11 +226,16 @@ models:
 def test_a_pipeline_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "demo.yaml"
     path.write_text(WRITTEN, encoding="utf-8")
-    assert asyncio.run(Pipeline("demo", PipelineConfig.from_yaml(path), MODELS).run({"a": 1, "b": 2})) == 6
+    assert (
+        asyncio.run(Pipeline("demo", PipelineConfig.from_yaml(path), MODELS).run({"a": 1, "b": 2}))
+        == 6
+    )
 
 
 def test_a_whole_configuration_from_a_file_whose_pipeline_is_in_another(tmp_path: Path) -> None:
-    (tmp_path / "demo.yaml").write_text(WRITTEN.replace("a, b", "video_path, threshold"), encoding="utf-8")
+    (tmp_path / "demo.yaml").write_text(
+        WRITTEN.replace("a, b", "video_path, threshold"), encoding="utf-8"
+    )
     (tmp_path / "engine.yaml").write_text(
         "models: {vlm: {api_base_url: 'http://localhost:1234', tag_list: [Foul, Turnover]}}\npipelines: {demo: demo.yaml}\n",
         encoding="utf-8",
@@ -204,20 +251,34 @@ def test_a_whole_configuration_from_a_file_whose_pipeline_is_in_another(tmp_path
         ("demo.yml", WRITTEN, "demo.yml: the name of such a file ends in .yaml"),
         ("demo.yaml", None, "demo.yaml: No such file"),
         ("demo.yaml", "inputs: [a", "demo.yaml: not YAML: .*line 1"),
-        ("demo.yaml", f"inputs: [a]\n{WRITTEN}", r"demo.yaml: 'inputs' is written twice, in lines 1 and \d+"),
+        (
+            "demo.yaml",
+            f"inputs: [a]\n{WRITTEN}",
+            r"demo.yaml: 'inputs' is written twice, in lines 1 and \d+",
+        ),
         ("demo.yaml", f"version: {'9' * 5000}", "demo.yaml: a value in it cannot be read: "),
         ("demo.yaml", "inputs: a", "demo.yaml: inputs: .*\n.*demo.yaml: models: Field required"),
-        ("demo.yaml", WRITTEN.replace("inputs: sum", "inputs: summ"), "demo.yaml: stage 'split' needs 'summ'"),
+        (
+            "demo.yaml",
+            WRITTEN.replace("inputs: sum", "inputs: summ"),
+            "demo.yaml: stage 'split' needs 'summ'",
+        ),
         (
             "demo.yaml",
             WRITTEN.replace("name: split", "nam: split"),
             r"demo.yaml: models\[1\]: unknown key 'nam'; did you mean 'name'",
         ),
-        ("demo.yaml", WRITTEN.replace("{name: split", "{~: 1, name: split"), r"demo.yaml: models\[1\]: unknown key 'None'"),
+        (
+            "demo.yaml",
+            WRITTEN.replace("{name: split", "{~: 1, name: split"),
+            r"demo.yaml: models\[1\]: unknown key 'None'",
+        ),
         ("demo.yaml", "", "demo.yaml: "),
     ],
 )
-def test_a_faulty_file_is_named_with_every_fault(tmp_path: Path, name: str, written: str | None, message: str) -> None:
+def test_a_faulty_file_is_named_with_every_fault(
+    tmp_path: Path, name: str, written: str | None, message: str
+) -> None:
     if written is not None:
         (tmp_path / name).write_text(written, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):

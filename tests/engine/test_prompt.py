@@ -6,11 +6,26 @@ import json
 import pytest
 
 from vlm_engine.config.models import ModelConfig
-from vlm_engine.prompt import OPENING, Wording, longest_answer, messages, schema, wording_fingerprint
+from vlm_engine.prompt import (
+    OPENING,
+    Wording,
+    longest_answer,
+    messages,
+    schema,
+    wording_fingerprint,
+)
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away")
-KNOWN_KEYWORDS = {"type", "properties", "items", "enum", "required", "additionalProperties", "maxItems"}
+KNOWN_KEYWORDS = {
+    "type",
+    "properties",
+    "items",
+    "enum",
+    "required",
+    "additionalProperties",
+    "maxItems",
+}
 
 
 def question(form=Form.LIST, tags=TAGS):
@@ -69,14 +84,21 @@ def test_the_user_may_replace_the_opening_and_add_special_tokens():
 
 def test_a_list_is_an_array_of_the_tags_and_nothing_else():
     wanted = schema(TAGS, Form.LIST)
-    assert wanted["properties"]["tags"] == {"type": "array", "items": {"type": "string", "enum": list(TAGS)}, "maxItems": 3}
+    assert wanted["properties"]["tags"] == {
+        "type": "array",
+        "items": {"type": "string", "enum": list(TAGS)},
+        "maxItems": 3,
+    }
     assert wanted["required"] == ["tags"]
 
 
 def test_verdicts_are_one_yes_or_no_for_each_tag_in_order():
     wanted = schema(TAGS, Form.VERDICTS)
     assert list(wanted["properties"]) == list(TAGS) == wanted["required"]
-    assert all(verdict == {"type": "string", "enum": ["yes", "no"]} for verdict in wanted["properties"].values())
+    assert all(
+        verdict == {"type": "string", "enum": ["yes", "no"]}
+        for verdict in wanted["properties"].values()
+    )
 
 
 @pytest.mark.parametrize("form", Form)
@@ -96,6 +118,8 @@ def test_the_longest_answer_fits_into_the_budget():
 def test_the_fingerprint_follows_the_words_and_nothing_else():
     plain = wording_fingerprint(ModelConfig())
     assert len(plain) == 64
-    assert plain == wording_fingerprint(ModelConfig(tag_list=["Foul"], model_id="other", max_new_tokens=99))
+    assert plain == wording_fingerprint(
+        ModelConfig(tag_list=["Foul"], model_id="other", max_new_tokens=99)
+    )
     assert plain != wording_fingerprint(ModelConfig(prompt="You watch football."))
     assert plain != wording_fingerprint(ModelConfig(special_tokens="/no_think"))

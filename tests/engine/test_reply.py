@@ -16,15 +16,24 @@ TAGS = ("Basketball point", "Foul", "Break-away")
 
 
 def body(content="", *, finish="stop", tokens=None, **message):
-    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
+    choice = {
+        "index": 0,
+        "finish_reason": finish,
+        "message": {"role": "assistant", "content": content, **message},
+    }
     if tokens is not None:
         choice["logprobs"] = {"content": [token(*entry) for entry in tokens]}
-    return {"model": "some-model", "choices": [choice], "usage": {"prompt_tokens": 144, "completion_tokens": 7}}
+    return {
+        "model": "some-model",
+        "choices": [choice],
+        "usage": {"prompt_tokens": 144, "completion_tokens": 7},
+    }
 
 
 def token(text, likely=None):
     listed = [
-        {"token": other, "logprob": math.log(share) if share else -9999.0} for other, share in (likely or {text: 1.0}).items()
+        {"token": other, "logprob": math.log(share) if share else -9999.0}
+        for other, share in (likely or {text: 1.0}).items()
     ]
     return {"token": text, "logprob": listed[0]["logprob"], "top_logprobs": listed}
 
@@ -34,7 +43,9 @@ def ask(content, form=Form.LIST, tags=TAGS, synonyms=None, **rest):
 
 
 def present(content, form=Form.LIST, tags=TAGS, **rest):
-    return [tag for tag, verdict in ask(content, form, tags, **rest).verdicts.items() if verdict.present]
+    return [
+        tag for tag, verdict in ask(content, form, tags, **rest).verdicts.items() if verdict.present
+    ]
 
 
 def test_a_list_says_which_tags_are_present_and_that_the_others_are_not():
@@ -49,7 +60,10 @@ def test_a_list_says_which_tags_are_present_and_that_the_others_are_not():
 
 
 def test_the_reply_is_kept_as_it_came():
-    assert ask('<think>A whistle.</think>{"tags": ["Foul"]}').text == '<think>A whistle.</think>{"tags": ["Foul"]}'
+    assert (
+        ask('<think>A whistle.</think>{"tags": ["Foul"]}').text
+        == '<think>A whistle.</think>{"tags": ["Foul"]}'
+    )
 
 
 VERDICTS = '{"Basketball point": "no", "Foul": "yes", "Break-away": "no"}'
@@ -84,14 +98,20 @@ def test_many_ways_to_say_foul(content):
     assert present(content) == ["Foul"]
 
 
-@pytest.mark.parametrize("content", ['{"tags": []}', '{"tags": ["none"]}', "[]", "none", "None.", "No tags"])
+@pytest.mark.parametrize(
+    "content", ['{"tags": []}', '{"tags": ["none"]}', "[]", "none", "None.", "No tags"]
+)
 def test_ways_to_say_nothing(content):
     assert present(content) == []
 
 
 @pytest.mark.parametrize(
     "content",
-    [VERDICTS, '{"foul": true, "BREAK-AWAY": false, "basketball  point": "No", "Referee": "yes"}', "```\n" + VERDICTS + "\n```"],
+    [
+        VERDICTS,
+        '{"foul": true, "BREAK-AWAY": false, "basketball  point": "No", "Referee": "yes"}',
+        "```\n" + VERDICTS + "\n```",
+    ],
 )
 def test_verdicts_are_read_by_name(content):
     assert present(content, Form.VERDICTS) == ["Foul"]
@@ -103,7 +123,9 @@ def test_one_tag_may_be_answered_by_one_word():
 
 
 def test_the_answer_may_be_in_parts_or_where_thoughts_belong():
-    assert present([{"type": "text", "text": '{"tags": '}, {"type": "text", "text": '["Foul"]}'}]) == ["Foul"]
+    assert present(
+        [{"type": "text", "text": '{"tags": '}, {"type": "text", "text": '["Foul"]}'}]
+    ) == ["Foul"]
     assert present("", reasoning_content='{"tags": ["Foul"]}') == ["Foul"]
     assert present(None, reasoning='{"tags": ["Foul"]}') == ["Foul"]
     assert present('{"tags": ["Foul"]}', reasoning_content='{"tags": ["Break-away"]}') == ["Foul"]
@@ -131,8 +153,14 @@ def test_a_tag_may_contain_what_separates_tags():
         ('{"tags": ["Referee"]}', "not asked for"),
         ('{"tags": [1]}', "other than names"),
         ('{"Foul": "yes"}', "says nothing about 'Basketball point'"),
-        ('{"Basketball point": "no", "Foul": "maybe", "Break-away": "no"}', "neither yes nor no about 'Foul'"),
-        ("Basketball point: no\nFoul: yes\nfoul: no\nBreak-away: no", "both yes and no about 'Foul'"),
+        (
+            '{"Basketball point": "no", "Foul": "maybe", "Break-away": "no"}',
+            "neither yes nor no about 'Foul'",
+        ),
+        (
+            "Basketball point: no\nFoul: yes\nfoul: no\nBreak-away: no",
+            "both yes and no about 'Foul'",
+        ),
         ("[" * 5000, "does not answer"),
     ],
 )
@@ -167,7 +195,18 @@ def test_a_reply_that_was_cut_off_is_no_answer_even_if_it_can_be_read():
 
 
 @pytest.mark.parametrize(
-    "odd", [None, [], "text", {}, {"choices": []}, {"choices": "x"}, {"choices": [None]}, {"choices": [{}]}, {"error": "no"}]
+    "odd",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"choices": []},
+        {"choices": "x"},
+        {"choices": [None]},
+        {"choices": [{}]},
+        {"error": "no"},
+    ],
 )
 def test_bodies_that_hold_no_reply(odd):
     with pytest.raises(ReplyError):
@@ -189,12 +228,33 @@ def test_any_text_is_an_answer_or_a_reply_error(content):
             assert set(ask(content, form).verdicts) == set(TAGS)
 
 
-KEYS = st.sampled_from(["tags", *TAGS, "content", "message", "finish_reason", "reasoning", "token", "logprob", "top_logprobs"])
-LEAVES = st.none() | st.booleans() | st.floats() | st.sampled_from(["", "yes", "no", "Foul", "length", "["])
+KEYS = st.sampled_from(
+    [
+        "tags",
+        *TAGS,
+        "content",
+        "message",
+        "finish_reason",
+        "reasoning",
+        "token",
+        "logprob",
+        "top_logprobs",
+    ]
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.sampled_from(["", "yes", "no", "Foul", "length", "["])
+)
 
 
 @settings(max_examples=50)
-@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)))
+@given(
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
+    )
+)
 def test_any_json_is_an_answer_or_a_reply_error(value):
     told = {"message": {"content": value}, "logprobs": {"content": [value]}}
     for reply in (body(json.dumps(value)), value, {"choices": value}, {"choices": [told]}):
@@ -218,7 +278,16 @@ def test_confidence_is_the_share_of_yes_among_yes_and_no():
 
 
 def test_prefixes_quotes_spaces_and_cases_count():
-    likely = {"n": 0.1, "no": 0.1, "y": 0.2, "yes": 0.2, ' "Yes': 0.1, "No,": 0.1, "": 0.1, '"': 0.1}
+    likely = {
+        "n": 0.1,
+        "no": 0.1,
+        "y": 0.2,
+        "yes": 0.2,
+        ' "Yes': 0.1,
+        "No,": 0.1,
+        "": 0.1,
+        '"': 0.1,
+    }
     assert yes_no(("y", likely), ("es",)) == pytest.approx(0.5 / 0.8)
 
 
@@ -232,26 +301,45 @@ def test_without_an_admissible_token_nothing_is_known():
 
 
 def test_without_a_token_stream_nothing_is_known():
-    for logprobs in (None, {}, {"content": None}, {"content": []}, {"content": [{"logprob": 0}]}, "yes"):
+    for logprobs in (
+        None,
+        {},
+        {"content": None},
+        {"content": []},
+        {"content": [{"logprob": 0}]},
+        "yes",
+    ):
         reply = body('{"tags": ["Foul"]}')
         reply["choices"][0]["logprobs"] = logprobs
         assert read(reply, Question(TAGS, Form.LIST, b"")).verdicts["Foul"].probability is None
 
 
 def test_the_token_stream_may_hold_more_than_the_content():
-    stream = [("```json\n",), ('{"Foul": "',), ("yes", {"yes": 0.9, "no": 0.1}), ('"}',), ("\n```<|im_end|>",)]
+    stream = [
+        ("```json\n",),
+        ('{"Foul": "',),
+        ("yes", {"yes": 0.9, "no": 0.1}),
+        ('"}',),
+        ("\n```<|im_end|>",),
+    ]
     reply = ask('{"Foul":"yes"}', Form.VERDICTS, ("Foul",), tokens=stream)
     assert reply.verdicts["Foul"].probability == pytest.approx(0.9)
 
 
 def test_a_token_stream_that_says_something_else_tells_nothing():
     stream = [('{"Foul": "',), ("no", {"yes": 0.1, "no": 0.9}), ('"}',)]
-    assert ask('{"Foul":"yes"}', Form.VERDICTS, ("Foul",), tokens=stream).verdicts["Foul"].probability is None
+    assert (
+        ask('{"Foul":"yes"}', Form.VERDICTS, ("Foul",), tokens=stream).verdicts["Foul"].probability
+        is None
+    )
 
 
 def listed(*tokens, tags=("Break-away", "Foul", "Free throw")):
     said = "".join(entry[0] for entry in tokens)
-    return {tag: verdict.probability for tag, verdict in ask(said, tags=tags, tokens=tokens).verdicts.items()}
+    return {
+        tag: verdict.probability
+        for tag, verdict in ask(said, tags=tags, tokens=tokens).verdicts.items()
+    }
 
 
 def test_a_listed_tag_is_as_sure_as_it_was_not_passed_over():
@@ -291,7 +379,12 @@ def test_tags_that_might_have_followed_share_what_does_not_tell_them_apart():
     for place, tag in enumerate(("Break-away", "Foul", "Free throw")):
         each = 0.6 / 3
         assert sure[tag] == pytest.approx(each / (each * (3 - place) + 0.4))
-    sure = listed(('{"tags": ["',), ("Goal", {"Goal": 0.5, "F": 0.5}), ('"]}',), tags=("Foul", "Free throw", "Goal"))
+    sure = listed(
+        ('{"tags": ["',),
+        ("Goal", {"Goal": 0.5, "F": 0.5}),
+        ('"]}',),
+        tags=("Foul", "Free throw", "Goal"),
+    )
     assert sure["Foul"] == pytest.approx(0.25)
     assert sure["Free throw"] == pytest.approx(0.25 / 0.75)
     assert sure["Goal"] == 1.0, "what comes before it says nothing against it"
@@ -301,9 +394,28 @@ def test_tags_that_might_have_followed_share_what_does_not_tell_them_apart():
     "tokens",
     [
         [(' ["Foul', {' ["Foul': 0.6, " []": 0.4}), ('"]}',)],
-        [(" ",), ("[", {"[": 0.6, "[]": 0.4}), ('"', {'"': 1.0}), ("F",), ("o",), ("ul",), ('"',), ("]}",)],
-        [("\n[",), ('"', {'"': 0.6, "]": 0.4}), ("Foul", {"Foul": 0.7, "Fou": 0.3}), ('"]',), ("}",)],
-        [(": [", {": [": 0.5, ": []": 0.5}), (' "Foul', {' "Foul': 1.2 / 2, " ]": 0.8 / 2}), ('" ]}',)],
+        [
+            (" ",),
+            ("[", {"[": 0.6, "[]": 0.4}),
+            ('"', {'"': 1.0}),
+            ("F",),
+            ("o",),
+            ("ul",),
+            ('"',),
+            ("]}",),
+        ],
+        [
+            ("\n[",),
+            ('"', {'"': 0.6, "]": 0.4}),
+            ("Foul", {"Foul": 0.7, "Fou": 0.3}),
+            ('"]',),
+            ("}",),
+        ],
+        [
+            (": [", {": [": 0.5, ": []": 0.5}),
+            (' "Foul', {' "Foul': 1.2 / 2, " ]": 0.8 / 2}),
+            ('" ]}',),
+        ],
     ],
     ids=["one token", "split", "two ways to spell", "bracket of the last token"],
 )
@@ -314,37 +426,57 @@ def test_tokens_may_be_cut_anywhere(tokens):
 
 
 def test_a_tag_that_begins_another_is_told_from_it_by_its_end():
-    sure = listed(('{"tags": ["',), ("Foul",), ('"', {'"': 0.7, " throw": 0.3}), ("]}",), tags=("Foul", "Foul throw", "Goal"))
+    sure = listed(
+        ('{"tags": ["',),
+        ("Foul",),
+        ('"', {'"': 0.7, " throw": 0.3}),
+        ("]}",),
+        tags=("Foul", "Foul throw", "Goal"),
+    )
     assert sure["Foul"] == pytest.approx(0.7)
     assert sure["Goal"] is not None
 
 
 def test_names_are_compared_as_json_spells_them():
     tags = ('The "double"', "Coup franc – à 20 m")
-    stream = [('{"tags": ["',), ('The \\"', {'The \\"': 0.8, "Coup": 0.2}), ('double\\"',), ('"]}', {'"]}': 0.9, '", "': 0.1})]
+    stream = [
+        ('{"tags": ["',),
+        ('The \\"', {'The \\"': 0.8, "Coup": 0.2}),
+        ('double\\"',),
+        ('"]}', {'"]}': 0.9, '", "': 0.1}),
+    ]
     sure = {
         tag: verdict.probability
-        for tag, verdict in ask('{"tags": ["The \\"double\\""]}', tags=tags, tokens=stream).verdicts.items()
+        for tag, verdict in ask(
+            '{"tags": ["The \\"double\\""]}', tags=tags, tokens=stream
+        ).verdicts.items()
     }
     assert sure == {tags[0]: pytest.approx(0.8), tags[1]: pytest.approx(0.1)}
 
 
 def test_verdicts_may_be_true_and_false():
     stream = [('{"Foul": ',), ("true", {"true": 0.6, "f": 0.1, "false": 0.1, "yes": 0.2}), ("}",)]
-    assert ask('{"Foul": true}', Form.VERDICTS, ("Foul",), tokens=stream).verdicts["Foul"].probability == pytest.approx(0.75)
+    assert ask('{"Foul": true}', Form.VERDICTS, ("Foul",), tokens=stream).verdicts[
+        "Foul"
+    ].probability == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize(
-    "content", ['{"tags": ["personal foul"]}', "Personal Foul.", "- whistle", '{"tags": ["Foul", "WHISTLE"]}']
+    "content",
+    ['{"tags": ["personal foul"]}', "Personal Foul.", "- whistle", '{"tags": ["Foul", "WHISTLE"]}'],
 )
 def test_a_synonym_counts_as_its_tag(content):
-    assert present(content, synonyms={"Foul": ("personal foul", "whistle"), "Timeout": ("break",)}) == ["Foul"]
+    assert present(
+        content, synonyms={"Foul": ("personal foul", "whistle"), "Timeout": ("break",)}
+    ) == ["Foul"]
 
 
 def test_a_synonym_may_be_judged_too_but_not_otherwise_than_its_tag():
     synonyms = {"Foul": ("whistle",)}
     said = {"Basketball point": "no", "Break-away": "no"}
-    assert present(json.dumps({**said, "whistle": "yes"}), Form.VERDICTS, synonyms=synonyms) == ["Foul"]
+    assert present(json.dumps({**said, "whistle": "yes"}), Form.VERDICTS, synonyms=synonyms) == [
+        "Foul"
+    ]
     with pytest.raises(ReplyError, match="both yes and no about 'Foul'"):
         ask(json.dumps({**said, "whistle": "yes", "Foul": "no"}), Form.VERDICTS, synonyms=synonyms)
 
@@ -356,7 +488,9 @@ def test_a_synonym_of_a_tag_that_is_not_asked_about_means_nothing():
 
 def test_a_verdict_about_a_synonym_is_as_sure_as_one_about_its_tag():
     stream = [('{"whistle": "',), ("yes", {"yes": 0.8, "no": 0.2}), ('"}',)]
-    reply = ask('{"whistle": "yes"}', Form.VERDICTS, ("Foul",), {"Foul": ("whistle",)}, tokens=stream)
+    reply = ask(
+        '{"whistle": "yes"}', Form.VERDICTS, ("Foul",), {"Foul": ("whistle",)}, tokens=stream
+    )
     assert reply.verdicts["Foul"].probability == pytest.approx(0.8)
 
 
@@ -369,7 +503,12 @@ def test_of_a_tag_that_is_named_otherwise_than_it_is_spelled_no_confidence_is_to
         stream += [(name, {name: 0.9, "Foul": 0.02}), ('", "', {'", "': 0.9, '"]}': 0.1})]
     stream[-1] = ('"]}', {'"]}': 0.9, '", "': 0.1})
     said = "".join(entry[0] for entry in stream)
-    reply = ask(said, tags=("Foul", "Break-away", "Free throw"), synonyms={"Foul": ("whistle",)}, tokens=stream)
+    reply = ask(
+        said,
+        tags=("Foul", "Break-away", "Free throw"),
+        synonyms={"Foul": ("whistle",)},
+        tokens=stream,
+    )
     assert reply.verdicts["Foul"].present
     assert reply.verdicts["Foul"].probability is None
     assert all(reply.verdicts[tag].present for tag in others)
@@ -379,7 +518,11 @@ def test_of_a_tag_that_is_named_otherwise_than_it_is_spelled_no_confidence_is_to
 @given(
     st.lists(st.sampled_from([*TAGS, "Free throw"]), max_size=4, unique=True),
     st.lists(
-        st.tuples(st.integers(1, 5), st.floats(-9, 0), st.sampled_from(["]", '"]}', '", "', '"', "F", "Br", " ", "Foul"])),
+        st.tuples(
+            st.integers(1, 5),
+            st.floats(-9, 0),
+            st.sampled_from(["]", '"]}', '", "', '"', "F", "Br", " ", "Foul"]),
+        ),
         min_size=1,
     ),
 )
@@ -387,7 +530,9 @@ def test_every_confidence_of_a_list_is_a_probability(names, cuts):
     said, stream, at = json.dumps({"tags": names}), [], 0
     while at < len(said):
         width, logprob, other = cuts[len(stream) % len(cuts)]
-        stream.append((said[at : at + width], {said[at : at + width]: math.exp(logprob), other: 0.3}))
+        stream.append(
+            (said[at : at + width], {said[at : at + width]: math.exp(logprob), other: 0.3})
+        )
         at += width
     for tag, verdict in ask(said, tags=(*TAGS, "Free throw"), tokens=stream).verdicts.items():
         assert verdict.present == (tag in names)
@@ -398,8 +543,31 @@ def test_every_confidence_of_a_list_is_a_probability(names, cuts):
 @pytest.mark.parametrize(
     "piece",
     [
-        *("[", "<think>", "</think>", "<think></think>", "<|begin_of_box|>", "::", ": yes ", "- ", '{"a":', "[0,", '["'),
-        *('"1": [', "Picture 1: ", "a, ", "\\", "<|", '"picture 0', "Foul - yes\n", "```", "{}", "[0,[0,[0,]"),
+        *(
+            "[",
+            "<think>",
+            "</think>",
+            "<think></think>",
+            "<|begin_of_box|>",
+            "::",
+            ": yes ",
+            "- ",
+            '{"a":',
+            "[0,",
+            '["',
+        ),
+        *(
+            '"1": [',
+            "Picture 1: ",
+            "a, ",
+            "\\",
+            "<|",
+            '"picture 0',
+            "Foul - yes\n",
+            "```",
+            "{}",
+            "[0,[0,[0,]",
+        ),
     ],
 )
 def test_a_long_reply_of_nothing_is_refused_and_takes_no_time_to_speak_of(piece, form):
@@ -413,7 +581,10 @@ def test_a_long_reply_of_nothing_is_refused_and_takes_no_time_to_speak_of(piece,
     ("content", "form"),
     [
         ('{"tags": ["Foul"], "tags": []}', Form.LIST),
-        ('{"Foul": "yes", "Foul": "no", "Basketball point": "no", "Break-away": "no"}', Form.VERDICTS),
+        (
+            '{"Foul": "yes", "Foul": "no", "Basketball point": "no", "Break-away": "no"}',
+            Form.VERDICTS,
+        ),
         ('{"tags": ["Foul"]} or rather {"tags": ["Break-away"]}', Form.LIST),
         ('{"tags": []}\n{"tags": ["Foul"]}', Form.LIST),
     ],
@@ -431,11 +602,15 @@ def test_a_reply_that_says_one_thing_twice_says_it():
 def test_a_name_may_be_written_in_either_form_of_unicode(wrap):
     composed, decomposed = "Caf\u00e9", "Cafe\u0301"
     for asked, said in ((composed, decomposed), (decomposed, composed)):
-        assert present(wrap.replace("{}", json.dumps({"tags": [said]})), tags=(asked, "Foul")) == [asked]
+        assert present(wrap.replace("{}", json.dumps({"tags": [said]})), tags=(asked, "Foul")) == [
+            asked
+        ]
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
-@pytest.mark.parametrize("message", [{"reasoning": "First I look. " * 50}, {"reasoning_content": "Hm."}])
+@pytest.mark.parametrize(
+    "message", [{"reasoning": "First I look. " * 50}, {"reasoning_content": "Hm."}]
+)
 def test_thoughts_alone_are_no_answer_however_they_end(message, finish):
     with pytest.raises(ReplyError, match="only thought and gave no answer.*instruct variant"):
         ask("", finish=finish, **message)
@@ -452,7 +627,9 @@ def test_an_answer_that_a_filter_took_away_says_so(content):
         ask(content, finish="content_filter")
 
 
-@pytest.mark.parametrize("reason", ["content_filter: PROHIBITED_CONTENT", "SAFETY", "IMAGE_SAFETY", "sensitive"])
+@pytest.mark.parametrize(
+    "reason", ["content_filter: PROHIBITED_CONTENT", "SAFETY", "IMAGE_SAFETY", "sensitive"]
+)
 def test_a_filter_is_known_by_what_other_services_call_it(reason):
     with pytest.raises(ReplyError, match="the service withheld the answer"):
         ask('{"tags": []}', finish=reason)
@@ -464,7 +641,9 @@ def test_a_reply_is_cut_off_whatever_its_service_calls_that(reason):
         ask('{"tags": []}', finish=reason)
 
 
-@pytest.mark.parametrize("odd", [{"finish_reason": "error"}, {"error": {"code": 502, "message": "no"}}, {"error": "no"}])
+@pytest.mark.parametrize(
+    "odd", [{"finish_reason": "error"}, {"error": {"code": 502, "message": "no"}}, {"error": "no"}]
+)
 def test_what_a_server_said_before_it_failed_is_no_answer(odd):
     cut = body('{"tags": []}')
     cut["choices"][0] |= odd
@@ -475,7 +654,9 @@ def test_what_a_server_said_before_it_failed_is_no_answer(odd):
 def test_contradictions_in_the_thoughts_take_no_answer_away():
     told = body('{"tags": ["Foul"]}')
     text = '<think>{"Foul": "yes", "Foul": "no"}</think>{"tags": ["Foul"]}'
-    told["choices"][0]["logprobs"] = {"content": [{"token": text, "logprob": -1.0, "top_logprobs": []}]}
+    told["choices"][0]["logprobs"] = {
+        "content": [{"token": text, "logprob": -1.0, "top_logprobs": []}]
+    }
     assert read(told, Question(TAGS, Form.LIST, b"")).verdicts["Foul"].present
 
 
@@ -484,7 +665,10 @@ def test_blanks_without_end_between_two_names_tell_nothing():
         content = '{"tags": ["Foul",' + " " * blanks + '"Break-away"]}'
         reply = body(content)
         tokens = [[{"token": text, "logprob": -1.0} for text in (char, "]")] for char in content]
-        stream = [{"token": char, "top_logprobs": listed} for char, listed in zip(content, tokens, strict=True)]
+        stream = [
+            {"token": char, "top_logprobs": listed}
+            for char, listed in zip(content, tokens, strict=True)
+        ]
         reply["choices"][0]["logprobs"] = {"content": stream}
         return read(reply, Question(TAGS, Form.LIST, b"")).verdicts["Break-away"]
 

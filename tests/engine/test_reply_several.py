@@ -17,14 +17,19 @@ UNJUDGED = None
 
 def ask(content, pictures=3, synonyms=None, **rest):
     more = tuple(Frame(float(number), 8, 8, b"") for number in range(1, pictures))
-    return read(body(content, **rest), Question(TAGS, Form.LIST, b"", time_s=0.0, more=more), synonyms)
+    return read(
+        body(content, **rest), Question(TAGS, Form.LIST, b"", time_s=0.0, more=more), synonyms
+    )
 
 
 def present(content, pictures=3, **rest):
     reply = ask(content, pictures, **rest)
     of_each = (reply.verdicts, *reply.more)
     assert all(not verdicts or list(verdicts) == list(TAGS) for verdicts in of_each)
-    return [[tag for tag in verdicts if verdicts[tag].present] if verdicts else UNJUDGED for verdicts in of_each]
+    return [
+        [tag for tag in verdicts if verdicts[tag].present] if verdicts else UNJUDGED
+        for verdicts in of_each
+    ]
 
 
 FOUND = [["Foul"], [], ["Basketball point", "Break-away"]]
@@ -62,7 +67,10 @@ def test_many_ways_to_say_it(content):
         ('{"1": ["Foul"], "2": ["Referee"], "3": "Foul"}', [["Foul"], UNJUDGED, UNJUDGED]),
         ('{"1": ["Foul"], "2": [7], "3": [["Foul"]]}', [["Foul"], UNJUDGED, UNJUDGED]),
         ('{"1": ["Foul"], "2": ["Foul"], "2": []}', [["Foul"], UNJUDGED, UNJUDGED]),
-        ("Picture 1: Foul\nPicture 2: a player jumps\nPicture 3: Break-away", [["Foul"], UNJUDGED, ["Break-away"]]),
+        (
+            "Picture 1: Foul\nPicture 2: a player jumps\nPicture 3: Break-away",
+            [["Foul"], UNJUDGED, ["Break-away"]],
+        ),
     ],
 )
 def test_what_is_said_of_some_pictures_counts_for_these(content, found):
@@ -112,7 +120,10 @@ def test_nothing_at_all_is_empty():
 
 
 def test_synonyms_count_here_too():
-    assert present('{"1": ["whistle"], "2": []}', 2, synonyms={"Foul": ("whistle",)}) == [["Foul"], []]
+    assert present('{"1": ["whistle"], "2": []}', 2, synonyms={"Foul": ("whistle",)}) == [
+        ["Foul"],
+        [],
+    ]
 
 
 def test_every_picture_has_its_own_confidences():
@@ -127,14 +138,18 @@ def test_every_picture_has_its_own_confidences():
     assert (first["Foul"].present, second["Foul"].present) == (True, False)
     named = 0.9 * 0.8
     assert first["Foul"].probability == pytest.approx(named / (named + 0.1 + 0.9 * 0.2))
-    assert first["Break-away"].probability == pytest.approx(0.3), "passed over where the first list ended"
+    assert first["Break-away"].probability == pytest.approx(0.3), (
+        "passed over where the first list ended"
+    )
     each = 0.4 / 3
     assert second["Foul"].probability == pytest.approx(each * 1 / (each * 2 + 0.6))
 
 
 @settings(max_examples=200)
 @given(
-    st.lists(st.lists(st.sampled_from(TAGS), max_size=3, unique=True), min_size=2, max_size=5), st.integers(0, 200), st.booleans()
+    st.lists(st.lists(st.sampled_from(TAGS), max_size=3, unique=True), min_size=2, max_size=5),
+    st.integers(0, 200),
+    st.booleans(),
 )
 def test_however_a_reply_is_cut_no_picture_gets_what_was_not_said_of_it(lists, cut, plain):
     whole = {str(number): own if plain else {"tags": own} for number, own in enumerate(lists, 1)}

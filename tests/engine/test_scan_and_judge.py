@@ -25,11 +25,15 @@ SMALL, LARGE = "small-vlm", "large-vlm"
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=240, width=320, height=180, tags=TAGS, seed=6, shot_median_s=8, gop_s=4)
+    spec = VideoSpec(
+        duration_s=240, width=320, height=180, tags=TAGS, seed=6, shot_median_s=8, gop_s=4
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
-def config(small: SandboxVLM, large: SandboxVLM, store: Path | None = None, **more: Any) -> EngineConfig:
+def config(
+    small: SandboxVLM, large: SandboxVLM, store: Path | None = None, **more: Any
+) -> EngineConfig:
     models = {
         "small": {"api_base_url": small.url, "scan_max_side": 256},
         "large": {"api_base_url": large.url, "tag_list": TAGS, "scan_model": "small"},
@@ -42,11 +46,21 @@ def alone(large: SandboxVLM, store: Path | None = None) -> EngineConfig:
     return parse(EngineConfig, {"models": {"large": model}, "store_path": store and str(store)}, "")
 
 
-def play(use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]], miss_rate: float, false_alarm_rate: float = 0.0) -> None:
+def play(
+    use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]],
+    miss_rate: float,
+    false_alarm_rate: float = 0.0,
+) -> None:
     """Runs ``use`` with a small model, which makes mistakes without knowing it, and a large one, which makes none."""
 
     async def run() -> None:
-        small = Behaviour(models=(SMALL,), seed=3, offers_logprobs=False, miss_rate=miss_rate, false_alarm_rate=false_alarm_rate)
+        small = Behaviour(
+            models=(SMALL,),
+            seed=3,
+            offers_logprobs=False,
+            miss_rate=miss_rate,
+            false_alarm_rate=false_alarm_rate,
+        )
         async with SandboxVLM(small) as one, SandboxVLM(Behaviour(models=(LARGE,))) as other:
             await use(one, other)
 
@@ -55,7 +69,10 @@ def play(use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]], miss_rate: fl
 
 def score(video: LabelledVideo, result: VideoResult) -> float:
     spans = result.info.spans["tags"]
-    every = [f1([(span.start_s, span.end_s) for span in spans.get(tag, ())], truth) for tag, truth in video.truth.items()]
+    every = [
+        f1([(span.start_s, span.end_s) for span in spans.get(tag, ())], truth)
+        for tag, truth in video.truth.items()
+    ]
     return sum(every) / len(every)
 
 
@@ -66,7 +83,9 @@ def test_the_large_model_is_asked_little_and_finds_as_much(video: LabelledVideo)
         before = small.counters.answered, large.counters.answered
         async with VLMEngine(config(small, large)) as engine:
             both = await engine.tag_video(video.path)
-            served = {stats["model"]: stats["served"] for stats in engine.get_performance_stats().values()}
+            served = {
+                stats["model"]: stats["served"] for stats in engine.get_performance_stats().values()
+            }
         assert both.calls == {
             "small": small.counters.answered - before[0],
             "large": large.counters.answered - before[1],
@@ -90,7 +109,9 @@ def test_the_large_model_sets_right_what_the_small_one_gets_wrong(video: Labelle
     play(use, miss_rate=0.25, false_alarm_rate=0.12)
 
 
-def test_scans_go_to_the_small_model_and_everything_else_to_the_large_one(video: LabelledVideo, tmp_path: Path) -> None:
+def test_scans_go_to_the_small_model_and_everything_else_to_the_large_one(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     store = tmp_path / "store.sqlite3"
 
     async def use(small: SandboxVLM, large: SandboxVLM) -> None:
@@ -98,12 +119,17 @@ def test_scans_go_to_the_small_model_and_everything_else_to_the_large_one(video:
             result = await engine.tag_video(video.path)
         with closing(sqlite3.connect(store)) as db:
             asked = set(
-                db.execute("SELECT model, form, max_side FROM answer JOIN answer_subject ON answer_subject.id = answer.subject")
+                db.execute(
+                    "SELECT model, form, max_side FROM answer JOIN answer_subject ON answer_subject.id = answer.subject"
+                )
             )
         assert asked == {(SMALL, "list", 256), (LARGE, "verdicts", 1024)}
         (found,) = result.findings
         scanned = [seen.scanned for _, seen in found.observations]
-        assert (sum(scanned), len(scanned) - sum(scanned)) == (result.calls["small"], result.calls["large"])
+        assert (sum(scanned), len(scanned) - sum(scanned)) == (
+            result.calls["small"],
+            result.calls["large"],
+        )
 
     play(use, miss_rate=0.1, false_alarm_rate=0.04)
 
@@ -116,7 +142,9 @@ def test_what_was_answered_is_not_asked_again(video: LabelledVideo, tmp_path: Pa
             first = await engine.process_video(video.path)
         calls = small.counters.answered, large.counters.answered
         async with VLMEngine(config(small, large, store)) as engine:
-            assert (await engine.process_video(video.path))["video_tag_info"] == first["video_tag_info"]
+            assert (await engine.process_video(video.path))["video_tag_info"] == first[
+                "video_tag_info"
+            ]
         earlier = json.loads(json.dumps(first["json_result"]))
         async with VLMEngine(config(small, large)) as engine:
             again = await engine.process_video(video.path, existing_json_data=earlier)
@@ -126,7 +154,9 @@ def test_what_was_answered_is_not_asked_again(video: LabelledVideo, tmp_path: Pa
     play(use, miss_rate=0.1, false_alarm_rate=0.04)
 
 
-def test_what_the_large_model_has_scanned_already_is_not_asked_of_the_small_one(video: LabelledVideo, tmp_path: Path) -> None:
+def test_what_the_large_model_has_scanned_already_is_not_asked_of_the_small_one(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     store = tmp_path / "store.sqlite3"
 
     async def use(small: SandboxVLM, large: SandboxVLM) -> None:
@@ -134,19 +164,37 @@ def test_what_the_large_model_has_scanned_already_is_not_asked_of_the_small_one(
             first = await engine.tag_video(video.path)
         both = config(small, large, store)
         both = both.model_copy(
-            update={"models": {**both.models, "large": alone(large).models["large"].model_copy(update={"scan_model": "small"})}}
+            update={
+                "models": {
+                    **both.models,
+                    "large": alone(large)
+                    .models["large"]
+                    .model_copy(update={"scan_model": "small"}),
+                }
+            }
         )
         async with VLMEngine(both) as engine:
             result = await engine.tag_video(video.path)
-        known = {(time_s, tag) for time_s, seen in first.findings[0].observations for tag in seen.verdicts}
-        scanned = {(time_s, tag) for time_s, seen in result.findings[0].observations if seen.scanned for tag in seen.verdicts}
+        known = {
+            (time_s, tag)
+            for time_s, seen in first.findings[0].observations
+            for tag in seen.verdicts
+        }
+        scanned = {
+            (time_s, tag)
+            for time_s, seen in result.findings[0].observations
+            if seen.scanned
+            for tag in seen.verdicts
+        }
         assert known.isdisjoint(scanned)
         assert result.calls["large"] < first.calls["large"] / 4
 
     play(use, miss_rate=0.1)
 
 
-def test_what_only_the_small_model_saw_counts_nothing_once_the_large_one_scans_itself(video: LabelledVideo) -> None:
+def test_what_only_the_small_model_saw_counts_nothing_once_the_large_one_scans_itself(
+    video: LabelledVideo,
+) -> None:
     async def use(small: SandboxVLM, large: SandboxVLM) -> None:
         async with VLMEngine(config(small, large)) as engine:
             first = await engine.process_video(video.path)

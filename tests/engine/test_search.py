@@ -25,16 +25,39 @@ TAGS = ("Foul", "Turnover", "Goal")
 INTERVAL_S = SearchConfig().interval_for(600.0)
 
 
-def video(duration_s: float = 600.0, cuts: Sequence[Cut] = (), key_frames_s: Sequence[float] = ()) -> VideoInfo:
-    return VideoInfo("game.mp4", "id", duration_s, duration_s - 0.04, 1280, 720, 25.0, "h264", tuple(key_frames_s), tuple(cuts))
+def video(
+    duration_s: float = 600.0, cuts: Sequence[Cut] = (), key_frames_s: Sequence[float] = ()
+) -> VideoInfo:
+    return VideoInfo(
+        "game.mp4",
+        "id",
+        duration_s,
+        duration_s - 0.04,
+        1280,
+        720,
+        25.0,
+        "h264",
+        tuple(key_frames_s),
+        tuple(cuts),
+    )
 
 
 def seen(truth: Truth, look: FrameQuery) -> Observation:
-    return Observation(look.time_s, {tag: Verdict(any(a <= look.time_s < b for a, b in truth.get(tag, ()))) for tag in look.tags})
+    return Observation(
+        look.time_s,
+        {
+            tag: Verdict(any(a <= look.time_s < b for a, b in truth.get(tag, ())))
+            for tag in look.tags
+        },
+    )
 
 
 def run(
-    info: VideoInfo, truth: Truth, config: SearchConfig | None = None, tags: Sequence[str] = TAGS, seed: int = 0
+    info: VideoInfo,
+    truth: Truth,
+    config: SearchConfig | None = None,
+    tags: Sequence[str] = TAGS,
+    seed: int = 0,
 ) -> tuple[VideoSearch, list[list[FrameQuery]]]:
     """Plays a search to its end; answers of one round arrive in an order drawn from ``seed``."""
     search, rounds, rng = VideoSearch(info, tags, config or SearchConfig()), [], random.Random(seed)
@@ -69,12 +92,17 @@ def test_a_long_span_may_end_a_little_less_exactly_and_its_edges_are_asked_about
     search, rough = run(video(), {"Foul": [(101.3, 417.7)]})
     (span,) = spans_of(search, "Foul")
     assert abs(span.start_s - 101.3) <= 6
-    edges = [sum(look.purpose is Purpose.EDGE for looks in rounds for look in looks) for rounds in (exact, rough)]
+    edges = [
+        sum(look.purpose is Purpose.EDGE for looks in rounds for look in looks)
+        for rounds in (exact, rough)
+    ]
     assert edges[1] < edges[0]
 
 
 @pytest.mark.parametrize("duration_s", [300.0, 1800.0, 3600.0])
-def test_an_event_that_a_scan_sees_once_in_an_otherwise_quiet_video_is_looked_at_again_and_found(duration_s: float) -> None:
+def test_an_event_that_a_scan_sees_once_in_an_otherwise_quiet_video_is_looked_at_again_and_found(
+    duration_s: float,
+) -> None:
     info = video(duration_s)
     at_s = scan_times(info, SearchConfig().interval_for(duration_s))[15]
     search, rounds = run(info, {"Foul": [(at_s - 4, at_s + 4)]})
@@ -133,7 +161,12 @@ def test_a_short_event_that_ends_before_the_frame_on_one_side_is_looked_at_on_th
     seen_s = min(scan, key=lambda time_s: abs(time_s - 200))
     truth["Foul"].append((seen_s - 4.0, seen_s + 0.6))
     search, rounds = run(video(), truth)
-    beside = {round(look.time_s - seen_s, 2) for looks in rounds for look in looks if abs(look.time_s - seen_s) <= 1.01}
+    beside = {
+        round(look.time_s - seen_s, 2)
+        for looks in rounds
+        for look in looks
+        if abs(look.time_s - seen_s) <= 1.01
+    }
     assert {0.0, 1.0, -1.0} <= beside
     assert any(span.start_s <= seen_s <= span.end_s for span in spans_of(search, "Foul"))
 
@@ -187,7 +220,9 @@ def test_every_shot_is_looked_at_and_no_stretch_is_left_out() -> None:
 
 
 def test_a_scan_look_moves_to_a_key_frame_of_its_own_shot() -> None:
-    times = scan_times(video(200.0, [Cut(100.0, 0.9)], key_frames_s=(0.0, 5.1, 99.0, 101.0, 150.0)), 8.0)
+    times = scan_times(
+        video(200.0, [Cut(100.0, 0.9)], key_frames_s=(0.0, 5.1, 99.0, 101.0, 150.0)), 8.0
+    )
     assert 5.1 in times
     assert 150.0 in times
 
@@ -274,7 +309,10 @@ def test_the_expected_error_of_a_gap_shrinks_as_it_does() -> None:
 def _match_of_an_hour() -> tuple[VideoInfo, Truth]:
     rng = random.Random(4)
     cuts = [Cut(12.0 * number + rng.uniform(0, 9), rng.uniform(0.4, 1)) for number in range(1, 295)]
-    truth = {tag: [(at, at + rng.uniform(3, 60)) for at in range(60, 3500, 150 + 40 * number)] for number, tag in enumerate(TAGS)}
+    truth = {
+        tag: [(at, at + rng.uniform(3, 60)) for at in range(60, 3500, 150 + 40 * number)]
+        for number, tag in enumerate(TAGS)
+    }
     return video(3600.0, cuts), truth
 
 
@@ -287,7 +325,10 @@ def test_a_budget_is_spent_and_not_exceeded(per_hour: int) -> None:
 
 def test_a_larger_budget_finds_more() -> None:
     info, truth = _match_of_an_hour()
-    found = [len(run(info, truth, SearchConfig(questions_per_hour=per_hour))[0].spans()) for per_hour in (100, 700)]
+    found = [
+        len(run(info, truth, SearchConfig(questions_per_hour=per_hour))[0].spans())
+        for per_hour in (100, 700)
+    ]
     assert found[0] < found[1]
 
 
@@ -304,7 +345,9 @@ def test_a_doubtful_answer_weighs_less_than_a_sure_one() -> None:
                 told = probability_when_wrong if wrong else sure
                 present = right != wrong
                 probability = None if told is None else told if present else 1 - told
-                search.record(look, Observation(look.time_s, {"Foul": Verdict(present, probability)}))
+                search.record(
+                    look, Observation(look.time_s, {"Foul": Verdict(present, probability)})
+                )
         return sum(span.confidence is None or span.confidence >= 0.5 for span in search.spans())
 
     assert spans(0.55, 0.99) == 2
@@ -313,7 +356,8 @@ def test_a_doubtful_answer_weighs_less_than_a_sure_one() -> None:
 
 times = st.floats(0, 300, allow_nan=False, width=32)
 truths = st.dictionaries(
-    st.sampled_from(TAGS), st.lists(st.tuples(times, times).map(lambda pair: (min(pair), max(pair))), max_size=6)
+    st.sampled_from(TAGS),
+    st.lists(st.tuples(times, times).map(lambda pair: (min(pair), max(pair))), max_size=6),
 )
 hints = st.lists(st.builds(Cut, times, st.floats(0, 1, width=32)), max_size=40)
 
@@ -328,7 +372,12 @@ hints = st.lists(st.builds(Cut, times, st.floats(0, 1, width=32)), max_size=40)
     st.none() | st.floats(1, 2000),
 )
 def test_any_search_ends_asks_nothing_twice_and_does_not_depend_on_the_order_of_answers(
-    duration_s: float, cuts: list[Cut], key_frames_s: list[float], truth: Truth, seed: int, per_hour: float | None
+    duration_s: float,
+    cuts: list[Cut],
+    key_frames_s: list[float],
+    truth: Truth,
+    seed: int,
+    per_hour: float | None,
 ) -> None:
     info, config = video(duration_s, cuts, key_frames_s), SearchConfig(questions_per_hour=per_hour)
     search, rounds = run(info, truth, config, seed=seed)

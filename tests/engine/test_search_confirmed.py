@@ -29,12 +29,19 @@ Spans = Sequence[tuple[float, float]]
 
 def video(duration_s: float, cuts: Sequence[float] = ()) -> VideoInfo:
     hints = tuple(Cut(time_s, 0.9) for time_s in cuts)
-    return VideoInfo("game.mp4", "id", duration_s, duration_s - 0.04, 1280, 720, 25.0, "h264", cuts=hints)
+    return VideoInfo(
+        "game.mp4", "id", duration_s, duration_s - 0.04, 1280, 720, 25.0, "h264", cuts=hints
+    )
 
 
-def search_of(info: VideoInfo, truth: Spans, verdict: Callable[[bool], Verdict]) -> tuple[VideoSearch, dict[bool, list[float]]]:
+def search_of(
+    info: VideoInfo, truth: Spans, verdict: Callable[[bool], Verdict]
+) -> tuple[VideoSearch, dict[bool, list[float]]]:
     """A finished search for one tag, and the times at which the model said no and yes."""
-    search, said = VideoSearch(info, ("Foul",), SearchConfig()), defaultdict[bool, list[float]](list)
+    search, said = (
+        VideoSearch(info, ("Foul",), SearchConfig()),
+        defaultdict[bool, list[float]](list),
+    )
     while looks := search.looks():
         for look in looks:
             told = verdict(any(start_s <= look.time_s < end_s for start_s, end_s in truth))
@@ -52,14 +59,21 @@ lengths = st.lists(st.tuples(st.floats(2, 200), st.floats(2, 60)), min_size=1, m
 
 
 @settings(max_examples=60, deadline=None)
-@given(events=lengths, shots=st.lists(st.floats(1, 40), max_size=60), rest_s=st.floats(2, 600), fills=st.booleans())
+@given(
+    events=lengths,
+    shots=st.lists(st.floats(1, 40), max_size=60),
+    rest_s=st.floats(2, 600),
+    fills=st.booleans(),
+)
 def test_no_event_that_two_looks_confirm_and_none_denies_is_left_out(
     events: list[tuple[float, float]], shots: list[float], rest_s: float, fills: bool
 ) -> None:
     edges = np.cumsum([part for event in events for part in event])
     truth = [(float(edges[i]), float(edges[i + 1])) for i in range(0, len(edges), 2)]
     duration_s = truth[-1][1] + rest_s
-    cuts = {float(time_s) for time_s in np.cumsum(shots)} | {edge for event in truth if fills for edge in event}
+    cuts = {float(time_s) for time_s in np.cumsum(shots)} | {
+        edge for event in truth if fills for edge in event
+    }
     info = video(duration_s, sorted(time_s for time_s in cuts if time_s < duration_s))
     search, said = search_of(info, truth, Verdict)
     for start_s, end_s in truth:
@@ -69,11 +83,18 @@ def test_no_event_that_two_looks_confirm_and_none_denies_is_left_out(
 
 @pytest.mark.parametrize("hints", HINTS)
 @pytest.mark.parametrize(("tags", "length_s"), [(1, 7200.0), (2, 14400.0), (8, 1200.0)])
-def test_events_are_reported_above_the_usual_threshold_if_the_model_never_errs(tags: int, length_s: float, hints: str) -> None:
+def test_events_are_reported_above_the_usual_threshold_if_the_model_never_errs(
+    tags: int, length_s: float, hints: str
+) -> None:
     recall, false_cuts = HINTS[hints]
     for filled in (0.0, 1.0):
         world = World(
-            duration_s=length_s, tags=tags, filled_shots=filled, cut_recall=recall, false_cuts=false_cuts, shot_median_s=6
+            duration_s=length_s,
+            tags=tags,
+            filled_shots=filled,
+            cut_recall=recall,
+            false_cuts=false_cuts,
+            shot_median_s=6,
         )
         seen = watch(NoisyModel(draw_video(world, (3, tags)), Noise(), (3,)))
         assert (seen.lost, seen.doubtful) == (0, 0)
@@ -84,14 +105,18 @@ def test_a_model_that_never_contradicts_itself_is_believed_to_err_rarely() -> No
     model = NoisyModel(draw_video(world, (12,)), Noise(), (12,))
     search = VideoSearch(model.video, model.tags, SearchConfig())
     drive(search, model)
-    evidence = gather((seen for _, seen in search.observations()), model.tags, TimeWarp(7200.0, model.video.cuts))
+    evidence = gather(
+        (seen for _, seen in search.observations()), model.tags, TimeWarp(7200.0, model.video.cuts)
+    )
     rates = learnt_rates(evidence, assumed(4, 7200.0), 2)
     seen = (evidence.present & evidence.judged).any(0)
     assert rates.observers[JUDGE].look_error[seen].max() < 0.01
     assert rates.observers[JUDGE].shot_error[seen].max() < 0.01
 
 
-@pytest.mark.parametrize("yes_logit", [1.9, None], ids=["yeses half as sure as noes", "no confidences"])
+@pytest.mark.parametrize(
+    "yes_logit", [1.9, None], ids=["yeses half as sure as noes", "no confidences"]
+)
 def test_events_that_fill_a_shot_each_are_believed(yes_logit: float | None) -> None:
     shots, shot_s, rng = 400, 5.0, random.Random(7)
     clock = TimeWarp(shots * shot_s, [Cut(shot_s * number, 0.9) for number in range(1, shots)])
@@ -103,7 +128,9 @@ def test_events_that_fill_a_shot_each_are_believed(yes_logit: float | None) -> N
         return Verdict(present, sure if present else 1 - sure)
 
     times_s = [shot_s * (shot + (look + 0.5) / 3) for shot in range(shots) for look in range(3)]
-    looks = (Observation(time_s, {"Foul": verdict(time_s // shot_s % 40 == 20)}) for time_s in times_s)
+    looks = (
+        Observation(time_s, {"Foul": verdict(time_s // shot_s % 40 == 20)}) for time_s in times_s
+    )
     seen = gather(looks, ["Foul"], clock)
     belief = believe(seen, clock, learnt_rates(seen, assumed(1, shots * shot_s), 6))
     assert (belief.present > 0.5)[seen.present].mean() > 0.9
@@ -119,7 +146,10 @@ def test_what_is_confirmed_and_not_believed_has_a_low_confidence() -> None:
         for look in range(3):
             time_s = 6.0 * shot + 1.0 + 2.0 * look
             present = shot == lone if abs(shot - lone) < 3 else rng.random() < 0.15
-            search.record(FrameQuery(time_s, ("Foul",), Purpose.SCAN), Observation(time_s, {"Foul": Verdict(present)}))
+            search.record(
+                FrameQuery(time_s, ("Foul",), Purpose.SCAN),
+                Observation(time_s, {"Foul": Verdict(present)}),
+            )
     (span,) = [span for span in search.spans() if touches((6.0 * lone, 6.0 * (lone + 1)), [span])]
     assert span.confidence is not None
     assert span.confidence < 0.5

@@ -14,7 +14,10 @@ TRUTH = {"Foul": (101.0, 177.0), "Goal": (20.0, 26.0), "Timeout": (300.0, 420.0)
 
 def seen(look: FrameQuery) -> Observation:
     spans = {tag: TRUTH[tag] for tag in look.tags}
-    return Observation(look.time_s, {tag: Verdict(start <= look.time_s < end) for tag, (start, end) in spans.items()})
+    return Observation(
+        look.time_s,
+        {tag: Verdict(start <= look.time_s < end) for tag, (start, end) in spans.items()},
+    )
 
 
 def to_the_end(search: GroupedSearch | VideoSearch) -> list[FrameQuery]:
@@ -42,13 +45,18 @@ def to_the_end(search: GroupedSearch | VideoSearch) -> list[FrameQuery]:
     ],
 )
 def test_tags_stay_with_those_they_were_searched_with(
-    tags: tuple[str, ...], earlier: list[tuple[tuple[str, ...], bool]], groups: list[tuple[str, ...]]
+    tags: tuple[str, ...],
+    earlier: list[tuple[tuple[str, ...], bool]],
+    groups: list[tuple[str, ...]],
 ) -> None:
     assert list(regrouped(tags, earlier)) == groups
 
 
 def test_one_group_is_a_search_like_any_other() -> None:
-    alone, grouped = VideoSearch(VIDEO, tuple(TRUTH), SearchConfig()), GroupedSearch(VIDEO, TRUTH, [tuple(TRUTH)], SearchConfig())
+    alone, grouped = (
+        VideoSearch(VIDEO, tuple(TRUTH), SearchConfig()),
+        GroupedSearch(VIDEO, TRUTH, [tuple(TRUTH)], SearchConfig()),
+    )
     assert to_the_end(alone) == to_the_end(grouped)
     assert alone.spans() == grouped.spans()
     assert list(alone.observations()) == list(grouped.observations())
@@ -66,11 +74,15 @@ def test_each_group_is_asked_as_if_it_were_alone_and_nothing_twice() -> None:
         assert {look.time_s for look in to_the_end(alone)} == {look.time_s for look in own}
         spans += alone.spans()
     assert list(grouped.spans()) == spans
-    assert {look.tags for look in asked if look.purpose is Purpose.SCAN} >= {("Foul", "Timeout", "Goal")}
+    assert {look.tags for look in asked if look.purpose is Purpose.SCAN} >= {
+        ("Foul", "Timeout", "Goal")
+    }
 
 
 def test_tags_that_are_no_longer_wanted_are_not_told_of() -> None:
     grouped = GroupedSearch(VIDEO, ("Foul",), [tuple(TRUTH)], SearchConfig())
     to_the_end(grouped)
     assert {span.tag for span in grouped.spans()} == {"Foul"}
-    assert {tag for _, observation in grouped.observations() for tag in observation.verdicts} == {"Foul"}
+    assert {tag for _, observation in grouped.observations() for tag in observation.verdicts} == {
+        "Foul"
+    }

@@ -24,7 +24,10 @@ def says(truth: Truth) -> Callable[[FrameQuery], Observation]:
     """A model that tells just this."""
 
     def tell(look: FrameQuery) -> Observation:
-        shown = {tag: any(start <= look.time_s < end for start, end in truth.get(tag, ())) for tag in look.tags}
+        shown = {
+            tag: any(start <= look.time_s < end for start, end in truth.get(tag, ()))
+            for tag in look.tags
+        }
         return Observation(look.time_s, {tag: Verdict(present) for tag, present in shown.items()})
 
     return tell
@@ -32,13 +35,19 @@ def says(truth: Truth) -> Callable[[FrameQuery], Observation]:
 
 def run(scanner: Truth, judge: Truth) -> tuple[VideoSearch, list[FrameQuery]]:
     """Plays a search to its end."""
-    search, asked, rng = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True), list[FrameQuery](), random.Random(0)
+    search, asked, rng = (
+        VideoSearch(INFO, TAGS, SearchConfig(), scanned=True),
+        list[FrameQuery](),
+        random.Random(0),
+    )
     by_scanner, by_judge = says(scanner), says(judge)
     while looks := search.looks():
         asked += looks
         for look in rng.sample(looks, len(looks)):
             scans = look.purpose is Purpose.SCAN
-            search.record(look, replace(by_scanner(look), scanned=True) if scans else by_judge(look))
+            search.record(
+                look, replace(by_scanner(look), scanned=True) if scans else by_judge(look)
+            )
     return search, asked
 
 
@@ -106,13 +115,22 @@ def test_each_observers_errors_are_learnt_apart() -> None:
     looks = [FrameQuery(2.0 * number, TAGS, Purpose.SCAN) for number in range(300)]
     seen = [replace(says(PLAY)(look), scanned=True) for look in looks]
     wrong = [
-        replace(one, verdicts={tag: Verdict(verdict.present != (rng.random() < 0.15)) for tag, verdict in one.verdicts.items()})
+        replace(
+            one,
+            verdicts={
+                tag: Verdict(verdict.present != (rng.random() < 0.15))
+                for tag, verdict in one.verdicts.items()
+            },
+        )
         for one in seen
     ]
     judged = [Observation(one.time_s + 0.4, one.verdicts) for one in seen[::3]]
     evidence = gather([*wrong, *judged], TAGS, TimeWarp(INFO.duration_s, CUTS), scanned=True)
     rates = learnt_rates(evidence, assumed(len(TAGS), INFO.duration_s, scanned=True), 4)
-    scanner, judge = rates.observers[SCANNER].look_error.mean(), rates.observers[JUDGE].look_error.mean()
+    scanner, judge = (
+        rates.observers[SCANNER].look_error.mean(),
+        rates.observers[JUDGE].look_error.mean(),
+    )
     assert 0.08 < scanner < 0.2
     assert judge < scanner / 4
 

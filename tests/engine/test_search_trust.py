@@ -31,7 +31,13 @@ def evidence(lookalike_logit: float) -> Evidence:
         for shot in range(SHOTS):
             for look in range(LOOKS):
                 slips = rng.random() < 0.04
-                logit = lookalike_logit if shot in LOOKALIKES else DOUBTFUL_LOGIT if slips else RIGHT_LOGIT
+                logit = (
+                    lookalike_logit
+                    if shot in LOOKALIKES
+                    else DOUBTFUL_LOGIT
+                    if slips
+                    else RIGHT_LOGIT
+                )
                 there = any(play <= shot < play + 40 for play in PLAYS)
                 present = there != (shot in LOOKALIKES or slips)
                 sure = 1 / (1 + math.exp(-abs(rng.gauss(logit, logit / 2))))

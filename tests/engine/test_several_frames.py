@@ -29,7 +29,9 @@ TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=120, width=320, height=180, tags=TAGS, seed=4, shot_median_s=8, gop_s=4)
+    spec = VideoSpec(
+        duration_s=120, width=320, height=180, tags=TAGS, seed=4, shot_median_s=8, gop_s=4
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
@@ -40,11 +42,15 @@ def store(tmp_path: Path) -> Path:
 
 def config(vlm: SandboxVLM, store: Path | None, frames: int, **model: Any) -> EngineConfig:
     endpoint = {"base_url": vlm.url, "max_concurrent": vlm.behaviour.slots}
-    asked = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS, frames_per_question=frames, **model)
+    asked = ModelConfig(
+        multiplexer_endpoints=[endpoint], tag_list=TAGS, frames_per_question=frames, **model
+    )
     return EngineConfig(models={"vlm": asked}, store_path=str(store) if store else None)
 
 
-async def tagged(vlm: SandboxVLM, store: Path | None, video: LabelledVideo, frames: int) -> tuple[VideoResult, int]:
+async def tagged(
+    vlm: SandboxVLM, store: Path | None, video: LabelledVideo, frames: int
+) -> tuple[VideoResult, int]:
     """The result, and how many requests were answered for it."""
     before = vlm.counters.answered
     async with VLMEngine(config(vlm, store, frames)) as engine:
@@ -73,7 +79,9 @@ def scores(result: VideoResult, video: LabelledVideo) -> list[float]:
 def rows(store: Path) -> list[tuple[int, int, int]]:
     """The time, the tokens and the wording of every answer that is kept."""
     with closing(sqlite3.connect(store)) as db:
-        return db.execute("SELECT look_ms, prompt_tokens, subject FROM answer ORDER BY id").fetchall()
+        return db.execute(
+            "SELECT look_ms, prompt_tokens, subject FROM answer ORDER BY id"
+        ).fetchall()
 
 
 def test_the_same_is_found_with_fewer_requests_and_every_frame_has_an_answer_of_its_own(
@@ -94,7 +102,9 @@ def test_the_same_is_found_with_fewer_requests_and_every_frame_has_an_answer_of_
     play(use)
 
 
-def test_what_was_asked_is_not_asked_again_and_tokens_are_kept_once(video: LabelledVideo, store: Path) -> None:
+def test_what_was_asked_is_not_asked_again_and_tokens_are_kept_once(
+    video: LabelledVideo, store: Path
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         first, _ = await tagged(vlm, store, video, 4)
         kept = sum(tokens for _, tokens, _ in rows(store))
@@ -142,8 +152,12 @@ def test_a_server_that_takes_one_picture_is_asked_one_by_one_and_its_answers_ser
     play(use, most_pictures=1, profile=Profile.VLLM)
 
 
-@pytest.mark.parametrize(("fault", "requests"), [(Fault.GARBAGE, 2), (Fault.TRUNCATED, 1), (Fault.SERVER_ERROR, 4)])
-def test_a_question_that_comes_to_nothing_leaves_no_frame_unjudged(video: LabelledVideo, fault: Fault, requests: int) -> None:
+@pytest.mark.parametrize(
+    ("fault", "requests"), [(Fault.GARBAGE, 2), (Fault.TRUNCATED, 1), (Fault.SERVER_ERROR, 4)]
+)
+def test_a_question_that_comes_to_nothing_leaves_no_frame_unjudged(
+    video: LabelledVideo, fault: Fault, requests: int
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         result, _ = await tagged(vlm, None, video, 4)
         assert (result.coverage.failed, result.coverage.answered) == (0, result.coverage.asked)
@@ -193,13 +207,17 @@ def test_a_model_that_never_manages_several_is_asked_one_by_one_from_then_on(
 
     caplog.set_level(logging.WARNING)
     play(use)
-    assert [message for message in caplog.messages if "so it is asked about one at a time" in message] == [
+    assert [
+        message for message in caplog.messages if "so it is asked about one at a time" in message
+    ] == [
         "vlm: asking about 4 frames at once came to nothing 3 times in a row, so it is asked about one at a time: "
         "court: the reply does not answer the question"
     ]
 
 
-def test_frames_that_cannot_be_read_leave_the_others_of_their_question_alone(video: LabelledVideo, tmp_path: Path) -> None:
+def test_frames_that_cannot_be_read_leave_the_others_of_their_question_alone(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     path = damaged(video, tmp_path / "scratched.mp4", 0.4, 0.6)
 
     async def use(vlm: SandboxVLM) -> None:
@@ -225,7 +243,9 @@ def test_many_videos_with_little_room_do_not_wait_for_one_another(video: Labelle
     play(use, slots=1)
 
 
-def test_cancelled_in_the_middle_it_keeps_what_was_answered_and_gives_everything_back(video: LabelledVideo, store: Path) -> None:
+def test_cancelled_in_the_middle_it_keeps_what_was_answered_and_gives_everything_back(
+    video: LabelledVideo, store: Path
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         async with VLMEngine(config(vlm, store, 4)) as engine:
             running = asyncio.create_task(engine.tag_video(video.path))
@@ -264,13 +284,20 @@ def test_who_scans_for_another_is_told_what_its_tags_mean(video: LabelledVideo) 
     async def run() -> list[dict[str, Any]]:
         async with Scripted(script) as scanner, SandboxVLM() as judge:
             small = ModelConfig(api_base_url=scanner.url, model_id="small", frames_per_question=3)
-            large = ModelConfig(api_base_url=judge.url, tag_list=["Goal", {"Foul": "the referee signals"}], scan_model="small")
+            large = ModelConfig(
+                api_base_url=judge.url,
+                tag_list=["Goal", {"Foul": "the referee signals"}],
+                scan_model="small",
+            )
             async with VLMEngine(EngineConfig(models={"large": large, "small": small})) as engine:
                 await engine.tag_video(video.path)
             return list(scanner.asked)
 
     asked = asyncio.run(asyncio.wait_for(run(), 60))
     assert all('"Foul": the referee signals' in body["messages"][0]["content"] for body in asked)
-    pictures = [sum(part["type"] == "image_url" for part in body["messages"][1]["content"]) for body in asked]
+    pictures = [
+        sum(part["type"] == "image_url" for part in body["messages"][1]["content"])
+        for body in asked
+    ]
     assert max(pictures) == 3
     assert pictures.count(3) >= len(pictures) - 2

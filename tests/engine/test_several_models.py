@@ -22,7 +22,15 @@ PLAYS, BREAKS = ("Foul", "Turnover", "Goal"), ("Timeout", "Free throw")
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=60, width=320, height=180, tags=(*PLAYS, *BREAKS), seed=4, shot_median_s=8, gop_s=4)
+    spec = VideoSpec(
+        duration_s=60,
+        width=320,
+        height=180,
+        tags=(*PLAYS, *BREAKS),
+        seed=4,
+        shot_median_s=8,
+        gop_s=4,
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
@@ -42,7 +50,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 
 def model(vlm: SandboxVLM, tags: tuple[str, ...], category: str, **more: Any) -> dict[str, Any]:
     endpoint = {"base_url": vlm.url, "max_concurrent": 3}
-    return {"multiplexer_endpoints": [endpoint], "tag_list": tags, "model_category": category, **more}
+    return {
+        "multiplexer_endpoints": [endpoint],
+        "tag_list": tags,
+        "model_category": category,
+        **more,
+    }
 
 
 def config(models: Mapping[str, Mapping[str, Any]], **more: Any) -> EngineConfig:
@@ -53,19 +66,26 @@ def play(use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]], **behaviour: 
     """Runs ``use`` with two endpoints."""
 
     async def run() -> None:
-        async with SandboxVLM(Behaviour(**behaviour)) as one, SandboxVLM(Behaviour(**behaviour)) as other:
+        async with (
+            SandboxVLM(Behaviour(**behaviour)) as one,
+            SandboxVLM(Behaviour(**behaviour)) as other,
+        ):
             await use(one, other)
 
     asyncio.run(run())
 
 
-def test_each_model_finds_what_it_finds_alone_and_each_frame_is_decoded_once(video: LabelledVideo, decoded: Counter[int]) -> None:
+def test_each_model_finds_what_it_finds_alone_and_each_frame_is_decoded_once(
+    video: LabelledVideo, decoded: Counter[int]
+) -> None:
     async def use(one: SandboxVLM, other: SandboxVLM) -> None:
         models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
         async with VLMEngine(config(models)) as engine:
             both = await engine.tag_video(video.path)
             times = dict(decoded)
-            served = {stats["model"]: stats["served"] for stats in engine.get_performance_stats().values()}
+            served = {
+                stats["model"]: stats["served"] for stats in engine.get_performance_stats().values()
+            }
         assert served == both.calls
         assert both.calls == {"plays": one.counters.answered, "breaks": other.counters.answered}
         assert both.coverage.calls == both.coverage.asked == sum(both.calls.values())
@@ -85,14 +105,20 @@ def test_each_model_finds_what_it_finds_alone_and_each_frame_is_decoded_once(vid
 def test_each_category_has_its_own_rules_and_can_be_skipped(video: LabelledVideo) -> None:
     async def use(one: SandboxVLM, other: SandboxVLM) -> None:
         models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
-        rules = {"breaks": {"Free throw": {"RenamedTag": "Break"}}, "plays": {"Free throw": {"RenamedTag": "Never"}}}
+        rules = {
+            "breaks": {"Free throw": {"RenamedTag": "Break"}},
+            "plays": {"Free throw": {"RenamedTag": "Never"}},
+        }
         async with VLMEngine(config(models, category_config=rules)) as engine:
             tags = (await engine.process_video(video.path))["video_tag_info"]["video_tags"]
             assert list(tags) == ["plays", "breaks"]
             assert tags["breaks"] == ["Break"]
             calls = one.counters.answered
             skipped = await engine.process_video(video.path, skipped_categories=["plays"])
-            assert skipped["video_tag_info"]["video_tags"] == {"plays": [], "breaks": tags["breaks"]}
+            assert skipped["video_tag_info"]["video_tags"] == {
+                "plays": [],
+                "breaks": tags["breaks"],
+            }
             assert skipped["coverage"]["calls_by_model"] == {}
         assert one.counters.answered == calls
 
@@ -113,12 +139,17 @@ def test_an_earlier_result_serves_every_category(video: LabelledVideo) -> None:
     play(use)
 
 
-def test_a_server_that_several_models_ask_gets_no_more_than_it_takes_at_once(video: LabelledVideo) -> None:
+def test_a_server_that_several_models_ask_gets_no_more_than_it_takes_at_once(
+    video: LabelledVideo,
+) -> None:
     async def use(one: SandboxVLM, other: SandboxVLM) -> None:
         models = {"plays": model(one, PLAYS, "plays"), "breaks": model(one, BREAKS, "breaks")}
         async with VLMEngine(config(models)) as engine:
             result = await engine.tag_video(video.path)
-            assert set(engine.endpoint_stats()) == {f"{one.url[7:-3]} (plays)", f"{one.url[7:-3]} (breaks)"}
+            assert set(engine.endpoint_stats()) == {
+                f"{one.url[7:-3]} (plays)",
+                f"{one.url[7:-3]} (breaks)",
+            }
         assert min(result.calls.values()) > 10
         assert one.counters.in_flight_max == 3
 
@@ -130,10 +161,16 @@ def test_a_picture_is_shown_to_every_model(video: LabelledVideo) -> None:
     glyphs.picture(["Foul", "Timeout"], width=640, height=360).save(picture, "PNG")
 
     async def use(one: SandboxVLM, other: SandboxVLM) -> None:
-        models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks", image_max_side=512)}
+        models = {
+            "plays": model(one, PLAYS, "plays"),
+            "breaks": model(other, BREAKS, "breaks", image_max_side=512),
+        }
         async with VLMEngine(config(models)) as engine:
             result = await engine.process_image(picture.getvalue())
-            assert result["image_tag_info"]["image_tags"] == {"plays": ["Foul"], "breaks": ["Timeout"]}
+            assert result["image_tag_info"]["image_tags"] == {
+                "plays": ["Foul"],
+                "breaks": ["Timeout"],
+            }
             assert result["coverage"]["calls_by_model"] == {"plays": 1, "breaks": 1}
             only = await engine.process_image(picture.getvalue(), skipped_categories=["plays"])
             assert only["image_tag_info"]["image_tags"] == {"plays": [], "breaks": ["Timeout"]}
@@ -142,16 +179,26 @@ def test_a_picture_is_shown_to_every_model(video: LabelledVideo) -> None:
     play(use)
 
 
-def test_videos_and_pictures_of_several_models_do_not_wait_for_each_other_for_ever(video: LabelledVideo) -> None:
+def test_videos_and_pictures_of_several_models_do_not_wait_for_each_other_for_ever(
+    video: LabelledVideo,
+) -> None:
     picture = io.BytesIO()
     glyphs.picture(["Foul", "Timeout"], width=640, height=360).save(picture, "PNG")
 
     async def use(one: SandboxVLM, other: SandboxVLM) -> None:
         scarce = {"instance_count": 1, "max_batch_size": 1}
-        models = {"plays": model(one, PLAYS, "plays", max_batch_size=1), "breaks": model(other, BREAKS, "breaks", **scarce)}
+        models = {
+            "plays": model(one, PLAYS, "plays", max_batch_size=1),
+            "breaks": model(other, BREAKS, "breaks", **scarce),
+        }
         async with VLMEngine(config(models)) as engine, asyncio.timeout(60):
-            pictures = (engine.tag_image(picture.getvalue(), identity=f"picture {number}") for number in range(30))
-            videos = (engine.tag_video(video.path, identity=f"game {number}") for number in range(3))
+            pictures = (
+                engine.tag_image(picture.getvalue(), identity=f"picture {number}")
+                for number in range(30)
+            )
+            videos = (
+                engine.tag_video(video.path, identity=f"game {number}") for number in range(3)
+            )
             results = await asyncio.gather(*videos, *pictures)
         assert all(result.coverage.answered == result.coverage.asked > 0 for result in results)
 
@@ -161,7 +208,10 @@ def test_videos_and_pictures_of_several_models_do_not_wait_for_each_other_for_ev
 def test_a_model_that_nobody_serves_ends_the_video_for_all(video: LabelledVideo) -> None:
     async def use(one: SandboxVLM, other: SandboxVLM) -> None:
         known = {"model_id": "sandbox-vlm"}
-        models = {"plays": model(one, PLAYS, "plays", **known), "breaks": model(other, BREAKS, "breaks", **known)}
+        models = {
+            "plays": model(one, PLAYS, "plays", **known),
+            "breaks": model(other, BREAKS, "breaks", **known),
+        }
         other.stop()
         async with VLMEngine(config(models)) as engine:
             with pytest.raises(NoEndpointError):
@@ -189,24 +239,43 @@ def test_a_model_that_nobody_serves_ends_the_video_for_all(video: LabelledVideo)
             {"active_ai_models": ["stage"]},
             "active_ai_models: 'stage' is of type python; only a vlm_model can be asked",
         ),
-        ({"one": {"scan_model": "two"}}, {}, "models.one.scan_model: 'two' is not another vlm_model among models"),
-        ({"one": {"scan_model": "one"}}, {}, "models.one.scan_model: 'one' is not another vlm_model among models"),
+        (
+            {"one": {"scan_model": "two"}},
+            {},
+            "models.one.scan_model: 'two' is not another vlm_model among models",
+        ),
+        (
+            {"one": {"scan_model": "one"}},
+            {},
+            "models.one.scan_model: 'one' is not another vlm_model among models",
+        ),
     ],
 )
-def test_models_that_do_not_go_together_are_named(models: dict[str, Any], more: dict[str, Any], message: str) -> None:
+def test_models_that_do_not_go_together_are_named(
+    models: dict[str, Any], more: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         config(models, **more)
     assert message in str(caught.value)
 
 
 def test_without_active_models_all_are_asked_but_those_that_only_scan() -> None:
-    models = {"small": {}, "large": {"scan_model": "small"}, "other": {"model_category": "breaks"}, "stage": {"type": "python"}}
+    models = {
+        "small": {},
+        "large": {"scan_model": "small"},
+        "other": {"model_category": "breaks"},
+        "stage": {"type": "python"},
+    }
     assert list(config(models).active_models()) == ["large", "other"]
     assert list(config(models, active_ai_models=["other"]).active_models()) == ["other"]
 
 
 def test_a_scanner_asks_about_the_judges_tags_and_knows_what_they_mean() -> None:
-    large = {"tag_list": ["Foul", "Goal"], "tag_descriptions": {"Foul": "a player is fouled"}, "synonyms": {"Goal": ["score"]}}
+    large = {
+        "tag_list": ["Foul", "Goal"],
+        "tag_descriptions": {"Foul": "a player is fouled"},
+        "synonyms": {"Goal": ["score"]},
+    }
     own = {"tag_list": ["Foul"], "tag_descriptions": {"Foul": "fouled"}}
     for small, meaning in (({}, "a player is fouled"), (own, "fouled")):
         engine = config({"small": small, "large": {**large, "scan_model": "small"}})

@@ -21,16 +21,23 @@ from vlm_engine.spans import (
 from vlm_engine.types import Span, Verdict
 
 lengths = st.floats(0, 1000, allow_nan=False, width=32)
-span_lists = st.lists(st.tuples(lengths, lengths).map(lambda pair: Span("Foul", min(pair), max(pair), 0.9)), max_size=20)
+span_lists = st.lists(
+    st.tuples(lengths, lengths).map(lambda pair: Span("Foul", min(pair), max(pair), 0.9)),
+    max_size=20,
+)
 
 
 def rule(**settings: object) -> TagRule:
-    return TagRule.model_validate({"MinMarkerDuration": 0, "MaxGap": 0, "RequiredDuration": 0, **settings})
+    return TagRule.model_validate(
+        {"MinMarkerDuration": 0, "MaxGap": 0, "RequiredDuration": 0, **settings}
+    )
 
 
 def test_gaps_are_closed_before_short_markers_are_dropped() -> None:
     spans = [Span("Foul", 10, 11), Span("Foul", 12, 13), Span("Foul", 40, 41)]
-    assert apply_rule(spans, rule(MaxGap="2s", MinMarkerDuration="2s"), 100) == [Span("Foul", 10, 13)]
+    assert apply_rule(spans, rule(MaxGap="2s", MinMarkerDuration="2s"), 100) == [
+        Span("Foul", 10, 13)
+    ]
 
 
 def test_the_threshold_bites_where_a_confidence_is_told_and_only_there() -> None:
@@ -40,7 +47,9 @@ def test_the_threshold_bites_where_a_confidence_is_told_and_only_there() -> None
 
 
 def test_a_merged_confidence_is_the_mean_by_duration() -> None:
-    (merged,) = merge([Span("Foul", 0, 3, 0.9), Span("Foul", 3, 4, 0.5), Span("Foul", 4, 6, None)], 0)
+    (merged,) = merge(
+        [Span("Foul", 0, 3, 0.9), Span("Foul", 3, 4, 0.5), Span("Foul", 4, 6, None)], 0
+    )
     assert (merged.start_s, merged.end_s, round(merged.confidence or 0, 6)) == (0, 6, 0.8)
 
 
@@ -54,24 +63,40 @@ def test_a_tag_applies_to_the_video_only_when_it_lasts_long_enough_in_all() -> N
 
 def test_tags_renamed_alike_become_one() -> None:
     spans = [Span("Basketball point", 0, 5), Span("Free throw", 3, 9), Span("Foul", 20, 22)]
-    info = describe_video(spans, "plays", lambda tag: rule(RenamedTag="Score") if tag != "Foul" else rule(), 100)
+    info = describe_video(
+        spans, "plays", lambda tag: rule(RenamedTag="Score") if tag != "Foul" else rule(), 100
+    )
     assert info.tags == {"plays": ("Foul", "Score")}
-    assert [(span.tag, span.start_s, span.end_s) for span in info.spans["plays"]["Score"]] == [("Score", 0, 9)]
+    assert [(span.tag, span.start_s, span.end_s) for span in info.spans["plays"]["Score"]] == [
+        ("Score", 0, 9)
+    ]
 
 
 def test_a_picture_gets_the_tags_that_are_present_and_probable_enough() -> None:
-    verdicts = {"Foul": Verdict(True, 0.9), "Turnover": Verdict(True, 0.4), "Timeout": Verdict(False, 0.1), "Goal": Verdict(True)}
-    info = describe_image(verdicts, "plays", lambda tag: rule(RenamedTag="Personal foul") if tag == "Foul" else rule())
+    verdicts = {
+        "Foul": Verdict(True, 0.9),
+        "Turnover": Verdict(True, 0.4),
+        "Timeout": Verdict(False, 0.1),
+        "Goal": Verdict(True),
+    }
+    info = describe_image(
+        verdicts, "plays", lambda tag: rule(RenamedTag="Personal foul") if tag == "Foul" else rule()
+    )
     assert info.tags == {"plays": ("Goal", "Personal foul")}
     assert info.confidences == {"plays": {"Personal foul": 0.9, "Goal": None}}
 
 
 @given(span_lists, st.floats(0, 50))
-def test_merged_spans_are_ordered_apart_and_cover_what_went_in(spans: list[Span], gap_s: float) -> None:
+def test_merged_spans_are_ordered_apart_and_cover_what_went_in(
+    spans: list[Span], gap_s: float
+) -> None:
     merged = merge(spans, gap_s)
     assert all(span.start_s <= span.end_s for span in merged)
     assert all(later.start_s - earlier.end_s > gap_s for earlier, later in pairwise(merged))
-    assert all(any(one.start_s <= span.start_s and span.end_s <= one.end_s for one in merged) for span in spans)
+    assert all(
+        any(one.start_s <= span.start_s and span.end_s <= one.end_s for one in merged)
+        for span in spans
+    )
 
 
 def test_temporal_iou() -> None:
@@ -87,7 +112,12 @@ def test_matching_uses_each_span_once_and_the_best_pair_first() -> None:
 
 
 def test_rules_are_fitted_to_what_a_person_tuned() -> None:
-    spans = [Span("Foul", 0, 4, 0.9), Span("Foul", 7, 11, 0.9), Span("Foul", 60, 70, 0.45), Span("Foul", 80, 81, 0.9)]
+    spans = [
+        Span("Foul", 0, 4, 0.9),
+        Span("Foul", 7, 11, 0.9),
+        Span("Foul", 60, 70, 0.45),
+        Span("Foul", 80, 81, 0.9),
+    ]
     wanted = [(0.0, 11.0)]
     fitted = fit_rule(spans, wanted, rule(), 100)
     assert [(span.start_s, span.end_s) for span in apply_rule(spans, fitted, 100)] == wanted

@@ -24,7 +24,10 @@ def stored(look_ms: int, **verdicts: Verdict) -> StoredAnswer:
 
 
 def test_what_was_written_is_read_back_after_opening_again(tmp_path: Path) -> None:
-    wanted = [stored(1000, Foul=Verdict(True, 0.875), Turnover=Verdict(False)), stored(2000, Foul=Verdict(False, 0.25))]
+    wanted = [
+        stored(1000, Foul=Verdict(True, 0.875), Turnover=Verdict(False)),
+        stored(2000, Foul=Verdict(False, 0.25)),
+    ]
     with AnswerStore(tmp_path / "new folder" / "übung.sqlite3") as store:
         for one in wanted:
             store.add(SUBJECT, one)
@@ -33,7 +36,12 @@ def test_what_was_written_is_read_back_after_opening_again(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "other", [Subject("oshash:2", "model", "words"), Subject("oshash:1", "other", "words"), Subject("oshash:1", "model", "other")]
+    "other",
+    [
+        Subject("oshash:2", "model", "words"),
+        Subject("oshash:1", "other", "words"),
+        Subject("oshash:1", "model", "other"),
+    ],
 )
 def test_another_video_model_or_wording_knows_nothing_of_it(other: Subject) -> None:
     with AnswerStore(None) as store:
@@ -46,8 +54,14 @@ def test_another_video_model_or_wording_knows_nothing_of_it(other: Subject) -> N
     ("verdicts", "raw"),
     [
         ({}, ""),
-        ({"Foul": Verdict(False, 0.1 + 0.2), "Überzahl\n": Verdict(True, 5e-324)}, "two\nlines \x00 and \ud83c half a letter"),
-        ({f"Play {n}": Verdict(n % 2 == 0, None if n % 3 else n / 300) for n in range(300)}, "x" * 100_000),
+        (
+            {"Foul": Verdict(False, 0.1 + 0.2), "Überzahl\n": Verdict(True, 5e-324)},
+            "two\nlines \x00 and \ud83c half a letter",
+        ),
+        (
+            {f"Play {n}": Verdict(n % 2 == 0, None if n % 3 else n / 300) for n in range(300)},
+            "x" * 100_000,
+        ),
     ],
 )
 def test_every_answer_comes_back_as_it_was(verdicts: dict[str, Verdict], raw: str) -> None:
@@ -60,11 +74,17 @@ def test_every_answer_comes_back_as_it_was(verdicts: dict[str, Verdict], raw: st
 @pytest.mark.parametrize("count", [1, 16, 17, 100])
 def test_many_at_once_are_told_apart_and_keep_their_order(count: int) -> None:
     subjects = [Subject(f"md5:{number % 40}", "model", "words") for number in range(count)]
-    rows = [(subject, stored(number, Foul=Verdict(True))) for number, subject in enumerate(subjects)]
+    rows = [
+        (subject, stored(number, Foul=Verdict(True))) for number, subject in enumerate(subjects)
+    ]
     with AnswerStore(None) as store:
         store.add_all(rows)
         store.add_all([])
-        asked = [*subjects, Subject("md5:0", "model", "other words"), Subject("md5:none", "model", "words")]
+        asked = [
+            *subjects,
+            Subject("md5:0", "model", "other words"),
+            Subject("md5:none", "model", "words"),
+        ]
         wanted = [[one for own, one in rows if own == subject] for subject in asked]
         assert store.answers_to(asked) == wanted
         assert store.answers_to([]) == []
@@ -97,7 +117,9 @@ for n in range(50):
     store.add(Subject("oshash:1", "model", "words"), StoredAnswer(n, n, Form.LIST, ImageShape(), answer))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], timeout=60, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], timeout=60, check=False
+    )
     assert killed.returncode == -signal.SIGKILL
     with AnswerStore(path) as store:
         assert len(store.answers(SUBJECT)) == 50
@@ -108,7 +130,11 @@ def test_answers_written_together_are_all_there_or_none() -> None:
     good, bad = stored(1000, Foul=Verdict(True)), stored(2000, Foul=Verdict(False))
     with AnswerStore(None) as store:
         store.add_all([(SUBJECT, good), (other, bad), (SUBJECT, bad)])
-        assert store.answers_to([other, Subject("oshash:3", "model", "words"), SUBJECT]) == [[bad], [], [good, bad]]
+        assert store.answers_to([other, Subject("oshash:3", "model", "words"), SUBJECT]) == [
+            [bad],
+            [],
+            [good, bad],
+        ]
         with pytest.raises(StoreError):
             store.add_all([(other, good), (SUBJECT, replace(good, frame_s=None))])  # type: ignore[arg-type]
         assert store.answers(other) == [bad]

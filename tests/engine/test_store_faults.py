@@ -26,7 +26,13 @@ PAGE = 4096
 
 def stored(look_ms: int) -> StoredAnswer:
     raw = os.urandom(500).hex()  # what does not compress fills the file
-    return StoredAnswer(look_ms, look_ms / 1000, Form.LIST, ImageShape(), Answer({"Foul": Verdict(True)}, raw, "m", "gym"))
+    return StoredAnswer(
+        look_ms,
+        look_ms / 1000,
+        Form.LIST,
+        ImageShape(),
+        Answer({"Foul": Verdict(True)}, raw, "m", "gym"),
+    )
 
 
 def subject(number: int) -> Subject:
@@ -44,7 +50,11 @@ def filled(path: Path, videos: int = 10, answers: int = 50) -> list[list[StoredA
 
 
 def damaged_files(path: Path) -> list[Path]:
-    return sorted(found for found in path.parent.glob(f"{path.name}.damaged-*") if not found.name.endswith("-wal"))
+    return sorted(
+        found
+        for found in path.parent.glob(f"{path.name}.damaged-*")
+        if not found.name.endswith("-wal")
+    )
 
 
 def cut_off(data: bytearray) -> None:
@@ -101,7 +111,9 @@ def test_a_damaged_file_is_set_aside_and_named_and_work_goes_on(
         assert damaged_files(path) == [aside]
 
 
-def test_what_can_be_read_of_a_damaged_file_is_kept_and_so_are_tables_of_others(tmp_path: Path) -> None:
+def test_what_can_be_read_of_a_damaged_file_is_kept_and_so_are_tables_of_others(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "store.sqlite3"
     told = filled(path)
     with closing(sqlite3.connect(path)) as db, db:
@@ -119,14 +131,18 @@ def test_what_can_be_read_of_a_damaged_file_is_kept_and_so_are_tables_of_others(
 
 
 @pytest.mark.parametrize("row", [0, 100, 499])
-def test_one_page_that_cannot_be_read_costs_what_is_on_it_and_no_more(tmp_path: Path, row: int) -> None:
+def test_one_page_that_cannot_be_read_costs_what_is_on_it_and_no_more(
+    tmp_path: Path, row: int
+) -> None:
     path = tmp_path / "store.sqlite3"
     told = [one for own in filled(path) for one in own]
     with closing(sqlite3.connect(path)) as db:
         said = [said for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
     data = path.read_bytes()
     first = data.index(said[row][:500]) // PAGE * PAGE
-    lost = sum(any(part in data[first : first + PAGE] for part in (one[:500], one[-500:])) for one in said)
+    lost = sum(
+        any(part in data[first : first + PAGE] for part in (one[:500], one[-500:])) for one in said
+    )
     with path.open("r+b") as file:
         file.seek(first)
         file.write(os.urandom(PAGE))
@@ -141,7 +157,9 @@ def test_answers_whose_video_was_lost_never_become_another_videos(tmp_path: Path
     path = tmp_path / "store.sqlite3"
     filled(path, videos=3)
     with closing(sqlite3.connect(path)) as db, db:
-        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'answer_subject'").fetchone()
+        (page,) = db.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'answer_subject'"
+        ).fetchone()
     with path.open("r+b") as file:
         file.seek((page - 1) * PAGE)
         file.write(os.urandom(PAGE))
@@ -168,12 +186,17 @@ def test_who_is_killed_while_setting_a_file_aside_is_followed_up(tmp_path: Path,
     assert not (tmp_path / "store.sqlite3.mended").exists()
 
 
-def test_rot_inside_an_answer_is_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rot_inside_an_answer_is_no_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "store.sqlite3"
     filled(path, videos=1, answers=3)
     with closing(sqlite3.connect(path)) as db, db:
         (said,) = db.execute("SELECT said FROM answer WHERE id = 2").fetchone()
-        db.execute("UPDATE answer SET said = ? WHERE id = 2", (said[:100] + bytes([said[100] ^ 1]) + said[101:],))
+        db.execute(
+            "UPDATE answer SET said = ? WHERE id = 2",
+            (said[:100] + bytes([said[100] ^ 1]) + said[101:],),
+        )
     with AnswerStore(path) as store:
         assert [one.look_ms for one in store.answers(subject(0))] == [0, 2]
     assert "1 answers cannot be read any more; they are asked for again" in caplog.text
@@ -186,7 +209,9 @@ def test_rot_in_a_text_stops_nothing(tmp_path: Path) -> None:
         db.execute("UPDATE answer SET endpoint = CAST(x'67ff6d' AS TEXT) WHERE id = 2")
     for _ in range(2):
         with AnswerStore(path) as store:
-            assert [one.answer.raw for one in store.answers(subject(0))] == [one.answer.raw for one in told]
+            assert [one.answer.raw for one in store.answers(subject(0))] == [
+                one.answer.raw for one in told
+            ]
         damage(path, cut_nothing_but_the_end)
 
 
@@ -196,7 +221,10 @@ def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(tmp_
     before = path.stat()
     damage(path, middle_overwritten)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # a disk that rots tells nobody
-    with AnswerStore(path) as store, pytest.raises(StoreError, match=r"store\.sqlite3: the file is damaged\. Start again"):
+    with (
+        AnswerStore(path) as store,
+        pytest.raises(StoreError, match=r"store\.sqlite3: the file is damaged\. Start again"),
+    ):
         for number in range(10):
             store.answers(subject(number))
     assert not damaged_files(path)
@@ -239,14 +267,18 @@ def test_a_newer_versions_store_is_refused_and_left_as_it_is(tmp_path: Path) -> 
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE answer_schema SET version = 99")
     data = path.read_bytes()
-    with pytest.raises(StoreError, match=r"store\.sqlite3: a newer version .* wrote it .*Update this program"):
+    with pytest.raises(
+        StoreError, match=r"store\.sqlite3: a newer version .* wrote it .*Update this program"
+    ):
         AnswerStore(path)
     assert path.read_bytes() == data
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"file/store\.sqlite3: it cannot be written\. Let the user"):
+    with pytest.raises(
+        StoreError, match=r"file/store\.sqlite3: it cannot be written\. Let the user"
+    ):
         AnswerStore(tmp_path / "file" / "store.sqlite3")
 
 
@@ -273,14 +305,19 @@ def public() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_data_folder_that_is_read_only_is_named_with_the_remedy(public: Path, existing: bool) -> None:
+def test_a_data_folder_that_is_read_only_is_named_with_the_remedy(
+    public: Path, existing: bool
+) -> None:
     path = public / "data" / "store.sqlite3"
     path.parent.mkdir()
     told = filled(path, videos=1) if existing else []
     for file in path.parent.iterdir():
         file.chmod(0o444)
     path.parent.chmod(0o555)
-    with as_somebody_without_rights(), pytest.raises(StoreError, match=r"store\.sqlite3: it cannot be written\. Let the user"):
+    with (
+        as_somebody_without_rights(),
+        pytest.raises(StoreError, match=r"store\.sqlite3: it cannot be written\. Let the user"),
+    ):
         AnswerStore(path)
     path.parent.chmod(0o755)
     for file in path.parent.iterdir():
@@ -333,10 +370,16 @@ def test_a_file_system_without_room_is_named_and_all_that_was_taken_is_kept(tmp_
     added: list[StoredAnswer] = []
     try:
         path = small / "store.sqlite3"
-        with AnswerStore(path) as store, pytest.raises(StoreError, match=r"store\.sqlite3: its disk is full.* Make room there"):
+        with (
+            AnswerStore(path) as store,
+            pytest.raises(StoreError, match=r"store\.sqlite3: its disk is full.* Make room there"),
+        ):
             add_many(store, added)
         assert len(added) > 50
-        with AnswerStore(path, max_bytes=None) as store, pytest.raises(StoreError, match="Make room there"):
+        with (
+            AnswerStore(path, max_bytes=None) as store,
+            pytest.raises(StoreError, match="Make room there"),
+        ):
             add_many(store, [])
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT count(*) FROM answer").fetchone()[0] >= len(added)
@@ -345,10 +388,14 @@ def test_a_file_system_without_room_is_named_and_all_that_was_taken_is_kept(tmp_
 
 
 @pytest.mark.parametrize("what", ["whole", "writing"])
-def test_a_file_that_another_process_has_locked_is_named_with_the_remedy(tmp_path: Path, what: str) -> None:
+def test_a_file_that_another_process_has_locked_is_named_with_the_remedy(
+    tmp_path: Path, what: str
+) -> None:
     path = tmp_path / "store.sqlite3"
     told = filled(path, videos=1)
-    complaint = pytest.raises(StoreError, match=r"store\.sqlite3: another program keeps it locked\. End that program")
+    complaint = pytest.raises(
+        StoreError, match=r"store\.sqlite3: another program keeps it locked\. End that program"
+    )
     with locked_by_another_process(path, what), complaint, AnswerStore(path, busy_s=0.2) as store:
         store.add(subject(0), stored(5000))
     assert not damaged_files(path)
@@ -360,7 +407,9 @@ def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     with AnswerStore(path) as store:
         command = [sys.executable, "-c", LOCKER, str(path), "writing"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other:
             assert other.stdin and other.stdout
             assert other.stdout.readline() == "locked\n"
             other.stdin.close()
@@ -369,7 +418,9 @@ def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
         assert len(store.answers(subject(0))) == 1
 
 
-def test_a_clean_file_is_not_read_through_again_and_a_changed_one_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clean_file_is_not_read_through_again_and_a_changed_one_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "store.sqlite3"
     filled(path)
     before = path.stat()

@@ -50,7 +50,9 @@ def read(path: Path, name: str) -> list[int]:
         return [one.look_ms for one in store.answers(Subject(f"oshash:{name}", "model", "words"))]
 
 
-def test_whenever_the_kill_comes_what_was_taken_is_there_and_the_file_is_sound(tmp_path: Path) -> None:
+def test_whenever_the_kill_comes_what_was_taken_is_there_and_the_file_is_sound(
+    tmp_path: Path,
+) -> None:
     path, rng = tmp_path / "store.sqlite3", random.Random(6)
     for attempt in range(5):
         taken = killed_after(path, str(attempt), rng.uniform(0, 0.3))
@@ -71,7 +73,10 @@ def test_a_kill_while_others_write_costs_the_others_nothing(tmp_path: Path) -> N
             assert writer.stdout.readline() == "0\n"
             for n in range(200):
                 answer = Answer({"Goal": Verdict(False)}, "", "m", "gym")
-                store.add(Subject("oshash:own", "model", "words"), StoredAnswer(n, n, Form.LIST, ImageShape(), answer))
+                store.add(
+                    Subject("oshash:own", "model", "words"),
+                    StoredAnswer(n, n, Form.LIST, ImageShape(), answer),
+                )
                 if n == 100:
                     writer.kill()
             writer.stdout.read()
@@ -80,12 +85,17 @@ def test_a_kill_while_others_write_costs_the_others_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1])
-def test_a_kill_while_a_damaged_file_is_mended_loses_nothing_more(tmp_path: Path, seconds: float) -> None:
+def test_a_kill_while_a_damaged_file_is_mended_loses_nothing_more(
+    tmp_path: Path, seconds: float
+) -> None:
     path = tmp_path / "store.sqlite3"
     with AnswerStore(path) as store:
         for n in range(3000):
             answer = Answer({"Goal": Verdict(False)}, f"reply {n}", "m", "gym")
-            store.add(Subject("oshash:1", "model", "words"), StoredAnswer(n, n, Form.LIST, ImageShape(), answer))
+            store.add(
+                Subject("oshash:1", "model", "words"),
+                StoredAnswer(n, n, Form.LIST, ImageShape(), answer),
+            )
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2 // 4096 * 4096)
         file.write(b"\xff" * 4096)
@@ -95,7 +105,9 @@ from vlm_engine.store import AnswerStore
 print("ready", flush=True)
 AnswerStore(Path({str(path)!r}))
 """
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as mender:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as mender:
         assert mender.stdout
         assert mender.stdout.readline() == b"ready\n"
         time.sleep(seconds)

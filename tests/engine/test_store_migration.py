@@ -60,11 +60,33 @@ def version_1(path: Path, answers: int = 20, *, says_so: bool = True) -> None:
             db.execute("INSERT INTO answer_schema VALUES (1)")
         for n in range(answers):
             one, about = stored(n), subject(n % 3)
-            said = {tag: [verdict.present, verdict.probability] for tag, verdict in one.answer.verdicts.items()}
+            said = {
+                tag: [verdict.present, verdict.probability]
+                for tag, verdict in one.answer.verdicts.items()
+            }
             verdicts = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
-            shape, tokens = (one.shape.max_side, one.shape.quality), (one.answer.prompt_tokens, one.answer.answer_tokens)
-            heading = (about.media, one.look_ms, one.frame_s, about.model, about.wording, str(one.form), *shape)
-            row = (*heading, verdicts, one.answer.raw, one.answer.endpoint, one.answer.model, *tokens, 1_700_000_000.0 + n)
+            shape, tokens = (
+                (one.shape.max_side, one.shape.quality),
+                (one.answer.prompt_tokens, one.answer.answer_tokens),
+            )
+            heading = (
+                about.media,
+                one.look_ms,
+                one.frame_s,
+                about.model,
+                about.wording,
+                str(one.form),
+                *shape,
+            )
+            row = (
+                *heading,
+                verdicts,
+                one.answer.raw,
+                one.answer.endpoint,
+                one.answer.model,
+                *tokens,
+                1_700_000_000.0 + n,
+            )
             db.execute(f"INSERT INTO answer VALUES (NULL{', ?' * len(row)})", row)
 
 
@@ -85,7 +107,9 @@ def test_a_file_of_version_1_keeps_every_answer(tmp_path: Path, says_so: bool) -
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT version FROM answer_schema").fetchall() == [(2,)]
         assert db.execute("SELECT version FROM journal_schema").fetchall() == [(7,)]
-        assert db.execute("SELECT name FROM sqlite_master WHERE name = 'answer_1'").fetchone() is None
+        assert (
+            db.execute("SELECT name FROM sqlite_master WHERE name = 'answer_1'").fetchone() is None
+        )
 
 
 def test_a_new_file_and_an_old_one_end_with_the_same_tables(tmp_path: Path) -> None:
@@ -94,7 +118,14 @@ def test_a_new_file_and_an_old_one_end_with_the_same_tables(tmp_path: Path) -> N
     for name in ("old.sqlite3", "new.sqlite3"):
         AnswerStore(tmp_path / name).close()
         with closing(sqlite3.connect(tmp_path / name)) as db:
-            found.append(sorted(row for row in db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL")))
+            found.append(
+                sorted(
+                    row
+                    for row in db.execute(
+                        "SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL"
+                    )
+                )
+            )
     assert found[0] == found[1]
 
 
@@ -126,7 +157,10 @@ def packed(*said):
 schema.packed = packed
 AnswerStore(Path({str(path)!r}))
 """
-    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60, check=False).returncode
+        == -signal.SIGKILL
+    )
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT version FROM answer_schema").fetchall() == [(1,)]
         assert db.execute("SELECT count(*) FROM answer").fetchall() == [(300,)]
@@ -139,7 +173,10 @@ def test_a_file_of_version_99_says_what_to_do(tmp_path: Path) -> None:
     version_1(path)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE answer_schema SET version = 99")
-    with pytest.raises(StoreError, match=r"version 99, this one knows 2\)\. Update this program, or move the file away"):
+    with pytest.raises(
+        StoreError,
+        match=r"version 99, this one knows 2\)\. Update this program, or move the file away",
+    ):
         AnswerStore(path)
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM answer").fetchall() == [(20,)]

@@ -49,11 +49,16 @@ def kept(store: AnswerStore, video: int) -> int:
 
 def in_use(path: Path) -> int:
     with closing(sqlite3.connect(path)) as db:
-        pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+        pages, free, size = (
+            db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
         return int((pages - free) * size)
 
 
-def test_the_videos_not_used_for_longest_go_each_as_a_whole_and_so_does_the_room(tmp_path: Path) -> None:
+def test_the_videos_not_used_for_longest_go_each_as_a_whole_and_so_does_the_room(
+    tmp_path: Path,
+) -> None:
     path, clock = tmp_path / "store.sqlite3", Clock()
     fill(path, clock, range(10), hours_apart=24)
     with AnswerStore(path, clock=clock) as store:

@@ -34,13 +34,19 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store.sqlite3"
 
 
-def config(vlm: SandboxVLM, store: Path, tags: tuple[str, ...] = EIGHT, **more: Any) -> EngineConfig:
+def config(
+    vlm: SandboxVLM, store: Path, tags: tuple[str, ...] = EIGHT, **more: Any
+) -> EngineConfig:
     endpoint = {"base_url": vlm.url, "max_concurrent": 4}
-    model = ModelConfig(type="vlm_model", multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays")
+    model = ModelConfig(
+        type="vlm_model", multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays"
+    )
     return EngineConfig(models={"vlm": model}, store_path=str(store), **more)
 
 
-async def tagged(vlm: SandboxVLM, store: Path, video: LabelledVideo, *args: Any, **more: Any) -> tuple[VideoResult, int]:
+async def tagged(
+    vlm: SandboxVLM, store: Path, video: LabelledVideo, *args: Any, **more: Any
+) -> tuple[VideoResult, int]:
     """The video's result, and how many questions it took."""
     before = vlm.counters.answered
     async with VLMEngine(config(vlm, store, *args, **more)) as engine:
@@ -65,9 +71,14 @@ def found(result: VideoResult) -> tuple[Span, ...]:
 def asked_since(store: Path, number: int) -> list[set[str]]:
     """The tags of each answer after the first ``number``."""
     with closing(sqlite3.connect(store)) as db:
-        media, model, wording = db.execute("SELECT media, model, wording FROM answer_subject").fetchone()
+        media, model, wording = db.execute(
+            "SELECT media, model, wording FROM answer_subject"
+        ).fetchone()
     with AnswerStore(store) as answers:
-        return [set(one.answer.verdicts) for one in answers.answers(Subject(media, model, wording))[number:]]
+        return [
+            set(one.answer.verdicts)
+            for one in answers.answers(Subject(media, model, wording))[number:]
+        ]
 
 
 RULES: list[Mapping[str, Any]] = [
@@ -79,13 +90,17 @@ RULES: list[Mapping[str, Any]] = [
 ]
 
 
-def test_other_thresholds_gaps_durations_and_names_ask_nothing(video: LabelledVideo, store: Path) -> None:
+def test_other_thresholds_gaps_durations_and_names_ask_nothing(
+    video: LabelledVideo, store: Path
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         first, calls = await tagged(vlm, store, video)
         assert calls == len(asked_since(store, 0)) > 20
         seen = [first.info]
         for rule in RULES:
-            result, calls = await tagged(vlm, store, video, category_config={"plays": dict.fromkeys(EIGHT, rule)})
+            result, calls = await tagged(
+                vlm, store, video, category_config={"plays": dict.fromkeys(EIGHT, rule)}
+            )
             assert calls == 0
             assert found(result) == found(first)
             seen.append(result.info)
@@ -94,7 +109,9 @@ def test_other_thresholds_gaps_durations_and_names_ask_nothing(video: LabelledVi
     play(use, miss_rate=0.05)
 
 
-def test_one_tag_more_asks_about_that_tag_only_and_one_less_asks_nothing(video: LabelledVideo, store: Path) -> None:
+def test_one_tag_more_asks_about_that_tag_only_and_one_less_asks_nothing(
+    video: LabelledVideo, store: Path
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         first, asked = await tagged(vlm, store, video)
         more, calls = await tagged(vlm, store, video, (*EIGHT[:3], NINTH, *EIGHT[3:]))
@@ -110,7 +127,9 @@ def test_one_tag_more_asks_about_that_tag_only_and_one_less_asks_nothing(video: 
     play(use, miss_rate=0.05)
 
 
-def test_pictures_of_one_eye_are_not_taken_for_whole_ones(video: LabelledVideo, store: Path) -> None:
+def test_pictures_of_one_eye_are_not_taken_for_whole_ones(
+    video: LabelledVideo, store: Path
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         _, calls = await tagged(vlm, store, video)
         async with VLMEngine(config(vlm, store)) as engine:
@@ -121,7 +140,9 @@ def test_pictures_of_one_eye_are_not_taken_for_whole_ones(video: LabelledVideo, 
     play(use)
 
 
-def test_who_is_cancelled_keeps_what_was_answered_and_the_next_run_asks_the_rest(video: LabelledVideo, store: Path) -> None:
+def test_who_is_cancelled_keeps_what_was_answered_and_the_next_run_asks_the_rest(
+    video: LabelledVideo, store: Path
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         async with VLMEngine(config(vlm, store)) as engine:
             running = asyncio.create_task(engine.tag_video(video.path))
@@ -139,17 +160,25 @@ def test_who_is_cancelled_keeps_what_was_answered_and_the_next_run_asks_the_rest
     play(use, latency_s=0.02)
 
 
-def test_an_answer_that_cannot_be_stored_is_not_used_and_the_rest_is_kept(video: LabelledVideo, store: Path) -> None:
+def test_an_answer_that_cannot_be_stored_is_not_used_and_the_rest_is_kept(
+    video: LabelledVideo, store: Path
+) -> None:
     """A limit on the size of files stands for a full disk: the log of changes can take about ten answers."""
 
     async def use(vlm: SandboxVLM) -> None:
         told: list[int] = []
         async with VLMEngine(config(vlm, store)) as engine:
-            full = pytest.raises(StoreError, match=r"store\.sqlite3: its disk is full.* Make room there")
+            full = pytest.raises(
+                StoreError, match=r"store\.sqlite3: its disk is full.* Make room there"
+            )
             with files_no_longer_than(200_000), full:
-                await engine.tag_video(video.path, on_progress=lambda progress: told.append(progress.coverage.answered))
+                await engine.tag_video(
+                    video.path, on_progress=lambda progress: told.append(progress.coverage.answered)
+                )
         stored = len(asked_since(store, 0))
-        assert 0 < max(told) <= stored <= max(told) + 4  # some may have been stored while all was being given up
+        assert (
+            0 < max(told) <= stored <= max(told) + 4
+        )  # some may have been stored while all was being given up
         assert vlm.counters.answered <= stored + 8
         result, calls = await tagged(vlm, store, video)
         assert calls == result.coverage.asked - stored

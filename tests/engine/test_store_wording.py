@@ -34,12 +34,16 @@ class Season:
     def __init__(self, vlm: SandboxVLM, store: Path, video: LabelledVideo) -> None:
         self._vlm, self._store, self._video = vlm, store, video
 
-    async def asked(self, tags: tuple[str, ...] = TAGS, **words: Any) -> tuple[list[set[str]], VideoResult]:
+    async def asked(
+        self, tags: tuple[str, ...] = TAGS, **words: Any
+    ) -> tuple[list[set[str]], VideoResult]:
         """What was asked about, question by question, when the video was tagged in these words; and the result."""
         before = self._rows()
         endpoint = {"base_url": self._vlm.url, "max_concurrent": 4}
         model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=tags, **words)
-        async with VLMEngine(EngineConfig(models={"vlm": model}, store_path=str(self._store))) as engine:
+        async with VLMEngine(
+            EngineConfig(models={"vlm": model}, store_path=str(self._store))
+        ) as engine:
             result = await engine.tag_video(self._video.path)
         return self._rows()[len(before) :], result
 
@@ -72,7 +76,9 @@ def spans(result: VideoResult) -> list[Span]:
     ],
     ids=["synonyms", "no description", "the usual words spelled out"],
 )
-def test_what_changes_no_word_asks_nothing(tmp_path: Path, video: LabelledVideo, words: dict[str, Any]) -> None:
+def test_what_changes_no_word_asks_nothing(
+    tmp_path: Path, video: LabelledVideo, words: dict[str, Any]
+) -> None:
     async def use(season: Season) -> None:
         first, before = await season.asked()
         assert first
@@ -93,7 +99,9 @@ def test_what_changes_no_word_asks_nothing(tmp_path: Path, video: LabelledVideo,
     ],
     ids=["prompt", "special tokens", "line", "time"],
 )
-def test_what_changes_every_question_asks_everything(tmp_path: Path, video: LabelledVideo, words: dict[str, Any]) -> None:
+def test_what_changes_every_question_asks_everything(
+    tmp_path: Path, video: LabelledVideo, words: dict[str, Any]
+) -> None:
     async def use(season: Season) -> None:
         first, _ = await season.asked()
         again, _ = await season.asked(**words)
@@ -122,10 +130,14 @@ def test_a_description_asks_about_its_tag_alone(tmp_path: Path, video: LabelledV
     play(tmp_path / "store", video, use)
 
 
-def test_a_tag_more_beside_described_ones_is_asked_about_alone(tmp_path: Path, video: LabelledVideo) -> None:
+def test_a_tag_more_beside_described_ones_is_asked_about_alone(
+    tmp_path: Path, video: LabelledVideo
+) -> None:
     async def use(season: Season) -> None:
         _, few = await season.asked(TAGS[:3], tag_descriptions=SIGNAL)
-        more, result = await season.asked(TAGS, tag_descriptions={**SIGNAL, "Timeout": "the clock is stopped"})
+        more, result = await season.asked(
+            TAGS, tag_descriptions={**SIGNAL, "Timeout": "the clock is stopped"}
+        )
         assert set().union(*more) == {"Timeout"}
         assert [span for span in spans(result) if span.tag != "Timeout"] == spans(few)
 

@@ -11,7 +11,9 @@ def tally(*read: tuple[float, bool]) -> Tally:
 
 
 def test_gaps_lie_between_frames_that_could_be_read() -> None:
-    assert tally((0, True), (5, False), (8, False), (12, True), (20, False), (25, True)).gaps_s(30) == ((5, 8), (20, 20))
+    assert tally((0, True), (5, False), (8, False), (12, True), (20, False), (25, True)).gaps_s(
+        30
+    ) == ((5, 8), (20, 20))
 
 
 def test_a_gap_that_nothing_follows_lasts_to_the_end() -> None:
@@ -27,6 +29,12 @@ def test_what_could_not_be_read_is_counted_apart() -> None:
     made.failed("damaged at 5 s")
     made.failed("no answer")
     coverage = made.coverage()
-    assert (coverage.asked, coverage.answered, coverage.failed, coverage.unreadable, coverage.calls) == (4, 2, 2, 1, 1)
+    assert (
+        coverage.asked,
+        coverage.answered,
+        coverage.failed,
+        coverage.unreadable,
+        coverage.calls,
+    ) == (4, 2, 2, 1, 1)
     assert made.calls == {"judge": 1}
     assert made.reasons() == "damaged at 5 s (1 x); no answer (1 x)"

@@ -18,20 +18,34 @@ BREAKS = {"Timeout": [(40, 50, 0.9)], "Goal": [(40, 42, 0.9)]}
 
 def config(*categories: str) -> EngineConfig:
     own = {"api_base_url": "http://localhost:9", "tag_list": ["Foul", "Goal", "Turnover"]}
-    return parse(EngineConfig, {"models": {name: {**own, "model_category": name} for name in categories}}, "")
+    return parse(
+        EngineConfig, {"models": {name: {**own, "model_category": name} for name in categories}}, ""
+    )
 
 
 def result(**categories: Mapping[str, list[tuple[float, float, float]]]) -> dict[str, Any]:
     def entries(spans: list[tuple[float, float, float]]) -> list[dict[str, float]]:
-        return [{"start": start, "end": end, "totalConfidence": confidence} for start, end, confidence in spans]
+        return [
+            {"start": start, "end": end, "totalConfidence": confidence}
+            for start, end, confidence in spans
+        ]
 
-    timespans = {category: {tag: entries(spans) for tag, spans in tags.items()} for category, tags in categories.items()}
-    return {"schema_version": 2, "metadata": {"duration": 100.0, "seen": {}}, "timespans": timespans}
+    timespans = {
+        category: {tag: entries(spans) for tag, spans in tags.items()}
+        for category, tags in categories.items()
+    }
+    return {
+        "schema_version": 2,
+        "metadata": {"duration": 100.0, "seen": {}},
+        "timespans": timespans,
+    }
 
 
 def fitted(existing: Mapping[str, Any], desired: Mapping[str, Any], *categories: str) -> Any:
     async def run() -> Any:
-        return await VLMEngine(config(*(categories or ("plays",)))).optimize_timeframe_settings(existing, desired)
+        return await VLMEngine(config(*(categories or ("plays",)))).optimize_timeframe_settings(
+            existing, desired
+        )
 
     return asyncio.run(run())
 
@@ -51,8 +65,15 @@ def test_precision_and_recall_are_told_before_and_after() -> None:
 def test_the_fitted_rule_does_in_the_engine_what_it_promises() -> None:
     existing, wanted = result(plays=PLAYS), {"Foul": [span(0, 11), span(60, 70)]}
     best = fitted(existing, wanted)["Foul"]
-    rule = {key: best[key] for key in ("TagThreshold", "MaxGap", "MinMarkerDuration", "RequiredDuration")}
-    ruled = parse(EngineConfig, {**config("plays").model_dump(), "category_config": {"plays": {"Foul": rule}}}, "")
+    rule = {
+        key: best[key]
+        for key in ("TagThreshold", "MaxGap", "MinMarkerDuration", "RequiredDuration")
+    }
+    ruled = parse(
+        EngineConfig,
+        {**config("plays").model_dump(), "category_config": {"plays": {"Foul": rule}}},
+        "",
+    )
     again = asyncio.run(VLMEngine(ruled).optimize_timeframe_settings(existing, wanted))["Foul"]
     assert again["f1_before"] == again["f1_after"] == 1.0
     assert {key: again[key] for key in rule} == rule
@@ -71,10 +92,15 @@ def test_one_span_may_be_written_without_a_list() -> None:
 
 def test_tags_are_named_by_category_where_that_is_needed() -> None:
     existing = result(plays=PLAYS, breaks=BREAKS)
-    by_category = fitted(existing, {"plays": {"Goal": [span(20, 30)]}, "breaks": {"Goal": []}}, "plays", "breaks")
+    by_category = fitted(
+        existing, {"plays": {"Goal": [span(20, 30)]}, "breaks": {"Goal": []}}, "plays", "breaks"
+    )
     assert by_category["plays"]["Goal"]["f1_before"] == 1.0
     assert by_category["breaks"]["Goal"]["f1_before"] == 0.0
-    assert fitted(existing, {"Timeout": [span(40, 50)]}, "plays", "breaks")["Timeout"]["f1_before"] == 1.0
+    assert (
+        fitted(existing, {"Timeout": [span(40, 50)]}, "plays", "breaks")["Timeout"]["f1_before"]
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize(

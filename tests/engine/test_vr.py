@@ -8,7 +8,13 @@ from vlm_engine.config.models import VideoConfig, parse
 from vlm_engine.errors import ConfigError
 from vlm_engine.vr import AUTO, OFF, checked_layout, front, layout_of
 
-WIDE, SQUARE, HD, FOUR_THIRDS, TALL = (3840, 1920), (2880, 2880), (1920, 1080), (1440, 1080), (1920, 3840)
+WIDE, SQUARE, HD, FOUR_THIRDS, TALL = (
+    (3840, 1920),
+    (2880, 2880),
+    (1920, 1080),
+    (1440, 1080),
+    (1920, 3840),
+)
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
@@ -118,7 +124,9 @@ def test_a_setting_may_be_written_as_players_do(written: str, meant: str) -> Non
 
 @pytest.mark.parametrize("written", ["sbs", "180", "sideways", "sbs-fisheye20", ""])
 def test_half_a_layout_is_refused_with_a_remedy(written: str) -> None:
-    with pytest.raises(ConfigError, match=r"video\.vr_layout: .*is no layout; write auto, off, .* like sbs-180"):
+    with pytest.raises(
+        ConfigError, match=r"video\.vr_layout: .*is no layout; write auto, off, .* like sbs-180"
+    ):
         parse(VideoConfig, {"vr_layout": written}, "video")
 
 
@@ -133,7 +141,12 @@ def test_half_a_layout_is_refused_with_a_remedy(written: str) -> None:
         ("sbs-360", (2400, 600), (400, 100, 800, 500), 1),
         ("sbs-fisheye200", (1200, 600), (120, 120, 480, 480), 1),
         ("mono-fisheye100", (600, 600), (0, 0, 600, 600), 1),  # all of it is ahead
-        ("sbs-180", (1920, 1080), (160, 180, 800, 900), 1),  # squeezed, so it is stretched to what it shows
+        (
+            "sbs-180",
+            (1920, 1080),
+            (160, 180, 800, 900),
+            1,
+        ),  # squeezed, so it is stretched to what it shows
         ("sbs-flat", (3840, 1080), (0, 0, 1920, 1080), 16 / 9),
         ("sbs-flat", (1920, 1080), (0, 0, 960, 1080), 16 / 9),
         ("sbs-flat", (1920, 800), (0, 0, 960, 800), 2.4),
@@ -141,10 +154,17 @@ def test_half_a_layout_is_refused_with_a_remedy(written: str) -> None:
         ("tb-flat", (1920, 1080), (0, 0, 1920, 540), 16 / 9),
     ],
 )
-def test_the_front_is_120_degrees_of_one_eye(layout: str, size: Size, box: Box, aspect: float) -> None:
+def test_the_front_is_120_degrees_of_one_eye(
+    layout: str, size: Size, box: Box, aspect: float
+) -> None:
     found = layout_of(layout, "", *size)
     assert found is not None
     ahead = front(found, *size)
-    edges = (ahead.left * size[0], ahead.upper * size[1], ahead.right * size[0], ahead.lower * size[1])
+    edges = (
+        ahead.left * size[0],
+        ahead.upper * size[1],
+        ahead.right * size[0],
+        ahead.lower * size[1],
+    )
     assert edges == pytest.approx(box)
     assert ahead.aspect == pytest.approx(aspect)

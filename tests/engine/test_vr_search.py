@@ -20,7 +20,15 @@ TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 
 def made(path: Path, layout: str, width: int, height: int) -> LabelledVideo:
     spec = VideoSpec(
-        duration_s=40, width=width, height=height, tags=TAGS, seed=4, shot_median_s=6, gop_s=4, frame_rate=8, vr=layout
+        duration_s=40,
+        width=width,
+        height=height,
+        tags=TAGS,
+        seed=4,
+        shot_median_s=6,
+        gop_s=4,
+        frame_rate=8,
+        vr=layout,
     )
     return generate(spec, path)
 
@@ -42,7 +50,9 @@ def engine(vlm: SandboxVLM, layout: str = "auto", store: Path | None = None) -> 
     endpoint = {"base_url": vlm.url, "max_concurrent": 4}
     model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS)
     video = VideoConfig(vr_layout=layout)
-    return VLMEngine(EngineConfig(models={"vlm": model}, video=video, store_path=str(store) if store else None))
+    return VLMEngine(
+        EngineConfig(models={"vlm": model}, video=video, store_path=str(store) if store else None)
+    )
 
 
 def likeness(result: VideoResult, video: LabelledVideo) -> float:
@@ -62,7 +72,9 @@ def likeness(result: VideoResult, video: LabelledVideo) -> float:
         ("Final_SBS_MKX200.mp4", "sbs-fisheye200", (800, 400)),
     ],
 )
-def test_what_is_ahead_is_found(name: str, layout: str, size: tuple[int, int], tmp_path: Path) -> None:
+def test_what_is_ahead_is_found(
+    name: str, layout: str, size: tuple[int, int], tmp_path: Path
+) -> None:
     video = made(tmp_path / name, layout, *size)
 
     async def use(vlm: SandboxVLM) -> None:
@@ -92,10 +104,19 @@ def test_scripts_in_the_field_get_the_layout_by_themselves(match: LabelledVideo)
     play(use)
 
 
-def test_answers_about_one_crop_are_not_taken_for_another(match: LabelledVideo, tmp_path: Path) -> None:
+def test_answers_about_one_crop_are_not_taken_for_another(
+    match: LabelledVideo, tmp_path: Path
+) -> None:
     async def use(vlm: SandboxVLM) -> None:
         asked: list[int] = []
-        for layout, vr in (("auto", True), ("sbs-180", True), ("mono-180", True), ("off", True), ("auto", False), ("auto", True)):
+        for layout, vr in (
+            ("auto", True),
+            ("sbs-180", True),
+            ("mono-180", True),
+            ("off", True),
+            ("auto", False),
+            ("auto", True),
+        ):
             async with engine(vlm, layout, tmp_path / "store.sqlite3") as open_engine:
                 result = await open_engine.tag_video(match.path, vr_video=vr)
             asked.append(result.coverage.calls)

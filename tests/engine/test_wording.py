@@ -16,10 +16,14 @@ TAGS = ("Basketball point", "Foul", "Free throw")
 SIGNAL = "a player is fouled; the referee signals"
 
 
-def told(form: Form = Form.LIST, time_s: float | None = None, *, strict: bool = True, **words: Any) -> tuple[str, str]:
+def told(
+    form: Form = Form.LIST, time_s: float | None = None, *, strict: bool = True, **words: Any
+) -> tuple[str, str]:
     """The text before the picture and the line behind it, in these words."""
     model = ModelConfig(**{"tag_list": TAGS, **words})
-    system, user = messages(Question(model.tag_list, form, b"", time_s=time_s), Wording.of(model), strict=strict)
+    system, user = messages(
+        Question(model.tag_list, form, b"", time_s=time_s), Wording.of(model), strict=strict
+    )
     return system["content"], user["content"][1]["text"]
 
 
@@ -41,7 +45,9 @@ def test_a_template_says_everything_in_its_own_words() -> None:
         special_tokens="/no_think",
         time_s=754.46,
     )
-    assert system.startswith("A match. 3 plays:\n- Basketball point\n- Foul\n- Free throw\nName the tags")
+    assert system.startswith(
+        "A match. 3 plays:\n- Basketball point\n- Foul\n- Free throw\nName the tags"
+    )
     assert system.endswith("{so}")
     assert line == "0:12:34.5 /no_think Which?"
 
@@ -63,7 +69,9 @@ def test_the_fields_are_all_filled_in() -> None:
 def test_where_nothing_else_asks_for_json_the_words_do_although_the_template_does_not() -> None:
     words = {"system_prompt": "{tags}"}
     assert told(**words)[0] == "- Basketball point\n- Foul\n- Free throw"
-    assert told(strict=False, **words)[0].endswith("Write that one JSON object and nothing else: no explanation, no other text.")
+    assert told(strict=False, **words)[0].endswith(
+        "Write that one JSON object and nothing else: no explanation, no other text."
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,9 +109,15 @@ def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message
     [
         {"tag_descriptions": {"foul": f"  {SIGNAL.replace('; ', ';  ')}"}},
         {"tag_list": {"Basketball point": None, "Foul": SIGNAL, "Free throw": None}},
-        {"tag_list": ["Basketball point", {"Foul": SIGNAL}, {"Free throw": "x"}], "tag_descriptions": {"free  Throw": ""}},
+        {
+            "tag_list": ["Basketball point", {"Foul": SIGNAL}, {"Free throw": "x"}],
+            "tag_descriptions": {"free  Throw": ""},
+        },
         {"tag_list": ["Basketball point", {"Foul": SIGNAL}, "Free throw"]},
-        {"tag_list": ["Basketball point", {"Foul": "a free kick"}, "Free throw"], "tag_descriptions": {"Foul": SIGNAL}},
+        {
+            "tag_list": ["Basketball point", {"Foul": "a free kick"}, "Free throw"],
+            "tag_descriptions": {"Foul": SIGNAL},
+        },
     ],
     ids=["apart", "mapping", "other case", "some", "both"],
 )
@@ -122,11 +136,16 @@ def test_without_the_described_tag_nothing_is_said_of_quotes() -> None:
 
 
 def test_answers_about_a_described_tag_are_kept_apart() -> None:
-    plain, described = ModelConfig(tag_list=TAGS), ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL})
+    plain, described = (
+        ModelConfig(tag_list=TAGS),
+        ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL}),
+    )
     assert kept_name(plain, "Foul") == "Foul"
     assert kept_name(described, "Free throw") == "Free throw"
     assert kept_name(described, "Foul").startswith("Foul\n")
-    assert kept_name(described, "Foul") != kept_name(ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": "x"}), "Foul")
+    assert kept_name(described, "Foul") != kept_name(
+        ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": "x"}), "Foul"
+    )
     assert wording_fingerprint(plain) == wording_fingerprint(described)
 
 
@@ -137,6 +156,10 @@ def test_two_templates_that_say_the_same_of_two_tags_are_still_two() -> None:
 
 
 def test_looking_for_other_tags_leaves_out_what_is_told_of_the_rest() -> None:
-    model = ModelConfig(tag_list=TAGS, tag_descriptions={"Foul": SIGNAL}, synonyms={"Free throw": ["penalty"]})
-    assert ModelConfig(**model.about(["free throw", "Goal"])).synonyms == {"free throw": ("penalty",)}
+    model = ModelConfig(
+        tag_list=TAGS, tag_descriptions={"Foul": SIGNAL}, synonyms={"Free throw": ["penalty"]}
+    )
+    assert ModelConfig(**model.about(["free throw", "Goal"])).synonyms == {
+        "free throw": ("penalty",)
+    }
     assert ModelConfig(**model.about(["free throw", "Goal"])).tag_descriptions == {}

@@ -23,7 +23,9 @@ Example = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=40, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=2)
+    spec = VideoSpec(
+        duration_s=40, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=2
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
@@ -52,7 +54,16 @@ def true_tags(video: LabelledVideo) -> set[str]:
 def test_one_video_and_then_new_rules_without_an_endpoint(
     example: Example, video: LabelledVideo, vlm: SandboxVLM, tmp_path: Path
 ) -> None:
-    said = example("one_video.py", video.path, "--endpoint", vlm.url, "--tags", ",".join(TAGS), "--keep", tmp_path / "game.json")
+    said = example(
+        "one_video.py",
+        video.path,
+        "--endpoint",
+        vlm.url,
+        "--tags",
+        ",".join(TAGS),
+        "--keep",
+        tmp_path / "game.json",
+    )
     assert set(re.findall(r"^ +[\d.]+ +[\d.]+  (.+)$", said, re.MULTILINE)) == true_tags(video)
     assert re.search(r"(\d+) of \1 frames judged, \1 questions", said)
     calls = vlm.counters.requests
@@ -63,7 +74,9 @@ def test_one_video_and_then_new_rules_without_an_endpoint(
     assert vlm.counters.requests == calls
 
 
-def test_a_folder_of_pictures_one_of_which_is_broken(example: Example, vlm: SandboxVLM, tmp_path: Path) -> None:
+def test_a_folder_of_pictures_one_of_which_is_broken(
+    example: Example, vlm: SandboxVLM, tmp_path: Path
+) -> None:
     for name, tags in {"first": ["Foul"], "second": ["Goal", "Turnover"], "third": []}.items():
         glyphs.picture(tags, width=320, height=180).save(tmp_path / f"{name}.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
@@ -84,14 +97,30 @@ def test_a_fallback_takes_over(example: Example, video: LabelledVideo, vlm: Sand
         arguments = ("--endpoint", dying.url, "--fallback", vlm.url, "--tags", ",".join(TAGS))
         said = example("with_fallback.py", video.path, *arguments)
     assert set(re.findall(r"^(.+): \d+\.\d-", said, re.MULTILINE)) == true_tags(video)
-    assert re.search(r"^own \((not working|on trial)\): 0 answers; failed: {'UnreachableError': \d+}$", said, re.MULTILINE)
+    assert re.search(
+        r"^own \((not working|on trial)\): 0 answers; failed: {'UnreachableError': \d+}$",
+        said,
+        re.MULTILINE,
+    )
     assert re.search(r"^spare \(working\): \d+ answers; failed: none$", said, re.MULTILINE)
 
 
-def test_a_small_model_scans_and_a_large_one_judges(example: Example, video: LabelledVideo, vlm: SandboxVLM) -> None:
-    with running(SandboxVLM(Behaviour(slots=8, miss_rate=0.1, seed=1, offers_logprobs=False))) as scout:
+def test_a_small_model_scans_and_a_large_one_judges(
+    example: Example, video: LabelledVideo, vlm: SandboxVLM
+) -> None:
+    with running(
+        SandboxVLM(Behaviour(slots=8, miss_rate=0.1, seed=1, offers_logprobs=False))
+    ) as scout:
         said = example(
-            "scan_and_judge.py", video.path, "--scout", scout.url, "--endpoint", vlm.url, "--tags", ",".join(TAGS), "--alone"
+            "scan_and_judge.py",
+            video.path,
+            "--scout",
+            scout.url,
+            "--endpoint",
+            vlm.url,
+            "--tags",
+            ",".join(TAGS),
+            "--alone",
         )
     both, alone = said.strip().split("\n\n")
     for told in (both, alone):
@@ -110,7 +139,9 @@ def test_a_pipeline_from_a_file(example: Example, video: LabelledVideo, vlm: San
 def test_a_stage_of_ones_own(example: Example, video: LabelledVideo, vlm: SandboxVLM) -> None:
     said = example("custom_stage.py", video.path, "--endpoint", vlm.url, "--tags", ",".join(TAGS))
     assert said.startswith("WEBVTT\n\n00:00:")
-    cues = re.findall(r"^(\d\d:\d\d:\d\d\.\d{3}) --> \d\d:\d\d:\d\d\.\d{3}\n(.+)\n", said, re.MULTILINE)
+    cues = re.findall(
+        r"^(\d\d:\d\d:\d\d\.\d{3}) --> \d\d:\d\d:\d\d\.\d{3}\n(.+)\n", said, re.MULTILINE
+    )
     assert {tag for _, tag in cues} == true_tags(video)
     assert [start for start, _ in cues] == sorted(start for start, _ in cues)
 

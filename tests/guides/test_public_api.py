@@ -39,8 +39,14 @@ def test_every_public_name_is_described_on_the_page(module: str) -> None:
             "EngineConfig ModelConfig PipelineConfig PipelineModelConfig EndpointConfig TagRule SearchConfig",
         ),
         ("vlm_engine.models", "Model FilterCategories RenameTags MergeTags DropTags"),
-        ("vlm_engine.errors", "VLMEngineError ConfigError MediaError ClientError NoEndpointError CoverageError StoreError"),
-        ("vlm_engine.types", "VideoInfo Frame Answer Span VideoTagInfo ImageTagInfo VideoResult ImageResult Coverage"),
+        (
+            "vlm_engine.errors",
+            "VLMEngineError ConfigError MediaError ClientError NoEndpointError CoverageError StoreError",
+        ),
+        (
+            "vlm_engine.types",
+            "VideoInfo Frame Answer Span VideoTagInfo ImageTagInfo VideoResult ImageResult Coverage",
+        ),
     ],
 )
 def test_names_that_programs_rely_on(module: str, names: str) -> None:
@@ -49,8 +55,17 @@ def test_names_that_programs_rely_on(module: str, names: str) -> None:
 
 def imported(source: str) -> list[tuple[str, str]]:
     """(module, name) of everything that a program imports from the engine."""
-    froms = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
-    return [(str(node.module), alias.name) for node in froms if str(node.module).startswith("vlm_engine") for alias in node.names]
+    froms = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    return [
+        (str(node.module), alias.name)
+        for node in froms
+        if str(node.module).startswith("vlm_engine")
+        for alias in node.names
+    ]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -77,7 +92,17 @@ def guide_as_programs(folder: Path) -> list[Path]:
 def test_programs_that_use_public_names_only_pass_a_strict_type_checker(tmp_path: Path) -> None:
     """As a user has it: without the settings of this project, and without a plugin of the type checker."""
     programs = [*guide_as_programs(tmp_path), *EXAMPLES]
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(ROOT / ".mypy_cache" / "as_a_user")]
-    checked = subprocess.run([*command, *programs], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        "--cache-dir",
+        str(ROOT / ".mypy_cache" / "as_a_user"),
+    ]
+    checked = subprocess.run(
+        [*command, *programs], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert f"no issues found in {len(programs)} source files" in checked.stdout

@@ -29,7 +29,9 @@ KEY = "a-key-of-some-length"
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=30, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=2)
+    spec = VideoSpec(
+        duration_s=30, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=2
+    )
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
@@ -45,7 +47,11 @@ def cells(heading: str) -> list[Any]:
     section = TEXT.index(f"\n## {heading}\n")
     line = TEXT.count("\n", 0, section)
     end = TEXT.count("\n", 0, TEXT.find("\n## ", section + 1))
-    return [block for block in snippets(PAGE, "python") if line < int(block.where.rpartition(" ")[2]) <= end]
+    return [
+        block
+        for block in snippets(PAGE, "python")
+        if line < int(block.where.rpartition(" ")[2]) <= end
+    ]
 
 
 def read(heading: str, **servers: Behaviour) -> dict[str, Any]:
@@ -53,9 +59,16 @@ def read(heading: str, **servers: Behaviour) -> dict[str, Any]:
 
     async def run() -> dict[str, Any]:
         async with AsyncExitStack() as stack:
-            vlms = {address: await stack.enter_async_context(SandboxVLM(own)) for address, own in servers.items()}
+            vlms = {
+                address: await stack.enter_async_context(SandboxVLM(own))
+                for address, own in servers.items()
+            }
             addresses = {address: vlm.url for address, vlm in vlms.items()}
-            names: dict[str, Any] = {"VLMEngine": VLMEngine, "EngineConfig": EngineConfig, "ModelConfig": ModelConfig}
+            names: dict[str, Any] = {
+                "VLMEngine": VLMEngine,
+                "EngineConfig": EngineConfig,
+                "ModelConfig": ModelConfig,
+            }
             await run_cells([block.at(addresses) for block in cells(heading)], names)
             return names | {"answered": [vlm.counters.answered for vlm in vlms.values()]}
 
@@ -69,7 +82,10 @@ def found_all(names: dict[str, Any], video: LabelledVideo) -> None:
 
 
 def test_one_pc(place: Path, video: LabelledVideo, capsys: pytest.CaptureFixture[str]) -> None:
-    names = read("One PC", **{"http://localhost:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), slots=8)})
+    names = read(
+        "One PC",
+        **{"http://localhost:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), slots=8)},
+    )
     found_all(names, video)
     assert "EndpointStats(state='working'" in capsys.readouterr().out
 
@@ -100,17 +116,23 @@ def test_a_home_server_and_a_cloud(place: Path, video: LabelledVideo, home: Faul
 def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     large, small = "qwen3-vl-32b-instruct", "qwen3-vl:2b-instruct"
     servers = {
-        "http://192.168.1.20:1234/v1": Behaviour(models=(large, "qwen3-vl-8b-instruct", "gemma-3-12b-it"), latency_s=0.01),
+        "http://192.168.1.20:1234/v1": Behaviour(
+            models=(large, "qwen3-vl-8b-instruct", "gemma-3-12b-it"), latency_s=0.01
+        ),
         "http://192.168.1.30:11434/v1": Behaviour(models=(small,), offers_logprobs=False),
     }
     names = read("Several models in one pool", **servers)
     assert set(names["result"]["video_tag_info"]["video_tags"]) == {"plays", "scores"}
     said = capsys.readouterr().out
-    assert re.search(r"{'scout': \d+, 'judge': \d+} \[('PC \(judge\)'|, |'laptop \(scout\)'){3}\]", said)
+    assert re.search(
+        r"{'scout': \d+, 'judge': \d+} \[('PC \(judge\)'|, |'laptop \(scout\)'){3}\]", said
+    )
     assert re.search(r"{'plays': \d+, 'scores': \d+}", said)
 
 
-def test_nobody_at_all(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_at_all(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     read("When something goes wrong", **{"http://192.168.1.99:1234/v1": Behaviour(vision=False)})
     assert "its model cannot see pictures" in capsys.readouterr().out
 
@@ -118,7 +140,10 @@ def test_nobody_at_all(place: Path, capsys: pytest.CaptureFixture[str], monkeypa
 def test_every_cell_of_the_page_runs_here() -> None:
     headings = re.findall(r"^## (.*)$", TEXT, re.MULTILINE)
     run = [
-        block for heading in headings for block in cells(heading) if f'"{heading}"' in Path(__file__).read_text(encoding="utf-8")
+        block
+        for heading in headings
+        for block in cells(heading)
+        if f'"{heading}"' in Path(__file__).read_text(encoding="utf-8")
     ]
     assert run == snippets(PAGE, "python")
 
@@ -126,7 +151,11 @@ def test_every_cell_of_the_page_runs_here() -> None:
 # What goes wrong, row by row.
 
 
-WORKING, LEFT_OUT, GIVEN_UP = frozenset({"working"}), frozenset({"not working", "on trial"}), frozenset({"given up"})
+WORKING, LEFT_OUT, GIVEN_UP = (
+    frozenset({"working"}),
+    frozenset({"not working", "on trial"}),
+    frozenset({"given up"}),
+)
 
 
 @dataclass(frozen=True)
@@ -142,13 +171,19 @@ class Trouble:
 
 TROUBLES = {
     "is slow": Trouble(Behaviour(latency_s=0.3), None, WORKING),
-    "is busy (429, 503)": Trouble(Behaviour(fault=Fault.BUSY, fault_requests=2, retry_after_s=0.05), "BusyError", WORKING),
+    "is busy (429, 503)": Trouble(
+        Behaviour(fault=Fault.BUSY, fault_requests=2, retry_after_s=0.05), "BusyError", WORKING
+    ),
     "hangs": Trouble(Behaviour(fault=Fault.HANG), "TimedOutError", well_s=0.3, timeout_s=1.0),
     "is gone, or drops connections": Trouble(Behaviour(fault=Fault.DROP), "UnreachableError"),
     "fails inside (500)": Trouble(Behaviour(fault=Fault.SERVER_ERROR), "ServerError"),
-    "answers what is no answer": Trouble(Behaviour(fault=Fault.GARBAGE, fault_requests=2), "ReplyError", WORKING),
+    "answers what is no answer": Trouble(
+        Behaviour(fault=Fault.GARBAGE, fault_requests=2), "ReplyError", WORKING
+    ),
     "refuses or garbles everything": Trouble(Behaviour(fault=Fault.GARBAGE), "ReplyError"),
-    "has a wrong key": Trouble(Behaviour(api_key="another-key-of-some-length"), "WrongKeyError", GIVEN_UP),
+    "has a wrong key": Trouble(
+        Behaviour(api_key="another-key-of-some-length"), "WrongKeyError", GIVEN_UP
+    ),
     "lacks the model": Trouble(Behaviour(models=("referee-7b",)), "WrongModelError", GIVEN_UP),
     "has a model without eyes": Trouble(Behaviour(vision=False), "NoVisionError", GIVEN_UP),
 }
@@ -161,16 +196,24 @@ def said_of(row: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cells[1])
 
 
-async def tagged(video: LabelledVideo, trouble: Trouble) -> tuple[VideoResult, EndpointStats, EndpointStats]:
+async def tagged(
+    video: LabelledVideo, trouble: Trouble
+) -> tuple[VideoResult, EndpointStats, EndpointStats]:
     """A video's result by an endpoint in trouble and one that works, and what these two did."""
     behaviour = dataclasses.replace(trouble.behaviour)  # a server changes its own
-    async with SandboxVLM(behaviour) as ill, SandboxVLM(Behaviour(latency_s=trouble.well_s)) as well:
+    async with (
+        SandboxVLM(behaviour) as ill,
+        SandboxVLM(Behaviour(latency_s=trouble.well_s)) as well,
+    ):
         endpoints = [
             {"base_url": ill.url, "name": "ill", "max_concurrent": 2, "api_key": KEY, "weight": 9},
             {"base_url": well.url, "name": "well", "max_concurrent": 2},
         ]
         model = ModelConfig(
-            model_id="sandbox-vlm", multiplexer_endpoints=endpoints, tag_list=TAGS, request_timeout=trouble.timeout_s
+            model_id="sandbox-vlm",
+            multiplexer_endpoints=endpoints,
+            tag_list=TAGS,
+            request_timeout=trouble.timeout_s,
         )
         async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
             result = await engine.tag_video(video.path)
@@ -178,7 +221,9 @@ async def tagged(video: LabelledVideo, trouble: Trouble) -> tuple[VideoResult, E
 
 
 @pytest.mark.parametrize("row", TROUBLES)
-def test_what_happens_when_an_endpoint(row: str, video: LabelledVideo, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_happens_when_an_endpoint(
+    row: str, video: LabelledVideo, caplog: pytest.LogCaptureFixture
+) -> None:
     trouble = TROUBLES[row]
     with caplog.at_level(logging.WARNING, "vlm_engine"):
         result, ill, well = asyncio.run(tagged(video, trouble))
@@ -188,10 +233,14 @@ def test_what_happens_when_an_endpoint(row: str, video: LabelledVideo, caplog: p
     assert set(ill.failed) == ({trouble.failed} if trouble.failed else set())
     assert well.served > (0 if trouble.failed and ill.state == "working" else ill.served)
     for words in said_of(row):
-        assert any(f"endpoint ill {words}" in record.getMessage() for record in caplog.records), caplog.text
+        assert any(f"endpoint ill {words}" in record.getMessage() for record in caplog.records), (
+            caplog.text
+        )
 
 
-def test_what_happens_when_an_endpoint_comes_back(video: LabelledVideo, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_happens_when_an_endpoint_comes_back(
+    video: LabelledVideo, caplog: pytest.LogCaptureFixture
+) -> None:
     async def run() -> EndpointStats:
         async with SandboxVLM(Behaviour(fault=Fault.DROP, fault_requests=3)) as vlm:
             endpoint = {"base_url": vlm.url, "name": "ill", "max_concurrent": 2}
@@ -210,10 +259,15 @@ def test_what_happens_when_an_endpoint_comes_back(video: LabelledVideo, caplog: 
 
 def test_every_row_of_trouble_is_tried_here() -> None:
     table = TEXT[TEXT.index("| an endpoint |") :].partition("\n\n")[0]
-    assert {row for row in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:] if row} == {*TROUBLES, "comes back"}
+    assert {row for row in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:] if row} == {
+        *TROUBLES,
+        "comes back",
+    }
 
 
 def test_every_figure_is_listed() -> None:
     table = TEXT[TEXT.index("| figure |") :].partition("\n\n")[0]
     first_column = "".join(re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE))
-    assert set(re.findall(r"`(\w+)`", first_column)) == {field.name for field in dataclasses.fields(EndpointStats)}
+    assert set(re.findall(r"`(\w+)`", first_column)) == {
+        field.name for field in dataclasses.fields(EndpointStats)
+    }

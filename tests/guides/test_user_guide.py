@@ -36,7 +36,9 @@ TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the media that the page speaks of."""
     folder = tmp_path_factory.mktemp("media")
-    spec = VideoSpec(duration_s=40, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=2)
+    spec = VideoSpec(
+        duration_s=40, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=2
+    )
     generate(spec, folder / "game.mp4")
     shutil.copyfile(folder / "game.mp4", folder / "training.mp4")
     glyphs.picture(["Foul"], width=320, height=180).save(folder / "still.jpg")
@@ -51,7 +53,9 @@ def addresses() -> Iterator[Mapping[str, str]]:
     ports = ("1234", "7045", "7046")
     with ExitStack() as servers:
         serve = Behaviour(models=("qwen3-vl-8b-instruct",), slots=8)
-        urls = [servers.enter_context(running(SandboxVLM(serve))).url.removesuffix("/v1") for _ in ports]
+        urls = [
+            servers.enter_context(running(SandboxVLM(serve))).url.removesuffix("/v1") for _ in ports
+        ]
         yield {f"http://localhost:{port}": url for port, url in zip(ports, urls, strict=True)}
 
 
@@ -66,7 +70,9 @@ def place(media: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("court", None)
 
 
-def test_the_first_program_runs_as_printed(place: Path, addresses: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_program_runs_as_printed(
+    place: Path, addresses: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     (program,) = [block for block in snippets(PAGE, "python") if block.is_program]
     run_program(program.at(addresses))
     assert re.search(r"^Foul: \d+\.\d s to \d+\.\d s$", capsys.readouterr().out, re.MULTILINE)
@@ -79,9 +85,14 @@ def left() -> dict[str, Any]:
 
 
 def test_every_other_block_runs_from_top_to_bottom(
-    place: Path, addresses: Mapping[str, str], left: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    place: Path,
+    addresses: Mapping[str, str],
+    left: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    blocks = [block.at(addresses) for block in snippets(PAGE, "python", "yaml") if not block.is_program]
+    blocks = [
+        block.at(addresses) for block in snippets(PAGE, "python", "yaml") if not block.is_program
+    ]
     cells = write_files(blocks, place)
 
     async def read() -> None:
@@ -101,7 +112,11 @@ def shape(value: Any) -> Any:
     """Which keys a result has, whatever the tags and the numbers."""
     if isinstance(value, Mapping):
         of_tags = [each for key, each in value.items() if key in {*TAGS, "Personal foul"}]
-        return {"<tag>": shape(of_tags[0])} if of_tags else {key: shape(each) for key, each in value.items()}
+        return (
+            {"<tag>": shape(of_tags[0])}
+            if of_tags
+            else {key: shape(each) for key, each in value.items()}
+        )
     if isinstance(value, list):
         return [shape(each) for each in value[:1]]
     return type(value)
@@ -129,7 +144,11 @@ def test_every_group_of_settings_has_its_table() -> None:
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_setting_is_described(name: str) -> None:
-    bare = [setting for setting, field in GROUPS[name].model_fields.items() if not (field.description or "").strip()]
+    bare = [
+        setting
+        for setting, field in GROUPS[name].model_fields.items()
+        if not (field.description or "").strip()
+    ]
     assert not bare, f"say below each of these settings of {name} what it does: {bare}"
 
 
@@ -152,10 +171,15 @@ def test_the_values_of_pipelines_are_all_listed() -> None:
     assert names_in("pictures") == set(IMAGE_VALUES)
 
 
-@pytest.mark.parametrize("stage", [*VIDEO_PIPELINE.models, *IMAGE_PIPELINE.models], ids=lambda stage: stage.name)
+@pytest.mark.parametrize(
+    "stage", [*VIDEO_PIPELINE.models, *IMAGE_PIPELINE.models], ids=lambda stage: stage.name
+)
 def test_the_built_in_stages_take_what_the_page_says(stage: PipelineModelConfig) -> None:
     made = {"findings", "video"}
-    assert names_in(f"`{stage.name}`") - {"VideoInfo", "VideoResult"} - made == set(stage.inputs) - made
+    assert (
+        names_in(f"`{stage.name}`") - {"VideoInfo", "VideoResult"} - made
+        == set(stage.inputs) - made
+    )
 
 
 def anchors(page: Path) -> set[str]:
@@ -166,5 +190,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", ["USER_GUIDE.md", "API.md", "MULTIPLEXER_INTEGRATION.md"])
 def test_links_to_headings_lead_somewhere(page: str) -> None:
     path = ROOT / "docs" / page
-    for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", path.read_text(encoding="utf-8")):
+    for target, anchor in re.findall(
+        r"\]\(([\w./-]*)#([\w-]+)\)", path.read_text(encoding="utf-8")
+    ):
         assert anchor in anchors(path.parent / target if target else path), f"{target}#{anchor}"

@@ -19,7 +19,9 @@ def first_column(heading: str) -> set[str]:
 
 
 def test_it_is_two_pages_with_one_drawing() -> None:
-    assert len(PAGE.split()) <= 1300, "move what is deep to a page of its own, as docs/journal.md and docs/pool.md are"
+    assert len(PAGE.split()) <= 1300, (
+        "move what is deep to a page of its own, as docs/journal.md and docs/pool.md are"
+    )
     assert len(re.findall(r"^```", PAGE, re.MULTILINE)) == 2
     assert "![" not in PAGE
 

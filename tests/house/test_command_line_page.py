@@ -27,7 +27,10 @@ def blocks(language: str) -> list[str]:
 def test_the_configuration_is_one() -> None:
     (written,) = blocks("yaml")
     config = parse(EngineConfig, yaml.safe_load(written), "")
-    assert [endpoint.label for endpoint in config.models["vlm"].endpoints()] == ["gaming PC", "cloud"]
+    assert [endpoint.label for endpoint in config.models["vlm"].endpoints()] == [
+        "gaming PC",
+        "cloud",
+    ]
     assert config.category_config["tags"]["Foul"].renamed == "Personal foul"
 
 
@@ -39,7 +42,11 @@ def test_the_command_is_one() -> None:
 
 def test_the_program_draws_what_the_endpoint_recognises(tmp_path: Path) -> None:
     (program,) = blocks("python")
-    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"], cwd=tmp_path, check=True)
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"],
+        cwd=tmp_path,
+        check=True,
+    )
     with Image.open(tmp_path / "foul.jpg") as picture:
         assert glyphs.read(picture).codes == {glyphs.code("Foul")}
 

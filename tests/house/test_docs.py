@@ -33,7 +33,14 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder that holds ``game.mp4``."""
-    spec = VideoSpec(duration_s=20, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5)
+    spec = VideoSpec(
+        duration_s=20,
+        width=320,
+        height=180,
+        tags=("Foul", "Turnover", "Goal"),
+        seed=3,
+        shot_median_s=5,
+    )
     generate(spec, tmp_path / "game.mp4")
     return tmp_path
 
@@ -46,7 +53,9 @@ def vlm() -> Iterator[SandboxVLM]:
 
 def run(command: list[str], place: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HAVEN_VLM_DATA_DIR": str(place / "data")}
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        command, cwd=place, env=environment, capture_output=True, text=True, timeout=90, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -59,7 +68,9 @@ def test_generated_parts_are_up_to_date(page: str) -> None:
 
 def test_the_program_in_the_readme_runs_as_printed(place: Path, vlm: SandboxVLM) -> None:
     (program,) = blocks("python")
-    (place / "program.py").write_text(program.replace(DEFAULT_ADDRESS, vlm.url.removesuffix("/v1")), encoding="utf-8")
+    (place / "program.py").write_text(
+        program.replace(DEFAULT_ADDRESS, vlm.url.removesuffix("/v1")), encoding="utf-8"
+    )
     said = run([sys.executable, "program.py"], place)
     assert "Foul [(" in said
     assert "frames_answered" in said
@@ -73,12 +84,18 @@ def test_the_command_in_the_readme_runs_as_printed(place: Path, vlm: SandboxVLM)
     assert "Foul" in run([sys.executable, str(ROOT / script), *arguments], place)
 
 
-def test_the_settings_in_the_readme_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_in_the_readme_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (written,) = blocks("yaml")
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
     monkeypatch.setenv("MODELS_KEY", "a-key-of-some-length")
     settings = Settings.load(folder=tmp_path)
-    assert [endpoint.name for endpoint in settings.endpoints] == ["gaming PC", "old server", "cloud"]
+    assert [endpoint.name for endpoint in settings.endpoints] == [
+        "gaming PC",
+        "old server",
+        "cloud",
+    ]
     assert settings.endpoints[2].is_fallback
     assert settings.tag_rules["Foul"].renamed == "Personal foul"
 
@@ -102,7 +119,9 @@ def test_links_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_commands_and_paths_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     for target in re.findall(r"`make ([a-z-]+)", text):
         assert target in targets, target
     for named in re.findall(r"`((?:tests|haven|vlm_engine|sandbox|docs)/[\w./-]*)`", text):
@@ -111,7 +130,9 @@ def test_commands_and_paths_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_tests_that_are_named_exist(page: str) -> None:
-    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / page).read_text(encoding="utf-8")):
+    for path, name in re.findall(
+        r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / page).read_text(encoding="utf-8")
+    ):
         assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
 
 

@@ -20,8 +20,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.mark.parametrize("written", blocks("yaml"), ids=lambda written: re.findall(r"name: ([\w. ]+)", written)[0])
-def test_every_example_of_settings_is_taken(written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "written", blocks("yaml"), ids=lambda written: re.findall(r"name: ([\w. ]+)", written)[0]
+)
+def test_every_example_of_settings_is_taken(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in re.findall(r"api_key_env: (\w+)", written):
         monkeypatch.setenv(variable, "a-key-of-some-length")
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
@@ -38,7 +42,15 @@ def test_the_command_of_the_plugin_is_one() -> None:
 
 def test_every_server_has_a_section_and_a_profile_to_try_it_with() -> None:
     sections = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
-    for name in ("LM Studio", "Ollama", "llama.cpp", "vLLM", "SGLang", "LiteLLM proxy", "Cloud services"):
+    for name in (
+        "LM Studio",
+        "Ollama",
+        "llama.cpp",
+        "vLLM",
+        "SGLang",
+        "LiteLLM proxy",
+        "Cloud services",
+    ):
         assert name in sections
     for profile in set(Profile) - {Profile.PLAIN}:
         assert profile in PAGE

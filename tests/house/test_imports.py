@@ -10,12 +10,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("haven/tasks", "haven/report", "haven/stash", "haven/tagger.py", "haven/settings", "haven/setup", "vlm_engine")
+ROOMS = (
+    "haven/tasks",
+    "haven/report",
+    "haven/stash",
+    "haven/tagger.py",
+    "haven/settings",
+    "haven/setup",
+    "vlm_engine",
+)
 
 
 def files_of(*places: str) -> list[Path]:
     paths = [ROOT / place for place in places]
-    return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    return [
+        file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
+    ]
 
 
 def imported_by(path: Path) -> set[str]:
@@ -31,7 +41,9 @@ def imported_by(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", files_of("haven/setup"), ids=lambda path: path.name)
 def test_setup_needs_the_standard_library_only(path: Path) -> None:
-    foreign = {name for name in imported_by(path) if name not in sys.stdlib_module_names} - {"haven"}
+    foreign = {name for name in imported_by(path) if name not in sys.stdlib_module_names} - {
+        "haven"
+    }
     assert foreign <= ({"PythonDepManager"} if path.name == "dep_manager.py" else set())
 
 
@@ -47,21 +59,37 @@ def test_setup_needs_the_standard_library_only(path: Path) -> None:
     ],
 )
 def test_a_library_is_used_in_its_room_only(module: str, only_in: set[str]) -> None:
-    users = [path.relative_to(ROOT).as_posix() for path in files_of(*ROOMS) if module in imported_by(path)]
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for path in files_of(*ROOMS)
+        if module in imported_by(path)
+    ]
     assert users, f"nothing imports {module}"
     for user in users:
-        assert any(user == place or user.startswith(f"{place}/") for place in only_in), f"{user} imports {module}"
+        assert any(user == place or user.startswith(f"{place}/") for place in only_in), (
+            f"{user} imports {module}"
+        )
 
 
 def test_no_room_imports_a_door() -> None:
     for path in files_of("haven", "vlm_engine"):
-        assert not {name for name in imported_by(path) if name.startswith("haven_")} - {"haven_vlm_config"}, path
+        assert not {name for name in imported_by(path) if name.startswith("haven_")} - {
+            "haven_vlm_config"
+        }, path
 
 
 @pytest.mark.parametrize("module", ["search", "spans.py", "prompt.py", "reply"])
 def test_thinking_does_no_input_or_output(module: str) -> None:
     for file in files_of(f"vlm_engine/{module}"):
-        assert not imported_by(file) & {"asyncio", "aiohttp", "av", "PIL", "sqlite3", "time", "random"}, file
+        assert not imported_by(file) & {
+            "asyncio",
+            "aiohttp",
+            "av",
+            "PIL",
+            "sqlite3",
+            "time",
+            "random",
+        }, file
 
 
 def test_the_architecture_page_lists_the_rooms_in_order() -> None:

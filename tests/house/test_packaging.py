@@ -35,7 +35,9 @@ def requirements(lines: list[str]) -> set[str]:
 
 def test_one_version_everywhere() -> None:
     manifest = yaml.safe_load((ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8"))
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    newest = re.search(
+        r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert newest is not None
     assert manifest["version"] == newest[1] == vlm_engine.__version__
     assert "version" in PROJECT["project"]["dynamic"]
@@ -52,8 +54,16 @@ def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> No
     plugin = install(tmp_path / "plugin")
     pages = list(plugin.rglob("*.md"))
     assert plugin / "README.md" in pages
-    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s:]+)[)#]", page.read_text(encoding="utf-8"))]
-    named = [(file, page) for file in plugin.rglob("*.py") for page in re.findall(r"\bdocs/\w+\.md", file.read_text("utf-8"))]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#\s:]+)[)#]", page.read_text(encoding="utf-8"))
+    ]
+    named = [
+        (file, page)
+        for file in plugin.rglob("*.py")
+        for page in re.findall(r"\bdocs/\w+\.md", file.read_text("utf-8"))
+    ]
     lost = [(page, link) for page, link in links if not (page.parent / link).exists()]
     assert not lost + [(file, page) for file, page in named if not (plugin / page).exists()]
 
@@ -69,7 +79,9 @@ def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> No
 )
 def test_what_is_heavy_is_imported_when_it_is_needed(module: str, heavy: set[str]) -> None:
     code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert not set(done.stdout.split()) & heavy
 
 
@@ -79,13 +91,29 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if int(importlib.metadata.version("setuptools").split(".")[0]) < 77:
         pytest.skip("setuptools 77 or later is not installed here")
     copy = tmp_path_factory.mktemp("checkout")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt", "requirements-dev.txt"):
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "requirements.txt",
+        "requirements-dev.txt",
+    ):
         shutil.copy2(ROOT / name, copy)
-    shutil.copytree(ROOT / "vlm_engine", copy / "vlm_engine", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "vlm_engine", copy / "vlm_engine", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (copy / "haven").mkdir()
     (copy / "haven" / "__init__.py").touch()
     target = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(target), str(copy))
+    pip(
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        str(target),
+        str(copy),
+    )
     (built,) = target.glob("*.whl")
     return built
 
@@ -101,7 +129,9 @@ def test_the_wheel_is_small_and_holds_the_engine_alone(wheel: Path) -> None:
     assert wheel.stat().st_size <= MOST_BYTES
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vlm_engine").rglob("*.py")}
-    assert {name for name in names if ".dist-info/" not in name} == modules | {"vlm_engine/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == modules | {
+        "vlm_engine/py.typed"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -109,37 +139,80 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an environment's programs, into which the wheel is installed; what it needs is borrowed from here."""
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False, symlinks=os.name != "nt")
-    (packages,) = environment.glob("Lib/site-packages" if os.name == "nt" else "lib/*/site-packages")
+    (packages,) = environment.glob(
+        "Lib/site-packages" if os.name == "nt" else "lib/*/site-packages"
+    )
     (packages / "borrowed.pth").write_text(str(Path(np.__file__).parents[1]))
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
-    pip("--python", str(next(programs.glob("python*"))), "install", "--no-deps", "--no-index", str(wheel))
+    pip(
+        "--python",
+        str(next(programs.glob("python*"))),
+        "install",
+        "--no-deps",
+        "--no-index",
+        str(wheel),
+    )
     return programs
 
 
 def test_the_installed_program_tags_a_video(installed: Path, tmp_path: Path) -> None:
-    spec = VideoSpec(duration_s=20, width=320, height=180, tags=("Foul", "Turnover", "Goal"), seed=3, shot_median_s=5)
+    spec = VideoSpec(
+        duration_s=20,
+        width=320,
+        height=180,
+        tags=("Foul", "Turnover", "Goal"),
+        seed=3,
+        shot_median_s=5,
+    )
     video = generate(spec, tmp_path / "game.mp4")
     with running(SandboxVLM(Behaviour(slots=4))) as vlm:
-        command = ["vlm-engine", "tag", str(video.path), "--endpoint", vlm.url, "--tags", ",".join(spec.tags)]
+        command = [
+            "vlm-engine",
+            "tag",
+            str(video.path),
+            "--endpoint",
+            vlm.url,
+            "--tags",
+            ",".join(spec.tags),
+        ]
         done = in_place(installed, tmp_path, *command)
     assert done.returncode == 0, done.stderr
-    assert {row.split("  ")[1] for row in done.stdout.splitlines()[2:]} == {tag for tag, spans in video.truth.items() if spans}
+    assert {row.split("  ")[1] for row in done.stdout.splitlines()[2:]} == {
+        tag for tag, spans in video.truth.items() if spans
+    }
 
 
-def test_the_installed_engine_is_the_one_in_the_wheel_and_typed(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_engine_is_the_one_in_the_wheel_and_typed(
+    installed: Path, tmp_path: Path
+) -> None:
     code = (
         "import importlib.metadata, importlib.resources, vlm_engine;"
         "print(vlm_engine.__file__, vlm_engine.__version__, importlib.metadata.version('vlm-engine'),"
         "importlib.resources.files('vlm_engine').joinpath('py.typed').is_file())"
     )
-    where, version, known, typed = in_place(installed, tmp_path, "python", "-c", code).stdout.split()
+    where, version, known, typed = in_place(
+        installed, tmp_path, "python", "-c", code
+    ).stdout.split()
     assert Path(where).is_relative_to(installed.parent)
     assert (version, known, typed) == (vlm_engine.__version__, vlm_engine.__version__, "True")
-    assert in_place(installed, tmp_path, "vlm-engine", "--version").stdout.split() == ["vlm-engine", version]
+    assert in_place(installed, tmp_path, "vlm-engine", "--version").stdout.split() == [
+        "vlm-engine",
+        version,
+    ]
 
 
-def in_place(programs: Path, folder: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def in_place(
+    programs: Path, folder: Path, program: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["VLM_ENGINE_DATA_DIR"] = str(folder / "data")
     command = [str(programs / program), *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

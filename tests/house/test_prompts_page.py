@@ -23,7 +23,12 @@ def test_every_example_of_settings_is_taken(written: str, tmp_path: Path) -> Non
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
     settings = Settings.load(folder=tmp_path)
     wording = settings.wording
-    assert wording.tag_descriptions or wording.synonyms or wording.prompt or settings.scan_frames_per_question == 4
+    assert (
+        wording.tag_descriptions
+        or wording.synonyms
+        or wording.prompt
+        or settings.scan_frames_per_question == 4
+    )
 
 
 def test_the_texts_that_are_built_in_are_these() -> None:

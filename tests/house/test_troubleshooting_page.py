@@ -37,7 +37,9 @@ def test_every_sign_of_a_python_that_is_not_there_is_named(sign: str) -> None:
 
 
 def test_the_words_of_the_entry_point_are_those_on_the_page() -> None:
-    assert "needs Python 3.11 or later" in (ROOT / "haven_vlm_connector.py").read_text(encoding="utf-8")
+    assert "needs Python 3.11 or later" in (ROOT / "haven_vlm_connector.py").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_small_context_of_lm_studio_is_named() -> None:

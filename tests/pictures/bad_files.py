@@ -52,7 +52,12 @@ def good_files(width: int = 120, height: int = 80) -> Iterator[tuple[str, bytes]
     yield "goal.nef", nef(saved(image, "JPEG"), size=(width, height))
     frames = [image, *(image.rotate(angle) for angle in (90, 180, 270))]
     for form, options in MOVING.items():
-        yield f"moving.{form.lower()}", saved(frames[0], form, save_all=True, append_images=frames[1:], duration=100, **options)
+        yield (
+            f"moving.{form.lower()}",
+            saved(
+                frames[0], form, save_all=True, append_images=frames[1:], duration=100, **options
+            ),
+        )
 
 
 def cut_files() -> Iterator[tuple[str, bytes]]:
@@ -67,7 +72,13 @@ def lying_files() -> Iterator[tuple[str, bytes]]:
     for side in (5_000, 50_000, 2**31 - 1):
         yield f"claims-{side}.png", png_header(side, side)
         yield f"claims-{side}.ppm", f"P6 {side} {side} 255\n".encode() + bytes(100)
-        yield f"claims-{side}.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
+        yield (
+            f"claims-{side}.bmp",
+            b"BM"
+            + struct.pack(
+                "<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0
+            ),
+        )
         yield f"claims-{side}.qoi", b"qoif" + struct.pack(">IIBB", side, side, 3, 0) + bytes(100)
         yield f"claims-{side}.tiff", tiff_header(side, side)
         yield f"claims-{side}-in-a-tile.tiff", tiff_header(100, 100, tile=side)
@@ -79,9 +90,19 @@ def lying_files() -> Iterator[tuple[str, bytes]]:
         struct.pack_into("<HH", gif, 6, side, side)
         yield f"claims-{side}.gif", bytes(gif)
     bits = 16_382 | 16_382 << 14
-    yield "claims.webp", b"RIFF" + struct.pack("<I", 40) + b"WEBPVP8L" + struct.pack("<IBI", 20, 0x2F, bits) + bytes(20)
+    yield (
+        "claims.webp",
+        b"RIFF"
+        + struct.pack("<I", 40)
+        + b"WEBPVP8L"
+        + struct.pack("<IBI", 20, 0x2F, bits)
+        + bytes(20),
+    )
     yield "bomb.png", png_header(12_000, 12_000, zlib.compress(bytes(12_000 * 3 * 400)))
-    yield "scans.jpg", with_scans(saved(Image.fromarray(scene(4000, 3000)), "JPEG", progressive=True), 5_000)
+    yield (
+        "scans.jpg",
+        with_scans(saved(Image.fromarray(scene(4000, 3000)), "JPEG", progressive=True), 5_000),
+    )
     yield "words.jpg", b"Corner kick, second half" * 50
     yield "empty.jpg", b""
     yield "noughts.jpg", bytes(10_000)
@@ -106,18 +127,34 @@ def png_header(width: int, height: int, data: bytes = b"") -> bytes:
     """A PNG that says it has this size."""
 
     def chunk(kind: bytes, told: bytes) -> bytes:
-        return struct.pack(">I", len(told)) + kind + told + struct.pack(">I", zlib.crc32(kind + told))
+        return (
+            struct.pack(">I", len(told)) + kind + told + struct.pack(">I", zlib.crc32(kind + told))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data or zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", data or zlib.compress(bytes(999)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def tiff_header(width: int, height: int, *, tile: int = 0) -> bytes:
     """A TIFF that says it has this size: in one uncompressed strip, or in one packed tile with sides of ``tile`` pixels."""
     tags = {256: width, 257: height, 258: 8, 259: 8 if tile else 1, 262: 1, 277: 1}
     tags |= {322: tile, 323: tile, 324: 8, 325: 100} if tile else {273: 8, 278: height, 279: 100}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
-    return b"II*\0" + struct.pack("<I", 8 + 100) + bytes(100) + struct.pack("<H", len(tags)) + entries + bytes(4)
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())
+    )
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + 100)
+        + bytes(100)
+        + struct.pack("<H", len(tags))
+        + entries
+        + bytes(4)
+    )
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

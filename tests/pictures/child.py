@@ -20,7 +20,13 @@ SHAPE = ImageShape(1024)
 def main(folder: Path) -> None:
     warnings.simplefilter("ignore")
     reader = PictureReader()
-    for form in ("JPEG", "PNG", "WEBP", "TIFF", "GIF"):  # what is imported and allocated once is not counted
+    for form in (
+        "JPEG",
+        "PNG",
+        "WEBP",
+        "TIFF",
+        "GIF",
+    ):  # what is imported and allocated once is not counted
         reader.looks(saved_scene(form), SHAPE)
     reader.looks(tiled(scene(1200, 800), 512), SHAPE)
     before = peak()
@@ -37,7 +43,11 @@ def main(folder: Path) -> None:
 def saved_scene(form: str) -> bytes:
     from PIL import Image
 
-    return saved(Image.fromarray(scene(1200, 800)), form, **({} if form == "GIF" else {"icc_profile": swapped_profile()}))
+    return saved(
+        Image.fromarray(scene(1200, 800)),
+        form,
+        **({} if form == "GIF" else {"icc_profile": swapped_profile()}),
+    )
 
 
 def peak() -> int:

@@ -20,7 +20,9 @@ class Tiff:
 
     def __init__(self, magic: bytes = b"MM\0*") -> None:
         self._order = "<" if magic.startswith(b"II") else ">"
-        self._content = bytearray(magic + bytes(4) + (b"CR\2\0" + bytes(4) if magic.endswith(b"CR") else b""))
+        self._content = bytearray(
+            magic + bytes(4) + (b"CR\2\0" + bytes(4) if magic.endswith(b"CR") else b"")
+        )
 
     def data(self, content: bytes) -> int:
         """Where ``content`` lies from now on."""
@@ -33,8 +35,14 @@ class Tiff:
         entries = []
         for tag, told in sorted(values.items()):
             kind, count = (7, len(told)) if isinstance(told, bytes) else (4, len(told))
-            packed = told if isinstance(told, bytes) else struct.pack(f"{self._order}{count}I", *told)
-            place = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack(f"{self._order}I", self.data(packed))
+            packed = (
+                told if isinstance(told, bytes) else struct.pack(f"{self._order}{count}I", *told)
+            )
+            place = (
+                packed.ljust(4, b"\0")
+                if len(packed) <= 4
+                else struct.pack(f"{self._order}I", self.data(packed))
+            )
             entries.append(struct.pack(f"{self._order}HHI", tag, kind, count) + place)
         head = struct.pack(f"{self._order}H", len(entries))
         return self.data(head + b"".join(entries) + struct.pack(f"{self._order}I", following))
@@ -48,13 +56,31 @@ class Tiff:
 def thumbnail(tiff: Tiff, side: tuple[int, int] = (160, 120)) -> dict[int, Sequence[int] | bytes]:
     """The values of a small picture, green all over, as it lies in the file."""
     pixels = Image.new("RGB", side, (0, 200, 0)).tobytes()
-    sizes = {254: [1], 256: [side[0]], 257: [side[1]], 258: [8, 8, 8], 259: [1], 262: [2], 277: [3], 278: [side[1]]}
+    sizes = {
+        254: [1],
+        256: [side[0]],
+        257: [side[1]],
+        258: [8, 8, 8],
+        259: [1],
+        262: [2],
+        277: [3],
+        278: [side[1]],
+    }
     return {**sizes, 273: [tiff.data(pixels)], 279: [len(pixels)]}
 
 
 def sensor(tiff: Tiff, size: tuple[int, int]) -> dict[int, Sequence[int] | bytes]:
     """The values of what the sensor saw."""
-    told = {254: [0], 256: [size[0]], 257: [size[1]], 258: [16], 259: [7], 262: [SENSOR], 277: [1], 278: [size[1]]}
+    told = {
+        254: [0],
+        256: [size[0]],
+        257: [size[1]],
+        258: [16],
+        259: [7],
+        262: [SENSOR],
+        277: [1],
+        278: [size[1]],
+    }
     return {**told, 273: [tiff.data(bytes(100))], 279: [100]}
 
 
@@ -68,8 +94,14 @@ def nef(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: 
     tiff = Tiff(b"MM\0*")
     inner = [tiff.directory(sensor(tiff, size))]
     if shown is not None:
-        inner.insert(0, tiff.directory({254: [1], 259: [6], 513: [tiff.data(shown)], 514: [len(shown)]}))
-    return tiff.content(tiff.directory({**thumbnail(tiff), 271: b"NIKON CORPORATION\0", 274: [orientation], 330: inner}))
+        inner.insert(
+            0, tiff.directory({254: [1], 259: [6], 513: [tiff.data(shown)], 514: [len(shown)]})
+        )
+    return tiff.content(
+        tiff.directory(
+            {**thumbnail(tiff), 271: b"NIKON CORPORATION\0", 274: [orientation], 330: inner}
+        )
+    )
 
 
 def dng(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: int = 1) -> bytes:
@@ -77,8 +109,17 @@ def dng(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: 
     tiff = Tiff(b"II*\0")
     inner = [tiff.directory(sensor(tiff, size))]
     if shown is not None:
-        inner.append(tiff.directory({254: [1], 259: [7], 262: [6], 273: [tiff.data(shown)], 279: [len(shown)]}))
-    first = {**thumbnail(tiff, (256, 171)), 274: [orientation], 330: inner, 50706: bytes((1, 4, 0, 0))}
+        inner.append(
+            tiff.directory(
+                {254: [1], 259: [7], 262: [6], 273: [tiff.data(shown)], 279: [len(shown)]}
+            )
+        )
+    first = {
+        **thumbnail(tiff, (256, 171)),
+        274: [orientation],
+        330: inner,
+        50706: bytes((1, 4, 0, 0)),
+    }
     return tiff.content(tiff.directory(first))
 
 
@@ -88,7 +129,14 @@ def arw(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: 
     inner = [tiff.directory(sensor(tiff, size))]
     second = tiff.directory({254: [1], 259: [6], 513: [tiff.data(small)], 514: [len(small)]})
     jpeg = shown or small
-    first = {254: [1], 259: [6], 274: [orientation], 330: inner, 513: [tiff.data(jpeg)], 514: [len(jpeg)]}
+    first = {
+        254: [1],
+        259: [6],
+        274: [orientation],
+        330: inner,
+        513: [tiff.data(jpeg)],
+        514: [len(jpeg)],
+    }
     return tiff.content(tiff.directory(first, second))
 
 
@@ -99,7 +147,14 @@ def cr2(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: 
     last = tiff.directory({259: [6], 273: [tiff.data(lossless)], 279: [len(lossless)]})
     second = tiff.directory({513: [tiff.data(small)], 514: [len(small)]}, last)
     jpeg = shown or small
-    first = {256: [size[0]], 257: [size[1]], 259: [6], 274: [orientation], 273: [tiff.data(jpeg)], 279: [len(jpeg)]}
+    first = {
+        256: [size[0]],
+        257: [size[1]],
+        259: [6],
+        274: [orientation],
+        273: [tiff.data(jpeg)],
+        279: [len(jpeg)],
+    }
     return tiff.content(tiff.directory(first, second))
 
 

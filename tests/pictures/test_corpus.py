@@ -44,21 +44,31 @@ def is_error_of(path: Path, what: str) -> bool:
 
 def test_whole_files_are_read() -> None:
     for name, content in good_files():
-        assert PictureReader().looks(content, ImageShape()).showing == ("still" if name.startswith("goal") else "moving")
+        assert PictureReader().looks(content, ImageShape()).showing == (
+            "still" if name.startswith("goal") else "moving"
+        )
 
 
 def test_every_format_cut_off_at_20_places(tmp_path: Path) -> None:
     came, grown = read_apart(tmp_path / "cut", cut_files())
     assert len(came) == 20 * len(list(good_files()))
     named = [is_error_of(tmp_path / "cut" / name, what) for name, what in came.items()]
-    assert all(what in {"still", "moving"} or ours for what, ours in zip(came.values(), named, strict=True))
-    assert sum(named) > 0.8 * len(came)  # the others are moving pictures up to the damage, and pages behind the first
+    assert all(
+        what in {"still", "moving"} or ours for what, ours in zip(came.values(), named, strict=True)
+    )
+    assert sum(named) > 0.8 * len(
+        came
+    )  # the others are moving pictures up to the damage, and pages behind the first
     assert grown < 64 * MIB
 
 
 def test_files_that_lie(tmp_path: Path) -> None:
     came, grown = read_apart(tmp_path / "lying", lying_files())
-    assert (came.pop("really-png.jpg"), came.pop("really-gif.webp"), came.pop("clip.mp4")) == ("still", "moving", "clip")
+    assert (came.pop("really-png.jpg"), came.pop("really-gif.webp"), came.pop("clip.mp4")) == (
+        "still",
+        "moving",
+        "clip",
+    )
     # Viewers show these, too: one frame on a larger ground, and rows that were lost as grey.
     assert (came.pop("claims-5000.gif"), came.pop("claims-5000.jpg")) == ("still", "still")
     for name, what in came.items():
@@ -68,7 +78,9 @@ def test_files_that_lie(tmp_path: Path) -> None:
     assert "HEIF" in came["photo.heic"]
     assert "a web page" in came["page.jpg"]
     assert "a zip" in came["inner.zip"]
-    assert grown < 512 * MIB  # what is within the limits may take its memory: 12,000 x 12,000 pixels of 3 bytes
+    assert (
+        grown < 512 * MIB
+    )  # what is within the limits may take its memory: 12,000 x 12,000 pixels of 3 bytes
 
 
 def test_zips_that_lie(tmp_path: Path) -> None:
@@ -85,11 +97,16 @@ def test_zips_that_lie(tmp_path: Path) -> None:
         "nothing": zipped({}),
         "zero": b"",
         "noise": noise,
-        "many": zipped({**{f"{number}.jpg": b"x" for number in range(3_000)}, "goal.jpg": goal}, zipfile.ZIP_STORED),
+        "many": zipped(
+            {**{f"{number}.jpg": b"x" for number in range(3_000)}, "goal.jpg": goal},
+            zipfile.ZIP_STORED,
+        ),
         "bzip2": zipped({"goal.jpg": goal}, zipfile.ZIP_BZIP2),
         "cut": zipped({"goal.jpg": goal * 5, "foul.jpg": noise})[:-30],
     }
-    came, grown = read_apart(tmp_path / "zips", ((f"{name}.cbz", content) for name, content in files.items()))
+    came, grown = read_apart(
+        tmp_path / "zips", ((f"{name}.cbz", content) for name, content in files.items())
+    )
     good = {name.removesuffix(".cbz") for name, what in came.items() if what == "still"}
     assert good == {"good", "climbing", "many"}
     assert "decompression bomb" in came["bomb.cbz"]
@@ -109,7 +126,10 @@ def test_a_photograph_of_50_megapixels_takes_little_memory(tmp_path: Path) -> No
         photo.paste(row, (0, top))
     content = saved(photo, "JPEG")
     del photo
-    came, grown = read_apart(tmp_path / "large", [("stadium.jpg", content), ("stadium.cbz", zipped({"goal.jpg": content}))])
+    came, grown = read_apart(
+        tmp_path / "large",
+        [("stadium.jpg", content), ("stadium.cbz", zipped({"goal.jpg": content}))],
+    )
     assert set(came.values()) == {"still"}
     assert grown < 48 * MIB
 
@@ -133,7 +153,9 @@ def test_files_without_permission(tmp_path: Path, request: pytest.FixtureRequest
     archive.chmod(0)
     request.getfixturevalue("not_root")
     for source in (path, ZipEntry(str(archive), "goal.jpg")):
-        with pytest.raises(MediaUnreadableError, match=r"(goal\.jpg|season\.zip).*Permission denied"):
+        with pytest.raises(
+            MediaUnreadableError, match=r"(goal\.jpg|season\.zip).*Permission denied"
+        ):
             PictureReader().looks(source, ImageShape())
 
 

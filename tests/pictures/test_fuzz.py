@@ -25,7 +25,10 @@ FUZZ = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+]
 
 Change = tuple[float, bytes, int]
 """Where, as a share of the length; what is written there; how many bytes it replaces."""
@@ -67,7 +70,10 @@ def test_anything_behind_a_good_beginning(name: str, rest: bytes, kept: int) -> 
 
 NAMES = ("goal.gif", "Überzahl/foul.png", "../corner.bmp")
 ZIP = {
-    method: zipped(dict(zip(NAMES, (SEEDS["goal.gif"], SEEDS["goal.png"], SEEDS["goal.bmp"]), strict=True)), method)
+    method: zipped(
+        dict(zip(NAMES, (SEEDS["goal.gif"], SEEDS["goal.png"], SEEDS["goal.bmp"]), strict=True)),
+        method,
+    )
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 }
 

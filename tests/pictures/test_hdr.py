@@ -23,8 +23,12 @@ Floats = NDArray[np.float64]
 
 # From light in the primaries of sRGB to those of BT.2020 (ITU-R BT.2087) and of Display P3.
 _FROM_SRGB = {
-    BT2020: np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]),
-    DISPLAY_P3: np.array([[0.8225, 0.1774, 0.0000], [0.0332, 0.9669, 0.0000], [0.0171, 0.0724, 0.9108]]),
+    BT2020: np.array(
+        [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]
+    ),
+    DISPLAY_P3: np.array(
+        [[0.8225, 0.1774, 0.0000], [0.0332, 0.9669, 0.0000], [0.0171, 0.0724, 0.9108]]
+    ),
 }
 
 
@@ -54,7 +58,11 @@ def hlg(nits: Floats) -> Floats:
 def stored(primaries: int, transfer: int) -> Pixels:
     """The scene, its white as bright as HDR's reference white, in these colours."""
     light = light_of(SCENE) @ _FROM_SRGB[primaries].T
-    values = {PQ: lambda: pq(light * WHITE), HLG: lambda: hlg(light * WHITE), SRGB: lambda: as_values(light) / 255}[transfer]()
+    values = {
+        PQ: lambda: pq(light * WHITE),
+        HLG: lambda: hlg(light * WHITE),
+        SRGB: lambda: as_values(light) / 255,
+    }[transfer]()
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
@@ -74,9 +82,18 @@ def avif(pixels: Pixels, primaries: int, transfer: int) -> bytes:
         stream: VideoStream = container.add_stream(
             "libsvtav1", rate=1, options={"crf": "5", "preset": "10", "svtav1-params": "avif=1"}
         )
-        stream.width, stream.height, stream.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p10le"
+        stream.width, stream.height, stream.pix_fmt = (
+            pixels.shape[1],
+            pixels.shape[0],
+            "yuv420p10le",
+        )
         context = stream.codec_context
-        context.color_primaries, context.color_trc, context.colorspace, context.color_range = primaries, transfer, 5, 1
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = (
+            primaries,
+            transfer,
+            5,
+            1,
+        )
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p10le")
         frame.pts = 0
         frame.colorspace, frame.color_primaries, frame.color_trc = 5, primaries, transfer
@@ -85,7 +102,8 @@ def avif(pixels: Pixels, primaries: int, transfer: int) -> bytes:
 
 
 colours = pytest.mark.parametrize(
-    ("primaries", "transfer"), [(BT2020, PQ), (BT2020, HLG), (DISPLAY_P3, PQ), (DISPLAY_P3, SRGB), (BT2020, SRGB)]
+    ("primaries", "transfer"),
+    [(BT2020, PQ), (BT2020, HLG), (DISPLAY_P3, PQ), (DISPLAY_P3, SRGB), (BT2020, SRGB)],
 )
 
 
@@ -120,7 +138,9 @@ def test_an_avif_that_pillow_refuses() -> None:
 def test_grey_and_transparent_pictures_are_toned_as_well() -> None:
     grey = np.rint(pq(light_of(SCENE[..., 1]) * WHITE) * 255).astype(np.uint8)
     content = with_chunk(saved(Image.fromarray(grey), "PNG"), b"cICP", bytes([BT2020, PQ, 0, 1]))
-    assert differs_by(sent(content), toned(light_of(SCENE[..., 1]))[..., None].repeat(3, axis=-1)) < 3
+    assert (
+        differs_by(sent(content), toned(light_of(SCENE[..., 1]))[..., None].repeat(3, axis=-1)) < 3
+    )
     opaque = np.dstack([stored(BT2020, PQ), np.full(SCENE.shape[:2], 255, np.uint8)])
     content = with_chunk(saved(Image.fromarray(opaque), "PNG"), b"cICP", bytes([BT2020, PQ, 0, 1]))
     assert differs_by(sent(content), expected(PQ)) < 5
@@ -144,7 +164,9 @@ def test_numbers_go_before_a_profile_in_a_png_and_behind_it_in_a_heic() -> None:
     assert differs_by(sent(both), SCENE) < 4
 
 
-@pytest.mark.parametrize("told", [b"", b"\xff\xff\0\1", bytes([2, 2, 0, 1]), bytes([9, 16, 9, 1]), bytes(4)])
+@pytest.mark.parametrize(
+    "told", [b"", b"\xff\xff\0\1", bytes([2, 2, 0, 1]), bytes([9, 16, 9, 1]), bytes(4)]
+)
 def test_numbers_that_mean_nothing_change_nothing(told: bytes) -> None:
     content = with_chunk(saved(Image.fromarray(SCENE), "PNG"), b"cICP", told)
     assert differs_by(sent(content), SCENE) < 3

@@ -10,7 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sandbox.heif import ALPHA, Coded, HeifFile, box, coded, cropped, full_box, heic, mirrored, nclx, profile, tiled, turned
+from sandbox.heif import (
+    ALPHA,
+    Coded,
+    HeifFile,
+    box,
+    coded,
+    cropped,
+    full_box,
+    heic,
+    mirrored,
+    nclx,
+    profile,
+    tiled,
+    turned,
+)
 from sandbox.stills import saved, scene, swapped_profile
 from tests.pictures.test_stills import SCENE, differs_by, sent
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
@@ -44,7 +58,10 @@ def test_what_is_transparent_in_it_lies_on_grey(encoding: dict[str, str]) -> Non
     alpha = np.full(SCENE.shape[:2], 255, np.uint8)
     alpha[:, 100:160], alpha[:, 160:220] = 0, 128
     weight = alpha[..., None] / 255
-    assert differs_by(sent(heic(SCENE, alpha=alpha, **encoding)), SCENE * weight + 128 * (1 - weight)) < 3
+    assert (
+        differs_by(sent(heic(SCENE, alpha=alpha, **encoding)), SCENE * weight + 128 * (1 - weight))
+        < 3
+    )
 
 
 @pytest.mark.parametrize("tile", [0, 64])
@@ -90,11 +107,15 @@ def test_a_large_heic_is_made_smaller_and_cut_into_parts() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("encoding", [{}, AVIF])
-def test_one_that_is_cut_off_is_named(tmp_path: Path, share: float, encoding: dict[str, str]) -> None:
+def test_one_that_is_cut_off_is_named(
+    tmp_path: Path, share: float, encoding: dict[str, str]
+) -> None:
     content = tiled(SCENE, 160, **encoding)
     path = tmp_path / "goal.heic"
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(MediaUnsupportedError, match=r"goal\.heic: a HEIF picture .* convert it to JPEG"):
+    with pytest.raises(
+        MediaUnsupportedError, match=r"goal\.heic: a HEIF picture .* convert it to JPEG"
+    ):
         sent(path)
 
 
@@ -106,7 +127,10 @@ def test_a_size_that_no_memory_holds_is_not_decoded() -> None:
     tiles.add_grid((50_000, 50_000), 1, 1)
     tiles.add(tile)
     for file in (lying, tiles):
-        with pytest.raises(MediaUnreadableError, match="too many pixels: 50000 x 50000, and the limit for HEIF is 89 million"):
+        with pytest.raises(
+            MediaUnreadableError,
+            match="too many pixels: 50000 x 50000, and the limit for HEIF is 89 million",
+        ):
             sent(file.content())
 
 
@@ -149,7 +173,11 @@ def test_a_coded_picture_far_larger_than_the_file_says_is_not_decoded() -> None:
 
 
 def test_a_video_by_the_brand_of_pictures_is_a_clip() -> None:
-    content = box(b"ftyp", b"hevc" + bytes(4) + b"msf1hevc") + box(b"mdat", bytes(100)) + box(b"moov", bytes(20))
+    content = (
+        box(b"ftyp", b"hevc" + bytes(4) + b"msf1hevc")
+        + box(b"mdat", bytes(100))
+        + box(b"moov", bytes(20))
+    )
     assert PictureReader().looks(content, ImageShape()).showing is Showing.CLIP
 
 

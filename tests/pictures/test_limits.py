@@ -38,7 +38,9 @@ def test_a_picture_of_200_gigabytes_is_neither_hashed_nor_read(endless: Path) ->
         reader.fingerprint(endless)
     with pytest.raises(MediaUnreadableError, match=TOO_LARGE) as caught:
         reader.looks(endless, ImageShape())
-    assert not isinstance(caught.value, MediaUnsupportedError)  # Stash would read all of it into its memory
+    assert not isinstance(
+        caught.value, MediaUnsupportedError
+    )  # Stash would read all of it into its memory
 
 
 def test_so_is_a_file_of_nothing_by_the_name_of_a_picture(tmp_path: Path) -> None:
@@ -64,7 +66,9 @@ def test_a_long_video_among_pictures_is_known_by_parts_of_its_content(tmp_path: 
         first = reader.fingerprint(path)
 
 
-def test_reading_ends_when_nobody_waits_for_it_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ends_when_nobody_waits_for_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(source, "MAX_FILE_BYTES", 200 * GIB)
     path = tmp_path / "goal.jpg"
     path.write_bytes(saved(Image.fromarray(scene()), "JPEG"))
@@ -72,7 +76,9 @@ def test_reading_ends_when_nobody_waits_for_it_any_more(tmp_path: Path, monkeypa
 
     async def give_up() -> None:
         readers = Readers(1)
-        reading = asyncio.create_task(readers.call(path, partial(PictureReader().fingerprint, path)))
+        reading = asyncio.create_task(
+            readers.call(path, partial(PictureReader().fingerprint, path))
+        )
         await asyncio.sleep(0.2)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -94,12 +100,19 @@ def test_a_picture_that_begins_like_a_video_is_a_picture() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        saved(Image.fromarray(scene()), "JPEG").replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc1\x00\x11\x0c"),  # 12 bits
-        saved(Image.fromarray(scene()), "TIFF").replace(struct.pack("<HHIH", 262, 3, 1, 2), struct.pack("<HHIH", 262, 3, 1, 99)),
+        saved(Image.fromarray(scene()), "JPEG").replace(
+            b"\xff\xc0\x00\x11\x08", b"\xff\xc1\x00\x11\x0c"
+        ),  # 12 bits
+        saved(Image.fromarray(scene()), "TIFF").replace(
+            struct.pack("<HHIH", 262, 3, 1, 2), struct.pack("<HHIH", 262, 3, 1, 99)
+        ),
     ],
 )
 def test_a_kind_that_pillow_does_not_know_may_be_shown_by_others(content: bytes) -> None:
-    with pytest.raises(MediaUnsupportedError, match="damaged picture: .*, or a kind of .* that is not read here; convert it"):
+    with pytest.raises(
+        MediaUnsupportedError,
+        match="damaged picture: .*, or a kind of .* that is not read here; convert it",
+    ):
         PictureReader().looks(content, ImageShape())
 
 

@@ -23,8 +23,12 @@ def plain_frames(count: int, size: tuple[int, int] = (96, 64)) -> list[Image.Ima
     return [Image.new("RGB", size, (20 + number * 200 // count,) * 3) for number in range(count)]
 
 
-def animated(frames: list[Image.Image], form: str, durations_ms: int | list[int] = 100, **options: object) -> bytes:
-    return saved(frames[0], form, save_all=True, append_images=frames[1:], duration=durations_ms, **options)
+def animated(
+    frames: list[Image.Image], form: str, durations_ms: int | list[int] = 100, **options: object
+) -> bytes:
+    return saved(
+        frames[0], form, save_all=True, append_images=frames[1:], duration=durations_ms, **options
+    )
 
 
 def looks_at(data: bytes, count: int = 5) -> ImageViews:
@@ -101,14 +105,23 @@ def test_frames_that_change_only_a_part_are_whole() -> None:
 
 
 def test_transparent_frames_lie_on_grey() -> None:
-    frames = [Image.new("RGBA", (64, 64), (200, 30, 30, 255 - 255 * (number % 2))) for number in range(2)]
+    frames = [
+        Image.new("RGBA", (64, 64), (200, 30, 30, 255 - 255 * (number % 2))) for number in range(2)
+    ]
     for form in ("PNG", "WEBP"):
         assert brightness(looks_at(animated(frames, form)))[-1] == pytest.approx(128, abs=3)
 
 
 def test_the_stand_in_of_an_animated_png_is_no_frame_of_it() -> None:
     stand_in = Image.new("RGB", (96, 64), (255, 255, 255))
-    data = saved(stand_in, "PNG", save_all=True, append_images=plain_frames(2), default_image=True, duration=100)
+    data = saved(
+        stand_in,
+        "PNG",
+        save_all=True,
+        append_images=plain_frames(2),
+        default_image=True,
+        duration=100,
+    )
     assert brightness(looks_at(data)) == pytest.approx([20, 20, 120, 120, 120], abs=3)
 
 

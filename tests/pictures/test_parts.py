@@ -26,7 +26,9 @@ from vlm_engine.types import Frame, ImageShape
         ((4000, 3000), 1, (1, 1)),
     ],
 )
-def test_a_still_is_cut_where_that_shows_more(size: tuple[int, int], most: int, cut: tuple[int, int]) -> None:
+def test_a_still_is_cut_where_that_shows_more(
+    size: tuple[int, int], most: int, cut: tuple[int, int]
+) -> None:
     assert grid(*size, 1024, most) == cut
 
 
@@ -54,7 +56,12 @@ def test_parts_show_details_that_the_whole_does_not(form: str, orientation: int)
     stored = upright if orientation == 1 else np.rot90(upright)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = saved(Image.fromarray(np.ascontiguousarray(stored)), form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    data = saved(
+        Image.fromarray(np.ascontiguousarray(stored)),
+        form,
+        exif=exif,
+        **({"quality": 95} if form == "JPEG" else {}),
+    )
     looks = PictureReader(parts=3).looks(data, ImageShape(600, 95))
     assert (looks.showing, looks.layout, len(looks.frames)) == (Showing.PARTS, "3x1", 4)
     whole, *parts = looks.frames
@@ -63,7 +70,8 @@ def test_parts_show_details_that_the_whole_does_not(form: str, orientation: int)
     assert max(part.width for part in parts) <= 600
     assert min(part.height for part in parts) > 300
     flat, lined = (
-        float(np.abs(np.diff(pixels(part)[100:-100, -150:].astype(int), axis=0)).mean()) for part in (parts[0], parts[2])
+        float(np.abs(np.diff(pixels(part)[100:-100, -150:].astype(int), axis=0)).mean())
+        for part in (parts[0], parts[2])
     )
     assert lined > 5 * flat
     assert np.allclose(pixels(parts[0])[5, 5], (200, 40, 40), atol=12)

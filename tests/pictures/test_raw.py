@@ -32,7 +32,10 @@ def test_a_raw_file_with_only_a_thumbnail_is_refused(tmp_path: Path, name: str, 
     path = tmp_path / name
     for shown in (None, preview((320, 240))):
         path.write_bytes(make(shown))
-        with pytest.raises(MediaUnsupportedError, match=rf"{name}: a camera raw file with.*; convert it to JPEG or PNG"):
+        with pytest.raises(
+            MediaUnsupportedError,
+            match=rf"{name}: a camera raw file with.*; convert it to JPEG or PNG",
+        ):
             sent(path)
 
 
@@ -41,7 +44,10 @@ def test_a_preview_as_large_as_the_sensor_is_no_thumbnail() -> None:
     assert differs_by(sent(small), SCENE) < 3
 
 
-@pytest.mark.parametrize("content", [b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO\x08\0\0\0", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"])
+@pytest.mark.parametrize(
+    "content",
+    [b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO\x08\0\0\0", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"],
+)
 def test_kinds_of_raw_files_that_are_not_read_are_named(content: bytes) -> None:
     with pytest.raises(MediaUnsupportedError, match="convert it to JPEG or PNG"):
         sent(content + bytes(200))
@@ -59,7 +65,9 @@ def test_of_a_tiff_that_begins_with_a_reduced_copy_the_page_itself_is_sent() -> 
     tiff, pixels = Tiff(b"II*\0"), SCENE.tobytes()
     told = {256: [320], 257: [200], 258: [8, 8, 8], 259: [1], 262: [2], 277: [3], 278: [200]}
     page = tiff.directory({**told, 273: [tiff.data(pixels)], 279: [len(pixels)]})
-    assert differs_by(sent(tiff.content(tiff.directory(thumbnail(tiff, (80, 50)), page))), SCENE) < 3
+    assert (
+        differs_by(sent(tiff.content(tiff.directory(thumbnail(tiff, (80, 50)), page))), SCENE) < 3
+    )
 
 
 def test_exif_data_as_text_in_a_png_turn_nothing_as_in_browsers() -> None:

@@ -13,7 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from sandbox.stills import Pixels, linear_grey_profile, odd_ink_profile, saved, scene, swapped_profile
+from sandbox.stills import (
+    Pixels,
+    linear_grey_profile,
+    odd_ink_profile,
+    saved,
+    scene,
+    swapped_profile,
+)
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import PictureReader, Showing, Source, stills
 from vlm_engine.types import ImageShape
@@ -28,7 +35,11 @@ def sent(source: Source, max_side: int = 1024) -> Pixels:
     assert looks.showing is Showing.STILL
     [frame] = looks.frames
     with Image.open(io.BytesIO(frame.jpeg)) as image:
-        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (frame.width, frame.height))
+        assert (image.format, image.mode, image.size) == (
+            "JPEG",
+            "RGB",
+            (frame.width, frame.height),
+        )
         return np.asarray(image)
 
 
@@ -61,7 +72,9 @@ def differs_by(shown: Pixels, expected: Pixels | NDArray[np.float64]) -> float:
     ],
 )
 def test_every_format_is_sent_as_it_looks(form: str, options: dict[str, object]) -> None:
-    assert differs_by(sent(saved(Image.fromarray(SCENE), form, **options)), SCENE) < (7 if form == "GIF" else 3)
+    assert differs_by(sent(saved(Image.fromarray(SCENE), form, **options)), SCENE) < (
+        7 if form == "GIF" else 3
+    )
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
@@ -90,15 +103,23 @@ def test_an_orientation_that_makes_no_sense_changes_nothing() -> None:
         exif = Image.Exif()
         exif[0x0112] = told
         assert differs_by(sent(saved(Image.fromarray(SCENE), "PNG", exif=exif)), SCENE) < 3
-    assert differs_by(sent(saved(Image.fromarray(SCENE), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")), SCENE) < 3
+    assert (
+        differs_by(
+            sent(saved(Image.fromarray(SCENE), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")), SCENE
+        )
+        < 3
+    )
 
 
 @pytest.mark.parametrize(
-    ("mode", "form"), [("L", "PNG"), ("L", "JPEG"), ("L", "TIFF"), ("LA", "PNG"), ("1", "PNG"), ("1", "TIFF")]
+    ("mode", "form"),
+    [("L", "PNG"), ("L", "JPEG"), ("L", "TIFF"), ("LA", "PNG"), ("1", "PNG"), ("1", "TIFF")],
 )
 def test_greys(mode: str, form: str) -> None:
     stored = Image.fromarray(SCENE).convert(mode)
-    assert differs_by(sent(saved(stored, form)), np.asarray(stored.convert("RGB"))) < (12 if mode == "1" else 3)
+    assert differs_by(sent(saved(stored, form)), np.asarray(stored.convert("RGB"))) < (
+        12 if mode == "1" else 3
+    )
 
 
 def test_16_bits_of_grey_keep_their_shades() -> None:
@@ -112,10 +133,14 @@ def test_16_bits_of_grey_keep_their_shades() -> None:
 def test_greys_of_a_tiff_in_which_white_is_zero() -> None:
     shades = np.linspace(0, 1, 320)[None, :].repeat(200, axis=0)
     for kind in (np.uint8, np.uint16):
-        stored = bytearray(saved(Image.fromarray((shades * np.iinfo(kind).max).astype(kind)), "TIFF"))
+        stored = bytearray(
+            saved(Image.fromarray((shades * np.iinfo(kind).max).astype(kind)), "TIFF")
+        )
         entry = struct.pack("<HHIH", 262, 3, 1, 1)  # black is zero
         stored[stored.index(entry) + 8] = 0
-        assert differs_by(sent(bytes(stored)), (255 * (1 - shades))[..., None].repeat(3, axis=-1)) < 2
+        assert (
+            differs_by(sent(bytes(stored)), (255 * (1 - shades))[..., None].repeat(3, axis=-1)) < 2
+        )
 
 
 @pytest.mark.parametrize("form", [".png", ".tiff"])
@@ -136,7 +161,10 @@ def test_fractional_greys(white: float) -> None:
 def test_values_out_of_every_range_are_stretched() -> None:
     shades = np.linspace(-2e6, 3e6, 320).astype(np.int32)[None, :].repeat(200, axis=0)
     assert (
-        differs_by(sent(saved(Image.fromarray(shades), "TIFF")), np.linspace(0, 255, 320)[None, :, None] * np.ones((200, 1, 3)))
+        differs_by(
+            sent(saved(Image.fromarray(shades), "TIFF")),
+            np.linspace(0, 255, 320)[None, :, None] * np.ones((200, 1, 3)),
+        )
         < 2
     )
 
@@ -168,7 +196,12 @@ def test_one_transparent_grey_of_few_or_many_bits(bits: int) -> None:
     """White, on the right; the left half is black."""
     row = b"\0" + bytes(8 * bits) + b"\xff" * (8 * bits)
     header = struct.pack(">IIBBBBB", 128, 64, bits, 0, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"tRNS", struct.pack(">H", 2**bits - 1)), (b"IDAT", zlib.compress(row * 64)), (b"IEND", b""))
+    parts = (
+        (b"IHDR", header),
+        (b"tRNS", struct.pack(">H", 2**bits - 1)),
+        (b"IDAT", zlib.compress(row * 64)),
+        (b"IEND", b""),
+    )
     shown = sent(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, data) for kind, data in parts))
     assert np.allclose(shown[32, 16], (0, 0, 0), atol=4)
     assert np.allclose(shown[32, 112], GREY, atol=4)
@@ -177,12 +210,23 @@ def test_one_transparent_grey_of_few_or_many_bits(bits: int) -> None:
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"tEXt"])
 def test_a_png_may_hold_megabytes_of_words(kind: bytes) -> None:
     words = b"Corner kick, second half. " * 60_000
-    packed = {b"zTXt": b"\0" + zlib.compress(words), b"iTXt": b"\1\0\0\0" + zlib.compress(words), b"tEXt": words}[kind]
-    assert differs_by(sent(with_chunk(saved(Image.fromarray(SCENE), "PNG"), kind, b"story\0" + packed)), SCENE) < 3
+    packed = {
+        b"zTXt": b"\0" + zlib.compress(words),
+        b"iTXt": b"\1\0\0\0" + zlib.compress(words),
+        b"tEXt": words,
+    }[kind]
+    assert (
+        differs_by(
+            sent(with_chunk(saved(Image.fromarray(SCENE), "PNG"), kind, b"story\0" + packed)), SCENE
+        )
+        < 3
+    )
 
 
 def test_an_orientation_that_only_xmp_tells_is_left_aside_as_viewers_do() -> None:
-    told = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    told = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    )
     assert differs_by(sent(saved(Image.fromarray(SCENE), "JPEG", quality=95, xmp=told)), SCENE) < 3
 
 
@@ -203,7 +247,13 @@ def test_one_transparent_colour_of_rgb_and_of_16_bits() -> None:
 def test_what_is_transparent_lies_on_grey(form: str) -> None:
     alpha = np.full(SCENE.shape[:2], 255, np.uint8)
     alpha[:, 100:160], alpha[:, 160:220] = 0, 128
-    shown = sent(saved(Image.fromarray(np.dstack([SCENE, alpha])), form, **({"lossless": True} if form == "WEBP" else {})))
+    shown = sent(
+        saved(
+            Image.fromarray(np.dstack([SCENE, alpha])),
+            form,
+            **({"lossless": True} if form == "WEBP" else {}),
+        )
+    )
     weight = alpha[..., None] / 255
     assert differs_by(shown, SCENE * weight + 128 * (1 - weight)) < 3
 
@@ -243,7 +293,9 @@ def test_the_colours_of_a_profile_are_what_it_says() -> None:
 
 def test_a_profile_of_grey() -> None:
     light = np.linspace(0, 1, 320)[None, :].repeat(200, axis=0)
-    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+    encoded = np.where(
+        light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055
+    )
     stored = Image.fromarray(np.rint(light * 255).astype(np.uint8))
     expected = (encoded * 255)[..., None].repeat(3, axis=-1)
     profile = linear_grey_profile()
@@ -262,9 +314,16 @@ def test_a_profile_of_cmyk() -> None:
     assert black.max() < 12
 
 
-@pytest.mark.parametrize("profile", [b"no profile", swapped_profile()[:200], linear_grey_profile(), odd_ink_profile()])
+@pytest.mark.parametrize(
+    "profile", [b"no profile", swapped_profile()[:200], linear_grey_profile(), odd_ink_profile()]
+)
 def test_a_profile_that_is_damaged_or_for_other_colours_is_ignored(profile: bytes) -> None:
-    assert differs_by(sent(saved(Image.fromarray(SCENE), "JPEG", quality=95, icc_profile=profile)), SCENE) < 3
+    assert (
+        differs_by(
+            sent(saved(Image.fromarray(SCENE), "JPEG", quality=95, icc_profile=profile)), SCENE
+        )
+        < 3
+    )
 
 
 def test_a_png_that_tells_its_gamma() -> None:
@@ -279,13 +338,17 @@ def test_a_png_that_tells_its_gamma() -> None:
 
 def test_lab() -> None:
     stored = Image.new("LAB", (64, 64), (136, 128 + 48, 128 + 40))
-    expected = cv2.cvtColor(np.array([[[136 / 2.55, 48, 40]]], np.float32), cv2.COLOR_LAB2RGB)[0, 0] * 255
+    expected = (
+        cv2.cvtColor(np.array([[[136 / 2.55, 48, 40]]], np.float32), cv2.COLOR_LAB2RGB)[0, 0] * 255
+    )
     assert np.allclose(sent(saved(stored, "TIFF"))[32, 32], expected, atol=8)
 
 
 @pytest.mark.parametrize("size", [(3001, 1999), (1601, 1003), (1025, 640)])
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_large_pictures_look_the_same_when_they_are_decoded_smaller(size: tuple[int, int], form: str) -> None:
+def test_large_pictures_look_the_same_when_they_are_decoded_smaller(
+    size: tuple[int, int], form: str
+) -> None:
     large = scene(*size)
     shown = sent(saved(Image.fromarray(large), form), max_side=400)
     expected = cv2.resize(large, shown.shape[1::-1], interpolation=cv2.INTER_AREA)
@@ -311,7 +374,9 @@ def test_small_pictures_and_strips() -> None:
         shown = sent(saved(Image.new("RGB", size, (200, 30, 30)), "PNG"))
         assert min(shown.shape[:2]) >= 64
         if max(size) <= 64:
-            assert np.allclose(shown[shown.shape[0] // 2, shown.shape[1] // 2], (200, 30, 30), atol=6)
+            assert np.allclose(
+                shown[shown.shape[0] // 2, shown.shape[1] // 2], (200, 30, 30), atol=6
+            )
 
 
 def test_by_path_by_bytes_and_whatever_its_name(tmp_path: Path) -> None:
@@ -324,19 +389,30 @@ def test_by_path_by_bytes_and_whatever_its_name(tmp_path: Path) -> None:
 
 def test_only_the_first_page_of_a_document_is_shown() -> None:
     pages = [Image.fromarray(SCENE), Image.new("RGB", (320, 200))]
-    assert differs_by(sent(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])), SCENE) < 3
+    assert (
+        differs_by(sent(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])), SCENE) < 3
+    )
 
 
 def claiming(form: str, width: int, height: int) -> bytes:
     """The header of a picture of that size, and little else."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     if form == "PNG":
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9999))) + chunk(b"IEND", b"")
-    small = bytearray(saved(Image.new("RGB", (320, 200)), form, **({"lossless": True} if form == "WEBP" else {})))
+        return (
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", header)
+            + chunk(b"IDAT", zlib.compress(bytes(9999)))
+            + chunk(b"IEND", b"")
+        )
+    small = bytearray(
+        saved(Image.new("RGB", (320, 200)), form, **({"lossless": True} if form == "WEBP" else {}))
+    )
     if form == "JPEG":
         at = small.index(b"\xff\xc0")
         struct.pack_into(">HH", small, at + 5, height, width)
@@ -374,9 +450,13 @@ def claiming(form: str, width: int, height: int) -> bytes:
         ("TIFF", 12_000, 12_000, 89),
     ],
 )
-def test_a_header_that_claims_too_many_pixels(form: str, width: int, height: int, limit: int | None) -> None:
+def test_a_header_that_claims_too_many_pixels(
+    form: str, width: int, height: int, limit: int | None
+) -> None:
     says = "too many pixels" + (
-        f": {width} x {height}, and the limit for .* is {limit} million; make it smaller" if limit else ""
+        f": {width} x {height}, and the limit for .* is {limit} million; make it smaller"
+        if limit
+        else ""
     )
     with pytest.raises(MediaUnreadableError, match=says):
         sent(claiming(form, width, height))
@@ -391,7 +471,9 @@ def test_a_jpeg_that_is_held_in_memory_as_a_whole_has_the_limit_of_others() -> N
     progressive = bytearray(saved(Image.new("RGB", (320, 200)), "JPEG", progressive=True))
     struct.pack_into(">HH", progressive, progressive.index(b"\xff\xc2") + 5, 20_000, 20_000)
     for content in (in_scans, bytes(progressive)):
-        with pytest.raises(MediaUnreadableError, match="20000 x 20000, and the limit for JPEG is 178 million"):
+        with pytest.raises(
+            MediaUnreadableError, match="20000 x 20000, and the limit for JPEG is 178 million"
+        ):
             sent(content)
     assert sent(whole).shape == (1024, 1024, 3)
 

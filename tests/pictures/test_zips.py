@@ -39,7 +39,9 @@ def packed(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
 
 def named(path: Path, *names: bytes, utf8: bool = False) -> Path:
     """A zip whose entries have these names, byte for byte; each holds its number."""
-    path.write_bytes(zipped_raw({name: str(number).encode() for number, name in enumerate(names)}, utf8=utf8))
+    path.write_bytes(
+        zipped_raw({name: str(number).encode() for number, name in enumerate(names)}, utf8=utf8)
+    )
     return path
 
 
@@ -53,9 +55,12 @@ def test_a_file_in_a_zip_is_read_by_its_name(tmp_path: Path, reader: Zips) -> No
 
 
 @pytest.mark.parametrize(
-    "encoding", "cp437 cp1252 cp932 gb18030 big5 euc_kr euc_jp cp1251 koi8_r iso8859_2 cp1253 cp1256".split()
+    "encoding",
+    "cp437 cp1252 cp932 gb18030 big5 euc_kr euc_jp cp1251 koi8_r iso8859_2 cp1253 cp1256".split(),
 )
-def test_a_name_without_an_encoding_is_found_as_stash_may_show_it(tmp_path: Path, reader: Zips, encoding: str) -> None:
+def test_a_name_without_an_encoding_is_found_as_stash_may_show_it(
+    tmp_path: Path, reader: Zips, encoding: str
+) -> None:
     shown = {
         "cp932": "試合/ゴール.jpg",
         "euc_jp": "試合/ゴール.jpg",
@@ -70,7 +75,9 @@ def test_a_name_without_an_encoding_is_found_as_stash_may_show_it(tmp_path: Path
     }.get(encoding, "Höhepunkte/Überzahl.jpg")
     path = named(tmp_path / "season.zip", b"foul.jpg", shown.encode(encoding))
     assert reader.read(ZipEntry(str(path), shown)) == b"1"
-    assert reader.read(ZipEntry(str(path), shown.encode(encoding).decode("cp437"))) == b"1"  # as the zip itself is read
+    assert (
+        reader.read(ZipEntry(str(path), shown.encode(encoding).decode("cp437"))) == b"1"
+    )  # as the zip itself is read
 
 
 def test_utf8_names_with_and_without_the_flag_that_says_so(tmp_path: Path, reader: Zips) -> None:
@@ -85,7 +92,9 @@ def test_a_flagged_name_that_stash_took_for_something_else(tmp_path: Path, reade
     assert reader.read(ZipEntry(str(path), "Überzahl.jpg".encode().decode("cp1252"))) == b"0"
 
 
-def test_bytes_that_no_encoding_has_are_compared_as_the_unknown(tmp_path: Path, reader: Zips) -> None:
+def test_bytes_that_no_encoding_has_are_compared_as_the_unknown(
+    tmp_path: Path, reader: Zips
+) -> None:
     path = named(tmp_path / "season.zip", b"Tor\x81\x8d.jpg", b"Foul.jpg")
     assert reader.read(ZipEntry(str(path), "Tor\x81\x8d.jpg")) == b"0"  # Go's windows-1252
     assert reader.read(ZipEntry(str(path), "Tor\ufffd\ufffd.jpg")) == b"0"  # invalid UTF-8 in JSON
@@ -104,17 +113,29 @@ def test_composed_and_decomposed_letters_are_the_same(tmp_path: Path, reader: Zi
 
 def test_names_that_climb_are_harmless_and_found(tmp_path: Path, reader: Zips) -> None:
     (tmp_path / "goal.jpg").write_bytes(b"not this one")
-    names = {"../goal.jpg": b"up", "/etc/foul.jpg": b"root", "finals\\corner.jpg": b"backslash", "../../../deep/x.jpg": b"far up"}
+    names = {
+        "../goal.jpg": b"up",
+        "/etc/foul.jpg": b"root",
+        "finals\\corner.jpg": b"backslash",
+        "../../../deep/x.jpg": b"far up",
+    }
     path = packed(tmp_path / "season.zip", names)
     for name, content in names.items():
         assert reader.read(ZipEntry(str(path), name)) == content
-    stash = {"goal.jpg": b"up", "etc/foul.jpg": b"root", "finals/corner.jpg": b"backslash", "deep/x.jpg": b"far up"}
+    stash = {
+        "goal.jpg": b"up",
+        "etc/foul.jpg": b"root",
+        "finals/corner.jpg": b"backslash",
+        "deep/x.jpg": b"far up",
+    }
     for name, content in stash.items():
         assert reader.read(ZipEntry(str(path), name)) == content
     assert sorted(path.name for path in tmp_path.iterdir()) == ["goal.jpg", "season.zip"]
 
 
-def test_the_exact_name_goes_before_one_that_stash_would_make_the_same(tmp_path: Path, reader: Zips) -> None:
+def test_the_exact_name_goes_before_one_that_stash_would_make_the_same(
+    tmp_path: Path, reader: Zips
+) -> None:
     path = packed(tmp_path / "season.zip", {"../goal.jpg": FOUL, "goal.jpg": GOAL})
     assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
 
@@ -136,7 +157,9 @@ def test_encrypted(tmp_path: Path, reader: Zips) -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_packed_in_a_way_that_stash_does_not_read(tmp_path: Path, reader: Zips, method: int) -> None:
+def test_packed_in_a_way_that_stash_does_not_read(
+    tmp_path: Path, reader: Zips, method: int
+) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL}, method)
     with pytest.raises(MediaUnreadableError, match=rf"goal\.jpg: packed by method {method}"):
         reader.read(ZipEntry(str(path), "goal.jpg"))
@@ -145,7 +168,10 @@ def test_packed_in_a_way_that_stash_does_not_read(tmp_path: Path, reader: Zips, 
 def test_a_zip_in_a_zip(tmp_path: Path, reader: Zips) -> None:
     inner = packed(tmp_path / "finals.zip", {"goal.jpg": GOAL})
     path = packed(tmp_path / "season.zip", {"2025/finals.zip": inner.read_bytes()})
-    with pytest.raises(MediaUnreadableError, match=r"season\.zip/2025/finals\.zip/goal\.jpg: lies in a zip inside a zip"):
+    with pytest.raises(
+        MediaUnreadableError,
+        match=r"season\.zip/2025/finals\.zip/goal\.jpg: lies in a zip inside a zip",
+    ):
         reader.read(ZipEntry(str(path), "2025/finals.zip/goal.jpg"))
 
 
@@ -155,9 +181,14 @@ def test_a_bomb_is_given_up_while_it_is_read(tmp_path: Path, reader: Zips) -> No
         reader.read(ZipEntry(str(path), "goal.bmp"))
 
 
-def test_a_large_file_is_refused_by_what_the_list_says(tmp_path: Path, reader: Zips, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_refused_by_what_the_list_says(
+    tmp_path: Path, reader: Zips, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(zips, "MAX_ENTRY_BYTES", 1000)
-    path = packed(tmp_path / "season.zip", {"goal.jpg": random.Random(1).randbytes(1001), "foul.jpg": bytes(1000)})
+    path = packed(
+        tmp_path / "season.zip",
+        {"goal.jpg": random.Random(1).randbytes(1001), "foul.jpg": bytes(1000)},
+    )
     with pytest.raises(MediaUnreadableError, match=r"goal\.jpg: larger than"):
         reader.read(ZipEntry(str(path), "goal.jpg"))
     assert len(reader.read(ZipEntry(str(path), "foul.jpg"))) == 1000
@@ -176,13 +207,17 @@ def test_a_list_that_lies_about_the_size(tmp_path: Path, reader: Zips) -> None:
 def test_damage_in_one_file_leaves_the_others(tmp_path: Path, reader: Zips) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL, "foul.jpg": FOUL}, zipfile.ZIP_STORED)
     path.write_bytes(path.read_bytes().replace(GOAL, GOAL[::-1]))
-    with pytest.raises(MediaUnreadableError, match=r"season\.zip/goal\.jpg: damaged inside its zip: Bad CRC"):
+    with pytest.raises(
+        MediaUnreadableError, match=r"season\.zip/goal\.jpg: damaged inside its zip: Bad CRC"
+    ):
         reader.read(ZipEntry(str(path), "goal.jpg"))
     assert reader.read(ZipEntry(str(path), "foul.jpg")) == FOUL
 
 
 def test_a_zip_cut_off_anywhere_is_named(tmp_path: Path, reader: Zips) -> None:
-    whole = packed(tmp_path / "season.zip", {f"{number}.jpg": GOAL * 50 for number in range(5)}).read_bytes()
+    whole = packed(
+        tmp_path / "season.zip", {f"{number}.jpg": GOAL * 50 for number in range(5)}
+    ).read_bytes()
     cut = tmp_path / "cut.zip"
     for number in range(20):
         cut.write_bytes(whole[: 1 + number * (len(whole) - 2) // 20])

@@ -27,10 +27,14 @@ class FragileClient(StashClient):
     """Dies at the request with number ``at``: before it leaves, or once its reply is there."""
 
     def __init__(self, stash: SandboxStash, *, at: int = 0, after: bool = False) -> None:
-        super().__init__({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
+        super().__init__(
+            {"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None
+        )
         self.at, self.after, self.count = at, after, 0
 
-    def _post(self, document: str, variables: Mapping[str, Any] | None, work_s: float) -> requests.Response:
+    def _post(
+        self, document: str, variables: Mapping[str, Any] | None, work_s: float
+    ) -> requests.Response:
         self.count += 1
         if self.count == self.at and not self.after:
             raise KilledError
@@ -42,9 +46,13 @@ class FragileClient(StashClient):
 
 
 @contextmanager
-def handler_of(stash: SandboxStash, folder: Path, *, at: int = 0, after: bool = False, **options: Any) -> Iterator[MediaHandler]:
+def handler_of(
+    stash: SandboxStash, folder: Path, *, at: int = 0, after: bool = False, **options: Any
+) -> Iterator[MediaHandler]:
     """A handler with its journal in ``folder``."""
-    with MediaHandler(FragileClient(stash, at=at, after=after), folder / "journal.sqlite", NAMES, **options) as handler:
+    with MediaHandler(
+        FragileClient(stash, at=at, after=after), folder / "journal.sqlite", NAMES, **options
+    ) as handler:
         yield handler
 
 

@@ -2,7 +2,13 @@ from contextlib import closing
 
 import pytest
 
-from haven.stash.errors import ApplyError, ItemGoneError, StashQueryError, StashUnreachableError, TagClashError
+from haven.stash.errors import (
+    ApplyError,
+    ItemGoneError,
+    StashQueryError,
+    StashUnreachableError,
+    TagClashError,
+)
 from haven.stash.handler import MediaHandler
 from haven.stash.journal import Journal
 from haven.stash.transport import StashClient
@@ -15,7 +21,9 @@ from vlm_engine.types import Span, VideoTagInfo
 
 def info(*tags, **spans):
     found = {tag.replace("_", " "): times for tag, times in spans.items()}
-    by_tag = {tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in found.items()}
+    by_tag = {
+        tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in found.items()
+    }
     return VideoTagInfo(600.0, {"sport": tags}, {}, {"sport": by_tag})
 
 
@@ -29,7 +37,9 @@ def markers(state):
 
 def test_results_are_written_and_the_scene_leaves_the_queue(stash, handler):
     scene = stash.library.add_scene(title="Final", tags=["VLM_TagMe", "VLM_Errored", "Home game"])
-    applied = apply(handler, scene, info("Foul", "Goal", Foul=[(10, 12.5)], Goal=[(1, 2), (30, 31)]))
+    applied = apply(
+        handler, scene, info("Foul", "Goal", Foul=[(10, 12.5)], Goal=[(1, 2), (30, 31)])
+    )
     state = stash.library.scene_state(scene)
     assert state.tags == ("Foul", "Goal", "Home game", "VLM_Tagged")
     assert markers(state) == [("Goal", 1, 2), ("Foul", 10, 12.5), ("Goal", 30, 31)]
@@ -70,7 +80,9 @@ def test_markers_whose_hooks_take_longer_than_the_time_out_are_waited_for(stash,
     assert stash.requests.mutations["sceneMarkerCreate"] == 20
 
 
-def test_of_two_tags_that_only_case_folding_makes_one_the_one_that_is_spelled_so_is_meant(stash, handler):
+def test_of_two_tags_that_only_case_folding_makes_one_the_one_that_is_spelled_so_is_meant(
+    stash, handler
+):
     """To Stash, other letters than those of ASCII have no case."""
     for name in ("Straße", "Strasse", "Übung", "übung"):
         stash.library.add_tag(name)
@@ -109,13 +121,24 @@ def test_a_second_run_with_the_same_result_changes_nothing(stash, handler):
     stash.library.tag_scene(scene, "VLM_TagMe")
     applied = apply(handler, scene, found)
     assert stash.library.snapshot() == before
-    assert (applied.tags_added, applied.markers_added, applied.markers_removed, applied.markers_kept) == ((), (), (), 2)
+    assert (
+        applied.tags_added,
+        applied.markers_added,
+        applied.markers_removed,
+        applied.markers_kept,
+    ) == ((), (), (), 2)
 
 
-def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_else(stash, handler, tmp_path):
+def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_else(
+    stash, handler, tmp_path
+):
     scene = stash.library.add_scene(tags=["VLM_TagMe", "Goal"])
     by_hand = stash.library.add_marker(scene, "Goal", 100, 110, title="the winner")
-    apply(handler, scene, info("Foul", "Goal", "Timeout", Foul=[(1, 2), (5, 6), (20, 30)], Goal=[(99, 111)]))
+    apply(
+        handler,
+        scene,
+        info("Foul", "Goal", "Timeout", Foul=[(1, 2), (5, 6), (20, 30)], Goal=[(99, 111)]),
+    )
     moved, *_ = [one for one in stash.library.scene_state(scene).markers if one.seconds == 5]
     stash.library.edit_marker(moved.id, seconds=5.5)
     stash.library.tag_scene(scene, "VLM_TagMe", "Turnover")
@@ -124,11 +147,16 @@ def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_els
     assert state.tags == ("Foul", "Goal", "Turnover", "VLM_Tagged")
     assert markers(state) == [("Foul", 5.5, 6), ("Foul", 20, 30), ("Goal", 100, 110)]
     assert by_hand in {one.id for one in state.markers}
-    assert (applied.tags_removed, len(applied.markers_removed), applied.markers_kept) == (("Timeout",), 1, 1)
+    assert (applied.tags_removed, len(applied.markers_removed), applied.markers_kept) == (
+        ("Timeout",),
+        1,
+        1,
+    )
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
-        assert [(one.title, one.start_s) for one in journal.ours(ItemRef(ItemKind.SCENE, scene)).markers.values()] == [
-            ("Foul", 20)
-        ]
+        assert [
+            (one.title, one.start_s)
+            for one in journal.ours(ItemRef(ItemKind.SCENE, scene)).markers.values()
+        ] == [("Foul", 20)]
         assert journal.ours(ItemRef(ItemKind.SCENE, scene)).tag_ids == {
             stash.library.tag_id("Foul"),
             stash.library.tag_id("VLM_Tagged"),
@@ -219,7 +247,9 @@ def test_a_tag_deleted_meanwhile_is_made_again(stash, handler, operation):
     assert len(state.markers) == 1 + len(goals)
 
 
-def test_a_tag_merged_meanwhile_into_one_a_person_gave_the_scene_does_not_become_ours(stash, handler):
+def test_a_tag_merged_meanwhile_into_one_a_person_gave_the_scene_does_not_become_ours(
+    stash, handler
+):
     scene = stash.library.add_scene(tags=["VLM_TagMe", "Handball"])
     stash.library.tag_id("Foul")
 
@@ -279,7 +309,9 @@ class LossyClient(StashClient):
     """Loses the reply to the first ``operation``: Stash has carried it out, and nobody hears of it."""
 
     def __init__(self, stash, operation):
-        super().__init__({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
+        super().__init__(
+            {"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None
+        )
         self.operation = operation
 
     def _post(self, document, variables, work_s):
@@ -293,7 +325,9 @@ class LossyClient(StashClient):
 
 def test_a_reply_that_is_lost_is_looked_up_rather_than_sent_again(stash, tmp_path):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
-    with MediaHandler(LossyClient(stash, "MarkersCreate"), tmp_path / "journal.sqlite", NAMES) as handler:
+    with MediaHandler(
+        LossyClient(stash, "MarkersCreate"), tmp_path / "journal.sqlite", NAMES
+    ) as handler:
         handler.prepare()
         apply(handler, scene, info("Foul", Foul=[(n, n + 0.5) for n in range(60)]))
         assert len(stash.library.scene_state(scene).markers) == 60
@@ -305,7 +339,9 @@ def test_a_reply_that_is_lost_is_looked_up_rather_than_sent_again(stash, tmp_pat
 
 def test_after_a_lost_connection_the_same_run_can_try_the_scene_again(stash, tmp_path):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
-    with MediaHandler(LossyClient(stash, "TagScene"), tmp_path / "journal.sqlite", NAMES) as handler:
+    with MediaHandler(
+        LossyClient(stash, "TagScene"), tmp_path / "journal.sqlite", NAMES
+    ) as handler:
         handler.prepare()
         with pytest.raises(StashUnreachableError):
             apply(handler, scene, info("Foul", Foul=[(1, 2)]))
@@ -362,7 +398,9 @@ def uninterrupted(tmp_path_factory):
         lived_in(stash, folder)
         stash.requests.clear()
         run(stash, folder)
-        return stash.library.snapshot(), [exchange for exchange in stash.requests.exchanges if exchange.kind == "mutation"]
+        return stash.library.snapshot(), [
+            exchange for exchange in stash.requests.exchanges if exchange.kind == "mutation"
+        ]
 
 
 def test_the_uninterrupted_run_does_all_there_is_to_do(uninterrupted):
@@ -370,19 +408,30 @@ def test_the_uninterrupted_run_does_all_there_is_to_do(uninterrupted):
     assert scene.tags == ("Foul", "Free throw", "Goal", "Home game", "VLM_Tagged")
     assert len(scene.markers) == 1 + 1 + 1 + 1 + 30
     assert {one.title for one in scene.markers} >= {"a nasty one", "Foul by the goalkeeper"}
-    order = ["TagCreate", "MarkersCreate", "MarkersCreate", "TagScene ADD", "MarkersDestroy", "TagScene REMOVE"]
+    order = [
+        "TagCreate",
+        "MarkersCreate",
+        "MarkersCreate",
+        "TagScene ADD",
+        "MarkersDestroy",
+        "TagScene REMOVE",
+    ]
     assert [told(exchange) for exchange in uninterrupted[1]] == order
 
 
 def told(exchange):
     """An operation, and whether it adds or removes."""
-    mode = exchange.variables["input"]["tag_ids"]["mode"] if exchange.operation == "TagScene" else ""
+    mode = (
+        exchange.variables["input"]["tag_ids"]["mode"] if exchange.operation == "TagScene" else ""
+    )
     return f"{exchange.operation} {mode}".strip()
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it leaves", "once it is answered"])
 @pytest.mark.parametrize("mutation", range(6))
-def test_killed_at_any_write_and_run_again_it_ends_as_if_undisturbed(uninterrupted, stash, tmp_path, mutation, after):
+def test_killed_at_any_write_and_run_again_it_ends_as_if_undisturbed(
+    uninterrupted, stash, tmp_path, mutation, after
+):
     expected, mutations = uninterrupted
     scene = lived_in(stash, tmp_path)
     with pytest.raises(KilledError):

@@ -49,9 +49,17 @@ def make_wheel(folder: Path, code: str = "WHISTLES = 3\n") -> None:
     info = "haven_tiny_foul-1.3.0.dist-info"
     with zipfile.ZipFile(folder / WHEEL, "w") as wheel:
         wheel.writestr("haven_tiny_foul/__init__.py", code)
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: haven-tiny-foul\nVersion: 1.3.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", f"haven_tiny_foul/__init__.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        wheel.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: haven-tiny-foul\nVersion: 1.3.0\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr(
+            f"{info}/RECORD",
+            f"haven_tiny_foul/__init__.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n",
+        )
 
 
 @dataclass
@@ -67,10 +75,16 @@ class House:
         house = cls(folder)
         house.plugin.mkdir(parents=True)
         house.data.mkdir()
-        (house.plugin / "requirements.txt").write_text("# what is needed\nhaven-tiny-foul>=1.2,<2  # for whistles\n")
+        (house.plugin / "requirements.txt").write_text(
+            "# what is needed\nhaven-tiny-foul>=1.2,<2  # for whistles\n"
+        )
         (house.plugin / "main.py").write_text(MAIN.format(root=str(ROOT)))
         make_wheel(folder / "wheels")
-        kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "SYSTEMROOT", "TMPDIR", "LD_LIBRARY_PATH")
+            if name in os.environ
+        }
         house.env = kept | {
             "HOME": str(folder),
             "PIP_CONFIG_FILE": os.devnull,
@@ -92,14 +106,18 @@ class House:
         """Its Python then lacks these modules, as those of Linux distributions do."""
         blind = self.folder / "blind"
         blind.mkdir()
-        (blind / "sitecustomize.py").write_text("import sys\n" + "".join(f"sys.modules[{m!r}] = None\n" for m in modules))
+        (blind / "sitecustomize.py").write_text(
+            "import sys\n" + "".join(f"sys.modules[{m!r}] = None\n" for m in modules)
+        )
         self.env["PYTHONPATH"] = str(blind)
         return self
 
     def start(self, *options: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, str(self.plugin / "main.py"), str(self.data), *options]
         pipe = subprocess.PIPE
-        child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=self.env, cwd=self.folder)
+        child = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=self.env, cwd=self.folder
+        )
         assert child.stdin
         child.stdin.write(SENT)
         child.stdin.close()
@@ -167,10 +185,16 @@ class Page(http.server.BaseHTTPRequestHandler):
         index.asked.set()
         index.released.wait(LIMIT_S)
         is_wheel = self.path.endswith(WHEEL)
-        body = (index.wheels / WHEEL).read_bytes() if is_wheel else f'<a href="/{WHEEL}">{WHEEL}</a>'.encode()
+        body = (
+            (index.wheels / WHEEL).read_bytes()
+            if is_wheel
+            else f'<a href="/{WHEEL}">{WHEEL}</a>'.encode()
+        )
         with contextlib.suppress(OSError):
             self.send_response(200)
-            self.send_header("Content-Type", "application/octet-stream" if is_wheel else "text/html")
+            self.send_header(
+                "Content-Type", "application/octet-stream" if is_wheel else "text/html"
+            )
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -217,7 +241,9 @@ def until(happens, limit_s: float = 30) -> bool:
 # --- a virtual environment ---
 
 
-def test_builds_an_environment_and_goes_on_in_it_with_the_same_input_and_command_line(built: tuple[House, Result]) -> None:
+def test_builds_an_environment_and_goes_on_in_it_with_the_same_input_and_command_line(
+    built: tuple[House, Result],
+) -> None:
     house, first = built
     assert first.said["whistles"] == 3
     assert first.said["sent"] == SENT.decode()
@@ -238,7 +264,9 @@ def test_builds_it_once(built: tuple[House, Result]) -> None:
     assert again.log == ""
 
 
-def test_where_a_process_cannot_be_replaced_the_packages_are_put_in_front(built: tuple[House, Result]) -> None:
+def test_where_a_process_cannot_be_replaced_the_packages_are_put_in_front(
+    built: tuple[House, Result],
+) -> None:
     house, _ = built
     stayed = house.run("--stay")
     assert stayed.said["prefix"] == sys.prefix
@@ -250,7 +278,8 @@ def test_removes_what_nobody_used_for_a_week_and_only_that(built: tuple[House, R
     (current,) = house.environments()
     stem = current.name.rsplit("-", 1)[0]
     old, half, fresh, foreign = (
-        current.with_name(name) for name in (f"{stem}-old", f"{stem}-half", f"{stem}-fresh", "cpython-9")
+        current.with_name(name)
+        for name in (f"{stem}-old", f"{stem}-half", f"{stem}-fresh", "cpython-9")
     )
     for folder in (old, half, fresh, foreign):
         folder.mkdir()
@@ -267,7 +296,9 @@ def test_removes_what_nobody_used_for_a_week_and_only_that(built: tuple[House, R
         shutil.rmtree(folder)
 
 
-def test_a_damaged_environment_is_reported_and_not_entered_for_ever(built: tuple[House, Result], tmp_path: Path) -> None:
+def test_a_damaged_environment_is_reported_and_not_entered_for_ever(
+    built: tuple[House, Result], tmp_path: Path
+) -> None:
     house = House(tmp_path / "copy", built[0].env)
     shutil.copytree(built[0].folder, house.folder, symlinks=True)
     (environment,) = house.environments()
@@ -275,7 +306,9 @@ def test_a_damaged_environment_is_reported_and_not_entered_for_ever(built: tuple
         shutil.rmtree(package)
     result = house.run()
     assert result.status == 3
-    assert "haven-tiny-foul>=1.2,<2 cannot be found. Start the task again" in str(result.said["error"])
+    assert "haven-tiny-foul>=1.2,<2 cannot be found. Start the task again" in str(
+        result.said["error"]
+    )
     assert not (environment / ".complete").exists()
 
 
@@ -355,8 +388,12 @@ def test_what_can_be_imported_already_is_left_alone(house: House) -> None:
     assert list(house.data.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there the kernel ends children with their parent")
-def test_a_task_killed_while_installing_leaves_no_process_and_the_next_one_starts_over(plain: House, index: Index) -> None:
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only there the kernel ends children with their parent"
+)
+def test_a_task_killed_while_installing_leaves_no_process_and_the_next_one_starts_over(
+    plain: House, index: Index
+) -> None:
     before = dict(plain.env)
     use_index(plain, index)
     task = plain.start()
@@ -415,7 +452,9 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("keys", [("target",), ("dry-run",), tuple(ELSEWHERE)])
-def test_no_setting_of_pip_sends_the_packages_elsewhere(plain: House, keys: tuple[str, ...]) -> None:
+def test_no_setting_of_pip_sends_the_packages_elsewhere(
+    plain: House, keys: tuple[str, ...]
+) -> None:
     plain.env |= {f"PIP_{key.upper().replace('-', '_')}": ELSEWHERE[key] for key in keys}
     result = plain.run()
     assert result.said.get("whistles") == 3, result.said
@@ -426,7 +465,10 @@ def test_no_setting_of_pip_sends_the_packages_elsewhere(plain: House, keys: tupl
 
 def test_of_the_files_of_pip_only_what_reaches_packages_counts(house: House) -> None:
     """In a virtual environment, with everything in the file of the user's, the index too."""
-    places = {"no-index": "true", "find-links": f"\n    {house.env.pop('PIP_FIND_LINKS')}\n    {house.folder.as_uri()}"}
+    places = {
+        "no-index": "true",
+        "find-links": f"\n    {house.env.pop('PIP_FIND_LINKS')}\n    {house.folder.as_uri()}",
+    }
     del house.env["PIP_NO_INDEX"]
     lines = ["[global]", *(f"{key} = {value}" for key, value in places.items()), "[install]"]
     lines += [f"{key} = {value}" for key, value in ELSEWHERE.items() if key != "only-final"]
@@ -445,7 +487,9 @@ def test_what_cannot_be_imported_is_not_taken_for_complete(house: House, makes_v
     for _ in range(2):
         result = house.run()
         assert result.status == 3
-        assert "cannot be imported from there: ImportError: libwhistle.so is missing" in str(result.said["error"])
+        assert "cannot be imported from there: ImportError: libwhistle.so is missing" in str(
+            result.said["error"]
+        )
     assert not any((folder / ".complete").exists() for folder in house.environments())
     make_wheel(house.folder / "wheels")
     assert house.run().said["whistles"] == 3
@@ -459,7 +503,12 @@ def add_dep_manager(house: House, body: str) -> Path:
     plugins = house.folder / "plugins"
     (plugins / "PythonDepManager").mkdir()
     asked = house.folder / "asked.txt"
-    lines = ["import sys", "def ensure_import(*wanted):", f"    print(*wanted, file=open({str(asked)!r}, 'a'))", f"    {body}"]
+    lines = [
+        "import sys",
+        "def ensure_import(*wanted):",
+        f"    print(*wanted, file=open({str(asked)!r}, 'a'))",
+        f"    {body}",
+    ]
     (plugins / "PythonDepManager" / "__init__.py").write_text("\n".join(lines) + "\n")
     (house.folder / "bin").mkdir()
     git = house.folder / "bin" / ("git.exe" if os.name == "nt" else "git")
@@ -509,14 +558,20 @@ def test_dep_manager_without_git_is_not_asked(plain: House) -> None:
 
 def test_the_real_list_is_read_and_everything_in_it_is_here_under_its_import_name() -> None:
     wanted = read_requirements(ROOT / "requirements.txt")
-    assert {"av", "pillow", "pydantic", "stashapp-tools"} <= {requirement.name for requirement in wanted}
+    assert {"av", "pillow", "pydantic", "stashapp-tools"} <= {
+        requirement.name for requirement in wanted
+    }
     assert lacking(wanted) == []
 
 
 def test_what_dep_manager_is_asked_for_is_what_the_list_allows() -> None:
     wanted = read_requirements(ROOT / "requirements.txt")
     assert set(PINNED) == {requirement.name for requirement in wanted}
-    assert [str(requirement) for requirement in wanted if not requirement.allows(PINNED[requirement.name])] == []
+    assert [
+        str(requirement)
+        for requirement in wanted
+        if not requirement.allows(PINNED[requirement.name])
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -540,7 +595,13 @@ def test_versions(bounds: tuple[str, str], version: str, will_do: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["whistle @ git+https://example.com/whistle", "-r other.txt", "whistle>=one", "whistle; python_version<'4'"]
+    "line",
+    [
+        "whistle @ git+https://example.com/whistle",
+        "-r other.txt",
+        "whistle>=one",
+        "whistle; python_version<'4'",
+    ],
 )
 def test_a_line_of_another_kind_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "requirements.txt").write_text(line)

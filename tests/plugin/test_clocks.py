@@ -15,7 +15,14 @@ from tests.plugin.fragile import KilledError, handler_of, once_replied
 from tests.plugin.test_removed import FOUND, apply, info, stands, undo
 
 HOUR_S = 3600.0
-CLOCKS = [(-2 * HOUR_S, -2 * HOUR_S), (-5.0, -5.0), (2.0, 2.0), (2 * HOUR_S, 2 * HOUR_S), (2 * HOUR_S, -HOUR_S), (-HOUR_S, 3.0)]
+CLOCKS = [
+    (-2 * HOUR_S, -2 * HOUR_S),
+    (-5.0, -5.0),
+    (2.0, 2.0),
+    (2 * HOUR_S, 2 * HOUR_S),
+    (2 * HOUR_S, -HOUR_S),
+    (-HOUR_S, 3.0),
+]
 
 
 def add_scene(stash: SandboxStash) -> str:
@@ -25,7 +32,9 @@ def add_scene(stash: SandboxStash) -> str:
 
 
 @pytest.mark.parametrize(("first_s", "then_s"), CLOCKS)
-def test_whatever_stashs_clock_says_all_is_undone(stash: SandboxStash, tmp_path: Path, first_s: float, then_s: float) -> None:
+def test_whatever_stashs_clock_says_all_is_undone(
+    stash: SandboxStash, tmp_path: Path, first_s: float, then_s: float
+) -> None:
     stash.library.set_clock(first_s)
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()

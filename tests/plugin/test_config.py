@@ -36,12 +36,22 @@ UPSTREAM = {
                     "is_fallback": False,
                     "max_concurrent": 10,
                 },
-                {"base_url": "http://spare:7045/v1", "api_key": "spare-key-1", "name": "spare", "weight": 1, "is_fallback": True},
+                {
+                    "base_url": "http://spare:7045/v1",
+                    "api_key": "spare-key-1",
+                    "name": "spare",
+                    "weight": 1,
+                    "is_fallback": True,
+                },
             ],
             "tag_list": ["Corner kick", "Goal"],
         },
     },
-    "category_config": {"actiondetection": {"Goal": {"RenamedTag": "Goal scored", "MaxGap": "30s", "TagThreshold": 0.7}}},
+    "category_config": {
+        "actiondetection": {
+            "Goal": {"RenamedTag": "Goal scored", "MaxGap": "30s", "TagThreshold": 0.7}
+        }
+    },
 }
 
 
@@ -50,12 +60,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(folder: Path, text: str = "", page: dict[str, Any] | None = None, args: dict[str, str] | None = None) -> Settings:
+def load(
+    folder: Path,
+    text: str = "",
+    page: dict[str, Any] | None = None,
+    args: dict[str, str] | None = None,
+) -> Settings:
     (folder / LOCAL).write_text(text, encoding="utf-8")
     return Settings.load(page, args, folder)
 
 
-def faults(folder: Path, text: str = "", page: dict[str, Any] | None = None, args: dict[str, str] | None = None) -> list[str]:
+def faults(
+    folder: Path,
+    text: str = "",
+    page: dict[str, Any] | None = None,
+    args: dict[str, str] | None = None,
+) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(folder, text, page, args)
     return str(caught.value).splitlines()
@@ -83,14 +103,21 @@ def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) ->
     assert settings.store_max_mb == 2000
 
 
-def test_a_constant_that_the_user_edits_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_constant_that_the_user_edits_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Free throw"])
     assert Settings.load(folder=folder).tag_list == ("Free throw",)
 
 
 def test_each_layer_goes_before_the_one_below(folder: Path) -> None:
     text = "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: 2.5\nREQUEST_TIMEOUT: 30\nENDPOINT_PATIENCE: 60"
-    settings = load(folder, text, {"videosAtOnce": 4, "endpointModel": "from-page"}, {"CONCURRENT_TASK_LIMIT": "5"})
+    settings = load(
+        folder,
+        text,
+        {"videosAtOnce": 4, "endpointModel": "from-page"},
+        {"CONCURRENT_TASK_LIMIT": "5"},
+    )
     assert (settings.request_timeout_s, settings.frame_interval_s) == (30, 2.5)
     assert (settings.endpoint_patience_s, settings.fallback_wait_s) == (60, 0)
     assert settings.model == "from-page"
@@ -148,11 +175,21 @@ STORE_MAX_MB: 0
     assert [prefix for prefix, _ in settings.path_mutation] == ["/data", "/data/finals/", "D:\\cup"]
     assert settings.image_max_side == 768
     assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90, vr_layout="sbs-180")
-    assert settings.search == SearchConfig(shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1)
+    assert settings.search == SearchConfig(
+        shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1
+    )
     config = engine_config(settings, None)
     assert settings.image == ImageConfig(frames=3, parts=4)
-    assert (settings.image_galleries, settings.gallery_tag_share, settings.image_from_stash) == (False, 0.3, False)
-    assert (config.search, config.video, config.image) == (settings.search, settings.video, settings.image)
+    assert (settings.image_galleries, settings.gallery_tag_share, settings.image_from_stash) == (
+        False,
+        0.3,
+        False,
+    )
+    assert (config.search, config.video, config.image) == (
+        settings.search,
+        settings.video,
+        settings.image,
+    )
     assert config.store_max_mb is settings.store_max_mb is None
 
 
@@ -183,7 +220,14 @@ def test_paths_may_be_written_in_several_ways(folder: Path, text: str) -> None:
 
 
 def test_an_untouched_page_changes_nothing(folder: Path) -> None:
-    untouched = {"endpoint": "", "endpointKey": " ", "tagNames": "", "tagsOnly": False, "videoInterval": 0, "videosAtOnce": 0}
+    untouched = {
+        "endpoint": "",
+        "endpointKey": " ",
+        "tagNames": "",
+        "tagsOnly": False,
+        "videoInterval": 0,
+        "videosAtOnce": 0,
+    }
     text = "CREATE_MARKERS: false\nVIDEO_FRAME_INTERVAL: 9"
     assert load(folder, text, untouched) == load(folder, text)
 
@@ -201,7 +245,10 @@ def test_the_page(folder: Path) -> None:
         "vrLayout": "TB 360",
     }
     settings = load(folder, page=page)
-    assert [endpoint.base_url for endpoint in settings.endpoints] == ["http://nas:7045/v1", "https://spare/v1"]
+    assert [endpoint.base_url for endpoint in settings.endpoints] == [
+        "http://nas:7045/v1",
+        "https://spare/v1",
+    ]
     assert [endpoint.key() for endpoint in settings.endpoints] == ["key-of-page"] * 2
     assert settings.model == "vision-8b"
     assert settings.tag_list == ("Foul", "Free throw", "Goal")
@@ -211,11 +258,17 @@ def test_the_page(folder: Path) -> None:
     assert settings.path_mutation == (("/my data", "/mnt/media"), ("/pics", "\\\\nas\\pics"))
 
 
-def test_a_key_alone_goes_to_the_endpoints_that_have_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_alone_goes_to_the_endpoints_that_have_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KEY_OF_B", "key-of-b")
     text = "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-a}, {base_url: 'http://b', api_key_env: KEY_OF_B}, {base_url: 'http://c'}]"
     settings = load(folder, text, {"endpointKey": "key-of-page"})
-    assert [endpoint.key() for endpoint in settings.endpoints] == ["key-of-a", "key-of-b", "key-of-page"]
+    assert [endpoint.key() for endpoint in settings.endpoints] == [
+        "key-of-a",
+        "key-of-b",
+        "key-of-page",
+    ]
     assert set(settings.secrets()) == {"key-of-a", "key-of-b", "key-of-page"}
 
 
@@ -250,7 +303,9 @@ def test_task_arguments_are_text(folder: Path) -> None:
 # --- faults ---
 
 
-def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_of_all_layers_are_told_together_each_with_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(haven_vlm_config, "CONCURRENT_TASK_LIMIT", 0)
     found = faults(
         folder,
@@ -277,20 +332,32 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("TAG_LIST: [Foul, foul]", "TAG_LIST: tag 'foul' is listed twice, before as 'Foul': case makes no difference; keep one"),
+        (
+            "TAG_LIST: [Foul, foul]",
+            "TAG_LIST: tag 'foul' is listed twice, before as 'Foul': case makes no difference; keep one",
+        ),
         ("TAG_LIST: [Foul, Foul]", "TAG_LIST: tag 'Foul' is listed twice; keep one"),
         ("TAG_LIST: 7", "TAG_LIST: tags are a list of names"),
         (
             "TAG_LIST: [Foul, Off, 42]",
             "TAG_LIST: tags are a list of names, but entry 2 is False, entry 3 is 42: YAML takes words like Off",
         ),
-        ("TAG_LIST: [Foul, '']", "TAG_LIST: a tag is a name of 1 to 200 characters; this is none: ''"),
+        (
+            "TAG_LIST: [Foul, '']",
+            "TAG_LIST: a tag is a name of 1 to 200 characters; this is none: ''",
+        ),
         (
             "TAG_DESCRIPTIONS: {Off: whistle}",
             "TAG_DESCRIPTIONS: a tag is a name of 1 to 200 characters; this is none: False (YAML",
         ),
-        ("TAG_RULES: {Off: {MaxGap: 2}}", f"{LOCAL}: TAG_RULES: False is no text: YAML takes words like Off and No, and numbers"),
-        ("TAG_RULES: {Foul: {RenamedTag: 7}}", "TAG_RULES.Foul.RenamedTag: this is no text: YAML takes words like"),
+        (
+            "TAG_RULES: {Off: {MaxGap: 2}}",
+            f"{LOCAL}: TAG_RULES: False is no text: YAML takes words like Off and No, and numbers",
+        ),
+        (
+            "TAG_RULES: {Foul: {RenamedTag: 7}}",
+            "TAG_RULES.Foul.RenamedTag: this is no text: YAML takes words like",
+        ),
         (
             "TAG_RULES: {Foul: }",
             "TAG_RULES.Foul: write settings here, each as 'name: value'; there are RenamedTag, MinMarkerDuration",
@@ -303,14 +370,26 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
             "ENDPOINTS: [{base_url: 'http://a', api_base_url: 'http://a'}]",
             "ENDPOINTS[0]: 'base_url' and 'api_base_url' are names of",
         ),
-        ("VLM_ENGINE_CONFIG: {models: {}}", "VLM_ENGINE_CONFIG.models: there is none to ask; write one of type vlm_model"),
-        ("PATH_MUTATION: {/a: 5}", "PATH_MUTATION: '/a': 5 is no pair of folders; write both as text"),
-        ("PATH_MUTATION: {/a: }", "PATH_MUTATION: '/a': None is no pair of folders; write both as text"),
+        (
+            "VLM_ENGINE_CONFIG: {models: {}}",
+            "VLM_ENGINE_CONFIG.models: there is none to ask; write one of type vlm_model",
+        ),
+        (
+            "PATH_MUTATION: {/a: 5}",
+            "PATH_MUTATION: '/a': 5 is no pair of folders; write both as text",
+        ),
+        (
+            "PATH_MUTATION: {/a: }",
+            "PATH_MUTATION: '/a': None is no pair of folders; write both as text",
+        ),
         ("TAG_LIST: []", "TAG_LIST: there are no tags"),
         ("ENDPOINTS: 7", "ENDPOINTS: write a list of endpoints"),
         ("ENDPOINTS: []", "ENDPOINTS: there is none"),
         ("ENDPOINTS: [{base_url: 'http://a', api_key_env: NO_SUCH_KEY}]", "NO_SUCH_KEY"),
-        ("VLM_TAGGED_TAG_NAME: Vlm_TagMe", "VLM_TAGGED_TAG_NAME: 'Vlm_TagMe' is the name that VLM_TAGME_TAG_NAME has, too"),
+        (
+            "VLM_TAGGED_TAG_NAME: Vlm_TagMe",
+            "VLM_TAGGED_TAG_NAME: 'Vlm_TagMe' is the name that VLM_TAGME_TAG_NAME has, too",
+        ),
         ("TAG_LIST: [Foul, Vlm]", "TAG_LIST: 'Vlm' is the name that VLM_BASE_TAG_NAME has, too"),
         (
             "TAG_RULES: {Foul: {RenamedTag: Vlm_TagMe}}",
@@ -323,28 +402,70 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(folder: 
         ("VLM_TAGME_TAG_NAME: ''", "VLM_TAGME_TAG_NAME: it is blank; write the name of a tag"),
         ("VLM_BASE_TAG_NAME: '  '", "VLM_BASE_TAG_NAME: it is blank"),
         ("TAG_RULES: {Foul: {RenamedTag: '  '}}", "TAG_RULES.Foul.RenamedTag: it is blank"),
-        ("TAG_RULES: {Foul: {RenamedTag: ' VLM_Tagged '}}", "TAG_RULES.Foul.RenamedTag: 'VLM_Tagged' is the name that"),
-        ("PATH_MUTATION: {'': /mnt}", "PATH_MUTATION: '' is no whole path; it begins with a slash or a drive"),
+        (
+            "TAG_RULES: {Foul: {RenamedTag: ' VLM_Tagged '}}",
+            "TAG_RULES.Foul.RenamedTag: 'VLM_Tagged' is the name that",
+        ),
+        (
+            "PATH_MUTATION: {'': /mnt}",
+            "PATH_MUTATION: '' is no whole path; it begins with a slash or a drive",
+        ),
         ("PATH_MUTATION: {/data: media}", "PATH_MUTATION: 'media' is no whole path"),
-        ("PATH_MUTATION: /data -> /mnt", "PATH_MUTATION: '/data -> /mnt': write /data => /mnt/nas, and a semicolon between"),
-        ("PATH_MUTATION: [/data, /mnt]", "PATH_MUTATION: write each folder of Stash's and where it is here"),
+        (
+            "PATH_MUTATION: /data -> /mnt",
+            "PATH_MUTATION: '/data -> /mnt': write /data => /mnt/nas, and a semicolon between",
+        ),
+        (
+            "PATH_MUTATION: [/data, /mnt]",
+            "PATH_MUTATION: write each folder of Stash's and where it is here",
+        ),
         ("PATH_MUTATION: 7", "PATH_MUTATION: write each folder of Stash's and where it is here"),
-        ("DEFAULT_TAG_RULE: {RenamedTag: Foul}", "DEFAULT_TAG_RULE: RenamedTag would give every tag one name"),
+        (
+            "DEFAULT_TAG_RULE: {RenamedTag: Foul}",
+            "DEFAULT_TAG_RULE: RenamedTag would give every tag one name",
+        ),
         ("DEFAULT_TAG_RULE: {TagThreshold: 0.5}", "VIDEO_THRESHOLD"),
-        ("VLM_ENGINE_CONFIG: {models: {m: {tag_list: 7}}}", "VLM_ENGINE_CONFIG.models.m.tag_list: tags are a list of names"),
-        ("VIDEO_STALL_TIMEOUT: 0", "VIDEO_STALL_TIMEOUT: Input should be greater than or equal to 1"),
-        (f"DEFAULT_TAG_RULE: {{MaxGap: {'9' * 400}}}", "DEFAULT_TAG_RULE.MaxGap.value: Input should be a valid number"),
+        (
+            "VLM_ENGINE_CONFIG: {models: {m: {tag_list: 7}}}",
+            "VLM_ENGINE_CONFIG.models.m.tag_list: tags are a list of names",
+        ),
+        (
+            "VIDEO_STALL_TIMEOUT: 0",
+            "VIDEO_STALL_TIMEOUT: Input should be greater than or equal to 1",
+        ),
+        (
+            f"DEFAULT_TAG_RULE: {{MaxGap: {'9' * 400}}}",
+            "DEFAULT_TAG_RULE.MaxGap.value: Input should be a valid number",
+        ),
         ("STORE_MAX_MB: 5", "STORE_MAX_MB: fewer than 10 would not hold"),
         ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
         ("MODEL: a\nTAG_LIST: [Foul", f"{LOCAL}: not YAML: line 2: "),
-        ("MODEL: a\nPROMPT: a \x07 rings", f"{LOCAL}: not YAML: line 2: the character U+0007 is none that a text has; delete it"),
+        (
+            "MODEL: a\nPROMPT: a \x07 rings",
+            f"{LOCAL}: not YAML: line 2: the character U+0007 is none that a text has; delete it",
+        ),
         ("MODEL: a\x00", f"{LOCAL}: not YAML: line 1: the character U+0000"),
         ("MODEL: 2027-02-31", f"{LOCAL}: a value in it cannot be read: day is out of range"),
-        ("TAG_LIST: [Foul]\nMODEL: a\nTAG_LIST: [Goal]", f"{LOCAL}: 'TAG_LIST' is written twice, in lines 1 and 3, and only"),
-        ("TAG_RULES: {Foul: {MaxGap: 2, MaxGap: 3}}", f"{LOCAL}: 'MaxGap' is written twice, in line 1"),
-        ("TAG_RULES: {Foul: {MaxGap: 2}, foul : {MaxGap: 3}}", "TAG_RULES: tag 'foul' is listed twice, before as 'Foul': case"),
-        ("TAG_DESCRIPTIONS: {Foul: a whistle, foul: a hand}", "TAG_DESCRIPTIONS: tag 'foul' is listed twice, before as 'Foul'"),
-        ("TAG_SYNONYMS: {Foul: whistle, foul: hand}", "TAG_SYNONYMS: tag 'foul' is listed twice, before as 'Foul'"),
+        (
+            "TAG_LIST: [Foul]\nMODEL: a\nTAG_LIST: [Goal]",
+            f"{LOCAL}: 'TAG_LIST' is written twice, in lines 1 and 3, and only",
+        ),
+        (
+            "TAG_RULES: {Foul: {MaxGap: 2, MaxGap: 3}}",
+            f"{LOCAL}: 'MaxGap' is written twice, in line 1",
+        ),
+        (
+            "TAG_RULES: {Foul: {MaxGap: 2}, foul : {MaxGap: 3}}",
+            "TAG_RULES: tag 'foul' is listed twice, before as 'Foul': case",
+        ),
+        (
+            "TAG_DESCRIPTIONS: {Foul: a whistle, foul: a hand}",
+            "TAG_DESCRIPTIONS: tag 'foul' is listed twice, before as 'Foul'",
+        ),
+        (
+            "TAG_SYNONYMS: {Foul: whistle, foul: hand}",
+            "TAG_SYNONYMS: tag 'foul' is listed twice, before as 'Foul'",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(folder: Path, text: str, fault: str) -> None:
@@ -372,34 +493,55 @@ def test_a_file_that_stash_would_take_for_a_plugin_is_told(folder: Path) -> None
 
 def test_no_key_is_ever_told(folder: Path) -> None:
     found = faults(
-        folder, "ENDPOINTS: [{base_url: 'http://a', api_key: [key-of-file]}]", args={"API_KEY": "key-of-task", "MODLE": "x"}
+        folder,
+        "ENDPOINTS: [{base_url: 'http://a', api_key: [key-of-file]}]",
+        args={"API_KEY": "key-of-task", "MODLE": "x"},
     )
     assert "key-of" not in "".join(found)
-    assert "key-of-file" not in repr(load(folder, "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-file}]"))
+    assert "key-of-file" not in repr(
+        load(folder, "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-file}]")
+    )
 
 
-def test_a_rule_for_a_tag_that_is_not_looked_for_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    settings = load(folder, "TAG_LIST: [Foul]\nTAG_RULES: {Foull: {MaxGap: 3s}, foul: {MaxGap: 4s}}")
+def test_a_rule_for_a_tag_that_is_not_looked_for_is_named(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load(
+        folder, "TAG_LIST: [Foul]\nTAG_RULES: {Foull: {MaxGap: 3s}, foul: {MaxGap: 4s}}"
+    )
     assert list(settings.tag_rules) == ["Foul"]
     assert caplog.messages == ["There are rules for tags that are not looked for: Foull"]
 
 
-def test_names_of_older_files_are_passed_over_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_of_older_files_are_passed_over_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert load(folder, "SERVER_TIMEOUT: 3700\nMODEL: vision-8b").model == "vision-8b"
-    assert caplog.messages == [f"{LOCAL}: these settings have no meaning here and are ignored: SERVER_TIMEOUT"]
+    assert caplog.messages == [
+        f"{LOCAL}: these settings have no meaning here and are ignored: SERVER_TIMEOUT"
+    ]
 
 
-def test_a_place_for_the_answers_is_passed_over_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    settings = load(folder, "VLM_ENGINE_CONFIG: {store_path: answers.sqlite, models: {referee: {tag_list: [Foul]}}}")
+def test_a_place_for_the_answers_is_passed_over_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load(
+        folder,
+        "VLM_ENGINE_CONFIG: {store_path: answers.sqlite, models: {referee: {tag_list: [Foul]}}}",
+    )
     assert engine_config(settings, None).store_path is None
-    assert caplog.messages == [f"{LOCAL}: these settings have no meaning here and are ignored: VLM_ENGINE_CONFIG.store_path"]
+    assert caplog.messages == [
+        f"{LOCAL}: these settings have no meaning here and are ignored: VLM_ENGINE_CONFIG.store_path"
+    ]
 
 
 # --- a whole engine configuration ---
 
 
 @pytest.fixture
-def upstream(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
+def upstream(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Path:
     caplog.set_level(logging.CRITICAL)
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM)
     return folder
@@ -407,7 +549,10 @@ def upstream(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
 
 def test_an_engine_configuration_gives_endpoints_model_tags_and_rules(upstream: Path) -> None:
     settings = load(upstream)
-    assert [endpoint.base_url for endpoint in settings.endpoints] == ["http://nas:7045/v1", "http://spare:7045/v1"]
+    assert [endpoint.base_url for endpoint in settings.endpoints] == [
+        "http://nas:7045/v1",
+        "http://spare:7045/v1",
+    ]
     assert settings.model == "org/vision-flash"
     assert settings.tag_list == ("Corner kick", "Goal")
     assert settings.tag_rules["Goal"].renamed == "Goal scored"
@@ -415,7 +560,11 @@ def test_an_engine_configuration_gives_endpoints_model_tags_and_rules(upstream: 
     assert settings.engine_config
     model = settings.engine_config.models["vlm_multiplexer_model"]
     assert model.max_concurrent_requests == 13
-    assert (model.endpoints(), model.model_id, model.tag_list) == (settings.endpoints, settings.model, settings.tag_list)
+    assert (model.endpoints(), model.model_id, model.tag_list) == (
+        settings.endpoints,
+        settings.model,
+        settings.tag_list,
+    )
     assert model.request_timeout == settings.request_timeout_s == 120
     assert model.endpoint_patience == settings.endpoint_patience_s == 300
 
@@ -428,7 +577,12 @@ def test_what_layers_above_it_set_is_put_into_it(upstream: Path) -> None:
     assert settings.engine_config.default_rule.max_gap == settings.default_rule.max_gap
     model = settings.engine_config.models["vlm_multiplexer_model"]
     assert [endpoint.base_url for endpoint in model.endpoints()] == ["http://desk:1234/v1"]
-    assert (model.model_id, model.tag_list, model.image_max_side, model.scan_max_side) == ("vision-8b", ("Foul",), 512, 384)
+    assert (model.model_id, model.tag_list, model.image_max_side, model.scan_max_side) == (
+        "vision-8b",
+        ("Foul",),
+        512,
+        384,
+    )
     assert model.max_concurrent_requests == 13
     assert settings.engine_config.category_config["actiondetection"] == settings.tag_rules
     assert settings.tag_list == ("Foul",)
@@ -460,14 +614,22 @@ def test_its_rules_do_not_take_a_name_that_steers_the_plugin(
     assert found.startswith(
         f"haven_vlm_config.py: VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name that VLM_TAGGED_TAG_NAME has, too"
     )
-    (found,) = faults(upstream, "TAG_RULES: {Goal: {RenamedTag: VLM}}\nDEFAULT_TAG_RULE: {MaxGap: 2s}")
-    assert found.startswith(f"{LOCAL}: TAG_RULES.Goal.RenamedTag: 'VLM' is the name that VLM_BASE_TAG_NAME has, too")
+    (found,) = faults(
+        upstream, "TAG_RULES: {Goal: {RenamedTag: VLM}}\nDEFAULT_TAG_RULE: {MaxGap: 2s}"
+    )
+    assert found.startswith(
+        f"{LOCAL}: TAG_RULES.Goal.RenamedTag: 'VLM' is the name that VLM_BASE_TAG_NAME has, too"
+    )
 
 
 def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwise(
     upstream: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"video": {"hwaccel": "vaapi", "stall_s": 20}})
+    monkeypatch.setattr(
+        haven_vlm_config,
+        "VLM_ENGINE_CONFIG",
+        UPSTREAM | {"video": {"hwaccel": "vaapi", "stall_s": 20}},
+    )
     assert load(upstream).video == VideoConfig(hwaccel="vaapi", stall_s=20)
     settings = load(upstream, "VIDEO_DECODING_DEVICE: ''")
     assert settings.video == VideoConfig(stall_s=20)

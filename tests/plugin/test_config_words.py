@@ -48,7 +48,9 @@ def test_tags_are_described_in_the_list_or_apart(folder: Path, text: str) -> Non
     assert settings.wording.tag_descriptions == {settings.tag_list[1]: SIGNAL}
 
 
-def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     text = f"TAG_LIST: [Goal, Foul: {SIGNAL}]\nTAG_SYNONYMS: {{Foul: whistle, Goal: [score]}}"
     wording = load(folder, text, {"tagNames": "Foul, Timeout"}).wording
     assert wording.tag_list == ("Foul", "Timeout")
@@ -57,7 +59,9 @@ def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(folder: Path
     assert not caplog.messages
 
 
-def test_what_is_told_of_tags_that_nobody_names_is_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_told_of_tags_that_nobody_names_is_named(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     text = f"""
 TAG_LIST: [Goal: the ball is in, Foul]
 TAG_DESCRIPTIONS: {{Fuol: {SIGNAL}, goal: it is in}}
@@ -84,30 +88,47 @@ SPECIAL_TOKENS: /no_think
 """
     settings = load(folder, text)
     model = engine_config(settings, None).models["vlm"]
-    assert {name: getattr(model, name) for name in WordingConfig.model_fields} == settings.wording.model_dump()
-    assert (model.prompt, model.system_prompt, model.user_prompt) == ("A match.", "{opening} {tags}", "{special_tokens} Which?")
+    assert {
+        name: getattr(model, name) for name in WordingConfig.model_fields
+    } == settings.wording.model_dump()
+    assert (model.prompt, model.system_prompt, model.user_prompt) == (
+        "A match.",
+        "{opening} {tags}",
+        "{special_tokens} Which?",
+    )
     assert (model.tag_descriptions, model.synonyms) == ({"Foul": SIGNAL}, {"Foul": ("whistle",)})
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("SYSTEM_PROMPT: '{tagz}'", f"{LOCAL}: SYSTEM_PROMPT: {{tagz}} is no field; did you mean {{tags}}?"),
+        (
+            "SYSTEM_PROMPT: '{tagz}'",
+            f"{LOCAL}: SYSTEM_PROMPT: {{tagz}} is no field; did you mean {{tags}}?",
+        ),
         ("SYSTEM_PROMPT: Name what you see.", f"{LOCAL}: SYSTEM_PROMPT: {{tags}} is missing"),
         ("SYSTEM_PROMPT: '{tags}'\nPROMPT: A match.", f"{LOCAL}: PROMPT: nothing is made of it"),
         ("TAG_DESCRIPTIONS: [Foul]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
         ("TAG_LIST: [Foul: 3]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
         ("TAG_SYNONYMS: Foul", f"{LOCAL}: TAG_SYNONYMS: write other names of a tag"),
-        ("TAG_SYNONYMS: {Foul: }", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names; write it like"),
+        (
+            "TAG_SYNONYMS: {Foul: }",
+            f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names; write it like",
+        ),
         ("TAG_SYNONYMS: {Foul: 7}", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names"),
-        ("TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}", f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already"),
+        (
+            "TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}",
+            f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already",
+        ),
     ],
 )
 def test_what_is_wrong_with_the_words_is_told(folder: Path, text: str, told: str) -> None:
     assert any(fault.startswith(told) for fault in faults(folder, text)), faults(folder, text)
 
 
-def test_layers_above_an_engine_configuration_change_its_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_above_an_engine_configuration_change_its_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = {"tag_list": {"Goal": "it is in"}, "prompt": "Football.", "special_tokens": "/no_think"}
     model = {"api_base_url": "http://nas:7045", **words}
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", {"models": {"referee": model}})
@@ -115,6 +136,9 @@ def test_layers_above_an_engine_configuration_change_its_words(folder: Path, mon
     assert settings.engine_config
     asked = settings.engine_config.models["referee"]
     assert asked.tag_descriptions == settings.wording.tag_descriptions == {"Goal": "it is in"}
-    assert (asked.prompt, asked.special_tokens) == (settings.wording.prompt, settings.wording.special_tokens)
+    assert (asked.prompt, asked.special_tokens) == (
+        settings.wording.prompt,
+        settings.wording.special_tokens,
+    )
     assert (asked.prompt, asked.special_tokens) == ("Handball.", "/no_think")
     assert asked.synonyms == {"Goal": ("score",)}

@@ -7,11 +7,16 @@ from vlm_engine.types import EndpointStats
 
 IDLE = EndpointStats("working", 4, 0, 0, {}, 0, None, 0.0, 0, 0)
 PC = EndpointStats("working", 4, 3, 300, {}, 2, 0.8, 0.0, 250_000, 4_000)
-LAPTOP = EndpointStats("not working", 1, 0, 100, {"TimedOutError": 2, "BusyError": 1}, 0, 2.25, 75.4, 0, 0)
+LAPTOP = EndpointStats(
+    "not working", 1, 0, 100, {"TimedOutError": 2, "BusyError": 1}, 0, 2.25, 75.4, 0, 0
+)
 
 
 def test_once_a_minute_each_endpoint_has_its_part_of_one_line():
-    before = {"gaming PC": replace(PC, served=120), "laptop": replace(LAPTOP, served=90, failed={"BusyError": 1})}
+    before = {
+        "gaming PC": replace(PC, served=120),
+        "laptop": replace(LAPTOP, served=90, failed={"BusyError": 1}),
+    }
     assert interim_line(before, {"gaming PC": PC, "laptop": LAPTOP}, 60.0) == (
         "Endpoints: gaming PC 180 a minute, 0.8 s each, 3 of 4 under way; "
         "laptop 10 a minute, 2.2 s each, 0 of 1 under way, 2 failed, not working"
@@ -20,7 +25,8 @@ def test_once_a_minute_each_endpoint_has_its_part_of_one_line():
 
 def test_an_endpoint_that_was_not_there_before_counts_from_nothing():
     assert (
-        interim_line({}, {"gaming PC": replace(IDLE, in_flight=1)}, 60.0) == "Endpoints: gaming PC 0 a minute, 1 of 4 under way"
+        interim_line({}, {"gaming PC": replace(IDLE, in_flight=1)}, 60.0)
+        == "Endpoints: gaming PC 0 a minute, 1 of 4 under way"
     )
 
 

@@ -53,7 +53,9 @@ def test_images_with_the_same_change_share_their_requests(stash, handler):
     stash.library.tag_id("Foul")
     stash.requests.clear()
     apply(handler, dict.fromkeys(ids, info("Foul")))
-    assert stash.requests.mutations == {"bulkImageUpdate": 5}  # the first asks for little, to see how long Stash takes
+    assert stash.requests.mutations == {
+        "bulkImageUpdate": 5
+    }  # the first asks for little, to see how long Stash takes
     assert set(tags_of(stash).values()) == {("Foul", "VLM_Tagged")}
 
 
@@ -65,13 +67,20 @@ def test_images_take_one_write_for_fifty_of_them_at_most_also_where_all_differ(s
     fates = apply(handler, results)
     assert stash.requests.writes <= len(ids) // 50
     assert all(isinstance(fate, ItemChange) for fate in fates.values())
-    assert tags_of(stash) == {image: tuple(sorted((*found.tags["sport"], "VLM_Tagged"))) for image, found in results.items()}
+    assert tags_of(stash) == {
+        image: tuple(sorted((*found.tags["sport"], "VLM_Tagged")))
+        for image, found in results.items()
+    }
 
 
 def test_there_is_one_request_for_each_change_or_for_each_tag_whichever_are_fewer():
     assert batches({"1": ["5", "6"], "2": ["6", "5"], "3": []}) == (Batch(("1", "2"), ("5", "6")),)
     three = batches({"1": ["5"], "2": ["6"], "3": ["5", "6"], "4": ["5", "6", "7"]}, last="5")
-    assert three == (Batch(("2", "3", "4"), ("6",)), Batch(("4",), ("7",)), Batch(("1", "3", "4"), ("5",)))
+    assert three == (
+        Batch(("2", "3", "4"), ("6",)),
+        Batch(("4",), ("7",)),
+        Batch(("1", "3", "4"), ("5",)),
+    )
     assert batches({}) == ()
 
 
@@ -105,7 +114,11 @@ def test_all_plans_are_on_disk_before_the_first_write(stash, handler, tmp_path):
 
     def look():
         with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
-            seen.extend(db.execute("SELECT kind, count(*) FROM journal_plans WHERE closed IS NULL GROUP BY kind"))
+            seen.extend(
+                db.execute(
+                    "SELECT kind, count(*) FROM journal_plans WHERE closed IS NULL GROUP BY kind"
+                )
+            )
 
     once(stash, "TagCreate", look)
     apply(handler, dict.fromkeys(ids, info("Foul")))
@@ -115,7 +128,9 @@ def test_all_plans_are_on_disk_before_the_first_write(stash, handler, tmp_path):
 @pytest.mark.parametrize("seed", range(5))
 def test_what_people_tagged_stays_whatever_is_found_run_after_run(stash, handler, seed):
     rng = random.Random(seed)
-    people = {stash.library.add_image(): set(rng.sample(PEOPLES, rng.randint(0, 3))) for _ in range(40)}
+    people = {
+        stash.library.add_image(): set(rng.sample(PEOPLES, rng.randint(0, 3))) for _ in range(40)
+    }
     for image, tags in people.items():
         stash.library.tag_image(image, *tags)
     for _ in range(3):
@@ -136,7 +151,9 @@ def test_what_people_tagged_stays_whatever_is_found_run_after_run(stash, handler
             people[image].add("Break-away")
 
 
-def test_a_second_run_with_the_same_result_takes_the_images_off_the_queue_and_no_more(stash, handler):
+def test_a_second_run_with_the_same_result_takes_the_images_off_the_queue_and_no_more(
+    stash, handler
+):
     ids = queued(stash, 30)
     apply(handler, dict.fromkeys(ids, info("Foul")))
     before = stash.library.snapshot()
@@ -172,7 +189,11 @@ def test_images_and_scenes_of_the_same_number_are_not_mistaken_for_each_other(st
     handler.remove_owned_images(run_id, [image])
     assert stash.library.scene_state(scene).tags == ("Foul", "Goal", "VLM_Tagged")
     handler.remove_owned(run_id, scene)
-    states = [stash.library.scene_state(scene), stash.library.image_state(image), stash.library.gallery_state(gallery)]
+    states = [
+        stash.library.scene_state(scene),
+        stash.library.image_state(image),
+        stash.library.gallery_state(gallery),
+    ]
     assert [state.tags for state in states] == [("Foul",), ("Goal",), ("Foul", "Goal")]
 
 
@@ -183,7 +204,12 @@ def test_an_image_that_vanished_before_is_told_and_stops_no_other(stash, handler
     one, gone, other = queued(stash, 3)
     stash.library.remove_image(gone)
     fates = apply(handler, dict.fromkeys((one, gone, other, "4711"), info("Foul")))
-    assert [type(fates[key]) for key in (one, gone, other, "4711")] == [ItemChange, ItemGoneError, ItemChange, ItemGoneError]
+    assert [type(fates[key]) for key in (one, gone, other, "4711")] == [
+        ItemChange,
+        ItemGoneError,
+        ItemChange,
+        ItemGoneError,
+    ]
     assert str(fates[gone]) == f"image {gone} is no longer in Stash; it was deleted or merged"
     assert set(tags_of(stash).values()) == {("Foul", "VLM_Tagged")}
 
@@ -220,7 +246,10 @@ def test_images_that_go_on_vanishing_are_found_one_by_one(stash, handler):
 
     stash.requests.on_request = hook
     fates = apply(handler, dict.fromkeys(ids, info("Foul")))
-    assert {key for key, fate in fates.items() if not isinstance(fate, ItemChange)} == {ids[5], ids[40]}
+    assert {key for key, fate in fates.items() if not isinstance(fate, ItemChange)} == {
+        ids[5],
+        ids[40],
+    }
     assert set(tags_of(stash).values()) == {("Foul", "VLM_Tagged")}
 
 
@@ -234,7 +263,9 @@ def test_a_tag_deleted_meanwhile_is_made_again_once(stash, handler):
     assert stash.requests.mutations["tagCreate"] == 2
 
 
-def test_a_tag_merged_meanwhile_into_one_a_person_gave_an_image_does_not_become_ours(stash, handler):
+def test_a_tag_merged_meanwhile_into_one_a_person_gave_an_image_does_not_become_ours(
+    stash, handler
+):
     theirs, ours = queued(stash, 2)
     stash.library.tag_image(theirs, "Handball")
     stash.library.tag_id("Foul")
@@ -256,13 +287,17 @@ def test_a_tag_renamed_meanwhile_is_still_that_tag(stash, handler):
     assert set(tags_of(stash).values()) == {("VLM_Tagged",)}
 
 
-def test_a_name_that_stash_takes_for_another_is_told_for_the_images_that_want_it_alone(stash, handler):
+def test_a_name_that_stash_takes_for_another_is_told_for_the_images_that_want_it_alone(
+    stash, handler
+):
     stash.library.add_tag("Free throw")
     one, other = queued(stash, 2)
     fates = apply(handler, {one: info("Foul", "Free_throw"), other: info("Foul")})
     assert isinstance(fates[one], ApplyError)
     assert [type(cause) for cause in fates[one].exceptions] == [TagClashError]
-    assert str(fates[one]).startswith(f"the results of image {one} are not wholly in Stash, so it stays queued; Stash cannot")
+    assert str(fates[one]).startswith(
+        f"the results of image {one} are not wholly in Stash, so it stays queued; Stash cannot"
+    )
     assert tags_of(stash) == {one: ("Foul", "VLM_TagMe"), other: ("Foul", "VLM_Tagged")}
 
 
@@ -291,18 +326,26 @@ def test_a_database_that_stays_locked_leaves_the_images_queued(stash, handler, s
     assert all("VLM_TagMe" in after[image] for image in failed)
     assert not any("VLM_TagMe" in after[image] for image in fates.keys() - failed.keys())
     apply(handler, {image: results[image] for image in failed})
-    assert tags_of(stash) == {image: tuple(sorted((*found.tags["sport"], "VLM_Tagged"))) for image, found in results.items()}
+    assert tags_of(stash) == {
+        image: tuple(sorted((*found.tags["sport"], "VLM_Tagged")))
+        for image, found in results.items()
+    }
     apply(handler, dict.fromkeys(ids, info()))
     assert set(tags_of(stash).values()) == {("VLM_Tagged",)}
 
 
 def test_an_image_that_one_tag_is_refused_for_is_not_said_to_be_done(stash, handler):
     ids = queued(stash, 31)
-    results = {image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1]) for n, image in enumerate(ids, 1)}
+    results = {
+        image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1])
+        for n, image in enumerate(ids, 1)
+    }
     goal = stash.library.tag_id("Goal")
 
     def hook(exchange):
-        is_it = exchange.operation == "TagImage" and exchange.variables["input"]["tag_ids"]["ids"] == [goal]
+        is_it = exchange.operation == "TagImage" and exchange.variables["input"]["tag_ids"][
+            "ids"
+        ] == [goal]
         stash.faults.locked_mutations = 1 if is_it else 0
 
     stash.requests.on_request = hook
@@ -312,17 +355,26 @@ def test_an_image_that_one_tag_is_refused_for_is_not_said_to_be_done(stash, hand
     for image, found in results.items():
         wanted = found.tags["sport"]
         assert isinstance(fates[image], ApplyError if "Goal" in wanted else ItemChange)
-        assert ("VLM_TagMe" in after[image], "VLM_Tagged" in after[image]) == ("Goal" in wanted, "Goal" not in wanted)
+        assert ("VLM_TagMe" in after[image], "VLM_Tagged" in after[image]) == (
+            "Goal" in wanted,
+            "Goal" not in wanted,
+        )
     assert handler.recover() == ()
     stash.requests.on_request = None
     apply(handler, results)
-    assert tags_of(stash) == {image: tuple(sorted((*found.tags["sport"], "VLM_Tagged"))) for image, found in results.items()}
+    assert tags_of(stash) == {
+        image: tuple(sorted((*found.tags["sport"], "VLM_Tagged")))
+        for image, found in results.items()
+    }
 
 
 def test_what_is_written_down_as_ours_is_so_once(stash, handler, tmp_path):
     """Also where the first try got half of it through, before an image vanished."""
     ids = queued(stash, 31)
-    results = {image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1]) for n, image in enumerate(ids, 1)}
+    results = {
+        image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1])
+        for n, image in enumerate(ids, 1)
+    }
     left = [3]
 
     def hook(exchange):
@@ -334,12 +386,20 @@ def test_what_is_written_down_as_ours_is_so_once(stash, handler, tmp_path):
     stash.requests.on_request = hook
     apply(handler, results)
     with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
-        assert db.execute("SELECT item_id, tag_id FROM journal_tags GROUP BY 1, 2 HAVING count(*) > 1").fetchall() == []
+        assert (
+            db.execute(
+                "SELECT item_id, tag_id FROM journal_tags GROUP BY 1, 2 HAVING count(*) > 1"
+            ).fetchall()
+            == []
+        )
 
 
 def test_no_image_is_said_to_be_done_before_all_of_its_tags_are_on(stash, handler):
     ids = queued(stash, 60)
-    results = {image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1]) for n, image in enumerate(ids, 1)}
+    results = {
+        image: info(*[tag for bit, tag in enumerate(TAGS) if n >> bit & 1])
+        for n, image in enumerate(ids, 1)
+    }
     wanted = {image: set(found.tags["sport"]) for image, found in results.items()}
 
     def hook(exchange):
@@ -360,7 +420,9 @@ def test_failed_images_are_marked_and_stay_queued_until_a_later_run_succeeds(sta
     stash.library.remove_image(ids[7])
     stash.requests.clear()
     run_id = handler.start_run("Tag Images")
-    fates = handler.mark_images_failed(run_id, {image: f"image {image} is no picture" for image in ids})
+    fates = handler.mark_images_failed(
+        run_id, {image: f"image {image} is no picture" for image in ids}
+    )
     assert fates.keys() == set(ids) - {ids[7]}
     assert stash.requests.writes == 2
     assert set(tags_of(stash).values()) == {("VLM_Errored", "VLM_TagMe")}
@@ -378,7 +440,9 @@ def test_a_preview_tells_what_would_change_and_writes_nothing(stash, tmp_path):
     with handler_of(stash, tmp_path) as handler:
         one, other = queued(stash, 2, "Goal")
         stash.requests.clear()
-        fates = handler.preview_images({one: info("Foul", "Goal"), other: info("Goal"), "77": info()})
+        fates = handler.preview_images(
+            {one: info("Foul", "Goal"), other: info("Goal"), "77": info()}
+        )
         assert stash.requests.writes == 0
         assert fates[one] == ItemChange(tags_added=("Foul",))
         assert fates[other] == ItemChange()
@@ -396,7 +460,12 @@ def test_a_gallery_gets_tags_and_leaves_the_queue_when_it_is_done(stash, handler
     assert stash.library.gallery_state(gallery).tags == ("Foul", "Goal", "Home game", "VLM_TagMe")
     assert change == ItemChange(tags_added=("Foul",))
     change = handler.apply_gallery(run_id, gallery, ["Timeout"], release_queue=True)
-    assert stash.library.gallery_state(gallery).tags == ("Goal", "Home game", "Timeout", "VLM_Tagged")
+    assert stash.library.gallery_state(gallery).tags == (
+        "Goal",
+        "Home game",
+        "Timeout",
+        "VLM_Tagged",
+    )
     assert change == ItemChange(tags_added=("Timeout",), tags_removed=("Foul",))
     assert handler.owned_gallery_ids() == (gallery,)
     assert stash.requests.mutations["bulkGalleryUpdate"] == 3

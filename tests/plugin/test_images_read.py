@@ -68,15 +68,26 @@ def test_queued_are_images_with_that_very_tag_or_in_a_gallery_with_it(stash, han
     assert handler.image_ids_with("VLM_TagMe") == (own,)
     assert handler.image_ids_in_galleries_with("VLM_TagMe") == (own, *inside)
     assert handler.gallery_ids_with("VLM_TagMe") == (one, other)
-    assert handler.image_ids_in_galleries_with("No such tag") == handler.gallery_ids_with("No such tag") == ()
+    assert (
+        handler.image_ids_in_galleries_with("No such tag")
+        == handler.gallery_ids_with("No such tag")
+        == ()
+    )
 
 
 def test_an_image_is_read_with_what_its_file_is(stash, handler, tmp_path):
     (tmp_path / "throw.jpg").write_bytes(picture("red", (64, 48)))
-    loose = stash.library.add_image(tmp_path / "throw.jpg", title="Free throw", tags=["Foul", "Home game"])
+    loose = stash.library.add_image(
+        tmp_path / "throw.jpg", title="Free throw", tags=["Foul", "Home game"]
+    )
     gallery = stash.library.add_gallery(images=[loose])
     (image,) = handler.images([loose])
-    assert (image.title, image.path, image.zip_path, image.entry) == ("Free throw", str(tmp_path / "throw.jpg"), None, None)
+    assert (image.title, image.path, image.zip_path, image.entry) == (
+        "Free throw",
+        str(tmp_path / "throw.jpg"),
+        None,
+        None,
+    )
     assert (image.is_clip, image.width, image.height, image.duration_s) == (False, 64, 48, 0.0)
     assert image.size_bytes == (tmp_path / "throw.jpg").stat().st_size
     assert image.fingerprint.startswith("md5:")
@@ -104,11 +115,16 @@ def test_a_gallery_is_of_a_folder_or_of_a_person_s_making(stash, handler, tmp_pa
     scanned, _ = stash.library.scan_gallery(folder)
     made = stash.library.add_gallery("Best of", tags=["Goal"])
     galleries = handler.galleries([made, "999", scanned])
-    assert [(one.title, one.path, one.image_count) for one in galleries] == [("Best of", "", 0), ("", str(folder), 1)]
+    assert [(one.title, one.path, one.image_count) for one in galleries] == [
+        ("Best of", "", 0),
+        ("", str(folder), 1),
+    ]
 
 
 def test_a_clip_is_told_from_a_picture_that_stash_has_down_as_a_video(stash, handler, tmp_path):
-    clip = stash.library.add_image(generate(VideoSpec(duration_s=2, width=96, height=64, gop_s=1), tmp_path / "clip.mp4").path)
+    clip = stash.library.add_image(
+        generate(VideoSpec(duration_s=2, width=96, height=64, gop_s=1), tmp_path / "clip.mp4").path
+    )
     (found,) = handler.images([clip])
     assert (found.is_clip, found.width, found.height) == (True, 96, 64)
     assert found.duration_s == pytest.approx(2, abs=0.2)
@@ -132,7 +148,10 @@ def test_images_come_in_the_order_asked_for_and_those_gone_drop_out_alone(stash,
 def test_tags_of_a_gallery_s_images_are_counted_whoever_put_them_there(stash, handler):
     stash.library.add_tag("Foul", aliases=["Infringement"])
     stash.library.add_tag("Hard foul", parents=["Foul"])
-    images = [stash.library.add_image(tags=tags) for tags in (["Foul", "Goal"], ["Foul"], ["Hard foul"], [])]
+    images = [
+        stash.library.add_image(tags=tags)
+        for tags in (["Foul", "Goal"], ["Foul"], ["Hard foul"], [])
+    ]
     gallery = stash.library.add_gallery(images=images)
     stash.library.add_image(tags=["Foul"])
     names = ["Infringement", "Goal", "Timeout", *(f"Turnover {number}" for number in range(60))]
@@ -154,7 +173,9 @@ def test_stash_hands_out_the_bytes_of_a_picture_also_out_of_a_zip_file(stash, ha
         handler.image_bytes(loose, 10)
 
 
-def test_stash_hands_out_a_thumbnail_of_what_it_can_show_and_else_the_file(stash, handler, tmp_path):
+def test_stash_hands_out_a_thumbnail_of_what_it_can_show_and_else_the_file(
+    stash, handler, tmp_path
+):
     Picture.new("RGB", (1200, 600), "red").save(tmp_path / "large.png")
     (tmp_path / "goal.jxl").write_bytes(b"\xff\x0a goal")
     large, other = (stash.library.add_image(tmp_path / name) for name in ("large.png", "goal.jxl"))
@@ -179,7 +200,9 @@ def test_a_picture_that_stash_cannot_hand_out_either_is_named(stash, handler, tm
 
 def test_bytes_keep_the_session_alive_and_a_lost_one_is_told(tmp_path):
     age = [0.0]
-    with running(SandboxStash(credentials=Credentials("coach", "secret"), clock=lambda: age[0])) as stash:
+    with running(
+        SandboxStash(credentials=Credentials("coach", "secret"), clock=lambda: age[0])
+    ) as stash:
         (tmp_path / "one.jpg").write_bytes(picture("red"))
         image = stash.library.add_image(tmp_path / "one.jpg")
         cookie = {"Name": "session", "Value": stash.sessions.issue()}
@@ -207,7 +230,10 @@ def test_an_api_key_opens_the_door_to_bytes_and_a_stale_one_is_given_up(tmp_path
 
 def test_nobody_at_home_is_told_as_such(stash, tmp_path):
     client = StashClient({"Host": "127.0.0.1", "Port": 1}, retry=RetryPolicy(total_s=0.0))
-    with MediaHandler(client, tmp_path / "journal.sqlite", TagNames()) as handler, pytest.raises(StashUnreachableError):
+    with (
+        MediaHandler(client, tmp_path / "journal.sqlite", TagNames()) as handler,
+        pytest.raises(StashUnreachableError),
+    ):
         handler.image_bytes("1", 10)
 
 

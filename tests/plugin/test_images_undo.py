@@ -50,7 +50,10 @@ def a_library(stash, count=40):
     """Images in line, which people have tagged in their own ways."""
     rng = random.Random(3)
     peoples = ("Home game", "Foul", "Goal", "VLM_Errored")
-    return [stash.library.add_image(tags=["VLM_TagMe", *rng.sample(peoples, rng.randint(0, 3))]) for _ in range(count)]
+    return [
+        stash.library.add_image(tags=["VLM_TagMe", *rng.sample(peoples, rng.randint(0, 3))])
+        for _ in range(count)
+    ]
 
 
 def found_in(ids, seed=1):
@@ -92,12 +95,16 @@ def test_what_people_changed_since_stays_and_is_named(stash, handler):
     apply(handler, dict.fromkeys((one, other), info("Foul", "Goal")))
     stash.library.untag_image(one, "Foul")
     handler.preview_images({one: info()})
-    assert apply(handler, {one: info("Goal")}) == {one: ItemChange()}  # and now the journal knows what went
+    assert apply(handler, {one: info("Goal")}) == {
+        one: ItemChange()
+    }  # and now the journal knows what went
     stash.library.tag_image(one, "Foul", "Home game")
     fates = undo(handler)
     assert stash.library.image_state(one).tags == ("Foul", "Home game", "VLM_TagMe")
     assert stash.library.image_state(other).tags == ("VLM_TagMe",)
-    assert fates[one].kept_back == ("the tag 'Foul' stays: somebody took it off and put it back since",)
+    assert fates[one].kept_back == (
+        "the tag 'Foul' stays: somebody took it off and put it back since",
+    )
     assert fates[other].kept_back == ()
 
 
@@ -215,7 +222,9 @@ def uninterrupted(tmp_path_factory):
         stash.requests.clear()
         run(stash, folder)
         kinds = [exchange.kind for exchange in stash.requests.exchanges]
-        return stash.library.snapshot(), [n for n, kind in enumerate(kinds, 1) if kind == "mutation"]
+        return stash.library.snapshot(), [
+            n for n, kind in enumerate(kinds, 1) if kind == "mutation"
+        ]
 
 
 MUTATIONS = 13
@@ -223,13 +232,18 @@ MUTATIONS = 13
 
 def test_the_uninterrupted_run_does_all_there_is_to_do(uninterrupted):
     after, mutations = uninterrupted
-    assert all({"Turnover", "VLM_Tagged"} <= set(image.tags) and "VLM_TagMe" not in image.tags for image in after.images)
+    assert all(
+        {"Turnover", "VLM_Tagged"} <= set(image.tags) and "VLM_TagMe" not in image.tags
+        for image in after.images
+    )
     assert len(mutations) == MUTATIONS
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it leaves", "once it is answered"])
 @pytest.mark.parametrize("mutation", range(MUTATIONS))
-def test_killed_at_any_write_and_run_again_it_ends_as_if_undisturbed(uninterrupted, stash, tmp_path, mutation, after):
+def test_killed_at_any_write_and_run_again_it_ends_as_if_undisturbed(
+    uninterrupted, stash, tmp_path, mutation, after
+):
     expected, mutations = uninterrupted
     lived_in(stash, tmp_path)
     with pytest.raises(KilledError):
@@ -291,7 +305,9 @@ def test_what_a_person_changed_between_the_kill_and_the_next_run_is_theirs(stash
     assert stash.library.image_state(ids[3]).tags == ("VLM_Tagged",)
 
 
-def test_what_was_left_half_written_is_completed_before_the_same_images_are_changed_again(stash, tmp_path):
+def test_what_was_left_half_written_is_completed_before_the_same_images_are_changed_again(
+    stash, tmp_path
+):
     ids = [stash.library.add_image(tags=["VLM_TagMe", "Home game"]) for _ in range(10)]
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
@@ -303,7 +319,11 @@ def test_what_was_left_half_written_is_completed_before_the_same_images_are_chan
         assert {one.item.id for one in handler.recover()} == set(ids[5:])
     tags = [stash.library.image_state(image).tags for image in ids]
     # The others stay in line: the settings may have changed since.
-    assert tags == [("Goal", "Home game", "VLM_Tagged")] * 5 + [("Foul", "Home game", "VLM_TagMe", "VLM_Tagged")] * 5
+    assert (
+        tags
+        == [("Goal", "Home game", "VLM_Tagged")] * 5
+        + [("Foul", "Home game", "VLM_TagMe", "VLM_Tagged")] * 5
+    )
 
 
 def test_the_plans_of_hundreds_of_images_are_recovered_in_few_requests(stash, tmp_path):
@@ -316,7 +336,9 @@ def test_the_plans_of_hundreds_of_images_are_recovered_in_few_requests(stash, tm
     stash.requests.clear()
     with handler_of(stash, tmp_path) as handler:
         assert len(handler.recover()) == 500
-    assert sum(exchange.changes for exchange in stash.requests.exchanges) == 450  # what had been added is not added again
+    assert (
+        sum(exchange.changes for exchange in stash.requests.exchanges) == 450
+    )  # what had been added is not added again
     assert len(stash.requests.exchanges) < 10
 
 
@@ -340,12 +362,20 @@ with MediaHandler({"Host": "127.0.0.1", "Port": port}, Path(journal), TagNames()
 @pytest.mark.parametrize(("hook", "nth"), [("on_request", 1), ("on_reply", 3), ("on_reply", 6)])
 def test_a_process_killed_in_the_middle_of_writing_loses_nothing(stash, tmp_path, hook, nth):
     ids = [stash.library.add_image(tags=["VLM_TagMe", "Home game"]) for _ in range(50)]
-    found = {image: [tag for bit, tag in enumerate(TAGS) if n >> bit & 1] for n, image in enumerate(ids)}
+    found = {
+        image: [tag for bit, tag in enumerate(TAGS) if n >> bit & 1] for n, image in enumerate(ids)
+    }
     told = json.dumps([stash.port, str(tmp_path / "journal.sqlite"), found])
 
     def process():
         command = [sys.executable, "-c", TASK, told]
-        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     left = [nth]
     with process() as task:
@@ -364,4 +394,6 @@ def test_a_process_killed_in_the_middle_of_writing_loses_nothing(stash, tmp_path
         _, log = task.communicate(timeout=LIMIT_S)
     assert (task.returncode, log) == (0, b"")
     tags = {image.id: image.tags for image in stash.library.snapshot().images}
-    assert tags == {image: tuple(sorted({"Home game", "VLM_Tagged", *own})) for image, own in found.items()}
+    assert tags == {
+        image: tuple(sorted({"Home game", "VLM_Tagged", *own})) for image, own in found.items()
+    }

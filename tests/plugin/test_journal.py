@@ -12,10 +12,15 @@ from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven.stash.errors import JournalError
 from haven.stash.journal import SCHEMA_VERSION, Journal
 from haven.stash.journal.journal import ADDING
-from haven.stash.records import OwnedMarker, Owned
+from haven.stash.records import Owned, OwnedMarker
 from haven.stash.recover import adopt
 from haven.stash.values import ItemKind, ItemRef, Marker, Scene, Tag
-from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
+from tests.old_journals import (
+    as_first_version,
+    as_fourth_version,
+    as_second_version,
+    as_third_version,
+)
 
 ROOT = Path(__file__).parents[2]
 FOUL = OwnedMarker("11", "Foul", 1.25, 3.5, "5", ("1",))
@@ -110,11 +115,16 @@ def test_only_what_was_not_on_the_scene_before_the_plan_is_adopted(journal):
     both = [Marker(id, "Free throw", 1.0, 2.5, throw, frozenset({"1"})) for id in ("9", "10")]
     scene = Scene("7", "", (), (Tag("2", "VLM_TagMe"), throw), tuple(both))
     adopted = adopt(journal, opened, scene, plan().create)
-    assert (adopted.markers, adopted.tags) == (plan().create, ()), "no tag had been added yet: this one is a person's"
+    assert (adopted.markers, adopted.tags) == (plan().create, ()), (
+        "no tag had been added yet: this one is a person's"
+    )
     journal.note(opened, ADDING, "begun")
     assert adopt(journal, opened, scene, ()).tags == (throw,)
     assert journal.ours(SCENE).markers.keys() == {"10"}
-    assert adopt(journal, opened, Scene("7", "", (), (throw,), tuple(both)), plan().create).markers == ()
+    assert (
+        adopt(journal, opened, Scene("7", "", (), (throw,), tuple(both)), plan().create).markers
+        == ()
+    )
 
 
 def test_every_step_and_failure_and_the_end_of_a_run_are_written_down(journal, path):
@@ -127,8 +137,12 @@ def test_every_step_and_failure_and_the_end_of_a_run_are_written_down(journal, p
     with closing(sqlite3.connect(path)) as db:
         steps = db.execute("SELECT step, outcome FROM journal_steps ORDER BY rowid").fetchall()
         assert steps == [("add tags", "1 added"), ("destroy markers", "refused")]
-        assert db.execute("SELECT kind, item_id, reason FROM journal_failures").fetchall() == [("scene", "8", "no such file")]
-        assert db.execute("SELECT task, finished >= started FROM journal_runs").fetchall() == [("Tag Videos", 1)]
+        assert db.execute("SELECT kind, item_id, reason FROM journal_failures").fetchall() == [
+            ("scene", "8", "no such file")
+        ]
+        assert db.execute("SELECT task, finished >= started FROM journal_runs").fetchall() == [
+            ("Tag Videos", 1)
+        ]
 
 
 def test_it_shares_its_file_with_tables_of_others(path):
@@ -139,7 +153,9 @@ def test_it_shares_its_file_with_tables_of_others(path):
     with closing(Journal(path)):
         pass
     with closing(sqlite3.connect(path)) as db:
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         assert db.execute("PRAGMA user_version").fetchone() == (3,)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert all(name == "answers" or name.startswith("journal_") for name in tables)
@@ -173,14 +189,18 @@ with journal.only_writer():
 def other_process(path):
     """A process that has begun a run and is writing. Gives the run's number."""
     command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield int(process.stdout.readline()), process
         finally:
             process.kill()
 
 
-def test_a_run_that_another_process_is_at_work_on_is_not_taken_for_cut_off_until_that_is_killed(journal, path):
+def test_a_run_that_another_process_is_at_work_on_is_not_taken_for_cut_off_until_that_is_killed(
+    journal, path
+):
     with other_process(path) as (run_id, process):
         assert journal.runs.is_at_work(run_id)
         assert journal.runs.cut_off() == ()
@@ -249,12 +269,19 @@ def test_the_facts_of_a_plan_tell_what_it_made_what_it_took_and_what_people_chan
     first = open_plan(journal)
     journal.markers_created(first, [FOUL, GOAL])
     journal.tags_added(first, [Tag("5", "Foul"), Tag("6", "Goal")])
-    second = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),)))
+    second = journal.open_plan(
+        journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),))
+    )
     journal.markers_taken_off(second, ["11"])
     journal.tags_taken_off(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
     journal.disown(SCENE, marker_ids=["12"])
     facts = journal.facts(first.id)
-    assert (facts.made, facts.lost_markers, facts.put, facts.lost_tags) == ((), (GOAL,), (Tag("6", "Goal"),), ())
+    assert (facts.made, facts.lost_markers, facts.put, facts.lost_tags) == (
+        (),
+        (GOAL,),
+        (Tag("6", "Goal"),),
+        (),
+    )
     facts = journal.facts(second.id)
     assert (facts.taken_markers, facts.taken_tags, facts.released) == (
         (FOUL,),
@@ -267,13 +294,19 @@ def test_what_an_undoing_puts_back_is_what_it_was(journal):
     first = open_plan(journal)
     journal.markers_created(first, [FOUL])
     journal.tags_added(first, [Tag("5", "Foul")])
-    second = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),)))
+    second = journal.open_plan(
+        journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),))
+    )
     journal.markers_taken_off(second, ["11"])
     journal.tags_taken_off(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
-    undoing = journal.open_plan(journal.runs.start("Undo Last Run"), replace(plan(), undoes=second.id))
+    undoing = journal.open_plan(
+        journal.runs.start("Undo Last Run"), replace(plan(), undoes=second.id)
+    )
     (taken,) = journal.facts(second.id).taken_markers
     journal.markers_created(undoing, [replace(taken, id="21")])
-    journal.tags_added(undoing, [Tag("50", "Foul"), Tag("2", "VLM_TagMe")])  # the tag was deleted and made anew
+    journal.tags_added(
+        undoing, [Tag("50", "Foul"), Tag("2", "VLM_TagMe")]
+    )  # the tag was deleted and made anew
     assert journal.ours(SCENE).markers == {"21": replace(FOUL, id="21")}
     assert journal.ours(SCENE).tag_ids == {"50"}
     assert [marker.id for marker in journal.facts(first.id).made] == ["21"]
@@ -354,7 +387,11 @@ def test_a_journal_of_the_first_version_can_be_gone_on_with_and_undone(old_journ
         (left,) = journal.unfinished()
         assert left.plan.create == plan().create
         facts = journal.facts(1)
-        assert (facts.made, facts.put, facts.released) == ((GOAL,), (Tag("6", "Goal"),), (Tag("2", "VLM_TagMe"),))
+        assert (facts.made, facts.put, facts.released) == (
+            (GOAL,),
+            (Tag("6", "Goal"),),
+            (Tag("2", "VLM_TagMe"),),
+        )
         assert (facts.lost_markers, facts.lost_tags) == ((), ())
         facts = journal.facts(2)
         assert (facts.taken_markers, facts.taken_tags) == ((FOUL,), (Tag("5", "Foul"),))
@@ -367,13 +404,25 @@ def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, t
         with closing(Journal(path)):
             pass
         with closing(sqlite3.connect(path)) as db:
-            names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'journal_%' ORDER BY name")]
-            columns = {name: sorted(row[1:5] for row in db.execute(f"PRAGMA table_info({name})")) for name in names}
-            return columns, {name: [row[2] for row in db.execute(f"PRAGMA index_info({name})")] for name in names}
+            names = [
+                name
+                for (name,) in db.execute(
+                    "SELECT name FROM sqlite_master WHERE name LIKE 'journal_%' ORDER BY name"
+                )
+            ]
+            columns = {
+                name: sorted(row[1:5] for row in db.execute(f"PRAGMA table_info({name})"))
+                for name in names
+            }
+            return columns, {
+                name: [row[2] for row in db.execute(f"PRAGMA index_info({name})")] for name in names
+            }
 
     expected = tables(tmp_path / "new.sqlite")
     assert tables(old_journal) == expected
-    for version, make in enumerate((as_first_version, as_second_version, as_third_version, as_fourth_version), 1):
+    for version, make in enumerate(
+        (as_first_version, as_second_version, as_third_version, as_fourth_version), 1
+    ):
         path = tmp_path / f"of version {version}.sqlite"
         with closing(Journal(path)), closing(sqlite3.connect(path)) as db:
             make(db)
@@ -381,14 +430,19 @@ def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, t
         assert tables(path) == expected
 
 
-@pytest.mark.parametrize("make", [as_first_version, as_second_version, as_third_version, as_fourth_version])
+@pytest.mark.parametrize(
+    "make", [as_first_version, as_second_version, as_third_version, as_fourth_version]
+)
 def test_of_an_old_journal_what_people_took_off_stays_off(journal, path, make):
     opened = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), destroy=()))
     journal.tags_added(opened, [Tag("5", "Foul"), Tag("6", "Goal"), Tag("7", "Timeout")])
     journal.markers_created(opened, [FOUL, GOAL])
     journal.close_plan(opened, "done")
     journal.disown(SCENE, tag_ids=["5"], marker_ids=["11"])
-    second = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), destroy=(GOAL,), remove=(Tag("6", "Goal"),)))
+    second = journal.open_plan(
+        journal.runs.start("Tag Videos"),
+        replace(plan(), destroy=(GOAL,), remove=(Tag("6", "Goal"),)),
+    )
     journal.tags_taken_off(second, [Tag("6", "Goal")])
     journal.markers_taken_off(second, ["12"])
     journal.close_plan(second, "done")
@@ -398,7 +452,10 @@ def test_of_an_old_journal_what_people_took_off_stays_off(journal, path, make):
         db.commit()
     with closing(Journal(path)) as journal:
         found = journal.ours(SCENE)
-        assert ([tag.id for tag in found.removed.tags], [one.id for one in found.removed.markers]) == (["5"], ["11"])
+        assert (
+            [tag.id for tag in found.removed.tags],
+            [one.id for one in found.removed.markers],
+        ) == (["5"], ["11"])
         assert found.tag_ids == {"7"}
         assert found.tags["7"].made_s == 0, "by Stash's clock that is not known"
 
@@ -421,14 +478,21 @@ def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journ
         assert journal.owned_ids(ItemKind.SCENE) == ("7",)
         image = ItemRef(ItemKind.IMAGE, "7")
         assert journal.ours(image) == Owned()
-        opened = journal.open_plan(journal.runs.start("Tag Images"), replace(plan(image), create=(), destroy=()))
+        opened = journal.open_plan(
+            journal.runs.start("Tag Images"), replace(plan(image), create=(), destroy=())
+        )
         journal.tags_added(opened, [Tag("6", "Goal")])
         assert (journal.ours(image).tag_ids, journal.ours(SCENE).tag_ids) == ({"6"}, {"5"})
         assert journal.unfinished([image]) == (opened,)
         assert [change.item for change in journal.plans_to_undo(1)] == [SCENE]
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("SELECT plan FROM journal_plans WHERE id < ?", (opened.id,)).fetchall() == plans
-        assert db.execute("SELECT kind, item_id FROM journal_failures").fetchall() == [("scene", "7")]
+        assert (
+            db.execute("SELECT plan FROM journal_plans WHERE id < ?", (opened.id,)).fetchall()
+            == plans
+        )
+        assert db.execute("SELECT kind, item_id FROM journal_failures").fetchall() == [
+            ("scene", "7")
+        ]
 
 
 def test_what_is_written_down_together_is_there_wholly_or_not_at_all(journal, path):
@@ -438,7 +502,9 @@ def test_what_is_written_down_together_is_there_wholly_or_not_at_all(journal, pa
         with journal.together():
             journal.close_plan(opened, "done")
         with closing(sqlite3.connect(path)) as other:
-            assert other.execute("SELECT count(*) FROM journal_plans WHERE closed IS NULL").fetchone() == (1,)
+            assert other.execute(
+                "SELECT count(*) FROM journal_plans WHERE closed IS NULL"
+            ).fetchone() == (1,)
         _ = 1 / 0
     assert (journal.ours(SCENE).tag_ids, journal.unfinished()) == (frozenset(), (opened,))
     journal.tags_added(opened, [Tag("5", "Foul")])

@@ -15,7 +15,12 @@ from haven.stash.journal import SCHEMA_VERSION, Journal
 from haven.stash.records import OwnedMarker
 from haven.stash.values import ItemKind, ItemRef, Tag
 from tests.database_faults import files_no_longer_than
-from tests.old_journals import as_first_version, as_fourth_version, as_second_version, as_third_version
+from tests.old_journals import (
+    as_first_version,
+    as_fourth_version,
+    as_second_version,
+    as_third_version,
+)
 from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore
 
@@ -55,12 +60,18 @@ def overwrite(path: Path, page: int) -> None:
 def root_of(path: Path, table: str) -> int:
     """The page of the table from which all its others are found."""
     with closing(sqlite3.connect(path)) as db:
-        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        (page,) = db.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchone()
     return int(page) - 1
 
 
 def damaged_files(path: Path) -> list[Path]:
-    return [found for found in path.parent.glob(f"{path.name}.damaged-*") if not found.name.endswith("-wal")]
+    return [
+        found
+        for found in path.parent.glob(f"{path.name}.damaged-*")
+        if not found.name.endswith("-wal")
+    ]
 
 
 @pytest.fixture
@@ -79,7 +90,9 @@ def test_of_a_damaged_file_what_can_be_read_is_known_and_the_log_says_how_much(
         markers = [found for ours in known for found in ours.markers.values()]
         assert 50 < len(markers) < 200
         assert all(found == marker(int(found.id)) for found in markers)
-        assert f"It knows {len(markers)} markers and 200 tags as the plugin's own now" in caplog.text
+        assert (
+            f"It knows {len(markers)} markers and 200 tags as the plugin's own now" in caplog.text
+        )
         assert len(journal.plans_to_undo(1)) == 200
     (aside,) = damaged_files(path)
     assert str(aside) in caplog.text
@@ -88,7 +101,9 @@ def test_of_a_damaged_file_what_can_be_read_is_known_and_the_log_says_how_much(
         assert not caplog.records  # told once
 
 
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be read as one" * 200, None])
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough to be read as one" * 200, None]
+)
 def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(
     path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,7 +113,9 @@ def test_of_a_file_of_which_nothing_can_be_read_nothing_is_known(
         assert journal.owned_ids(ItemKind.SCENE) == ()
         assert "It knows nothing in Stash as the plugin's own now" in caplog.text
         assert "no task changes it or takes it off" in caplog.text
-        journal.tags_added(journal.open_plan(journal.runs.start("Tag Videos"), plan("7")), [Tag("5", "Foul")])
+        journal.tags_added(
+            journal.open_plan(journal.runs.start("Tag Videos"), plan("7")), [Tag("5", "Foul")]
+        )
     with closing(Journal(path)) as journal:
         assert journal.owned_ids(ItemKind.SCENE) == ("7",)
 
@@ -116,15 +133,21 @@ def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> 
             assert journal.facts(opened.id).made == ()
             assert journal.facts(opened.id).put == ()
         assert len(journal.plans_to_undo(run_id)) == 20
-        assert journal.runs.last_undoable() is None  # nothing that is known of was done by a run that is known of
+        assert (
+            journal.runs.last_undoable() is None
+        )  # nothing that is known of was done by a run that is known of
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
-def test_tables_that_lost_their_version_are_taken_for_what_they_are(path: Path, version: int) -> None:
+def test_tables_that_lost_their_version_are_taken_for_what_they_are(
+    path: Path, version: int
+) -> None:
     filled(path, 3)
     with closing(sqlite3.connect(path)) as db:
         if version < SCHEMA_VERSION:
-            (as_first_version, as_second_version, as_third_version, as_fourth_version)[version - 1](db)
+            (as_first_version, as_second_version, as_third_version, as_fourth_version)[version - 1](
+                db
+            )
         db.execute("DELETE FROM journal_schema")
         db.commit()
     for _ in range(2):
@@ -138,11 +161,16 @@ def test_rot_in_a_plan_is_named_with_the_remedy(path: Path) -> None:
     with closing(Journal(path)) as journal:
         journal.open_plan(1, plan("7"))
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("UPDATE journal_plans SET plan = CAST(x'7b22ff' || substr(plan, 3) AS TEXT) WHERE id > 1")
+        db.execute(
+            "UPDATE journal_plans SET plan = CAST(x'7b22ff' || substr(plan, 3) AS TEXT) WHERE id > 1"
+        )
     with closing(Journal(path)) as journal:
         assert journal.facts(1).made == (marker(0),)
         for read in (journal.unfinished, lambda: journal.facts(2)):
-            with pytest.raises(JournalError, match="a plan in it cannot be read: put a copy of it back, or move it away"):
+            with pytest.raises(
+                JournalError,
+                match="a plan in it cannot be read: put a copy of it back, or move it away",
+            ):
                 read()
 
 
@@ -152,7 +180,9 @@ def test_a_file_that_answers_are_read_from_is_not_set_aside_for_the_journal(path
     with AnswerStore(path):
         with path.open("r+b") as file:
             file.write(b"only words " * 18)
-        with pytest.raises(JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"):
+        with pytest.raises(
+            JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"
+        ):
             Journal(path)
         assert not damaged_files(path)
     with closing(Journal(path)):
@@ -177,7 +207,9 @@ def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(path
     overwrite(path, root_of(path, "journal_markers"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # a disk that rots tells nobody
     with closing(Journal(path)) as journal:
-        with pytest.raises(JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"):
+        with pytest.raises(
+            JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"
+        ):
             journal.ours(scene(7))
         assert not damaged_files(path)
     with closing(Journal(path)) as journal:
@@ -192,10 +224,14 @@ def open_many(journal: Journal, opened: list[str]) -> None:
         opened.append(scene_id)
 
 
-def test_a_disk_that_takes_no_more_is_named_and_all_that_was_written_down_is_kept(path: Path) -> None:
+def test_a_disk_that_takes_no_more_is_named_and_all_that_was_written_down_is_kept(
+    path: Path,
+) -> None:
     opened: list[str] = []
     with closing(Journal(path)) as journal:
-        full = pytest.raises(JournalError, match=r"haven\.sqlite3: its disk is full.* Make room there")
+        full = pytest.raises(
+            JournalError, match=r"haven\.sqlite3: its disk is full.* Make room there"
+        )
         with files_no_longer_than(1_000_000), full:
             open_many(journal, opened)
         assert len(opened) > 20
@@ -219,7 +255,9 @@ def test_a_file_without_room_for_another_page_is_left_whole(path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(JournalError, match=r"file/haven\.sqlite3: it cannot be written\. Let the user"):
+    with pytest.raises(
+        JournalError, match=r"file/haven\.sqlite3: it cannot be written\. Let the user"
+    ):
         Journal(tmp_path / "file" / "haven.sqlite3")
 
 

@@ -36,7 +36,13 @@ class Shelf:
         return [Thing(one) for one in ids if one not in self.vanished]
 
     def line(self, count: int, *, chunk: int = 3, ahead: int = 2) -> Prefetcher[Thing]:
-        return Prefetcher([str(number) for number in range(count)], self.read, self.told.append, chunk=chunk, ahead=ahead)
+        return Prefetcher(
+            [str(number) for number in range(count)],
+            self.read,
+            self.told.append,
+            chunk=chunk,
+            ahead=ahead,
+        )
 
 
 def drained(shelf: Shelf, line: Prefetcher[Thing]) -> list[str]:
@@ -56,7 +62,9 @@ def drained(shelf: Shelf, line: Prefetcher[Thing]) -> list[str]:
 def test_all_come_in_their_order(count: int) -> None:
     shelf = Shelf()
     assert drained(shelf, shelf.line(count)) == [str(number) for number in range(count)]
-    assert [len(asked) for asked in shelf.asked] == [min(3, count - start) for start in range(0, count, 3)]
+    assert [len(asked) for asked in shelf.asked] == [
+        min(3, count - start) for start in range(0, count, 3)
+    ]
 
 
 def test_those_that_have_vanished_are_told_of_and_left_out_also_when_nothing_else_is_left() -> None:

@@ -12,7 +12,19 @@ from haven.settings.settings import Settings
 from haven.tasks.stash_run import TASKS
 
 ROOT = Path(__file__).parents[2]
-TOP = {"name", "description", "url", "version", "interface", "exec", "errLog", "tasks", "hooks", "ui", "settings"}
+TOP = {
+    "name",
+    "description",
+    "url",
+    "version",
+    "interface",
+    "exec",
+    "errLog",
+    "tasks",
+    "hooks",
+    "ui",
+    "settings",
+}
 TASK = {"name", "description", "execArgs", "defaultArgs"}
 SETTING = {"type", "displayName", "description"}
 TRY = {"STRING": "http://nas:7045", "NUMBER": 3, "BOOLEAN": True}
@@ -31,7 +43,10 @@ def test_stash_knows_every_key(manifest: dict[str, Any]) -> None:
 
 
 def test_every_value_is_of_the_type_that_stash_decodes(manifest: dict[str, Any]) -> None:
-    assert all(isinstance(manifest[key], str) for key in ("name", "description", "version", "interface", "errLog"))
+    assert all(
+        isinstance(manifest[key], str)
+        for key in ("name", "description", "version", "interface", "errLog")
+    )
     assert manifest["interface"] == "raw"
     assert manifest["errLog"] in {"trace", "debug", "info", "warning", "error"}
     assert {setting["type"] for setting in manifest["settings"].values()} <= set(TRY)
@@ -51,21 +66,29 @@ def test_it_needs_no_other_plugin() -> None:
 
 
 def test_the_page_and_the_settings_know_the_same_keys_and_labels(manifest: dict[str, Any]) -> None:
-    assert {key: setting["displayName"] for key, setting in manifest["settings"].items()} == page_labels()
+    assert {
+        key: setting["displayName"] for key, setting in manifest["settings"].items()
+    } == page_labels()
     assert not any("." in key for key in manifest["settings"])
 
 
-def test_the_file_lists_them_in_the_order_in_which_stash_shows_them(manifest: dict[str, Any]) -> None:
+def test_the_file_lists_them_in_the_order_in_which_stash_shows_them(
+    manifest: dict[str, Any],
+) -> None:
     assert list(manifest["settings"]) == list(page_labels())
 
 
 def test_every_setting_takes_what_its_type_gives(manifest: dict[str, Any], tmp_path: Path) -> None:
     default = Settings.load(folder=tmp_path)
     for key, setting in manifest["settings"].items():
-        assert Settings.load({key: TRY_OF.get(key, TRY[setting["type"]])}, folder=tmp_path) != default, key
+        assert (
+            Settings.load({key: TRY_OF.get(key, TRY[setting["type"]])}, folder=tmp_path) != default
+        ), key
 
 
-def test_each_description_names_the_default_that_holds(manifest: dict[str, Any], tmp_path: Path) -> None:
+def test_each_description_names_the_default_that_holds(
+    manifest: dict[str, Any], tmp_path: Path
+) -> None:
     settings = Settings.load(folder=tmp_path)
     defaults = {
         "endpoint": ", ".join(endpoint.base_url for endpoint in settings.endpoints),

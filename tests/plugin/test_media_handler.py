@@ -41,7 +41,14 @@ def test_the_control_tags_are_created_once_and_those_there_are_left_alone(stash,
     handler.prepare()
     assert stash.library.snapshot().tags == first
     tags = {tag.name: tag for tag in first}
-    assert tags.keys() == {"Reviewed", "vlm_tagged", "VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Errored"}
+    assert tags.keys() == {
+        "Reviewed",
+        "vlm_tagged",
+        "VLM",
+        "VLM_TagMe",
+        "VLM_UpdateMe",
+        "VLM_Errored",
+    }
     assert tags["vlm_tagged"].parents == ("Reviewed",)
 
 
@@ -71,7 +78,9 @@ def test_what_failed_before_is_last_in_line(stash, handler):
 def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_path):
     folder = tmp_path / "Fußball finals"
     folder.mkdir()
-    path = Path(generate(VideoSpec(duration_s=2, width=160, height=96, seed=3), folder / "match 1.mp4").path)
+    path = Path(
+        generate(VideoSpec(duration_s=2, width=160, height=96, seed=3), folder / "match 1.mp4").path
+    )
     scene_id = stash.library.add_scene(path, title="Final", tags=["VLM_TagMe", "Home game"])
     span = stash.library.add_marker(scene_id, "Foul", 0.5, 1.25, title="late tackle", tags=["VLM"])
     point = stash.library.add_marker(scene_id, "Goal", 1.5)
@@ -89,15 +98,23 @@ def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_pat
     assert scene.markers[0].tag_ids == {stash.library.tag_id("VLM")}
 
 
-def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_out_alone(stash, handler):
+def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_out_alone(
+    stash, handler
+):
     ids = [stash.library.add_scene(title=f"Match {n}") for n in range(120)]
     gone = {ids[3], ids[60], ids[119]}
     for scene_id in gone:
         stash.library.remove_scene(scene_id)
     wanted = [*reversed(ids), "99999"]
     read = handler.scenes(wanted)
-    assert [scene.id for scene in read] == [scene_id for scene_id in reversed(ids) if scene_id not in gone]
-    asked = [exchange.variables["ids"] for exchange in stash.requests.exchanges if exchange.operation == "Scenes"]
+    assert [scene.id for scene in read] == [
+        scene_id for scene_id in reversed(ids) if scene_id not in gone
+    ]
+    asked = [
+        exchange.variables["ids"]
+        for exchange in stash.requests.exchanges
+        if exchange.operation == "Scenes"
+    ]
     assert max(map(len, asked)) == 50
 
 
@@ -107,7 +124,11 @@ def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_
         ("Virtual Reality", "Virtual Reality", True),
         ("virtual reality", "Virtual Reality", True),
         ("VR", "Virtual Reality", True),  # its alias
-        ("Virtual Reality", "VR 180", False),  # a tag below it: nor does Stash's player take it for VR
+        (
+            "Virtual Reality",
+            "VR 180",
+            False,
+        ),  # a tag below it: nor does Stash's player take it for VR
         ("Virtual_Reality", "Virtual Reality", False),
         ("Arena", "Virtual Reality", False),
         ("", "Virtual Reality", False),
@@ -116,7 +137,10 @@ def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_
 def test_vr_are_the_scenes_with_the_tag_of_stashs_player(stash, tmp_path, vr_tag, tag, is_vr):
     stash.library.add_tag("Virtual Reality", aliases=["VR"])
     stash.library.add_tag("VR 180", parents=["Virtual Reality"])
-    marked, other = stash.library.add_scene(tags=[tag, "Home game"]), stash.library.add_scene(tags=["Home game"])
+    marked, other = (
+        stash.library.add_scene(tags=[tag, "Home game"]),
+        stash.library.add_scene(tags=["Home game"]),
+    )
     with handler_of(stash, tmp_path, vr_tag) as handler:
         assert [scene.is_vr for scene in handler.scenes([marked, other])] == [is_vr, False]
 
@@ -128,10 +152,14 @@ def test_a_scene_without_a_file_has_no_path(stash, handler):
 
 def test_a_ping_keeps_the_session_alive(tmp_path):
     now = [0.0]
-    server = SandboxStash(credentials=Credentials("coach", "whistle"), session_idle_s=2, clock=lambda: now[0])
+    server = SandboxStash(
+        credentials=Credentials("coach", "whistle"), session_idle_s=2, clock=lambda: now[0]
+    )
     with running(server) as stash:
         cookie = {"Name": "session", "Value": stash.sessions.issue()}
-        client = StashClient({"Host": "127.0.0.1", "Port": stash.port, "SessionCookie": cookie}, retry=QUICK)
+        client = StashClient(
+            {"Host": "127.0.0.1", "Port": stash.port, "SessionCookie": cookie}, retry=QUICK
+        )
         handshake(client, "ahavenvlmconnector")
         with MediaHandler(client, tmp_path / "journal.sqlite", NAMES) as handler:
             handler.prepare()
@@ -175,7 +203,9 @@ def task(stash, folder, scene):
     """The task as a process of its own."""
     told = json.dumps([stash.port, str(folder / "journal.sqlite"), scene, FOUND])
     command = [sys.executable, "-c", TASK, told]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     with process:
         try:
             yield process
@@ -200,8 +230,12 @@ def killed_at(stash, folder, scene, operation, nth=1):
     assert process.returncode == -signal.SIGKILL, log.decode()
 
 
-@pytest.mark.parametrize(("operation", "nth"), [("MarkersCreate", 2), ("TagScene", 1), ("TagScene", 2)])
-def test_a_process_killed_in_the_middle_of_writing_loses_and_doubles_nothing(stash, tmp_path, operation, nth):
+@pytest.mark.parametrize(
+    ("operation", "nth"), [("MarkersCreate", 2), ("TagScene", 1), ("TagScene", 2)]
+)
+def test_a_process_killed_in_the_middle_of_writing_loses_and_doubles_nothing(
+    stash, tmp_path, operation, nth
+):
     scene = stash.library.add_scene(tags=["VLM_TagMe", "Home game"])
     stash.library.add_marker(scene, "Goal", 100.25, 101.25, title="the winner")
     killed_at(stash, tmp_path, scene, operation, nth)

@@ -19,7 +19,9 @@ PEOPLES = ("Favourite", "Family", "Home game", "Interview", "My best", "To cut",
 
 
 def info(*tags: str) -> VideoTagInfo:
-    return VideoTagInfo(600.0, {"sport": tags}, {}, {"sport": {tag: (Span(tag, 5, 9),) for tag in tags}})
+    return VideoTagInfo(
+        600.0, {"sport": tags}, {}, {"sport": {tag: (Span(tag, 5, 9),) for tag in tags}}
+    )
 
 
 def apply(handler: MediaHandler, found: VideoTagInfo, scene: str) -> None:
@@ -49,7 +51,9 @@ def anew(stash: SandboxStash, tmp_path: Path) -> Iterator[SandboxStash]:
     a_second_later()
     with running(SandboxStash()) as other:
         assert other.library.add_scene(tags=PEOPLES) == first
-        old, new = ({tag.id: tag.name for tag in one.library.snapshot().tags} for one in (stash, other))
+        old, new = (
+            {tag.id: tag.name for tag in one.library.snapshot().tags} for one in (stash, other)
+        )
         assert len(old.keys() & new.keys()) == len(new)
         yield other
 
@@ -59,7 +63,9 @@ def tags_of(stash: SandboxStash) -> set[str]:
     return set(scene.tags)
 
 
-def test_tagging_takes_off_nothing_that_people_put_there(anew: SandboxStash, tmp_path: Path) -> None:
+def test_tagging_takes_off_nothing_that_people_put_there(
+    anew: SandboxStash, tmp_path: Path
+) -> None:
     with handler_of(anew, tmp_path) as handler:
         handler.prepare()
         assert handler.preview("1", info("Foul")).tags_removed == ()
@@ -77,7 +83,9 @@ def test_removing_takes_off_nothing(anew: SandboxStash, tmp_path: Path) -> None:
     assert tags_of(anew) == set(PEOPLES)
 
 
-def test_undoing_leaves_a_scene_alone_that_was_made_since(anew: SandboxStash, tmp_path: Path) -> None:
+def test_undoing_leaves_a_scene_alone_that_was_made_since(
+    anew: SandboxStash, tmp_path: Path
+) -> None:
     with handler_of(anew, tmp_path) as handler:
         run = handler.last_undoable_run()
         assert run is not None
@@ -88,7 +96,9 @@ def test_undoing_leaves_a_scene_alone_that_was_made_since(anew: SandboxStash, tm
     assert told.kept_back == ("scene 1 is another one than the run changed: it was made since",)
 
 
-def test_what_was_left_half_written_is_not_completed_on_another_scene(stash: SandboxStash, tmp_path: Path) -> None:
+def test_what_was_left_half_written_is_not_completed_on_another_scene(
+    stash: SandboxStash, tmp_path: Path
+) -> None:
     stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
@@ -120,7 +130,9 @@ def restored(stash: SandboxStash, tmp_path: Path) -> str:
     return scene
 
 
-def test_after_a_backup_what_people_put_there_since_stays(stash: SandboxStash, tmp_path: Path, restored: str) -> None:
+def test_after_a_backup_what_people_put_there_since_stays(
+    stash: SandboxStash, tmp_path: Path, restored: str
+) -> None:
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
         apply(handler, info("Foul"), restored)
@@ -130,7 +142,9 @@ def test_after_a_backup_what_people_put_there_since_stays(stash: SandboxStash, t
     assert set(stash.library.scene_state(restored).tags) == {*PEOPLES[:-1], "Last season"}
 
 
-def test_after_a_backup_undoing_puts_tags_back_by_their_names(stash: SandboxStash, tmp_path: Path, restored: str) -> None:
+def test_after_a_backup_undoing_puts_tags_back_by_their_names(
+    stash: SandboxStash, tmp_path: Path, restored: str
+) -> None:
     stash.library.untag_scene(restored, "VLM_TagMe")
     before = stash.library.scene_state(restored).tags
     numbers = {tag.name: tag.id for tag in stash.library.snapshot().tags}
@@ -159,6 +173,11 @@ def test_tags_that_people_add_after_a_kill_are_theirs_where_the_run_had_not_begu
     stash.library.tag_scene(scene, "Foul")
     with handler_of(stash, tmp_path) as handler:
         handler.recover()
-        assert set(stash.library.scene_state(scene).tags) == {"Foul", "Goal", "VLM_TagMe", "VLM_Tagged"}
+        assert set(stash.library.scene_state(scene).tags) == {
+            "Foul",
+            "Goal",
+            "VLM_TagMe",
+            "VLM_Tagged",
+        }
         handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
     assert stash.library.scene_state(scene).tags == ("Foul", "VLM_TagMe")

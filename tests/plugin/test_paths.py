@@ -23,7 +23,12 @@ TWO_CHARACTERS = unicodedata.normalize("NFD", MEDIA)
     [
         ("/data", "/mnt/nas", "/data/finals/Foul.mp4", "/mnt/nas/finals/Foul.mp4"),
         ("/data/", "/mnt/nas/", "/data/finals/Foul.mp4", "/mnt/nas/finals/Foul.mp4"),
-        ("/data//", "/mnt/nas//", "//data//finals/Foul.mp4", "//data//finals/Foul.mp4"),  # two slashes: a share
+        (
+            "/data//",
+            "/mnt/nas//",
+            "//data//finals/Foul.mp4",
+            "//data//finals/Foul.mp4",
+        ),  # two slashes: a share
         ("/data", "/mnt/nas", "/data", "/mnt/nas"),
         ("/data", "/mnt/nas", "/database/Foul.mp4", "/database/Foul.mp4"),
         ("/data", "/mnt/nas", "/Data/Foul.mp4", "/Data/Foul.mp4"),
@@ -37,7 +42,12 @@ TWO_CHARACTERS = unicodedata.normalize("NFD", MEDIA)
         ("D:\\media\\", "E:\\video", "D:\\media\\x\\Foul.mp4", "E:\\video\\x\\Foul.mp4"),
         ("D:", "E:", "D:\\x\\Foul.mp4", "E:\\x\\Foul.mp4"),
         ("D:\\", "E:/", "D:\\x\\Foul.mp4", "E:/x/Foul.mp4"),
-        ("D:\\Straße", "/mnt/d", "D:\\Strasse\\Foul.mp4", "D:\\Strasse\\Foul.mp4"),  # two folders to Windows
+        (
+            "D:\\Straße",
+            "/mnt/d",
+            "D:\\Strasse\\Foul.mp4",
+            "D:\\Strasse\\Foul.mp4",
+        ),  # two folders to Windows
         ("\\\\nas\\sport", "/mnt/sport", "//NAS/Sport/x/Foul.mp4", "/mnt/sport/x/Foul.mp4"),
         ("\\\\nas\\sport", "/mnt/sport", "\\\\nas\\sports\\Foul.mp4", "\\\\nas\\sports\\Foul.mp4"),
         ("/data", "\\\\nas\\sport", "/data/x/Foul.mp4", "\\\\nas\\sport\\x\\Foul.mp4"),
@@ -68,7 +78,11 @@ def test_one_rule(prefix: str, target: str, path: str, mapped: str) -> None:
         ("/data", "/../../data/Foul.mp4", "/mnt/nas/Foul.mp4"),
         ("D:\\media", "D:\\media\\..\\secret.mp4", "D:\\media\\..\\secret.mp4"),
         ("D:", "D:\\..\\..\\Foul.mp4", "/mnt/nas/Foul.mp4"),
-        ("\\\\nas\\sport", "\\\\nas\\other\\..\\..\\sport\\Foul.mp4", "\\\\nas\\other\\..\\..\\sport\\Foul.mp4"),
+        (
+            "\\\\nas\\sport",
+            "\\\\nas\\other\\..\\..\\sport\\Foul.mp4",
+            "\\\\nas\\other\\..\\..\\sport\\Foul.mp4",
+        ),
         ("data", "data/../../secret.mp4", "data/../../secret.mp4"),
     ],
 )
@@ -89,7 +103,13 @@ def test_on_a_mac_capitals_and_small_letters_are_one() -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_longest_beginning_counts_and_only_that(turned: bool) -> None:
-    rules = [("/data", "/b"), ("/data/finals/", "/a"), ("/b", "/c"), ("/data/finals", "/d"), ("/", "/e")]
+    rules = [
+        ("/data", "/b"),
+        ("/data/finals/", "/a"),
+        ("/b", "/c"),
+        ("/data/finals", "/d"),
+        ("/", "/e"),
+    ]
     if turned:
         rules = [("/", "/e"), ("/data/finals", "/a"), ("/b", "/c"), ("/data", "/b")]
     assert map_path("/data/finals/Foul.mp4", rules) == "/a/Foul.mp4"
@@ -115,8 +135,15 @@ odd = st.text("a/\\.:? ü", max_size=12)
 
 @example("a", "/..", "/..", "/mnt/nas")
 @example("a", "/../..", "/../b", "/mnt/nas")
-@given(st.sampled_from(["/", "D:\\", "\\\\nas\\", "a"]), odd, odd, st.sampled_from(["/mnt/nas", "Z:\\sport", "//nas/sport"]))
-def test_whatever_is_mapped_stays_below_its_target(root: str, start: str, rest: str, target: str) -> None:
+@given(
+    st.sampled_from(["/", "D:\\", "\\\\nas\\", "a"]),
+    odd,
+    odd,
+    st.sampled_from(["/mnt/nas", "Z:\\sport", "//nas/sport"]),
+)
+def test_whatever_is_mapped_stays_below_its_target(
+    root: str, start: str, rest: str, target: str
+) -> None:
     path = root + start + rest
     mapped = map_path(path, [(root + start, target)])
     if mapped != path:
@@ -133,11 +160,19 @@ def test_how_much_of_a_path_is_there(tmp_path: Path) -> None:
     (folder / "link").symlink_to(tmp_path / "nowhere")
     (folder / "Foul.mp4").write_bytes(b"")
     assert how_far(str(folder / "Foul.mp4")) == ""
-    assert how_far(str(folder / "cup" / "x" / "Foul.mp4")) == f"{folder} exists, {folder / 'cup'} does not"
+    assert (
+        how_far(str(folder / "cup" / "x" / "Foul.mp4"))
+        == f"{folder} exists, {folder / 'cup'} does not"
+    )
     assert how_far(str(folder / "Goal.mp4")) == f"{folder} exists, {folder / 'Goal.mp4'} does not"
-    near = f"{folder} exists, {folder / 'sport  finals'} does not, but {folder / 'Sport Finals'} does"
+    near = (
+        f"{folder} exists, {folder / 'sport  finals'} does not, but {folder / 'Sport Finals'} does"
+    )
     assert how_far(str(folder / "sport  finals" / "Foul.mp4")) == near
-    assert how_far(str(folder / "link")) == f"{folder} exists, {folder / 'link'} does not: it is a link that leads nowhere"
+    assert (
+        how_far(str(folder / "link"))
+        == f"{folder} exists, {folder / 'link'} does not: it is a link that leads nowhere"
+    )
     assert how_far("/no such folder/x/Foul.mp4").startswith("/no such folder does not exist")
     assert how_far("\0/Foul.mp4") != ""
 
@@ -152,7 +187,13 @@ def test_both_paths_and_the_setting_are_named(tmp_path: Path) -> None:
     here = str(tmp_path / "sports" / "Foul.mp4")
     mapped, unmapped = _not_found("/data/sports/Foul.mp4", here), _not_found(here, here)
     for told in (mapped, unmapped):
-        assert f"{here}: there is no such file here: {tmp_path} exists, {tmp_path / 'sports'} does not" in told
+        assert (
+            f"{here}: there is no such file here: {tmp_path} exists, {tmp_path / 'sports'} does not"
+            in told
+        )
         assert _PATHS in told
     assert "Stash calls it /data/sports/Foul.mp4" in mapped
-    assert f"{page_labels()['mediaPaths']} on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)" == _PATHS
+    assert (
+        f"{page_labels()['mediaPaths']} on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
+        == _PATHS
+    )

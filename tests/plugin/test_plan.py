@@ -7,21 +7,28 @@ from hypothesis import strategies as st
 from haven.settings.settings import TagNames
 from haven.stash.changes import ChangePlan
 from haven.stash.plan import PlanOptions, plan_results
-from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
+from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.values import Marker, Scene, Tag, tag_key
 from vlm_engine.types import Span, VideoTagInfo
 
 NAMES = TagNames()
-CONTROL = {tag_key(name): Tag(str(100 + n), name) for n, name in enumerate(("VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged"))}
+CONTROL = {
+    tag_key(name): Tag(str(100 + n), name)
+    for n, name in enumerate(("VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged"))
+}
 CONTROL["vlm_errored"] = Tag("104", "VLM_Errored")
-VLM, TAG_ME, TAGGED, ERRORED = (CONTROL[key] for key in ("vlm", "vlm_tagme", "vlm_tagged", "vlm_errored"))
+VLM, TAG_ME, TAGGED, ERRORED = (
+    CONTROL[key] for key in ("vlm", "vlm_tagme", "vlm_tagged", "vlm_errored")
+)
 FOUL, GOAL, TIMEOUT = Tag("1", "Foul"), Tag("2", "Goal"), Tag("3", "Timeout")
 KNOWN = CONTROL | {"foul": FOUL, "goal": GOAL, "timeout": TIMEOUT}
 NOTHING_OURS = Owned()
 
 
 def info(*tags, **spans):
-    found = {tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in spans.items()}
+    found = {
+        tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in spans.items()
+    }
     return VideoTagInfo(100.0, {"sport": tags}, {}, {"sport": found})
 
 
@@ -35,12 +42,20 @@ def marker(start_s, end_s, *, id="50", tag=FOUL, title="Foul", tags=frozenset({V
 
 def record(written):
     return OwnedMarker(
-        written.id, written.title, written.start_s, written.end_s, written.primary.id, tuple(sorted(written.tag_ids))
+        written.id,
+        written.title,
+        written.start_s,
+        written.end_s,
+        written.primary.id,
+        tuple(sorted(written.tag_ids)),
     )
 
 
 def ours(*markers, tags=()):
-    return Owned({written.id: record(written) for written in markers}, {tag.id: OwnedTag(tag.id, tag.name) for tag in tags})
+    return Owned(
+        {written.id: record(written) for written in markers},
+        {tag.id: OwnedTag(tag.id, tag.name) for tag in tags},
+    )
 
 
 def plan(on, found, owned=NOTHING_OURS, known=KNOWN, create_markers=True):
@@ -54,7 +69,10 @@ def names(tags):
 def test_what_was_found_is_added_and_marked():
     change = plan(scene(), info("Foul", "Goal", Foul=[(1, 2.00049)], Goal=[(0.5, 3)]))
     assert names(change.add) == ["Foul", "Goal", "VLM_Tagged"]
-    assert [(m.title, m.tag.id, m.start_s, m.end_s) for m in change.create] == [("Goal", "2", 0.5, 3), ("Foul", "1", 1, 2.0)]
+    assert [(m.title, m.tag.id, m.start_s, m.end_s) for m in change.create] == [
+        ("Goal", "2", 0.5, 3),
+        ("Foul", "1", 1, 2.0),
+    ]
     assert (change.destroy, change.remove, change.kept) == ((), (), ())
 
 
@@ -107,7 +125,9 @@ def test_control_tags_are_never_removed_as_obsolete():
 
 def test_our_marker_stays_while_wanted_and_goes_when_not():
     wanted, obsolete = marker(1, 2), marker(10, 12, id="51")
-    change = plan(scene(markers=[wanted, obsolete]), info("Foul", Foul=[(1, 2.0005)]), ours(wanted, obsolete))
+    change = plan(
+        scene(markers=[wanted, obsolete]), info("Foul", Foul=[(1, 2.0005)]), ours(wanted, obsolete)
+    )
     assert change.kept == ("50",)
     assert change.destroy == (record(obsolete),)
     assert change.create == ()
@@ -158,23 +178,33 @@ def test_a_persons_marker_is_never_destroyed():
     ],
 )
 def test_a_persons_marker_stands_for_the_event_it_covers(start_s, end_s, stands):
-    change = plan(scene(markers=[marker(start_s, end_s, title="by hand", tags=frozenset())]), info("Foul", Foul=[(10, 20)]))
+    change = plan(
+        scene(markers=[marker(start_s, end_s, title="by hand", tags=frozenset())]),
+        info("Foul", Foul=[(10, 20)]),
+    )
     assert (change.create == ()) is stands
     assert (change.kept == ("50",)) is stands
 
 
 def test_a_persons_marker_of_another_tag_stands_for_nothing():
-    assert len(plan(scene(markers=[marker(10, 20, tag=GOAL)]), info("Foul", Foul=[(10, 20)])).create) == 1
+    assert (
+        len(plan(scene(markers=[marker(10, 20, tag=GOAL)]), info("Foul", Foul=[(10, 20)])).create)
+        == 1
+    )
 
 
 def test_without_markers_those_there_are_left_as_they_are():
     old = marker(1, 2)
-    change = plan(scene(markers=[old]), info("Foul", Foul=[(5, 6)]), ours(old), create_markers=False)
+    change = plan(
+        scene(markers=[old]), info("Foul", Foul=[(5, 6)]), ours(old), create_markers=False
+    )
     assert (change.create, change.destroy, change.kept) == ((), (), ())
     assert names(change.add) == ["Foul", "VLM_Tagged"]
 
 
-times = st.tuples(st.integers(0, 40), st.integers(0, 8)).map(lambda pair: (pair[0] / 2, (pair[0] + pair[1]) / 2))
+times = st.tuples(st.integers(0, 40), st.integers(0, 8)).map(
+    lambda pair: (pair[0] / 2, (pair[0] + pair[1]) / 2)
+)
 tags = st.sampled_from([FOUL, GOAL, TIMEOUT])
 
 
@@ -222,7 +252,8 @@ def test_a_scene_that_was_written_needs_nothing_more(situation):
     change = plan(on, found, owned)
     known = KNOWN | {"corner kick": Tag("4", "Corner kick")}
     written = [
-        marker(m.start_s, m.end_s, id=f"new{n}", tag=known[tag_key(m.title)], title=m.title) for n, m in enumerate(change.create)
+        marker(m.start_s, m.end_s, id=f"new{n}", tag=known[tag_key(m.title)], title=m.title)
+        for n, m in enumerate(change.create)
     ]
     gone = {one.id for one in change.destroy}
     removed = {tag.id for tag in (*change.remove, *change.release)}
@@ -230,13 +261,24 @@ def test_a_scene_that_was_written_needs_nothing_more(situation):
         on.id,
         on.title,
         (),
-        tuple(tag for tag in on.tags if tag.id not in removed) + tuple(known[tag_key(tag.name)] for tag in change.add),
+        tuple(tag for tag in on.tags if tag.id not in removed)
+        + tuple(known[tag_key(tag.name)] for tag in change.add),
         tuple(one for one in on.markers if one.id not in gone) + tuple(written),
     )
-    untouched = [one for one in on.markers if one.id in owned.markers and one.title != "by hand" and one.id not in gone]
+    untouched = [
+        one
+        for one in on.markers
+        if one.id in owned.markers and one.title != "by hand" and one.id not in gone
+    ]
     added = [known[tag_key(tag.name)] for tag in change.add]
     again = plan(after, found, ours(*written, *untouched, tags=added), known)
-    assert (again.add, again.create, again.destroy, again.remove, again.release) == ((), (), (), (), ())
+    assert (again.add, again.create, again.destroy, again.remove, again.release) == (
+        (),
+        (),
+        (),
+        (),
+        (),
+    )
 
 
 # What people took off, and other tag lists.
@@ -252,7 +294,11 @@ def removals(draw):
         record(marker(start, end, id=f"gone{n}", tag=tag, title=tag.name))
         for n, (tag, (start, end)) in enumerate(draw(st.lists(st.tuples(tags, times), max_size=4)))
     ]
-    off = [OwnedTag(tag.id, tag.name) for tag in draw(st.lists(tags, unique=True)) if tag.id not in on.tag_ids]
+    off = [
+        OwnedTag(tag.id, tag.name)
+        for tag in draw(st.lists(tags, unique=True))
+        if tag.id not in on.tag_ids
+    ]
     return on, found, replace(owned, removed=Records(tuple(off), tuple(gone)))
 
 

@@ -26,7 +26,9 @@ def told(board: ProgressBoard, scene: str, settled: int, scan: int, in_all: int)
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(searches, min_size=1, max_size=5))
-def test_progress_of_few_scenes_is_about_the_work_done(scenes: list[tuple[int, float, bool]]) -> None:
+def test_progress_of_few_scenes_is_about_the_work_done(
+    scenes: list[tuple[int, float, bool]],
+) -> None:
     seen: list[float] = []
     board = ProgressBoard(len(scenes), seen.append)
     sizes = [frames_of(scan, more) for scan, more, _ in scenes]

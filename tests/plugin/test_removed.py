@@ -19,7 +19,10 @@ Spans = Mapping[str, list[tuple[float, float]]]
 
 
 def info(*tags: str, spans: Spans | None = None) -> VideoTagInfo:
-    by_tag = {tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in (spans or {}).items()}
+    by_tag = {
+        tag: tuple(Span(tag, start, end) for start, end in times)
+        for tag, times in (spans or {}).items()
+    }
     return VideoTagInfo(600.0, {"sport": tags}, {}, {"sport": by_tag})
 
 
@@ -52,18 +55,24 @@ def scene(stash: SandboxStash, handler: MediaHandler) -> str:
 
 
 def marker(stash: SandboxStash, scene: str, start_s: float) -> str:
-    return next(one.id for one in stash.library.scene_state(scene).markers if one.seconds == start_s)
+    return next(
+        one.id for one in stash.library.scene_state(scene).markers if one.seconds == start_s
+    )
 
 
 def stands(stash: SandboxStash, scene: str) -> tuple[set[str], list[tuple[str, float]]]:
     state = stash.library.scene_state(scene)
-    return set(state.tags) - {"VLM_Tagged"}, sorted((one.primary_tag, one.seconds) for one in state.markers)
+    return set(state.tags) - {"VLM_Tagged"}, sorted(
+        (one.primary_tag, one.seconds) for one in state.markers
+    )
 
 
 ALL = [("Foul", 10.0), ("Foul", 50.0), ("Foul", 90.0), ("Goal", 30.0)]
 
 
-def test_a_tag_and_a_marker_that_were_taken_off_stay_off(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_a_tag_and_a_marker_that_were_taken_off_stay_off(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     stash.library.remove_marker(marker(stash, scene, 50))
     stash.library.untag_scene(scene, "Goal")
     expected = ({"Foul"}, [("Foul", 10.0), ("Foul", 90.0), ("Goal", 30.0)])
@@ -74,7 +83,9 @@ def test_a_tag_and_a_marker_that_were_taken_off_stay_off(stash: SandboxStash, ha
         assert (told.tags_added, told.markers_added) == ((), ())
 
 
-def test_a_preview_knows_what_was_taken_off_since_the_last_run(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_a_preview_knows_what_was_taken_off_since_the_last_run(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     stash.library.remove_marker(marker(stash, scene, 50))
     stash.library.untag_scene(scene, "Goal")
     told = handler.preview(scene, FOUND)
@@ -95,7 +106,10 @@ def shorten(stash: SandboxStash, one: str) -> None:
 
 @pytest.mark.parametrize("edit", [relabel, move, shorten])
 def test_nothing_is_put_beside_a_marker_that_was_changed(
-    stash: SandboxStash, handler: MediaHandler, scene: str, edit: Callable[[SandboxStash, str], None]
+    stash: SandboxStash,
+    handler: MediaHandler,
+    scene: str,
+    edit: Callable[[SandboxStash, str], None],
 ) -> None:
     edit(stash, marker(stash, scene, 50))
     expected = stands(stash, scene)
@@ -108,8 +122,21 @@ def test_a_removed_event_stays_off_at_slightly_other_times(
     stash: SandboxStash, handler: MediaHandler, scene: str, times: tuple[float, float]
 ) -> None:
     stash.library.remove_marker(marker(stash, scene, 50))
-    apply(handler, scene, info("Foul", "Goal", spans={"Foul": [(10, 20), times, (90, 95), (300, 305)], "Goal": [(30, 33)]}))
-    assert stands(stash, scene)[1] == [("Foul", 10.0), ("Foul", 90.0), ("Foul", 300.0), ("Goal", 30.0)]
+    apply(
+        handler,
+        scene,
+        info(
+            "Foul",
+            "Goal",
+            spans={"Foul": [(10, 20), times, (90, 95), (300, 305)], "Goal": [(30, 33)]},
+        ),
+    )
+    assert stands(stash, scene)[1] == [
+        ("Foul", 10.0),
+        ("Foul", 90.0),
+        ("Foul", 300.0),
+        ("Goal", 30.0),
+    ]
 
 
 def test_what_was_left_of_an_event_is_kept_when_it_is_found_as_one(
@@ -120,18 +147,26 @@ def test_what_was_left_of_an_event_is_kept_when_it_is_found_as_one(
     assert stands(stash, scene)[1] == [("Foul", 10.0), ("Foul", 90.0), ("Goal", 30.0)]
 
 
-def test_it_stays_off_under_another_name_in_stash(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_it_stays_off_under_another_name_in_stash(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     stash.library.untag_scene(scene, "Foul")
     stash.library.remove_marker(marker(stash, scene, 50))
     stash.library.rename_tag("Foul", "Personal foul")
-    renamed = info("Personal foul", "Goal", spans={"Personal foul": [(10, 20), (50, 60), (90, 95)], "Goal": [(30, 33)]})
+    renamed = info(
+        "Personal foul",
+        "Goal",
+        spans={"Personal foul": [(10, 20), (50, 60), (90, 95)], "Goal": [(30, 33)]},
+    )
     apply(handler, scene, renamed)
     tags, markers = stands(stash, scene)
     assert "Personal foul" not in tags
     assert ("Personal foul", 50.0) not in markers
 
 
-def test_it_stays_off_where_the_settings_give_it_another_name(stash: SandboxStash, tmp_path: Path) -> None:
+def test_it_stays_off_where_the_settings_give_it_another_name(
+    stash: SandboxStash, tmp_path: Path
+) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, tmp_path, tag_list={"Foul": "Foul"}) as handler:
         apply(handler, scene, info("Foul", spans={"Foul": [(10, 20), (50, 60)]}))
@@ -142,7 +177,9 @@ def test_it_stays_off_where_the_settings_give_it_another_name(stash: SandboxStas
     assert stands(stash, scene) == (set(), [("Personal foul", 10.0)])
 
 
-def test_it_stays_off_when_the_tag_was_deleted_and_made_anew(stash: SandboxStash, handler: MediaHandler) -> None:
+def test_it_stays_off_when_the_tag_was_deleted_and_made_anew(
+    stash: SandboxStash, handler: MediaHandler
+) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     apply(handler, scene, info("Foul"))
     stash.library.remove_tag("Foul")
@@ -151,20 +188,26 @@ def test_it_stays_off_when_the_tag_was_deleted_and_made_anew(stash: SandboxStash
     assert stands(stash, scene) == (set(), [])
 
 
-def test_what_a_person_had_put_there_and_takes_off_stays_off(stash: SandboxStash, handler: MediaHandler) -> None:
+def test_what_a_person_had_put_there_and_takes_off_stays_off(
+    stash: SandboxStash, handler: MediaHandler
+) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe", "Foul"])
     by_hand = stash.library.add_marker(scene, "Goal", 30, 33, title="the winner")
     apply(handler, scene, FOUND)
     known = handler._journal.there(ItemRef(ItemKind.SCENE, scene))
     apply(handler, scene, FOUND)
-    assert handler._journal.there(ItemRef(ItemKind.SCENE, scene)) == known, "each is written down once"
+    assert handler._journal.there(ItemRef(ItemKind.SCENE, scene)) == known, (
+        "each is written down once"
+    )
     stash.library.untag_scene(scene, "Foul")
     stash.library.remove_marker(by_hand)
     apply(handler, scene, FOUND)
     assert stands(stash, scene) == ({"Goal"}, ALL[:3])
 
 
-def test_what_a_person_puts_back_themselves_stays(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_what_a_person_puts_back_themselves_stays(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     stash.library.untag_scene(scene, "Goal")
     stash.library.remove_marker(marker(stash, scene, 30))
     apply(handler, scene, FOUND)
@@ -174,7 +217,9 @@ def test_what_a_person_puts_back_themselves_stays(stash: SandboxStash, handler: 
     assert stands(stash, scene) == ({"Foul", "Goal"}, [*ALL[:3], ("Goal", 31.0)])
 
 
-def test_what_tasks_of_the_plugin_take_off_does_not_stay_off(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_what_tasks_of_the_plugin_take_off_does_not_stay_off(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
     apply(handler, scene, FOUND)
     assert stands(stash, scene) == ({"Foul", "Goal"}, ALL)
@@ -184,7 +229,9 @@ def test_what_tasks_of_the_plugin_take_off_does_not_stay_off(stash: SandboxStash
     assert stands(stash, scene) == ({"Foul", "Goal"}, ALL)
 
 
-def test_a_scene_from_which_all_was_taken_is_done_from_the_start(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_a_scene_from_which_all_was_taken_is_done_from_the_start(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     for one in stash.library.scene_state(scene).markers:
         stash.library.remove_marker(one.id)
     stash.library.untag_scene(scene, "Foul", "Goal", "VLM_Tagged")
@@ -214,15 +261,22 @@ def test_who_asks_gets_it_back_until_that_is_undone(
         assert stands(stash, scene) == before
 
 
-def test_images_and_galleries_keep_off_what_was_taken_off(stash: SandboxStash, handler: MediaHandler, tmp_path: Path) -> None:
-    image, gallery = stash.library.add_image(tags=["VLM_TagMe"]), stash.library.add_gallery(tags=["VLM_TagMe"])
+def test_images_and_galleries_keep_off_what_was_taken_off(
+    stash: SandboxStash, handler: MediaHandler, tmp_path: Path
+) -> None:
+    image, gallery = (
+        stash.library.add_image(tags=["VLM_TagMe"]),
+        stash.library.add_gallery(tags=["VLM_TagMe"]),
+    )
     found = {image: ImageTagInfo({"sport": ("Foul", "Goal")}, {})}
 
     def run(handler: MediaHandler) -> tuple[set[str], set[str]]:
         run_id = handler.start_run("Tag Images")
         handler.apply_images(run_id, found)
         handler.apply_gallery(run_id, gallery, ("Foul", "Goal"), release_queue=True)
-        return set(stash.library.image_state(image).tags), set(stash.library.gallery_state(gallery).tags)
+        return set(stash.library.image_state(image).tags), set(
+            stash.library.gallery_state(gallery).tags
+        )
 
     every, fewer = {"Foul", "Goal", "VLM_Tagged"}, {"Foul", "VLM_Tagged"}
     assert run(handler) == (every, every)
@@ -234,7 +288,9 @@ def test_images_and_galleries_keep_off_what_was_taken_off(stash: SandboxStash, h
         assert run(asked) == (every, every)
 
 
-def test_what_is_taken_off_between_a_kill_and_the_next_run_stays_off(stash: SandboxStash, tmp_path: Path) -> None:
+def test_what_is_taken_off_between_a_kill_and_the_next_run_stays_off(
+    stash: SandboxStash, tmp_path: Path
+) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
@@ -252,7 +308,9 @@ def test_what_is_taken_off_between_a_kill_and_the_next_run_stays_off(stash: Sand
 # Tag lists.
 
 
-def test_what_another_tag_list_found_is_left_alone_and_told(stash: SandboxStash, tmp_path: Path) -> None:
+def test_what_another_tag_list_found_is_left_alone_and_told(
+    stash: SandboxStash, tmp_path: Path
+) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, tmp_path, tag_list={"Foul": "Foul", "Goal": "Goal"}) as handler:
         apply(handler, scene, FOUND)
@@ -261,13 +319,19 @@ def test_what_another_tag_list_found_is_left_alone_and_told(stash: SandboxStash,
         expected = ("Foul", "3 markers Foul")
         assert handler.preview(scene, found).left_alone == expected
         told = apply(handler, scene, found)
-        assert (told.left_alone, told.tags_removed, len(told.markers_removed)) == (expected, ("Goal",), 1)
+        assert (told.left_alone, told.tags_removed, len(told.markers_removed)) == (
+            expected,
+            ("Goal",),
+            1,
+        )
         assert stands(stash, scene) == ({"Foul", "Timeout"}, [*ALL[:3], ("Timeout", 12.0)])
         handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
         assert stands(stash, scene) == (set(), [])
 
 
-def test_a_tag_that_gets_another_name_leaves_nothing_under_the_one_before(stash: SandboxStash, tmp_path: Path) -> None:
+def test_a_tag_that_gets_another_name_leaves_nothing_under_the_one_before(
+    stash: SandboxStash, tmp_path: Path
+) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     for name in ("Foul", "Personal foul", "Infringement"):
         with handler_of(stash, tmp_path, tag_list={"Foul": name}) as handler:
@@ -275,7 +339,9 @@ def test_a_tag_that_gets_another_name_leaves_nothing_under_the_one_before(stash:
         assert stands(stash, scene) == ({name}, [(name, 10.0)])
 
 
-def test_a_list_that_finds_nothing_any_more_takes_its_own_off(stash: SandboxStash, tmp_path: Path) -> None:
+def test_a_list_that_finds_nothing_any_more_takes_its_own_off(
+    stash: SandboxStash, tmp_path: Path
+) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, tmp_path, tag_list={"foul": "Foul"}) as handler:
         apply(handler, scene, info("Foul", spans={"Foul": [(10, 20)]}))
@@ -283,7 +349,9 @@ def test_a_list_that_finds_nothing_any_more_takes_its_own_off(stash: SandboxStas
     assert stands(stash, scene) == (set(), [])
 
 
-def test_a_tag_that_was_renamed_keeps_its_new_name_where_it_is(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_a_tag_that_was_renamed_keeps_its_new_name_where_it_is(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     stash.library.rename_tag("Foul", "Personal foul")
     before = stash.library.scene_state(scene)
     other = stash.library.add_scene(tags=["VLM_TagMe"])
@@ -294,12 +362,18 @@ def test_a_tag_that_was_renamed_keeps_its_new_name_where_it_is(stash: SandboxSta
         assert stash.library.scene_state(scene) == before
     stash.library.remove_marker(marker(stash, scene, 50))
     apply(handler, scene, FOUND)
-    assert stands(stash, scene)[1] == [("Goal", 30.0), ("Personal foul", 10.0), ("Personal foul", 90.0)]
+    assert stands(stash, scene)[1] == [
+        ("Goal", 30.0),
+        ("Personal foul", 10.0),
+        ("Personal foul", 90.0),
+    ]
     apply(handler, scene, info())
     assert stands(stash, scene) == (set(), [])
 
 
-def test_markers_that_came_with_a_merged_scene_are_still_ours(stash: SandboxStash, handler: MediaHandler, scene: str) -> None:
+def test_markers_that_came_with_a_merged_scene_are_still_ours(
+    stash: SandboxStash, handler: MediaHandler, scene: str
+) -> None:
     other = stash.library.add_scene(tags=["VLM_TagMe"])
     apply(handler, other, info("Foul", spans={"Foul": [(11, 21), (200, 210)]}))
     by_hand = stash.library.add_marker(other, "Interview", 300.0)
@@ -317,7 +391,9 @@ def test_markers_that_came_with_a_merged_scene_are_still_ours(stash: SandboxStas
     assert stands(stash, scene)[1] == before[1]
 
 
-def test_a_renamed_tag_stays_on_images_and_their_gallery(stash: SandboxStash, handler: MediaHandler) -> None:
+def test_a_renamed_tag_stays_on_images_and_their_gallery(
+    stash: SandboxStash, handler: MediaHandler
+) -> None:
     image = stash.library.add_image(tags=["VLM_TagMe"])
     gallery = stash.library.add_gallery(images=[image], tags=["VLM_TagMe"])
 
@@ -325,7 +401,9 @@ def test_a_renamed_tag_stays_on_images_and_their_gallery(stash: SandboxStash, ha
         run_id = handler.start_run("Tag Images")
         handler.apply_images(run_id, {image: ImageTagInfo({"sport": ("Foul", "Goal")}, {})})
         counts = handler.image_tag_counts(gallery, ("Foul", "Goal"))
-        handler.apply_gallery(run_id, gallery, [tag for tag in counts if counts[tag]], release_queue=True)
+        handler.apply_gallery(
+            run_id, gallery, [tag for tag in counts if counts[tag]], release_queue=True
+        )
         return stash.library.image_state(image).tags, stash.library.gallery_state(gallery).tags
 
     run()

@@ -16,7 +16,13 @@ import PIL.Image
 import pytest
 
 from haven.settings.settings import TagNames
-from haven.stash.errors import NotServedError, StashError, StashQueryError, StashReplyError, StashTimeoutError
+from haven.stash.errors import (
+    NotServedError,
+    StashError,
+    StashQueryError,
+    StashReplyError,
+    StashTimeoutError,
+)
 from haven.stash.jobs import others_wait
 from haven.stash.library import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
 from haven.stash.server import require_images, shake_hands
@@ -99,7 +105,9 @@ def liar() -> Iterator[Liar]:
 @contextmanager
 def client_of(server: Any, **options: Any) -> Iterator[StashClient]:
     port = server.port if isinstance(server, SandboxStash) else server.server_port
-    with closing(StashClient({"Host": "127.0.0.1", "Port": port}, **{"retry": ONCE, **options})) as client:
+    with closing(
+        StashClient({"Host": "127.0.0.1", "Port": port}, **{"retry": ONCE, **options})
+    ) as client:
         yield client
 
 
@@ -133,14 +141,18 @@ def client(liar: Liar) -> Iterator[StashClient]:
         ('{"data": {}}', "there is no version"),
     ],
 )
-def test_a_reply_of_any_form_is_one_clear_error(liar: Liar, client: StashClient, body: str, told: str) -> None:
+def test_a_reply_of_any_form_is_one_clear_error(
+    liar: Liar, client: StashClient, body: str, told: str
+) -> None:
     liar.body = body.encode()
     with pytest.raises(StashQueryError) as caught:
         require_images(client)
     assert told in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"\xff\xfe", b'{"data": {"a": ' + b"9" * 5000 + b"}}", b'{"data": '])
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe", b'{"data": {"a": ' + b"9" * 5000 + b"}}", b'{"data": ']
+)
 def test_what_is_no_json_is_not_stash(liar: Liar, client: StashClient, body: bytes) -> None:
     liar.body = body
     with pytest.raises(StashError, match="is not Stash: 200 OK"):
@@ -154,7 +166,13 @@ SPOILT = (None, 7, -1.5, "x", "", True, [], [None], {}, {"a": 1}, [[]], 10**400,
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The way to everything in a reply's data."""
-    for key, below in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, below in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield (*way, key)
         yield from places(below, (*way, key))
 
@@ -176,7 +194,9 @@ def spoilt(data: Any, way: tuple[Any, ...], other: Any) -> Any:
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxStash]:
     folder = tmp_path_factory.mktemp("media")
     PIL.Image.new("RGB", (8, 8)).save(folder / "a.png")
-    video = generate(VideoSpec(duration_s=6, width=160, height=120, tags=("Foul",), seed=1), folder / "a.mp4")
+    video = generate(
+        VideoSpec(duration_s=6, width=160, height=120, tags=("Foul",), seed=1), folder / "a.mp4"
+    )
     with running(SandboxStash()) as stash:
         scene = stash.library.add_scene(video.path, tags=["Foul", "VLM_TagMe"])
         stash.library.add_marker(scene, "Foul", 3.0, end_seconds=5.0)
@@ -199,7 +219,9 @@ READERS: dict[str, Callable[[StashClient], object]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_no_field_of_a_reply_ends_in_a_raw_error(furnished: SandboxStash, liar: Liar, name: str) -> None:
+def test_no_field_of_a_reply_ends_in_a_raw_error(
+    furnished: SandboxStash, liar: Liar, name: str
+) -> None:
     with client_of(furnished) as honest:
         bodies: list[Any] = []
         send = honest._send
@@ -221,13 +243,29 @@ def test_no_field_of_a_reply_ends_in_a_raw_error(furnished: SandboxStash, liar: 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        ({"duration": None}, "findScenes.scenes.0.files.0.duration: it is null, where a number is expected"),
+        (
+            {"duration": None},
+            "findScenes.scenes.0.files.0.duration: it is null, where a number is expected",
+        ),
         ({"path": ["a"]}, "findScenes.scenes.0.files.0.path: it is ['a'], where text is expected"),
-        ({"fingerprints": None}, "findScenes.scenes.0.files.0.fingerprints: it is null, where a list of objects is expected"),
+        (
+            {"fingerprints": None},
+            "findScenes.scenes.0.files.0.fingerprints: it is null, where a list of objects is expected",
+        ),
     ],
 )
-def test_the_error_names_the_field_and_what_it_holds(liar: Liar, client: StashClient, spoil: Any, told: str) -> None:
-    file = {"path": "/a.mp4", "size": 5, "duration": 2.0, "width": 4, "height": 4, "fingerprints": [], **spoil}
+def test_the_error_names_the_field_and_what_it_holds(
+    liar: Liar, client: StashClient, spoil: Any, told: str
+) -> None:
+    file = {
+        "path": "/a.mp4",
+        "size": 5,
+        "duration": 2.0,
+        "width": 4,
+        "height": 4,
+        "fingerprints": [],
+        **spoil,
+    }
     scene = {"id": "1", "title": None, "tags": [], "scene_markers": [], "files": [file]}
     liar.body = json.dumps({"data": {"findScenes": {"scenes": [scene, scene]}}}).encode()
     with pytest.raises(StashReplyError, match="cannot be used") as caught:
@@ -236,7 +274,9 @@ def test_the_error_names_the_field_and_what_it_holds(liar: Liar, client: StashCl
 
 
 def test_a_key_in_the_wrong_place_is_not_shown(liar: Liar, client: StashClient) -> None:
-    liar.body = json.dumps({"data": {"configuration": {"general": {"apiKey": ["season-ticket"]}}}}).encode()
+    liar.body = json.dumps(
+        {"data": {"configuration": {"general": {"apiKey": ["season-ticket"]}}}}
+    ).encode()
     with pytest.raises(StashReplyError) as caught:
         shake_hands(client, PLUGIN)
     assert "configuration.general.apiKey" in str(caught.value)
@@ -244,7 +284,9 @@ def test_a_key_in_the_wrong_place_is_not_shown(liar: Liar, client: StashClient) 
 
 
 def test_a_stash_that_gives_the_same_page_for_ever_is_left(liar: Liar, client: StashClient) -> None:
-    liar.body = json.dumps({"data": {"findScenes": {"scenes": [{"id": str(number)} for number in range(1000)]}}}).encode()
+    liar.body = json.dumps(
+        {"data": {"findScenes": {"scenes": [{"id": str(number)} for number in range(1000)]}}}
+    ).encode()
     with pytest.raises(StashReplyError, match="0 follows 999"):
         ids_with_tags(client, ItemKind.SCENE, "1")
 
@@ -255,9 +297,15 @@ def test_a_stash_that_gives_the_same_page_for_ever_is_left(liar: Liar, client: S
 @pytest.mark.parametrize("drips", ["head", "body"])
 @pytest.mark.parametrize("tells_length", [True, False])
 def test_a_reply_that_only_drips_is_given_up(liar: Liar, drips: str, tells_length: bool) -> None:
-    liar.drips, liar.tells_length, liar.body = drips, tells_length, b'{"data": {' + b" " * 10_000 + b"}}"
+    liar.drips, liar.tells_length, liar.body = (
+        drips,
+        tells_length,
+        b'{"data": {' + b" " * 10_000 + b"}}",
+    )
     with client_of(liar, timeout_s=0.2) as client:
-        with pytest.raises(StashTimeoutError, match="answers too slowly: it was not over after 0.4 s"):
+        with pytest.raises(
+            StashTimeoutError, match="answers too slowly: it was not over after 0.4 s"
+        ):
             client.ask("{ version { version } }")
         with pytest.raises(StashTimeoutError, match="answers too slowly"):
             client.fetch("/image/1/image", 10**6)
@@ -267,7 +315,10 @@ def test_a_reply_that_only_drips_is_given_up(liar: Liar, drips: str, tells_lengt
 
 def test_a_refusal_that_only_drips_is_given_up(liar: Liar) -> None:
     liar.drips, liar.status, liar.body = "body", 401, b"x" * 10_000
-    with client_of(liar, timeout_s=0.2) as client, pytest.raises(StashTimeoutError, match="answers too slowly"):
+    with (
+        client_of(liar, timeout_s=0.2) as client,
+        pytest.raises(StashTimeoutError, match="answers too slowly"),
+    ):
         client.ask("{ version { version } }")
 
 
@@ -284,20 +335,33 @@ def test_a_video_that_only_drips_is_given_up(liar: Liar, monkeypatch: pytest.Mon
         reader.read(10_000)
 
 
-@pytest.mark.parametrize("place", ["bytes 0-99/50", "bytes 5-2/9", "bytes 0-" + "9" * 5000 + "/" + "9" * 5000, "bytes 1-2/9"])
+@pytest.mark.parametrize(
+    "place",
+    ["bytes 0-99/50", "bytes 5-2/9", "bytes 0-" + "9" * 5000 + "/" + "9" * 5000, "bytes 1-2/9"],
+)
 def test_a_part_that_cannot_be_is_refused(liar: Liar, place: str) -> None:
-    liar.status, liar.body, liar.headers = 206, b"x", {"Content-Range": place, "Last-Modified": "yesterday"}
+    liar.status, liar.body, liar.headers = (
+        206,
+        b"x",
+        {"Content-Range": place, "Last-Modified": "yesterday"},
+    )
     with client_of(liar) as client, pytest.raises(MediaOutOfReachError, match="another part of it"):
         SceneStream(client, "1", "a.mp4").open()
 
 
 def test_a_date_that_is_none_does_not_matter(liar: Liar) -> None:
-    liar.status, liar.body, liar.headers = 206, b"x", {"Content-Range": "bytes 0-0/1", "Last-Modified": "yesterday"}
+    liar.status, liar.body, liar.headers = (
+        206,
+        b"x",
+        {"Content-Range": "bytes 0-0/1", "Last-Modified": "yesterday"},
+    )
     with client_of(liar) as client, closing(SceneStream(client, "1", "a.mp4").open()) as reader:
         assert reader.modified_ns == 0
 
 
-def test_a_packed_reply_is_measured_as_it_is_unpacked(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packed_reply_is_measured_as_it_is_unpacked(
+    liar: Liar, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     liar.headers, liar.body = {"Content-Encoding": "gzip"}, gzip.compress(bytes(200 * 2**20), 1)
     monkeypatch.setattr("haven.stash.transport._MOST_REPLY_BYTES", 2**20)
@@ -313,14 +377,19 @@ def test_a_packed_reply_is_measured_as_it_is_unpacked(liar: Liar, monkeypatch: p
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, gzip", "zstd"])
-def test_a_reply_that_cannot_be_unpacked_is_told(liar: Liar, client: StashClient, encoding: str) -> None:
+def test_a_reply_that_cannot_be_unpacked_is_told(
+    liar: Liar, client: StashClient, encoding: str
+) -> None:
     liar.headers, liar.body = {"Content-Encoding": encoding}, b'{"data": {}}'
     with pytest.raises(StashReplyError, match="packed"):
         client.ask("{ version { version } }")
 
 
 def test_a_packed_reply_is_read(liar: Liar, client: StashClient) -> None:
-    liar.headers, liar.body = {"Content-Encoding": "gzip"}, gzip.compress(b'{"data": {"jobQueue": null}}')
+    liar.headers, liar.body = (
+        {"Content-Encoding": "gzip"},
+        gzip.compress(b'{"data": {"jobQueue": null}}'),
+    )
     assert others_wait(client) is False
 
 

@@ -25,11 +25,15 @@ from vlm_engine.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "Haven VLM Connector reports"
-needs_an_ordinary_user = pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+needs_an_ordinary_user = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere"
+)
 
 
 def at(seconds: float, **changes: object) -> RunReport:
-    return replace(EXAMPLE, started=EXAMPLE.started + seconds, ended=EXAMPLE.ended + seconds, **changes)  # type: ignore[arg-type]
+    return replace(
+        EXAMPLE, started=EXAMPLE.started + seconds, ended=EXAMPLE.ended + seconds, **changes
+    )  # type: ignore[arg-type]
 
 
 def names(folder: Path) -> list[str]:
@@ -40,7 +44,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_run_leaves_a_page_and_a_json_file_and_the_index(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_leaves_a_page_and_a_json_file_and_the_index(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "not" / "there yet"
     page = write_report(EXAMPLE, folder, keep=5)
     assert page == folder / "run-20260103-183000-000-tag-videos.html"
@@ -118,7 +124,9 @@ def test_files_of_other_programs_are_never_touched(tmp_path: Path) -> None:
     assert len(entries(tmp_path)) == 1
 
 
-def test_an_index_of_another_program_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_index_of_another_program_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "index.html").write_text("<h1>My own page</h1>", encoding="utf-8")
     assert write_report(EXAMPLE, tmp_path)
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == "<h1>My own page</h1>"
@@ -139,7 +147,9 @@ def test_what_killed_runs_left_half_written_goes_when_it_is_old(tmp_path: Path) 
 # --- when it cannot be ---
 
 
-def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_made_costs_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "reports").write_text("a file in the way", encoding="utf-8")
     assert write_report(EXAMPLE, tmp_path / "reports", keep=3) is None
     (said,) = warnings(caplog)
@@ -148,7 +158,9 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path: Path, caplog: 
 
 
 @needs_an_ordinary_user
-def test_a_folder_that_is_read_only_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_is_read_only_costs_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_report(EXAMPLE, tmp_path)
     before = names(tmp_path)
     tmp_path.chmod(0o555)
@@ -175,7 +187,12 @@ def test_a_disk_that_takes_no_more_leaves_what_was_there(tmp_path: Path) -> None
     assert page is not None
     before = page.read_bytes()
     done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert os.strerror(errno.EFBIG) in done.stderr
@@ -216,7 +233,9 @@ def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
     draw = random.Random(8)
     for round_number in range(6):
         start = str(round_number * 10_000)
-        with subprocess.Popen([sys.executable, "-c", program, tmp_path, start], cwd=ROOT, stdout=subprocess.PIPE) as writer:
+        with subprocess.Popen(
+            [sys.executable, "-c", program, tmp_path, start], cwd=ROOT, stdout=subprocess.PIPE
+        ) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
             time.sleep(draw.uniform(0.02, 0.3))
@@ -224,7 +243,9 @@ def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
             writer.wait(30)
         for path in tmp_path.glob("*.html"):
             assert path.read_text(encoding="utf-8").endswith("</html>\n"), path
-            assert path.name == "index.html" or path.with_suffix(".json").exists(), "nobody would ever remove this page"
+            assert path.name == "index.html" or path.with_suffix(".json").exists(), (
+                "nobody would ever remove this page"
+            )
         for path in tmp_path.glob("*.json"):
             json.loads(path.read_text(encoding="utf-8"))
     write_report(at(90_000), tmp_path, keep=4)
@@ -234,8 +255,12 @@ def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
     assert OURS in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-def test_runs_that_end_together_are_all_in_the_index(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    threads = [threading.Thread(target=write_report, args=(at(number), tmp_path)) for number in range(6)]
+def test_runs_that_end_together_are_all_in_the_index(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    threads = [
+        threading.Thread(target=write_report, args=(at(number), tmp_path)) for number in range(6)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -260,7 +285,9 @@ def test_where_and_how_many_is_set(tmp_path: Path) -> None:
     assert (Path("/data") / mine.report_folder, mine.reports_kept) == (tmp_path / "mine", 0)
 
 
-@pytest.mark.parametrize("text", ['REPORT_FOLDER: " "', "REPORTS_KEPT: -1", 'REPORT_FOLDER: "a\\0b"'])
+@pytest.mark.parametrize(
+    "text", ['REPORT_FOLDER: " "', "REPORTS_KEPT: -1", 'REPORT_FOLDER: "a\\0b"']
+)
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=text.partition(":")[0]):
         load(tmp_path, text)

@@ -79,13 +79,25 @@ def harmless(text: str) -> Page:
     text.encode()
     page = Page(text)
     names = {name for name, _ in page.elements}
-    assert names.isdisjoint({"script", "img", "iframe", "link", "object", "embed", "form", "base", "audio", "video"})
+    assert names.isdisjoint(
+        {"script", "img", "iframe", "link", "object", "embed", "form", "base", "audio", "video"}
+    )
     for _, attributes in page.elements:
-        assert not [name for name in attributes if name.startswith("on") or name in {"src", "srcset", "action", "style"}]
-        assert re.fullmatch(r"(index\.html|run-[a-z0-9-]+\.(html|json))?", attributes.get("href", "")), attributes
+        assert not [
+            name
+            for name in attributes
+            if name.startswith("on") or name in {"src", "srcset", "action", "style"}
+        ]
+        assert re.fullmatch(
+            r"(index\.html|run-[a-z0-9-]+\.(html|json))?", attributes.get("href", "")
+        ), attributes
     style = text[text.index("<style>") : text.index("</style>")]
     assert not re.search(r"url\(|@import|//", style)
-    (policy,) = (meta["content"] for meta in page.of("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    (policy,) = (
+        meta["content"]
+        for meta in page.of("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none'")
     return page
 
@@ -96,7 +108,9 @@ def scene(scene_id: str = "12", **changes: object) -> SceneReport:
 
 
 def run(*scenes: SceneReport, **changes: object) -> RunReport:
-    plain = RunReport(7, "Tag Videos", 1767465000.0, 1767465097.0, End.FINISHED, "1 scene tagged.", scenes)
+    plain = RunReport(
+        7, "Tag Videos", 1767465000.0, 1767465097.0, End.FINISHED, "1 scene tagged.", scenes
+    )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -148,13 +162,18 @@ def test_a_run_tells_what_was_found_and_asked_and_changed() -> None:
 def test_scenes_that_need_a_look_come_first() -> None:
     titles = ["Opening", "Semi-final", "Final"]
     outcomes = [Outcome.DONE, Outcome.FAILED, Outcome.PARTLY]
-    scenes = [scene(str(number), title=titles[number], outcome=outcomes[number]) for number in range(3)]
+    scenes = [
+        scene(str(number), title=titles[number], outcome=outcomes[number]) for number in range(3)
+    ]
     text = page_of(run(*scenes)).text
     assert text.index("Semi-final") < text.index("Final ") < text.index("Opening")
 
 
 def test_a_bar_is_where_its_span_is_and_shows_what_became_of_the_marker() -> None:
-    change = ItemChange(markers_added=(MarkerChange("Foul", 600.0, 1200.0),), markers_removed=(MarkerChange("Turnover", 1800.0),))
+    change = ItemChange(
+        markers_added=(MarkerChange("Foul", 600.0, 1200.0),),
+        markers_removed=(MarkerChange("Turnover", 1800.0),),
+    )
     spans = {"Foul": (Span("Foul", 600.0, 1200.0), Span("Foul", 1200.0004, 1800.0))}
     paths = page_of(run(scene(spans=spans, change=change, gaps_s=((0.0, 240.0),)))).of("path")
     drawn = [(path["class"], path["d"]) for path in paths]
@@ -178,14 +197,18 @@ def test_times_beyond_the_video_and_videos_of_unknown_length_are_drawn() -> None
 
 
 def test_preview_says_would() -> None:
-    change = ItemChange(tags_added=("Foul",), markers_removed=(MarkerChange("Foul", 1.0, 2.0),), markers_kept=2)
+    change = ItemChange(
+        tags_added=("Foul",), markers_removed=(MarkerChange("Foul", 1.0, 2.0),), markers_kept=2
+    )
     text = page_of(run(scene(outcome=Outcome.PLANNED, change=change), task="Preview")).text
     assert "Tags would be added" in text
     assert "1 would be removed, 2 kept" in text
 
 
 def test_a_run_that_was_broken_off_says_why_and_what_waits() -> None:
-    text = page_of(run(scene(), end=End.BROKEN_OFF, error="gaming PC: nobody answers.", waiting=3)).text
+    text = page_of(
+        run(scene(), end=End.BROKEN_OFF, error="gaming PC: nobody answers.", waiting=3)
+    ).text
     assert "broken off" in text
     assert "gaming PC: nobody answers." in text
     assert "scenes still waiting" in text
@@ -199,7 +222,9 @@ def test_a_run_without_scenes_says_so() -> None:
 
 
 def test_endpoints_that_did_nothing_are_told_without_shares() -> None:
-    text = page_of(run(endpoints={"spare": {"served": 0, "failed": {"WrongKeyError": 1}, "seconds": None}})).text
+    text = page_of(
+        run(endpoints={"spare": {"served": 0, "failed": {"WrongKeyError": 1}, "seconds": None}})
+    ).text
     assert "0 %" in text
     assert "1 wrong key" in text
 
@@ -210,10 +235,21 @@ def test_endpoints_that_did_nothing_are_told_without_shares() -> None:
 def test_five_hundred_scenes_stay_a_page_that_a_browser_opens() -> None:
     def one(number: int) -> SceneReport:
         tags = [f"Tag {tag}" for tag in range(8)]
-        spans = {tag: tuple(Span(tag, 60.0 * n + number % 50, 60.0 * n + 20, 0.8) for n in range(5)) for tag in tags}
-        added = tuple(MarkerChange(tag, span.start_s, span.end_s) for tag in tags for span in spans[tag])
+        spans = {
+            tag: tuple(Span(tag, 60.0 * n + number % 50, 60.0 * n + 20, 0.8) for n in range(5))
+            for tag in tags
+        }
+        added = tuple(
+            MarkerChange(tag, span.start_s, span.end_s) for tag in tags for span in spans[tag]
+        )
         change = ItemChange(tags_added=tuple(tags), markers_added=added)
-        return scene(str(number), title=f"Game {number}", spans=spans, coverage=Coverage(900, 900, 0, 850), change=change)
+        return scene(
+            str(number),
+            title=f"Game {number}",
+            spans=spans,
+            coverage=Coverage(900, 900, 0, 850),
+            change=change,
+        )
 
     report = cleaned(run(*(one(number) for number in range(500))))
     text = run_page(report, "run-20260103-183000-000-tag-videos.json")
@@ -233,7 +269,9 @@ def test_beyond_a_thousand_scenes_a_line_each_is_left() -> None:
 
 def test_a_long_timeline_has_an_upper_size() -> None:
     spans = tuple(Span("Basketball point", second, second + 0.6, 0.9) for second in range(50_000))
-    text = run_page(cleaned(run(scene(duration_s=50_000.0, spans={"Basketball point": spans}))), "run-1.json")
+    text = run_page(
+        cleaned(run(scene(duration_s=50_000.0, spans={"Basketball point": spans}))), "run-1.json"
+    )
     assert len(text) < 300_000
     assert "49,700 more in the JSON file" in text
 
@@ -243,15 +281,38 @@ def test_a_long_timeline_has_an_upper_size() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_name_gets_out_of_its_place(name: str) -> None:
-    change = ItemChange((name,), (name,), (MarkerChange(name, 1.0, 2.0),), (MarkerChange(name, 5.0),), 1, (name,))
-    hostile = scene(name, title=name, path=name, spans={name: (Span(name, 1.0, 2.0),)}, error=name, change=change)
+    change = ItemChange(
+        (name,), (name,), (MarkerChange(name, 1.0, 2.0),), (MarkerChange(name, 5.0),), 1, (name,)
+    )
+    hostile = scene(
+        name,
+        title=name,
+        path=name,
+        spans={name: (Span(name, 1.0, 2.0),)},
+        error=name,
+        change=change,
+    )
     endpoints = {name: {"served": 3, "failed": {name: 1}, "seconds": 1.0}}
     report = run(hostile, task=name, end_line=name, error=f"{name}!", endpoints=endpoints)
     plain = page_of(
-        run(scene(title="-", spans={"-": (Span("-", 1.0, 2.0),)}, error="-", change=replace(change, kept_back=("-",))))
+        run(
+            scene(
+                title="-",
+                spans={"-": (Span("-", 1.0, 2.0),)},
+                error="-",
+                change=replace(change, kept_back=("-",)),
+            )
+        )
     )
     page = page_of(report)
-    assert {tag for tag, _ in page.elements} <= {tag for tag, _ in plain.elements} | {"table", "thead", "tbody", "tr", "th", "td"}
+    assert {tag for tag, _ in page.elements} <= {tag for tag, _ in plain.elements} | {
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
     shown = re.sub(r"[\x00-\x1f\ud800-\udfff]", "\ufffd", name)
     assert (shown if len(shown) < 200 else shown[:199] + "…") in page.text
     summary = read_summary(to_json(cleaned(report)).partition("\n")[0])
@@ -263,7 +324,9 @@ def test_what_comes_back_from_a_changed_file_is_escaped_in_the_index() -> None:
     summary = read_summary(to_json(run()).partition("\n")[0])
     assert summary is not None
     bad = HOSTILE[0]
-    page = index_page([Entry("run-20260103-183000-000-x", replace(summary, end=bad, outcomes={bad: 1}), False)])
+    page = index_page(
+        [Entry("run-20260103-183000-000-x", replace(summary, end=bad, outcomes={bad: 1}), False)]
+    )
     assert bad in harmless(page).text
 
 
@@ -273,7 +336,9 @@ def test_text_of_either_direction_stays_within_its_own_place() -> None:
 
 
 def test_numbers_that_are_none_are_shown_as_nothing() -> None:
-    odd = scene(duration_s=math.nan, seconds=math.inf, spans={"Foul": (Span("Foul", math.nan, math.inf),)})
+    odd = scene(
+        duration_s=math.nan, seconds=math.inf, spans={"Foul": (Span("Foul", math.nan, math.inf),)}
+    )
     report = cleaned(run(odd))
     harmless(run_page(report, "run-1.json"))
     json.loads(to_json(report), parse_constant=pytest.fail)
@@ -285,10 +350,27 @@ def test_numbers_that_are_none_are_shown_as_nothing() -> None:
 def test_no_secret_is_in_a_report() -> None:
     key = "sk-free-throw-123456"
     told = f"gaming PC: 401, Bearer abcdefgh12345678 is wrong; {key}; http://coach:whistle@10.0.0.2:1234/v1?apikey=qwertyuiop"
-    endpoints = {"gaming PC": {"served": 1, "api_key": key, "cookie": "session=timeout-timeout", "failed": {}}}
-    report = cleaned(run(scene(error=told), error=f"session=MTYzNzk3fCorner; {key}", endpoints=endpoints), [key, ""])
+    endpoints = {
+        "gaming PC": {
+            "served": 1,
+            "api_key": key,
+            "cookie": "session=timeout-timeout",
+            "failed": {},
+        }
+    }
+    report = cleaned(
+        run(scene(error=told), error=f"session=MTYzNzk3fCorner; {key}", endpoints=endpoints),
+        [key, ""],
+    )
     for text in (run_page(report, "run-1.json"), to_json(report)):
-        for secret in (key, "abcdefgh12345678", "whistle", "qwertyuiop", "MTYzNzk3f", "timeout-timeout"):
+        for secret in (
+            key,
+            "abcdefgh12345678",
+            "whistle",
+            "qwertyuiop",
+            "MTYzNzk3f",
+            "timeout-timeout",
+        ):
             assert secret not in text, secret
         assert "10.0.0.2:1234/v1" in text
 
@@ -303,7 +385,11 @@ def test_the_json_file_holds_everything() -> None:
     assert data["endpoints"][0]["share"] == 0.775
     final = data["scenes"][0]
     assert final["spans"]["Foul"][0] == {"start_s": 62.0, "end_s": 71.5, "confidence": 0.94}
-    assert final["change"]["markers_removed"][1] == {"title": "Turnover", "start_s": 1820.0, "end_s": None}
+    assert final["change"]["markers_removed"][1] == {
+        "title": "Turnover",
+        "start_s": 1820.0,
+        "end_s": None,
+    }
     assert final["coverage"]["unreadable"] == 3
 
 
@@ -321,7 +407,15 @@ def test_the_first_line_is_enough_for_the_index() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "{}", "[1", '{"schema_version": 1', '{"program": "other", "schema_version": 1, "s": [', "[" * 9999]
+    "line",
+    [
+        "",
+        "{}",
+        "[1",
+        '{"schema_version": 1',
+        '{"program": "other", "schema_version": 1, "s": [',
+        "[" * 9999,
+    ],
 )
 def test_a_line_of_another_program_is_nothing(line: str) -> None:
     assert read_summary(line) is None
@@ -340,7 +434,9 @@ def test_a_line_of_another_program_is_nothing(line: str) -> None:
 )
 def test_a_line_that_somebody_spoilt_is_nothing(key: str, value: object) -> None:
     head = json.loads(to_json(EXAMPLE))
-    line = json.dumps({name: entry for name, entry in head.items() if name != "scenes"} | {key: value})
+    line = json.dumps(
+        {name: entry for name, entry in head.items() if name != "scenes"} | {key: value}
+    )
     assert read_summary(line.removesuffix("}") + ', "scenes": [') is None
 
 
@@ -348,17 +444,48 @@ def test_a_line_that_somebody_spoilt_is_nothing(key: str, value: object) -> None
 
 
 def test_times_and_shares_as_people_read_them() -> None:
-    assert [clock(time_s) for time_s in (0, 7.5, 59.96, 3723, -1)] == ["0:00", "0:07.5", "1:00", "1:02:03", "0:00"]
-    assert [took(seconds) for seconds in (0.4, 59.6, 200, 7500)] == ["0 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
-    assert [percent(share) for share in (0, 0.001, 0.5, 0.999, 1)] == ["0 %", "under 1 %", "50 %", "over 99 %", "100 %"]
+    assert [clock(time_s) for time_s in (0, 7.5, 59.96, 3723, -1)] == [
+        "0:00",
+        "0:07.5",
+        "1:00",
+        "1:02:03",
+        "0:00",
+    ]
+    assert [took(seconds) for seconds in (0.4, 59.6, 200, 7500)] == [
+        "0 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+    assert [percent(share) for share in (0, 0.001, 0.5, 0.999, 1)] == [
+        "0 %",
+        "under 1 %",
+        "50 %",
+        "over 99 %",
+        "100 %",
+    ]
 
 
 def test_the_index_says_when_what_and_how_it_ended() -> None:
-    broken = to_json(run(scene(), end=End.BROKEN_OFF, error="Nobody answers.", waiting=2)).partition("\n")[0]
+    broken = to_json(
+        run(scene(), end=End.BROKEN_OFF, error="Nobody answers.", waiting=2)
+    ).partition("\n")[0]
     summaries = [read_summary(line) for line in (broken, to_json(EXAMPLE).partition("\n")[0])]
-    entries = [Entry(f"run-20260103-18300{n}-000-tag-videos", summary, n == 0) for n, summary in enumerate(summaries) if summary]
+    entries = [
+        Entry(f"run-20260103-18300{n}-000-tag-videos", summary, n == 0)
+        for n, summary in enumerate(summaries)
+        if summary
+    ]
     page = harmless(index_page(entries))
-    for said in ("2 runs", "Tag Videos", "broken off", "Nobody answers.", "2 still waiting", "1 done, 1 failed", "240 calls"):
+    for said in (
+        "2 runs",
+        "Tag Videos",
+        "broken off",
+        "Nobody answers.",
+        "2 still waiting",
+        "1 done, 1 failed",
+        "240 calls",
+    ):
         assert said in page.text, said
     assert [link["href"] for link in page.of("a")] == [
         "run-20260103-183000-000-tag-videos.html",

@@ -76,7 +76,11 @@ def test_each_level_has_its_letter(pipe: Pipe) -> None:
 
 def test_each_line_of_a_message_is_framed_and_empty_ones_are_left_out(pipe: Pipe) -> None:
     pipe.log.warning("first half\r\n\n   \nsecond half\u2028extra time")
-    assert messages(pipe.lines()) == ["\x01w\x02first half", "\x01w\x02second half", "\x01w\x02extra time"]
+    assert messages(pipe.lines()) == [
+        "\x01w\x02first half",
+        "\x01w\x02second half",
+        "\x01w\x02extra time",
+    ]
 
 
 def test_a_traceback_is_framed_too(pipe: Pipe) -> None:
@@ -92,7 +96,10 @@ def test_a_traceback_is_framed_too(pipe: Pipe) -> None:
 
 def test_control_characters_are_shown_not_sent(pipe: Pipe) -> None:
     pipe.log.info("a\x01p\x02b\x1b[31mc\x00d\te\x85f\x9bg")
-    assert messages(pipe.lines()) == ["\x01i\x02a\\x01p\\x02b\\x1b[31mc\\x00d\te", "\x01i\x02f\\x9bg"]
+    assert messages(pipe.lines()) == [
+        "\x01i\x02a\\x01p\\x02b\\x1b[31mc\\x00d\te",
+        "\x01i\x02f\\x9bg",
+    ]
 
 
 def test_half_a_character_is_no_error(pipe: Pipe) -> None:
@@ -118,7 +125,9 @@ def test_no_line_is_too_long_for_stash_and_no_character_is_split(text: str, time
         assert len(kept.encode()) > 60_000
 
 
-def test_a_message_whose_arguments_do_not_fit_does_not_stop_the_task(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_whose_arguments_do_not_fit_does_not_stop_the_task(
+    pipe: Pipe, capsys: pytest.CaptureFixture[str]
+) -> None:
     pipe.log.info("%d fouls", "three")
     pipe.log.info("play on")
     assert messages(pipe.lines()) == ["\x01i\x02play on"]
@@ -142,7 +151,12 @@ def test_progress_only_grows_and_stays_between_0_and_1(pipe: Pipe) -> None:
     for fraction in (-1.0, 0.25, 0.2, float("nan"), 0.2505, 0.5, 7.0, 0.9):
         pipe.handler.progress(fraction)
         pipe.clock.now_s += 1
-    assert messages(pipe.lines()) == ["\x01p\x020.0000", "\x01p\x020.2500", "\x01p\x020.5000", "\x01p\x021.0000"]
+    assert messages(pipe.lines()) == [
+        "\x01p\x020.0000",
+        "\x01p\x020.2500",
+        "\x01p\x020.5000",
+        "\x01p\x021.0000",
+    ]
 
 
 def test_progress_is_not_told_more_than_ten_times_a_second_but_its_end_is(pipe: Pipe) -> None:
@@ -175,7 +189,9 @@ def test_threads_do_not_mix_their_lines(pipe: Pipe) -> None:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert sorted(messages(pipe.lines())) == sorted("\x01i\x02" + letter * 15_000 for letter in "FGT" * 50)
+    assert sorted(messages(pipe.lines())) == sorted(
+        "\x01i\x02" + letter * 15_000 for letter in "FGT" * 50
+    )
 
 
 def test_waits_before_the_end_only_as_long_as_stash_may_need(pipe: Pipe) -> None:

@@ -20,7 +20,12 @@ from haven.stash.transport import StashClient
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import served
-from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
+from vlm_engine.errors import (
+    MediaError,
+    MediaNotFoundError,
+    MediaOutOfReachError,
+    MediaUnreadableError,
+)
 from vlm_engine.testing.threads import running
 
 KEY, COOKIE = "whistle-whistle-whistle", "season-ticket"
@@ -75,11 +80,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"" if status == 200 else b"huh?")
 
     def part(self, fault: str) -> None:
-        first, last = (int(number) for number in self.headers["Range"].removeprefix("bytes=").split("-"))
+        first, last = (
+            int(number) for number in self.headers["Range"].removeprefix("bytes=").split("-")
+        )
         data = self.server.content[first : last + 1]
         self.send_response(206)
         told = first + 1 if fault == "elsewhere" else first
-        self.send_header("Content-Range", f"bytes {told}-{told + len(data) - 1}/{len(self.server.content)}")
+        self.send_header(
+            "Content-Range", f"bytes {told}-{told + len(data) - 1}/{len(self.server.content)}"
+        )
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Last-Modified", self.server.modified)
         self.end_headers()
@@ -104,7 +113,14 @@ def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[StashCli
     monkeypatch.setattr(haven.stash.stream, "_PAUSES_S", (0.0, 0.01, 0.02))
     cookie = {"Name": "session", "Value": COOKIE}
     with closing(
-        StashClient({"Host": "127.0.0.1", "Port": server.server_port, "SessionCookie": cookie, "ApiKey": KEY})
+        StashClient(
+            {
+                "Host": "127.0.0.1",
+                "Port": server.server_port,
+                "SessionCookie": cookie,
+                "ApiKey": KEY,
+            }
+        )
     ) as client:
         yield client
 
@@ -119,9 +135,15 @@ def test_every_byte_is_where_it_is_in_the_file(reader: SceneReader) -> None:
     chance = random.Random(1)
     assert reader.size_bytes == len(CONTENT)
     for _ in range(150):
-        place, length = chance.randrange(len(CONTENT) + 1000), chance.choice([1, 700, 32_768, 300_000])
+        place, length = (
+            chance.randrange(len(CONTENT) + 1000),
+            chance.choice([1, 700, 32_768, 300_000]),
+        )
         if chance.random() < 0.5:
-            place = min(len(CONTENT), max(0, reader.tell() + chance.choice([-40_000, -1, 0, 9, 60_000, 90_000])))
+            place = min(
+                len(CONTENT),
+                max(0, reader.tell() + chance.choice([-40_000, -1, 0, 9, 60_000, 90_000])),
+            )
         assert reader.seek(place) == place == reader.tell()
         assert reader.read(length) == CONTENT[place : place + length]
     assert reader.seek(-5, 2) == len(CONTENT) - 5
@@ -136,20 +158,26 @@ def test_who_reads_on_asks_seldom(reader: SceneReader, server: Server) -> None:
     assert server.connections == 1
 
 
-def test_who_jumps_gets_little_of_each_place_and_asks_for_each_once(reader: SceneReader, server: Server) -> None:
+def test_who_jumps_gets_little_of_each_place_and_asks_for_each_once(
+    reader: SceneReader, server: Server
+) -> None:
     for place in range(1_000_000, 11_000_000, 1_000_000):
         reader.seek(place)
         reader.read(20_000)
         reader.seek(place + 60_000)  # still on its way
         reader.read(1000)
-    asked = [[int(number) for number in text.removeprefix("bytes=").split("-")] for text in server.asked]
+    asked = [
+        [int(number) for number in text.removeprefix("bytes=").split("-")] for text in server.asked
+    ]
     assert len(asked) == 11
     assert all(last - first < 200_000 for first, last in asked)
     assert server.connections == 1
 
 
 @pytest.mark.parametrize("fault", ["drop", "cut", "500", "503"])
-def test_a_connection_that_breaks_costs_another_request(fault: str, reader: SceneReader, server: Server) -> None:
+def test_a_connection_that_breaks_costs_another_request(
+    fault: str, reader: SceneReader, server: Server
+) -> None:
     server.faults += [fault, fault]
     reader.seek(1_000_000)
     assert reader.read(400_000) == CONTENT[1_000_000:1_400_000]
@@ -174,7 +202,12 @@ def test_a_connection_that_breaks_costs_another_request(fault: str, reader: Scen
     ],
 )
 def test_what_goes_wrong_is_told_once_and_without_secrets(
-    faults: list[str], kind: type[MediaError], words: str, client: StashClient, server: Server, caplog: pytest.LogCaptureFixture
+    faults: list[str],
+    kind: type[MediaError],
+    words: str,
+    client: StashClient,
+    server: Server,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with closing(SceneStream(client, "12", NAME, stall_s=0.3).open()) as reader:
@@ -210,10 +243,16 @@ def video(tmp_path: Path) -> Path:
 
 
 def test_a_session_is_enough_and_so_is_a_key(video: Path) -> None:
-    with running(SandboxStash(credentials=Credentials("referee", "red card"), api_key=KEY)) as stash:
+    with running(
+        SandboxStash(credentials=Credentials("referee", "red card"), api_key=KEY)
+    ) as stash:
         scene = stash.library.add_scene(video)
         session = {"Name": "session", "Value": stash.sessions.issue()}
-        for shown in ({"SessionCookie": session}, {"ApiKey": KEY}, {"ApiKey": "an old one", "SessionCookie": session}):
+        for shown in (
+            {"SessionCookie": session},
+            {"ApiKey": KEY},
+            {"ApiKey": "an old one", "SessionCookie": session},
+        ):
             client = StashClient({"Host": "127.0.0.1", "Port": stash.port, **shown})
             with closing(SceneStream(client, scene, NAME).open()) as reader:
                 assert reader.read() == video.read_bytes()
@@ -225,7 +264,10 @@ def test_a_session_is_enough_and_so_is_a_key(video: Path) -> None:
 
 
 def test_stash_may_not_have_the_file_either(video: Path) -> None:
-    with running(SandboxStash()) as stash, closing(StashClient({"Host": "127.0.0.1", "Port": stash.port})) as client:
+    with (
+        running(SandboxStash()) as stash,
+        closing(StashClient({"Host": "127.0.0.1", "Port": stash.port})) as client,
+    ):
         scene = stash.library.add_scene(video)
         video.unlink()
         for one in (scene, "4711"):

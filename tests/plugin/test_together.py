@@ -94,7 +94,10 @@ def test_when_writing_fails_all_who_wait_and_all_who_come_later_are_told() -> No
             second = asyncio.ensure_future(together("b", 1))
             await asyncio.sleep(0.01)
             writer.may_write.set()
-            assert all(isinstance(told, OSError) for told in await asyncio.gather(first, second, return_exceptions=True))
+            assert all(
+                isinstance(told, OSError)
+                for told in await asyncio.gather(first, second, return_exceptions=True)
+            )
             with pytest.raises(OSError, match="gone"):
                 await together("c", 1)
 

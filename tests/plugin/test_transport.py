@@ -77,7 +77,9 @@ def server():
 
 @contextmanager
 def client_of(connection, **options):
-    with closing(StashClient(connection, **({"timeout_s": 10, "retry": QUICK} | options))) as client:
+    with closing(
+        StashClient(connection, **({"timeout_s": 10, "retry": QUICK} | options))
+    ) as client:
         yield client
 
 
@@ -93,19 +95,28 @@ def fault(message, *path):
 
 def test_the_data_of_a_reply_is_returned(client, server):
     server.reply({"data": {"version": {"version": "v0.30.1"}}})
-    assert client.ask("query { version { version } }", {"a": 1}) == {"version": {"version": "v0.30.1"}}
+    assert client.ask("query { version { version } }", {"a": 1}) == {
+        "version": {"version": "v0.30.1"}
+    }
     assert server.asked[0][0] == {"query": "query { version { version } }", "variables": {"a": 1}}
 
 
 def test_an_error_beside_data_raises_with_its_path_and_words(client, server):
-    server.reply({"data": {"m0": {"id": "1"}, "m1": None}, "errors": [fault("no such tag", "m1", "id")]})
+    server.reply(
+        {"data": {"m0": {"id": "1"}, "m1": None}, "errors": [fault("no such tag", "m1", "id")]}
+    )
     with pytest.raises(StashQueryError, match="no such tag") as caught:
         client.ask("mutation { m0 m1 }")
     assert (caught.value.path, caught.value.message) == ("m1.id", "no such tag")
 
 
 def test_inherited_methods_are_strict_too(client, server):
-    server.reply({"data": {"sceneMarkerCreate": None}, "errors": [fault("end before start", "sceneMarkerCreate")]})
+    server.reply(
+        {
+            "data": {"sceneMarkerCreate": None},
+            "errors": [fault("end before start", "sceneMarkerCreate")],
+        }
+    )
     with pytest.raises(StashQueryError, match="end before start"):
         client.create_scene_marker({"title": "Foul"}, fragment="id")
 
@@ -140,13 +151,18 @@ def test_a_database_that_stays_locked_is_given_up_after_the_agreed_time(server):
     for _ in range(20):
         server.reply({"data": None, "errors": [fault("database is locked")]})
     policy = RetryPolicy(total_s=10, first_pause_s=1, longest_pause_s=4)
-    with client_of(server.connection(), retry=policy, sleep=pauses.append) as client, pytest.raises(StashLockedError):
+    with (
+        client_of(server.connection(), retry=policy, sleep=pauses.append) as client,
+        pytest.raises(StashLockedError),
+    ):
         client.ask("mutation { tagCreate }")
     assert pauses == [1, 2, 4]
 
 
 def test_another_error_is_not_tried_again(client, server):
-    server.reply({"data": None, "errors": [fault("tag with name 'Foul' already exists", "tagCreate")]})
+    server.reply(
+        {"data": None, "errors": [fault("tag with name 'Foul' already exists", "tagCreate")]}
+    )
     with pytest.raises(StashQueryError, match="already exists"):
         client.ask("mutation { tagCreate }")
     assert len(server.asked) == 1
@@ -170,7 +186,10 @@ def test_a_mutation_that_may_have_been_carried_out_is_not_sent_twice(client, ser
 
 def test_a_server_that_does_not_answer_in_time_is_a_clear_error(server):
     server.script.append("hang")
-    with client_of(server.connection(), timeout_s=0.2) as client, pytest.raises(StashTimeoutError, match=r"within 0\.2 s"):
+    with (
+        client_of(server.connection(), timeout_s=0.2) as client,
+        pytest.raises(StashTimeoutError, match=r"within 0\.2 s"),
+    ):
         client.ask("query { ok }")
 
 
@@ -201,7 +220,9 @@ def test_a_stash_that_was_there_has_longer_to_come_back(server):
     assert pauses == [1, 2, 4]
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, "<html>Plex</html>"), (404, "not here"), (302, "")])
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, "<html>Plex</html>"), (404, "not here"), (302, "")]
+)
 def test_something_that_is_not_stash_is_said_to_be_so(client, server, status, body):
     server.reply(body, status=status, Location="/login")
     with pytest.raises(StashUnreachableError, match="is not Stash"):
@@ -222,7 +243,9 @@ def test_refused_access_is_a_clear_error_without_the_secrets(server, status):
 def test_the_newest_cookie_replaces_the_old_one(server):
     server.reply({"data": {}}, Set_Cookie="session=second; Path=/; Max-Age=3600; HttpOnly")
     server.reply({"data": {}})
-    with client_of(server.connection(SessionCookie={"Name": "session", "Value": "first"})) as client:
+    with client_of(
+        server.connection(SessionCookie={"Name": "session", "Value": "first"})
+    ) as client:
         client.ask("query { ok }")
         client.ask("query { ok }")
     assert [headers["Cookie"] for _, headers in server.asked] == ["session=first", "session=second"]
@@ -232,7 +255,9 @@ def test_a_key_that_was_replaced_gives_way_to_the_session(server):
     server.reply("", status=401)
     server.reply({"data": {"ok": 1}})
     server.reply({"data": {"ok": 2}})
-    with client_of(server.connection(ApiKey=KEY, SessionCookie={"Name": "session", "Value": "good"})) as client:
+    with client_of(
+        server.connection(ApiKey=KEY, SessionCookie={"Name": "session", "Value": "good"})
+    ) as client:
         assert client.ask("query { ok }") == {"ok": 1}
         assert client.ask("query { ok }") == {"ok": 2}
     assert ["ApiKey" in headers for _, headers in server.asked] == [True, False, False]
@@ -278,7 +303,9 @@ def sandbox_stash(**options):
 
 def test_a_session_outlives_its_age_as_long_as_it_is_used():
     now = [0.0]
-    with sandbox_stash(credentials=Credentials("coach", "whistle"), session_idle_s=2, clock=lambda: now[0]) as stash:
+    with sandbox_stash(
+        credentials=Credentials("coach", "whistle"), session_idle_s=2, clock=lambda: now[0]
+    ) as stash:
         cookie = {"Name": "session", "Value": stash.sessions.issue()}
         with client_of({"Host": "0.0.0.0", "Port": stash.port, "SessionCookie": cookie}) as client:
             for _ in range(5):
@@ -292,7 +319,9 @@ def test_a_session_outlives_its_age_as_long_as_it_is_used():
 def test_with_the_users_api_key_a_task_outlives_its_session():
     with sandbox_stash(credentials=Credentials("coach", "whistle"), api_key=KEY) as stash:
         cookie = {"Name": "session", "Value": stash.sessions.issue()}
-        with client_of({"Host": "127.0.0.1", "Port": stash.port, "SessionCookie": cookie}) as client:
+        with client_of(
+            {"Host": "127.0.0.1", "Port": stash.port, "SessionCookie": cookie}
+        ) as client:
             info = shake_hands(client, "ahavenvlmconnector")
             stash.sessions.expire_all()
             ping(client)
@@ -314,7 +343,12 @@ def greeting(status="OK", fields=("title", "seconds", "end_seconds")):
             "version": {"version": "v0.27.2"},
             "systemStatus": {"status": status, "workingDir": "/"},
             "configuration": {
-                "general": {"apiKey": "", "pluginsPath": "/plugins", "generatedPath": "/generated", "maxSessionAge": 3600},
+                "general": {
+                    "apiKey": "",
+                    "pluginsPath": "/plugins",
+                    "generatedPath": "/generated",
+                    "maxSessionAge": 3600,
+                },
                 "plugins": {"ahavenvlmconnector": {"model": "referee-vl"}},
                 "ui": {"vrTag": "VR"},
             },

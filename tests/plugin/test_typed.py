@@ -51,20 +51,40 @@ def test_every_usual_separator_separates_tags(tmp_path: Path, typed: str) -> Non
     [
         ("Foul: a player hits", {"Foul": "a player hits"}),
         ("Foul: a player hits; Goal: it is in", {"Foul": "a player hits", "Goal": "it is in"}),
-        ("Foul: a player hits, Goal: it is in; Turnover:", {"Foul": "a player hits", "Goal": "it is in", "Turnover": ""}),
-        ("Foul: hits, pushes or holds; Goal: it is in", {"Foul": "hits, pushes or holds", "Goal": "it is in"}),
-        ("Foul: hits, pushes\nGoal\nTurnover", {"Foul": "hits, pushes", "Goal": "", "Turnover": ""}),
-        ('Foul: "a hit; the referee signals", Goal', {"Foul": "a hit; the referee signals", "Goal": ""}),
+        (
+            "Foul: a player hits, Goal: it is in; Turnover:",
+            {"Foul": "a player hits", "Goal": "it is in", "Turnover": ""},
+        ),
+        (
+            "Foul: hits, pushes or holds; Goal: it is in",
+            {"Foul": "hits, pushes or holds", "Goal": "it is in"},
+        ),
+        (
+            "Foul: hits, pushes\nGoal\nTurnover",
+            {"Foul": "hits, pushes", "Goal": "", "Turnover": ""},
+        ),
+        (
+            'Foul: "a hit; the referee signals", Goal',
+            {"Foul": "a hit; the referee signals", "Goal": ""},
+        ),
         ("[Foul: a player hits, Goal]", {"Foul": "a player hits", "Goal": ""}),
         ('{Foul: "a hit; a signal", Goal: }', {"Foul": "a hit; a signal", "Goal": ""}),
-        ("Goal, Turnover; Foul: hits, pushes", {"Goal": "", "Turnover": "", "Foul": "hits, pushes"}),
-        ('Foul: a hit; Goal: "it is in"; Turnover', {"Foul": "a hit", "Goal": "it is in", "Turnover": ""}),
+        (
+            "Goal, Turnover; Foul: hits, pushes",
+            {"Goal": "", "Turnover": "", "Foul": "hits, pushes"},
+        ),
+        (
+            'Foul: a hit; Goal: "it is in"; Turnover',
+            {"Foul": "a hit", "Goal": "it is in", "Turnover": ""},
+        ),
         ('"Foul, hard": a hit', {"Foul, hard": "a hit"}),
         ("Foul：a player hits", {"Foul": "a player hits"}),
         ("16:9, Score 2:1", {"16:9": "", "Score 2:1": ""}),
     ],
 )
-def test_a_colon_goes_before_a_description(tmp_path: Path, typed: str, described: dict[str, str]) -> None:
+def test_a_colon_goes_before_a_description(
+    tmp_path: Path, typed: str, described: dict[str, str]
+) -> None:
     wording = load(tmp_path, {"tagNames": typed}).wording
     assert {tag: wording.tag_descriptions.get(tag, "") for tag in wording.tag_list} == described
 
@@ -72,10 +92,16 @@ def test_a_colon_goes_before_a_description(tmp_path: Path, typed: str, described
 @pytest.mark.parametrize(
     ("typed", "entry"),
     [
-        ("Foul: a player hits, Goal", "'Goal' may be a tag of its own or belong to the description of 'Foul'"),
+        (
+            "Foul: a player hits, Goal",
+            "'Goal' may be a tag of its own or belong to the description of 'Foul'",
+        ),
         ("Foul: a hit; the referee signals", "'the referee signals' may be a tag"),
         ("Foul: a hit Goal: it is in", "'Foul: a hit Goal: it is in' has two colons"),
-        ("Foul:a hit", "'Foul:a hit': separate tags by commas; a colon and a blank go before a description"),
+        (
+            "Foul:a hit",
+            "'Foul:a hit': separate tags by commas; a colon and a blank go before a description",
+        ),
         ("Foul | Goal", "'Foul | Goal': separate tags by commas"),
         ("Foul => Personal foul", "'Foul => Personal foul': separate tags by commas"),
         ("[Foul, Goal", "'[Foul': separate tags by commas"),
@@ -86,14 +112,22 @@ def test_a_colon_goes_before_a_description(tmp_path: Path, typed: str, described
         ("Foul, foul", "tag 'foul' is listed twice"),
     ],
 )
-def test_what_may_mean_two_things_is_refused_with_the_entry(tmp_path: Path, typed: str, entry: str) -> None:
+def test_what_may_mean_two_things_is_refused_with_the_entry(
+    tmp_path: Path, typed: str, entry: str
+) -> None:
     assert refused(tmp_path, {"tagNames": typed}).startswith("Tags on the settings page: " + entry)
-    assert refused(tmp_path, {}, f"TAG_LIST: {typed!r}").startswith(f"{LOCAL}: TAG_LIST: ") or "\n" in typed
+    assert (
+        refused(tmp_path, {}, f"TAG_LIST: {typed!r}").startswith(f"{LOCAL}: TAG_LIST: ")
+        or "\n" in typed
+    )
 
 
 def test_a_list_in_the_file_is_separated_by_commas(tmp_path: Path) -> None:
     told = refused(tmp_path, {}, "TAG_LIST: [Foul; Goal]")
-    assert told == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: [Foul, Goal]"
+    assert (
+        told
+        == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: [Foul, Goal]"
+    )
 
 
 def test_a_description_below_holds_for_tags_named_above(tmp_path: Path) -> None:
@@ -118,7 +152,9 @@ def test_every_usual_separator_separates_addresses(tmp_path: Path, typed: str) -
     assert addresses == ["http://a/v1", "http://b:7045/v1"]
 
 
-@pytest.mark.parametrize("typed", ["http://a/v1|http://b/v1", "http://a/v1http://b/v1", "http://a/v1;/v1", "a and b"])
+@pytest.mark.parametrize(
+    "typed", ["http://a/v1|http://b/v1", "http://a/v1http://b/v1", "http://a/v1;/v1", "a and b"]
+)
 def test_what_is_no_list_of_addresses_is_refused(tmp_path: Path, typed: str) -> None:
     told = refused(tmp_path, {"endpoint": typed})
     assert told.startswith("Endpoint on the settings page: ")
@@ -127,57 +163,92 @@ def test_what_is_no_list_of_addresses_is_refused(tmp_path: Path, typed: str) -> 
 
 def test_paths_are_separated_by_commas_where_that_is_plain(tmp_path: Path) -> None:
     pairs = (("/data", "/mnt/nas"), ("/pics", "/mnt/pics"))
-    assert load(tmp_path, {"mediaPaths": "/data => /mnt/nas, /pics => /mnt/pics"}).path_mutation == pairs
-    assert load(tmp_path, {"mediaPaths": "{/data: /mnt/nas, /pics: /mnt/pics}"}).path_mutation == pairs
-    assert load(tmp_path, {"mediaPaths": "/data => /mnt/a, b"}).path_mutation == (("/data", "/mnt/a, b"),)
+    assert (
+        load(tmp_path, {"mediaPaths": "/data => /mnt/nas, /pics => /mnt/pics"}).path_mutation
+        == pairs
+    )
+    assert (
+        load(tmp_path, {"mediaPaths": "{/data: /mnt/nas, /pics: /mnt/pics}"}).path_mutation == pairs
+    )
+    assert load(tmp_path, {"mediaPaths": "/data => /mnt/a, b"}).path_mutation == (
+        ("/data", "/mnt/a, b"),
+    )
     told = refused(tmp_path, {"mediaPaths": "/data => /mnt/nas /pics => /mnt/pics"})
-    assert told.startswith("Paths on the settings page: '/data => /mnt/nas /pics => /mnt/pics': write /data => /mnt/nas")
+    assert told.startswith(
+        "Paths on the settings page: '/data => /mnt/nas /pics => /mnt/pics': write /data => /mnt/nas"
+    )
 
 
 def test_a_key_is_taken_as_people_copy_it(tmp_path: Path) -> None:
-    for typed in (" sk-of-page\n", "Bearer sk-of-page", "Authorization: Bearer sk-of-page", '"sk-of-page"'):
+    for typed in (
+        " sk-of-page\n",
+        "Bearer sk-of-page",
+        "Authorization: Bearer sk-of-page",
+        '"sk-of-page"',
+    ):
         assert load(tmp_path, {"endpointKey": typed}).endpoints[0].key() == "sk-of-page"
     told = refused(tmp_path, {"endpointKey": "sk-of-page sk-of-another"})
     assert told.startswith("API key on the settings page: there is a blank or a line break in it")
     assert "sk-of" not in told
 
 
-@pytest.mark.parametrize(("stored", "markers"), [(True, False), ("on", False), ("true", False), ("false", True), ("0", True)])
+@pytest.mark.parametrize(
+    ("stored", "markers"),
+    [(True, False), ("on", False), ("true", False), ("false", True), ("0", True)],
+)
 def test_on_and_off_may_be_stored_as_text(tmp_path: Path, stored: Any, markers: bool) -> None:
     assert load(tmp_path, {"tagsOnly": stored}).create_markers is markers
-    assert refused(tmp_path, {"tagsOnly": "maybe"}).startswith("Tags only, no markers on the settings page: ")
+    assert refused(tmp_path, {"tagsOnly": "maybe"}).startswith(
+        "Tags only, no markers on the settings page: "
+    )
 
 
 def test_the_remedy_for_a_key_in_an_address_is_one_for_page_and_file(tmp_path: Path) -> None:
     for typed in ("http://nas/v1?api_key=whistle", "http://me:whistle@nas/v1"):
-        assert "a key apart from it, as the API key (api_key)" in refused(tmp_path, {"endpoint": typed})
+        assert "a key apart from it, as the API key (api_key)" in refused(
+            tmp_path, {"endpoint": typed}
+        )
     for typed in ("<http://nas/v1>", "(http://nas/v1)", "\u200bhttp://nas/v1\ufeff"):
         assert load(tmp_path, {"endpoint": typed}).endpoints[0].base_url == "http://nas/v1"
 
 
 def test_two_names_of_models_are_refused(tmp_path: Path) -> None:
     told = refused(tmp_path, {"endpointModel": "vision-8b, vision-30b"})
-    assert told.startswith("Model on the settings page: 'vision-8b, vision-30b' is more than one name")
+    assert told.startswith(
+        "Model on the settings page: 'vision-8b, vision-30b' is more than one name"
+    )
 
 
 def test_a_fault_between_settings_names_where_each_was_set(tmp_path: Path) -> None:
     told = refused(tmp_path, {"tagNames": "Foul, vlm"})
-    assert told.startswith("Tags on the settings page: 'vlm' is the name that VLM_BASE_TAG_NAME has")
+    assert told.startswith(
+        "Tags on the settings page: 'vlm' is the name that VLM_BASE_TAG_NAME has"
+    )
     told = refused(tmp_path, {"tagNames": "Foul, Goal"}, "TAG_SYNONYMS: {Foul: goal}")
     assert told.startswith(f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already")
     with pytest.raises(ConfigError, match="^task arguments: TAG_LIST: 'VLM_TagMe' is the name"):
         Settings.load({"tagNames": "Foul"}, {"TAG_LIST": "VLM_TagMe"}, tmp_path)
 
 
-def test_the_example_tags_count_as_such_only_where_nobody_sets_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_tags_count_as_such_only_where_nobody_sets_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert load(tmp_path, {}).tags_are_an_example
-    assert not load(tmp_path, {"tagNames": ", ".join(haven_vlm_config.TAG_LIST)}).tags_are_an_example
+    assert not load(
+        tmp_path, {"tagNames": ", ".join(haven_vlm_config.TAG_LIST)}
+    ).tags_are_an_example
     monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Goal"])
     assert not load(tmp_path, {}).tags_are_an_example
 
 
 @pytest.mark.parametrize(
-    "typed", ["http://me:whistle@nas/v1", "me:whistle@nas", "http://nas/v1?api_key=whistle", "http://me:whistle@nas:0"]
+    "typed",
+    [
+        "http://me:whistle@nas/v1",
+        "me:whistle@nas",
+        "http://nas/v1?api_key=whistle",
+        "http://me:whistle@nas:0",
+    ],
 )
 def test_no_password_in_an_address_is_told(tmp_path: Path, typed: str) -> None:
     told = refused(tmp_path, {"endpoint": typed})

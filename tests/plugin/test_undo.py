@@ -15,12 +15,19 @@ from vlm_engine.types import Span, VideoTagInfo
 
 def info(*tags, **spans):
     found = {tag.replace("_", " "): times for tag, times in spans.items()}
-    by_tag = {tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in found.items()}
+    by_tag = {
+        tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in found.items()
+    }
     return VideoTagInfo(600.0, {"sport": tags}, {}, {"sport": by_tag})
 
 
 FIRST = info("Foul", "Timeout", Foul=[(1, 2), (5, 6), (300, 310)], Timeout=[(40, 50)])
-SECOND = info("Foul", "Free throw", Foul=[(1, 2), (100, 108)], Free_throw=[(n, n + 0.5) for n in range(120, 150)])
+SECOND = info(
+    "Foul",
+    "Free throw",
+    Foul=[(1, 2), (100, 108)],
+    Free_throw=[(n, n + 0.5) for n in range(120, 150)],
+)
 
 
 def apply(handler, found, *scenes):
@@ -54,7 +61,10 @@ def add_scene(stash):
 
 def content(stash, scene):
     state = stash.library.scene_state(scene)
-    markers = [(one.title, one.seconds, one.end_seconds, one.primary_tag, one.tags) for one in state.markers]
+    markers = [
+        (one.title, one.seconds, one.end_seconds, one.primary_tag, one.tags)
+        for one in state.markers
+    ]
     return state.tags, sorted(markers, key=str)
 
 
@@ -72,13 +82,20 @@ def test_an_undone_scene_is_as_it_was_and_queued_again_and_new_tags_are_gone(sta
 def test_a_new_tag_that_a_person_has_put_below_one_of_theirs_stays(stash, handler):
     scene = add_scene(stash)
     apply(handler, FIRST, scene)
-    change = {"id": stash.library.tag_id("Sports"), "child_ids": [stash.library.tag_id("Timeout")]}  # nothing of its own
-    handler._client.ask("mutation($input: TagUpdateInput!) { tagUpdate(input: $input) { id } }", {"input": change})
+    change = {
+        "id": stash.library.tag_id("Sports"),
+        "child_ids": [stash.library.tag_id("Timeout")],
+    }  # nothing of its own
+    handler._client.ask(
+        "mutation($input: TagUpdateInput!) { tagUpdate(input: $input) { id } }", {"input": change}
+    )
     assert undo(handler) == ["the tag 'Timeout' stays in Stash: somebody has changed it since"]
     assert "Timeout" in {tag.name for tag in stash.library.snapshot().tags}
 
 
-def test_what_a_run_had_removed_is_put_back_and_each_further_undo_goes_one_run_back(stash, handler, tmp_path):
+def test_what_a_run_had_removed_is_put_back_and_each_further_undo_goes_one_run_back(
+    stash, handler, tmp_path
+):
     scene = add_scene(stash)
     states = [content(stash, scene)]
     for found in (FIRST, SECOND, info("Goal", Goal=[(3, 4)]), FIRST):
@@ -113,7 +130,9 @@ def test_what_people_changed_since_stays_and_is_named(stash, handler):
     stash.library.remove_marker(by_start[40].id)
     stash.library.untag_scene(scene, "Timeout")
     stash.library.untag_scene(scene, "Foul")
-    handler.apply(handler.start_run("Tag Videos"), scene, FIRST, create_markers=False)  # sees that they are off
+    handler.apply(
+        handler.start_run("Tag Videos"), scene, FIRST, create_markers=False
+    )  # sees that they are off
     stash.library.tag_scene(scene, "Foul")
     told = undo(handler)
     tags, markers = content(stash, scene)
@@ -132,7 +151,9 @@ def test_a_marker_that_a_person_made_in_the_place_of_a_removed_one_stands_for_it
     apply(handler, FIRST, scene)
     apply(handler, info("Foul", Foul=[(1, 2)]), scene)
     stash.library.add_marker(scene, "Timeout", 41, 50, title="Drinks")
-    assert undo(handler) == ["the marker 'Timeout' at 0:00:40 was not put back: somebody has made one there since"]
+    assert undo(handler) == [
+        "the marker 'Timeout' at 0:00:40 was not put back: somebody has made one there since"
+    ]
     assert [one[1] for one in content(stash, scene)[1] if one[3] == "Timeout"] == [41]
 
 
@@ -185,7 +206,9 @@ def test_a_scene_that_is_gone_stops_nothing(stash, handler):
     assert handler.changes_to_undo(run) == ()
 
 
-def test_what_stash_refuses_leaves_the_scene_to_be_undone_again_and_takes_nothing_off(stash, handler):
+def test_what_stash_refuses_leaves_the_scene_to_be_undone_again_and_takes_nothing_off(
+    stash, handler
+):
     scene = add_scene(stash)
     before = content(stash, scene)
     apply(handler, FIRST, scene)
@@ -219,7 +242,10 @@ def test_everything_of_ours_can_be_removed_and_put_back(stash, handler):
     run_id = handler.start_run("Remove VLM Tags and Markers")
     assert handler.owned_scene_ids() == (scene,)
     change = handler.remove_owned(run_id, scene)
-    assert (change.tags_removed, len(change.markers_removed)) == (("Foul", "Timeout", "VLM_Tagged"), 3)
+    assert (change.tags_removed, len(change.markers_removed)) == (
+        ("Foul", "Timeout", "VLM_Tagged"),
+        3,
+    )
     tags, markers = content(stash, scene)
     assert tags == ("Home game",)
     assert sorted(one[1] for one in markers) == [101, 200.5, 301]
@@ -262,7 +288,13 @@ def test_an_updated_scene_loses_the_tag_that_asked_for_it_and_only_that(stash, h
     stash.library.tag_scene(scene, "VLM_UpdateMe", "VLM_TagMe")
     before = content(stash, scene)
     handler.apply(handler.start_run("Update Tagged Videos"), scene, SECOND, updating=True)
-    assert content(stash, scene)[0] == ("Foul", "Free throw", "Home game", "VLM_TagMe", "VLM_Tagged")
+    assert content(stash, scene)[0] == (
+        "Foul",
+        "Free throw",
+        "Home game",
+        "VLM_TagMe",
+        "VLM_Tagged",
+    )
     undo(handler)
     assert content(stash, scene) == before
 
@@ -282,7 +314,9 @@ class LossyClient(StashClient):
 
 def test_a_new_tag_whose_making_was_not_heard_of_goes_as_well(stash, tmp_path):
     scene = add_scene(stash)
-    client = LossyClient({"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None)
+    client = LossyClient(
+        {"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None
+    )
     with MediaHandler(client, tmp_path / "journal.sqlite", NAMES) as handler:
         handler.prepare()
         apply(handler, FIRST, scene)
@@ -319,16 +353,25 @@ def two_runs(stash, folder):
 
 
 def test_an_undoing_writes_in_an_order_that_loses_nothing(uninterrupted):
-    modes = [one.variables["input"]["tag_ids"]["mode"] for one in uninterrupted if one.operation == "TagScene"]
+    modes = [
+        one.variables["input"]["tag_ids"]["mode"]
+        for one in uninterrupted
+        if one.operation == "TagScene"
+    ]
     order = ["MarkersCreate", "TagScene", "MarkersDestroy", "TagScene", "TagDestroy"]
     assert ([one.operation for one in uninterrupted], modes) == (order, ["ADD", "REMOVE"])
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it leaves", "once it is answered"])
 @pytest.mark.parametrize("mutation", range(5))
-def test_killed_at_any_write_and_run_again_the_library_is_as_before(uninterrupted, stash, tmp_path, mutation, after):
+def test_killed_at_any_write_and_run_again_the_library_is_as_before(
+    uninterrupted, stash, tmp_path, mutation, after
+):
     scene, before = two_runs(stash, tmp_path)
-    with pytest.raises(KilledError), handler_of(stash, tmp_path, at=uninterrupted[mutation].number, after=after) as handler:
+    with (
+        pytest.raises(KilledError),
+        handler_of(stash, tmp_path, at=uninterrupted[mutation].number, after=after) as handler,
+    ):
         undo(handler)
     with handler_of(stash, tmp_path) as handler:
         assert undo(handler) == []
@@ -336,9 +379,14 @@ def test_killed_at_any_write_and_run_again_the_library_is_as_before(uninterrupte
     assert "Free throw" not in {tag.name for tag in stash.library.snapshot().tags}
 
 
-def test_a_half_undone_scene_is_completed_by_whichever_task_comes_next(uninterrupted, stash, tmp_path):
+def test_a_half_undone_scene_is_completed_by_whichever_task_comes_next(
+    uninterrupted, stash, tmp_path
+):
     scene, before = two_runs(stash, tmp_path)
-    with pytest.raises(KilledError), handler_of(stash, tmp_path, at=uninterrupted[2].number) as handler:
+    with (
+        pytest.raises(KilledError),
+        handler_of(stash, tmp_path, at=uninterrupted[2].number) as handler,
+    ):
         undo(handler)
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
@@ -346,9 +394,14 @@ def test_a_half_undone_scene_is_completed_by_whichever_task_comes_next(uninterru
     assert content(stash, scene) == before
 
 
-def test_what_people_change_between_the_kill_and_the_next_try_stays_theirs(uninterrupted, stash, tmp_path):
+def test_what_people_change_between_the_kill_and_the_next_try_stays_theirs(
+    uninterrupted, stash, tmp_path
+):
     scene, before = two_runs(stash, tmp_path)
-    with pytest.raises(KilledError), handler_of(stash, tmp_path, at=uninterrupted[0].number, after=True) as handler:
+    with (
+        pytest.raises(KilledError),
+        handler_of(stash, tmp_path, at=uninterrupted[0].number, after=True) as handler,
+    ):
         undo(handler)
     back = next(one for one in stash.library.scene_state(scene).markers if one.seconds == 300)
     stash.library.edit_marker(back.id, end_seconds=312)

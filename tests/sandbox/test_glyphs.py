@@ -14,7 +14,9 @@ FULL_LIST = (*SPORT_TAGS, *(f"Player {number}" for number in range(1, 33)))
 
 def as_sent(image, longest, quality=80):
     scale = longest / max(image.size)
-    small = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    small = image.resize(
+        (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC
+    )
     written = io.BytesIO()
     small.save(written, "JPEG", quality=quality, subsampling="4:2:0")
     return Image.open(written)
@@ -29,7 +31,12 @@ def test_everything_is_read_back_from_a_scaled_jpeg(size, longest):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sets(st.sampled_from(FULL_LIST)), st.integers(0, glyphs.FRAME_NUMBERS - 1), st.integers(80, 170), st.integers(0, 99))
+@given(
+    st.sets(st.sampled_from(FULL_LIST)),
+    st.integers(0, glyphs.FRAME_NUMBERS - 1),
+    st.integers(80, 170),
+    st.integers(0, 99),
+)
 def test_every_combination_is_read_back_on_any_ground(tags, number, level, seed):
     patches = np.random.default_rng(seed).integers(-20, 20, (180, 320)) + level
     plane = np.clip(patches, glyphs.DARKEST_GROUND, glyphs.LIGHTEST_GROUND).astype(np.uint8)
@@ -38,7 +45,9 @@ def test_every_combination_is_read_back_on_any_ground(tags, number, level, seed)
     assert shown == glyphs.Shown(frozenset(map(glyphs.code, tags)), number)
 
 
-@pytest.mark.parametrize("turn", [Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_LEFT_RIGHT])
+@pytest.mark.parametrize(
+    "turn", [Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_LEFT_RIGHT]
+)
 def test_a_turned_or_mirrored_picture_shows_nothing(turn):
     turned = glyphs.picture(SPORT_TAGS, frame_number=77).transpose(turn)
     assert glyphs.read(turned) == glyphs.Shown(frozenset(), None)

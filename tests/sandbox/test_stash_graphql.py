@@ -208,7 +208,9 @@ mutation Cfg($p: ID!, $i: Map!) {
   configurePlugin(plugin_id: $p, input: $i)
 }
 """
-DEFINITIONS = [node for node in parse(OPERATIONS).definitions if isinstance(node, OperationDefinitionNode)]
+DEFINITIONS = [
+    node for node in parse(OPERATIONS).definitions if isinstance(node, OperationDefinitionNode)
+]
 BY_NAME = {node.name.value: node for node in DEFINITIONS if node.name}
 
 
@@ -234,10 +236,15 @@ def test_every_operation_of_the_plugin_is_in_the_schema(name: str) -> None:
         "",
     ],
 )
-def test_an_invalid_document_gets_422_or_400_by_what_is_accepted_and_is_not_executed(stash: SandboxStash, document: str) -> None:
+def test_an_invalid_document_gets_422_or_400_by_what_is_accepted_and_is_not_executed(
+    stash: SandboxStash, document: str
+) -> None:
     reply = ask(stash.url, document)
     assert (reply.status, reply.content_type) == (422, "application/json")
-    assert reply.body["errors"][0]["extensions"]["code"] in ("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED")
+    assert reply.body["errors"][0]["extensions"]["code"] in (
+        "GRAPHQL_VALIDATION_FAILED",
+        "GRAPHQL_PARSE_FAILED",
+    )
     assert reply.data is None
     other = ask(stash.url, document, headers={"Accept": "*/*"})
     assert (other.status, other.content_type) == (400, "application/graphql-response+json")
@@ -255,7 +262,9 @@ def test_an_invalid_document_gets_422_or_400_by_what_is_accepted_and_is_not_exec
     ],
 )
 def test_wrong_variables_get_422(stash: SandboxStash, variables: dict[str, object]) -> None:
-    reply = ask(stash.url, "query ($f: FindFilterType) { findTags(filter: $f) { count } }", variables)
+    reply = ask(
+        stash.url, "query ($f: FindFilterType) { findTags(filter: $f) { count } }", variables
+    )
     assert (reply.status, reply.data) == (422, None)
 
 
@@ -281,12 +290,16 @@ def test_a_refusal_comes_with_200_and_its_path(stash: SandboxStash) -> None:
     assert reply.status == 200
     assert reply.body == {
         "data": {"findTag": None},
-        "errors": [{"message": 'strconv.Atoi: parsing "first": invalid syntax', "path": ["findTag"]}],
+        "errors": [
+            {"message": 'strconv.Atoi: parsing "first": invalid syntax', "path": ["findTag"]}
+        ],
     }
 
 
 def test_features_are_found_by_introspection(stash: SandboxStash) -> None:
-    fields = ask(stash.url, '{ __type(name: "SceneMarkerCreateInput") { inputFields { name } } }').data["__type"]["inputFields"]
+    fields = ask(
+        stash.url, '{ __type(name: "SceneMarkerCreateInput") { inputFields { name } } }'
+    ).data["__type"]["inputFields"]
     assert {"name": "end_seconds"} in fields
     assert ask(stash.url, '{ __type(name: "Whistle") { name } }').data == {"__type": None}
 
@@ -301,18 +314,31 @@ def test_the_handshake_tells_version_settings_and_the_tag_of_vr_scenes(stash: Sa
     assert data["configuration"]["general"]["maxSessionAge"] == 3600
 
 
-def test_settings_that_were_never_set_are_absent_and_configuring_replaces_all_of_them(stash: SandboxStash) -> None:
+def test_settings_that_were_never_set_are_absent_and_configuring_replaces_all_of_them(
+    stash: SandboxStash,
+) -> None:
     configure = 'mutation ($i: Map!) { configurePlugin(plugin_id: "referee", input: $i) }'
-    assert ask(stash.url, "{ configuration { plugins } }").data == {"configuration": {"plugins": {}}}
-    assert ask(stash.url, configure, {"i": {"a": 1, "b": True}}).data == {"configurePlugin": {"a": 1, "b": True}}
+    assert ask(stash.url, "{ configuration { plugins } }").data == {
+        "configuration": {"plugins": {}}
+    }
+    assert ask(stash.url, configure, {"i": {"a": 1, "b": True}}).data == {
+        "configurePlugin": {"a": 1, "b": True}
+    }
     assert ask(stash.url, configure, {"i": {"c": "x"}}).data == {"configurePlugin": {"c": "x"}}
-    assert ask(stash.url, "{ configuration { plugins } }").data == {"configuration": {"plugins": {"referee": {"c": "x"}}}}
-    assert ask(stash.url, configure, {"i": [1]}).messages == {"configurePlugin": "list is not a map"}
+    assert ask(stash.url, "{ configuration { plugins } }").data == {
+        "configuration": {"plugins": {"referee": {"c": "x"}}}
+    }
+    assert ask(stash.url, configure, {"i": [1]}).messages == {
+        "configurePlugin": "list is not a map"
+    }
 
 
 def test_the_log_names_operations_and_counts_every_alias_of_a_mutation(stash: SandboxStash) -> None:
     ask(stash.url, "query Look { version { version } }")
-    ask(stash.url, 'mutation { a: tagCreate(input: {name: "Foul"}) { id } b: tagCreate(input: {name: "Goal"}) { id } }')
+    ask(
+        stash.url,
+        'mutation { a: tagCreate(input: {name: "Foul"}) { id } b: tagCreate(input: {name: "Goal"}) { id } }',
+    )
     assert stash.requests.operations == ["Look", ""]
     assert (stash.requests.mutations, stash.requests.writes) == ({"tagCreate": 2}, 1)
     assert [exchange.number for exchange in stash.requests.exchanges] == [1, 2]
@@ -321,7 +347,9 @@ def test_the_log_names_operations_and_counts_every_alias_of_a_mutation(stash: Sa
     assert stash.requests.mutations.total() == 0
 
 
-def test_hooks_see_a_request_before_it_is_executed_and_before_its_reply_leaves(stash: SandboxStash) -> None:
+def test_hooks_see_a_request_before_it_is_executed_and_before_its_reply_leaves(
+    stash: SandboxStash,
+) -> None:
     seen: list[tuple[str, int]] = []
 
     def note(moment: str) -> None:
@@ -340,7 +368,9 @@ def test_a_hook_may_change_the_library_under_the_request(stash: SandboxStash) ->
         stash.library.remove_tag("Timeout")
 
     stash.requests.on_request = remove
-    assert ask(stash.url, "query ($id: ID!) { findTag(id: $id) { id } }", {"id": tag}).data == {"findTag": None}
+    assert ask(stash.url, "query ($id: ID!) { findTag(id: $id) { id } }", {"id": tag}).data == {
+        "findTag": None
+    }
 
 
 def test_locked_mutations_fail_alone_and_are_used_up(stash: SandboxStash) -> None:
@@ -368,14 +398,20 @@ def test_failing_requests_get_500_and_are_not_executed(stash: SandboxStash) -> N
 def test_a_delay_holds_the_request_back(stash: SandboxStash) -> None:
     stash.faults.delay_s = 60.0
     with pytest.raises(requests.Timeout):
-        requests.post(f"{stash.url}/graphql", json={"query": "{ version { version } }"}, timeout=0.2)
+        requests.post(
+            f"{stash.url}/graphql", json={"query": "{ version { version } }"}, timeout=0.2
+        )
     assert stash.requests.exchanges == []
 
 
 def test_mutations_from_many_threads_all_arrive(stash: SandboxStash) -> None:
     def create(number: int) -> int:
         stash.library.add_tag(f"Library {number}")
-        return ask(stash.url, "mutation ($n: String!) { tagCreate(input: {name: $n}) { id } }", {"n": f"Web {number}"}).status
+        return ask(
+            stash.url,
+            "mutation ($n: String!) { tagCreate(input: {name: $n}) { id } }",
+            {"n": f"Web {number}"},
+        ).status
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(create, range(12))) == {200}

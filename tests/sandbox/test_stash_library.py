@@ -33,7 +33,9 @@ PICTURES = """
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("matches")
-    first = generate(VideoSpec(duration_s=2, seed=1, width=192, height=108), folder / "erste Hälfte.mp4")
+    first = generate(
+        VideoSpec(duration_s=2, seed=1, width=192, height=108), folder / "erste Hälfte.mp4"
+    )
     second = generate(VideoSpec(duration_s=1, seed=2, width=192, height=108), folder / "second.mp4")
     return first.path, second.path
 
@@ -52,10 +54,18 @@ def test_a_merged_tag_is_the_other_everywhere_and_its_name_an_alias() -> None:
         library.add_marker(one, "Foul", 1.0, 2.0, tags=["Goal"])
         library.add_marker(both, "Goal", 1.0, 2.0, tags=["Foul"])
         library.merge_tag("Foul", "Handball")
-        assert [library.scene_state(scene).tags for scene in (one, both)] == [("Handball",), ("Handball",)]
+        assert [library.scene_state(scene).tags for scene in (one, both)] == [
+            ("Handball",),
+            ("Handball",),
+        ]
         markers = [library.scene_state(scene).markers[0] for scene in (one, both)]
-        assert [(marker.primary_tag, marker.tags) for marker in markers] == [("Handball", ("Goal",)), ("Goal", ("Handball",))]
-        tags = ask(stash.url, "{ findTags(filter: {per_page: -1}) { tags { name aliases } } }").data["findTags"]["tags"]
+        assert [(marker.primary_tag, marker.tags) for marker in markers] == [
+            ("Handball", ("Goal",)),
+            ("Goal", ("Handball",)),
+        ]
+        tags = ask(
+            stash.url, "{ findTags(filter: {per_page: -1}) { tags { name aliases } } }"
+        ).data["findTags"]["tags"]
         assert {"name": "Handball", "aliases": ["Foul"]} in tags
         assert "Foul" not in {tag["name"] for tag in tags}
 
@@ -65,8 +75,17 @@ def test_a_scene_s_files_are_read(videos: tuple[Path, Path]) -> None:
         scene = stash.library.add_scene(*videos, title="The match", tags=["VLM_TagMe"])
         found = ask(stash.url, FILES, {"ids": [scene]}).data["findScenes"]["scenes"][0]
     first, second = found["files"]
-    assert (found["title"], first["path"], second["basename"]) == ("The match", str(videos[0]), "second.mp4")
-    assert (first["width"], first["height"], first["video_codec"], first["format"]) == (192, 108, "h264", "mp4")
+    assert (found["title"], first["path"], second["basename"]) == (
+        "The match",
+        str(videos[0]),
+        "second.mp4",
+    )
+    assert (first["width"], first["height"], first["video_codec"], first["format"]) == (
+        192,
+        108,
+        "h264",
+        "mp4",
+    )
     assert first["size"] == videos[0].stat().st_size
     assert first["duration"] == pytest.approx(2, abs=0.1)
     assert first["frame_rate"] > 0
@@ -90,13 +109,17 @@ def test_the_oshash_is_size_and_words_of_both_ends(tmp_path: Path, size: int) ->
 def test_the_oshash_of_a_file_of_two_words_and_of_one_too_short(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"\x01" + b"\x00" * 15)
-    assert oshash(path) == "0000000000000012"  # 16 bytes, and the word 1 at the head and once more at the tail
+    assert (
+        oshash(path) == "0000000000000012"
+    )  # 16 bytes, and the word 1 at the head and once more at the tail
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="no oshash"):
         oshash(path)
 
 
-def test_pictures_clips_and_pictures_in_zip_files(picture: Path, videos: tuple[Path, Path], tmp_path: Path) -> None:
+def test_pictures_clips_and_pictures_in_zip_files(
+    picture: Path, videos: tuple[Path, Path], tmp_path: Path
+) -> None:
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.write(picture, "inner/goal.jpg")
@@ -113,12 +136,22 @@ def test_pictures_clips_and_pictures_in_zip_files(picture: Path, videos: tuple[P
         galleries = {"galleries": {"value": ["1"], "modifier": "INCLUDES"}}
         document = "query ($f: ImageFilterType) { findImages(image_filter: $f) { images { id } } }"
         in_gallery = ask(stash.url, document, {"f": galleries}).data["findImages"]["images"]
-    assert [image["visual_files"][0]["__typename"] for image in images] == ["ImageFile", "ImageFile", "VideoFile"]
+    assert [image["visual_files"][0]["__typename"] for image in images] == [
+        "ImageFile",
+        "ImageFile",
+        "VideoFile",
+    ]
     assert images[0]["tags"] == [{"name": "VLM_TagMe"}]
     assert images[0]["galleries"] == [{"title": "Cup final", "image_count": 2}]
-    assert (images[0]["visual_files"][0]["width"], images[0]["visual_files"][0]["zip_file"]) == (64, None)
+    assert (images[0]["visual_files"][0]["width"], images[0]["visual_files"][0]["zip_file"]) == (
+        64,
+        None,
+    )
     inner = images[1]["visual_files"][0]
-    assert (inner["path"], inner["zip_file"]) == (f"{archive}/inner/goal.jpg", {"path": str(archive)})
+    assert (inner["path"], inner["zip_file"]) == (
+        f"{archive}/inner/goal.jpg",
+        {"path": str(archive)},
+    )
     assert inner["fingerprints"] == images[0]["visual_files"][0]["fingerprints"]
     assert (served, missing) == (picture.read_bytes(), 404)
     assert (unreadable.status_code, "No such file" in unreadable.text) == (500, True)
@@ -126,7 +159,9 @@ def test_pictures_clips_and_pictures_in_zip_files(picture: Path, videos: tuple[P
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_folder_or_zip_file_is_scanned_into_images_and_a_gallery_of_them(picture: Path, tmp_path: Path, zipped: bool) -> None:
+def test_a_folder_or_zip_file_is_scanned_into_images_and_a_gallery_of_them(
+    picture: Path, tmp_path: Path, zipped: bool
+) -> None:
     made_of = tmp_path / "Season.zip"
     if zipped:
         with zipfile.ZipFile(made_of, "w") as file:
@@ -139,14 +174,23 @@ def test_a_folder_or_zip_file_is_scanned_into_images_and_a_gallery_of_them(pictu
             (made_of / name).write_bytes(picture.read_bytes())
     with running(SandboxStash()) as stash:
         stash.library.add_image(picture)
-        gallery, images = stash.library.scan_gallery(made_of, tags=["VLM_TagMe"], image_tags=["Home game"])
+        gallery, images = stash.library.scan_gallery(
+            made_of, tags=["VLM_TagMe"], image_tags=["Home game"]
+        )
         document = "{ findGalleries { galleries { id image_count folder { path } files { path basename } } } }"
         (found,) = ask(stash.url, document).data["findGalleries"]["galleries"]
-        tagged = {"galleries_filter": {"tags": {"value": [stash.library.tag_id("VLM_TagMe")], "modifier": "INCLUDES"}}}
+        tagged = {
+            "galleries_filter": {
+                "tags": {"value": [stash.library.tag_id("VLM_TagMe")], "modifier": "INCLUDES"}
+            }
+        }
         fields = "id visual_files { ... on ImageFile { path } }"
         document = f"query ($f: ImageFilterType) {{ findImages(image_filter: $f) {{ images {{ {fields} }} }} }}"
         inside = ask(stash.url, document, {"f": tagged}).data["findImages"]["images"]
-        assert (stash.library.image_state(images[0]).tags, stash.library.gallery_state(gallery).tags) == (
+        assert (
+            stash.library.image_state(images[0]).tags,
+            stash.library.gallery_state(gallery).tags,
+        ) == (
             ("Home game",),
             ("VLM_TagMe",),
         )
@@ -168,7 +212,10 @@ def test_images_and_galleries_are_retagged_and_removed(picture: Path) -> None:
         stash.library.untag_image(image, "Goal")
         stash.library.tag_gallery(gallery, "Goal")
         stash.library.untag_gallery(gallery, "Foul")
-        assert (stash.library.image_state(image).tags, stash.library.gallery_state(gallery).tags) == (("Foul",), ("Goal",))
+        assert (
+            stash.library.image_state(image).tags,
+            stash.library.gallery_state(gallery).tags,
+        ) == (("Foul",), ("Goal",))
         stash.library.remove_gallery(gallery)
         assert [one.id for one in stash.library.snapshot().images] == [image]
         stash.library.remove_image(image)
@@ -185,9 +232,13 @@ def test_images_and_galleries_are_retagged_and_removed(picture: Path) -> None:
         ("Gallery", "FOREIGN KEY constraint failed", ((), ("Goal",))),
     ],
 )
-def test_images_and_galleries_are_tagged_in_bulk(picture: Path, kind: str, message: str, tagged: tuple[object, object]) -> None:
+def test_images_and_galleries_are_tagged_in_bulk(
+    picture: Path, kind: str, message: str, tagged: tuple[object, object]
+) -> None:
     field = f"bulk{kind}Update"
-    document = f"mutation ($i: Bulk{kind}UpdateInput!) {{ {field}(input: $i) {{ tags {{ name }} }} }}"
+    document = (
+        f"mutation ($i: Bulk{kind}UpdateInput!) {{ {field}(input: $i) {{ tags {{ name }} }} }}"
+    )
     with running(SandboxStash()) as stash:
         image = stash.library.add_image(picture)
         ids = {"Image": image, "Gallery": stash.library.add_gallery("Cup final", images=[image])}
@@ -205,7 +256,10 @@ def test_paths_may_be_shown_as_another_machine_sees_them(picture: Path, tmp_path
         image = stash.library.add_image(picture)
         files = ask(stash.url, PICTURES).data["findImages"]["images"][0]["visual_files"]
         assert files[0]["path"] == "/media/matches/goal.jpg"
-        assert requests.get(f"{stash.url}/image/{image}/image", timeout=10).content == picture.read_bytes()
+        assert (
+            requests.get(f"{stash.url}/image/{image}/image", timeout=10).content
+            == picture.read_bytes()
+        )
 
 
 def test_a_snapshot_is_equal_until_something_changes(videos: tuple[Path, Path]) -> None:
@@ -214,13 +268,23 @@ def test_a_snapshot_is_equal_until_something_changes(videos: tuple[Path, Path]) 
         marker = stash.library.add_marker(scene, "Foul", 0.25, 0.5, tags=["VLM"])
         before = stash.library.snapshot()
         assert stash.library.snapshot() == before
-        assert before.tags[0] == TagState(id="1", name="Game", description="", aliases=(), ignore_auto_tag=False, parents=())
+        assert before.tags[0] == TagState(
+            id="1", name="Game", description="", aliases=(), ignore_auto_tag=False, parents=()
+        )
         stash.library.edit_marker(marker, title="Charge", primary_tag="Charge", tags=["Game"])
         (edited,) = stash.library.scene_state(scene).markers
-        assert (edited.id, edited.title, edited.primary_tag, edited.tags) == (marker, "Charge", "Charge", ("Game",))
+        assert (edited.id, edited.title, edited.primary_tag, edited.tags) == (
+            marker,
+            "Charge",
+            "Charge",
+            ("Game",),
+        )
         stash.library.untag_scene(scene, "Game")
         stash.library.remove_marker(marker)
-        assert (stash.library.scene_state(scene).tags, stash.library.scene_state(scene).markers) == ((), ())
+        assert (
+            stash.library.scene_state(scene).tags,
+            stash.library.scene_state(scene).markers,
+        ) == ((), ())
         assert stash.library.snapshot() != before
 
 

@@ -39,7 +39,10 @@ def as_jpeg(image):
 def decoded(path):
     """Every frame of the first video stream: time from the first one, and what it shows."""
     with av.open(path) as container:
-        frames = [(frame.time, glyphs.read(as_jpeg(frame.to_image()))) for frame in container.decode(video=0)]
+        frames = [
+            (frame.time, glyphs.read(as_jpeg(frame.to_image())))
+            for frame in container.decode(video=0)
+        ]
     return [(time_s - frames[0][0], shown) for time_s, shown in frames]
 
 
@@ -59,7 +62,9 @@ def test_every_frame_shows_its_number_and_what_the_truth_says(kind, tmp_path):
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_a_player_turns_a_rotated_video_upright(rotation, tmp_path):
-    video = generate(VideoSpec(**SMALL | {"duration_s": 2.0}, rotation=rotation), tmp_path / "phone.mp4")
+    video = generate(
+        VideoSpec(**SMALL | {"duration_s": 2.0}, rotation=rotation), tmp_path / "phone.mp4"
+    )
     player = cv2.VideoCapture(str(video.path))  # heeds the display matrix of its own accord
     ok, picture = player.read()
     player.release()
@@ -69,7 +74,9 @@ def test_a_player_turns_a_rotated_video_upright(rotation, tmp_path):
 
 
 def test_stream_properties_are_as_specified(tmp_path):
-    spec = VideoSpec(**SMALL, pixel_aspect=Fraction(4, 3), start_offset_s=2.0, rotation=0, audio=True)
+    spec = VideoSpec(
+        **SMALL, pixel_aspect=Fraction(4, 3), start_offset_s=2.0, rotation=0, audio=True
+    )
     with av.open(generate(spec, tmp_path / "match.mp4").path) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (320, 180)
@@ -85,17 +92,23 @@ def test_a_video_without_audio_has_none(tmp_path):
 
 def test_variable_rate_leaves_frames_out_and_keeps_every_change(tmp_path):
     spec = VideoSpec(**SMALL, variable_rate=True, seed=3)
-    numbers = {shown.frame_number for _, shown in decoded(generate(spec, tmp_path / "match.mp4").path)}
+    numbers = {
+        shown.frame_number for _, shown in decoded(generate(spec, tmp_path / "match.mp4").path)
+    }
     assert spec.frames / 3 < len(numbers) < spec.frames * 0.9
     assert plan(spec).changes() - {spec.frames} <= numbers
 
 
 def test_most_cuts_are_key_frames_and_some_are_not(tmp_path):
-    video = generate(VideoSpec(**SMALL | {"duration_s": 240.0}, frame_rate=8, seed=1), tmp_path / "match.mp4")
+    video = generate(
+        VideoSpec(**SMALL | {"duration_s": 240.0}, frame_rate=8, seed=1), tmp_path / "match.mp4"
+    )
     with av.open(video.path) as container:
         stream = container.streams.video[0]
         keys = [
-            packet.pts * stream.time_base for packet in container.demux(stream) if packet.pts is not None and packet.is_keyframe
+            packet.pts * stream.time_base
+            for packet in container.demux(stream)
+            if packet.pts is not None and packet.is_keyframe
         ]
     on_key = [cut for cut in video.cuts_s if any(abs(cut - key) < 0.01 for key in keys)]
     assert 0.5 * len(video.cuts_s) < len(on_key) < len(video.cuts_s)
@@ -136,12 +149,19 @@ def test_a_seed_gives_the_same_world_and_another_seed_another():
 
 def test_few_tags_are_all_present():
     assert all(
-        plan(VideoSpec(duration_s=30, tags=SPORT_TAGS[:4], seed=seed)).spans[tag] for seed in range(10) for tag in SPORT_TAGS[:4]
+        plan(VideoSpec(duration_s=30, tags=SPORT_TAGS[:4], seed=seed)).spans[tag]
+        for seed in range(10)
+        for tag in SPORT_TAGS[:4]
     )
 
 
 def test_the_truth_is_loaded_as_it_was_written(tmp_path):
-    spec = VideoSpec(**SMALL, frame_rate=Fraction(30000, 1001), pixel_aspect=Fraction(4, 3), tags=("Corner kick", "Foul"))
+    spec = VideoSpec(
+        **SMALL,
+        frame_rate=Fraction(30000, 1001),
+        pixel_aspect=Fraction(4, 3),
+        tags=("Corner kick", "Foul"),
+    )
     video = generate(spec, tmp_path / "Spiel ä 1.mp4")
     assert videos.load(video.path) == video
 
@@ -168,7 +188,10 @@ def test_an_unknown_codec_is_refused_with_the_known_ones(tmp_path):
 @pytest.fixture(scope="module")
 def match(tmp_path_factory):
     folder = tmp_path_factory.mktemp("match")
-    return {kind: generate(VideoSpec(**SMALL, container=kind), folder / f"match.{kind}").path for kind in ("mp4", "mkv")}
+    return {
+        kind: generate(VideoSpec(**SMALL, container=kind), folder / f"match.{kind}").path
+        for kind in ("mp4", "mkv")
+    }
 
 
 def test_cover_art_is_a_second_video_stream(match, tmp_path):
@@ -186,12 +209,18 @@ def test_an_audio_only_file_has_no_picture(tmp_path):
 
 
 def test_a_truncated_mkv_plays_up_to_where_it_breaks_off(match, tmp_path):
-    whole, cut = decoded(match["mkv"]), decoded(odd_files.truncated(match["mkv"], tmp_path / "cut.mkv"))
+    whole, cut = (
+        decoded(match["mkv"]),
+        decoded(odd_files.truncated(match["mkv"], tmp_path / "cut.mkv")),
+    )
     assert 1 < len(cut) < len(whole)
     assert cut[:-1] == whole[: len(cut) - 1]
 
 
 def test_a_truncated_mp4_and_an_empty_file_cannot_be_opened(match, tmp_path):
-    for path in (odd_files.truncated(match["mp4"], tmp_path / "cut.mp4"), odd_files.empty(tmp_path / "empty.mp4")):
+    for path in (
+        odd_files.truncated(match["mp4"], tmp_path / "cut.mp4"),
+        odd_files.empty(tmp_path / "empty.mp4"),
+    ):
         with pytest.raises(av.error.InvalidDataError):
             av.open(path)

@@ -24,24 +24,44 @@ def jpeg(tags, number=7, width=512, height=288):
 
 
 def list_schema(tags=SPORT_TAGS, **more):
-    return {"type": "object", "properties": {"tags": {"type": "array", "items": {"type": "string", "enum": [*tags]}, **more}}}
+    return {
+        "type": "object",
+        "properties": {
+            "tags": {"type": "array", "items": {"type": "string", "enum": [*tags]}, **more}
+        },
+    }
 
 
 def verdict_schema(tags=SPORT_TAGS):
-    return {"type": "object", "properties": {tag: {"type": "string", "enum": ["yes", "no"]} for tag in tags}}
+    return {
+        "type": "object",
+        "properties": {tag: {"type": "string", "enum": ["yes", "no"]} for tag in tags},
+    }
 
 
 def question(picture, schema=None, text="What does it show?", **more):
-    image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"}}
-    body = {"model": MODEL, "messages": [{"role": "user", "content": [image, {"type": "text", "text": text}]}], **more}
+    image = {
+        "type": "image_url",
+        "image_url": {"url": f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"},
+    }
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": [image, {"type": "text", "text": text}]}],
+        **more,
+    }
     if schema:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema},
+        }
     return body
 
 
 def ask(vlm, body, key=""):
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return requests.post(f"{vlm.url}/chat/completions", json=body, headers=headers, timeout=PATIENCE_S)
+    return requests.post(
+        f"{vlm.url}/chat/completions", json=body, headers=headers, timeout=PATIENCE_S
+    )
 
 
 def said(response):
@@ -58,7 +78,9 @@ def vlm():
 
 
 def test_a_list_names_what_the_picture_shows_in_the_order_of_the_schema(vlm):
-    assert json.loads(said(ask(vlm, question(jpeg(["Goal", "Foul"]), list_schema())))) == {"tags": ["Foul", "Goal"]}
+    assert json.loads(said(ask(vlm, question(jpeg(["Goal", "Foul"]), list_schema())))) == {
+        "tags": ["Foul", "Goal"]
+    }
     assert json.loads(said(ask(vlm, question(jpeg([]), list_schema())))) == {"tags": []}
 
 
@@ -68,8 +90,14 @@ def test_verdicts_judge_every_tag(vlm):
 
 
 def test_boolean_verdicts_are_booleans(vlm):
-    schema = {"type": "object", "properties": {tag: {"type": "boolean"} for tag in ("Foul", "Goal")}}
-    assert json.loads(said(ask(vlm, question(jpeg(["Goal"]), schema)))) == {"Foul": False, "Goal": True}
+    schema = {
+        "type": "object",
+        "properties": {tag: {"type": "boolean"} for tag in ("Foul", "Goal")},
+    }
+    assert json.loads(said(ask(vlm, question(jpeg(["Goal"]), schema)))) == {
+        "Foul": False,
+        "Goal": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -80,7 +108,10 @@ def test_boolean_verdicts_are_booleans(vlm):
     ],
 )
 def test_without_a_schema_it_answers_in_words_from_the_names_in_the_text(vlm, text):
-    assert said(ask(vlm, question(jpeg(["Goal", "Basketball point"]), text=text))) == "Basketball point, Goal"
+    assert (
+        said(ask(vlm, question(jpeg(["Goal", "Basketball point"]), text=text)))
+        == "Basketball point, Goal"
+    )
     assert said(ask(vlm, question(jpeg(["Timeout"]), text=text))) == "none"
 
 
@@ -92,7 +123,9 @@ def test_words_that_ask_for_json_get_it_in_a_code_fence(vlm):
 
 def test_a_name_that_json_escapes_survives(vlm):
     tags = ['The "double"', "Coup franc – à 20 m", "Back\\slash"]
-    assert json.loads(said(ask(vlm, question(jpeg(tags[:2]), list_schema(tags))))) == {"tags": tags[:2]}
+    assert json.loads(said(ask(vlm, question(jpeg(tags[:2]), list_schema(tags))))) == {
+        "tags": tags[:2]
+    }
 
 
 def test_a_picture_without_glyphs_shows_nothing(vlm):
@@ -110,29 +143,41 @@ def tokens_of(response):
 
 def test_logprobs_tell_how_sure_each_verdict_is(vlm):
     vlm.behaviour.miss_rate = 1.0
-    entries = tokens_of(ask(vlm, question(jpeg(["Goal"]), verdict_schema(), logprobs=True, top_logprobs=5)))
+    entries = tokens_of(
+        ask(vlm, question(jpeg(["Goal"]), verdict_schema(), logprobs=True, top_logprobs=5))
+    )
     verdicts = [entry for entry in entries if entry["token"] in ("yes", "no")]
     sure = [math.exp(entry["logprob"]) for entry in verdicts]
     assert len(sure) == len(SPORT_TAGS)
     assert min(sure[:-1]) > 0.85
     assert 0.5 < sure[-1] < 0.8  # the Goal it missed
     for entry in verdicts:
-        assert sum(math.exp(other["logprob"]) for other in entry["top_logprobs"]) == pytest.approx(1)
+        assert sum(math.exp(other["logprob"]) for other in entry["top_logprobs"]) == pytest.approx(
+            1
+        )
 
 
 def test_logprobs_of_a_list_offer_what_else_might_have_stood_there(vlm):
-    entries = tokens_of(ask(vlm, question(jpeg(["Foul", "Goal"]), list_schema(), logprobs=True, top_logprobs=5)))
+    entries = tokens_of(
+        ask(vlm, question(jpeg(["Foul", "Goal"]), list_schema(), logprobs=True, top_logprobs=5))
+    )
     [first] = [entry for entry in entries if entry["token"] == "Foul"]
     assert {"Foul", "Goal"} < {other["token"] for other in first["top_logprobs"]}
     assert {other["token"] for other in entries[-1]["top_logprobs"]} == {'", "', '"]}'}
-    assert all(entry["logprob"] == max(other["logprob"] for other in entry["top_logprobs"]) for entry in entries)
+    assert all(
+        entry["logprob"] == max(other["logprob"] for other in entry["top_logprobs"])
+        for entry in entries
+    )
 
 
 def test_logprobs_are_left_out_where_they_are_not_wished_for_or_not_offered(vlm):
     picture = jpeg(["Foul"])
     assert ask(vlm, question(picture, list_schema())).json()["choices"][0]["logprobs"] is None
     vlm.behaviour.offers_logprobs = False
-    assert ask(vlm, question(picture, list_schema(), logprobs=True)).json()["choices"][0]["logprobs"] is None
+    assert (
+        ask(vlm, question(picture, list_schema(), logprobs=True)).json()["choices"][0]["logprobs"]
+        is None
+    )
 
 
 def heard(vlm, number, width=512):
@@ -159,7 +204,12 @@ def test_a_budget_of_tokens_cuts_the_answer_off(vlm):
 @pytest.mark.parametrize(
     ("behaviour", "change", "status", "message"),
     [
-        (Behaviour(), {"model": "nope"}, 404, "The model `nope` does not exist. Valid aliases: sandbox-vlm."),
+        (
+            Behaviour(),
+            {"model": "nope"},
+            404,
+            "The model `nope` does not exist. Valid aliases: sandbox-vlm.",
+        ),
         (Behaviour(offers_schema=False), {}, 400, "response_format is not supported"),
         (Behaviour(vision=False), {}, 500, "image input is not supported"),
         (Behaviour(api_key="k-right"), {}, 401, "Incorrect API key provided."),
@@ -167,13 +217,23 @@ def test_a_budget_of_tokens_cuts_the_answer_off(vlm):
         (Behaviour(), {"messages": []}, 400, "empty conversation"),
         (
             Behaviour(),
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "nonsense"}}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {"type": "nonsense"}},
+                }
+            },
             400,
             "Grammar",
         ),
         (
             Behaviour(),
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": list_schema(uniqueItems=True)}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": list_schema(uniqueItems=True)},
+                }
+            },
             400,
             "uniqueItems",
         ),
@@ -189,7 +249,9 @@ def test_what_real_servers_refuse_is_refused(behaviour, change, status, message)
     assert vlm.counters.failed.total() == 1
 
 
-@pytest.mark.parametrize("picture", [b"", b"no picture", jpeg(["Foul"])[:2000]], ids=["nothing", "text", "half a JPEG"])
+@pytest.mark.parametrize(
+    "picture", [b"", b"no picture", jpeg(["Foul"])[:2000]], ids=["nothing", "text", "half a JPEG"]
+)
 def test_an_image_that_cannot_be_decoded_is_refused(vlm, picture):
     response = ask(vlm, question(picture, list_schema()))
     assert response.status_code == 400
@@ -206,9 +268,14 @@ def test_models_are_listed_with_what_they_can_see(vlm):
     def listed():
         return requests.get(f"{vlm.url}/models", timeout=PATIENCE_S).json()["data"]
 
-    assert [(model["id"], model["architecture"]["input_modalities"]) for model in listed()] == [(MODEL, ["text", "image"])]
+    assert [(model["id"], model["architecture"]["input_modalities"]) for model in listed()] == [
+        (MODEL, ["text", "image"])
+    ]
     vlm.behaviour.models, vlm.behaviour.vision = ("a", "b"), False
-    assert [(model["id"], model["architecture"]["input_modalities"]) for model in listed()] == [("a", ["text"]), ("b", ["text"])]
+    assert [(model["id"], model["architecture"]["input_modalities"]) for model in listed()] == [
+        ("a", ["text"]),
+        ("b", ["text"]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +356,9 @@ def test_counters_tell_what_was_served(vlm):
 
 
 async def post(session, vlm):
-    async with session.post(f"{vlm.url}/chat/completions", json=question(jpeg([]), list_schema())) as response:
+    async with session.post(
+        f"{vlm.url}/chat/completions", json=question(jpeg([]), list_schema())
+    ) as response:
         return response.status
 
 
@@ -311,7 +380,10 @@ def test_requests_beyond_the_slots_wait_until_there_are_more():
 
 def test_a_hanging_request_does_not_keep_the_server_from_ending():
     async def main():
-        async with SandboxVLM(Behaviour(fault=Fault.HANG)) as vlm, aiohttp.ClientSession() as session:
+        async with (
+            SandboxVLM(Behaviour(fault=Fault.HANG)) as vlm,
+            aiohttp.ClientSession() as session,
+        ):
             hanging = asyncio.create_task(post(session, vlm))
             while not vlm.counters.in_flight:  # counters announce nothing
                 await asyncio.sleep(0.01)

@@ -19,8 +19,14 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "data" / "recordings"
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 PLAYED = [profile for profile in Profile if profile is not Profile.PLAIN]
-LIST = {"type": "object", "properties": {"tags": {"type": "array", "items": {"type": "string", "enum": [*TAGS]}}}}
-VERDICTS = {"type": "object", "properties": {tag: {"type": "string", "enum": ["yes", "no"]} for tag in TAGS}}
+LIST = {
+    "type": "object",
+    "properties": {"tags": {"type": "array", "items": {"type": "string", "enum": [*TAGS]}}},
+}
+VERDICTS = {
+    "type": "object",
+    "properties": {tag: {"type": "string", "enum": ["yes", "no"]} for tag in TAGS},
+}
 
 
 def schema(inner):
@@ -35,12 +41,22 @@ def picture(*shown):
 
 def body(image=None, text="What does it show?", encoded="", **more):
     encoded = encoded or base64.b64encode(image or picture("Foul")).decode()
-    content = [{"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}}, {"type": "text", "text": text}]
-    return {"model": MODEL, "messages": [{"role": "user", "content": content}], "response_format": schema(LIST), **more}
+    content = [
+        {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}},
+        {"type": "text", "text": text},
+    ]
+    return {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": content}],
+        "response_format": schema(LIST),
+        **more,
+    }
 
 
 def ask(vlm, asked, **headers):
-    return requests.post(f"{vlm.url}/chat/completions", json=asked, headers=headers, timeout=PATIENCE_S)
+    return requests.post(
+        f"{vlm.url}/chat/completions", json=asked, headers=headers, timeout=PATIENCE_S
+    )
 
 
 CASES = {
@@ -103,7 +119,10 @@ def test_the_unmasked_stream_has_a_fence_that_the_content_has_not():
         answer = ask(vlm, body(response_format=schema(VERDICTS), logprobs=True, top_logprobs=5))
     said = answer.json()["choices"][0]["message"]["content"]
     assert "".join(entry["token"] for entry in stream(answer)) == f"```json\n{said}\n```"
-    assert any(entry["token"] not in {other["token"] for other in entry["top_logprobs"]} for entry in stream(answer))
+    assert any(
+        entry["token"] not in {other["token"] for other in entry["top_logprobs"]}
+        for entry in stream(answer)
+    )
     verdicts = [entry for entry in stream(answer) if entry["token"] in ("yes", "no")]
     assert len(verdicts) == len(TAGS)
     assert all("The" in {other["token"] for other in entry["top_logprobs"]} for entry in verdicts)
@@ -126,7 +145,10 @@ def test_the_masked_stream_begins_a_verdict_in_several_ways_and_has_an_end_marke
 def test_a_thinkers_answer_is_filed_with_its_thoughts():
     with running(SandboxVLM(Behaviour(profile=Profile.LM_STUDIO, thinks=True))) as vlm:
         message = ask(vlm, body()).json()["choices"][0]["message"]
-        assert (message["content"], json.loads(message["reasoning_content"])) == ("", {"tags": ["Foul"]})
+        assert (message["content"], json.loads(message["reasoning_content"])) == (
+            "",
+            {"tags": ["Foul"]},
+        )
         message = ask(vlm, body(reasoning_effort="none")).json()["choices"][0]["message"]
         assert json.loads(message["content"]) == {"tags": ["Foul"]}
 
@@ -139,7 +161,8 @@ def test_what_does_not_fit_is_dropped_in_silence():
 
 
 @pytest.mark.parametrize(
-    ("profile", "words"), [(Profile.OLLAMA, "maximum pending requests exceeded"), (Profile.SGLANG, "queue is full")]
+    ("profile", "words"),
+    [(Profile.OLLAMA, "maximum pending requests exceeded"), (Profile.SGLANG, "queue is full")],
 )
 def test_a_full_queue_turns_away(profile, words):
     with running(SandboxVLM(Behaviour(profile=profile, slots=0, queue=0))) as vlm:

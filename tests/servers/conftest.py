@@ -20,11 +20,17 @@ from vlm_engine.testing.threads import running
 
 SLOTS, CONTEXT_TOKENS = 3, 4096
 SUBJECTS = {
-    Profile.LM_STUDIO: Subject("", MODEL, "LM Studio", tells_confidence=False, slots=SLOTS, context_tokens=CONTEXT_TOKENS),
+    Profile.LM_STUDIO: Subject(
+        "", MODEL, "LM Studio", tells_confidence=False, slots=SLOTS, context_tokens=CONTEXT_TOKENS
+    ),
     Profile.OLLAMA: Subject("", MODEL, "Ollama", asks_for_key=False, context_tokens=CONTEXT_TOKENS),
-    Profile.LLAMA_CPP: Subject("", MODEL, "llama.cpp", knows_every_model=True, slots=SLOTS, context_tokens=CONTEXT_TOKENS),
+    Profile.LLAMA_CPP: Subject(
+        "", MODEL, "llama.cpp", knows_every_model=True, slots=SLOTS, context_tokens=CONTEXT_TOKENS
+    ),
     Profile.VLLM: Subject("", MODEL, "vLLM", context_tokens=CONTEXT_TOKENS, vision=None),
-    Profile.SGLANG: Subject("", MODEL, "SGLang", knows_every_model=True, slots=SLOTS, context_tokens=CONTEXT_TOKENS),
+    Profile.SGLANG: Subject(
+        "", MODEL, "SGLang", knows_every_model=True, slots=SLOTS, context_tokens=CONTEXT_TOKENS
+    ),
     Profile.LITELLM: Subject("", MODEL, "LiteLLM", vision=None, finishes_abandoned=True),
 }
 REAL = ("llama.cpp", "LiteLLM", "vLLM")
@@ -73,25 +79,37 @@ def llama_server(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_llama_cpp(llama_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCpp]:
-    with LlamaCpp(llama_server, tmp_path_factory.mktemp("llama"), slots=SLOTS, context_tokens=CONTEXT_TOKENS) as server:
+def real_llama_cpp(
+    llama_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LlamaCpp]:
+    with LlamaCpp(
+        llama_server, tmp_path_factory.mktemp("llama"), slots=SLOTS, context_tokens=CONTEXT_TOKENS
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def blind_llama_cpp(llama_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCpp]:
+def blind_llama_cpp(
+    llama_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LlamaCpp]:
     with LlamaCpp(llama_server, tmp_path_factory.mktemp("blind"), vision=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def real_vllm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VLLM]:
-    with VLLM(program(request, "--vllm"), tmp_path_factory.mktemp("vllm"), context_tokens=CONTEXT_TOKENS) as server:
+def real_vllm(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VLLM]:
+    with VLLM(
+        program(request, "--vllm"), tmp_path_factory.mktemp("vllm"), context_tokens=CONTEXT_TOKENS
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def real_litellm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLM]:
+def real_litellm(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiteLLM]:
     found = program(request, "--litellm")
     with (
         running(SandboxVLM(behaviour(Profile.LLAMA_CPP))) as behind,
@@ -101,8 +119,13 @@ def real_litellm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="session")
-def blind_litellm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLM]:
-    found, behind = program(request, "--litellm"), SandboxVLM(behaviour(Profile.LLAMA_CPP, vision=False))
+def blind_litellm(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiteLLM]:
+    found, behind = (
+        program(request, "--litellm"),
+        SandboxVLM(behaviour(Profile.LLAMA_CPP, vision=False)),
+    )
     with running(behind) as vlm, LiteLLM(found, tmp_path_factory.mktemp("lite"), vlm.url) as proxy:
         yield proxy
 

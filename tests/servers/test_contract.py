@@ -88,7 +88,10 @@ def test_lists_tell_how_sure_each_name_was_and_each_that_was_left_out(server):
     if not server.subject.tells_confidence:
         assert set(told.values()) == {None}
     elif server.subject.sees:
-        assert {tag for tag, probability in told.items() if probability > 0.85} == {"Foul", "Turnover"}
+        assert {tag for tag, probability in told.items() if probability > 0.85} == {
+            "Foul",
+            "Turnover",
+        }
     else:
         assert all(probability is None or 0 <= probability <= 1 for probability in told.values())
 
@@ -100,7 +103,9 @@ def test_several_frames_in_one_question_get_their_own_verdicts_each(server, capl
     asked = Question(TAGS, Form.LIST, frames[0].jpeg, time_s=frames[0].time_s, more=frames[1:])
 
     async def main():
-        async with client_of(server.subject, descriptions={"Foul": "the referee signals"}) as client:
+        async with client_of(
+            server.subject, descriptions={"Foul": "the referee signals"}
+        ) as client:
             return await client.ask(asked)
 
     answer = play(main)
@@ -111,7 +116,9 @@ def test_several_frames_in_one_question_get_their_own_verdicts_each(server, capl
     if not server.subject.tells_confidence:
         assert set(sure) == {None}
     if server.subject.sees:
-        found = [{tag for tag, verdict in own.items() if verdict.present} for own in answer.by_picture]
+        found = [
+            {tag for tag, verdict in own.items() if verdict.present} for own in answer.by_picture
+        ]
         assert found == [set(own) for own in shown]
     else:
         assert all(probability is None or 0 <= probability <= 1 for probability in sure)
@@ -136,7 +143,11 @@ def test_discovery_finds_what_the_server_tells(server):
     told = play(main)
     assert (told.server, told.model) == (subject.server, subject.model)
     assert subject.model in told.models
-    assert (told.slots, told.context_tokens, told.vision) == (subject.slots, subject.context_tokens, subject.vision)
+    assert (told.slots, told.context_tokens, told.vision) == (
+        subject.slots,
+        subject.context_tokens,
+        subject.vision,
+    )
     assert told.finishes_abandoned == subject.finishes_abandoned
 
 
@@ -147,11 +158,17 @@ def test_a_wrong_key_is_named_before_a_picture_is_sent(server, key):
 
     async def main():
         async with client_of(server.subject, api_key=key) as client:
-            with pytest.raises(WrongKeyError, match="court: it .* api_key of this endpoint") as caught:
+            with pytest.raises(
+                WrongKeyError, match="court: it .* api_key of this endpoint"
+            ) as caught:
                 await client.ask(question("Foul"))
             with pytest.raises(WrongKeyError):
                 await client.discover()
-            assert "did not accept" in str(caught.value) if key else "it wants an API key" in str(caught.value)
+            assert (
+                "did not accept" in str(caught.value)
+                if key
+                else "it wants an API key" in str(caught.value)
+            )
             assert "league" not in str(caught.value)
 
     play(main)
@@ -165,7 +182,10 @@ def test_a_wrong_model_is_named_with_those_there_are(server):
             if subject.knows_every_model:
                 assert set((await client.ask(question("Foul"))).verdicts) == set(TAGS)
                 return
-            with pytest.raises(WrongModelError, match=f"'no-such-model'; correct MODEL.*it offers .*{subject.model}"):
+            with pytest.raises(
+                WrongModelError,
+                match=f"'no-such-model'; correct MODEL.*it offers .*{subject.model}",
+            ):
                 await client.ask(question("Foul"))
 
     play(main)
@@ -174,7 +194,9 @@ def test_a_wrong_model_is_named_with_those_there_are(server):
 def test_a_model_without_vision_is_named(blind):
     async def main():
         async with client_of(blind.subject) as client:
-            with pytest.raises(NoVisionError, match="court: its model cannot see pictures; load one that can"):
+            with pytest.raises(
+                NoVisionError, match="court: its model cannot see pictures; load one that can"
+            ):
                 await client.ask(question("Foul"))
 
     play(main)
@@ -183,17 +205,25 @@ def test_a_model_without_vision_is_named(blind):
 
 
 def test_a_question_that_does_not_fit_is_refused_and_never_answered(server):
-    tags = tuple(f"Free throw number {number} of the season, seen from the other side of the court" for number in range(900))
+    tags = tuple(
+        f"Free throw number {number} of the season, seen from the other side of the court"
+        for number in range(900)
+    )
 
     async def main():
         async with client_of(server.subject) as client:
-            with pytest.raises(RequestError, match="does not fit into its context; use smaller pictures or fewer tags"):
+            with pytest.raises(
+                RequestError,
+                match="does not fit into its context; use smaller pictures or fewer tags",
+            ):
                 await client.ask(question("Foul", tags=tags))
 
     play(main)
 
 
-@pytest.mark.parametrize("picture", [b"no picture", jpeg("Foul")[:100]], ids=["text", "the start of a JPEG"])
+@pytest.mark.parametrize(
+    "picture", [b"no picture", jpeg("Foul")[:100]], ids=["text", "the start of a JPEG"]
+)
 def test_a_picture_that_nobody_can_read_is_the_requests_fault(server, picture):
     async def main():
         async with client_of(server.subject) as client:
@@ -215,9 +245,13 @@ def test_a_server_killed_and_started_again_in_the_middle_costs_nothing(server):
     """Its questions go to another endpoint, and it works again when it is back."""
 
     async def main():
-        async with SandboxVLM(Behaviour(models=(server.subject.model,), slots=2, latency_s=0.05)) as other:
+        async with SandboxVLM(
+            Behaviour(models=(server.subject.model,), slots=2, latency_s=0.05)
+        ) as other:
             endpoints = [endpoint(server.subject), {"base_url": other.url, "name": "bench"}]
-            config = ModelConfig(model_id=server.subject.model, multiplexer_endpoints=endpoints, request_timeout=60)
+            config = ModelConfig(
+                model_id=server.subject.model, multiplexer_endpoints=endpoints, request_timeout=60
+            )
             pool = EndpointPool.from_config(config)
             try:
                 asking = [asyncio.create_task(pool.ask(question("Foul"))) for _ in range(60)]
@@ -235,5 +269,8 @@ def test_a_server_killed_and_started_again_in_the_middle_costs_nothing(server):
 
 async def answered_by(name, pool):
     """Asks until the endpoint of that name answers: as many questions at once as leave something to a slow one, too."""
-    while all(answer.endpoint != name for answer in await asyncio.gather(*(pool.ask(question("Foul")) for _ in range(60)))):
+    while all(
+        answer.endpoint != name
+        for answer in await asyncio.gather(*(pool.ask(question("Foul")) for _ in range(60)))
+    ):
         await asyncio.sleep(0.05)

@@ -30,7 +30,9 @@ _NOT_A_REFUSAL = ("Plugin returned error: ", "Couldn't retrieve latest version: 
 def binary(request: pytest.FixtureRequest) -> Path:
     named = request.config.getoption("--stash-binary") or os.environ.get("STASH_BINARY", "")
     if not named:
-        pytest.skip("no Stash to test against: name its binary with --stash-binary PATH or in STASH_BINARY")
+        pytest.skip(
+            "no Stash to test against: name its binary with --stash-binary PATH or in STASH_BINARY"
+        )
     found = shutil.which(named)
     if found is None:
         pytest.fail(f"{named} is not a program")
@@ -76,19 +78,30 @@ class Arena:
 
     def said(self, *levels: str) -> list[str]:
         """What the plugin logged at one of these levels."""
-        return [text.removeprefix(_SAID_BY_US) for level, text in self.log() if text.startswith(_SAID_BY_US) and level in levels]
+        return [
+            text.removeprefix(_SAID_BY_US)
+            for level, text in self.log()
+            if text.startswith(_SAID_BY_US) and level in levels
+        ]
 
     def refusals(self) -> list[str]:
         """What Stash complained of, such as a request that it could not carry out; not what became of the plugin's process."""
         harmless = (_SAID_BY_US, *_NOT_A_REFUSAL)
-        return [text for level, text in self.log() if level in ("error", "fatal") and not text.startswith(harmless)]
+        return [
+            text
+            for level, text in self.log()
+            if level in ("error", "fatal") and not text.startswith(harmless)
+        ]
 
 
 def furnish(stash: RealStash, *specs: VideoSpec) -> Arena:
     """Puts videos and the plugin into a running Stash."""
     folder = stash.media / MEDIA
     folder.mkdir()
-    videos = [generate(spec, folder / f"Spiel {number} – Köln.mp4") for number, spec in enumerate(specs, 1)]
+    videos = [
+        generate(spec, folder / f"Spiel {number} – Köln.mp4")
+        for number, spec in enumerate(specs, 1)
+    ]
     stash.scan()
     install(stash.plugins / PLUGIN)
     stash.ask("mutation { reloadPlugins }")
@@ -97,7 +110,9 @@ def furnish(stash: RealStash, *specs: VideoSpec) -> Arena:
 
 def short_video(seed: int) -> VideoSpec:
     """Under a minute, with something of every tag."""
-    return VideoSpec(duration_s=45, width=320, height=180, tags=TAGS, seed=seed, shot_median_s=6, gop_s=4)
+    return VideoSpec(
+        duration_s=45, width=320, height=180, tags=TAGS, seed=seed, shot_median_s=6, gop_s=4
+    )
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +139,12 @@ def endpoint() -> Iterator[SandboxVLM]:
 def configure(arena: Arena, endpoint: SandboxVLM) -> Callable[..., None]:
     """Saves the settings page: the endpoint, the tags, and what the test wants besides. Only what it offers can be set."""
     plugins = arena.stash.ask("{ plugins { id settings { name } } }")["plugins"]
-    offered = {setting["name"] for plugin in plugins if plugin["id"] == PLUGIN for setting in plugin["settings"]}
+    offered = {
+        setting["name"]
+        for plugin in plugins
+        if plugin["id"] == PLUGIN
+        for setting in plugin["settings"]
+    }
 
     def save(**settings: Any) -> None:
         page = {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS), **settings}

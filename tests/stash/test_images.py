@@ -38,7 +38,9 @@ def picture(number: int, kind: str = "JPEG") -> bytes:
 @pytest.fixture(scope="module")
 def house(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStash]:
     """A Stash with pictures in a folder and in zip files, each of which is a gallery."""
-    with RealStash(binary, tmp_path_factory.mktemp("stash"), config={"create_galleries_from_folders": True}) as stash:
+    with RealStash(
+        binary, tmp_path_factory.mktemp("stash"), config={"create_galleries_from_folders": True}
+    ) as stash:
         folder = stash.media / "Saison – Köln"
         folder.mkdir()
         for number in range(LOOSE):
@@ -47,7 +49,9 @@ def house(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
         for one in range(ZIPS):
             with ZipFile(stash.media / f"Spiel {one}.zip", "w") as archive:
                 for number in range(PER_ZIP):
-                    archive.writestr(f"Hälfte/{number:04}.png", picture(100 + one * PER_ZIP + number, "PNG"))
+                    archive.writestr(
+                        f"Hälfte/{number:04}.png", picture(100 + one * PER_ZIP + number, "PNG")
+                    )
         stash.scan()
         yield stash
 
@@ -68,7 +72,9 @@ class Listening(StashClient):
         self.sent: list[str] = []
         self.before: Callable[[str], None] = lambda _: None
 
-    def _post(self, document: str, variables: Mapping[str, Any] | None, work_s: float) -> requests.Response:
+    def _post(
+        self, document: str, variables: Mapping[str, Any] | None, work_s: float
+    ) -> requests.Response:
         name = document.split("(", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
         self.before(name)
         self.sent.append(name)
@@ -76,7 +82,9 @@ class Listening(StashClient):
 
 
 @contextmanager
-def handling(stash: RealStash, folder: Path, **connection: Any) -> Iterator[tuple[MediaHandler, Listening]]:
+def handling(
+    stash: RealStash, folder: Path, **connection: Any
+) -> Iterator[tuple[MediaHandler, Listening]]:
     client = Listening({"Host": "127.0.0.1", "Port": stash.port, **connection})
     with MediaHandler(client, folder / "haven.sqlite3", TagNames()) as handler:
         handler.require_images()
@@ -90,7 +98,9 @@ def slow_hook(stash: RealStash) -> Iterator[None]:
     hook = "{name: Slow, triggeredBy: [Image.Update.Post]}"
     folder = stash.plugins / "slow"
     folder.mkdir(parents=True)
-    (folder / "slow.yml").write_text(f"name: Slow\nexec: [sleep, '0.1']\ninterface: raw\nhooks: [{hook}]\n", encoding="utf-8")
+    (folder / "slow.yml").write_text(
+        f"name: Slow\nexec: [sleep, '0.1']\ninterface: raw\nhooks: [{hook}]\n", encoding="utf-8"
+    )
     stash.ask("mutation { reloadPlugins }")
     yield
     shutil.rmtree(folder)
@@ -104,7 +114,9 @@ def queue(stash: RealStash, ids: list[str]) -> None:
 def images_of(stash: RealStash) -> dict[str, ItemState]:
     """Every image by the path of its first file, in the order of the ids."""
     fields = "id title tags { name } visual_files { ... on ImageFile { path } ... on VideoFile { path } }"
-    found = stash.ask(f'{{ findImages(filter: {{per_page: -1, sort: "id"}}) {{ images {{ {fields} }} }} }}')
+    found = stash.ask(
+        f'{{ findImages(filter: {{per_page: -1, sort: "id"}}) {{ images {{ {fields} }} }} }}'
+    )
     return {
         image["visual_files"][0]["path"]: ItemState(
             image["id"], image["title"], tuple(sorted(tag["name"] for tag in image["tags"]))
@@ -123,16 +135,32 @@ def info(*tags: str) -> ImageTagInfo:
 
 def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: Path) -> None:
     with handling(stash, tmp_path) as (handler, _):
-        images = {image.path: image for image in handler.images([one.id for one in images_of(stash).values()])}
+        images = {
+            image.path: image
+            for image in handler.images([one.id for one in images_of(stash).values()])
+        }
         assert len(images) == LOOSE + 1 + ZIPS * PER_ZIP
         packed = images[f"{stash.media}/Spiel 1.zip/Hälfte/0007.png"]
         assert (packed.zip_path, packed.entry) == (f"{stash.media}/Spiel 1.zip", "Hälfte/0007.png")
         content = picture(100 + PER_ZIP + 7, "PNG")
         assert packed.fingerprint == f"md5:{hashlib.md5(content).hexdigest()}"
-        assert (packed.width, packed.height, packed.size_bytes, packed.is_clip) == (16, 16, len(content), False)
+        assert (packed.width, packed.height, packed.size_bytes, packed.is_clip) == (
+            16,
+            16,
+            len(content),
+            False,
+        )
         loose = images[f"{stash.media}/Saison – Köln/Foto 9.gif"]
-        assert (loose.zip_path, loose.entry, loose.is_clip, loose.duration_s) == (None, None, False, 0.0)
-        galleries = {gallery.id: gallery for gallery in handler.galleries([one.id for one in stash.galleries().values()])}
+        assert (loose.zip_path, loose.entry, loose.is_clip, loose.duration_s) == (
+            None,
+            None,
+            False,
+            0.0,
+        )
+        galleries = {
+            gallery.id: gallery
+            for gallery in handler.galleries([one.id for one in stash.galleries().values()])
+        }
         assert galleries[packed.gallery_ids[0]].path == packed.zip_path
         assert galleries[loose.gallery_ids[0]].path == f"{stash.media}/Saison – Köln"
         assert galleries[loose.gallery_ids[0]].image_count == LOOSE + 1
@@ -144,7 +172,9 @@ def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: P
             handler.image_bytes("4711", 9)
 
 
-def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash: RealStash, tmp_path: Path) -> None:
+def test_images_without_end_are_tagged_by_the_hundred_and_undone(
+    stash: RealStash, tmp_path: Path
+) -> None:
     ids = ids_in(stash, ".zip")
     queue(stash, ids)
     stash.add_tags(ids[::3], ["Home game", "Foul"], "Image")
@@ -152,8 +182,14 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash: RealStas
     stash.add_tags(failed, ["VLM_Errored"], "Image")
     before = images_of(stash)
     with handling(stash, tmp_path) as (handler, client):
-        assert handler.image_ids_with("VLM_TagMe") == (*(one for one in ids if one not in failed), *failed)
-        found = {image: info(*("Foul", "Goal", "Turnover")[: number % 4]) for number, image in enumerate(ids)}
+        assert handler.image_ids_with("VLM_TagMe") == (
+            *(one for one in ids if one not in failed),
+            *failed,
+        )
+        found = {
+            image: info(*("Foul", "Goal", "Turnover")[: number % 4])
+            for number, image in enumerate(ids)
+        }
         client.sent.clear()
         run_id = handler.start_run("Tag Images")
         fates = handler.apply_images(run_id, found)
@@ -170,10 +206,14 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(stash: RealStas
         handler.undo_changes(undoing, [change.number for change in handler.changes_to_undo(run)])
         assert handler.finish_undo(run) == ()
     assert images_of(stash) == before
-    assert {tag["name"] for tag in stash.ask("{ allTags { name } }")["allTags"]}.isdisjoint({"Goal", "Turnover"})
+    assert {tag["name"] for tag in stash.ask("{ allTags { name } }")["allTags"]}.isdisjoint(
+        {"Goal", "Turnover"}
+    )
 
 
-def test_an_image_that_vanishes_before_the_write_stops_no_other(stash: RealStash, tmp_path: Path) -> None:
+def test_an_image_that_vanishes_before_the_write_stops_no_other(
+    stash: RealStash, tmp_path: Path
+) -> None:
     number = int(hashlib.md5(str(tmp_path).encode()).hexdigest()[:4], 16) % 50_000 + 5000
     (stash.media / "Saison – Köln" / "gone.jpg").write_bytes(picture(number))
     stash.scan()
@@ -185,10 +225,15 @@ def test_an_image_that_vanishes_before_the_write_stops_no_other(stash: RealStash
         def destroy(name: str) -> None:
             if name == "TagImage":
                 client.before = lambda _: None
-                stash.ask("mutation($id: ID!) { imageDestroy(input: {id: $id, delete_file: true}) }", {"id": gone})
+                stash.ask(
+                    "mutation($id: ID!) { imageDestroy(input: {id: $id, delete_file: true}) }",
+                    {"id": gone},
+                )
 
         client.before = destroy
-        fates = handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul")))
+        fates = handler.apply_images(
+            handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul"))
+        )
         assert [image for image, fate in fates.items() if isinstance(fate, ItemGoneError)] == [gone]
         assert client.sent.count("TagImage") == 4
         tags = {image.id: image.tags for image in images_of(stash).values()}
@@ -209,10 +254,14 @@ def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path
 
         client.before = destroy
         handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Goal")))
-    assert {image.tags for image in images_of(stash).values() if image.id in ids} == {("Goal", "VLM_Tagged")}
+    assert {image.tags for image in images_of(stash).values() if image.id in ids} == {
+        ("Goal", "VLM_Tagged")
+    }
 
 
-def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(stash: RealStash, tmp_path: Path) -> None:
+def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(
+    stash: RealStash, tmp_path: Path
+) -> None:
     gallery = stash.galleries()["Spiel 2"]
     ids = ids_in(stash, "Spiel 2.zip")
     stash.add_tags(gallery.id, ["VLM_TagMe", "Home game"], "Gallery")
@@ -221,7 +270,9 @@ def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(st
         assert handler.gallery_ids_with("VLM_TagMe") == (gallery.id,)
         assert handler.image_ids_in_galleries_with("VLM_TagMe") == tuple(ids)
         run_id = handler.start_run("Tag Images")
-        handler.apply_images(run_id, {image: info("Foul", *["Goal"][: n % 2]) for n, image in enumerate(ids)})
+        handler.apply_images(
+            run_id, {image: info("Foul", *["Goal"][: n % 2]) for n, image in enumerate(ids)}
+        )
         counts = handler.image_tag_counts(gallery.id, ["Foul", "goal", "Timeout"])
         assert counts == {"Foul": PER_ZIP, "goal": PER_ZIP // 2, "Timeout": 0}
         handler.apply_gallery(run_id, gallery.id, ["Foul", "Home game"], release_queue=True)
@@ -229,7 +280,10 @@ def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(st
         assert stash.galleries()["Spiel 2"].tags == ("Foul", "Home game", "VLM_Tagged")
         run = handler.last_undoable_run()
         assert run is not None
-        handler.undo_changes(handler.start_run("Undo", undoes=run.id), [one.number for one in handler.changes_to_undo(run)])
+        handler.undo_changes(
+            handler.start_run("Undo", undoes=run.id),
+            [one.number for one in handler.changes_to_undo(run)],
+        )
         assert stash.galleries() == before
         with pytest.raises(ItemGoneError):
             handler.apply_gallery(run_id, "4711", ["Foul"], release_queue=True)
@@ -262,9 +316,13 @@ def test_stash_runs_the_hooks_of_other_plugins_for_each_image_before_it_answers_
     assert time.monotonic() - started > 0.1 * 59
     with handling(stash, tmp_path) as (handler, client):
         client.timeout_s = 2.0
-        fates = handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul")))
+        fates = handler.apply_images(
+            handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul"))
+        )
     assert all(isinstance(fate, ItemChange) for fate in fates.values())
-    assert {image.tags for image in images_of(stash).values() if image.id in ids} == {("Foul", "VLM_Tagged")}
+    assert {image.tags for image in images_of(stash).values() if image.id in ids} == {
+        ("Foul", "VLM_Tagged")
+    }
 
 
 @pytest.mark.parametrize("ahead_s", [7200, -7200])
@@ -283,6 +341,8 @@ def test_a_clock_that_is_off_by_hours_spoils_no_undoing(
         run = handler.last_undoable_run()
         assert run is not None
         undoing = handler.start_run("Undo Last Run", undoes=run.id)
-        fates = handler.undo_changes(undoing, [change.number for change in handler.changes_to_undo(run)])
+        fates = handler.undo_changes(
+            undoing, [change.number for change in handler.changes_to_undo(run)]
+        )
     assert images_of(stash) == before
     assert not any(fate.kept_back for fate in fates.values() if isinstance(fate, ItemChange))

@@ -22,7 +22,9 @@ def furnished_with_pictures(
     binary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Arena, Sequence[LabelledPicture]]]:
     """Twelve pictures in a folder and eight in a zip, scanned, beside a video."""
-    with RealStash(binary, tmp_path_factory.mktemp("stash"), config={"create_galleries_from_folders": True}) as stash:
+    with RealStash(
+        binary, tmp_path_factory.mktemp("stash"), config={"create_galleries_from_folders": True}
+    ) as stash:
         loose = write_folder(stash.media / f"{MEDIA} in Bildern", 12, TAGS)
         zipped = write_zip(stash.media / "Finale & Ehrung.zip", 8, TAGS, first=100)
         yield furnish(stash, short_video(1)), (*loose, *zipped)
@@ -38,7 +40,9 @@ def arena(furnished_with_pictures: tuple[Arena, Sequence[LabelledPicture]]) -> I
 
 
 @pytest.fixture
-def pictures(furnished_with_pictures: tuple[Arena, Sequence[LabelledPicture]]) -> Sequence[LabelledPicture]:
+def pictures(
+    furnished_with_pictures: tuple[Arena, Sequence[LabelledPicture]],
+) -> Sequence[LabelledPicture]:
     return furnished_with_pictures[1]
 
 

@@ -19,8 +19,27 @@ KEY_QUERY = "mutation { generateAPIKey(input: {}) }"
 @pytest.fixture(scope="module")
 def library(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """A VR video and a plain one, in a Stash that asks who is there."""
-    plain = VideoSpec(duration_s=40, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=4, frame_rate=8)
-    vr = VideoSpec(duration_s=40, width=600, height=300, tags=TAGS, seed=4, shot_median_s=6, gop_s=4, frame_rate=8, vr="sbs-180")
+    plain = VideoSpec(
+        duration_s=40,
+        width=320,
+        height=180,
+        tags=TAGS,
+        seed=4,
+        shot_median_s=6,
+        gop_s=4,
+        frame_rate=8,
+    )
+    vr = VideoSpec(
+        duration_s=40,
+        width=600,
+        height=300,
+        tags=TAGS,
+        seed=4,
+        shot_median_s=6,
+        gop_s=4,
+        frame_rate=8,
+        vr="sbs-180",
+    )
     with RealStash(binary, tmp_path_factory.mktemp("stash")) as stash:
         arena = furnish(stash, vr, plain)
         stash.demand_login("referee", "whistle")
@@ -35,12 +54,18 @@ def arena(library: Arena) -> Iterator[Arena]:
 
 
 def configure(arena: Arena, endpoint: SandboxVLM, **settings: object) -> None:
-    arena.stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS), **settings})
+    arena.stash.configure(
+        PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS), **settings}
+    )
 
 
-def test_scenes_with_the_vr_tag_are_seen_through_one_eye(arena: Arena, endpoint: SandboxVLM) -> None:
+def test_scenes_with_the_vr_tag_are_seen_through_one_eye(
+    arena: Arena, endpoint: SandboxVLM
+) -> None:
     vr, plain = arena.videos
-    arena.stash.ask("mutation($ui: Map!) { configureUI(partial: $ui) }", {"ui": {"vrTag": "Virtual Reality"}})
+    arena.stash.ask(
+        "mutation($ui: Map!) { configureUI(partial: $ui) }", {"ui": {"vrTag": "Virtual Reality"}}
+    )
     arena.stash.add_tags(arena.scene(vr).id, ["Virtual Reality"])
     configure(arena, endpoint)
     arena.queue(vr, plain)
@@ -52,7 +77,9 @@ def test_scenes_with_the_vr_tag_are_seen_through_one_eye(arena: Arena, endpoint:
 
 
 @pytest.mark.parametrize("with_key", [False, True], ids=["by its session", "by its API key"])
-def test_what_only_stash_gets_at_is_read_through_it(arena: Arena, endpoint: SandboxVLM, with_key: bool) -> None:
+def test_what_only_stash_gets_at_is_read_through_it(
+    arena: Arena, endpoint: SandboxVLM, with_key: bool
+) -> None:
     video = arena.videos[1]
     key = str(arena.stash.ask(KEY_QUERY)["generateAPIKey"]) if with_key else ""
     nowhere = arena.stash.folder / "nowhere"
@@ -61,7 +88,8 @@ def test_what_only_stash_gets_at_is_read_through_it(arena: Arena, endpoint: Sand
     arena.run()
     (fault,) = [line for line in arena.said("error") if "no such file here" in line]
     assert (
-        f"{nowhere / MEDIA / video.path.name}: there is no such file here: {nowhere.parent} exists, {nowhere} does not" in fault
+        f"{nowhere / MEDIA / video.path.name}: there is no such file here: {nowhere.parent} exists, {nowhere} does not"
+        in fault
     )
     assert f"Stash calls it {video.path}; Paths on the settings page" in fault
     configure(arena, endpoint, mediaPaths=f"{arena.stash.media} => {nowhere}", mediaStream=True)
@@ -69,4 +97,6 @@ def test_what_only_stash_gets_at_is_read_through_it(arena: Arena, endpoint: Sand
     assert "VLM_Tagged" in arena.scene(video).tags
     assert likeness(arena.scene(video), video) > 0.8
     assert any("it is read through Stash" in line for line in arena.said("info"))
-    assert not with_key or not any(key in line for line in arena.said("error", "warning", "info", "debug"))
+    assert not with_key or not any(
+        key in line for line in arena.said("error", "warning", "info", "debug")
+    )

@@ -17,7 +17,9 @@ MANIFEST = Path(__file__).parents[2] / f"{PLUGIN}.yml"
 def loaded(arena: Arena) -> dict[str, Any]:
     document = """{ plugins { id name description version enabled
       tasks { name description } settings { name display_name description type } } }"""
-    (plugin,) = [plugin for plugin in arena.stash.ask(document)["plugins"] if plugin["id"] == PLUGIN]
+    (plugin,) = [
+        plugin for plugin in arena.stash.ask(document)["plugins"] if plugin["id"] == PLUGIN
+    ]
     return dict(plugin)
 
 
@@ -27,7 +29,9 @@ def test_the_manifest_is_loaded_with_its_task(arena: Arena) -> None:
     assert [plugin[key] for key in ("name", "description", "version")] == [
         written[key] for key in ("name", "description", "version")
     ]
-    assert plugin["tasks"] == [{"name": task["name"], "description": task["description"]} for task in written["tasks"]]
+    assert plugin["tasks"] == [
+        {"name": task["name"], "description": task["description"]} for task in written["tasks"]
+    ]
     assert "Tag Videos" in [task["name"] for task in plugin["tasks"]]
 
 
@@ -35,13 +39,19 @@ def test_every_setting_is_offered_with_its_type(arena: Arena) -> None:
     written = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["settings"]
     offered = {setting.pop("name"): setting for setting in loaded(arena)["settings"]}
     assert offered == {
-        key: {"display_name": setting["displayName"], "description": setting["description"], "type": setting["type"]}
+        key: {
+            "display_name": setting["displayName"],
+            "description": setting["description"],
+            "type": setting["type"],
+        }
         for key, setting in written.items()
     }
     assert list(offered) == sorted(written)
 
 
-def test_endpoint_tags_and_tags_only_reach_the_plugin(arena: Arena, endpoint: SandboxVLM, configure: Callable[..., None]) -> None:
+def test_endpoint_tags_and_tags_only_reach_the_plugin(
+    arena: Arena, endpoint: SandboxVLM, configure: Callable[..., None]
+) -> None:
     video = arena.videos[0]
     wanted = [tag for tag, spans in video.truth.items() if spans][:2]
     endpoint.behaviour.api_key = "season-ticket-2026"
@@ -54,17 +64,23 @@ def test_endpoint_tags_and_tags_only_reach_the_plugin(arena: Arena, endpoint: Sa
     assert not any("season-ticket-2026" in text for _, text in arena.log())
 
 
-def test_numbers_and_whole_settings_reach_the_plugin(arena: Arena, endpoint: SandboxVLM, configure: Callable[..., None]) -> None:
+def test_numbers_and_whole_settings_reach_the_plugin(
+    arena: Arena, endpoint: SandboxVLM, configure: Callable[..., None]
+) -> None:
     """At every second there is a look, so the truth is found to the second; and one scene at a time is announced."""
     configure(videoInterval=1, videosAtOnce=1, endpointModel=endpoint.behaviour.models[0])
     arena.queue(arena.videos[0])
     arena.run()
-    seconds = {number // arena.videos[0].spec.frame_rate for number in endpoint.counters.frame_numbers}
+    seconds = {
+        number // arena.videos[0].spec.frame_rate for number in endpoint.counters.frame_numbers
+    }
     assert len(seconds) >= arena.videos[0].spec.duration_s - 1
     assert any("1 at a time" in line for line in arena.said("info"))
 
 
-def test_a_wrong_setting_is_named_as_the_page_names_it(arena: Arena, configure: Callable[..., None]) -> None:
+def test_a_wrong_setting_is_named_as_the_page_names_it(
+    arena: Arena, configure: Callable[..., None]
+) -> None:
     configure(videosAtOnce=-3)
     arena.queue(arena.videos[0])
     arena.run()

@@ -26,7 +26,9 @@ def children(stash: RealStash) -> set[int]:
 
 def content(scene: ItemState) -> tuple[Any, ...]:
     """All but the ids of the markers."""
-    return scene.tags, [(m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers]
+    return scene.tags, [
+        (m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers
+    ]
 
 
 def hand_made(arena: Arena) -> None:
@@ -37,7 +39,9 @@ def hand_made(arena: Arena) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the process in /proc")
-def test_stop_ends_the_process_and_leaves_the_scene_queued(arena: Arena, endpoint: SandboxVLM, configure: Configure) -> None:
+def test_stop_ends_the_process_and_leaves_the_scene_queued(
+    arena: Arena, endpoint: SandboxVLM, configure: Configure
+) -> None:
     endpoint.behaviour.latency_s = 0.1
     configure()
     video = arena.videos[0]
@@ -69,14 +73,21 @@ def test_a_run_after_a_stopped_one_ends_as_if_nothing_had_happened(
 
     prepare()
     arena.run()
-    undisturbed, calls = [content(arena.scene(video)) for video in arena.videos], endpoint.counters.answered
+    undisturbed, calls = (
+        [content(arena.scene(video)) for video in arena.videos],
+        endpoint.counters.answered,
+    )
 
     arena.reset()
     prepare()
     endpoint.behaviour.latency_s = 0.1
     job = arena.start()
     arena.stash.watch(
-        job, until=lambda _: "VLM_Tagged" in arena.scene(first).tags and endpoint.counters.answered - calls > 0.7 * calls
+        job,
+        until=lambda _: (
+            "VLM_Tagged" in arena.scene(first).tags
+            and endpoint.counters.answered - calls > 0.7 * calls
+        ),
     )
     endpoint.behaviour.fault = Fault.HANG
     arena.stash.stop_job(job)

@@ -28,7 +28,12 @@ def by_hand(scene: ItemState) -> list[MarkerState]:
 def likeness(scene: ItemState, video: LabelledVideo) -> float:
     """How well markers and truth agree, over the tags that the video shows: 1 is entirely."""
     present = [tag for tag, spans in video.truth.items() if spans]
-    found = {tag: [(m.seconds, m.end_seconds or m.seconds) for m in scene.markers if m.primary_tag == tag] for tag in present}
+    found = {
+        tag: [
+            (m.seconds, m.end_seconds or m.seconds) for m in scene.markers if m.primary_tag == tag
+        ]
+        for tag in present
+    }
     return sum(f1(found[tag], video.truth[tag]) for tag in present) / len(present)
 
 
@@ -56,11 +61,21 @@ def test_new_tags_stand_below_the_tag_of_the_plugin(arena: Arena, configure: Con
     arena.queue(arena.videos[0])
     arena.run()
     tags = arena.stash.ask("{ allTags { name ignore_auto_tag parents { name } } }")["allTags"]
-    below = {tag["name"] for tag in tags if [parent["name"] for parent in tag["parents"]] == ["VLM"] and tag["ignore_auto_tag"]}
-    assert below >= {"VLM_Tagged", "VLM_Errored", *(tag for tag in TAGS if arena.videos[0].truth[tag])}
+    below = {
+        tag["name"]
+        for tag in tags
+        if [parent["name"] for parent in tag["parents"]] == ["VLM"] and tag["ignore_auto_tag"]
+    }
+    assert below >= {
+        "VLM_Tagged",
+        "VLM_Errored",
+        *(tag for tag in TAGS if arena.videos[0].truth[tag]),
+    }
 
 
-def test_progress_grows_while_the_job_runs(arena: Arena, endpoint: SandboxVLM, configure: Configure) -> None:
+def test_progress_grows_while_the_job_runs(
+    arena: Arena, endpoint: SandboxVLM, configure: Configure
+) -> None:
     endpoint.behaviour.latency_s = 0.05
     configure()
     arena.queue(*arena.videos)
@@ -70,7 +85,9 @@ def test_progress_grows_while_the_job_runs(arena: Arena, endpoint: SandboxVLM, c
     assert 0 <= progress[0] < progress[-1] <= 1
 
 
-def test_what_a_person_made_stays_and_stands_for_its_event(arena: Arena, configure: Configure) -> None:
+def test_what_a_person_made_stays_and_stands_for_its_event(
+    arena: Arena, configure: Configure
+) -> None:
     video = arena.videos[0]
     start_s, end_s = video.truth["Foul"][0]
     scene = arena.scene(video).id
@@ -85,7 +102,11 @@ def test_what_a_person_made_stays_and_stands_for_its_event(arena: Arena, configu
     assert by_hand(after) == before
     assert {"Home game", "VLM_Tagged"} <= set(after.tags)
     assert made(after)
-    assert not [m for m in made(after) if m.primary_tag == "Foul" and m.seconds < end_s and (m.end_seconds or 0) > start_s]
+    assert not [
+        m
+        for m in made(after)
+        if m.primary_tag == "Foul" and m.seconds < end_s and (m.end_seconds or 0) > start_s
+    ]
 
 
 def test_a_second_run_doubles_nothing_and_leaves_edited_markers_alone(
@@ -105,7 +126,9 @@ def test_a_second_run_doubles_nothing_and_leaves_edited_markers_alone(
     assert endpoint.counters.answered == calls
 
 
-def test_an_endpoint_that_is_down_leaves_every_scene_queued(arena: Arena, endpoint: SandboxVLM, configure: Configure) -> None:
+def test_an_endpoint_that_is_down_leaves_every_scene_queued(
+    arena: Arena, endpoint: SandboxVLM, configure: Configure
+) -> None:
     endpoint.stop()
     configure(endpointModel=endpoint.behaviour.models[0])
     arena.queue(*arena.videos)
@@ -120,13 +143,19 @@ def test_nothing_queued_says_what_to_do(arena: Arena, configure: Configure) -> N
     configure()
     arena.run()
     assert "VLM_TagMe" in arena.said("info")[-1]
-    assert "VLM_TagMe" in {tag["name"] for tag in arena.stash.ask("{ allTags { name } }")["allTags"]}
+    assert "VLM_TagMe" in {
+        tag["name"] for tag in arena.stash.ask("{ allTags { name } }")["allTags"]
+    }
 
 
-def test_a_session_that_would_run_out_is_kept_alive(binary: Path, tmp_path: Path, endpoint: SandboxVLM) -> None:
+def test_a_session_that_would_run_out_is_kept_alive(
+    binary: Path, tmp_path: Path, endpoint: SandboxVLM
+) -> None:
     endpoint.behaviour.latency_s = 0.8
     endpoint.behaviour.slots = 1
-    with RealStash(binary, tmp_path, config={"max_session_age": 12}) as stash:  # a busy machine may start a process in that
+    with RealStash(
+        binary, tmp_path, config={"max_session_age": 12}
+    ) as stash:  # a busy machine may start a process in that
         arena = furnish(stash, short_video(1))
         stash.demand_login("referee", "whistle")
         stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})

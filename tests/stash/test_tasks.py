@@ -17,7 +17,9 @@ Configure = Callable[..., None]
 
 def content(scene: ItemState) -> tuple[Any, ...]:
     """All but the ids of the markers."""
-    return scene.tags, [(m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers]
+    return scene.tags, [
+        (m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers
+    ]
 
 
 def contents(arena: Arena) -> list[tuple[Any, ...]]:
@@ -47,7 +49,9 @@ def test_undo_and_removal_are_exact_and_new_tags_go(arena: Arena, configure: Con
     arena.run()
     after = contents(arena)
     run(arena, "Remove VLM Tags and Markers")
-    assert [(set(tags), [m[0] for m in markers]) for tags, markers in contents(arena)] == [({"Home game"}, ["Coach"])] * 2
+    assert [(set(tags), [m[0] for m in markers]) for tags, markers in contents(arena)] == [
+        ({"Home game"}, ["Coach"])
+    ] * 2
     run(arena, "Undo Last Run")
     assert contents(arena) == after
     run(arena, "Undo Last Run")
@@ -58,14 +62,18 @@ def test_undo_and_removal_are_exact_and_new_tags_go(arena: Arena, configure: Con
     assert arena.said("warning", "error") == []
 
 
-def test_undo_leaves_and_names_what_a_person_changed_and_a_new_tag_that_is_in_use(arena: Arena, configure: Configure) -> None:
+def test_undo_leaves_and_names_what_a_person_changed_and_a_new_tag_that_is_in_use(
+    arena: Arena, configure: Configure
+) -> None:
     configure()
     video, other = arena.videos
     arena.queue(video)
     arena.run()
     first, *_ = arena.scene(video).markers
     arena.stash.edit_marker(first.id, title="my own words")
-    arena.stash.add_tags(arena.scene(other).id, [next(tag for tag in arena.scene(video).tags if tag != "VLM_Tagged")])
+    arena.stash.add_tags(
+        arena.scene(other).id, [next(tag for tag in arena.scene(video).tags if tag != "VLM_Tagged")]
+    )
     run(arena, "Undo Last Run")
     assert arena.scene(video).tags == ("VLM_TagMe",)
     assert [marker.title for marker in arena.scene(video).markers] == ["my own words"]
@@ -132,19 +140,33 @@ def test_a_task_whose_turn_is_over_lets_the_others_go_first_and_goes_on(
 
 def take_off(arena: Arena, scene: ItemState, tag: str, marker: str) -> None:
     """As a person does it in the browser: the tag off the scene, the marker deleted."""
-    (tag_id,) = (one["id"] for one in arena.stash.ask("{ allTags { id name } }")["allTags"] if one["name"] == tag)
+    (tag_id,) = (
+        one["id"]
+        for one in arena.stash.ask("{ allTags { id name } }")["allTags"]
+        if one["name"] == tag
+    )
     change = {"ids": [scene.id], "tag_ids": {"ids": [tag_id], "mode": "REMOVE"}}
-    arena.stash.ask("mutation($input: BulkSceneUpdateInput!) { bulkSceneUpdate(input: $input) { id } }", {"input": change})
+    arena.stash.ask(
+        "mutation($input: BulkSceneUpdateInput!) { bulkSceneUpdate(input: $input) { id } }",
+        {"input": change},
+    )
     arena.stash.ask("mutation($id: ID!) { sceneMarkerDestroy(id: $id) }", {"id": marker})
 
 
-def test_what_a_person_took_off_stays_off_until_they_ask_for_it(arena: Arena, configure: Configure) -> None:
+def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
+    arena: Arena, configure: Configure
+) -> None:
     configure()
     video = arena.videos[0]
     arena.queue(video)
     arena.run()
     whole = content(arena.scene(video))
-    take_off(arena, arena.scene(video), next(tag for tag in whole[0] if tag != "VLM_Tagged"), arena.scene(video).markers[0].id)
+    take_off(
+        arena,
+        arena.scene(video),
+        next(tag for tag in whole[0] if tag != "VLM_Tagged"),
+        arena.scene(video).markers[0].id,
+    )
     wanted = content(arena.scene(video))
     for task, queue in (("Update Tagged Videos", "VLM_UpdateMe"), ("Tag Videos", "VLM_TagMe")):
         arena.stash.add_tags(arena.scene(video).id, [queue])
@@ -156,7 +178,9 @@ def test_what_a_person_took_off_stays_off_until_they_ask_for_it(arena: Arena, co
     assert content(arena.scene(video)) == whole
 
 
-def test_another_tag_list_leaves_what_the_first_one_found(arena: Arena, configure: Configure) -> None:
+def test_another_tag_list_leaves_what_the_first_one_found(
+    arena: Arena, configure: Configure
+) -> None:
     video = arena.videos[0]
     configure(tagNames="Foul, Goal")
     arena.queue(video)
@@ -170,7 +194,9 @@ def test_another_tag_list_leaves_what_the_first_one_found(arena: Arena, configur
     assert set(markers) <= set(after[1])
 
 
-def test_undo_needs_no_endpoint_and_no_tags_and_a_lost_journal_is_told(arena: Arena, configure: Configure) -> None:
+def test_undo_needs_no_endpoint_and_no_tags_and_a_lost_journal_is_told(
+    arena: Arena, configure: Configure
+) -> None:
     configure()
     video = arena.videos[0]
     arena.queue(video)
@@ -185,18 +211,27 @@ def test_undo_needs_no_endpoint_and_no_tags_and_a_lost_journal_is_told(arena: Ar
     for file in (arena.stash.folder / DATA).glob("haven.sqlite3*"):
         file.unlink()
     run(arena, "Remove VLM Tags and Markers")
-    assert f"Stash has {made} markers with the tag VLM and 1 scene with tags below VLM" in arena.said("info")[-1]
+    assert (
+        f"Stash has {made} markers with the tag VLM and 1 scene with tags below VLM"
+        in arena.said("info")[-1]
+    )
 
 
-def test_what_a_person_relabelled_moved_renamed_or_merged_stays_so(arena: Arena, configure: Configure) -> None:
+def test_what_a_person_relabelled_moved_renamed_or_merged_stays_so(
+    arena: Arena, configure: Configure
+) -> None:
     configure()
     video, other = arena.videos
     arena.queue(video, other)
     arena.run()
     scene = arena.scene(video)
-    foul, goal = (next(m for m in scene.markers if m.primary_tag == tag) for tag in ("Foul", "Goal"))
+    foul, goal = (
+        next(m for m in scene.markers if m.primary_tag == tag) for tag in ("Foul", "Goal")
+    )
     arena.stash.edit_marker(foul.id, primary_tag_id=arena.stash.tag("Corner kick"))
-    arena.stash.edit_marker(goal.id, seconds=goal.seconds + 5, end_seconds=(goal.end_seconds or 0) + 5)
+    arena.stash.edit_marker(
+        goal.id, seconds=goal.seconds + 5, end_seconds=(goal.end_seconds or 0) + 5
+    )
     ids = {name: arena.stash.tag(name) for name in ("Turnover", "Timeout", "Break")}
     arena.stash.ask(
         "mutation($input: TagUpdateInput!) { tagUpdate(input: $input) { id } }",
@@ -252,7 +287,9 @@ def test_nothing_is_written_when_the_journal_goes_while_a_task_runs(
     assert content(arena.scene(video)) == before
 
 
-def test_what_came_with_a_merged_scene_is_taken_off_and_put_back(binary: Path, tmp_path: Path, endpoint: SandboxVLM) -> None:
+def test_what_came_with_a_merged_scene_is_taken_off_and_put_back(
+    binary: Path, tmp_path: Path, endpoint: SandboxVLM
+) -> None:
     with RealStash(binary, tmp_path) as stash:
         arena = furnish(stash, short_video(1), short_video(2))
         stash.configure(PLUGIN, {"endpoint": endpoint.url, "tagNames": ", ".join(TAGS)})

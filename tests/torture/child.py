@@ -33,7 +33,10 @@ def context() -> ForkServerContext:
 
 
 def start(
-    processes: ForkServerContext, request: Mapping[str, Any], folder: Path, before: Callable[[], None] | None = None
+    processes: ForkServerContext,
+    request: Mapping[str, Any],
+    folder: Path,
+    before: Callable[[], None] | None = None,
 ) -> ForkServerProcess:
     """Starts the plugin as Stash does, with ``request``; what it says and logs goes into ``folder``.
 
@@ -53,13 +56,20 @@ def outcome(folder: Path, pid: int | None) -> dict[str, str] | None:
 
 def log(folder: Path) -> str:
     """Everything that the tasks of ``folder`` have logged."""
-    return (folder / _LOG).read_text(encoding="utf-8", errors="replace") if (folder / _LOG).exists() else ""
+    return (
+        (folder / _LOG).read_text(encoding="utf-8", errors="replace")
+        if (folder / _LOG).exists()
+        else ""
+    )
 
 
 def _run(request: bytes, folder: Path, before: Callable[[], None] | None) -> None:
     import haven_vlm_connector
 
-    for name, descriptor, flags in ((f"end-{os.getpid()}.json", 1, os.O_TRUNC), (_LOG, 2, os.O_APPEND)):
+    for name, descriptor, flags in (
+        (f"end-{os.getpid()}.json", 1, os.O_TRUNC),
+        (_LOG, 2, os.O_APPEND),
+    ):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | flags), descriptor)
     if before is not None:
         before()

@@ -95,7 +95,11 @@ def overwrite(path: Path, start: int = 0, length: int | None = None) -> None:
 
 
 def damaged_files(path: Path) -> list[Path]:
-    return [found for found in path.parent.glob(f"{path.name}.damaged-*") if not found.name.endswith("-wal")]
+    return [
+        found
+        for found in path.parent.glob(f"{path.name}.damaged-*")
+        if not found.name.endswith("-wal")
+    ]
 
 
 def test_when_nothing_of_the_file_can_be_read_what_the_plugin_had_made_counts_as_made_by_people(
@@ -109,7 +113,10 @@ def test_when_nothing_of_the_file_can_be_read_what_the_plugin_had_made_counts_as
     (aside,) = damaged_files(place.database)
     assert f"{place.database} is damaged" in told["log"]
     assert f"the damaged file is now {aside}" in told["log"]
-    assert "It knows nothing in Stash as the plugin's own now; whatever else the plugin had made counts as made by" in told["log"]
+    assert (
+        "It knows nothing in Stash as the plugin's own now; whatever else the plugin had made counts as made by"
+        in told["log"]
+    )
     assert "1 scene tagged" in told["output"]
     assert {scene: found for scene, found in place.scenes().items() if scene != new} == expected
     assert "is undone: 1 scene." in place.attempt("undo_last_run")["output"]
@@ -126,7 +133,9 @@ def test_where_only_answers_are_lost_all_can_still_be_taken_back_and_only_they_a
         before = place.scenes()
         assert place.attempt()["error"] == ""
         after, answers = place.scenes(), place.answers()
-        overwrite(place.database, place.database.read_bytes().index(answers[0]) // PAGE * PAGE, PAGE)
+        overwrite(
+            place.database, place.database.read_bytes().index(answers[0]) // PAGE * PAGE, PAGE
+        )
         told = place.attempt("undo_last_run")
         assert f"{place.database} is damaged" in told["log"]
         assert f"is undone: {MANY} scenes." in told["output"]
@@ -203,7 +212,10 @@ def test_a_file_or_folder_that_may_not_be_written_is_named_and_nothing_is_touche
     if and_the_folder:
         assert f"Nothing can be written to {place.database.parent}" in told["error"]
     else:
-        assert f"{place.database}: it cannot be written. Let the user that runs this write to the file" in told["error"]
+        assert (
+            f"{place.database}: it cannot be written. Let the user that runs this write to the file"
+            in told["error"]
+        )
     assert (place.scenes(), place.vlm.counters.answered) == (before, answered)
     assert place.attempt()["error"] == ""
     assert place.scenes() == expected
@@ -220,7 +232,9 @@ def have_no_patience() -> None:
 
 
 @pytest.mark.parametrize("what", ["whole", "writing"])
-def test_a_file_that_stays_locked_is_named_and_nothing_is_touched(place: World, expected: Scenes, what: str) -> None:
+def test_a_file_that_stays_locked_is_named_and_nothing_is_touched(
+    place: World, expected: Scenes, what: str
+) -> None:
     assert place.attempt("update_videos")["error"] == ""
     before, answered = place.scenes(), place.vlm.counters.answered
     with locked_by_another_process(place.database, what):
@@ -261,7 +275,11 @@ def test_a_lock_that_stays_ends_the_task_in_the_middle_of_a_write_and_the_next_o
 ) -> None:
     before = place.scenes()
     with ExitStack() as locks:
-        at_first(place, "MarkersCreate", lambda: locks.enter_context(locked_by_another_process(place.database, "writing")))
+        at_first(
+            place,
+            "MarkersCreate",
+            lambda: locks.enter_context(locked_by_another_process(place.database, "writing")),
+        )
         told = place.attempt(before=have_no_patience)
     assert f"{place.database}: another program keeps it locked. End that program" in told["error"]
     nothing_or_all(place, before, expected)
@@ -273,8 +291,13 @@ def test_a_lock_that_stays_ends_the_task_in_the_middle_of_a_write_and_the_next_o
 # A file of a newer version.
 
 
-@pytest.mark.parametrize(("part", "message"), [("journal", "was written by a newer version"), ("answer", "a newer version of")])
-def test_a_newer_versions_file_is_refused_and_nothing_is_touched(place: World, expected: Scenes, part: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [("journal", "was written by a newer version"), ("answer", "a newer version of")],
+)
+def test_a_newer_versions_file_is_refused_and_nothing_is_touched(
+    place: World, expected: Scenes, part: str, message: str
+) -> None:
     assert place.attempt("preview")["error"] == ""
     before = place.scenes()
     with closing(sqlite3.connect(place.database)) as db:

@@ -50,7 +50,10 @@ def to_update(place: World) -> None:
 SHARED = {"GALLERY_TAG_SHARE": "0.3"}
 STORIES: dict[str, tuple[Step, ...]] = {
     "tagging": (Step("tag_images", args=SHARED),),
-    "updating": (Step("tag_images", args=SHARED), Step("update_images", to_update, {"TAG_LIST": "Foul,Goal"})),
+    "updating": (
+        Step("tag_images", args=SHARED),
+        Step("update_images", to_update, {"TAG_LIST": "Foul,Goal"}),
+    ),
     "removing": (Step("tag_images", args=SHARED), Step("remove_ours")),
     "previewing": (Step("preview"), Step("tag_images")),
 }
@@ -75,7 +78,9 @@ class Arena:
 
     @contextmanager
     def world(self) -> Iterator[World]:
-        with world((), self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
+        with world(
+            (), self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes
+        ) as place:
             furnish(place, self.pictures)
             yield place
 
@@ -92,7 +97,12 @@ class Arena:
             place.requests.clear()
             undo_all(place)
             assert without_update(tags_of(place)) == first
-            return Course(tuple(tags), tuple(requests), max(place.requests), self.vlm.counters.answered - answered)
+            return Course(
+                tuple(tags),
+                tuple(requests),
+                max(place.requests),
+                self.vlm.counters.answered - answered,
+            )
 
 
 def furnish(place: World, pictures: Sequence[LabelledPicture]) -> None:
@@ -102,7 +112,9 @@ def furnish(place: World, pictures: Sequence[LabelledPicture]) -> None:
         in_line = () if picture.entry and number % 3 else ("VLM_TagMe",)
         by_hand = ("Home game", *sorted(picture.tags)[:1]) if number % 4 == 0 else ()
         failed = ("VLM_Errored",) if number % 5 == 0 else ()
-        ids.append(library.add_image(picture.path, entry=picture.entry, tags=[*in_line, *by_hand, *failed]))
+        ids.append(
+            library.add_image(picture.path, entry=picture.entry, tags=[*in_line, *by_hand, *failed])
+        )
     in_zip = [image for image, picture in zip(ids, pictures, strict=True) if picture.entry]
     library.add_gallery("Finale", images=in_zip, tags=["VLM_TagMe", "Home game"])
 
@@ -110,7 +122,10 @@ def furnish(place: World, pictures: Sequence[LabelledPicture]) -> None:
 def tags_of(place: World) -> Tags:
     """Every image's and gallery's tags."""
     found = place.stash.library.snapshot()
-    items = [*(("image", item) for item in found.images), *(("gallery", item) for item in found.galleries)]
+    items = [
+        *(("image", item) for item in found.images),
+        *(("gallery", item) for item in found.galleries),
+    ]
     return {f"{kind} {item.id}": frozenset(item.tags) for kind, item in items}
 
 
@@ -131,14 +146,19 @@ def undo_all(place: World) -> None:
 @pytest.fixture(scope="module")
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     folder = tmp_path_factory.mktemp("torture of images")
-    pictures = (*write_folder(folder / "loose", 14, TAGS), *write_zip(folder / "match.zip", 14, TAGS, first=100))
+    pictures = (
+        *write_folder(folder / "loose", 14, TAGS),
+        *write_zip(folder / "match.zip", 14, TAGS, first=100),
+    )
     with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm:
         yield Arena(pictures, vlm, folder, child.context())
 
 
 @pytest.mark.expects_errors  # the servers' library tells of clients that were killed in the middle of a request
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(arena: Arena, seed: int) -> None:
+def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(
+    arena: Arena, seed: int
+) -> None:
     rng = random.Random(seed)
     story = list(STORIES)[seed % len(STORIES)]
     course, steps = arena.undisturbed(story), STORIES[story]
@@ -171,7 +191,9 @@ def what_people_made_is_there(place: World, by_hand: Tags) -> None:
         assert by_hand[item] <= tags, item
 
 
-def nothing_left_the_queue_too_early(place: World, step: Step, in_line: Tags, expected: Tags) -> None:
+def nothing_left_the_queue_too_early(
+    place: World, step: Step, in_line: Tags, expected: Tags
+) -> None:
     """What has left the line is as it is to be; a gallery has only when all that is in it is."""
     queue = {"tag_images": "VLM_TagMe", "update_images": "VLM_UpdateMe"}.get(step.mode, "")
     tags = tags_of(place)

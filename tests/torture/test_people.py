@@ -49,7 +49,9 @@ class Deeds:
             made = [marker for marker in scene.markers if marker.id not in self.markers]
             for one in rng.sample(made, min(len(made), rng.randint(0, 2))):
                 self._touch(place, rng, scene.id, one)
-            own = sorted(tag for tag in scene.tags if tag in TAGS and (scene.id, tag) not in self.tags)
+            own = sorted(
+                tag for tag in scene.tags if tag in TAGS and (scene.id, tag) not in self.tags
+            )
             if own and rng.random() < 0.5:
                 self._untag(place, scene.id, rng.choice(own))
             if rng.random() < 0.4:
@@ -57,7 +59,9 @@ class Deeds:
 
     def _touch(self, place: World, rng: random.Random, scene: str, one: MarkerState) -> None:
         library = place.stash.library
-        self.off_events.append((scene, one.primary_tag, one.seconds, one.end_seconds or one.seconds))
+        self.off_events.append(
+            (scene, one.primary_tag, one.seconds, one.end_seconds or one.seconds)
+        )
         deed = rng.choice(["delete", "relabel", "move", "rename"])
         if deed == "delete":
             library.remove_marker(one.id)
@@ -66,10 +70,16 @@ class Deeds:
             case "relabel":
                 library.edit_marker(one.id, primary_tag="Corner kick")
             case "move":
-                library.edit_marker(one.id, seconds=one.seconds + 40, end_seconds=(one.end_seconds or one.seconds) + 40)
+                library.edit_marker(
+                    one.id,
+                    seconds=one.seconds + 40,
+                    end_seconds=(one.end_seconds or one.seconds) + 40,
+                )
             case "rename":
                 library.edit_marker(one.id, title="in my own words")
-        self.markers[one.id] = next(own for own in library.scene_state(scene).markers if own.id == one.id)
+        self.markers[one.id] = next(
+            own for own in library.scene_state(scene).markers if own.id == one.id
+        )
 
     def _untag(self, place: World, scene: str, tag: str) -> None:
         place.stash.library.untag_scene(scene, tag)
@@ -79,7 +89,9 @@ class Deeds:
         library, tag = place.stash.library, rng.choice([*TAGS, "Last season"])
         start_s = rng.choice([0.5, 2.0, 300.0])
         new = library.add_marker(scene.id, tag, start_s, start_s + 1, title="by hand", tags=["VLM"])
-        self.markers[new] = next(own for own in library.scene_state(scene.id).markers if own.id == new)
+        self.markers[new] = next(
+            own for own in library.scene_state(scene.id).markers if own.id == new
+        )
         if (scene.id, tag) not in self.off_tags and tag not in scene.tags:
             library.tag_scene(scene.id, tag)
             self.tags.add((scene.id, tag))
@@ -92,11 +104,15 @@ class Deeds:
             assert {tag for own, tag in self.tags if own == scene.id} <= set(scene.tags)
             made = [marker for marker in scene.markers if marker.id not in self.markers]
             for own, tag, start_s, end_s in self.off_events:
-                assert own != scene.id or not [one for one in made if one.primary_tag == tag and _overlap(one, start_s, end_s)]
+                assert own != scene.id or not [
+                    one for one in made if one.primary_tag == tag and _overlap(one, start_s, end_s)
+                ]
             each = Counter((one.primary_tag, one.seconds, one.end_seconds) for one in made)
             assert not each or each.most_common(1)[0][1] == 1
             assert all(there[key] == marker for key, marker in self.markers.items() if key in there)
-        every = {marker.id for scene in place.stash.library.snapshot().scenes for marker in scene.markers}
+        every = {
+            marker.id for scene in place.stash.library.snapshot().scenes for marker in scene.markers
+        }
         assert self.markers.keys() <= every
 
 
@@ -110,7 +126,9 @@ def of_other_lists(place: World, looked_for: Sequence[str]) -> set[tuple[object,
     for scene in place.stash.library.snapshot().scenes:
         found |= {(scene.id, tag) for tag in scene.tags if tag in TAGS and tag not in looked_for}
         others = [one for one in scene.markers if one.primary_tag not in looked_for]
-        found |= {(scene.id, one.primary_tag, one.seconds, one.end_seconds, one.title) for one in others}
+        found |= {
+            (scene.id, one.primary_tag, one.seconds, one.end_seconds, one.title) for one in others
+        }
     return found
 
 
@@ -129,11 +147,17 @@ def test_what_people_and_other_lists_did_holds_in_every_run(arena: Arena, seed: 
         deeds.take_stock(place)
         for _ in range(ROUNDS):
             looked_for = rng.choice(LISTS)
-            mode, queue = rng.choice([("tag_videos", "VLM_TagMe"), ("update_videos", "VLM_UpdateMe")])
+            mode, queue = rng.choice(
+                [("tag_videos", "VLM_TagMe"), ("update_videos", "VLM_UpdateMe")]
+            )
             for scene in place.stash.library.snapshot().scenes:
                 place.stash.library.tag_scene(scene.id, queue)
             others = of_other_lists(place, looked_for)
-            killer = Killer(rng.randint(0, REQUESTS), rng.uniform(0, 0.02)) if rng.random() < 0.4 else None
+            killer = (
+                Killer(rng.randint(0, REQUESTS), rng.uniform(0, 0.02))
+                if rng.random() < 0.4
+                else None
+            )
             for run in [killer, None] if killer else [None]:
                 jump(place, rng)
                 place.run(mode, run, TAG_LIST=",".join(looked_for))
@@ -145,4 +169,6 @@ def test_what_people_and_other_lists_did_holds_in_every_run(arena: Arena, seed: 
         deeds.check(place)
         for scene in place.stash.library.snapshot().scenes:
             assert {marker.id for marker in scene.markers} <= deeds.markers.keys()
-            assert {tag for tag in scene.tags if tag in TAGS} <= {tag for own, tag in deeds.tags if own == scene.id}
+            assert {tag for tag in scene.tags if tag in TAGS} <= {
+                tag for own, tag in deeds.tags if own == scene.id
+            }

@@ -92,7 +92,12 @@ class Stage(Arena):
             place.requests.clear()
             undo_all(place)
             assert without_update(place.scenes()) == first
-            return Course(tuple(scenes), tuple(requests), max(place.requests), self.vlm.counters.answered - answered)
+            return Course(
+                tuple(scenes),
+                tuple(requests),
+                max(place.requests),
+                self.vlm.counters.answered - answered,
+            )
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,9 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.mark.expects_errors  # the servers' library tells of clients that were killed in the middle of a request
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(arena: Stage, seed: int) -> None:
+def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(
+    arena: Stage, seed: int
+) -> None:
     rng = random.Random(seed)
     story = list(STORIES)[seed % len(STORIES)]
     course, steps = arena.undisturbed(story), STORIES[story]
@@ -116,7 +123,9 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be
             step.before(place)
             for _ in range(doomed[number]):
                 jump(place, rng)
-                if not place.run(step.mode, moment(rng, step, course.requests[number]), **step.args):
+                if not place.run(
+                    step.mode, moment(rng, step, course.requests[number]), **step.args
+                ):
                     look_around(place, made_by_hand)
                     no_scene_left_the_queue_too_early(place, step, course.scenes[number])
             jump(place, rng)
@@ -131,13 +140,17 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be
             look_around(place, made_by_hand)
         undo_all(place)
         look_around(place, made_by_hand)
-        assert without_update(place.scenes()) == {scene: with_edited(found, edited.get(scene)) for scene, found in first.items()}
+        assert without_update(place.scenes()) == {
+            scene: with_edited(found, edited.get(scene)) for scene, found in first.items()
+        }
         assert story == "migrating" or edited or place.tags() == tags
 
 
 @pytest.mark.expects_errors
 @pytest.mark.parametrize("seed", range(max(2, RUNS // 10)))
-def test_two_tasks_at_once_of_which_one_is_killed_lose_and_double_nothing(arena: Stage, seed: int) -> None:
+def test_two_tasks_at_once_of_which_one_is_killed_lose_and_double_nothing(
+    arena: Stage, seed: int
+) -> None:
     rng = random.Random(seed)
     course = arena.undisturbed("tagging")
     with arena.world() as place:
@@ -164,7 +177,9 @@ def jump(place: World, rng: random.Random) -> None:
 
 def moment(rng: random.Random, step: Step, requests: int) -> Killer:
     if step.while_starting and rng.random() < 0.7:
-        return Killer(1, rng.uniform(0, 0.1))  # the handshake was answered: now the journal is opened
+        return Killer(
+            1, rng.uniform(0, 0.1)
+        )  # the handshake was answered: now the journal is opened
     return Killer(rng.randint(0, requests), rng.uniform(0, 0.02))
 
 
@@ -180,7 +195,10 @@ def undo_all(place: World) -> None:
 def by_hand(place: World) -> dict[str, Any]:
     """Every marker by its id, and every scene's tags, as people made them."""
     scenes = place.stash.library.snapshot().scenes
-    return {scene.id: (set(scene.tags) - {"VLM_TagMe", "VLM_Errored"}, set(scene.markers)) for scene in scenes}
+    return {
+        scene.id: (set(scene.tags) - {"VLM_TagMe", "VLM_Errored"}, set(scene.markers))
+        for scene in scenes
+    }
 
 
 def look_around(place: World, made_by_hand: dict[str, Any]) -> None:
@@ -189,7 +207,10 @@ def look_around(place: World, made_by_hand: dict[str, Any]) -> None:
         tags, markers = made_by_hand[scene.id]
         assert tags <= set(scene.tags)
         assert markers <= set(scene.markers)
-        each = Counter((marker.primary_tag, marker.seconds, marker.end_seconds, marker.title) for marker in scene.markers)
+        each = Counter(
+            (marker.primary_tag, marker.seconds, marker.end_seconds, marker.title)
+            for marker in scene.markers
+        )
         assert each.most_common(1)[0][1] == 1, (scene.id, each)
 
 
@@ -201,14 +222,20 @@ def no_scene_left_the_queue_too_early(place: World, step: Step, expected: dict[s
 
 def somebody_edits(place: World, rng: random.Random) -> dict[str, tuple[Any, ...]]:
     """A person changes one marker of the plugin's, and takes one tag of its off another scene. Returns the marker, by scene."""
-    scenes = [scene for scene in place.stash.library.snapshot().scenes if any(is_owned(marker) for marker in scene.markers)]
+    scenes = [
+        scene
+        for scene in place.stash.library.snapshot().scenes
+        if any(is_owned(marker) for marker in scene.markers)
+    ]
     if len(scenes) < 2:
         return {}
     one, other = rng.sample(scenes, 2)
     marker = rng.choice([marker for marker in one.markers if is_owned(marker)])
     place.stash.library.edit_marker(marker.id, title="my own words")
     place.stash.library.untag_scene(other.id, "VLM_Tagged")
-    (edited,) = (own for own in place.stash.library.scene_state(one.id).markers if own.id == marker.id)
+    (edited,) = (
+        own for own in place.stash.library.scene_state(one.id).markers if own.id == marker.id
+    )
     return {one.id: (marker.title, edited)}
 
 
@@ -220,10 +247,19 @@ def with_edited(found: tuple[Any, ...], edited: tuple[Any, ...] | None) -> tuple
     if edited is None:
         return found
     marker = edited[1]
-    kept = (marker.primary_tag, round(marker.seconds, 3), round(marker.end_seconds, 3), marker.title, marker.tags)
+    kept = (
+        marker.primary_tag,
+        round(marker.seconds, 3),
+        round(marker.end_seconds, 3),
+        marker.title,
+        marker.tags,
+    )
     return found[0], tuple(sorted((*found[1], kept)))
 
 
 def without_update(scenes: dict[str, Any]) -> dict[str, Any]:
     """Without the tag that a person put on for an update: undoing the update puts it back, and nobody takes it off."""
-    return {scene: (tuple(tag for tag in tags if tag != "VLM_UpdateMe"), markers) for scene, (tags, markers) in scenes.items()}
+    return {
+        scene: (tuple(tag for tag in tags if tag != "VLM_UpdateMe"), markers)
+        for scene, (tags, markers) in scenes.items()
+    }

@@ -28,8 +28,18 @@ LIMIT_S = 60.0
 
 def small_videos(folder: Path, count: int = SCENES) -> tuple[LabelledVideo, ...]:
     """One for each scene, of a few seconds, in which something happens."""
-    spec = {"width": 160, "height": 96, "frame_rate": 5, "tags": TAGS, "shot_median_s": 3.0, "gop_s": 2.0}
-    return tuple(generate(VideoSpec(duration_s=4, seed=seed, **spec), folder / f"Spiel {seed}.mp4") for seed in range(count))
+    spec = {
+        "width": 160,
+        "height": 96,
+        "frame_rate": 5,
+        "tags": TAGS,
+        "shot_median_s": 3.0,
+        "gop_s": 2.0,
+    }
+    return tuple(
+        generate(VideoSpec(duration_s=4, seed=seed, **spec), folder / f"Spiel {seed}.mp4")
+        for seed in range(count)
+    )
 
 
 @dataclass
@@ -66,31 +76,57 @@ class World:
         """All scenes are in line; most have tags and markers of people's, some of them on what the plugin looks for."""
         library, rng = self.stash.library, random.Random(7)
         for number, video in enumerate(videos):
-            scene = library.add_scene(video.path, title=video.path.stem, tags=["VLM_TagMe", "Home game"])
+            scene = library.add_scene(
+                video.path, title=video.path.stem, tags=["VLM_TagMe", "Home game"]
+            )
             library.add_marker(scene, "Interview", 3.0, 9.5, title="Coach", tags=["Home game"])
             present = [tag for tag, spans in video.truth.items() if spans]
             if number % 2 and present:
                 tag = rng.choice(present)
                 start_s, end_s = video.truth[tag][0]
                 library.tag_scene(scene, tag)
-                library.add_marker(scene, tag, start_s, end_s, title="seen by eye", tags=["VLM"] if number % 4 == 1 else [])
+                library.add_marker(
+                    scene,
+                    tag,
+                    start_s,
+                    end_s,
+                    title="seen by eye",
+                    tags=["VLM"] if number % 4 == 1 else [],
+                )
             if number % 3 == 0:
                 library.tag_scene(scene, "VLM_Errored")
 
-    def start(self, mode: str, before: Callable[[], None] | None = None, **args: str) -> ForkServerProcess:
+    def start(
+        self, mode: str, before: Callable[[], None] | None = None, **args: str
+    ) -> ForkServerProcess:
         """Starts a task. ``before``: what its process does first."""
         request = {
-            "server_connection": {"Scheme": "http", "Host": "127.0.0.1", "Port": self.stash.port, "Dir": str(self.folder)},
-            "args": {"mode": mode, "ENDPOINTS": self.vlm.url, "MODEL": "sandbox-vlm", "TAG_LIST": ",".join(TAGS), **args},
+            "server_connection": {
+                "Scheme": "http",
+                "Host": "127.0.0.1",
+                "Port": self.stash.port,
+                "Dir": str(self.folder),
+            },
+            "args": {
+                "mode": mode,
+                "ENDPOINTS": self.vlm.url,
+                "MODEL": "sandbox-vlm",
+                "TAG_LIST": ",".join(TAGS),
+                **args,
+            },
         }
         return child.start(self.processes, request, self.folder, before)
 
-    def attempt(self, mode: str = "tag_videos", before: Callable[[], None] | None = None, **args: str) -> Mapping[str, str]:
+    def attempt(
+        self, mode: str = "tag_videos", before: Callable[[], None] | None = None, **args: str
+    ) -> Mapping[str, str]:
         """Runs a task to its end, and gives what it said: its ``output`` or its ``error``, and its ``log``."""
         logged = len(child.log(self.folder))
         process = self.start(mode, before, **args)
         process.join(LIMIT_S)
-        assert process.exitcode is not None, f"{mode} hangs; its log ends with {child.log(self.folder)[-2000:]}"
+        assert process.exitcode is not None, (
+            f"{mode} hangs; its log ends with {child.log(self.folder)[-2000:]}"
+        )
         end = child.outcome(self.folder, process.pid) or {}
         return {"output": "", "error": "", **end, "log": child.log(self.folder)[logged:]}
 
@@ -107,12 +143,17 @@ class World:
     def ended(self, process: ForkServerProcess) -> bool:
         """Waits for a task's end. False: it was killed. Any other end than a good one is an error."""
         process.join(LIMIT_S)
-        assert process.exitcode is not None, f"it hangs; its log ends with {child.log(self.folder)[-2000:]}"
+        assert process.exitcode is not None, (
+            f"it hangs; its log ends with {child.log(self.folder)[-2000:]}"
+        )
         if process.exitcode == -9:
             self.kills += 1
             return False
         end = child.outcome(self.folder, process.pid)
-        assert process.exitcode == 0 and end is not None and "output" in end, (end, child.log(self.folder)[-3000:])
+        assert process.exitcode == 0 and end is not None and "output" in end, (
+            end,
+            child.log(self.folder)[-3000:],
+        )
         self.output = end["output"]
         return True
 
@@ -122,7 +163,11 @@ class World:
     def kill(self, process: ForkServerProcess, killer: Killer, before: int) -> None:
         """Kills a task at the killer's moment. ``before``: how many requests had come when it was started."""
         deadline = time.monotonic() + LIMIT_S
-        while self._seen() - before < killer.after_requests and process.is_alive() and time.monotonic() < deadline:
+        while (
+            self._seen() - before < killer.after_requests
+            and process.is_alive()
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.0005)
         process.join(killer.later_s)
         process.kill()
@@ -147,7 +192,9 @@ def _marker(marker: MarkerState) -> tuple[Any, ...]:
 
 
 @contextmanager
-def world(videos: Sequence[LabelledVideo], vlm: SandboxVLM, folder: Path, processes: ForkServerContext) -> Iterator[World]:
+def world(
+    videos: Sequence[LabelledVideo], vlm: SandboxVLM, folder: Path, processes: ForkServerContext
+) -> Iterator[World]:
     """A fresh one, furnished. ``folder``, which does not exist yet, stands for the one with Stash's configuration."""
     folder.mkdir(parents=True)
     with running(SandboxStash()) as stash:
@@ -168,5 +215,7 @@ class Arena:
     @contextmanager
     def world(self) -> Iterator[World]:
         """A new one."""
-        with world(self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes) as place:
+        with world(
+            self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes
+        ) as place:
             yield place

@@ -59,7 +59,9 @@ def write(
     return path
 
 
-def _frames(numbers: Iterable[int], pix_fmt: str, time_of: Callable[[int], int]) -> Iterator[av.VideoFrame]:
+def _frames(
+    numbers: Iterable[int], pix_fmt: str, time_of: Callable[[int], int]
+) -> Iterator[av.VideoFrame]:
     for place, number in enumerate(numbers):
         frame = av.VideoFrame.from_image(picture(number)).reformat(format=pix_fmt)
         frame.pts, frame.time_base = time_of(place), Fraction(1, RATE)

@@ -35,7 +35,9 @@ def upright(number: int) -> Image.Image:
 
 def write(path: Path, draw: Draw, count: int = 75) -> Path:
     with av.open(path, "w") as container:
-        stream: Any = container.add_stream("libx264", rate=RATE, options={"x264-params": "scenecut=0"})
+        stream: Any = container.add_stream(
+            "libx264", rate=RATE, options={"x264-params": "scenecut=0"}
+        )
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.gop_size = 12
         for number in range(count):
@@ -51,7 +53,11 @@ def served(path: Path, numbers: Sequence[int], *, vr: Layout | None = None) -> l
     with VideoReader(probe(path), vr=vr) as reader:
         frames = [frame for _, frame in reader.frames(times, SHAPE)]
     assert all(isinstance(frame, Frame) for frame in frames)
-    return [Image.open(io.BytesIO(frame.jpeg)).convert("RGB") for frame in frames if isinstance(frame, Frame)]
+    return [
+        Image.open(io.BytesIO(frame.jpeg)).convert("RGB")
+        for frame in frames
+        if isinstance(frame, Frame)
+    ]
 
 
 def test_the_bars_of_an_upright_video_are_not_sent(tmp_path: Path) -> None:
@@ -100,7 +106,9 @@ def dark(number: int) -> Image.Image:
     return Image.new("RGB", (WIDTH, HEIGHT), (number % 8,) * 3)
 
 
-@pytest.mark.parametrize("draw", [with_logo, to_the_left, wandering, dark], ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize(
+    "draw", [with_logo, to_the_left, wandering, dark], ids=lambda draw: draw.__name__
+)
 def test_what_may_be_part_of_the_picture_is_left(draw: Draw, tmp_path: Path) -> None:
     path = write(tmp_path / "match.mp4", draw)
     assert probe(path).bars == 0

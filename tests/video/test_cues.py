@@ -21,12 +21,19 @@ from vlm_engine.video.container import opened
 from vlm_engine.video.index import Packets, read_packets
 
 RATE = 25
-KINDS: dict[str, Any] = {"mkv": {"container": "mkv", "b_frames": 2}, "webm": {"container": "webm", "codec": "vp9"}}
+KINDS: dict[str, Any] = {
+    "mkv": {"container": "mkv", "b_frames": 2},
+    "webm": {"container": "webm", "codec": "vp9"},
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    usual = VideoSpec(20, 192, 144, RATE, ("Goal",), seed=3, gop_s=2, shot_median_s=2, start_offset_s=2.0)
+def video(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> LabelledVideo:
+    usual = VideoSpec(
+        20, 192, 144, RATE, ("Goal",), seed=3, gop_s=2, shot_median_s=2, start_offset_s=2.0
+    )
     spec = replace(usual, **KINDS[request.param])
     return generate(spec, tmp_path_factory.mktemp("videos") / "match")
 
@@ -37,7 +44,10 @@ def known_by(path: Path) -> Packets:
 
 
 def with_cues_in_front(source: Path, target: Path) -> Path:
-    with av.open(source) as given, av.open(target, "w", "matroska", options={"reserve_index_space": "5000"}) as made:
+    with (
+        av.open(source) as given,
+        av.open(target, "w", "matroska", options={"reserve_index_space": "5000"}) as made,
+    ):
         old = given.streams.video[0]
         new = made.add_stream_from_template(old)
         for packet in given.demux(old):

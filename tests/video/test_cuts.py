@@ -75,7 +75,9 @@ def test_short_videos_and_those_of_key_frames_only(count: int) -> None:
 
 def test_a_long_video_is_judged_in_blocks_as_in_one() -> None:
     far = 16_384 * 2 + 5
-    assert list(found(far + 300, list(range(0, far + 300, 250)), {16_384: 15_000, far: 15_000})) == [16_384, far]
+    assert list(
+        found(far + 300, list(range(0, far + 300, 250)), {16_384: 15_000, far: 15_000})
+    ) == [16_384, far]
 
 
 def test_the_memory_for_it_is_a_few_numbers_for_each_packet() -> None:
@@ -92,7 +94,9 @@ def test_the_memory_for_it_is_a_few_numbers_for_each_packet() -> None:
 
 def recall_and_precision(cuts_s: tuple[float, ...], hints: list[Cut]) -> tuple[float, float]:
     """At 0.1 s."""
-    distance = np.abs(np.array(cuts_s)[:, None] - np.array([hint.time_s for hint in hints])[None, :])
+    distance = np.abs(
+        np.array(cuts_s)[:, None] - np.array([hint.time_s for hint in hints])[None, :]
+    )
     return float((distance.min(axis=1) <= 0.1).mean()), float((distance.min(axis=0) <= 0.1).mean())
 
 
@@ -100,7 +104,9 @@ def recall_and_precision(cuts_s: tuple[float, ...], hints: list[Cut]) -> tuple[f
     ("codec", "container", "gop_s"),
     [("h264", "mp4", 10.0), ("h264", "mkv", 2.0), ("vp9", "webm", 8.0), ("mpeg4", "avi", 2.0)],
 )
-def test_cuts_of_generated_videos_are_found(codec: str, container: str, gop_s: float, tmp_path: Path) -> None:
+def test_cuts_of_generated_videos_are_found(
+    codec: str, container: str, gop_s: float, tmp_path: Path
+) -> None:
     spec = VideoSpec(
         duration_s=60,
         width=320,
@@ -116,6 +122,8 @@ def test_cuts_of_generated_videos_are_found(codec: str, container: str, gop_s: f
     info = probe(video.path)
     assert len(video.cuts_s) >= 8
     assert [hint.time_s for hint in info.cuts] == sorted(hint.time_s for hint in info.cuts)
-    recall, precision = recall_and_precision(video.cuts_s, [hint for hint in info.cuts if hint.strength >= 0.3])
+    recall, precision = recall_and_precision(
+        video.cuts_s, [hint for hint in info.cuts if hint.strength >= 0.3]
+    )
     assert recall >= 0.85
     assert precision >= 0.75

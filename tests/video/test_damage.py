@@ -25,7 +25,16 @@ SHAPE = ImageShape()
 
 
 def make(path: Path, container: str = "mp4", **changes: Any) -> Path:
-    spec = VideoSpec(duration_s=6, width=320, height=240, frame_rate=RATE, seed=3, gop_s=2, container=container, **changes)
+    spec = VideoSpec(
+        duration_s=6,
+        width=320,
+        height=240,
+        frame_rate=RATE,
+        seed=3,
+        gop_s=2,
+        container=container,
+        **changes,
+    )
     return generate(spec, path).path
 
 
@@ -65,7 +74,11 @@ def served(info: VideoInfo, times_s: list[float]) -> list[int | FrameError | Non
 
 
 def _number(frame: Frame | FrameError) -> int | FrameError | None:
-    return frame if isinstance(frame, FrameError) else glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number
+    return (
+        frame
+        if isinstance(frame, FrameError)
+        else glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number
+    )
 
 
 def test_a_key_frame_needs_no_other_packet(whole: Path, tmp_path: Path) -> None:
@@ -75,7 +88,9 @@ def test_a_key_frame_needs_no_other_packet(whole: Path, tmp_path: Path) -> None:
     assert served(info, keys) == [round(time_s * RATE) for time_s in keys]
 
 
-def test_later_pictures_are_served_after_damage_and_those_it_spoils_are_not(whole: Path, tmp_path: Path) -> None:
+def test_later_pictures_are_served_after_damage_and_those_it_spoils_are_not(
+    whole: Path, tmp_path: Path
+) -> None:
     keys = probe(whole).key_frames_s
     group = next(n for n in range(1, len(keys) - 1) if keys[n + 1] - keys[n] > 0.8)
     start, end = keys[group], keys[group + 1]
@@ -90,10 +105,14 @@ def test_later_pictures_are_served_after_damage_and_those_it_spoils_are_not(whol
 
 def test_a_damaged_key_frame_costs_its_group_only(whole: Path, tmp_path: Path) -> None:
     keys = probe(whole).key_frames_s
-    info = probe(damaged(whole, tmp_path / "hit.mp4", lambda time_s, is_key: is_key and time_s == keys[1]))
+    info = probe(
+        damaged(whole, tmp_path / "hit.mp4", lambda time_s, is_key: is_key and time_s == keys[1])
+    )
     results = served(info, list(keys))
     assert isinstance(results[1], FrameError)
-    assert [*results[:1], *results[2:]] == [round(time_s * RATE) for time_s in (*keys[:1], *keys[2:])]
+    assert [*results[:1], *results[2:]] == [
+        round(time_s * RATE) for time_s in (*keys[:1], *keys[2:])
+    ]
 
 
 @pytest.mark.parametrize("container", ["index in front", "mkv", "mpegts", "webm"])
@@ -121,7 +140,9 @@ def test_a_file_that_was_cut_short_is_served_up_to_there(
 def test_an_mp4_without_its_index_is_unreadable(tmp_path: Path) -> None:
     path = make(tmp_path / "match.mp4")
     path.write_bytes(path.read_bytes()[:20_000])
-    with pytest.raises(MediaUnreadableError, match=r"match\.mp4: cannot be opened as a video: its index is missing"):
+    with pytest.raises(
+        MediaUnreadableError, match=r"match\.mp4: cannot be opened as a video: its index is missing"
+    ):
         probe(path)
 
 
@@ -181,7 +202,9 @@ def test_a_video_without_a_single_picture_is_refused(container: str, tmp_path: P
         stream: Any = made.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         made.start_encoding()
-    with pytest.raises(MediaUnreadableError, match=r"timeout\.video: (holds no video|.* it ends too early)"):
+    with pytest.raises(
+        MediaUnreadableError, match=r"timeout\.video: (holds no video|.* it ends too early)"
+    ):
         probe(path)
 
 
@@ -196,25 +219,32 @@ def test_sound_alone_is_no_video(with_cover: bool, tmp_path: Path) -> None:
             art.pix_fmt = "yuvj420p"
             art.disposition = av.stream.Disposition.attached_pic
             container.mux(art.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 64)))))
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="flt", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 4096), np.float32), format="flt", layout="mono"
+        )
         frame.sample_rate = 44_100
         container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
     with pytest.raises(
-        MediaUnreadableError, match=r"commentary\.mp4: holds no video, only audio" + " and cover art" * with_cover
+        MediaUnreadableError,
+        match=r"commentary\.mp4: holds no video, only audio" + " and cover art" * with_cover,
     ):
         probe(path)
 
 
 def test_a_playlist_does_not_lead_elsewhere(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.m3u8"
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nhttp://127.0.0.1:9/match.ts\n#EXT-X-ENDLIST\n")
+    path.write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nhttp://127.0.0.1:9/match.ts\n#EXT-X-ENDLIST\n"
+    )
     with pytest.raises(MediaUnreadableError, match=r"list\.m3u8"):
         probe(path)
 
 
 @pytest.mark.parametrize("change", ["content", "time", "gone"])
-def test_a_file_that_was_replaced_since_is_not_read(change: str, whole: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_since_is_not_read(
+    change: str, whole: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "match.mp4"
     path.write_bytes(whole.read_bytes())
     info = probe(path)
@@ -226,7 +256,10 @@ def test_a_file_that_was_replaced_since_is_not_read(change: str, whole: Path, tm
     else:
         path.unlink()
     error = MediaNotFoundError if change == "gone" else MediaUnreadableError
-    with pytest.raises(error, match=r"match\.mp4: " + ("no such file" if change == "gone" else "the file was replaced")):
+    with pytest.raises(
+        error,
+        match=r"match\.mp4: " + ("no such file" if change == "gone" else "the file was replaced"),
+    ):
         VideoReader(info)
 
 

@@ -19,9 +19,20 @@ from vlm_engine.files import mapped
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 
-TITLED = {"mp4": "libx264", "mov": "libx264", "mkv": "libx264", "avi": "mpeg4", "webm": "libvpx", "flv": "flv"}
-LCEVC = bytes([6, 4, 12, 0xB4, 0, 0x50, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0x80])  # an SEI newer than PyAV's list of side data
-RPU = bytes([62 << 1, 1, 25, 4, 9, 64, 0x80])  # a NAL unit of Dolby Vision, of a type that FFmpeg hands on unread
+TITLED = {
+    "mp4": "libx264",
+    "mov": "libx264",
+    "mkv": "libx264",
+    "avi": "mpeg4",
+    "webm": "libvpx",
+    "flv": "flv",
+}
+LCEVC = bytes(
+    [6, 4, 12, 0xB4, 0, 0x50, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0x80]
+)  # an SEI newer than PyAV's list of side data
+RPU = bytes(
+    [62 << 1, 1, 25, 4, 9, 64, 0x80]
+)  # a NAL unit of Dolby Vision, of a type that FFmpeg hands on unread
 
 
 @pytest.mark.parametrize("container", TITLED)
@@ -53,43 +64,71 @@ def with_units(path: Path, unit: bytes, is_picture: Any, *, behind: bool = False
 
 def test_side_data_that_is_newer_than_pyavs_list(tmp_path: Path) -> None:
     options = {"x264-params": "bframes=0:keyint=25:slices=1:sliced-threads=0"}
-    path = with_units(write(tmp_path / "lcevc.h264", "libx264", options=options), LCEVC, lambda head: head & 31 in {1, 5})
+    path = with_units(
+        write(tmp_path / "lcevc.h264", "libx264", options=options),
+        LCEVC,
+        lambda head: head & 31 in {1, 5},
+    )
     with av.open(path) as container, pytest.raises(ValueError, match="is not a valid Type"):
         assert next(container.decode(video=0)).side_data
     assert shown(path, at(range(0, 100, 9))) == list(range(0, 100, 9))
 
 
 @pytest.mark.parametrize(("orientation", "back"), [(1, 0), (3, 180), (6, 90), (8, 270)])
-def test_motion_jpeg_whose_pictures_have_exif_is_turned(orientation: int, back: int, tmp_path: Path) -> None:
+def test_motion_jpeg_whose_pictures_have_exif_is_turned(
+    orientation: int, back: int, tmp_path: Path
+) -> None:
     path = tmp_path / "camera.avi"
     exif = Image.Exif()
     exif[274], exif[271] = orientation, "Camera"
     with av.open(path, "w") as container:
         stream: Any = container.add_stream("mjpeg", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt = (240, 320, "yuvj420p") if back % 180 else (320, 240, "yuvj420p")
+        stream.width, stream.height, stream.pix_fmt = (
+            (240, 320, "yuvj420p") if back % 180 else (320, 240, "yuvj420p")
+        )
         container.start_encoding()
         for number in range(20):
             file = io.BytesIO()
             picture(number).rotate(back, expand=True).save(file, "JPEG", quality=90, exif=exif)
             packet: Any = av.Packet(file.getvalue())
-            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, RATE)
+            packet.stream, packet.pts, packet.dts, packet.time_base = (
+                stream,
+                number,
+                number,
+                Fraction(1, RATE),
+            )
             packet.is_keyframe = True
             container.mux(packet)
     info = probe(path)
     assert (info.width, info.height) == (320, 240)
     with VideoReader(info) as reader:
-        assert [number_of(frame) for _, frame in reader.frames(at([0, 7, 19]), ImageShape())] == [0, 7, 19]
+        assert [number_of(frame) for _, frame in reader.frames(at([0, 7, 19]), ImageShape())] == [
+            0,
+            7,
+            19,
+        ]
 
 
 def test_a_video_without_a_decoder_is_refused_by_name(tmp_path: Path) -> None:
-    path = patched(write(tmp_path / "bought.mp4", "libsvtav1", range(10), options={"preset": "12"}), b"av01", b"dav1")
-    with pytest.raises(MediaUnreadableError, match=r"bought\.mp4: this FFmpeg has no decoder for its video, .*convert it"):
+    path = patched(
+        write(tmp_path / "bought.mp4", "libsvtav1", range(10), options={"preset": "12"}),
+        b"av01",
+        b"dav1",
+    )
+    with pytest.raises(
+        MediaUnreadableError,
+        match=r"bought\.mp4: this FFmpeg has no decoder for its video, .*convert it",
+    ):
         probe(path)
 
 
 @pytest.mark.parametrize("full_range", [True, False])
-def test_dolby_vision_without_a_base_layer_is_told(full_range: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    options = {"x265-params": f"log-level=none:bframes=0:range={'full' if full_range else 'limited'}"}
+def test_dolby_vision_without_a_base_layer_is_told(
+    full_range: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {
+        "x265-params": f"log-level=none:bframes=0:range={'full' if full_range else 'limited'}"
+    }
     path = write(tmp_path / "film.hevc", "libx265", range(10), options=options)
     with_units(path, RPU, lambda head: head >> 1 < 32, behind=True)
     with caplog.at_level(logging.WARNING):
@@ -106,7 +145,9 @@ def test_hdr_is_toned_to_an_ordinary_screen(transfer: int, shade: int, tmp_path:
         stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p10le"
         stream.codec_context.color_trc = transfer
-        frame = av.VideoFrame.from_image(Image.new("RGB", (128, 96), (stored,) * 3)).reformat(format="yuv420p10le")
+        frame = av.VideoFrame.from_image(Image.new("RGB", (128, 96), (stored,) * 3)).reformat(
+            format="yuv420p10le"
+        )
         frame.pts, frame.color_trc = 0, transfer
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -117,9 +158,15 @@ def test_hdr_is_toned_to_an_ordinary_screen(transfer: int, shade: int, tmp_path:
 
 
 def test_an_error_of_another_library_becomes_one_of_the_tree() -> None:
-    with pytest.raises(FrameError, match=r"a\.mp4: no: AttributeError: no such thing"), mapped("a.mp4", "no", FrameError):
+    with (
+        pytest.raises(FrameError, match=r"a\.mp4: no: AttributeError: no such thing"),
+        mapped("a.mp4", "no", FrameError),
+    ):
         raise AttributeError("no such thing")
-    with pytest.raises(FrameError, match=r"a\.mp4: no: Permission denied"), mapped("a.mp4", "no", FrameError):
+    with (
+        pytest.raises(FrameError, match=r"a\.mp4: no: Permission denied"),
+        mapped("a.mp4", "no", FrameError),
+    ):
         raise PermissionError(13, "Permission denied")
     with pytest.raises(MediaNotFoundError), mapped("a.mp4", "no", FrameError):
         raise MediaNotFoundError("b.mp4")

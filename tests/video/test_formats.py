@@ -30,7 +30,9 @@ def pictures(count: int, width: int = 320, height: int = 240) -> Iterator[Image.
         yield image
 
 
-def write(path: Path, codec: str, count: int = 60, *, pix_fmt: str = "yuv420p", **changes: Any) -> Path:
+def write(
+    path: Path, codec: str, count: int = 60, *, pix_fmt: str = "yuv420p", **changes: Any
+) -> Path:
     """A video of numbered pictures. ``changes``: ``options`` and attributes (``tags``) of the codec, ``gop``, ``muxer``."""
     with av.open(path, "w", options=changes.get("muxer", {})) as container:
         stream: Any = container.add_stream(codec, rate=RATE, options=changes.get("options", {}))
@@ -46,14 +48,18 @@ def write(path: Path, codec: str, count: int = 60, *, pix_fmt: str = "yuv420p", 
     return path
 
 
-def remux(source: Path, target: Path, *, shift_s: float = 0.0, cover: bool = False, **muxer: str) -> Path:
+def remux(
+    source: Path, target: Path, *, shift_s: float = 0.0, cover: bool = False, **muxer: str
+) -> Path:
     """The packets of ``source`` in another file, ``shift_s`` later, ``cover``: with cover art before them."""
     with av.open(source) as given, av.open(target, "w", options=muxer) as made:
         old: Any = given.streams.video[0]
         art: Any = _add_cover(made) if cover else None
         new = made.add_stream_from_template(old)
         if art is not None:
-            made.mux(art.encode(av.VideoFrame.from_image(Image.new("RGB", (800, 800), (200, 30, 30)))))
+            made.mux(
+                art.encode(av.VideoFrame.from_image(Image.new("RGB", (800, 800), (200, 30, 30))))
+            )
             made.mux(art.encode(None))
         for packet in given.demux(old):
             if packet.dts is not None:
@@ -79,7 +85,9 @@ def image_of(frame: Frame | FrameError) -> Image.Image:
 
 def numbers(path: Path, times_s: list[float]) -> list[int | None]:
     with VideoReader(probe(path)) as reader:
-        return [glyphs.read(image_of(frame)).frame_number for _, frame in reader.frames(times_s, SHAPE)]
+        return [
+            glyphs.read(image_of(frame)).frame_number for _, frame in reader.frames(times_s, SHAPE)
+        ]
 
 
 SOME_TIMES = [(number + 0.5) / RATE for number in range(0, 60, 4)]
@@ -94,7 +102,11 @@ CODECS: dict[str, dict[str, Any]] = {
         "codec": "libx265",
         "options": {"preset": "ultrafast", "x265-params": "log-level=none:open-gop=1:bframes=3"},
     },
-    "no key frames but the first.mp4": {"codec": "libx264", "gop": 12, "options": {"x264-params": "intra-refresh=1"}},
+    "no key frames but the first.mp4": {
+        "codec": "libx264",
+        "gop": 12,
+        "options": {"x264-params": "intra-refresh=1"},
+    },
     "interlaced.mp4": {"codec": "libx264", "options": {"x264-params": "tff=1"}},
     "fragments.mp4": {"codec": "libx264", "muxer": {"movflags": "frag_keyframe+empty_moov"}},
     "10 bit.mp4": {"codec": "libx264", "pix_fmt": "yuv420p10le"},
@@ -103,8 +115,15 @@ CODECS: dict[str, dict[str, Any]] = {
     "every frame a key frame.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
     "alpha.mkv": {"codec": "ffv1", "pix_fmt": "yuva420p"},
     "vp8.webm": {"codec": "libvpx", "options": {"deadline": "realtime", "cpu-used": "8"}},
-    "mpeg2.mpg": {"codec": "mpeg2video", "gop": 12, "tags": {"max_b_frames": 2, "bit_rate": 3_000_000}},
-    "mpeg4 with b-frames.avi": {"codec": "mpeg4", "tags": {"max_b_frames": 2, "bit_rate": 3_000_000}},
+    "mpeg2.mpg": {
+        "codec": "mpeg2video",
+        "gop": 12,
+        "tags": {"max_b_frames": 2, "bit_rate": 3_000_000},
+    },
+    "mpeg4 with b-frames.avi": {
+        "codec": "mpeg4",
+        "tags": {"max_b_frames": 2, "bit_rate": 3_000_000},
+    },
     "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12"}},
     "av1.webm": {"codec": "libsvtav1", "options": {"preset": "12"}},
     "moving.gif": {"codec": "gif", "pix_fmt": "rgb8"},
@@ -149,7 +168,9 @@ def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
         image = Image.new("RGBA", (128, 96), (250, 250, 250, 0))
         image.paste((250, 250, 250, 255), (0, 0, 64, 96))
         for number in range(3):
-            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgba").reformat(format="yuva420p")
+            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgba").reformat(
+                format="yuva420p"
+            )
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -169,7 +190,9 @@ def test_hdr_is_brought_to_the_brightness_of_an_ordinary_screen(tmp_path: Path) 
             stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": "10"})
             stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p10le"
             stream.codec_context.color_trc = transfer
-            picture = av.VideoFrame.from_image(Image.new("RGB", (128, 96), (148, 148, 148))).reformat(format="yuv420p10le")
+            picture = av.VideoFrame.from_image(
+                Image.new("RGB", (128, 96), (148, 148, 148))
+            ).reformat(format="yuv420p10le")
             picture.pts, picture.time_base, picture.color_trc = 0, Fraction(1, RATE), transfer
             container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
@@ -180,8 +203,12 @@ def test_hdr_is_brought_to_the_brightness_of_an_ordinary_screen(tmp_path: Path) 
     assert shades["hdr"] == pytest.approx((190,) * 3, abs=8)
 
 
-@pytest.mark.parametrize(("mirrored", "degrees"), [(True, 0), (True, 180), (False, 90), (True, 90), (True, 270)])
-def test_a_picture_is_turned_and_mirrored_as_its_matrix_says(mirrored: bool, degrees: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mirrored", "degrees"), [(True, 0), (True, 180), (False, 90), (True, 90), (True, 270)]
+)
+def test_a_picture_is_turned_and_mirrored_as_its_matrix_says(
+    mirrored: bool, degrees: int, tmp_path: Path
+) -> None:
     shown = next(pictures(1))
     stored = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else shown
     stored = stored.rotate(degrees, expand=True)

@@ -19,7 +19,10 @@ from vlm_engine.testing import glyphs
 from vlm_engine.video import probe
 
 SOME = range(0, 100, 7)
-OPEN_HEVC = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=25:open-gop=1:bframes=3:b-adapt=0"}
+OPEN_HEVC = {
+    "preset": "ultrafast",
+    "x265-params": "log-level=none:keyint=25:open-gop=1:bframes=3:b-adapt=0",
+}
 
 
 def boxes(content: bytes | bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -35,10 +38,14 @@ def with_open_groups_listed(path: Path) -> Path:
     content = bytearray(path.read_bytes())
     start, end, parents = 0, len(content), []
     for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-        start, end = next((begin, stop) for kind, begin, stop in boxes(content, start, end) if kind == name)
+        start, end = next(
+            (begin, stop) for kind, begin, stop in boxes(content, start, end) if kind == name
+        )
         parents.append(start)
         start += 8
-    assert parents[0] + struct.unpack_from(">I", content, parents[0])[0] == len(content), "moov must be last"
+    assert parents[0] + struct.unpack_from(">I", content, parents[0])[0] == len(content), (
+        "moov must be last"
+    )
     found = {kind: begin for kind, begin, _ in boxes(content, start, end)}
     (keys,) = struct.unpack_from(">I", content, found[b"stss"] + 12)
     places = struct.unpack_from(f">{keys}I", content, found[b"stss"] + 16)
@@ -46,11 +53,17 @@ def with_open_groups_listed(path: Path) -> Path:
     for before, place in pairwise(places):
         runs += [(place - before - 1, 0), (1, 2)]
     described = b"sgpd" + struct.pack(">I4sII", 1 << 24, b"sync", 1, 2) + bytes([20, 21])
-    mapped = b"sbgp" + struct.pack(">I4sI", 0, b"sync", len(runs)) + b"".join(struct.pack(">II", *run) for run in runs)
+    mapped = (
+        b"sbgp"
+        + struct.pack(">I4sI", 0, b"sync", len(runs))
+        + b"".join(struct.pack(">II", *run) for run in runs)
+    )
     added = b"".join(struct.pack(">I", len(each) + 4) + each for each in (described, mapped))
     content[end:end] = added
     for parent in parents:
-        struct.pack_into(">I", content, parent, struct.unpack_from(">I", content, parent)[0] + len(added))
+        struct.pack_into(
+            ">I", content, parent, struct.unpack_from(">I", content, parent)[0] + len(added)
+        )
     path.write_bytes(content)
     return path
 
@@ -90,13 +103,17 @@ def test_pictures_of_any_length_with_b_frames(codec: str, container: str, tmp_pa
     path = write(tmp_path / f"vfr.{container}", codec, range(120), **how)
     info = probe(path)
     assert len(info.key_frames_s) >= 3
-    assert shown(info, info.key_frames_s) == [starts.index(round(time_s * RATE)) for time_s in info.key_frames_s]
+    assert shown(info, info.key_frames_s) == [
+        starts.index(round(time_s * RATE)) for time_s in info.key_frames_s
+    ]
     assert shown(info, at(starts[:-1])) == list(range(120))
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "flv", "wmv2", "libx264"])
 @pytest.mark.parametrize("gop", [12, 60])
-def test_avi_whose_every_packet_is_flagged_a_key_frame(codec: str, gop: int, tmp_path: Path) -> None:
+def test_avi_whose_every_packet_is_flagged_a_key_frame(
+    codec: str, gop: int, tmp_path: Path
+) -> None:
     tags = {"bit_rate": 8_000_000, "max_b_frames": 0}
     path = all_flagged(write(tmp_path / "flags.avi", codec, gop=gop, tags=tags))
     assert len(probe(path).key_frames_s) == 100
@@ -108,7 +125,9 @@ def test_avi_whose_every_packet_is_flagged_a_key_frame(codec: str, gop: int, tmp
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264", "libx265"])
 def test_mp4_whose_every_packet_is_flagged_a_key_frame(codec: str, tmp_path: Path) -> None:
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
-    path = all_flagged(write(tmp_path / "flags.mp4", codec, gop=40, options=options, tags={"bit_rate": 8_000_000}))
+    path = all_flagged(
+        write(tmp_path / "flags.mp4", codec, gop=40, options=options, tags={"bit_rate": 8_000_000})
+    )
     assert len(probe(path).key_frames_s) == 100
     assert shown(path, at(SOME)) == list(SOME)
 
@@ -119,8 +138,25 @@ def test_a_picture_repeated_by_empty_packets_is_shown_on(tmp_path: Path) -> None
         pytest.skip("PyAV has no encoder that writes empty packets, and ffmpeg is not installed")
     still, path = tmp_path / "still.png", tmp_path / "still.ogv"
     picture(7).save(still)
-    made = ["-loop", "1", "-framerate", "25", "-i", still, "-t", "10", "-pix_fmt", "yuv420p", "-c:v", "libtheora", "-q:v", "9"]
-    done = subprocess.run([ffmpeg, "-v", "error", *made, "-g", "64", path], capture_output=True, check=False)
+    made = [
+        "-loop",
+        "1",
+        "-framerate",
+        "25",
+        "-i",
+        still,
+        "-t",
+        "10",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:v",
+        "libtheora",
+        "-q:v",
+        "9",
+    ]
+    done = subprocess.run(
+        [ffmpeg, "-v", "error", *made, "-g", "64", path], capture_output=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"this ffmpeg cannot: {done.stderr!r}")
     info = probe(path)
@@ -141,14 +177,20 @@ def test_the_first_group_of_a_ts_whose_first_packet_has_no_dts(tmp_path: Path) -
     assert shown(path, at(SOME)) == list(SOME)
 
 
-@pytest.mark.parametrize(("name", "codec"), [("pal8.avi", "rawvideo"), ("pal8.mov", "rawvideo"), ("smc.mov", "smc")])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("pal8.avi", "rawvideo"), ("pal8.mov", "rawvideo"), ("smc.mov", "smc")]
+)
 def test_colours_of_a_palette_are_kept_after_a_seek(name: str, codec: str, tmp_path: Path) -> None:
     path = paletted(tmp_path / name, codec, lambda _: greys())
     assert shown(path, at(range(29, -1, -4))) == sorted(range(29, -1, -4))
 
 
 def test_a_palette_that_changes_is_followed(tmp_path: Path) -> None:
-    path = paletted(tmp_path / "changing.avi", "rawvideo", lambda number: greys() if number % 3 else greys()[::-1].copy())
+    path = paletted(
+        tmp_path / "changing.avi",
+        "rawvideo",
+        lambda number: greys() if number % 3 else greys()[::-1].copy(),
+    )
     assert shown(path, at(range(0, 30, 4))) == list(range(0, 30, 4))
 
 

@@ -51,7 +51,12 @@ def whole(folder: Path) -> Callable[[str], LabelledVideo]:
 def searched(path: Path) -> VideoResult:
     async def run() -> VideoResult:
         async with SandboxVLM(Behaviour(slots=4)) as vlm:
-            model = ModelConfig(api_base_url=vlm.url, tag_list=TAGS, model_category="plays", max_concurrent_requests=4)
+            model = ModelConfig(
+                api_base_url=vlm.url,
+                tag_list=TAGS,
+                model_category="plays",
+                max_concurrent_requests=4,
+            )
             async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
                 return await engine.tag_video(path, frame_interval=1.5)
 
@@ -64,13 +69,17 @@ def missed(result: VideoResult, truth: LabelledVideo) -> list[tuple[str, float, 
         (tag, start_s, end_s)
         for tag, own in truth.truth.items()
         for start_s, end_s in own
-        if end_s - start_s >= 3 and all(end_s < gap[0] - 1 or start_s > gap[1] + 1 for gap in result.gaps_s)
+        if end_s - start_s >= 3
+        and all(end_s < gap[0] - 1 or start_s > gap[1] + 1 for gap in result.gaps_s)
     ]
     assert clear
     return [
         (tag, start_s, end_s)
         for tag, start_s, end_s in clear
-        if not any(match([(s.start_s, s.end_s)], [(start_s, end_s)], 0.5) for s in result.info.spans["plays"].get(tag, ()))
+        if not any(
+            match([(s.start_s, s.end_s)], [(start_s, end_s)], 0.5)
+            for s in result.info.spans["plays"].get(tag, ())
+        )
     ]
 
 
@@ -95,10 +104,15 @@ def test_a_hole_in_the_middle_is_named_and_what_lies_behind_it_is_found(
 
 @pytest.mark.parametrize("kind", ["mkv", "webm", "avi", "mp4 for streaming", "ts"])
 def test_a_missing_end_is_named_where_the_file_says_how_long_it_was(
-    kind: str, whole: Callable[[str], LabelledVideo], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: str,
+    whole: Callable[[str], LabelledVideo],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     video = whole(kind.split(maxsplit=1)[0])
-    source = for_streaming(video.path, tmp_path / "whole.mp4") if "streaming" in kind else video.path
+    source = (
+        for_streaming(video.path, tmp_path / "whole.mp4") if "streaming" in kind else video.path
+    )
     path = odd_files.truncated(source, tmp_path / f"half a match{source.suffix}")
     result = searched(path)
     assert 20 < result.video.duration_s < 26
@@ -154,18 +168,31 @@ def test_cover_art_is_passed_over(whole: Callable[[str], LabelledVideo], tmp_pat
 
 @pytest.mark.parametrize("kind", ["gif", "apng"])
 def test_an_animation_is_searched(kind: str, tmp_path: Path) -> None:
-    shown = [glyphs.picture(["Foul"] if 25 <= number < 75 else [], 320, 180, number) for number in range(150)]
+    shown = [
+        glyphs.picture(["Foul"] if 25 <= number < 75 else [], 320, 180, number)
+        for number in range(150)
+    ]
     path = tmp_path / f"goal.{kind}"
-    shown[0].save(path, "PNG" if kind == "apng" else kind, save_all=True, append_images=shown[1:], duration=100)
+    shown[0].save(
+        path,
+        "PNG" if kind == "apng" else kind,
+        save_all=True,
+        append_images=shown[1:],
+        duration=100,
+    )
     result = searched(path)
-    ((start_s, end_s),) = [(span.start_s, span.end_s) for span in result.info.spans["plays"]["Foul"]]
+    ((start_s, end_s),) = [
+        (span.start_s, span.end_s) for span in result.info.spans["plays"]["Foul"]
+    ]
     assert match([(start_s, end_s)], [(2.5, 7.5)], 0.75)
     assert result.gaps_s == ()
 
 
 def test_a_picture_that_stands_still_is_no_gap(tmp_path: Path) -> None:
     path = tmp_path / "slides.gif"
-    shown = [glyphs.picture(["Foul"] if number % 2 else [], 320, 180, number) for number in range(5)]
+    shown = [
+        glyphs.picture(["Foul"] if number % 2 else [], 320, 180, number) for number in range(5)
+    ]
     shown[0].save(path, save_all=True, append_images=shown[1:], duration=6000)
     result = searched(path)
     assert result.gaps_s == ()
@@ -193,7 +220,9 @@ def test_a_single_frame_is_searched(tmp_path: Path) -> None:
         (odd_files.audio_only, "holds no video, only audio"),
     ],
 )
-def test_what_holds_no_picture_is_refused_with_the_reason(make: Callable[[Path], Path], says: str, tmp_path: Path) -> None:
+def test_what_holds_no_picture_is_refused_with_the_reason(
+    make: Callable[[Path], Path], says: str, tmp_path: Path
+) -> None:
     with pytest.raises(MediaUnreadableError, match=rf"odd\.mp4: {says}"):
         searched(make(tmp_path / "odd.mp4"))
 
@@ -202,5 +231,7 @@ def test_a_recording_that_was_never_finished_is_refused_with_the_reason(
     whole: Callable[[str], LabelledVideo], tmp_path: Path
 ) -> None:
     path = odd_files.truncated(whole("mp4").path, tmp_path / "half.mp4")
-    with pytest.raises(MediaUnreadableError, match=r"half\.mp4: cannot be opened as a video: its index is missing"):
+    with pytest.raises(
+        MediaUnreadableError, match=r"half\.mp4: cannot be opened as a video: its index is missing"
+    ):
         searched(path)

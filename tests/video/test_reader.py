@@ -43,7 +43,14 @@ SPECS: dict[str, dict[str, object]] = {
 }
 
 
-USUAL: dict[str, object] = {"duration_s": 4, "width": 320, "height": 240, "frame_rate": 25, "seed": 3, "gop_s": 1.5}
+USUAL: dict[str, object] = {
+    "duration_s": 4,
+    "width": 320,
+    "height": 240,
+    "frame_rate": 25,
+    "seed": 3,
+    "gop_s": 1.5,
+}
 
 
 def make(path: Path, **changes: object) -> LabelledVideo:
@@ -51,7 +58,9 @@ def make(path: Path, **changes: object) -> LabelledVideo:
 
 
 @pytest.fixture(scope="module", params=SPECS)
-def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+def video(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> LabelledVideo:
     return make(tmp_path_factory.mktemp("videos") / "match", **SPECS[request.param])
 
 
@@ -67,7 +76,11 @@ def decoded(path: Path) -> list[tuple[float, bool]]:
     with av.open(path) as container:
         stream = container.streams.video[0]
         assert stream.time_base is not None
-        frames = [(frame.pts, frame.key_frame) for frame in container.decode(stream) if frame.pts is not None]
+        frames = [
+            (frame.pts, frame.key_frame)
+            for frame in container.decode(stream)
+            if frame.pts is not None
+        ]
         if container.format.name == "avi":  # frames come in order, but their times are guesses
             frames = [(number, is_key) for number, (_, is_key) in enumerate(frames)]
         return [(float((pts - frames[0][0]) * stream.time_base), is_key) for pts, is_key in frames]
@@ -80,7 +93,10 @@ def test_the_picture_is_the_one_shown_at_the_time_asked_for(video: LabelledVideo
     if video.spec.variable_rate:
         numbers = [round(time_s * rate) for time_s, _ in decoded(video.path)]
         assert len(numbers) < video.spec.frames - 20
-    within = [(number + 0.5) / rate for number in np.random.default_rng(5).integers(0, video.spec.frames, 25).tolist()]
+    within = [
+        (number + 0.5) / rate
+        for number in np.random.default_rng(5).integers(0, video.spec.frames, 25).tolist()
+    ]
     asked = [0.0, info.end_s, *info.key_frames_s, *within]
     with VideoReader(info) as reader:
         served = list(reader.frames(asked, SHAPE))
@@ -89,7 +105,9 @@ def test_the_picture_is_the_one_shown_at_the_time_asked_for(video: LabelledVideo
         number = numbers[bisect_right(numbers, time_s * rate + 0.1) - 1]
         assert shown_number(frame) == number
         assert isinstance(frame, Frame)
-        assert frame.time_s == pytest.approx(number / rate, abs=0.0006)  # Matroska rounds to milliseconds
+        assert frame.time_s == pytest.approx(
+            number / rate, abs=0.0006
+        )  # Matroska rounds to milliseconds
 
 
 def test_key_frame_times_and_end_are_those_of_the_decoded_frames(video: LabelledVideo) -> None:
@@ -112,7 +130,9 @@ def test_key_frame_times_and_end_are_those_of_the_decoded_frames(video: Labelled
         ({"pixel_aspect": Fraction(3, 4)}, (240, 240)),
     ],
 )
-def test_size_is_that_of_the_displayed_picture(changes: dict[str, object], size: tuple[int, int], tmp_path: Path) -> None:
+def test_size_is_that_of_the_displayed_picture(
+    changes: dict[str, object], size: tuple[int, int], tmp_path: Path
+) -> None:
     info = probe(make(tmp_path / "match.mp4", duration_s=1, **changes).path)
     assert (info.width, info.height) == size
     with VideoReader(info) as reader:
@@ -148,7 +168,9 @@ def test_a_time_asked_for_twice_is_served_twice(match: VideoInfo) -> None:
 def test_one_reader_serves_call_after_call_forwards_and_backwards(match: VideoInfo) -> None:
     times = [0.4, 1.0, 3.4, 0.2, 3.88, 3.92, 3.0, 3.04]
     with VideoReader(match) as reader:
-        numbers = [shown_number(frame) for time_s in times for _, frame in reader.frames([time_s], SHAPE)]
+        numbers = [
+            shown_number(frame) for time_s in times for _, frame in reader.frames([time_s], SHAPE)
+        ]
         nothing = list(reader.frames([], SHAPE))
     assert numbers == [round(time_s * 25) for time_s in times]
     assert nothing == []
@@ -163,8 +185,12 @@ def test_a_reader_may_be_left_half_way_and_closed_twice(match: VideoInfo) -> Non
 
 def test_files_and_pictures_do_not_wait_for_the_garbage_collector(match: VideoInfo) -> None:
     def alive() -> int:
-        big = (each for each in gc.get_objects() if isinstance(each, av.VideoFrame) and each.width > 2)
-        return sum(1 for _ in big) + sum(isinstance(each, av.container.InputContainer) for each in gc.get_objects())
+        big = (
+            each for each in gc.get_objects() if isinstance(each, av.VideoFrame) and each.width > 2
+        )
+        return sum(1 for _ in big) + sum(
+            isinstance(each, av.container.InputContainer) for each in gc.get_objects()
+        )
 
     def read() -> int:
         with VideoReader(probe(match.path)) as reader:
@@ -180,7 +206,9 @@ def test_files_and_pictures_do_not_wait_for_the_garbage_collector(match: VideoIn
         gc.enable()
 
 
-def test_a_path_may_hold_spaces_colons_and_any_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_may_hold_spaces_colons_and_any_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(tmp_path / "Finale: zweite Hälfte – 決勝.mp4", duration_s=1)
     monkeypatch.chdir(tmp_path)
     info = probe("Finale: zweite Hälfte – 決勝.mp4")

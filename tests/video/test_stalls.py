@@ -65,7 +65,9 @@ def hold() -> Iterator[Hold]:
 
 
 def make(path: Path, seed: int = 1) -> Path:
-    spec = VideoSpec(duration_s=4, width=320, height=240, frame_rate=25, gop_s=1, seed=seed, tags=("Goal",))
+    spec = VideoSpec(
+        duration_s=4, width=320, height=240, frame_rate=25, gop_s=1, seed=seed, tags=("Goal",)
+    )
     return generate(spec, path).path
 
 
@@ -78,7 +80,9 @@ def test_a_file_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: Pat
     path = make(tmp_path / "corner kick.mp4")
     info = probe(path)
     let_go = hold(path)
-    with pytest.raises(MediaUnreadableError, match=r"corner kick\.mp4: reading stalled, nothing came for 0\.4 s"):
+    with pytest.raises(
+        MediaUnreadableError, match=r"corner kick\.mp4: reading stalled, nothing came for 0\.4 s"
+    ):
         probe(path, stall_s=STALL_S)
     with pytest.raises(MediaUnreadableError, match=r"corner kick\.mp4: reading stalled"):
         VideoReader(info, stall_s=STALL_S)
@@ -86,11 +90,15 @@ def test_a_file_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: Pat
     assert probe(path, stall_s=BOUND_S) == info
 
 
-def test_pictures_behind_a_read_that_hangs_fail_and_come_back_with_it(hold: Hold, tmp_path: Path) -> None:
+def test_pictures_behind_a_read_that_hangs_fail_and_come_back_with_it(
+    hold: Hold, tmp_path: Path
+) -> None:
     make(tmp_path / "first.mp4")
     second = make(tmp_path / "second.mp4", seed=2)
     halves = tmp_path / "both halves"  # FFmpeg opens its second part when it gets there
-    halves.write_text("ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n")
+    halves.write_text(
+        "ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n"
+    )
     info = probe(halves)
     with VideoReader(info, stall_s=STALL_S) as reader:
         let_go = hold(second)
@@ -108,27 +116,37 @@ def test_pictures_behind_a_read_that_hangs_fail_and_come_back_with_it(hold: Hold
 
 
 def settings(vlm: SandboxVLM) -> EngineConfig:
-    model = ModelConfig(api_base_url=vlm.url, tag_list=("Goal",), max_concurrent_requests=1, max_batch_size=1)
+    model = ModelConfig(
+        api_base_url=vlm.url, tag_list=("Goal",), max_concurrent_requests=1, max_batch_size=1
+    )
     return EngineConfig(models={"vlm": model}, video=VideoConfig(stall_s=1))
 
 
-def test_how_long_to_wait_for_a_file_that_does_not_open_is_a_setting(hold: Hold, tmp_path: Path) -> None:
+def test_how_long_to_wait_for_a_file_that_does_not_open_is_a_setting(
+    hold: Hold, tmp_path: Path
+) -> None:
     path = make(tmp_path / "match.mp4")
 
     async def run() -> None:
         async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
             hold(path)
-            with pytest.raises(MediaUnreadableError, match=r"match\.mp4: reading stalled, nothing came for 1 s"):
+            with pytest.raises(
+                MediaUnreadableError, match=r"match\.mp4: reading stalled, nothing came for 1 s"
+            ):
                 await engine.tag_video(path)
 
     asyncio.run(run())
 
 
-def test_what_a_read_that_hangs_for_so_long_would_have_brought_is_a_gap(hold: Hold, tmp_path: Path) -> None:
+def test_what_a_read_that_hangs_for_so_long_would_have_brought_is_a_gap(
+    hold: Hold, tmp_path: Path
+) -> None:
     make(tmp_path / "first.mp4")
     second = make(tmp_path / "second.mp4", seed=2)
     halves = tmp_path / "both halves"
-    halves.write_text("ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n")
+    halves.write_text(
+        "ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n"
+    )
     held = []
 
     def after_the_first_frame(_: Progress) -> None:
@@ -137,8 +155,12 @@ def test_what_a_read_that_hangs_for_so_long_would_have_brought_is_a_gap(hold: Ho
 
     async def run() -> None:
         async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
-            result = await engine.tag_video(halves, frame_interval=1, on_progress=after_the_first_frame)
-        gap = result.gaps_s[-1]  # single frames before it may fail, too: whatever is wanted while the read hangs does
+            result = await engine.tag_video(
+                halves, frame_interval=1, on_progress=after_the_first_frame
+            )
+        gap = result.gaps_s[
+            -1
+        ]  # single frames before it may fail, too: whatever is wanted while the read hangs does
         assert gap == (pytest.approx(4, abs=1), result.video.duration_s)
         assert 0 < result.coverage.unreadable == result.coverage.failed < result.coverage.asked
 
@@ -149,7 +171,9 @@ def test_a_reader_whose_read_hangs_can_be_closed(hold: Hold, tmp_path: Path) -> 
     make(tmp_path / "first.mp4")
     second = make(tmp_path / "second.mp4")
     halves = tmp_path / "both halves"
-    halves.write_text("ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n")
+    halves.write_text(
+        "ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n"
+    )
     reader = VideoReader(probe(halves), stall_s=STALL_S)
     let_go = hold(second)
     ((_, frame),) = reader.frames([5.0], SHAPE)
@@ -203,7 +227,9 @@ def test_errors_are_those_of_the_call_even_a_timeout() -> None:
         watch.call(lambda: 3)
 
 
-def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(pipe: tuple[int, int]) -> None:
+def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(
+    pipe: tuple[int, int],
+) -> None:
     def thread_of(watch: Watch) -> int:
         return watch.call(threading.get_ident)
 
@@ -223,7 +249,9 @@ def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(pipe: 
 
 
 @pytest.mark.parametrize("in_zip", [False, True])
-def test_a_picture_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: Path, in_zip: bool) -> None:
+def test_a_picture_that_does_not_open_is_given_up_by_name(
+    hold: Hold, tmp_path: Path, in_zip: bool
+) -> None:
     path, archive = tmp_path / "corner kick.png", tmp_path / "season.zip"
     glyphs.picture(["Goal"], 320, 180).save(path)
     with zipfile.ZipFile(archive, "w") as season:
@@ -234,12 +262,18 @@ def test_a_picture_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: 
 
     async def read() -> None:
         impatient, patient = Readers(1, STALL_S), Readers(1, BOUND_S)
-        with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled, nothing came for 0\.4 s"):
+        with pytest.raises(
+            MediaOutOfReachError,
+            match=r"corner kick\.png: reading stalled, nothing came for 0\.4 s",
+        ):
             await impatient.call(name_of(source), lambda: reader.looks(source, SHAPE))
         with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled"):
             await impatient.call(name_of(source), lambda: reader.fingerprint(source))
         let_go()
-        assert len((await patient.call(name_of(source), lambda: reader.looks(source, SHAPE))).frames) == 1
+        assert (
+            len((await patient.call(name_of(source), lambda: reader.looks(source, SHAPE))).frames)
+            == 1
+        )
 
     asyncio.run(read())
     reader.close()
@@ -257,10 +291,16 @@ def test_readers_wait_for_one_another_and_for_nobody_who_hangs(pipe: tuple[int, 
             return number
 
         async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(readers.call("match.jpg", partial(work, number))) for number in range(20)]
+            calls = [
+                group.create_task(readers.call("match.jpg", partial(work, number)))
+                for number in range(20)
+            ]
         assert [call.result() for call in calls] == list(range(20))
         assert most[0] == 2
-        stuck = [asyncio.create_task(readers.call("stuck.jpg", lambda: os.read(pipe[0], 1))) for _ in range(2)]
+        stuck = [
+            asyncio.create_task(readers.call("stuck.jpg", lambda: os.read(pipe[0], 1)))
+            for _ in range(2)
+        ]
         assert await readers.call("match.jpg", partial(work, 7)) == 7
         for each in stuck:
             with pytest.raises(MediaOutOfReachError, match=r"stuck\.jpg: reading stalled"):

@@ -54,12 +54,20 @@ def test_what_a_device_does_not_decode_the_processor_does(
         frames = [frame for _, frame in reader.frames(times, ImageShape())]
         is_on_device = reader._session._on_device
     assert all(isinstance(frame, Frame) for frame in frames)
-    shown = [glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number for frame in frames if isinstance(frame, Frame)]
+    shown = [
+        glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number
+        for frame in frames
+        if isinstance(frame, Frame)
+    ]
     assert shown == [0, 12, 25, 37]
-    assert is_on_device or ("match.mp4: " in caplog.text and "decoded by the processor" in caplog.text)
+    assert is_on_device or (
+        "match.mp4: " in caplog.text and "decoded by the processor" in caplog.text
+    )
 
 
-def test_without_being_asked_no_device_is_tried(match: VideoInfo, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_being_asked_no_device_is_tried(
+    match: VideoInfo, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING), VideoReader(match) as reader:
         assert not reader._session._on_device
     assert not caplog.records

@@ -19,19 +19,56 @@ from vlm_engine.video import VideoReader, probe
 H264 = {"x264-params": "bframes=2:b-adapt=0"}
 JOINED: dict[str, dict[str, Any]] = {
     "ts": {"codec": "libx264", "options": H264},
-    "vob": {"codec": "mpeg2video", "tags": {"bit_rate": 4_000_000, "max_b_frames": 2}, "gop": 12, "sound": "mp2"},
+    "vob": {
+        "codec": "mpeg2video",
+        "tags": {"bit_rate": 4_000_000, "max_b_frames": 2},
+        "gop": 12,
+        "sound": "mp2",
+    },
     "mkv": {"codec": "libx264", "options": H264},
-    "webm": {"codec": "libvpx", "options": {"deadline": "realtime", "cpu-used": "8"}, "sound": "libopus"},
-    "mp4": {"codec": "libx264", "options": H264, "muxer": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}},
+    "webm": {
+        "codec": "libvpx",
+        "options": {"deadline": "realtime", "cpu-used": "8"},
+        "sound": "libopus",
+    },
+    "mp4": {
+        "codec": "libx264",
+        "options": H264,
+        "muxer": {"movflags": "frag_keyframe+empty_moov+default_base_moof"},
+    },
 }
 RAW: dict[str, dict[str, Any]] = {
-    "closed.h264": {"codec": "libx264", "options": {"x264-params": "bframes=3:b-adapt=0:keyint=25"}},
-    "open.h264": {"codec": "libx264", "options": {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}},
-    "closed.hevc": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=25:open-gop=0:bframes=3"}},
-    "open.hevc": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=25:bframes=3"}},
-    "b-frames.m1v": {"codec": "mpeg1video", "gop": 12, "tags": {"bit_rate": 4_000_000, "max_b_frames": 2}},
-    "b-frames.m2v": {"codec": "mpeg2video", "gop": 12, "tags": {"bit_rate": 4_000_000, "max_b_frames": 2}},
-    "b-frames.m4v": {"codec": "mpeg4", "format": "m4v", "tags": {"bit_rate": 4_000_000, "max_b_frames": 2}},
+    "closed.h264": {
+        "codec": "libx264",
+        "options": {"x264-params": "bframes=3:b-adapt=0:keyint=25"},
+    },
+    "open.h264": {
+        "codec": "libx264",
+        "options": {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"},
+    },
+    "closed.hevc": {
+        "codec": "libx265",
+        "options": {"x265-params": "log-level=none:keyint=25:open-gop=0:bframes=3"},
+    },
+    "open.hevc": {
+        "codec": "libx265",
+        "options": {"x265-params": "log-level=none:keyint=25:bframes=3"},
+    },
+    "b-frames.m1v": {
+        "codec": "mpeg1video",
+        "gop": 12,
+        "tags": {"bit_rate": 4_000_000, "max_b_frames": 2},
+    },
+    "b-frames.m2v": {
+        "codec": "mpeg2video",
+        "gop": 12,
+        "tags": {"bit_rate": 4_000_000, "max_b_frames": 2},
+    },
+    "b-frames.m4v": {
+        "codec": "mpeg4",
+        "format": "m4v",
+        "tags": {"bit_rate": 4_000_000, "max_b_frames": 2},
+    },
     "pictures.mjpeg": {"codec": "mjpeg", "pix_fmt": "yuvj420p", "format": "mjpeg"},
     "av1.obu": {"codec": "libsvtav1", "options": {"preset": "12"}, "format": "obu"},
 }
@@ -40,7 +77,13 @@ SOME = range(0, 200, 9)
 
 @pytest.mark.parametrize("container", ["mkv", "flv", "ts", "mov", "mp4"])
 def test_pictures_that_begin_after_the_sound(container: str, tmp_path: Path) -> None:
-    path = write(tmp_path / f"late.{container}", "libx264", time_of=lambda place: place + 75, sound_s=7, options=H264)
+    path = write(
+        tmp_path / f"late.{container}",
+        "libx264",
+        time_of=lambda place: place + 75,
+        sound_s=7,
+        options=H264,
+    )
     info = probe(path)
     assert info.first_s == pytest.approx(3, abs=0.07)  # sound codecs begin up to 65 ms before 0
     assert info.duration_s == pytest.approx(7, abs=0.07)
@@ -66,7 +109,13 @@ def test_damage_is_named_by_the_time_that_a_player_shows(tmp_path: Path) -> None
 
 
 def test_a_ts_that_was_cut_in_the_middle_of_a_group(tmp_path: Path) -> None:
-    path = write(tmp_path / "cut.ts", "libx264", range(200), options={"x264-params": "bframes=0:scenecut=0"}, gop=100)
+    path = write(
+        tmp_path / "cut.ts",
+        "libx264",
+        range(200),
+        options={"x264-params": "bframes=0:scenecut=0"},
+        gop=100,
+    )
     content = path.read_bytes()
     path.write_bytes(content[188 * int(0.2 * len(content) / 188) :])
     info = probe(path)
@@ -83,13 +132,22 @@ def test_joined_recordings_are_searched_to_their_end(
 ) -> None:
     how = JOINED[container]
     parts = [
-        write(tmp_path / f"{first}.{container}", numbers=range(first, first + 100), sound_s=sound_s, **how) for first in (0, 100)
+        write(
+            tmp_path / f"{first}.{container}",
+            numbers=range(first, first + 100),
+            sound_s=sound_s,
+            **how,
+        )
+        for first in (0, 100)
     ]
     path = tmp_path / f"joined.{container}"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     with caplog.at_level(logging.WARNING):
         info = probe(path)
-    assert f"joined.{container}: recordings were joined in it: its clock begins anew 1 x. Times are counted on" in caplog.text
+    assert (
+        f"joined.{container}: recordings were joined in it: its clock begins anew 1 x. Times are counted on"
+        in caplog.text
+    )
     assert info.end_s - info.first_s == pytest.approx(199 / RATE, abs=0.01)
     assert info.gaps_s == ()
     assert shown(info, at(SOME, info.first_s)) == list(SOME)
@@ -101,7 +159,9 @@ def test_joined_recordings_are_searched_to_their_end(
 
 
 def test_joined_matroska_that_has_cues_is_read_through(tmp_path: Path) -> None:
-    parts = [write(tmp_path / f"{first}.mkv", "libx264", range(first, first + 100)) for first in (0, 100)]
+    parts = [
+        write(tmp_path / f"{first}.mkv", "libx264", range(first, first + 100)) for first in (0, 100)
+    ]
     path = tmp_path / "joined.mkv"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     assert shown(probe(path, read_through_bytes=0), at(SOME)) == list(SOME)
@@ -111,7 +171,12 @@ def test_joined_matroska_that_has_cues_is_read_through(tmp_path: Path) -> None:
 def test_a_clock_of_33_bits_that_runs_over_is_no_jump(container: str, tmp_path: Path) -> None:
     """It runs over after 26.5 hours. FFmpeg counts what is before that from below 0."""
     before = 2**33 * RATE // 90_000 - 150
-    path = write(tmp_path / f"over.{container}", time_of=lambda place: place + before, numbers=range(200), **JOINED[container])
+    path = write(
+        tmp_path / f"over.{container}",
+        time_of=lambda place: place + before,
+        numbers=range(200),
+        **JOINED[container],
+    )
     info = probe(path)
     assert info.start_s < -3
     assert info.key_places == ()
@@ -120,7 +185,9 @@ def test_a_clock_of_33_bits_that_runs_over_is_no_jump(container: str, tmp_path: 
 
 def test_a_ts_whose_clock_leaps_ahead_runs_on(tmp_path: Path) -> None:
     first = write(tmp_path / "1.ts", "libx264", range(100))
-    second = write(tmp_path / "2.ts", "libx264", range(100, 200), time_of=lambda place: place + 50_000 * RATE)
+    second = write(
+        tmp_path / "2.ts", "libx264", range(100, 200), time_of=lambda place: place + 50_000 * RATE
+    )
     path = tmp_path / "both.ts"
     path.write_bytes(first.read_bytes() + second.read_bytes())
     info = probe(path)
@@ -141,24 +208,36 @@ def test_raw_streams_are_read_by_counting(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("held", [50, 99])
-def test_a_picture_that_an_avi_holds_long_is_no_gap(held: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = write(tmp_path / "held.avi", "mpeg4", time_of=lambda place: place + 750 * (place >= held))
+def test_a_picture_that_an_avi_holds_long_is_no_gap(
+    held: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(
+        tmp_path / "held.avi", "mpeg4", time_of=lambda place: place + 750 * (place >= held)
+    )
     with caplog.at_level(logging.WARNING):
         info = probe(path)
     assert (info.gaps_s, caplog.text) == ((), "")
     assert info.duration_s == pytest.approx(34)
-    assert shown(info, [1.02, 15.0, 31.9, 33.98]) == [25, *[held - 1 if held == 50 else 98] * 2, 99][:4]
+    assert (
+        shown(info, [1.02, 15.0, 31.9, 33.98])
+        == [25, *[held - 1 if held == 50 else 98] * 2, 99][:4]
+    )
 
 
 def test_answers_of_another_time_axis_are_not_taken_for_these(tmp_path: Path) -> None:
     usual = probe(write(tmp_path / "usual.mkv", "libx264"), identity="oshash:1")
-    late = probe(write(tmp_path / "late.mkv", "libx264", time_of=lambda place: place + 75, sound_s=7), identity="oshash:1")
+    late = probe(
+        write(tmp_path / "late.mkv", "libx264", time_of=lambda place: place + 75, sound_s=7),
+        identity="oshash:1",
+    )
     assert media_name(usual, None) == "oshash:1"
     assert media_name(late, None) not in {"oshash:1", media_name(usual, None)}
 
 
 def test_a_damaged_time_that_lies_days_ahead_is_not_believed(tmp_path: Path) -> None:
-    path = write(tmp_path / "damaged.ivf", "libvpx", options={"deadline": "realtime", "cpu-used": "8"})
+    path = write(
+        tmp_path / "damaged.ivf", "libvpx", options={"deadline": "realtime", "cpu-used": "8"}
+    )
     content = bytearray(path.read_bytes())
     for _, start in zip(range(70), _frames_of_ivf(content), strict=False):
         head = start
@@ -177,7 +256,20 @@ def _frames_of_ivf(content: bytearray) -> Iterator[int]:
 
 def test_a_stream_that_turns_up_in_the_middle_of_a_file(tmp_path: Path) -> None:
     path = write(tmp_path / "sound.flv", "flv")
-    sound = bytes([8, *(201).to_bytes(3), *(4000).to_bytes(3), 0, 0, 0, 0, 0x3F, *bytes(200), *(212).to_bytes(4)])
+    sound = bytes(
+        [
+            8,
+            *(201).to_bytes(3),
+            *(4000).to_bytes(3),
+            0,
+            0,
+            0,
+            0,
+            0x3F,
+            *bytes(200),
+            *(212).to_bytes(4),
+        ]
+    )
     with path.open("ab") as file:
         file.write(sound)
     assert probe(path).duration_s == pytest.approx(4)

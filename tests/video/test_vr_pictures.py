@@ -33,7 +33,9 @@ TIME_S = 1.7
 
 
 @pytest.fixture(scope="module", params=vr.LAYOUTS)
-def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+def video(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> LabelledVideo:
     width, height = SIZES[request.param]
     spec = VideoSpec(duration_s=6, width=width, height=height, tags=TAGS, seed=2, vr=request.param)
     return generate(spec, tmp_path_factory.mktemp("vr") / "match.mp4")
@@ -62,7 +64,9 @@ def test_the_first_eye_s_front_is_served_whole(video: LabelledVideo, side: int) 
     with picture(video, video.spec.vr, ImageShape(side)) as image:
         assert glyphs.read(image) == truth(video)
         assert max(image.size) <= side
-        assert image.width / image.height == pytest.approx(16 / 9 if video.spec.vr.endswith("flat") else 1, rel=0.02)
+        assert image.width / image.height == pytest.approx(
+            16 / 9 if video.spec.vr.endswith("flat") else 1, rel=0.02
+        )
 
 
 def test_the_layout_makes_the_difference(video: LabelledVideo) -> None:
@@ -72,7 +76,9 @@ def test_the_layout_makes_the_difference(video: LabelledVideo) -> None:
 
 
 def test_frames_are_taken_as_one_says_who_switches_vr_off(tmp_path: Path) -> None:
-    flat = generate(VideoSpec(duration_s=3, width=640, height=320, tags=TAGS), tmp_path / "Final_LR_180.mp4")
+    flat = generate(
+        VideoSpec(duration_s=3, width=640, height=320, tags=TAGS), tmp_path / "Final_LR_180.mp4"
+    )
     with picture(flat, "off", ImageShape()) as image:
         assert image.size == (640, 320)
         assert glyphs.read(image).frame_number == int(TIME_S * flat.spec.frame_rate)

@@ -22,37 +22,93 @@ _Add = Callable[[argparse.ArgumentParser], None]
 def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The whole, and each command by its name."""
     top = argparse.ArgumentParser(
-        prog="vlm-engine", description="Finds when your own tags apply in videos and pictures, by asking vision-language models."
+        prog="vlm-engine",
+        description="Finds when your own tags apply in videos and pictures, by asking vision-language models.",
     )
     top.add_argument("--version", action="version", version=f"vlm-engine {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {}
     for name, (summary, description, adds) in _COMMANDS.items():
-        made[name] = commands.add_parser(name, help=summary, description=description, epilog=_EXIT_CODES)
+        made[name] = commands.add_parser(
+            name, help=summary, description=description, epilog=_EXIT_CODES
+        )
         for add in adds:
             add(made[name])
     return top, made
 
 
 def _settings(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, metavar="FILE", help="an EngineConfig as YAML; the other options go before it")
-    command.add_argument("--endpoint", action="append", default=[], metavar="URL", help="a server's address; may be given again")
-    command.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key of those servers")
-    command.add_argument("--model", default="", metavar="NAME", help="the model's name there; default: the one that is loaded")
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="an EngineConfig as YAML; the other options go before it",
+    )
+    command.add_argument(
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a server's address; may be given again",
+    )
+    command.add_argument(
+        "--api-key-env",
+        metavar="NAME",
+        help="the environment variable that holds the key of those servers",
+    )
+    command.add_argument(
+        "--model",
+        default="",
+        metavar="NAME",
+        help="the model's name there; default: the one that is loaded",
+    )
 
 
 def _tags(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tags", default="", metavar="A,B,C", help="what to look for, separated by commas")
+    command.add_argument(
+        "--tags", default="", metavar="A,B,C", help="what to look for, separated by commas"
+    )
 
 
 def _tag(command: argparse.ArgumentParser) -> None:
-    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a video, a picture, or a folder of them")
-    command.add_argument("--frame-interval", type=float, metavar="S", help="longest time between two looks, in seconds")
-    command.add_argument("--threshold", type=_share, metavar="P", help="how sure a tag must be, from 0 to 1")
-    command.add_argument("--vr", action="store_true", help="they are VR videos: look only at what one eye sees ahead")
-    command.add_argument("--at-once", type=_count, default=4, metavar="N", help="files worked on at once (default: 4)")
-    command.add_argument("--store", type=Path, metavar="FILE", help="where answers are kept; default: a file in your data folder")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found there; - for standard output")
+    command.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="a video, a picture, or a folder of them",
+    )
+    command.add_argument(
+        "--frame-interval",
+        type=float,
+        metavar="S",
+        help="longest time between two looks, in seconds",
+    )
+    command.add_argument(
+        "--threshold", type=_share, metavar="P", help="how sure a tag must be, from 0 to 1"
+    )
+    command.add_argument(
+        "--vr", action="store_true", help="they are VR videos: look only at what one eye sees ahead"
+    )
+    command.add_argument(
+        "--at-once",
+        type=_count,
+        default=4,
+        metavar="N",
+        help="files worked on at once (default: 4)",
+    )
+    command.add_argument(
+        "--store",
+        type=Path,
+        metavar="FILE",
+        help="where answers are kept; default: a file in your data folder",
+    )
+    command.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write everything that was found there; - for standard output",
+    )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -61,20 +117,63 @@ def _check(command: argparse.ArgumentParser) -> None:
 
 
 def _prompt(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--for", dest="purpose", choices=PURPOSES, default="scan", help="why it is asked (default: scan)")
-    command.add_argument("--time", type=float, metavar="S", default=0.0, help="the time of the frame in its video, in seconds")
-    command.add_argument("--picture", type=Path, metavar="FILE", help="a picture to show the size of as it would be sent")
-    command.add_argument("--body", action="store_true", help="only the request's body, byte for byte, --picture in it")
+    command.add_argument(
+        "--for",
+        dest="purpose",
+        choices=PURPOSES,
+        default="scan",
+        help="why it is asked (default: scan)",
+    )
+    command.add_argument(
+        "--time",
+        type=float,
+        metavar="S",
+        default=0.0,
+        help="the time of the frame in its video, in seconds",
+    )
+    command.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="a picture to show the size of as it would be sent",
+    )
+    command.add_argument(
+        "--body",
+        action="store_true",
+        help="only the request's body, byte for byte, --picture in it",
+    )
 
 
 def _serve(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--profile", choices=PROFILES, default="plain", help="whose ways it has (default: plain)")
-    command.add_argument("--port", type=int, default=0, metavar="N", help="default: one that is free")
-    command.add_argument("--model", default="", metavar="NAME", help="the name of its model (default: sandbox-vlm)")
-    command.add_argument("--key", default="", metavar="KEY", help="the API key to ask for; default: none")
-    command.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds that an answer takes")
-    command.add_argument("--miss-rate", type=_share, default=0.0, metavar="P", help="how often it does not see what is there")
-    command.add_argument("--false-alarm-rate", type=_share, default=0.0, metavar="P", help="how often it sees what is not")
+    command.add_argument(
+        "--profile", choices=PROFILES, default="plain", help="whose ways it has (default: plain)"
+    )
+    command.add_argument(
+        "--port", type=int, default=0, metavar="N", help="default: one that is free"
+    )
+    command.add_argument(
+        "--model", default="", metavar="NAME", help="the name of its model (default: sandbox-vlm)"
+    )
+    command.add_argument(
+        "--key", default="", metavar="KEY", help="the API key to ask for; default: none"
+    )
+    command.add_argument(
+        "--latency", type=float, default=0.0, metavar="S", help="seconds that an answer takes"
+    )
+    command.add_argument(
+        "--miss-rate",
+        type=_share,
+        default=0.0,
+        metavar="P",
+        help="how often it does not see what is there",
+    )
+    command.add_argument(
+        "--false-alarm-rate",
+        type=_share,
+        default=0.0,
+        metavar="P",
+        help="how often it sees what is not",
+    )
 
 
 def _count(text: str) -> int:

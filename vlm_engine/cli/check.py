@@ -66,7 +66,10 @@ async def check(given: Namespace) -> int:
 
 
 def _as_text(report: Report) -> str:
-    lines = "".join(f"  {finding.outcome:<5}  {finding.what}: {printable(finding.told)}\n" for finding in report.findings)
+    lines = "".join(
+        f"  {finding.outcome:<5}  {finding.what}: {printable(finding.told)}\n"
+        for finding in report.findings
+    )
     return f"{printable(report.name)} ({report.url})\n{lines}"
 
 
@@ -101,7 +104,12 @@ async def _reach(client: OpenAIClient) -> Told:
     except ClientError as error:
         return NOTE, f"it answers, but lists no models: {error.args[0]}"
     server = (await client.discover()).server or "it answers"
-    return OK, f"{server}, and offers {', '.join(offered[:10])}{' …' if len(offered) > 10 else ''}" if offered else server
+    return (
+        OK,
+        f"{server}, and offers {', '.join(offered[:10])}{' …' if len(offered) > 10 else ''}"
+        if offered
+        else server,
+    )
 
 
 async def _model(client: OpenAIClient) -> Told:
@@ -112,7 +120,10 @@ async def _model(client: OpenAIClient) -> Told:
 
 
 async def _vision(client: OpenAIClient) -> Told:
-    told = {True: (OK, "its model sees pictures, it says"), None: (NOTE, "it does not say whether its model sees pictures")}
+    told = {
+        True: (OK, "its model sees pictures, it says"),
+        None: (NOTE, "it does not say whether its model sees pictures"),
+    }
     return told.get(client.capabilities.vision) or (NOTE, "it says that its model sees no pictures")
 
 
@@ -121,7 +132,10 @@ async def _question(client: OpenAIClient) -> Told:
     facts += f"; {'does not tell' if client.unsure else 'tells'} how sure it is"
     if _right(answer, [SHOWN]):
         return OK, f"answered rightly; {facts}"
-    return NOTE, f"it answers, but did not recognise a red card on a green pitch, so mind how it does on your media; {facts}"
+    return (
+        NOTE,
+        f"it answers, but did not recognise a red card on a green pitch, so mind how it does on your media; {facts}",
+    )
 
 
 async def _several(client: OpenAIClient, frames: int) -> Told:
@@ -132,16 +146,27 @@ async def _several(client: OpenAIClient, frames: int) -> Told:
         return NOTE, f"it takes them one by one, so frames_per_question saves nothing here; {facts}"
     if _right(answer, shown):
         return OK, f"told {frames} pictures apart; {facts}"
-    return NOTE, f"it did not tell {frames} pictures apart, so set frames_per_question to 1; {facts}"
+    return (
+        NOTE,
+        f"it did not tell {frames} pictures apart, so set frames_per_question to 1; {facts}",
+    )
 
 
 async def _asked(client: OpenAIClient, shown: Sequence[str]) -> tuple[Answer, str]:
-    first, *more = (Frame(float(number), *_SIZE, _picture(card)) for number, card in enumerate(shown))
+    first, *more = (
+        Frame(float(number), *_SIZE, _picture(card)) for number, card in enumerate(shown)
+    )
     started = time.monotonic()
     time_s = first.time_s if more else None
-    answer = await client.ask(Question((SHOWN, NOT_SHOWN), Form.LIST, first.jpeg, time_s=time_s, more=tuple(more)))
+    answer = await client.ask(
+        Question((SHOWN, NOT_SHOWN), Form.LIST, first.jpeg, time_s=time_s, more=tuple(more))
+    )
     seconds = time.monotonic() - started
-    tokens = f"; {answer.prompt_tokens} tokens read, {answer.answer_tokens} written" if answer.prompt_tokens else ""
+    tokens = (
+        f"; {answer.prompt_tokens} tokens read, {answer.answer_tokens} written"
+        if answer.prompt_tokens
+        else ""
+    )
     return answer, f"{seconds:.1f} s{tokens}"
 
 
@@ -165,8 +190,14 @@ def _more(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:
     elif endpoint.max_concurrent:
         at_once = f"{client.slots}, as max_concurrent says"
     else:
-        at_once = f"{client.slots}, as it tells" if told.slots else "1: it does not tell; set max_concurrent if it takes more"
-    context = [Finding(OK, "context", f"{told.context_tokens} tokens")] if told.context_tokens else []
+        at_once = (
+            f"{client.slots}, as it tells"
+            if told.slots
+            else "1: it does not tell; set max_concurrent if it takes more"
+        )
+    context = (
+        [Finding(OK, "context", f"{told.context_tokens} tokens")] if told.context_tokens else []
+    )
     return [Finding(OK, "requests at once", at_once), *context]
 
 
@@ -180,5 +211,8 @@ def _picture(card: str) -> bytes:
 
 
 def _right(answer: Answer, shown: Sequence[str]) -> bool:
-    said = [{tag for tag, verdict in verdicts.items() if verdict.present} for verdicts in answer.by_picture]
+    said = [
+        {tag for tag, verdict in verdicts.items() if verdict.present}
+        for verdicts in answer.by_picture
+    ]
     return said == [{card} for card in shown]

@@ -71,7 +71,9 @@ def found(paths: Iterable[Path], skipped: list[str] | None = None) -> list[Found
 
 def told_of_skipped(skipped: Sequence[str]) -> str:
     """How many, and of which kinds."""
-    kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in skipped).most_common()
+    kinds = Counter(
+        PurePosixPath(name).suffix.lower() or "no suffix" for name in skipped
+    ).most_common()
     told = ", ".join(f"{printable(kind)} {count:,}" for kind, count in kinds[:_MOST_KINDS])
     more = " …" if len(kinds) > _MOST_KINDS else ""
     what = "1 file skipped, no video or picture by its name"
@@ -85,7 +87,9 @@ def _meant_by(path: Path, zips: Zips, skipped: list[str]) -> list[Found]:
         return _by_suffix(path, zips) or [_by_content(path)]
     below = list(_below(path, zips, skipped))
     if not below:
-        raise ConfigError(f"{printable(str(path))}: there is no video and no picture in this folder")
+        raise ConfigError(
+            f"{printable(str(path))}: there is no video and no picture in this folder"
+        )
     return below
 
 
@@ -109,7 +113,9 @@ def _below(folder: Path, zips: Zips, skipped: list[str]) -> Iterator[Found]:
             continue
         if entry.is_dir(follow_symlinks=False):  # a link may lead back up
             yield from _below(path, zips, skipped)
-        elif meant := _by_suffix(path, zips):  # what is no file, or a link to nothing, is told by whoever reads it
+        elif meant := _by_suffix(
+            path, zips
+        ):  # what is no file, or a link to nothing, is told by whoever reads it
             yield from meant
         else:
             skipped.append(str(path))

@@ -114,7 +114,9 @@ def _try_out(target: Path) -> None:
     """Raises ``ConfigError`` where no file can be written there, and leaves everything as it was."""
     with _written(target):
         missing = not os.path.lexists(target)
-        if missing or target.is_file() or target.is_dir():  # whoever reads a pipe would take it for the end
+        if (
+            missing or target.is_file() or target.is_dir()
+        ):  # whoever reads a pipe would take it for the end
             target.open("ab").close()
         if missing:
             target.unlink()

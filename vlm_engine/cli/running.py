@@ -20,7 +20,9 @@ def run(arguments: Sequence[str]) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is odd about a picture that can be read, not saying which
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # what is odd about a picture that can be read, not saying which
     try:
         return _command(given)
     except (ConfigError, StoreError, MediaError) as error:
@@ -34,7 +36,11 @@ def run(arguments: Sequence[str]) -> int:
             complain(str(error))
         return SOME_FAILED
     except KeyboardInterrupt:
-        kept = " What was answered until now is kept; the same command goes on from there." if given.command == "tag" else ""
+        kept = (
+            " What was answered until now is kept; the same command goes on from there."
+            if given.command == "tag"
+            else ""
+        )
         complain(f"Interrupted.{kept}")
         return INTERRUPTED
 

@@ -16,7 +16,10 @@ from vlm_engine.testing import MODEL, Behaviour, Profile, SandboxVLM
 def serve(given: Namespace) -> int:
     """The exit code, when the process has been told to end. Raises ``ConfigError`` for a port that cannot be had."""
     # The server watches its own socket, which Windows' default loop cannot.
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,
+    ):
         runner.run(_serve(_behaviour(given), given.port))
     return DONE
 

@@ -18,27 +18,42 @@ DATA_DIR_VARIABLE = "VLM_ENGINE_DATA_DIR"
 
 def engine_config(given: Namespace) -> EngineConfig:
     """What ``--config`` holds, and before it what the other options say. Raises ``ConfigError``."""
-    config = EngineConfig.from_yaml(given.config) if given.config else EngineConfig(models={"vlm": ModelConfig()})
+    config = (
+        EngineConfig.from_yaml(given.config)
+        if given.config
+        else EngineConfig(models={"vlm": ModelConfig()})
+    )
     try:
         asked = asked_models(config)
     except ConfigError as error:
         raise ConfigError(placed(given.config, error)) from None
-    models = {name: _with_options(model, given, bare=given.config is None) for name, model in asked.items()}
+    models = {
+        name: _with_options(model, given, bare=given.config is None)
+        for name, model in asked.items()
+    }
     return config.model_copy(update={"models": {**config.models, **models}})
 
 
 def asked_models(config: EngineConfig) -> dict[str, ModelConfig]:
     """The models that are asked, by their names. Raises ``ConfigError`` where there is none."""
     if not config.active_models():
-        raise ConfigError('models: there is none of type "vlm_model", so nothing can be asked; write one')
+        raise ConfigError(
+            'models: there is none of type "vlm_model", so nothing can be asked; write one'
+        )
     return dict(config.active_models())
 
 
 def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelConfig]]:
     """Every endpoint, each with the model that is asked there. Raises ``ConfigError`` where there is none."""
-    asked = [(endpoint, model) for model in asked_models(config).values() for endpoint in model.endpoints()]
+    asked = [
+        (endpoint, model)
+        for model in asked_models(config).values()
+        for endpoint in model.endpoints()
+    ]
     if not asked:
-        raise ConfigError("no endpoint is set: name a server with --endpoint, or as api_base_url of the model")
+        raise ConfigError(
+            "no endpoint is set: name a server with --endpoint, or as api_base_url of the model"
+        )
     return asked
 
 
@@ -46,7 +61,9 @@ def with_tags(config: EngineConfig) -> EngineConfig:
     """``config``. Raises ``ConfigError`` where one of its models has nothing to look for."""
     for name, model in asked_models(config).items():
         if not model.tag_list:
-            raise ConfigError(f'model {name!r} has no tags: say what to look for with --tags "Foul,Goal", or in its tag_list')
+            raise ConfigError(
+                f'model {name!r} has no tags: say what to look for with --tags "Foul,Goal", or in its tag_list'
+            )
     return config
 
 
@@ -58,7 +75,9 @@ def default_store() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         told = error.strerror or error
-        raise ConfigError(f"{folder}: cannot be made ({told}); name another with --store or {DATA_DIR_VARIABLE}") from error
+        raise ConfigError(
+            f"{folder}: cannot be made ({told}); name another with --store or {DATA_DIR_VARIABLE}"
+        ) from error
     return folder / "answers.sqlite"
 
 
@@ -76,13 +95,24 @@ def _with_options(model: ModelConfig, given: Namespace, *, bare: bool) -> ModelC
     addresses = given.endpoint or ([DEFAULT_ENDPOINT] if bare else [])
     if addresses:
         changed["multiplexer_endpoints"] = [
-            parse(EndpointConfig, {"base_url": address, "api_key_env": given.api_key_env}, "--endpoint") for address in addresses
+            parse(
+                EndpointConfig,
+                {"base_url": address, "api_key_env": given.api_key_env},
+                "--endpoint",
+            )
+            for address in addresses
         ]
         changed["use_multiplexer"] = True
     elif given.api_key_env:
-        raise ConfigError("--api-key-env: it is for the servers that --endpoint names; there are none")
+        raise ConfigError(
+            "--api-key-env: it is for the servers that --endpoint names; there are none"
+        )
     if given.model:
         changed["model_id"] = given.model
     if tags := [tag for tag in getattr(given, "tags", "").split(",") if tag.strip()]:
         changed |= model.about(tags)
-    return parse(ModelConfig, {**{name: getattr(model, name) for name in model.model_fields_set}, **changed}, "")
+    return parse(
+        ModelConfig,
+        {**{name: getattr(model, name) for name in model.model_fields_set}, **changed},
+        "",
+    )

@@ -56,7 +56,9 @@ async def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Fram
     if given.picture is None:
         return None
     with closing(PictureReader(frames=1)) as reader:
-        looks = await Readers(1).call(given.picture, partial(reader.looks, given.picture, prompt.shape_for(model, purpose)))
+        looks = await Readers(1).call(
+            given.picture, partial(reader.looks, given.picture, prompt.shape_for(model, purpose))
+        )
     if looks.showing is Showing.CLIP:
         raise MediaUnreadableError(f"{given.picture}: a video; name a picture")
     return looks.frames[0]

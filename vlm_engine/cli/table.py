@@ -20,14 +20,18 @@ def video_lines(path: str, result: Mapping[str, Any]) -> str:
         for span in own
     )
     judged = f"{coverage['frames_answered']} of {coverage['frames_asked']} frames judged with {coverage['calls']} calls"
-    gaps = "".join(f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}" for start_s, end_s in _gaps_s(result))
+    gaps = "".join(
+        f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}"
+        for start_s, end_s in _gaps_s(result)
+    )
     head = f"{printable(path)} ({_clock(info['video_duration'])}; {judged}{gaps})\n"
     if not spans:
         return f"{head}  none of the tags was found\n"
     width = max([len("tag"), *(len(tag) for _, tag, _, _ in spans)])
     title = f"  {'tag':<{width}}  {'start':>10}  {'end':>10}  confidence\n"
     rows = (
-        f"  {tag:<{width}}  {_clock(start_s):>10}  {_clock(end_s):>10}  {_told(sure)}\n" for start_s, tag, end_s, sure in spans
+        f"  {tag:<{width}}  {_clock(start_s):>10}  {_clock(end_s):>10}  {_told(sure)}\n"
+        for start_s, tag, end_s, sure in spans
     )
     return head + title + "".join(rows)
 
@@ -40,7 +44,9 @@ def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
         for category, tags in info["image_tags"].items()
         for tag in tags
     ]
-    return f"{printable(name):<{min(width, _WIDEST_NAME)}}  {', '.join(told) or 'none of the tags'}\n"
+    return (
+        f"{printable(name):<{min(width, _WIDEST_NAME)}}  {', '.join(told) or 'none of the tags'}\n"
+    )
 
 
 def _gaps_s(result: Mapping[str, Any]) -> list[tuple[float, float]]:

@@ -45,13 +45,19 @@ class _Tagging:
     """
 
     def __init__(
-        self, given: Namespace, config: EngineConfig, files: list[Video | Picture], results: dict[int, dict[str, Any]]
+        self,
+        given: Namespace,
+        config: EngineConfig,
+        files: list[Video | Picture],
+        results: dict[int, dict[str, Any]],
     ) -> None:
         self._given = given
         self._config = config
         self._files = files
         self._results = results
-        self._width = max((len(printable(str(file))) for file in files if isinstance(file, Picture)), default=0)
+        self._width = max(
+            (len(printable(str(file))) for file in files if isinstance(file, Picture)), default=0
+        )
         self._failed = False
         self._percent: dict[int, int] = {}
         self._bar = Bar(shown=sys.stderr.isatty() and not given.quiet)
@@ -68,7 +74,9 @@ class _Tagging:
             self._bar.clear()
         return SOME_FAILED if self._failed else DONE
 
-    async def _work(self, engine: VLMEngine, waiting: Iterator[tuple[int, Video | Picture]]) -> None:
+    async def _work(
+        self, engine: VLMEngine, waiting: Iterator[tuple[int, Video | Picture]]
+    ) -> None:
         for number, file in waiting:
             try:
                 with mapped(str(file), UNFORESEEN):
@@ -85,7 +93,9 @@ class _Tagging:
                 self._tell_of_unread(file, result["coverage"])
             self._draw(number, 100)
 
-    async def _process(self, engine: VLMEngine, number: int, file: Video | Picture) -> dict[str, Any]:
+    async def _process(
+        self, engine: VLMEngine, number: int, file: Video | Picture
+    ) -> dict[str, Any]:
         if isinstance(file, Picture):
             return await engine.process_image(file.source, threshold=self._given.threshold)
         return await engine.process_video(
@@ -109,7 +119,9 @@ class _Tagging:
         """A file of which much could not be read is not well, though what could be read has its results."""
         asked, unread = coverage["frames_asked"], coverage["frames_unreadable"]
         if isinstance(file, Video) and unread > (1 - LEAST_COVERAGE) * asked:
-            complain(f"{file}: damaged: {unread} of {asked} frames could not be read. Nothing is said about what they show")
+            complain(
+                f"{file}: damaged: {unread} of {asked} frames could not be read. Nothing is said about what they show"
+            )
             self._failed = True
 
     def _draw(self, number: int, percent: int) -> None:

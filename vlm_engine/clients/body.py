@@ -23,7 +23,9 @@ class Bodies:
 
     def __init__(self, model: ModelConfig) -> None:
         self._model = model
-        self._tells_time = "time" in templates.fields(model.system_template) | templates.fields(model.user_template)
+        self._tells_time = "time" in templates.fields(model.system_template) | templates.fields(
+            model.user_template
+        )
         self._around = lru_cache(_KEPT)(self._written_around)
 
     def encoded(self, question: Question, name: str, attempt: RequestOptions) -> bytes:
@@ -32,10 +34,17 @@ class Bodies:
         first, *rest = self._around(question.tags, question.form, times_s, name, attempt)
         jpegs = (question.jpeg, *(frame.jpeg for frame in question.more))
         pairs = zip(jpegs, rest, strict=True)
-        return b"".join([first, *(part for jpeg, after in pairs for part in (b64encode(jpeg), after))])
+        return b"".join(
+            [first, *(part for jpeg, after in pairs for part in (b64encode(jpeg), after))]
+        )
 
     def _written_around(
-        self, tags: tuple[str, ...], form: Form, times_s: tuple[float | None, ...], name: str, attempt: RequestOptions
+        self,
+        tags: tuple[str, ...],
+        form: Form,
+        times_s: tuple[float | None, ...],
+        name: str,
+        attempt: RequestOptions,
     ) -> list[bytes]:
         """What stands before, between and behind the pictures."""
         time_s, *later = times_s

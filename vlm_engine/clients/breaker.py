@@ -141,7 +141,9 @@ class Health:
         elif seconds > self.seconds:
             self.seconds += _EWMA_SHARE * (seconds - self.seconds)
 
-    def refused(self, error: ClientError, now: float, roll: Callable[[], float] = random.random) -> None:
+    def refused(
+        self, error: ClientError, now: float, roll: Callable[[], float] = random.random
+    ) -> None:
         """It did not answer, or not with an answer."""
         self.failed[type(error).__name__] += 1
         if isinstance(error, BusyError):
@@ -181,11 +183,15 @@ class Health:
             self._alive(now)  # somebody is there
 
     def _refuses_all(self) -> bool:
-        return self._contradictions >= CONTRADICTIONS_IN_A_ROW or self._refusals >= REFUSALS_IN_A_ROW
+        return (
+            self._contradictions >= CONTRADICTIONS_IN_A_ROW or self._refusals >= REFUSALS_IN_A_ROW
+        )
 
     def _busy(self, error: BusyError, now: float, roll: Callable[[], float]) -> None:
         self._busy_since = now if self._busy_since is None else self._busy_since
-        wait_s = busy_delay_s(self._busies, roll) if error.retry_after_s is None else error.retry_after_s
+        wait_s = (
+            busy_delay_s(self._busies, roll) if error.retry_after_s is None else error.retry_after_s
+        )
         self._busies += 1
         self.paused_until = max(self.paused_until, now + wait_s)
         self.cause = self.cause if self.broken else error

@@ -9,7 +9,9 @@ class Budget:
     More may be taken than is there: what is ``left`` is then below 0. Times are seconds of the caller's clock.
     """
 
-    def __init__(self, share: float, *, per_s: float = 0.0, reserve: float = 0.0, most: float = 32.0) -> None:
+    def __init__(
+        self, share: float, *, per_s: float = 0.0, reserve: float = 0.0, most: float = 32.0
+    ) -> None:
         self._share, self._per_s, self._most = share, per_s, most
         self._left = reserve
         self._at: float | None = None

@@ -44,7 +44,11 @@ _SERVERS = (
     _Server(
         "LM Studio",
         "organization_owner",
-        (_Page("/api/v1/models", pages.lm_studio, _Page("/api/v0/models", pages.lm_studio_before)),),
+        (
+            _Page(
+                "/api/v1/models", pages.lm_studio, _Page("/api/v0/models", pages.lm_studio_before)
+            ),
+        ),
     ),
     _Server("Ollama", "library", (_Page("/api/ps", pages.ollama_loaded),)),
     _Server(
@@ -59,7 +63,9 @@ _SERVERS = (
         "sglang",
         (
             _Page("/get_model_info", pages.sglang_model, _Page("/model_info", pages.sglang_model)),
-            _Page("/get_server_info", pages.sglang_server, _Page("/server_info", pages.sglang_server)),
+            _Page(
+                "/get_server_info", pages.sglang_server, _Page("/server_info", pages.sglang_server)
+            ),
         ),
         loads_first=True,
     ),
@@ -106,10 +112,16 @@ async def _read(page: _Page, fetch: Fetch) -> list[Offer]:
 async def _shown(offers: list[Offer], asked: str, fetch: Fetch) -> list[Offer]:
     """With what Ollama's page for each model tells: for the one asked, or the first few to choose from."""
     names = (
-        [_find(offers, asked, _OLLAMA).name or asked] if asked else [offer.name for offer in offers if offer.name][:_MOST_ASKED]
+        [_find(offers, asked, _OLLAMA).name or asked]
+        if asked
+        else [offer.name for offer in offers if offer.name][:_MOST_ASKED]
     )
     shown = await asyncio.gather(*(fetch("/api/show", {"model": name}) for name in names))
-    read = [offer for name, page in zip(names, shown, strict=True) for offer in pages.ollama_model(page, name)]
+    read = [
+        offer
+        for name, page in zip(names, shown, strict=True)
+        for offer in pages.ollama_model(page, name)
+    ]
     return [replace(offer, loaded=bool(offer.loaded)) for offer in _merged([*offers, *read])]
 
 
@@ -159,4 +171,8 @@ def _find(offers: list[Offer], asked: str, server: _Server | None) -> Offer:
 def _best(offers: list[Offer]) -> Offer:
     """For whoever names no model: one that sees and is loaded, as far as that is told; among equals the first."""
     candidates = [offer for offer in offers if offer.chats]
-    return min(candidates, key=lambda offer: (offer.vision is False, not offer.loaded, not offer.vision), default=Offer())
+    return min(
+        candidates,
+        key=lambda offer: (offer.vision is False, not offer.loaded, not offer.vision),
+        default=Offer(),
+    )

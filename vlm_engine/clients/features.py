@@ -54,6 +54,11 @@ def blamed(status: int, complaint: str, carried: Set[Feature]) -> Feature | None
         if feature in carried and re.search(pattern, complaint, re.IGNORECASE):
             return feature
     if status != 500 and re.search(_VAGUE, complaint, re.IGNORECASE):
-        optional = carried - {Feature.MAX_TOKENS, Feature.TEMPERATURE, Feature.SYSTEM, Feature.SEVERAL}
+        optional = carried - {
+            Feature.MAX_TOKENS,
+            Feature.TEMPERATURE,
+            Feature.SYSTEM,
+            Feature.SEVERAL,
+        }
         return min(optional, key=_ORDER.__getitem__, default=None)
     return None

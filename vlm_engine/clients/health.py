@@ -15,7 +15,9 @@ from vlm_engine.errors import BusyError, ClientError, ServerError, UnreachableEr
 
 _WORTH_TELLING_S = 5.0
 _SAID_AGAIN_AFTER_S = 300.0
-_NUMBERED = re.compile(r"\S*\d\S*")  # the number of a request, a time: other each time, though the reason is the same
+_NUMBERED = re.compile(
+    r"\S*\d\S*"
+)  # the number of a request, a time: other each time, though the reason is the same
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,10 @@ class HealthMonitor:
     def _say_outage(self, member: Member, cause: ClientError) -> None:
         """One that comes and goes for the same reason is named once in five minutes."""
         given_up = member.health.state is State.DEAD
-        words, now = f"{'is given up' if given_up else 'does not work for now'}: {cause.args[0]}", monotonic()
+        words, now = (
+            f"{'is given up' if given_up else 'does not work for now'}: {cause.args[0]}",
+            monotonic(),
+        )
         gist = _NUMBERED.sub("#", words)
         said, at = self._said.get(member, ("", 0.0))
         if gist != said or now - at > _SAID_AGAIN_AFTER_S:
@@ -61,9 +66,16 @@ class HealthMonitor:
         """A wait that a server asked for."""
         health, now = member.health, monotonic()
         until = health.paused_until
-        if health.cause is not None and until > max(now + _WORTH_TELLING_S, self._pauses.get(member, 0.0) + 1):
+        if health.cause is not None and until > max(
+            now + _WORTH_TELLING_S, self._pauses.get(member, 0.0) + 1
+        ):
             self._pauses[member] = until
-            _log.info("endpoint %s is left alone for %.0f s: %s", member.label, until - now, health.cause.args[0])
+            _log.info(
+                "endpoint %s is left alone for %.0f s: %s",
+                member.label,
+                until - now,
+                health.cause.args[0],
+            )
 
     async def aclose(self) -> None:
         """Ends what is under way."""

@@ -16,7 +16,9 @@ class ModelIdentity:
 
     def __init__(self, configured: str) -> None:
         self.asked = configured
-        self._answers: Counter[str] = Counter()  # by the model that stood in; "" for the one that is asked
+        self._answers: Counter[str] = (
+            Counter()
+        )  # by the model that stood in; "" for the one that is asked
         self._warned = False
 
     @property

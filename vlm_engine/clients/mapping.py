@@ -51,7 +51,9 @@ class Response:
     @property
     def is_page(self) -> bool:
         """Whether it is a web page instead of an answer."""
-        return self.body is None and ("html" in self.headers.get("content-type", "") or self.text.lstrip()[:1] == "<")
+        return self.body is None and (
+            "html" in self.headers.get("content-type", "") or self.text.lstrip()[:1] == "<"
+        )
 
     @property
     def is_error(self) -> bool:
@@ -63,7 +65,9 @@ class Response:
         """Whether it is no JSON, or an error, by its status or by what it says."""
         if not 200 <= self.status < 300 or self.body is None:
             return True
-        return isinstance(self.body, dict) and (bool(self.body.get("error")) or self.body.get("object") == "error")
+        return isinstance(self.body, dict) and (
+            bool(self.body.get("error")) or self.body.get("object") == "error"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,11 @@ def _address_remedy(target: Target) -> str:
 
 def _model_remedy(target: Target) -> str:
     offers = f"; it offers {', '.join(target.offered)}" if target.offered else ""
-    wanted = f"it does not serve the model {target.model!r}" if target.model else "it serves no model by default"
+    wanted = (
+        f"it does not serve the model {target.model!r}"
+        if target.model
+        else "it serves no model by default"
+    )
     return f"{wanted}; correct MODEL, or model_id of this endpoint{offers}"
 
 
@@ -143,7 +151,11 @@ _RULES = (
         r"|prompt (is )?too long|too many tokens|tokens?\b.{0,40}\bexceed|too large to process",
         _REFUSALS | {413},
     ),
-    _Rule(RequestError, lambda _: "the request is too large for it; use smaller pictures", statuses=frozenset({413})),
+    _Rule(
+        RequestError,
+        lambda _: "the request is too large for it; use smaller pictures",
+        statuses=frozenset({413}),
+    ),
     _Rule(
         RequestError,
         lambda _: "it cannot read the picture",
@@ -180,7 +192,11 @@ _RULES = (
         r"|deployment\b.{0,40}does not exist|deployment_?not_?found",
         _REFUSALS,
     ),
-    _Rule(WrongKeyError, lambda target: f"{_key_remedy(target)} api_key of this endpoint", statuses=frozenset({401})),
+    _Rule(
+        WrongKeyError,
+        lambda target: f"{_key_remedy(target)} api_key of this endpoint",
+        statuses=frozenset({401}),
+    ),
     _Rule(
         WrongKeyError,
         lambda target: f"{_key_remedy(target)} api_key of this endpoint",
@@ -220,13 +236,19 @@ def from_response(response: Response, target: Target) -> ClientError:
     kind, remedy = _meaning(response, words, target, wait_s)
     location = shown(response.headers.get("location", ""), target.secret)
     moved = f" (it points to {location})" if 300 <= response.status < 400 and location else ""
-    message = f'{remedy}{moved}: HTTP {response.status} "{words}"' if words else f"{remedy}{moved}: HTTP {response.status}"
+    message = (
+        f'{remedy}{moved}: HTTP {response.status} "{words}"'
+        if words
+        else f"{remedy}{moved}: HTTP {response.status}"
+    )
     if kind is BusyError:
         return BusyError(message, endpoint=target.endpoint, retry_after_s=wait_s)
     return kind(message, endpoint=target.endpoint)
 
 
-def _meaning(response: Response, words: str, target: Target, wait_s: float | None) -> tuple[type[ClientError], str]:
+def _meaning(
+    response: Response, words: str, target: Target, wait_s: float | None
+) -> tuple[type[ClientError], str]:
     """The kind of error, and what to do about it."""
     if response.too_long:
         return ServerError, "its reply is longer than any answer"
@@ -234,7 +256,10 @@ def _meaning(response: Response, words: str, target: Target, wait_s: float | Non
     if status == 429 and wait_s is not None:
         return BusyError, f"it is busy, and asks to wait {wait_s:.0f} s"
     if response.is_page and (200 <= response.status < 300 or response.status == 403):
-        return EndpointError, f"a web page, and no chat service, answers at {target.url}; correct base_url, or look at that page"
+        return (
+            EndpointError,
+            f"a web page, and no chat service, answers at {target.url}; correct base_url, or look at that page",
+        )
     # What stands for a key that the server repeats says nothing of the key.
     signs = [words.replace(HIDDEN, ""), *_codes(response.body)]
     rule = next((rule for rule in _RULES if rule.fits(status, signs)), None)
@@ -252,7 +277,10 @@ def _in_general(status: int, response: Response) -> tuple[type[ClientError], str
 
 def no_vision(target: Target, sighted: tuple[str, ...] = ()) -> NoVisionError:
     """For a model of which its server says that it sees no pictures, before one is sent. ``sighted``: models there that do."""
-    return NoVisionError(f"{_vision_remedy(sighted)}: the server says so of {target.model!r}", endpoint=target.endpoint)
+    return NoVisionError(
+        f"{_vision_remedy(sighted)}: the server says so of {target.model!r}",
+        endpoint=target.endpoint,
+    )
 
 
 def no_picture(error: NoVisionError, target: Target) -> EndpointError:
@@ -264,7 +292,9 @@ def no_picture(error: NoVisionError, target: Target) -> EndpointError:
 
 def no_room(target: Target, context_tokens: int) -> RequestError:
     """For an answer to a question that filled the whole context: some servers drop what does not fit, and say nothing."""
-    return RequestError(f"{_NO_ROOM}: it cut the question off at {context_tokens} tokens", endpoint=target.endpoint)
+    return RequestError(
+        f"{_NO_ROOM}: it cut the question off at {context_tokens} tokens", endpoint=target.endpoint
+    )
 
 
 def is_no_room(error: ClientError) -> bool:
@@ -280,7 +310,9 @@ def unusable_key(target: Target) -> WrongKeyError:
 
 def wants_key(target: Target) -> WrongKeyError:
     """For a server that is known to want a key and does not say so."""
-    return WrongKeyError(f"{_key_remedy(target)} api_key of this endpoint", endpoint=target.endpoint)
+    return WrongKeyError(
+        f"{_key_remedy(target)} api_key of this endpoint", endpoint=target.endpoint
+    )
 
 
 def from_exception(error: Exception, target: Target, timeout_s: float) -> ClientError:
@@ -289,7 +321,9 @@ def from_exception(error: Exception, target: Target, timeout_s: float) -> Client
         return TimedOutError(f"no answer within {timeout_s:.0f} s", endpoint=target.endpoint)
     words = shown(str(error), target.secret)
     if not isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
-        return ServerError(f'asking it failed: {type(error).__name__} "{words}"', endpoint=target.endpoint)
+        return ServerError(
+            f'asking it failed: {type(error).__name__} "{words}"', endpoint=target.endpoint
+        )
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
         why = f'no secure connection to {target.url}; is it https, and its certificate valid, or one of ca_file? "{words}"'
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -301,7 +335,9 @@ def from_exception(error: Exception, target: Target, timeout_s: float) -> Client
     elif isinstance(error, aiohttp.ConnectionTimeoutError):
         why = f"no connection in time; is the server running at {target.url}?"
     elif isinstance(error, aiohttp.ClientResponseError):
-        what = error.message.partition(":")[0]  # what follows may be any part of what the server sent, a key cut in two as well
+        what = error.message.partition(":")[
+            0
+        ]  # what follows may be any part of what the server sent, a key cut in two as well
         why = f'its reply is no proper HTTP; is {target.url} the address of a chat service? "{shown(what, target.secret)}"'
     else:
         why = f'the connection broke off; did the server at {target.url} crash? "{words}"'
@@ -331,7 +367,11 @@ def retry_after_s(response: Response) -> float | None:
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text is not None and re.fullmatch(r"\s*\d{1,9}(\.\d{0,9})?\s*", text) else None
+    return (
+        float(text)
+        if text is not None and re.fullmatch(r"\s*\d{1,9}(\.\d{0,9})?\s*", text)
+        else None
+    )
 
 
 def _until(date: str) -> float | None:
@@ -342,9 +382,12 @@ def _until(date: str) -> float | None:
 
 
 _DURATION = re.compile(
-    r"(\d{1,6}(?:\.\d{1,6})?) ?(ms|milli|s|m|h|d)(?:second|econd|ec|inute|in|our|r|ay)?s?(?![a-z]),? ?(?:and )?", re.IGNORECASE
+    r"(\d{1,6}(?:\.\d{1,6})?) ?(ms|milli|s|m|h|d)(?:second|econd|ec|inute|in|our|r|ay)?s?(?![a-z]),? ?(?:and )?",
+    re.IGNORECASE,
 )
-_TOLD_WAIT = re.compile(rf"(?:retry|try again|wait|reset)[^\d.]{{0,40}}((?:{_DURATION.pattern})+)", re.IGNORECASE)
+_TOLD_WAIT = re.compile(
+    rf"(?:retry|try again|wait|reset)[^\d.]{{0,40}}((?:{_DURATION.pattern})+)", re.IGNORECASE
+)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -353,7 +396,9 @@ def _told_wait_s(words: str) -> float | None:
     told = _TOLD_WAIT.search(words)
     if told is None:
         return None
-    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _DURATION.findall(told[1]))
+    return sum(
+        float(number) * _SECONDS[unit.lower()] for number, unit in _DURATION.findall(told[1])
+    )
 
 
 def _words(response: Response, secret: str) -> str:

@@ -72,7 +72,9 @@ class OpenAIClient:
         self._model = model
         self._bodies = Bodies(model)
         self._name = self._configured_name = endpoint.model_id or model.model_id
-        wanted = set(Feature) if model.model_return_confidence else set(Feature) - {Feature.LOGPROBS}
+        wanted = (
+            set(Feature) if model.model_return_confidence else set(Feature) - {Feature.LOGPROBS}
+        )
         self._features = frozenset(wanted)
         self._told: Capabilities | None = None
         self.when_told: Callable[[], None] = lambda: None
@@ -144,7 +146,9 @@ class OpenAIClient:
         listed = response.body.get("data") if isinstance(response.body, dict) else None
         if response.is_error or not isinstance(listed, list):
             raise from_response(response, self._target())
-        return tuple(dict.fromkeys(offer.name for offer in pages.listing({"data": listed}) if offer.name))
+        return tuple(
+            dict.fromkeys(offer.name for offer in pages.listing({"data": listed}) if offer.name)
+        )
 
     async def model_name(self) -> str:
         """The model that is asked: the configured one, or what the endpoint offers. Raises ``ClientError`` as ``check`` does."""
@@ -187,8 +191,14 @@ class OpenAIClient:
 
         if response.is_error:
             error = from_response(response, self._target())
-            if not self._key and isinstance(error, ServerError) and await discovery.is_litellm(page):
-                raise wants_key(self._target())  # all that it says itself is "Internal Server Error"
+            if (
+                not self._key
+                and isinstance(error, ServerError)
+                and await discovery.is_litellm(page)
+            ):
+                raise wants_key(
+                    self._target()
+                )  # all that it says itself is "Internal Server Error"
             # A key may be good for questions and not for lists; then it is forbidden, not unknown.
             if isinstance(error, WrongKeyError) and response.status != 403:
                 raise error
@@ -251,7 +261,12 @@ class OpenAIClient:
         places = several.open_places(answer)
         if not places:
             return answer
-        _log.debug("%s: asking once more about %d of %d pictures", self.label, len(places), len(question.times_s))
+        _log.debug(
+            "%s: asking once more about %d of %d pictures",
+            self.label,
+            len(places),
+            len(question.times_s),
+        )
         rest = question.about(places)
         try:
             body = await self._complete(rest, self._first_attempt(rest), timeout_s)
@@ -278,14 +293,18 @@ class OpenAIClient:
                     raise
                 _log.debug("%s: the rest stays unjudged: %s", self.label, error)
                 return told
-            if told is None or told.model == own.model:  # an answer has one model; that of another is left out
+            if (
+                told is None or told.model == own.model
+            ):  # an answer has one model; that of another is left out
                 told = several.filled(told or several.blank(own, pictures), [place], own)
         assert told is not None  # else the last picture's error was raised
         return told
 
     def _first_attempt(self, question: Question) -> RequestOptions:
         longest = longest_answer(question.tags, len(question.times_s))
-        return RequestOptions(self._features, self._within(max(self._model.max_new_tokens, longest)))
+        return RequestOptions(
+            self._features, self._within(max(self._model.max_new_tokens, longest))
+        )
 
     async def _answer(self, body: Any, question: Question) -> Answer:
         try:
@@ -293,17 +312,31 @@ class OpenAIClient:
         except ReplyError as error:
             raw = shown(error.raw, self._key)
             words = f'{error.args[0]}: "{raw}"' if raw else error.args[0]
-            raise ReplyError(words, endpoint=self.label, raw=raw) from None  # its cause holds all that was said
+            raise ReplyError(
+                words, endpoint=self.label, raw=raw
+            ) from None  # its cause holds all that was said
         if not read.has_tokens and not self.unsure:
             self.unsure = True
             level = logging.INFO if self._model.model_return_confidence else logging.DEBUG
-            _log.log(level, "%s: it does not tell how sure its model is, so its answers have no confidence", self.label)
+            _log.log(
+                level,
+                "%s: it does not tell how sure its model is, so its answers have no confidence",
+                self.label,
+            )
         await self._look_again()
         context_tokens = self.capabilities.context_tokens
         if context_tokens and read.prompt_tokens >= context_tokens:
             raise OneAtATimeError if question.more else no_room(self._target(), context_tokens)
         model, text = shown(read.model or self._name, self._key), redacted(read.text, self._key)
-        answer = Answer(read.verdicts, text, model, self.label, read.prompt_tokens, read.answer_tokens, read.more)
+        answer = Answer(
+            read.verdicts,
+            text,
+            model,
+            self.label,
+            read.prompt_tokens,
+            read.answer_tokens,
+            read.more,
+        )
         return replace(answer, by_another_model=self._is_stand_in(model))
 
     def _is_stand_in(self, model: str) -> bool:
@@ -325,7 +358,9 @@ class OpenAIClient:
         cut_off = reply.was_cut_off(body)
         ran_on = len(error.raw) < min(budget // 4, 100)
         features = self._features if cut_off and not ran_on else self._features - {Feature.SCHEMA}
-        return RequestOptions(features, self._within(max(budget, min(4 * budget, MOST_TOKENS))) if cut_off else budget)
+        return RequestOptions(
+            features, self._within(max(budget, min(4 * budget, MOST_TOKENS))) if cut_off else budget
+        )
 
     def _within(self, budget: int) -> int:
         """At most half the context: some servers refuse a question whose answer might not fit beside it."""
@@ -362,7 +397,9 @@ class OpenAIClient:
             names = ", ".join(sorted(feature.value for feature in fresh))
             _log.info("%s: it does not take %s; asking without from now on", self.label, names)
 
-    async def _send(self, method: str, path: str, timeout_s: float, payload: bytes | None = None) -> Response:
+    async def _send(
+        self, method: str, path: str, timeout_s: float, payload: bytes | None = None
+    ) -> Response:
         if not self._key.isprintable():
             raise unusable_key(self._target())
         try:
@@ -385,13 +422,17 @@ class OpenAIClient:
             return ()  # only for the message, which then names no models
 
     def _target(self, offered: tuple[str, ...] = ()) -> Target:
-        return Target(self.label, self.url, shown(self._name, self._key), self._key, self._shown(offered))
+        return Target(
+            self.label, self.url, shown(self._name, self._key), self._key, self._shown(offered)
+        )
 
     def _shown(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(shown(name, self._key) for name in names[:_MOST_NAMED])
 
 
-def _to_blame(error: ClientError, response: Response, carried: Set[Feature], together: bool) -> Feature | None:
+def _to_blame(
+    error: ClientError, response: Response, carried: Set[Feature], together: bool
+) -> Feature | None:
     """A complaint can be about a feature only where the error has no plainer meaning.
 
     Where several pictures went ``together``, a server that has no room, or says it takes no pictures, may mean their number.

@@ -44,7 +44,10 @@ class Offer:
     def filled(self, other: Offer) -> Offer:
         """This, and what ``other`` tells where this says nothing."""
         ours = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: getattr(other, name) for name, value in ours.items() if value in (None, ())})
+        return replace(
+            self,
+            **{name: getattr(other, name) for name, value in ours.items() if value in (None, ())},
+        )
 
 
 def listing(page: Any) -> Iterator[Offer]:
@@ -52,12 +55,18 @@ def listing(page: Any) -> Iterator[Offer]:
     for entry in _entries(_get(page, "data")):
         inputs = _get(entry, "architecture", "input_modalities")
         capabilities = entry.get("capabilities")
-        vision = "image" in inputs if isinstance(inputs, list) else _flag(_get(capabilities, "vision"))
+        vision = (
+            "image" in inputs if isinstance(inputs, list) else _flag(_get(capabilities, "vision"))
+        )
         status = _get(entry, "status", "value")
         yield Offer(
             _names(entry.get("id"), *_list(entry.get("aliases"))),
             vision,
-            _count(entry.get("max_model_len"), _get(entry, "meta", "n_ctx"), entry.get("context_length")),
+            _count(
+                entry.get("max_model_len"),
+                _get(entry, "meta", "n_ctx"),
+                entry.get("context_length"),
+            ),
             loaded=status == "loaded" if isinstance(status, str) else None,
         )
     for entry in _entries(_get(page, "models")):  # llama.cpp says it once more, in Ollama's form
@@ -90,14 +99,25 @@ def lm_studio_before(page: Any) -> Iterator[Offer]:
         if isinstance(state, str):
             context_tokens = _count(entry.get("loaded_context_length"))
             names = _names(entry.get("id"))
-            yield Offer(names, kind == "vlm", context_tokens, loaded=state == "loaded", is_for_chat=kind != "embeddings")
+            yield Offer(
+                names,
+                kind == "vlm",
+                context_tokens,
+                loaded=state == "loaded",
+                is_for_chat=kind != "embeddings",
+            )
 
 
 def llama_cpp_props(page: Any) -> Iterator[Offer]:
     """``GET /props``: of the one model that the server was started with."""
     if isinstance(page, dict) and "total_slots" in page:
         context_tokens = _count(_get(page, "default_generation_settings", "n_ctx"))
-        yield Offer((), _flag(_get(page, "modalities", "vision")), context_tokens, _slots(page.get("total_slots")))
+        yield Offer(
+            (),
+            _flag(_get(page, "modalities", "vision")),
+            context_tokens,
+            _slots(page.get("total_slots")),
+        )
 
 
 def llama_cpp_slots(page: Any) -> Iterator[Offer]:
@@ -113,7 +133,12 @@ def ollama_loaded(page: Any) -> Iterator[Offer]:
     if isinstance(_get(page, "models"), list):
         yield Offer()
     for entry in _entries(_get(page, "models")):
-        yield Offer(_names(entry.get("name"), entry.get("model")), None, _count(entry.get("context_length")), loaded=True)
+        yield Offer(
+            _names(entry.get("name"), entry.get("model")),
+            None,
+            _count(entry.get("context_length")),
+            loaded=True,
+        )
 
 
 def ollama_model(page: Any, name: str) -> Iterator[Offer]:
@@ -141,12 +166,20 @@ def sglang_server(page: Any) -> Iterator[Offer]:
 
 def is_litellm(page: Any) -> bool:
     """Whether ``GET /health/readiness`` is that of a LiteLLM proxy."""
-    return isinstance(page, dict) and isinstance(page.get("status"), str) and ("db" in page or "litellm_version" in page)
+    return (
+        isinstance(page, dict)
+        and isinstance(page.get("status"), str)
+        and ("db" in page or "litellm_version" in page)
+    )
 
 
 def owners(page: Any) -> frozenset[str]:
     """Who, by a listing, made its models: most servers put their own name there."""
-    return frozenset(entry["owned_by"] for entry in _entries(_get(page, "data")) if isinstance(entry.get("owned_by"), str))
+    return frozenset(
+        entry["owned_by"]
+        for entry in _entries(_get(page, "data"))
+        if isinstance(entry.get("owned_by"), str)
+    )
 
 
 def birthdays(page: Any) -> frozenset[Any]:
@@ -179,7 +212,14 @@ def _flag(value: Any) -> bool | None:
 
 def _count(*values: Any) -> int | None:
     """The first that is a count."""
-    return next((value for value in values if isinstance(value, int) and not isinstance(value, bool) and value > 0), None)
+    return next(
+        (
+            value
+            for value in values
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0
+        ),
+        None,
+    )
 
 
 def _slots(value: Any) -> int | None:

@@ -33,7 +33,9 @@ class Patience:
         if self._since is None:
             self._since, self._notice_at = now, now + _FIRST_NOTICE_S
         # One on trial may be about to answer, and so may one that still has a question from before.
-        hope = any(member.health.state is State.HALF_OPEN or member.in_flight for member in self._members)
+        hope = any(
+            member.health.state is State.HALF_OPEN or member.in_flight for member in self._members
+        )
         self.ended = not hope and (self.ended or now >= self._gives_up_at(self._since))
 
     def left_s(self, now: float) -> float | None:
@@ -46,10 +48,22 @@ class Patience:
 
     def changes_at(self) -> list[float]:
         """The times at which there may be something to tell or to end."""
-        return [] if self._since is None or self.ended else [self._notice_at, self._gives_up_at(self._since)]
+        return (
+            []
+            if self._since is None or self.ended
+            else [self._notice_at, self._gives_up_at(self._since)]
+        )
 
     def _gives_up_at(self, since: float) -> float:
-        living = [member.health for member in self._members if member.health.state is not State.DEAD]
+        living = [
+            member.health for member in self._members if member.health.state is not State.DEAD
+        ]
         someone_was_there = any(health.answered or health.busy for health in living)
-        until = since + (self._patience_s if someone_was_there else min(FIRST_PATIENCE_S, self._patience_s))
-        return since if all(not health.broken and health.paused_until > until for health in living) else until
+        until = since + (
+            self._patience_s if someone_was_there else min(FIRST_PATIENCE_S, self._patience_s)
+        )
+        return (
+            since
+            if all(not health.broken and health.paused_until > until for health in living)
+            else until
+        )

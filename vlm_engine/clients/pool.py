@@ -81,7 +81,8 @@ class EndpointPool:
     ) -> None:
         labels = unique([client.label for _, client in clients])
         self._clients = {
-            _member(config, client, label, model_name): client for (config, client), label in zip(clients, labels, strict=True)
+            _member(config, client, label, model_name): client
+            for (config, client), label in zip(clients, labels, strict=True)
         }
         self._members = tuple(self._clients)
         for member, client in self._clients.items():
@@ -96,11 +97,15 @@ class EndpointPool:
         self._most_at_once = most_at_once
         self._any = RequestQueue[_Job](self._members, fallback_wait_s)
         self._bound = {
-            model: RequestQueue[_Job](members, fallback_wait_s) if len(members) < len(self._members) else self._any
+            model: RequestQueue[_Job](members, fallback_wait_s)
+            if len(members) < len(self._members)
+            else self._any
             for model, members in by_model(self._members).items()
         }
         # Questions bound to one model come first: fewer endpoints can take them.
-        self._patience = {line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)}
+        self._patience = {
+            line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)
+        }
         self._retries = Budget(0.2, per_s=1.0, reserve=10.0)
         self._copies = Budget(0.1, reserve=1.0)
         self._keeper = HealthMonitor(self._clients, self._poke)
@@ -143,7 +148,12 @@ class EndpointPool:
         if self._closed:
             raise RuntimeError("the pool is closed")
         line = self._line_for(question.model)
-        job = _Job(question=question, keep=keep, answer=asyncio.get_running_loop().create_future(), line=line)
+        job = _Job(
+            question=question,
+            keep=keep,
+            answer=asyncio.get_running_loop().create_future(),
+            line=line,
+        )
         for budget in (self._retries, self._copies):
             budget.earn()
         line.join(job, monotonic())
@@ -245,7 +255,9 @@ class EndpointPool:
             answer = await self._clients[member].ask(job.question, timeout_s=deadline_s)
             if not member.model:
                 answer = self._identity.chosen(answer, self._clients[member].told_model)
-            self._identity.note(answer)  # before it is kept: under which name depends on who answered so far
+            self._identity.note(
+                answer
+            )  # before it is kept: under which name depends on who answered so far
             if job.keep is not None:
                 await _to_its_end(job.keep(answer))
         return answer
@@ -260,7 +272,11 @@ class EndpointPool:
                 if copy.at > now:
                     yield copy.at
                     break
-                _log.debug("%s repeats a question that %s is late with", copy.member.label, copy.attempt.member.label)
+                _log.debug(
+                    "%s repeats a question that %s is late with",
+                    copy.member.label,
+                    copy.attempt.member.label,
+                )
                 self._copies.take(now)
                 copy.member.copies += 1
                 self._start(copy.attempt.turn, copy.member, now)
@@ -274,19 +290,33 @@ class EndpointPool:
                 continue
             left_s = patience.left_s(now)
             if left_s is not None:
-                _log.info("Waiting for endpoints with %d questions, giving up in %.0f s.", len(line), left_s)
+                _log.info(
+                    "Waiting for endpoints with %d questions, giving up in %.0f s.",
+                    len(line),
+                    left_s,
+                )
             if patience.ended:
-                causes = [member.health.cause for member in line.members if member.health.cause is not None]
+                causes = [
+                    member.health.cause
+                    for member in line.members
+                    if member.health.cause is not None
+                ]
                 for job in line.clear():
                     _resolve(job, NoEndpointError("No endpoint is left to ask", causes))
             yield from (*line.changes_at(), *patience.changes_at())
             if any(member in line.members for member in idle):
-                yield now + _LOOK_AGAIN_S  # an endpoint that left a question to a faster one does not do so for ever
+                yield (
+                    now + _LOOK_AGAIN_S
+                )  # an endpoint that left a question to a faster one does not do so for ever
 
     def _set_timer(self, due: float | None, now: float) -> None:
         if self._wake is not None:
             self._wake.cancel()
-        self._wake = None if due is None else asyncio.get_running_loop().call_later(due - now + 0.001, self._pump)
+        self._wake = (
+            None
+            if due is None
+            else asyncio.get_running_loop().call_later(due - now + 0.001, self._pump)
+        )
 
     # Coming back: every way for a request to end leads through _ended, which frees the slot.
 
@@ -328,7 +358,9 @@ class EndpointPool:
             _resolve(job, end)
             return
         job.not_before = now + job.breath_s(error, another)
-        if not isinstance(error, EndpointError):  # a broken endpoint is not asked again, so that cannot happen too often
+        if not isinstance(
+            error, EndpointError
+        ):  # a broken endpoint is not asked again, so that cannot happen too often
             self._retries.take(now)
             job.not_before += self._retries.pause_s(now)
         job.line.rejoin(job)
@@ -365,7 +397,9 @@ def _charged_to(member: Member) -> Iterator[None]:
     except Exception as error:
         _log.debug("An unforeseen error:", exc_info=error)
         words = shortened(str(error))
-        raise ServerError(f'its reply cannot be used: {type(error).__name__} "{words}"', endpoint=member.label) from error
+        raise ServerError(
+            f'its reply cannot be used: {type(error).__name__} "{words}"', endpoint=member.label
+        ) from error
 
 
 async def _to_its_end(work: Awaitable[object]) -> None:

@@ -23,20 +23,28 @@ class RequestOptions:
     budget: int
 
 
-def body(question: Question, name: str, model: ModelConfig, attempt: RequestOptions) -> dict[str, Any]:
+def body(
+    question: Question, name: str, model: ModelConfig, attempt: RequestOptions
+) -> dict[str, Any]:
     """The body. ``name``: the model, as the endpoint calls it; "" leaves it to the endpoint."""
     carried = attempt.features
     strict = Feature.SCHEMA in carried
     tokens = "max_tokens" if Feature.MAX_TOKENS in carried else "max_completion_tokens"
     written: dict[str, Any] = {
-        "messages": messages(question, Wording.of(model), system=Feature.SYSTEM in carried, strict=strict),
+        "messages": messages(
+            question, Wording.of(model), system=Feature.SYSTEM in carried, strict=strict
+        ),
         "stream": False,
         tokens: attempt.budget,
     }
     if name:
         written["model"] = name
     if strict:
-        form = {"name": "answer", "strict": True, "schema": schema(question.tags, question.form, len(question.times_s))}
+        form = {
+            "name": "answer",
+            "strict": True,
+            "schema": schema(question.tags, question.form, len(question.times_s)),
+        }
         written["response_format"] = {"type": "json_schema", "json_schema": form}
     return written | _optional(carried, model.temperature)
 
@@ -49,4 +57,9 @@ def _optional(carried: Set[Feature], temperature: float) -> dict[str, Any]:
         Feature.REASONING: {"reasoning_effort": "none"},
         Feature.TEMPLATE: {"chat_template_kwargs": {"enable_thinking": False}},
     }
-    return {name: value for feature, pairs in fields.items() if feature in carried for name, value in pairs.items()}
+    return {
+        name: value
+        for feature, pairs in fields.items()
+        if feature in carried
+        for name, value in pairs.items()
+    }

@@ -12,7 +12,16 @@ from typing import Generic
 
 from vlm_engine.clients.member import Member
 from vlm_engine.clients.retry import AnyRetryState, InFlight
-from vlm_engine.clients.scheduling import Arrivals, copiers, copy_at, pulling, ranked, reference_s, rest_s, should_defer
+from vlm_engine.clients.scheduling import (
+    Arrivals,
+    copiers,
+    copy_at,
+    pulling,
+    ranked,
+    reference_s,
+    rest_s,
+    should_defer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +100,18 @@ class RequestQueue(Generic[AnyRetryState]):
         if not len(self):
             return None
         eligible = self._pulling(now)
-        left = member not in eligible or should_defer(member, eligible, len(self), self._arrivals.per_s(now), now)
+        left = member not in eligible or should_defer(
+            member, eligible, len(self), self._arrivals.per_s(now), now
+        )
         for turn in self._again:
             fits = self._takes_again(member, turn, eligible, now) if turn.tried else not left
             if turn.not_before <= now and fits:
                 return turn
         return None if left else next(iter(self._fresh), None)
 
-    def _takes_again(self, member: Member, turn: AnyRetryState, eligible: Sequence[Member], now: float) -> bool:
+    def _takes_again(
+        self, member: Member, turn: AnyRetryState, eligible: Sequence[Member], now: float
+    ) -> bool:
         """Whether ``member`` takes a question that was failed: a fallback where all others failed it, too.
 
         It goes back to one that failed it only when every other that works has failed it as well.
@@ -114,10 +127,14 @@ class RequestQueue(Generic[AnyRetryState]):
             return None
         eligible = self.eligible(now)
         quick, reference = copiers(idle, eligible, now), reference_s(eligible)
-        single = [one for one in self._under_way if len(one.turn.attempts) == 1 and not one.turn.over]
+        single = [
+            one for one in self._under_way if len(one.turn.attempts) == 1 and not one.turn.over
+        ]
         copies = [
             Copy(attempt, member, copy_at(member, attempt.member, attempt.begun, reference, now))
-            for attempt in sorted(single, key=lambda one: -rest_s(one.member, one.begun, reference, now))
+            for attempt in sorted(
+                single, key=lambda one: -rest_s(one.member, one.begun, reference, now)
+            )
             for member in quick
             if member is not attempt.member and member not in attempt.turn.tried
         ]

@@ -59,11 +59,17 @@ class RetryState:
         spent = self.tries >= TRIES or isinstance(error, REFUSALS)
         if spent and (not another or len(self.failures) >= TRIES):
             # What is wrong with an endpoint, or that it is busy, is nothing that a question can end with.
-            return error if isinstance(error, (ServerError, *REFUSALS)) else list(self.failures.values())[-1]
+            return (
+                error
+                if isinstance(error, (ServerError, *REFUSALS))
+                else list(self.failures.values())[-1]
+            )
         if self.bounces < BOUNCES:
             return None
         # A question that brings down whatever it is put to must not go round for ever.
-        last = ServerError(f"every attempt failed, the last with: {error.args[0]}", endpoint=error.endpoint)
+        last = ServerError(
+            f"every attempt failed, the last with: {error.args[0]}", endpoint=error.endpoint
+        )
         last.__cause__ = error
         return last
 

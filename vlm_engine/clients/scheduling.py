@@ -32,7 +32,11 @@ class Arrivals:
 
 def reference_s(members: Collection[Member]) -> float:
     """What an answer would take an endpoint of weight 1, judged by the quickest that was measured; 1 before any was."""
-    measured = [member.health.seconds * member.weight for member in members if member.health.seconds is not None]
+    measured = [
+        member.health.seconds * member.weight
+        for member in members
+        if member.health.seconds is not None
+    ]
     return min(measured, default=1.0)
 
 
@@ -41,7 +45,9 @@ def ranked(members: Collection[Member], reference: float) -> list[Member]:
     return sorted(members, key=lambda member: (member.is_fallback, member.expected_s(reference)))
 
 
-def pulling(members: Sequence[Member], waiting: int, fallback_wait_s: float | None, now: float) -> Sequence[Member]:
+def pulling(
+    members: Sequence[Member], waiting: int, fallback_wait_s: float | None, now: float
+) -> Sequence[Member]:
     """Those of ``members`` that take questions.
 
     Fallbacks do while no primary works, and while ``waiting`` questions would keep the primaries busy for more than
@@ -60,7 +66,9 @@ def total_rate(members: Collection[Member], reference: float, now: float) -> flo
     return sum(member.limit(now) / member.at_best_s(reference, now) for member in members)
 
 
-def should_defer(member: Member, eligible: Sequence[Member], waiting: int, arriving_per_s: float, now: float) -> bool:
+def should_defer(
+    member: Member, eligible: Sequence[Member], waiting: int, arriving_per_s: float, now: float
+) -> bool:
     """Whether ``member`` leaves a question to faster ones of the ``eligible``, as they would have answered all before it could.
 
     So a slow endpoint starts nothing that everybody then waits for at the end of a batch. While questions keep coming,
@@ -71,7 +79,11 @@ def should_defer(member: Member, eligible: Sequence[Member], waiting: int, arriv
     rate, fastest_s = 0.0, own_s
     for other in eligible:
         other_s = other.at_best_s(reference, now)
-        if other_s < own_s and other.is_fallback <= member.is_fallback and (limit := other.limit(now)):
+        if (
+            other_s < own_s
+            and other.is_fallback <= member.is_fallback
+            and (limit := other.limit(now))
+        ):
             rate += limit / other_s
             fastest_s = min(fastest_s, other_s)
     return rate > 0 and own_s > (waiting + arriving_per_s * own_s) / rate + fastest_s
@@ -84,10 +96,16 @@ def rest_s(holder: Member, begun: float, reference: float, now: float) -> float:
 
 def copiers(idle: Collection[Member], eligible: Collection[Member], now: float) -> list[Member]:
     """Those of the ``idle`` in the ``eligible`` that may be asked what another is late with: measured, and nearly the quickest."""
-    working = [other.health.seconds for other in eligible if other.health.seconds is not None and other.limit(now)]
+    working = [
+        other.health.seconds
+        for other in eligible
+        if other.health.seconds is not None and other.limit(now)
+    ]
     slowest_s = NEARLY_FASTEST * min(working, default=0.0)
     return [
-        other for other in eligible if other in idle and other.health.seconds is not None and other.health.seconds <= slowest_s
+        other
+        for other in eligible
+        if other in idle and other.health.seconds is not None and other.health.seconds <= slowest_s
     ]
 
 

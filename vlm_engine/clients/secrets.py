@@ -26,7 +26,14 @@ def shown(text: str, secret: str, limit: int = 200) -> str:
 
 @lru_cache(64)
 def _forms(secret: str) -> re.Pattern[str]:
-    plain = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], secret.replace("/", "\\/")}
+    plain = {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        secret.replace("/", "\\/"),
+    }
     escaped = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     lower = {re.sub("%..", lambda code: code[0].lower(), form) for form in escaped}
-    return re.compile("|".join(re.escape(form) for form in sorted(plain | escaped | lower, key=len, reverse=True)))
+    return re.compile(
+        "|".join(re.escape(form) for form in sorted(plain | escaped | lower, key=len, reverse=True))
+    )

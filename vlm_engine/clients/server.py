@@ -28,7 +28,9 @@ class Server:
     def has_slot(self, now: float) -> bool:
         """Whether another question may be put to it."""
         taken = sum(member.taken(now) for members in self._pools.values() for member in members)
-        return taken < max(sum(member.limit(now) for member in members) for members in self._pools.values())
+        return taken < max(
+            sum(member.limit(now) for member in members) for members in self._pools.values()
+        )
 
     def took(self, wake: Callable[[], None]) -> None:
         """That pool has put a question to it, so the next time others come first."""
@@ -41,7 +43,12 @@ class Server:
 
     def changes_at(self) -> list[float]:
         """The times at which a slot may come free without an answer."""
-        return [at for members in self._pools.values() for member in members for at in member.changes_at()]
+        return [
+            at
+            for members in self._pools.values()
+            for member in members
+            for at in member.changes_at()
+        ]
 
 
 class Servers:

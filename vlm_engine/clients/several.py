@@ -35,4 +35,12 @@ def filled(answer: Answer, places: Sequence[int], other: Answer) -> Answer:
 
 def blank(answer: Answer, pictures: int) -> Answer:
     """An answer from the same model that says nothing yet of so many pictures, and cost nothing."""
-    return replace(answer, verdicts={}, more=({},) * (pictures - 1), raw="", prompt_tokens=0, answer_tokens=0, calls=0)
+    return replace(
+        answer,
+        verdicts={},
+        more=({},) * (pictures - 1),
+        raw="",
+        prompt_tokens=0,
+        answer_tokens=0,
+        calls=0,
+    )

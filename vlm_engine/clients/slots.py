@@ -93,7 +93,9 @@ class AutoSlots:
             return
         self._count += 1
         if self._since is None or self._count <= 0:
-            self._since = now  # until here, answers were on their way that an earlier limit had let in
+            self._since = (
+                now  # until here, answers were on their way that an earlier limit had let in
+            )
         elif self._count >= max(_LEAST_ANSWERS, 2 * self.limit) and now > self._since:
             self._judge(self._count / (now - self._since))
             self._begin(None)

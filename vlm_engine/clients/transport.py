@@ -53,7 +53,9 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
-    async def request(self, method: str, path: str, timeout_s: float, payload: bytes | None = None) -> Response:
+    async def request(
+        self, method: str, path: str, timeout_s: float, payload: bytes | None = None
+    ) -> Response:
         """The response, whatever its status. ``payload``: JSON.
 
         Raises what aiohttp raises, ``TimeoutError`` after ``timeout_s``, and ``ClosedError``. A connection that the server
@@ -68,7 +70,9 @@ class Transport:
         """The JSON of a page beside the versioned paths, where servers tell of themselves; None where it is not there."""
         try:
             body = json.dumps(payload).encode("ascii") if payload else None
-            response = await self._request("POST" if payload else "GET", path, timeout_s, body, self._root)
+            response = await self._request(
+                "POST" if payload else "GET", path, timeout_s, body, self._root
+            )
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
         return None if response.is_failure else response.body
@@ -80,12 +84,19 @@ class Transport:
             await self._session.close()
 
     async def _request(
-        self, method: str, path: str, timeout_s: float, payload: bytes | None, base_url: str | None = None
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        payload: bytes | None,
+        base_url: str | None = None,
     ) -> Response:
         async with self._opened().request(
             method,
             f"{self._base_url if base_url is None else base_url}{path}",
-            data=None if payload is None else aiohttp.BytesPayload(payload, content_type="application/json"),
+            data=None
+            if payload is None
+            else aiohttp.BytesPayload(payload, content_type="application/json"),
             headers=self._headers,
             ssl=self._tls,
             timeout=_timeout(timeout_s),
@@ -95,7 +106,9 @@ class Transport:
         ) as response:
             data = await _start_of(response)
             if len(data) > MOST_BYTES or _work(data) > _MOST_WORK:
-                return Response(response.status, response.headers, _text(data[:_QUOTED]), too_long=True)
+                return Response(
+                    response.status, response.headers, _text(data[:_QUOTED]), too_long=True
+                )
             text = _text(data)
             return Response(response.status, response.headers, text, _parsed(text))
 
@@ -105,7 +118,9 @@ class Transport:
         if self._session is None:
             # How many requests run at once is the pool's business, so the connector sets no limit of its own.
             connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._session
 
 
@@ -156,7 +171,9 @@ def _trusting(ca_file: str) -> ssl.SSLContext:
     try:
         context.load_verify_locations(ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"ca_file: {ca_file!r} holds no certificates in PEM form, or cannot be read: {error}") from error
+        raise ConfigError(
+            f"ca_file: {ca_file!r} holds no certificates in PEM form, or cannot be read: {error}"
+        ) from error
     return context
 
 

@@ -38,7 +38,11 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     LEGACY: ClassVar[frozenset[str]] = frozenset()
@@ -67,7 +71,11 @@ class Settings(BaseModel):
     @classmethod
     def _keys_of(cls, name: str) -> list[str]:
         alias = cls.model_fields[name].validation_alias
-        return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias or name)]
+        return (
+            [str(choice) for choice in alias.choices]
+            if isinstance(alias, AliasChoices)
+            else [str(alias or name)]
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -80,7 +88,9 @@ class Settings(BaseModel):
         if isinstance(data, Settings):
             return data
         if not isinstance(data, Mapping):
-            raise ValueError(f"write settings here, each as 'name: value'; there are {', '.join(cls.valid_keys())}")
+            raise ValueError(
+                f"write settings here, each as 'name: value'; there are {', '.join(cls.valid_keys())}"
+            )
         valid = {*cls.valid_keys(), *cls.model_fields}
         legacy = [key for key in data if key in cls.LEGACY]
         _name_legacy(cls.__name__, legacy)
@@ -90,7 +100,9 @@ class Settings(BaseModel):
         for name in cls.model_fields:
             written = [key for key in dict.fromkeys([*cls._keys_of(name), name]) if key in data]
             if len(written) > 1:
-                raise ValueError(f"{' and '.join(map(repr, written))} are names of one setting; keep one of them")
+                raise ValueError(
+                    f"{' and '.join(map(repr, written))} are names of one setting; keep one of them"
+                )
         return {key: value for key, value in data.items() if key not in legacy}
 
 
@@ -98,12 +110,16 @@ def _name_legacy(where: str, keys: list[str]) -> None:
     fresh = [key for key in keys if key not in _already_named]
     if fresh:
         _already_named.update(fresh)
-        _log.warning("%s: these keys have no meaning here and are ignored: %s", where, ", ".join(fresh))
+        _log.warning(
+            "%s: these keys have no meaning here and are ignored: %s", where, ", ".join(fresh)
+        )
 
 
 def _unknown_key(key: str, valid: list[str]) -> str:
     near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
-    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}")
+    return f"unknown key {key!r}" + (
+        f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(valid)}"
+    )
 
 
 def parse(kind: type[_T], data: Any, where: str) -> _T:
@@ -136,7 +152,9 @@ def clean_name(name: str) -> str:
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds. Raises ``ConfigError`` that names the file, and the line where it cannot be read."""
     if path.suffix != ".yaml":
-        raise ConfigError(f"{path}: the name of such a file ends in .yaml (Stash takes every .yml for a plugin)")
+        raise ConfigError(
+            f"{path}: the name of such a file ends in .yaml (Stash takes every .yml for a plugin)"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -12,7 +12,9 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from vlm_engine.config.base import Requests, Settings
 from vlm_engine.errors import ConfigError
 
-_KEY_APART = "write it like http://localhost:1234/v1, and a key apart from it, as the API key (api_key)"
+_KEY_APART = (
+    "write it like http://localhost:1234/v1, and a key apart from it, as the API key (api_key)"
+)
 
 
 class EndpointConfig(Settings):
@@ -81,7 +83,9 @@ class EndpointConfig(Settings):
         """
         if self.api_key_env and not self.api_key.get_secret_value():
             if self.api_key_env not in os.environ:
-                raise ConfigError(f"endpoint {self.label!r}: api_key_env names {self.api_key_env!r}, which is not set")
+                raise ConfigError(
+                    f"endpoint {self.label!r}: api_key_env names {self.api_key_env!r}, which is not set"
+                )
             return os.environ[self.api_key_env]
         return self.api_key.get_secret_value()
 
@@ -93,16 +97,22 @@ def normal_url(url: str) -> str:
     """
     url = url.strip()
     if re.search(r"[\s,;|<>\"\\^`{}]", url) or url.count("://") > 1:
-        raise ValueError("this is not one address; write each like http://localhost:1234/v1, several with a comma between them")
+        raise ValueError(
+            "this is not one address; write each like http://localhost:1234/v1, several with a comma between them"
+        )
     if re.match(r"[\w.-]+:\d+(/|$)", url):
         url = f"http://{url}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{shown(url)!r} is not an address; write it like http://localhost:1234/v1")
+        raise ValueError(
+            f"{shown(url)!r} is not an address; write it like http://localhost:1234/v1"
+        )
     if parts.username or parts.password:
         raise ValueError(f"{shown(url)!r} must not hold a user name or password; {_KEY_APART}")
     if not _has_port(parts):
-        raise ValueError(f"{shown(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1")
+        raise ValueError(
+            f"{shown(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1"
+        )
     if parts.query or parts.fragment:
         raise ValueError(f"{shown(url)!r} must end with its path; {_KEY_APART}")
     path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)

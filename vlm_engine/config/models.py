@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from vlm_engine.config.base import Frames, Megabytes, Pixels, Requests, Seconds, Settings, Tokens, parse, read_yaml
+from vlm_engine.config.base import (
+    Frames,
+    Megabytes,
+    Pixels,
+    Requests,
+    Seconds,
+    Settings,
+    Tokens,
+    parse,
+    read_yaml,
+)
 from vlm_engine.config.endpoints import EndpointConfig, normal_url
 from vlm_engine.config.pipelines import PipelineConfig, PipelineModelConfig
 from vlm_engine.config.rules import Length, TagRule
@@ -160,7 +170,11 @@ class ModelConfig(WordingConfig):
             return self.multiplexer_endpoints
         if self.api_base_url is None:
             return ()
-        return (EndpointConfig(base_url=self.api_base_url, api_key=self.api_key, api_key_env=self.api_key_env),)
+        return (
+            EndpointConfig(
+                base_url=self.api_base_url, api_key=self.api_key, api_key_env=self.api_key_env
+            ),
+        )
 
 
 class SearchConfig(Settings):
@@ -180,7 +194,9 @@ class SearchConfig(Settings):
     effort: float = Field(1.0, ge=0.1, le=10)
     """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
 
-    questions_per_hour: Annotated[float, "questions per hour"] | None = Field(None, gt=0, le=100_000)
+    questions_per_hour: Annotated[float, "questions per hour"] | None = Field(
+        None, gt=0, le=100_000
+    )
     """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
 
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
@@ -298,21 +314,31 @@ class EngineConfig(Settings):
     def _active_models_are_apart(self) -> Self:
         for name in self.active_ai_models:
             if name not in self.models:
-                raise ValueError(f"active_ai_models: {name!r} is not among models: {', '.join(self.models) or 'none'}")
+                raise ValueError(
+                    f"active_ai_models: {name!r} is not among models: {', '.join(self.models) or 'none'}"
+                )
             if self.models[name].type != "vlm_model":
-                raise ValueError(f"active_ai_models: {name!r} is of type {self.models[name].type}; only a vlm_model can be asked")
+                raise ValueError(
+                    f"active_ai_models: {name!r} is of type {self.models[name].type}; only a vlm_model can be asked"
+                )
         owners: dict[str, str] = {}
         for name, model in self.active_models().items():
             if model.category in owners:
                 both = f"models {owners[model.category]!r} and {name!r}"
-                raise ValueError(f"{both} have the same category {model.category!r}: set another model_category in one of them")
+                raise ValueError(
+                    f"{both} have the same category {model.category!r}: set another model_category in one of them"
+                )
             owners[model.category] = name
         for name, model in self.models.items():
             scanner = model.scan_model
             if scanner is not None and (
-                scanner == name or scanner not in self.models or self.models[scanner].type != "vlm_model"
+                scanner == name
+                or scanner not in self.models
+                or self.models[scanner].type != "vlm_model"
             ):
-                raise ValueError(f"models.{name}.scan_model: {scanner!r} is not another vlm_model among models")
+                raise ValueError(
+                    f"models.{name}.scan_model: {scanner!r} is not another vlm_model among models"
+                )
         return self
 
     @classmethod
@@ -320,7 +346,8 @@ class EngineConfig(Settings):
         data = read_yaml(path)
         if isinstance(data, Mapping) and isinstance(data.get("pipelines"), Mapping):
             pipelines = {
-                name: read_yaml(path.parent / own) if isinstance(own, str) else own for name, own in data["pipelines"].items()
+                name: read_yaml(path.parent / own) if isinstance(own, str) else own
+                for name, own in data["pipelines"].items()
             }
             return {**data, "pipelines": pipelines}
         return data
@@ -349,15 +376,25 @@ class EngineConfig(Settings):
 
         ``threshold`` replaces the default rule's, not one that a tag sets itself.
         """
-        default = self.default_rule if threshold is None else self.default_rule.model_copy(update={"threshold": threshold})
+        default = (
+            self.default_rule
+            if threshold is None
+            else self.default_rule.model_copy(update={"threshold": threshold})
+        )
         own = {_folded(tag): rule for tag, rule in self.category_config.get(category, {}).items()}
         return lambda tag: default.overridden(own[_folded(tag)]) if _folded(tag) in own else default
 
     def unused_rules(self) -> list[str]:
         """The rules of ``category_config``, as ``category: tag``, for tags that no active model is asked about."""
-        asked = {(model.category, _folded(tag)) for model in self.active_models().values() for tag in model.tag_list}
+        asked = {
+            (model.category, _folded(tag))
+            for model in self.active_models().values()
+            for tag in model.tag_list
+        }
         ruled = [(category, tag) for category, own in self.category_config.items() for tag in own]
-        return [f"{category}: {tag}" for category, tag in ruled if (category, _folded(tag)) not in asked]
+        return [
+            f"{category}: {tag}" for category, tag in ruled if (category, _folded(tag)) not in asked
+        ]
 
 
 def _folded(tag: str) -> str:

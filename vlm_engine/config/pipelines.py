@@ -42,7 +42,9 @@ class PipelineModelConfig(Settings):
     @model_validator(mode="wrap")
     @classmethod
     def _check_keys_first(cls, data: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
-        return make(cls._known(data))  # what ``__init__`` cannot take, such as a number for a key, does not get there
+        return make(
+            cls._known(data)
+        )  # what ``__init__`` cannot take, such as a number for a key, does not get there
 
     @field_validator("outputs", "inputs", mode="before")
     @classmethod
@@ -89,7 +91,9 @@ class PipelineConfig(Settings):
         return self
 
 
-def _faults(inputs: Sequence[str], stages: Sequence[PipelineModelConfig], output: str) -> Iterator[str]:
+def _faults(
+    inputs: Sequence[str], stages: Sequence[PipelineModelConfig], output: str
+) -> Iterator[str]:
     makers: dict[str, str] = dict.fromkeys(inputs, "an input of the pipeline")
     for stage in stages:
         for made in stage.outputs:

@@ -25,7 +25,9 @@ class Length(BaseModel):
         if isinstance(data, str):
             match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|%|)\s*", data)
             if not match:
-                raise ValueError(f'{data!r} is not a length; write seconds ("12s" or 12) or a share of the video ("5%")')
+                raise ValueError(
+                    f'{data!r} is not a length; write seconds ("12s" or 12) or a share of the video ("5%")'
+                )
             return {"value": float(match[1]), "unit": match[2] or "s"}
         return data
 
@@ -69,4 +71,6 @@ class TagRule(Settings):
 
     def overridden(self, other: TagRule) -> TagRule:
         """This rule with everything that ``other`` sets itself."""
-        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
+        return self.model_copy(
+            update={name: getattr(other, name) for name in other.model_fields_set}
+        )

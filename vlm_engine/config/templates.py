@@ -31,7 +31,9 @@ def fields(template: str) -> frozenset[str]:
     try:
         parts = list(Formatter().parse(template))
     except ValueError:
-        raise ValueError("a brace stands alone in it; write {{ or }} for one that is meant") from None
+        raise ValueError(
+            "a brace stands alone in it; write {{ or }} for one that is meant"
+        ) from None
     for _, name, form, conversion in parts:
         if name is None:
             continue
@@ -39,7 +41,9 @@ def fields(template: str) -> frozenset[str]:
             near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.5)
             there_are = ", ".join(f"{{{field}}}" for field in FIELDS)
             meant = f"did you mean {{{near[0]}}}?" if near else f"there are {there_are}"
-            raise ValueError(f"{{{name}}} is no field; {meant} (Write {{{{ or }}}} for a brace that is meant.)")
+            raise ValueError(
+                f"{{{name}}} is no field; {meant} (Write {{{{ or }}}} for a brace that is meant.)"
+            )
         if form or conversion:
             raise ValueError(f"{{{name}}} takes nothing behind its name")
         found.add(name)

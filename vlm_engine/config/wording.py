@@ -56,7 +56,11 @@ class WordingConfig(Settings):
         names, descriptions = split_tags(data["tag_list"])
         if not descriptions:
             return {**data, "tag_list": names}
-        return {**data, "tag_list": names, "tag_descriptions": described_apart(descriptions, data.get("tag_descriptions"))}
+        return {
+            **data,
+            "tag_list": names,
+            "tag_descriptions": described_apart(descriptions, data.get("tag_descriptions")),
+        }
 
     @field_validator("tag_list", mode="before")
     @classmethod
@@ -66,7 +70,11 @@ class WordingConfig(Settings):
     @field_validator("tag_descriptions", mode="before")
     @classmethod
     def _clean_descriptions(cls, described: Any, info: ValidationInfo) -> Any:
-        return {} if described is None else of_tags(clean_descriptions(described), info.data.get("tag_list", ()))
+        return (
+            {}
+            if described is None
+            else of_tags(clean_descriptions(described), info.data.get("tag_list", ()))
+        )
 
     @field_validator("synonyms", mode="before")
     @classmethod
@@ -84,17 +92,23 @@ class WordingConfig(Settings):
     def _nothing_is_left_out(self) -> Self:
         system, user = templates.fields(self.system_template), templates.fields(self.user_template)
         if "tags" not in system | user:
-            raise ValueError("system_prompt: {tags} is missing, so the model would not know what to look for")
+            raise ValueError(
+                "system_prompt: {tags} is missing, so the model would not know what to look for"
+            )
         for name, field in (("prompt", "opening"), ("special_tokens", "special_tokens")):
             if getattr(self, name).strip() and field not in system | user:
-                raise ValueError(f"{name}: nothing is made of it, because neither system_prompt nor user_prompt has {{{field}}}")
+                raise ValueError(
+                    f"{name}: nothing is made of it, because neither system_prompt nor user_prompt has {{{field}}}"
+                )
         return self
 
     def about(self, tags: Iterable[str]) -> dict[str, Any]:
         """What to set differently to look for ``tags`` instead: what is told of others goes. Nothing is checked."""
         wanted = list(tags)
         names = {" ".join(tag.split()).casefold() for tag in wanted}
-        described = {tag: text for tag, text in self.tag_descriptions.items() if tag.casefold() in names}
+        described = {
+            tag: text for tag, text in self.tag_descriptions.items() if tag.casefold() in names
+        }
         synonyms = {tag: others for tag, others in self.synonyms.items() if tag.casefold() in names}
         return {"tag_list": wanted, "tag_descriptions": described, "synonyms": synonyms}
 
@@ -118,7 +132,11 @@ def split_tags(tags: Any) -> tuple[Any, dict[Any, Any]]:
         return list(tags), {name: text for name, text in tags.items() if text is not None}
     if not isinstance(tags, list | tuple) or not any(isinstance(entry, Mapping) for entry in tags):
         return tags, {}
-    pairs = [pair for entry in tags for pair in (entry.items() if isinstance(entry, Mapping) else [(entry, None)])]
+    pairs = [
+        pair
+        for entry in tags
+        for pair in (entry.items() if isinstance(entry, Mapping) else [(entry, None)])
+    ]
     return [name for name, _ in pairs], {name: text for name, text in pairs if text is not None}
 
 
@@ -129,14 +147,22 @@ def described_apart(listed: Mapping[Any, Any], apart: Any) -> Any:
     if not isinstance(apart, Mapping):
         return apart
     again = {" ".join(str(tag).split()).casefold() for tag in apart}
-    return {tag: text for tag, text in listed.items() if " ".join(str(tag).split()).casefold() not in again} | dict(apart)
+    return {
+        tag: text
+        for tag, text in listed.items()
+        if " ".join(str(tag).split()).casefold() not in again
+    } | dict(apart)
 
 
 def clean_tags(tags: Any) -> tuple[str, ...]:
     """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
     if not isinstance(tags, list | tuple):
         raise ValueError("tags are a list of names, like [Foul, Goal]")
-    others = [f"entry {number} is {reprlib.repr(tag)}" for number, tag in enumerate(tags, 1) if not isinstance(tag, str)]
+    others = [
+        f"entry {number} is {reprlib.repr(tag)}"
+        for number, tag in enumerate(tags, 1)
+        if not isinstance(tag, str)
+    ]
     if others:
         raise ValueError(f"tags are a list of names, but {', '.join(others)}: {IN_QUOTES}")
     cleaned = tuple(_name(tag) for tag in tags)
@@ -157,13 +183,19 @@ def check_once(names: Iterable[str]) -> None:
 
 def clean_descriptions(described: Any) -> dict[str, str]:
     """Each tag's description, in one line; without those that are empty. Raises ``ValueError``."""
-    if not isinstance(described, Mapping) or not all(isinstance(text, str) for text in described.values()):
-        raise ValueError('write what each tag means, like {"Foul": "a player is fouled; the referee signals"}')
+    if not isinstance(described, Mapping) or not all(
+        isinstance(text, str) for text in described.values()
+    ):
+        raise ValueError(
+            'write what each tag means, like {"Foul": "a player is fouled; the referee signals"}'
+        )
     check_once(map(_name, described))
     cleaned = {_name(tag): " ".join(text.split()) for tag, text in described.items()}
     for tag, text in cleaned.items():
         if len(text) > _LONGEST_DESCRIPTION:
-            raise ValueError(f"the description of {tag!r} has more than {_LONGEST_DESCRIPTION} characters")
+            raise ValueError(
+                f"the description of {tag!r} has more than {_LONGEST_DESCRIPTION} characters"
+            )
     return {tag: text for tag, text in cleaned.items() if text}
 
 
@@ -192,7 +224,9 @@ def _name(name: Any) -> str:
     cleaned = " ".join(name.split()) if isinstance(name, str) else ""
     if not cleaned or len(cleaned) > 200:
         remedy = "" if isinstance(name, str) else f" ({IN_QUOTES})"
-        raise ValueError(f"a tag is a name of 1 to 200 characters; this is none: {reprlib.repr(name)}{remedy}")
+        raise ValueError(
+            f"a tag is a name of 1 to 200 characters; this is none: {reprlib.repr(name)}{remedy}"
+        )
     return cleaned
 
 
@@ -202,5 +236,8 @@ def of_tags(told: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any]:
     for name in told:
         if name.casefold() not in spelling:
             near = difflib.get_close_matches(name.casefold(), spelling, n=1, cutoff=0.5)
-            raise ValueError(f"{name!r} is not in tag_list" + (f"; did you mean {spelling[near[0]]!r}?" if near else ""))
+            raise ValueError(
+                f"{name!r} is not in tag_list"
+                + (f"; did you mean {spelling[near[0]]!r}?" if near else "")
+            )
     return {spelling[name.casefold()]: value for name, value in told.items()}

@@ -24,7 +24,11 @@ class AskAboutVideo(Model):
 
     def __init__(self, name: str, panel: Cascade, config: EngineConfig) -> None:
         self._name = name
-        self._probe, self._search, self._describe = ProbeVideo(config), SearchVideo([panel], config), DescribeVideo(config)
+        self._probe, self._search, self._describe = (
+            ProbeVideo(config),
+            SearchVideo([panel], config),
+            DescribeVideo(config),
+        )
 
     async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
         """Raises as ``SearchVideo``, and ``ConfigError`` where it is not plain which input is the video."""
@@ -34,7 +38,9 @@ class AskAboutVideo(Model):
             identity = inputs.get("identity") if subject == "video_path" else None
             video = await self._probe.process({"video_path": video, "identity": identity})
         findings = await self._search.process({**inputs, "video": video})
-        return await self._describe.process({"findings": findings, "threshold": inputs.get("threshold")})
+        return await self._describe.process(
+            {"findings": findings, "threshold": inputs.get("threshold")}
+        )
 
 
 class AskAboutPicture(Model):
@@ -69,7 +75,9 @@ def _subject(who: str, usual: str, inputs: Mapping[str, Any], others: Collection
     found = [name for name in inputs if name not in others]
     if len(found) != 1:
         told = f"there are {', '.join(found)}" if found else "there is none"
-        raise ConfigError(f"stage {who!r} looks at its input {usual!r}, or at the one that a stage before it makes; {told}")
+        raise ConfigError(
+            f"stage {who!r} looks at its input {usual!r}, or at the one that a stage before it makes; {told}"
+        )
     return found[0]
 
 
@@ -83,9 +91,13 @@ def _encoded(who: str, image: Any) -> Any:
         try:
             image = Image.fromarray(image)
         except (TypeError, ValueError) as error:
-            raise MediaUnreadableError(f"stage {who!r}: its input is no picture: {error}") from error
+            raise MediaUnreadableError(
+                f"stage {who!r}: its input is no picture: {error}"
+            ) from error
     if not isinstance(image, Image.Image):
         return image
     data = io.BytesIO()
-    (image if image.mode in {"RGB", "RGBA", "L"} else image.convert("RGB")).save(data, "PNG", compress_level=1)
+    (image if image.mode in {"RGB", "RGBA", "L"} else image.convert("RGB")).save(
+        data, "PNG", compress_level=1
+    )
     return data.getvalue()

@@ -35,5 +35,7 @@ def only(inputs: Mapping[str, Any], who: str, *kinds: type) -> Any:
     found = [value for value in inputs.values() if isinstance(value, kinds)]
     if len(found) != 1:
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise ConfigError(f"{who} takes one {wanted}; among its inputs ({', '.join(inputs)}) are {len(found)}")
+        raise ConfigError(
+            f"{who} takes one {wanted}; among its inputs ({', '.join(inputs)}) are {len(found)}"
+        )
     return found[0]

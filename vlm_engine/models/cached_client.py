@@ -15,7 +15,16 @@ from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
 from vlm_engine.models.batcher import Batcher
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
-from vlm_engine.types import Answer, Frame, FrameQuery, ImageShape, Observation, Purpose, Question, Verdict
+from vlm_engine.types import (
+    Answer,
+    Frame,
+    FrameQuery,
+    ImageShape,
+    Observation,
+    Purpose,
+    Question,
+    Verdict,
+)
 
 _log = logging.getLogger(__name__)
 _VIDEOS_AHEAD = 2
@@ -40,7 +49,10 @@ class CachedAnswers:
     """What the store knows about one video or picture: ``alone``, answers to questions about one frame, and ``together``."""
 
     def __init__(
-        self, alone: Iterable[StoredAnswer], together: Iterable[StoredAnswer], tag_of: Callable[[str], str | None]
+        self,
+        alone: Iterable[StoredAnswer],
+        together: Iterable[StoredAnswer],
+        tag_of: Callable[[str], str | None],
     ) -> None:
         """``tag_of``: the tag that answers are kept under a name about; None where it means something else now."""
         self._seen: dict[tuple[int, ImageShape, bool], tuple[float, dict[str, Verdict]]] = {}
@@ -52,12 +64,16 @@ class CachedAnswers:
                     if tag := tag_of(name):
                         verdicts[tag] = verdict
 
-    def recall(self, look: FrameQuery, kinds: Sequence[tuple[ImageShape, bool]]) -> Observation | None:
+    def recall(
+        self, look: FrameQuery, kinds: Sequence[tuple[ImageShape, bool]]
+    ) -> Observation | None:
         """What was seen at the look's time; None where nothing was. ``kinds``: the pictures that count, those that count most
         first, by their shape and whether they may have been shown with others."""
         time_s, known = look.time_s, dict[str, Verdict]()
         for shape, with_others in reversed(kinds):
-            frame_s, verdicts = self._seen.get((round(look.time_s * 1000), shape, with_others), (look.time_s, {}))
+            frame_s, verdicts = self._seen.get(
+                (round(look.time_s * 1000), shape, with_others), (look.time_s, {})
+            )
             own = {tag: verdicts[tag] for tag in look.tags if tag in verdicts}
             if own:
                 time_s, known = frame_s, known | own
@@ -114,7 +130,9 @@ class CachedClient:
     open at once: enough to keep every slot busy, however many wait; ``instances`` both, where the settings say so.
     """
 
-    def __init__(self, client: Client, store: AnswerStore, model: ModelConfig, name: str = "") -> None:
+    def __init__(
+        self, client: Client, store: AnswerStore, model: ModelConfig, name: str = ""
+    ) -> None:
         self.model = model
         self.name = name
         self.room = ResizableSemaphore(lambda: client.slots + model.max_batch_size)
@@ -136,23 +154,37 @@ class CachedClient:
 
     async def memory(self, media: str) -> CachedAnswers:
         """What is known already about this video or picture."""
-        return await self._memories((await self._subject(media), await self._subject(media, together=True)))
+        return await self._memories(
+            (await self._subject(media), await self._subject(media, together=True))
+        )
 
     def _recollected(self, subjects: Sequence[tuple[Subject, Subject]]) -> Sequence[CachedAnswers]:
         alone, together = ([pair[number] for pair in subjects] for number in (0, 1))
-        several = self._store.answers_to(together) if self.model.frames_per_question > 1 else [[]] * len(subjects)
+        several = (
+            self._store.answers_to(together)
+            if self.model.frames_per_question > 1
+            else [[]] * len(subjects)
+        )
         tag_of = cache(self._tag)
-        return [CachedAnswers(*own, tag_of) for own in zip(self._store.answers_to(alone), several, strict=True)]
+        return [
+            CachedAnswers(*own, tag_of)
+            for own in zip(self._store.answers_to(alone), several, strict=True)
+        ]
 
     async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
         """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
         found = await asyncio.to_thread(self._store.searches, await self._subject(media))
         return [
-            (tuple(filter(None, map(self._tag, search.tags))), search.settings == settings and all(map(self._tag, search.tags)))
+            (
+                tuple(filter(None, map(self._tag, search.tags))),
+                search.settings == settings and all(map(self._tag, search.tags)),
+            )
             for search in found
         ]
 
-    async def note_searches(self, media: str, groups: Iterable[tuple[str, ...]], settings: str) -> None:
+    async def note_searches(
+        self, media: str, groups: Iterable[tuple[str, ...]], settings: str
+    ) -> None:
         """These groups of tags were searched to the end with these ``settings``, each by itself."""
         subject = await self._subject(media)
         for tags in groups:
@@ -162,7 +194,10 @@ class CachedClient:
     def recall(self, memory: CachedAnswers, look: FrameQuery) -> Observation | None:
         """What ``memory`` holds of the look. A scan takes what a larger picture showed, or one by itself, but not the other way
         round."""
-        kinds = [(shape, False) for shape in dict.fromkeys((self.shape(Purpose.STILL), self.shape(look.purpose)))]
+        kinds = [
+            (shape, False)
+            for shape in dict.fromkeys((self.shape(Purpose.STILL), self.shape(look.purpose)))
+        ]
         if look.purpose is Purpose.SCAN and self.model.frames_per_question > 1:
             kinds.append((self.shape(Purpose.SCAN), True))
         return memory.recall(look, kinds)
@@ -179,7 +214,9 @@ class CachedClient:
         self.videos.look_again()  # an answer may have brought news of more slots
         return answer.verdicts
 
-    async def ask_about(self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]) -> list[FrameOutcome]:
+    async def ask_about(
+        self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]
+    ) -> list[FrameOutcome]:
         """What is said of each frame, in the store before it is returned. The looks are for one purpose and about the same tags.
 
         Several are asked about in one question; where that comes to nothing, one by one. Raises what ``Client.ask`` raises, but
@@ -195,13 +232,19 @@ class CachedClient:
         try:
             return FrameOutcome(await self.ask(media, look, frame), calls=1)
         except _OF_THE_FRAME as error:
-            return FrameOutcome({}, error, calls=int(isinstance(error, ReplyError)))  # which was answered, if with nothing of use
+            return FrameOutcome(
+                {}, error, calls=int(isinstance(error, ReplyError))
+            )  # which was answered, if with nothing of use
 
-    async def _ask_together(self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]) -> list[FrameOutcome]:
+    async def _ask_together(
+        self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]
+    ) -> list[FrameOutcome]:
         """Empty where the question came to nothing."""
         (look, first), *others = shown
         more = tuple(frame for _, frame in others)
-        question = Question(look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more)
+        question = Question(
+            look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more
+        )
         try:
             answer = await self._client.ask(question, partial(self._keep, media, shown))
         except _OF_THE_FRAME as error:
@@ -209,8 +252,13 @@ class CachedClient:
             return []
         self._failed_together = 0
         self.videos.look_again()
-        missing = ReplyError(f"the reply tells nothing of it, one of {len(shown)} frames in a question", endpoint=answer.endpoint)
-        told = [FrameOutcome(verdicts, None if verdicts else missing) for verdicts in answer.by_picture]
+        missing = ReplyError(
+            f"the reply tells nothing of it, one of {len(shown)} frames in a question",
+            endpoint=answer.endpoint,
+        )
+        told = [
+            FrameOutcome(verdicts, None if verdicts else missing) for verdicts in answer.by_picture
+        ]
         return [replace(told[0], calls=answer.calls), *told[1:]]
 
     def _note_failure(self, error: ClientError) -> None:
@@ -224,7 +272,9 @@ class CachedClient:
                 error,
             )
 
-    async def _keep(self, media: str, shown: Sequence[tuple[FrameQuery, Frame]], answer: Answer) -> None:
+    async def _keep(
+        self, media: str, shown: Sequence[tuple[FrameQuery, Frame]], answer: Answer
+    ) -> None:
         """Stores what was said of each frame. What the answer cost is kept with the first."""
         subject = await self._subject(media, together=answer.together)
         if answer.by_another_model:
@@ -234,9 +284,17 @@ class CachedClient:
             if verdicts:
                 said = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
                 sent, came = (0, 0) if rows else (answer.prompt_tokens, answer.answer_tokens)
-                own = replace(answer, verdicts=said, more=(), prompt_tokens=sent, answer_tokens=came)
+                own = replace(
+                    answer, verdicts=said, more=(), prompt_tokens=sent, answer_tokens=came
+                )
                 rows.append(
-                    StoredAnswer(round(look.time_s * 1000), frame.time_s, FORMS[look.purpose], self.shape(look.purpose), own)
+                    StoredAnswer(
+                        round(look.time_s * 1000),
+                        frame.time_s,
+                        FORMS[look.purpose],
+                        self.shape(look.purpose),
+                        own,
+                    )
                 )
         await self._additions((subject, rows))
 
@@ -247,7 +305,9 @@ class CachedClient:
     async def fingerprint(self) -> str:
         """A name for the model and the words in which it is asked. Raises ``NoEndpointError``."""
         at_once = self.model.frames_per_question
-        return f"{await self._client.model_name()} {self._wording}" + (f" {at_once} at once" if at_once > 1 else "")
+        return f"{await self._client.model_name()} {self._wording}" + (
+            f" {at_once} at once" if at_once > 1 else ""
+        )
 
     def _tag(self, kept: str) -> str | None:
         """The tag that answers are kept under this name about; None where it means something else now."""
@@ -255,7 +315,11 @@ class CachedClient:
         return tag if self._names.get(tag, tag) == kept else None
 
     async def _subject(self, media: str, *, together: bool = False) -> Subject:
-        return Subject(media, await self._client.model_name(), self._wording_together if together else self._wording)
+        return Subject(
+            media,
+            await self._client.model_name(),
+            self._wording_together if together else self._wording,
+        )
 
 
 def _time_s(look: FrameQuery, frame: Frame) -> float | None:

@@ -43,7 +43,11 @@ class Cascade:
 
     def asked(self, look: FrameQuery) -> CachedClient:
         """Whom a look is for."""
-        return self.scanner if self.scanner is not None and look.purpose is Purpose.SCAN else self.judge
+        return (
+            self.scanner
+            if self.scanner is not None and look.purpose is Purpose.SCAN
+            else self.judge
+        )
 
     async def memories(self, media: str) -> CascadeAnswers:
         """What is known already about this video."""
@@ -56,11 +60,17 @@ class Cascade:
         In this order: where both looked, a search that is repeated must see them one after the other, as it first did.
         """
         left = look
-        if memories.scanner is not None and self.scanner is not None and look.purpose is Purpose.SCAN:
+        if (
+            memories.scanner is not None
+            and self.scanner is not None
+            and look.purpose is Purpose.SCAN
+        ):
             scanned = self.scanner.recall(memories.scanner, look)
             if scanned is not None:
                 yield replace(scanned, scanned=True)
-                left = replace(look, tags=tuple(tag for tag in look.tags if tag not in scanned.verdicts))
+                left = replace(
+                    look, tags=tuple(tag for tag in look.tags if tag not in scanned.verdicts)
+                )
         seen = self.judge.recall(memories.judge, left)
         if seen is not None:
             yield seen
@@ -74,4 +84,6 @@ class Cascade:
 
         Raises ``NoEndpointError``.
         """
-        return how.model_dump_json() + (f" scanned by {await self.scanner.fingerprint()}" if self.scanner else "")
+        return how.model_dump_json() + (
+            f" scanned by {await self.scanner.fingerprint()}" if self.scanner else ""
+        )

@@ -47,7 +47,14 @@ class CategorySearch:
 
     @classmethod
     async def begin(
-        cls, panel: Cascade, video: VideoInfo, tags: Tags, how: SearchConfig, *, media: str, earlier: Findings | None
+        cls,
+        panel: Cascade,
+        video: VideoInfo,
+        tags: Tags,
+        how: SearchConfig,
+        *,
+        media: str,
+        earlier: Findings | None,
     ) -> CategorySearch:
         """``earlier``: what a result of this video had seen. Raises ``NoEndpointError`` and ``StoreError``."""
         if not tags:
@@ -94,12 +101,16 @@ class CategorySearch:
         if not readable:
             return
         asked = self.panel.asked(readable[0][0])
-        for (look, frame), told in zip(readable, await asked.ask_about(self._media, readable), strict=True):
+        for (look, frame), told in zip(
+            readable, await asked.ask_about(self._media, readable), strict=True
+        ):
             self.tally.called(asked.name, told.calls)
             if told.error is not None:
                 self._fail(look, told.error)
             else:
-                self._search.record(look, Observation(frame.time_s, told.verdicts, scanned=self.panel.scans(look)))
+                self._search.record(
+                    look, Observation(frame.time_s, told.verdicts, scanned=self.panel.scans(look))
+                )
                 self.tally.answered()
 
     def expected_more(self) -> int:
@@ -109,7 +120,9 @@ class CategorySearch:
     async def end(self) -> None:
         """Notes that the search came to its end. Raises ``CoverageError`` when too few of the frames could be judged."""
         coverage = self.tally.coverage()
-        least = max(LEAST_COVERAGE * (coverage.asked - coverage.unreadable), LEAST_READABLE * coverage.asked)
+        least = max(
+            LEAST_COVERAGE * (coverage.asked - coverage.unreadable), LEAST_READABLE * coverage.asked
+        )
         if coverage.answered < least:
             raise self._too_little()
         if self._groups:
@@ -118,8 +131,12 @@ class CategorySearch:
     def findings(self) -> Findings:
         """What was found. Takes a while: not for the event loop."""
         searches = tuple((tags, self._settings) for tags in self._groups)
-        first_s = self._video.first_s  # what is there from the first frame on need not have been before
-        spans = tuple(replace(span, start_s=max(span.start_s, first_s)) for span in self._search.spans())
+        first_s = (
+            self._video.first_s
+        )  # what is there from the first frame on need not have been before
+        spans = tuple(
+            replace(span, start_s=max(span.start_s, first_s)) for span in self._search.spans()
+        )
         return Findings(self.panel.category, spans, tuple(self._search.observations()), searches)
 
     def _fail(self, look: FrameQuery, error: Exception) -> None:
@@ -132,4 +149,6 @@ class CategorySearch:
     def _too_little(self) -> CoverageError:
         coverage = self.tally.coverage()
         judged = f"only {coverage.answered} of {coverage.asked} frames could be judged"
-        return CoverageError(f"{self._video.path}: {judged}, so its results would mislead: {self.tally.reasons()}")
+        return CoverageError(
+            f"{self._video.path}: {judged}, so its results would mislead: {self.tally.reasons()}"
+        )

@@ -23,7 +23,9 @@ def _over_time(verdicts: Sequence[Verdict], moments: int) -> Verdict:
     seen = [verdict for verdict in verdicts if verdict.present]
     told = [verdict.probability for verdict in seen if verdict.probability is not None]
     weight = sum(told) + len(seen) - len(told)
-    return Verdict(bool(seen) and weight >= ENOUGH * moments - 1e-9, sum(told) / len(told) if told else None)
+    return Verdict(
+        bool(seen) and weight >= ENOUGH * moments - 1e-9, sum(told) / len(told) if told else None
+    )
 
 
 def of_parts(looks: Sequence[Mapping[str, Verdict]]) -> dict[str, Verdict]:

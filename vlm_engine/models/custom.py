@@ -12,7 +12,9 @@ from vlm_engine.errors import ConfigError
 from vlm_engine.models.base import Model
 
 
-def custom_models(config: EngineConfig, given: Mapping[str, Model | type[Model]]) -> dict[str, Model]:
+def custom_models(
+    config: EngineConfig, given: Mapping[str, Model | type[Model]]
+) -> dict[str, Model]:
     """The user's stages by name: those ``given``, and those that the settings name by class.
 
     A class that is given gets the ``options`` of the model of that name. Raises ``ConfigError`` that names the setting.
@@ -23,7 +25,9 @@ def custom_models(config: EngineConfig, given: Mapping[str, Model | type[Model]]
         if name in given:
             raise ConfigError(f"{where}: a model {name!r} is given to the engine, too")
         if defined.setdefault(name, (path, options)) != (path, options):
-            raise ConfigError(f"{where}: there is another stage {name!r} with another class or other options")
+            raise ConfigError(
+                f"{where}: there is another stage {name!r} with another class or other options"
+            )
         if name not in models:
             models[name] = _made(_class(path, where), options, where)
     return models
@@ -32,7 +36,9 @@ def custom_models(config: EngineConfig, given: Mapping[str, Model | type[Model]]
 def _named(config: EngineConfig) -> list[tuple[str, str, str, Mapping[str, Any]]]:
     """(setting, name, dotted path, options) of every stage with a class."""
     models = [
-        (f"models.{name}", name, model.class_path, model.options) for name, model in config.models.items() if model.class_path
+        (f"models.{name}", name, model.class_path, model.options)
+        for name, model in config.models.items()
+        if model.class_path
     ]
     stages = [
         (f"pipelines.{pipeline}, stage {stage.name!r}", stage.name, stage.class_path, stage.options)
@@ -57,7 +63,9 @@ def _class(path: str, where: str) -> type[Model]:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{where}: class {path!r} cannot be imported: {error}") from error
     if not isinstance(found, type) or not issubclass(found, Model):
-        raise ConfigError(f"{where}: class {path!r} is not the dotted path of a subclass of vlm_engine.models.Model")
+        raise ConfigError(
+            f"{where}: class {path!r} is not the dotted path of a subclass of vlm_engine.models.Model"
+        )
     return found
 
 
@@ -65,7 +73,9 @@ def _made(kind: type[Model], options: Mapping[str, Any], where: str) -> Model:
     try:
         inspect.signature(kind).bind(**options)
     except TypeError as error:
-        raise ConfigError(f"{where}: {kind.__name__} does not take these options: {error}") from None
+        raise ConfigError(
+            f"{where}: {kind.__name__} does not take these options: {error}"
+        ) from None
     try:
         return kind(**options)
     except ConfigError as error:

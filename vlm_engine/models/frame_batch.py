@@ -40,12 +40,16 @@ class FrameBatch:
     def take(self, pictures: Pictures) -> None:
         """The frame of its next look."""
         look = self.looks[len(self.shown)]
-        self.shown.append((look, pictures if isinstance(pictures, FrameError) else pictures[self.shape]))
+        self.shown.append(
+            (look, pictures if isinstance(pictures, FrameError) else pictures[self.shape])
+        )
 
 
 def sheets(wanted: Iterable[Wanted]) -> list[FrameBatch]:
     """Every look on a sheet: those that a model takes several of, with others of their kind about the same tags."""
-    alike: dict[tuple[CategorySearch, CachedClient, tuple[str, ...]], list[FrameQuery]] = defaultdict(list)
+    alike: dict[tuple[CategorySearch, CachedClient, tuple[str, ...]], list[FrameQuery]] = (
+        defaultdict(list)
+    )
     made = []
     for part, look in wanted:
         judge = part.panel.asked(look)
@@ -54,6 +58,12 @@ def sheets(wanted: Iterable[Wanted]) -> list[FrameBatch]:
         else:
             made.append(FrameBatch(part, [look]))
     for (part, judge, _), looks in alike.items():
-        in_order, each = sorted(looks, key=lambda look: look.time_s), judge.together(looks[0].purpose)
-        made += [FrameBatch(part, in_order[first : first + each]) for first in range(0, len(in_order), each)]
+        in_order, each = (
+            sorted(looks, key=lambda look: look.time_s),
+            judge.together(looks[0].purpose),
+        )
+        made += [
+            FrameBatch(part, in_order[first : first + each])
+            for first in range(0, len(in_order), each)
+        ]
     return made

@@ -55,7 +55,9 @@ class JudgeImage(Model):
 
     async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
         """Raises ``MediaError``, or ``ClientError`` when this picture cannot be judged, or ``NoEndpointError``."""
-        tags = {panel.judge: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels}
+        tags = {
+            panel.judge: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels
+        }
         asked = {judge: own for judge, own in tags.items() if own}
         judged = await self._by_all(inputs["image"], inputs.get("identity"), asked) if asked else {}
         threshold = inputs.get("threshold")
@@ -68,7 +70,9 @@ class JudgeImage(Model):
             for panel in self._panels
         ]
         coverage = sum((one.coverage for one in judged.values()), Coverage())
-        calls = {judge.name: one.coverage.calls for judge, one in judged.items() if one.coverage.calls}
+        calls = {
+            judge.name: one.coverage.calls for judge, one in judged.items() if one.coverage.calls
+        }
         return ImageResult(images_together(described), coverage, calls)
 
     async def _by_all(
@@ -76,20 +80,33 @@ class JudgeImage(Model):
     ) -> dict[CachedClient, _Judged]:
         """What each judge says; all are asked at once."""
         async with AsyncExitStack() as turn:
-            in_order = sorted(tags, key=id)  # always in one order, so that nobody waits for somebody who waits for him
-            for room in (*(judge.instances for judge in in_order), *(judge.room for judge in in_order)):
+            in_order = sorted(
+                tags, key=id
+            )  # always in one order, so that nobody waits for somebody who waits for him
+            for room in (
+                *(judge.instances for judge in in_order),
+                *(judge.room for judge in in_order),
+            ):
                 await turn.enter_async_context(room)
             if identity is None:
-                identity = await self._readers.call(name_of(source), partial(self._reader.fingerprint, source))
+                identity = await self._readers.call(
+                    name_of(source), partial(self._reader.fingerprint, source)
+                )
             picture = _Picture(source, identity, self._looks)
-            judged = await side_by_side([self._by(judge, picture, own) for judge, own in tags.items()])
+            judged = await side_by_side(
+                [self._by(judge, picture, own) for judge, own in tags.items()]
+            )
         return dict(zip(tags, judged, strict=True))
 
     async def _by(self, judge: CachedClient, picture: _Picture, tags: Tags) -> _Judged:
         memory = await judge.memory(picture.identity)
-        return self._known_still(judge, memory, tags) or await self._judged(judge, picture, memory, tags)
+        return self._known_still(judge, memory, tags) or await self._judged(
+            judge, picture, memory, tags
+        )
 
-    def _known_still(self, judge: CachedClient, memory: CachedAnswers, tags: Tags) -> _Judged | None:
+    def _known_still(
+        self, judge: CachedClient, memory: CachedAnswers, tags: Tags
+    ) -> _Judged | None:
         """What was found out before about a still that is seen as a whole; None where something is to be asked."""
         if self._config.image.parts:
             return None
@@ -98,23 +115,32 @@ class JudgeImage(Model):
             return None
         return _Judged(seen.verdicts, Coverage(asked=1, answered=1))
 
-    async def _judged(self, judge: CachedClient, picture: _Picture, memory: CachedAnswers, tags: Tags) -> _Judged:
+    async def _judged(
+        self, judge: CachedClient, picture: _Picture, memory: CachedAnswers, tags: Tags
+    ) -> _Judged:
         """``memory``: what is known of the picture as a still."""
         looks = await picture.looks(judge.shape(Purpose.STILL))
         if looks.showing is Showing.MOVING:
             moving = f"{picture.identity} moving"
             moments = await _each(judge, moving, await judge.memory(moving), looks.frames, tags)
             unseen = Coverage(asked=looks.unseen, failed=looks.unseen, unreadable=looks.unseen)
-            return _Judged(of_moments([one.verdicts for one in moments], looks.unseen), _all(moments) + unseen)
+            return _Judged(
+                of_moments([one.verdicts for one in moments], looks.unseen), _all(moments) + unseen
+            )
         whole = await _one(judge, picture.identity, memory, looks.frames[0], tags)
         if looks.showing is Showing.STILL:
             return whole
         parts = f"{picture.identity} {looks.layout}"
-        seen = [whole, *await _each(judge, parts, await judge.memory(parts), looks.frames[1:], tags)]
+        seen = [
+            whole,
+            *await _each(judge, parts, await judge.memory(parts), looks.frames[1:], tags),
+        ]
         return _Judged(of_parts([one.verdicts for one in seen]), _all(seen))
 
     async def _looks(self, source: Source, shape: ImageShape) -> ImageViews:
-        looks = await self._readers.call(name_of(source), partial(self._reader.looks, source, shape))
+        looks = await self._readers.call(
+            name_of(source), partial(self._reader.looks, source, shape)
+        )
         if looks.showing is Showing.CLIP:
             looks = await self._readers.call(name_of(source), partial(self._clip, source, shape))
         return looks
@@ -137,14 +163,25 @@ class JudgeImage(Model):
             raise MediaUnreadableError(str(problem)) from problem
         unseen = len(shown) - len(frames)
         if problem is not None:
-            _log.warning("%s: %d of %d moments cannot be seen: %s", name_of(source), unseen, len(shown), problem)
+            _log.warning(
+                "%s: %d of %d moments cannot be seen: %s",
+                name_of(source),
+                unseen,
+                len(shown),
+                problem,
+            )
         return ImageViews(Showing.MOVING, frames, unseen=unseen)
 
 
 class _Picture:
     """One picture while its judges are asked: read and decoded once for each shape in which they want it."""
 
-    def __init__(self, source: Source, identity: str, read: Callable[[Source, ImageShape], Awaitable[ImageViews]]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        identity: str,
+        read: Callable[[Source, ImageShape], Awaitable[ImageViews]],
+    ) -> None:
         self.identity = identity
         self._source = source
         self._read = read
@@ -159,7 +196,9 @@ class _Picture:
             return self._looks[shape]
 
 
-async def _each(judge: CachedClient, media: str, memory: CachedAnswers, frames: Sequence[Frame], tags: Tags) -> list[_Judged]:
+async def _each(
+    judge: CachedClient, media: str, memory: CachedAnswers, frames: Sequence[Frame], tags: Tags
+) -> list[_Judged]:
     """The verdicts on each frame. One that is there twice counts twice and is judged once."""
     judged: dict[float, _Judged] = {}
     for frame in frames:
@@ -168,7 +207,9 @@ async def _each(judge: CachedClient, media: str, memory: CachedAnswers, frames: 
     return [judged[frame.time_s] for frame in frames]
 
 
-async def _one(judge: CachedClient, media: str, memory: CachedAnswers, frame: Frame, tags: Tags) -> _Judged:
+async def _one(
+    judge: CachedClient, media: str, memory: CachedAnswers, frame: Frame, tags: Tags
+) -> _Judged:
     seen = judge.recall(memory, FrameQuery(frame.time_s, tags, Purpose.STILL))
     known = dict(seen.verdicts) if seen else {}
     left = tuple(tag for tag in tags if tag not in known)

@@ -12,7 +12,9 @@ from vlm_engine.types import Findings, ImageResult, Observation, Span, Verdict, 
 SCHEMA_VERSION = 2
 
 
-def video_dict(result: VideoResult, *, timestamps: bool = True, confidence: bool = True) -> dict[str, Any]:
+def video_dict(
+    result: VideoResult, *, timestamps: bool = True, confidence: bool = True
+) -> dict[str, Any]:
     """``video_tag_info``, ``json_result`` and ``coverage`` of one video. Times are seconds.
 
     ``totalConfidence`` is how probably the span is right; None in a span that no search made.
@@ -25,17 +27,27 @@ def video_dict(result: VideoResult, *, timestamps: bool = True, confidence: bool
     }
     if timestamps:
         tag_info["tag_timespans"] = {
-            category: {tag: [_span_dict(span, confidence) for span in own] for tag, own in spans.items()}
+            category: {
+                tag: [_span_dict(span, confidence) for span in own] for tag, own in spans.items()
+            }
             for category, spans in info.spans.items()
         }
-    return {"video_tag_info": tag_info, "json_result": _json_result(result), "coverage": _coverage_dict(result)}
+    return {
+        "video_tag_info": tag_info,
+        "json_result": _json_result(result),
+        "coverage": _coverage_dict(result),
+    }
 
 
 def image_dict(result: ImageResult, *, confidence: bool = True) -> dict[str, Any]:
     """``image_tag_info`` and ``coverage`` of one picture."""
-    tag_info: dict[str, Any] = {"image_tags": {category: list(tags) for category, tags in result.info.tags.items()}}
+    tag_info: dict[str, Any] = {
+        "image_tags": {category: list(tags) for category, tags in result.info.tags.items()}
+    }
     if confidence:
-        tag_info["confidences"] = {category: dict(told) for category, told in result.info.confidences.items()}
+        tag_info["confidences"] = {
+            category: dict(told) for category, told in result.info.confidences.items()
+        }
     return {"image_tag_info": tag_info, "coverage": _coverage_dict(result)}
 
 
@@ -61,7 +73,9 @@ def _timespans_dict(spans: Iterable[Span]) -> dict[str, list[dict[str, Any]]]:
 
 def _seen_dict(found: Findings) -> dict[str, Any]:
     return {
-        "searches": [{"tags": list(tags), "settings": settings} for tags, settings in found.searches],
+        "searches": [
+            {"tags": list(tags), "settings": settings} for tags, settings in found.searches
+        ],
         "observations": [_observation_dict(time_s, seen) for time_s, seen in found.observations],
     }
 
@@ -72,8 +86,15 @@ def _span_dict(span: Span, confidence: bool) -> dict[str, Any]:
 
 
 def _observation_dict(time_s: float, seen: Observation) -> dict[str, Any]:
-    verdicts = {tag: [verdict.present, verdict.probability] for tag, verdict in seen.verdicts.items()}
-    return {"time": time_s, "frame": seen.time_s, "verdicts": verdicts, **({"scanned": True} if seen.scanned else {})}
+    verdicts = {
+        tag: [verdict.present, verdict.probability] for tag, verdict in seen.verdicts.items()
+    }
+    return {
+        "time": time_s,
+        "frame": seen.time_s,
+        "verdicts": verdicts,
+        **({"scanned": True} if seen.scanned else {}),
+    }
 
 
 def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
@@ -100,24 +121,37 @@ def read_earlier(json_result: Mapping[str, Any]) -> Earlier:
     """An earlier ``json_result``, or the whole result that holds it. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
     if earlier.get("schema_version") != SCHEMA_VERSION:
-        raise ConfigError(f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, expected {SCHEMA_VERSION}")
+        raise ConfigError(
+            f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, expected {SCHEMA_VERSION}"
+        )
     try:
         metadata = earlier["metadata"]
-        findings = {category: _findings(category, own) for category, own in metadata["seen"].items()}
+        findings = {
+            category: _findings(category, own) for category, own in metadata["seen"].items()
+        }
         return Earlier(float(metadata["duration"]), findings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
+        raise ConfigError(
+            f"existing_json_data: not a json_result of this engine: {error!r}"
+        ) from error
 
 
 def _findings(category: str, seen: Mapping[str, Any]) -> Findings:
     observations = tuple(_observation(entry) for entry in seen["observations"])
-    searches = tuple((tuple(search["tags"]), str(search["settings"])) for search in seen["searches"])
+    searches = tuple(
+        (tuple(search["tags"]), str(search["settings"])) for search in seen["searches"]
+    )
     return Findings(category, (), observations, searches)
 
 
 def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
-    verdicts = {tag: Verdict(present, probability) for tag, (present, probability) in entry["verdicts"].items()}
-    return float(entry["time"]), Observation(float(entry["frame"]), verdicts, scanned=bool(entry.get("scanned")))
+    verdicts = {
+        tag: Verdict(present, probability)
+        for tag, (present, probability) in entry["verdicts"].items()
+    }
+    return float(entry["time"]), Observation(
+        float(entry["frame"]), verdicts, scanned=bool(entry.get("scanned"))
+    )
 
 
 def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[str, list[Span]]]]:
@@ -130,7 +164,9 @@ def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[st
         }
         return float(earlier["metadata"]["duration"]), spans
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"existing_json_data: not a json_result of this engine: {error!r}") from error
+        raise ConfigError(
+            f"existing_json_data: not a json_result of this engine: {error!r}"
+        ) from error
 
 
 def _span(tag: str, entry: Mapping[str, Any]) -> Span:

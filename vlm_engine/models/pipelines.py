@@ -32,9 +32,13 @@ VIDEO_PIPELINE = PipelineConfig(
     output="results",
     short_name="video",
     models=(
-        PipelineModelConfig(name="probe_video", inputs=("video_path", "identity"), outputs=("video",)),
+        PipelineModelConfig(
+            name="probe_video", inputs=("video_path", "identity"), outputs=("video",)
+        ),
         PipelineModelConfig(name="search_video", inputs=_SEARCH, outputs=("findings",)),
-        PipelineModelConfig(name="describe_video", inputs=("findings", "threshold"), outputs=("results",)),
+        PipelineModelConfig(
+            name="describe_video", inputs=("findings", "threshold"), outputs=("results",)
+        ),
     ),
 )
 IMAGE_PIPELINE = PipelineConfig(
@@ -43,7 +47,9 @@ IMAGE_PIPELINE = PipelineConfig(
     short_name="image",
     models=(
         PipelineModelConfig(
-            name="judge_image", inputs=("image", "identity", "threshold", "skipped_categories"), outputs=("results",)
+            name="judge_image",
+            inputs=("image", "identity", "threshold", "skipped_categories"),
+            outputs=("results",),
         ),
     ),
 )
@@ -56,7 +62,11 @@ def all_pipelines(own: Mapping[str, PipelineConfig]) -> dict[str, PipelineConfig
 
     Raises ``ConfigError`` for an input that nobody gives.
     """
-    pipelines = {"video": VIDEO_PIPELINE, "image": IMAGE_PIPELINE, **{name: _current(config) for name, config in own.items()}}
+    pipelines = {
+        "video": VIDEO_PIPELINE,
+        "image": IMAGE_PIPELINE,
+        **{name: _current(config) for name, config in own.items()},
+    }
     faults = [fault for name, config in pipelines.items() for fault in _faults(name, config)]
     if faults:
         raise ConfigError("\n".join(faults))
@@ -73,7 +83,9 @@ def _current(config: PipelineConfig) -> PipelineConfig:
 
 
 def _faults(name: str, config: PipelineConfig) -> Iterator[str]:
-    kind, values = ("pictures", IMAGE_VALUES) if kind_of(config) == "image" else ("videos", VIDEO_VALUES)
+    kind, values = (
+        ("pictures", IMAGE_VALUES) if kind_of(config) == "image" else ("videos", VIDEO_VALUES)
+    )
     for wanted in config.inputs:
         if wanted not in values:
             yield f"pipeline {name!r}: nobody gives its input {wanted!r}; for {kind} there are: {', '.join(values)}"

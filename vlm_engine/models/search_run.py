@@ -56,7 +56,9 @@ class SearchRun:
             self._decoder.close()
         coverage = self.coverage()
         if coverage.asked and coverage.unreadable == coverage.asked:
-            raise MediaUnreadableError(f"{self._video.path}: none of its frames decodes: {self._parts[0].tally.reasons()}")
+            raise MediaUnreadableError(
+                f"{self._video.path}: none of its frames decodes: {self._parts[0].tally.reasons()}"
+            )
         for part in self._parts:
             await part.end()
 
@@ -70,7 +72,9 @@ class SearchRun:
 
     def gaps_s(self) -> tuple[tuple[float, float], ...]:
         """The stretches, as (start, end), in which no frame could be read."""
-        return tuple(gap for part in self._parts for gap in part.tally.gaps_s(self._video.duration_s))
+        return tuple(
+            gap for part in self._parts for gap in part.tally.gaps_s(self._video.duration_s)
+        )
 
     def _looks(self) -> list[Wanted]:
         return [(part, look) for part in self._parts for look in part.looks()]
@@ -90,7 +94,9 @@ class SearchRun:
         for sheet in sheets(left):
             for look in sheet.looks:
                 by_time[look.time_s].append(sheet)
-        pictures = await self._decoder.pictures({time_s: {sheet.shape for sheet in own} for time_s, own in by_time.items()})
+        pictures = await self._decoder.pictures(
+            {time_s: {sheet.shape for sheet in own} for time_s, own in by_time.items()}
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 for time_s in sorted(by_time):
@@ -99,7 +105,10 @@ class SearchRun:
             raise errors.exceptions[0] from None
 
     async def _show(
-        self, wanted: Sequence[FrameBatch], pictures: Iterator[tuple[float, Pictures]], group: asyncio.TaskGroup
+        self,
+        wanted: Sequence[FrameBatch],
+        pictures: Iterator[tuple[float, Pictures]],
+        group: asyncio.TaskGroup,
     ) -> None:
         """Takes the next frame from the decoder and shows it to those who want it, once each of them has room.
 
@@ -111,7 +120,9 @@ class SearchRun:
             if len(sheet.looks) == 1:
                 alone[sheet.judge].append(sheet)
         async with AsyncExitStack() as held:
-            for judge in sorted(alone, key=id):  # always in one order, so that no two searches wait for each other
+            for judge in sorted(
+                alone, key=id
+            ):  # always in one order, so that no two searches wait for each other
                 await judge.room.acquire()
                 held.callback(judge.room.release)
             _, served = await self._decoder.next(pictures)
@@ -119,7 +130,9 @@ class SearchRun:
         for sheet in wanted:
             sheet.take(served)
         for judge, own in alone.items():
-            _when_all_are_done([group.create_task(self._ask(sheet)) for sheet in own], judge.room.release)
+            _when_all_are_done(
+                [group.create_task(self._ask(sheet)) for sheet in own], judge.room.release
+            )
         for sheet in wanted:
             if len(sheet.looks) > 1 and sheet.is_complete:
                 await sheet.judge.room.acquire()
@@ -135,7 +148,9 @@ class SearchRun:
         if self._on_progress is None:
             return
         coverage = self.coverage()
-        expected = coverage.asked + self._outstanding + sum(part.expected_more() for part in self._parts)
+        expected = (
+            coverage.asked + self._outstanding + sum(part.expected_more() for part in self._parts)
+        )
         if self._furthest:
             expected = min(expected, int(coverage.asked / self._furthest))
         progress = Progress(coverage, max(coverage.asked, expected))
@@ -166,10 +181,14 @@ class _Decoder:
         self._video, self._reading, self._vr = video, reading, vr
         self._reader: VideoReader | None = None
 
-    async def pictures(self, wanted: Mapping[float, Collection[ImageShape]]) -> Iterator[tuple[float, Pictures]]:
+    async def pictures(
+        self, wanted: Mapping[float, Collection[ImageShape]]
+    ) -> Iterator[tuple[float, Pictures]]:
         """An iterator over (time asked for, the frame in every shape), in order of time; hand it to ``next``."""
         with mapped(self._video.path):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._pictures, wanted)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._pictures, wanted
+            )
 
     async def next(self, pictures: Iterator[tuple[float, Pictures]]) -> tuple[float, Pictures]:
         """The next frame. There must be one: every time asked for is served once."""
@@ -181,10 +200,14 @@ class _Decoder:
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
-    def _pictures(self, wanted: Mapping[float, Collection[ImageShape]]) -> Iterator[tuple[float, Pictures]]:
+    def _pictures(
+        self, wanted: Mapping[float, Collection[ImageShape]]
+    ) -> Iterator[tuple[float, Pictures]]:
         if self._reader is None:
             how = self._reading
-            self._reader = VideoReader(self._video, vr=self._vr, hwaccel=how.hwaccel, stall_s=how.stall_s)
+            self._reader = VideoReader(
+                self._video, vr=self._vr, hwaccel=how.hwaccel, stall_s=how.stall_s
+            )
         return self._reader.pictures(wanted)
 
     def _close(self) -> None:

@@ -40,7 +40,9 @@ class Tally:
     def coverage(self) -> Coverage:
         """The counts."""
         failed = self._failures.total()
-        return Coverage(self._answered + failed, self._answered, failed, self.calls.total(), self._unreadable)
+        return Coverage(
+            self._answered + failed, self._answered, failed, self.calls.total(), self._unreadable
+        )
 
     def reasons(self) -> str:
         """The most frequent reasons for failures, with their numbers."""

@@ -32,7 +32,9 @@ class Transform(Model):
 
     async def process(self, inputs: Mapping[str, Any]) -> VideoResult | ImageResult:
         """Raises ``ConfigError`` for what is no result."""
-        value: VideoResult | ImageResult = only(inputs, type(self).__name__, VideoResult, ImageResult)
+        value: VideoResult | ImageResult = only(
+            inputs, type(self).__name__, VideoResult, ImageResult
+        )
         if isinstance(value, ImageResult):
             return replace(value, info=self._image(value.info))
         findings = tuple(self._findings(own) for own in value.findings if self.keeps(own.category))
@@ -46,7 +48,11 @@ class Transform(Model):
         return replace(found, spans=tuple(span for own in spans.values() for span in own))
 
     def _video(self, info: VideoTagInfo) -> VideoTagInfo:
-        spans = {category: self._spans(category, own) for category, own in info.spans.items() if self.keeps(category)}
+        spans = {
+            category: self._spans(category, own)
+            for category, own in info.spans.items()
+            if self.keeps(category)
+        }
         return VideoTagInfo(
             info.duration_s,
             tags={category: tuple(own) for category, own in spans.items()},
@@ -57,7 +63,9 @@ class Transform(Model):
             spans=spans,
         )
 
-    def _spans(self, category: str, by_tag: Mapping[str, Iterable[Span]]) -> dict[str, tuple[Span, ...]]:
+    def _spans(
+        self, category: str, by_tag: Mapping[str, Iterable[Span]]
+    ) -> dict[str, tuple[Span, ...]]:
         regrouped: dict[str, list[Span]] = {}
         for tag, spans in by_tag.items():
             name = self.renamed(category, tag)
@@ -66,16 +74,25 @@ class Transform(Model):
         return {name: tuple(merge(spans, 0.0)) for name, spans in regrouped.items()}
 
     def _image(self, info: ImageTagInfo) -> ImageTagInfo:
-        told = {category: self._confidences(category, own) for category, own in info.confidences.items() if self.keeps(category)}
+        told = {
+            category: self._confidences(category, own)
+            for category, own in info.confidences.items()
+            if self.keeps(category)
+        }
         return ImageTagInfo({category: tuple(sorted(own)) for category, own in told.items()}, told)
 
-    def _confidences(self, category: str, by_tag: Mapping[str, float | None]) -> dict[str, float | None]:
+    def _confidences(
+        self, category: str, by_tag: Mapping[str, float | None]
+    ) -> dict[str, float | None]:
         regrouped: dict[str, list[float | None]] = {}
         for tag, confidence in by_tag.items():
             name = self.renamed(category, tag)
             if name is not None:
                 regrouped.setdefault(name, []).append(confidence)
-        return {name: max((each for each in own if each is not None), default=None) for name, own in regrouped.items()}
+        return {
+            name: max((each for each in own if each is not None), default=None)
+            for name, own in regrouped.items()
+        }
 
 
 class FilterCategories(Transform):

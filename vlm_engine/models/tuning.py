@@ -14,16 +14,26 @@ from vlm_engine.types import Span
 Bounds = list[tuple[float, float]]
 
 
-def fitted_rules(config: EngineConfig, existing: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
+def fitted_rules(
+    config: EngineConfig, existing: Mapping[str, Any], desired: Mapping[str, Any]
+) -> dict[str, Any]:
     """See ``VLMEngine.optimize_timeframe_settings``. Raises ``ConfigError``. Takes a while: not for the event loop."""
     duration_s, found = read_spans(existing)
-    known = {category: dict.fromkeys(own, ()) | found.get(category, {}) for category, own in _tags(config, found).items()}
+    known = {
+        category: dict.fromkeys(own, ()) | found.get(category, {})
+        for category, own in _tags(config, found).items()
+    }
     fitted: dict[str, Any] = {}
     for name, own in desired.items():
         if isinstance(own, Mapping) and "start" not in own:
             if name not in known:
-                raise ConfigError(f"desired_timespan_data: there is no category {name!r}; there are: {', '.join(known)}")
-            fitted[name] = {tag: _fitted(config, known, (name, tag), wanted, duration_s) for tag, wanted in own.items()}
+                raise ConfigError(
+                    f"desired_timespan_data: there is no category {name!r}; there are: {', '.join(known)}"
+                )
+            fitted[name] = {
+                tag: _fitted(config, known, (name, tag), wanted, duration_s)
+                for tag, wanted in own.items()
+            }
         else:
             fitted[name] = _fitted(config, known, (_category(name, known), name), own, duration_s)
     return fitted
@@ -32,7 +42,10 @@ def fitted_rules(config: EngineConfig, existing: Mapping[str, Any], desired: Map
 def _tags(config: EngineConfig, found: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """Every tag that may have spans, by category: those that are asked about and those that were found."""
     asked = {model.category: model.tag_list for model in config.active_models().values()}
-    return {category: [*asked.get(category, ()), *found.get(category, ())] for category in {**asked, **found}}
+    return {
+        category: [*asked.get(category, ()), *found.get(category, ())]
+        for category in {**asked, **found}
+    }
 
 
 def _category(tag: str, known: Mapping[str, Mapping[str, Any]]) -> str:
@@ -40,8 +53,12 @@ def _category(tag: str, known: Mapping[str, Mapping[str, Any]]) -> str:
     if len(having) == 1:
         return having[0]
     if having:
-        raise ConfigError(f"desired_timespan_data: {tag!r} is in several categories: write {{category: {{{tag!r}: [...]}}}}")
-    raise ConfigError(f"desired_timespan_data: {tag!r} is no tag of this result, by the name the model was asked for it")
+        raise ConfigError(
+            f"desired_timespan_data: {tag!r} is in several categories: write {{category: {{{tag!r}: [...]}}}}"
+        )
+    raise ConfigError(
+        f"desired_timespan_data: {tag!r} is no tag of this result, by the name the model was asked for it"
+    )
 
 
 def _fitted(
@@ -66,7 +83,9 @@ def _fitted(
     }
 
 
-def _scores(when: str, spans: Sequence[Span], rule: TagRule, wanted: Bounds, duration_s: float) -> dict[str, float]:
+def _scores(
+    when: str, spans: Sequence[Span], rule: TagRule, wanted: Bounds, duration_s: float
+) -> dict[str, float]:
     made = [(span.start_s, span.end_s) for span in markers(spans, rule, duration_s)]
     precision, recall = precision_and_recall(made, wanted)
     f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -79,8 +98,12 @@ def _bounds(tag: str, desired: Mapping[str, Any] | Iterable[Mapping[str, Any]]) 
         spans = [desired] if isinstance(desired, Mapping) else list(desired)
         bounds = sorted((float(span["start"]), float(span["end"])) for span in spans)
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"desired_timespan_data: {tag}: a span needs a start and an end in seconds: {error!r}") from error
+        raise ConfigError(
+            f"desired_timespan_data: {tag}: a span needs a start and an end in seconds: {error!r}"
+        ) from error
     for start_s, end_s in bounds:
         if not 0 <= start_s < end_s:
-            raise ConfigError(f"desired_timespan_data: {tag}: a span ends after it starts, unlike {start_s} to {end_s}")
+            raise ConfigError(
+                f"desired_timespan_data: {tag}: a span ends after it starts, unlike {start_s} to {end_s}"
+            )
     return bounds

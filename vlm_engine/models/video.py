@@ -39,7 +39,9 @@ class ProbeVideo(Model):
         """Raises ``MediaError``."""
         video, stall_s = inputs["video_path"], self._config.video.stall_s
         with mapped(name_of(video)):
-            return await asyncio.to_thread(probe, video, identity=inputs.get("identity"), stall_s=stall_s)
+            return await asyncio.to_thread(
+                probe, video, identity=inputs.get("identity"), stall_s=stall_s
+            )
 
 
 class SearchVideo(Model):
@@ -57,29 +59,43 @@ class SearchVideo(Model):
         panels = {panel: panel.tags(inputs.get("skipped_categories", ())) for panel in self._panels}
         judges = {judge for panel, tags in panels.items() if tags for judge in panel.members}
         async with AsyncExitStack() as turn:
-            for judge in sorted(judges, key=id):  # always in one order, so that nobody waits for somebody who waits for him
+            for judge in sorted(
+                judges, key=id
+            ):  # always in one order, so that nobody waits for somebody who waits for him
                 await turn.enter_async_context(judge.instances)
                 await turn.enter_async_context(judge.videos)
             return await self._searched(video, panels, inputs)
 
-    async def _searched(self, video: VideoInfo, panels: Mapping[Cascade, Tags], inputs: Mapping[str, Any]) -> VideoResult:
+    async def _searched(
+        self, video: VideoInfo, panels: Mapping[Cascade, Tags], inputs: Mapping[str, Any]
+    ) -> VideoResult:
         how = self._config.search.with_interval(inputs.get("frame_interval"))
         layout = self._layout(video) if inputs.get("vr_video", False) else None
         media = media_name(video, layout)
         earlier = _checked(inputs.get("earlier"), video)
         parts = [
-            await CategorySearch.begin(panel, video, tags, how, media=media, earlier=earlier.get(panel.category))
+            await CategorySearch.begin(
+                panel, video, tags, how, media=media, earlier=earlier.get(panel.category)
+            )
             for panel, tags in panels.items()
         ]
-        run = SearchRun(video, parts, inputs.get("on_progress"), vr=layout, reading=self._config.video)
+        run = SearchRun(
+            video, parts, inputs.get("on_progress"), vr=layout, reading=self._config.video
+        )
         await run.to_the_end()
         findings = await asyncio.to_thread(lambda: tuple(part.findings() for part in parts))
         gaps_s = _joined(video.gaps_s + run.gaps_s())
-        return VideoResult(video, together((), video.duration_s), findings, run.coverage(), gaps_s, run.calls())
+        return VideoResult(
+            video, together((), video.duration_s), findings, run.coverage(), gaps_s, run.calls()
+        )
 
     def _layout(self, video: VideoInfo) -> Layout | None:
         layout = layout_of(self._config.video.vr_layout, video.path, video.width, video.height)
-        _log.info("%s: a VR video, %s", video.path, f"read as {layout}" if layout else "whose frames are shown as they are")
+        _log.info(
+            "%s: a VR video, %s",
+            video.path,
+            f"read as {layout}" if layout else "whose frames are shown as they are",
+        )
         return layout
 
 
@@ -124,7 +140,12 @@ class DescribeVideo(Model):
         result: VideoResult = only(inputs, "describe_video", VideoResult)
         duration_s = result.video.duration_s
         described = (
-            describe_video(found.spans, found.category, self._config.rule_of(found.category, inputs.get("threshold")), duration_s)
+            describe_video(
+                found.spans,
+                found.category,
+                self._config.rule_of(found.category, inputs.get("threshold")),
+                duration_s,
+            )
             for found in result.findings
         )
         return replace(result, info=together(described, duration_s))

@@ -49,7 +49,9 @@ class Items:
 
     def property(self, item: int, kind: str) -> bytes | None:
         """The first property of that kind."""
-        return next((content for name, content in self.properties.get(item, ()) if name == kind), None)
+        return next(
+            (content for name, content in self.properties.get(item, ()) if name == kind), None
+        )
 
     def size(self, item: int) -> tuple[int, int]:
         """Width and height in pixels, before the item is turned or cropped."""
@@ -121,14 +123,22 @@ def nclx_of(items: Items, item: int) -> Nclx | None:
 
 def profile_of(items: Items, item: int) -> bytes | None:
     """The colour profile of an item."""
-    return next((content[4:] for content in _colours(items, item) if content[:4] in {b"prof", b"rICC"}), None)
+    return next(
+        (content[4:] for content in _colours(items, item) if content[:4] in {b"prof", b"rICC"}),
+        None,
+    )
 
 
 def _colours(items: Items, item: int) -> list[bytes]:
     """Those of the item, or else of its first tile."""
     own = [content for name, content in items.properties.get(item, ()) if name == "colr"]
     tiles = items.references.get(("dimg", item), ())
-    return own or [content for tile in tiles[:1] for name, content in items.properties.get(tile, ()) if name == "colr"]
+    return own or [
+        content
+        for tile in tiles[:1]
+        for name, content in items.properties.get(tile, ())
+        if name == "colr"
+    ]
 
 
 def _meta(file: IO[bytes]) -> bytes:
@@ -210,7 +220,9 @@ def _kinds(data: bytes) -> Iterator[tuple[int, str]]:
 def _places(data: bytes) -> Iterator[tuple[int, Place]]:
     cursor = _Cursor(data)
     version, sizes = cursor.version(), cursor.number(2)
-    offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    offset_size, length_size, base_size, index_size = (
+        sizes >> shift & 15 for shift in (12, 8, 4, 0)
+    )
     wide = 4 if version > 1 else 2
     for _ in range(cursor.number(wide)):
         item = cursor.number(wide)

@@ -42,7 +42,9 @@ def _with_alpha(part: Image.Image) -> Image.Image:
         return part
     told = part.info.get("transparency")
     if part.mode == "RGB" and isinstance(told, tuple) and max(told) > 255:
-        part.info["transparency"] = tuple(value >> 8 for value in told)  # of a file with 16 bits per channel
+        part.info["transparency"] = tuple(
+            value >> 8 for value in told
+        )  # of a file with 16 bits per channel
     return part.convert("LA" if part.mode in {"L", "La"} else "RGBA")
 
 
@@ -118,7 +120,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 def _built(source: Any, mode: str) -> ImageCms.ImageCmsTransform:
     # Without a cache inside, threads may share it.
     flags = ImageCms.Flags.NOCACHE
-    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
+    transform = ImageCms.buildTransform(
+        source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags
+    )
     assert isinstance(transform, ImageCms.ImageCmsTransform)
     return transform
 

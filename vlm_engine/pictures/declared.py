@@ -47,4 +47,8 @@ def _in_png(content: IO[bytes]) -> Colours | None:
 def _in_avif(content: IO[bytes]) -> Colours | None:
     items = read_items(content)
     told = nclx_of(items, items.primary)
-    return (told.primaries, told.transfer) if told and profile_of(items, items.primary) is None else None
+    return (
+        (told.primaries, told.transfer)
+        if told and profile_of(items, items.primary) is None
+        else None
+    )

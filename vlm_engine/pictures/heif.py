@@ -17,16 +17,39 @@ from vlm_engine.pictures.boxes import Items, Nclx, nclx_of, profile_of, read_ite
 from vlm_engine.pictures.kinds import NotReadError
 from vlm_engine.tone import CICP
 
-_CODECS = {"hvc1": ("hevc",), "hev1": ("hevc",), "av01": ("libdav1d", "av1"), "avc1": ("h264",), "jpeg": ("mjpeg",)}
+_CODECS = {
+    "hvc1": ("hevc",),
+    "hev1": ("hevc",),
+    "av01": ("libdav1d", "av1"),
+    "avc1": ("h264",),
+    "jpeg": ("mjpeg",),
+}
 _CONFIGURATIONS = {"hvc1": "hvcC", "hev1": "hvcC", "av01": "av1C", "avc1": "avcC"}
 _AV1_HEADERS = 4  # bytes of av1C in front of the sequence header
-_ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1", b"urn:mpeg:avc:2015:auxid:1")
+_ALPHA = (
+    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
+    b"urn:mpeg:hevc:2015:auxid:1",
+    b"urn:mpeg:avc:2015:auxid:1",
+)
 _MAX_TILES = 4096
 _UNSPECIFIED = 2
 _SMALL = 2**16  # coded pictures are whole blocks
-_MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
+_MATRICES = {
+    1: "ITU709",
+    4: "FCC",
+    5: "ITU601",
+    6: "ITU601",
+    7: "SMPTE240M",
+    9: "BT2020",
+    10: "BT2020",
+}
 _MIRRORS = (Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT)
-_TURNS = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)  # anticlockwise, as told
+_TURNS = (
+    None,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+)  # anticlockwise, as told
 
 Box = tuple[int, int, int, int]
 Changes = list[tuple[str, bytes]]
@@ -63,7 +86,13 @@ class HeifFile(ImageFile):
             if self._alpha is not None:
                 picture = self._see_through(picture, self._alpha)
             picture = _transformed(picture, self._changes)
-            self.im, self._size, self._mode, self.tile, self._is_decoded = picture.im, picture.size, picture.mode, [], True
+            self.im, self._size, self._mode, self.tile, self._is_decoded = (
+                picture.im,
+                picture.size,
+                picture.mode,
+                [],
+                True,
+            )
         return super().load()
 
     def _see_through(self, picture: Image.Image, alpha: int) -> Image.Image:
@@ -83,7 +112,12 @@ class HeifFile(ImageFile):
         if len(tiles) != columns * rows or len(tiles) > _MAX_TILES or (width, height) != size:
             raise ValueError("its tiles do not make up the picture")
         across, down = self._items.size(tiles[0])
-        if across * columns < width or down * rows < height or across * (columns - 1) >= width or down * (rows - 1) >= height:
+        if (
+            across * columns < width
+            or down * rows < height
+            or across * (columns - 1) >= width
+            or down * (rows - 1) >= height
+        ):
             raise ValueError("its tiles do not make up the picture")
         whole = Image.new(mode, size)
         for number, tile in enumerate(tiles):
@@ -93,9 +127,17 @@ class HeifFile(ImageFile):
 
     def _coded(self, item: int, mode: str, size: tuple[int, int]) -> Image.Image:
         assert self.fp is not None
-        frame = _decoded(self._items, item, self._items.content(item, self.fp), most_pixels=4 * size[0] * size[1] + _SMALL)
+        frame = _decoded(
+            self._items,
+            item,
+            self._items.content(item, self.fp),
+            most_pixels=4 * size[0] * size[1] + _SMALL,
+        )
         if mode == "RGB" and self._nclx is None and "icc_profile" not in self.info:
-            self.info[CICP] = (int(getattr(frame, "color_primaries", _UNSPECIFIED)), int(frame.color_trc))
+            self.info[CICP] = (
+                int(getattr(frame, "color_primaries", _UNSPECIFIED)),
+                int(frame.color_trc),
+            )
         picture = _converted(frame, mode, nclx_of(self._items, item) if mode == "L" else self._nclx)
         if picture.width < size[0] or picture.height < size[1]:
             raise ValueError("a picture in it is smaller than it says")
@@ -136,7 +178,9 @@ def _decoded(items: Items, item: int, content: bytes, *, most_pixels: int) -> Vi
     context = _context(_CODECS[kind])
     told = items.property(item, _CONFIGURATIONS[kind]) if kind in _CONFIGURATIONS else None
     if told is not None:
-        context.extradata = told[_AV1_HEADERS:] if kind == "av01" and context.codec.name != "libdav1d" else told
+        context.extradata = (
+            told[_AV1_HEADERS:] if kind == "av01" and context.codec.name != "libdav1d" else told
+        )
     context.options = {"max_pixels": str(most_pixels)}
     context.thread_count = 1
     headers = items.property(item, "jpgC") or b"" if kind == "jpeg" else b""
@@ -181,9 +225,16 @@ def _crop(told: bytes, size: tuple[int, int]) -> Box:
     numbers = struct.unpack_from(">8i", told)
     if any(below == 0 for below in numbers[1::2]):
         raise ValueError("it is cropped to nothing")
-    width, height, right, down = (above / below for above, below in zip(numbers[::2], numbers[1::2], strict=True))
+    width, height, right, down = (
+        above / below for above, below in zip(numbers[::2], numbers[1::2], strict=True)
+    )
     left, upper = right + (size[0] - width) / 2, down + (size[1] - height) / 2
-    box = (max(0, round(left)), max(0, round(upper)), min(size[0], round(left + width)), min(size[1], round(upper + height)))
+    box = (
+        max(0, round(left)),
+        max(0, round(upper)),
+        min(size[0], round(left + width)),
+        min(size[1], round(upper + height)),
+    )
     if box[0] >= box[2] or box[1] >= box[3]:
         raise ValueError("it is cropped to nothing")
     return box
@@ -191,7 +242,11 @@ def _crop(told: bytes, size: tuple[int, int]) -> Box:
 
 def _changes(items: Items, shown: int) -> Changes:
     """What is done to the decoded picture, in this order."""
-    return [told for item in dict.fromkeys((shown, items.primary)) for told in items.properties.get(item, ())]
+    return [
+        told
+        for item in dict.fromkeys((shown, items.primary))
+        for told in items.properties.get(item, ())
+    ]
 
 
 def _final_size(changes: Changes, size: tuple[int, int]) -> tuple[int, int]:

@@ -44,9 +44,13 @@ class Kind:
 
 JPEG = Kind("JPEG", "PIL.JpegImagePlugin.JpegImageFile", 6)
 PNG = Kind("PNG", "PIL.PngImagePlugin.PngImageFile", 6)
-WEBP = Kind("WebP", "PIL.WebPImagePlugin.WebPImageFile", 16, most_bytes=_TAKEN_WHOLE_BYTES)  # several canvases
+WEBP = Kind(
+    "WebP", "PIL.WebPImagePlugin.WebPImageFile", 16, most_bytes=_TAKEN_WHOLE_BYTES
+)  # several canvases
 HEIF = Kind("HEIF", "vlm_engine.pictures.heif.HeifFile", 12)
-AVIF = Kind("AVIF", "PIL.AvifImagePlugin.AvifImageFile", 16, otherwise=HEIF, most_bytes=_TAKEN_WHOLE_BYTES)
+AVIF = Kind(
+    "AVIF", "PIL.AvifImagePlugin.AvifImageFile", 16, otherwise=HEIF, most_bytes=_TAKEN_WHOLE_BYTES
+)
 _GIF = Kind("GIF", "PIL.GifImagePlugin.GifImageFile", 12)
 TIFF = Kind("TIFF", "PIL.TiffImagePlugin.TiffImageFile", 12)
 _BMP = Kind("BMP", "PIL.BmpImagePlugin.BmpImageFile", 6)
@@ -77,7 +81,14 @@ _BY_MAGIC = (
 _HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 avci".split())
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _RAW_BRANDS = frozenset({b"crx "})
-_CLIP_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\x01\xba", b"\0\0\x01\xb3")
+_CLIP_MAGIC = (
+    b"\x1aE\xdf\xa3",
+    b"FLV\x01",
+    b"OggS",
+    b"0&\xb2u\x8ef\xcf\x11",
+    b"\0\0\x01\xba",
+    b"\0\0\x01\xb3",
+)
 _CLIP_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
 _TS_PACKETS = (188, 192)  # the longer ones begin with 4 bytes of the time
 
@@ -117,7 +128,9 @@ def webp_size(head: bytes) -> tuple[int, int]:
     if head[12:16] == b"VP8L":
         bits = int.from_bytes(head[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(
+        head[28:30], "little"
+    ) & 0x3FFF
 
 
 def is_clip(head: bytes) -> bool:

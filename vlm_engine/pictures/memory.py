@@ -23,7 +23,9 @@ class Budget:
         amount, turn = min(amount, self.total), object()
         with self._changed:
             self._waiting.append(turn)
-            self._changed.wait_for(lambda: self._waiting[0] is turn and self._lent + amount <= self.total)
+            self._changed.wait_for(
+                lambda: self._waiting[0] is turn and self._lent + amount <= self.total
+            )
             self._waiting.popleft()
             self._lent += amount
             self._changed.notify_all()

@@ -23,14 +23,19 @@ Moment = tuple[float, Image.Image]
 
 _MOST_FRAMES = 10_000
 _MOST_PIXELS = 2_000_000_000
-_SHORTEST_MS, _USUAL_MS = 10, 100  # browsers show a frame for 100 ms that names a shorter time, or none
+_SHORTEST_MS, _USUAL_MS = (
+    10,
+    100,
+)  # browsers show a frame for 100 ms that names a shorter time, or none
 _ALIKE = 12  # of 255, in no place more
 _GOLDEN = 0.618  # steps of this share of a stretch meet no place twice
 
 
 def is_moving(image: ImageFile) -> bool:
     """Whether a viewer shows frames one after the other; the pages of a document are none."""
-    return image.format in {"GIF", "PNG", "WEBP", "AVIF"} and bool(getattr(image, "is_animated", False))
+    return image.format in {"GIF", "PNG", "WEBP", "AVIF"} and bool(
+        getattr(image, "is_animated", False)
+    )
 
 
 def spread(duration: float, count: int) -> list[float]:
@@ -50,7 +55,11 @@ def moments(image: ImageFile, kind: Kind, name: str, shape: ImageShape, count: i
     kept, end_ms = _walked(image, kind, name, shape, 4 * count)
     found: list[Moment] = []
     for time_ms in spread(end_ms, count):
-        latest = max((each for each in kept if each.at_ms <= time_ms), key=lambda each: each.at_ms, default=kept[0])
+        latest = max(
+            (each for each in kept if each.at_ms <= time_ms),
+            key=lambda each: each.at_ms,
+            default=kept[0],
+        )
         same = (moment for moment in found if _alike(moment[1], latest.picture))
         found.append(next(same, (latest.at_ms / 1000, latest.picture)))
     return found
@@ -62,7 +71,9 @@ class _Kept:
     picture: Image.Image
 
 
-def _walked(image: ImageFile, kind: Kind, name: str, shape: ImageShape, room: int) -> tuple[list[_Kept], int]:
+def _walked(
+    image: ImageFile, kind: Kind, name: str, shape: ImageShape, room: int
+) -> tuple[list[_Kept], int]:
     """Frames from all over the file, at most ``room``, and how long it lasts. Their number is known only at its end."""
     kept: list[_Kept] = []
     now_ms = step_ms = 0
@@ -78,7 +89,12 @@ def _walked(image: ImageFile, kind: Kind, name: str, shape: ImageShape, room: in
     except MediaUnreadableError as error:
         if not kept:
             raise
-        _log.warning("%s: seen up to %.1f s only, the rest is damaged: %s", name, now_ms / 1000, error.__cause__ or error)
+        _log.warning(
+            "%s: seen up to %.1f s only, the rest is damaged: %s",
+            name,
+            now_ms / 1000,
+            error.__cause__ or error,
+        )
     return kept, now_ms
 
 
@@ -104,5 +120,8 @@ def _frames(image: ImageFile, kind: Kind, name: str) -> Iterator[int]:
 def _alike(first: Image.Image, second: Image.Image) -> bool:
     if first is second:
         return True
-    small = [np.asarray(image.resize((32, 32), Image.Resampling.BOX)).astype(int) for image in (first, second)]
+    small = [
+        np.asarray(image.resize((32, 32), Image.Resampling.BOX)).astype(int)
+        for image in (first, second)
+    ]
     return int(np.abs(small[0] - small[1]).max()) < _ALIKE

@@ -28,7 +28,9 @@ class Names:
 
     def __init__(self, entries: Sequence[ZipInfo]) -> None:
         self._files = [entry for entry in entries if not entry.filename.endswith("/")]
-        self._exact = {name: entry for entry in self._files for name in (entry.orig_filename, entry.filename)}
+        self._exact = {
+            name: entry for entry in self._files for name in (entry.orig_filename, entry.filename)
+        }
         self._by_encoding: dict[str, Mapping[str, ZipInfo | None]] = {}
 
     def __len__(self) -> int:

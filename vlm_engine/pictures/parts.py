@@ -13,8 +13,14 @@ def grid(width: int, height: int, side: int, most: int) -> tuple[int, int]:
     longest = max(width, height)
     if longest < _WORTH_IT * side:
         return 1, 1
-    grids = [(columns, rows) for columns in range(1, most + 1) for rows in range(1, most // columns + 1)]
-    return min(grids, key=lambda grid: (max(side, width / grid[0], height / grid[1]), grid[0] * grid[1]), default=(1, 1))
+    grids = [
+        (columns, rows) for columns in range(1, most + 1) for rows in range(1, most // columns + 1)
+    ]
+    return min(
+        grids,
+        key=lambda grid: (max(side, width / grid[0], height / grid[1]), grid[0] * grid[1]),
+        default=(1, 1),
+    )
 
 
 def boxes(width: int, height: int, columns: int, rows: int) -> list[Box]:

@@ -18,7 +18,15 @@ from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.files import mapped
 from vlm_engine.pictures.kinds import NotReadError
 
-_SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES = 254, 256, 257, 259, 262, 273, 279
+_SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES = (
+    254,
+    256,
+    257,
+    259,
+    262,
+    273,
+    279,
+)
 _ORIENTATION, _SUB_IFDS, _JPEG, _JPEG_BYTES, _DNG_VERSION, _RW2_JPEG = 274, 330, 513, 514, 50706, 46
 _SENSOR = frozenset({32803, 34892})  # CFA, LinearRaw
 _IN_JPEG = frozenset({6, 7})
@@ -100,7 +108,10 @@ def _size(ifd: Tags) -> tuple[int, int]:
 def _jpegs(ifd: Tags, *, is_rw2: bool) -> Iterator[tuple[int, int]]:
     if _JPEG in ifd and _JPEG_BYTES in ifd:
         yield _one(ifd, _JPEG), _one(ifd, _JPEG_BYTES)
-    if _compression(ifd) in _IN_JPEG and len(ifd.get(_STRIPS, ())) == len(ifd.get(_STRIP_BYTES, ())) == 1:
+    if (
+        _compression(ifd) in _IN_JPEG
+        and len(ifd.get(_STRIPS, ())) == len(ifd.get(_STRIP_BYTES, ())) == 1
+    ):
         yield _one(ifd, _STRIPS), _one(ifd, _STRIP_BYTES)
     if is_rw2 and len(ifd.get(_RW2_JPEG, ())) == 2:
         yield ifd[_RW2_JPEG][0], ifd[_RW2_JPEG][1]
@@ -108,12 +119,18 @@ def _jpegs(ifd: Tags, *, is_rw2: bool) -> Iterator[tuple[int, int]]:
 
 def _largest(file: IO[bytes], places: list[tuple[int, int]], main: Tags, side: int) -> Preview:
     """``side``: the longest that the file tells of any picture."""
-    found = [(size, place) for place in dict.fromkeys(places) if (size := _jpeg_size(file, place)) != (0, 0)]
+    found = [
+        (size, place)
+        for place in dict.fromkeys(places)
+        if (size := _jpeg_size(file, place)) != (0, 0)
+    ]
     if not found:
         raise NotReadError("a camera raw file without a rendering of its picture")
     size, (offset, length) = max(found, key=lambda one: one[0][0] * one[0][1])
     if not _is_large(size, side):
-        raise NotReadError(f"a camera raw file with no more than a thumbnail of {size[0]} x {size[1]} pixels")
+        raise NotReadError(
+            f"a camera raw file with no more than a thumbnail of {size[0]} x {size[1]} pixels"
+        )
     file.seek(offset)
     return Preview(file.read(length), _one(main, _ORIENTATION))
 
@@ -176,7 +193,11 @@ def _directory(file: IO[bytes], at: int, order: str) -> tuple[dict[int, tuple[in
         tag, kind, number = struct.unpack_from(f"{order}HHI", entries, start)
         if tag == _RW2_JPEG:
             tags[tag] = (_number(entries[start + 8 : start + 12], order), number)
-        elif kind in _FORMATS and 0 < number <= _MAX_VALUES and (values := _values(file, entries[start : start + 12], order)):
+        elif (
+            kind in _FORMATS
+            and 0 < number <= _MAX_VALUES
+            and (values := _values(file, entries[start : start + 12], order))
+        ):
             tags[tag] = values
     return tags, following
 
@@ -189,4 +210,6 @@ def _values(file: IO[bytes], entry: bytes, order: str) -> tuple[int, ...]:
         data = file.read(length)
     if len(data) < length:
         return ()
-    return tuple(int(value) for value in struct.unpack_from(f"{order}{number}{_FORMATS[kind]}", data))
+    return tuple(
+        int(value) for value in struct.unpack_from(f"{order}{number}{_FORMATS[kind]}", data)
+    )

@@ -97,7 +97,9 @@ class PictureReader:
             except VideoInsideError:
                 return ImageViews(Showing.CLIP)
 
-    def _looks(self, content: BufferedReader | BytesIO, head: bytes, name: str, shape: ImageShape) -> ImageViews:
+    def _looks(
+        self, content: BufferedReader | BytesIO, head: bytes, name: str, shape: ImageShape
+    ) -> ImageViews:
         if is_clip(head):
             raise VideoInsideError
         kind = kind_of(head)
@@ -120,7 +122,12 @@ class PictureReader:
         return InMemoryFile(name_of(source), source) if isinstance(source, bytes) else str(source)
 
     def _decoded(
-        self, content: BufferedReader | BytesIO, kind: Kind, name: str, shape: ImageShape, orientation: int = 1
+        self,
+        content: BufferedReader | BytesIO,
+        kind: Kind,
+        name: str,
+        shape: ImageShape,
+        orientation: int = 1,
     ) -> ImageViews:
         try:
             with explained(name):
@@ -132,11 +139,18 @@ class PictureReader:
                 return self._decoded(content, kind.otherwise, name, shape)
             if kind is not HEIF:
                 raise
-            told = f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {error.__cause__}"
+            told = (
+                f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {error.__cause__}"
+            )
             raise NotReadError(told) from error
 
     def _decoded_as(
-        self, kind: Kind, content: BufferedReader | BytesIO, name: str, shape: ImageShape, orientation: int
+        self,
+        kind: Kind,
+        content: BufferedReader | BytesIO,
+        name: str,
+        shape: ImageShape,
+        orientation: int,
     ) -> ImageViews:
         with opened_as(kind, content, name, orientation) as image:
             if is_moving(image):

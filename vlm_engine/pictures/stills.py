@@ -17,7 +17,16 @@ from vlm_engine.files import mapped, told_by
 from vlm_engine.picture import fitted_size, over_grey
 from vlm_engine.pictures.colours import as_srgb, plain
 from vlm_engine.pictures.declared import declared_colours
-from vlm_engine.pictures.kinds import HEAD_BYTES, HEIF, JPEG, TIFF, WEBP, Kind, NotReadError, webp_size
+from vlm_engine.pictures.kinds import (
+    HEAD_BYTES,
+    HEIF,
+    JPEG,
+    TIFF,
+    WEBP,
+    Kind,
+    NotReadError,
+    webp_size,
+)
 from vlm_engine.pictures.raw import main_page
 from vlm_engine.tone import CICP
 from vlm_engine.types import ImageShape
@@ -29,7 +38,10 @@ _ORIENTATION = 0x0112
 _NOT_OF_VIEWERS = ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp", "Raw profile type exif")
 _ORIENTATION_AROUND = "orientation of the file around it"
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # of a TIFF
-_LEVELS = {"L;2": 85, "L;4": 17}  # Pillow reads greys of few bits as 8, but not which of them is transparent
+_LEVELS = {
+    "L;2": 85,
+    "L;4": 17,
+}  # Pillow reads greys of few bits as 8, but not which of them is transparent
 _IN_SCANS = "in several scans"
 _START_OF_SCAN = b"\xff\xda"
 _USUAL_SCANS = 20  # twice as many as any program was seen to write
@@ -62,12 +74,18 @@ def explained(name: str) -> Iterator[None]:
         try:
             yield
         except NotReadError as error:
-            raise MediaUnsupportedError(f"{name}: {error}; {_CONVERT}", reason=str(error)) from error
+            raise MediaUnsupportedError(
+                f"{name}: {error}; {_CONVERT}", reason=str(error)
+            ) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise MediaUnsupportedError(f"{name}: {_TOO_MANY}: {error}", reason=_TOO_MANY) from error
+            raise MediaUnsupportedError(
+                f"{name}: {_TOO_MANY}: {error}", reason=_TOO_MANY
+            ) from error
 
 
-def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str, orientation: int = 1) -> ImageFile:
+def opened_as(
+    kind: Kind, content: BufferedReader | BytesIO, name: str, orientation: int = 1
+) -> ImageFile:
     """The file's picture, of which only the header is decoded yet; the caller closes it, inside ``explained``.
 
     ``orientation``: how it is turned where it does not say it itself. Raises ``MediaUnsupportedError`` for one with more pixels
@@ -76,13 +94,17 @@ def opened_as(kind: Kind, content: BufferedReader | BytesIO, name: str, orientat
     content.seek(0)
     head = content.read(HEAD_BYTES)
     content.seek(0)
-    if kind is WEBP:  # its decoder takes the memory for all pixels before it tells how many there are
+    if (
+        kind is WEBP
+    ):  # its decoder takes the memory for all pixels before it tells how many there are
         _check_pixels(webp_size(head), kind.most_pixels, kind, name)
     module, _, plugin = kind.plugin.rpartition(".")
     try:
         factory = getattr(import_module(module), plugin)
     except ImportError:
-        raise MediaUnreadableError(f"{name}: {kind.name} pictures need a newer Pillow than the one installed") from None
+        raise MediaUnreadableError(
+            f"{name}: {kind.name} pictures need a newer Pillow than the one installed"
+        ) from None
     image = _opened(factory, content, kind)
     image.info[_ORIENTATION_AROUND] = orientation
     if (told := declared_colours(kind, content)) is not None:
@@ -113,7 +135,9 @@ def _comes_in_scans(image: ImageFile, content: BufferedReader | BytesIO) -> bool
     """Whether the first scan lacks some of the channels. Such a JPEG is held in memory as a whole, as a progressive one is."""
     channels = len(image.getbands())
     length = 6 + 2 * channels
-    data_at = content.tell()  # behind the header of the first scan, which has this length if it has all channels
+    data_at = (
+        content.tell()
+    )  # behind the header of the first scan, which has this length if it has all channels
     content.seek(data_at - length)
     header = content.read(3)
     content.seek(data_at)
@@ -126,7 +150,9 @@ def _check_scans(image: ImageFile, content: BufferedReader | BytesIO, name: str)
     position, scans, last = content.tell(), 0, b""
     content.seek(0)
     while piece := content.read(_PIECE_BYTES):
-        scans += (last + piece).count(_START_OF_SCAN)  # nothing else in a picture's data looks like it
+        scans += (last + piece).count(
+            _START_OF_SCAN
+        )  # nothing else in a picture's data looks like it
         last = piece[-1:]
     content.seek(position)
     rest()
@@ -146,13 +172,19 @@ def _check_pixels(size: tuple[int, int], most: int, kind: Kind, name: str) -> No
     width, height = size
     if width * height > most:
         limit = f"{width} x {height}, and the limit for {kind.name} is {most // 1_000_000} million"
-        remedy = "make it smaller" if most == MAX_JPEG_PIXELS else "make it smaller, or save it as a plain JPEG"
+        remedy = (
+            "make it smaller"
+            if most == MAX_JPEG_PIXELS
+            else "make it smaller, or save it as a plain JPEG"
+        )
         raise MediaUnsupportedError(f"{name}: {_TOO_MANY}: {limit}; {remedy}", reason=_TOO_MANY)
 
 
 def _tile(image: ImageFile) -> tuple[int, int]:
     """The size of the tiles in which a TIFF lies in its file, which may be larger than the picture; (0, 0) where it has none."""
-    width, height = (getattr(image, "tag_v2", {}).get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
+    width, height = (
+        getattr(image, "tag_v2", {}).get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT)
+    )
     return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
 
 
@@ -160,7 +192,11 @@ def working_bytes(image: ImageFile, kind: Kind, longest: int) -> int:
     """About how much memory ``shown`` takes to decode it, in bytes."""
     pixels = image.width * image.height
     whole = pixels * kind.pixel_bytes if image.info.get(_IN_SCANS) else 0
-    return whole + math.prod(_tile(image)) * kind.pixel_bytes + pixels * kind.pixel_bytes // _scale(image, longest) ** 2
+    return (
+        whole
+        + math.prod(_tile(image)) * kind.pixel_bytes
+        + pixels * kind.pixel_bytes // _scale(image, longest) ** 2
+    )
 
 
 def shown(image: ImageFile, longest: int) -> Image.Image:
@@ -190,7 +226,14 @@ def _scale(image: ImageFile, longest: int) -> int:
     if image.format != JPEG.name:
         return 1
     ample, pixels = _ample(image, longest), image.width * image.height
-    return next((scale for scale in (8, 4, 2) if scale <= ample or pixels // (scale // 2) ** 2 > JPEG.most_pixels), 1)
+    return next(
+        (
+            scale
+            for scale in (8, 4, 2)
+            if scale <= ample or pixels // (scale // 2) ** 2 > JPEG.most_pixels
+        ),
+        1,
+    )
 
 
 def _orientation(image: ImageFile) -> int:
@@ -213,7 +256,9 @@ def _reduced(image: Image.Image, factor: int) -> Image.Image:
     rows = max(1, _BAND_PIXELS // (image.width * factor)) * factor
     reduced: Image.Image | None = None
     for top in range(0, image.height, rows):
-        band = make_plain(image.crop((0, top, image.width, min(top + rows, image.height)))).reduce(factor)
+        band = make_plain(image.crop((0, top, image.width, min(top + rows, image.height)))).reduce(
+            factor
+        )
         if reduced is None:
             reduced = Image.new(band.mode, (band.width, -(-image.height // factor)))
         reduced.paste(band, (0, top // factor))

@@ -25,7 +25,16 @@ _PIECE_BYTES = 256 * 1024
 _ENCRYPTED = 0x1 | 0x40
 
 # What zipfile raises for zips that are damaged, or were made to look so.
-_DAMAGED = (BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, NotImplementedError, OverflowError)
+_DAMAGED = (
+    BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    OverflowError,
+)
 
 
 class Zips:
@@ -141,7 +150,9 @@ class _OpenZip:
         while "/" in outer:
             outer = outer.rpartition("/")[0]
             if outer.lower().endswith((".zip", ".cbz")) and self._names.find(outer) is not None:
-                raise MediaUnreadableError(f"{source}: lies in a zip inside a zip, which is not opened; unpack the outer one")
+                raise MediaUnreadableError(
+                    f"{source}: lies in a zip inside a zip, which is not opened; unpack the outer one"
+                )
         raise MediaNotFoundError(f"{source}: the zip has no such file among its {len(self._names)}")
 
 
@@ -150,7 +161,9 @@ class _Bounded(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_LIST_BYTES:
-            raise BadZipFile(f"its list of contents has {size} bytes, and {_MAX_LIST_BYTES} is the limit")
+            raise BadZipFile(
+                f"its list of contents has {size} bytes, and {_MAX_LIST_BYTES} is the limit"
+            )
         return super().read(size)
 
 

@@ -48,7 +48,9 @@ class Reply:
     more: tuple[Verdicts, ...] = ()
 
 
-def read(body: object, question: Question, synonyms: Mapping[str, Iterable[str]] | None = None) -> Reply:
+def read(
+    body: object, question: Question, synonyms: Mapping[str, Iterable[str]] | None = None
+) -> Reply:
     """The reply in the parsed ``body`` of a chat completion. ``synonyms``: other names of tags, by tag.
 
     Raises ``ReplyError`` when it does not answer ``question`` beyond doubt, about none of its pictures. A body that is an
@@ -77,12 +79,18 @@ def read(body: object, question: Question, synonyms: Mapping[str, Iterable[str]]
     names, stream = _names(question.tags, synonyms or {}), confidence.TokenStream.of(choice)
     first, *more = _verdicts(text, names, question, stream)
     if not any((first, *more)):
-        raise _cut_off(text) if cut_off else unreadable("the reply does not answer the question", text)
+        raise (
+            _cut_off(text)
+            if cut_off
+            else unreadable("the reply does not answer the question", text)
+        )
     counts = _count(body, "prompt_tokens"), _count(body, "completion_tokens")
     return Reply(first, raw, _model(body), *counts, has_tokens=stream is not None, more=tuple(more))
 
 
-def _verdicts(text: str, names: Names, question: Question, stream: confidence.TokenStream | None) -> list[Verdicts]:
+def _verdicts(
+    text: str, names: Names, question: Question, stream: confidence.TokenStream | None
+) -> list[Verdicts]:
     """For each picture; of several, nothing for those of which nothing is said."""
     if not question.more:
         said, value = single.understand(text, names, question.form)
@@ -92,7 +100,11 @@ def _verdicts(text: str, names: Names, question: Question, stream: confidence.To
     of_each = several.understand(text, names, pictures)
     sure = {} if stream is None else several.probabilities(stream, names, of_each)
     return [
-        {tag: Verdict(of_each[number][tag], sure.get(number, {}).get(tag)) for tag in question.tags if number in of_each}
+        {
+            tag: Verdict(of_each[number][tag], sure.get(number, {}).get(tag))
+            for tag in question.tags
+            if number in of_each
+        }
         for number in range(1, pictures + 1)
     ]
 
@@ -107,7 +119,9 @@ def _kept_names(tags: tuple[str, ...], synonyms: tuple[tuple[str, tuple[str, ...
 
 
 def _cut_off(text: str) -> ReplyError:
-    return unreadable("the reply was cut off before its end; a larger max_new_tokens may help", text)
+    return unreadable(
+        "the reply was cut off before its end; a larger max_new_tokens may help", text
+    )
 
 
 _MOST_TOKENS = 2**31 - 1  # of one request; what is more is no count

@@ -13,7 +13,9 @@ from vlm_engine.reply.texts import decoded, json_values
 
 _PICTURE = r"(?:picture|frame|image|photo)"
 _TIME = r"[ ,(]*(?:at )?\d+:\d\d:\d\d(?:\.\d)?\)?"  # as it was told, which models repeat
-_NUMBERED = re.compile(rf'"{_PICTURE}?[ _#-]*0*(\d{{1,3}})(?:{_TIME})?"\s*:\s*(?=[\[{{])', re.IGNORECASE)
+_NUMBERED = re.compile(
+    rf'"{_PICTURE}?[ _#-]*0*(\d{{1,3}})(?:{_TIME})?"\s*:\s*(?=[\[{{])', re.IGNORECASE
+)
 _LISTING = re.compile(r'"tags"\s*:\s*(?=\[)', re.IGNORECASE)
 _LINE = re.compile(rf"\W*{_PICTURE}[ _#-]*(\d{{1,3}})\b(?:{_TIME})?[^:]*:\s*(.*)", re.IGNORECASE)
 
@@ -38,7 +40,9 @@ def understand(text: str, names: Names, pictures: int) -> Said:
     return said
 
 
-def probabilities(stream: confidence.TokenStream, names: Names, said: Said) -> dict[int, dict[str, float]]:
+def probabilities(
+    stream: confidence.TokenStream, names: Names, said: Said
+) -> dict[int, dict[str, float]]:
     """The confidences that the token stream tells of what was ``said``."""
     told = {}
     for number, items, start, end in _numbered(stream.text):
@@ -98,4 +102,7 @@ def _lines(text: str) -> Iterator[tuple[int, list[Any]]]:
         told = _LINE.fullmatch(line.strip())
         if told:
             names = told[2].strip(" .!")
-            yield int(told[1]), [] if means_nothing(names) else [name for name in names.split(",") if name.strip()]
+            yield (
+                int(told[1]),
+                [] if means_nothing(names) else [name for name in names.split(",") if name.strip()],
+            )

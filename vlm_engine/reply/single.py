@@ -20,7 +20,11 @@ def understand(text: str, names: Names, form: Form) -> tuple[dict[str, bool], An
     """Whether each tag applies, and the JSON value that says so, or None where the words did."""
     values = [value for value, _, _ in json_values(text)]
     objects = [value for value in values if isinstance(value, dict)]
-    read = [(said, value) for value in objects if (said := _from_object(value, names, form, text)) is not None]
+    read = [
+        (said, value)
+        for value in objects
+        if (said := _from_object(value, names, form, text)) is not None
+    ]
     if any(said != read[-1][0] for said, _ in read):
         raise unreadable("the reply gives two answers", text)
     if read:
@@ -33,7 +37,9 @@ def understand(text: str, names: Names, form: Form) -> tuple[dict[str, bool], An
     return said, None
 
 
-def _from_object(value: dict[str, Any], names: Names, form: Form, raw: str) -> dict[str, bool] | None:
+def _from_object(
+    value: dict[str, Any], names: Names, form: Form, raw: str
+) -> dict[str, bool] | None:
     if form is Form.LIST:
         for name, items in value.items():
             if key(name) == "tags" and isinstance(items, list):
@@ -66,7 +72,9 @@ def _from_words(text: str, names: Names, form: Form) -> dict[str, bool] | None:
         return {names.tags[0]: word}
     for separator in (r"\n", r"[\n,;]"):
         pieces = [piece for piece in re.split(separator, text) if piece.strip()]
-        pairs = [pair for pair in map(_name_and_word, pieces) if pair and pair[1].casefold() in _YES_NO]
+        pairs = [
+            pair for pair in map(_name_and_word, pieces) if pair and pair[1].casefold() in _YES_NO
+        ]
         if len(pairs) == len(pieces) and (said := _from_pairs(pairs, names, text)):
             return said
         if form is Form.LIST and all(names.find(piece) for piece in pieces):
@@ -87,7 +95,9 @@ def _name_and_word(line: str) -> tuple[str, str] | None:
     return (before + between[: separator.start()], pieces[words[-1]]) if separator else None
 
 
-def probabilities(stream: confidence.TokenStream, value: Any, names: Names, form: Form) -> dict[str, float]:
+def probabilities(
+    stream: confidence.TokenStream, value: Any, names: Names, form: Form
+) -> dict[str, float]:
     """The confidence of each tag that the token stream tells, found by the place of the same JSON in it."""
     if value is None:
         return {}
@@ -98,9 +108,17 @@ def probabilities(stream: confidence.TokenStream, value: Any, names: Names, form
     if not places:
         return {}
     start, end = places[-1]
-    listing = re.compile(r'"tags"\s*:\s*\[').search(stream.text, start, end) if isinstance(value, dict) else None
+    listing = (
+        re.compile(r'"tags"\s*:\s*\[').search(stream.text, start, end)
+        if isinstance(value, dict)
+        else None
+    )
     if isinstance(value, list) or (listing and isinstance(value.get("tags"), list)):
         bracket = listing.end() - 1 if listing else start
-        return confidence.of_items(stream, bracket, end, names.tags, names.place) if form is Form.LIST else {}
+        return (
+            confidence.of_items(stream, bracket, end, names.tags, names.place)
+            if form is Form.LIST
+            else {}
+        )
     told = confidence.of_verdicts(stream, start, end)
     return {tag: sure for key, sure in told.items() if (tag := names.find(key))}

@@ -57,7 +57,9 @@ def failure(choice: Mapping[str, Any]) -> ReplyError | None:
     if not error and choice.get("finish_reason") != "error":
         return None
     message = error.get("message") if isinstance(error, dict) else error
-    return unreadable("the server failed while it answered", message if isinstance(message, str) else "")
+    return unreadable(
+        "the server failed while it answered", message if isinstance(message, str) else ""
+    )
 
 
 def said_and_thought(choice: Mapping[str, Any]) -> tuple[str, str]:
@@ -65,7 +67,9 @@ def said_and_thought(choice: Mapping[str, Any]) -> tuple[str, str]:
     message = choice.get("message")
     if not isinstance(message, dict):
         return "", ""
-    return _plain(message.get("content")), _plain(message.get("reasoning_content")) or _plain(message.get("reasoning"))
+    return _plain(message.get("content")), _plain(message.get("reasoning_content")) or _plain(
+        message.get("reasoning")
+    )
 
 
 def without_marks(text: str) -> str:

@@ -48,14 +48,18 @@ class Candidate:
     columns: tuple[int, ...]
 
 
-def second_looks(belief: Posterior, end_s: float, least: float, is_free: IsFree) -> Iterator[Candidate]:
+def second_looks(
+    belief: Posterior, end_s: float, least: float, is_free: IsFree
+) -> Iterator[Candidate]:
     """Another frame of the same shot for every frame with doubtful verdicts; those worth ``least`` or more."""
     gain = belief.gain() * _amid_change(belief.shown)
     worth, seen_s = gain.sum(1), belief.evidence.times_s
     for row in np.flatnonzero(worth >= least):
         time_s = other_frame(float(seen_s[row]), seen_s, belief.clock.cuts_s, end_s, is_free)
         if time_s is not None:
-            yield Candidate(time_s, float(worth[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
+            yield Candidate(
+                time_s, float(worth[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row])
+            )
 
 
 def most_doubtful(gain: Floats) -> tuple[int, ...]:
@@ -70,7 +74,9 @@ def _amid_change(shown: Flags) -> Floats:
     return factor
 
 
-def other_frame(time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_free: IsFree) -> float | None:
+def other_frame(
+    time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_free: IsFree
+) -> float | None:
     """A frame of the same shot beside this one, once on each side: ``seen_s`` are the frames looked at so far.
 
     A short event may have ended before the frame on one side, so that one which contradicts is not the last word.
@@ -81,12 +87,18 @@ def other_frame(time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_
     away_s = seen_s - time_s
     near_s = away_s[np.abs(away_s) < _NEAR_S]
     for offset in _OFFSETS_S:
-        if first_s < time_s + offset < last_s and not np.any(near_s * offset > 0) and is_free(time_s + offset):
+        if (
+            first_s < time_s + offset < last_s
+            and not np.any(near_s * offset > 0)
+            and is_free(time_s + offset)
+        ):
             return time_s + offset
     return None
 
 
-def discoveries(belief: Posterior, least: float, shortest_s: float, is_free: IsFree) -> Iterator[Candidate]:
+def discoveries(
+    belief: Posterior, least: float, shortest_s: float, is_free: IsFree
+) -> Iterator[Candidate]:
     """For each stretch between two looks its best frame, by what may happen there unseen; those worth ``least`` or more.
 
     Nothing that matters is shorter than ``shortest_s``.
@@ -96,7 +108,11 @@ def discoveries(belief: Posterior, least: float, shortest_s: float, is_free: IsF
     after = np.searchsorted(seen_s, times_s)
     _, hidden = belief.doubt_at(times_s)
     hidden *= shown[after - 1] == shown[after]
-    worth = _DISCOVERY * hidden.sum(1) * room(times_s - seen_s[after - 1], seen_s[after] - times_s, shortest_s)
+    worth = (
+        _DISCOVERY
+        * hidden.sum(1)
+        * room(times_s - seen_s[after - 1], seen_s[after] - times_s, shortest_s)
+    )
     best: dict[int, int] = {}
     for number in np.argsort(-worth, kind="stable")[: np.count_nonzero(worth >= least)]:
         if int(after[number]) not in best and is_free(float(times_s[number])):
@@ -112,7 +128,10 @@ def room(before_s: Floats, after_s: Floats, shortest_s: float) -> Floats:
     """
 
     def hidden(least_s: float, further_s: float) -> Floats:
-        before, after = _fitting(before_s, least_s, further_s), _fitting(after_s, least_s, further_s)
+        before, after = (
+            _fitting(before_s, least_s, further_s),
+            _fitting(after_s, least_s, further_s),
+        )
         return _fitting(before_s + after_s, least_s, further_s) - before - after
 
     return hidden(shortest_s, SHORT_S - SHORTEST_S) / hidden(0.0, SHORT_S)
@@ -128,7 +147,9 @@ def _fitting(stretch_s: Floats, least_s: float, further_s: float) -> Floats:
 def _middles(belief: Posterior) -> Floats:
     """The middles of the stretches between looks, and of the pieces into which cuts divide them, ascending."""
     seen_s, cuts_s = belief.evidence.times_s, belief.clock.cuts_s
-    bounds = np.unique(np.concatenate([seen_s, cuts_s[(cuts_s > seen_s[0]) & (cuts_s < seen_s[-1])]]))
+    bounds = np.unique(
+        np.concatenate([seen_s, cuts_s[(cuts_s > seen_s[0]) & (cuts_s < seen_s[-1])]])
+    )
     pieces = ((bounds[1:] + bounds[:-1]) / 2)[np.diff(bounds) >= _LEAST_PIECE_S]
     stretches = (seen_s[1:] + seen_s[:-1]) / 2
     times_s = np.unique(np.concatenate([pieces, stretches[_clear_of(cuts_s, stretches)]]))
@@ -139,10 +160,14 @@ def _middles(belief: Posterior) -> Floats:
 def _clear_of(cuts_s: Floats, times_s: Floats) -> Flags:
     bounded = np.concatenate([[-np.inf], cuts_s, [np.inf]])
     after = np.searchsorted(bounded, times_s)
-    return np.asarray(np.minimum(times_s - bounded[after - 1], bounded[after] - times_s) > CUT_MARGIN_S)
+    return np.asarray(
+        np.minimum(times_s - bounded[after - 1], bounded[after] - times_s) > CUT_MARGIN_S
+    )
 
 
-def edge_looks(runs: Segments, tolerance_s: float, is_free: IsFree, *, scanned: bool = False) -> Iterator[Candidate]:
+def edge_looks(
+    runs: Segments, tolerance_s: float, is_free: IsFree, *, scanned: bool = False
+) -> Iterator[Candidate]:
     """For every edge not known closely enough the frame that halves what is open. ``scanned``: it is shown to the scanner."""
     wanted: dict[float, tuple[float, list[int]]] = {}
     looks: dict[int, float | None] = {}
@@ -159,9 +184,15 @@ def edge_looks(runs: Segments, tolerance_s: float, is_free: IsFree, *, scanned: 
                 worth, columns = wanted.get(time_s, (0.0, []))
                 wanted[time_s] = worth + value, [*columns, run.column]
     for time_s, (worth, columns) in wanted.items():
-        yield Candidate(time_s, worth, Purpose.SCAN, ()) if scanned else Candidate(time_s, worth, Purpose.EDGE, tuple(columns))
+        yield (
+            Candidate(time_s, worth, Purpose.SCAN, ())
+            if scanned
+            else Candidate(time_s, worth, Purpose.EDGE, tuple(columns))
+        )
 
 
 def _harm(relative_error: float) -> float:
     """From 0, where nobody minds, to 1, where the segment would not be recognised."""
-    return min(1.0, max(0.0, (relative_error - _HARMLESS_SHARE) / (_HARMFUL_SHARE - _HARMLESS_SHARE)))
+    return min(
+        1.0, max(0.0, (relative_error - _HARMLESS_SHARE) / (_HARMFUL_SHARE - _HARMLESS_SHARE))
+    )

@@ -19,7 +19,9 @@ from vlm_engine.search.stopping import Prices
 from vlm_engine.types import Purpose
 
 
-def checks(belief: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree) -> Iterator[Candidate]:
+def checks(
+    belief: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree
+) -> Iterator[Candidate]:
     """For every frame with doubtful verdicts the one question that gains most beyond its price, if any does."""
     evidence, cuts_s = belief.evidence, belief.clock.cuts_s
     judged_s = evidence.times_s[evidence.observers != SCANNER]
@@ -28,7 +30,9 @@ def checks(belief: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_
     for row in np.flatnonzero((by_judge >= prices.judge) | (by_scanner >= prices.scanner)):
         time_s = float(evidence.times_s[row])
         beside_s = other_frame(time_s, evidence.times_s, cuts_s, end_s, is_free)
-        if beside_s is not None and by_scanner[row] - prices.scanner > max(0.0, by_judge[row] - prices.judge):
+        if beside_s is not None and by_scanner[row] - prices.scanner > max(
+            0.0, by_judge[row] - prices.judge
+        ):
             yield Candidate(beside_s, float(by_scanner[row]), Purpose.SCAN, ())
         elif by_judge[row] >= prices.judge:
             if evidence.observers[row] != SCANNER:
@@ -36,7 +40,9 @@ def checks(belief: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_
             else:
                 look_s = time_s if is_free_for_judge(time_s) else None
             if look_s is not None:
-                yield Candidate(look_s, float(by_judge[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row]))
+                yield Candidate(
+                    look_s, float(by_judge[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row])
+                )
 
 
 def _by_scene(gain: Floats, shots: NDArray[np.intp]) -> Floats:

@@ -34,7 +34,9 @@ class Gap:
         # A look at the first frame of a shot, often a key frame, has the cut at its very time: the change may be there.
         inside = slice(*np.searchsorted(clock.cuts_s, [start_s, end_s], side="right"))
         masses = cut_share * clock.seconds_per_cut[inside]
-        self._cuts: list[tuple[float, float]] = list(zip(clock.cuts_s[inside].tolist(), masses.tolist(), strict=True))
+        self._cuts: list[tuple[float, float]] = list(
+            zip(clock.cuts_s[inside].tolist(), masses.tolist(), strict=True)
+        )
         self._per_s = 1.0 - cut_share
         self._mass: float = self._per_s * (end_s - start_s) + sum(mass for _, mass in self._cuts)
 
@@ -63,7 +65,11 @@ class Gap:
         if self.end_s - self.start_s <= LEAST_GAP_S:
             return None
         candidates = [time_s for time_s in self._candidates() if is_free(time_s)]
-        return min(candidates, key=lambda time_s: (abs(self._mass_before(time_s) - 0.5), time_s), default=None)
+        return min(
+            candidates,
+            key=lambda time_s: (abs(self._mass_before(time_s) - 0.5), time_s),
+            default=None,
+        )
 
     def _mass_before(self, time_s: float) -> float:
         at_cuts = sum(mass for cut_s, mass in self._cuts if cut_s <= time_s)
@@ -71,8 +77,13 @@ class Gap:
 
     def _candidates(self) -> list[float]:
         length_s = self.end_s - self.start_s
-        beside_cuts = [cut_s + side for cut_s, _ in self._cuts for side in (-CUT_MARGIN_S, CUT_MARGIN_S)]
-        times = [*beside_cuts, *(self.start_s + share * length_s for share in (1 / 3, 1 / 2, 2 / 3))]
+        beside_cuts = [
+            cut_s + side for cut_s, _ in self._cuts for side in (-CUT_MARGIN_S, CUT_MARGIN_S)
+        ]
+        times = [
+            *beside_cuts,
+            *(self.start_s + share * length_s for share in (1 / 3, 1 / 2, 2 / 3)),
+        ]
         inside = [time_s for time_s in times if self.start_s < time_s < self.end_s]
         clear = [time_s for time_s in inside if not self._near_cut(time_s)]
         return clear or inside

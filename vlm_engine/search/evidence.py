@@ -54,7 +54,13 @@ def scene_starts(shots: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.flatnonzero(np.diff(shots, prepend=-1))
 
 
-def gather(observations: Iterable[Observation], tags: Sequence[str], clock: TimeWarp, *, scanned: bool = False) -> Evidence:
+def gather(
+    observations: Iterable[Observation],
+    tags: Sequence[str],
+    clock: TimeWarp,
+    *,
+    scanned: bool = False,
+) -> Evidence:
     """The observations, in whatever order, as arrays. ``scanned``: a smaller model scans, and is observer 0."""
     seen = sorted(observations, key=lambda observation: observation.time_s)
     column = {tag: number for number, tag in enumerate(tags)}
@@ -62,19 +68,29 @@ def gather(observations: Iterable[Observation], tags: Sequence[str], clock: Time
     verdicts = [verdict for observation in seen for verdict in observation.verdicts.values()]
     at = (
         np.repeat(np.arange(len(seen)), [len(observation.verdicts) for observation in seen]),
-        np.array([column[tag] for observation in seen for tag in observation.verdicts], dtype=np.intp),
+        np.array(
+            [column[tag] for observation in seen for tag in observation.verdicts], dtype=np.intp
+        ),
     )
     judged, present, told = (np.zeros(shape, bool) for _ in range(3))
     probabilities = np.zeros(shape)
-    confidences = np.array([verdict.probability for verdict in verdicts], dtype=np.float64)  # not a number where there is none
-    judged[at], present[at], told[at] = True, [verdict.present for verdict in verdicts], ~np.isnan(confidences)
+    confidences = np.array(
+        [verdict.probability for verdict in verdicts], dtype=np.float64
+    )  # not a number where there is none
+    judged[at], present[at], told[at] = (
+        True,
+        [verdict.present for verdict in verdicts],
+        ~np.isnan(confidences),
+    )
     probabilities[at] = np.nan_to_num(confidences, copy=False)
     leaning = np.where(present, probabilities, 1 - probabilities).clip(0.5, 1.0)
     with np.errstate(divide="ignore"):
         logits = np.where(told, np.minimum(np.log(leaning) - np.log1p(-leaning), MOST_LOGIT), 0.0)
     times_s = np.array([observation.time_s for observation in seen], dtype=np.float64)
     shots = clock.scenes(times_s)
-    observers = np.array([scanned and not observation.scanned for observation in seen], dtype=np.intp)
+    observers = np.array(
+        [scanned and not observation.scanned for observation in seen], dtype=np.intp
+    )
     return Evidence(
         times_s,
         clock.between(times_s[:-1], times_s[1:]),
@@ -93,6 +109,8 @@ def _parts(told: Flags, shots: NDArray[np.intp], observers: NDArray[np.intp]) ->
     parts, starts = np.zeros(told.shape), scene_starts(shots)
     for observer in np.unique(observers):
         own = told & (observers == observer)[:, None]
-        in_scene = np.add.reduceat(own, starts, axis=0, dtype=np.intp).repeat(np.diff(starts, append=len(own)), axis=0)
+        in_scene = np.add.reduceat(own, starts, axis=0, dtype=np.intp).repeat(
+            np.diff(starts, append=len(own)), axis=0
+        )
         parts += own / np.maximum(in_scene, 1)
     return parts

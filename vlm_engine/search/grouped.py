@@ -36,10 +36,18 @@ class GroupedSearch:
     """
 
     def __init__(
-        self, video: VideoInfo, tags: Sequence[str], groups: Iterable[Tags], config: SearchConfig, *, scanned: bool = False
+        self,
+        video: VideoInfo,
+        tags: Sequence[str],
+        groups: Iterable[Tags],
+        config: SearchConfig,
+        *,
+        scanned: bool = False,
     ) -> None:
         self._tags = tuple(tags)
-        self._parts = [(group, VideoSearch(video, group, config, scanned=scanned)) for group in groups]
+        self._parts = [
+            (group, VideoSearch(video, group, config, scanned=scanned)) for group in groups
+        ]
 
     def record(self, look: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look."""
@@ -68,7 +76,11 @@ class GroupedSearch:
             for time_s, observation in search.observations():
                 key = time_s, observation.scanned
                 verdicts: dict[str, Verdict] = {**seen[key].verdicts} if key in seen else {}
-                verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._tags}
+                verdicts |= {
+                    tag: verdict
+                    for tag, verdict in observation.verdicts.items()
+                    if tag in self._tags
+                }
                 if verdicts:
                     seen[key] = replace(observation, verdicts=verdicts)
         for key in sorted(seen):
@@ -76,11 +88,15 @@ class GroupedSearch:
 
     def spans(self) -> tuple[Span, ...]:
         """Where each tag applies, in the order of tags and time."""
-        found = [span for _, search in self._parts for span in search.spans() if span.tag in self._tags]
+        found = [
+            span for _, search in self._parts for span in search.spans() if span.tag in self._tags
+        ]
         return tuple(sorted(found, key=lambda span: (self._tags.index(span.tag), span.start_s)))
 
 
 def _joined(one: FrameQuery, other: FrameQuery) -> FrameQuery:
     """Both in one question. A scan may be answered by the larger picture of another look, but not the other way round."""
     purpose = other.purpose if one.purpose is Purpose.SCAN else one.purpose
-    return FrameQuery(one.time_s, (*one.tags, *(tag for tag in other.tags if tag not in one.tags)), purpose)
+    return FrameQuery(
+        one.time_s, (*one.tags, *(tag for tag in other.tags if tag not in one.tags)), purpose
+    )

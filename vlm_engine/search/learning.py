@@ -31,7 +31,26 @@ from vlm_engine.search.transitions import LONG, OFF, SHORT, STATES
 _VIDEO_WEIGHT = np.array([100.0, 12.0])
 _TAG_WEIGHT = np.array([400.0, 300.0])
 _RANGE = (1e-5, 0.4)
-_SHARPNESS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0)
+_SHARPNESS = (
+    0.0,
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    1.0,
+    1.15,
+    1.3,
+    1.5,
+    1.75,
+    2.0,
+    2.5,
+    3.0,
+)
 _SHARPNESS_WEIGHT = 5.0
 _SHARPNESS_IF_FOOLED = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """As a share of that in good shots."""
@@ -54,20 +73,31 @@ def learnt(rates: Rates, evidence: Evidence, smoothed: Smoothed, silent_looks: i
     starts_short, starts_long, ends_long = _expected_moves(smoothed)
     spent_s = _expected_seconds(states, evidence.times_s)
     idle_s = spent_s[OFF] + STARTS_WEIGHT / rates.usual_starts_per_s
-    observers = rates.observers if silent_looks is None else _erring(rates.observers, evidence, truths, silent_looks)
+    observers = (
+        rates.observers
+        if silent_looks is None
+        else _erring(rates.observers, evidence, truths, silent_looks)
+    )
     return Rates(
         (starts_short + STARTS_WEIGHT) / idle_s,
         (starts_long + STARTS_WEIGHT) / idle_s,
         (ends_long + LONG_WEIGHT) / (spent_s[LONG] + LONG_WEIGHT * LONG_S),
         rates.usual_starts_per_s,
-        tuple(_trusted(observer, evidence, number, truths) for number, observer in enumerate(observers)),
+        tuple(
+            _trusted(observer, evidence, number, truths)
+            for number, observer in enumerate(observers)
+        ),
     )
 
 
-def _erring(observers: tuple[Observer, ...], evidence: Evidence, truths: Floats, silent_looks: int) -> tuple[Observer, ...]:
+def _erring(
+    observers: tuple[Observer, ...], evidence: Evidence, truths: Floats, silent_looks: int
+) -> tuple[Observer, ...]:
     usual = assumed_errors(len(observers) > 1)
     return tuple(
-        replace(observer, look_error=_look_error(evidence, number, usual[number], truths, silent_looks))
+        replace(
+            observer, look_error=_look_error(evidence, number, usual[number], truths, silent_looks)
+        )
         for number, observer in enumerate(observers)
     )
 
@@ -75,13 +105,21 @@ def _erring(observers: tuple[Observer, ...], evidence: Evidence, truths: Floats,
 def _expected_moves(smoothed: Smoothed) -> tuple[Floats, Floats, Floats]:
     """(K,) each: how often a short event began, a long one began, a long one ended."""
     before, after = smoothed.forward[:-1], smoothed.backward[1:]
-    after = after / (smoothed.scale[1:] * np.einsum("nsk,nsk->nk", smoothed.forward[1:], smoothed.backward[1:]))[:, None]
+    after = (
+        after
+        / (
+            smoothed.scale[1:]
+            * np.einsum("nsk,nsk->nk", smoothed.forward[1:], smoothed.backward[1:])
+        )[:, None]
+    )
 
     def count(source: int, target: int) -> Floats:
         total = np.zeros(before.shape[2])
         for s in range(source, before.shape[1], STATES):
             for t in range(target, before.shape[1], STATES):
-                total += np.einsum("nk,nk,nk->k", before[:, s], smoothed.moves[:, s, t], after[:, t])
+                total += np.einsum(
+                    "nk,nk,nk->k", before[:, s], smoothed.moves[:, s, t], after[:, t]
+                )
         return total
 
     return count(OFF, SHORT), count(OFF, LONG), count(LONG, OFF)
@@ -93,7 +131,9 @@ def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
     return np.asarray(np.einsum("nsk,n->sk", merged[1:] + merged[:-1], np.diff(times_s) / 2))
 
 
-def _look_error(evidence: Evidence, number: int, usual: Floats, truths: Floats, silent_looks: int) -> Floats:
+def _look_error(
+    evidence: Evidence, number: int, usual: Floats, truths: Floats, silent_looks: int
+) -> Floats:
     """(K, 2): how often a look of this observer errs in a good shot, of whom ``usual`` errors are assumed.
 
     An error counts where the scene was looked at again, so that another look could contradict it.
@@ -124,7 +164,9 @@ def _trusted(observer: Observer, evidence: Evidence, number: int, truths: Floats
     return replace(observer, trust=trust, trust_if_fooled=if_fooled)
 
 
-def _trust(evidence: Evidence, told: Flags, good: Floats, fooled: Floats, here: Floats) -> tuple[Trust, Trust]:
+def _trust(
+    evidence: Evidence, told: Flags, good: Floats, fooled: Floats, here: Floats
+) -> tuple[Trust, Trust]:
     """How sharply confidence tells wrong answers from right ones (temperature, Platt 1999): in good shots, and where fooled.
 
     A wrong yes is weighed against right yeses, a wrong no against right noes of the same tag: models are far surer of
@@ -151,10 +193,14 @@ def _trust(evidence: Evidence, told: Flags, good: Floats, fooled: Floats, here: 
         return max((_fit(each, errors, right, weight) for each in sharpness), key=itemgetter(0))[1]
 
     trust = best(_SHARPNESS, wrong(good), _SHARPNESS_WEIGHT)
-    return trust, best((share * trust.sharpness for share in _SHARPNESS_IF_FOOLED), wrong(fooled), 0.0)
+    return trust, best(
+        (share * trust.sharpness for share in _SHARPNESS_IF_FOOLED), wrong(fooled), 0.0
+    )
 
 
-def _fit(sharpness: float, wrong: list[Floats], right: list[Floats], weight: float) -> tuple[float, Trust]:
+def _fit(
+    sharpness: float, wrong: list[Floats], right: list[Floats], weight: float
+) -> tuple[float, Trust]:
     """How well a sharpness explains counts of answers by logit; with it, and with what makes its ratios ratios of densities.
 
     ``wrong`` and ``right``: of those that say yes, and of those that say no. ``weight``: of the assumption that

@@ -26,7 +26,9 @@ class ObservationLog:
     def record(self, look: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look. Tags without a verdict count as looked at and not judged."""
         key = milliseconds(look.time_s)
-        for frames in (self._frames,) if observation.scanned else (self._frames, self._judged_frames):
+        for frames in (
+            (self._frames,) if observation.scanned else (self._frames, self._judged_frames)
+        ):
             if not _near(frames, key, 0):
                 insort(frames, key)
         self._looked.setdefault(key, set()).update(look.tags)
@@ -35,7 +37,9 @@ class ObservationLog:
     def _keep(self, key: int, observation: Observation) -> None:
         known = self._observations.get((key, observation.scanned))
         verdicts: dict[str, Verdict] = {**known.verdicts} if known else {}
-        verdicts |= {tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._tags}
+        verdicts |= {
+            tag: verdict for tag, verdict in observation.verdicts.items() if tag in self._tags
+        }
         if verdicts:
             self._observations[key, observation.scanned] = replace(observation, verdicts=verdicts)
 

@@ -53,7 +53,9 @@ class Posterior:
         error = self._error(shares / (shares.sum(1, keepdims=True) + 1e-300), observer)
         false, missed = error[:, 0], error[:, 1]
         on = self.present[:, self.live]
-        after = _undecided(on * (1 - missed), (1 - on) * false) + _undecided(on * missed, (1 - on) * (1 - false))
+        after = _undecided(on * (1 - missed), (1 - on) * false) + _undecided(
+            on * missed, (1 - on) * (1 - false)
+        )
         out[:, self.live] = _SECOND_LOOK * np.maximum(_undecided(on, 1 - on) - after, 0)
         return out
 
@@ -63,7 +65,9 @@ class Posterior:
         if observer == JUDGE:
             return np.asarray((1 - fooled) * look_error + fooled * SURE_ERROR)
         alone = shares[:, 1]
-        return np.asarray((1 - alone - fooled) * look_error + alone * SURE_ERROR + fooled * FOOLED_ALONG)
+        return np.asarray(
+            (1 - alone - fooled) * look_error + alone * SURE_ERROR + fooled * FOOLED_ALONG
+        )
 
     def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
         """At m other times, each between two frames of the evidence, (m, K) each: how probably the tag shows, and
@@ -75,7 +79,9 @@ class Posterior:
         here = (from_left[0] + from_left[1]) * (from_right[0] + from_right[1])
         total = here.sum(1)
         shows[:, self.live] = here[:, SHOWS == 1].sum(1) / total
-        otherwise = [(from_left[truth] * from_right[truth])[:, truth != SHOWS].sum(1) for truth in (0, 1)]
+        otherwise = [
+            (from_left[truth] * from_right[truth])[:, truth != SHOWS].sum(1) for truth in (0, 1)
+        ]
         hidden[:, self.live] = (otherwise[0] + otherwise[1]) / total
         return shows, hidden
 
@@ -88,7 +94,9 @@ class Posterior:
         here = smoothed.chain.steps(self.clock.between(seen_s[after - 1], times_s))
         there = smoothed.chain.steps(self.clock.between(times_s, seen_s[after]))
         before = by_condition(smoothed.forward).sum(1)
-        coming = _mean_of_conditions(smoothed.likely * smoothed.backward, self.rates.of(self.live)).astype(np.float32)
+        coming = _mean_of_conditions(
+            smoothed.likely * smoothed.backward, self.rates.of(self.live)
+        ).astype(np.float32)
         return _passed_on(before[after - 1], here), _passed_on(coming[after], there.swapaxes(1, 2))
 
 
@@ -101,7 +109,9 @@ def _undecided(on: Floats, off: Floats) -> Floats:
 def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
     """(m, 4, K) each: ``weights`` (m, 4, K) after ``steps`` (m, 4, 4, K), of states without the tag and of those with it."""
     passed = [weights[:, state, None] * steps[:, state] for state in range(STATES)]
-    without, shown = ([passed[state] for state in np.flatnonzero(truth == SHOWS)] for truth in (0, 1))
+    without, shown = (
+        [passed[state] for state in np.flatnonzero(truth == SHOWS)] for truth in (0, 1)
+    )
     return without[0] + without[1], shown[0] + shown[1]
 
 
@@ -134,7 +144,9 @@ def believe(evidence: Evidence, clock: TimeWarp, rates: Rates) -> Posterior:
     smoothed = smooth(evidence.of(live), rates.of(live))
     present[:, live] = by_truth(smoothed.conditions())[:, :, 1].sum(1)
     shown = present > 0.5
-    return Posterior(evidence, clock, live, present, shown | _confirmed(evidence, present), rates, smoothed)
+    return Posterior(
+        evidence, clock, live, present, shown | _confirmed(evidence, present), rates, smoothed
+    )
 
 
 def _confirmed(evidence: Evidence, present: Floats) -> Flags:

@@ -94,7 +94,9 @@ class Observer:
         looks = self.look_error.copy()
         looks[columns] = other.look_error
         tags = len(looks)
-        return Observer(looks, other.trust.spread(tags, columns), other.trust_if_fooled.spread(tags, columns))
+        return Observer(
+            looks, other.trust.spread(tags, columns), other.trust_if_fooled.spread(tags, columns)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ class Rates:
     def of(self, columns: NDArray[np.intp]) -> Rates:
         """The same for some of the tags."""
         parts = {name: getattr(self, name)[columns] for name in _BY_TAG}
-        return replace(self, **parts, observers=tuple(observer.of(columns) for observer in self.observers))
+        return replace(
+            self, **parts, observers=tuple(observer.of(columns) for observer in self.observers)
+        )
 
     def with_those_of(self, columns: NDArray[np.intp], other: Rates) -> Rates:
         """Those of ``other``, which has only the tags in ``columns``; for the rest, these."""
@@ -124,7 +128,9 @@ class Rates:
         for name, part in parts.items():
             part[columns] = getattr(other, name)
         both = zip(self.observers, other.observers, strict=True)
-        return replace(other, **parts, observers=tuple(mine.with_those_of(columns, its) for mine, its in both))
+        return replace(
+            other, **parts, observers=tuple(mine.with_those_of(columns, its) for mine, its in both)
+        )
 
 
 def assumed_errors(scanned: bool) -> tuple[Floats, ...]:
@@ -134,7 +140,11 @@ def assumed_errors(scanned: bool) -> tuple[Floats, ...]:
 
 def assumed(tags: int, duration_s: float, *, scanned: bool = False) -> Rates:
     """The rates before anything was seen. ``scanned``: a smaller model scans for the one that judges."""
-    usual = min(MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6)))
+    usual = min(
+        MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6))
+    )
     starts = np.full(tags, usual)
-    observers = (Observer(np.tile(each * (1 - SHOT_SHARE), (tags, 1))) for each in assumed_errors(scanned))
+    observers = (
+        Observer(np.tile(each * (1 - SHOT_SHARE), (tags, 1))) for each in assumed_errors(scanned)
+    )
     return Rates(starts, starts, np.full(tags, 1 / LONG_S), usual, tuple(observers))

@@ -53,7 +53,9 @@ class Segments:
         self._edges: dict[tuple[float, float], tuple[Gap, Change]] = {}
         flips = {column: _flips(belief, column) for column in map(int, belief.live)}
         self._cut_share = self._learnt_cut_share(flips)
-        self._runs = [run for column, (shown, own) in flips.items() for run in self._of(column, shown, own)]
+        self._runs = [
+            run for column, (shown, own) in flips.items() for run in self._of(column, shown, own)
+        ]
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -65,7 +67,16 @@ class Segments:
         """Of the changes that are known closely, how many have a cut beside them; no matter of one tag alone."""
         if not len(self._clock.cuts_s):
             return 0.0
-        narrow = np.array(sorted({flip[:2] for _, own in flips.values() for flip in own if flip[1] - flip[0] <= _NARROW_S}))
+        narrow = np.array(
+            sorted(
+                {
+                    flip[:2]
+                    for _, own in flips.values()
+                    for flip in own
+                    if flip[1] - flip[0] <= _NARROW_S
+                }
+            )
+        )
         narrow = narrow.reshape(-1, 2)
         cut = np.diff(self._clock.shots(narrow), axis=1) > 0
         share = (cut.sum() + _CUT_SHARE * _CUT_SHARE_WEIGHT) / (len(narrow) + _CUT_SHARE_WEIGHT)
@@ -91,8 +102,20 @@ class Segments:
 def _flips(belief: Posterior, column: int) -> tuple[bool, list[_Flip]]:
     """Whether the tag shows at first, and every change between two frames judged for it."""
     rows = np.flatnonzero(belief.evidence.judged[:, column])
-    times_s, present, shown = belief.evidence.times_s[rows], belief.present[rows, column], belief.shown[rows, column]
+    times_s, present, shown = (
+        belief.evidence.times_s[rows],
+        belief.present[rows, column],
+        belief.shown[rows, column],
+    )
     sure = np.where(shown, present, 1 - present)
     changes = np.flatnonzero(shown[1:] != shown[:-1])
-    flips = [(float(times_s[i]), float(times_s[i + 1]), bool(shown[i + 1]), float(min(sure[i], sure[i + 1]))) for i in changes]
+    flips = [
+        (
+            float(times_s[i]),
+            float(times_s[i + 1]),
+            bool(shown[i + 1]),
+            float(min(sure[i], sure[i + 1])),
+        )
+        for i in changes
+    ]
     return bool(shown[0]), flips

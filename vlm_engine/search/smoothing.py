@@ -110,7 +110,9 @@ def _moves(evidence: Evidence, chain: TransitionModel, shares: Floats, likely: F
     drawn = (shares[:, SHOWS].astype(np.float32) * arrived)[:, None].repeat(conditions, 1)
     kept = drawn.copy()
     same_shot = evidence.shots[1:] == evidence.shots[:-1]
-    kept[same_shot] = np.eye(conditions, dtype=np.float32)[:, :, None, None] * arrived[same_shot, None]
+    kept[same_shot] = (
+        np.eye(conditions, dtype=np.float32)[:, :, None, None] * arrived[same_shot, None]
+    )
     moves = np.empty((len(steps), conditions, STATES, *drawn.shape[2:]), np.float32)
     for truth in (0, 1):
         weights = drawn.copy()
@@ -139,7 +141,9 @@ def _forward(first: Floats, moves: Floats) -> tuple[Floats, Floats]:
 def _backward(moves: Floats) -> Floats:
     rows = np.empty((len(moves) + 1, *moves.shape[2:]), np.float32)
     rows[-1] = 1.0
-    for number, (after, move, before) in enumerate(zip(rows[:0:-1], moves[::-1], rows[-2::-1], strict=True)):
+    for number, (after, move, before) in enumerate(
+        zip(rows[:0:-1], moves[::-1], rows[-2::-1], strict=True)
+    ):
         if number % _RESCALED_EVERY == _RESCALED_EVERY - 1:
             np.divide(after, after.sum(0), out=after)
         np.einsum("stk,tk->sk", move, after, out=before)

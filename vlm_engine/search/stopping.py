@@ -56,7 +56,9 @@ def share_of(budget: int, spent: int) -> int:
     return min(left, max(round(left * _SPENT_PER_ROUND), round(budget * _LEAST_ROUND), 1))
 
 
-def chosen(questions: Iterable[Candidate], prices: Prices, most: int | None, apart_s: float) -> list[Candidate]:
+def chosen(
+    questions: Iterable[Candidate], prices: Prices, most: int | None, apart_s: float
+) -> list[Candidate]:
     """The questions to ask in one round, best for their price first, no two on the same frame (nearer than ``apart_s``).
 
     ``most``: how many at a time.
@@ -64,7 +66,12 @@ def chosen(questions: Iterable[Candidate], prices: Prices, most: int | None, apa
     worthy = [question for question in questions if question.value >= prices.of(question)]
     taken: dict[int, Candidate] = {}
     for question in sorted(
-        worthy, key=lambda question: (-question.value / prices.of(question), question.time_s, question.purpose)
+        worthy,
+        key=lambda question: (
+            -question.value / prices.of(question),
+            question.time_s,
+            question.purpose,
+        ),
     ):
         if most is not None and len(taken) >= most:
             break
@@ -77,4 +84,6 @@ def chosen(questions: Iterable[Candidate], prices: Prices, most: int | None, apa
 
 def is_worth_a_round(questions: Sequence[Candidate], runs: int) -> bool:
     """Whether what the questions set right is worth the wait for another round, where so many runs are known."""
-    return bool(questions) and sum(question.value for question in questions) >= _LEAST_SHARE * max(1, runs)
+    return bool(questions) and sum(question.value for question in questions) >= _LEAST_SHARE * max(
+        1, runs
+    )

@@ -35,7 +35,9 @@ class TransitionModel:
         """(n, 4, 4, K): the probability to pass from one state to another in each of n lapses of time."""
         fading = np.exp(elapsed_s[None, :, None] * self.decays_per_s[:, None, :]).astype(np.float32)
         passed = np.maximum(fading @ self.modes.astype(np.float32), _LEAST)
-        return np.ascontiguousarray(passed.transpose(1, 2, 0)).reshape(len(elapsed_s), STATES, STATES, len(passed))
+        return np.ascontiguousarray(passed.transpose(1, 2, 0)).reshape(
+            len(elapsed_s), STATES, STATES, len(passed)
+        )
 
 
 def chain_of(rates: Rates) -> TransitionModel:
@@ -44,10 +46,18 @@ def chain_of(rates: Rates) -> TransitionModel:
     generator = np.zeros((tags, STATES, STATES))
     generator[:, OFF, SHORT], generator[:, OFF, LONG] = rates.short_per_s, rates.long_per_s
     generator[:, SHORT, OFF], generator[:, LONG, OFF] = 1 / SHORT_S, rates.end_per_s
-    generator[:, LONG, PAUSE], generator[:, PAUSE, LONG] = PAUSES_PER_LONG * rates.end_per_s, 1 / PAUSE_S
+    generator[:, LONG, PAUSE], generator[:, PAUSE, LONG] = (
+        PAUSES_PER_LONG * rates.end_per_s,
+        1 / PAUSE_S,
+    )
     generator[:, range(STATES), range(STATES)] = -generator.sum(2)
     long_share = rates.long_per_s / rates.end_per_s
-    shares = [np.ones(tags), rates.short_per_s * SHORT_S, long_share, rates.long_per_s * PAUSES_PER_LONG * PAUSE_S]
+    shares = [
+        np.ones(tags),
+        rates.short_per_s * SHORT_S,
+        long_share,
+        rates.long_per_s * PAUSES_PER_LONG * PAUSE_S,
+    ]
     law = np.stack(shares, 1)
     law /= law.sum(1, keepdims=True)
     root = np.sqrt(law)

@@ -43,14 +43,20 @@ class VideoSearch:
     ``scanned``: looks to scan are for a smaller model, and what it saw is recorded as ``scanned``; all others are for the judge.
     """
 
-    def __init__(self, video: VideoInfo, tags: Sequence[str], config: SearchConfig, *, scanned: bool = False) -> None:
+    def __init__(
+        self, video: VideoInfo, tags: Sequence[str], config: SearchConfig, *, scanned: bool = False
+    ) -> None:
         self._video = video
         self._tags = tuple(tags)
         self._config = config
         self._scanned = scanned
         self._clock = TimeWarp(video.duration_s, believable(video.cuts, video.end_s))
         self._frame_s = 0.6 / video.frame_rate if video.frame_rate > 0 else 0.02
-        self._budget = None if config.questions_per_hour is None else round(config.questions_per_hour * video.duration_s / 3600)
+        self._budget = (
+            None
+            if config.questions_per_hour is None
+            else round(config.questions_per_hour * video.duration_s / 3600)
+        )
         self._shortest_s = max(SHORTEST_S, (config.shortest_event_s or 0.0) * _CUT_SHORT)
         self._scan = scan_of(video, config.interval_for(video.duration_s), self._budget)
         self._ledger = ObservationLog(self._tags)
@@ -76,7 +82,11 @@ class VideoSearch:
     def expected_more(self) -> int:
         """How many looks are probably still to come after this round; never exact, always finite."""
         guess = round(self._pending) if self._rounds <= 1 else self._pending // 2
-        return guess if self._budget is None else min(guess, max(0, self._budget - self._ledger.frames))
+        return (
+            guess
+            if self._budget is None
+            else min(guess, max(0, self._budget - self._ledger.frames))
+        )
 
     def observations(self) -> Iterator[tuple[float, Observation]]:
         """(time of the look, what was seen there), in order of time: enough to build this search again."""
@@ -94,14 +104,27 @@ class VideoSearch:
         if not self._ledger.judged:
             return ()
         belief, _ = self._believed()
-        return tuple(zip(belief.evidence.times_s.tolist(), belief.present[:, self._tags.index(tag)].tolist(), strict=True))
+        return tuple(
+            zip(
+                belief.evidence.times_s.tolist(),
+                belief.present[:, self._tags.index(tag)].tolist(),
+                strict=True,
+            )
+        )
 
     def _believed(self) -> tuple[Posterior, Segments]:
         if self._known is None:
-            evidence = gather((seen for _, seen in self._ledger.observations()), self._tags, self._clock, scanned=self._scanned)
+            evidence = gather(
+                (seen for _, seen in self._ledger.observations()),
+                self._tags,
+                self._clock,
+                scanned=self._scanned,
+            )
             taught, rates = self._learnt_from_scan()
             if len(evidence.times_s) > taught:
-                rates = learnt_rates(evidence, rates, _LEARNING_STEPS_OF_TWO if self._scanned else _LEARNING_STEPS)
+                rates = learnt_rates(
+                    evidence, rates, _LEARNING_STEPS_OF_TWO if self._scanned else _LEARNING_STEPS
+                )
             belief = believe(evidence, self._clock, rates)
             self._known = belief, Segments(belief, self._video.duration_s)
         return self._known
@@ -109,7 +132,9 @@ class VideoSearch:
     def _learnt_from_scan(self) -> tuple[int, Rates]:
         """How many looks of the scan there are, and what they alone teach: that stays while later rounds add to the rest."""
         planned = {milliseconds(time_s) for time_s in self._scan}
-        scan = [seen for time_s, seen in self._ledger.observations() if milliseconds(time_s) in planned]
+        scan = [
+            seen for time_s, seen in self._ledger.observations() if milliseconds(time_s) in planned
+        ]
         if self._taught is None or self._taught[0] != scan:
             rates = assumed(len(self._tags), self._video.duration_s, scanned=self._scanned)
             if scan:
@@ -130,7 +155,9 @@ class VideoSearch:
         if not self._ledger.judged:
             return ()
         belief, runs = self._believed()
-        cost = prices(price(len(runs), self._video.duration_s, self._config.effort), scanned=self._scanned)
+        cost = prices(
+            price(len(runs), self._video.duration_s, self._config.effort), scanned=self._scanned
+        )
         most = None if self._budget is None else share_of(self._budget, self._ledger.frames)
         questions = chosen(self._questions(belief, runs, cost), cost, most, self._frame_s)
         if not is_worth_a_round(questions, len(runs)):
@@ -140,8 +167,12 @@ class VideoSearch:
 
     def _questions(self, belief: Posterior, runs: Segments, cost: Prices) -> list[Candidate]:
         is_free = self._is_free
-        edges = list(edge_looks(runs, self._config.edge_tolerance_s, is_free, scanned=self._scanned))
-        refined = set(np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges]))
+        edges = list(
+            edge_looks(runs, self._config.edge_tolerance_s, is_free, scanned=self._scanned)
+        )
+        refined = set(
+            np.searchsorted(belief.evidence.times_s, [question.time_s for question in edges])
+        )
         finds = [
             question
             for question in discoveries(belief, cost.scanner, self._shortest_s, is_free)
@@ -165,12 +196,16 @@ class VideoSearch:
     def _as_looks(self, questions: Sequence[Candidate], belief: Posterior) -> Iterator[FrameQuery]:
         """Discoveries ask about every tag; other questions about those in doubt at that frame."""
         expected, _ = belief.doubt_at(np.array([question.time_s for question in questions]))
-        doubtful = np.minimum(expected, 1 - expected) >= (_IN_DOUBT_AFTER_SCANNER if self._scanned else _IN_DOUBT)
+        doubtful = np.minimum(expected, 1 - expected) >= (
+            _IN_DOUBT_AFTER_SCANNER if self._scanned else _IN_DOUBT
+        )
         for question, row in zip(questions, doubtful, strict=True):
             if question.purpose is not Purpose.SCAN:
                 row[list(question.columns)] = True
                 yield FrameQuery(
-                    question.time_s, tuple(tag for tag, asked in zip(self._tags, row, strict=True) if asked), question.purpose
+                    question.time_s,
+                    tuple(tag for tag, asked in zip(self._tags, row, strict=True) if asked),
+                    question.purpose,
                 )
             else:
                 yield FrameQuery(question.time_s, self._tags, question.purpose)

@@ -10,4 +10,12 @@ from vlm_engine.store.lock import SharedLock
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject
 from vlm_engine.store.schema import writing
 
-__all__ = ["AnswerStore", "SharedLock", "StoredAnswer", "StoredSearch", "Subject", "readable", "writing"]
+__all__ = [
+    "AnswerStore",
+    "SharedLock",
+    "StoredAnswer",
+    "StoredSearch",
+    "Subject",
+    "readable",
+    "writing",
+]

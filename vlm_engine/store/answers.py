@@ -19,7 +19,13 @@ from vlm_engine.store.lock import SharedLock
 from vlm_engine.store.pruning import prune
 from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
 from vlm_engine.store.schema import prepare, writing
-from vlm_engine.store.statements import insert_answers, lots, select_subjects, update_subjects, upsert_subjects
+from vlm_engine.store.statements import (
+    insert_answers,
+    lots,
+    select_subjects,
+    update_subjects,
+    upsert_subjects,
+)
 from vlm_engine.types import Answer, Form, ImageShape
 
 _log = logging.getLogger(__name__)
@@ -59,7 +65,9 @@ class AnswerStore:
             if self._hold:
                 opening.callback(self._hold.release)
             with explained(path):
-                self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+                self._db = sqlite3.connect(
+                    path or ":memory:", check_same_thread=False, isolation_level=None
+                )
             opening.callback(self._db.close)
             self._db.text_factory = readable
             with self._using():
@@ -108,7 +116,9 @@ class AnswerStore:
         """The same for several at once."""
         with self._using():
             numbers = self._known(subjects)
-            rows = [self._rows(numbers[subject]) if subject in numbers else [] for subject in subjects]
+            rows = [
+                self._rows(numbers[subject]) if subject in numbers else [] for subject in subjects
+            ]
         return [self._read(own) for own in rows]
 
     def _rows(self, number: int) -> list[tuple[Any, ...]]:
@@ -121,7 +131,11 @@ class AnswerStore:
     def _read(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredAnswer]:
         stored = [one for one in map(_stored, rows) if one is not None]
         if len(stored) < len(rows):
-            _log.warning("%s: %d answers cannot be read any more; they are asked for again.", self._path, len(rows) - len(stored))
+            _log.warning(
+                "%s: %d answers cannot be read any more; they are asked for again.",
+                self._path,
+                len(rows) - len(stored),
+            )
         return stored
 
     def searches(self, subject: Subject) -> list[StoredSearch]:
@@ -140,7 +154,10 @@ class AnswerStore:
         with self._using(), writing(self._db):
             self._use([subject])
             row = (self._known([subject])[subject], tags, search.settings)
-            if self._db.execute(f"SELECT 1 FROM answer_search WHERE {where}", row).fetchone() is None:
+            if (
+                self._db.execute(f"SELECT 1 FROM answer_search WHERE {where}", row).fetchone()
+                is None
+            ):
                 self._db.execute("INSERT INTO answer_search VALUES (NULL, ?, ?, ?)", row)
 
     def _prepare(self) -> None:
@@ -197,7 +214,18 @@ def _key(subject: Subject) -> tuple[str, str, str]:
 
 def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
     """None where the row is not what was written: bytes rot, and rot is no answer."""
-    look_ms, frame_s, form, max_side, quality, said, model, endpoint, prompt_tokens, answer_tokens = row
+    (
+        look_ms,
+        frame_s,
+        form,
+        max_side,
+        quality,
+        said,
+        model,
+        endpoint,
+        prompt_tokens,
+        answer_tokens,
+    ) = row
     try:
         verdicts, raw = unpacked(said)
         answer = Answer(verdicts, raw, model, endpoint, prompt_tokens, answer_tokens)

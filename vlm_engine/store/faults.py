@@ -11,7 +11,9 @@ from vlm_engine.errors import StoreError
 
 _KEPT = "What was answered before is kept"
 _NO_ROOM = f"its disk is full. Make room there, and start again. {_KEPT}"
-_FAILING = f"its disk is full or fails. Make room there, or see to the disk, and start again. {_KEPT}"
+_FAILING = (
+    f"its disk is full or fails. Make room there, or see to the disk, and start again. {_KEPT}"
+)
 _NOT_OURS = "it cannot be written. Let the user that runs this write to the file and to its folder, or keep it in another folder"
 _LOCKED = f"another program keeps it locked. End that program (a backup, a database browser), and start again. {_KEPT}"
 _DAMAGED = "the file is damaged. Start again: it is then set aside under another name, and all that can be read of it is kept"

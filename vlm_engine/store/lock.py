@@ -96,7 +96,9 @@ class SharedLock:
         deadline = time.monotonic() + busy_s
         while not _taken(self._file, alone=False):
             if time.monotonic() > deadline:
-                raise StoreError(f"database {self._path}: another task is mending it. Wait for it to end, and start again")
+                raise StoreError(
+                    f"database {self._path}: another task is mending it. Wait for it to end, and start again"
+                )
             time.sleep(_ATTEMPT_S)
 
     def _noted(self) -> bytes:

@@ -47,7 +47,9 @@ def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
     A line with the tags as JSON; for each tag a byte and a double, presence and probability (NaN: not told); the reply.
     """
     tags = json.dumps([*verdicts], ensure_ascii=False)
-    told = ((v.present, math.nan if v.probability is None else v.probability) for v in verdicts.values())
+    told = (
+        (v.present, math.nan if v.probability is None else v.probability) for v in verdicts.values()
+    )
     numbers = _layout(len(verdicts)).pack(*(value for pair in told for value in pair))
     return zlib.compress(_encoded(f"{tags}\n") + numbers + _encoded(raw))
 

@@ -49,7 +49,9 @@ def _create(path: Path) -> None:
 def _is_sound(path: Path, busy_s: float, thorough: bool) -> bool:
     with closing(sqlite3.connect(path, timeout=busy_s)) as db:
         try:
-            return db.execute(f"PRAGMA {'integrity_check' if thorough else 'quick_check'}(1)").fetchall() == [("ok",)]
+            return db.execute(
+                f"PRAGMA {'integrity_check' if thorough else 'quick_check'}(1)"
+            ).fetchall() == [("ok",)]
         except sqlite3.Error as error:
             if tells_damage(error):
                 return False
@@ -71,14 +73,20 @@ def _mend(path: Path) -> None:
             leftover.unlink(missing_ok=True)
         rows = _salvage(path, making)
         making.replace(_mended(path))
-        _log.warning("%s: %d rows could be read and are kept; what could not be read is lost.", path, rows)
+        _log.warning(
+            "%s: %d rows could be read and are kept; what could not be read is lost.", path, rows
+        )
     aside, wal = _free_name(path), beside(path, "-wal")
     # The log of changes goes first: beside another database it would destroy that.
     if wal.exists() and wal.stat().st_size:
         wal.replace(beside(aside, "-wal"))
     if path.exists():
         path.replace(aside)
-        _log.warning("%s: the damaged file is now %s. Nothing uses it any more; delete it when you like.", path, aside)
+        _log.warning(
+            "%s: the damaged file is now %s. Nothing uses it any more; delete it when you like.",
+            path,
+            aside,
+        )
     for leftover in (wal, beside(path, "-shm")):
         leftover.unlink(missing_ok=True)
     _mended(path).replace(path)
@@ -97,16 +105,23 @@ def _refuse_if_open(path: Path) -> None:
 
 def _free_name(path: Path) -> Path:
     stem = f".damaged-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = (beside(path, stem + more) for more in ("", *(f"-{number}" for number in range(2, 1000))))
+    names = (
+        beside(path, stem + more) for more in ("", *(f"-{number}" for number in range(2, 1000)))
+    )
     return next(name for name in names if not name.exists() and not beside(name, "-wal").exists())
 
 
 def _salvage(damaged: Path, fresh: Path) -> int:
     """Copies every table and what can be read of its rows; returns how many."""
     _create(fresh)
-    with closing(_reading(damaged)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as new:
+    with (
+        closing(_reading(damaged)) as old,
+        closing(sqlite3.connect(fresh, isolation_level=None)) as new,
+    ):
         new.execute("BEGIN")
-        rows = sum(_copy_table(old, new, name, sql) for kind, name, sql in _parts(old) if kind == "table")
+        rows = sum(
+            _copy_table(old, new, name, sql) for kind, name, sql in _parts(old) if kind == "table"
+        )
         for kind, _, sql in _parts(old):
             if kind != "table":
                 new.execute(sql)
@@ -126,7 +141,9 @@ def _reading(path: Path) -> sqlite3.Connection:
 def _parts(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
     """(kind, name, SQL) of everything that the database says it has; nothing where it cannot say."""
     try:
-        return db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%'").fetchall()
+        return db.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
     except sqlite3.Error as error:
         if not tells_damage(error):
             raise
@@ -149,7 +166,9 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str, sql
 def _unlink(db: sqlite3.Connection) -> None:
     """What refers to a row that was lost would refer to whatever gets that number next."""
     for table, rowid, _, number in db.execute("PRAGMA foreign_key_check").fetchall():
-        column = next(row[3] for row in db.execute(f'PRAGMA foreign_key_list("{table}")') if row[0] == number)
+        column = next(
+            row[3] for row in db.execute(f'PRAGMA foreign_key_list("{table}")') if row[0] == number
+        )
         db.execute(f'UPDATE "{table}" SET "{column}" = 0 WHERE rowid = ?', (rowid,))
 
 

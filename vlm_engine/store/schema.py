@@ -69,7 +69,11 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
 def _version(db: sqlite3.Connection, path: Path | None) -> int | None:
     """The version of the tables that are there; None where there are none."""
     tables = _tables(db)
-    row = db.execute("SELECT version FROM answer_schema").fetchone() if "answer_schema" in tables else None
+    row = (
+        db.execute("SELECT version FROM answer_schema").fetchone()
+        if "answer_schema" in tables
+        else None
+    )
     if row is not None and row[0] > VERSION:
         raise StoreError(
             f"database {path}: a newer version of this program wrote it (its tables are version {row[0]}, this one knows"
@@ -91,7 +95,9 @@ def _tables(db: sqlite3.Connection) -> set[str]:
 
 def drop_orphans(db: sqlite3.Connection) -> None:
     """Takes out what is about no subject any more: else it would be about whoever gets that number next."""
-    for table in _tables(db) & {"answer", "answer_search"} if "answer_subject" in _tables(db) else ():
+    for table in (
+        _tables(db) & {"answer", "answer_search"} if "answer_subject" in _tables(db) else ()
+    ):
         db.execute(f"DELETE FROM {table} WHERE subject NOT IN (SELECT id FROM answer_subject)")
 
 

@@ -59,11 +59,18 @@ class Token:
         """As an entry of ``logprobs.content``, with at most so many alternatives."""
         likely = self.likely or {self.text: 1.0}
         ranked = sorted(likely.items(), key=lambda item: -item[1])[:alternatives]
-        return {**_entry(self.text, likely[self.text]), "top_logprobs": [_entry(*item) for item in ranked]}
+        return {
+            **_entry(self.text, likely[self.text]),
+            "top_logprobs": [_entry(*item) for item in ranked],
+        }
 
 
 def _entry(text: str, probability: float) -> dict[str, Any]:
-    return {"token": text, "logprob": math.log(max(probability, 1e-9)), "bytes": list(text.encode())}
+    return {
+        "token": text,
+        "logprob": math.log(max(probability, 1e-9)),
+        "bytes": list(text.encode()),
+    }
 
 
 def asked(body: Mapping[str, Any]) -> Asked:
@@ -82,7 +89,11 @@ def asked(body: Mapping[str, Any]) -> Asked:
 
 def texts(body: Mapping[str, Any]) -> list[str]:
     """Every text in the messages, in order."""
-    return [part["text"] for part in parts(body) if part.get("type") == "text" and isinstance(part.get("text"), str)]
+    return [
+        part["text"]
+        for part in parts(body)
+        if part.get("type") == "text" and isinstance(part.get("text"), str)
+    ]
 
 
 def parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -95,27 +106,41 @@ def parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _from_schema(schema: Any) -> Asked:
-    if not isinstance(schema, dict) or schema.get("type") != "object" or not schema.get("properties"):
-        raise BadSchemaError(f"Grammar error: Invalid type: {schema.get('type') if isinstance(schema, dict) else schema}")
+    if (
+        not isinstance(schema, dict)
+        or schema.get("type") != "object"
+        or not schema.get("properties")
+    ):
+        raise BadSchemaError(
+            f"Grammar error: Invalid type: {schema.get('type') if isinstance(schema, dict) else schema}"
+        )
     properties: dict[str, Any] = schema["properties"]
     for key, inner in properties.items():
         if inner.get("type") == "array":
             names = tuple(inner.get("items", {}).get("enum", ()))
-            return Asked(names, Style.LISTS, pictures=len(properties)) if key == "1" else Asked(names, Style.LIST, key)
+            return (
+                Asked(names, Style.LISTS, pictures=len(properties))
+                if key == "1"
+                else Asked(names, Style.LIST, key)
+            )
     first = next(iter(properties.values()))
     if first.get("type") == "boolean":
         return Asked(tuple(properties), Style.VERDICTS, words=("true", "false"))
     choices = first.get("enum", ("yes", "no"))
     if len(choices) != 2:
         raise BadSchemaError("Grammar error: a verdict needs two choices")
-    return Asked(tuple(properties), Style.VERDICTS, words=(json.dumps(choices[0]), json.dumps(choices[1])))
+    return Asked(
+        tuple(properties), Style.VERDICTS, words=(json.dumps(choices[0]), json.dumps(choices[1]))
+    )
 
 
 def _names_in(text: str) -> tuple[str, ...]:
     """The tags that a text lists: its bullets where it has some, else what stands between the commas of its lists."""
     found = [_unquoted(name) for name in _BULLET.findall(text)]
     if not found:
-        lines = (re.split(r"[:?]", line)[-1] for line in re.split(r"\n|\.(?:\s|$)", text) if "," in line)
+        lines = (
+            re.split(r"[:?]", line)[-1] for line in re.split(r"\n|\.(?:\s|$)", text) if "," in line
+        )
         found = [name.strip(" \t\"'`.") for line in lines for name in line.split(",")]
     return tuple(dict.fromkeys(name for name in found if name))
 
@@ -134,7 +159,10 @@ def write(wanted: Asked, beliefs: Mapping[str, float], *more: Mapping[str, float
     if wanted.style is Style.VERDICTS:
         tokens = _verdicts(wanted, beliefs)
     elif wanted.style is Style.LIST:
-        tokens = [*_plain(['{"', *_pieces(wanted.key), '":']), *_items(wanted.candidates, beliefs, "}")]
+        tokens = [
+            *_plain(['{"', *_pieces(wanted.key), '":']),
+            *_items(wanted.candidates, beliefs, "}"),
+        ]
     else:
         tokens = _lists(wanted.candidates, (beliefs, *more)[: wanted.pictures])
     return [Token("```json\n"), *tokens, Token("\n```")] if wanted.fenced else tokens
@@ -150,7 +178,11 @@ def _verdicts(wanted: Asked, beliefs: Mapping[str, float]) -> list[Token]:
     tokens = [Token('{"')]
     for tag in wanted.candidates:
         likely = {yes: beliefs[tag], no: 1 - beliefs[tag]}
-        tokens += [*_plain(_pieces(tag)), Token(f'": {quote}'), Token(yes if beliefs[tag] > 0.5 else no, likely)]
+        tokens += [
+            *_plain(_pieces(tag)),
+            Token(f'": {quote}'),
+            Token(yes if beliefs[tag] > 0.5 else no, likely),
+        ]
         tokens.append(Token(f'{quote}, "'))
     return [*tokens[:-1], Token(f"{quote}}}")]
 

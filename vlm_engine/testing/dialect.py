@@ -85,7 +85,9 @@ class ServerDialect:
     def refusal(self, error: RefusalError, how: Behaviour) -> tuple[int, Any]:
         """Status and body (JSON, or text) that an error comes to."""
         status, message = self.said(error, how)
-        return status, {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}}
+        return status, {
+            "error": {"message": message, "type": "BadRequestError", "param": None, "code": status}
+        }
 
     def said(self, error: RefusalError, how: Behaviour) -> tuple[int, str]:
         """Status and words."""
@@ -99,7 +101,11 @@ class ServerDialect:
 
     def write(self, tokens: Sequence[Token], body: Body, how: Behaviour) -> Written:
         """The answer that the model gave as ``tokens``."""
-        return Written("".join(token.text for token in tokens), tuple(tokens), THOUGHT if self.thinks(body, how) else "")
+        return Written(
+            "".join(token.text for token in tokens),
+            tuple(tokens),
+            THOUGHT if self.thinks(body, how) else "",
+        )
 
     def logprobs(self, stream: Sequence[Token], alternatives: int) -> Any:
         """The ``logprobs`` of a choice."""
@@ -107,7 +113,9 @@ class ServerDialect:
 
     def failed(self, status: int, message: str) -> dict[str, Any]:
         """The body of a failure that is not the request's fault."""
-        return {"error": {"message": message, "type": "server_error", "param": None, "code": status}}
+        return {
+            "error": {"message": message, "type": "server_error", "param": None, "code": status}
+        }
 
 
 _WORDS = {

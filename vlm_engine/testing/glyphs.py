@@ -55,7 +55,9 @@ def codes(tags: Iterable[str]) -> dict[str, int]:
     for tag in tags:
         number = code(tag)
         if number in owners:
-            raise ValueError(f"the tags {owners[number]!r} and {tag!r} have the same code {number:#06x}: rename one")
+            raise ValueError(
+                f"the tags {owners[number]!r} and {tag!r} have the same code {number:#06x}: rename one"
+            )
         owners[number] = tag
         found[tag] = number
     if len(found) > MAX_TAGS:
@@ -104,7 +106,9 @@ def read(image: Image.Image) -> Shown:
     return Shown(frozenset(found for found in tiles if found is not None), number)
 
 
-def picture(tags: Iterable[str], width: int = 1280, height: int = 720, frame_number: int = 0) -> Image.Image:
+def picture(
+    tags: Iterable[str], width: int = 1280, height: int = 720, frame_number: int = 0
+) -> Image.Image:
     """A still picture that shows ``tags`` on a plain grey ground."""
     plane = np.full((height, width), (DARKEST_GROUND + LIGHTEST_GROUND) // 2, np.uint8)
     draw(plane, list(codes(tags).values()), frame_number)

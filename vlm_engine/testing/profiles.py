@@ -27,7 +27,11 @@ class LMStudio(ServerDialect):
     def page(self, path: str, how: Behaviour) -> Any:
         if path != "/api/v1/models":
             return None
-        config = {"context_length": how.context_tokens, "eval_batch_size": 512, "parallel": how.slots}
+        config = {
+            "context_length": how.context_tokens,
+            "eval_batch_size": 512,
+            "parallel": how.slots,
+        }
         models = [
             {
                 "type": "llm",
@@ -39,7 +43,12 @@ class LMStudio(ServerDialect):
             }
             for name in how.models
         ]
-        return {"models": [*models, {"type": "embedding", "key": "text-embedding-nomic", "loaded_instances": []}]}
+        return {
+            "models": [
+                *models,
+                {"type": "embedding", "key": "text-embedding-nomic", "loaded_instances": []},
+            ]
+        }
 
     def lacks(self) -> tuple[int, Any]:
         return 200, {"error": "Unexpected endpoint or method. (GET). Returning 200 anyway"}
@@ -53,12 +62,25 @@ class LMStudio(ServerDialect):
         if error.kind is Refusal.FORMAT:
             return status, {"error": message}
         code = {Refusal.KEY: "invalid_api_key", Refusal.MODEL: "model_not_found"}.get(error.kind)
-        return status, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+        return status, {
+            "error": {
+                "message": message,
+                "type": "invalid_request_error",
+                "param": None,
+                "code": code,
+            }
+        }
 
     def said(self, error: RefusalError, how: Behaviour) -> tuple[int, str]:
         words = {
-            Refusal.KEY: (401, "Malformed LM Studio API token provided. See the page on authentication."),
-            Refusal.MODEL: (400, f'Invalid model identifier "{error.detail}". Please specify a valid downloaded model.'),
+            Refusal.KEY: (
+                401,
+                "Malformed LM Studio API token provided. See the page on authentication.",
+            ),
+            Refusal.MODEL: (
+                400,
+                f'Invalid model identifier "{error.detail}". Please specify a valid downloaded model.',
+            ),
             Refusal.VISION: (400, "Model does not support images. Please use a model that does."),
             Refusal.IMAGE: (400, f"failed to process image: {error.detail}"),
             Refusal.FORMAT: (400, "'response_format.type' must be 'json_schema' or 'text'"),
@@ -92,12 +114,20 @@ class Ollama(ServerDialect):
         if path != "/api/ps":
             return None
         names = how.models[:1] if how.loaded else ()
-        return {"models": [{"name": name, "model": name, "context_length": how.context_tokens} for name in names]}
+        return {
+            "models": [
+                {"name": name, "model": name, "context_length": how.context_tokens}
+                for name in names
+            ]
+        }
 
     def posted(self, path: str, body: Body, how: Behaviour) -> Any:
         if path != "/api/show" or body.get("model") not in how.models:
             return None
-        return {"capabilities": ["completion", *(["vision"] if how.vision else [])], "parameters": ""}
+        return {
+            "capabilities": ["completion", *(["vision"] if how.vision else [])],
+            "parameters": "",
+        }
 
     def lacks(self) -> tuple[int, Any]:
         return 404, "404 page not found"
@@ -113,7 +143,10 @@ class Ollama(ServerDialect):
             Refusal.MODEL: (404, f'model "{error.detail}" not found, try pulling it first'),
             Refusal.VISION: (500, "this model is missing data required for image input"),
             Refusal.IMAGE: (400, "invalid image input"),
-            Refusal.QUEUE: (503, "server busy, please try again.  maximum pending requests exceeded"),
+            Refusal.QUEUE: (
+                503,
+                "server busy, please try again.  maximum pending requests exceeded",
+            ),
         }
         return words.get(error.kind) or super().said(error, how)
 
@@ -129,8 +162,15 @@ class LlamaCpp(ServerDialect):
 
     def listing(self, how: Behaviour) -> dict[str, Any]:
         capabilities = ["completion", "multimodal"] if how.vision else ["completion"]
-        models = [{"name": name, "model": name, "type": "model", "capabilities": capabilities} for name in how.models[:1]]
-        return {"models": models, "object": "list", "data": [self.listed(name, how) for name in how.models[:1]]}
+        models = [
+            {"name": name, "model": name, "type": "model", "capabilities": capabilities}
+            for name in how.models[:1]
+        ]
+        return {
+            "models": models,
+            "object": "list",
+            "data": [self.listed(name, how) for name in how.models[:1]],
+        }
 
     def listed(self, name: str, how: Behaviour) -> dict[str, Any]:
         more = {
@@ -141,11 +181,18 @@ class LlamaCpp(ServerDialect):
 
     def page(self, path: str, how: Behaviour) -> Any:
         if path == "/slots":
-            return [{"id": slot, "n_ctx": how.context_tokens, "is_processing": False} for slot in range(how.slots)]
+            return [
+                {"id": slot, "n_ctx": how.context_tokens, "is_processing": False}
+                for slot in range(how.slots)
+            ]
         if path == "/props":
             settings = {"n_ctx": how.context_tokens}
             modalities = {"vision": how.vision, "audio": False}
-            return {"default_generation_settings": settings, "total_slots": how.slots, "modalities": modalities}
+            return {
+                "default_generation_settings": settings,
+                "total_slots": how.slots,
+                "modalities": modalities,
+            }
         return None
 
     def lacks(self) -> tuple[int, Any]:
@@ -161,7 +208,9 @@ class LlamaCpp(ServerDialect):
     def refusal(self, error: RefusalError, how: Behaviour) -> tuple[int, Any]:
         status, message = self.said(error, how)
         kinds = {Refusal.KEY: "authentication_error", Refusal.LENGTH: "exceed_context_size_error"}
-        kind = kinds.get(error.kind) or ("server_error" if status == 500 else "invalid_request_error")
+        kind = kinds.get(error.kind) or (
+            "server_error" if status == 500 else "invalid_request_error"
+        )
         return status, {"error": {"code": status, "message": message, "type": kind}}
 
     def said(self, error: RefusalError, how: Behaviour) -> tuple[int, str]:
@@ -172,25 +221,34 @@ class LlamaCpp(ServerDialect):
                 "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
             ),
             Refusal.IMAGE: (400, "Failed to load image or audio file"),
-            Refusal.FORMAT: (500, "The model produced output that does not match the expected peg-native format"),
+            Refusal.FORMAT: (
+                500,
+                "The model produced output that does not match the expected peg-native format",
+            ),
         }
         return words.get(error.kind) or super().said(error, how)
 
     def overflow(self, tokens: int, how: Behaviour) -> None:
         limit = how.context_tokens
         raise RefusalError(
-            Refusal.LENGTH, f"request ({tokens} tokens) exceeds the available context size ({limit} tokens), try increasing it"
+            Refusal.LENGTH,
+            f"request ({tokens} tokens) exceeds the available context size ({limit} tokens), try increasing it",
         )
 
     def thinks(self, body: Body, how: Behaviour) -> bool:
-        return how.thinks and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
+        return (
+            how.thinks
+            and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
+        )
 
     def write(self, tokens: Sequence[Token], body: Body, how: Behaviour) -> Written:
         written = super().write(tokens, body, how)
         if not body.get("response_format"):
             return written
         loose = [Token(token.text, _unmasked(token)) for token in tokens]
-        return Written(written.content, (Token("```json\n"), *loose, Token("\n```")), written.thought)
+        return Written(
+            written.content, (Token("```json\n"), *loose, Token("\n```")), written.thought
+        )
 
     def logprobs(self, stream: Sequence[Token], alternatives: int) -> Any:
         told: dict[str, Any] = super().logprobs(stream, alternatives)
@@ -213,7 +271,11 @@ class VLLM(ServerDialect):
         return {**super().listed(name, how), "root": name, "max_model_len": how.context_tokens}
 
     def refusal(self, error: RefusalError, how: Behaviour) -> tuple[int, Any]:
-        return (401, {"error": "Unauthorized"}) if error.kind is Refusal.KEY else super().refusal(error, how)
+        return (
+            (401, {"error": "Unauthorized"})
+            if error.kind is Refusal.KEY
+            else super().refusal(error, how)
+        )
 
     def check(self, body: Body, how: Behaviour) -> None:
         super().check(body, how)
@@ -230,7 +292,10 @@ class VLLM(ServerDialect):
         return super().said(error, how)
 
     def thinks(self, body: Body, how: Behaviour) -> bool:
-        return how.thinks and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
+        return (
+            how.thinks
+            and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
+        )
 
     def write(self, tokens: Sequence[Token], body: Body, how: Behaviour) -> Written:
         written = super().write(tokens, body, how)
@@ -258,31 +323,52 @@ class SGLang(ServerDialect):
 
     def page(self, path: str, how: Behaviour) -> Any:
         if path == "/model_info":
-            return {"model_path": how.models[0], "is_generation": True, "has_image_understanding": how.vision}
+            return {
+                "model_path": how.models[0],
+                "is_generation": True,
+                "has_image_understanding": how.vision,
+            }
         if path == "/server_info":
             state = {"effective_max_running_requests_per_dp": how.slots}
-            return {"model_path": how.models[0], "max_running_requests": None, "internal_states": [state]}
+            return {
+                "model_path": how.models[0],
+                "max_running_requests": None,
+                "internal_states": [state],
+            }
         return None
 
     def refusal(self, error: RefusalError, how: Behaviour) -> tuple[int, Any]:
         if error.kind is Refusal.KEY:
             return 401, {"error": "Unauthorized"}
         status, message = self.said(error, how)
-        return status, {"object": "error", "message": message, "type": "BadRequest", "param": None, "code": status}
+        return status, {
+            "object": "error",
+            "message": message,
+            "type": "BadRequest",
+            "param": None,
+            "code": status,
+        }
 
     def said(self, error: RefusalError, how: Behaviour) -> tuple[int, str]:
         if error.kind is Refusal.IMAGE:
-            return 400, f"An exception occurred while loading multimodal data: cannot identify image file: {error.detail}"
+            return (
+                400,
+                f"An exception occurred while loading multimodal data: cannot identify image file: {error.detail}",
+            )
         return super().said(error, how)
 
     def overflow(self, tokens: int, how: Behaviour) -> None:
         limit = how.context_tokens
         raise RefusalError(
-            Refusal.LENGTH, f"The input ({tokens} tokens) is longer than the model's context length ({limit} tokens)."
+            Refusal.LENGTH,
+            f"The input ({tokens} tokens) is longer than the model's context length ({limit} tokens).",
         )
 
     def thinks(self, body: Body, how: Behaviour) -> bool:
-        return how.thinks and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
+        return (
+            how.thinks
+            and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
+        )
 
 
 class LiteLLM(LlamaCpp):
@@ -295,7 +381,10 @@ class LiteLLM(LlamaCpp):
     headers: Mapping[str, str] = {"x-litellm-version": "1.106.2", "x-litellm-call-id": "sandbox"}
 
     def listing(self, how: Behaviour) -> dict[str, Any]:
-        return {"data": [ServerDialect.listed(self, name, how) for name in how.models], "object": "list"}
+        return {
+            "data": [ServerDialect.listed(self, name, how) for name in how.models],
+            "object": "list",
+        }
 
     def page(self, path: str, how: Behaviour) -> Any:
         return {"status": "healthy", "db": "Not connected"} if path == "/health/readiness" else None
@@ -307,15 +396,36 @@ class LiteLLM(LlamaCpp):
         if error.kind is Refusal.KEY:
             if not error.detail:
                 return 500, "Internal Server Error"
-            return 400, {"error": {"message": "No connected db.", "type": "no_db_connection", "param": None, "code": "400"}}
+            return 400, {
+                "error": {
+                    "message": "No connected db.",
+                    "type": "no_db_connection",
+                    "param": None,
+                    "code": "400",
+                }
+            }
         if error.kind is Refusal.MODEL:
             message = f"/chat/completions: Invalid model name passed in model={error.detail}. Call `/v1/models` to view others."
-            return 400, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "400"}}
+            return 400, {
+                "error": {
+                    "message": message,
+                    "type": "invalid_request_error",
+                    "param": None,
+                    "code": "400",
+                }
+            }
         status, message = self.said(error, how)
         if error.kind is Refusal.LENGTH:
             message = f"ContextWindowExceededError: OpenAIException - {message}"
             told = f"litellm.ContextWindowExceededError: litellm.BadRequestError: {message}"
-            return status, {"error": {"message": told, "type": "invalid_request_error", "param": None, "code": str(status)}}
+            return status, {
+                "error": {
+                    "message": told,
+                    "type": "invalid_request_error",
+                    "param": None,
+                    "code": str(status),
+                }
+            }
         return status, self.failed(status, message)
 
     def check_key(self, header: str | None, how: Behaviour) -> None:
@@ -326,7 +436,14 @@ class LiteLLM(LlamaCpp):
         kind = "InternalServerError" if status >= 500 else "BadRequestError"
         more = "LiteLLM: model group 'tiny' failed with the error above. No fallback was attempted."
         told = f"litellm.{kind}: OpenAIException - {message}\n\n{more}"
-        return {"error": {"message": told, "type": "invalid_request_error", "param": None, "code": str(status)}}
+        return {
+            "error": {
+                "message": told,
+                "type": "invalid_request_error",
+                "param": None,
+                "code": str(status),
+            }
+        }
 
 
 MANNERS: Mapping[Profile, ServerDialect] = {
@@ -348,7 +465,10 @@ def _unmasked(token: Token) -> dict[str, float]:
     """With some of the probability on what the model would have written if the schema had let it."""
     if not token.likely:
         return {}
-    return {text: 0.7 * probability for text, probability in token.likely.items()} | {"The": 0.2, "```": 0.1}
+    return {text: 0.7 * probability for text, probability in token.likely.items()} | {
+        "The": 0.2,
+        "```": 0.1,
+    }
 
 
 def _begun(token: Token) -> list[Token]:

@@ -50,12 +50,19 @@ class SandboxVLM:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
         app.router.add_route("*", "/{path:.*}", self._beside)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+        )
         await self._runner.setup()
         self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
         await asyncio.gather(*self._welcoming)
         await self._runner.cleanup()
@@ -191,26 +198,41 @@ class SandboxVLM:
         if fault in _WORDS:
             status, message = _WORDS[fault]
             headers = {"Retry-After": f"{how.retry_after_s:g}"} if fault is Fault.BUSY else None
-            return web.json_response(self._manners.failed(status, message), status=status, headers=headers)
+            return web.json_response(
+                self._manners.failed(status, message), status=status, headers=headers
+            )
         if fault is Fault.HTML:
-            return web.Response(text="<!doctype html><title>Welcome</title><h1>It works</h1>", content_type="text/html")
+            return web.Response(
+                text="<!doctype html><title>Welcome</title><h1>It works</h1>",
+                content_type="text/html",
+            )
         if fault is Fault.ERROR_BODY:
             return web.json_response({"error": "model crashed while answering"})
-        return web.json_response(_envelope(how.models[0], {"content": "k42H2 tru. the the %fal"}, "stop", None, (100, 12)))
+        return web.json_response(
+            _envelope(
+                how.models[0], {"content": "k42H2 tru. the the %fal"}, "stop", None, (100, 12)
+            )
+        )
 
     async def _answer(self, body: dict[str, Any], fault: Fault) -> web.Response:
         self._manners.check(body, self.behaviour)
         wanted = _asked(body)
         images = self._images(body)
-        prompt_tokens = sum(map(_image_tokens, images)) + sum(len(text) for text in answers.texts(body)) // 4
+        prompt_tokens = (
+            sum(map(_image_tokens, images)) + sum(len(text) for text in answers.texts(body)) // 4
+        )
         if prompt_tokens > self.behaviour.context_tokens:
             self._manners.overflow(prompt_tokens, self.behaviour)
             prompt_tokens, images = self.behaviour.context_tokens, []
         async with self._slot():
             await asyncio.sleep(self.behaviour.latency_s)
         self.behaviour.loaded = True
-        shown = [glyphs.read(image) for image in images] or [glyphs.Shown(frozenset(), None)] * wanted.pictures
-        tokens = answers.write(wanted, *({tag: self.belief(tag, one) for tag in wanted.candidates} for one in shown))
+        shown = [glyphs.read(image) for image in images] or [
+            glyphs.Shown(frozenset(), None)
+        ] * wanted.pictures
+        tokens = answers.write(
+            wanted, *({tag: self.belief(tag, one) for tag in wanted.candidates} for one in shown)
+        )
         if fault is Fault.BLANKS and body.get("response_format"):
             tokens = [answers.Token('{ "'), *[answers.Token("\n")] * 5000]
         limit = self._room_after_thought(body) or len(tokens)
@@ -225,12 +247,18 @@ class SandboxVLM:
         return max(1, limit - thought) if limit else None
 
     def _images(self, body: dict[str, Any]) -> list[Image.Image]:
-        urls = [part["image_url"]["url"] for part in answers.parts(body) if part.get("type") == "image_url"]
+        urls = [
+            part["image_url"]["url"]
+            for part in answers.parts(body)
+            if part.get("type") == "image_url"
+        ]
         if urls and not self.behaviour.vision:
             raise RefusalError(Refusal.VISION)
         most = self.behaviour.most_pictures
         if len(urls) > most:
-            raise RefusalError(Refusal.REQUEST, f"At most {most} image(s) may be provided in one prompt.")
+            raise RefusalError(
+                Refusal.REQUEST, f"At most {most} image(s) may be provided in one prompt."
+            )
         return [_opened(url) for url in urls]
 
     @asynccontextmanager
@@ -240,7 +268,9 @@ class SandboxVLM:
             raise RefusalError(Refusal.QUEUE)
         while self._working >= self.behaviour.slots:
             self._freed.clear()
-            with suppress(TimeoutError):  # a plain write to ``slots`` wakes nobody, so look again now and then
+            with suppress(
+                TimeoutError
+            ):  # a plain write to ``slots`` wakes nobody, so look again now and then
                 await asyncio.wait_for(self._freed.wait(), 0.05)
         self._working += 1
         try:
@@ -261,7 +291,9 @@ class SandboxVLM:
         """How probably it is wrong about a tag that this picture shows, or does not show."""
         return self.behaviour.miss_rate if is_there else self.behaviour.false_alarm_rate
 
-    def _count(self, shown: list[glyphs.Shown], images: list[Image.Image], answer_tokens: int, fault: Fault) -> None:
+    def _count(
+        self, shown: list[glyphs.Shown], images: list[Image.Image], answer_tokens: int, fault: Fault
+    ) -> None:
         counters = self.counters
         if fault is Fault.NONE:
             counters.answered += 1
@@ -269,17 +301,25 @@ class SandboxVLM:
             counters.failed[fault] += 1
         counters.image_tokens += sum(map(_image_tokens, images))
         counters.answer_tokens += answer_tokens
-        counters.frame_numbers += [one.frame_number for one in shown if one.frame_number is not None]
+        counters.frame_numbers += [
+            one.frame_number for one in shown if one.frame_number is not None
+        ]
 
-    def _completion(self, body: dict[str, Any], tokens: list[answers.Token], prompt_tokens: int, *, cut: bool) -> web.Response:
+    def _completion(
+        self, body: dict[str, Any], tokens: list[answers.Token], prompt_tokens: int, *, cut: bool
+    ) -> web.Response:
         manners = self._manners
         written = manners.write(tokens, body, self.behaviour)
         logprobs = None
         if body.get("logprobs") and self.behaviour.offers_logprobs:
             logprobs = manners.logprobs(written.stream, body.get("top_logprobs") or 0)
-        message = {"content": written.content} | ({manners.thought_field: written.thought} if written.thought else {})
+        message = {"content": written.content} | (
+            {manners.thought_field: written.thought} if written.thought else {}
+        )
         finish = "length" if cut else "stop"
-        envelope = _envelope(str(body.get("model")), message, finish, logprobs, (prompt_tokens, len(written.stream)))
+        envelope = _envelope(
+            str(body.get("model")), message, finish, logprobs, (prompt_tokens, len(written.stream))
+        )
         return web.json_response(envelope, headers=manners.headers)
 
 
@@ -319,20 +359,32 @@ def _draws(*what: object) -> tuple[float, float]:
     return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
 
 
-def _envelope(model: str, message: dict[str, Any], finish: str, logprobs: Any, tokens: tuple[int, int]) -> dict[str, Any]:
+def _envelope(
+    model: str, message: dict[str, Any], finish: str, logprobs: Any, tokens: tuple[int, int]
+) -> dict[str, Any]:
     message = {"role": "assistant", **message}
     return {
         "id": "chatcmpl-sandbox",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}],
-        "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
+        "choices": [
+            {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}
+        ],
+        "usage": {
+            "prompt_tokens": tokens[0],
+            "completion_tokens": tokens[1],
+            "total_tokens": sum(tokens),
+        },
     }
 
 
 def _response(status: int, body: Any) -> web.Response:
-    return web.Response(text=body, status=status) if isinstance(body, str) else web.json_response(body, status=status)
+    return (
+        web.Response(text=body, status=status)
+        if isinstance(body, str)
+        else web.json_response(body, status=status)
+    )
 
 
 _WORDS = {

@@ -23,7 +23,9 @@ class ServerThread(Generic[T]):
     def __init__(self, server: AbstractAsyncContextManager[T, Any]) -> None:
         self._server = server
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix=type(server).__name__)
-        self._entered: futures.Future[tuple[T, asyncio.AbstractEventLoop, asyncio.Event]] = futures.Future()
+        self._entered: futures.Future[tuple[T, asyncio.AbstractEventLoop, asyncio.Event]] = (
+            futures.Future()
+        )
         self._done: futures.Future[None] | None = None
 
     @property
@@ -61,7 +63,12 @@ class ServerThread(Generic[T]):
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
 

@@ -45,8 +45,12 @@ class TimeAxis:
         self.shift, self.jumps = shift, 0
         self._own = stream.index
         self._step = frame_ticks(stream)
-        self._seconds: dict[int, float] = {}  # of a tick, by stream; streams may still turn up in the middle of a file
-        self._back, self._absurd = (seconds / float(tick(stream)) for seconds in (_BACK_S, _ABSURD_S))
+        self._seconds: dict[
+            int, float
+        ] = {}  # of a tick, by stream; streams may still turn up in the middle of a file
+        self._back, self._absurd = (
+            seconds / float(tick(stream)) for seconds in (_BACK_S, _ABSURD_S)
+        )
         self._may_jump = bool(container.format.flags & _JUMPS_ALLOWED)
         self._decoded: int | None = None
         self._latest_s: float | None = None
@@ -82,7 +86,9 @@ class TimeAxis:
 
     def _jumps(self, packet: Packet[Stream], shown: int, reached: int) -> bool:
         """``reached``: until when pictures were shown, on the file's clock. What precedes a key frame is shown before it."""
-        if (packet.is_keyframe and shown < reached - self._back) or abs(shown - reached) > self._absurd:
+        if (packet.is_keyframe and shown < reached - self._back) or abs(
+            shown - reached
+        ) > self._absurd:
             return True
         if not self._may_jump or packet.dts is None or self._decoded is None:
             return False
@@ -96,7 +102,11 @@ def unhidden(packet: Packet[Stream]) -> Packet[Stream]:
         return packet
     kept: Packet[Stream] = Packet(bytes(packet))
     kept.stream, kept.pts, kept.dts = packet.stream, packet.pts, packet.dts
-    kept.time_base, kept.is_keyframe, kept.duration = packet.time_base, packet.is_keyframe, packet.duration
+    kept.time_base, kept.is_keyframe, kept.duration = (
+        packet.time_base,
+        packet.is_keyframe,
+        packet.duration,
+    )
     return kept
 
 
@@ -112,7 +122,9 @@ def frame_ticks(stream: VideoStream) -> int:
 
 def is_no_key(frame: VideoFrame) -> bool:
     """Whether the decoder says that this picture leans on others. Some decoders say nothing."""
-    leans_on_others = 2  # of FFmpeg's picture types, 0 is unknown, 1 a picture by itself, and all others lean
+    leans_on_others = (
+        2  # of FFmpeg's picture types, 0 is unknown, 1 a picture by itself, and all others lean
+    )
     return not frame.key_frame and int(frame.pict_type) >= leans_on_others
 
 

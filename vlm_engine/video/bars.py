@@ -16,7 +16,10 @@ Pixels = NDArray[np.uint8]
 PICTURES = 8  # to look at, spread over the video
 _NEEDED = 3  # of them must agree
 _SLACK = 0.015  # of the width
-_LEAST, _MOST = 0.03, 0.42  # of the width: what is worth it, and a little more than 9:16 within 21:9 takes
+_LEAST, _MOST = (
+    0.03,
+    0.42,
+)  # of the width: what is worth it, and a little more than 9:16 within 21:9 takes
 _BLACK, _NEAR_BLACK = 24, 40  # the second allows for ringing where a bar ends
 _LEAST_LIT = 0.05  # of a picture, lest it is of the dark and tells nothing
 
@@ -47,4 +50,7 @@ def bar_share(pictures: Iterable[Pixels]) -> float:
 def are_black(pixels: Pixels, share: float) -> bool:
     """Whether bars of this share of the width hold nothing in this picture."""
     width = int(share * pixels.shape[1])
-    return not (pixels[:, :width] > _NEAR_BLACK).any() and not (pixels[:, pixels.shape[1] - width :] > _NEAR_BLACK).any()
+    return (
+        not (pixels[:, :width] > _NEAR_BLACK).any()
+        and not (pixels[:, pixels.shape[1] - width :] > _NEAR_BLACK).any()
+    )

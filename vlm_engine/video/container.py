@@ -39,11 +39,16 @@ _OPTIONS_OF_CONTENT = _OPTIONS | {"protocol_whitelist": "none"}
 _TIMEOUT_S = 3600.0
 _BOXES_TO_READ = 64
 _NO_TIMES, _NO_BYTE_SEEK = 0x0080, 0x8000  # AVFMT_NOTIMESTAMPS, AVFMT_NO_BYTE_SEEK
-_NO_INDEX, _NO_VIDEO = "its index is missing, so it was never finished", "it is damaged, or of no kind that is known"
+_NO_INDEX, _NO_VIDEO = (
+    "its index is missing, so it was never finished",
+    "it is damaged, or of no kind that is known",
+)
 
 
 @contextmanager
-def opened(video: Video, hwaccel: str | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(
+    video: Video, hwaccel: str | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container of a video and its main video stream, closed at the end.
 
     ``hwaccel``: a kind of device that FFmpeg knows ("cuda", "videotoolbox" …); where it cannot decode this video, the
@@ -69,11 +74,20 @@ def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> Inpu
         stack.callback(content.close)
         where, options = Alive(content, video.name), _OPTIONS_OF_CONTENT
     try:
-        return av.open(where, "r", options=options, metadata_errors="replace", timeout=_TIMEOUT_S, hwaccel=device)
+        return av.open(
+            where,
+            "r",
+            options=options,
+            metadata_errors="replace",
+            timeout=_TIMEOUT_S,
+            hwaccel=device,
+        )
     except av.PermissionError as error:
         raise MediaOutOfReachError(f"{name_of(video)}: {told_by(error)}") from error
     except av.FFmpegError as error:
-        raise MediaUnreadableError(f"{name_of(video)}: cannot be opened as a video: {_cause(error, video)}") from error
+        raise MediaUnreadableError(
+            f"{name_of(video)}: cannot be opened as a video: {_cause(error, video)}"
+        ) from error
 
 
 def _cause(error: av.FFmpegError, video: Video) -> str:
@@ -99,7 +113,12 @@ def _open_on(hwaccel: str, video: Video, stack: ExitStack) -> InputContainer:
     path = name_of(video)
     if hwaccel not in hwdevices_available():
         known = ", ".join(hwdevices_available()) or "none"
-        _log.warning("%s: decoded by the processor: this FFmpeg knows no device %r, only: %s", path, hwaccel, known)
+        _log.warning(
+            "%s: decoded by the processor: this FFmpeg knows no device %r, only: %s",
+            path,
+            hwaccel,
+            known,
+        )
         return _open(video, stack)
     try:
         container = _open(video, stack, HWAccel(hwaccel, allow_software_fallback=True))
@@ -107,7 +126,11 @@ def _open_on(hwaccel: str, video: Video, stack: ExitStack) -> InputContainer:
         _log.warning("%s: decoded by the processor, since %s cannot: %s", path, hwaccel, error)
         return _open(video, stack)
     if not any(is_on_device(stream) for stream in container.streams.video):
-        _log.warning("%s: decoded by the processor, since %s does not decode this kind of video", path, hwaccel)
+        _log.warning(
+            "%s: decoded by the processor, since %s does not decode this kind of video",
+            path,
+            hwaccel,
+        )
     return container
 
 
@@ -152,7 +175,12 @@ def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStr
         told = "this FFmpeg has no decoder for its video, or it is encrypted; convert it, for example to H.264"
         raise MediaUnreadableError(f"{path}: {told}")
     stream = max(
-        decodable, key=lambda each: (each.width * each.height, bool(each.disposition & Disposition.default), -each.index)
+        decodable,
+        key=lambda each: (
+            each.width * each.height,
+            bool(each.disposition & Disposition.default),
+            -each.index,
+        ),
     )
     _prepare(stream, path, threads)
     return stream
@@ -164,7 +192,12 @@ def _has_decoder(stream: VideoStream) -> bool:
 
 
 def _what_else(container: InputContainer) -> str:
-    kinds = sorted({"cover art" if stream.type == "video" else str(stream.type) for stream in container.streams})
+    kinds = sorted(
+        {
+            "cover art" if stream.type == "video" else str(stream.type)
+            for stream in container.streams
+        }
+    )
     return f", only {' and '.join(kinds)}" if kinds else ""
 
 

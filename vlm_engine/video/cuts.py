@@ -19,8 +19,14 @@ _LEAST_STRENGTH = 0.1
 _APART = 4  # packets from one hint to the next
 _JITTER = 0.05  # of the cadence: encoders that count seconds, not frames, vary by that much
 _OFF_CADENCE = 0.8  # strength of a key frame where none was due
-_ORDINARY, _CERTAIN = 1.3, 3.5  # a packet's size over the large ones around it, for strength 0 and 1
-_SHALLOW, _WHOLE = 0.08, 0.3  # a packet's size over that of a key frame: nothing new in it, and a whole new picture
+_ORDINARY, _CERTAIN = (
+    1.3,
+    3.5,
+)  # a packet's size over the large ones around it, for strength 0 and 1
+_SHALLOW, _WHOLE = (
+    0.08,
+    0.3,
+)  # a packet's size over that of a key frame: nothing new in it, and a whole new picture
 
 
 def find_cuts(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats]:
@@ -34,7 +40,10 @@ def find_cuts(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> tuple[NDArra
     found, told = [np.zeros(0, np.intp)], [np.zeros(0)]
     for start in range(0, len(sizes), _BLOCK):
         first = max(0, start - _APART)
-        block, around = slice(first, start + _BLOCK + _APART), slice(first, start + _BLOCK + _APART + 2 * _REACH)
+        block, around = (
+            slice(first, start + _BLOCK + _APART),
+            slice(first, start + _BLOCK + _APART + 2 * _REACH),
+        )
         by_size = np.where(keys[block], 0.0, _by_size(sizes[block], ordinary[around], whole[block]))
         strengths = np.where(undue[block], _OFF_CADENCE, by_size)
         ranks = strengths + sizes[block] / (1000.0 * largest)  # of equally sure ones, the largest
@@ -97,7 +106,9 @@ def _regular(where: NDArray[np.intp]) -> NDArray[np.bool_]:
     return regular
 
 
-def _by_size(sizes: NDArray[np.int32], around: NDArray[np.int32], whole: NDArray[np.int32]) -> Floats:
+def _by_size(
+    sizes: NDArray[np.int32], around: NDArray[np.int32], whole: NDArray[np.int32]
+) -> Floats:
     """Strengths by size alone. Means something only for packets that are no key frames: those are large wherever they stand.
 
     ``around``: the sizes of ordinary packets, from _REACH before the first of ``sizes`` to _REACH after the last;

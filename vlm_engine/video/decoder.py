@@ -42,7 +42,9 @@ class _Damaged:
 
     def __call__(self, ticks: int, error: av.FFmpegError | None = None) -> FrameError:
         cause = f": {error.strerror}" if error is not None else ""
-        return FrameError(f"{self.name}: damaged at {float((ticks - self.origin) * self.tick):.2f} s{cause}")
+        return FrameError(
+            f"{self.name}: damaged at {float((ticks - self.origin) * self.tick):.2f} s{cause}"
+        )
 
 
 class Decoder:
@@ -157,7 +159,9 @@ class Decoder:
             raise self._damaged(begin, error) from error
         if packets is None:
             raise self._damaged(begin)
-        pictures = _decoded(packets, begin, self._damaged, at_key=began >= 0, has_times=self._times != "count")
+        pictures = _decoded(
+            packets, begin, self._damaged, at_key=began >= 0, has_times=self._times != "count"
+        )
         if self._times != "clock":
             pictures = _retimed(pictures, by_order=self._times == "order", step=self._step)
         return _Run(pictures, group)
@@ -206,7 +210,12 @@ class _Run:
 
 
 def _decoded(
-    packets: Iterable[Packet[Stream]], begin: int, damaged: _Damaged, *, at_key: bool, has_times: bool
+    packets: Iterable[Packet[Stream]],
+    begin: int,
+    damaged: _Damaged,
+    *,
+    at_key: bool,
+    has_times: bool,
 ) -> Iterator[Picture]:
     """The pictures from ``begin`` on, in the order of display, up to the first that is damaged.
 

@@ -36,8 +36,14 @@ _KEY, _HIDDEN = 1, 2
 # Reading a whole file tells the size of every packet, hence better cut hints; so much takes three seconds over a gigabit network.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
 _FEWEST_CUES, _CUES_TO_TRY = 3, 8
-_AFTER_PACKETS, _OF_A_CUE = 8192, 64  # bytes: what may follow the last packet of a Matroska file, and what a cue takes of it
-_IDR_OF_H264, _IDR_OF_HEVC = (5,), (19, 20)  # NAL unit types of key frames that nothing before leans across
+_AFTER_PACKETS, _OF_A_CUE = (
+    8192,
+    64,
+)  # bytes: what may follow the last packet of a Matroska file, and what a cue takes of it
+_IDR_OF_H264, _IDR_OF_HEVC = (
+    (5,),
+    (19, 20),
+)  # NAL unit types of key frames that nothing before leans across
 _UNKNOWN = int(np.iinfo(np.int64).min)
 
 
@@ -88,7 +94,9 @@ def read_packets(
         cues = _from_cues(container, stream, file_size)
         if cues is not None:
             return cues
-        if open_again is not None:  # after a seek, what was appended to a Matroska file is not reached any more
+        if (
+            open_again is not None
+        ):  # after a seek, what was appended to a Matroska file is not reached any more
             with open_again() as (anew, same):
                 return _from_file(anew, same)
         container.seek(0, stream=stream)
@@ -120,11 +128,15 @@ def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -
         return None
     tried = there[np.linspace(0, len(there) - 1, _CUES_TO_TRY).astype(int)]
     all_lead = all(_is_key(container, stream, ticks) for ticks in np.unique(tried).tolist())
-    if not all_lead or (len(there) == len(times) and _more_follows(container, stream, times, file_size)):
+    if not all_lead or (
+        len(there) == len(times) and _more_follows(container, stream, times, file_size)
+    ):
         return None
     _log.debug("%s is known by its %d cues", container.name, len(there))
     none, every = np.zeros(len(there), np.int32), np.ones(len(there), np.bool_)
-    return Packets(there, there, none, every, ~every, complete=len(there) == len(times), keys_only=True)
+    return Packets(
+        there, there, none, every, ~every, complete=len(there) == len(times), keys_only=True
+    )
 
 
 def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks) -> bool:
@@ -135,14 +147,20 @@ def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks)
     return bool(end_s / tick(stream) - times[-1] <= 2 * np.diff(times).max())
 
 
-def _more_follows(container: InputContainer, stream: VideoStream, cues: Ticks, file_size: int) -> bool:
+def _more_follows(
+    container: InputContainer, stream: VideoStream, cues: Ticks, file_size: int
+) -> bool:
     """Whether another recording was appended to the one that has these cues: its clock begins anew, or nobody reads it."""
     container.seek(int(cues[-1]), stream=stream)
     ends = 0
     try:
         for packet in all_packets(container):
             ends = max(ends, (packet.pos or 0) + packet.size)
-            if packet.stream_index == stream.index and packet.is_keyframe and (packet.pts or 0) < cues[-1]:
+            if (
+                packet.stream_index == stream.index
+                and packet.is_keyframe
+                and (packet.pts or 0) < cues[-1]
+            ):
                 return True
     except av.FFmpegError:
         return False  # it is damaged there, which others tell
@@ -167,9 +185,13 @@ def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
             found.add(packet, axis, census)
     except av.FFmpegError as error:
         complete = False
-        _log.debug("%s stops being readable after %d packets: %s", container.name, len(found.sizes), error)
+        _log.debug(
+            "%s stops being readable after %d packets: %s", container.name, len(found.sizes), error
+        )
     has_all = _has_all_that_is_listed(container, len(found.sizes), listed)
-    complete &= has_all or (told_end_s(container, stream) or 0.0) - census.reached_s(container) <= LEAST_S
+    complete &= (
+        has_all or (told_end_s(container, stream) or 0.0) - census.reached_s(container) <= LEAST_S
+    )
     packets = found.packets(complete=complete, is_joined=axis.jumps > 0)
     if packets.shown is None or not found.torn or has_all:
         return replace(packets, jumps=axis.jumps)
@@ -236,7 +258,9 @@ def _counted(container: InputContainer, stream: VideoStream) -> Packets:
     for packet in packets_of(container, stream):
         if not packet.size or packet.pos is None:
             continue
-        begins = packet.is_keyframe and (packet.pts is not None or not sizes or _stands_alone(packet, stream))
+        begins = packet.is_keyframe and (
+            packet.pts is not None or not sizes or _stands_alone(packet, stream)
+        )
         if begins:
             places.append(Place(packet.pos, None))
         guessed.append(_UNKNOWN if packet.pts is None else packet.pts)
@@ -245,7 +269,10 @@ def _counted(container: InputContainer, stream: VideoStream) -> Packets:
         flags.append(_KEY * begins)
     if _UNKNOWN in guessed:
         guessed = array("q", range(len(sizes)))
-    order, lasting = np.argsort(np.frombuffer(guessed, np.int64), kind="stable"), np.frombuffer(lengths, np.int64)
+    order, lasting = (
+        np.argsort(np.frombuffer(guessed, np.int64), kind="stable"),
+        np.frombuffer(lengths, np.int64),
+    )
     shown = np.empty(len(order), np.int64)
     shown[order] = lasting[order].cumsum() - lasting[order]
     packets = _packets(array("q", range(len(sizes))), None, sizes, flags, complete=True)
@@ -258,10 +285,19 @@ def _stands_alone(packet: Packet[VideoStream], stream: VideoStream) -> bool:
     kinds = [unit[0] for unit in units if unit]
     if stream.codec_context.name == "h264":
         return any(kind & 31 in _IDR_OF_H264 for kind in kinds)
-    return stream.codec_context.name == "hevc" and any(kind >> 1 & 63 in _IDR_OF_HEVC for kind in kinds)
+    return stream.codec_context.name == "hevc" and any(
+        kind >> 1 & 63 in _IDR_OF_HEVC for kind in kinds
+    )
 
 
-def _packets(decoded: array[int], shown: array[int] | None, sizes: array[int], flags: array[int], *, complete: bool) -> Packets:
+def _packets(
+    decoded: array[int],
+    shown: array[int] | None,
+    sizes: array[int],
+    flags: array[int],
+    *,
+    complete: bool,
+) -> Packets:
     kinds = np.frombuffer(flags, np.uint8)
     return Packets(
         np.frombuffer(decoded, np.int64),

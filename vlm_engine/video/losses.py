@@ -50,10 +50,18 @@ class Census:
 
     def reached_s(self, container: InputContainer) -> float:
         """Until when there are packets, of whatever stream, in seconds on the file's clock."""
-        return max((float(ticks * (container.streams[n].time_base or 0)) for n, ticks in self._reached.items()), default=0.0)
+        return max(
+            (
+                float(ticks * (container.streams[n].time_base or 0))
+                for n, ticks in self._reached.items()
+            ),
+            default=0.0,
+        )
 
 
-def holes(shown: NDArray[np.int64], keys: NDArray[np.bool_], torn: NDArray[np.int64], least: int) -> tuple[tuple[int, int], ...]:
+def holes(
+    shown: NDArray[np.int64], keys: NDArray[np.bool_], torn: NDArray[np.int64], least: int
+) -> tuple[tuple[int, int], ...]:
     """From the last picture before lost bytes to the next key frame, for those that took more than ``least`` away.
 
     ``torn``: the numbers of the packets before which bytes were lost.
@@ -70,8 +78,14 @@ def told_end_s(container: InputContainer, stream: VideoStream) -> float | None:
     """When the video ends by what the file says of itself, on the file's clock."""
     if is_avi(container):
         return float(stream.frames * tick(stream))
-    if "matroska" in container.format.name.split(","):  # counts from 0, whenever the first picture is shown
+    if "matroska" in container.format.name.split(
+        ","
+    ):  # counts from 0, whenever the first picture is shown
         return container.duration / av.time_base if container.duration else None
     if stream.duration:
         return float((stream.duration + (stream.start_time or 0)) * tick(stream))
-    return (container.duration + (container.start_time or 0)) / av.time_base if container.duration else None
+    return (
+        (container.duration + (container.start_time or 0)) / av.time_base
+        if container.duration
+        else None
+    )

@@ -50,7 +50,11 @@ _NO_BASE_LAYER = (
 
 
 def probe(
-    video: Video, *, identity: str | None = None, stall_s: float = STALL_S, read_through_bytes: int = READ_THROUGH_BYTES
+    video: Video,
+    *,
+    identity: str | None = None,
+    stall_s: float = STALL_S,
+    read_through_bytes: int = READ_THROUGH_BYTES,
 ) -> VideoInfo:
     """What ``video`` holds, from its index; only its first picture is decoded, and a few more where black bars may be.
 
@@ -89,7 +93,9 @@ def _probe(video: Video, identity: str | None, read_through: int) -> VideoInfo:
     again = partial(opened, video)
     most = min(read_through, _SENT_BYTES) if source else read_through
     with opened(video) as (container, stream):
-        line = _timeline(container, stream, read_packets(container, stream, status.size_bytes, most, again))
+        line = _timeline(
+            container, stream, read_packets(container, stream, status.size_bytes, most, again)
+        )
         seconds = _Seconds(line.origin, tick(stream))
         keys = line.keys.tolist()
         with closing(KeySeeker(container, stream, keys, line.places, again)) as seeker:
@@ -133,7 +139,9 @@ class _Seconds:
 
 def _warn(path: str, line: _Timeline, seconds: _Seconds) -> None:
     if line.lost and line.lost[-1][0] == line.last:
-        _log.warning("%s: cut short; what can be read of it ends at %.1f s", path, seconds(line.last))
+        _log.warning(
+            "%s: cut short; what can be read of it ends at %.1f s", path, seconds(line.last)
+        )
     if line.jumps:
         _log.warning(f"%s: {_JUMPS}", path, line.jumps)
 
@@ -141,10 +149,14 @@ def _warn(path: str, line: _Timeline, seconds: _Seconds) -> None:
 def _timeline(container: InputContainer, stream: VideoStream, packets: Packets) -> _Timeline:
     """Raises ``MediaUnreadableError`` where there is nothing to begin decoding at."""
     if not packets.keys.any():
-        raise MediaUnreadableError(f"{container.name}: its video has no time stamps, or no picture to begin decoding at")
+        raise MediaUnreadableError(
+            f"{container.name}: its video has no time stamps, or no picture to begin decoding at"
+        )
     all_keys = presentation_times(container, stream, packets, np.flatnonzero(packets.keys))
     first, last = extent(container, stream, packets, all_keys)
-    keys, chosen = np.unique(np.where(packets.hidden[packets.keys], first - 1, all_keys), return_index=True)
+    keys, chosen = np.unique(
+        np.where(packets.hidden[packets.keys], first - 1, all_keys), return_index=True
+    )
     chosen, keys = chosen[keys >= first], keys[keys >= first]
     cuts = tuple(cut for cut in _cuts(container, stream, packets) if cut[0] > first)
     lost = [(start, end) for start, end in packets.holes if start >= first]
@@ -163,7 +175,9 @@ def _origin(container: InputContainer, stream: VideoStream, packets: Packets, fi
     if start is None:
         return first
     origin = round(start / av.time_base / tick(stream))
-    if is_avi(container):  # its first packet is the first picture, whenever FFmpeg guesses that it is shown
+    if is_avi(
+        container
+    ):  # its first packet is the first picture, whenever FFmpeg guesses that it is shown
         origin += first - int(packets.decoded[0])
     return min(origin, first)
 
@@ -189,13 +203,19 @@ def _displayed_size(decoder: Decoder, stream: VideoStream, line: _Timeline) -> t
             return displayed_size(frame, pixel_aspect(stream), turn_of(frame))
         except FrameError as error:
             problems.append(error)
-    raise MediaUnreadableError(f"{problems[0]}; nor can the next key frames be decoded") from problems[0]
+    raise MediaUnreadableError(
+        f"{problems[0]}; nor can the next key frames be decoded"
+    ) from problems[0]
 
 
-def _some_pictures(decoder: Decoder, stream: VideoStream, keys: Ticks) -> Iterator[NDArray[np.uint8]]:
+def _some_pictures(
+    decoder: Decoder, stream: VideoStream, keys: Ticks
+) -> Iterator[NDArray[np.uint8]]:
     """Key frames from all over the video, small; those that decode."""
     painter = Painter(stream)
-    chosen = keys[np.unique(np.linspace(0, len(keys) - 1, PICTURES).astype(int))] if len(keys) else keys
+    chosen = (
+        keys[np.unique(np.linspace(0, len(keys) - 1, PICTURES).astype(int))] if len(keys) else keys
+    )
     for ticks in chosen.tolist():
         try:
             with mapped(stream.container.name, "no picture to look for bars in", FrameError):
@@ -204,7 +224,9 @@ def _some_pictures(decoder: Decoder, stream: VideoStream, keys: Ticks) -> Iterat
             _log.debug("%s", error)
 
 
-def _cuts(container: InputContainer, stream: VideoStream, packets: Packets) -> list[tuple[int, float]]:
+def _cuts(
+    container: InputContainer, stream: VideoStream, packets: Packets
+) -> list[tuple[int, float]]:
     """When a shot seems to begin, ascending, and the strength of each hint."""
     if packets.keys_only:
         found, strengths = find_key_cuts(_numbers(packets, stream))

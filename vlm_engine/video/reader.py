@@ -26,7 +26,12 @@ class VideoReader:
     """
 
     def __init__(
-        self, info: VideoInfo, *, vr: Layout | None = None, hwaccel: str | None = None, stall_s: float = STALL_S
+        self,
+        info: VideoInfo,
+        *,
+        vr: Layout | None = None,
+        hwaccel: str | None = None,
+        stall_s: float = STALL_S,
     ) -> None:
         self._watch = Watch(info.path, stall_s)
         try:
@@ -45,14 +50,18 @@ class VideoReader:
         """Closes the file; one whose read hangs, when that returns. Harmless when it is closed already."""
         self._watch.close(self._session.close)
 
-    def frames(self, times_s: Sequence[float], shape: ImageShape) -> Iterator[tuple[float, Frame | FrameError]]:
+    def frames(
+        self, times_s: Sequence[float], shape: ImageShape
+    ) -> Iterator[tuple[float, Frame | FrameError]]:
         """Each of ``times_s``, ascending, with the picture shown then, in one shape; see ``pictures``."""
         often = Counter(times_s)
         for time_s, served in self.pictures(dict.fromkeys(often, (shape,))):
             frame = served if isinstance(served, FrameError) else served[shape]
             yield from [(time_s, frame)] * often[time_s]
 
-    def pictures(self, wanted: Mapping[float, Collection[ImageShape]]) -> Iterator[tuple[float, Served]]:
+    def pictures(
+        self, wanted: Mapping[float, Collection[ImageShape]]
+    ) -> Iterator[tuple[float, Served]]:
         """Each time that is ``wanted``, ascending, with the picture shown then, scaled and compressed as each of its shapes says.
 
         A picture is decoded once, in however many shapes and for however many times it is wanted. A time before the first

@@ -22,7 +22,12 @@ from vlm_engine.vr import Front, Layout, front
 Turn = tuple[bool, bool, bool]
 
 # By quarter turns anticlockwise.
-_TURNS: tuple[Turn, ...] = ((False, False, False), (True, True, False), (False, True, True), (True, False, True))
+_TURNS: tuple[Turn, ...] = (
+    (False, False, False),
+    (True, True, False),
+    (False, True, True),
+    (True, False, True),
+)
 _HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _UNSPECIFIED = 2
 
@@ -50,25 +55,38 @@ class Painter:
         if self._bars:
             bar = int(self._bars * width)
             scale = fitted_size(width - 2 * bar, height, shape)[0] / (width - 2 * bar)
-            image = self._scaled(frame, (max(1, round(width * scale)), max(1, round(height * scale))), turn)
+            image = self._scaled(
+                frame, (max(1, round(width * scale)), max(1, round(height * scale))), turn
+            )
             if are_black(np.asarray(image), self._bars):
                 bar = int(self._bars * image.width)
                 return image.crop((bar, 0, image.width - bar, image.height))
         return self._scaled(frame, fitted_size(width, height, shape), turn)
 
-    def _part(self, frame: VideoFrame, part: Front, size: tuple[int, int], shape: ImageShape, turn: Turn) -> Image.Image:
+    def _part(
+        self, frame: VideoFrame, part: Front, size: tuple[int, int], shape: ImageShape, turn: Turn
+    ) -> Image.Image:
         """``part`` of a frame of ``size``, in its true proportions."""
         width, height = (part.right - part.left) * size[0], (part.lower - part.upper) * size[1]
         shown = max(width, height * part.aspect), max(height, width / part.aspect)
         sent = fitted_size(max(1, round(shown[0])), max(1, round(shown[1])), shape)
-        whole = max(sent[0], round(size[0] * sent[0] / width)), max(sent[1], round(size[1] * sent[1] / height))
+        whole = (
+            max(sent[0], round(size[0] * sent[0] / width)),
+            max(sent[1], round(size[1] * sent[1] / height)),
+        )
         image = self._scaled(frame, whole, turn)
-        left, upper = min(int(part.left * whole[0]), whole[0] - sent[0]), min(int(part.upper * whole[1]), whole[1] - sent[1])
+        left, upper = (
+            min(int(part.left * whole[0]), whole[0] - sent[0]),
+            min(int(part.upper * whole[1]), whole[1] - sent[1]),
+        )
         return image.crop((left, upper, left + sent[0], upper + sent[1]))
 
     def _scaled(self, frame: VideoFrame, size: tuple[int, int], turn: Turn) -> Image.Image:
         width, height = reversed(size) if turn[0] else size
-        see_through = any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
+        see_through = (
+            any(component.is_alpha for component in frame.format.components)
+            or frame.format.has_palette
+        )
         rgb = self._scaler.reformat(
             frame,
             width,
@@ -83,7 +101,9 @@ class Painter:
         picture = over_grey(upright)
         if frame.color_trc not in _HDR:
             return picture
-        return toned(picture, int(getattr(frame, "color_primaries", _UNSPECIFIED)), int(frame.color_trc))
+        return toned(
+            picture, int(getattr(frame, "color_primaries", _UNSPECIFIED)), int(frame.color_trc)
+        )
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
@@ -102,7 +122,9 @@ def turn_of(frame: VideoFrame) -> Turn:
     tiny = _tiny(frame)
     try:
         matrix = _side_data(tiny).get(SideDataType.DISPLAYMATRIX)
-    except ValueError:  # there is some that is newer than PyAV's list; the angle it tells without that
+    except (
+        ValueError
+    ):  # there is some that is newer than PyAV's list; the angle it tells without that
         return _TURNS[round(tiny.rotation / 90) % 4]
     if matrix is None:
         return False, False, False
@@ -138,4 +160,8 @@ def _turned(pixels: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
 
 def _colours(frame: VideoFrame) -> Colorspace | None:
     """The colour matrix where the file does not tell it: players take HD for BT.709. None: as the frame says."""
-    return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and max(frame.width, frame.height) >= 1280 else None
+    return (
+        Colorspace.ITU709
+        if frame.colorspace == _UNSPECIFIED and max(frame.width, frame.height) >= 1280
+        else None
+    )

@@ -185,4 +185,8 @@ def _palette_of(stream: VideoStream, open_again: Open) -> PacketSideData | None:
         return None
     with open_again() as (container, same):
         first = next((packet for packet in packets_of(container, same) if packet.size), None)
-        return first.get_sidedata("palette") if first is not None and first.has_sidedata("palette") else None
+        return (
+            first.get_sidedata("palette")
+            if first is not None and first.has_sidedata("palette")
+            else None
+        )

@@ -51,7 +51,10 @@ class Session:
     def ticks(self, time_s: float) -> int:
         """``time_s`` as a time stamp of the file, moved into what it shows."""
         slack = min(_SLACK_TICKS, _SLACK_S / float(self._tick))
-        return min(max(self._origin + math.floor(time_s / float(self._tick) + slack), self._first), self._last)
+        return min(
+            max(self._origin + math.floor(time_s / float(self._tick) + slack), self._first),
+            self._last,
+        )
 
     def frame(self, ticks: int, shapes: Collection[ImageShape], *, only_key: bool) -> Served:
         """The picture shown at ``ticks`` in each of the ``shapes``, or why there is none.
@@ -61,7 +64,9 @@ class Session:
         time_s = float((ticks - self._origin) * self._tick)
         for start_s, end_s in self._info.gaps_s:
             if start_s <= time_s < end_s:
-                return FrameError(f"{self._info.path}: holds no pictures from {start_s:.1f} to {end_s:.1f} s")
+                return FrameError(
+                    f"{self._info.path}: holds no pictures from {start_s:.1f} to {end_s:.1f} s"
+                )
         served = self._frame(ticks, shapes, only_key=only_key)
         if self._on_device and isinstance(served, FrameError):
             _log.warning("%s: from here on decoded by the processor: %s", self._info.path, served)
@@ -79,12 +84,15 @@ class Session:
             self._tick = tick(stream)
             self._origin = round(info.start_s / self._tick)
             self._first, self._last, *keys = [
-                self._origin + round(time_s / self._tick) for time_s in (info.first_s, info.end_s, *info.key_frames_s)
+                self._origin + round(time_s / self._tick)
+                for time_s in (info.first_s, info.end_s, *info.key_frames_s)
             ]
             places = [Place(*place) for place in info.key_places]
             again = partial(opened, info.source or info.path, hwaccel)
             seeker = stack.enter_context(closing(KeySeeker(container, stream, keys, places, again)))
-            self._decoder = Decoder(container, stream, seeker, keys, self._first, self._last, self._origin)
+            self._decoder = Decoder(
+                container, stream, seeker, keys, self._first, self._last, self._origin
+            )
             self._painter = Painter(stream, vr=self._vr, bars=info.bars)
             return stack.pop_all()
 
@@ -92,7 +100,9 @@ class Session:
         what = f"the picture at {float((ticks - self._origin) * self._tick):.2f} s cannot be read"
         try:
             with mapped(self._info.path, what, FrameError):
-                picture = self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
+                picture = (
+                    self._decoder.key_picture(ticks) if only_key else self._decoder.picture(ticks)
+                )
                 return {shape: self._encoded(picture, shape) for shape in shapes}
         except FrameError as error:
             return error
@@ -106,4 +116,6 @@ class Session:
 
 def _check_unchanged(info: VideoInfo) -> None:
     if status_of(info.source or info.path) != Status(info.size_bytes, info.modified_ns):
-        raise MediaUnreadableError(f"{info.path}: the file was replaced or changed since it was looked at; try again")
+        raise MediaUnreadableError(
+            f"{info.path}: the file was replaced or changed since it was looked at; try again"
+        )

@@ -27,7 +27,9 @@ _STEPS_BACK_S = (0, 2, 32)
 _UNKNOWN, _FAR = np.iinfo(np.int64).min, int(np.iinfo(np.int64).max)
 
 
-def presentation_times(container: InputContainer, stream: VideoStream, packets: Packets, wanted: NDArray[np.intp]) -> Ticks:
+def presentation_times(
+    container: InputContainer, stream: VideoStream, packets: Packets, wanted: NDArray[np.intp]
+) -> Ticks:
     """When each packet whose number is in ``wanted`` is shown.
 
     One that cannot be read gets its decoding time, which is a few frames too early.
@@ -37,7 +39,9 @@ def presentation_times(container: InputContainer, stream: VideoStream, packets: 
     decoded = packets.decoded[wanted]
     if not stream.codec_context.has_b_frames:
         return decoded + _wait(container, stream, int(packets.decoded[0]))
-    times = np.fromiter(_read_times(container, stream, decoded.tolist()), np.int64, count=len(decoded))
+    times = np.fromiter(
+        _read_times(container, stream, decoded.tolist()), np.int64, count=len(decoded)
+    )
     return np.where(times == _UNKNOWN, decoded, times)
 
 
@@ -47,9 +51,14 @@ def _wait(container: InputContainer, stream: VideoStream, first: int) -> int:
     return next((shown - decoded for _, decoded, shown in timed(packets_of(container, stream))), 0)
 
 
-def _read_times(container: InputContainer, stream: VideoStream, decoded: list[int]) -> Iterator[int]:
+def _read_times(
+    container: InputContainer, stream: VideoStream, decoded: list[int]
+) -> Iterator[int]:
     for wanted in decoded:
-        times = (_time_of(container, stream, wanted, round(back / tick(stream))) for back in _STEPS_BACK_S)
+        times = (
+            _time_of(container, stream, wanted, round(back / tick(stream)))
+            for back in _STEPS_BACK_S
+        )
         yield next((time for time in times if time != _UNKNOWN), _UNKNOWN)
 
 
@@ -69,7 +78,9 @@ def _time_of(container: InputContainer, stream: VideoStream, wanted: int, back: 
     return _UNKNOWN
 
 
-def extent(container: InputContainer, stream: VideoStream, packets: Packets, keys: Ticks) -> tuple[int, int]:
+def extent(
+    container: InputContainer, stream: VideoStream, packets: Packets, keys: Ticks
+) -> tuple[int, int]:
     """When the first and when the last picture is shown. ``keys``: when the key frames are, hidden ones included.
 
     A picture shown before the first key frame, though it follows it in the file, leans on something that was
@@ -80,13 +91,17 @@ def extent(container: InputContainer, stream: VideoStream, packets: Packets, key
         return floor, _last_shown(container, stream, _FAR, int(keys.max()))
     if packets.shown is not None:
         seen = packets.shown[~packets.hidden & (packets.shown >= floor)]
-        return int(seen.min()), max(int(seen.max()), floor if packets.until is None else packets.until)
+        return int(seen.min()), max(
+            int(seen.max()), floor if packets.until is None else packets.until
+        )
     return _first_shown(container, stream, packets, floor), _last_shown(
         container, stream, int(packets.decoded[-1]), int(keys.max())
     )
 
 
-def _first_shown(container: InputContainer, stream: VideoStream, packets: Packets, floor: int) -> int:
+def _first_shown(
+    container: InputContainer, stream: VideoStream, packets: Packets, floor: int
+) -> int:
     first = None
     container.seek(int(packets.decoded[packets.keys.argmax()]), stream=stream)
     for packet, decoded, shown in timed(packets_of(container, stream)):
@@ -107,5 +122,7 @@ def _last_shown(container: InputContainer, stream: VideoStream, end: int, last_k
             if not packet.is_discard:
                 last = max(last, shown)
     except av.FFmpegError as error:
-        _log.debug("%s stops being readable in its last group of pictures: %s", container.name, error)
+        _log.debug(
+            "%s stops being readable in its last group of pictures: %s", container.name, error
+        )
     return last

@@ -33,7 +33,9 @@ class JournalDatabase:
             opening.callback(self._hold.release)
             with self.explained():
                 # One caller at a time is the journal's contract, so the thread may change.
-                self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+                self._db = sqlite3.connect(
+                    path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+                )
             opening.callback(self._db.close)
             self._db.text_factory = readable
             with self.explained():
@@ -99,7 +101,9 @@ class JournalDatabase:
     def unreadable_plan(self) -> JournalError:
         """To be raised where the text of a plan is none any more."""
         remedy = "put a copy of it back, or move it away: then the plugin no longer knows what in Stash is its own"
-        return JournalError(f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}")
+        return JournalError(
+            f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}"
+        )
 
     def _prepare(self) -> None:
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -111,13 +115,18 @@ class JournalDatabase:
             try:
                 schema.prepare(self._db)
             except schema.NewerSchemaError as error:
-                raise JournalError(f"{self.path} was written by a newer version of this plugin: update the plugin") from error
+                raise JournalError(
+                    f"{self.path} was written by a newer version of this plugin: update the plugin"
+                ) from error
             except (ValueError, KeyError, TypeError) as error:
                 raise self.unreadable_plan() from error
 
     def _tell_what_is_left(self) -> None:
         tables = ("journal_markers", "journal_tags")
-        markers, tags = (self.rows(f"SELECT count(*) FROM {table} WHERE gone IS NULL AND ours")[0][0] for table in tables)
+        markers, tags = (
+            self.rows(f"SELECT count(*) FROM {table} WHERE gone IS NULL AND ours")[0][0]
+            for table in tables
+        )
         known = f"{markers} markers and {tags} tags" if markers or tags else "nothing in Stash"
         _log.warning(
             "The journal was in the damaged file. It knows %s as the plugin's own now; whatever else the plugin had made counts"

@@ -36,4 +36,6 @@ class PlanFacts:
     def put_back_ids(self) -> frozenset[str]:
         """The ids of the tags that taking the plan back puts on the item or on its markers."""
         tags = {tag.id for tag in (*self.taken_tags, *self.released)}
-        return frozenset(tags.union(*((one.primary_id, *one.tag_ids) for one in self.taken_markers)))
+        return frozenset(
+            tags.union(*((one.primary_id, *one.tag_ids) for one in self.taken_markers))
+        )

@@ -15,7 +15,7 @@ from haven.stash.journal.facts import PlanFacts
 from haven.stash.journal.locks import Lock
 from haven.stash.journal.rows import MARKER, TAG, as_written, joined, marker_of, tag_of
 from haven.stash.journal.runs import RunLog
-from haven.stash.records import OwnedMarker, OwnedTag, Owned, Records
+from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.values import ItemKind, ItemRef, Marker, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
@@ -92,19 +92,26 @@ class Journal:
         """Puts the plan on disk. Call before the first write of it."""
         sql = "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened, item_made) VALUES (?, ?, ?, ?, ?, ?)"
         with self.together():
-            self._database.execute(sql, run_id, *_columns(plan.item), plan.to_json(), time.time(), item_made_s)
+            self._database.execute(
+                sql, run_id, *_columns(plan.item), plan.to_json(), time.time(), item_made_s
+            )
             ((number,),) = self._database.rows("SELECT last_insert_rowid()")
             opened = OpenPlan(number, plan, item_made_s)
             known = self.there(plan.item) if plan.stood_tags or plan.stood_markers else Records()
             self._insert_tags(opened, [own for own in plan.stood_tags if own not in known.tags])
-            self._insert_markers(opened, [own for own in plan.stood_markers if own not in known.markers])
+            self._insert_markers(
+                opened, [own for own in plan.stood_markers if own not in known.markers]
+            )
             if plan.brings_back:
                 self._recall(opened)
         return opened
 
     def _recall(self, opened: OpenPlan) -> None:
         """What people took off the item stays off no longer, unless this plan is undone."""
-        for table, item in (("journal_tags", "kind = ? AND item_id = ?"), ("journal_markers", "'scene' = ? AND scene_id = ?")):
+        for table, item in (
+            ("journal_tags", "kind = ? AND item_id = ?"),
+            ("journal_markers", "'scene' = ? AND scene_id = ?"),
+        ):
             sql = f"UPDATE {table} SET recalled = ? WHERE {item} AND {_STAYS_OFF}"
             self._database.execute(sql, opened.id, *_columns(opened.plan.item))
 
@@ -112,7 +119,12 @@ class Journal:
         """Nothing more is going to come of this plan; ``outcome`` in a word or two. "done" settles what it undoes, too."""
         now = time.time()
         with self.together():
-            self._database.execute("UPDATE journal_plans SET closed = ?, outcome = ? WHERE id = ?", now, outcome, opened.id)
+            self._database.execute(
+                "UPDATE journal_plans SET closed = ?, outcome = ? WHERE id = ?",
+                now,
+                outcome,
+                opened.id,
+            )
             if opened.plan.undoes and outcome == "done":
                 self._undone(opened.plan.undoes)
 
@@ -123,7 +135,13 @@ class Journal:
 
     def has_begun(self, opened: OpenPlan, step: str) -> bool:
         """Whether ``note`` was told of that step."""
-        return bool(self._database.rows("SELECT 1 FROM journal_steps WHERE plan_id = ? AND step = ? LIMIT 1", opened.id, step))
+        return bool(
+            self._database.rows(
+                "SELECT 1 FROM journal_steps WHERE plan_id = ? AND step = ? LIMIT 1",
+                opened.id,
+                step,
+            )
+        )
 
     def note_failure(self, run_id: int, item: ItemRef, reason: str) -> None:
         """An item could not be done."""
@@ -139,7 +157,14 @@ class Journal:
                 "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, made = ?, tags_made = ?,"
                 " gone = NULL, gone_plan = NULL WHERE id = ?",
                 [
-                    (own.id, own.primary_id, " ".join(own.tag_ids), own.made_s, joined(own.tags_made_s), own.row)
+                    (
+                        own.id,
+                        own.primary_id,
+                        " ".join(own.tag_ids),
+                        own.made_s,
+                        joined(own.tags_made_s),
+                        own.row,
+                    )
                     for own in told
                     if own.row
                 ],
@@ -152,7 +177,15 @@ class Journal:
             "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids,"
             " asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (opened.id, opened.plan.item.id, *as_written(own), own.asked, own.made_s, joined(own.tags_made_s), own.is_owned)
+                (
+                    opened.id,
+                    opened.plan.item.id,
+                    *as_written(own),
+                    own.asked,
+                    own.made_s,
+                    joined(own.tags_made_s),
+                    own.is_owned,
+                )
                 for own in markers
             ],
         )
@@ -160,7 +193,18 @@ class Journal:
     def _insert_tags(self, opened: OpenPlan, tags: Iterable[OwnedTag]) -> None:
         self._database.execute_each(
             "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name, asked, made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(opened.id, *_columns(opened.plan.item), own.id, own.name, own.asked, own.made_s, own.is_owned) for own in tags],
+            [
+                (
+                    opened.id,
+                    *_columns(opened.plan.item),
+                    own.id,
+                    own.name,
+                    own.asked,
+                    own.made_s,
+                    own.is_owned,
+                )
+                for own in tags
+            ],
         )
 
     def tags_added(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
@@ -180,8 +224,12 @@ class Journal:
         back = "UPDATE journal_released SET back = ? WHERE plan_id = ?"
         now = time.time()
         for which, value in (("tag_id", tag.id), ("name", tag.name)):
-            revived = self._database.execute(f"{revive} AND {which} = ?", tag.id, tag.created_s, plan.undoes, value)
-            if revived or self._database.execute(f"{back} AND {which} = ?", now, plan.undoes, value):
+            revived = self._database.execute(
+                f"{revive} AND {which} = ?", tag.id, tag.created_s, plan.undoes, value
+            )
+            if revived or self._database.execute(
+                f"{back} AND {which} = ?", now, plan.undoes, value
+            ):
                 return
 
     def new_tags(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
@@ -189,8 +237,12 @@ class Journal:
         told = tuple(tags)
         if told:
             with self.together():
-                sql = "INSERT INTO journal_new_tags (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)"
-                self._database.execute_each(sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in told])
+                sql = (
+                    "INSERT INTO journal_new_tags (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)"
+                )
+                self._database.execute_each(
+                    sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in told]
+                )
 
     def markers_taken_off(self, opened: OpenPlan, marker_ids: Iterable[str]) -> None:
         """The plan took these markers, which were ours, off the scene."""
@@ -200,15 +252,31 @@ class Journal:
         """The plan took these tags off the item: ours, or those that queue and report."""
         item, told = opened.plan.item, tuple(tags)
         own = self.owned(item).tag_ids
-        known = {row[0] for row in self._database.rows("SELECT tag_id FROM journal_released WHERE plan_id = ?", opened.id)}
-        others = [tag for tag in told if tag.id not in own and tag in opened.plan.release and tag.id not in known]
+        known = {
+            row[0]
+            for row in self._database.rows(
+                "SELECT tag_id FROM journal_released WHERE plan_id = ?", opened.id
+            )
+        }
+        others = [
+            tag
+            for tag in told
+            if tag.id not in own and tag in opened.plan.release and tag.id not in known
+        ]
         with self.together():
             self._tags_gone(item, [tag.id for tag in told if tag.id in own], opened.id)
             sql = "INSERT INTO journal_released (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)"
-            self._database.execute_each(sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in others])
+            self._database.execute_each(
+                sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in others]
+            )
 
     def disown(
-        self, item: ItemRef, *, marker_ids: Iterable[str] = (), tag_ids: Iterable[str] = (), stays_off: bool = True
+        self,
+        item: ItemRef,
+        *,
+        marker_ids: Iterable[str] = (),
+        tag_ids: Iterable[str] = (),
+        stays_off: bool = True,
     ) -> None:
         """These are no longer ours, and no longer there as they were. ``stays_off``: a person took them off, or changed them."""
         self._markers_gone(item, marker_ids, None, stays_off=stays_off)
@@ -233,23 +301,36 @@ class Journal:
         if not made_s:
             return ()
         wanted = ", ".join("?" * len(made_s))
-        found = self._markers(f"gone IS NULL AND ours AND scene_id <> ? AND marker_id IN ({wanted})", item.id, *made_s)
+        found = self._markers(
+            f"gone IS NULL AND ours AND scene_id <> ? AND marker_id IN ({wanted})", item.id, *made_s
+        )
         return tuple(own for own in found if own.made_s == made_s[own.id])
 
     def moved_to(self, item: ItemRef, markers: Iterable[OwnedMarker]) -> None:
         """These are on that scene now."""
-        self._write_each("UPDATE journal_markers SET scene_id = ? WHERE id = ?", [(item.id, own.row) for own in markers])
+        self._write_each(
+            "UPDATE journal_markers SET scene_id = ? WHERE id = ?",
+            [(item.id, own.row) for own in markers],
+        )
 
     def _records(self, item: ItemRef, state: str) -> Records:
-        sql = f"SELECT {TAG} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
+        sql = (
+            f"SELECT {TAG} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
+        )
         tags = tuple(map(tag_of, self._database.rows(sql, *_columns(item))))
         is_scene = item.kind is ItemKind.SCENE
-        return Records(tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ())
+        return Records(
+            tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ()
+        )
 
     def written(self, opened: OpenPlan) -> tuple[OwnedMarker, ...]:
         """The markers that this plan is known to have made, whatever became of them."""
         rows = [marker.revives for marker in opened.plan.create if marker.revives]
-        revived = self._markers(f"gone IS NULL AND id IN ({', '.join('?' * len(rows))})", *rows) if rows else ()
+        revived = (
+            self._markers(f"gone IS NULL AND id IN ({', '.join('?' * len(rows))})", *rows)
+            if rows
+            else ()
+        )
         return (*self._markers("plan_id = ? AND ours", opened.id), *revived)
 
     def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
@@ -257,7 +338,9 @@ class Journal:
         sql = "SELECT item_id AS id FROM journal_tags WHERE kind = ? AND gone IS NULL AND ours"
         if kind is ItemKind.SCENE:
             sql += " UNION SELECT scene_id FROM journal_markers WHERE gone IS NULL AND ours"
-        rows = self._database.rows(f"SELECT DISTINCT id FROM ({sql}) ORDER BY CAST(id AS INTEGER), id", kind.value)
+        rows = self._database.rows(
+            f"SELECT DISTINCT id FROM ({sql}) ORDER BY CAST(id AS INTEGER), id", kind.value
+        )
         return tuple(row[0] for row in rows)
 
     def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
@@ -285,7 +368,8 @@ class Journal:
             " WHERE run_id = ? AND undone IS NULL AND closed IS NOT NULL ORDER BY id DESC"
         )
         return tuple(
-            PastChange(number, ItemRef(ItemKind(kind), item_id)) for number, kind, item_id in self._database.rows(sql, run_id)
+            PastChange(number, ItemRef(ItemKind(kind), item_id))
+            for number, kind, item_id in self._database.rows(sql, run_id)
         )
 
     def set_undone(self, plan_id: int) -> None:
@@ -294,13 +378,19 @@ class Journal:
             self._undone(plan_id)
 
     def _undone(self, plan_id: int) -> None:
-        self._database.execute("UPDATE journal_plans SET undone = ? WHERE id = ?", time.time(), plan_id)
+        self._database.execute(
+            "UPDATE journal_plans SET undone = ? WHERE id = ?", time.time(), plan_id
+        )
         for table in ("journal_tags", "journal_markers"):
-            self._database.execute(f"UPDATE {table} SET recalled = NULL WHERE recalled = ?", plan_id)
+            self._database.execute(
+                f"UPDATE {table} SET recalled = NULL WHERE recalled = ?", plan_id
+            )
 
     def item_of(self, plan_id: int) -> ItemRef:
         """What a plan is for."""
-        ((kind, item_id),) = self._database.rows("SELECT kind, item_id FROM journal_plans WHERE id = ?", plan_id)
+        ((kind, item_id),) = self._database.rows(
+            "SELECT kind, item_id FROM journal_plans WHERE id = ?", plan_id
+        )
         return ItemRef(ItemKind(kind), item_id)
 
     def facts(self, plan_id: int) -> PlanFacts:
@@ -309,7 +399,8 @@ class Journal:
         ((run_id, text, item_made_s),) = self._database.rows(sql, plan_id)
         plan = self._read(text)
         released = self._database.rows(
-            "SELECT tag_id, name, made FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
+            "SELECT tag_id, name, made FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid",
+            plan_id,
         )
         return PlanFacts(
             plan_id,
@@ -319,10 +410,14 @@ class Journal:
             plan.parent,
             frozenset(plan.before_marker_ids),
             made=self._markers("plan_id = ? AND ours AND gone IS NULL", plan_id),
-            lost_markers=self._markers("plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id),
+            lost_markers=self._markers(
+                "plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id
+            ),
             taken_markers=self._markers("gone_plan = ?", plan_id),
             put=self._tags("plan_id = ? AND ours AND gone IS NULL", plan_id),
-            lost_tags=self._tags("plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id),
+            lost_tags=self._tags(
+                "plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id
+            ),
             taken_tags=self._tags("gone_plan = ?", plan_id),
             released=tuple(Tag(*row) for row in released),
         )
@@ -342,26 +437,43 @@ class Journal:
 
     def tag_destroyed(self, tag_id: str) -> None:
         """A tag that the plugin had made is no longer in Stash."""
-        self._database.write("UPDATE journal_new_tags SET gone = ? WHERE tag_id = ? AND gone IS NULL", time.time(), tag_id)
+        self._database.write(
+            "UPDATE journal_new_tags SET gone = ? WHERE tag_id = ? AND gone IS NULL",
+            time.time(),
+            tag_id,
+        )
 
     def _markers(self, where: str, *values: object) -> tuple[OwnedMarker, ...]:
         return tuple(
-            map(marker_of, self._database.rows(f"SELECT {MARKER} FROM journal_markers WHERE {where} ORDER BY id", *values))
+            map(
+                marker_of,
+                self._database.rows(
+                    f"SELECT {MARKER} FROM journal_markers WHERE {where} ORDER BY id", *values
+                ),
+            )
         )
 
     def _tags(self, where: str, *values: object) -> tuple[Tag, ...]:
-        rows = self._database.rows(f"SELECT tag_id, name, made FROM journal_tags WHERE {where} ORDER BY id", *values)
+        rows = self._database.rows(
+            f"SELECT tag_id, name, made FROM journal_tags WHERE {where} ORDER BY id", *values
+        )
         return tuple(Tag(*row) for row in rows)
 
-    def _markers_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False) -> None:
+    def _markers_gone(
+        self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False
+    ) -> None:
         gone = "UPDATE journal_markers SET gone = ?, gone_plan = ?, stays_off = ?"
         sql = f"{gone} WHERE scene_id = ? AND marker_id = ? AND gone IS NULL"
         self._write_each(sql, [(time.time(), by_plan, stays_off, item.id, id_) for id_ in ids])
 
-    def _tags_gone(self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False) -> None:
+    def _tags_gone(
+        self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False
+    ) -> None:
         gone = "UPDATE journal_tags SET gone = ?, gone_plan = ?, stays_off = ?"
         sql = f"{gone} WHERE kind = ? AND item_id = ? AND tag_id = ? AND gone IS NULL"
-        self._write_each(sql, [(time.time(), by_plan, stays_off, *_columns(item), id_) for id_ in ids])
+        self._write_each(
+            sql, [(time.time(), by_plan, stays_off, *_columns(item), id_) for id_ in ids]
+        )
 
     def _write_each(self, sql: str, rows: list[Row]) -> None:
         if rows:
@@ -380,5 +492,7 @@ def _columns(item: ItemRef) -> tuple[str, str]:
 
 def _as_asked(tag: Tag, plan: ChangePlan) -> OwnedTag:
     """A tag that the plan has put on its item, with what the tag list calls it."""
-    asked = next((wanted.asked for wanted in plan.add if wanted.is_tag(tag) or wanted.name == tag.name), "")
+    asked = next(
+        (wanted.asked for wanted in plan.add if wanted.is_tag(tag) or wanted.name == tag.name), ""
+    )
     return OwnedTag(tag.id, tag.name, asked, tag.created_s)

@@ -23,7 +23,9 @@ class Lock:
 
     def take(self, patience_s: float = 0.0) -> bool:
         """Takes the lock; False when somebody else had it for ``patience_s`` seconds. Raises ``sqlite3.Error``."""
-        db = sqlite3.connect(self._path, timeout=patience_s, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(
+            self._path, timeout=patience_s, isolation_level=None, check_same_thread=False
+        )
         try:
             db.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:

@@ -21,7 +21,20 @@ def tag_of(row: Row) -> OwnedTag:
 
 def marker_of(row: Row) -> OwnedMarker:
     """A marker, of the columns ``MARKER``."""
-    marker_id, title, start_s, end_s, primary_id, tag_ids, number, asked, made_s, tags_made, owned, item_made_s = row
+    (
+        marker_id,
+        title,
+        start_s,
+        end_s,
+        primary_id,
+        tag_ids,
+        number,
+        asked,
+        made_s,
+        tags_made,
+        owned,
+        item_made_s,
+    ) = row
     return OwnedMarker(
         marker_id,
         title,

@@ -57,7 +57,12 @@ class RunLog:
 
     def finish(self, run_id: int, outcome: str = "finished") -> None:
         """The run came to an end by itself: "finished", "sliced" or "broken off"."""
-        self._database.write("UPDATE journal_runs SET finished = ?, outcome = ? WHERE id = ?", time.time(), outcome, run_id)
+        self._database.write(
+            "UPDATE journal_runs SET finished = ?, outcome = ? WHERE id = ?",
+            time.time(),
+            outcome,
+            run_id,
+        )
         self._release(run_id)
 
     def cut_off(self) -> tuple[Run, ...]:
@@ -68,7 +73,10 @@ class RunLog:
         dead = [row for row in rows if not self._is_held(row[0], row[5])]
         for row in dead:
             self._database.write(
-                "UPDATE journal_runs SET finished = ?, outcome = 'cut off' WHERE id = ? AND lock = ?", time.time(), row[0], row[5]
+                "UPDATE journal_runs SET finished = ?, outcome = 'cut off' WHERE id = ? AND lock = ?",
+                time.time(),
+                row[0],
+                row[5],
             )
             if row[5]:
                 self._lock(row[5]).forget()
@@ -80,7 +88,9 @@ class RunLog:
 
     def is_at_work(self, run_id: int) -> bool:
         """Whether some process, be it this one, is carrying the run out."""
-        rows = self._database.rows("SELECT lock FROM journal_runs WHERE id = ? AND finished IS NULL", run_id)
+        rows = self._database.rows(
+            "SELECT lock FROM journal_runs WHERE id = ? AND finished IS NULL", run_id
+        )
         return any(self._is_held(run_id, name) for (name,) in rows)
 
     def mark_undone(self, run_id: int) -> None:

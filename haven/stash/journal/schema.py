@@ -166,7 +166,10 @@ def prepare(db: sqlite3.Connection) -> None:
     if row is None:
         db.execute("INSERT INTO journal_schema VALUES (?)", (SCHEMA_VERSION,))
     else:
-        db.execute("UPDATE journal_schema SET version = ? WHERE version < ?", (SCHEMA_VERSION, SCHEMA_VERSION))
+        db.execute(
+            "UPDATE journal_schema SET version = ? WHERE version < ?",
+            (SCHEMA_VERSION, SCHEMA_VERSION),
+        )
 
 
 def _guessed(db: sqlite3.Connection) -> int:
@@ -192,7 +195,9 @@ def _second(db: sqlite3.Connection) -> None:
     """The first version wrote down neither who took off what nor the names of tags; both follow from its plans."""
     _run(db, _FIRST_TO_SECOND + _SECOND)
     db.execute("UPDATE journal_runs SET outcome = 'finished' WHERE finished IS NOT NULL")
-    for plan_id, text in db.execute("SELECT id, plan FROM journal_plans WHERE outcome IN ('done', 'finished') ORDER BY id"):
+    for plan_id, text in db.execute(
+        "SELECT id, plan FROM journal_plans WHERE outcome IN ('done', 'finished') ORDER BY id"
+    ):
         plan = json.loads(text)
         for marker in plan["destroy"]:
             db.execute(
@@ -200,7 +205,10 @@ def _second(db: sqlite3.Connection) -> None:
                 (plan_id, plan["scene_id"], marker["id"]),
             )
         for tag in plan["add"]:
-            db.execute("UPDATE journal_tags SET name = ? WHERE tag_id = ? AND name = ''", (tag["name"], tag["id"]))
+            db.execute(
+                "UPDATE journal_tags SET name = ? WHERE tag_id = ? AND name = ''",
+                (tag["name"], tag["id"]),
+            )
         for tag in plan["remove"]:
             db.execute(
                 "UPDATE journal_tags SET gone_plan = ?, name = ? WHERE id = (SELECT max(id) FROM journal_tags"
@@ -208,7 +216,10 @@ def _second(db: sqlite3.Connection) -> None:
                 (plan_id, tag["name"], plan["scene_id"], tag["id"], plan_id),
             )
         for tag in plan["release"]:
-            db.execute("INSERT INTO journal_released VALUES (?, ?, ?, NULL)", (plan_id, tag["id"], tag["name"]))
+            db.execute(
+                "INSERT INTO journal_released VALUES (?, ?, ?, NULL)",
+                (plan_id, tag["id"], tag["name"]),
+            )
 
 
 def _third(db: sqlite3.Connection) -> None:
