@@ -66,6 +66,7 @@ bench-store: .venv/.ready ## what a million stored answers cost, and a video und
 docs: .venv/.ready ## rewrites what the docs show that follows from the code, and draws the picture of a search
 	$(BIN)/python -m tools.generated_docs
 	$(BIN)/python -m tools.draw_search
+	$(BIN)/python -m tools.draw_report
 
 check-wheels: .venv/.ready ## every run-time dependency has wheels for Alpine and Debian, x86-64 and arm64, and all fit in 300 MB
 	$(BIN)/python -m tools.check_wheels
