@@ -21,8 +21,9 @@ test: .venv/.ready ## all tests; ARGS="-k name" and the like are passed on
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 RUNS ?= 200
-torture: .venv/.ready ## kills tasks with SIGKILL at random moments and runs them again; RUNS=200 of them
+torture: .venv/.ready ## kills tasks with SIGKILL at random moments and runs them again, RUNS=200 times; then the thorough tests
 	HAVEN_TORTURE_RUNS=$(RUNS) $(BIN)/python -m pytest -n auto tests/torture $(ARGS)
+	$(BIN)/python -m pytest -n auto --thorough -m "thorough or hypothesis" $(ARGS)
 
 lint: .venv/.ready ## style
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What holds for every test: nothing may log an error that the test does not expect."""
+"""Rules for every test: no unexpected error in the log, few random examples unless ``--thorough``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="also run the tests marked thorough, and try more random examples (make torture)",
+    )
     parser.addoption(
         "--stash-binary",
         metavar="PATH",
@@ -34,11 +43,24 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "expects_errors: the test provokes errors that are logged, and checks what they say",
     )
+    config.addinivalue_line(
+        "markers",
+        "thorough: one more case of what another test shows in one; runs in make torture only",
+    )
+    settings.load_profile("thorough" if config.getoption("--thorough") else "quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests marked ``thorough`` out, unless they are asked for."""
+    if not config.getoption("--thorough"):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(autouse=True)
 def level_of_the_log() -> Iterator[None]:
-    """An engine's ``loglevel`` is that of the process: the next test begins as this one did."""
+    """Restore the log level, which an engine's ``loglevel`` sets for the whole process."""
     logger = logging.getLogger("vlm_engine")
     level = logger.level
     yield
@@ -49,7 +71,7 @@ def level_of_the_log() -> Iterator[None]:
 def no_unexpected_errors(
     request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> Iterator[None]:
-    """Fails a test in which something logged an error, unless it is marked ``expects_errors``."""
+    """Fail a test in which something logs an error, unless it is marked ``expects_errors``."""
     yield
     if request.node.get_closest_marker("expects_errors") is None:
         errors = [

@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_engine.errors import ReplyError
@@ -220,7 +220,6 @@ def test_what_is_quoted_is_short_and_printable():
     assert shortened("a\n b\x07", 10) == "a b"
 
 
-@settings(max_examples=50)
 @given(st.text(max_size=60))
 def test_any_text_is_an_answer_or_a_reply_error(content):
     for form in Form:
@@ -249,7 +248,6 @@ LEAVES = (
 )
 
 
-@settings(max_examples=50)
 @given(
     st.recursive(
         LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
@@ -514,7 +512,6 @@ def test_of_a_tag_that_is_named_otherwise_than_it_is_spelled_no_confidence_is_to
     assert all(reply.verdicts[tag].present for tag in others)
 
 
-@settings(max_examples=100)
 @given(
     st.lists(st.sampled_from([*TAGS, "Free throw"]), max_size=4, unique=True),
     st.lists(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engine.test_reply import body
@@ -145,7 +145,6 @@ def test_every_picture_has_its_own_confidences():
     assert second["Foul"].probability == pytest.approx(each * 1 / (each * 2 + 0.6))
 
 
-@settings(max_examples=200)
 @given(
     st.lists(st.lists(st.sampled_from(TAGS), max_size=3, unique=True), min_size=2, max_size=5),
     st.integers(0, 200),

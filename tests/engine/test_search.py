@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_engine.config.models import SearchConfig
@@ -176,7 +176,6 @@ def test_a_short_event_that_ends_before_the_frame_on_one_side_is_looked_at_on_th
     after_s=st.floats(0.4, 12.0),
     shortest_s=st.sampled_from((SHORTEST_S, 5.0)),
 )
-@settings(max_examples=40, deadline=None)
 def test_a_discovery_counts_the_events_that_fit_between_two_looks_and_show_in_the_frame(
     before_s: float, after_s: float, shortest_s: float
 ) -> None:
@@ -362,7 +361,6 @@ truths = st.dictionaries(
 hints = st.lists(st.builds(Cut, times, st.floats(0, 1, width=32)), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.floats(0.125, 300, width=32),
     hints,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.noisy_model import Noise, NoisyModel
@@ -58,7 +58,6 @@ lengths = st.lists(st.tuples(st.floats(2, 200), st.floats(2, 60)), min_size=1, m
 """For each event, how long after the one before it begins, and how long it lasts."""
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     events=lengths,
     shots=st.lists(st.floats(1, 40), max_size=60),

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from haven.settings.settings import TagNames
@@ -226,7 +226,6 @@ def situations(draw):
     return on, found, ours(*owned, tags=draw(st.lists(tags, unique=True)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(situations())
 def test_whatever_the_situation_only_what_is_ours_and_untouched_is_taken_away(situation):
     on, found, owned = situation
@@ -238,14 +237,12 @@ def test_whatever_the_situation_only_what_is_ours_and_untouched_is_taken_away(si
     assert not {one.id for one in change.destroy} & set(change.kept)
 
 
-@settings(max_examples=60, deadline=None)
 @given(situations())
 def test_a_plan_survives_the_journal(situation):
     change = plan(*situation)
     assert ChangePlan.from_json(change.to_json()) == change
 
 
-@settings(max_examples=60, deadline=None)
 @given(situations())
 def test_a_scene_that_was_written_needs_nothing_more(situation):
     on, found, owned = situation
@@ -306,7 +303,6 @@ def overlap(one, other):
     return max(one.start_s, other.start_s) < min(one.end_s, other.end_s)
 
 
-@settings(max_examples=100, deadline=None)
 @given(removals())
 def test_nothing_that_a_person_took_off_is_put_there_again(situation):
     on, found, owned = situation
@@ -317,7 +313,6 @@ def test_nothing_that_a_person_took_off_is_put_there_again(situation):
         assert not [one for one in gone if overlap(one, wanted)]
 
 
-@settings(max_examples=100, deadline=None)
 @given(removals())
 def test_who_asks_gets_the_plan_of_one_who_took_nothing_off(situation):
     on, found, owned = situation
@@ -325,7 +320,6 @@ def test_who_asks_gets_the_plan_of_one_who_took_nothing_off(situation):
     assert replace(asked, brings_back=False) == plan(on, found, replace(owned, removed=Records()))
 
 
-@settings(max_examples=100, deadline=None)
 @given(removals())
 def test_a_list_takes_off_its_own_tags_only_and_names_the_rest(situation):
     on, found, owned = situation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from haven.tasks.progress import ProgressBoard, likely_frames, split
@@ -24,7 +24,6 @@ def told(board: ProgressBoard, scene: str, settled: int, scan: int, in_all: int)
     board.advance(scene, Progress(Coverage(settled, settled, 0, settled), expected))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(searches, min_size=1, max_size=5))
 def test_progress_of_few_scenes_is_about_the_work_done(
     scenes: list[tuple[int, float, bool]],

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from haven.setup.stash_log import StashLogHandler
@@ -107,7 +107,6 @@ def test_half_a_character_is_no_error(pipe: Pipe) -> None:
     assert messages(pipe.lines()) == ["\x01i\x02file name\\udce4.mp4"]
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="aä€\U0001f3c0\n ", min_size=1), st.integers(1, 40_000))
 def test_no_line_is_too_long_for_stash_and_no_character_is_split(text: str, times: int) -> None:
     pipe = Pipe()

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -30,7 +30,6 @@ def test_everything_is_read_back_from_a_scaled_jpeg(size, longest):
     assert shown == glyphs.Shown(frozenset(map(glyphs.code, FULL_LIST)), 0xABCDEF)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.sets(st.sampled_from(FULL_LIST)),
     st.integers(0, glyphs.FRAME_NUMBERS - 1),
