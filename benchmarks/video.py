@@ -28,7 +28,7 @@ from PIL import Image
 from benchmarks.memory import peak_mb
 from sandbox.videos import LabelledVideo, VideoSpec, generate, load
 from vlm_engine.errors import FrameError
-from vlm_engine.picture import encode
+from vlm_engine.jpeg import encode
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 

@@ -29,7 +29,7 @@ from vlm_engine.errors import (
 from vlm_engine.files import InMemoryFile
 from vlm_engine.models.cached_client import ResizableSemaphore
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
-from vlm_engine.watch import Readers
+from vlm_engine.watchdog import Readers
 
 _log = logging.getLogger(__name__)
 _MODEL = "vlm"

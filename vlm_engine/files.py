@@ -19,7 +19,7 @@ from vlm_engine.errors import (
     MediaUnreadableError,
     VLMEngineError,
 )
-from vlm_engine.watch import beat, rest
+from vlm_engine.watchdog import beat, rest
 
 _log = logging.getLogger(__name__)
 _PIECE_BYTES = 1024 * 1024

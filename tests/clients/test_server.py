@@ -9,7 +9,7 @@ import pytest
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.server import Servers
 from vlm_engine.config.models import ModelConfig
-from vlm_engine.picture import encode
+from vlm_engine.jpeg import encode
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.types import Form, ImageShape, Question
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlm_engine.picture import encode, fitted_size
+from vlm_engine.jpeg import encode, fitted_size
 from vlm_engine.types import ImageShape
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)

@@ -15,7 +15,7 @@ from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, parse
 from vlm_engine.errors import ConfigError, NoEndpointError
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
-from vlm_engine.video.session import Session
+from vlm_engine.video.reader import Session
 
 PLAYS, BREAKS = ("Foul", "Turnover", "Goal"), ("Timeout", "Free throw")
 

@@ -15,9 +15,10 @@ from PIL import Image, PngImagePlugin
 from sandbox.stills import saved, scene
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
 from vlm_engine.files import LiveFile
-from vlm_engine.pictures import PictureReader, Showing, source
+from vlm_engine.pictures import PictureReader, Showing
+from vlm_engine.pictures import reader as reading
 from vlm_engine.types import ImageShape
-from vlm_engine.watch import Readers
+from vlm_engine.watchdog import Readers
 
 GIB = 2**30
 TOO_LARGE = r"goal\.jpg: too large: it has 214,748,364,800 bytes, and the limit for a picture's file is 2,147,483,648; save it"
@@ -69,7 +70,7 @@ def test_a_long_video_among_pictures_is_known_by_parts_of_its_content(tmp_path: 
 def test_reading_ends_when_nobody_waits_for_it_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "MAX_FILE_BYTES", 200 * GIB)
+    monkeypatch.setattr(reading, "MAX_FILE_BYTES", 200 * GIB)
     path = tmp_path / "goal.jpg"
     path.write_bytes(saved(Image.fromarray(scene()), "JPEG"))
     os.truncate(path, 200 * GIB)

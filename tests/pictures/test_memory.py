@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from vlm_engine.pictures.memory import Budget
+from vlm_engine.pictures.reader import Budget
 
 BOUND_S = 30
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sandbox.stills import saved, scene
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.pictures import ImageViews, PictureReader, Showing, moving, spread
+from vlm_engine.pictures import ImageViews, PictureReader, Showing, animation, spread
 from vlm_engine.types import ImageShape
 
 SHAPE = ImageShape(256, 92)
@@ -144,10 +144,10 @@ def test_a_file_cut_off_is_read_up_to_there(caplog: pytest.LogCaptureFixture) ->
 
 def test_endless_animations_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     data = animated(plain_frames(60), "GIF")
-    monkeypatch.setattr(moving, "_MOST_FRAMES", 10)
+    monkeypatch.setattr(animation, "_MOST_FRAMES", 10)
     assert looks_at(data).frames[-1].time_s <= 1.0
-    monkeypatch.setattr(moving, "_MOST_FRAMES", 1000)
-    monkeypatch.setattr(moving, "_MOST_PIXELS", 20 * 96 * 64)
+    monkeypatch.setattr(animation, "_MOST_FRAMES", 1000)
+    monkeypatch.setattr(animation, "_MOST_PIXELS", 20 * 96 * 64)
     assert 1.0 < looks_at(data).frames[-1].time_s <= 2.1
 
 

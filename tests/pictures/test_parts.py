@@ -8,7 +8,7 @@ from PIL import Image
 
 from sandbox.stills import Pixels, saved, scene
 from vlm_engine.pictures import PictureReader, Showing
-from vlm_engine.pictures.parts import boxes, grid
+from vlm_engine.pictures.reader import boxes, grid
 from vlm_engine.types import Frame, ImageShape
 
 

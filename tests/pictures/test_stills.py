@@ -22,7 +22,7 @@ from sandbox.stills import (
     swapped_profile,
 )
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
-from vlm_engine.pictures import PictureReader, Showing, Source, stills
+from vlm_engine.pictures import PictureReader, Showing, Source, still
 from vlm_engine.types import ImageShape
 
 SCENE = scene()
@@ -365,7 +365,7 @@ def test_in_bands_it_is_the_same_as_at_once(monkeypatch: pytest.MonkeyPatch, mod
         stored = large.quantize(200) if mode == "P" else large.convert(mode)
     data = saved(stored, "TIFF")
     at_once = sent(data, max_side=200)
-    monkeypatch.setattr(stills, "_BAND_PIXELS", 20_000)
+    monkeypatch.setattr(still, "_BAND_PIXELS", 20_000)
     assert np.array_equal(sent(data, max_side=200), at_once)
 
 

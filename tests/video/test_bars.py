@@ -16,7 +16,7 @@ from PIL import Image
 from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.video.bars import are_black, bar_share
+from vlm_engine.video.render import are_black, bar_share
 from vlm_engine.vr import Layout, layout_of
 
 RATE = 25

@@ -29,7 +29,7 @@ from vlm_engine.pictures import PictureReader, name_of
 from vlm_engine.testing import SandboxVLM, glyphs
 from vlm_engine.types import Frame, ImageShape, Progress, ZipEntry
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.watch import Readers, Watch, beat
+from vlm_engine.watchdog import Readers, Watch, beat
 
 fcntl = pytest.importorskip("fcntl")
 SHAPE = ImageShape()

@@ -14,8 +14,7 @@ from sandbox.videos import VideoSpec, generate
 from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.video.container import opened
-from vlm_engine.video.threads import DECODING, Threads
+from vlm_engine.video.container import DECODING, Threads, opened
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from vlm_engine.cli.output import printable
 from vlm_engine.errors import ConfigError, MediaError
-from vlm_engine.pictures.kinds import HEAD_BYTES, kind_of
+from vlm_engine.pictures.formats import HEAD_BYTES, kind_of
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import ZipEntry
 

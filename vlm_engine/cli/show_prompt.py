@@ -19,7 +19,7 @@ from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.pictures import PictureReader, Showing
 from vlm_engine.types import Frame, Purpose, Question
-from vlm_engine.watch import Readers
+from vlm_engine.watchdog import Readers
 
 
 async def show_prompt(given: Namespace) -> int:

@@ -22,7 +22,7 @@ from vlm_engine.spans import describe_image, images_together
 from vlm_engine.tasks import side_by_side
 from vlm_engine.types import Coverage, Frame, FrameQuery, ImageResult, ImageShape, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.watch import Readers, rest
+from vlm_engine.watchdog import Readers, rest
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from vlm_engine.models.search_run import SearchRun
 from vlm_engine.spans import describe_video, together
 from vlm_engine.types import Findings, VideoInfo, VideoResult
 from vlm_engine.video import probe
-from vlm_engine.video.content import name_of
+from vlm_engine.video.container import name_of
 from vlm_engine.vr import Layout, layout_of
 
 _log = logging.getLogger(__name__)

@@ -1,7 +1,6 @@
 """Pictures in: files of all kinds, also inside zips, as what a person sees of them."""
 
-from vlm_engine.pictures.moving import spread
-from vlm_engine.pictures.reading import ImageViews, PictureReader, Showing
-from vlm_engine.pictures.source import Source, name_of
+from vlm_engine.pictures.animation import spread
+from vlm_engine.pictures.reader import ImageViews, PictureReader, Showing, Source, name_of
 
 __all__ = ["ImageViews", "PictureReader", "Showing", "Source", "name_of", "spread"]

@@ -13,9 +13,9 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vlm_engine.pictures.boxes import Items, Nclx, nclx_of, profile_of, read_items
-from vlm_engine.pictures.kinds import NotReadError
-from vlm_engine.tone import CICP
+from vlm_engine.pictures.formats import NotReadError
+from vlm_engine.pictures.heif_boxes import Items, Nclx, nclx_of, profile_of, read_items
+from vlm_engine.tone_mapping import CICP
 
 _CODECS = {
     "hvc1": ("hevc",),

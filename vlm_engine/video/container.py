@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -19,10 +21,110 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
-from vlm_engine.files import mapped, told_by
-from vlm_engine.video.content import Alive, Readable, Video, bytes_of, name_of
-from vlm_engine.video.threads import DECODING
-from vlm_engine.watch import beat
+from vlm_engine.files import file_status, mapped, told_by
+from vlm_engine.types import Content, Source
+from vlm_engine.watchdog import beat
+
+Video: TypeAlias = str | Path | Source
+
+
+class Readable(Protocol):
+    """What files and contents have in common."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, or all; fewer only at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As ``io.IOBase.seek``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What tells whether it is still the same: size in bytes, time of change in nanoseconds."""
+
+    size_bytes: int
+    modified_ns: int
+
+
+def name_of(video: Video) -> str:
+    """What messages call it."""
+    return str(video) if isinstance(video, str | Path) else video.name
+
+
+def status_of(video: Video) -> Status:
+    """Raises ``MediaNotFoundError`` and ``MediaUnreadableError``."""
+    if isinstance(video, str | Path):
+        status = file_status(video)
+        return Status(status.st_size, status.st_mtime_ns)
+    with closing(video.open()) as content:
+        return Status(content.size_bytes, content.modified_ns)
+
+
+@contextmanager
+def bytes_of(video: Video) -> Iterator[Readable]:
+    """Its content, to be read. Raises what ``open`` and ``Source.open`` raise."""
+    if isinstance(video, str | Path):
+        with Path(video).open("rb") as file:
+            yield file
+    else:
+        with closing(video.open()) as content:
+            yield Alive(content, video.name)
+
+
+class Alive:
+    """A content whose every read is a sign of life. PyAV takes it for a file called ``name``."""
+
+    def __init__(self, content: Content, name: str) -> None:
+        self._content = content
+        self.name = name
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As the content's own."""
+        data = self._content.read(size)
+        beat()
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As the content's own."""
+        return self._content.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As the content's own."""
+        return self._content.tell()
+
+
+_MOST = 4  # for one video: slices are few, and more threads wait for each other
+
+
+class Threads:
+    """So many threads to share; for use from any thread."""
+
+    def __init__(self, total: int) -> None:
+        self._lock = threading.Lock()
+        self._free = total
+
+    @contextmanager
+    def share(self) -> Iterator[int]:
+        """How many threads one more video may use until the end of the block: what is free, at most 4, at least one."""
+        with self._lock:
+            count = min(_MOST, max(1, self._free))
+            self._free -= count
+        try:
+            yield count
+        finally:
+            with self._lock:
+                self._free += count
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # there is none on macOS and Windows
+        return os.cpu_count() or 1
+
+
+DECODING = Threads(_processors())
+
 
 _log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import FrameError
-from vlm_engine.video.axis import frame_ticks, is_no_key, repeats
 from vlm_engine.video.container import has_clock, is_avi, tick
-from vlm_engine.video.seeking import KeySeeker
+from vlm_engine.video.seek import KeySeeker
+from vlm_engine.video.timestamps import frame_ticks, is_no_key, repeats
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.files import mapped
-from vlm_engine.picture import fitted
-from vlm_engine.pictures.kinds import Kind
-from vlm_engine.pictures.stills import check_size, shown
+from vlm_engine.jpeg import fitted
+from vlm_engine.pictures.formats import Kind
+from vlm_engine.pictures.still import check_size, shown
 from vlm_engine.types import ImageShape
 
 _log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
 from vlm_engine.files import mapped, told_by
-from vlm_engine.picture import fitted_size, over_grey
-from vlm_engine.pictures.colours import as_srgb, plain
-from vlm_engine.pictures.declared import declared_colours
-from vlm_engine.pictures.kinds import (
+from vlm_engine.jpeg import fitted_size, over_grey
+from vlm_engine.pictures.camera_raw import main_page
+from vlm_engine.pictures.colours import as_srgb, declared_colours, plain
+from vlm_engine.pictures.formats import (
     HEAD_BYTES,
     HEIF,
     JPEG,
@@ -27,10 +27,9 @@ from vlm_engine.pictures.kinds import (
     NotReadError,
     webp_size,
 )
-from vlm_engine.pictures.raw import main_page
-from vlm_engine.tone import CICP
+from vlm_engine.tone_mapping import CICP
 from vlm_engine.types import ImageShape
-from vlm_engine.watch import rest
+from vlm_engine.watchdog import rest
 
 MAX_JPEG_PIXELS = 500_000_000
 _BAND_PIXELS = 4_000_000

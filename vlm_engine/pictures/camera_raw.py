@@ -16,7 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.files import mapped
-from vlm_engine.pictures.kinds import NotReadError
+from vlm_engine.pictures.formats import NotReadError
 
 _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES = (
     254,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from vlm_engine.pictures.kinds import NotReadError, VideoInsideError
+from vlm_engine.pictures.formats import NotReadError, VideoInsideError
 
 _MAX_META_BYTES = 16 * 2**20
 _MAX_ITEM_BYTES = 256 * 2**20

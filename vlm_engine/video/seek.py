@@ -20,9 +20,9 @@ from av.packet import Packet, PacketSideData
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vlm_engine.video.axis import Place, TimeAxis, unhidden
 from vlm_engine.video.container import Open, all_packets, packets_of, seeks_by_byte, tick
 from vlm_engine.video.index import has_palette, timed
+from vlm_engine.video.timestamps import Place, TimeAxis, unhidden
 
 _log = logging.getLogger(__name__)
 

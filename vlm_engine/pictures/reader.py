@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedReader, BytesIO
+from pathlib import Path
+from typing import TypeAlias
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.files import InMemoryFile
-from vlm_engine.picture import encode
-from vlm_engine.pictures.kinds import (
+from vlm_engine.files import InMemoryFile, LiveFile, file_status
+from vlm_engine.jpeg import encode
+from vlm_engine.pictures.animation import Moment, is_moving, moments
+from vlm_engine.pictures.camera_raw import is_raw, preview_of
+from vlm_engine.pictures.formats import (
     HEAD_BYTES,
     HEIF,
     JPEG,
@@ -27,15 +36,140 @@ from vlm_engine.pictures.kinds import (
     kind_of,
     what_it_is,
 )
-from vlm_engine.pictures.memory import Budget
-from vlm_engine.pictures.moving import Moment, is_moving, moments
-from vlm_engine.pictures.parts import boxes, grid
-from vlm_engine.pictures.raw import is_raw, preview_of
-from vlm_engine.pictures.source import Source, check_length, fingerprint, name_of, opened
-from vlm_engine.pictures.stills import explained, opened_as, shown, working_bytes
+from vlm_engine.pictures.still import explained, opened_as, shown, working_bytes
 from vlm_engine.pictures.zips import Zips
 from vlm_engine.types import Frame, ImageShape, ZipEntry
-from vlm_engine.watch import rest
+from vlm_engine.watchdog import rest
+
+
+class Budget:
+    """``total`` bytes, lent to whoever decodes; first come, first served, so that a large picture gets its turn, too."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._lent = 0
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+
+    @contextmanager
+    def lent(self, amount: int) -> Iterator[None]:
+        """Waits until ``amount`` bytes are left, and takes them until the end of the block. More than all counts as all."""
+        amount, turn = min(amount, self.total), object()
+        with self._changed:
+            self._waiting.append(turn)
+            self._changed.wait_for(
+                lambda: self._waiting[0] is turn and self._lent + amount <= self.total
+            )
+            self._waiting.popleft()
+            self._lent += amount
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._lent -= amount
+                self._changed.notify_all()
+
+
+_HASHED_WHOLE_BYTES = 256 * 2**20
+_PARTS, _PART_BYTES = 32, 2**20
+
+Source: TypeAlias = str | Path | bytes | ZipEntry | InMemoryFile
+
+
+def name_of(source: Source) -> str:
+    """What messages call it."""
+    if isinstance(source, InMemoryFile):
+        return source.name
+    return "picture in memory" if isinstance(source, bytes) else str(source)
+
+
+def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
+    """Its content, to read from; the caller closes it.
+
+    Raises ``MediaNotFoundError``, ``MediaOutOfReachError`` and ``MediaUnreadableError``.
+    """
+    if isinstance(source, ZipEntry):
+        return BytesIO(zips.read(source))
+    if isinstance(source, bytes | InMemoryFile):
+        content = source if isinstance(source, bytes) else source.content
+        if not content:
+            raise MediaUnreadableError(f"{name_of(source)}: the file is empty")
+        return BytesIO(content)
+    file_status(source)  # opening a pipe would wait for somebody to write
+    return BufferedReader(LiveFile(source))
+
+
+def check_length(content: BufferedReader | BytesIO, name: str, most_bytes: int) -> None:
+    """Raises ``MediaUnreadableError`` where a picture's file is longer than that. Nothing of it is read."""
+    size = _size(content)
+    if size > most_bytes:
+        limit = f"it has {size:,} bytes, and the limit for a picture's file is {most_bytes:,}"
+        raise MediaUnreadableError(f"{name}: too large: {limit}; save it smaller, or as a JPEG")
+
+
+def fingerprint(source: Source, zips: Zips) -> str:
+    """What names its content for good; of a long video, parts of its content. Raises as ``opened`` and ``check_length`` do."""
+    with opened(source, zips) as content:
+        head = content.read(HEAD_BYTES)
+        if not is_clip(head):
+            check_length(content, name_of(source), MAX_FILE_BYTES)
+        elif _size(content) > _HASHED_WHOLE_BYTES:
+            return _of_parts(content)
+        content.seek(0)
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _of_parts(content: BufferedReader | BytesIO) -> str:
+    size = _size(content)
+    digest = hashlib.sha256(b"%d" % size)
+    for number in range(_PARTS):
+        content.seek(number * (size - _PART_BYTES) // (_PARTS - 1))
+        digest.update(content.read(_PART_BYTES))
+    return digest.hexdigest()
+
+
+def _size(content: BufferedReader | BytesIO) -> int:
+    position = content.tell()
+    size = content.seek(0, os.SEEK_END)
+    content.seek(position)
+    return size
+
+
+Box = tuple[int, int, int, int]
+
+_OVERLAP = 0.1  # of a part, on each side: what lies on a border is whole in one of them
+_WORTH_IT = 1.5
+
+
+def grid(width: int, height: int, side: int, most: int) -> tuple[int, int]:
+    """Columns and rows: at most ``most`` parts, none smaller than a picture of ``side`` pixels can show; else (1, 1)."""
+    longest = max(width, height)
+    if longest < _WORTH_IT * side:
+        return 1, 1
+    grids = [
+        (columns, rows) for columns in range(1, most + 1) for rows in range(1, most // columns + 1)
+    ]
+    return min(
+        grids,
+        key=lambda grid: (max(side, width / grid[0], height / grid[1]), grid[0] * grid[1]),
+        default=(1, 1),
+    )
+
+
+def boxes(width: int, height: int, columns: int, rows: int) -> list[Box]:
+    """Left, upper, right and lower edge of each part, row by row, neighbours overlapping."""
+    across, down = width / columns, height / rows
+    return [
+        (
+            max(0, round((column - _OVERLAP) * across)),
+            max(0, round((row - _OVERLAP) * down)),
+            min(width, round((column + 1 + _OVERLAP) * across)),
+            min(height, round((row + 1 + _OVERLAP) * down)),
+        )
+        for row in range(rows)
+        for column in range(columns)
+    ]
 
 
 class Showing(StrEnum):
