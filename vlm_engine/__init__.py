@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vlm_engine.errors import VLMEngineError
+from vlm_engine.names import tag_key
 
 if TYPE_CHECKING:
     from vlm_engine.engine import VLMEngine
 
 __version__ = "2.0.0"
-__all__ = ["VLMEngine", "VLMEngineError", "__version__"]
+__all__ = ["VLMEngine", "VLMEngineError", "__version__", "tag_key"]
 
 
 def __getattr__(name: str) -> Any:

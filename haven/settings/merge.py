@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from haven.settings import words
+from vlm_engine import tag_key
 from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
 from vlm_engine.config.wording import described_apart
 
@@ -92,7 +93,7 @@ def _of_engine(engine: EngineConfig) -> dict[str, Any]:
     for model in reversed(asked):
         values |= _set_fields(model, _OF_MODEL)
         values |= {"endpoints": model.endpoints()} if model.endpoints() else {}
-    tags = {tag.casefold(): tag for model in asked for tag in model.tag_list}
+    tags = {tag_key(tag): tag for model in asked for tag in model.tag_list}
     rules = {
         tag: rule
         for model in asked

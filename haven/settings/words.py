@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from vlm_engine import tag_key
 from vlm_engine.config.models import parse
 from vlm_engine.config.wording import WordingConfig
 from vlm_engine.errors import ConfigError
@@ -50,6 +51,6 @@ def unused(told: Mapping[str, Any], tags: tuple[str, ...]) -> list[str]:
 
 def by_tag(told: Mapping[str, _T], tags: tuple[str, ...]) -> dict[str, _T]:
     """What is told of ``tags``, under their spelling."""
-    spelling = {tag.casefold(): tag for tag in tags}
-    folded = {" ".join(name.split()).casefold(): value for name, value in told.items()}
+    spelling = {tag_key(tag): tag for tag in tags}
+    folded = {tag_key(name): value for name, value in told.items()}
     return {spelling[key]: value for key, value in folded.items() if key in spelling}

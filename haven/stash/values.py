@@ -45,7 +45,7 @@ def same_making(one_s: float, other_s: float) -> bool:
 
 
 def tag_key(name: str) -> str:
-    """What makes two spellings the same tag: upper and lower case and blanks around a name do not count."""
+    """Return what two spellings of one tag in Stash share. Unlike ``vlm_engine.tag_key`` it keeps the blanks inside a name, as Stash does."""
     return name.strip().casefold()
 
 

@@ -27,6 +27,7 @@ from vlm_engine.config.endpoints import EndpointConfig, normal_url
 from vlm_engine.config.pipelines import PipelineConfig, PipelineModelConfig
 from vlm_engine.config.rules import Length, TagRule
 from vlm_engine.config.wording import WordingConfig, clean_tags
+from vlm_engine.names import tag_key
 from vlm_engine.vr import AUTO, checked_layout
 
 __all__ = [
@@ -381,22 +382,17 @@ class EngineConfig(Settings):
             if threshold is None
             else self.default_rule.model_copy(update={"threshold": threshold})
         )
-        own = {_folded(tag): rule for tag, rule in self.category_config.get(category, {}).items()}
-        return lambda tag: default.overridden(own[_folded(tag)]) if _folded(tag) in own else default
+        own = {tag_key(tag): rule for tag, rule in self.category_config.get(category, {}).items()}
+        return lambda tag: default.overridden(own[tag_key(tag)]) if tag_key(tag) in own else default
 
     def unused_rules(self) -> list[str]:
         """The rules of ``category_config``, as ``category: tag``, for tags that no active model is asked about."""
         asked = {
-            (model.category, _folded(tag))
+            (model.category, tag_key(tag))
             for model in self.active_models().values()
             for tag in model.tag_list
         }
         ruled = [(category, tag) for category, own in self.category_config.items() for tag in own]
         return [
-            f"{category}: {tag}" for category, tag in ruled if (category, _folded(tag)) not in asked
+            f"{category}: {tag}" for category, tag in ruled if (category, tag_key(tag)) not in asked
         ]
-
-
-def _folded(tag: str) -> str:
-    """What spellings of one tag have in common."""
-    return " ".join(tag.split()).casefold()

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from vlm_engine.config import templates
 from vlm_engine.config.base import IN_QUOTES, Settings
+from vlm_engine.names import tag_key
 
 _LONGEST_DESCRIPTION = 1000
 
@@ -105,11 +106,11 @@ class WordingConfig(Settings):
     def about(self, tags: Iterable[str]) -> dict[str, Any]:
         """What to set differently to look for ``tags`` instead: what is told of others goes. Nothing is checked."""
         wanted = list(tags)
-        names = {" ".join(tag.split()).casefold() for tag in wanted}
+        names = {tag_key(tag) for tag in wanted}
         described = {
-            tag: text for tag, text in self.tag_descriptions.items() if tag.casefold() in names
+            tag: text for tag, text in self.tag_descriptions.items() if tag_key(tag) in names
         }
-        synonyms = {tag: others for tag, others in self.synonyms.items() if tag.casefold() in names}
+        synonyms = {tag: others for tag, others in self.synonyms.items() if tag_key(tag) in names}
         return {"tag_list": wanted, "tag_descriptions": described, "synonyms": synonyms}
 
     @property
@@ -146,12 +147,10 @@ def described_apart(listed: Mapping[Any, Any], apart: Any) -> Any:
         return listed
     if not isinstance(apart, Mapping):
         return apart
-    again = {" ".join(str(tag).split()).casefold() for tag in apart}
-    return {
-        tag: text
-        for tag, text in listed.items()
-        if " ".join(str(tag).split()).casefold() not in again
-    } | dict(apart)
+    again = {tag_key(str(tag)) for tag in apart}
+    return {tag: text for tag, text in listed.items() if tag_key(str(tag)) not in again} | dict(
+        apart
+    )
 
 
 def clean_tags(tags: Any) -> tuple[str, ...]:
@@ -174,11 +173,11 @@ def check_once(names: Iterable[str]) -> None:
     """Raises ``ValueError`` for a name of a tag that is there twice, also in other case."""
     seen: dict[str, str] = {}
     for name in names:
-        first = seen.get(name.casefold())
+        first = seen.get(tag_key(name))
         if first is not None:
             other = "" if first == name else f", before as {first!r}: case makes no difference"
             raise ValueError(f"tag {name!r} is listed twice{other}; keep one")
-        seen[name.casefold()] = name
+        seen[tag_key(name)] = name
 
 
 def clean_descriptions(described: Any) -> dict[str, str]:
@@ -204,7 +203,7 @@ def clean_synonyms(synonyms: Any, tags: Iterable[str] = ()) -> dict[str, tuple[s
     if not isinstance(synonyms, Mapping):
         raise ValueError('write other names of a tag, like {"Foul": ["personal foul"]}')
     check_once(map(_name, synonyms))
-    owners = {tag.casefold(): tag for tag in tags}
+    owners = {tag_key(tag): tag for tag in tags}
     cleaned: dict[str, tuple[str, ...]] = {}
     for tag, names in synonyms.items():
         owner = _name(tag)
@@ -214,8 +213,8 @@ def clean_synonyms(synonyms: Any, tags: Iterable[str] = ()) -> dict[str, tuple[s
             )
         cleaned[owner] = tuple(map(_name, [names] if isinstance(names, str) else names))
         for name in cleaned[owner]:
-            other = owners.setdefault(name.casefold(), owner)
-            if other.casefold() != owner.casefold():
+            other = owners.setdefault(tag_key(name), owner)
+            if tag_key(other) != tag_key(owner):
                 raise ValueError(f"{name!r} means {other!r} already, so it cannot mean {owner!r}")
     return cleaned
 
@@ -232,12 +231,12 @@ def _name(name: Any) -> str:
 
 def of_tags(told: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any]:
     """``told`` under the spelling of ``tags``. Raises ``ValueError`` for a name that is not among them."""
-    spelling = {tag.casefold(): tag for tag in tags}
+    spelling = {tag_key(tag): tag for tag in tags}
     for name in told:
-        if name.casefold() not in spelling:
-            near = difflib.get_close_matches(name.casefold(), spelling, n=1, cutoff=0.5)
+        if tag_key(name) not in spelling:
+            near = difflib.get_close_matches(tag_key(name), spelling, n=1, cutoff=0.5)
             raise ValueError(
                 f"{name!r} is not in tag_list"
                 + (f"; did you mean {spelling[near[0]]!r}?" if near else "")
             )
-    return {spelling[name.casefold()]: value for name, value in told.items()}
+    return {spelling[tag_key(name)]: value for name, value in told.items()}

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vlm_engine.names import tag_key
 from vlm_engine.reply.texts import unreadable
 
 _NOTHING = frozenset({"[]", "none", "nothing", "no tags", "none of the tags", "none of these tags"})
@@ -45,7 +46,7 @@ def _bare(name: str) -> str:
 
 def key(name: str) -> str:
     """What two spellings of one name have in common: letters in either form of Unicode, capitals, and blanks."""
-    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
+    return unicodedata.normalize("NFC", tag_key(name))
 
 
 def means_nothing(text: str) -> bool:

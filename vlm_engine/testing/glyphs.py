@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vlm_engine.names import tag_key
+
 COLUMNS, ROWS = 41, 28
 MAX_TAGS = 40
 FRAME_NUMBERS = 1 << 24
@@ -44,8 +46,7 @@ class Shown:
 
 def code(tag: str) -> int:
     """The 16-bit code of a tag: the same in every process, whatever the case and spacing of the name."""
-    name = " ".join(tag.split()).casefold()
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big")
+    return int.from_bytes(hashlib.sha256(tag_key(tag).encode()).digest()[:2], "big")
 
 
 def codes(tags: Iterable[str]) -> dict[str, int]:
