@@ -437,3 +437,19 @@ def test_a_closed_client_says_so():
                 await client.ask(question())
 
     asyncio.run(main())
+
+
+async def test_one_endpoint_keeps_answers_as_a_pool_does():
+    kept = []
+
+    async def keep(answer):
+        await asyncio.sleep(0)
+        kept.append(answer)
+
+    async def fail(_):
+        raise OverflowError("too large")
+
+    async with SandboxVLM() as vlm, client_of(vlm.url) as client:
+        assert await client.ask(question("Foul"), keep) is kept[0]
+        with pytest.raises(ServerError, match="court: its reply cannot be used: OverflowError"):
+            await client.ask(question("Foul"), fail)

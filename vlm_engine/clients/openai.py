@@ -12,6 +12,7 @@ import aiohttp
 
 from vlm_engine import reply
 from vlm_engine.clients import discovery, pages, several
+from vlm_engine.clients.base import Client, Keep, keep_answer, unforeseen_as_server_error
 from vlm_engine.clients.body import Bodies
 from vlm_engine.clients.capabilities import Capabilities
 from vlm_engine.clients.features import Feature, blamed
@@ -53,7 +54,7 @@ _MOST_NAMED = 20
 _log = logging.getLogger(__name__)
 
 
-class OpenAIClient:
+class OpenAIClient(Client):
     """Asks one endpoint. A ``Client`` by itself; a pool holds several.
 
     Before the first question the endpoint is asked what it can do. A field that it refuses is left out, the question
@@ -121,19 +122,26 @@ class OpenAIClient:
             _log.debug("%s: it tells nothing of itself: %s", self.label, error)
             return self.capabilities
 
-    async def ask(self, question: Question, *, timeout_s: float | None = None) -> Answer:
-        """The answer. ``timeout_s`` bounds each request, ``request_timeout`` of the model by default.
+    async def ask(
+        self, question: Question, keep: Keep | None = None, *, timeout_s: float | None = None
+    ) -> Answer:
+        """Return the answer. See ``Client``.
 
-        Raises every kind of ``ClientError``, with the endpoint's name.
+        ``timeout_s`` limits each HTTP request; None: ``request_timeout`` of the model. Waits for
+        no busy or unreachable endpoint: raises every kind of ``ClientError``, with the endpoint's
+        name.
         """
         timeout_s = timeout_s or self._model.request_timeout
         try:
-            await self._get_ready(min(timeout_s, CHECK_TIMEOUT_S))
-            answer = await self._answered(question, timeout_s)
+            with unforeseen_as_server_error(self.label):
+                await self._get_ready(min(timeout_s, CHECK_TIMEOUT_S))
+                answer = await self._answered(question, timeout_s)
         except EndpointError:
-            # Whatever comes to its place may be another server, or another model.
+            # The server that replaces it may be another one, or have another model.
             self._told, self._name = None, self._configured_name
             raise
+        if keep is not None:
+            await keep_answer(keep, answer)
         return answer
 
     def first_body(self, question: Question) -> bytes:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Self
 
-from vlm_engine.clients.base import Keep
+from vlm_engine.clients.base import Client, Keep, keep_answer
 from vlm_engine.clients.budget import Budget
 from vlm_engine.clients.health import HealthMonitor
 from vlm_engine.clients.identity import ModelIdentity
@@ -31,18 +30,14 @@ from vlm_engine.clients.retry import InFlight, RetryState
 from vlm_engine.clients.scheduling import ranked, reference_s
 from vlm_engine.clients.server import Servers
 from vlm_engine.clients.slots import AutoSlots, FixedSlots
-from vlm_engine.clients.transport import ClosedError
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
     ConfigError,
     EndpointError,
     NoEndpointError,
-    ServerError,
-    VLMEngineError,
     WrongModelError,
 )
-from vlm_engine.reply import shortened
 from vlm_engine.types import Answer, EndpointStats, Question
 
 _LOOK_AGAIN_S = 0.25
@@ -55,11 +50,12 @@ class _Job(RetryState):
 
     question: Question
     keep: Keep | None
+    timeout_s: float | None
     answer: asyncio.Future[Answer]
     line: RequestQueue[_Job]
 
 
-class EndpointPool:
+class EndpointPool(Client):
     """A ``Client`` over several endpoints.
 
     Primary endpoints share the work by speed; fallback endpoints work while no primary does, and where
@@ -143,14 +139,20 @@ class EndpointPool:
         slots = sum(member.slots.limit for member in primaries)
         return min(slots, self._most_at_once or slots)
 
-    async def ask(self, question: Question, keep: Keep | None = None) -> Answer:
-        """The answer of whichever endpoint came to it. Waits for its turn. Errors as ``Client`` says."""
+    async def ask(
+        self, question: Question, keep: Keep | None = None, *, timeout_s: float | None = None
+    ) -> Answer:
+        """Queue ``question`` and return the first answer. See ``Client``.
+
+        ``timeout_s`` limits each HTTP request further than the endpoint's own deadline does.
+        """
         if self._closed:
             raise RuntimeError("the pool is closed")
         line = self._line_for(question.model)
         job = _Job(
             question=question,
             keep=keep,
+            timeout_s=timeout_s,
             answer=asyncio.get_running_loop().create_future(),
             line=line,
         )
@@ -244,6 +246,7 @@ class EndpointPool:
     def _start(self, job: _Job, member: Member, now: float) -> None:
         alone = all(other.health.broken for other in self._members if other is not member)
         deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
+        deadline_s = min(deadline_s, job.timeout_s or deadline_s)
         attempt = job.line.begin(job, member, now)
         self._servers[member].took(self._poke)
         task = asyncio.get_running_loop().create_task(self._asked(job, member, deadline_s))
@@ -251,15 +254,14 @@ class EndpointPool:
         task.add_done_callback(partial(self._ended, job, attempt))
 
     async def _asked(self, job: _Job, member: Member, deadline_s: float) -> Answer:
-        with _charged_to(member):
-            answer = await self._clients[member].ask(job.question, timeout_s=deadline_s)
-            if not member.model:
-                answer = self._identity.chosen(answer, self._clients[member].told_model)
-            self._identity.note(
-                answer
-            )  # before it is kept: under which name depends on who answered so far
-            if job.keep is not None:
-                await _to_its_end(job.keep(answer))
+        client = self._clients[member]
+        answer = await client.ask(job.question, timeout_s=deadline_s)
+        if not member.model:
+            answer = self._identity.chosen(answer, client.told_model)
+        # Before it is stored: the name it is stored under depends on what answered so far.
+        self._identity.note(answer)
+        if job.keep is not None:
+            await keep_answer(job.keep, answer)
         return answer
 
     def _copy(self, idle: Sequence[Member], now: float) -> Iterator[float]:
@@ -385,35 +387,6 @@ class EndpointPool:
         job.over = True
         for attempt in job.attempts:
             self._tasks[attempt].cancel()
-
-
-@contextmanager
-def _charged_to(member: Member) -> Iterator[None]:
-    """An error that nobody foresaw counts as a failure of the endpoint whose reply brought it about."""
-    try:
-        yield
-    except (VLMEngineError, ClosedError):
-        raise
-    except Exception as error:
-        _log.debug("An unforeseen error:", exc_info=error)
-        words = shortened(str(error))
-        raise ServerError(
-            f'its reply cannot be used: {type(error).__name__} "{words}"', endpoint=member.label
-        ) from error
-
-
-async def _to_its_end(work: Awaitable[object]) -> None:
-    """Cancelling it comes into effect afterwards."""
-    task, cancelled = asyncio.ensure_future(work), None
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        task.exception()  # the cancellation goes before it
-        raise cancelled
-    task.result()
 
 
 def _member(config: EndpointConfig, client: OpenAIClient, label: str, model_name: str) -> Member:

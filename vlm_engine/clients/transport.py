@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from vlm_engine.clients.base import ClosedError
 from vlm_engine.clients.mapping import Response
 from vlm_engine.errors import ConfigError
 
@@ -27,10 +28,6 @@ MOST_BYTES = 2 << 20
 _MOST_WORK = 200_000  # which takes json about a tenth of a second
 _QUOTED = 8192
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class ClosedError(RuntimeError):
-    """A request was made of a client that is closed."""
 
 
 class Transport:
