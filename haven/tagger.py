@@ -17,19 +17,25 @@ from PIL import Image
 from haven.settings.settings import Settings
 from haven.setup.mapping import map_path
 from haven.setup.missing import how_far
-from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, ModelConfig
-from vlm_engine.errors import (
+from vlm_engine import (
     ArchiveError,
+    EndpointStats,
+    EngineConfig,
+    ImageResult,
+    InMemoryFile,
     MediaError,
     MediaNotFoundError,
     MediaOutOfReachError,
     MediaUnsupportedError,
+    ModelConfig,
+    OnProgress,
+    Readers,
+    ResizableSemaphore,
+    Source,
+    VideoResult,
+    VLMEngine,
+    ZipEntry,
 )
-from vlm_engine.files import InMemoryFile
-from vlm_engine.models.cached_client import ResizableSemaphore
-from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
-from vlm_engine.watchdog import Readers
 
 _log = logging.getLogger(__name__)
 _MODEL = "vlm"

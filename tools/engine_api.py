@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+import vlm_engine
 from vlm_engine.config.base import Settings
 
 MODULES = (
@@ -24,11 +25,13 @@ MODULES = (
     "vlm_engine.types",
 )
 _WIDTH = 100
+_FOR_PROGRAMS = ("VLMEngine", "VLMEngineError", "InMemoryFile", "__version__")
+"""The names of ``vlm_engine`` that are for every program; the others are for the plugin."""
 
 
 def public_names(module: ModuleType) -> Mapping[str, Any]:
     """What a module offers: the names that it lists, else those without an underscore that are made in it, in their order."""
-    listed = getattr(module, "__all__", None)
+    listed = _FOR_PROGRAMS if module is vlm_engine else getattr(module, "__all__", None)
     if listed is not None:
         return {name: getattr(module, name) for name in listed}
     made_here = {

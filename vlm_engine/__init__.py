@@ -1,28 +1,155 @@
 """Finds when the user's own tags apply in videos and pictures, by asking vision-language models.
 
-``VLMEngine`` is what a program uses; its settings are in ``vlm_engine.config.models``, the stages that a user
-may replace or add to in ``vlm_engine.models``, everything it raises on purpose in ``vlm_engine.errors``, and
-the values it returns in ``vlm_engine.types``.
+A program uses ``VLMEngine``. Its settings are in ``vlm_engine.config_models``, the stages that a user may replace or
+add in ``vlm_engine.models``, its errors in ``vlm_engine.errors``, and the values it returns in ``vlm_engine.types``.
+The other names here are for the Stash plugin, and may change with it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vlm_engine.errors import VLMEngineError
+from vlm_engine.errors import (
+    ArchiveError,
+    ConfigError,
+    MediaError,
+    MediaNotFoundError,
+    MediaOutOfReachError,
+    MediaUnreadableError,
+    MediaUnsupportedError,
+    NoEndpointError,
+    ReplyError,
+    StoreError,
+    VLMEngineError,
+)
+from vlm_engine.files import InMemoryFile, mapped
 from vlm_engine.names import tag_key
+from vlm_engine.types import (
+    Coverage,
+    EndpointStats,
+    ImageResult,
+    ImageTagInfo,
+    OnProgress,
+    Progress,
+    Source,
+    Span,
+    VideoResult,
+    VideoTagInfo,
+    ZipEntry,
+)
+from vlm_engine.watchdog import Readers
 
 if TYPE_CHECKING:
+    from vlm_engine.config.base import clean_name, placed
+    from vlm_engine.config.models import (
+        EndpointConfig,
+        EngineConfig,
+        ImageConfig,
+        ModelConfig,
+        SearchConfig,
+        TagRule,
+        VideoConfig,
+        clean_tags,
+        parse,
+    )
+    from vlm_engine.config.templates import template_fields
+    from vlm_engine.config.wording import (
+        WordingConfig,
+        check_once,
+        clean_descriptions,
+        clean_synonyms,
+        described_apart,
+        split_tags,
+    )
     from vlm_engine.engine import VLMEngine
+    from vlm_engine.models.cached_client import ResizableSemaphore
+    from vlm_engine.models.category_search import LEAST_COVERAGE
+    from vlm_engine.models.json_result import image_dict, video_dict
+    from vlm_engine.store import SharedLock, readable, writing
+    from vlm_engine.vr import AUTO, checked_layout
+    from vlm_engine.yaml_text import parse_yaml
 
 __version__ = "2.0.0"
-__all__ = ["VLMEngine", "VLMEngineError", "__version__", "tag_key"]
+__all__ = [
+    "AUTO",
+    "LEAST_COVERAGE",
+    "ArchiveError",
+    "ConfigError",
+    "Coverage",
+    "EndpointConfig",
+    "EndpointStats",
+    "EngineConfig",
+    "ImageConfig",
+    "ImageResult",
+    "ImageTagInfo",
+    "InMemoryFile",
+    "MediaError",
+    "MediaNotFoundError",
+    "MediaOutOfReachError",
+    "MediaUnreadableError",
+    "MediaUnsupportedError",
+    "ModelConfig",
+    "NoEndpointError",
+    "OnProgress",
+    "Progress",
+    "Readers",
+    "ReplyError",
+    "ResizableSemaphore",
+    "SearchConfig",
+    "SharedLock",
+    "Source",
+    "Span",
+    "StoreError",
+    "TagRule",
+    "VLMEngine",
+    "VLMEngineError",
+    "VideoConfig",
+    "VideoResult",
+    "VideoTagInfo",
+    "WordingConfig",
+    "ZipEntry",
+    "__version__",
+    "check_once",
+    "checked_layout",
+    "clean_descriptions",
+    "clean_name",
+    "clean_synonyms",
+    "clean_tags",
+    "described_apart",
+    "image_dict",
+    "mapped",
+    "parse",
+    "parse_yaml",
+    "placed",
+    "readable",
+    "split_tags",
+    "tag_key",
+    "template_fields",
+    "video_dict",
+    "writing",
+]
+_IMPORTED_ON_USE = (
+    "yaml_text",
+    "vr",
+    "store",
+    "config.base",
+    "config.templates",
+    "config.wording",
+    "config.models",
+    "models.json_result",
+    "models.cached_client",
+    "models.category_search",
+    "engine",
+)
+"""The modules of the other names, the quickest to import first."""
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the engine, and with it the decoder and the network, only when it is first asked for."""
-    if name == "VLMEngine":
-        from vlm_engine.engine import VLMEngine
-
-        return VLMEngine
+    """Import settings, store and engine, and so pydantic and aiohttp, when a name of theirs is first used."""
+    if name in __all__:
+        for module in _IMPORTED_ON_USE:
+            found = import_module(f"{__name__}.{module}")
+            if hasattr(found, name):
+                return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,7 +26,7 @@ from haven.report.record import image_outcomes
 from haven.report.shares import Share, shares
 from haven.report.timeline import timeline
 from haven.report.values import Outcome, RunReport, SceneReport
-from vlm_engine.types import Coverage
+from vlm_engine import Coverage
 
 # So many scenes are unfolded at first, and so many are there in full: a browser on a phone must still open the page.
 _MOST_OPEN = 10

@@ -14,7 +14,7 @@ from typing import Any
 
 from haven.report.shares import shares
 from haven.report.values import ImageGroup, ItemKind, RunReport, SceneReport
-from vlm_engine.types import Span
+from vlm_engine import Span
 
 SCHEMA_VERSION = 1
 _PROGRAM = "Haven VLM Connector"

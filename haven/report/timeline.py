@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from haven.report.markup import clock, name, number, stretch
 from haven.report.values import MarkerChange, SceneReport
-from vlm_engine.types import Span
+from vlm_engine import Span
 
 _UNITS = 10_000
 _MOST_TIMES = 300

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from haven.stash.values import ItemChange, ItemKind, MarkerChange
-from vlm_engine.types import Coverage, Span
+from vlm_engine import Coverage, Span
 
 __all__ = [
     "End",

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from haven.settings.values import Layer
-from vlm_engine.config.base import placed
-from vlm_engine.errors import ConfigError
-from vlm_engine.yaml_text import parse_yaml
+from vlm_engine import ConfigError, parse_yaml, placed
 
 _log = logging.getLogger(__name__)
 LOCAL_FILE = "haven_vlm_config.local.yaml"

@@ -8,9 +8,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from haven.settings import words
-from vlm_engine import tag_key
-from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig
-from vlm_engine.config.wording import described_apart
+from vlm_engine import EndpointConfig, EngineConfig, ModelConfig, described_apart, tag_key
 
 # Settings that a model of an engine's configuration has too, and their names there.
 _OF_MODEL = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vlm_engine.config.models import EngineConfig, TagRule
+from vlm_engine import EngineConfig, TagRule
 
 STEERING = (
     "VLM_BASE_TAG_NAME",

@@ -14,16 +14,16 @@ import haven_vlm_config
 from haven.settings import layers, names, words
 from haven.settings.merge import merged
 from haven.settings.values import Layer, read
-from vlm_engine.config.models import (
+from vlm_engine import (
+    ConfigError,
     EndpointConfig,
     EngineConfig,
     ImageConfig,
     SearchConfig,
     TagRule,
     VideoConfig,
+    WordingConfig,
 )
-from vlm_engine.config.wording import WordingConfig
-from vlm_engine.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 _EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")

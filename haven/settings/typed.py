@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from vlm_engine.errors import ConfigError
-from vlm_engine.yaml_text import parse_yaml
+from vlm_engine import ConfigError, parse_yaml
 
 Entry: TypeAlias = str | dict[str, str]
 """The name of a tag, or its name with a description."""

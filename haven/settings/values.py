@@ -13,25 +13,24 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from haven.settings import typed
 from haven.settings.names import STEERING
-from vlm_engine.config import templates
-from vlm_engine.config.base import clean_name
-from vlm_engine.config.models import (
+from vlm_engine import (
+    AUTO,
+    ConfigError,
     EndpointConfig,
     EngineConfig,
     TagRule,
     VideoConfig,
-    clean_tags,
-    parse,
-)
-from vlm_engine.config.wording import (
     check_once,
+    checked_layout,
     clean_descriptions,
+    clean_name,
     clean_synonyms,
+    clean_tags,
     described_apart,
+    parse,
     split_tags,
+    template_fields,
 )
-from vlm_engine.errors import ConfigError
-from vlm_engine.vr import AUTO, checked_layout
 
 _log = logging.getLogger(__name__)
 # Names that configuration files in use still hold and that have no meaning here.
@@ -169,7 +168,7 @@ class Values(BaseModel):
     @field_validator("system_prompt", "user_prompt")
     @classmethod
     def _fields(cls, template: str) -> str:
-        templates.fields(template)
+        template_fields(template)
         return template
 
     @field_validator("default_tag_rule")

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from vlm_engine import tag_key
-from vlm_engine.config.models import parse
-from vlm_engine.config.wording import WordingConfig
-from vlm_engine.errors import ConfigError
+from vlm_engine import ConfigError, WordingConfig, parse, tag_key
 
 _T = TypeVar("_T")
 

@@ -37,7 +37,7 @@ from haven.stash.values import (
     Tag,
     tag_key,
 )
-from vlm_engine.types import ImageTagInfo, VideoTagInfo
+from vlm_engine import ImageTagInfo, VideoTagInfo
 
 
 def handshake(client: StashClient, plugin_id: str) -> ServerInfo:

@@ -19,7 +19,7 @@ from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.removals import POINT_SLACK_S, covers, is_same, keeps_off, overlaps
 from haven.stash.tag_list import TagList
 from haven.stash.values import Item, Marker, Tag, tag_key
-from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo
+from vlm_engine import ImageTagInfo, Span, VideoTagInfo
 
 TagInfo: TypeAlias = VideoTagInfo | ImageTagInfo
 """What was found in a scene, an image or a gallery: tags by category, and for a scene spans."""

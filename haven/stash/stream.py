@@ -17,7 +17,7 @@ import urllib3
 
 from haven.stash.transport import StashClient
 from haven.stash.wire import TooSlowError, Wire
-from vlm_engine.errors import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
+from vlm_engine import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -19,6 +19,17 @@ from haven.tagger import Tagger
 from haven.tasks.progress import CountBoard, ProgressBoard, likely_frames, split
 from haven.tasks.start import announce
 from haven.tasks.words import counted
+from vlm_engine import (
+    ConfigError,
+    ImageResult,
+    MediaNotFoundError,
+    NoEndpointError,
+    StoreError,
+    VLMEngineError,
+    image_dict,
+    mapped,
+    video_dict,
+)
 from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
 from vlm_engine.cli.output import (
     UNFORESEEN,
@@ -32,16 +43,6 @@ from vlm_engine.cli.output import (
     show,
 )
 from vlm_engine.cli.table import picture_line, video_lines
-from vlm_engine.errors import (
-    ConfigError,
-    MediaNotFoundError,
-    NoEndpointError,
-    StoreError,
-    VLMEngineError,
-)
-from vlm_engine.files import mapped
-from vlm_engine.models.json_result import image_dict, video_dict
-from vlm_engine.types import ImageResult
 
 DONE, SOME_FAILED, WRONG_SETTINGS, NO_ENDPOINT, INTERRUPTED = 0, 1, 2, 3, 130
 _EXIT_CODES = f"""\

@@ -16,7 +16,7 @@ from haven.stash.handler import MediaHandler
 from haven.stash.values import Recovered
 from haven.tasks.run_record import RunRecord
 from haven.tasks.same_cause import SameCauseError
-from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
+from vlm_engine import ConfigError, NoEndpointError, StoreError, VLMEngineError
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from vlm_engine.types import EndpointStats
+from vlm_engine import EndpointStats
 
 Stats = Mapping[str, EndpointStats]
 _WORKING = "working"

@@ -19,13 +19,16 @@ from haven.tasks.batcher import Batcher
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import CountBoard
 from haven.tasks.words import counted, left_told, title_of
-from vlm_engine.errors import (
+from vlm_engine import (
+    Coverage,
+    ImageResult,
+    ImageTagInfo,
     MediaNotFoundError,
     MediaUnreadableError,
     MediaUnsupportedError,
     ReplyError,
+    ZipEntry,
 )
-from vlm_engine.types import Coverage, ImageResult, ImageTagInfo, ZipEntry
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vlm_engine.types import Coverage, Progress
+from vlm_engine import Coverage, Progress
 
 _FRAMES_PER_SECOND = 0.25
 _LEAST_FRAMES = 8.0

@@ -17,7 +17,7 @@ from haven.report import (
     RunReport,
     SceneReport,
 )
-from vlm_engine.types import Coverage
+from vlm_engine import Coverage
 
 _Alike = tuple[ItemKind, Outcome, tuple[str, ...], ItemChange, str, str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from vlm_engine.errors import MediaError, MediaNotFoundError, MediaOutOfReachError
+from vlm_engine import MediaError, MediaNotFoundError, MediaOutOfReachError
 
 FAILURES_IN_A_ROW = 5
 FILES_IN_A_ROW = 25

@@ -14,9 +14,7 @@ from haven.tasks.batch import ItemHandler
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import ProgressBoard, likely_frames
 from haven.tasks.words import change_told, counted, left_told, markers_told, title_of
-from vlm_engine.errors import MediaNotFoundError
-from vlm_engine.models.category_search import LEAST_COVERAGE
-from vlm_engine.types import Span, VideoResult
+from vlm_engine import LEAST_COVERAGE, MediaNotFoundError, Span, VideoResult
 
 _log = logging.getLogger(__name__)
 

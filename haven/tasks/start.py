@@ -9,7 +9,7 @@ from haven.settings.layers import WHERE_TAGS_ARE_SET
 from haven.settings.settings import Settings
 from haven.tagger import engine_config
 from haven.tasks.words import counted
-from vlm_engine.config.models import EndpointConfig, ModelConfig
+from vlm_engine import EndpointConfig, ModelConfig
 
 _log = logging.getLogger(__name__)
 _MOST_TAGS, _MOST_ENDPOINTS = 50, 8

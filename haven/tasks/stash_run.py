@@ -26,7 +26,7 @@ from haven.tasks.run_record import RunRecord
 from haven.tasks.tag_images import tag_images, update_images
 from haven.tasks.tag_videos import tag_videos, update_videos
 from haven.tasks.undo import remove_owned, undo_last_run
-from vlm_engine.errors import ConfigError
+from vlm_engine import ConfigError
 
 _log = logging.getLogger(__name__)
 # Threads that read pictures or store answers, which slots wait for, need the interpreter often and briefly; the event loop lets

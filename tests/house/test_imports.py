@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import vlm_engine
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "haven/tasks",
@@ -69,6 +71,18 @@ def test_a_library_is_used_in_its_room_only(module: str, only_in: set[str]) -> N
         assert any(user == place or user.startswith(f"{place}/") for place in only_in), (
             f"{user} imports {module}"
         )
+
+
+def test_the_plugin_uses_public_names_of_the_engine_only() -> None:
+    """Those of ``vlm_engine`` itself; and the engine's command line, which the plugin's is made of."""
+    for path in files_of("haven"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("vlm_engine") for alias in node.names), path
+            module = str(node.module) if isinstance(node, ast.ImportFrom) else ""
+            if module.startswith("vlm_engine") and not module.startswith("vlm_engine.cli"):
+                assert module == "vlm_engine", f"{path} imports {module}"
+                assert {alias.name for alias in node.names} <= {*vlm_engine.__all__}, path
 
 
 def test_no_room_imports_a_door() -> None:

@@ -23,9 +23,9 @@ class Bodies:
 
     def __init__(self, model: ModelConfig) -> None:
         self._model = model
-        self._tells_time = "time" in templates.fields(model.system_template) | templates.fields(
-            model.user_template
-        )
+        self._tells_time = "time" in templates.template_fields(
+            model.system_template
+        ) | templates.template_fields(model.user_template)
         self._around = lru_cache(_KEPT)(self._written_around)
 
     def encoded(self, question: Question, name: str, attempt: RequestOptions) -> bytes:

@@ -25,7 +25,7 @@ FIELDS: Mapping[str, str] = {
 """What each field stands for."""
 
 
-def fields(template: str) -> frozenset[str]:
+def template_fields(template: str) -> frozenset[str]:
     """The fields of a template. Raises ``ValueError`` that names what is wrong with it."""
     found = set()
     try:

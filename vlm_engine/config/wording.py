@@ -86,12 +86,15 @@ class WordingConfig(Settings):
     @field_validator("system_prompt", "user_prompt")
     @classmethod
     def _known_fields(cls, template: str) -> str:
-        templates.fields(template)
+        templates.template_fields(template)
         return template
 
     @model_validator(mode="after")
     def _nothing_is_left_out(self) -> Self:
-        system, user = templates.fields(self.system_template), templates.fields(self.user_template)
+        system, user = (
+            templates.template_fields(self.system_template),
+            templates.template_fields(self.user_template),
+        )
         if "tags" not in system | user:
             raise ValueError(
                 "system_prompt: {tags} is missing, so the model would not know what to look for"

@@ -11,8 +11,7 @@ from typing import Any
 
 from haven.stash.errors import JournalError
 from haven.stash.journal import schema
-from vlm_engine.errors import StoreError
-from vlm_engine.store import SharedLock, readable, writing
+from vlm_engine import SharedLock, StoreError, readable, writing
 
 _log = logging.getLogger(__name__)
 _BUSY_S = 30.0
