@@ -229,11 +229,11 @@ class Replay(FilmModel):
         }
         drive(VideoSearch(result.video, self.tags, SearchConfig()), self)
 
-    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
-        counted = super().observe(looks)
+    def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
+        counted = super().observe(queries)
         return [
-            self._seen.get(round(look.time_s * 1000), own)
-            for look, own in zip(looks, counted, strict=True)
+            self._seen.get(round(query.time_s * 1000), own)
+            for query, own in zip(queries, counted, strict=True)
         ]
 
 

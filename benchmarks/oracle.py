@@ -93,33 +93,33 @@ class Oracle(ABC):
             len(numbers), len(self.tags)
         )
 
-    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
+    def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
         """One round of a search: what it would have seen, each look a question of its own, about its own tags only."""
         begun_s = time.process_time()
-        numbers = [self.number_at(look.time_s) for look in looks]
-        is_scan = np.array([look.purpose is Purpose.SCAN for look in looks])
+        numbers = [self.number_at(query.time_s) for query in queries]
+        is_scan = np.array([query.purpose is Purpose.SCAN for query in queries])
         present, probability = self._judged(np.array(numbers), is_scan)
         place = {tag: index for index, tag in enumerate(self.tags)}
         seen = []
-        for row, (look, number) in enumerate(zip(looks, numbers, strict=True)):
+        for row, (query, number) in enumerate(zip(queries, numbers, strict=True)):
             told = {
                 tag: Verdict(
                     bool(present[row, place[tag]]),
                     None if probability is None else float(probability[row, place[tag]]),
                 )
-                for tag in look.tags
+                for tag in query.tags
             }
             seen.append(Observation(self.time_of(number), told))
         words = sum(
             self._wordiness.listed(
-                [seen[row].verdicts[tag].present for tag in look.tags], look.tags
+                [seen[row].verdicts[tag].present for tag in query.tags], query.tags
             )
             if is_scan[row]
-            else self._wordiness.judged(look.tags)
-            for row, look in enumerate(looks)
+            else self._wordiness.judged(query.tags)
+            for row, query in enumerate(queries)
         )
         small, full = self._wordiness.small_picture, self._wordiness.picture
-        self._count(len(looks), sum(small if scanned else full for scanned in is_scan), words)
+        self._count(len(queries), sum(small if scanned else full for scanned in is_scan), words)
         self.bill.own_cpu_s += time.process_time() - begun_s
         return seen
 
@@ -144,10 +144,10 @@ class Oracle(ABC):
 class Search(Protocol):
     """What can be driven: the product's search, and those it is measured against."""
 
-    def looks(self) -> Sequence[FrameQuery]:
+    def next_queries(self) -> Sequence[FrameQuery]:
         """The next round; empty when the search is over."""
 
-    def record(self, look: FrameQuery, observation: Observation) -> None:
+    def record(self, query: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look."""
 
     def spans(self) -> tuple[Span, ...]:
@@ -156,9 +156,9 @@ class Search(Protocol):
 
 def drive(search: Search, oracle: Oracle) -> tuple[Span, ...]:
     """Run a search to its end without decoding; return the spans that become markers."""
-    while looks := search.looks():
-        for look, seen in zip(looks, oracle.observe(looks), strict=True):
-            search.record(look, seen)
+    while queries := search.next_queries():
+        for query, seen in zip(queries, oracle.observe(queries), strict=True):
+            search.record(query, seen)
     return marked(search.spans())
 
 

@@ -26,9 +26,9 @@ class Pair(Oracle):
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
         return self._judge.judge(numbers)
 
-    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
-        scanned = [look for look in looks if look.purpose is Purpose.SCAN]
-        others = [look for look in looks if look.purpose is not Purpose.SCAN]
+    def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
+        scanned = [query for query in queries if query.purpose is Purpose.SCAN]
+        others = [query for query in queries if query.purpose is not Purpose.SCAN]
         seen = [
             replace(one, scanned=True)
             for one in (self._scanner.observe(scanned) if scanned else ())
@@ -36,7 +36,7 @@ class Pair(Oracle):
         by_look = dict(zip(scanned, seen, strict=True))
         by_look |= dict(zip(others, self._judge.observe(others) if others else (), strict=True))
         self._settle(len(scanned), bool(others))
-        return [by_look[look] for look in looks]
+        return [by_look[query] for query in queries]
 
     def _settle(self, scanned: int, others: bool) -> None:
         """What is asked at once is one round; the scanner's own work is no more the search's than the judge's is."""

@@ -115,9 +115,9 @@ def searched(
     """For each tag the times of the frames that were said to show it; and all spans, those below the threshold too."""
     search = VideoSearch(oracle.video, oracle.tags, config)
     yeses: dict[str, set[float]] = {tag: set() for tag in oracle.tags}
-    while looks := search.looks():
-        for look, seen in zip(looks, oracle.observe(looks), strict=True):
-            search.record(look, seen)
+    while queries := search.next_queries():
+        for query, seen in zip(queries, oracle.observe(queries), strict=True):
+            search.record(query, seen)
             for tag, verdict in seen.verdicts.items():
                 if verdict.present:
                     yeses[tag].add(seen.time_s)

@@ -31,15 +31,15 @@ class Sheets(Oracle):
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
         return self._model.judge(numbers)
 
-    def observe(self, looks: Sequence[FrameQuery]) -> list[Observation]:
-        scanned = [look for look in looks if look.purpose is Purpose.SCAN]
-        others = [look for look in looks if look.purpose is not Purpose.SCAN]
+    def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
+        scanned = [query for query in queries if query.purpose is Purpose.SCAN]
+        others = [query for query in queries if query.purpose is not Purpose.SCAN]
         on_sheets = dict(
             zip(scanned, self._on_sheets.observe(scanned) if scanned else (), strict=True)
         )
         alone = dict(zip(others, self._model.observe(others) if others else (), strict=True))
         self._settle(len(scanned), bool(others))
-        return [(on_sheets | alone)[look] for look in looks]
+        return [(on_sheets | alone)[query] for query in queries]
 
     def _settle(self, scanned: int, others: bool) -> None:
         """Moves what the other model was asked onto the one bill; what is asked at once is one round."""

@@ -58,14 +58,14 @@ def _search(timeline: Timeline) -> tuple[VideoSearch, list[tuple[FrameQuery, ...
         cuts,
     )
     search, rounds = VideoSearch(video, _SPEC.tags, SearchConfig()), []
-    while looks := search.looks():
-        rounds.append(looks)
-        for look in looks:
-            frame = int(look.time_s * rate + 1e-6)
+    while queries := search.next_queries():
+        rounds.append(queries)
+        for query in queries:
+            frame = int(query.time_s * rate + 1e-6)
             verdicts = {
-                tag: Verdict(_says(tag, frame, timeline.is_on(tag, frame))) for tag in look.tags
+                tag: Verdict(_says(tag, frame, timeline.is_on(tag, frame))) for tag in query.tags
             }
-            search.record(look, Observation(look.time_s, verdicts))
+            search.record(query, Observation(query.time_s, verdicts))
     return search, rounds
 
 
@@ -93,14 +93,14 @@ def _row(
         f"{_x(time_s):.1f},{top + 31 - 16 * belief:.1f}" for time_s, belief in search.presence(tag)
     )
     yield f'<polyline points="{line}" fill="none" stroke="#f0a050" stroke-width="1.2"/>'
-    for number, looks in enumerate(rounds):
+    for number, queries in enumerate(rounds):
         colour = _ROUND_COLOURS[min(number, len(_ROUND_COLOURS) - 1)]
-        for look in looks:
-            if tag in look.tags:
+        for query in queries:
+            if tag in query.tags:
                 yes = _says(
-                    tag, frame := int(look.time_s * rate + 1e-6), timeline.is_on(tag, frame)
+                    tag, frame := int(query.time_s * rate + 1e-6), timeline.is_on(tag, frame)
                 )
-                yield f'<circle cx="{_x(look.time_s):.1f}" cy="{top + (15 if yes else 31):.1f}" r="2.4" fill="{colour}"/>'
+                yield f'<circle cx="{_x(query.time_s):.1f}" cy="{top + (15 if yes else 31):.1f}" r="2.4" fill="{colour}"/>'
 
 
 def _bar(start_s: float, end_s: float, top: float, height: float, colour: str) -> str:

@@ -81,10 +81,10 @@ def test_the_plot_is_a_picture_with_every_strategy(docs: Path) -> None:
 def test_four_scan_frames_are_one_call_and_cost_as_many_tokens_as_four() -> None:
     video = draw_video(World(duration_s=300.0), (5,))
     sheets = Sheets(NoisyModel(video, Noise(), (5,)), 2.0)
-    looks = [FrameQuery(float(time_s), sheets.tags, Purpose.SCAN) for time_s in range(10)]
-    sheets.observe([*looks, FrameQuery(20.0, sheets.tags[:1], Purpose.EDGE)])
+    queries = [FrameQuery(float(time_s), sheets.tags, Purpose.SCAN) for time_s in range(10)]
+    sheets.observe([*queries, FrameQuery(20.0, sheets.tags[:1], Purpose.EDGE)])
     alone = NoisyModel(video, Noise(), (5,))
-    alone.observe([*looks, FrameQuery(20.0, sheets.tags[:1], Purpose.EDGE)])
+    alone.observe([*queries, FrameQuery(20.0, sheets.tags[:1], Purpose.EDGE)])
     assert (sheets.bill.calls, sheets.bill.rounds) == (3 + 1, 1)
     assert (sheets.bill.image_tokens, sheets.bill.answer_tokens) == (
         alone.bill.image_tokens,

@@ -42,12 +42,12 @@ def video(
     )
 
 
-def seen(truth: Truth, look: FrameQuery) -> Observation:
+def seen(truth: Truth, query: FrameQuery) -> Observation:
     return Observation(
-        look.time_s,
+        query.time_s,
         {
-            tag: Verdict(any(a <= look.time_s < b for a, b in truth.get(tag, ())))
-            for tag in look.tags
+            tag: Verdict(any(a <= query.time_s < b for a, b in truth.get(tag, ())))
+            for tag in query.tags
         },
     )
 
@@ -61,10 +61,10 @@ def run(
 ) -> tuple[VideoSearch, list[list[FrameQuery]]]:
     """Plays a search to its end; answers of one round arrive in an order drawn from ``seed``."""
     search, rounds, rng = VideoSearch(info, tags, config or SearchConfig()), [], random.Random(seed)
-    while looks := search.looks():
-        rounds.append(list(looks))
-        for look in rng.sample(looks, len(looks)):
-            search.record(look, seen(truth, look))
+    while queries := search.next_queries():
+        rounds.append(list(queries))
+        for query in rng.sample(queries, len(queries)):
+            search.record(query, seen(truth, query))
     return search, rounds
 
 
@@ -93,7 +93,7 @@ def test_a_long_span_may_end_a_little_less_exactly_and_its_edges_are_asked_about
     (span,) = spans_of(search, "Foul")
     assert abs(span.start_s - 101.3) <= 6
     edges = [
-        sum(look.purpose is Purpose.EDGE for looks in rounds for look in looks)
+        sum(query.purpose is Purpose.EDGE for queries in rounds for query in queries)
         for rounds in (exact, rough)
     ]
     assert edges[1] < edges[0]
@@ -106,7 +106,7 @@ def test_an_event_that_a_scan_sees_once_in_an_otherwise_quiet_video_is_looked_at
     info = video(duration_s)
     at_s = scan_times(info, SearchConfig().interval_for(duration_s))[15]
     search, rounds = run(info, {"Foul": [(at_s - 4, at_s + 4)]})
-    assert any(look.purpose is Purpose.SECOND_LOOK for looks in rounds for look in looks)
+    assert any(query.purpose is Purpose.SECOND_LOOK for queries in rounds for query in queries)
     (span,) = spans_of(search, "Foul")
     assert span.start_s < at_s < span.end_s
 
@@ -115,21 +115,21 @@ def test_a_tag_that_is_always_there_spans_the_video() -> None:
     search, rounds = run(video(), {"Foul": [(0.0, 600.0)]})
     (span,) = spans_of(search, "Foul")
     assert (span.start_s, span.end_s) == (0.0, 600.0)
-    assert {look.purpose for looks in rounds for look in looks} == {Purpose.SCAN}
+    assert {query.purpose for queries in rounds for query in queries} == {Purpose.SCAN}
 
 
 def test_one_question_serves_all_tags_and_nothing_is_asked_when_nothing_is_there() -> None:
     _, rounds = run(video(), {})
     assert len(rounds) == 1
-    assert all(look.tags == TAGS and look.purpose is Purpose.SCAN for look in rounds[0])
+    assert all(query.tags == TAGS and query.purpose is Purpose.SCAN for query in rounds[0])
     assert len(rounds[0]) == pytest.approx(600 / INTERVAL_S, abs=3)
 
 
 def test_a_discovery_asks_about_all_tags_and_other_later_looks_only_about_those_in_doubt() -> None:
     _, rounds = run(video(), {"Foul": [(100.0, 130.0)]})
-    later = [look for looks in rounds[1:] for look in looks]
-    assert {look.tags for look in later if look.purpose is not Purpose.SCAN} == {("Foul",)}
-    assert all(look.tags == TAGS for look in later if look.purpose is Purpose.SCAN)
+    later = [query for queries in rounds[1:] for query in queries]
+    assert {query.tags for query in later if query.purpose is not Purpose.SCAN} == {("Foul",)}
+    assert all(query.tags == TAGS for query in later if query.purpose is Purpose.SCAN)
 
 
 def test_a_lone_mistake_is_overruled_by_other_frames() -> None:
@@ -137,13 +137,15 @@ def test_a_lone_mistake_is_overruled_by_other_frames() -> None:
     wrong_s = scan_times(info, INTERVAL_S)[20]
     search = VideoSearch(info, ("Foul",), SearchConfig())
     asked = []
-    while looks := search.looks():
-        for look in looks:
-            asked.append(look)
-            search.record(look, Observation(look.time_s, {"Foul": Verdict(look.time_s == wrong_s)}))
+    while queries := search.next_queries():
+        for query in queries:
+            asked.append(query)
+            search.record(
+                query, Observation(query.time_s, {"Foul": Verdict(query.time_s == wrong_s)})
+            )
     assert search.spans() == ()
-    second = [look for look in asked if look.purpose is Purpose.SECOND_LOOK]
-    assert 1.0 in [round(abs(look.time_s - wrong_s), 3) for look in second]
+    second = [query for query in asked if query.purpose is Purpose.SECOND_LOOK]
+    assert 1.0 in [round(abs(query.time_s - wrong_s), 3) for query in second]
 
 
 def test_a_short_event_seen_once_is_upheld() -> None:
@@ -162,10 +164,10 @@ def test_a_short_event_that_ends_before_the_frame_on_one_side_is_looked_at_on_th
     truth["Foul"].append((seen_s - 4.0, seen_s + 0.6))
     search, rounds = run(video(), truth)
     beside = {
-        round(look.time_s - seen_s, 2)
-        for looks in rounds
-        for look in looks
-        if abs(look.time_s - seen_s) <= 1.01
+        round(query.time_s - seen_s, 2)
+        for queries in rounds
+        for query in queries
+        if abs(query.time_s - seen_s) <= 1.01
     }
     assert {0.0, 1.0, -1.0} <= beside
     assert any(span.start_s <= seen_s <= span.end_s for span in spans_of(search, "Foul"))
@@ -205,7 +207,9 @@ def test_who_looks_for_long_events_only_is_asked_for_fewer_discoveries() -> None
         config = SearchConfig(shortest_event_s=shortest_s, frame_interval_s=8.0)
         search, rounds = run(video(cuts=cuts), truth, config)
         assert {span.tag for span in search.spans()} == {"Foul", "Turnover"}
-        counts.append(sum(look.purpose is Purpose.SCAN for looks in rounds[1:] for look in looks))
+        counts.append(
+            sum(query.purpose is Purpose.SCAN for queries in rounds[1:] for query in queries)
+        )
     assert counts[1] < counts[0]
 
 
@@ -236,11 +240,11 @@ def test_a_very_short_video_is_looked_at_and_ends(duration_s: float) -> None:
 def test_unjudged_frames_are_worked_around_and_not_asked_again() -> None:
     info, truth = video(), {"Foul": [(100.0, 200.0)]}
     search, asked = VideoSearch(info, ("Foul",), SearchConfig()), []
-    while looks := search.looks():
-        for look in looks:
-            asked.append(look.time_s)
+    while queries := search.next_queries():
+        for query in queries:
+            asked.append(query.time_s)
             fails = len(asked) % 5 == 0
-            search.record(look, Observation(look.time_s, {}) if fails else seen(truth, look))
+            search.record(query, Observation(query.time_s, {}) if fails else seen(truth, query))
     assert len(asked) == len(set(asked))
     (span,) = search.spans()
     assert abs(span.start_s - 100) < 6
@@ -253,7 +257,7 @@ def test_a_search_goes_on_from_earlier_observations_without_asking_again() -> No
     again = VideoSearch(video(), TAGS, SearchConfig())
     for time_s, observation in first.observations():
         again.record(FrameQuery(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
-    assert again.looks() == ()
+    assert again.next_queries() == ()
     assert again.spans() == first.spans()
 
 
@@ -262,15 +266,15 @@ def test_a_new_tag_is_asked_for_alone() -> None:
     again = VideoSearch(video(), ("Foul", "Goal"), SearchConfig())
     for time_s, observation in first.observations():
         again.record(FrameQuery(time_s, tuple(observation.verdicts), Purpose.SCAN), observation)
-    assert {look.tags for look in again.looks()} == {("Goal",)}
+    assert {query.tags for query in again.next_queries()} == {("Goal",)}
 
 
 def test_every_span_has_a_confidence_told_or_not() -> None:
     search = VideoSearch(video(100.0), ("Foul", "Goal"), SearchConfig())
-    while looks := search.looks():
-        for look in looks:
+    while queries := search.next_queries():
+        for query in queries:
             told = {"Foul": Verdict(True, 0.75), "Goal": Verdict(True)}
-            search.record(look, Observation(look.time_s, {tag: told[tag] for tag in look.tags}))
+            search.record(query, Observation(query.time_s, {tag: told[tag] for tag in query.tags}))
     confidences = {span.tag: span.confidence or 0.0 for span in search.spans()}
     assert confidences.keys() == {"Foul", "Goal"}
     assert all(0.95 < confidence <= 1 for confidence in confidences.values())
@@ -282,8 +286,8 @@ def test_an_edge_that_may_lie_far_away_lowers_the_confidence() -> None:
     def confidence(step_s: float) -> float:
         search = VideoSearch(video(), ("Foul",), SearchConfig())
         for time_s in np.arange(0.0, 600.0, step_s).tolist():
-            look = FrameQuery(time_s, ("Foul",), Purpose.SCAN)
-            search.record(look, seen({"Foul": [(200.0, 260.0)]}, look))
+            query = FrameQuery(time_s, ("Foul",), Purpose.SCAN)
+            search.record(query, seen({"Foul": [(200.0, 260.0)]}, query))
         (span,) = search.spans()
         return span.confidence or 0.0
 
@@ -337,15 +341,15 @@ def test_a_doubtful_answer_weighs_less_than_a_sure_one() -> None:
 
     def spans(probability_when_wrong: float | None, sure: float | None) -> int:
         search, rng = VideoSearch(info, ("Foul",), SearchConfig()), random.Random(1)
-        while looks := search.looks():
-            for look in looks:
-                right = any(a <= look.time_s < b for a, b in truth["Foul"])
+        while queries := search.next_queries():
+            for query in queries:
+                right = any(a <= query.time_s < b for a, b in truth["Foul"])
                 wrong = rng.random() < 0.25
                 told = probability_when_wrong if wrong else sure
                 present = right != wrong
                 probability = None if told is None else told if present else 1 - told
                 search.record(
-                    look, Observation(look.time_s, {"Foul": Verdict(present, probability)})
+                    query, Observation(query.time_s, {"Foul": Verdict(present, probability)})
                 )
         return sum(span.confidence is None or span.confidence >= 0.5 for span in search.spans())
 
@@ -379,7 +383,7 @@ def test_any_search_ends_asks_nothing_twice_and_does_not_depend_on_the_order_of_
 ) -> None:
     info, config = video(duration_s, cuts, key_frames_s), SearchConfig(questions_per_hour=per_hour)
     search, rounds = run(info, truth, config, seed=seed)
-    asked = [round(look.time_s * 1000) for looks in rounds for look in looks]
+    asked = [round(query.time_s * 1000) for queries in rounds for query in queries]
     assert len(asked) == len(set(asked))
     assert all(0 <= time_ms <= duration_s * 1000 for time_ms in asked)
     for tag in TAGS:

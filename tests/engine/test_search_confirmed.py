@@ -42,11 +42,11 @@ def search_of(
         VideoSearch(info, ("Foul",), SearchConfig()),
         defaultdict[bool, list[float]](list),
     )
-    while looks := search.looks():
-        for look in looks:
-            told = verdict(any(start_s <= look.time_s < end_s for start_s, end_s in truth))
-            said[told.present].append(look.time_s)
-            search.record(look, Observation(look.time_s, {"Foul": told}))
+    while queries := search.next_queries():
+        for query in queries:
+            told = verdict(any(start_s <= query.time_s < end_s for start_s, end_s in truth))
+            said[told.present].append(query.time_s)
+            search.record(query, Observation(query.time_s, {"Foul": told}))
     return search, said
 
 
@@ -126,11 +126,11 @@ def test_events_that_fill_a_shot_each_are_believed(yes_logit: float | None) -> N
         sure = 1 / (1 + math.exp(-abs(rng.gauss(yes_logit if present else 5.5, 1.0))))
         return Verdict(present, sure if present else 1 - sure)
 
-    times_s = [shot_s * (shot + (look + 0.5) / 3) for shot in range(shots) for look in range(3)]
-    looks = (
+    times_s = [shot_s * (shot + (query + 0.5) / 3) for shot in range(shots) for query in range(3)]
+    queries = (
         Observation(time_s, {"Foul": verdict(time_s // shot_s % 40 == 20)}) for time_s in times_s
     )
-    seen = gather(looks, ["Foul"], clock)
+    seen = gather(queries, ["Foul"], clock)
     belief = believe(seen, clock, learnt_rates(seen, assumed(1, shots * shot_s), 6))
     assert (belief.present > 0.5)[seen.present].mean() > 0.9
     assert not (belief.present > 0.5)[~seen.present].any()
@@ -142,8 +142,8 @@ def test_what_is_confirmed_and_not_believed_has_a_low_confidence() -> None:
     search = VideoSearch(video(1800.0, cuts), ("Foul",), SearchConfig())
     lone = 150
     for shot in range(300):
-        for look in range(3):
-            time_s = 6.0 * shot + 1.0 + 2.0 * look
+        for query in range(3):
+            time_s = 6.0 * shot + 1.0 + 2.0 * query
             present = shot == lone if abs(shot - lone) < 3 else rng.random() < 0.15
             search.record(
                 FrameQuery(time_s, ("Foul",), Purpose.SCAN),

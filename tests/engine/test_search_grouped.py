@@ -12,21 +12,21 @@ VIDEO = VideoInfo("match.mp4", "id", 600.0, 599.96, 320, 180, 25.0, "h264")
 TRUTH = {"Foul": (101.0, 177.0), "Goal": (20.0, 26.0), "Timeout": (300.0, 420.0)}
 
 
-def seen(look: FrameQuery) -> Observation:
-    spans = {tag: TRUTH[tag] for tag in look.tags}
+def seen(query: FrameQuery) -> Observation:
+    spans = {tag: TRUTH[tag] for tag in query.tags}
     return Observation(
-        look.time_s,
-        {tag: Verdict(start <= look.time_s < end) for tag, (start, end) in spans.items()},
+        query.time_s,
+        {tag: Verdict(start <= query.time_s < end) for tag, (start, end) in spans.items()},
     )
 
 
 def to_the_end(search: GroupedSearch | VideoSearch) -> list[FrameQuery]:
     asked: list[FrameQuery] = []
-    while looks := search.looks():
-        assert len({look.time_s for look in looks}) == len(looks)
-        asked += looks
-        for look in looks:
-            search.record(look, seen(look))
+    while queries := search.next_queries():
+        assert len({query.time_s for query in queries}) == len(queries)
+        asked += queries
+        for query in queries:
+            search.record(query, seen(query))
     return asked
 
 
@@ -65,16 +65,16 @@ def test_one_group_is_a_search_like_any_other() -> None:
 def test_each_group_is_asked_as_if_it_were_alone_and_nothing_twice() -> None:
     grouped = GroupedSearch(VIDEO, TRUTH, [("Foul",), ("Timeout", "Goal")], SearchConfig())
     asked = to_the_end(grouped)
-    pairs = [(look.time_s, tag) for look in asked for tag in look.tags]
+    pairs = [(query.time_s, tag) for query in asked for tag in query.tags]
     assert len(pairs) == len(set(pairs))
     spans: list[Span] = []
     for group in (("Foul",), ("Goal", "Timeout")):
         alone = VideoSearch(VIDEO, group, SearchConfig())
-        own = [look for look in asked if set(look.tags) & set(group)]
-        assert {look.time_s for look in to_the_end(alone)} == {look.time_s for look in own}
+        own = [query for query in asked if set(query.tags) & set(group)]
+        assert {query.time_s for query in to_the_end(alone)} == {query.time_s for query in own}
         spans += alone.spans()
     assert list(grouped.spans()) == spans
-    assert {look.tags for look in asked if look.purpose is Purpose.SCAN} >= {
+    assert {query.tags for query in asked if query.purpose is Purpose.SCAN} >= {
         ("Foul", "Timeout", "Goal")
     }
 

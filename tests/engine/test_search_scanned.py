@@ -23,12 +23,12 @@ INFO = VideoInfo("game.mp4", "id", 600.0, 599.96, 1280, 720, 25.0, "h264", (), C
 def says(truth: Truth) -> Callable[[FrameQuery], Observation]:
     """A model that tells just this."""
 
-    def tell(look: FrameQuery) -> Observation:
+    def tell(query: FrameQuery) -> Observation:
         shown = {
-            tag: any(start <= look.time_s < end for start, end in truth.get(tag, ()))
-            for tag in look.tags
+            tag: any(start <= query.time_s < end for start, end in truth.get(tag, ()))
+            for tag in query.tags
         }
-        return Observation(look.time_s, {tag: Verdict(present) for tag, present in shown.items()})
+        return Observation(query.time_s, {tag: Verdict(present) for tag, present in shown.items()})
 
     return tell
 
@@ -41,12 +41,12 @@ def run(scanner: Truth, judge: Truth) -> tuple[VideoSearch, list[FrameQuery]]:
         random.Random(0),
     )
     by_scanner, by_judge = says(scanner), says(judge)
-    while looks := search.looks():
-        asked += looks
-        for look in rng.sample(looks, len(looks)):
-            scans = look.purpose is Purpose.SCAN
+    while queries := search.next_queries():
+        asked += queries
+        for query in rng.sample(queries, len(queries)):
+            scans = query.purpose is Purpose.SCAN
             search.record(
-                look, replace(by_scanner(look), scanned=True) if scans else by_judge(look)
+                query, replace(by_scanner(query), scanned=True) if scans else by_judge(query)
             )
     return search, asked
 
@@ -60,7 +60,7 @@ PLAY = {"Foul": [(60.0, 132.0), (300.0, 312.0)], "Goal": [(456.0, 468.0)]}
 
 def test_the_scan_is_the_scanners_and_the_judge_sees_what_is_in_doubt() -> None:
     search, asked = run(PLAY, PLAY)
-    judged = [look for look in asked if look.purpose is not Purpose.SCAN]
+    judged = [query for query in asked if query.purpose is not Purpose.SCAN]
     assert 0 < len(judged) < 0.3 * len(asked)
     assert {(span.tag, span.start_s, span.end_s) for span in search.spans()} == {
         (tag, start_s, end_s) for tag, spans in PLAY.items() for start_s, end_s in spans
@@ -69,7 +69,9 @@ def test_the_scan_is_the_scanners_and_the_judge_sees_what_is_in_doubt() -> None:
 
 def test_what_fools_the_scanner_for_a_whole_shot_is_refuted_by_the_judge() -> None:
     search, asked = run({**PLAY, "Turnover": [(204.0, 216.0)]}, PLAY)
-    assert [look for look in asked if look.purpose is not Purpose.SCAN and 204 <= look.time_s < 216]
+    assert [
+        query for query in asked if query.purpose is not Purpose.SCAN and 204 <= query.time_s < 216
+    ]
     assert {span.tag for span in search.spans()} == {"Foul", "Goal"}
 
 
@@ -80,18 +82,18 @@ def test_what_the_scanner_overlooks_within_an_event_is_filled_by_the_judge() -> 
 
 def test_the_judge_looks_at_the_very_frame_that_the_scanner_saw() -> None:
     _, asked = run({**PLAY, "Turnover": [(204.0, 216.0)]}, PLAY)
-    scanned = {look.time_s for look in asked if look.purpose is Purpose.SCAN}
-    checked = [look.time_s for look in asked if look.purpose is Purpose.SECOND_LOOK]
+    scanned = {query.time_s for query in asked if query.purpose is Purpose.SCAN}
+    checked = [query.time_s for query in asked if query.purpose is Purpose.SECOND_LOOK]
     assert checked
     assert sum(time_s in scanned for time_s in checked) > len(checked) / 2
-    judged = [look.time_s for look in asked if look.purpose is not Purpose.SCAN]
+    judged = [query.time_s for query in asked if query.purpose is not Purpose.SCAN]
     assert len(judged) == len(set(judged))
 
 
 def test_edges_are_the_scanners() -> None:
     truth = {"Foul": [(64.3, 127.1), (303.7, 309.9)]}
     search, asked = run(truth, truth)
-    assert {look.purpose for look in asked} <= {Purpose.SCAN, Purpose.SECOND_LOOK}
+    assert {query.purpose for query in asked} <= {Purpose.SCAN, Purpose.SECOND_LOOK}
     for span, (start_s, end_s) in zip(search.spans(), truth["Foul"], strict=True):
         assert abs(span.start_s - start_s) <= 0.1 * (end_s - start_s)
         assert abs(span.end_s - end_s) <= 0.1 * (end_s - start_s)
@@ -100,8 +102,8 @@ def test_edges_are_the_scanners() -> None:
 def test_the_judges_word_weighs_more_than_the_scanners() -> None:
     def belief(word: bool, *, scanned: bool) -> float:
         search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
-        for look in search.looks():
-            search.record(look, replace(says(PLAY)(look), scanned=True))
+        for query in search.next_queries():
+            search.record(query, replace(says(PLAY)(query), scanned=True))
         last = Observation(306.5, {"Foul": Verdict(word)}, scanned=scanned)
         search.record(FrameQuery(306.5, ("Foul",), Purpose.SECOND_LOOK), last)
         return dict(search.presence("Foul"))[306.5]
@@ -112,8 +114,8 @@ def test_the_judges_word_weighs_more_than_the_scanners() -> None:
 
 def test_each_observers_errors_are_learnt_apart() -> None:
     rng = random.Random(3)
-    looks = [FrameQuery(2.0 * number, TAGS, Purpose.SCAN) for number in range(300)]
-    seen = [replace(says(PLAY)(look), scanned=True) for look in looks]
+    queries = [FrameQuery(2.0 * number, TAGS, Purpose.SCAN) for number in range(300)]
+    seen = [replace(says(PLAY)(query), scanned=True) for query in queries]
     wrong = [
         replace(
             one,
@@ -140,14 +142,14 @@ def test_a_search_that_is_given_what_was_seen_asks_nothing_more() -> None:
     again = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
     for time_s, seen in first.observations():
         again.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
-    assert again.looks() == ()
+    assert again.next_queries() == ()
     assert again.spans() == first.spans()
 
 
 def test_a_judge_that_did_the_scan_itself_needs_no_scanner() -> None:
     search = VideoSearch(INFO, TAGS, SearchConfig(), scanned=True)
     truth = {**PLAY, "Goal": [(456.0, 480.0)]}
-    while looks := search.looks():
-        for look in looks:
-            search.record(look, says(truth)(look))
+    while queries := search.next_queries():
+        for query in queries:
+            search.record(query, says(truth)(query))
     assert {span.tag for span in search.spans()} == {"Foul", "Goal"}

@@ -69,9 +69,9 @@ class CategorySearch:
         part._memories = await panel.memories(media)
         return part
 
-    def looks(self) -> tuple[FrameQuery, ...]:
+    def next_queries(self) -> tuple[FrameQuery, ...]:
         """The next round; empty when the search is over."""
-        return self._search.looks()
+        return self._search.next_queries()
 
     def recall(self, look: FrameQuery) -> FrameQuery | None:
         """Records what is known already of a look; what is left of it to ask, if anything."""

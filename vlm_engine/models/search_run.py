@@ -77,7 +77,7 @@ class SearchRun:
         )
 
     def _looks(self) -> list[Wanted]:
-        return [(part, look) for part in self._parts for look in part.looks()]
+        return [(part, look) for part in self._parts for look in part.next_queries()]
 
     async def _round(self, wanted: Sequence[Wanted]) -> None:
         self._outstanding = len(wanted)

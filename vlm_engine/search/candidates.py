@@ -170,16 +170,16 @@ def edge_looks(
 ) -> Iterator[Candidate]:
     """For every edge not known closely enough the frame that halves what is open. ``scanned``: it is shown to the scanner."""
     wanted: dict[float, tuple[float, list[int]]] = {}
-    looks: dict[int, float | None] = {}
+    queries: dict[int, float | None] = {}
     for run in runs:
         length_s = min(_MOST_LENGTH_S, max(_LEAST_LENGTH_S, run.end_s - run.start_s))
         for edge in run.edges:
             value = edge.sure * _harm(edge.change.expected_error_s / length_s)
             if value <= 0 or edge.change.expected_error_s <= tolerance_s:
                 continue
-            if id(edge.gap) not in looks:
-                looks[id(edge.gap)] = edge.gap.best_look(is_free)
-            time_s = looks[id(edge.gap)]
+            if id(edge.gap) not in queries:
+                queries[id(edge.gap)] = edge.gap.best_look(is_free)
+            time_s = queries[id(edge.gap)]
             if time_s is not None:
                 worth, columns = wanted.get(time_s, (0.0, []))
                 wanted[time_s] = worth + value, [*columns, run.column]

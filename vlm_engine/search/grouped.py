@@ -49,20 +49,20 @@ class GroupedSearch:
             (group, VideoSearch(video, group, config, scanned=scanned)) for group in groups
         ]
 
-    def record(self, look: FrameQuery, observation: Observation) -> None:
+    def record(self, query: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look."""
         for group, search in self._parts:
-            own = tuple(tag for tag in look.tags if tag in group)
+            own = tuple(tag for tag in query.tags if tag in group)
             if own:
-                search.record(FrameQuery(look.time_s, own, look.purpose), observation)
+                search.record(FrameQuery(query.time_s, own, query.purpose), observation)
 
-    def looks(self) -> tuple[FrameQuery, ...]:
+    def next_queries(self) -> tuple[FrameQuery, ...]:
         """The next round, in order of time, each time once; empty when every search is over."""
         wanted: dict[int, FrameQuery] = {}
         for _, search in self._parts:
-            for look in search.looks():
-                key = milliseconds(look.time_s)
-                wanted[key] = _joined(wanted[key], look) if key in wanted else look
+            for query in search.next_queries():
+                key = milliseconds(query.time_s)
+                wanted[key] = _joined(wanted[key], query) if key in wanted else query
         return tuple(wanted[key] for key in sorted(wanted))
 
     def expected_more(self) -> int:

@@ -23,15 +23,15 @@ class ObservationLog:
         self._judged_frames: list[int] = []
         self._observations: dict[tuple[int, bool], Observation] = {}
 
-    def record(self, look: FrameQuery, observation: Observation) -> None:
+    def record(self, query: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look. Tags without a verdict count as looked at and not judged."""
-        key = milliseconds(look.time_s)
+        key = milliseconds(query.time_s)
         for frames in (
             (self._frames,) if observation.scanned else (self._frames, self._judged_frames)
         ):
             if not _near(frames, key, 0):
                 insort(frames, key)
-        self._looked.setdefault(key, set()).update(look.tags)
+        self._looked.setdefault(key, set()).update(query.tags)
         self._keep(key, observation)
 
     def _keep(self, key: int, observation: Observation) -> None:

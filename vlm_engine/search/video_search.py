@@ -35,7 +35,7 @@ _IN_DOUBT_AFTER_SCANNER = 0.0003
 class VideoSearch:
     """Finds when each of ``tags`` applies in one video, by asking about as few frames as it can.
 
-    Call ``looks()`` for a round of looks, ``record()`` what came of each, in any order, and so on until ``looks()``
+    Call ``next_queries()`` for a round of looks, ``record()`` what came of each, in any order, and so on until ``next_queries()``
     is empty; then ``spans()`` has the result. The first round scans for all tags; later rounds ask what is worth its
     price, each only about the tags in doubt, and on frames that were not looked at before. What is asked depends on the
     recorded observations alone, so a search fed with earlier ones goes on where they ended.
@@ -65,16 +65,16 @@ class VideoSearch:
         self._rounds = 0
         self._pending = 0
 
-    def record(self, look: FrameQuery, observation: Observation) -> None:
+    def record(self, query: FrameQuery, observation: Observation) -> None:
         """Takes what came of a look; an observation without verdicts says that the frame could not be judged."""
-        self._ledger.record(look, observation)
+        self._ledger.record(query, observation)
         self._known = None
 
-    def looks(self) -> tuple[FrameQuery, ...]:
+    def next_queries(self) -> tuple[FrameQuery, ...]:
         """The next round, in order of time; empty when the search is over."""
         if self._rounds >= _MOST_ROUNDS or not self._tags:
             return ()
-        wanted = self._scan_looks() or self._worthwhile_looks()
+        wanted = self._scan_queries() or self._worthwhile_queries()
         self._rounds += 1
         self._pending = len(wanted)
         return wanted
@@ -143,15 +143,15 @@ class VideoSearch:
             self._taught = scan, rates
         return len(scan), self._taught[1]
 
-    def _scan_looks(self) -> tuple[FrameQuery, ...]:
-        looks = []
+    def _scan_queries(self) -> tuple[FrameQuery, ...]:
+        queries = []
         for time_s in self._scan:
             tags = self._ledger.open_tags(time_s)
             if tags:
-                looks.append(FrameQuery(time_s, tags, Purpose.SCAN))
-        return tuple(looks)
+                queries.append(FrameQuery(time_s, tags, Purpose.SCAN))
+        return tuple(queries)
 
-    def _worthwhile_looks(self) -> tuple[FrameQuery, ...]:
+    def _worthwhile_queries(self) -> tuple[FrameQuery, ...]:
         if not self._ledger.judged:
             return ()
         belief, runs = self._believed()
@@ -163,7 +163,7 @@ class VideoSearch:
         if not is_worth_a_round(questions, len(runs)):
             return ()
         questions.sort(key=lambda question: question.time_s)
-        return tuple(self._as_looks(questions, belief))
+        return tuple(self._as_queries(questions, belief))
 
     def _questions(self, belief: Posterior, runs: Segments, cost: Prices) -> list[Candidate]:
         is_free = self._is_free
@@ -193,7 +193,9 @@ class VideoSearch:
     def _is_free_for_judge(self, time_s: float) -> bool:
         return not self._ledger.spent_by_judge(time_s, self._frame_s)
 
-    def _as_looks(self, questions: Sequence[Candidate], belief: Posterior) -> Iterator[FrameQuery]:
+    def _as_queries(
+        self, questions: Sequence[Candidate], belief: Posterior
+    ) -> Iterator[FrameQuery]:
         """Discoveries ask about every tag; other questions about those in doubt at that frame."""
         expected, _ = belief.doubt_at(np.array([question.time_s for question in questions]))
         doubtful = np.minimum(expected, 1 - expected) >= (
