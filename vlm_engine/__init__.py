@@ -63,10 +63,10 @@ if TYPE_CHECKING:
         split_tags,
     )
     from vlm_engine.engine import VLMEngine
-    from vlm_engine.models.cached_client import ResizableSemaphore
-    from vlm_engine.models.category_search import LEAST_COVERAGE
-    from vlm_engine.models.json_result import image_dict, video_dict
     from vlm_engine.store import SharedLock, readable, writing
+    from vlm_engine.tagging.cached_client import ResizableSemaphore
+    from vlm_engine.tagging.category_search import LEAST_COVERAGE
+    from vlm_engine.tagging.json_result import image_dict, video_dict
     from vlm_engine.vr import AUTO, checked_layout
     from vlm_engine.yaml_text import parse_yaml
 
@@ -137,9 +137,9 @@ _IMPORTED_ON_USE = (
     "config.templates",
     "config.wording",
     "config.models",
-    "models.json_result",
-    "models.cached_client",
-    "models.category_search",
+    "tagging.json_result",
+    "tagging.cached_client",
+    "tagging.category_search",
     "engine",
 )
 """The modules of the other names, the quickest to import first."""

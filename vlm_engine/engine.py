@@ -18,15 +18,15 @@ from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import InMemoryFile
 from vlm_engine.models import Model
-from vlm_engine.models.cached_client import CachedClient
-from vlm_engine.models.cascade import Cascade
 from vlm_engine.models.custom import custom_models
-from vlm_engine.models.json_result import image_dict, read_earlier, video_dict
 from vlm_engine.models.pipelines import all_pipelines, kind_of
-from vlm_engine.models.progress import Percent
-from vlm_engine.models.tuning import fitted_rules
 from vlm_engine.pipeline import Pipeline
 from vlm_engine.store import AnswerStore
+from vlm_engine.tagging.cached_client import CachedClient
+from vlm_engine.tagging.cascade import Cascade
+from vlm_engine.tagging.json_result import image_dict, read_earlier, video_dict
+from vlm_engine.tagging.progress import Percent
+from vlm_engine.tagging.tuning import fitted_rules
 from vlm_engine.tasks import LeftOpen
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 

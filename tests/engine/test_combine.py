@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_engine.models.combine import of_moments, of_parts
+from vlm_engine.tagging.combine import of_moments, of_parts
 from vlm_engine.types import Verdict
 
 ABSENT = Verdict(False)

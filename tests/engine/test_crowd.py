@@ -15,7 +15,7 @@ import pytest
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
-from vlm_engine.models.cached_client import ResizableSemaphore
+from vlm_engine.tagging.cached_client import ResizableSemaphore
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from vlm_engine.errors import StoreError
-from vlm_engine.models.batcher import Batcher
+from vlm_engine.tagging.batcher import Batcher
 
 _LIMIT_S = 20.0
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from vlm_engine.models.tally import Tally
+from vlm_engine.tagging.tally import Tally
 
 
 def tally(*read: tuple[float, bool]) -> Tally:

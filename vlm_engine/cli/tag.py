@@ -17,7 +17,7 @@ from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.files import mapped
-from vlm_engine.models.category_search import LEAST_COVERAGE
+from vlm_engine.tagging.category_search import LEAST_COVERAGE
 
 
 async def tag(given: Namespace) -> int:

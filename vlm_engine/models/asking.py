@@ -10,10 +10,10 @@ from typing import Any
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.models.base import Model
-from vlm_engine.models.cascade import Cascade
 from vlm_engine.models.image import JudgeImage
 from vlm_engine.models.pipelines import IMAGE_VALUES, VIDEO_VALUES
 from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
+from vlm_engine.tagging.cascade import Cascade
 from vlm_engine.types import ImageResult, VideoInfo, VideoResult
 
 

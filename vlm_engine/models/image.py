@@ -14,11 +14,11 @@ from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.files import mapped
 from vlm_engine.models.base import Model
-from vlm_engine.models.cached_client import CachedAnswers, CachedClient
-from vlm_engine.models.cascade import Cascade, Tags
-from vlm_engine.models.combine import of_moments, of_parts
 from vlm_engine.pictures import ImageViews, PictureReader, Showing, Source, name_of, spread
 from vlm_engine.spans import describe_image, images_together
+from vlm_engine.tagging.cached_client import CachedAnswers, CachedClient
+from vlm_engine.tagging.cascade import Cascade, Tags
+from vlm_engine.tagging.combine import of_moments, of_parts
 from vlm_engine.tasks import side_by_side
 from vlm_engine.types import Coverage, Frame, FrameQuery, ImageResult, ImageShape, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe

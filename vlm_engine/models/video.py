@@ -13,11 +13,11 @@ from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import mapped
 from vlm_engine.models.base import Model, only
-from vlm_engine.models.cascade import Cascade, Tags
-from vlm_engine.models.category_search import CategorySearch
-from vlm_engine.models.json_result import Earlier
-from vlm_engine.models.search_run import SearchRun
 from vlm_engine.spans import describe_video, together
+from vlm_engine.tagging.cascade import Cascade, Tags
+from vlm_engine.tagging.category_search import CategorySearch
+from vlm_engine.tagging.json_result import Earlier
+from vlm_engine.tagging.search_run import SearchRun
 from vlm_engine.types import Findings, VideoInfo, VideoResult
 from vlm_engine.video import probe
 from vlm_engine.video.container import name_of

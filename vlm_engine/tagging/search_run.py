@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack
 from vlm_engine.config.models import VideoConfig
 from vlm_engine.errors import MediaUnreadableError
 from vlm_engine.files import mapped
-from vlm_engine.models.cached_client import CachedClient
-from vlm_engine.models.category_search import CategorySearch
-from vlm_engine.models.frame_batch import FrameBatch, Pictures, Wanted, sheets
+from vlm_engine.tagging.cached_client import CachedClient
+from vlm_engine.tagging.category_search import CategorySearch
+from vlm_engine.tagging.frame_batch import FrameBatch, Pictures, Wanted, sheets
 from vlm_engine.types import Coverage, ImageShape, OnProgress, Progress, VideoInfo
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from vlm_engine.errors import FrameError
-from vlm_engine.models.cached_client import CachedClient
-from vlm_engine.models.category_search import CategorySearch
+from vlm_engine.tagging.cached_client import CachedClient
+from vlm_engine.tagging.category_search import CategorySearch
 from vlm_engine.types import Frame, FrameQuery, ImageShape
 
 Wanted = tuple[CategorySearch, FrameQuery]

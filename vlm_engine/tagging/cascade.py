@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from vlm_engine.config.models import SearchConfig
-from vlm_engine.models.cached_client import CachedAnswers, CachedClient
+from vlm_engine.tagging.cached_client import CachedAnswers, CachedClient
 from vlm_engine.types import FrameQuery, Observation, Purpose
 
 Tags = tuple[str, ...]

@@ -12,9 +12,9 @@ from functools import cache, partial
 from vlm_engine.clients.base import Client
 from vlm_engine.config.models import ModelConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
-from vlm_engine.models.batcher import Batcher
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
+from vlm_engine.tagging.batcher import Batcher
 from vlm_engine.types import (
     Answer,
     Frame,

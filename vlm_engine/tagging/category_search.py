@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.errors import CoverageError, FrameError
-from vlm_engine.models.cascade import Cascade, CascadeAnswers, Tags
-from vlm_engine.models.tally import Tally
 from vlm_engine.search import GroupedSearch, regrouped
+from vlm_engine.tagging.cascade import Cascade, CascadeAnswers, Tags
+from vlm_engine.tagging.tally import Tally
 from vlm_engine.types import Findings, Frame, FrameQuery, Observation, Purpose, VideoInfo
 
 LEAST_COVERAGE = 0.9
