@@ -5,12 +5,10 @@ Only the standard library is used, here and in ``haven.setup``.
 
 from __future__ import annotations
 
+from haven.setup import SetupError
 from haven.setup.bootstrap import ensure_dependencies
-from haven.setup.data_folder import default_data_dir
-from haven.setup.errors import SetupError
-from haven.setup.mapping import map_path
-from haven.setup.missing import how_far
-from haven.setup.parent import ending_with_parent
+from haven.setup.paths import default_data_dir, how_far, map_path
+from haven.setup.processes import ending_with_parent
 from haven.setup.stash_log import RedactingFormatter, StashLogHandler
 
 __all__ = [

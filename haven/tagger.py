@@ -15,8 +15,7 @@ from typing import Self, TypeAlias
 from PIL import Image
 
 from haven.settings.settings import Settings
-from haven.setup.mapping import map_path
-from haven.setup.missing import how_far
+from haven.setup.paths import how_far, map_path
 from vlm_engine import (
     ArchiveError,
     EndpointStats,

@@ -1,13 +1,15 @@
-"""The private folder of packages for Pythons that lack them: how it is built, and what is in it."""
+"""The private folder of packages for Pythons that lack them, and the pip that fills it."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import importlib.machinery
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -16,9 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from haven.setup import child
-from haven.setup.errors import SetupError
-from haven.setup.pip import environment
+from haven.setup import SetupError, processes
 from haven.setup.requirements import read_requirements
 
 _log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Environment:
         _log.info("The packages are installed.")
 
     def _make_venv(self, lock: IO[bytes]) -> bool:
-        outcome = child.run(
+        outcome = processes.run(
             [sys.executable, "-I", "-m", "venv", str(self.folder)],
             limit_s=_BUILD_LIMIT_S,
             keep_open=_kept(lock),
@@ -155,8 +155,12 @@ class Environment:
             "-r",
             str(self.requirements),
         ]
-        outcome = child.run(
-            command, _report, limit_s=_BUILD_LIMIT_S, env=environment(pip), keep_open=_kept(lock)
+        outcome = processes.run(
+            command,
+            _report,
+            limit_s=_BUILD_LIMIT_S,
+            env=_pip_environment(pip),
+            keep_open=_kept(lock),
         )
         if outcome.status != 0:
             raise SetupError(
@@ -171,7 +175,7 @@ class Environment:
     def _try(self, command: Sequence[str], lock: IO[bytes]) -> None:
         """pip may succeed and nothing be there: settings of its own may say so. What counts is what can be imported."""
         names = [requirement.import_name for requirement in read_requirements(self.requirements)]
-        outcome = child.run([*command, *names], limit_s=_BUILD_LIMIT_S, keep_open=_kept(lock))
+        outcome = processes.run([*command, *names], limit_s=_BUILD_LIMIT_S, keep_open=_kept(lock))
         if outcome.status != 0:
             raise SetupError(
                 f"pip installed the packages that the plugin needs into {self.folder}, but they cannot be imported from there:"
@@ -279,3 +283,48 @@ else:
         except OSError as error:  # some network disks know no locks
             _log.debug("No lock on %s: %s", lock.name, error)
         return True
+
+
+_ASK_LIMIT_S = 60.0
+# Where packages come from, and how they are reached. All else (target, prefix, user, dry-run, no-deps, constraint …) would
+# send them somewhere else, or have only some of them installed.
+_KEPT = frozenset(
+    "index-url extra-index-url no-index find-links trusted-host proxy cert client-cert timeout default-timeout retries"
+    " keyring-provider cache-dir no-cache-dir use-feature use-deprecated".split()
+)
+_SET = {
+    "PIP_CONFIG_FILE": os.devnull,  # none of pip's files is read
+    "PIP_NO_INPUT": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_ROOT_USER_ACTION": "ignore",
+}
+_LINE = re.compile(r"(?P<section>global|install|:env:)\.(?P<key>[\w-]+)=(?P<value>.*)")
+_ORDER = ("global", "install", ":env:")  # a later one goes before an earlier one
+
+
+def _pip_environment(pip: Sequence[str]) -> dict[str, str]:
+    """The environment for ``pip`` (the command that starts it): this process's, without pip's settings but for those kept."""
+    found = {section: dict[str, str]() for section in _ORDER}
+    for line in processes.run(
+        [*pip, "config", "list"], limit_s=_ASK_LIMIT_S, kept_lines=1000
+    ).last_lines:
+        told = _LINE.fullmatch(line)
+        if told and told["key"] in _KEPT:
+            found[told["section"]][told["key"]] = _value(told["value"])
+    kept = {
+        f"PIP_{key.upper().replace('-', '_')}": value
+        for section in _ORDER
+        for key, value in found[section].items()
+    }
+    others = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")
+    }
+    return {**others, **kept, **_SET}
+
+
+def _value(shown: str) -> str:
+    """A value as ``pip config list`` shows it. Several, which are lines in a file, are words in the environment."""
+    try:
+        return " ".join(str(ast.literal_eval(shown)).split("\n")).strip()
+    except (SyntaxError, ValueError):
+        return shown

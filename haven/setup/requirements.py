@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from haven.setup.errors import SetupError
+from haven.setup import SetupError
 
 # Packages that are imported under another name than they are installed under.
 _IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml", "stashapp-tools": "stashapi"}

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from haven.setup import SetupError
 from haven.setup.bootstrap import ensure_dependencies
-from haven.setup.data_folder import default_data_dir
-from haven.setup.errors import SetupError
+from haven.setup.paths import default_data_dir
 from haven.setup.stash_log import StashLogHandler
 
 PLUGIN_DIR = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from typing import Any
 
 from haven.report import RunReport, write_report
 from haven.settings.settings import Settings
-from haven.setup.parent import ending_with_parent
+from haven.setup.processes import ending_with_parent
 from haven.setup.stash_log import StashLogHandler
 from haven.stash.errors import JournalError
 from haven.stash.handler import MediaHandler, handshake

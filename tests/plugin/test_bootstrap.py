@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from haven.setup.bootstrap import ensure_dependencies
-from haven.setup.dep_manager import PINNED
-from haven.setup.errors import SetupError
+from haven.setup import SetupError
+from haven.setup.bootstrap import PINNED, ensure_dependencies
 from haven.setup.requirements import Requirement, lacking, read_requirements
 
 ROOT = Path(__file__).parents[2]

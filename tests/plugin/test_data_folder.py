@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from haven.setup.data_folder import default_data_dir
-from haven.setup.errors import SetupError
+from haven.setup import SetupError
+from haven.setup.paths import default_data_dir
 
 
 def test_the_data_folder_is_beside_stashs_configuration(

@@ -10,8 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from haven.settings.layers import page_labels
-from haven.setup.mapping import map_path
-from haven.setup.missing import how_far
+from haven.setup.paths import how_far, map_path
 from haven.tagger import _PATHS, _not_found
 
 MEDIA = "/Übung"

@@ -1,4 +1,4 @@
-"""Child processes that end with this one and never touch what Stash reads."""
+"""Child processes that end with this one, and this process ending with its parent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _KEPT_LINES = 30
@@ -93,3 +94,28 @@ else:
     def _dying_with(parent: int) -> Callable[[], None] | None:
         """Other systems have nothing like it: there a child ends when it is done, and keeps what it was lent until then."""
         return None
+
+
+_LOOK_S = 2.0
+
+
+@contextmanager
+def ending_with_parent() -> Iterator[None]:
+    """Ends this process, as SIGKILL would, within seconds of the one that started it: Stash, which has no job of ours then.
+
+    So it is on systems that tell (not on Windows). Nothing is lost by that: a task may be killed at any moment.
+    """
+    parent, over = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_S):
+            if os.getppid() != parent:
+                os._exit(1)
+
+    watching = threading.Thread(target=watch, name="parent", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
