@@ -25,6 +25,7 @@ from vlm_engine.errors import (
 )
 from vlm_engine.files import InMemoryFile, mapped
 from vlm_engine.names import tag_key
+from vlm_engine.tasks import Batcher, ResizableSemaphore
 from vlm_engine.types import (
     Coverage,
     EndpointStats,
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     )
     from vlm_engine.engine import VLMEngine
     from vlm_engine.store import SharedLock, readable, writing
-    from vlm_engine.tagging.cached_client import ResizableSemaphore
     from vlm_engine.tagging.category_search import LEAST_COVERAGE
     from vlm_engine.tagging.json_result import image_dict, video_dict
     from vlm_engine.vr import AUTO, checked_layout
@@ -75,6 +75,7 @@ __all__ = [
     "AUTO",
     "LEAST_COVERAGE",
     "ArchiveError",
+    "Batcher",
     "ConfigError",
     "Coverage",
     "EndpointConfig",
@@ -138,7 +139,6 @@ _IMPORTED_ON_USE = (
     "config.wording",
     "config.models",
     "tagging.json_result",
-    "tagging.cached_client",
     "tagging.category_search",
     "engine",
 )

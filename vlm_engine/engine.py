@@ -27,7 +27,7 @@ from vlm_engine.tagging.cascade import Cascade
 from vlm_engine.tagging.json_result import image_dict, read_earlier, video_dict
 from vlm_engine.tagging.progress import Percent
 from vlm_engine.tagging.tuning import fitted_rules
-from vlm_engine.tasks import LeftOpen
+from vlm_engine.tasks import CloseWithLoop
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class VLMEngine:
         self._pools: list[tuple[str, EndpointPool]] = []
         self._pipelines: dict[str, Pipeline] = {}
         self._open = AsyncExitStack()
-        self._at_end: LeftOpen | None = None
+        self._at_end: CloseWithLoop | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -75,7 +75,7 @@ class VLMEngine:
         Raises ``ConfigError`` and ``StoreError``.
         """
         self._closed = False
-        if self._pipelines and self._at_end is not None and not self._at_end.is_over:
+        if self._pipelines and self._at_end is not None and not self._at_end.is_closed:
             return
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._initialize())
@@ -107,8 +107,8 @@ class VLMEngine:
                 for name, config in pipelines.items()
             }
             self._open = opening.pop_all()
-            self._at_end = LeftOpen(self, self._open)
-            await self._at_end.begin()
+            self._at_end = CloseWithLoop(self, self._open)
+            await self._at_end.start()
         unused = self._config.unused_rules()
         if unused and not own:  # a stage of one's own may tell of other tags
             shown = ", ".join(unused[:_NAMED]) + (
@@ -126,7 +126,7 @@ class VLMEngine:
         self._pipelines = {}
         await self._open.aclose()
         if self._at_end is not None:
-            await self._at_end.end()
+            await self._at_end.close()
 
     def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> dict[str, Cascade]:
         """Whom to ask, for each model that is active or a stage of a pipeline; what they hold is closed by ``opening``."""

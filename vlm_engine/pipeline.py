@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from vlm_engine.config.models import PipelineConfig, PipelineModelConfig
 from vlm_engine.errors import ConfigError
-from vlm_engine.tasks import side_by_side
+from vlm_engine.tasks import gather_or_cancel
 
 
 class Stage(Protocol):
@@ -66,7 +66,7 @@ class Pipeline:
             for name in stage.outputs
         }
         given = {name: values[name] for name in self._config.inputs}
-        await side_by_side(
+        await gather_or_cancel(
             [self._run_stage(stage, values, given, made) for stage in self._config.models]
         )
         return (

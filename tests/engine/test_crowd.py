@@ -15,7 +15,6 @@ import pytest
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
-from vlm_engine.tagging.cached_client import ResizableSemaphore
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
@@ -171,55 +170,3 @@ def test_what_is_given_up_leaves_nothing_and_disturbs_nobody(
     # On a loop of its own: the tasks of its connections, which are kept for later, must not be taken for leftovers.
     with running(SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.002))) as vlm:
         asyncio.run(run(vlm))
-
-
-# The room that bounds it all.
-
-
-def test_a_room_is_given_in_the_order_in_which_it_was_asked_for() -> None:
-    async def run() -> list[int]:
-        room, order = ResizableSemaphore(lambda: 2), list[int]()
-
-        async def use(number: int) -> None:
-            async with room:
-                order.append(number)
-                await asyncio.sleep(0)
-
-        await asyncio.gather(*(use(number) for number in range(8)))
-        return order
-
-    assert asyncio.run(run()) == list(range(8))
-
-
-def test_a_room_that_grows_lets_those_in_who_wait_and_one_who_left_keeps_no_place() -> None:
-    async def run() -> None:
-        size = 1
-        room = ResizableSemaphore(lambda: size)
-        await room.acquire()
-        waiting = [asyncio.create_task(room.acquire()) for _ in range(3)]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        size = 2
-        room.look_again()
-        await asyncio.wait(waiting, timeout=0.1)
-        assert [task.done() for task in waiting] == [True, True, False]
-        room.release()
-        async with asyncio.timeout(5):
-            await waiting[2]
-
-    asyncio.run(run())
-
-
-def test_a_place_that_was_given_to_one_who_is_just_leaving_goes_to_the_next() -> None:
-    async def run() -> None:
-        room = ResizableSemaphore(lambda: 1)
-        await room.acquire()
-        first, second = (asyncio.create_task(room.acquire()) for _ in range(2))
-        await asyncio.sleep(0)
-        room.release()  # the place is the first's now, which has not run since
-        first.cancel()
-        async with asyncio.timeout(5):
-            await second
-        assert first.cancelled()
-
-    asyncio.run(run())

@@ -19,7 +19,7 @@ from vlm_engine.spans import describe_image, images_together
 from vlm_engine.tagging.cached_client import CachedAnswers, CachedClient
 from vlm_engine.tagging.cascade import Cascade, Tags
 from vlm_engine.tagging.combine import of_moments, of_parts
-from vlm_engine.tasks import side_by_side
+from vlm_engine.tasks import gather_or_cancel
 from vlm_engine.types import Coverage, Frame, FrameQuery, ImageResult, ImageShape, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.watchdog import Readers, rest
@@ -93,7 +93,7 @@ class JudgeImage(Model):
                     name_of(source), partial(self._reader.fingerprint, source)
                 )
             picture = _Picture(source, identity, self._looks)
-            judged = await side_by_side(
+            judged = await gather_or_cancel(
                 [self._by(judge, picture, own) for judge, own in tags.items()]
             )
         return dict(zip(tags, judged, strict=True))

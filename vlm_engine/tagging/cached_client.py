@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -14,7 +13,7 @@ from vlm_engine.config.models import ModelConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
-from vlm_engine.tagging.batcher import Batcher
+from vlm_engine.tasks import Batcher, ResizableSemaphore, in_thread
 from vlm_engine.types import (
     Answer,
     Frame,
@@ -80,49 +79,6 @@ class CachedAnswers:
         return Observation(time_s, known) if known else None
 
 
-class ResizableSemaphore:
-    """Bounds how many there are of something. ``size`` is asked each time: endpoints come, go and grow.
-
-    First come, first served: whoever comes while others wait waits behind them.
-    """
-
-    def __init__(self, size: Callable[[], int]) -> None:
-        self._size = size
-        self._held = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
-
-    async def acquire(self) -> None:
-        """Waits until there is room for one more, and takes it."""
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        self.look_again()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release()  # it was given just now
-            raise
-
-    def release(self) -> None:
-        """Gives back the room of one."""
-        self._held -= 1
-        self.look_again()
-
-    def look_again(self) -> None:
-        """There may be more room than before."""
-        while self._waiting and self._held < self._size():
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._held += 1
-                turn.set_result(None)
-
-
 class CachedClient:
     """Asks one model. Shared by all videos and pictures of an engine. ``name``: what the settings call it.
 
@@ -140,8 +96,8 @@ class CachedClient:
         self.instances = ResizableSemaphore(lambda: model.instance_count or 1_000_000)
         self._client = client
         self._store = store
-        self._additions = Batcher(self._add)
-        self._memories = Batcher(self._recollected)
+        self._additions = Batcher(in_thread(self._add))
+        self._memories = Batcher(in_thread(self._recollected))
         self._shapes = {purpose: shape_for(model, purpose) for purpose in Purpose}
         self._wording = wording_fingerprint(model)
         self._wording_together = wording_fingerprint(model, several=True)
@@ -154,7 +110,7 @@ class CachedClient:
 
     async def memory(self, media: str) -> CachedAnswers:
         """What is known already about this video or picture."""
-        return await self._memories(
+        return await self._memories.add(
             (await self._subject(media), await self._subject(media, together=True))
         )
 
@@ -211,7 +167,7 @@ class CachedClient:
         """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
         question = Question(look.tags, FORMS[look.purpose], frame.jpeg, time_s=_time_s(look, frame))
         answer = await self._client.ask(question, partial(self._keep, media, [(look, frame)]))
-        self.videos.look_again()  # an answer may have brought news of more slots
+        self.videos.admit()  # an answer may have brought news of more slots
         return answer.verdicts
 
     async def ask_about(
@@ -251,7 +207,7 @@ class CachedClient:
             self._note_failure(error)
             return []
         self._failed_together = 0
-        self.videos.look_again()
+        self.videos.admit()
         missing = ReplyError(
             f"the reply tells nothing of it, one of {len(shown)} frames in a question",
             endpoint=answer.endpoint,
@@ -296,7 +252,7 @@ class CachedClient:
                         own,
                     )
                 )
-        await self._additions((subject, rows))
+        await self._additions.add((subject, rows))
 
     def _add(self, additions: Sequence[tuple[Subject, Sequence[StoredAnswer]]]) -> Sequence[None]:
         self._store.add_all([(subject, stored) for subject, rows in additions for stored in rows])
