@@ -9,22 +9,24 @@ from pathlib import Path
 from haven.report import (
     End,
     ItemChange,
+    ItemKind,
+    ItemReport,
     MarkerChange,
     Outcome,
     RunReport,
-    SceneReport,
     write_report,
 )
 from haven.report.record import to_json
-from vlm_engine.types import Coverage, Span
+from vlm_engine.types import Coverage, EndpointStats, Span
 
 _BEGAN = 1767465000.0
 _FOULS = (Span("Foul", 62.0, 71.5, 0.94), Span("Foul", 1805.0, 1812.0, 0.81))
 _POINTS = tuple(
     Span("Basketball point", 40.0 + 171 * number, 46.0 + 171 * number, 0.9) for number in range(14)
 )
-_FINAL = SceneReport(
-    scene_id="12",
+_FINAL = ItemReport(
+    kind=ItemKind.SCENE,
+    id="12",
     title="Final, second half",
     path="/data/sport/final-2.mp4",
     duration_s=2460.0,
@@ -44,8 +46,9 @@ _FINAL = SceneReport(
     ),
     seconds=95.0,
 )
-_TRAINING = SceneReport(
-    scene_id="13",
+_TRAINING = ItemReport(
+    kind=ItemKind.SCENE,
+    id="13",
     title="",
     path="/data/sport/training.mp4",
     duration_s=600.0,
@@ -62,20 +65,10 @@ EXAMPLE = RunReport(
     end_line="1 scene tagged, 1 failed; 361 frames asked, 358 answered, 3 failed; 240 calls; 97 s.",
     scenes=(_FINAL, _TRAINING),
     endpoints={
-        "gaming PC": {
-            "served": 186,
-            "failed": {},
-            "seconds": 0.8,
-            "prompt_tokens": 98_000,
-            "answer_tokens": 2_100,
-        },
-        "old server": {
-            "served": 54,
-            "failed": {"TimedOutError": 2},
-            "seconds": 3.1,
-            "prompt_tokens": 29_000,
-            "answer_tokens": 650,
-        },
+        "gaming PC": EndpointStats("working", 4, 0, 186, {}, 0, 0.8, 0.0, 98_000, 2_100),
+        "old server": EndpointStats(
+            "working", 1, 0, 54, {"TimedOutError": 2}, 0, 3.1, 0.0, 29_000, 650
+        ),
     },
 )
 

@@ -1,32 +1,32 @@
-"""What a run leaves for a person to read: a page and a JSON file in the report folder, and an index of all runs.
+"""A run's report for people: a page and a JSON file in the report folder, and an index of all runs.
 
-``values`` is what goes in. Rendering is pure; only ``writing`` and ``folder`` touch files.
+``values`` holds what goes in. Rendering is pure; only ``folder`` touches files.
 """
 
 from __future__ import annotations
 
+from haven.report.folder import write_report
 from haven.report.values import (
     End,
-    ImageGroup,
-    ImageReport,
     ItemChange,
+    ItemGroup,
     ItemKind,
+    ItemReport,
     MarkerChange,
     Outcome,
     RunReport,
-    SceneReport,
+    counted,
 )
-from haven.report.writing import write_report
 
 __all__ = [
     "End",
-    "ImageGroup",
-    "ImageReport",
     "ItemChange",
+    "ItemGroup",
     "ItemKind",
+    "ItemReport",
     "MarkerChange",
     "Outcome",
     "RunReport",
-    "SceneReport",
+    "counted",
     "write_report",
 ]

@@ -1,44 +1,63 @@
-"""The report folder: what is ours in it, how a file gets there whole or not at all, and which go when there are too many."""
+"""The report folder: writes a run's report, renews the index and removes the oldest reports."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from haven.report.record import Summary, read_summary
+from haven.report.markup import GENERATOR
+from haven.report.page import INDEX, index_page, run_page
+from haven.report.record import Entry, Summary, cleaned, read_summary, to_json
 from haven.report.values import RunReport
 
-INDEX = "index.html"
+_log = logging.getLogger(__name__)
 _STEM = re.compile(r"run-\d{8}-\d{6}-\d{3}-[a-z0-9-]{1,40}")
 _PART = re.compile(r"\.haven-report-[0-9a-f]{32}\.part")
 _LONGEST_LINE = 1_000_000
 _LEFT_OVER_S = 3600.0
+_TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A run that is in the folder. Its files are ``stem`` with ``.json`` and, unless ``has_page`` is false, ``.html``."""
+def write_report(
+    report: RunReport, folder: Path, *, keep: int = 0, secrets: Iterable[str] = ()
+) -> Path | None:
+    """Write the run's JSON file and page, remove the oldest runs, and renew the index. Blocking.
 
-    stem: str
-    summary: Summary
-    has_page: bool
-
-
-def stem_of(report: RunReport) -> str:
-    """The name of a run's files, without the ending: when it began (UTC, so that names sort by time) and the task."""
-    began = datetime.fromtimestamp(report.started, UTC)
-    task = re.sub(r"[^a-z0-9]+", "-", report.task.lower()).strip("-")[:40] or "task"
-    return f"run-{began:%Y%m%d-%H%M%S}-{began.microsecond // 1000:03}-{task}"
+    The folder is created if needed; files of other programs in it stay. ``keep``: how many runs
+    stay, 0 for all. ``secrets`` are written as ``***``. Returns the page's path. When a file cannot
+    be written, logs one warning and returns None: no run fails because of its report.
+    """
+    clean = cleaned(report, secrets)
+    stem = _stem(clean)
+    page = folder / f"{stem}.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(folder)
+        # The JSON file is written first and removed last: it marks the run's files as ours.
+        write_whole(folder / f"{stem}.json", to_json(clean))
+        write_whole(page, run_page(clean, f"{stem}.json"))
+        _prune(folder, keep, stem)
+        _renew_index(folder)
+    except OSError as error:
+        _log.warning(
+            "The report of this run could not be written to %s (%s). The run itself is not affected."
+            " Make the folder writable, free some disk space, or set another one in REPORT_FOLDER.",
+            folder,
+            error.strerror or error,
+        )
+        return None
+    return page
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes ``text`` so that at any moment, whatever happens, ``path`` is as before or whole. Raises ``OSError``."""
+    """Write a file so that at any moment it is as before or whole. Raises ``OSError``."""
     part = path.with_name(f".haven-report-{uuid.uuid4().hex}.part")
     try:
         with part.open("x", encoding="utf-8", newline="\n") as file:
@@ -52,52 +71,74 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def entries(folder: Path) -> tuple[Entry, ...]:
-    """The runs in the folder, newest first. Files that only look like ours are passed over. Raises ``OSError``."""
+    """Return the runs in the folder, newest first, without files that only look like ours.
+
+    Raises ``OSError``.
+    """
     names = {path.name for path in folder.iterdir()}
-    stems = sorted(
-        (name[:-5] for name in names if name.endswith(".json") and _STEM.fullmatch(name[:-5])),
-        reverse=True,
+    stems = {name[:-5] for name in names if name.endswith(".json")}
+    found = (
+        (stem, _summary(folder / f"{stem}.json"))
+        for stem in sorted(filter(_STEM.fullmatch, stems), reverse=True)
     )
-    found = ((stem, _summary(folder / f"{stem}.json")) for stem in stems)
     return tuple(
         Entry(stem, summary, f"{stem}.html" in names) for stem, summary in found if summary
     )
+
+
+def _stem(report: RunReport) -> str:
+    """Return the name of a run's files without the ending: its start in UTC, and the task."""
+    began = datetime.fromtimestamp(report.started, UTC)
+    task = re.sub(r"[^a-z0-9]+", "-", report.task.lower()).strip("-")[:40] or "task"
+    return f"run-{began:%Y%m%d-%H%M%S}-{began.microsecond // 1000:03}-{task}"
 
 
 def _summary(path: Path) -> Summary | None:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return read_summary(file.readline(_LONGEST_LINE))
-    except (
-        OSError
-    ):  # another run took it away just now, or it is no file that the plugin could have written
+    except OSError:  # another run has removed it, or it is no file
         return None
 
 
-def prune(folder: Path, keep: int, newest: str) -> None:
-    """Removes the oldest runs until ``keep`` are left; 0 keeps all. ``newest`` stays even where a wrong clock dates it back.
-
-    The page goes first: as long as the JSON file is there, the run can still be told to be ours. Raises ``OSError``.
-    """
+def _prune(folder: Path, keep: int, newest: str) -> None:
+    """Remove the oldest runs until ``keep`` are left. ``newest`` stays, whatever the clock said."""
     others = [entry.stem for entry in entries(folder) if entry.stem != newest]
     for stem in others[keep - 1 :] if keep else ():
         (folder / f"{stem}.html").unlink(missing_ok=True)
         (folder / f"{stem}.json").unlink(missing_ok=True)
 
 
-def remove_left_over(folder: Path) -> None:
-    """Removes what killed runs left half written. Raises ``OSError``."""
+def _remove_left_over(folder: Path) -> None:
+    """Remove the partial files of runs that were killed."""
     for path in folder.iterdir():
         if _PART.fullmatch(path.name):
-            with suppress(FileNotFoundError):  # another run finished it just now
+            with suppress(FileNotFoundError):  # another run has just finished it
                 if time.time() - path.stat().st_mtime > _LEFT_OVER_S:
                     path.unlink()
 
 
-def may_replace(index: Path, generator: str) -> bool:
-    """Whether there is no index yet, or one that carries the mark ``generator``. Raises ``OSError``."""
+def _renew_index(folder: Path) -> None:
+    index = folder / INDEX
+    if not _is_ours(index):
+        _log.warning(
+            "%s was not made by this plugin and stays, so the reports in that folder have no index.",
+            index,
+        )
+        return
+    listed, there = None, entries(folder)
+    for _ in range(_TRIES):
+        if there == listed:
+            return
+        listed = there
+        write_whole(index, index_page(listed))
+        # Another run may have written its own index meanwhile: the last one lists all runs.
+        there = entries(folder)
+
+
+def _is_ours(index: Path) -> bool:
     try:
         with index.open(encoding="utf-8", errors="replace") as file:
-            return generator in file.read(4096)
+            return GENERATOR in file.read(4096)
     except FileNotFoundError:
         return True

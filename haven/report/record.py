@@ -1,32 +1,42 @@
-"""A run as JSON, for other programs and for the index.
+"""A run as data: cleaned of secrets, written as JSON for other programs, and read back for the index.
 
-The first line holds everything but the scenes, which follow one to a line, and the groups of images; so a list of many runs is
-made without reading them whole.
+The first line of the JSON holds everything but scenes and images, which follow one to a line. So
+the index is made without reading the files whole.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
 from typing import Any
 
-from haven.report.shares import shares
-from haven.report.values import ImageGroup, ItemKind, RunReport, SceneReport
-from vlm_engine import Span
+from haven.report.values import ItemGroup, ItemReport, RunReport
+from vlm_engine import EndpointStats, Span
 
 SCHEMA_VERSION = 1
 _PROGRAM = "Haven VLM Connector"
 _END_OF_TIME = 3e10  # in the year 2920; Windows has no dates after 3000
-_HEAD_END = '"scenes": ['
-_OF_IMAGES = ("tags_added", "tags_removed", "kept_back")
-_OF_SOME_IMAGES = ("stays_off", "left_alone")
+_GROUP_CHANGES = ("tags_added", "tags_removed", "kept_back")
+_RARE_GROUP_CHANGES = ("stays_off", "left_alone")
+
+_LONGEST_TEXT = 2000
+_HIDDEN = "***"
+# Shorter "keys" are stand-ins for servers that need none; hiding them would hide ordinary words.
+_SHORTEST_SECRET = 6
+# Control characters, and the surrogates that stand for bytes of file names that are not UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# What looks like a secret in a server's message.
+_LOOKS_SECRET = re.compile(r"(?i)(\bbearer\s+|\b(?:api_?key|session|token)=)[^\s'\"&;,]{6,}")
+_USER_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run as the index lists it. ``outcomes``: the number of scenes by outcome; ``images``: the same of images."""
+    """One run as the index lists it. ``outcomes`` counts scenes by outcome, ``images`` images."""
 
     task: str
     started: float
@@ -41,16 +51,101 @@ class Summary:
     images_waiting: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run in the report folder: ``stem`` is the name of its files without the ending."""
+
+    stem: str
+    summary: Summary
+    has_page: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One endpoint's part of the work.
+
+    ``share``: its calls among those of all, in [0, 1]. ``failed``: failures by the error's name.
+    ``seconds``: the time of a typical answer, None where it is not known.
+    """
+
+    name: str
+    calls: int
+    share: float
+    failed: Mapping[str, int]
+    seconds: float | None
+    prompt_tokens: int
+    answer_tokens: int
+
+
+def shares(endpoints: Mapping[str, EndpointStats]) -> list[Share]:
+    """Return each endpoint's part of the work, the largest first."""
+    total = sum(stats.served for stats in endpoints.values())
+    found = [
+        Share(
+            name=name,
+            calls=stats.served,
+            share=stats.served / total if total else 0.0,
+            failed={kind: count for kind, count in stats.failed.items() if count},
+            seconds=stats.seconds or None,
+            prompt_tokens=stats.prompt_tokens,
+            answer_tokens=stats.answer_tokens,
+        )
+        for name, stats in endpoints.items()
+    ]
+    return sorted(found, key=lambda share: -share.calls)
+
+
+def cleaned(report: RunReport, secrets: Iterable[str] = ()) -> RunReport:
+    """Return the report with ``***`` for each of ``secrets``, and every text and number harmless.
+
+    Texts are cut at 2000 characters; numbers that are not finite become 0.
+    """
+    hidden = sorted((one for one in secrets if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+    def clean(text: str) -> str:
+        for secret in hidden:
+            text = text.replace(secret, _HIDDEN)
+        text = _USER_IN_ADDRESS.sub(f"{_HIDDEN}@", _LOOKS_SECRET.sub(rf"\1{_HIDDEN}", text))
+        return shortened(_UNPRINTABLE.sub("\ufffd", text), _LONGEST_TEXT)
+
+    return RunReport(**_clean_fields(report, clean))
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return the text, cut with an ellipsis where it is longer."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _clean_fields(value: Any, clean: Callable[[str], str]) -> dict[str, Any]:
+    return {field.name: _clean(getattr(value, field.name), clean) for field in fields(value)}
+
+
+def _clean(value: Any, clean: Callable[[str], str]) -> Any:
+    match value:
+        case Enum() | None | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else 0.0
+        case str():
+            return clean(value)
+        case tuple() | list():
+            return tuple(_clean(item, clean) for item in value)
+        case Mapping():
+            return {_clean(key, clean): _clean(item, clean) for key, item in value.items()}
+        case _:
+            return type(value)(**_clean_fields(value, clean))
+
+
 def to_json(report: RunReport) -> str:
-    """The whole run. ``report`` is cleaned."""
-    head = json.dumps(_head(report), ensure_ascii=False).removesuffix("}")
-    scenes = ",\n".join(json.dumps(_scene(scene), ensure_ascii=False) for scene in report.scenes)
-    images = ",\n".join(json.dumps(_group(group), ensure_ascii=False) for group in report.images)
-    return f'{head}, {_HEAD_END}\n{scenes}\n], "images": [\n{images}\n]}}\n'
+    """Return the whole run as JSON. ``report`` is cleaned."""
+    head = _dump(_head(report)).removesuffix("}")
+    scenes = ",\n".join(_dump(_scene(scene)) for scene in report.scenes)
+    images = ",\n".join(_dump(_group(group)) for group in report.images)
+    return f'{head}, "scenes": [\n{scenes}\n], "images": [\n{images}\n]}}\n'
 
 
 def read_summary(first_line: str) -> Summary | None:
-    """What the first line of such a file tells, or None where it is no such line."""
+    """Return what the first line of a report's JSON holds; None for any other line."""
     try:
         head = json.loads(f"{first_line.rstrip()}]}}")
         if head["schema_version"] != SCHEMA_VERSION or head["program"] != _PROGRAM:
@@ -64,17 +159,22 @@ def read_summary(first_line: str) -> Summary | None:
             end=str(head["end"]),
             end_line=str(head["end_line"]),
             error=str(head["error"]),
-            outcomes={str(outcome): int(count) for outcome, count in head["outcomes"].items()},
+            outcomes=_counts(head["outcomes"]),
             waiting=int(head["waiting"]),
             calls=int(head["coverage"]["calls"]),
-            images={
-                str(outcome): int(count)
-                for outcome, count in head.get("image_outcomes", {}).items()
-            },
+            images=_counts(head.get("image_outcomes", {})),
             images_waiting=int(head.get("images_waiting", 0)),
         )
     except (ValueError, ArithmeticError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _counts(outcomes: Mapping[str, int]) -> dict[str, int]:
+    return {str(outcome): int(count) for outcome, count in outcomes.items()}
+
+
+def _dump(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _head(report: RunReport) -> dict[str, Any]:
@@ -89,9 +189,9 @@ def _head(report: RunReport) -> dict[str, Any]:
         "end_line": report.end_line,
         "error": report.error,
         "waiting": report.waiting,
-        "outcomes": Counter(scene.outcome.value for scene in report.scenes),
+        "outcomes": report.scene_outcomes,
         "images_waiting": report.images_waiting,
-        "image_outcomes": image_outcomes(report),
+        "image_outcomes": report.image_outcomes,
         "coverage": asdict(report.coverage),
         "endpoints": [
             asdict(share) | {"share": round(share.share, 4)} for share in shares(report.endpoints)
@@ -99,35 +199,26 @@ def _head(report: RunReport) -> dict[str, Any]:
     }
 
 
-def image_outcomes(report: RunReport) -> Mapping[str, int]:
-    """The number of images by outcome; galleries are not counted."""
-    counts: Counter[str] = Counter()
-    for group in report.images:
-        if group.kind is ItemKind.IMAGE:
-            counts[group.outcome.value] += len(group.images)
-    return counts
-
-
-def _group(group: ImageGroup) -> dict[str, Any]:
-    told = {
+def _group(group: ItemGroup) -> dict[str, Any]:
+    change = {
+        key: value
+        for key, value in asdict(group.change).items()
+        if key in _GROUP_CHANGES or (value and key in _RARE_GROUP_CHANGES)
+    }
+    return {
         "kind": group.kind.value,
         "outcome": group.outcome.value,
         "error": group.error,
         "note": group.note,
         "tags": group.tags,
+        "change": change,
+        "images": group.items,
     }
-    every = asdict(group.change)
-    change = {
-        key: value
-        for key, value in every.items()
-        if key in _OF_IMAGES or (value and key in _OF_SOME_IMAGES)
-    }
-    return {**told, "change": change, "images": group.images}
 
 
-def _scene(scene: SceneReport) -> dict[str, Any]:
+def _scene(scene: ItemReport) -> dict[str, Any]:
     return {
-        "scene_id": scene.scene_id,
+        "scene_id": scene.id,
         "title": scene.title,
         "path": scene.path,
         "duration_s": round(scene.duration_s, 3),
@@ -142,5 +233,5 @@ def _scene(scene: SceneReport) -> dict[str, Any]:
 
 
 def _span(span: Span) -> dict[str, float]:
-    told = {"start_s": span.start_s, "end_s": span.end_s, "confidence": span.confidence}
-    return {key: round(value, 3) for key, value in told.items() if value is not None}
+    values = {"start_s": span.start_s, "end_s": span.end_s, "confidence": span.confidence}
+    return {key: round(value, 3) for key, value in values.items() if value is not None}

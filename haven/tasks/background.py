@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Self
 
@@ -41,7 +40,7 @@ class BackgroundTasks:
         for chore in self._beside:
             chore.cancel()
         record, stats = self._context.record, self._stats()
-        record.endpoints = {name: asdict(own) for name, own in stats.items()}
+        record.endpoints = stats
         for line in summary_lines(stats, record.seconds):
             _log.info("%s", line)
 

@@ -11,23 +11,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Generic, Self, TypeVar
 
-from haven.report import End, ImageReport, Outcome, SceneReport
+from haven.report import End, ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError
 from haven.stash.values import ItemKind
 from haven.tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
 from haven.tasks.prefetch import ItemT, Prefetcher
 from haven.tasks.same_cause import FailureRow, SameCauseError
 from haven.tasks.time_slice import TimeSlice, TimeSliceOverError
-from haven.tasks.words import counted
 
 _log = logging.getLogger(__name__)
 
 
 ResultT = TypeVar("ResultT")
-ReportT = TypeVar("ReportT", SceneReport, ImageReport)
 
 
-class ItemHandler(ABC, Generic[ItemT, ResultT, ReportT]):
+class ItemHandler(ABC, Generic[ItemT, ResultT]):
     """What a batch does with each item of one kind.
 
     ``kind``: what the items are; ``chunk``: so many are read from Stash at a time, as soon as fewer than ``ahead`` are known.
@@ -66,11 +64,11 @@ class ItemHandler(ABC, Generic[ItemT, ResultT, ReportT]):
         """The items with these ids, without those that have vanished."""
 
     @abstractmethod
-    def gone(self, item_id: str) -> ReportT:
+    def gone(self, item_id: str) -> ItemReport:
         """The report of an item that has vanished."""
 
     @abstractmethod
-    def report(self, item: ItemT) -> ReportT:
+    def report(self, item: ItemT) -> ItemReport:
         """The report of an item with which all goes well, before anything is known of it."""
 
     @abstractmethod
@@ -78,19 +76,19 @@ class ItemHandler(ABC, Generic[ItemT, ResultT, ReportT]):
         """Asks what there is to ask. May be broken off when the turn is over."""
 
     @abstractmethod
-    def seen(self, report: ReportT, result: ResultT) -> ReportT:
+    def seen(self, report: ItemReport, result: ResultT) -> ItemReport:
         """The report with what was seen."""
 
     @abstractmethod
-    async def finish(self, item: ItemT, result: ResultT, report: ReportT) -> ReportT:
+    async def finish(self, item: ItemT, result: ResultT, report: ItemReport) -> ItemReport:
         """Takes the result to where it belongs, and gives the report with what that changes. Is not broken off."""
 
     @abstractmethod
-    async def fail(self, report: ReportT) -> None:
+    async def fail(self, report: ItemReport) -> None:
         """The item could not be done; the report says why."""
 
     @abstractmethod
-    def put_down(self, report: ReportT, item_id: str) -> None:
+    def put_down(self, report: ItemReport, item_id: str) -> None:
         """The item came to its end, one way or another."""
 
     def hurry(self) -> None:
@@ -101,7 +99,7 @@ class ItemHandler(ABC, Generic[ItemT, ResultT, ReportT]):
         """What was asked of the endpoints, as the end line has it."""
 
 
-class Batch(Generic[ItemT, ResultT, ReportT]):
+class Batch(Generic[ItemT, ResultT]):
     """The items of one queue. As many as the errand says are on their way at once.
 
     ``left``: the ids of those that are not settled yet, in the order of the queue.
@@ -111,13 +109,13 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
         self,
         context: TaskContext,
         turn: TimeSlice,
-        errand: ItemHandler[ItemT, ResultT, ReportT],
+        errand: ItemHandler[ItemT, ResultT],
         ids: Sequence[str],
     ) -> None:
         self.left = dict.fromkeys(ids)
         self._context = context
         self._turn = turn
-        self._errand: ItemHandler[ItemT, ResultT, ReportT] = errand
+        self._errand: ItemHandler[ItemT, ResultT] = errand
         self._line: Prefetcher[ItemT] = Prefetcher(
             ids, errand.read, self._has_vanished, chunk=errand.chunk, ahead=errand.ahead
         )
@@ -177,7 +175,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
     def _has_vanished(self, item_id: str) -> None:
         self._put_down(self._errand.gone(item_id), item_id)
 
-    def _put_down(self, report: ReportT, item_id: str) -> None:
+    def _put_down(self, report: ItemReport, item_id: str) -> None:
         del self.left[item_id]
         self._outcomes[report.outcome] += 1
         self._context.record.add(report)
@@ -199,7 +197,7 @@ class Batch(Generic[ItemT, ResultT, ReportT]):
             self._under_way -= 1
             self._one_went_on.set()
 
-    async def _do_one(self, item: ItemT) -> ReportT:
+    async def _do_one(self, item: ItemT) -> ItemReport:
         """The boundary around one item: whatever goes wrong inside concerns this one alone."""
         errand, started = self._errand, time.monotonic()
         report = errand.report(item)

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from haven.report import counted
 from haven.settings.settings import Settings
 from haven.setup.stash_log import RedactingFormatter
 from haven.tagger import Tagger
 from haven.tasks.progress import CountBoard, ProgressBoard, likely_frames, split
 from haven.tasks.start import announce
-from haven.tasks.words import counted
 from vlm_engine import (
     ConfigError,
     ImageResult,

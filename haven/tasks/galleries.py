@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from haven.report import ImageReport, Outcome
+from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError, StashError
 from haven.stash.values import Gallery, ItemKind
 from haven.tagger import names_in_stash
 from haven.tasks.context import ENDS_THE_BATCH, FIRST_LEFT, TaskContext
-from haven.tasks.words import counted, title_of
+from haven.tasks.words import title_of
 
 _log = logging.getLogger(__name__)
 _CHUNK = 50
@@ -67,7 +67,7 @@ async def release(context: TaskContext, run_id: int, queue: str, *, updating: bo
     Returns what to tell of it. Raises one of ``ENDS_THE_BATCH``.
     """
     ids = await in_line(context, queue)
-    reports: list[ImageReport] = []
+    reports: list[ItemReport] = []
     for start in range(0, len(ids), _CHUNK):
         for gallery in await context.stash(context.handler.galleries, ids[start : start + _CHUNK]):
             reports.append(await _release_one(context, run_id, gallery, updating=updating))
@@ -80,9 +80,9 @@ async def release(context: TaskContext, run_id: int, queue: str, *, updating: bo
 
 async def _release_one(
     context: TaskContext, run_id: int, gallery: Gallery, *, updating: bool
-) -> ImageReport:
+) -> ItemReport:
     names, share = context.settings.tag_names, context.settings.gallery_tag_share
-    report = ImageReport(gallery.id, title_of(gallery), Outcome.DONE, ItemKind.GALLERY)
+    report = ItemReport(ItemKind.GALLERY, gallery.id, title_of(gallery), Outcome.DONE)
     looked_for = _names_in_stash(context) if share else ()
     try:
         counts = await context.stash(

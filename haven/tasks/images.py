@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Self, TypeAlias
 
-from haven.report import ImageReport, Outcome
+from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError, NotServedError, StashError
 from haven.stash.values import Image, ItemChange, ItemKind
 from haven.tagger import Tagger, longest_side
@@ -18,7 +18,7 @@ from haven.tasks.batch import ItemHandler
 from haven.tasks.batcher import Batcher
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import CountBoard
-from haven.tasks.words import counted, left_told, title_of
+from haven.tasks.words import left_told, title_of
 from vlm_engine import (
     Coverage,
     ImageResult,
@@ -44,7 +44,7 @@ _MOST_TAGS = 20
 _LEAST_SIDE = 320  # in the thumbnail of a larger picture: Stash, too, may have got no further than a thumbnail inside the file
 
 
-class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
+class PreviewImages(ItemHandler[Image, ImageResult]):
     """Looks at images and tells what would change. Writes nothing to Stash. Use it in ``async with``."""
 
     kind, chunk, ahead = ItemKind.IMAGE, 200, 500
@@ -87,13 +87,13 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
         """The images with these ids, without those that have vanished."""
         return await self._context.stash(self._context.handler.images, ids)
 
-    def gone(self, item_id: str) -> ImageReport:
+    def gone(self, item_id: str) -> ItemReport:
         """The report of an image that has vanished."""
-        return ImageReport(item_id, "", Outcome.GONE)
+        return ItemReport(self.kind, item_id, "", Outcome.GONE)
 
-    def report(self, item: Image) -> ImageReport:
+    def report(self, item: Image) -> ItemReport:
         """The report of an image with which all goes well, before anything is known of it."""
-        return ImageReport(item.id, title_of(item), self.outcome)
+        return ItemReport(self.kind, item.id, title_of(item), self.outcome)
 
     async def look(self, item: Image) -> ImageResult:
         """What the image's first file shows. Raises what the engine raises."""
@@ -130,23 +130,23 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
         except NotServedError as error:
             raise MediaUnreadableError(str(error)) from error
 
-    def seen(self, report: ImageReport, result: ImageResult) -> ImageReport:
+    def seen(self, report: ItemReport, result: ImageResult) -> ItemReport:
         """The report with the tags that were found."""
         self._coverage += result.coverage
         self._board.finish()
-        note = self._seen_as.pop(report.image_id, "")
+        note = self._seen_as.pop(report.id, "")
         if note:
             self._say_once_each(report, note)
         return replace(report, tags=_tags(result.info), coverage=result.coverage, note=note)
 
-    def _say_once_each(self, report: ImageReport, note: str) -> None:
+    def _say_once_each(self, report: ItemReport, note: str) -> None:
         self._noted += 1
         if self._noted <= _MOST_LINES:
-            _log.info("Image %s (%s) was %s.", report.image_id, report.title, note)
+            _log.info("Image %s (%s) was %s.", report.id, report.title, note)
         elif self._noted == _MOST_LINES + 1:
             _log.info("More images are seen as Stash's thumbnails of them; the report names each.")
 
-    async def finish(self, item: Image, result: ImageResult, report: ImageReport) -> ImageReport:
+    async def finish(self, item: Image, result: ImageResult, report: ItemReport) -> ItemReport:
         """Carries the change out, together with others."""
         fate = await self._results(item.id, result.info)
         if isinstance(fate, StashError):
@@ -177,22 +177,22 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
         told = "; ".join(part for part in parts if part) or "nothing would change"
         return f"{counted(len(changes), 'image')} looked at: {told}{_left(changes)}."
 
-    async def fail(self, report: ImageReport) -> None:
+    async def fail(self, report: ItemReport) -> None:
         """Says so, together with others."""
-        fate = await self._failures(report.image_id, report)
+        fate = await self._failures(report.id, report)
         if isinstance(fate, StashError) and not isinstance(fate, ItemGoneError):
             _log.warning(
                 "Image %s (%s) could not be given the tag that says so: %s",
-                report.image_id,
+                report.id,
                 report.title,
                 fate,
             )
 
-    async def _fail_together(self, reports: Mapping[str, ImageReport]) -> Mapping[str, Fate]:
+    async def _fail_together(self, reports: Mapping[str, ItemReport]) -> Mapping[str, Fate]:
         for report in list(reports.values())[:_MOST_LINES]:
             _log.error(
                 "Image %s (%s) failed and stays queued: %s",
-                report.image_id,
+                report.id,
                 report.title,
                 report.error,
             )
@@ -201,14 +201,14 @@ class PreviewImages(ItemHandler[Image, ImageResult, ImageReport]):
                 "%s more failed and stay queued; the report names them.",
                 counted(len(reports) - _MOST_LINES, "image"),
             )
-        fates = await self.mark({report.image_id: report.error for report in reports.values()})
+        fates = await self.mark({report.id: report.error for report in reports.values()})
         return {image_id: fates.get(image_id, ItemChange()) for image_id in reports}
 
     async def mark(self, reasons: Mapping[str, str]) -> Mapping[str, Fate]:
         """Nothing is written."""
         return {}
 
-    def put_down(self, report: ImageReport, item_id: str) -> None:
+    def put_down(self, report: ItemReport, item_id: str) -> None:
         """Progress: what was seen has been counted by then, since it may wait for others before it is written."""
         self._seen_as.pop(item_id, None)
         if not report.coverage.asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haven.report import counted
 from haven.stash.values import ItemKind
 from haven.tagger import Tagger
 from haven.tasks import galleries
@@ -12,7 +13,7 @@ from haven.tasks.images import PreviewImages
 from haven.tasks.progress import CountBoard, ProgressBoard, split
 from haven.tasks.scenes import PreviewScenes, frames_of
 from haven.tasks.start import announce
-from haven.tasks.words import counted, nothing_in_line
+from haven.tasks.words import nothing_in_line
 
 
 async def preview(context: TaskContext) -> str:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 from haven.report import (
     End,
-    ImageGroup,
-    ImageReport,
-    ItemChange,
+    ItemGroup,
     ItemKind,
+    ItemReport,
     Outcome,
     RunReport,
-    SceneReport,
 )
-from vlm_engine import Coverage
-
-_Alike = tuple[ItemKind, Outcome, tuple[str, ...], ItemChange, str, str]
+from vlm_engine import Coverage, EndpointStats
 
 
 class RunRecord:
@@ -34,22 +30,23 @@ class RunRecord:
         self.run_id = 0
         self.end = End.FINISHED
         self.waiting: Counter[ItemKind] = Counter()
-        self.endpoints: Mapping[str, Any] = {}
+        self.endpoints: Mapping[str, EndpointStats] = {}
         self._started = time.time()
-        self._scenes: list[SceneReport] = []
-        self._images: dict[_Alike, list[tuple[str, str]]] = {}
+        self._scenes: list[ItemReport] = []
+        self._images: dict[ItemGroup, list[tuple[str, str]]] = {}
         self._image_coverage = Coverage()
         self._counts: Counter[tuple[ItemKind, Outcome]] = Counter()
 
-    def add(self, report: SceneReport | ImageReport) -> None:
+    def add(self, report: ItemReport) -> None:
         """One scene, image or gallery is settled."""
-        kind = report.kind if isinstance(report, ImageReport) else ItemKind.SCENE
-        self._counts[kind, report.outcome] += 1
-        if isinstance(report, SceneReport):
+        self._counts[report.kind, report.outcome] += 1
+        if report.kind is ItemKind.SCENE:
             self._scenes.append(report)
             return
-        alike = (report.kind, report.outcome, report.tags, report.change, report.error, report.note)
-        self._images.setdefault(alike, []).append((report.image_id, report.title))
+        group = ItemGroup(
+            report.kind, report.outcome, report.tags, report.change, report.error, report.note
+        )
+        self._images.setdefault(group, []).append((report.id, report.title))
         self._image_coverage += report.coverage
 
     def count(self, *outcomes: Outcome, kind: ItemKind | None = None) -> int:
@@ -78,12 +75,9 @@ class RunRecord:
             endpoints=self.endpoints,
             waiting=self.waiting[ItemKind.SCENE],
             error=error,
-            images=tuple(_group(alike, images) for alike, images in self._images.items()),
+            images=tuple(
+                replace(group, items=tuple(items)) for group, items in self._images.items()
+            ),
             image_coverage=self._image_coverage,
             images_waiting=self.waiting[ItemKind.IMAGE],
         )
-
-
-def _group(alike: _Alike, images: Sequence[tuple[str, str]]) -> ImageGroup:
-    kind, outcome, tags, change, error, note = alike
-    return ImageGroup(kind, outcome, tags, change, error, tuple(images), note)

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from haven.report import Outcome, SceneReport
+from haven.report import ItemReport, Outcome, counted
 from haven.stash.values import ItemChange, ItemKind, Scene
 from haven.tagger import Tagger
 from haven.tasks.batch import ItemHandler
 from haven.tasks.context import TaskContext
 from haven.tasks.progress import ProgressBoard, likely_frames
-from haven.tasks.words import change_told, counted, left_told, markers_told, title_of
+from haven.tasks.words import change_told, left_told, markers_told, title_of
 from vlm_engine import LEAST_COVERAGE, MediaNotFoundError, Span, VideoResult
 
 _log = logging.getLogger(__name__)
 
 
-class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
+class PreviewScenes(ItemHandler[Scene, VideoResult]):
     """Looks at scenes and tells what would change. Writes nothing to Stash."""
 
     kind, chunk, ahead = ItemKind.SCENE, 50, 10
@@ -46,13 +46,15 @@ class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
             self._board.announce(scene.id, scene.duration_s)
         return scenes
 
-    def gone(self, item_id: str) -> SceneReport:
+    def gone(self, item_id: str) -> ItemReport:
         """The report of a scene that has vanished."""
-        return SceneReport(item_id, "", "", 0.0, Outcome.GONE)
+        return ItemReport(self.kind, item_id, "", Outcome.GONE)
 
-    def report(self, item: Scene) -> SceneReport:
+    def report(self, item: Scene) -> ItemReport:
         """The report of a scene with which all goes well, before anything is known of it."""
-        return SceneReport(item.id, title_of(item), item.path, item.duration_s, self.outcome)
+        return ItemReport(
+            self.kind, item.id, title_of(item), self.outcome, item.path, item.duration_s
+        )
 
     async def look(self, item: Scene) -> VideoResult:
         """What the scene's first file shows. Raises what the engine raises."""
@@ -69,11 +71,11 @@ class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
             item.path, item.oshash, advance, size_bytes=size_bytes, vr=item.is_vr, source=source
         )
 
-    def seen(self, report: SceneReport, result: VideoResult) -> SceneReport:
+    def seen(self, report: ItemReport, result: VideoResult) -> ItemReport:
         """The report with spans, coverage and gaps."""
         return replace(report, spans=_spans(result), coverage=result.coverage, gaps_s=result.gaps_s)
 
-    async def finish(self, item: Scene, result: VideoResult, report: SceneReport) -> SceneReport:
+    async def finish(self, item: Scene, result: VideoResult, report: ItemReport) -> ItemReport:
         """Carries the change out, and says what was found."""
         report = replace(report, change=await self.change(item, result))
         head = f"Scene {item.id} ({report.title}): {_tags(result) or 'none of the tags'}"
@@ -92,13 +94,13 @@ class PreviewScenes(ItemHandler[Scene, VideoResult, SceneReport]):
         """What would change, for the line of the scene."""
         return f" found; {change_told(change, is_planned=True)}{_left(change)}"
 
-    async def fail(self, report: SceneReport) -> None:
+    async def fail(self, report: ItemReport) -> None:
         """Says so."""
         _log.error(
-            "Scene %s (%s) failed and stays queued: %s", report.scene_id, report.title, report.error
+            "Scene %s (%s) failed and stays queued: %s", report.id, report.title, report.error
         )
 
-    def put_down(self, report: SceneReport, item_id: str) -> None:
+    def put_down(self, report: ItemReport, item_id: str) -> None:
         """Progress."""
         self._board.finish(item_id)
 
@@ -139,11 +141,11 @@ class WriteScenes(PreviewScenes):
         taken = f"; tags removed: {', '.join(change.tags_removed)}" if change.tags_removed else ""
         return f"{taken}; markers: {markers_told(change)}{_left(change)}"
 
-    async def fail(self, report: SceneReport) -> None:
+    async def fail(self, report: ItemReport) -> None:
         """Says so, in the log and by the tag."""
         await super().fail(report)
         await self._context.stash(
-            self._context.handler.mark_failed, self._run_id, report.scene_id, report.error
+            self._context.handler.mark_failed, self._run_id, report.id, report.error
         )
 
 
@@ -177,7 +179,7 @@ def _left(change: ItemChange) -> str:
     return left_told(", ".join(change.stays_off), ", ".join(change.left_alone))
 
 
-def _looked_at(report: SceneReport, result: VideoResult) -> str:
+def _looked_at(report: ItemReport, result: VideoResult) -> str:
     coverage = result.coverage
     known = coverage.answered - coverage.calls
     earlier = f", {known} of them in an earlier run" if known > 0 else ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from haven.report import counted
 from haven.settings.layers import WHERE_TAGS_ARE_SET
 from haven.settings.settings import Settings
 from haven.tagger import engine_config
-from haven.tasks.words import counted
 from vlm_engine import EndpointConfig, ModelConfig
 
 _log = logging.getLogger(__name__)

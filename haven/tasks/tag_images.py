@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haven.report import counted
 from haven.tagger import Tagger
 from haven.tasks import galleries
 from haven.tasks.background import BackgroundTasks
@@ -10,7 +11,7 @@ from haven.tasks.context import TaskContext
 from haven.tasks.images import WriteImages
 from haven.tasks.progress import CountBoard
 from haven.tasks.start import announce
-from haven.tasks.words import counted, nothing_in_line
+from haven.tasks.words import nothing_in_line
 
 
 async def tag_images(context: TaskContext) -> str:

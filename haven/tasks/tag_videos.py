@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haven.report import counted
 from haven.tagger import Tagger
 from haven.tasks.background import BackgroundTasks
 from haven.tasks.batch import Batch
@@ -9,7 +10,7 @@ from haven.tasks.context import TaskContext
 from haven.tasks.progress import ProgressBoard
 from haven.tasks.scenes import WriteScenes
 from haven.tasks.start import announce
-from haven.tasks.words import counted, nothing_in_line
+from haven.tasks.words import nothing_in_line
 
 
 async def tag_videos(context: TaskContext) -> str:

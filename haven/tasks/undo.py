@@ -10,12 +10,12 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from haven.report import ImageReport, Outcome, SceneReport
+from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ApplyError, ItemGoneError, StashError
 from haven.stash.handler import MediaHandler
 from haven.stash.values import Gallery, Image, ItemChange, ItemKind, ItemRef, Run, Scene
 from haven.tasks.context import TaskContext
-from haven.tasks.words import change_told, counted, title_of
+from haven.tasks.words import change_told, title_of
 
 _log = logging.getLogger(__name__)
 _ThingT = TypeVar("_ThingT")
@@ -171,7 +171,7 @@ class _TakingBack:
             gallery.id: gallery for gallery in await self._context.stash(handler.galleries, wanted)
         }
 
-    def _tell(self, item: ItemRef, fate: Fate, report: SceneReport | ImageReport) -> None:
+    def _tell(self, item: ItemRef, fate: Fate, report: ItemReport) -> None:
         """Of images only what is wrong, and that not too often: the report has all of it."""
         self._context.record.add(report)
         name = f"{str(item).capitalize()} ({report.title})"
@@ -204,18 +204,22 @@ def _lots(work: Sequence[_ThingT], size: int) -> Iterator[Sequence[_ThingT]]:
 
 def _report(
     item: ItemRef, known: Scene | Image | Gallery | None, fate: Fate, seconds: float
-) -> SceneReport | ImageReport:
+) -> ItemReport:
     title = title_of(known) if known else "no longer in Stash"
     error = str(fate) if isinstance(fate, StashError) else ""
     change = fate if isinstance(fate, ItemChange) else ItemChange()
     outcome = _outcome(fate)
-    if item.kind is not ItemKind.SCENE:
-        return ImageReport(
-            item.id, title, outcome, item.kind, change=change, error=error, seconds=seconds
-        )
     path, duration_s = (known.path, known.duration_s) if isinstance(known, Scene) else ("", 0.0)
-    return SceneReport(
-        item.id, title, path, duration_s, outcome, change=change, error=error, seconds=seconds
+    return ItemReport(
+        item.kind,
+        item.id,
+        title,
+        outcome,
+        path,
+        duration_s,
+        change=change,
+        error=error,
+        seconds=seconds,
     )
 
 

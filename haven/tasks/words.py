@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from haven.report import counted
 from haven.stash.values import Gallery, Image, ItemChange, Scene
-
-_PLURALS = {"gallery": "galleries", "scene or image": "scenes or images"}
 
 
 def title_of(item: Scene | Image | Gallery) -> str:
     """What a person calls it."""
     return item.title or item.path.replace("\\", "/").rpartition("/")[2] or "no file"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 scene``, ``2 scenes``, ``2 galleries``."""
-    return f"{number:,} {noun if number == 1 else _PLURALS.get(noun, f'{noun}s')}"
 
 
 def markers_told(change: ItemChange) -> str:

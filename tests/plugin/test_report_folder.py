@@ -1,4 +1,4 @@
-"""What becomes of the report folder: whole files only, the oldest go first, and what is not ours stays."""
+"""The report folder: whole files only, the oldest go first, and files of others stay."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import errno
 import json
 import logging
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_a_run_leaves_a_page_and_a_json_file_and_the_index(
     assert not warnings(caplog)
 
 
-def test_a_secret_that_is_named_is_in_none_of_the_files(tmp_path: Path) -> None:
+def test_no_file_holds_a_secret(tmp_path: Path) -> None:
     write_report(at(0, error="the key coach-key-1 is wrong"), tmp_path, secrets=["coach-key-1"])
     for path in tmp_path.iterdir():
         text = path.read_text(encoding="utf-8")
@@ -64,17 +64,14 @@ def test_a_secret_that_is_named_is_in_none_of_the_files(tmp_path: Path) -> None:
         assert "the key *** is wrong" in text
 
 
-def test_the_same_run_written_twice_is_there_once(tmp_path: Path) -> None:
-    write_report(EXAMPLE, tmp_path)
-    write_report(EXAMPLE, tmp_path)
-    assert len(names(tmp_path)) == 3
+def began(folder: Path) -> list[float]:
+    return [entry.summary.started - EXAMPLE.started for entry in entries(folder)]
 
 
-def test_the_index_lists_the_newest_first_whatever_order_they_came_in(tmp_path: Path) -> None:
-    for seconds in (60, 0, 90_000, 120):
+def test_the_index_lists_each_run_once_the_newest_first(tmp_path: Path) -> None:
+    for seconds in (60, 0, 90_000, 120, 60):
         write_report(at(seconds), tmp_path)
-    began = [entry.summary.started - EXAMPLE.started for entry in entries(tmp_path)]
-    assert began == [90_000, 120, 60, 0]
+    assert began(tmp_path) == [90_000, 120, 60, 0]
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
     places = [index.index(entry.stem) for entry in entries(tmp_path)]
     assert places == sorted(places)
@@ -83,25 +80,23 @@ def test_the_index_lists_the_newest_first_whatever_order_they_came_in(tmp_path: 
 # --- retention ---
 
 
-def test_the_oldest_go_first(tmp_path: Path) -> None:
-    for number in range(6):
-        write_report(at(number), tmp_path, keep=3)
-    assert [entry.summary.started - EXAMPLE.started for entry in entries(tmp_path)] == [5, 4, 3]
-    assert len(names(tmp_path)) == 2 * 3 + 1
-    assert (tmp_path / "index.html").read_text(encoding="utf-8").count("<li") == 3
-
-
-def test_keep_0_keeps_all(tmp_path: Path) -> None:
-    for number in range(6):
-        write_report(at(number), tmp_path, keep=0)
-    assert len(entries(tmp_path)) == 6
-
-
-def test_keep_1_keeps_the_run_itself_even_where_a_clock_went_back(tmp_path: Path) -> None:
-    write_report(at(0), tmp_path, keep=1)
-    page = write_report(at(-1_000_000), tmp_path, keep=1)
-    assert page is not None
-    assert [entry.stem for entry in entries(tmp_path)] == [page.stem]
+@pytest.mark.parametrize(
+    ("keep", "starts", "left"),
+    [
+        (3, range(6), [5, 4, 3]),
+        (0, range(4), [3, 2, 1, 0]),
+        (1, [0, -1_000_000], [-1_000_000]),  # the run itself stays also when a clock went back
+    ],
+)
+def test_the_oldest_go_first(
+    tmp_path: Path, keep: int, starts: Sequence[int], left: list[int]
+) -> None:
+    for seconds in starts:
+        write_report(at(seconds), tmp_path, keep=keep)
+    assert began(tmp_path) == left
+    assert len(names(tmp_path)) == 2 * len(left) + 1
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert index.count("<li") == len(left)
 
 
 def test_files_of_other_programs_are_never_touched(tmp_path: Path) -> None:
@@ -117,7 +112,7 @@ def test_files_of_other_programs_are_never_touched(tmp_path: Path) -> None:
     for name, text in theirs.items():
         (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     (tmp_path / "run-20200104-000000-000-foul.json").mkdir()
-    for number in range(4):
+    for number in range(2):
         write_report(at(number), tmp_path, keep=1)
     for name, text in theirs.items():
         assert (tmp_path / name).read_bytes() == text.encode("utf-8", "surrogateescape"), name
@@ -134,7 +129,7 @@ def test_an_index_of_another_program_stays(
     assert "was not made by this plugin" in said
 
 
-def test_what_killed_runs_left_half_written_goes_when_it_is_old(tmp_path: Path) -> None:
+def test_old_partial_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
     old, fresh = (tmp_path / f".haven-report-{digit * 32}.part" for digit in "ab")
     for path in (old, fresh):
         path.write_text("half", encoding="utf-8")
@@ -172,31 +167,25 @@ def test_a_folder_that_is_read_only_costs_one_warning(
     assert len(warnings(caplog)) == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there is no way here to have writing fail")
-def test_a_disk_that_takes_no_more_leaves_what_was_there(tmp_path: Path) -> None:
-    program = (
-        "import resource, signal, sys, logging; from pathlib import Path\n"
-        "from tools.example_report import EXAMPLE; from haven.report import write_report\n"
-        "from dataclasses import replace\n"
-        "logging.basicConfig(format='%(message)s')\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"  # a page is larger: writing it fails as on a full disk
-        "assert write_report(replace(EXAMPLE, started=EXAMPLE.started + 60), Path(sys.argv[1]), keep=1) is None\n"
-    )
+@pytest.mark.skipif(os.name != "posix", reason="a write cannot be made to fail there")
+def test_a_disk_that_is_full_leaves_what_was_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import resource
+
     page = write_report(EXAMPLE, tmp_path)
     assert page is not None
     before = page.read_bytes()
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert os.strerror(errno.EFBIG) in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # a page is larger
+    try:
+        assert write_report(at(60), tmp_path, keep=1) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    (warning,) = warnings(caplog)
+    assert os.strerror(errno.EFBIG) in warning
     assert page.read_bytes() == before
     assert not list(tmp_path.glob(".*.part"))
 
@@ -210,7 +199,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def write() -> None:
-        for number in range(60):
+        for number in range(30):
             write_whole(path, texts[number % 2])
         stop.set()
 
@@ -230,15 +219,14 @@ def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
         "for number in range(int(sys.argv[2]), 100_000):\n"
         "    write_report(replace(EXAMPLE, started=EXAMPLE.started + number), Path(sys.argv[1]), keep=4)\n"
     )
-    draw = random.Random(8)
-    for round_number in range(6):
+    for round_number, pause_s in enumerate((0.03, 0.2)):
         start = str(round_number * 10_000)
         with subprocess.Popen(
             [sys.executable, "-c", program, tmp_path, start], cwd=ROOT, stdout=subprocess.PIPE
         ) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
-            time.sleep(draw.uniform(0.02, 0.3))
+            time.sleep(pause_s)
             writer.send_signal(signal.SIGKILL)
             writer.wait(30)
         for path in tmp_path.glob("*.html"):
@@ -250,7 +238,7 @@ def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
             json.loads(path.read_text(encoding="utf-8"))
     write_report(at(90_000), tmp_path, keep=4)
     runs = [name for name in names(tmp_path) if name.startswith("run-")]
-    assert len(entries(tmp_path)) == 4
+    assert 1 <= len(entries(tmp_path)) <= 4
     assert len(runs) <= 8
     assert OURS in (tmp_path / "index.html").read_text(encoding="utf-8")
 
@@ -270,24 +258,15 @@ def test_runs_that_end_together_are_all_in_the_index(
     assert not warnings(caplog)
 
 
-# --- settings ---
+def test_the_folder_and_the_number_of_reports_are_settings(tmp_path: Path) -> None:
+    def load(text: str) -> Settings:
+        (tmp_path / "haven_vlm_config.local.yaml").write_text(text, encoding="utf-8")
+        return Settings.load(folder=tmp_path)
 
-
-def load(folder: Path, text: str) -> Settings:
-    (folder / "haven_vlm_config.local.yaml").write_text(text, encoding="utf-8")
-    return Settings.load(folder=folder)
-
-
-def test_where_and_how_many_is_set(tmp_path: Path) -> None:
-    plain = load(tmp_path, "")
+    plain = load("")
     assert (plain.report_folder, plain.reports_kept) == (Path("reports"), 100)
-    mine = load(tmp_path, f"REPORT_FOLDER: {tmp_path / 'mine'}\nREPORTS_KEPT: 0")
-    assert (Path("/data") / mine.report_folder, mine.reports_kept) == (tmp_path / "mine", 0)
-
-
-@pytest.mark.parametrize(
-    "text", ['REPORT_FOLDER: " "', "REPORTS_KEPT: -1", 'REPORT_FOLDER: "a\\0b"']
-)
-def test_a_wrong_setting_is_named(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=text.partition(":")[0]):
-        load(tmp_path, text)
+    changed = load(f"REPORT_FOLDER: {tmp_path / 'mine'}\nREPORTS_KEPT: 0")
+    assert (changed.report_folder, changed.reports_kept) == (tmp_path / "mine", 0)
+    for wrong in ('REPORT_FOLDER: " "', "REPORTS_KEPT: -1", 'REPORT_FOLDER: "a\\0b"'):
+        with pytest.raises(ConfigError, match=wrong.partition(":")[0]):
+            load(wrong)
