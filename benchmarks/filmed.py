@@ -88,21 +88,21 @@ class Endpoint(SandboxVLM):
         self._shot_share, self._quality_spread = shot_share, quality_spread
         self._frames_alike = float(film.spec.frame_rate) / 2
 
-    def belief(self, tag: str, shown: glyphs.Shown) -> float:
+    def belief(self, tag: str, contents: glyphs.Shown) -> float:
         """The probability of presence that it believes in, for a picture that shows this."""
-        if shown.frame_number is not None and self._shot_share:
-            first = self._first_frames[bisect_right(self._first_frames, shown.frame_number) - 1]
+        if contents.frame_number is not None and self._shot_share:
+            first = self._first_frames[bisect_right(self._first_frames, contents.frame_number) - 1]
             if crc32(f"{self.behaviour.seed} {tag} {first}".encode()) / 2**32 < self._shot_share:
-                shown = replace(shown, frame_number=first)
-        return super().belief(tag, shown)
+                contents = replace(contents, frame_number=first)
+        return super().belief(tag, contents)
 
-    def error_rate(self, shown: glyphs.Shown, is_there: bool) -> float:
+    def error_rate(self, contents: glyphs.Shown, is_there: bool) -> float:
         """How probably it is wrong about a tag in this picture."""
-        rate = super().error_rate(shown, is_there)
-        if shown.frame_number is None or not self._quality_spread:
+        rate = super().error_rate(contents, is_there)
+        if contents.frame_number is None or not self._quality_spread:
             return rate
         drawn = crc32(
-            f"{self.behaviour.seed} {int(shown.frame_number / self._frames_alike)}".encode()
+            f"{self.behaviour.seed} {int(contents.frame_number / self._frames_alike)}".encode()
         )
         quality = NormalDist().inv_cdf((drawn + 0.5) / 2**32)
         return min(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vlm_engine.config.models import ModelConfig
-from vlm_engine.testing.answers import Asked, Style, write
+from vlm_engine.testing.answers import AnswerRequest, Style, write
 
 _PIXELS_PER_TOKEN = 784
 
@@ -24,9 +24,9 @@ class Wordiness:
         self.picture = _picture_tokens(width, height, ModelConfig().image_max_side)
         self.small_picture = _picture_tokens(width, height, ModelConfig().scan_max_side)
         self._tags = tuple(tags)
-        empty = _answer_tokens(Style.LIST, (), 0.0)
-        self._frame = {Style.LIST: empty, Style.VERDICTS: 1}
-        self._named = {tag: _answer_tokens(Style.LIST, (tag,), 1.0) - empty for tag in tags}
+        empty = _answer_tokens(Style.LISTS, (), 0.0)
+        self._frame = {Style.LISTS: empty, Style.VERDICTS: 1}
+        self._named = {tag: _answer_tokens(Style.LISTS, (tag,), 1.0) - empty for tag in tags}
         self._judged = {tag: _answer_tokens(Style.VERDICTS, (tag,), 1.0) - 1 for tag in tags}
 
     def listed(self, present: Iterable[bool], tags: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ class Wordiness:
             for tag, is_there in zip(tags or self._tags, present, strict=True)
             if is_there
         )
-        return self._frame[Style.LIST] + named
+        return self._frame[Style.LISTS] + named
 
     def judged(self, tags: Iterable[str]) -> int:
         """Answer tokens of one verdict for each of ``tags``."""
@@ -49,4 +49,4 @@ def _picture_tokens(width: int, height: int, max_side: int) -> int:
 
 
 def _answer_tokens(style: Style, tags: tuple[str, ...], belief: float) -> int:
-    return len(write(Asked(tags, style), dict.fromkeys(tags, belief)))
+    return len(write(AnswerRequest(tags, style), dict.fromkeys(tags, belief)))

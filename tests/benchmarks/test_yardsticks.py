@@ -13,7 +13,7 @@ from benchmarks.tokens import Wordiness
 from benchmarks.upstream import upstream
 from benchmarks.world import World, draw_video
 from benchmarks.yardsticks import dense, plain, rec
-from vlm_engine.testing.answers import Asked, Style, write
+from vlm_engine.testing.answers import AnswerRequest, Style, write
 from vlm_engine.types import FrameQuery, Purpose
 
 VIDEO = draw_video(World(duration_s=1800.0, tags=12), (31,))
@@ -111,9 +111,9 @@ def test_answers_are_as_long_as_the_sandbox_writes_them(present: tuple[str, ...]
     wordiness = Wordiness(tags, 1920, 1080)
     beliefs = {tag: float(tag in present) for tag in tags}
     assert wordiness.listed([tag in present for tag in tags]) == len(
-        write(Asked(tags, Style.LIST), beliefs)
+        write(AnswerRequest(tags, Style.LISTS), beliefs)
     )
-    assert wordiness.judged(tags) == len(write(Asked(tags, Style.VERDICTS), beliefs))
+    assert wordiness.judged(tags) == len(write(AnswerRequest(tags, Style.VERDICTS), beliefs))
 
 
 def test_a_picture_is_charged_at_the_size_in_which_it_is_sent() -> None:

@@ -13,7 +13,7 @@ from tests.cli.conftest import Command
 from vlm_engine.cli import check
 from vlm_engine.testing import Behaviour, Profile, SandboxVLM, glyphs
 from vlm_engine.testing.answers import Token
-from vlm_engine.testing.dialect import ServerDialect
+from vlm_engine.testing.dialects import ServerDialect
 from vlm_engine.testing.threads import running
 
 
@@ -63,7 +63,7 @@ def test_an_answer_that_is_right_is_not_noted(command: Command) -> None:
 def test_a_server_whose_tokens_tell_nothing_of_one_answer_still_tells_how_sure_it_is(
     command: Command, vlm: SandboxVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bare(manners: ServerDialect, stream: Sequence[Token], alternatives: int) -> Any:
+    def bare(dialect: ServerDialect, stream: Sequence[Token], alternatives: int) -> Any:
         return {
             "content": [
                 {"token": token.text, "logprob": -0.1, "top_logprobs": []} for token in stream
@@ -88,7 +88,7 @@ class CardReader(SandboxVLM):
         self._beliefs = 0
         self._sees = sees
 
-    def belief(self, tag: str, shown: glyphs.Shown) -> float:
+    def belief(self, tag: str, contents: glyphs.Shown) -> float:
         pictures = self._beliefs // 2
         self._beliefs += 1
         is_red = pictures in (0, 1, 3) or not self._sees

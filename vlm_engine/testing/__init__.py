@@ -1,11 +1,11 @@
-"""A vision-language model endpoint that needs no model: real HTTP, real pictures, the OpenAI protocol.
+"""An endpoint that needs no model: real HTTP, real pictures, the OpenAI protocol.
 
-The picture is the only channel: the server decodes the JPEG it is sent and reads from it what ``vlm_engine.testing.glyphs``
-drew, and knows nothing else of the video. ::
+The server decodes the JPEG that it is sent, reads what ``vlm_engine.testing.glyphs`` drew into it,
+and knows nothing else of the video. ::
 
     async with SandboxVLM(Behaviour(miss_rate=0.05)) as vlm:     # in an asyncio program
-        ...ask vlm.url...
-    with running(SandboxVLM()) as vlm:                           # anywhere else, on a thread of its own
+        ...send requests to vlm.url...
+    with running(SandboxVLM()) as vlm:                           # elsewhere: on its own thread
         vlm.behaviour.fault = Fault.HANG
 
 With a ``Profile`` it has the pages, the refusals and the oddities of a server that people run.
@@ -14,5 +14,16 @@ With a ``Profile`` it has the pages, the refusals and the oddities of a server t
 
 from vlm_engine.testing.behaviour import HOST, MODEL, Behaviour, Counters, Fault, Profile, Refusal
 from vlm_engine.testing.server import SandboxVLM
+from vlm_engine.testing.threads import running
 
-__all__ = ["HOST", "MODEL", "Behaviour", "Counters", "Fault", "Profile", "Refusal", "SandboxVLM"]
+__all__ = [
+    "HOST",
+    "MODEL",
+    "Behaviour",
+    "Counters",
+    "Fault",
+    "Profile",
+    "Refusal",
+    "SandboxVLM",
+    "running",
+]

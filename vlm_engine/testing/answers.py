@@ -1,8 +1,9 @@
-"""What the sandbox's model makes of a request, and the words and token probabilities it answers with. Pure.
+"""Requests to the stand-in model, and its answers as words with token probabilities. Pure.
 
-The model holds a probability for each tag and writes like a language model: token by token, each with what it might
-have written instead. A list is walked in the order of the tags, where every tag is named with its
-probability and else passed over, so that the listed alternatives are those of a model that believes just that.
+The model holds a probability for each tag and writes like a language model: token by token, each
+with the tokens that might have stood in its place. In a list, the tags are gone through in their
+order; each is named with its probability. So the alternatives are those of a model with just
+these probabilities.
 """
 
 from __future__ import annotations
@@ -15,89 +16,81 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from vlm_engine.testing.behaviour import Refusal, RefusalError
+
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.+?)\s*$", re.MULTILINE)
 _PIECE = re.compile(r"\s*[^\s]{1,5}|\s+")
 
 
-class BadSchemaError(ValueError):
-    """The request's ``response_format`` is none that the model could answer in."""
-
-
 class Style(Enum):
-    """How the answer is written."""
+    """The form of an answer."""
 
-    LIST = "an object with an array of names"
-    LISTS = "an object with an array of names for each of several pictures, by its number"
+    LISTS = "an object with an array of names for each picture"
     VERDICTS = "an object with one verdict for each name"
     PROSE = "names, separated by commas"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """``candidates`` in the order of the request. ``key``: the array's name; ``words``: JSON for yes and no. ``pictures``: how
-    many there are lists for.
+class AnswerRequest:
+    """The tags that are asked about, in order, and the form of the answer.
 
-    ``fenced``: the answer stands in a Markdown code fence, as models like to do when no schema keeps them from it.
+    ``keys`` name the arrays, one for each picture; ``words`` are the JSON for yes and no. A
+    ``fenced`` answer stands in a Markdown code fence, as models like it without a schema.
     """
 
     candidates: tuple[str, ...]
     style: Style
-    key: str = "tags"
+    keys: tuple[str, ...] = ("tags",)
     words: tuple[str, str] = ('"yes"', '"no"')
     fenced: bool = False
-    pictures: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the answer, and the probability of everything that might have stood in its place, itself included."""
+    """A piece of the answer; ``likely``: the probability of each text that could stand there."""
 
     text: str
     likely: Mapping[str, float] = field(default_factory=dict)
 
     def as_openai(self, alternatives: int) -> dict[str, Any]:
-        """As an entry of ``logprobs.content``, with at most so many alternatives."""
+        """Return the entry of ``logprobs.content``, with up to that many alternatives."""
         likely = self.likely or {self.text: 1.0}
         ranked = sorted(likely.items(), key=lambda item: -item[1])[:alternatives]
-        return {
-            **_entry(self.text, likely[self.text]),
-            "top_logprobs": [_entry(*item) for item in ranked],
-        }
+        top = [_entry(*item) for item in ranked]
+        return {**_entry(self.text, likely[self.text]), "top_logprobs": top}
 
 
 def _entry(text: str, probability: float) -> dict[str, Any]:
-    return {
-        "token": text,
-        "logprob": math.log(max(probability, 1e-9)),
-        "bytes": list(text.encode()),
-    }
+    logprob = math.log(max(probability, 1e-9))
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
 
-def asked(body: Mapping[str, Any]) -> Asked:
-    """What the body of a chat completion asks for. Raises ``BadSchemaError``."""
-    wanted = body.get("response_format") or {"type": "text"}
-    if wanted.get("type") == "json_schema":
-        return _from_schema(wanted.get("json_schema", {}).get("schema"))
+def requested(body: Mapping[str, Any]) -> AnswerRequest:
+    """Return what the body of a chat completion asks for. Raises ``RefusalError``."""
+    form = body.get("response_format") or {"type": "text"}
+    if form.get("type") == "json_schema":
+        return _from_schema(form.get("json_schema", {}).get("schema"))
     text = "\n".join(texts(body))
     candidates = _names_in(text)
-    if wanted.get("type") != "json_object" and "json" not in text.casefold():
-        return Asked(candidates, Style.PROSE)
+    if form.get("type") != "json_object" and "json" not in text.casefold():
+        return AnswerRequest(candidates, Style.PROSE)
     pictures = sum(part.get("type") == "image_url" for part in parts(body))
-    style = Style.VERDICTS if '"yes"' in text else Style.LISTS if pictures > 1 else Style.LIST
-    return Asked(candidates, style, fenced=wanted.get("type") != "json_object", pictures=pictures)
+    style = Style.VERDICTS if '"yes"' in text else Style.LISTS
+    keys = _numbers(pictures) if pictures > 1 else ("tags",)
+    return AnswerRequest(candidates, style, keys, fenced=form.get("type") != "json_object")
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1, count + 1))
 
 
 def texts(body: Mapping[str, Any]) -> list[str]:
-    """Every text in the messages, in order."""
-    return [
-        part["text"]
-        for part in parts(body)
-        if part.get("type") == "text" and isinstance(part.get("text"), str)
-    ]
+    """Return every text in the messages, in order."""
+    return [str(part["text"]) for part in parts(body) if part.get("type") == "text"]
 
 
 def parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Every content part in the messages, in order; a bare string is a part of type text."""
+    """Return every content part in the messages, in order; a bare string is a part of type text."""
     found: list[Mapping[str, Any]] = []
     for message in body["messages"]:
         content = message.get("content")
@@ -105,98 +98,80 @@ def parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return found
 
 
-def _from_schema(schema: Any) -> Asked:
-    if (
-        not isinstance(schema, dict)
-        or schema.get("type") != "object"
-        or not schema.get("properties")
-    ):
-        raise BadSchemaError(
-            f"Grammar error: Invalid type: {schema.get('type') if isinstance(schema, dict) else schema}"
-        )
-    properties: dict[str, Any] = schema["properties"]
-    for key, inner in properties.items():
-        if inner.get("type") == "array":
-            names = tuple(inner.get("items", {}).get("enum", ()))
-            return (
-                Asked(names, Style.LISTS, pictures=len(properties))
-                if key == "1"
-                else Asked(names, Style.LIST, key)
-            )
-    first = next(iter(properties.values()))
+def _from_schema(schema: Any) -> AnswerRequest:
+    given = schema if isinstance(schema, dict) else {"type": schema}
+    properties: dict[str, Any] = given.get("properties") or {}
+    if given.get("type") != "object" or not properties:
+        message = f"Grammar error: Invalid type: {given.get('type')}"
+        raise RefusalError(Refusal.SCHEMA, message)
+    arrays = {key: inner for key, inner in properties.items() if inner.get("type") == "array"}
+    first = next(iter((arrays or properties).values()))
+    if arrays:
+        names = tuple(first.get("items", {}).get("enum", ()))
+        return AnswerRequest(names, Style.LISTS, tuple(arrays))
     if first.get("type") == "boolean":
-        return Asked(tuple(properties), Style.VERDICTS, words=("true", "false"))
+        return AnswerRequest(tuple(properties), Style.VERDICTS, words=("true", "false"))
     choices = first.get("enum", ("yes", "no"))
     if len(choices) != 2:
-        raise BadSchemaError("Grammar error: a verdict needs two choices")
-    return Asked(
-        tuple(properties), Style.VERDICTS, words=(json.dumps(choices[0]), json.dumps(choices[1]))
-    )
+        raise RefusalError(Refusal.SCHEMA, "Grammar error: a verdict needs two choices")
+    yes, no = (json.dumps(choice) for choice in choices)
+    return AnswerRequest(tuple(properties), Style.VERDICTS, words=(yes, no))
 
 
 def _names_in(text: str) -> tuple[str, ...]:
-    """The tags that a text lists: its bullets where it has some, else what stands between the commas of its lists."""
+    """Return the tags that a text lists: its bullets, or else the items between its commas."""
     found = [_unquoted(name) for name in _BULLET.findall(text)]
     if not found:
-        lines = (
-            re.split(r"[:?]", line)[-1] for line in re.split(r"\n|\.(?:\s|$)", text) if "," in line
-        )
-        found = [name.strip(" \t\"'`.") for line in lines for name in line.split(",")]
+        lines = [line for line in re.split(r"\n|\.(?:\s|$)", text) if "," in line]
+        items = [name for line in lines for name in re.split(r"[:?]", line)[-1].split(",")]
+        found = [name.strip(" \t\"'`.") for name in items]
     return tuple(dict.fromkeys(name for name in found if name))
 
 
 def _unquoted(bullet: str) -> str:
-    """A name in quotes is followed by what it means."""
+    """Return the name in a bullet: a quoted name is followed by its description."""
     quoted = re.match(r'("(?:[^"\\]|\\.)*"): ', bullet)
     return str(json.loads(quoted[1])) if quoted else bullet
 
 
-def write(wanted: Asked, beliefs: Mapping[str, float], *more: Mapping[str, float]) -> list[Token]:
-    """The answer, given the probability of presence of every candidate; ``more``: the same for further pictures."""
-    if wanted.style is Style.PROSE:
-        named = ", ".join(tag for tag in wanted.candidates if beliefs[tag] > 0.5)
+def write(request: AnswerRequest, *beliefs: Mapping[str, float]) -> list[Token]:
+    """Return the answer, given the probability of every tag in each picture."""
+    first = beliefs[0]
+    if request.style is Style.PROSE:
+        named = ", ".join(tag for tag in request.candidates if first[tag] > 0.5)
         return _plain(_PIECE.findall(named or "none"))
-    if wanted.style is Style.VERDICTS:
-        tokens = _verdicts(wanted, beliefs)
-    elif wanted.style is Style.LIST:
-        tokens = [
-            *_plain(['{"', *_pieces(wanted.key), '":']),
-            *_items(wanted.candidates, beliefs, "}"),
-        ]
+    if request.style is Style.VERDICTS:
+        tokens = _verdicts(request, first)
     else:
-        tokens = _lists(wanted.candidates, (beliefs, *more)[: wanted.pictures])
-    return [Token("```json\n"), *tokens, Token("\n```")] if wanted.fenced else tokens
+        tokens = _lists(request, beliefs)
+    return [Token("```json\n"), *tokens, Token("\n```")] if request.fenced else tokens
 
 
 def _plain(pieces: Iterable[str]) -> list[Token]:
     return [Token(piece) for piece in pieces]
 
 
-def _verdicts(wanted: Asked, beliefs: Mapping[str, float]) -> list[Token]:
-    yes, no = (word.strip('"') for word in wanted.words)
-    quote = '"' if wanted.words[0].startswith('"') else ""
+def _verdicts(request: AnswerRequest, beliefs: Mapping[str, float]) -> list[Token]:
+    yes, no = (word.strip('"') for word in request.words)
+    quote = '"' if request.words[0].startswith('"') else ""
     tokens = [Token('{"')]
-    for tag in wanted.candidates:
+    for tag in request.candidates:
         likely = {yes: beliefs[tag], no: 1 - beliefs[tag]}
-        tokens += [
-            *_plain(_pieces(tag)),
-            Token(f'": {quote}'),
-            Token(yes if beliefs[tag] > 0.5 else no, likely),
-        ]
-        tokens.append(Token(f'{quote}, "'))
+        verdict = Token(yes if beliefs[tag] > 0.5 else no, likely)
+        tokens += [*_plain(_pieces(tag)), Token(f'": {quote}'), verdict, Token(f'{quote}, "')]
     return [*tokens[:-1], Token(f"{quote}}}")]
 
 
-def _lists(candidates: Sequence[str], beliefs: Sequence[Mapping[str, float]]) -> list[Token]:
+def _lists(request: AnswerRequest, beliefs: Sequence[Mapping[str, float]]) -> list[Token]:
     tokens: list[Token] = []
-    for number, of_picture in enumerate(beliefs, 1):
-        tokens += _plain([' "' if tokens else '{"', str(number), '":'])
-        tokens += _items(candidates, of_picture, "}" if number == len(beliefs) else ",")
+    for key, of_picture in zip(request.keys, beliefs, strict=False):
+        tokens += _plain([' "' if tokens else '{"', *_pieces(key), '":'])
+        tokens += _items(request.candidates, of_picture, "}" if key == request.keys[-1] else ",")
     return tokens
 
 
 def _items(candidates: Sequence[str], beliefs: Mapping[str, float], then: str) -> list[Token]:
-    """The list and what follows its bracket."""
+    """Return the tokens of one list, and what follows its bracket."""
     tokens: list[Token] = []
     rest = list(candidates)
     go_on, end = ' ["', f" []{then}"
@@ -212,7 +187,7 @@ def _items(candidates: Sequence[str], beliefs: Mapping[str, float], then: str) -
 
 
 def _next(rest: Sequence[str], beliefs: Mapping[str, float]) -> tuple[dict[str, float], float]:
-    """How probable each of the remaining tags is to be named next, and that none is."""
+    """Return the probability of each remaining tag to be named next, and that of none."""
     passed, next_is = 1.0, {}
     for tag in rest:
         next_is[tag] = passed * beliefs[tag]
@@ -221,7 +196,7 @@ def _next(rest: Sequence[str], beliefs: Mapping[str, float]) -> tuple[dict[str, 
 
 
 def _spelt(chosen: str, next_is: Mapping[str, float]) -> list[Token]:
-    """The tokens of a name, each with how the other names would have gone on from the same beginning."""
+    """Return the tokens of a name, with how other names go on from the same beginning."""
     tokens: list[Token] = []
     pieces = _pieces(chosen)
     for at, piece in enumerate(pieces):

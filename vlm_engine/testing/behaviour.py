@@ -1,4 +1,4 @@
-"""How a sandbox endpoint behaves, and what it counts."""
+"""The settings of a stand-in endpoint, and its counters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODEL = "sandbox-vlm"
 
 
 class Profile(StrEnum):
-    """Which server's ways an endpoint has: its pages, its refusals, and how it writes and fails to write an answer."""
+    """The server that an endpoint behaves like: its pages, its refusals, its way to answer."""
 
     PLAIN = "plain"
     LM_STUDIO = "lmstudio"
@@ -23,7 +23,7 @@ class Profile(StrEnum):
 
 
 class Fault(StrEnum):
-    """What goes wrong with a request instead of an answer."""
+    """A failure in place of an answer."""
 
     NONE = "none"
     HANG = "hang"
@@ -40,16 +40,20 @@ class Fault(StrEnum):
 
 @dataclass(slots=True)
 class Behaviour:
-    """How an endpoint behaves. Every attribute may be written while it runs, from any thread.
+    """Settings of an endpoint. Every attribute may be changed while it runs, from any thread.
 
-    ``slots`` requests are worked on at once, each for ``latency_s``; the rest wait, but at most ``queue`` of them where that
-    is set. ``miss_rate`` and ``false_alarm_rate`` are probabilities per tag and frame; what becomes of one tag in one frame
-    depends on ``seed`` alone, whatever the size of the picture. ``fault`` meets chat completions, before anything
-    else is looked at but the key: the next ``fault_requests`` of them (None: all), and of these the share ``fault_share``,
-    evenly spread. An empty ``api_key`` asks for none. Without ``offers_schema`` a ``response_format`` is refused;
-    without ``offers_logprobs`` the wish for them is ignored. With ``thinks`` it thinks before it answers, unless the request
-    turns that off. It takes at most ``most_pictures`` in a request. Without ``loaded`` the model is loaded by the first question,
-    and told of only then.
+    - ``slots`` requests are worked on at once, each for ``latency_s``. The others wait, at most
+      ``queue`` of them if that is set.
+    - ``miss_rate`` and ``false_alarm_rate`` are probabilities per tag and frame. The result for a
+      tag in a frame depends on ``seed`` alone, whatever the size of the picture.
+    - ``fault`` meets the next ``fault_requests`` chat completions (None: all), and of these the
+      share ``fault_share``, evenly spread. Only the key is checked before.
+    - An empty ``api_key`` lets every request in.
+    - Without ``offers_schema``, a ``response_format`` is refused. Without ``offers_logprobs``, the
+      wish for log-probabilities is ignored.
+    - With ``thinks``, the model thinks before it answers, unless the request turns that off.
+    - A request may hold ``most_pictures`` pictures.
+    - Without ``loaded``, the first question loads the model, and it is listed as loaded only then.
     """
 
     models: tuple[str, ...] = (MODEL,)
@@ -76,11 +80,11 @@ class Behaviour:
 
 @dataclass(slots=True)
 class Counters:
-    """What an endpoint has served since it was made. ``failed`` counts by kind: a fault's name, or the refusal's.
+    """Counts since the endpoint was made.
 
-    ``in_flight`` are requests received and not yet answered, waiting ones included. Image tokens are a rough
-    count, one for 784 pixels. ``frame_numbers`` are those of the answered pictures, in the order of the answers; ``answered``
-    counts requests, whatever the number of their pictures.
+    ``answered`` counts requests, whatever the number of their pictures; ``failed`` counts by the
+    name of the fault or of the refusal. ``in_flight`` includes requests that wait. An image has
+    about one token for 784 pixels. ``frame_numbers`` are in the order of the answers.
     """
 
     requests: int = 0
@@ -94,7 +98,7 @@ class Counters:
 
 
 class Refusal(StrEnum):
-    """Why a request is turned down; names it in the counters."""
+    """The reason why a request is refused, as the counters name it."""
 
     KEY = "wrong key"
     MODEL = "wrong model"
@@ -108,7 +112,7 @@ class Refusal(StrEnum):
 
 
 class RefusalError(Exception):
-    """A request that is turned down. ``detail``: what the server would say of it, or what it would name."""
+    """A refused request. ``detail`` is the server's text, or the name or number in that text."""
 
     def __init__(self, kind: Refusal, detail: str = "") -> None:
         super().__init__(detail)

@@ -1,11 +1,11 @@
-"""How a generated picture shows its tags, and how a machine reads them back.
+"""Tags drawn into a picture so that a machine can read them back.
 
-The whole picture is a grid of 41 x 28 cells. One row of it is the strip: a marker, 24 bits of frame
-number, 8 check bits, a mirrored marker. Below it are 40 tiles of 4 x 4 cells, 8 to a row, which
-each hold the 16-bit code of one tag, or nothing. A cell is black or white and lies on a background between
-the two, so that a tile without a tag cannot be mistaken for one. Only brightness matters, and only
-proportions count, so a picture stays readable when it is scaled, stretched and compressed; one
-that is turned, mirrored or cropped is not, which is how a test notices.
+The picture is a grid of 41 x 28 cells. One row of it is the strip: a marker, 24 bits of frame
+number, 8 check bits, a mirrored marker. Below it are 40 tiles of 4 x 4 cells, 8 to a row. Each
+tile holds the 16-bit code of one tag, or nothing. A cell is black or white on a background between
+the two, so a tile without a tag cannot be mistaken for one. Only brightness and proportions count:
+a picture stays readable when it is scaled, stretched or compressed. One that is rotated, mirrored
+or cropped does not, so tests notice it.
 """
 
 from __future__ import annotations
@@ -38,27 +38,26 @@ Plane = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a picture shows. ``frame_number`` is None, and ``codes`` empty, when it holds no readable strip."""
+    """Contents of a picture; without a readable strip, no codes and no frame number."""
 
     codes: frozenset[int]
     frame_number: int | None
 
 
 def code(tag: str) -> int:
-    """The 16-bit code of a tag: the same in every process, whatever the case and spacing of the name."""
+    """Return the 16-bit code of a tag, whatever the case and spacing of its name."""
     return int.from_bytes(hashlib.sha256(tag_key(tag).encode()).digest()[:2], "big")
 
 
 def codes(tags: Iterable[str]) -> dict[str, int]:
-    """The code of each tag. Raises ``ValueError`` for too many tags, and for two that share a code."""
+    """Return the code of each tag. Raises ``ValueError`` for too many, or two of the same code."""
     found: dict[str, int] = {}
     owners: dict[int, str] = {}
     for tag in tags:
         number = code(tag)
         if number in owners:
-            raise ValueError(
-                f"the tags {owners[number]!r} and {tag!r} have the same code {number:#06x}: rename one"
-            )
+            pair = f"the tags {owners[number]!r} and {tag!r}"
+            raise ValueError(f"{pair} have the same code {number:#06x}: rename one")
         owners[number] = tag
         found[tag] = number
     if len(found) > MAX_TAGS:
@@ -66,37 +65,27 @@ def codes(tags: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def draw(plane: Plane, shown: Sequence[int | None], frame_number: int) -> None:
-    """Draws tiles and strip into ``plane`` (height x width, studio-range luma), which is changed in place.
+def draw(plane: Plane, tiles: Sequence[int | None], frame_number: int) -> None:
+    """Draw tiles and strip into ``plane`` (height x width, studio-range luma), in place.
 
-    ``shown``: for each tile its code, or None to leave the background as it is.
+    ``tiles``: the code in each tile, or None to leave the background as it is. Raises
+    ``ValueError`` for more tiles than there are, and for a frame number of more than 24 bits.
     """
-    draw_tiles(plane, shown)
-    draw_strip(plane, frame_number)
-
-
-def draw_tiles(plane: Plane, shown: Sequence[int | None]) -> None:
-    """The tiles alone: see ``draw``."""
-    if len(shown) > MAX_TAGS:
-        raise ValueError(f"a picture has room for {MAX_TAGS} tags, not {len(shown)}")
-    for index, number in enumerate(shown):
-        if number is not None:
-            row, column = _corner(index)
-            bits = np.array(_bits(number, _TILE * _TILE), dtype=bool).reshape(_TILE, _TILE)
-            _paint(plane, bits, row, column)
-
-
-def draw_strip(plane: Plane, frame_number: int) -> None:
-    """The strip alone, which differs from frame to frame: see ``draw``."""
+    if len(tiles) > MAX_TAGS:
+        raise ValueError(f"a picture has room for {MAX_TAGS} tags, not {len(tiles)}")
     if not 0 <= frame_number < FRAME_NUMBERS:
         raise ValueError(f"a frame number has 24 bits, so {frame_number} does not fit")
+    for index, number in enumerate(tiles):
+        if number is not None:
+            bits = np.array(_bits(number, _TILE * _TILE), dtype=bool).reshape(_TILE, _TILE)
+            _paint(plane, bits, *_corner(index))
     payload = [*_bits(frame_number, 24), *_bits(_check(frame_number), 8)]
-    bits = np.array([*_MARKER, *payload, *reversed(_MARKER)], dtype=bool).reshape(1, -1)
-    _paint(plane, bits, _STRIP_ROW, 1)
+    strip = np.array([*_MARKER, *payload, *reversed(_MARKER)], dtype=bool).reshape(1, -1)
+    _paint(plane, strip, _STRIP_ROW, 1)
 
 
 def read(image: Image.Image) -> Shown:
-    """What ``image`` (any mode and size, the whole picture) shows."""
+    """Return the contents of ``image``: any mode and size, not cropped."""
     grey = image.convert("L").resize((COLUMNS * _FINE, ROWS * _FINE), Image.Resampling.BOX)
     fine = np.asarray(grey, dtype=np.float32).reshape(ROWS, _FINE, COLUMNS, _FINE)
     cells = fine[:, 1:-1, :, 1:-1].mean(axis=(1, 3))
@@ -110,7 +99,7 @@ def read(image: Image.Image) -> Shown:
 def picture(
     tags: Iterable[str], width: int = 1280, height: int = 720, frame_number: int = 0
 ) -> Image.Image:
-    """A still picture that shows ``tags`` on a plain grey ground."""
+    """Return a picture that shows ``tags`` on a plain grey background."""
     plane = np.full((height, width), (DARKEST_GROUND + LIGHTEST_GROUND) // 2, np.uint8)
     draw(plane, list(codes(tags).values()), frame_number)
     return Image.fromarray(plane).convert("RGB")
@@ -135,7 +124,7 @@ def _check(frame_number: int) -> int:
 
 @lru_cache(maxsize=32)
 def _edges(width: int, height: int) -> tuple[list[int], list[int]]:
-    """The first pixel of every column and row of cells, and one past the last."""
+    """Return the first pixel of every column and row of cells, and one past the last."""
     across = [round(i * width / COLUMNS) for i in range(COLUMNS + 1)]
     down = [round(i * height / ROWS) for i in range(ROWS + 1)]
     return across, down
@@ -150,7 +139,7 @@ def _paint(plane: Plane, bits: NDArray[np.bool_], row: int, column: int) -> None
 
 
 def _decide(cells: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-    """Cells (full-range luma) as bits; None unless every one is clearly black or clearly white."""
+    """Return cells (full-range luma) as bits, or None unless each is clearly black or white."""
     clear = (cells < 50) | (cells > 205)
     return np.asarray(cells > 128) if clear.all() else None
 

@@ -1,4 +1,4 @@
-"""The server: from a request to the answer, the refusal or the failure that the endpoint's behaviour makes of it."""
+"""The server of the stand-in endpoint: it answers, refuses or fails as its ``Behaviour`` says."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import io
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from types import TracebackType
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
 from aiohttp import web
@@ -20,36 +19,49 @@ from PIL import Image, UnidentifiedImageError
 
 from vlm_engine.testing import answers, glyphs
 from vlm_engine.testing.behaviour import HOST, Behaviour, Counters, Fault, Refusal, RefusalError
-from vlm_engine.testing.dialect import THOUGHT, ServerDialect
-from vlm_engine.testing.profiles import MANNERS
+from vlm_engine.testing.dialects import DIALECTS, THOUGHT, ServerDialect
 from vlm_engine.testing.threads import on_loop
+
+_NO_ANSWER: dict[Fault, tuple[int, str]] = {
+    Fault.BUSY: (429, "Too many requests, try again later."),
+    Fault.UNAVAILABLE: (503, "Loading model"),
+    Fault.SERVER_ERROR: (500, "EngineCore encountered an issue."),
+}
+_NOTHING = glyphs.Shown(frozenset(), None)
 
 
 class SandboxVLM:
-    """The endpoint: listens from entering its context to leaving it, on a port the system chose unless ``port`` says one."""
+    """An endpoint that needs no model. It listens while its ``async with`` block lasts.
+
+    ``port`` 0 is one that the system chooses.
+    """
 
     def __init__(self, behaviour: Behaviour | None = None, *, port: int = 0) -> None:
         self.behaviour = behaviour or Behaviour()
         self.counters = Counters()
         self.port = port
-        self._faults_drawn = 0.0
+        self._faults_due = 0.0
         self._working = 0
         self._freed = asyncio.Event()
-        self._abandoned: set[asyncio.Task[web.Response]] = set()
         self._listener: socket.socket | None = None
-        self._welcoming: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._abandoned: set[asyncio.Task[web.Response]] = set()
 
     @property
     def url(self) -> str:
         """The base address, version segment included."""
         return f"http://{HOST}:{self.port}/v1"
 
+    @property
+    def _dialect(self) -> ServerDialect:
+        return DIALECTS[self.behaviour.profile](self.behaviour)
+
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
-        app.router.add_route("*", "/{path:.*}", self._beside)
+        app.router.add_route("*", "/{path:.*}", self._page)
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
         )
@@ -57,26 +69,23 @@ class SandboxVLM:
         self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.stop()
-        await asyncio.gather(*self._welcoming)
+        await asyncio.gather(*self._connecting)
         await self._runner.cleanup()
-        for going_on in list(self._abandoned):
-            going_on.cancel()
+        for task in self._abandoned:
+            task.cancel()
         await asyncio.gather(*self._abandoned, return_exceptions=True)
 
     def start(self) -> None:
-        """Listens again after ``stop()``, on the same port. May be called from any thread."""
+        """Listen again after ``stop()``, on the same port. May be called from any thread."""
         on_loop(self._loop, self._listen)
 
     def stop(self) -> None:
-        """Refuses connections from now on, and breaks those there are. May be called from any thread."""
+        """Refuse connections from now on and break the open ones. May be called from any thread."""
         on_loop(self._loop, self._hang_up)
+
+    # asyncio's own server may leave a connection open that arrives just when the server is closed.
 
     def _listen(self) -> None:
         if self._listener is None:
@@ -86,180 +95,151 @@ class SandboxVLM:
             self._loop.add_reader(self._listener, self._accept, self._listener)
 
     def _hang_up(self) -> None:
-        if self._listener is None:
-            return
-        self._loop.remove_reader(self._listener)
-        self._listener.close()
-        self._listener = None
-        assert self._runner.server is not None
-        for connection in self._runner.server.connections:
-            connection.force_close()
-
-    # asyncio's own server may leave a connection open that arrives in the moment in which it is closed.
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+            assert self._runner.server is not None
+            for connection in self._runner.server.connections:
+                connection.force_close()
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):  # whoever called has gone again
+        with suppress(OSError):  # the client has gone again
             connection, _ = listener.accept()
-            welcoming = self._loop.create_task(self._welcome(connection, listener))
-            self._welcoming.add(welcoming)
-            welcoming.add_done_callback(self._welcoming.discard)
+            task = self._loop.create_task(self._connect(connection, listener))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
-    async def _welcome(self, connection: socket.socket, listener: socket.socket) -> None:
+    async def _connect(self, connection: socket.socket, listener: socket.socket) -> None:
         assert self._runner.server is not None
         transport, _ = await self._loop.connect_accepted_socket(self._runner.server, connection)
         if listener is not self._listener:
             transport.abort()
 
-    @property
-    def _manners(self) -> ServerDialect:
-        return MANNERS[self.behaviour.profile]
-
     async def _models(self, request: web.Request) -> web.Response:
         try:
             self._check_key(request)
-        except RefusalError as refusal:
-            return self._refused(refusal)
-        return web.json_response(self._manners.listing(self.behaviour))
+        except RefusalError as error:
+            return _response(*self._dialect.refusal(error))
+        return web.json_response(self._dialect.listing())
 
-    async def _beside(self, request: web.Request) -> web.Response:
-        """Whatever is not of the OpenAI protocol."""
-        manners, how = self._manners, self.behaviour
-        if request.method == "POST":
-            body = await request.json()
-            found = manners.posted(request.path, body if isinstance(body, dict) else {}, how)
-        else:
-            found = manners.page(request.path, how)
-        return _response(*(manners.lacks() if found is None else (200, found)))
+    async def _page(self, request: web.Request) -> web.Response:
+        """Answer a request outside of the OpenAI protocol."""
+        body = await request.json() if request.method == "POST" else None
+        page = self._dialect.page(request.path, body if isinstance(body, dict) else {})
+        return _response(*(self._dialect.not_found if page is None else (200, page)))
 
     async def _chat(self, request: web.Request) -> web.Response:
-        if not self._manners.finishes_abandoned:
-            return await self._chatted(request)
+        if not self._dialect.finishes_abandoned:
+            return await self._handle(request)
         await request.read()
-        going_on = asyncio.create_task(self._chatted(request))
-        self._abandoned.add(going_on)
-        going_on.add_done_callback(self._abandoned.discard)
-        return await asyncio.shield(going_on)
+        task = asyncio.create_task(self._handle(request))
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+        return await asyncio.shield(task)
 
-    async def _chatted(self, request: web.Request) -> web.Response:
-        self.counters.requests += 1
-        fault = Fault.NONE
-        with self._in_flight():
-            try:
-                self._check_key(request)
-                fault = self._draw_fault()
-                if fault not in (Fault.NONE, Fault.TRUNCATED, Fault.BLANKS):
-                    return await self._fail(fault, request)
-                return await self._answer(await _body(request), fault)
-            except RefusalError as refusal:
-                self.counters.failed[refusal.kind] += 1
-                return self._refused(refusal)
-            except asyncio.CancelledError:
-                self.counters.failed["abandoned" if fault is Fault.NONE else fault] += 1
-                raise
-
-    def _refused(self, refusal: RefusalError) -> web.Response:
-        return _response(*self._manners.refusal(refusal, self.behaviour))
-
-    @contextmanager
-    def _in_flight(self) -> Iterator[None]:
-        counters = self.counters
+    async def _handle(self, request: web.Request) -> web.Response:
+        counters, fault = self.counters, Fault.NONE
+        counters.requests += 1
         counters.in_flight += 1
         counters.in_flight_max = max(counters.in_flight_max, counters.in_flight)
         try:
-            yield
+            self._check_key(request)
+            fault = self._next_fault()
+            if fault in (Fault.NONE, Fault.TRUNCATED, Fault.BLANKS):
+                return await self._answer(await _body(request), fault)
+            return await self._fail(fault, request)
+        except RefusalError as error:
+            counters.failed[error.kind] += 1
+            return _response(*self._dialect.refusal(error))
+        except asyncio.CancelledError:
+            counters.failed["abandoned" if fault is Fault.NONE else fault] += 1
+            raise
         finally:
             counters.in_flight -= 1
 
     def _check_key(self, request: web.Request) -> None:
-        self._manners.check_key(request.headers.get("Authorization"), self.behaviour)
+        self._dialect.check_key(request.headers.get("Authorization"))
 
-    def _draw_fault(self) -> Fault:
+    def _next_fault(self) -> Fault:
         behaviour = self.behaviour
         if behaviour.fault is Fault.NONE or behaviour.fault_requests == 0:
             return Fault.NONE
         if behaviour.fault_requests is not None:
             behaviour.fault_requests -= 1
-        self._faults_drawn += behaviour.fault_share
-        if self._faults_drawn < 1:
+        self._faults_due += behaviour.fault_share
+        if self._faults_due < 1:
             return Fault.NONE
-        self._faults_drawn -= 1
+        self._faults_due -= 1
         return behaviour.fault
 
     async def _fail(self, fault: Fault, request: web.Request) -> web.Response:
+        behaviour = self.behaviour
+        if fault is Fault.DROP and request.transport is not None:
+            request.transport.abort()
         if fault in (Fault.HANG, Fault.DROP):
-            if fault is Fault.DROP and request.transport is not None:
-                request.transport.abort()
-            await asyncio.Event().wait()  # until the connection is gone, which cancels this handler
+            await asyncio.Event().wait()  # a connection that goes away cancels this handler
         self.counters.failed[fault] += 1
-        return self._failure(fault)
-
-    def _failure(self, fault: Fault) -> web.Response:
-        how = self.behaviour
-        if fault in _WORDS:
-            status, message = _WORDS[fault]
-            headers = {"Retry-After": f"{how.retry_after_s:g}"} if fault is Fault.BUSY else None
-            return web.json_response(
-                self._manners.failed(status, message), status=status, headers=headers
-            )
+        if fault in _NO_ANSWER:
+            status, message = _NO_ANSWER[fault]
+            headers = {"Retry-After": f"{behaviour.retry_after_s:g}"} if status == 429 else None
+            body = self._dialect.failed(status, message)
+            return web.json_response(body, status=status, headers=headers)
         if fault is Fault.HTML:
-            return web.Response(
-                text="<!doctype html><title>Welcome</title><h1>It works</h1>",
-                content_type="text/html",
-            )
+            page = "<!doctype html><title>Welcome</title><h1>It works</h1>"
+            return web.Response(text=page, content_type="text/html")
         if fault is Fault.ERROR_BODY:
             return web.json_response({"error": "model crashed while answering"})
-        return web.json_response(
-            _envelope(
-                how.models[0], {"content": "k42H2 tru. the the %fal"}, "stop", None, (100, 12)
-            )
-        )
+        words = {"content": "k42H2 tru. the the %fal"}
+        return web.json_response(_envelope(behaviour.models[0], words, "stop", None, (100, 12)))
 
     async def _answer(self, body: dict[str, Any], fault: Fault) -> web.Response:
-        self._manners.check(body, self.behaviour)
-        wanted = _asked(body)
+        behaviour, counters = self.behaviour, self.counters
+        self._dialect.check(body)
+        request = answers.requested(body)
         images = self._images(body)
-        prompt_tokens = (
-            sum(map(_image_tokens, images)) + sum(len(text) for text in answers.texts(body)) // 4
-        )
-        if prompt_tokens > self.behaviour.context_tokens:
-            self._manners.overflow(prompt_tokens, self.behaviour)
-            prompt_tokens, images = self.behaviour.context_tokens, []
+        image_tokens = sum(round(image.width * image.height / 784) for image in images)
+        prompt_tokens = image_tokens + sum(map(len, answers.texts(body))) // 4
+        if prompt_tokens > behaviour.context_tokens:
+            if not self._dialect.drops_overflow:
+                raise RefusalError(Refusal.LENGTH, str(prompt_tokens))
+            prompt_tokens, image_tokens, images = behaviour.context_tokens, 0, []
         async with self._slot():
-            await asyncio.sleep(self.behaviour.latency_s)
-        self.behaviour.loaded = True
-        shown = [glyphs.read(image) for image in images] or [
-            glyphs.Shown(frozenset(), None)
-        ] * wanted.pictures
-        tokens = answers.write(
-            wanted, *({tag: self.belief(tag, one) for tag in wanted.candidates} for one in shown)
-        )
+            await asyncio.sleep(behaviour.latency_s)
+        behaviour.loaded = True
+        contents = [glyphs.read(image) for image in images] or [_NOTHING] * len(request.keys)
+        beliefs = [{tag: self.belief(tag, one) for tag in request.candidates} for one in contents]
+        tokens = answers.write(request, *beliefs)
         if fault is Fault.BLANKS and body.get("response_format"):
             tokens = [answers.Token('{ "'), *[answers.Token("\n")] * 5000]
-        limit = self._room_after_thought(body) or len(tokens)
-        kept = tokens[: min(limit, len(tokens) // 2 if fault is Fault.TRUNCATED else limit)]
-        self._count(shown, images, len(kept), fault)
+        kept = tokens[: self._limit(body, len(tokens))]
+        if fault is Fault.TRUNCATED:
+            kept = kept[: len(tokens) // 2]
+        if fault is Fault.NONE:
+            counters.answered += 1
+        else:
+            counters.failed[fault] += 1
+        counters.image_tokens += image_tokens
+        counters.answer_tokens += len(kept)
+        numbers = [one.frame_number for one in contents]
+        counters.frame_numbers += [number for number in numbers if number is not None]
         return self._completion(body, kept, prompt_tokens, cut=len(kept) < len(tokens))
 
-    def _room_after_thought(self, body: dict[str, Any]) -> int | None:
-        """The tokens left for the answer; None if there is no limit."""
+    def _limit(self, body: dict[str, Any], needed: int) -> int:
+        """Return how many tokens the answer may have, after the thoughts."""
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        thought = len(THOUGHT) // 4 if self._manners.thinks(body, self.behaviour) else 0
-        return max(1, limit - thought) if limit else None
+        thought = len(THOUGHT) // 4 if self._dialect.thinks(body) else 0
+        return max(1, limit - thought) if limit else needed
 
     def _images(self, body: dict[str, Any]) -> list[Image.Image]:
-        urls = [
-            part["image_url"]["url"]
-            for part in answers.parts(body)
-            if part.get("type") == "image_url"
-        ]
-        if urls and not self.behaviour.vision:
+        pictures = [part for part in answers.parts(body) if part.get("type") == "image_url"]
+        if pictures and not self.behaviour.vision:
             raise RefusalError(Refusal.VISION)
         most = self.behaviour.most_pictures
-        if len(urls) > most:
-            raise RefusalError(
-                Refusal.REQUEST, f"At most {most} image(s) may be provided in one prompt."
-            )
-        return [_opened(url) for url in urls]
+        if len(pictures) > most:
+            message = f"At most {most} image(s) may be provided in one prompt."
+            raise RefusalError(Refusal.REQUEST, message)
+        return [_opened(part["image_url"]["url"]) for part in pictures]
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -268,9 +248,7 @@ class SandboxVLM:
             raise RefusalError(Refusal.QUEUE)
         while self._working >= self.behaviour.slots:
             self._freed.clear()
-            with suppress(
-                TimeoutError
-            ):  # a plain write to ``slots`` wakes nobody, so look again now and then
+            with suppress(TimeoutError):  # nothing announces a change of ``slots``
                 await asyncio.wait_for(self._freed.wait(), 0.05)
         self._working += 1
         try:
@@ -279,48 +257,32 @@ class SandboxVLM:
             self._working -= 1
             self._freed.set()
 
-    def belief(self, tag: str, shown: glyphs.Shown) -> float:
-        """The probability that this model gives a tag: firm where its verdict is right, faint where its noise made it wrong."""
-        is_there = glyphs.code(tag) in shown.codes
-        chance, strength = _draws(self.behaviour.seed, shown.frame_number, tag)
-        errs = chance < self.error_rate(shown, is_there)
-        sureness = 0.55 + 0.2 * strength if errs else 0.9 + 0.09 * strength
-        return sureness if is_there != errs else 1 - sureness
+    def belief(self, tag: str, contents: glyphs.Shown) -> float:
+        """Return the probability that the model gives a tag: clear when right, faint when wrong."""
+        present = glyphs.code(tag) in contents.codes
+        chance, strength = _draws(self.behaviour.seed, contents.frame_number, tag)
+        wrong = chance < self.error_rate(contents, present)
+        confidence = 0.55 + 0.2 * strength if wrong else 0.9 + 0.09 * strength
+        return confidence if present != wrong else 1 - confidence
 
-    def error_rate(self, shown: glyphs.Shown, is_there: bool) -> float:
-        """How probably it is wrong about a tag that this picture shows, or does not show."""
+    def error_rate(self, contents: glyphs.Shown, is_there: bool) -> float:
+        """Return the probability of a wrong verdict on a tag that is, or is not, in the picture."""
         return self.behaviour.miss_rate if is_there else self.behaviour.false_alarm_rate
-
-    def _count(
-        self, shown: list[glyphs.Shown], images: list[Image.Image], answer_tokens: int, fault: Fault
-    ) -> None:
-        counters = self.counters
-        if fault is Fault.NONE:
-            counters.answered += 1
-        else:
-            counters.failed[fault] += 1
-        counters.image_tokens += sum(map(_image_tokens, images))
-        counters.answer_tokens += answer_tokens
-        counters.frame_numbers += [
-            one.frame_number for one in shown if one.frame_number is not None
-        ]
 
     def _completion(
         self, body: dict[str, Any], tokens: list[answers.Token], prompt_tokens: int, *, cut: bool
     ) -> web.Response:
-        manners = self._manners
-        written = manners.write(tokens, body, self.behaviour)
+        dialect = self._dialect
+        answer = dialect.write(tokens, body)
         logprobs = None
         if body.get("logprobs") and self.behaviour.offers_logprobs:
-            logprobs = manners.logprobs(written.stream, body.get("top_logprobs") or 0)
-        message = {"content": written.content} | (
-            {manners.thought_field: written.thought} if written.thought else {}
-        )
-        finish = "length" if cut else "stop"
-        envelope = _envelope(
-            str(body.get("model")), message, finish, logprobs, (prompt_tokens, len(written.stream))
-        )
-        return web.json_response(envelope, headers=manners.headers)
+            logprobs = dialect.logprobs(answer.stream, body.get("top_logprobs") or 0)
+        message = {"content": answer.content}
+        if answer.thought:
+            message[dialect.thought_field] = answer.thought
+        finish, counts = "length" if cut else "stop", (prompt_tokens, len(answer.stream))
+        envelope = _envelope(str(body.get("model")), message, finish, logprobs, counts)
+        return web.json_response(envelope, headers=dialect.headers)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
@@ -333,13 +295,6 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def _asked(body: dict[str, Any]) -> answers.Asked:
-    try:
-        return answers.asked(body)
-    except answers.BadSchemaError as error:
-        raise RefusalError(Refusal.SCHEMA, str(error)) from error
-
-
 def _opened(url: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2], validate=True)))
@@ -349,12 +304,8 @@ def _opened(url: str) -> Image.Image:
     return image
 
 
-def _image_tokens(image: Image.Image) -> int:
-    return round(image.width * image.height / 784)
-
-
 def _draws(*what: object) -> tuple[float, float]:
-    """Two numbers in [0, 1) that depend on ``what`` alone."""
+    """Return two numbers in [0, 1) that depend on ``what`` alone."""
     digest = hashlib.sha256(json.dumps(what).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
 
@@ -363,6 +314,7 @@ def _envelope(
     model: str, message: dict[str, Any], finish: str, logprobs: Any, tokens: tuple[int, int]
 ) -> dict[str, Any]:
     message = {"role": "assistant", **message}
+    prompt, completion = tokens
     return {
         "id": "chatcmpl-sandbox",
         "object": "chat.completion",
@@ -372,23 +324,14 @@ def _envelope(
             {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}
         ],
         "usage": {
-            "prompt_tokens": tokens[0],
-            "completion_tokens": tokens[1],
-            "total_tokens": sum(tokens),
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
         },
     }
 
 
 def _response(status: int, body: Any) -> web.Response:
-    return (
-        web.Response(text=body, status=status)
-        if isinstance(body, str)
-        else web.json_response(body, status=status)
-    )
-
-
-_WORDS = {
-    Fault.BUSY: (429, "Too many requests, try again later."),
-    Fault.UNAVAILABLE: (503, "Loading model"),
-    Fault.SERVER_ERROR: (500, "EngineCore encountered an issue."),
-}
+    if isinstance(body, str):
+        return web.Response(text=body, status=status)
+    return web.json_response(body, status=status)
