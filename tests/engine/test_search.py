@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.search.candidates import room
-from vlm_engine.search.edges import Change, Gap
+from vlm_engine.search.candidates import fitting_share
+from vlm_engine.search.evidence import TimeWarp
 from vlm_engine.search.rates import SHORT_S, SHORTEST_S, Floats
 from vlm_engine.search.scan import scan_times
-from vlm_engine.search.time_warp import TimeWarp
+from vlm_engine.search.segments import Gap
 from vlm_engine.types import Cut, FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]
@@ -191,12 +191,12 @@ def test_a_discovery_counts_the_events_that_fit_between_two_looks_and_show_in_th
         return float(np.mean((begins_s <= before_s) & (ends_s >= before_s) & (ends_s <= stretch_s)))
 
     wanted = share(shortest_s + (SHORT_S - SHORTEST_S) * lasts_s) / share(SHORT_S * lasts_s)
-    factor = room(np.array([before_s]), np.array([after_s]), shortest_s)[0]
+    factor = fitting_share(np.array([before_s]), np.array([after_s]), shortest_s)[0]
     assert factor == pytest.approx(wanted, rel=0.1, abs=0.05)
 
 
 def test_between_looks_nearer_than_the_shortest_event_nothing_is_searched_for() -> None:
-    assert room(np.array([0.9]), np.array([1.0]), SHORTEST_S)[0] == 0.0
+    assert fitting_share(np.array([0.9]), np.array([1.0]), SHORTEST_S)[0] == 0.0
 
 
 def test_who_looks_for_long_events_only_is_asked_for_fewer_discoveries() -> None:
@@ -297,16 +297,17 @@ def test_an_edge_that_may_lie_far_away_lowers_the_confidence() -> None:
 def test_a_change_may_be_on_the_cut_at_which_a_look_was_made() -> None:
     """A key frame often is the first frame of a shot, so the look that moved there has the cut at its own time."""
     clock = TimeWarp(600, [Cut(100.0, 0.9), Cut(108.0, 0.9)])
-    assert Gap(101.0, 108.0, clock, 0.6).change().time_s == 108.0
-    assert Gap(100.0, 104.0, clock, 0.6).change().time_s == pytest.approx(102.0)
+    assert Gap(101.0, 108.0, clock, 0.6).time_s == 108.0
+    assert Gap(100.0, 104.0, clock, 0.6).time_s == pytest.approx(102.0)
 
 
 def test_the_expected_error_of_a_gap_shrinks_as_it_does() -> None:
     plain = TimeWarp(600, ())
-    assert Gap(0, 8, plain, 0.6).change().expected_error_s == pytest.approx(2.0, abs=0.05)
-    assert Gap(0, 2, plain, 0.6).change().expected_error_s == pytest.approx(0.5, abs=0.02)
-    assert Gap(0, 8, TimeWarp(600, [Cut(6.0, 0.9)]), 0.6).change().time_s == pytest.approx(6.0)
-    assert Gap(4, 4, TimeWarp(600, [Cut(4.0, 0.9)]), 0.6).change() == Change(4.0, 0.0)
+    assert Gap(0, 8, plain, 0.6).expected_error_s == pytest.approx(2.0, abs=0.05)
+    assert Gap(0, 2, plain, 0.6).expected_error_s == pytest.approx(0.5, abs=0.02)
+    assert Gap(0, 8, TimeWarp(600, [Cut(6.0, 0.9)]), 0.6).time_s == pytest.approx(6.0)
+    empty = Gap(4, 4, TimeWarp(600, [Cut(4.0, 0.9)]), 0.6)
+    assert (empty.time_s, empty.expected_error_s) == (4.0, 0.0)
 
 
 def _match_of_an_hour() -> tuple[VideoInfo, Truth]:

@@ -18,10 +18,10 @@ from benchmarks.seen import HINTS, watch
 from benchmarks.world import World, draw_video
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.search.evidence import gather
-from vlm_engine.search.posterior import believe, learnt_rates
+from vlm_engine.search.evidence import TimeWarp, gather
+from vlm_engine.search.learning import learn_rates
+from vlm_engine.search.posterior import Posterior
 from vlm_engine.search.rates import JUDGE, assumed
-from vlm_engine.search.time_warp import TimeWarp
 from vlm_engine.types import Cut, FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Spans = Sequence[tuple[float, float]]
@@ -107,9 +107,9 @@ def test_a_model_that_never_contradicts_itself_is_believed_to_err_rarely() -> No
     evidence = gather(
         (seen for _, seen in search.observations()), model.tags, TimeWarp(7200.0, model.video.cuts)
     )
-    rates = learnt_rates(evidence, assumed(4, 7200.0), 2)
-    seen = (evidence.present & evidence.judged).any(0)
-    assert rates.observers[JUDGE].look_error[seen].max() < 0.01
+    rates = learn_rates(evidence, assumed(4, 7200.0), 2)
+    seen = evidence.is_seen()
+    assert rates.observers[JUDGE].error[seen].max() < 0.01
     assert rates.observers[JUDGE].shot_error[seen].max() < 0.01
 
 
@@ -131,7 +131,7 @@ def test_events_that_fill_a_shot_each_are_believed(yes_logit: float | None) -> N
         Observation(time_s, {"Foul": verdict(time_s // shot_s % 40 == 20)}) for time_s in times_s
     )
     seen = gather(queries, ["Foul"], clock)
-    belief = believe(seen, clock, learnt_rates(seen, assumed(1, shots * shot_s), 6))
+    belief = Posterior.of(seen, clock, learn_rates(seen, assumed(1, shots * shot_s), 6))
     assert (belief.present > 0.5)[seen.present].mean() > 0.9
     assert not (belief.present > 0.5)[~seen.present].any()
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.search import VideoSearch
-from vlm_engine.search.evidence import gather
-from vlm_engine.search.posterior import learnt_rates
+from vlm_engine.search.evidence import TimeWarp, gather
+from vlm_engine.search.learning import learn_rates
 from vlm_engine.search.rates import JUDGE, SCANNER, assumed
-from vlm_engine.search.time_warp import TimeWarp
 from vlm_engine.types import Cut, FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 
 Truth = Mapping[str, Sequence[tuple[float, float]]]
@@ -128,10 +127,10 @@ def test_each_observers_errors_are_learnt_apart() -> None:
     ]
     judged = [Observation(one.time_s + 0.4, one.verdicts) for one in seen[::3]]
     evidence = gather([*wrong, *judged], TAGS, TimeWarp(INFO.duration_s, CUTS), scanned=True)
-    rates = learnt_rates(evidence, assumed(len(TAGS), INFO.duration_s, scanned=True), 4)
+    rates = learn_rates(evidence, assumed(len(TAGS), INFO.duration_s, scanned=True), 4)
     scanner, judge = (
-        rates.observers[SCANNER].look_error.mean(),
-        rates.observers[JUDGE].look_error.mean(),
+        rates.observers[SCANNER].error.mean(),
+        rates.observers[JUDGE].error.mean(),
     )
     assert 0.08 < scanner < 0.2
     assert judge < scanner / 4

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from vlm_engine.search.evidence import Evidence, gather
-from vlm_engine.search.posterior import learnt_rates
+from vlm_engine.search.evidence import Evidence, TimeWarp, gather
+from vlm_engine.search.learning import learn_rates
 from vlm_engine.search.rates import JUDGE, Trust, assumed
-from vlm_engine.search.time_warp import TimeWarp
 from vlm_engine.types import Cut, Observation, Verdict
 
 SHOTS, SHOT_S, LOOKS = 400, 5.0, 2
@@ -48,7 +47,7 @@ def evidence(lookalike_logit: float) -> Evidence:
 
 
 def learnt(told: Evidence) -> tuple[Trust, Trust]:
-    observer = learnt_rates(told, assumed(1, SHOTS * SHOT_S), 6).observers[JUDGE]
+    observer = learn_rates(told, assumed(1, SHOTS * SHOT_S), 6).observers[JUDGE]
     return observer.trust, observer.trust_if_fooled
 
 
@@ -66,4 +65,4 @@ def test_lookalikes_seen_with_full_confidence_make_it_count_for_nothing_there() 
 
 def test_the_looks_of_one_scene_share_one_voice() -> None:
     told = evidence(DOUBTFUL_LOGIT)
-    assert told.parts.sum() == pytest.approx(len(set(told.shots)))
+    assert told.scene_weights.sum() == pytest.approx(len(set(told.scenes)))

@@ -1,155 +1,220 @@
-"""What could be asked next, and what each question is worth: how many labels or segments it sets right, on average.
+"""The frames that could be asked about next: what each is worth, what it costs, and which of them make the next round.
 
-Three kinds compete on one scale. A second look at a doubtful verdict is worth the fall in expected wrong labels. A look into a
-stretch where nothing is known to happen is worth the chance that something does. A look that halves the stretch in
-which an edge lies is worth the more, the larger the error is beside the length of the segment.
+Three kinds compete on one scale, the number of labels or segments that an answer sets right on average. A second look at a
+doubtful verdict is worth the fall in expected wrong labels. A discovery, in a stretch where nothing is known to happen, is worth
+the probability that something does. A frame that halves the stretch in which an edge lies is worth the more, the larger the
+error is beside the length of the segment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vlm_engine.search.edges import CUT_MARGIN_S
-from vlm_engine.search.evidence import Flags
+from vlm_engine.search.evidence import Flags, scene_starts
 from vlm_engine.search.posterior import Posterior
-from vlm_engine.search.rates import SHORT_S, SHORTEST_S, Floats
-from vlm_engine.search.segments import Segments
+from vlm_engine.search.rates import JUDGE, SCANNER, SHORT_S, SHORTEST_S, Floats
+from vlm_engine.search.segments import CUT_MARGIN_S, Gap, Run
 from vlm_engine.types import Purpose
 
 _AMID_CHANGE = 0.3
-"""A verdict beside a known change decides where an edge is, not whether there is a segment: its doubt counts so much."""
+"""Share that a verdict's doubt counts beside a known change: there it decides where an edge is, not whether there is a segment."""
 _DISCOVERY = 1.5
 """A label wrong in a long stretch is often a whole segment missed."""
 _LEAST_PIECE_S = 0.6
-_HARMLESS_SHARE = 0.05
-_HARMFUL_SHARE = 0.25
+_HARMLESS_SHARE, _HARMFUL_SHARE = 0.05, 0.25
 _LEAST_LENGTH_S, _MOST_LENGTH_S = 3.0, 120.0
 """An edge of a segment beyond these lengths is to be as exact as that of one at the limit."""
 _COUNTS = 10.0
-"""A tag is asked about in a second look if this many times its gain is no less than the largest."""
+"""A second look asks about a tag if this many times its gain is no less than the largest."""
 _OFFSETS_S = (1.0, -1.0, 0.6, -0.6)
 _NEAR_S = 1.2
-"""A frame that has a look so near to it was looked at again on that side."""
-_CUT_MARGIN_S = 0.1
+"""A frame with another asked about so near to it was looked at again on that side."""
+_SHOT_MARGIN_S = 0.1
+
+_PRICE = 0.063
+_USUAL_RUNS_PER_HOUR = 130.0
+_FEWEST, _MOST = 0.05, 2.0
+_BUSTLE_COUNTS = 0.7
+"""With 1 every video counts alike, however much happens in it; with 0 every label."""
+_LONG_S, _CHEAPEST = 1000.0, 0.65
+_JUDGE_PRICE, _SCANNER_PRICE = 1.65, 0.5
+_LEAST_SHARE = 0.01
 
 IsFree = Callable[[float], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A frame that could be looked at, and what that is worth; ``columns``: the tags for which it was thought of."""
+    """A frame that could be asked about, and what that is worth; ``columns``: the tags for which it was thought of."""
 
     time_s: float
     value: float
     purpose: Purpose
-    columns: tuple[int, ...]
+    columns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a candidate must be worth to be asked about: one for the judge, and one for the scanner, whose are those of scans.
+
+    The more happens in a video, the less one of its labels matters; in a short video, a call matters less. ``effort`` divides the
+    price. Where a smaller model scans, calls to it are cheap, so that they go first, and those to the judge dear.
+    """
+
+    judge: float
+    scanner: float
+
+    @classmethod
+    def of(cls, runs: int, duration_s: float, effort: float, *, scanned: bool) -> Prices:
+        """Return the prices for a video in which so many runs are known. ``scanned``: a smaller model scans."""
+        per_hour = runs / max(duration_s, 1e-6) * 3600
+        bustle = math.pow(min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)), _BUSTLE_COUNTS)
+        price = _PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
+        return cls(price * _JUDGE_PRICE, price * _SCANNER_PRICE) if scanned else cls(price, price)
+
+    def price(self, candidate: Candidate) -> float:
+        """Return the price of a candidate."""
+        return self.scanner if candidate.purpose is Purpose.SCAN else self.judge
 
 
 def second_looks(
-    belief: Posterior, end_s: float, least: float, is_free: IsFree
+    posterior: Posterior, end_s: float, least: float, is_free: IsFree
 ) -> Iterator[Candidate]:
-    """Another frame of the same shot for every frame with doubtful verdicts; those worth ``least`` or more."""
-    gain = belief.gain() * _amid_change(belief.shown)
-    worth, seen_s = gain.sum(1), belief.evidence.times_s
+    """Yield another frame of the same shot for every frame with doubtful verdicts; those worth ``least`` or more."""
+    gain = posterior.gain() * _amid_change(posterior.shown)
+    worth, seen_s = gain.sum(1), posterior.evidence.times_s
     for row in np.flatnonzero(worth >= least):
-        time_s = other_frame(float(seen_s[row]), seen_s, belief.clock.cuts_s, end_s, is_free)
+        time_s = _other_frame(float(seen_s[row]), seen_s, posterior.warp.cuts_s, end_s, is_free)
         if time_s is not None:
-            yield Candidate(
-                time_s, float(worth[row]), Purpose.SECOND_LOOK, most_doubtful(gain[row])
-            )
+            yield _second_look(time_s, float(worth[row]), gain[row])
 
 
-def most_doubtful(gain: Floats) -> tuple[int, ...]:
-    """Return the columns for which a second look is made: those that gain a tenth of what the best one gains, or more."""
-    return tuple(map(int, np.flatnonzero(_COUNTS * gain >= gain.max())))
+def _second_look(time_s: float, worth: float, gain: Floats) -> Candidate:
+    """Return a second look for the tags that gain a tenth of what the best one gains, or more."""
+    columns = tuple(map(int, np.flatnonzero(_COUNTS * gain >= gain.max())))
+    return Candidate(time_s, worth, Purpose.SECOND_LOOK, columns)
 
 
 def _amid_change(shown: Flags) -> Floats:
-    """(n, K): how much a verdict's doubt counts, by what is known to happen around it."""
+    """Return (n, K): how much a verdict's doubt counts, by what is known to happen around it."""
     factor = np.ones(shown.shape)
     factor[1:-1] = np.where(shown[2:] == shown[:-2], 1.0, _AMID_CHANGE)
     return factor
 
 
-def other_frame(
+def _other_frame(
     time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_free: IsFree
 ) -> float | None:
-    """A frame of the same shot beside this one, once on each side: ``seen_s`` are the frames looked at so far.
+    """Return a frame of the same shot beside this one, once on each side. ``seen_s``: the frames asked about so far.
 
-    A short event may have ended before the frame on one side, so that one which contradicts is not the last word.
+    A short event may have ended before the frame on one side, so a frame there that contradicts is not the last word.
     """
     shot = int(np.searchsorted(cuts_s, time_s, side="right"))
-    first_s = cuts_s[shot - 1] + _CUT_MARGIN_S if shot else 0.0
-    last_s = cuts_s[shot] - _CUT_MARGIN_S if shot < len(cuts_s) else end_s
+    first_s = cuts_s[shot - 1] + _SHOT_MARGIN_S if shot else 0.0
+    last_s = cuts_s[shot] - _SHOT_MARGIN_S if shot < len(cuts_s) else end_s
     away_s = seen_s - time_s
     near_s = away_s[np.abs(away_s) < _NEAR_S]
     for offset in _OFFSETS_S:
-        if (
-            first_s < time_s + offset < last_s
-            and not np.any(near_s * offset > 0)
-            and is_free(time_s + offset)
-        ):
-            return time_s + offset
+        other_s = time_s + offset
+        if first_s < other_s < last_s and not np.any(near_s * offset > 0) and is_free(other_s):
+            return other_s
     return None
 
 
-def discoveries(
-    belief: Posterior, least: float, shortest_s: float, is_free: IsFree
+def checks(
+    posterior: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree
 ) -> Iterator[Candidate]:
-    """For each stretch between two looks its best frame, by what may happen there unseen; those worth ``least`` or more.
+    """Yield, where a smaller model scans, the best second look at every doubtful frame: by the judge or by the scanner.
 
-    Nothing that matters is shorter than ``shortest_s``.
+    The judge sees through what fools the scanner for a whole shot with one look, so a look of the judge's is worth the doubt
+    about all frames of the scene. It goes to the very frame that the scanner saw: no other tells more about that verdict.
     """
-    seen_s, shown = belief.evidence.times_s, belief.shown
-    times_s = _middles(belief)
+    evidence, cuts_s = posterior.evidence, posterior.warp.cuts_s
+    times_s, by_judge = evidence.times_s, evidence.observers != SCANNER
+    gain = _by_scene(posterior.gain(JUDGE), posterior)
+    judge_gain, scanner_gain = gain.sum(1), posterior.gain(SCANNER).sum(1)
+    for row in np.flatnonzero((judge_gain >= prices.judge) | (scanner_gain >= prices.scanner)):
+        time_s = float(times_s[row])
+        beside_s = _other_frame(time_s, times_s, cuts_s, end_s, is_free)
+        beyond_judge = max(0.0, judge_gain[row] - prices.judge)
+        if beside_s is not None and scanner_gain[row] - prices.scanner > beyond_judge:
+            yield Candidate(beside_s, float(scanner_gain[row]), Purpose.SCAN)
+        elif judge_gain[row] >= prices.judge:
+            if by_judge[row]:
+                judged_s = times_s[by_judge]
+                look_s = _other_frame(time_s, judged_s, cuts_s, end_s, is_free_for_judge)
+            else:
+                look_s = time_s if is_free_for_judge(time_s) else None
+            if look_s is not None:
+                yield _second_look(look_s, float(judge_gain[row]), gain[row])
+
+
+def _by_scene(gain: Floats, posterior: Posterior) -> Floats:
+    """Return (n, K): all that could be gained in a scene, at the one frame of it where most could."""
+    firsts = scene_starts(posterior.evidence.scenes)
+    best = np.array([np.argmax(part) for part in np.split(gain.sum(1), firsts[1:])]) + firsts
+    gathered = np.zeros_like(gain)
+    gathered[best] = np.add.reduceat(gain, firsts, axis=0)
+    return gathered
+
+
+def discoveries(
+    posterior: Posterior, least: float, shortest_s: float, is_free: IsFree
+) -> Iterator[Candidate]:
+    """Yield the best frame of each stretch between two frames asked about; those worth ``least`` or more.
+
+    The worth is the probability that something happens there unseen. Nothing that matters is shorter than ``shortest_s``.
+    """
+    seen_s, shown = posterior.evidence.times_s, posterior.shown
+    times_s = _middles(posterior)
     after = np.searchsorted(seen_s, times_s)
-    _, hidden = belief.doubt_at(times_s)
+    _, hidden = posterior.doubt_at(times_s)
     hidden *= shown[after - 1] == shown[after]
-    worth = (
-        _DISCOVERY
-        * hidden.sum(1)
-        * room(times_s - seen_s[after - 1], seen_s[after] - times_s, shortest_s)
-    )
+    fitting = fitting_share(times_s - seen_s[after - 1], seen_s[after] - times_s, shortest_s)
+    worth = _DISCOVERY * hidden.sum(1) * fitting
     best: dict[int, int] = {}
     for number in np.argsort(-worth, kind="stable")[: np.count_nonzero(worth >= least)]:
         if int(after[number]) not in best and is_free(float(times_s[number])):
             best[int(after[number])] = int(number)
     for number in best.values():
-        yield Candidate(float(times_s[number]), float(worth[number]), Purpose.SCAN, ())
+        yield Candidate(float(times_s[number]), float(worth[number]), Purpose.SCAN)
 
 
-def room(before_s: Floats, after_s: Floats, shortest_s: float) -> Floats:
-    """How many fewer events show in a frame, and in no look this far before and after it, if none is shorter than that.
+def fitting_share(before_s: Floats, after_s: Floats, shortest_s: float) -> Floats:
+    """Return how many fewer events show in a frame, and in none this far before and after it, if none is shorter than that.
 
-    The chain lets events be as short as one likes. Where little time is unseen, such are most of what it expects there.
+    The chain's events have exponential lengths. Where little time is unseen, most of what it expects there is too short to
+    matter, so the worth of a discovery is multiplied by the share that is not.
     """
 
     def hidden(least_s: float, further_s: float) -> Floats:
-        before, after = (
-            _fitting(before_s, least_s, further_s),
-            _fitting(after_s, least_s, further_s),
+        before, after, both = (
+            _fitting(stretch_s, least_s, further_s)
+            for stretch_s in (before_s, after_s, before_s + after_s)
         )
-        return _fitting(before_s + after_s, least_s, further_s) - before - after
+        return both - before - after
 
     return hidden(shortest_s, SHORT_S - SHORTEST_S) / hidden(0.0, SHORT_S)
 
 
 def _fitting(stretch_s: Floats, least_s: float, further_s: float) -> Floats:
-    """How many events lie wholly within a stretch, for each that begins per second: they last ``least_s``, and on average so
-    much ``further_s``, exponentially."""
+    """Return how many events lie wholly within a stretch, for each that begins per second.
+
+    They last ``least_s`` and, exponentially, ``further_s`` more on average.
+    """
     left_s = np.maximum(stretch_s - least_s, 0.0)
     return np.asarray(left_s - further_s * (1 - np.exp(-left_s / further_s)))
 
 
-def _middles(belief: Posterior) -> Floats:
-    """The middles of the stretches between looks, and of the pieces into which cuts divide them, ascending."""
-    seen_s, cuts_s = belief.evidence.times_s, belief.clock.cuts_s
-    bounds = np.unique(
-        np.concatenate([seen_s, cuts_s[(cuts_s > seen_s[0]) & (cuts_s < seen_s[-1])]])
-    )
+def _middles(posterior: Posterior) -> Floats:
+    """Return the middles of the stretches between frames, and of the pieces into which cuts divide them, ascending."""
+    seen_s, cuts_s = posterior.evidence.times_s, posterior.warp.cuts_s
+    inside_s = cuts_s[(cuts_s > seen_s[0]) & (cuts_s < seen_s[-1])]
+    bounds = np.unique(np.concatenate([seen_s, inside_s]))
     pieces = ((bounds[1:] + bounds[:-1]) / 2)[np.diff(bounds) >= _LEAST_PIECE_S]
     stretches = (seen_s[1:] + seen_s[:-1]) / 2
     times_s = np.unique(np.concatenate([pieces, stretches[_clear_of(cuts_s, stretches)]]))
@@ -165,34 +230,63 @@ def _clear_of(cuts_s: Floats, times_s: Floats) -> Flags:
     )
 
 
-def edge_looks(
-    runs: Segments, tolerance_s: float, is_free: IsFree, *, scanned: bool = False
+def edge_candidates(
+    runs: Sequence[Run], tolerance_s: float, is_free: IsFree, *, scanned: bool
 ) -> Iterator[Candidate]:
-    """For every edge not known closely enough the frame that halves what is open. ``scanned``: it is shown to the scanner."""
+    """Yield, for every edge not known closely enough, the frame that halves what is open. ``scanned``: for the scanner.
+
+    The worth is the harm that the edge's error does: from 0, where it is harmless beside the segment's length, to 1, where the
+    segment would not be recognised. Edges of several tags in one gap add up.
+    """
     wanted: dict[float, tuple[float, list[int]]] = {}
-    queries: dict[int, float | None] = {}
+    times_s: dict[Gap, float | None] = {}
     for run in runs:
         length_s = min(_MOST_LENGTH_S, max(_LEAST_LENGTH_S, run.end_s - run.start_s))
         for edge in run.edges:
-            value = edge.sure * _harm(edge.change.expected_error_s / length_s)
-            if value <= 0 or edge.change.expected_error_s <= tolerance_s:
+            gap = edge.gap
+            value = edge.sure * _harm(gap.expected_error_s / length_s)
+            if value <= 0 or gap.expected_error_s <= tolerance_s:
                 continue
-            if id(edge.gap) not in queries:
-                queries[id(edge.gap)] = edge.gap.best_look(is_free)
-            time_s = queries[id(edge.gap)]
+            if gap not in times_s:
+                times_s[gap] = gap.best_frame(is_free)
+            time_s = times_s[gap]
             if time_s is not None:
                 worth, columns = wanted.get(time_s, (0.0, []))
                 wanted[time_s] = worth + value, [*columns, run.column]
     for time_s, (worth, columns) in wanted.items():
         yield (
-            Candidate(time_s, worth, Purpose.SCAN, ())
+            Candidate(time_s, worth, Purpose.SCAN)
             if scanned
             else Candidate(time_s, worth, Purpose.EDGE, tuple(columns))
         )
 
 
 def _harm(relative_error: float) -> float:
-    """From 0, where nobody minds, to 1, where the segment would not be recognised."""
-    return min(
-        1.0, max(0.0, (relative_error - _HARMLESS_SHARE) / (_HARMFUL_SHARE - _HARMLESS_SHARE))
-    )
+    share = (relative_error - _HARMLESS_SHARE) / (_HARMFUL_SHARE - _HARMLESS_SHARE)
+    return min(1.0, max(0.0, share))
+
+
+def choose(
+    candidates: Iterable[Candidate], prices: Prices, most: int | None, apart_s: float
+) -> list[Candidate]:
+    """Return the candidates to ask about in one round, best for their price first, none nearer than ``apart_s`` to another.
+
+    ``most``: how many at a time; None: any number.
+    """
+    worthy = [each for each in candidates if each.value >= prices.price(each)]
+    worthy.sort(key=lambda each: (-each.value / prices.price(each), each.time_s, each.purpose))
+    taken: dict[int, Candidate] = {}
+    for candidate in worthy:
+        if most is not None and len(taken) >= most:
+            break
+        cell = int(candidate.time_s / apart_s)
+        beside = [taken[near].time_s for near in (cell - 1, cell, cell + 1) if near in taken]
+        if all(abs(time_s - candidate.time_s) > apart_s for time_s in beside):
+            taken[cell] = candidate
+    return list(taken.values())
+
+
+def is_worth_a_round(candidates: Sequence[Candidate], runs: int) -> bool:
+    """Return whether the candidates set enough right for the wait for another round, where so many runs are known."""
+    worth = sum(each.value for each in candidates)
+    return bool(candidates) and worth >= _LEAST_SHARE * max(1, runs)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from vlm_engine.config.models import SearchConfig
-from vlm_engine.search.observation_log import milliseconds
+from vlm_engine.search.scan import milliseconds
 from vlm_engine.search.video_search import VideoSearch
 from vlm_engine.types import FrameQuery, Observation, Purpose, Span, Verdict, VideoInfo
 

@@ -1,107 +1,112 @@
-"""What a search knows or learns of its video: how often tags come, how long they stay, how often the model errs.
+"""What is assumed, and then learnt, of one video: how often tags begin, how long they last, how often models err.
 
-The figures that stand here are what is assumed before anything is seen. They hold until the answers outweigh them: each
-counts like so many observed seconds or looks (maximum a posteriori, as in Dempster, Laird and Rubin 1977).
+The constants hold before anything is seen. Each counts like a number of seconds or frames already observed, until the answers
+outweigh it (maximum a posteriori, as in Dempster, Laird and Rubin 1977).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
+Columns = NDArray[np.intp]
 
 SHORT_S = 7.0
 """Mean length of a short event."""
 SHORTEST_S = 2.0
-"""Nobody is expected to look for events, or pauses, shorter than this."""
+"""Events and pauses shorter than this are not searched for."""
 PAUSE_S = 9.0
 """Mean length of a pause within a long event."""
 PAUSES_PER_LONG = 0.4
 STARTS_PER_VIDEO, FEWEST_STARTS_PER_S, MOST_STARTS_PER_S = 3.0, 1 / 240, 1 / 15
-"""Of short and of long events each. A short clip was cut to what it shows: there, more happens per second."""
+"""Of short and of long events each. A short clip was cut to what it shows, so more happens in each second of it."""
 STARTS_WEIGHT = 1.0
 LONG_S = 60.0
 LONG_WEIGHT = 3.0
 
 FALSE_AND_MISSED = np.array([0.005, 0.05])
-"""Errors per look: a tag is seen that is not there, a tag is not seen that is."""
+"""Errors per answer: the share of absent tags that are reported, and the share of present tags that are missed."""
 SCANNER_FALSE_AND_MISSED = np.array([0.02, 0.1])
-"""The same of a smaller model that scans for another."""
+"""The same for a smaller model that scans for another."""
 SHOT_SHARE = np.array([0.25, 0.1])
-"""The share of these errors that holds for a whole shot: the shot is bad. Nothing in one video's answers tells it: a
-bad shot looks like an event, or a pause, that fills the shot. So it is assumed, never learnt."""
+"""The share of these errors that holds for a whole shot: the shot is bad. It is assumed, never learnt, because one video cannot
+teach it: a bad shot looks like an event, or a pause, that fills the shot."""
 SURE_ERROR = 0.9
-"""In a bad shot a look errs this surely; so many looks that agree speak against a bad one."""
+"""How often an answer errs in a bad shot. It is below 1, so many answers that agree speak against a bad shot."""
 FOOLED_ALONG = 0.6
-"""Where a shot fools the judge, a look of the scanner's errs this often: two models are not fooled by all the same."""
+"""How often the scanner errs in a shot that fools the judge: two models are not fooled by all the same things."""
 
 SCANNER, JUDGE = 0, -1
-"""Their places among the observers; without a scanner, the one observer is both."""
-
-_BY_TAG = ("short_per_s", "long_per_s", "end_per_s")
+"""Places among the observers. Without a scanner there is one observer, which is at both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How much a confidence is worth: a wrong answer's density at logit c, against a right one's, falls like
-    exp(-sharpness c).
+    """How much a model's confidence says about whether its answer is right.
 
-    ``evened`` makes that ratio a ratio of densities: (2, K), a row for absent and one for present, or (2, 1) for all
-    tags alike.
+    At logit c a wrong answer is exp(-sharpness c) / normaliser times as frequent as a right one of the same kind.
+    ``normaliser`` (2, K) is the mean of that exponential over the right answers: row 0 for absent tags, row 1 for present ones.
     """
 
-    sharpness: float = 0.0
-    evened: Floats = field(default_factory=lambda: np.ones((2, 1)))
+    sharpness: float
+    normaliser: Floats
 
-    def of(self, columns: NDArray[np.intp]) -> Trust:
-        """Return the same for some of the tags."""
-        return self if self.evened.shape[1] == 1 else replace(self, evened=self.evened[:, columns])
+    @classmethod
+    def none(cls, tags: int) -> Trust:
+        """Return the trust in confidences that say nothing."""
+        return cls(0.0, np.ones((2, tags)))
 
-    def spread(self, tags: int, columns: NDArray[np.intp]) -> Trust:
-        """Return the same for ``tags`` tags, of which these are the ``columns``; the others get the mean."""
-        evened = np.tile(self.evened.mean(1, keepdims=True), tags)
-        evened[:, columns] = self.evened
-        return replace(self, evened=evened)
+    def of(self, columns: Columns) -> Trust:
+        """Return the trust for some of the tags."""
+        return replace(self, normaliser=self.normaliser[:, columns])
+
+    def spread(self, tags: int, columns: Columns) -> Trust:
+        """Return the trust for ``tags`` tags, of which these are the ``columns``; the others get the mean."""
+        normaliser = np.tile(self.normaliser.mean(1, keepdims=True), tags)
+        normaliser[:, columns] = self.normaliser
+        return replace(self, normaliser=normaliser)
 
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """How one model errs, for each of K tags: (K, 2), by what is true: 0 absent (so: false positives), 1 present (misses).
+    """How one model errs about each of K tags.
 
-    ``trust`` is put in its confidences in a good shot, ``trust_if_fooled`` in those of a bad one.
+    ``error`` (K, 2): in a good shot, the share of absent tags reported and of present tags missed. ``trust`` is put in its
+    confidences in a good shot, ``trust_if_fooled`` in those of a bad one.
     """
 
-    look_error: Floats
-    trust: Trust = field(default_factory=Trust)
-    trust_if_fooled: Trust = field(default_factory=Trust)
+    error: Floats
+    trust: Trust
+    trust_if_fooled: Trust
 
     @property
     def shot_error(self) -> Floats:
         """(K, 2): how often a whole shot is bad."""
-        return np.asarray(self.look_error * (SHOT_SHARE / (1 - SHOT_SHARE)))
+        return np.asarray(self.error * (SHOT_SHARE / (1 - SHOT_SHARE)))
 
-    def of(self, columns: NDArray[np.intp]) -> Observer:
-        """The same for some of the tags."""
-        trusts = self.trust.of(columns), self.trust_if_fooled.of(columns)
-        return Observer(self.look_error[columns], *trusts)
-
-    def with_those_of(self, columns: NDArray[np.intp], other: Observer) -> Observer:
-        """The errors of ``other``, which has only the tags in ``columns``; for the rest, these."""
-        looks = self.look_error.copy()
-        looks[columns] = other.look_error
-        tags = len(looks)
+    def of(self, columns: Columns) -> Observer:
+        """Return the same for some of the tags."""
         return Observer(
-            looks, other.trust.spread(tags, columns), other.trust_if_fooled.spread(tags, columns)
+            self.error[columns], self.trust.of(columns), self.trust_if_fooled.of(columns)
+        )
+
+    def updated(self, columns: Columns, other: Observer) -> Observer:
+        """Return this with the errors and trusts of ``other``, which has only the tags in ``columns``."""
+        tags = len(self.error)
+        return Observer(
+            _updated(self.error, columns, other.error),
+            other.trust.spread(tags, columns),
+            other.trust_if_fooled.spread(tags, columns),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """For each of K tags how often it comes and goes; and how those who look err, the one that errs most first."""
+    """How often each of K tags begins and ends per second, and how the ``observers`` err; the scanner comes before the judge."""
 
     short_per_s: Floats
     long_per_s: Floats
@@ -111,40 +116,51 @@ class Rates:
 
     @property
     def conditions(self) -> Floats:
-        """(observers + 1, 2, K): how probable each condition of a shot is: nobody is fooled; each of the observers is."""
+        """(observers + 1, 2, K): the probability of each condition of a shot: none is fooled, or each of the observers is."""
         fooled = np.stack([observer.shot_error.T for observer in self.observers])
         return np.concatenate([1 - fooled.sum(0, keepdims=True), fooled])
 
-    def of(self, columns: NDArray[np.intp]) -> Rates:
-        """The same for some of the tags."""
-        parts = {name: getattr(self, name)[columns] for name in _BY_TAG}
-        return replace(
-            self, **parts, observers=tuple(observer.of(columns) for observer in self.observers)
+    def of(self, columns: Columns) -> Rates:
+        """Return the same for some of the tags."""
+        return Rates(
+            self.short_per_s[columns],
+            self.long_per_s[columns],
+            self.end_per_s[columns],
+            self.usual_starts_per_s,
+            tuple(observer.of(columns) for observer in self.observers),
         )
 
-    def with_those_of(self, columns: NDArray[np.intp], other: Rates) -> Rates:
-        """Those of ``other``, which has only the tags in ``columns``; for the rest, these."""
-        parts = {name: getattr(self, name).copy() for name in _BY_TAG}
-        for name, part in parts.items():
-            part[columns] = getattr(other, name)
-        both = zip(self.observers, other.observers, strict=True)
-        return replace(
-            other, **parts, observers=tuple(mine.with_those_of(columns, its) for mine, its in both)
+    def updated(self, columns: Columns, other: Rates) -> Rates:
+        """Return this with the rates of ``other``, which has only the tags in ``columns``."""
+        pairs = zip(self.observers, other.observers, strict=True)
+        return Rates(
+            _updated(self.short_per_s, columns, other.short_per_s),
+            _updated(self.long_per_s, columns, other.long_per_s),
+            _updated(self.end_per_s, columns, other.end_per_s),
+            self.usual_starts_per_s,
+            tuple(before.updated(columns, after) for before, after in pairs),
         )
+
+
+def _updated(values: Floats, columns: Columns, fresh: Floats) -> Floats:
+    values = values.copy()
+    values[columns] = fresh
+    return values
 
 
 def assumed_errors(scanned: bool) -> tuple[Floats, ...]:
-    """Errors per look that each observer is assumed to make: one, or one that scans and one that judges."""
+    """Return the errors per answer assumed of each observer. ``scanned``: there are a scanner and a judge, not one model."""
     return (SCANNER_FALSE_AND_MISSED, FALSE_AND_MISSED) if scanned else (FALSE_AND_MISSED,)
 
 
 def assumed(tags: int, duration_s: float, *, scanned: bool = False) -> Rates:
-    """The rates before anything was seen. ``scanned``: a smaller model scans for the one that judges."""
+    """Return the rates before anything was seen. ``scanned``: a smaller model scans for the one that judges."""
     usual = min(
         MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6))
     )
-    starts = np.full(tags, usual)
+    starts, trust = np.full(tags, usual), Trust.none(tags)
     observers = (
-        Observer(np.tile(each * (1 - SHOT_SHARE), (tags, 1))) for each in assumed_errors(scanned)
+        Observer(np.tile(error * (1 - SHOT_SHARE), (tags, 1)), trust, trust)
+        for error in assumed_errors(scanned)
     )
     return Rates(starts, starts, np.full(tags, 1 / LONG_S), usual, tuple(observers))
