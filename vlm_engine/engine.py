@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
-from vlm_engine.clients.member import unique
-from vlm_engine.clients.server import Servers
+from vlm_engine.clients.member import Servers, unique
 from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import InMemoryFile

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlm_engine.clients.budget import Budget
+from vlm_engine.clients.retry import Budget
 
 
 def test_a_share_of_what_was_asked_may_be_taken():

@@ -12,9 +12,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_engine.clients import OpenAIClient, pages
-from vlm_engine.clients.capabilities import Capabilities
-from vlm_engine.clients.discovery import discover
+from vlm_engine.clients import OpenAIClient, discovery
+from vlm_engine.clients.discovery import Capabilities, discover
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     NoVisionError,
@@ -174,7 +173,7 @@ def test_older_and_newer_pages_are_found():
             },
         }
         told = found(listing({"owned_by": "sglang"}), answers)
-        assert (told.vision, told.slots) == (False, pages.MOST_SLOTS), (
+        assert (told.vision, told.slots) == (False, discovery.MOST_SLOTS), (
             "more in flight than that gains nothing"
         )
 
@@ -311,7 +310,7 @@ def test_whatever_the_pages_hold_they_never_fail(models, page, asked):
         ["/props", "/slots", "/api/ps", "/api/show", "/api/v1/models", "/get_server_info"], page
     )
     told = found(models, answers, asked)
-    assert told.slots is None or 0 < told.slots <= pages.MOST_SLOTS
+    assert told.slots is None or 0 < told.slots <= discovery.MOST_SLOTS
     assert told.vision in (None, True, False)
     assert str(told)
 

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 
-from vlm_engine.clients.features import Feature, blamed
 from vlm_engine.clients.mapping import (
-    Response,
     Target,
     from_exception,
     from_response,
     retry_after_s,
 )
+from vlm_engine.clients.request import Feature, blamed
+from vlm_engine.clients.transport import Response
 from vlm_engine.errors import (
     BusyError,
     EndpointError,

@@ -1,7 +1,7 @@
 """How long questions wait for endpoints, with the clock passed in."""
 
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.patience import FIRST_PATIENCE_S, Patience
+from vlm_engine.clients.scheduling import FIRST_PATIENCE_S, Patience
 from vlm_engine.errors import BusyError, UnreachableError, WrongKeyError
 
 

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 
 from vlm_engine.clients import OpenAIClient
-from vlm_engine.clients.features import Feature, blamed
-from vlm_engine.clients.mapping import Response, Target, from_response
+from vlm_engine.clients.mapping import Target, from_response
+from vlm_engine.clients.request import Feature, blamed
+from vlm_engine.clients.transport import Response
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from vlm_engine.clients import EndpointPool
-from vlm_engine.clients.server import Servers
+from vlm_engine.clients.member import Servers
 from vlm_engine.config.models import ModelConfig
 from vlm_engine.jpeg import encode
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from tests.clients.test_openai import Scripted, client_of, completion
-from vlm_engine.clients.features import Feature
+from vlm_engine.clients.request import Feature
 from vlm_engine.errors import BusyError, NoVisionError, ReplyError, RequestError, ServerError
 from vlm_engine.testing import Behaviour, Fault, Profile, SandboxVLM, glyphs
 from vlm_engine.types import Form, Frame, Question

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from vlm_engine.clients.slots import GIVEN_BACK_AFTER, AutoSlots, FixedSlots
+from vlm_engine.clients.member import GIVEN_BACK_AFTER, AutoSlots, FixedSlots
 
 
 def answer(slots, count, now=0.0, full=True):

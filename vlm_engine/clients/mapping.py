@@ -10,14 +10,14 @@ import email.utils
 import errno
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from vlm_engine.clients.secrets import HIDDEN, shown
+from vlm_engine.clients.transport import HIDDEN, Response, shown
 from vlm_engine.errors import (
     BusyError,
     ClientError,
@@ -33,41 +33,6 @@ from vlm_engine.errors import (
 from vlm_engine.reply import beginning_of
 
 LEAST_WAIT_S, MOST_WAIT_S = 0.5, 7 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An HTTP response. ``body`` is its JSON, or None; ``headers`` are asked for by lower-case names.
-
-    ``too_long``: it is longer than any answer; ``text`` is its beginning.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    text: str
-    body: Any = None
-    too_long: bool = False
-
-    @property
-    def is_page(self) -> bool:
-        """Whether it is a web page instead of an answer."""
-        return self.body is None and (
-            "html" in self.headers.get("content-type", "") or self.text.lstrip()[:1] == "<"
-        )
-
-    @property
-    def is_error(self) -> bool:
-        """Whether it is anything but the answer that was asked for. Some servers put an error into a 200."""
-        return self.is_failure or not isinstance(self.body, dict)
-
-    @property
-    def is_failure(self) -> bool:
-        """Whether it is no JSON, or an error, by its status or by what it says."""
-        if not 200 <= self.status < 300 or self.body is None:
-            return True
-        return isinstance(self.body, dict) and (
-            bool(self.body.get("error")) or self.body.get("object") == "error"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,10 @@ from typing import Any
 import aiohttp
 
 from vlm_engine import reply
-from vlm_engine.clients import discovery, pages, several
+from vlm_engine.clients import discovery
 from vlm_engine.clients.base import Client, Keep, keep_answer, unforeseen_as_server_error
-from vlm_engine.clients.body import Bodies
-from vlm_engine.clients.capabilities import Capabilities
-from vlm_engine.clients.features import Feature, blamed
+from vlm_engine.clients.discovery import Capabilities
 from vlm_engine.clients.mapping import (
-    Response,
     Target,
     from_exception,
     from_response,
@@ -28,10 +25,8 @@ from vlm_engine.clients.mapping import (
     unusable_key,
     wants_key,
 )
-from vlm_engine.clients.request import RequestOptions
-from vlm_engine.clients.secrets import redacted, shown
-from vlm_engine.clients.several import OneAtATimeError
-from vlm_engine.clients.transport import Transport
+from vlm_engine.clients.request import Bodies, Feature, RequestOptions, blamed
+from vlm_engine.clients.transport import Response, Transport, redacted, shown
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
@@ -47,6 +42,45 @@ from vlm_engine.errors import (
 )
 from vlm_engine.prompt import longest_answer
 from vlm_engine.types import Answer, Question
+
+
+class OneAtATimeError(Exception):
+    """The server does not take several pictures in one request."""
+
+
+def open_places(answer: Answer) -> list[int]:
+    """The places, from 0, of the pictures that are left without verdicts."""
+    return [place for place, verdicts in enumerate(answer.by_picture) if not verdicts]
+
+
+def filled(answer: Answer, places: Sequence[int], other: Answer) -> Answer:
+    """``answer`` with what ``other`` says of the pictures at ``places``, and what it cost."""
+    by_picture = list(answer.by_picture)
+    for place, verdicts in zip(places, other.by_picture, strict=True):
+        by_picture[place] = verdicts
+    return replace(
+        answer,
+        verdicts=by_picture[0],
+        more=tuple(by_picture[1:]),
+        raw="\n".join(filter(None, (answer.raw, other.raw))),
+        prompt_tokens=answer.prompt_tokens + other.prompt_tokens,
+        answer_tokens=answer.answer_tokens + other.answer_tokens,
+        calls=answer.calls + other.calls,
+    )
+
+
+def blank(answer: Answer, pictures: int) -> Answer:
+    """An answer from the same model that says nothing yet of so many pictures, and cost nothing."""
+    return replace(
+        answer,
+        verdicts={},
+        more=({},) * (pictures - 1),
+        raw="",
+        prompt_tokens=0,
+        answer_tokens=0,
+        calls=0,
+    )
+
 
 CHECK_TIMEOUT_S = 5.0
 MOST_TOKENS = 4096
@@ -155,7 +189,9 @@ class OpenAIClient(Client):
         if response.is_error or not isinstance(listed, list):
             raise from_response(response, self._target())
         return tuple(
-            dict.fromkeys(offer.name for offer in pages.listing({"data": listed}) if offer.name)
+            dict.fromkeys(
+                offer.name for offer in discovery.listed_models({"data": listed}) if offer.name
+            )
         )
 
     async def model_name(self) -> str:
@@ -266,7 +302,7 @@ class OpenAIClient(Client):
     async def _together(self, question: Question, timeout_s: float) -> Answer:
         """The same about several pictures: those of which nothing could be read are asked about once more."""
         answer = replace(await self._alone(question, timeout_s), together=True)
-        places = several.open_places(answer)
+        places = open_places(answer)
         if not places:
             return answer
         _log.debug(
@@ -279,7 +315,7 @@ class OpenAIClient(Client):
         try:
             body = await self._complete(rest, self._first_attempt(rest), timeout_s)
             own = await self._answer(body, rest)
-            return several.filled(answer, places, own) if own.model == answer.model else answer
+            return filled(answer, places, own) if own.model == answer.model else answer
         except (ClientError, OneAtATimeError) as error:
             _log.debug("%s: they stay unjudged: %s", self.label, error)
             return answer  # what was answered is not to be paid for again
@@ -304,7 +340,7 @@ class OpenAIClient(Client):
             if (
                 told is None or told.model == own.model
             ):  # an answer has one model; that of another is left out
-                told = several.filled(told or several.blank(own, pictures), [place], own)
+                told = filled(told or blank(own, pictures), [place], own)
         assert told is not None  # else the last picture's error was raised
         return told
 

@@ -19,17 +19,19 @@ from time import monotonic
 from typing import Self
 
 from vlm_engine.clients.base import Client, Keep, keep_answer
-from vlm_engine.clients.budget import Budget
-from vlm_engine.clients.health import HealthMonitor
-from vlm_engine.clients.identity import ModelIdentity
-from vlm_engine.clients.member import Member, by_model, unique
+from vlm_engine.clients.member import (
+    AutoSlots,
+    FixedSlots,
+    Member,
+    ModelIdentity,
+    Servers,
+    by_model,
+    unique,
+)
+from vlm_engine.clients.monitor import HealthMonitor
 from vlm_engine.clients.openai import OpenAIClient
-from vlm_engine.clients.patience import Patience
-from vlm_engine.clients.request_queue import RequestQueue
-from vlm_engine.clients.retry import InFlight, RetryState
-from vlm_engine.clients.scheduling import ranked, reference_s
-from vlm_engine.clients.server import Servers
-from vlm_engine.clients.slots import AutoSlots, FixedSlots
+from vlm_engine.clients.retry import Budget, InFlight, RetryState
+from vlm_engine.clients.scheduling import Patience, RequestQueue, ranked, reference_s
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,

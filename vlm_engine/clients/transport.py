@@ -11,16 +11,48 @@ import json
 import re
 import ssl
 import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from vlm_engine.clients.base import ClosedError
-from vlm_engine.clients.mapping import Response
 from vlm_engine.errors import ConfigError
+from vlm_engine.reply import shortened
+
+_SHORTEST = 4  # what is shorter is part of many words, and no secret
+_MOST_READ = 100_000
+HIDDEN = "[api_key]"
+
+
+def redacted(text: str, secret: str) -> str:
+    """``text`` with ``[api_key]`` in place of ``secret``, also where it stands as in a URL or in JSON."""
+    return _forms(secret).sub(HIDDEN, text) if len(secret) >= _SHORTEST else text
+
+
+def shown(text: str, secret: str, limit: int = 200) -> str:
+    """``text`` as a message may quote it: short, printable, without ``secret``. What is cut off later must be hidden first."""
+    return shortened(redacted(text[:_MOST_READ], secret), limit)
+
+
+@lru_cache(64)
+def _forms(secret: str) -> re.Pattern[str]:
+    plain = {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        secret.replace("/", "\\/"),
+    }
+    escaped = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    lower = {re.sub("%..", lambda code: code[0].lower(), form) for form in escaped}
+    return re.compile(
+        "|".join(re.escape(form) for form in sorted(plain | escaped | lower, key=len, reverse=True))
+    )
+
 
 CONNECT_TIMEOUT_S = 3.0
 MOST_BYTES = 2 << 20
@@ -28,6 +60,41 @@ MOST_BYTES = 2 << 20
 _MOST_WORK = 200_000  # which takes json about a tenth of a second
 _QUOTED = 8192
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response. ``body`` is its JSON, or None; ``headers`` are asked for by lower-case names.
+
+    ``too_long``: it is longer than any answer; ``text`` is its beginning.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    body: Any = None
+    too_long: bool = False
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a web page instead of an answer."""
+        return self.body is None and (
+            "html" in self.headers.get("content-type", "") or self.text.lstrip()[:1] == "<"
+        )
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is anything but the answer that was asked for. Some servers put an error into a 200."""
+        return self.is_failure or not isinstance(self.body, dict)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it is no JSON, or an error, by its status or by what it says."""
+        if not 200 <= self.status < 300 or self.body is None:
+            return True
+        return isinstance(self.body, dict) and (
+            bool(self.body.get("error")) or self.body.get("object") == "error"
+        )
 
 
 class Transport:

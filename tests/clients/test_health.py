@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlm_engine.clients.breaker import BUSY_LIMIT_S, Health, State, busy_delay_s, probe_delay_s
+from vlm_engine.clients.health import BUSY_LIMIT_S, Health, State, busy_delay_s, probe_delay_s
 from vlm_engine.errors import (
     BusyError,
     EndpointError,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from vlm_engine.clients.capabilities import Capabilities
+from vlm_engine.clients.discovery import Capabilities
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.request_queue import RequestQueue
 from vlm_engine.clients.retry import BOUNCES, TRIES, RetryState
+from vlm_engine.clients.scheduling import RequestQueue
 from vlm_engine.errors import (
     BusyError,
     ReplyError,

@@ -6,9 +6,7 @@ import json
 import pytest
 
 from vlm_engine.clients import request
-from vlm_engine.clients.body import Bodies
-from vlm_engine.clients.features import Feature
-from vlm_engine.clients.request import RequestOptions
+from vlm_engine.clients.request import Bodies, Feature, RequestOptions
 from vlm_engine.config.models import ModelConfig
 from vlm_engine.types import Form, Frame, Question
 
