@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from haven.stash.values import ItemChange, ItemKind, MarkerChange
+from haven.items import ItemChange, ItemKind, MarkerChange
 from vlm_engine import Coverage, EndpointStats, Span
 
 __all__ = [

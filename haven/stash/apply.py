@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
+from haven.items import ItemChange, ItemRef
 from haven.stash.changes import ChangePlan
 from haven.stash.errors import ItemGoneError, StashError, StashQueryError
 from haven.stash.journal import Journal, OpenPlan
@@ -27,7 +28,7 @@ from haven.stash.tagging import AT_ONCE, Tagging
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
 from haven.stash.undo import as_numbered_now, plan_undo
-from haven.stash.values import ItemChange, ItemRef, ItemSnapshot, Recovered, Tag, tag_key
+from haven.stash.values import ItemSnapshot, Recovered, Tag, tag_key
 from haven.stash.writing import Writing
 
 _log = logging.getLogger(__name__)

@@ -7,18 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from haven.items import ItemChange, ItemKind, ItemRef, MarkerChange
 from haven.stash.records import OwnedMarker, OwnedTag, same_time
-from haven.stash.values import (
-    Item,
-    ItemChange,
-    ItemKind,
-    ItemRef,
-    Marker,
-    MarkerChange,
-    Tag,
-    same_making,
-    tag_key,
-)
+from haven.stash.values import Item, Marker, Tag, same_making, tag_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from haven.stash.values import ItemRef
+from haven.items import ItemRef
 
 
 class StashError(Exception):

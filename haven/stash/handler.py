@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from haven.items import ItemChange, ItemKind, ItemRef
 from haven.settings.settings import TagNames
 from haven.stash import jobs, left_over, library, server
 from haven.stash.apply import Fate, ItemWriter, alone
@@ -26,9 +27,6 @@ from haven.stash.transport import StashClient
 from haven.stash.values import (
     Gallery,
     Image,
-    ItemChange,
-    ItemKind,
-    ItemRef,
     PastChange,
     Recovered,
     Run,

@@ -10,19 +10,10 @@ from math import floor
 from pathlib import PurePath
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from haven.items import ItemKind, ItemRef
 from haven.stash.errors import ItemGoneError, StashLockedError, StashQueryError, StashReplyError
 from haven.stash.transport import StashClient
-from haven.stash.values import (
-    Gallery,
-    Image,
-    ItemKind,
-    ItemRef,
-    ItemSnapshot,
-    Marker,
-    Scene,
-    SceneFile,
-    Tag,
-)
+from haven.stash.values import Gallery, Image, ItemSnapshot, Marker, Scene, SceneFile, Tag
 
 PAGE = 1000
 _COUNTS_AT_ONCE = 25

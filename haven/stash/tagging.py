@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from haven.items import ItemKind
 from haven.stash.errors import StashLockedError, StashQueryError
 from haven.stash.transport import StashClient
-from haven.stash.values import ItemKind
 
 AT_ONCE = 500
 """How many items one request changes at most. Stash changes them in one transaction."""

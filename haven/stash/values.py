@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, ClassVar, Protocol
+
+from haven.items import ItemKind, ItemRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +48,6 @@ def same_making(one_s: float, other_s: float) -> bool:
 def tag_key(name: str) -> str:
     """Return what two spellings of one tag in Stash share. Unlike ``vlm_engine.tag_key`` it keeps the blanks inside a name, as Stash does."""
     return name.strip().casefold()
-
-
-class ItemKind(StrEnum):
-    """What Stash holds and the plugin tags."""
-
-    SCENE = "scene"
-    IMAGE = "image"
-    GALLERY = "gallery"
-
-
-@dataclass(frozen=True, slots=True)
-class ItemRef:
-    """Which scene, image or gallery is meant."""
-
-    kind: ItemKind
-    id: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.id}"
 
 
 class Item(Protocol):
@@ -231,42 +213,6 @@ class Gallery(_Unmarked):
     path: str
     tags: tuple[Tag, ...]
     image_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class MarkerChange:
-    """One marker that was added or removed, or would be. ``end_s`` is None for a point in time."""
-
-    title: str
-    start_s: float
-    end_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ItemChange:
-    """What changed on one scene, image or gallery, or would. Tags are names; those that queue and report are not among them.
-
-    ``markers_kept``: how many markers stood already for what was found, by the plugin or by a person. ``kept_back``:
-    sentences, each naming one thing that was left as it is because a person has changed it since. ``stays_off``: what was found
-    and not put there, because a person had taken it off; ``left_alone``: what the plugin made for tags that are not in the
-    present list. Both as "Foul" for a tag and "2 markers Foul".
-    """
-
-    tags_added: tuple[str, ...] = ()
-    tags_removed: tuple[str, ...] = ()
-    markers_added: tuple[MarkerChange, ...] = ()
-    markers_removed: tuple[MarkerChange, ...] = ()
-    markers_kept: int = 0
-    kept_back: tuple[str, ...] = ()
-    stays_off: tuple[str, ...] = ()
-    left_alone: tuple[str, ...] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was, or would be, added or removed."""
-        return not (
-            self.tags_added or self.tags_removed or self.markers_added or self.markers_removed
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from haven.items import ItemKind
 from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
 from haven.stash.errors import (
     ApplyError,
@@ -35,7 +36,7 @@ from haven.stash.recover import (
 from haven.stash.tagging import Batch, Tagging, batches
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
-from haven.stash.values import ItemKind, Tag, same_making, tag_key
+from haven.stash.values import Tag, same_making, tag_key
 
 _ADD, _REMOVE = "ADD", "REMOVE"
 _TagsOf: TypeAlias = "Callable[[_Work], dict[str, Tag]]"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Generic, Self, TypeVar
 
+from haven.items import ItemKind
 from haven.report import End, ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError
-from haven.stash.values import ItemKind
 from haven.tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
 from haven.tasks.prefetch import ItemT, Prefetcher
 from haven.tasks.same_cause import FailureRow, SameCauseError

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from haven.items import ItemKind
 from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError, StashError
-from haven.stash.values import Gallery, ItemKind
+from haven.stash.values import Gallery
 from haven.tagger import names_in_stash
 from haven.tasks.context import ENDS_THE_BATCH, FIRST_LEFT, TaskContext
 from haven.tasks.words import title_of

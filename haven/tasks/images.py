@@ -10,9 +10,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Self, TypeAlias
 
+from haven.items import ItemChange, ItemKind
 from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError, NotServedError, StashError
-from haven.stash.values import Image, ItemChange, ItemKind
+from haven.stash.values import Image
 from haven.tagger import Tagger, longest_side
 from haven.tasks.batch import ItemHandler
 from haven.tasks.batcher import Batcher

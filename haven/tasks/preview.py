@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from haven.items import ItemKind
 from haven.report import counted
-from haven.stash.values import ItemKind
 from haven.tagger import Tagger
 from haven.tasks import galleries
 from haven.tasks.background import BackgroundTasks

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from haven.items import ItemChange, ItemKind
 from haven.report import ItemReport, Outcome, counted
-from haven.stash.values import ItemChange, ItemKind, Scene
+from haven.stash.values import Scene
 from haven.tagger import Tagger
 from haven.tasks.batch import ItemHandler
 from haven.tasks.context import TaskContext

@@ -10,10 +10,11 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
+from haven.items import ItemChange, ItemKind, ItemRef
 from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ApplyError, ItemGoneError, StashError
 from haven.stash.handler import MediaHandler
-from haven.stash.values import Gallery, Image, ItemChange, ItemKind, ItemRef, Run, Scene
+from haven.stash.values import Gallery, Image, Run, Scene
 from haven.tasks.context import TaskContext
 from haven.tasks.words import change_told, title_of
 

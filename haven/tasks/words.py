@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from haven.items import ItemChange
 from haven.report import counted
-from haven.stash.values import Gallery, Image, ItemChange, Scene
+from haven.stash.values import Gallery, Image, Scene
 
 
 def title_of(item: Scene | Image | Gallery) -> str:

@@ -17,6 +17,7 @@ ROOMS = (
     "haven/report",
     "haven/stash",
     "haven/tagger.py",
+    "haven/items.py",
     "haven/settings",
     "haven/setup",
     "vlm_engine",

@@ -2,6 +2,7 @@ from contextlib import closing
 
 import pytest
 
+from haven.items import ItemKind, ItemRef
 from haven.stash.errors import (
     ApplyError,
     ItemGoneError,
@@ -12,7 +13,6 @@ from haven.stash.errors import (
 from haven.stash.handler import MediaHandler
 from haven.stash.journal import Journal
 from haven.stash.transport import StashClient
-from haven.stash.values import ItemKind, ItemRef
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of, once, once_replied
 from vlm_engine.testing.threads import running

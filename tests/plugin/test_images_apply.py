@@ -6,11 +6,11 @@ from contextlib import closing
 
 import pytest
 
+from haven.items import ItemChange, ItemKind
 from haven.stash.errors import ApplyError, ItemGoneError, StashLockedError, TagClashError
 from haven.stash.handler import MediaHandler
 from haven.stash.tagging import AT_ONCE, Batch, Tagging, batches
 from haven.stash.transport import StashClient
-from haven.stash.values import ItemChange, ItemKind
 from tests.plugin.fragile import NAMES, handler_of, once
 from vlm_engine.types import ImageTagInfo, VideoTagInfo
 

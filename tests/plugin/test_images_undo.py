@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from haven.items import ItemChange, ItemKind
 from haven.stash.errors import ApplyError, ItemGoneError
-from haven.stash.values import ItemChange, ItemKind
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, KilledError, handler_of, once_replied
 from vlm_engine.testing.threads import running

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from haven.items import ItemChange, ItemKind, ItemRef
 from haven.stash.handler import MediaHandler
-from haven.stash.values import ItemChange, ItemKind, ItemRef
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import KilledError, handler_of, once_replied
 from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo

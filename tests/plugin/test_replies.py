@@ -15,6 +15,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from haven.items import ItemKind
 from haven.settings.settings import TagNames
 from haven.stash.errors import (
     NotServedError,
@@ -29,7 +30,7 @@ from haven.stash.server import require_images, shake_hands
 from haven.stash.stream import SceneStream
 from haven.stash.tags import TagCache
 from haven.stash.transport import RetryPolicy, StashClient
-from haven.stash.values import ItemKind, Tag
+from haven.stash.values import Tag
 from sandbox.stash import SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import served

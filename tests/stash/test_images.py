@@ -16,11 +16,11 @@ import pytest
 import requests
 from PIL import Image
 
+from haven.items import ItemChange
 from haven.settings.settings import TagNames
 from haven.stash.errors import ItemGoneError, NotServedError, StashAuthError
 from haven.stash.handler import MediaHandler
 from haven.stash.transport import StashClient
-from haven.stash.values import ItemChange
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState
 from vlm_engine.types import ImageTagInfo

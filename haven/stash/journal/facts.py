@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from haven.items import ItemRef
 from haven.stash.records import OwnedMarker
-from haven.stash.values import ItemRef, Tag
+from haven.stash.values import Tag
 
 
 @dataclass(frozen=True, slots=True)

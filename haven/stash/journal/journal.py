@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from haven.items import ItemKind, ItemRef
 from haven.stash.changes import ChangePlan
 from haven.stash.errors import JournalError
 from haven.stash.journal.database import JournalDatabase, Row
@@ -16,7 +17,7 @@ from haven.stash.journal.locks import Lock
 from haven.stash.journal.rows import MARKER, TAG, as_written, joined, marker_of, tag_of
 from haven.stash.journal.runs import RunLog
 from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
-from haven.stash.values import ItemKind, ItemRef, Marker, PastChange, Tag
+from haven.stash.values import Marker, PastChange, Tag
 
 _WRITER_PATIENCE_S = 300.0
 _STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
