@@ -28,22 +28,12 @@ from haven.stash.tagging import AT_ONCE, Tagging
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
 from haven.stash.undo import as_numbered_now, plan_undo
-from haven.stash.values import ItemSnapshot, Recovered, Tag, tag_key
+from haven.stash.values import Fate, ItemSnapshot, Recovered, Tag, tag_key
 from haven.stash.writing import Writing
 
 _log = logging.getLogger(__name__)
 _Thing = TypeVar("_Thing")
 Planner: TypeAlias = Callable[[ItemSnapshot], ChangePlan]
-Fate: TypeAlias = ItemChange | StashError
-"""What became of one item: how it was changed, or why it was not. The error is an ``ItemGoneError`` or an ``ApplyError``."""
-
-
-def alone(fates: Mapping[_Thing, Fate]) -> ItemChange:
-    """The change of the one item that was to be changed. Raises its error."""
-    (fate,) = fates.values()
-    if isinstance(fate, StashError):
-        raise fate
-    return fate
 
 
 class ItemWriter:
@@ -66,9 +56,9 @@ class ItemWriter:
             return self._complete(self._journal.unfinished())
 
     def apply(
-        self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions
+        self, run_id: int, found: Mapping[ItemRef, TagInfo | None], options: PlanOptions
     ) -> dict[ItemRef, Fate]:
-        """Brings each item, as it is now, to what was found in it, and takes it off the queue."""
+        """Brings each item, as it is now, to what was found in it, and takes it off the queue. None: its tags stay."""
         fates: dict[ItemRef, Fate] = {}
         with self._journal.only_writer():
             for portion in _portions(found, lambda item: item):
@@ -76,22 +66,17 @@ class ItemWriter:
         return fates
 
     def _apply(
-        self, run_id: int, found: Mapping[ItemRef, TagInfo], options: PlanOptions
+        self, run_id: int, found: Mapping[ItemRef, TagInfo | None], options: PlanOptions
     ) -> dict[ItemRef, Fate]:
-        known = self._known_or_made(found.values(), options)
-        return self._change(
-            run_id,
-            found,
-            lambda item: plan_results(
-                item, found[item.ref], known_of(self._journal, item), known, options
-            ),
-        )
+        known = self._known_or_made(filter(None, found.values()), options)
 
-    def release(self, run_id: int, item: ItemRef, options: PlanOptions) -> dict[ItemRef, Fate]:
-        """Takes an image or a gallery off the queue and says that it is done. Its other tags stay as they are."""
-        with self._journal.only_writer():
-            known = self._known_or_made((), options)
-            return self._change(run_id, [item], lambda item: plan_release(item, known, options))
+        def plan(item: ItemSnapshot) -> ChangePlan:
+            info = found[item.ref]
+            if info is None:
+                return plan_release(item, known, options)
+            return plan_results(item, info, known_of(self._journal, item), known, options)
+
+        return self._change(run_id, found, plan)
 
     def preview(
         self, found: Mapping[ItemRef, TagInfo], options: PlanOptions

@@ -10,23 +10,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from haven.items import ItemChange, ItemKind, ItemRef
+from haven.items import ItemKind, ItemRef
 from haven.settings.settings import TagNames
 from haven.stash import jobs, left_over, library, server
-from haven.stash.apply import Fate, ItemWriter, alone
-from haven.stash.errors import (
-    StashError,
-)
+from haven.stash.apply import ItemWriter
 from haven.stash.journal import Journal
-from haven.stash.plan import PlanOptions, control_names
+from haven.stash.plan import PlanOptions, TagInfo, control_names
 from haven.stash.stream import SceneStream
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
 from haven.stash.values import (
-    Gallery,
-    Image,
+    Fate,
+    ItemT,
     PastChange,
     Recovered,
     Run,
@@ -35,7 +32,8 @@ from haven.stash.values import (
     Tag,
     tag_key,
 )
-from vlm_engine import ImageTagInfo, VideoTagInfo
+
+_Value = TypeVar("_Value")
 
 
 def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
@@ -56,9 +54,9 @@ class MediaHandler:
     looked for is called in Stash; what was made for other tags is left alone, and None leaves nothing alone. ``bring_back``:
     what people took off, and is found, is put there again.
 
-    What changes many items at once gives back the fate of each: its change, or why there is none (``ItemGoneError`` when it
-    has vanished, ``ApplyError`` when something could not be written, and then it is still queued). What changes one item
-    raises that error. Both raise the errors of the connection; what they leave half-written, ``recover`` completes.
+    Methods that write return the fate of each item: its change, or the error that prevented it (``ItemGoneError`` when the
+    item has vanished, ``ApplyError`` when something could not be written; then the item is still queued). ``change_of``
+    raises the error of a single item. Errors of the connection are raised; ``recover`` completes what was left half-written.
     """
 
     def __init__(
@@ -89,55 +87,39 @@ class MediaHandler:
         """Raises ``StashVersionError`` for a Stash that is too old for images. Call it before reading any."""
         server.require_images(self._client)
 
-    # What there is. All ids are in their order, and there is no limit to their number.
+    # Reading. There is no limit to the number of ids.
 
-    def scene_ids_with(self, tag_name: str) -> tuple[str, ...]:
-        """The scenes that carry the tag of that name, those that failed before last; none where there is no such tag."""
-        return self._ids_with(ItemKind.SCENE, tag_name)
+    def ids_with(self, kind: ItemKind, tag_name: str) -> tuple[str, ...]:
+        """Return the ids of all items of one kind that carry a tag, in order, those that failed before last.
 
-    def image_ids_with(self, tag_name: str) -> tuple[str, ...]:
-        """The images that carry the tag of that name themselves, those that failed before last; none where there is no such
-        tag."""
-        return self._ids_with(ItemKind.IMAGE, tag_name)
+        Only the item's own tags count. Empty when Stash has no such tag.
+        """
+        tag, errored = self._tag(tag_name), self._tag(self._names.errored)
+        ids = library.ids_with_tags(self._client, kind, tag.id) if tag else ()
+        if not tag or not errored or not ids:
+            return ids
+        failed = dict.fromkeys(library.ids_with_tags(self._client, kind, tag.id, errored.id))
+        return (*(one for one in ids if one not in failed), *failed)
 
     def image_ids_in_galleries_with(self, tag_name: str) -> tuple[str, ...]:
-        """The images in all galleries that carry the tag of that name; none where there is no such tag."""
+        """Return the ids of the images in all galleries that carry a tag. Empty when Stash has no such tag."""
         tag = self._tag(tag_name)
         return library.image_ids_in_galleries_with_tag(self._client, tag.id) if tag else ()
 
-    def gallery_ids_with(self, tag_name: str) -> tuple[str, ...]:
-        """The galleries that carry the tag of that name; none where there is no such tag."""
-        return self._ids_with(ItemKind.GALLERY, tag_name)
+    def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
+        """Return the ids of the items on which the journal knows tags or markers of the plugin."""
+        return self._journal.owned_ids(kind)
 
-    def owned_scene_ids(self) -> tuple[str, ...]:
-        """The scenes on which the plugin has put something that is still there, as far as the journal knows."""
-        return self._journal.owned_ids(ItemKind.SCENE)
+    def read(self, item_type: type[ItemT], ids: Iterable[str]) -> tuple[ItemT, ...]:
+        """Return the items with these ids, in this order, without those that have vanished.
 
-    def owned_image_ids(self) -> tuple[str, ...]:
-        """The images on which the plugin has put something that is still there, as far as the journal knows."""
-        return self._journal.owned_ids(ItemKind.IMAGE)
-
-    def owned_gallery_ids(self) -> tuple[str, ...]:
-        """The galleries on which the plugin has put something that is still there, as far as the journal knows."""
-        return self._journal.owned_ids(ItemKind.GALLERY)
-
-    def scenes(self, ids: Iterable[str]) -> tuple[Scene, ...]:
-        """The scenes with these ids, in this order; those that have vanished are left out."""
-        vr_tags = (
-            {tag.id for tag in self._tags.find([self._vr_tag]).values()} if self._vr_tag else set()
-        )
-        return tuple(
-            replace(scene, is_vr=not vr_tags.isdisjoint(scene.tag_ids))
-            for scene in library.read_scenes(self._client, ids)
-        )
-
-    def images(self, ids: Iterable[str]) -> tuple[Image, ...]:
-        """The images with these ids, in this order; those that have vanished are left out."""
-        return library.read_images(self._client, ids)
-
-    def galleries(self, ids: Iterable[str]) -> tuple[Gallery, ...]:
-        """The galleries with these ids, in this order; those that have vanished are left out."""
-        return library.read_galleries(self._client, ids)
+        ``item_type``: ``Scene``, ``Image`` or ``Gallery``; ``ITEM_TYPES`` has it for each kind.
+        """
+        items = library.read_all(self._client, item_type, ids)
+        if not self._vr_tag or item_type.kind is not ItemKind.SCENE:
+            return items
+        vr_tag_ids = {tag.id for tag in self._tags.find([self._vr_tag]).values()}
+        return tuple(item.with_vr(vr_tag_ids) for item in items)
 
     def image_tag_counts(self, gallery_id: str, tag_names: Iterable[str]) -> dict[str, int]:
         """How many images of a gallery carry each of these tags, whoever put it there, by the names as given.
@@ -206,102 +188,44 @@ class MediaHandler:
         """Completes, item by item, what killed runs left half-written. Call it before a run."""
         return self._writer.recover()
 
-    # Results.
+    # Writing. Items with the same change share their requests: better hundreds at once than a few.
 
     def apply(
         self,
         run_id: int,
-        scene_id: str,
-        info: VideoTagInfo,
+        kind: ItemKind,
+        results: Mapping[str, TagInfo | None],
         *,
         create_markers: bool = True,
         updating: bool = False,
-    ) -> ItemChange:
-        """Brings a scene, as it is in Stash now, to what ``info`` says, and only then takes it off the queue.
+    ) -> dict[str, Fate]:
+        """Bring each item, as it is in Stash now, to its result, and only then take it off the queue.
 
-        Without ``create_markers`` its markers are left as they are. ``updating``: the queue is that of the tag
-        ``update_me``.
+        ``results`` is by id. None leaves the item's tags as they are, and only takes it off the queue.
+        Without ``create_markers`` the markers of scenes stay as they are. ``updating``: the items are queued by the
+        tag ``update_me``.
         """
         options = replace(self._options, create_markers=create_markers, updating=updating)
-        return alone(self._writer.apply(run_id, {_scene(scene_id): info}, options))
-
-    def apply_images(
-        self, run_id: int, results: Mapping[str, ImageTagInfo], *, updating: bool = False
-    ) -> dict[str, Fate]:
-        """The same for images, by their ids. Those with the same change share their requests: better hundreds than a few."""
-        options = replace(self._options, updating=updating)
-        return _by_id(
-            self._writer.apply(
-                run_id, {_image(one): info for one, info in results.items()}, options
-            )
-        )
-
-    def apply_gallery(
-        self,
-        run_id: int,
-        gallery_id: str,
-        tags: Iterable[str] | None,
-        *,
-        release_queue: bool,
-        updating: bool = False,
-    ) -> ItemChange:
-        """Brings the tags of a gallery to ``tags``; with None those that it has stay.
-
-        ``release_queue``: it is done, so it gets the tag that says so, and leaves the queue.
-        """
-        options = replace(self._options, updating=updating, release=release_queue)
-        gallery = ItemRef(ItemKind.GALLERY, gallery_id)
-        if tags is None:
-            return (
-                alone(self._writer.release(run_id, gallery, options))
-                if release_queue
-                else ItemChange()
-            )
-        return alone(
-            self._writer.apply(run_id, {gallery: ImageTagInfo({"": tuple(tags)}, {})}, options)
-        )
+        return _by_id(self._writer.apply(run_id, _refs(kind, results), options))
 
     def preview(
-        self, scene_id: str, info: VideoTagInfo, *, create_markers: bool = True
-    ) -> ItemChange:
-        """What ``apply`` would change. Writes nothing. Raises ``ItemGoneError`` and the errors of the connection."""
-        return alone(
-            self._writer.preview(
-                {_scene(scene_id): info}, replace(self._options, create_markers=create_markers)
-            )
-        )
+        self, kind: ItemKind, results: Mapping[str, TagInfo], *, create_markers: bool = True
+    ) -> dict[str, Fate]:
+        """Return what ``apply`` would change. Write nothing."""
+        options = replace(self._options, create_markers=create_markers)
+        return _by_id(self._writer.preview(_refs(kind, results), options))
 
-    def preview_images(self, results: Mapping[str, ImageTagInfo]) -> dict[str, Fate]:
-        """What ``apply_images`` would change. Writes nothing."""
-        found = {_image(one): info for one, info in results.items()}
-        return _by_id(self._writer.preview(found, self._options))
+    def mark_failed(
+        self, run_id: int, kind: ItemKind, reasons: Mapping[str, str]
+    ) -> dict[str, Fate]:
+        """Give each item the tag ``errored`` and leave it queued. Items that have vanished are left out of the result."""
+        return _by_id(self._writer.mark_failed(run_id, self._names.errored, _refs(kind, reasons)))
 
-    def mark_failed(self, run_id: int, scene_id: str, reason: str) -> None:
-        """Gives a scene the tag ``errored`` and leaves it queued. One that has vanished is left alone."""
-        for fate in self._writer.mark_failed(
-            run_id, self._names.errored, {_scene(scene_id): reason}
-        ).values():
-            if isinstance(fate, StashError):
-                raise fate
+    def remove_owned(self, run_id: int, kind: ItemKind, ids: Iterable[str]) -> dict[str, Fate]:
+        """Remove what the plugin has put on these items, as far as it is still as the plugin left it."""
+        return _by_id(self._writer.remove(run_id, [ItemRef(kind, one) for one in ids]))
 
-    def mark_images_failed(self, run_id: int, reasons: Mapping[str, str]) -> dict[str, Fate]:
-        """The same for images, by their ids. Those that have vanished are not among the fates."""
-        told = {_image(one): reason for one, reason in reasons.items()}
-        return _by_id(self._writer.mark_failed(run_id, self._names.errored, told))
-
-    # Taking back.
-
-    def remove_owned(self, run_id: int, scene_id: str) -> ItemChange:
-        """Takes off a scene what the plugin has put there, while it is as the plugin left it."""
-        return alone(self._writer.remove(run_id, [_scene(scene_id)]))
-
-    def remove_owned_images(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
-        """The same for images."""
-        return _by_id(self._writer.remove(run_id, map(_image, ids)))
-
-    def remove_owned_galleries(self, run_id: int, ids: Iterable[str]) -> dict[str, Fate]:
-        """The same for galleries."""
-        return _by_id(self._writer.remove(run_id, [ItemRef(ItemKind.GALLERY, one) for one in ids]))
+    # Undoing.
 
     def last_undoable_run(self) -> Run | None:
         """The latest run that changed something in Stash and is not undone yet."""
@@ -315,15 +239,11 @@ class MediaHandler:
         """Every change of a run that is not undone yet, in the order in which to undo them."""
         return self._journal.plans_to_undo(run.id)
 
-    def undo_change(self, run_id: int, change: int) -> ItemChange:
-        """Takes back one change of an earlier run, by its number, in the name of the run ``run_id``.
+    def undo_changes(self, run_id: int, changes: Iterable[int]) -> dict[int, Fate]:
+        """Undo changes of an earlier run, by their numbers and in this order, on behalf of the run ``run_id``.
 
         What people have changed since stays, and is named in ``kept_back``.
         """
-        return alone(self._writer.undo(run_id, [change]))
-
-    def undo_changes(self, run_id: int, changes: Iterable[int]) -> dict[int, Fate]:
-        """The same for many changes, by their numbers, in this order. Those of images share their requests where they can."""
         return self._writer.undo(run_id, changes)
 
     def finish_undo(self, run: Run) -> tuple[str, ...]:
@@ -346,14 +266,6 @@ class MediaHandler:
         """Keeps the session alive; call it more often than the session's age (an hour unless set otherwise)."""
         server.ping(self._client)
 
-    def _ids_with(self, kind: ItemKind, tag_name: str) -> tuple[str, ...]:
-        tag, errored = self._tag(tag_name), self._tag(self._names.errored)
-        ids = library.ids_with_tags(self._client, kind, tag.id) if tag else ()
-        if not tag or not errored or not ids:
-            return ids
-        failed = dict.fromkeys(library.ids_with_tags(self._client, kind, tag.id, errored.id))
-        return (*(one for one in ids if one not in failed), *failed)
-
     def _tag(self, name: str) -> Tag | None:
         return self._tags.find([name]).get(tag_key(name))
 
@@ -374,12 +286,8 @@ class MediaHandler:
         self.close()
 
 
-def _scene(scene_id: str) -> ItemRef:
-    return ItemRef(ItemKind.SCENE, scene_id)
-
-
-def _image(image_id: str) -> ItemRef:
-    return ItemRef(ItemKind.IMAGE, image_id)
+def _refs(kind: ItemKind, by_id: Mapping[str, _Value]) -> dict[ItemRef, _Value]:
+    return {ItemRef(kind, item_id): value for item_id, value in by_id.items()}
 
 
 def _by_id(fates: Mapping[ItemRef, Fate]) -> dict[str, Fate]:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from haven.items import ItemKind, ItemRef
 from haven.stash.errors import ItemGoneError, StashLockedError, StashQueryError, StashReplyError
 from haven.stash.transport import StashClient
-from haven.stash.values import Gallery, Image, ItemSnapshot, Marker, Scene, SceneFile, Tag
+from haven.stash.values import Gallery, Image, ItemSnapshot, ItemT, Marker, Scene, SceneFile, Tag
 
 PAGE = 1000
 _COUNTS_AT_ONCE = 25
@@ -22,7 +22,7 @@ _PICTURES = frozenset(
     ".gif .apng .png .jpg .jpeg .jfif .webp .bmp .tif .tiff .heic .heif .avif .jxl .jp2".split()
 )
 
-_T = TypeVar("_T", Scene, Image, Gallery, ItemSnapshot)
+_T = TypeVar("_T")
 Criteria: TypeAlias = Mapping[str, Any]
 
 
@@ -78,19 +78,10 @@ def tag_counts(client: StashClient, gallery_id: str, tags: Iterable[Tag]) -> dic
     }
 
 
-def read_scenes(client: StashClient, ids: Iterable[str]) -> tuple[Scene, ...]:
-    """The scenes with these ids, in this order; those that have vanished are left out."""
-    return tuple(_read(client, _SCENES, ids))
-
-
-def read_images(client: StashClient, ids: Iterable[str]) -> tuple[Image, ...]:
-    """The images with these ids, in this order; those that have vanished are left out."""
-    return tuple(_read(client, _IMAGES, ids))
-
-
-def read_galleries(client: StashClient, ids: Iterable[str]) -> tuple[Gallery, ...]:
-    """The galleries with these ids, in this order; those that have vanished are left out."""
-    return tuple(_read(client, _GALLERIES, ids))
+def read_all(client: StashClient, item_type: type[ItemT], ids: Iterable[str]) -> tuple[ItemT, ...]:
+    """Return the items with these ids, in this order, without those that have vanished."""
+    reading: Reading[ItemT] = _READINGS[item_type.kind]
+    return tuple(_read(client, reading, ids))
 
 
 def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, ItemSnapshot]:

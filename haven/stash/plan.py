@@ -30,16 +30,15 @@ SAME_EVENT_IOU = 0.5
 class PlanOptions:
     """How to plan. Without ``create_markers`` the markers of a scene are left as they are, ours included.
 
-    ``updating``: the item is in line by the tag ``update_me``, not by ``tag_me``. Without ``release`` it stays in line, and
-    is not said to be done. ``tag_list``: what each tag that is looked for is called in Stash, by what the list calls it; what was
-    made for others is left alone. None: that is not known, and concerns everything. ``bring_back``: what people took off is put
-    there again.
+    ``updating``: the item is queued by the tag ``update_me`` instead of ``tag_me``.
+    ``tag_list``: the name in Stash of each tag that is looked for, by its name in the tag list. What was made for other
+    tags is left alone. None: the list is unknown, and everything may be changed.
+    ``bring_back``: add again what people took off.
     """
 
     names: TagNames
     create_markers: bool = True
     updating: bool = False
-    release: bool = True
     tag_list: Mapping[str, str] | None = None
     bring_back: bool = False
 
@@ -81,19 +80,17 @@ def plan_results(
         item, owned, found, frozenset(tag.id for tag in (tag_me, update_me, tagged, errored))
     )
     markers = _plan_markers(item, owned, found, parent) if options.create_markers else _MarkerPlan()
-    done = found.planned(names.tagged) if options.release else None
-    has_done = done is not None and done.id in item.tag_ids
+    done = found.planned(names.tagged)
+    has_done = done.id in item.tag_ids
     return ChangePlan.of(
         item,
         parent,
-        add=(*tags.add, *([done] if done and not has_done else [])),
+        add=(*tags.add, *([] if has_done else [done])),
         tagged_id=tagged.id,
         create=markers.create,
         destroy=tuple(owned.markers[marker.id] for marker in markers.destroy),
         remove=tags.remove,
-        release=tuple(
-            tag for tag in (errored, queue) if options.release and tag.id in item.tag_ids
-        ),
+        release=tuple(tag for tag in (errored, queue) if tag.id in item.tag_ids),
         queue_tag_id=queue.id,
         kept=tuple(marker.id for marker in markers.kept),
         stood_tags=(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
 
-from haven.items import ItemKind, ItemRef
+from haven.items import ItemChange, ItemKind, ItemRef
+from haven.stash.errors import StashError
+
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Marker:
     tags_created_s: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)
 
 
-class _Tagged:
+class StashItem:
     """What follows from an item's kind, id and tags."""
 
     __slots__ = ()
@@ -116,6 +119,10 @@ class _Tagged:
     def tag_ids(self) -> frozenset[str]:
         """The ids of ``tags``."""
         return frozenset(tag.id for tag in self.tags)
+
+    def with_vr(self, vr_tag_ids: Set[str]) -> Self:
+        """Return the item, marked as VR if it is a scene that carries one of these tags."""
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ class ItemSnapshot:
         return frozenset(tag.id for tag in self.tags)
 
 
-class _Unmarked(_Tagged):
+class _Unmarked(StashItem):
     """An item of a kind that has no markers."""
 
     __slots__ = ()
@@ -148,7 +155,7 @@ class _Unmarked(_Tagged):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene(_Tagged):
+class Scene(StashItem):
     """A scene: its files, the primary one first (there may be none), its tags and its markers.
 
     ``is_vr``: it carries the tag by which Stash's player knows VR scenes.
@@ -161,6 +168,10 @@ class Scene(_Tagged):
     tags: tuple[Tag, ...]
     markers: tuple[Marker, ...]
     is_vr: bool = False
+
+    def with_vr(self, vr_tag_ids: Set[str]) -> Self:
+        """Return the scene, marked as VR if it carries one of these tags."""
+        return replace(self, is_vr=not vr_tag_ids.isdisjoint(self.tag_ids))
 
     @property
     def path(self) -> str:
@@ -213,6 +224,24 @@ class Gallery(_Unmarked):
     path: str
     tags: tuple[Tag, ...]
     image_count: int
+
+
+ItemT = TypeVar("ItemT", bound=StashItem)
+ITEM_TYPES: Mapping[ItemKind, type[Scene] | type[Image] | type[Gallery]] = {
+    item_type.kind: item_type for item_type in (Scene, Image, Gallery)
+}
+
+
+Fate: TypeAlias = ItemChange | StashError
+"""What became of one item: its change, or the ``ItemGoneError`` or ``ApplyError`` that prevented it."""
+
+
+def change_of(fates: Mapping[_Key, Fate]) -> ItemChange:
+    """Return the change of the only item among ``fates``, or raise its error."""
+    (fate,) = fates.values()
+    if isinstance(fate, StashError):
+        raise fate
+    return fate
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from haven.items import ItemKind
 from haven.report import End
 from haven.tasks import galleries
 from haven.tasks.context import TaskContext
@@ -21,7 +22,7 @@ async def bring_back(context: TaskContext) -> str:
     """
     queue = context.settings.tag_names.update_me
     await context.stash(context.handler.prepare)
-    scenes = await context.stash(context.handler.scene_ids_with, queue)
+    scenes = await context.stash(context.handler.ids_with, ItemKind.SCENE, queue)
     images = (*await galleries.image_ids(context, queue), *await galleries.in_line(context, queue))
     if not scenes and not images:
         return nothing_in_line("scene or image", queue)

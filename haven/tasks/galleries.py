@@ -9,10 +9,11 @@ from dataclasses import replace
 from haven.items import ItemKind
 from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError, StashError
-from haven.stash.values import Gallery
+from haven.stash.values import Gallery, change_of
 from haven.tagger import names_in_stash
 from haven.tasks.context import ENDS_THE_BATCH, FIRST_LEFT, TaskContext
 from haven.tasks.words import title_of
+from vlm_engine import ImageTagInfo
 
 _log = logging.getLogger(__name__)
 _CHUNK = 50
@@ -26,7 +27,11 @@ async def image_ids(context: TaskContext, *queues: str) -> tuple[str, ...]:
     handler = context.handler
     own = tuple(
         dict.fromkeys(
-            [one for queue in queues for one in await context.stash(handler.image_ids_with, queue)]
+            [
+                one
+                for queue in queues
+                for one in await context.stash(handler.ids_with, ItemKind.IMAGE, queue)
+            ]
         )
     )
     if not context.settings.image_galleries:
@@ -46,9 +51,11 @@ async def in_line(context: TaskContext, *queues: str) -> tuple[str, ...]:
     """The galleries that carry one of the tags ``queues``, where the settings let them stand for their images."""
     if not context.settings.image_galleries:
         return ()
-    carry = context.handler.gallery_ids_with
+    carry = context.handler.ids_with
     return tuple(
-        dict.fromkeys([one for queue in queues for one in await context.stash(carry, queue)])
+        dict.fromkeys(
+            [one for queue in queues for one in await context.stash(carry, ItemKind.GALLERY, queue)]
+        )
     )
 
 
@@ -70,7 +77,9 @@ async def release(context: TaskContext, run_id: int, queue: str, *, updating: bo
     ids = await in_line(context, queue)
     reports: list[ItemReport] = []
     for start in range(0, len(ids), _CHUNK):
-        for gallery in await context.stash(context.handler.galleries, ids[start : start + _CHUNK]):
+        for gallery in await context.stash(
+            context.handler.read, Gallery, ids[start : start + _CHUNK]
+        ):
             reports.append(await _release_one(context, run_id, gallery, updating=updating))
             context.record.add(reports[-1])
     done = sum(report.outcome is Outcome.DONE for report in reports)
@@ -103,14 +112,11 @@ async def _release_one(
             if share
             else None
         )
-        change = await context.stash(
-            context.handler.apply_gallery,
-            run_id,
-            gallery.id,
-            tags,
-            release_queue=True,
-            updating=updating,
+        info = None if tags is None else ImageTagInfo({"": tuple(tags)}, {})
+        fates = await context.stash(
+            context.handler.apply, run_id, ItemKind.GALLERY, {gallery.id: info}, updating=updating
         )
+        change = change_of(fates)
     except ENDS_THE_BATCH:
         raise
     except ItemGoneError as error:

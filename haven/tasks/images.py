@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Self, TypeAlias
+from typing import Self
 
 from haven.items import ItemChange, ItemKind
 from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError, NotServedError, StashError
-from haven.stash.values import Image
+from haven.stash.values import Fate, Image
 from haven.tagger import Tagger, longest_side
 from haven.tasks.batch import ItemHandler
 from haven.tasks.batcher import Batcher
@@ -33,7 +33,6 @@ from vlm_engine import (
 
 _log = logging.getLogger(__name__)
 
-Fate: TypeAlias = ItemChange | StashError
 # So many results are written together: Stash takes about a second for them. So long a result waits for others at most.
 _TOGETHER = 500
 _PATIENCE_S = 20.0
@@ -86,7 +85,7 @@ class PreviewImages(ItemHandler[Image, ImageResult]):
 
     async def read(self, ids: Sequence[str]) -> Sequence[Image]:
         """The images with these ids, without those that have vanished."""
-        return await self._context.stash(self._context.handler.images, ids)
+        return await self._context.stash(self._context.handler.read, Image, ids)
 
     def gone(self, item_id: str) -> ItemReport:
         """The report of an image that has vanished."""
@@ -164,7 +163,7 @@ class PreviewImages(ItemHandler[Image, ImageResult]):
 
     async def changes(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
         """What would change."""
-        return await self._context.stash(self._context.handler.preview_images, results)
+        return await self._context.stash(self._context.handler.preview, self.kind, results)
 
     def told_together(self, settled: Sequence[tuple[ImageTagInfo, Fate]]) -> str:
         """What would change, by tags."""
@@ -247,8 +246,10 @@ class WriteImages(PreviewImages):
 
     async def changes(self, results: Mapping[str, ImageTagInfo]) -> Mapping[str, Fate]:
         """What has changed."""
-        apply = self._context.handler.apply_images
-        return await self._context.stash(apply, self._run_id, results, updating=self._updating)
+        apply = self._context.handler.apply
+        return await self._context.stash(
+            apply, self._run_id, self.kind, results, updating=self._updating
+        )
 
     def told_together(self, settled: Sequence[tuple[ImageTagInfo, Fate]]) -> str:
         """What they show, by tags."""
@@ -260,7 +261,7 @@ class WriteImages(PreviewImages):
     async def mark(self, reasons: Mapping[str, str]) -> Mapping[str, Fate]:
         """The tag that says so."""
         return await self._context.stash(
-            self._context.handler.mark_images_failed, self._run_id, reasons
+            self._context.handler.mark_failed, self._run_id, self.kind, reasons
         )
 
 

@@ -64,7 +64,7 @@ async def _in_line(context: TaskContext) -> tuple[tuple[str, ...], tuple[str, ..
         [
             one
             for queue in _queues(context)
-            for one in await context.stash(context.handler.scene_ids_with, queue)
+            for one in await context.stash(context.handler.ids_with, ItemKind.SCENE, queue)
         ]
     )
     return _from(first_left, tuple(scene_ids)), image_ids

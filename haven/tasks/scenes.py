@@ -9,7 +9,7 @@ from functools import partial
 
 from haven.items import ItemChange, ItemKind
 from haven.report import ItemReport, Outcome, counted
-from haven.stash.values import Scene
+from haven.stash.values import Scene, change_of
 from haven.tagger import Tagger
 from haven.tasks.batch import ItemHandler
 from haven.tasks.context import TaskContext
@@ -42,7 +42,7 @@ class PreviewScenes(ItemHandler[Scene, VideoResult]):
 
     async def read(self, ids: Sequence[str]) -> Sequence[Scene]:
         """The scenes with these ids, without those that have vanished."""
-        scenes = await self._context.stash(self._context.handler.scenes, ids)
+        scenes = await self._context.stash(self._context.handler.read, Scene, ids)
         for scene in scenes:
             self._board.announce(scene.id, scene.duration_s)
         return scenes
@@ -87,8 +87,9 @@ class PreviewScenes(ItemHandler[Scene, VideoResult]):
     async def change(self, scene: Scene, result: VideoResult) -> ItemChange:
         """What would change."""
         handler, markers = self._context.handler, self._context.settings.create_markers
-        return await self._context.stash(
-            handler.preview, scene.id, result.info, create_markers=markers
+        found = {scene.id: result.info}
+        return change_of(
+            await self._context.stash(handler.preview, self.kind, found, create_markers=markers)
         )
 
     def told(self, change: ItemChange) -> str:
@@ -132,10 +133,15 @@ class WriteScenes(PreviewScenes):
     async def change(self, scene: Scene, result: VideoResult) -> ItemChange:
         """What has changed."""
         handler, markers = self._context.handler, self._context.settings.create_markers
-        run_id, updating = self._run_id, self._updating
-        return await self._context.stash(
-            handler.apply, run_id, scene.id, result.info, create_markers=markers, updating=updating
+        fates = await self._context.stash(
+            handler.apply,
+            self._run_id,
+            self.kind,
+            {scene.id: result.info},
+            create_markers=markers,
+            updating=self._updating,
         )
+        return change_of(fates)
 
     def told(self, change: ItemChange) -> str:
         """What has changed."""
@@ -145,14 +151,17 @@ class WriteScenes(PreviewScenes):
     async def fail(self, report: ItemReport) -> None:
         """Says so, in the log and by the tag."""
         await super().fail(report)
-        await self._context.stash(
-            self._context.handler.mark_failed, self._run_id, report.id, report.error
+        reasons = {report.id: report.error}
+        fates = await self._context.stash(
+            self._context.handler.mark_failed, self._run_id, self.kind, reasons
         )
+        if fates:
+            change_of(fates)
 
 
 async def frames_of(context: TaskContext, ids: Sequence[str]) -> float:
     """The frames that these scenes take, about, by the lengths of the first of them."""
-    known = await context.stash(context.handler.scenes, ids[: PreviewScenes.chunk])
+    known = await context.stash(context.handler.read, Scene, ids[: PreviewScenes.chunk])
     return likely_frames(len(ids), [scene.duration_s for scene in known])
 
 

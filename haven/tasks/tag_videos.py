@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haven.items import ItemKind
 from haven.report import counted
 from haven.tagger import Tagger
 from haven.tasks.background import BackgroundTasks
@@ -32,7 +33,7 @@ async def _write_results(context: TaskContext, *, updating: bool) -> str:
     await context.stash(context.handler.prepare)
     await context.recover_cut_off_runs()
     queue = names.update_me if updating else names.tag_me
-    ids = await context.stash(context.handler.scene_ids_with, queue)
+    ids = await context.stash(context.handler.ids_with, ItemKind.SCENE, queue)
     if not ids:
         return nothing_in_line("scene", queue)
     announce(context.settings, f"{counted(len(ids), 'scene')} with the tag {queue}")

@@ -6,21 +6,19 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
 from haven.items import ItemChange, ItemKind, ItemRef
 from haven.report import ItemReport, Outcome, counted
-from haven.stash.errors import ApplyError, ItemGoneError, StashError
+from haven.stash.errors import ItemGoneError, StashError
 from haven.stash.handler import MediaHandler
-from haven.stash.values import Gallery, Image, Run, Scene
+from haven.stash.values import ITEM_TYPES, Fate, Gallery, Image, Run, Scene
 from haven.tasks.context import TaskContext
 from haven.tasks.words import change_told, title_of
 
 _log = logging.getLogger(__name__)
 _ThingT = TypeVar("_ThingT")
-Fate = ItemChange | StashError
 # So many are changed with one call, at most: images share their requests, of the others as many as keep the progress bar moving.
 _AT_A_TIME = {ItemKind.SCENE: 5, ItemKind.IMAGE: 500, ItemKind.GALLERY: 25}
 _MOST_LINES = 10
@@ -64,12 +62,8 @@ async def remove_owned(context: TaskContext) -> str:
     await context.recover_cut_off_runs()
     work = [
         (ItemRef(kind, item_id), item_id)
-        for kind, with_ours in (
-            (ItemKind.SCENE, handler.owned_scene_ids),
-            (ItemKind.IMAGE, handler.owned_image_ids),
-            (ItemKind.GALLERY, handler.owned_gallery_ids),
-        )
-        for item_id in await context.stash(with_ours)
+        for kind in ItemKind
+        for item_id in await context.stash(handler.owned_ids, kind)
     ]
     if not work:
         nothing = "There is nothing to remove: of the tags and markers in Stash, the journal knows none as the plugin's own."
@@ -114,20 +108,8 @@ def _undone(handler: MediaHandler, run_id: int, numbers: Sequence[int]) -> Seque
 def _removed(
     handler: MediaHandler, run_id: int, kind: ItemKind, ids: Sequence[str]
 ) -> Sequence[Fate]:
-    if kind is ItemKind.SCENE:
-        return [_fate(partial(handler.remove_owned, run_id, scene_id)) for scene_id in ids]
-    remove = (
-        handler.remove_owned_images if kind is ItemKind.IMAGE else handler.remove_owned_galleries
-    )
-    fates = remove(run_id, ids)
+    fates = handler.remove_owned(run_id, kind, ids)
     return [fates[item_id] for item_id in ids]
-
-
-def _fate(change: Callable[[], ItemChange]) -> Fate:
-    try:
-        return change()
-    except (ItemGoneError, ApplyError) as error:
-        return error
 
 
 class _TakingBack:
@@ -163,14 +145,9 @@ class _TakingBack:
     async def _read(
         self, kind: ItemKind, ids: Sequence[str]
     ) -> Mapping[str, Scene | Image | Gallery]:
-        handler, wanted = self._context.handler, list(dict.fromkeys(ids))
-        if kind is ItemKind.SCENE:
-            return {scene.id: scene for scene in await self._context.stash(handler.scenes, wanted)}
-        if kind is ItemKind.IMAGE:
-            return {image.id: image for image in await self._context.stash(handler.images, wanted)}
-        return {
-            gallery.id: gallery for gallery in await self._context.stash(handler.galleries, wanted)
-        }
+        read, wanted = self._context.handler.read, list(dict.fromkeys(ids))
+        items = await self._context.stash(read, ITEM_TYPES[kind], wanted)
+        return {item.id: item for item in items}
 
     def _tell(self, item: ItemRef, fate: Fate, report: ItemReport) -> None:
         """Of images only what is wrong, and that not too often: the report has all of it."""

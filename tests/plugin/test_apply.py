@@ -13,6 +13,7 @@ from haven.stash.errors import (
 from haven.stash.handler import MediaHandler
 from haven.stash.journal import Journal
 from haven.stash.transport import StashClient
+from haven.stash.values import Scene, change_of
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of, once, once_replied
 from vlm_engine.testing.threads import running
@@ -28,7 +29,9 @@ def info(*tags, **spans):
 
 
 def apply(handler, scene, found, **options):
-    return handler.apply(handler.start_run("Tag Videos"), scene, found, **options)
+    return change_of(
+        handler.apply(handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: found}, **options)
+    )
 
 
 def markers(state):
@@ -155,9 +158,9 @@ def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_els
     with closing(Journal(tmp_path / "journal.sqlite")) as journal:
         assert [
             (one.title, one.start_s)
-            for one in journal.ours(ItemRef(ItemKind.SCENE, scene)).markers.values()
+            for one in journal.owned(ItemRef(ItemKind.SCENE, scene)).markers.values()
         ] == [("Foul", 20)]
-        assert journal.ours(ItemRef(ItemKind.SCENE, scene)).tag_ids == {
+        assert journal.owned(ItemRef(ItemKind.SCENE, scene)).tag_ids == {
             stash.library.tag_id("Foul"),
             stash.library.tag_id("VLM_Tagged"),
         }
@@ -165,7 +168,7 @@ def test_a_second_run_takes_away_what_of_ours_is_no_longer_found_and_nothing_els
 
 def test_what_a_person_added_while_the_video_was_looked_at_is_theirs(stash, handler):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
-    (read,) = handler.scenes([scene])
+    (read,) = handler.read(Scene, [scene])
     stash.library.tag_scene(scene, "Foul")
     stash.library.add_marker(scene, "Foul", 10.5, 20)
     apply(handler, read.id, info("Foul", Foul=[(10, 20)]))
@@ -291,7 +294,7 @@ def test_a_scene_that_vanishes_is_an_error_of_that_scene_alone(stash, handler, o
     once(stash, operation, lambda: stash.library.remove_scene(scene))
     with pytest.raises(ItemGoneError, match=f"scene {scene} "):
         apply(handler, scene, info("Foul", Foul=[(1, 2)]))
-    handler.mark_failed(handler.start_run("Tag Videos"), scene, "gone")
+    handler.mark_failed(handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: "gone"})
     assert handler.recover() == ()
     apply(handler, other, info("Foul", Foul=[(1, 2)]))
     assert stash.library.scene_state(other).tags == ("Foul", "VLM_Tagged")
@@ -299,7 +302,7 @@ def test_a_scene_that_vanishes_is_an_error_of_that_scene_alone(stash, handler, o
 
 def test_a_failed_scene_is_marked_and_stays_queued_until_a_later_run_succeeds(stash, handler):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
-    handler.mark_failed(handler.start_run("Tag Videos"), scene, "no such file")
+    handler.mark_failed(handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: "no such file"})
     assert stash.library.scene_state(scene).tags == ("VLM_Errored", "VLM_TagMe")
     apply(handler, scene, info("Foul"))
     assert stash.library.scene_state(scene).tags == ("Foul", "VLM_Tagged")
@@ -386,7 +389,7 @@ def run(stash, folder, **options):
     with handler_of(stash, folder, **options) as handler:
         handler.prepare()
         handler.recover()
-        for scene in handler.scene_ids_with(NAMES.tag_me):
+        for scene in handler.ids_with(ItemKind.SCENE, NAMES.tag_me):
             apply(handler, scene, SECOND)
 
 
@@ -485,7 +488,7 @@ def test_a_run_killed_after_its_last_write_is_found_finished(stash, tmp_path):
     with handler_of(stash, tmp_path) as handler:
         (recovered,) = handler.recover()
         assert (recovered.item.id, recovered.finished) == (scene, True)
-        assert (handler.recover(), handler.scene_ids_with(NAMES.tag_me)) == ((), ())
+        assert (handler.recover(), handler.ids_with(ItemKind.SCENE, NAMES.tag_me)) == ((), ())
 
 
 def test_what_a_person_changed_between_the_kill_and_the_next_run_is_theirs(stash, tmp_path):

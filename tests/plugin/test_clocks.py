@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from haven.items import ItemKind
 from haven.stash.handler import MediaHandler
+from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.old_journals import as_fourth_version
 from tests.plugin.fragile import KilledError, handler_of, once_replied
@@ -65,7 +67,11 @@ def test_whatever_stashs_clock_says_removal_and_its_undoing_are_exact(
         apply(handler, scene, FOUND)
         after = stands(stash, scene)
         stash.library.set_clock(first_s)
-        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
+        change_of(
+            handler.remove_owned(
+                handler.start_run("Remove VLM Tags and Markers"), ItemKind.SCENE, [scene]
+            )
+        )
         assert stands(stash, scene) == (before[0] - {"VLM_TagMe", "VLM_Errored"}, before[1])
         stash.library.set_clock(then_s)
         undo(handler)

@@ -11,6 +11,7 @@ from haven.stash.errors import ApplyError, ItemGoneError, StashLockedError, TagC
 from haven.stash.handler import MediaHandler
 from haven.stash.tagging import AT_ONCE, Batch, Tagging, batches
 from haven.stash.transport import StashClient
+from haven.stash.values import change_of
 from tests.plugin.fragile import NAMES, handler_of, once
 from vlm_engine.types import ImageTagInfo, VideoTagInfo
 
@@ -24,7 +25,7 @@ def info(*tags):
 
 def apply(handler, results, **options):
     run_id = handler.start_run("Tag Images")
-    fates = handler.apply_images(run_id, results, **options)
+    fates = handler.apply(run_id, ItemKind.IMAGE, results, **options)
     handler.finish_run(run_id)
     return fates
 
@@ -182,13 +183,17 @@ def test_images_and_scenes_of_the_same_number_are_not_mistaken_for_each_other(st
     gallery = stash.library.add_gallery(tags=["Foul", "Goal"])
     assert scene == image == gallery
     apply(handler, {image: info("Foul")})
-    assert (handler.owned_scene_ids(), handler.owned_image_ids()) == ((), (image,))
+    assert (handler.owned_ids(ItemKind.SCENE), handler.owned_ids(ItemKind.IMAGE)) == ((), (image,))
     run_id = handler.start_run("Tag Videos")
-    handler.apply(run_id, scene, VideoTagInfo(60.0, {"sport": ("Goal",)}, {}, {}))
-    handler.remove_owned_galleries(run_id, [gallery])
-    handler.remove_owned_images(run_id, [image])
+    change_of(
+        handler.apply(
+            run_id, ItemKind.SCENE, {scene: VideoTagInfo(60.0, {"sport": ("Goal",)}, {}, {})}
+        )
+    )
+    handler.remove_owned(run_id, ItemKind.GALLERY, [gallery])
+    handler.remove_owned(run_id, ItemKind.IMAGE, [image])
     assert stash.library.scene_state(scene).tags == ("Foul", "Goal", "VLM_Tagged")
-    handler.remove_owned(run_id, scene)
+    change_of(handler.remove_owned(run_id, ItemKind.SCENE, [scene]))
     states = [
         stash.library.scene_state(scene),
         stash.library.image_state(image),
@@ -420,8 +425,8 @@ def test_failed_images_are_marked_and_stay_queued_until_a_later_run_succeeds(sta
     stash.library.remove_image(ids[7])
     stash.requests.clear()
     run_id = handler.start_run("Tag Images")
-    fates = handler.mark_images_failed(
-        run_id, {image: f"image {image} is no picture" for image in ids}
+    fates = handler.mark_failed(
+        run_id, ItemKind.IMAGE, {image: f"image {image} is no picture" for image in ids}
     )
     assert fates.keys() == set(ids) - {ids[7]}
     assert stash.requests.writes == 2
@@ -440,8 +445,8 @@ def test_a_preview_tells_what_would_change_and_writes_nothing(stash, tmp_path):
     with handler_of(stash, tmp_path) as handler:
         one, other = queued(stash, 2, "Goal")
         stash.requests.clear()
-        fates = handler.preview_images(
-            {one: info("Foul", "Goal"), other: info("Goal"), "77": info()}
+        fates = handler.preview(
+            ItemKind.IMAGE, {one: info("Foul", "Goal"), other: info("Goal"), "77": info()}
         )
         assert stash.requests.writes == 0
         assert fates[one] == ItemChange(tags_added=("Foul",))
@@ -453,13 +458,13 @@ def test_a_preview_tells_what_would_change_and_writes_nothing(stash, tmp_path):
 # Galleries.
 
 
-def test_a_gallery_gets_tags_and_leaves_the_queue_when_it_is_done(stash, handler):
+def test_a_gallery_gets_tags_and_leaves_the_queue(stash, handler):
     gallery = stash.library.add_gallery(tags=["VLM_TagMe", "Home game", "Goal"])
     run_id = handler.start_run("Tag Images")
-    change = handler.apply_gallery(run_id, gallery, ["Foul", "Goal"], release_queue=False)
-    assert stash.library.gallery_state(gallery).tags == ("Foul", "Goal", "Home game", "VLM_TagMe")
+    change = change_of(handler.apply(run_id, ItemKind.GALLERY, {gallery: info("Foul", "Goal")}))
+    assert stash.library.gallery_state(gallery).tags == ("Foul", "Goal", "Home game", "VLM_Tagged")
     assert change == ItemChange(tags_added=("Foul",))
-    change = handler.apply_gallery(run_id, gallery, ["Timeout"], release_queue=True)
+    change = change_of(handler.apply(run_id, ItemKind.GALLERY, {gallery: info("Timeout")}))
     assert stash.library.gallery_state(gallery).tags == (
         "Goal",
         "Home game",
@@ -467,20 +472,25 @@ def test_a_gallery_gets_tags_and_leaves_the_queue_when_it_is_done(stash, handler
         "VLM_Tagged",
     )
     assert change == ItemChange(tags_added=("Timeout",), tags_removed=("Foul",))
-    assert handler.owned_gallery_ids() == (gallery,)
-    assert stash.requests.mutations["bulkGalleryUpdate"] == 3
+    assert handler.owned_ids(ItemKind.GALLERY) == (gallery,)
+    assert stash.requests.mutations["bulkGalleryUpdate"] == 4
 
 
 def test_a_gallery_can_leave_the_queue_with_its_tags_as_they_are(stash, handler):
     gallery = stash.library.add_gallery(tags=["VLM_UpdateMe"])
     run_id = handler.start_run("Tag Images")
-    handler.apply_gallery(run_id, gallery, ["Foul"], release_queue=False)
-    assert handler.apply_gallery(run_id, gallery, None, release_queue=False) == ItemChange()
-    assert stash.library.gallery_state(gallery).tags == ("Foul", NAMES.update_me)
-    handler.apply_gallery(run_id, gallery, None, release_queue=True, updating=True)
+    change_of(handler.apply(run_id, ItemKind.GALLERY, {gallery: info("Foul")}))
+    assert stash.library.gallery_state(gallery).tags == ("Foul", "VLM_Tagged", "VLM_UpdateMe")
+    change_of(handler.apply(run_id, ItemKind.GALLERY, {gallery: None}, updating=True))
     assert stash.library.gallery_state(gallery).tags == ("Foul", "VLM_Tagged")
 
 
 def test_a_gallery_that_is_gone_is_told(stash, handler):
     with pytest.raises(ItemGoneError, match="gallery 77 is no longer in Stash"):
-        handler.apply_gallery(handler.start_run("Tag Images"), "77", ["Foul"], release_queue=True)
+        change_of(
+            handler.apply(
+                handler.start_run("Tag Images"),
+                ItemKind.GALLERY,
+                {"77": ImageTagInfo({"": ("Foul",)}, {})},
+            )
+        )

@@ -6,10 +6,12 @@ from zipfile import ZipFile
 import pytest
 from PIL import Image as Picture
 
+from haven.items import ItemKind
 from haven.settings.settings import TagNames
 from haven.stash.errors import NotServedError, StashAuthError, StashUnreachableError
 from haven.stash.handler import MediaHandler
 from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.values import Gallery, Image
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import handler_of
@@ -39,7 +41,7 @@ def test_ten_thousand_ids_come_in_order_a_page_at_a_time(stash, handler):
     ids = [stash.library.add_image(tags=["VLM_TagMe"]) for _ in range(10_000)]
     stash.library.add_image(tags=["Foul"])
     stash.requests.clear()
-    assert handler.image_ids_with("vlm_tagme") == tuple(ids)
+    assert handler.ids_with(ItemKind.IMAGE, "vlm_tagme") == tuple(ids)
     assert stash.requests.operations.count("ImageIds") == 11
 
 
@@ -53,7 +55,7 @@ def test_no_id_is_skipped_when_those_before_it_leave_the_queue_meanwhile(stash, 
                 stash.library.untag_image(image, "VLM_TagMe")
 
     stash.requests.on_reply = hook
-    assert handler.image_ids_with("VLM_TagMe") == tuple(ids)
+    assert handler.ids_with(ItemKind.IMAGE, "VLM_TagMe") == tuple(ids)
 
 
 def test_queued_are_images_with_that_very_tag_or_in_a_gallery_with_it(stash, handler):
@@ -65,12 +67,12 @@ def test_queued_are_images_with_that_very_tag_or_in_a_gallery_with_it(stash, han
     one = stash.library.add_gallery(images=[inside[0], own], tags=["VLM_TagMe"])
     other = stash.library.add_gallery(images=inside, tags=["VLM_TagMe"])
     stash.library.add_gallery(images=[below], tags=["Later"])
-    assert handler.image_ids_with("VLM_TagMe") == (own,)
+    assert handler.ids_with(ItemKind.IMAGE, "VLM_TagMe") == (own,)
     assert handler.image_ids_in_galleries_with("VLM_TagMe") == (own, *inside)
-    assert handler.gallery_ids_with("VLM_TagMe") == (one, other)
+    assert handler.ids_with(ItemKind.GALLERY, "VLM_TagMe") == (one, other)
     assert (
         handler.image_ids_in_galleries_with("No such tag")
-        == handler.gallery_ids_with("No such tag")
+        == handler.ids_with(ItemKind.GALLERY, "No such tag")
         == ()
     )
 
@@ -81,7 +83,7 @@ def test_an_image_is_read_with_what_its_file_is(stash, handler, tmp_path):
         tmp_path / "throw.jpg", title="Free throw", tags=["Foul", "Home game"]
     )
     gallery = stash.library.add_gallery(images=[loose])
-    (image,) = handler.images([loose])
+    (image,) = handler.read(Image, [loose])
     assert (image.title, image.path, image.zip_path, image.entry) == (
         "Free throw",
         str(tmp_path / "throw.jpg"),
@@ -99,11 +101,11 @@ def test_an_image_is_read_with_what_its_file_is(stash, handler, tmp_path):
 def test_an_image_in_a_zip_file_is_known_by_both_names(stash, handler, tmp_path):
     path = write_zip(tmp_path / "Finale.zip", one="red", two="blue")
     gallery, ids = stash.library.scan_gallery(path, tags=["Home game"])
-    images = handler.images(ids)
+    images = handler.read(Image, ids)
     assert [image.entry for image in images] == ["first half/one.jpg", "first half/two.jpg"]
     assert {image.zip_path for image in images} == {str(path)}
     assert all(image.path == f"{path}/{image.entry}" for image in images)
-    (found,) = handler.galleries([gallery])
+    (found,) = handler.read(Gallery, [gallery])
     assert (found.title, found.path, found.image_count) == ("", str(path), 2)
     assert [tag.name for tag in found.tags] == ["Home game"]
 
@@ -114,7 +116,7 @@ def test_a_gallery_is_of_a_folder_or_of_a_person_s_making(stash, handler, tmp_pa
     (folder / "one.jpg").write_bytes(picture("green"))
     scanned, _ = stash.library.scan_gallery(folder)
     made = stash.library.add_gallery("Best of", tags=["Goal"])
-    galleries = handler.galleries([made, "999", scanned])
+    galleries = handler.read(Gallery, [made, "999", scanned])
     assert [(one.title, one.path, one.image_count) for one in galleries] == [
         ("Best of", "", 0),
         ("", str(folder), 1),
@@ -125,12 +127,12 @@ def test_a_clip_is_told_from_a_picture_that_stash_has_down_as_a_video(stash, han
     clip = stash.library.add_image(
         generate(VideoSpec(duration_s=2, width=96, height=64, gop_s=1), tmp_path / "clip.mp4").path
     )
-    (found,) = handler.images([clip])
+    (found,) = handler.read(Image, [clip])
     assert (found.is_clip, found.width, found.height) == (True, 96, 64)
     assert found.duration_s == pytest.approx(2, abs=0.2)
     assert found.fingerprint.startswith("md5:")
     stash.library.rename_file(found.path, str(tmp_path / "clip.gif"))
-    (found,) = handler.images([clip])
+    (found,) = handler.read(Image, [clip])
     assert (found.is_clip, found.duration_s) == (False, 0.0)
 
 
@@ -140,7 +142,7 @@ def test_images_come_in_the_order_asked_for_and_those_gone_drop_out_alone(stash,
         stash.library.remove_image(gone)
     wanted = [*reversed(ids), "123456"]
     expected = [one for one in wanted if one not in {ids[3], ids[255], ids[-1], "123456"}]
-    images = handler.images(wanted)
+    images = handler.read(Image, wanted)
     assert [image.id for image in images] == expected
     assert {(image.path, image.entry, image.fingerprint) for image in images} == {("", None, "")}
 

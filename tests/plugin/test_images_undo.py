@@ -11,6 +11,7 @@ import pytest
 
 from haven.items import ItemChange, ItemKind
 from haven.stash.errors import ApplyError, ItemGoneError
+from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, KilledError, handler_of, once_replied
 from vlm_engine.testing.threads import running
@@ -27,7 +28,7 @@ def info(*tags):
 
 def apply(handler, results):
     run_id = handler.start_run("Tag Images")
-    fates = handler.apply_images(run_id, results)
+    fates = handler.apply(run_id, ItemKind.IMAGE, results)
     handler.finish_run(run_id)
     return fates
 
@@ -94,7 +95,7 @@ def test_what_people_changed_since_stays_and_is_named(stash, handler):
     one, other = (stash.library.add_image(tags=["VLM_TagMe"]) for _ in range(2))
     apply(handler, dict.fromkeys((one, other), info("Foul", "Goal")))
     stash.library.untag_image(one, "Foul")
-    handler.preview_images({one: info()})
+    handler.preview(ItemKind.IMAGE, {one: info()})
     assert apply(handler, {one: info("Goal")}) == {
         one: ItemChange()
     }  # and now the journal knows what went
@@ -137,9 +138,9 @@ def test_an_image_that_a_run_changed_twice_is_undone_in_order(stash, handler):
     image = stash.library.add_image(tags=["VLM_TagMe", "Home game"])
     before = stash.library.snapshot()
     run_id = handler.start_run("Tag Images")
-    handler.mark_images_failed(run_id, {image: "no picture"})
-    handler.apply_images(run_id, {image: info("Foul")})
-    handler.apply_images(run_id, {image: info("Goal")})
+    handler.mark_failed(run_id, ItemKind.IMAGE, {image: "no picture"})
+    handler.apply(run_id, ItemKind.IMAGE, {image: info("Foul")})
+    handler.apply(run_id, ItemKind.IMAGE, {image: info("Goal")})
     handler.finish_run(run_id)
     assert stash.library.image_state(image).tags == ("Goal", "Home game", "VLM_Tagged")
     undo(handler)
@@ -153,9 +154,13 @@ def test_a_run_over_scenes_images_and_galleries_is_undone_as_one(stash, handler)
     before = stash.library.snapshot()
     run_id = handler.start_run("Tag Images")
     spans = {"sport": {"Foul": (Span("Foul", 1, 2),)}}
-    handler.apply(run_id, scene, VideoTagInfo(60.0, {"sport": ("Foul",)}, {}, spans))
-    handler.apply_images(run_id, dict.fromkeys(images, info("Foul")))
-    handler.apply_gallery(run_id, gallery, ["Foul"], release_queue=True)
+    change_of(
+        handler.apply(
+            run_id, ItemKind.SCENE, {scene: VideoTagInfo(60.0, {"sport": ("Foul",)}, {}, spans)}
+        )
+    )
+    handler.apply(run_id, ItemKind.IMAGE, dict.fromkeys(images, info("Foul")))
+    change_of(handler.apply(run_id, ItemKind.GALLERY, {gallery: ImageTagInfo({"": ("Foul",)}, {})}))
     handler.finish_run(run_id)
     kinds = [change.item.kind for change in handler.changes_to_undo(handler.last_undoable_run())]
     assert kinds == [ItemKind.GALLERY, *[ItemKind.IMAGE] * 3, ItemKind.SCENE]
@@ -168,19 +173,25 @@ def test_everything_of_ours_can_be_removed_from_images_and_galleries_and_put_bac
     gallery = stash.library.add_gallery(images=ids, tags=["Goal"])
     tags = {image.id: image.tags for image in stash.library.snapshot().images}
     apply(handler, found_in(ids))
-    handler.apply_gallery(handler.start_run("Tag Images"), gallery, ["Foul"], release_queue=False)
+    change_of(
+        handler.apply(
+            handler.start_run("Tag Images"),
+            ItemKind.GALLERY,
+            {gallery: ImageTagInfo({"": ("Foul",)}, {})},
+        )
+    )
     done = stash.library.snapshot()
     run_id = handler.start_run("Remove VLM Tags and Markers")
-    assert set(handler.owned_image_ids()) == set(ids)
-    handler.remove_owned_images(run_id, handler.owned_image_ids())
-    handler.remove_owned_galleries(run_id, handler.owned_gallery_ids())
+    assert set(handler.owned_ids(ItemKind.IMAGE)) == set(ids)
+    handler.remove_owned(run_id, ItemKind.IMAGE, handler.owned_ids(ItemKind.IMAGE))
+    handler.remove_owned(run_id, ItemKind.GALLERY, handler.owned_ids(ItemKind.GALLERY))
     handler.finish_run(run_id)
     queue = {"VLM_TagMe", "VLM_Errored"}
     assert {image.id: set(image.tags) for image in stash.library.snapshot().images} == {
         image: set(own) - queue for image, own in tags.items()
     }
     assert stash.library.gallery_state(gallery).tags == ("Goal",)
-    assert handler.owned_image_ids() == handler.owned_gallery_ids() == ()
+    assert handler.owned_ids(ItemKind.IMAGE) == handler.owned_ids(ItemKind.GALLERY) == ()
     undo(handler)
     assert stash.library.snapshot() == done
 
@@ -207,7 +218,7 @@ def run(stash, folder, **options):
     with handler_of(stash, folder, **options) as handler:
         handler.prepare()
         handler.recover()
-        ids = handler.image_ids_with(NAMES.tag_me)
+        ids = handler.ids_with(ItemKind.IMAGE, NAMES.tag_me)
         if ids:
             found = found_in([str(number) for number in range(1, 25)], seed=2)
             apply(handler, {image: info(*found[image].tags["sport"], "Turnover") for image in ids})
@@ -345,6 +356,7 @@ def test_the_plans_of_hundreds_of_images_are_recovered_in_few_requests(stash, tm
 TASK = """
 import json, sys
 from pathlib import Path
+from haven.items import ItemKind
 from haven_media_handler import MediaHandler
 from haven.settings.settings import TagNames
 from vlm_engine.types import ImageTagInfo
@@ -353,9 +365,9 @@ port, journal, found = json.loads(sys.argv[1])
 with MediaHandler({"Host": "127.0.0.1", "Port": port}, Path(journal), TagNames()) as handler:
     handler.prepare()
     handler.recover()
-    ids = handler.image_ids_with(TagNames().tag_me)
+    ids = handler.ids_with(ItemKind.IMAGE, TagNames().tag_me)
     results = {image: ImageTagInfo({"sport": tuple(found[image])}, {}) for image in ids}
-    handler.apply_images(handler.start_run("Tag Images"), results)
+    handler.apply(handler.start_run("Tag Images"), ItemKind.IMAGE, results)
 """
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from haven.items import ItemKind
 from haven.settings.settings import TagNames
 from haven.stash.errors import TagClashError
 from haven.stash.handler import MediaHandler, handshake
 from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.values import Scene
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.testing.threads import running
@@ -64,15 +66,15 @@ def test_queued_are_the_scenes_with_that_very_tag_in_order_and_without_a_limit(s
     queued = [stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(60)]
     stash.library.add_scene(tags=["VLM_Tagged"])
     stash.library.add_scene(tags=["Later"])
-    assert handler.scene_ids_with(TagNames().tag_me) == tuple(queued)
+    assert handler.ids_with(ItemKind.SCENE, TagNames().tag_me) == tuple(queued)
 
 
 def test_what_failed_before_is_last_in_line(stash, handler):
     handler.prepare()
     first, failed, third = (stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(3))
     stash.library.add_scene(tags=["VLM_Errored"])
-    handler.mark_failed(handler.start_run("Tag Videos"), failed, "no answer")
-    assert handler.scene_ids_with("VLM_TagMe") == (first, third, failed)
+    handler.mark_failed(handler.start_run("Tag Videos"), ItemKind.SCENE, {failed: "no answer"})
+    assert handler.ids_with(ItemKind.SCENE, "VLM_TagMe") == (first, third, failed)
 
 
 def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_path):
@@ -84,7 +86,7 @@ def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_pat
     scene_id = stash.library.add_scene(path, title="Final", tags=["VLM_TagMe", "Home game"])
     span = stash.library.add_marker(scene_id, "Foul", 0.5, 1.25, title="late tackle", tags=["VLM"])
     point = stash.library.add_marker(scene_id, "Goal", 1.5)
-    (scene,) = handler.scenes([scene_id])
+    (scene,) = handler.read(Scene, [scene_id])
     assert (scene.id, scene.title, scene.path) == (scene_id, "Final", str(path))
     assert [tag.name for tag in scene.tags] == ["Home game", "VLM_TagMe"]
     (file,) = scene.files
@@ -106,7 +108,7 @@ def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_
     for scene_id in gone:
         stash.library.remove_scene(scene_id)
     wanted = [*reversed(ids), "99999"]
-    read = handler.scenes(wanted)
+    read = handler.read(Scene, wanted)
     assert [scene.id for scene in read] == [
         scene_id for scene_id in reversed(ids) if scene_id not in gone
     ]
@@ -142,11 +144,11 @@ def test_vr_are_the_scenes_with_the_tag_of_stashs_player(stash, tmp_path, vr_tag
         stash.library.add_scene(tags=["Home game"]),
     )
     with handler_of(stash, tmp_path, vr_tag) as handler:
-        assert [scene.is_vr for scene in handler.scenes([marked, other])] == [is_vr, False]
+        assert [scene.is_vr for scene in handler.read(Scene, [marked, other])] == [is_vr, False]
 
 
 def test_a_scene_without_a_file_has_no_path(stash, handler):
-    (scene,) = handler.scenes([stash.library.add_scene()])
+    (scene,) = handler.read(Scene, [stash.library.add_scene()])
     assert (scene.path, scene.duration_s, scene.oshash) == ("", 0, "")
 
 
@@ -166,7 +168,7 @@ def test_a_ping_keeps_the_session_alive(tmp_path):
             for _ in range(4):
                 now[0] += 1.5
                 handler.ping()
-            assert handler.scene_ids_with(TagNames().tag_me) == ()
+            assert handler.ids_with(ItemKind.SCENE, TagNames().tag_me) == ()
 
 
 def test_an_open_plan_of_a_scene_that_is_gone_is_closed(stash, tmp_path):
@@ -182,6 +184,7 @@ def test_an_open_plan_of_a_scene_that_is_gone_is_closed(stash, tmp_path):
 TASK = """
 import json, sys
 from pathlib import Path
+from haven.items import ItemKind
 from haven_media_handler import MediaHandler
 from haven.settings.settings import TagNames
 from vlm_engine.types import Span, VideoTagInfo
@@ -192,8 +195,8 @@ info = VideoTagInfo(600.0, {"sport": tuple(found)}, {}, {"sport": spans})
 with MediaHandler({"Host": "127.0.0.1", "Port": port}, Path(journal), TagNames()) as handler:
     handler.prepare()
     handler.recover()
-    for queued in handler.scene_ids_with(TagNames().tag_me):
-        handler.apply(handler.start_run("Tag Videos"), queued, info)
+    for queued in handler.ids_with(ItemKind.SCENE, TagNames().tag_me):
+        handler.apply(handler.start_run("Tag Videos"), ItemKind.SCENE, {queued: info})
 """
 FOUND = {"Foul": [[n, n + 0.5] for n in range(30)], "Goal": [[100, 101]]}
 

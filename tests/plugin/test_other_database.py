@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from haven.items import ItemKind
 from haven.stash.handler import MediaHandler
+from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import KilledError, handler_of, once_replied
 from vlm_engine.testing.threads import running
@@ -26,7 +28,7 @@ def info(*tags: str) -> VideoTagInfo:
 
 def apply(handler: MediaHandler, found: VideoTagInfo, scene: str) -> None:
     run_id = handler.start_run("Tag Videos")
-    handler.apply(run_id, scene, found)
+    change_of(handler.apply(run_id, ItemKind.SCENE, {scene: found}))
     handler.finish_run(run_id)
 
 
@@ -68,7 +70,7 @@ def test_tagging_takes_off_nothing_that_people_put_there(
 ) -> None:
     with handler_of(anew, tmp_path) as handler:
         handler.prepare()
-        assert handler.preview("1", info("Foul")).tags_removed == ()
+        assert change_of(handler.preview(ItemKind.SCENE, {"1": info("Foul")})).tags_removed == ()
         apply(handler, info("Foul"), "1")
         assert tags_of(anew) == {*PEOPLES, "Foul", "VLM_Tagged"} - {"VLM_TagMe"}
         apply(handler, info(), "1")
@@ -78,8 +80,8 @@ def test_tagging_takes_off_nothing_that_people_put_there(
 def test_removing_takes_off_nothing(anew: SandboxStash, tmp_path: Path) -> None:
     with handler_of(anew, tmp_path) as handler:
         run_id = handler.start_run("Remove VLM Tags and Markers")
-        for scene in handler.owned_scene_ids():
-            assert handler.remove_owned(run_id, scene).is_empty
+        for scene in handler.owned_ids(ItemKind.SCENE):
+            assert change_of(handler.remove_owned(run_id, ItemKind.SCENE, [scene])).is_empty
     assert tags_of(anew) == set(PEOPLES)
 
 
@@ -91,7 +93,7 @@ def test_undoing_leaves_a_scene_alone_that_was_made_since(
         assert run is not None
         run_id = handler.start_run("Undo Last Run", undoes=run.id)
         (change,) = handler.changes_to_undo(run)
-        told = handler.undo_change(run_id, change.number)
+        told = change_of(handler.undo_changes(run_id, [change.number]))
     assert tags_of(anew) == set(PEOPLES)
     assert told.kept_back == ("scene 1 is another one than the run changed: it was made since",)
 
@@ -138,7 +140,11 @@ def test_after_a_backup_what_people_put_there_since_stays(
         apply(handler, info("Foul"), restored)
         expected = {*PEOPLES[:-1], "Last season", "Foul", "VLM_Tagged"}
         assert set(stash.library.scene_state(restored).tags) == expected
-        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), restored)
+        change_of(
+            handler.remove_owned(
+                handler.start_run("Remove VLM Tags and Markers"), ItemKind.SCENE, [restored]
+            )
+        )
     assert set(stash.library.scene_state(restored).tags) == {*PEOPLES[:-1], "Last season"}
 
 
@@ -154,7 +160,9 @@ def test_after_a_backup_undoing_puts_tags_back_by_their_names(
         (change,) = handler.changes_to_undo(run)
         released = {tag.id for tag in handler._journal.facts(change.number).released}
         assert released & {number for name, number in numbers.items() if name != "VLM_TagMe"}
-        handler.undo_change(handler.start_run("Undo Last Run", undoes=run.id), change.number)
+        change_of(
+            handler.undo_changes(handler.start_run("Undo Last Run", undoes=run.id), [change.number])
+        )
     assert set(stash.library.scene_state(restored).tags) == {*before, "VLM_TagMe"}
 
 
@@ -179,5 +187,9 @@ def test_tags_that_people_add_after_a_kill_are_theirs_where_the_run_had_not_begu
             "VLM_TagMe",
             "VLM_Tagged",
         }
-        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
+        change_of(
+            handler.remove_owned(
+                handler.start_run("Remove VLM Tags and Markers"), ItemKind.SCENE, [scene]
+            )
+        )
     assert stash.library.scene_state(scene).tags == ("Foul", "VLM_TagMe")

@@ -11,6 +11,7 @@ import pytest
 
 from haven.items import ItemChange, ItemKind, ItemRef
 from haven.stash.handler import MediaHandler
+from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import KilledError, handler_of, once_replied
 from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo
@@ -31,7 +32,7 @@ FOUND = info("Foul", "Goal", spans={"Foul": [(10, 20), (50, 60), (90, 95)], "Goa
 
 def apply(handler: MediaHandler, scene: str, found: VideoTagInfo, **options: Any) -> ItemChange:
     run_id = handler.start_run("Tag Videos")
-    change = handler.apply(run_id, scene, found, **options)
+    change = change_of(handler.apply(run_id, ItemKind.SCENE, {scene: found}, **options))
     handler.finish_run(run_id)
     return change
 
@@ -41,7 +42,7 @@ def undo(handler: MediaHandler) -> None:
     assert run is not None
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
     for change in handler.changes_to_undo(run):
-        handler.undo_change(run_id, change.number)
+        change_of(handler.undo_changes(run_id, [change.number]))
     handler.finish_undo(run)
     handler.finish_run(run_id)
 
@@ -88,7 +89,7 @@ def test_a_preview_knows_what_was_taken_off_since_the_last_run(
 ) -> None:
     stash.library.remove_marker(marker(stash, scene, 50))
     stash.library.untag_scene(scene, "Goal")
-    told = handler.preview(scene, FOUND)
+    told = change_of(handler.preview(ItemKind.SCENE, {scene: FOUND}))
     assert (told.is_empty, told.stays_off) == (True, ("Goal", "1 marker Foul"))
 
 
@@ -220,7 +221,11 @@ def test_what_a_person_puts_back_themselves_stays(
 def test_what_tasks_of_the_plugin_take_off_does_not_stay_off(
     stash: SandboxStash, handler: MediaHandler, scene: str
 ) -> None:
-    handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
+    change_of(
+        handler.remove_owned(
+            handler.start_run("Remove VLM Tags and Markers"), ItemKind.SCENE, [scene]
+        )
+    )
     apply(handler, scene, FOUND)
     assert stands(stash, scene) == ({"Foul", "Goal"}, ALL)
     undo(handler)
@@ -272,8 +277,12 @@ def test_images_and_galleries_keep_off_what_was_taken_off(
 
     def run(handler: MediaHandler) -> tuple[set[str], set[str]]:
         run_id = handler.start_run("Tag Images")
-        handler.apply_images(run_id, found)
-        handler.apply_gallery(run_id, gallery, ("Foul", "Goal"), release_queue=True)
+        handler.apply(run_id, ItemKind.IMAGE, found)
+        change_of(
+            handler.apply(
+                run_id, ItemKind.GALLERY, {gallery: ImageTagInfo({"": ("Foul", "Goal")}, {})}
+            )
+        )
         return set(stash.library.image_state(image).tags), set(
             stash.library.gallery_state(gallery).tags
         )
@@ -317,7 +326,7 @@ def test_what_another_tag_list_found_is_left_alone_and_told(
     with handler_of(stash, tmp_path, tag_list={"Goal": "Goal", "Timeout": "Timeout"}) as handler:
         found = info("Timeout", spans={"Timeout": [(12, 14)]})
         expected = ("Foul", "3 markers Foul")
-        assert handler.preview(scene, found).left_alone == expected
+        assert change_of(handler.preview(ItemKind.SCENE, {scene: found})).left_alone == expected
         told = apply(handler, scene, found)
         assert (told.left_alone, told.tags_removed, len(told.markers_removed)) == (
             expected,
@@ -325,7 +334,11 @@ def test_what_another_tag_list_found_is_left_alone_and_told(
             1,
         )
         assert stands(stash, scene) == ({"Foul", "Timeout"}, [*ALL[:3], ("Timeout", 12.0)])
-        handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
+        change_of(
+            handler.remove_owned(
+                handler.start_run("Remove VLM Tags and Markers"), ItemKind.SCENE, [scene]
+            )
+        )
         assert stands(stash, scene) == (set(), [])
 
 
@@ -357,7 +370,7 @@ def test_a_tag_that_was_renamed_keeps_its_new_name_where_it_is(
     other = stash.library.add_scene(tags=["VLM_TagMe"])
     apply(handler, other, FOUND)
     for updating in (True, False):
-        assert handler.preview(scene, FOUND).is_empty
+        assert change_of(handler.preview(ItemKind.SCENE, {scene: FOUND})).is_empty
         assert apply(handler, scene, FOUND, updating=updating).is_empty
         assert stash.library.scene_state(scene) == before
     stash.library.remove_marker(marker(stash, scene, 50))
@@ -380,12 +393,16 @@ def test_markers_that_came_with_a_merged_scene_are_still_ours(
     stash.library.merge_scene(other, scene)
     before = stands(stash, scene)
     assert len(before[1]) == len(ALL) + 3
-    assert len(handler.preview(scene, FOUND).markers_removed) == 2
+    assert len(change_of(handler.preview(ItemKind.SCENE, {scene: FOUND})).markers_removed) == 2
     apply(handler, scene, FOUND)
     assert stands(stash, scene)[1] == sorted([*ALL, ("Interview", 300.0)])
     undo(handler)
     assert stands(stash, scene)[1] == before[1]
-    handler.remove_owned(handler.start_run("Remove VLM Tags and Markers"), scene)
+    change_of(
+        handler.remove_owned(
+            handler.start_run("Remove VLM Tags and Markers"), ItemKind.SCENE, [scene]
+        )
+    )
     assert [one.id for one in stash.library.scene_state(scene).markers] == [by_hand]
     undo(handler)
     assert stands(stash, scene)[1] == before[1]
@@ -399,10 +416,16 @@ def test_a_renamed_tag_stays_on_images_and_their_gallery(
 
     def run() -> tuple[tuple[str, ...], tuple[str, ...]]:
         run_id = handler.start_run("Tag Images")
-        handler.apply_images(run_id, {image: ImageTagInfo({"sport": ("Foul", "Goal")}, {})})
+        handler.apply(
+            run_id, ItemKind.IMAGE, {image: ImageTagInfo({"sport": ("Foul", "Goal")}, {})}
+        )
         counts = handler.image_tag_counts(gallery, ("Foul", "Goal"))
-        handler.apply_gallery(
-            run_id, gallery, [tag for tag in counts if counts[tag]], release_queue=True
+        change_of(
+            handler.apply(
+                run_id,
+                ItemKind.GALLERY,
+                {gallery: ImageTagInfo({"": tuple([tag for tag in counts if counts[tag]])}, {})},
+            )
         )
         return stash.library.image_state(image).tags, stash.library.gallery_state(gallery).tags
 

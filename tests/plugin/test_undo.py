@@ -4,9 +4,11 @@ from contextlib import closing
 
 import pytest
 
+from haven.items import ItemKind
 from haven.stash.errors import ApplyError, ItemGoneError
 from haven.stash.handler import MediaHandler
 from haven.stash.transport import StashClient, _DroppedError
+from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
 from vlm_engine.testing.threads import running
@@ -33,7 +35,7 @@ SECOND = info(
 def apply(handler, found, *scenes):
     run_id = handler.start_run("Tag Videos")
     for scene in scenes:
-        handler.apply(run_id, scene, found)
+        change_of(handler.apply(run_id, ItemKind.SCENE, {scene: found}))
     handler.finish_run(run_id)
 
 
@@ -45,7 +47,7 @@ def undo(handler):
     run_id = handler.start_run("Undo Last Run", undoes=run.id)
     told = []
     for change in handler.changes_to_undo(run):
-        told += handler.undo_change(run_id, change.number).kept_back
+        told += change_of(handler.undo_changes(run_id, [change.number])).kept_back
     told += handler.finish_undo(run)
     handler.finish_run(run_id)
     return told
@@ -130,8 +132,10 @@ def test_what_people_changed_since_stays_and_is_named(stash, handler):
     stash.library.remove_marker(by_start[40].id)
     stash.library.untag_scene(scene, "Timeout")
     stash.library.untag_scene(scene, "Foul")
-    handler.apply(
-        handler.start_run("Tag Videos"), scene, FIRST, create_markers=False
+    change_of(
+        handler.apply(
+            handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: FIRST}, create_markers=False
+        )
     )  # sees that they are off
     stash.library.tag_scene(scene, "Foul")
     told = undo(handler)
@@ -198,7 +202,7 @@ def test_a_scene_that_is_gone_stops_nothing(stash, handler):
     gone = {}
     for change in handler.changes_to_undo(run):
         try:
-            handler.undo_change(run_id, change.number)
+            change_of(handler.undo_changes(run_id, [change.number]))
         except ItemGoneError as error:
             gone[change.item.id] = error
     assert gone.keys() == {one}
@@ -217,7 +221,9 @@ def test_what_stash_refuses_leaves_the_scene_to_be_undone_again_and_takes_nothin
     (change,) = handler.changes_to_undo(run)
     stash.faults.locked_mutations = 1000
     with pytest.raises(ApplyError, match="start the task again"):
-        handler.undo_change(handler.start_run("Undo Last Run", undoes=run.id), change.number)
+        change_of(
+            handler.undo_changes(handler.start_run("Undo Last Run", undoes=run.id), [change.number])
+        )
     assert content(stash, scene) == after
     stash.faults.locked_mutations = 0
     assert undo(handler) == []
@@ -226,7 +232,7 @@ def test_what_stash_refuses_leaves_the_scene_to_be_undone_again_and_takes_nothin
 
 def test_a_scene_that_failed_is_freed_of_what_says_so(stash, handler):
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
-    handler.mark_failed(handler.start_run("Tag Videos"), scene, "no such file")
+    handler.mark_failed(handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: "no such file"})
     assert content(stash, scene)[0] == ("VLM_Errored", "VLM_TagMe")
     undo(handler)
     assert content(stash, scene)[0] == ("VLM_TagMe",)
@@ -240,8 +246,8 @@ def test_everything_of_ours_can_be_removed_and_put_back(stash, handler):
     stash.library.edit_marker(moved.id, seconds=301)
     after = content(stash, scene)
     run_id = handler.start_run("Remove VLM Tags and Markers")
-    assert handler.owned_scene_ids() == (scene,)
-    change = handler.remove_owned(run_id, scene)
+    assert handler.owned_ids(ItemKind.SCENE) == (scene,)
+    change = change_of(handler.remove_owned(run_id, ItemKind.SCENE, [scene]))
     assert (change.tags_removed, len(change.markers_removed)) == (
         ("Foul", "Timeout", "VLM_Tagged"),
         3,
@@ -249,7 +255,7 @@ def test_everything_of_ours_can_be_removed_and_put_back(stash, handler):
     tags, markers = content(stash, scene)
     assert tags == ("Home game",)
     assert sorted(one[1] for one in markers) == [101, 200.5, 301]
-    assert handler.owned_scene_ids() == ()
+    assert handler.owned_ids(ItemKind.SCENE) == ()
     assert undo(handler) == []
     assert content(stash, scene) == after
     assert content(stash, other) == by_hand
@@ -258,7 +264,7 @@ def test_everything_of_ours_can_be_removed_and_put_back(stash, handler):
 def test_a_preview_tells_what_would_change_and_writes_nothing(stash, handler, tmp_path):
     scene = add_scene(stash)
     before, journal = stash.library.snapshot(), (tmp_path / "journal.sqlite").read_bytes()
-    change = handler.preview(scene, FIRST)
+    change = change_of(handler.preview(ItemKind.SCENE, {scene: FIRST}))
     assert change.tags_added == ("Foul", "Timeout")
     assert [(one.title, one.start_s) for one in change.markers_added] == [
         ("Foul", 1),
@@ -269,7 +275,7 @@ def test_a_preview_tells_what_would_change_and_writes_nothing(stash, handler, tm
     assert stash.library.snapshot() == before
     assert (tmp_path / "journal.sqlite").read_bytes() == journal
     assert handler.last_undoable_run() is None
-    told = handler.apply(handler.start_run("Tag Videos"), scene, FIRST)
+    told = change_of(handler.apply(handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: FIRST}))
     assert told == change
 
 
@@ -277,8 +283,11 @@ def test_a_preview_needs_no_tag_of_the_plugin_to_exist(stash, tmp_path):
     scene = stash.library.add_scene(title="Final")
     before = stash.library.snapshot()
     with handler_of(stash, tmp_path) as handler:
-        assert handler.preview(scene, FIRST).tags_added == ("Foul", "Timeout")
-        assert handler.scene_ids_with("VLM_TagMe") == ()
+        assert change_of(handler.preview(ItemKind.SCENE, {scene: FIRST})).tags_added == (
+            "Foul",
+            "Timeout",
+        )
+        assert handler.ids_with(ItemKind.SCENE, "VLM_TagMe") == ()
     assert stash.library.snapshot() == before
 
 
@@ -287,7 +296,14 @@ def test_an_updated_scene_loses_the_tag_that_asked_for_it_and_only_that(stash, h
     apply(handler, FIRST, scene)
     stash.library.tag_scene(scene, "VLM_UpdateMe", "VLM_TagMe")
     before = content(stash, scene)
-    handler.apply(handler.start_run("Update Tagged Videos"), scene, SECOND, updating=True)
+    change_of(
+        handler.apply(
+            handler.start_run("Update Tagged Videos"),
+            ItemKind.SCENE,
+            {scene: SECOND},
+            updating=True,
+        )
+    )
     assert content(stash, scene)[0] == (
         "Foul",
         "Free throw",

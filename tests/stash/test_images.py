@@ -16,11 +16,13 @@ import pytest
 import requests
 from PIL import Image
 
-from haven.items import ItemChange
+from haven.items import ItemChange, ItemKind
 from haven.settings.settings import TagNames
 from haven.stash.errors import ItemGoneError, NotServedError, StashAuthError
 from haven.stash.handler import MediaHandler
 from haven.stash.transport import StashClient
+from haven.stash.values import Gallery, change_of
+from haven.stash.values import Image as StashImage
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState
 from vlm_engine.types import ImageTagInfo
@@ -137,7 +139,7 @@ def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: P
     with handling(stash, tmp_path) as (handler, _):
         images = {
             image.path: image
-            for image in handler.images([one.id for one in images_of(stash).values()])
+            for image in handler.read(StashImage, [one.id for one in images_of(stash).values()])
         }
         assert len(images) == LOOSE + 1 + ZIPS * PER_ZIP
         packed = images[f"{stash.media}/Spiel 1.zip/Hälfte/0007.png"]
@@ -159,7 +161,7 @@ def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: P
         )
         galleries = {
             gallery.id: gallery
-            for gallery in handler.galleries([one.id for one in stash.galleries().values()])
+            for gallery in handler.read(Gallery, [one.id for one in stash.galleries().values()])
         }
         assert galleries[packed.gallery_ids[0]].path == packed.zip_path
         assert galleries[loose.gallery_ids[0]].path == f"{stash.media}/Saison – Köln"
@@ -182,7 +184,7 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(
     stash.add_tags(failed, ["VLM_Errored"], "Image")
     before = images_of(stash)
     with handling(stash, tmp_path) as (handler, client):
-        assert handler.image_ids_with("VLM_TagMe") == (
+        assert handler.ids_with(ItemKind.IMAGE, "VLM_TagMe") == (
             *(one for one in ids if one not in failed),
             *failed,
         )
@@ -192,7 +194,7 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(
         }
         client.sent.clear()
         run_id = handler.start_run("Tag Images")
-        fates = handler.apply_images(run_id, found)
+        fates = handler.apply(run_id, ItemKind.IMAGE, found)
         handler.finish_run(run_id)
         assert client.sent.count("TagImage") <= len(ids) // 50
         assert all(isinstance(fate, ItemChange) for fate in fates.values())
@@ -231,8 +233,8 @@ def test_an_image_that_vanishes_before_the_write_stops_no_other(
                 )
 
         client.before = destroy
-        fates = handler.apply_images(
-            handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul"))
+        fates = handler.apply(
+            handler.start_run("Tag Images"), ItemKind.IMAGE, dict.fromkeys(ids, info("Foul"))
         )
         assert [image for image, fate in fates.items() if isinstance(fate, ItemGoneError)] == [gone]
         assert client.sent.count("TagImage") == 4
@@ -253,7 +255,9 @@ def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path
                 stash.ask("mutation($ids: [ID!]!) { tagsDestroy(ids: $ids) }", {"ids": [goal]})
 
         client.before = destroy
-        handler.apply_images(handler.start_run("Tag Images"), dict.fromkeys(ids, info("Goal")))
+        handler.apply(
+            handler.start_run("Tag Images"), ItemKind.IMAGE, dict.fromkeys(ids, info("Goal"))
+        )
     assert {image.tags for image in images_of(stash).values() if image.id in ids} == {
         ("Goal", "VLM_Tagged")
     }
@@ -267,15 +271,23 @@ def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(
     stash.add_tags(gallery.id, ["VLM_TagMe", "Home game"], "Gallery")
     before = stash.galleries()
     with handling(stash, tmp_path) as (handler, _):
-        assert handler.gallery_ids_with("VLM_TagMe") == (gallery.id,)
+        assert handler.ids_with(ItemKind.GALLERY, "VLM_TagMe") == (gallery.id,)
         assert handler.image_ids_in_galleries_with("VLM_TagMe") == tuple(ids)
         run_id = handler.start_run("Tag Images")
-        handler.apply_images(
-            run_id, {image: info("Foul", *["Goal"][: n % 2]) for n, image in enumerate(ids)}
+        handler.apply(
+            run_id,
+            ItemKind.IMAGE,
+            {image: info("Foul", *["Goal"][: n % 2]) for n, image in enumerate(ids)},
         )
         counts = handler.image_tag_counts(gallery.id, ["Foul", "goal", "Timeout"])
         assert counts == {"Foul": PER_ZIP, "goal": PER_ZIP // 2, "Timeout": 0}
-        handler.apply_gallery(run_id, gallery.id, ["Foul", "Home game"], release_queue=True)
+        change_of(
+            handler.apply(
+                run_id,
+                ItemKind.GALLERY,
+                {gallery.id: ImageTagInfo({"": ("Foul", "Home game")}, {})},
+            )
+        )
         handler.finish_run(run_id)
         assert stash.galleries()["Spiel 2"].tags == ("Foul", "Home game", "VLM_Tagged")
         run = handler.last_undoable_run()
@@ -286,7 +298,9 @@ def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(
         )
         assert stash.galleries() == before
         with pytest.raises(ItemGoneError):
-            handler.apply_gallery(run_id, "4711", ["Foul"], release_queue=True)
+            change_of(
+                handler.apply(run_id, ItemKind.GALLERY, {"4711": ImageTagInfo({"": ("Foul",)}, {})})
+            )
 
 
 def test_bytes_are_handed_out_to_those_who_may_come_in(binary: Path, tmp_path: Path) -> None:
@@ -316,8 +330,8 @@ def test_stash_runs_the_hooks_of_other_plugins_for_each_image_before_it_answers_
     assert time.monotonic() - started > 0.1 * 59
     with handling(stash, tmp_path) as (handler, client):
         client.timeout_s = 2.0
-        fates = handler.apply_images(
-            handler.start_run("Tag Images"), dict.fromkeys(ids, info("Foul"))
+        fates = handler.apply(
+            handler.start_run("Tag Images"), ItemKind.IMAGE, dict.fromkeys(ids, info("Foul"))
         )
     assert all(isinstance(fate, ItemChange) for fate in fates.values())
     assert {image.tags for image in images_of(stash).values() if image.id in ids} == {
@@ -336,7 +350,7 @@ def test_a_clock_that_is_off_by_hours_spoils_no_undoing(
     monkeypatch.setattr(time, "time", lambda: now() + ahead_s)
     with handling(stash, tmp_path) as (handler, _):
         run_id = handler.start_run("Tag Images")
-        handler.apply_images(run_id, dict.fromkeys(ids, info("Foul")))
+        handler.apply(run_id, ItemKind.IMAGE, dict.fromkeys(ids, info("Foul")))
         handler.finish_run(run_id)
         run = handler.last_undoable_run()
         assert run is not None
