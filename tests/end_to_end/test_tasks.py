@@ -18,7 +18,7 @@ import pytest
 from sandbox.stash import Credentials, Exchange, ItemState, Job, SandboxStash
 from sandbox.videos import LabelledVideo
 from tests.end_to_end.conftest import TAGS, Theatre
-from vlm_engine.store.records import unpacked
+from vlm_engine.store.schema import unpacked
 from vlm_engine.testing import Behaviour, Fault
 from vlm_engine.testing.threads import running
 

@@ -28,7 +28,7 @@ from vlm_engine.errors import (
 )
 from vlm_engine.models import Model
 from vlm_engine.spans import match
-from vlm_engine.store.records import unpacked
+from vlm_engine.store.schema import unpacked
 from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Coverage, ZipEntry
 

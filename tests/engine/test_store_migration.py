@@ -70,7 +70,7 @@ def version_1(path: Path, answers: int = 20, *, says_so: bool = True) -> None:
                 (one.answer.prompt_tokens, one.answer.answer_tokens),
             )
             heading = (
-                about.media,
+                about.cache_key,
                 one.look_ms,
                 one.frame_s,
                 about.model,

@@ -14,7 +14,7 @@ import pytest
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
-from vlm_engine.store.records import unpacked
+from vlm_engine.store.schema import unpacked
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.types import Span, VideoResult
 

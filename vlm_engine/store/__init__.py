@@ -1,14 +1,13 @@
-"""Every answer that was ever paid for, in one SQLite file: written before it is used, found again instead of asked again.
+"""Every answer that was ever paid for, in one SQLite file: stored before it is used, found again instead of asked again.
 
-The file may hold other tables. Who keeps some there takes a ``SharedLock`` before opening it, and releases it after closing; sets
-``readable`` as its connection's ``text_factory``; and writes in ``writing``.
+The file may hold other tables. Code that keeps some there takes a ``SharedLock`` before it opens the file and releases it after
+closing, sets ``readable`` as its connection's ``text_factory``, and writes in ``writing``.
 """
 
 from vlm_engine.store.answers import AnswerStore
-from vlm_engine.store.faults import readable
 from vlm_engine.store.lock import SharedLock
-from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject
-from vlm_engine.store.schema import writing
+from vlm_engine.store.recovery import readable
+from vlm_engine.store.schema import StoredAnswer, StoredSearch, Subject, writing
 
 __all__ = [
     "AnswerStore",

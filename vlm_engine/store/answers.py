@@ -1,4 +1,4 @@
-"""The answers, in and out."""
+"""The store of answers: read, written, and kept within its size."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from vlm_engine.store.faults import explained, readable
 from vlm_engine.store.lock import SharedLock
-from vlm_engine.store.pruning import prune
-from vlm_engine.store.records import StoredAnswer, StoredSearch, Subject, packed, unpacked
-from vlm_engine.store.schema import prepare, writing
-from vlm_engine.store.statements import (
-    insert_answers,
-    lots,
-    select_subjects,
-    update_subjects,
-    upsert_subjects,
+from vlm_engine.store.recovery import explained, readable
+from vlm_engine.store.schema import (
+    StoredAnswer,
+    StoredSearch,
+    Subject,
+    packed,
+    prepare,
+    unpacked,
+    writing,
 )
 from vlm_engine.types import Answer, Form, ImageShape
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _USE_NOTED_S = 60.0
 _PRUNED_AFTER = 500
-_FORMS = {str(form): form for form in Form}
+_IN_USE_S = 3600.0
+"""A task under way notes each video's use again and again, so what it needs is always younger than this."""
+_PRUNED_TO = 0.9
+_BATCH = 16
+"""Rows in one statement. SQLite lets other threads run around every statement, and those keep the processor as long as they like,
+so one statement for each of many pictures would wait as often."""
 _shape = lru_cache(ImageShape)  # thousands of answers have the same few
 
 
 class AnswerStore:
-    """The answers in the file at ``path``, or in memory where there is none.
+    """The answers in the file at ``path``, or in memory where it is None.
 
-    Blocking and safe to use from several threads; several processes may share the file. What ``add`` has taken survives
-    SIGKILL. A file that grows beyond ``max_bytes`` loses the answers about videos that were not used for longest, but
+    Blocking and safe to use from several threads; several processes may share the file. What ``add`` has stored survives
+    SIGKILL. A file that grows beyond ``max_bytes`` loses the answers about the videos not used for longest, but
     none of the last hour. ``busy_s``: how long to wait for a lock. ``clock``: seconds since 1970.
 
     A damaged file is set aside, and what can be read of it is kept. Raises ``StoreError`` when the file cannot be used.
@@ -57,13 +62,13 @@ class AnswerStore:
         self._max_bytes = max_bytes
         self._busy_s = busy_s
         self._clock = clock
-        self._lock = threading.Lock()
+        self._thread_lock = threading.Lock()
         self._added = 0
         self._busy_tenths = -1
         with ExitStack() as opening:
-            self._hold = SharedLock(path, busy_s=busy_s) if path else None
-            if self._hold:
-                opening.callback(self._hold.release)
+            self._lock = SharedLock(path, busy_s=busy_s) if path else None
+            if self._lock:
+                opening.callback(self._lock.release)
             with explained(path):
                 self._db = sqlite3.connect(
                     path or ":memory:", check_same_thread=False, isolation_level=None
@@ -81,45 +86,39 @@ class AnswerStore:
         self.close()
 
     def close(self) -> None:
-        """Closes the file. The store cannot be used afterwards; closing twice does nothing."""
-        with self._lock:
+        """Close the file. The store cannot be used afterwards; closing twice does nothing."""
+        with self._thread_lock:
             self._open.close()
 
     def add(self, subject: Subject, stored: StoredAnswer) -> None:
-        """Writes one answer. Back from here, it is safe."""
+        """Store one answer. Once this returns, the answer is safe."""
         self.add_all([(subject, stored)])
 
     def add_all(self, answers: Sequence[tuple[Subject, StoredAnswer]]) -> None:
-        """Writes all of them, or none. Back from here, they are safe."""
-        rows = [(*_key(subject), *self._row(stored)) for subject, stored in answers]
+        """Store all of them, or none. Once this returns, they are safe."""
+        rows = [(*_key(subject), *_row(stored), self._clock()) for subject, stored in answers]
         with self._using(), writing(self._db):
-            self._use([subject for subject, _ in answers])
-            for lot in lots(rows):
-                self._db.execute(insert_answers(len(lot)), [value for row in lot for value in row])
+            self._note_use([subject for subject, _ in answers])
+            for batch in _batches(rows):
+                values = [value for row in batch for value in row]
+                self._db.execute(_insert_answers(len(batch)), values)
         before, self._added = self._added, self._added + len(rows)
         if self._added // _PRUNED_AFTER > before // _PRUNED_AFTER:
             with self._using():
                 self._prune()
 
-    def _row(self, stored: StoredAnswer) -> tuple[Any, ...]:
-        answer, shape = stored.answer, stored.shape
-        look = stored.look_ms, stored.frame_s, str(stored.form), shape.max_side, shape.quality
-        told = answer.endpoint, answer.model, answer.prompt_tokens, answer.answer_tokens
-        return *look, packed(answer.verdicts, answer.raw), *told, self._clock()
-
     def answers(self, subject: Subject) -> list[StoredAnswer]:
-        """All answers about ``subject``, oldest first."""
-        (found,) = self.answers_to([subject])
-        return found
+        """Return all answers about ``subject``, oldest first."""
+        return self.answers_to([subject])[0]
 
     def answers_to(self, subjects: Sequence[Subject]) -> list[list[StoredAnswer]]:
-        """The same for several at once."""
+        """Return the same for several subjects at once."""
         with self._using():
-            numbers = self._known(subjects)
+            numbers = self._numbers(subjects)
             rows = [
                 self._rows(numbers[subject]) if subject in numbers else [] for subject in subjects
             ]
-        return [self._read(own) for own in rows]
+        return [self._read(of_subject) for of_subject in rows]
 
     def _rows(self, number: int) -> list[tuple[Any, ...]]:
         return self._db.execute(
@@ -129,7 +128,7 @@ class AnswerStore:
         ).fetchall()
 
     def _read(self, rows: Sequence[tuple[Any, ...]]) -> list[StoredAnswer]:
-        stored = [one for one in map(_stored, rows) if one is not None]
+        stored = [answer for answer in map(_stored, rows) if answer is not None]
         if len(stored) < len(rows):
             _log.warning(
                 "%s: %d answers cannot be read any more; they are asked for again.",
@@ -139,26 +138,28 @@ class AnswerStore:
         return stored
 
     def searches(self, subject: Subject) -> list[StoredSearch]:
-        """The searches about ``subject`` that came to their end, oldest first."""
+        """Return the finished searches about ``subject``, oldest first."""
         with self._using():
-            number = self._known([subject]).get(subject)
+            number = self._numbers([subject]).get(subject)
             rows = self._db.execute(
                 "SELECT tags, settings FROM answer_search WHERE subject = ? ORDER BY id", (number,)
             ).fetchall()
         return [StoredSearch(tuple(json.loads(tags)), settings) for tags, settings in rows]
 
     def add_search(self, subject: Subject, search: StoredSearch) -> None:
-        """This search came to its end. The same one again changes nothing."""
-        tags = json.dumps(search.tags, ensure_ascii=False)
-        where = "subject = ? AND tags = ? AND settings = ?"
+        """Store that this search finished. The same one again changes nothing."""
         with self._using(), writing(self._db):
-            self._use([subject])
-            row = (self._known([subject])[subject], tags, search.settings)
-            if (
-                self._db.execute(f"SELECT 1 FROM answer_search WHERE {where}", row).fetchone()
-                is None
-            ):
-                self._db.execute("INSERT INTO answer_search VALUES (NULL, ?, ?, ?)", row)
+            self._note_use([subject])
+            row = {
+                "subject": self._numbers([subject])[subject],
+                "tags": json.dumps(search.tags, ensure_ascii=False),
+                "settings": search.settings,
+            }
+            self._db.execute(
+                "INSERT INTO answer_search SELECT NULL, :subject, :tags, :settings WHERE NOT EXISTS (SELECT 1"
+                " FROM answer_search WHERE subject = :subject AND tags = :tags AND settings = :settings)",
+                row,
+            )
 
     def _prepare(self) -> None:
         prepare(self._db, self._path)
@@ -171,33 +172,36 @@ class AnswerStore:
 
     def _prune(self) -> None:
         if self._path is not None and self._max_bytes is not None:
-            prune(self._db, self._path, self._max_bytes, self._clock())
+            _prune(self._db, self._path, self._max_bytes, self._clock())
 
-    def _known(self, subjects: Sequence[Subject]) -> dict[Subject, int]:
-        """The numbers of those about which something was ever stored, noting their use."""
+    def _numbers(self, subjects: Sequence[Subject]) -> dict[Subject, int]:
+        """Return the numbers of the subjects about which something was ever stored, and note their use."""
         numbers, stale, now = dict[Subject, int](), list[int](), self._clock()
-        for lot in lots(subjects):
-            keys = [value for subject in lot for value in _key(subject)]
-            for number, used, *key in self._db.execute(select_subjects(len(lot)), keys).fetchall():
+        for batch in _batches(subjects):
+            keys = [value for subject in batch for value in _key(subject)]
+            for number, used, *key in self._db.execute(
+                _select_subjects(len(batch)), keys
+            ).fetchall():
                 numbers[Subject(*key)] = number
                 if used < now - _USE_NOTED_S:
                     stale.append(number)
-        for own in lots(stale):
-            self._db.execute(update_subjects(len(own)), (now, *own))
+        for old in _batches(stale):
+            update = f"UPDATE answer_subject SET used = ? WHERE id IN ({_marks(len(old))})"
+            self._db.execute(update, (now, *old))
         return numbers
 
-    def _use(self, subjects: Sequence[Subject]) -> None:
-        """Notes their use; those get a number that have none."""
+    def _note_use(self, subjects: Sequence[Subject]) -> None:
+        """Note the use of the subjects, and give a number to each that has none."""
         now = self._clock()
-        for lot in lots(list(dict.fromkeys(subjects))):
-            values = [value for subject in lot for value in (*_key(subject), now)]
-            self._db.execute(upsert_subjects(len(lot), _USE_NOTED_S), values)
+        for batch in _batches(list(dict.fromkeys(subjects))):
+            values = [value for subject in batch for value in (*_key(subject), now)]
+            self._db.execute(_upsert_subjects(len(batch)), values)
 
     @contextmanager
     def _using(self) -> Iterator[None]:
-        # Calls that wait for one another wait for somebody else's lock together, not one after the other.
+        # Calls that wait for one another wait for another process's lock together, not one after the other.
         deadline = time.monotonic() + self._busy_s
-        with self._lock, self._hold.using() if self._hold else explained(None):
+        with self._thread_lock, self._lock.using() if self._lock else explained(None):
             self._wait_at_most(deadline - time.monotonic())
             yield
 
@@ -209,26 +213,117 @@ class AnswerStore:
 
 
 def _key(subject: Subject) -> tuple[str, str, str]:
-    return subject.media, subject.model, subject.wording
+    return subject.cache_key, subject.model, subject.wording
+
+
+def _row(stored: StoredAnswer) -> tuple[Any, ...]:
+    """Return the columns of an answer, without its number, its subject and the time."""
+    answer, shape = stored.answer, stored.shape
+    return (
+        *(stored.look_ms, stored.frame_s, str(stored.form), shape.max_side, shape.quality),
+        packed(answer.verdicts, answer.raw),
+        *(answer.endpoint, answer.model, answer.prompt_tokens, answer.answer_tokens),
+    )
 
 
 def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
-    """None where the row is not what was written: bytes rot, and rot is no answer."""
-    (
-        look_ms,
-        frame_s,
-        form,
-        max_side,
-        quality,
-        said,
-        model,
-        endpoint,
-        prompt_tokens,
-        answer_tokens,
-    ) = row
+    """Return the answer; None where the row is not what was written: bytes rot, and rot is no answer."""
+    look_ms, frame_s, form, max_side, quality, said, model, endpoint, *tokens = row
     try:
         verdicts, raw = unpacked(said)
-        answer = Answer(verdicts, raw, model, endpoint, prompt_tokens, answer_tokens)
-        return StoredAnswer(look_ms, frame_s, _FORMS[form], _shape(max_side, quality), answer)
-    except (ValueError, TypeError, KeyError):
+        answer = Answer(verdicts, raw, model, endpoint, *tokens)
+        return StoredAnswer(look_ms, frame_s, Form(form), _shape(max_side, quality), answer)
+    except (ValueError, TypeError):
         return None
+
+
+def _batches(entries: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for first in range(0, len(entries), _BATCH):
+        yield entries[first : first + _BATCH]
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+def _table(rows: int, columns: int) -> str:
+    return ", ".join([f"({_marks(columns)})"] * rows)
+
+
+@cache
+def _select_subjects(count: int) -> str:
+    """Select number, time of last use, media, model and wording of subjects, ``count`` of them given by the last three."""
+    return (
+        f"WITH wanted (media, model, wording) AS (VALUES {_table(count, 3)})"
+        " SELECT id, used, media, model, wording FROM wanted CROSS JOIN answer_subject USING (media, model, wording)"
+    )
+
+
+@cache
+def _upsert_subjects(count: int) -> str:
+    """Insert media, model, wording and time of use of each; where it exists, update a time of use that is old."""
+    return (
+        f"INSERT INTO answer_subject (media, model, wording, used) VALUES {_table(count, 4)} ON CONFLICT (media, model, wording)"
+        f" DO UPDATE SET used = excluded.used WHERE used < excluded.used - {_USE_NOTED_S}"
+    )
+
+
+@cache
+def _insert_answers(count: int) -> str:
+    """Insert answers, each given by media, model and wording of its subject and all columns of the answer but its number."""
+    columns = "look_ms, frame_s, form, max_side, quality, said, endpoint, served_by, prompt_tokens, answer_tokens, written"
+    return (
+        f"WITH fresh (media, model, wording, {columns}) AS (VALUES {_table(count, 14)})"
+        f" INSERT INTO answer SELECT NULL, id, {columns} FROM fresh CROSS JOIN answer_subject USING (media, model, wording)"
+    )
+
+
+def _prune(db: sqlite3.Connection, path: Path, max_bytes: int, now: float) -> None:
+    """Where more than ``max_bytes`` are in use, delete the answers about videos not used for longest, each as a whole.
+
+    Other tables in the file count, and stay. Each video is a transaction of its own.
+    """
+    if _used_bytes(db) <= max_bytes:
+        return
+    gone = 0
+    unused = db.execute(
+        "SELECT media FROM answer_subject GROUP BY media HAVING max(used) < ? ORDER BY max(used)",
+        (now - _IN_USE_S,),
+    )
+    for (media,) in unused.fetchall():
+        gone += _delete(db, media, now - _IN_USE_S)
+        if _used_bytes(db) <= _PRUNED_TO * max_bytes:
+            break
+    else:
+        _log.info(
+            "%s: larger than set, since all that is left in it was used within the last hour.", path
+        )
+    if gone:
+        # Plain ``execute`` would give back one page only.
+        db.executescript("PRAGMA incremental_vacuum")
+        _log.info(
+            "%s: full; took out the answers about the %d videos and pictures not used for longest.",
+            path,
+            gone,
+        )
+
+
+def _used_bytes(db: sqlite3.Connection) -> int:
+    pages, free, size = (
+        db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def _delete(db: sqlite3.Connection, media: str, before: float) -> bool:
+    """Delete the answers about a video; return False, and do nothing, where another process used it meanwhile."""
+    subjects = "(SELECT id FROM answer_subject WHERE media = ?)"
+    with writing(db):
+        newest = "SELECT max(used) < ? FROM answer_subject WHERE media = ?"
+        if db.execute(newest, (before, media)).fetchone() != (1,):
+            return False
+        for table in ("answer", "answer_search"):
+            db.execute(f"DELETE FROM {table} WHERE subject IN {subjects}", (media,))
+        db.execute("DELETE FROM answer_subject WHERE media = ?", (media,))
+    return True

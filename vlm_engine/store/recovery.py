@@ -1,33 +1,87 @@
-"""A damaged database is set aside, never thrown away, and what can be read of it goes on in a new one."""
+"""Errors of the database as ``StoreError``; and a damaged file, set aside while what can be read of it goes on in a new one."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from vlm_engine.store.faults import readable, tells_damage
+from vlm_engine.errors import StoreError
 from vlm_engine.store.schema import drop_orphans
 
 _log = logging.getLogger(__name__)
 _WIDEST_GAP = 1 << 40
 _LET_GO_S = 1.0
 
+_KEPT = "What was answered before is kept"
+_NO_ROOM = f"its disk is full. Make room there, and start again. {_KEPT}"
+_FAILING = (
+    f"its disk is full or fails. Make room there, or see to the disk, and start again. {_KEPT}"
+)
+_NOT_OURS = "it cannot be written. Let the user that runs this write to the file and to its folder, or keep it in another folder"
+_LOCKED = f"another program keeps it locked. End that program (a backup, a database browser), and start again. {_KEPT}"
+_DAMAGED = "the file is damaged. Start again: it is then set aside under another name, and all that can be read of it is kept"
+
+_COMPLAINTS = {
+    sqlite3.SQLITE_FULL: _NO_ROOM,
+    sqlite3.SQLITE_IOERR: _FAILING,
+    sqlite3.SQLITE_READONLY: _NOT_OURS,
+    sqlite3.SQLITE_CANTOPEN: _NOT_OURS,
+    sqlite3.SQLITE_PERM: _NOT_OURS,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_PROTOCOL: _LOCKED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+_OF_SYSTEM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM) | {
+    errno.EIO: _FAILING
+}
+
+
+@contextmanager
+def explained(path: Path | None) -> Iterator[None]:
+    """Raise what goes wrong inside with the database at ``path`` as ``StoreError``, which names the file and the remedy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        complaint = _COMPLAINTS.get(_code(error), "it cannot be used")
+        raise StoreError(f"database {path}: {complaint} ({error})") from error
+    except OSError as error:
+        complaint = _OF_SYSTEM.get(error.errno or 0, _NOT_OURS)
+        raise StoreError(f"database {path}: {complaint} ({error})") from error
+
+
+def tells_damage(error: sqlite3.Error) -> bool:
+    """Return whether the file itself is at fault, and not its surroundings."""
+    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary code; 0 for errors that Python's driver raises by itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def readable(text: bytes) -> str:
+    """Decode text for ``Connection.text_factory``: rotten text is odd text, and no reason to stop."""
+    return text.decode("utf-8", "replace")
+
 
 def repair(path: Path, busy_s: float, *, thorough: bool) -> bool:
-    """Checks the database at ``path`` and mends it if need be. Nobody else may have it open. Makes a new one where none is.
+    """Check the database at ``path`` and replace it where it is damaged; return whether it was. Create it where there is none.
 
-    Returns whether it was mended. Tables number their rows from 1 on: what refers to a row that was lost refers to 0 then.
+    No other process may have it open. Tables number their rows from 1 on; a reference to a row that was lost becomes 0.
 
     Takes about two seconds for a gigabyte, ``thorough`` a multiple of it. Raises ``sqlite3.Error`` and ``OSError``;
     then nothing is lost, and the next call goes on from there.
     """
-    if _mended(path).exists() or (path.exists() and not _is_sound(path, busy_s, thorough)):
-        _mend(path)
+    if _replacement(path).exists() or (path.exists() and not _is_sound(path, busy_s, thorough)):
+        _replace(path)
         return True
     if not path.exists() or not path.stat().st_size:
         _create(path)
@@ -35,7 +89,7 @@ def repair(path: Path, busy_s: float, *, thorough: bool) -> bool:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """The path with ``ending`` after its whole name."""
+    """Return the path with ``ending`` after its whole name."""
     return path.with_name(path.name + ending)
 
 
@@ -46,33 +100,38 @@ def _create(path: Path) -> None:
         db.execute("PRAGMA journal_mode = WAL")
 
 
+class _DamageIgnored:
+    """Suppresses the errors that damage of the file causes, and no others."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        return isinstance(error, sqlite3.Error) and tells_damage(error)
+
+
 def _is_sound(path: Path, busy_s: float, thorough: bool) -> bool:
-    with closing(sqlite3.connect(path, timeout=busy_s)) as db:
-        try:
-            return db.execute(
-                f"PRAGMA {'integrity_check' if thorough else 'quick_check'}(1)"
-            ).fetchall() == [("ok",)]
-        except sqlite3.Error as error:
-            if tells_damage(error):
-                return False
-            raise
+    check = f"PRAGMA {'integrity_check' if thorough else 'quick_check'}(1)"
+    with closing(sqlite3.connect(path, timeout=busy_s)) as db, _DamageIgnored():
+        return db.execute(check).fetchall() == [("ok",)]
+    return False
 
 
-def _mended(path: Path) -> Path:
-    """What takes the damaged file's place. Once it has this name, it is complete: whoever is killed now is followed up."""
+def _replacement(path: Path) -> Path:
+    """Return the name of what takes the damaged file's place. With this name it is complete: after a kill, the next call goes on."""
     return beside(path, ".mended")
 
 
-def _mend(path: Path) -> None:
+def _replace(path: Path) -> None:
     if path.exists():
         _refuse_if_open(path)
-    if not _mended(path).exists():
+    if not _replacement(path).exists():
         _log.warning("%s is damaged; reading what can be read of it.", path)
-        making = beside(path, ".mending")
-        for leftover in (making, beside(making, "-wal"), beside(making, "-shm")):
+        copy = beside(path, ".mending")
+        for leftover in (copy, beside(copy, "-wal"), beside(copy, "-shm")):
             leftover.unlink(missing_ok=True)
-        rows = _salvage(path, making)
-        making.replace(_mended(path))
+        rows = _salvage(path, copy)
+        copy.replace(_replacement(path))
         _log.warning(
             "%s: %d rows could be read and are kept; what could not be read is lost.", path, rows
         )
@@ -89,18 +148,17 @@ def _mend(path: Path) -> None:
         )
     for leftover in (wal, beside(path, "-shm")):
         leftover.unlink(missing_ok=True)
-    _mended(path).replace(path)
+    _replacement(path).replace(path)
 
 
 def _refuse_if_open(path: Path) -> None:
-    """For those who opened it without a ``Hold``: what they write would go where nobody looks. Raises ``sqlite3.Error``."""
-    with closing(sqlite3.connect(path, timeout=_LET_GO_S, isolation_level=None)) as db:
-        try:
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error as error:
-            if not tells_damage(error):
-                raise
+    """Raise ``sqlite3.Error`` where a program has it open without a ``SharedLock``: what it writes would be lost."""
+    with (
+        closing(sqlite3.connect(path, timeout=_LET_GO_S, isolation_level=None)) as db,
+        _DamageIgnored(),
+    ):
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
 
 
 def _free_name(path: Path) -> Path:
@@ -112,17 +170,18 @@ def _free_name(path: Path) -> Path:
 
 
 def _salvage(damaged: Path, fresh: Path) -> int:
-    """Copies every table and what can be read of its rows; returns how many."""
+    """Copy every table and what can be read of its rows; return how many rows."""
     _create(fresh)
+    source = f"{damaged.absolute().as_uri()}?mode=ro"
     with (
-        closing(_reading(damaged)) as old,
+        closing(sqlite3.connect(source, uri=True, isolation_level=None)) as old,
         closing(sqlite3.connect(fresh, isolation_level=None)) as new,
     ):
+        old.text_factory = readable
         new.execute("BEGIN")
-        rows = sum(
-            _copy_table(old, new, name, sql) for kind, name, sql in _parts(old) if kind == "table"
-        )
-        for kind, _, sql in _parts(old):
+        parts = _parts(old)
+        rows = sum(_copy_table(old, new, name, sql) for kind, name, sql in parts if kind == "table")
+        for kind, _, sql in parts:
             if kind != "table":
                 new.execute(sql)
         drop_orphans(new)
@@ -132,22 +191,13 @@ def _salvage(damaged: Path, fresh: Path) -> int:
     return rows
 
 
-def _reading(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    db.text_factory = readable
-    return db
-
-
 def _parts(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """(kind, name, SQL) of everything that the database says it has; nothing where it cannot say."""
-    try:
+    """Return (kind, name, SQL) of everything that the database says it has; nothing where it cannot say."""
+    with _DamageIgnored():
         return db.execute(
             "SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
-    except sqlite3.Error as error:
-        if not tells_damage(error):
-            raise
-        return []
+    return []
 
 
 def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str, sql: str) -> int:
@@ -164,7 +214,7 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str, sql
 
 
 def _unlink(db: sqlite3.Connection) -> None:
-    """What refers to a row that was lost would refer to whatever gets that number next."""
+    """Set references to lost rows to 0, so that they do not refer to the next row that gets the number."""
     for table, rowid, _, number in db.execute("PRAGMA foreign_key_check").fetchall():
         column = next(
             row[3] for row in db.execute(f'PRAGMA foreign_key_list("{table}")') if row[0] == number
@@ -173,18 +223,15 @@ def _unlink(db: sqlite3.Connection) -> None:
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
-    """The rows in order, around whatever cannot be read."""
+    """Yield the rows in order, around whatever cannot be read."""
     first: int | None = 1
     while first is not None:
-        try:
+        with _DamageIgnored():
             for rowid, *row in db.execute(_rows_from(table), (first,)):
                 if rowid >= first:  # damage may lead back
                     first = rowid + 1
                     yield tuple(row)
             return
-        except sqlite3.Error as error:
-            if not tells_damage(error):
-                raise
         # The driver reads ahead, so the last row before the damage was not given yet.
         for rowid, *row in _one_row(db, table, first) or ():
             first = max(first, rowid) + 1
@@ -193,7 +240,10 @@ def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ..
 
 
 def _beyond(db: sqlite3.Connection, table: str, unreadable: int) -> int | None:
-    """The least number above ``unreadable`` from which on rows can be read again; None where there is none."""
+    """Return the least number above ``unreadable`` from which on rows can be read again; None where there is none.
+
+    The step doubles until a row can be read; then the gap is halved until its end is found.
+    """
     step = 1
     while _one_row(db, table, unreadable + step) is None:
         step *= 2
@@ -207,13 +257,10 @@ def _beyond(db: sqlite3.Connection, table: str, unreadable: int) -> int | None:
 
 
 def _one_row(db: sqlite3.Connection, table: str, first: int) -> list[tuple[Any, ...]] | None:
-    """The first row from that number on, if there is one; None where it cannot be read."""
-    try:
+    """Return the first row from that number on, if there is one; None where it cannot be read."""
+    with _DamageIgnored():
         return db.execute(f"{_rows_from(table)} LIMIT 1", (first,)).fetchall()
-    except sqlite3.Error as error:
-        if not tells_damage(error):
-            raise
-        return None
+    return None
 
 
 def _rows_from(table: str) -> str:

@@ -1,4 +1,4 @@
-"""The store's tables, and how those of older versions become these.
+"""What is stored, the tables that hold it, and how tables of older versions become these.
 
 Other tables in the same file have versions of their own, so each part migrates alone.
 """
@@ -6,14 +6,18 @@ Other tables in the same file have versions of their own, so each part migrates 
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections.abc import Callable, Iterator
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from vlm_engine.errors import StoreError
-from vlm_engine.store.records import packed
-from vlm_engine.types import Verdict
+from vlm_engine.types import Answer, Form, ImageShape, Verdict
 
 VERSION = 2
 
@@ -37,9 +41,87 @@ CREATE INDEX answer_search_by_subject ON answer_search (subject)
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a set of stored answers is about: the key of a video or picture, the model, and the words of the question."""
+
+    cache_key: str
+    model: str
+    wording: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """One answer as it was stored. ``look_ms``: the time asked for; ``frame_s``: the true time of the frame."""
+
+    look_ms: int
+    frame_s: float
+    form: Form
+    shape: ImageShape
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSearch:
+    """A finished search: the tags that were searched for together, and a name for its settings."""
+
+    tags: tuple[str, ...]
+    settings: str
+
+
+def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
+    """Return verdicts and raw reply compressed together, because they share the names of the tags.
+
+    The format is a line with the tags as JSON, a byte and a double for each tag (presence and probability; NaN: none), and the
+    reply.
+    """
+    tags = json.dumps([*verdicts], ensure_ascii=False)
+    numbers = (
+        number
+        for verdict in verdicts.values()
+        for number in (
+            verdict.present,
+            math.nan if verdict.probability is None else verdict.probability,
+        )
+    )
+    return zlib.compress(
+        _encoded(f"{tags}\n") + _layout(len(verdicts)).pack(*numbers) + _encoded(raw)
+    )
+
+
+def unpacked(said: bytes) -> tuple[dict[str, Verdict], str]:
+    """Return the verdicts and the raw reply. Raise ``ValueError`` when these are not the bytes that were stored."""
+    try:
+        tags, _, rest = zlib.decompress(said).partition(b"\n")
+        names = _names(tags)
+        layout = _layout(len(names))
+        numbers = layout.unpack_from(rest)
+    except (zlib.error, struct.error) as error:
+        raise ValueError(str(error)) from error
+    probabilities = (None if math.isnan(number) else number for number in numbers[1::2])
+    verdicts = dict(zip(names, map(Verdict, numbers[::2], probabilities), strict=True))
+    return verdicts, rest[layout.size :].decode("utf-8", "surrogatepass")
+
+
+def _encoded(text: str) -> bytes:
+    # A reply may hold halves of characters: JSON lets a server write them.
+    return text.encode("utf-8", "surrogatepass")
+
+
+# Thousands of answers are about the same tags.
+@lru_cache
+def _names(tags: bytes) -> tuple[str, ...]:
+    return tuple(json.loads(tags.decode("utf-8", "surrogatepass")))
+
+
+@lru_cache
+def _layout(tags: int) -> struct.Struct:
+    return struct.Struct("<" + "?d" * tags)
+
+
 @contextmanager
 def writing(db: sqlite3.Connection) -> Iterator[None]:
-    """One transaction: all that is written inside, or nothing."""
+    """Run the block in one transaction: all that it writes is stored, or nothing."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -52,38 +134,35 @@ def writing(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    """Makes the tables what this version wants. Raises ``StoreError``, and changes nothing, where a newer one wrote them."""
+    """Make the tables those of this version. Raise ``StoreError``, and change nothing, where a newer version wrote them."""
     if _version(db, path) == VERSION:
         return
     with writing(db):
         version = _version(db, path)
         if version is None:
             _make_tables(db)
-        for older in range(version or VERSION, VERSION):
-            _STEPS[older](db)
+        elif version == 1:
+            _migrate_from_1(db)
         db.execute("CREATE TABLE IF NOT EXISTS answer_schema (version INTEGER NOT NULL)")
         db.execute("DELETE FROM answer_schema")
         db.execute("INSERT INTO answer_schema VALUES (?)", (VERSION,))
 
 
 def _version(db: sqlite3.Connection, path: Path | None) -> int | None:
-    """The version of the tables that are there; None where there are none."""
+    """Return the version of the tables; None where there are none.
+
+    It is guessed where the file does not say: version 1 could be killed before it said so, and damage may have taken that row.
+    """
     tables = _tables(db)
-    row = (
-        db.execute("SELECT version FROM answer_schema").fetchone()
-        if "answer_schema" in tables
-        else None
-    )
-    if row is not None and row[0] > VERSION:
-        raise StoreError(
-            f"database {path}: a newer version of this program wrote it (its tables are version {row[0]}, this one knows"
-            f" {VERSION}). Update this program, or move the file away to begin a new one"
-        )
-    return _guessed(tables) if row is None else int(row[0])
-
-
-def _guessed(tables: set[str]) -> int | None:
-    """For a file that does not say: version 1 could be killed before it said so, and damage may have taken that row."""
+    if "answer_schema" in tables:
+        row = db.execute("SELECT version FROM answer_schema").fetchone()
+        if row is not None and row[0] > VERSION:
+            raise StoreError(
+                f"database {path}: a newer version of this program wrote it (its tables are version {row[0]}, this one knows"
+                f" {VERSION}). Update this program, or move the file away to begin a new one"
+            )
+        if row is not None:
+            return int(row[0])
     if "answer_subject" in tables:
         return 2
     return 1 if "answer" in tables else None
@@ -94,10 +173,9 @@ def _tables(db: sqlite3.Connection) -> set[str]:
 
 
 def drop_orphans(db: sqlite3.Connection) -> None:
-    """Takes out what is about no subject any more: else it would be about whoever gets that number next."""
-    for table in (
-        _tables(db) & {"answer", "answer_search"} if "answer_subject" in _tables(db) else ()
-    ):
+    """Delete rows whose subject was lost: otherwise they would be about the next subject that gets its number."""
+    tables = _tables(db)
+    for table in tables & {"answer", "answer_search"} if "answer_subject" in tables else ():
         db.execute(f"DELETE FROM {table} WHERE subject NOT IN (SELECT id FROM answer_subject)")
 
 
@@ -106,9 +184,13 @@ def _make_tables(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-def _from_1(db: sqlite3.Connection) -> None:
+def _migrate_from_1(db: sqlite3.Connection) -> None:
     """Version 1 repeated the subject in every row, and kept verdicts and reply as plain text."""
-    db.create_function("packed", 2, _packed_1, deterministic=True)
+
+    def pack(verdicts: str, raw: str) -> bytes:
+        return packed({tag: Verdict(*pair) for tag, pair in json.loads(verdicts).items()}, raw)
+
+    db.create_function("packed", 2, pack, deterministic=True)
     db.execute("DROP INDEX IF EXISTS answer_by_media")
     db.execute("ALTER TABLE answer RENAME TO answer_1")
     _make_tables(db)
@@ -122,11 +204,3 @@ def _from_1(db: sqlite3.Connection) -> None:
         " FROM answer_1 AS old JOIN answer_subject USING (media, model, wording) ORDER BY old.id"
     )
     db.execute("DROP TABLE answer_1")
-
-
-def _packed_1(verdicts: str, raw: str) -> bytes:
-    return packed({tag: Verdict(*told) for tag, told in json.loads(verdicts).items()}, raw)
-
-
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
-"""From each older version to the one after it."""

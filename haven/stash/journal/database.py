@@ -40,7 +40,7 @@ class JournalDatabase:
             with self.explained():
                 self._prepare()
             self._open = opening.pop_all()
-        if self._hold.mended:
+        if self._hold.repaired:
             self._tell_what_is_left()
 
     def close(self) -> None:
