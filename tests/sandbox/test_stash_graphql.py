@@ -1,16 +1,17 @@
-"""What the sandbox's Stash answers to valid and invalid documents: compared by hand with a running v0.30.1."""
+"""The sandbox's Stash takes and refuses requests as a running v0.30.1 does: compared by hand."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import requests
 from graphql import DocumentNode, OperationDefinitionNode, parse, print_ast, validate
 
-from sandbox.stash import Exchange, SandboxStash
+from sandbox.stash import Credentials, SandboxStash
 from sandbox.stash_client import ask
 from sandbox.stash_server.resolvers import schema
-from vlm_engine.testing.threads import running
+from vlm_engine.testing import running
 
 # The documents that the plugin may send, each of them valid on Stash v0.30.
 OPERATIONS = """
@@ -214,10 +215,9 @@ DEFINITIONS = [
 BY_NAME = {node.name.value: node for node in DEFINITIONS if node.name}
 
 
-@pytest.fixture
-def stash() -> Iterator[SandboxStash]:
-    with running(SandboxStash()) as server:
-        yield server
+VERSION = "{ version { version } }"
+KEY = "whistle-key"
+TWO = "query A { version { version } } query B { version { hash } }"
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -236,16 +236,11 @@ def test_every_operation_of_the_plugin_is_in_the_schema(name: str) -> None:
         "",
     ],
 )
-def test_an_invalid_document_gets_422_or_400_by_what_is_accepted_and_is_not_executed(
-    stash: SandboxStash, document: str
-) -> None:
+def test_an_invalid_document_is_not_executed(stash: SandboxStash, document: str) -> None:
     reply = ask(stash.url, document)
-    assert (reply.status, reply.content_type) == (422, "application/json")
-    assert reply.body["errors"][0]["extensions"]["code"] in (
-        "GRAPHQL_VALIDATION_FAILED",
-        "GRAPHQL_PARSE_FAILED",
-    )
-    assert reply.data is None
+    assert (reply.status, reply.content_type, reply.data) == (422, "application/json", None)
+    code = reply.body["errors"][0]["extensions"]["code"]
+    assert code in ("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED")
     other = ask(stash.url, document, headers={"Accept": "*/*"})
     assert (other.status, other.content_type) == (400, "application/graphql-response+json")
     assert stash.requests.exchanges == []
@@ -253,166 +248,98 @@ def test_an_invalid_document_gets_422_or_400_by_what_is_accepted_and_is_not_exec
 
 @pytest.mark.parametrize(
     "variables",
-    [
-        {"f": {"page": "first"}},
-        {"f": {"page": 1.5}},
-        {"f": {"bogus": 1}},
-        {"f": {"direction": "UP"}},
-        {"f": [1, 2]},
-    ],
+    [{"page": "first"}, {"page": 1.5}, {"bogus": 1}, {"direction": "UP"}, [1, 2]],
 )
-def test_wrong_variables_get_422(stash: SandboxStash, variables: dict[str, object]) -> None:
-    reply = ask(
-        stash.url, "query ($f: FindFilterType) { findTags(filter: $f) { count } }", variables
-    )
+def test_wrong_variables_get_422(stash: SandboxStash, variables: object) -> None:
+    document = "query ($f: FindFilterType) { findTags(filter: $f) { count } }"
+    reply = ask(stash.url, document, {"f": variables})
     assert (reply.status, reply.data) == (422, None)
 
 
-def test_a_missing_variable_gets_422(stash: SandboxStash) -> None:
+def test_an_operation_is_chosen_by_its_name(stash: SandboxStash) -> None:
+    lost = ask(stash.url, TWO, operationName="C")
+    assert (lost.status, lost.messages) == (422, {"": "operation C not found"})
+    assert ask(stash.url, TWO).status == 422
+    assert ask(stash.url, TWO, operationName="B").data == {"version": {"hash": "sandbox"}}
     assert ask(stash.url, "query ($id: ID!) { findTag(id: $id) { id } }").status == 422
-
-
-def test_an_operation_that_is_not_in_the_document_gets_422(stash: SandboxStash) -> None:
-    document = "query A { version { version } } query B { version { hash } }"
-    assert ask(stash.url, document, operationName="C").messages == {"": "operation C not found"}
-    assert ask(stash.url, document).status == 422
-    assert ask(stash.url, document, operationName="B").data == {"version": {"hash": "sandbox"}}
-
-
-def test_a_body_that_is_not_json_gets_400(stash: SandboxStash) -> None:
-    headers = {"Accept": "application/json", "Content-Type": "application/json"}
-    response = requests.post(f"{stash.url}/graphql", data="whistle", headers=headers, timeout=10)
-    assert response.status_code == 400
 
 
 def test_a_refusal_comes_with_200_and_its_path(stash: SandboxStash) -> None:
     reply = ask(stash.url, '{ findTag(id: "first") { id } }')
-    assert reply.status == 200
-    assert reply.body == {
-        "data": {"findTag": None},
-        "errors": [
-            {"message": 'strconv.Atoi: parsing "first": invalid syntax', "path": ["findTag"]}
-        ],
-    }
+    message = 'strconv.Atoi: parsing "first": invalid syntax'
+    errors = [{"message": message, "path": ["findTag"]}]
+    assert (reply.status, reply.body) == (200, {"data": {"findTag": None}, "errors": errors})
 
 
-def test_features_are_found_by_introspection(stash: SandboxStash) -> None:
-    fields = ask(
-        stash.url, '{ __type(name: "SceneMarkerCreateInput") { inputFields { name } } }'
-    ).data["__type"]["inputFields"]
-    assert {"name": "end_seconds"} in fields
-    assert ask(stash.url, '{ __type(name: "Whistle") { name } }').data == {"__type": None}
-
-
-def test_the_handshake_tells_version_settings_and_the_tag_of_vr_scenes(stash: SandboxStash) -> None:
+def test_the_handshake_tells_features_and_settings(stash: SandboxStash) -> None:
     stash.ui["vrTag"] = "VR"
-    ask(stash.url, 'mutation { configurePlugin(plugin_id: "referee", input: {a10: 3}) }')
+    configure = 'mutation ($i: Map!) { configurePlugin(plugin_id: "referee", input: $i) }'
+    ask(stash.url, configure, {"i": {"a": 1, "b": True}})
+    ask(stash.url, configure, {"i": {"c": "x"}})  # replaces them all
     data = ask(stash.url, print_ast(BY_NAME["Handshake"]), {"ids": ["referee", "other"]}).data
     assert data["version"]["version"] == "v0.30.1"
     assert data["configuration"]["ui"] == {"vrTag": "VR"}
-    assert data["configuration"]["plugins"] == {"referee": {"a10": 3}}
-    assert data["configuration"]["general"]["maxSessionAge"] == 3600
+    assert data["configuration"]["plugins"] == {"referee": {"c": "x"}}
+    refused = ask(stash.url, configure, {"i": [1]})
+    assert refused.messages == {"configurePlugin": "list is not a map"}
+    features = ask(stash.url, print_ast(BY_NAME["Features"])).data["__type"]["inputFields"]
+    assert {"name": "end_seconds"} in features
 
 
-def test_settings_that_were_never_set_are_absent_and_configuring_replaces_all_of_them(
-    stash: SandboxStash,
-) -> None:
-    configure = 'mutation ($i: Map!) { configurePlugin(plugin_id: "referee", input: $i) }'
-    assert ask(stash.url, "{ configuration { plugins } }").data == {
-        "configuration": {"plugins": {}}
-    }
-    assert ask(stash.url, configure, {"i": {"a": 1, "b": True}}).data == {
-        "configurePlugin": {"a": 1, "b": True}
-    }
-    assert ask(stash.url, configure, {"i": {"c": "x"}}).data == {"configurePlugin": {"c": "x"}}
-    assert ask(stash.url, "{ configuration { plugins } }").data == {
-        "configuration": {"plugins": {"referee": {"c": "x"}}}
-    }
-    assert ask(stash.url, configure, {"i": [1]}).messages == {
-        "configurePlugin": "list is not a map"
-    }
-
-
-def test_the_log_names_operations_and_counts_every_alias_of_a_mutation(stash: SandboxStash) -> None:
-    ask(stash.url, "query Look { version { version } }")
-    ask(
-        stash.url,
-        'mutation { a: tagCreate(input: {name: "Foul"}) { id } b: tagCreate(input: {name: "Goal"}) { id } }',
-    )
-    assert stash.requests.operations == ["Look", ""]
+def test_every_alias_of_a_mutation_counts_and_fails_alone(stash: SandboxStash) -> None:
+    stash.faults.locked_mutations = 1
+    create = '{0}: tagCreate(input: {{name: "{0}"}}) {{ name }}'
+    reply = ask(stash.url, f"mutation {{ {create.format('Foul')} {create.format('Goal')} }}")
+    assert (reply.status, reply.data) == (200, {"Foul": None, "Goal": {"name": "Goal"}})
+    assert "database is locked" in reply.messages["Foul"]
     assert (stash.requests.mutations, stash.requests.writes) == ({"tagCreate": 2}, 1)
-    assert [exchange.number for exchange in stash.requests.exchanges] == [1, 2]
-    assert stash.requests.exchanges[1].fields == ("tagCreate", "tagCreate")
-    stash.requests.clear()
-    assert stash.requests.mutations.total() == 0
+    stash.faults.failing_requests = 1
+    assert [ask(stash.url, VERSION).status for _ in range(2)] == [500, 200]
 
 
-def test_hooks_see_a_request_before_it_is_executed_and_before_its_reply_leaves(
-    stash: SandboxStash,
-) -> None:
-    seen: list[tuple[str, int]] = []
+class Clock:
+    now_s = 0.0
 
-    def note(moment: str) -> None:
-        seen.append((moment, len(stash.library.snapshot().tags)))
-
-    stash.requests.on_request = lambda exchange: note(f"before {exchange.number}")
-    stash.requests.on_reply = lambda exchange: note(f"after {exchange.number}")
-    ask(stash.url, 'mutation { tagCreate(input: {name: "Foul"}) { id } }')
-    assert seen == [("before 1", 0), ("after 1", 1)]
+    def __call__(self) -> float:
+        return self.now_s
 
 
-def test_a_hook_may_change_the_library_under_the_request(stash: SandboxStash) -> None:
-    tag = stash.library.add_tag("Timeout")
-
-    def remove(exchange: Exchange) -> None:
-        stash.library.remove_tag("Timeout")
-
-    stash.requests.on_request = remove
-    assert ask(stash.url, "query ($id: ID!) { findTag(id: $id) { id } }", {"id": tag}).data == {
-        "findTag": None
-    }
+def status(stash: SandboxStash, cookie: str = "", **headers: str) -> int:
+    cookies = {"Cookie": cookie} if cookie else {}
+    return ask(stash.url, VERSION, headers={**cookies, **headers}).status
 
 
-def test_locked_mutations_fail_alone_and_are_used_up(stash: SandboxStash) -> None:
-    stash.faults.locked_mutations = 1
-    document = 'mutation { a: tagCreate(input: {name: "Foul"}) { name } b: tagCreate(input: {name: "Goal"}) { name } }'
-    reply = ask(stash.url, document)
-    assert (reply.status, reply.data) == (200, {"a": None, "b": {"name": "Goal"}})
-    assert "database is locked" in reply.messages["a"]
-    assert stash.faults.locked_mutations == 0
-
-
-def test_a_lock_does_not_keep_anybody_from_reading(stash: SandboxStash) -> None:
-    stash.faults.locked_mutations = 1
-    assert ask(stash.url, "{ findTags { count } }").data == {"findTags": {"count": 0}}
-    assert stash.faults.locked_mutations == 1
-
-
-def test_failing_requests_get_500_and_are_not_executed(stash: SandboxStash) -> None:
-    stash.faults.failing_requests = 2
-    document = 'mutation { tagCreate(input: {name: "Foul"}) { id } }'
-    assert [ask(stash.url, document).status for _ in range(3)] == [500, 500, 200]
-    assert stash.requests.mutations == {"tagCreate": 1}
-
-
-def test_a_delay_holds_the_request_back(stash: SandboxStash) -> None:
-    stash.faults.delay_s = 60.0
-    with pytest.raises(requests.Timeout):
-        requests.post(
-            f"{stash.url}/graphql", json={"query": "{ version { version } }"}, timeout=0.2
+def test_only_a_good_cookie_or_key_lets_in() -> None:
+    clock = Clock()
+    credentials = Credentials("referee", "red card")
+    server = SandboxStash(credentials=credentials, api_key=KEY, session_idle_s=60, clock=clock)
+    with running(server) as stash:
+        login = {"username": "referee", "password": "yellow card"}
+        assert requests.post(f"{stash.url}/login", data=login, timeout=10).status_code == 401
+        login["password"] = "red card"
+        cookies = requests.post(f"{stash.url}/login", data=login, timeout=10).cookies
+        first = f"session={cookies['session']}"
+        assert [status(stash), status(stash, "session=made up")] == [401, 401]
+        assert [status(stash, f"{first}; session=x"), status(stash, "session=x; " + first)] == [
+            200,
+            401,
+        ]
+        assert [status(stash, ApiKey=KEY), status(stash, first, ApiKey="wrong")] == [200, 401]
+        clock.now_s = 50
+        renewed = ask(stash.url, VERSION, headers={"Cookie": first}).cookie
+        clock.now_s = 70
+        assert [status(stash, first), status(stash, f"session={renewed}")] == [401, 200]
+        stash.sessions.expire_all()
+        assert status(stash, f"session={renewed}") == 401
+        picture: dict[str, Any] = {"url": f"{stash.url}/image/1/image", "allow_redirects": False}
+        away = requests.get(**picture, timeout=10)
+        assert (away.status_code, away.headers["Location"]) == (
+            302,
+            "/login?returnURL=/image/1/image",
         )
-    assert stash.requests.exchanges == []
+        assert requests.get(**picture, headers={"ApiKey": KEY}, timeout=10).status_code == 404
 
 
-def test_mutations_from_many_threads_all_arrive(stash: SandboxStash) -> None:
-    def create(number: int) -> int:
-        stash.library.add_tag(f"Library {number}")
-        return ask(
-            stash.url,
-            "mutation ($n: String!) { tagCreate(input: {name: $n}) { id } }",
-            {"n": f"Web {number}"},
-        ).status
-
-    with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(create, range(12))) == {200}
-    assert len(stash.library.snapshot().tags) == 24
+def test_without_credentials_a_key_is_refused(stash: SandboxStash) -> None:
+    made_up = [status(stash), status(stash, "session=made up"), status(stash, ApiKey="any")]
+    assert made_up == [200, 200, 401]
