@@ -23,7 +23,7 @@ from vlm_engine.errors import (
     StoreError,
     VLMEngineError,
 )
-from vlm_engine.files import InMemoryFile, mapped
+from vlm_engine.files import InMemoryFile, media_errors
 from vlm_engine.names import tag_key
 from vlm_engine.tasks import Batcher, ResizableSemaphore
 from vlm_engine.types import (
@@ -119,7 +119,7 @@ __all__ = [
     "clean_tags",
     "described_apart",
     "image_dict",
-    "mapped",
+    "media_errors",
     "parse",
     "parse_yaml",
     "placed",

@@ -1,4 +1,4 @@
-"""Files before anybody knows what they hold."""
+"""Files and their errors, whatever they hold."""
 
 from __future__ import annotations
 
@@ -19,60 +19,60 @@ from vlm_engine.errors import (
     MediaUnreadableError,
     VLMEngineError,
 )
-from vlm_engine.watchdog import beat, rest
+from vlm_engine.watchdog import heartbeat, pause
 
 _log = logging.getLogger(__name__)
-_PIECE_BYTES = 1024 * 1024
-_ON_PURPOSE = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
+_CHUNK_BYTES = 1024 * 1024
+_SELF_EXPLAINING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
 
 
-class AsideError(Exception):
-    """What ``mapped`` leaves alone: no error of a library, but what one part of the engine tells another."""
+class SignalError(Exception):
+    """Base of exceptions by which parts of the engine signal each other; ``media_errors`` lets them pass."""
 
 
 @contextmanager
-def mapped(
+def media_errors(
     name: str | Path, what: str = "cannot be read", kind: type[MediaError] = MediaUnreadableError
 ) -> Iterator[None]:
-    """The one place where what a library raises while it reads media, foreseen or not, becomes an error of ``kind``.
+    """Translate whatever a library raises while it reads media into an error of ``kind``.
 
-    ``name``: what messages call the file. ``what``: what they say of it. A library's errors are no closed list: what it
-    cannot cope with in one file, or one frame, must not end the work on others.
+    ``name`` is what messages call the file, ``what`` says what failed. Which errors a library raises
+    is not a closed list, and one bad file or frame must not end the work on the others.
     """
     try:
         yield
-    except (VLMEngineError, AsideError):
+    except (VLMEngineError, SignalError):
         raise
     except MemoryError as error:
         raise kind(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:
-        _log.debug("%s: %r at %s", name, error, _where(error))
-        raise kind(f"{name}: {what}: {told_by(error)}") from error
+        _log.debug("%s: %r at %s", name, error, _origin(error))
+        raise kind(f"{name}: {what}: {describe_error(error)}") from error
 
 
-def _where(error: Exception) -> str:
-    """The line that raised it: a traceback of each damaged file would fill a log."""
+def _origin(error: Exception) -> str:
+    """Return the line that raised the error: a traceback for each damaged file would fill a log."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
 
 
-def told_by(error: Exception) -> str:
-    """What there is to say of an error of a library; of one that nobody raises on purpose, its type as well."""
+def describe_error(error: Exception) -> str:
+    """Return a library's error as text, with its type where the text alone may explain nothing."""
     if isinstance(error, EOFError):
         return "it ends too early"
-    system: str | None = getattr(
-        error, "strerror", None
-    )  # of OSError, and of what libraries derive from others
+    # OSError has it, and what libraries derive from other classes.
+    system: str | None = getattr(error, "strerror", None)
     if system:
         return system
-    words = str(error) or type(error).__name__
-    return words if isinstance(error, _ON_PURPOSE) else f"{type(error).__name__}: {error}"
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, _SELF_EXPLAINING) else f"{type(error).__name__}: {error}"
 
 
 def file_status(path: str | Path) -> os.stat_result:
-    """Size and times of the file.
+    """Return the size and times of a file.
 
-    Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, and ``MediaUnreadableError`` for what is no file, or empty.
+    Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, and ``MediaUnreadableError`` for an empty
+    file or something that is not a file.
     """
     try:
         status = Path(path).stat()
@@ -89,8 +89,8 @@ def file_status(path: str | Path) -> os.stat_result:
     return status
 
 
-class LiveFile(io.FileIO):
-    """A file, opened to be read, that tells a ``Watch`` when a read begins and when it is over.
+class WatchedFile(io.FileIO):
+    """File open for reading that tells a ``Watchdog`` when a read begins and ends.
 
     Opening and reading raise ``MediaOutOfReachError``.
     """
@@ -102,44 +102,43 @@ class LiveFile(io.FileIO):
             raise _out_of_reach(path, error) from error
 
     def readinto(self, buffer: Any, /) -> int:
-        """As ``io.FileIO``'s."""
-        beat()
+        """Read as ``io.FileIO`` does."""
+        heartbeat()
         try:
             return super().readinto(buffer)
         except OSError as error:
             raise _out_of_reach(str(self.name), error) from error
         finally:
-            rest()
+            pause()
 
     def readall(self) -> bytes:
-        """As ``io.FileIO``'s, but piece by piece: on a slow share, one read of everything would look like one that hangs."""
-        content, piece = bytearray(), memoryview(bytearray(_PIECE_BYTES))
-        while read := self.readinto(piece):
-            content += piece[:read]
+        """Read to the end in chunks: on a slow share one large read would look like a stall."""
+        content, chunk = bytearray(), memoryview(bytearray(_CHUNK_BYTES))
+        while read := self.readinto(chunk):
+            content += chunk[:read]
         return bytes(content)
 
 
 class InMemoryFile:
-    """A file that is in memory, and what messages call it. A video is taken so by the video readers, too: it is a
-    ``vlm_engine.types.Source``."""
+    """File in memory with the name that messages use; for the video readers it is a ``Source``."""
 
     def __init__(self, name: str, content: bytes) -> None:
         self.name = name
         self.content = content
 
-    def open(self) -> HeldContent:
-        """Its content from the beginning."""
-        return HeldContent(self.content)
+    def open(self) -> InMemoryContent:
+        """Return its content, to be read from the beginning."""
+        return InMemoryContent(self.content)
 
 
-class HeldContent(io.BytesIO):
-    """The bytes of a video in memory: a ``vlm_engine.types.Content``."""
+class InMemoryContent(io.BytesIO):
+    """Bytes of a video in memory, as ``vlm_engine.types.Content``."""
 
     modified_ns = 0
 
     @property
     def size_bytes(self) -> int:
-        """All of it."""
+        """Return the length of the whole content."""
         return self.getbuffer().nbytes
 
 

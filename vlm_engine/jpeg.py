@@ -1,4 +1,4 @@
-"""A picture on its way to a model: its size, its ground, its JPEG."""
+"""Scale a picture and encode it as the JPEG that is sent to a model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from PIL import Image
 
 from vlm_engine.types import ImageShape
 
-__all__ = ["encode", "fitted", "fitted_size", "over_grey"]
-
 MIN_SIDE = 64  # models with 28-pixel patches refuse pictures that are only a patch or two high
 _GREY = (128, 128, 128)
 
 
 def over_grey(image: Image.Image) -> Image.Image:
-    """``image`` as RGB, laid on neutral grey where it is transparent."""
+    """Return ``image`` as RGB, on neutral grey where it is transparent."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
@@ -25,10 +23,10 @@ def over_grey(image: Image.Image) -> Image.Image:
 
 
 def fitted_size(width: int, height: int, shape: ImageShape) -> tuple[int, int]:
-    """The size, in the same proportions, at which a picture is sent.
+    """Return the size, in the same proportions, at which a picture is sent.
 
-    The longest side is at most ``shape.max_side``. Nothing is enlarged but what has a side under 64
-    pixels, and that only until the shorter side reaches 64 or the longer one ``max_side``.
+    The longest side is at most ``shape.max_side``. Only a picture with a side under 64 pixels is
+    enlarged, until the shorter side reaches 64 or the longer one ``max_side``.
     """
     longest, shortest = max(width, height), min(width, height)
     fits = shape.max_side / longest
@@ -37,7 +35,7 @@ def fitted_size(width: int, height: int, shape: ImageShape) -> tuple[int, int]:
 
 
 def encode(image: Image.Image, shape: ImageShape) -> tuple[bytes, int, int]:
-    """``image`` as a JPEG of ``fitted_size``, with its width and height in pixels.
+    """Return ``image`` as a JPEG of ``fitted_size``, with its width and height in pixels.
 
     A strip so long that one side would still be under 64 pixels gets grey bars along it.
     """
@@ -50,7 +48,7 @@ def encode(image: Image.Image, shape: ImageShape) -> tuple[bytes, int, int]:
 
 
 def fitted(image: Image.Image, shape: ImageShape) -> Image.Image:
-    """``image`` in its ``fitted_size``."""
+    """Return ``image`` in its ``fitted_size``."""
     size = fitted_size(image.width, image.height, shape)
     return (
         image
@@ -60,6 +58,6 @@ def fitted(image: Image.Image, shape: ImageShape) -> Image.Image:
 
 
 def _with_bars(image: Image.Image) -> Image.Image:
-    room = Image.new("RGB", (max(MIN_SIDE, image.width), max(MIN_SIDE, image.height)), _GREY)
-    room.paste(image, ((room.width - image.width) // 2, (room.height - image.height) // 2))
-    return room
+    ground = Image.new("RGB", (max(MIN_SIDE, image.width), max(MIN_SIDE, image.height)), _GREY)
+    ground.paste(image, ((ground.width - image.width) // 2, (ground.height - image.height) // 2))
+    return ground

@@ -1,4 +1,4 @@
-"""Colours that ordinary screens do not have, high dynamic range and wide gamuts, brought to sRGB. Numbers as in ITU-T H.273."""
+"""Convert HDR and wide-gamut colours to sRGB. Primaries and transfers have the numbers of ITU-T H.273."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CICP = "cicp"
-"""Under this name ``info`` of a picture has (primaries, transfer)."""
+"""Key of (primaries, transfer) in the ``info`` of a Pillow image."""
 
 Floats = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -17,8 +17,8 @@ Values = NDArray[np.float64]
 _BT2020, _DCI_P3, _DISPLAY_P3 = 9, 11, 12
 _PQ, _HLG, _LINEAR = 16, 18, 8
 _GAMMAS = {4: 2.2, 5: 2.8}
-# Reference white of HDR in cd/m2 (ITU-R BT.2408), how much brighter than it a highlight may be before it clips, and the
-# brightness of the screen that HLG is made for (ITU-R BT.2100).
+# Reference white of HDR in cd/m2 (ITU-R BT.2408), how much brighter a highlight may be before it
+# clips, and the brightness of the screen that HLG is made for (ITU-R BT.2100).
 _WHITE, _HEADROOM, _HLG_PEAK = 203.0, 4.0, 1000.0
 _BAND_PIXELS = 1_000_000
 _LUMA = np.array([0.2627, 0.6780, 0.0593], np.float32)
@@ -32,17 +32,17 @@ _PRIMARIES_XY = {
 _SRGB_XY = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
 
 
-def shows_as_srgb(primaries: int, transfer: int) -> bool:
-    """Whether a screen may show such colours as they are."""
+def is_srgb(primaries: int, transfer: int) -> bool:
+    """Return whether such colours count as sRGB, which ordinary screens show as they are."""
     return primaries not in _PRIMARIES_XY and transfer not in {_PQ, _HLG, _LINEAR, *_GAMMAS}
 
 
-def toned(image: Image.Image, primaries: int, transfer: int) -> Image.Image:
-    """An RGB picture of such colours in sRGB. What is not known here counts as sRGB.
+def to_srgb(image: Image.Image, primaries: int, transfer: int) -> Image.Image:
+    """Convert an RGB picture to sRGB. Colours that are not known here count as sRGB.
 
-    Light above reference white is compressed by the extended Reinhard operator, each channel by itself.
+    Light above reference white is compressed by the extended Reinhard operator, channel by channel.
     """
-    if shows_as_srgb(primaries, transfer):
+    if is_srgb(primaries, transfer):
         return image
     pixels = np.asarray(image)
     result = np.empty_like(pixels)
@@ -50,13 +50,13 @@ def toned(image: Image.Image, primaries: int, transfer: int) -> Image.Image:
     for top in range(0, image.height, rows):
         light = _screen_light(pixels[top : top + rows], transfer)
         if primaries in _PRIMARIES_XY:
-            light = light @ _to_srgb(primaries).T
+            light = light @ _srgb_matrix(primaries).T
         result[top : top + rows] = np.rint(_encoded(light) * 255)
     return Image.fromarray(result)
 
 
 def _screen_light(pixels: NDArray[np.uint8], transfer: int) -> Floats:
-    """Linear light, 1 for the white of an ordinary screen."""
+    """Return linear light, 1 for the white of an ordinary screen."""
     light = _curve(transfer)[pixels]
     if transfer == _HLG:
         light *= np.maximum(light @ _LUMA, 1e-6)[..., None] ** np.float32(0.2) * np.float32(
@@ -69,7 +69,7 @@ def _screen_light(pixels: NDArray[np.uint8], transfer: int) -> Floats:
 
 @cache
 def _curve(transfer: int) -> Floats:
-    """The light of each 8-bit value: of HDR over reference white (HLG: of the scene), of others over that of the screen."""
+    """Return the light of each 8-bit value, over reference white (HLG: of the scene) or screen white."""
     values = np.linspace(0, 1, 256)
     if transfer in _GAMMAS:
         light = values ** _GAMMAS[transfer]
@@ -79,7 +79,7 @@ def _curve(transfer: int) -> Floats:
 
 
 def _pq(values: Values) -> Values:
-    """SMPTE ST 2084."""
+    """Decode SMPTE ST 2084."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
     root = values ** (1 / m2)
     light: Values = 10_000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1) / _WHITE
@@ -87,7 +87,7 @@ def _pq(values: Values) -> Values:
 
 
 def _hlg(values: Values) -> Values:
-    """The inverse of the camera's curve in ARIB STD-B67."""
+    """Invert the camera's curve of ARIB STD-B67."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
 
@@ -110,8 +110,8 @@ def _encoded(light: Floats) -> Floats:
 
 
 @cache
-def _to_srgb(primaries: int) -> Floats:
-    """The matrix from linear light in these primaries to that in those of sRGB; white stays white."""
+def _srgb_matrix(primaries: int) -> Floats:
+    """Return the matrix from linear light in these primaries to sRGB's; white stays white."""
     source = _to_xyz(_PRIMARIES_XY[primaries], _WHITE_XY.get(primaries, _D65))
     matrix = np.linalg.inv(_to_xyz(_SRGB_XY, _D65)) @ source
     scaled: Values = matrix / matrix.sum(axis=1, keepdims=True)

@@ -1,7 +1,8 @@
-"""Reads that may never return, on a thread of their own.
+"""Reads that may never return run on threads of their own, watched for signs of life.
 
-A read from a network share that stopped answering hangs in the kernel, and nothing in this process can end it. But
-nobody has to wait for it: the thread is left behind until the share answers, and the caller hears what happened.
+A read from a network share that stopped answering hangs in the kernel, and nothing in this process
+can end it. Nobody has to wait for it, though: the caller gets an error, and the thread is left
+behind until the share answers.
 """
 
 from __future__ import annotations
@@ -29,42 +30,37 @@ STALL_S = 60.0  # a disk that has to spin up, or a share that reconnects, needs 
 _T = TypeVar("_T")
 
 
-@dataclass(slots=True)
-class _Pulse:
-    at: float
-
-
-class _Here(threading.local):
-    pulse: _Pulse | None = None
-    reading: _Reading | None = None
-
-
 class _GivenUpError(BaseException):
-    """Nobody waits any more for what this thread reads."""
+    """Ends a read in which nobody is interested any more."""
 
 
-_here = _Here()
+class _ThreadState(threading.local):
+    thread: _Thread | None = None
+    job: _Job | None = None
 
 
-def beat() -> None:
-    """Tells whoever watches the current thread that its reading goes on. Harmless where nobody does.
+_current = _ThreadState()
 
-    Ends the reading where it was given up: what this raises then is for nobody but ``Readers``.
+
+def heartbeat() -> None:
+    """Report progress of the current thread's read to its watchdog, if it has one.
+
+    Ends the read if its caller has given up; only ``Readers`` sees the exception of that.
     """
-    if _here.reading is not None and _here.reading.is_given_up:
+    if _current.job is not None and _current.job.given_up:
         raise _GivenUpError
-    if _here.pulse is not None:
-        _here.pulse.at = time.monotonic()
+    if _current.thread is not None:
+        _current.thread.last_beat = time.monotonic()
 
 
-def rest() -> None:
-    """Tells whoever watches the current thread that nothing is read now, until the next ``beat``: it may compute for long."""
-    if _here.pulse is not None:
-        _here.pulse.at = math.inf
+def pause() -> None:
+    """Report that the current thread reads nothing until its next ``heartbeat``; it may compute."""
+    if _current.thread is not None:
+        _current.thread.last_beat = math.inf
 
 
-class Watch:
-    """Runs calls one at a time, all on one thread, and gives up waiting when no ``beat`` came for ``stall_s`` seconds."""
+class Watchdog:
+    """Runs calls one at a time on one thread; gives up after ``stall_s`` seconds without heartbeat."""
 
     def __init__(self, path: str | Path, stall_s: float = STALL_S) -> None:
         self._path, self._stall_s = path, stall_s
@@ -73,33 +69,36 @@ class Watch:
         self._closed = False
 
     def call(self, work: Callable[[], _T]) -> _T:
-        """What ``work`` returns or raises.
+        """Return or raise what ``work`` returns or raises.
 
-        Raises ``MediaOutOfReachError`` when it stalls, and at once while an earlier call still hangs; and ``ValueError``
-        after ``close``.
+        Raises ``MediaOutOfReachError`` when it stalls, and at once while an earlier call still hangs.
+        Raises ``ValueError`` after ``close``.
         """
         if self._closed:
             raise ValueError(f"{self._path}: its reader is closed")
         if self._hangs():
-            raise self._stalled()
-        self._thread.pulse.at = time.monotonic()
+            raise _stall_error(self._path, self._stall_s)
+        self._thread.last_beat = time.monotonic()
         future: Future[_T] = Future()
-        self._latest = future  # type: ignore[assignment]  # whose result nobody will ask for
-        self._thread.calls.put(lambda: _keep(future, work))
+        self._latest = future  # type: ignore[assignment]  # only asked whether it is done
+        self._thread.calls.put(partial(_fulfil, future, work))
         while not future.done():
-            left_s = self._thread.pulse.at + self._stall_s - time.monotonic()
+            left_s = self._thread.seconds_left(self._stall_s)
             if left_s <= 0:
-                raise self._stalled()
+                raise _stall_error(self._path, self._stall_s)
             wait([future], min(left_s, self._stall_s))
         self._latest = None
         return future.result()
 
     def close(self, last: Callable[[], object] | None = None) -> None:
-        """Lets go of the thread after ``last``; does not wait for what hangs. Harmless when repeated."""
+        """Run ``last`` and release the thread, without waiting for a read that hangs.
+
+        Harmless when repeated.
+        """
         if self._closed:
             return
         if last is not None and self._hangs():
-            self._thread.calls.put(lambda: _keep(Future(), last))
+            self._thread.calls.put(partial(_fulfil, Future(), last))
         elif last is not None:
             try:
                 self.call(last)
@@ -107,124 +106,126 @@ class Watch:
                 _log.warning("%s", error)
         self._closed = True
         if self._hangs():
-            self._thread.calls.put(lambda: _idle.append(self._thread))
+            self._thread.calls.put(partial(_idle.append, self._thread))
         else:
             _idle.append(self._thread)
 
     def _hangs(self) -> bool:
         return self._latest is not None and not self._latest.done()
 
-    def _stalled(self) -> MediaOutOfReachError:
-        return _stalled(self._path, self._stall_s)
-
 
 class Readers:
-    """Runs short calls side by side for the tasks of one event loop, each on a thread of its own, ``most`` at once.
+    """Runs short calls for the tasks of one event loop, ``limit`` at once, each on its own thread.
 
-    One for which no ``beat`` came for ``stall_s`` seconds is given up, and its place is free again. Close them in the end.
+    A call without a heartbeat for ``stall_s`` seconds is given up and its place is free again.
+    Close it in the end.
     """
 
-    def __init__(self, most: int, stall_s: float = STALL_S) -> None:
-        self._most, self._stall_s = most, stall_s
-        self._free = asyncio.Semaphore(most)
+    def __init__(self, limit: int, stall_s: float = STALL_S) -> None:
+        self._limit, self._stall_s = limit, stall_s
+        self._free = asyncio.Semaphore(limit)
 
     async def call(self, path: str | Path, work: Callable[[], _T]) -> _T:
-        """What ``work`` returns or raises. Where nobody waits for it any more, it ends with its next ``beat``.
+        """Return or raise what ``work`` returns or raises; if cancelled, end it at its next heartbeat.
 
         Raises ``MediaOutOfReachError`` when it stalls.
         """
         await self._free.acquire()
         loop = asyncio.get_running_loop()
         try:
-            reading = _Reading(path, _free_thread(), loop.create_future())
-        except BaseException:  # the system gives no thread
+            job = _Job(path, _free_thread(), loop.create_future())
+        except BaseException:  # the system has no thread left
             self._free.release()
             raise
-        reading.thread.pulse.at = time.monotonic()
-        reading.guard = loop.call_later(self._stall_s, self._look, loop, reading)
-        reading.thread.calls.put(partial(self._carry_out, loop, reading, work))
+        job.thread.last_beat = time.monotonic()
+        job.timer = loop.call_later(self._stall_s, self._check, loop, job)
+        job.thread.calls.put(partial(self._run, loop, job, work))
         try:
-            outcome: _T = await reading.outcome
+            outcome: _T = await job.outcome
         finally:
-            reading.is_given_up = not reading.outcome.done() or reading.outcome.cancelled()
-            del reading  # an error that it holds would hold this frame, which holds it, and all that the call had in memory
+            job.given_up = not job.outcome.done() or job.outcome.cancelled()
+            # An error in it would hold this frame, which holds it, and what the call had in memory.
+            del job
         return outcome
 
     async def aclose(self) -> None:
-        """Waits for what is being read. Harmless when repeated."""
-        for _ in range(self._most):
+        """Wait for the reads that are under way. Harmless when repeated."""
+        for _ in range(self._limit):
             await self._free.acquire()
-        for _ in range(self._most):
+        for _ in range(self._limit):
             self._free.release()
 
-    def _carry_out(
-        self, loop: asyncio.AbstractEventLoop, reading: _Reading, work: Callable[[], object]
-    ) -> None:
-        """On the thread."""
+    def _run(self, loop: asyncio.AbstractEventLoop, job: _Job, work: Callable[[], object]) -> None:
+        """Run ``work`` on the job's thread."""
         result, error = None, None
-        _here.reading = reading
+        _current.job = job
         try:
             result = work()
         except BaseException as raised:  # noqa: BLE001 - handed to the caller, whatever it is
             error = raised
-        _here.reading = None
-        _idle.append(reading.thread)
+        _current.job = None
+        _idle.append(job.thread)
         with suppress(RuntimeError):  # the loop is closed, so nobody waits for it
-            loop.call_soon_threadsafe(self._end, reading, result, error)
-        del reading, error  # as in call
+            loop.call_soon_threadsafe(self._end, job, result, error)
+        del job, error  # as in call
 
-    def _look(self, loop: asyncio.AbstractEventLoop, reading: _Reading) -> None:
-        """Whether it still reads."""
-        left_s = reading.thread.pulse.at + self._stall_s - time.monotonic()
+    def _check(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
+        """Give the job up if it stalls; else check again when it next could have stalled."""
+        left_s = job.thread.seconds_left(self._stall_s)
         if left_s > 0:
-            reading.guard = loop.call_later(min(left_s, self._stall_s), self._look, loop, reading)
+            job.timer = loop.call_later(min(left_s, self._stall_s), self._check, loop, job)
         else:
-            reading.is_given_up = True
-            self._end(reading, None, _stalled(reading.path, self._stall_s))
+            job.given_up = True
+            self._end(job, None, _stall_error(job.path, self._stall_s))
 
-    def _end(self, reading: _Reading, result: object, error: BaseException | None) -> None:
-        if reading.guard is None:
+    def _end(self, job: _Job, result: object, error: BaseException | None) -> None:
+        if job.timer is None:
             return  # it was given up before
-        reading.guard.cancel()
-        reading.guard = None
+        job.timer.cancel()
+        job.timer = None
         self._free.release()
-        if reading.outcome.done():
-            return  # nobody waits for it any more
+        if job.outcome.done():
+            return  # it was cancelled
         if error is None:
-            reading.outcome.set_result(result)
+            job.outcome.set_result(result)
         else:
-            reading.outcome.set_exception(error)
+            job.outcome.set_exception(error)
 
 
 @dataclass(eq=False)
-class _Reading:
-    """One call of ``Readers``. ``guard``: looks whether it still reads; None when that is over. ``is_given_up``: nobody waits."""
+class _Job:
+    """One call of ``Readers``. ``timer`` checks for a stall; None when the call has ended."""
 
     path: str | Path
     thread: _Thread
     outcome: asyncio.Future[Any]
-    guard: asyncio.TimerHandle | None = None
-    is_given_up: bool = False
+    timer: asyncio.TimerHandle | None = None
+    given_up: bool = False
 
 
 class _Thread:
-    """Not one of an executor's: Python would wait for those when it ends."""
+    """Thread that runs calls from a queue; not an executor's, for which Python would wait at exit."""
 
     def __init__(self) -> None:
-        self.pulse = _Pulse(time.monotonic())
+        self.last_beat = time.monotonic()
         self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, name="read", daemon=True).start()
 
+    def seconds_left(self, stall_s: float) -> float:
+        """Return how long the thread may still go without a heartbeat."""
+        return self.last_beat + stall_s - time.monotonic()
+
     def _run(self) -> None:
-        _here.pulse = self.pulse
+        _current.thread = self
         while True:
             call = self.calls.get()
             call()
             del call  # it holds what it returned
 
 
-# Threads wait here for the next file. On Linux each thread has a heap of its own, which is seldom given back: what the
-# probe of a long video leaves behind serves the reader only on the same one (15 MB for two hours).
+# Threads that wait for the next file. On Linux each thread has a heap of its own, which is seldom
+# given back: memory that the probe of a long video leaves behind is reused only on its thread
+# (15 MB for two hours).
 _idle: list[_Thread] = []
 
 
@@ -235,12 +236,14 @@ def _free_thread() -> _Thread:
         return _Thread()
 
 
-def _stalled(path: str | Path, stall_s: float) -> MediaOutOfReachError:
-    where = "is its disk or network share still there?"
-    return MediaOutOfReachError(f"{path}: reading stalled, nothing came for {stall_s:g} s; {where}")
+def _stall_error(path: str | Path, stall_s: float) -> MediaOutOfReachError:
+    return MediaOutOfReachError(
+        f"{path}: reading stalled, nothing came for {stall_s:g} s; "
+        "is its disk or network share still there?"
+    )
 
 
-def _keep(future: Future[_T], work: Callable[[], _T]) -> None:
+def _fulfil(future: Future[_T], work: Callable[[], _T]) -> None:
     try:
         future.set_result(work())
     except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is

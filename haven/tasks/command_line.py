@@ -27,7 +27,7 @@ from vlm_engine import (
     StoreError,
     VLMEngineError,
     image_dict,
-    mapped,
+    media_errors,
     video_dict,
 )
 from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
@@ -202,7 +202,7 @@ async def _tag_videos(
 ) -> None:
     for number, video in enumerate(videos):
         try:
-            with mapped(video.path, UNFORESEEN):
+            with media_errors(video.path, UNFORESEEN):
                 result = video_dict(
                     await tagger.tag_video(
                         video.path, "", partial(board.advance, str(number)), vr=vr
@@ -253,7 +253,7 @@ async def _in_order(
 
 async def _look_at(picture: Picture, tagger: Tagger) -> ImageResult | VLMEngineError:
     try:
-        with mapped(str(picture), UNFORESEEN):
+        with media_errors(str(picture), UNFORESEEN):
             return await tagger.tag_image(picture.source)
     except VLMEngineError as error:
         return error

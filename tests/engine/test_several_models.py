@@ -15,7 +15,7 @@ from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, parse
 from vlm_engine.errors import ConfigError, NoEndpointError
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
-from vlm_engine.video.reader import Session
+from vlm_engine.video.reader import _Session
 
 PLAYS, BREAKS = ("Foul", "Turnover", "Goal"), ("Timeout", "Free throw")
 
@@ -38,13 +38,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     """How often each picture of a video was decoded, by its time stamp."""
     counted: Counter[int] = Counter()
-    decode = Session.frame
+    decode = _Session.read
 
-    def counting(session: Session, ticks: int, *args: Any, **how: Any) -> Any:
+    def counting(session: _Session, ticks: int, *args: Any, **how: Any) -> Any:
         counted[ticks] += 1
         return decode(session, ticks, *args, **how)
 
-    monkeypatch.setattr(Session, "frame", counting)
+    monkeypatch.setattr(_Session, "read", counting)
     return counted
 
 

@@ -27,14 +27,14 @@ def main(folder: Path) -> None:
         "TIFF",
         "GIF",
     ):  # what is imported and allocated once is not counted
-        reader.looks(saved_scene(form), SHAPE)
-    reader.looks(tiled(scene(1200, 800), 512), SHAPE)
+        reader.views(saved_scene(form), SHAPE)
+    reader.views(tiled(scene(1200, 800), 512), SHAPE)
     before = peak()
     came: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         source = ZipEntry(str(path), "goal.jpg") if path.suffix == ".cbz" else path
         try:
-            came[path.name] = str(reader.looks(source, SHAPE).showing)
+            came[path.name] = str(reader.views(source, SHAPE).kind)
         except MediaError as error:
             came[path.name] = f"{type(error).__name__}: {error}"
     sys.stdout.write(json.dumps({"came": came, "grown": peak() - before}))

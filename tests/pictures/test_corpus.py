@@ -44,7 +44,7 @@ def is_error_of(path: Path, what: str) -> bool:
 
 def test_whole_files_are_read() -> None:
     for name, content in good_files():
-        assert PictureReader().looks(content, ImageShape()).showing == (
+        assert PictureReader().views(content, ImageShape()).kind == (
             "still" if name.startswith("goal") else "moving"
         )
 
@@ -156,10 +156,10 @@ def test_files_without_permission(tmp_path: Path, request: pytest.FixtureRequest
         with pytest.raises(
             MediaUnreadableError, match=r"(goal\.jpg|season\.zip).*Permission denied"
         ):
-            PictureReader().looks(source, ImageShape())
+            PictureReader().views(source, ImageShape())
 
 
 def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "goal.jpg")
     with pytest.raises(MediaUnreadableError, match="is not a file"):
-        PictureReader().looks(tmp_path / "goal.jpg", ImageShape())
+        PictureReader().views(tmp_path / "goal.jpg", ImageShape())

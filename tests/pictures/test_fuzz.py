@@ -46,7 +46,7 @@ def changed(content: bytes, made: Sequence[Change]) -> bytes:
 def read(source: bytes | Path | ZipEntry) -> None:
     reader = PictureReader(frames=3, parts=2)
     try:
-        for frame in reader.looks(source, ImageShape(64)).frames:
+        for frame in reader.views(source, ImageShape(64)).frames:
             assert frame.jpeg.startswith(b"\xff\xd8")
             assert 64 <= frame.width <= 64 or frame.height <= 64
     except MediaError as error:

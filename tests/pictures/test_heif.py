@@ -28,7 +28,7 @@ from sandbox.heif import (
 from sandbox.stills import saved, scene, swapped_profile
 from tests.pictures.test_stills import SCENE, differs_by, sent
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
-from vlm_engine.pictures import PictureReader, Showing
+from vlm_engine.pictures import PictureReader, ViewKind
 from vlm_engine.types import ImageShape
 
 AVIF = {"codec": "libsvtav1"}
@@ -100,8 +100,8 @@ def test_the_range_of_values_is_what_the_file_says() -> None:
 
 def test_a_large_heic_is_made_smaller_and_cut_into_parts() -> None:
     large = scene(1600, 400)
-    looks = PictureReader(parts=4).looks(tiled(large, 512), ImageShape(400, 95))
-    assert (looks.showing, len(looks.frames)) == (Showing.PARTS, 5)
+    looks = PictureReader(parts=4).views(tiled(large, 512), ImageShape(400, 95))
+    assert (looks.kind, len(looks.frames)) == (ViewKind.PARTS, 5)
     assert sent(tiled(large, 512), max_side=400).shape == (100, 400, 3)
 
 
@@ -178,7 +178,7 @@ def test_a_video_by_the_brand_of_pictures_is_a_clip() -> None:
         + box(b"mdat", bytes(100))
         + box(b"moov", bytes(20))
     )
-    assert PictureReader().looks(content, ImageShape()).showing is Showing.CLIP
+    assert PictureReader().views(content, ImageShape()).kind is ViewKind.VIDEO
 
 
 @pytest.mark.skipif(shutil.which("heif-enc") is None, reason="heif-enc is not installed")

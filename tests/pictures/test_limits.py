@@ -14,8 +14,8 @@ from PIL import Image, PngImagePlugin
 
 from sandbox.stills import saved, scene
 from vlm_engine.errors import MediaUnreadableError, MediaUnsupportedError
-from vlm_engine.files import LiveFile
-from vlm_engine.pictures import PictureReader, Showing
+from vlm_engine.files import WatchedFile
+from vlm_engine.pictures import PictureReader, ViewKind
 from vlm_engine.pictures import reader as reading
 from vlm_engine.types import ImageShape
 from vlm_engine.watchdog import Readers
@@ -38,7 +38,7 @@ def test_a_picture_of_200_gigabytes_is_neither_hashed_nor_read(endless: Path) ->
     with pytest.raises(MediaUnreadableError, match=TOO_LARGE):
         reader.fingerprint(endless)
     with pytest.raises(MediaUnreadableError, match=TOO_LARGE) as caught:
-        reader.looks(endless, ImageShape())
+        reader.views(endless, ImageShape())
     assert not isinstance(
         caught.value, MediaUnsupportedError
     )  # Stash would read all of it into its memory
@@ -48,7 +48,7 @@ def test_so_is_a_file_of_nothing_by_the_name_of_a_picture(tmp_path: Path) -> Non
     path = tmp_path / "goal.jpg"
     path.touch()
     os.truncate(path, 200 * GIB)
-    for read in (PictureReader().fingerprint, partial(PictureReader().looks, shape=ImageShape())):
+    for read in (PictureReader().fingerprint, partial(PictureReader().views, shape=ImageShape())):
         with pytest.raises(MediaUnreadableError, match=TOO_LARGE):
             read(path)
 
@@ -92,10 +92,10 @@ def test_reading_ends_when_nobody_waits_for_it_any_more(
 
 
 def test_a_picture_that_begins_like_a_video_is_a_picture() -> None:
-    """Packets of MPEG-TS begin with a G, each 188 bytes after the other; so do some GIFs."""
+    """PacketIndex of MPEG-TS begin with a G, each 188 bytes after the other; so do some GIFs."""
     content = bytearray(saved(Image.fromarray(scene()).quantize(256), "GIF"))
     content[188] = ord("G")  # a colour of its palette
-    assert PictureReader().looks(bytes(content), ImageShape()).showing is Showing.STILL
+    assert PictureReader().views(bytes(content), ImageShape()).kind is ViewKind.STILL
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_kind_that_pillow_does_not_know_may_be_shown_by_others(content: bytes)
         MediaUnsupportedError,
         match="damaged picture: .*, or a kind of .* that is not read here; convert it",
     ):
-        PictureReader().looks(content, ImageShape())
+        PictureReader().views(content, ImageShape())
 
 
 def foreign() -> list[Exception]:
@@ -141,8 +141,8 @@ def test_whatever_a_library_raises_is_an_error_that_names_the_file(
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
     with pytest.raises(MediaUnreadableError, match=r"goal\.png: damaged picture: .+") as caught:
-        PictureReader().looks(path, ImageShape())
+        PictureReader().views(path, ImageShape())
     assert caught.value.__cause__ is error
-    monkeypatch.setattr(LiveFile, "readinto", fail)
+    monkeypatch.setattr(WatchedFile, "readinto", fail)
     with pytest.raises(MediaUnreadableError, match=r"goal\.png"):
         PictureReader().fingerprint(path)

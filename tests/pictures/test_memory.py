@@ -3,18 +3,18 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from vlm_engine.pictures.reader import Budget
+from vlm_engine.pictures.reader import MemoryBudget
 
 BOUND_S = 30
 
 
 def test_never_more_is_lent_than_there_is() -> None:
-    budget, lock, lent, most = Budget(10), threading.Lock(), 0, 0
+    budget, lock, lent, most = MemoryBudget(10), threading.Lock(), 0, 0
 
     def work(amount: int) -> None:
         nonlocal lent, most
         for _ in range(50):
-            with budget.lent(amount):
+            with budget.reserve(amount):
                 with lock:
                     lent += min(amount, 10)
                     most = max(most, lent)
@@ -29,16 +29,16 @@ def test_never_more_is_lent_than_there_is() -> None:
 
 
 def test_a_large_one_gets_its_turn_before_small_ones_that_came_later() -> None:
-    budget, order = Budget(10), list[str]()
+    budget, order = MemoryBudget(10), list[str]()
     first_has_it, first_may_go = threading.Event(), threading.Event()
 
     def hold_some() -> None:
-        with budget.lent(4):
+        with budget.reserve(4):
             first_has_it.set()
             assert first_may_go.wait(BOUND_S)
 
     def take(name: str, amount: int) -> None:
-        with budget.lent(amount):
+        with budget.reserve(amount):
             order.append(name)
 
     with ThreadPoolExecutor(3) as threads:
@@ -55,12 +55,12 @@ def test_a_large_one_gets_its_turn_before_small_ones_that_came_later() -> None:
 
 
 def test_it_is_given_back_after_an_error() -> None:
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     for _ in range(3):
         try:
-            with budget.lent(10):
+            with budget.reserve(10):
                 raise ValueError
         except ValueError:
             pass
-    with budget.lent(10):
+    with budget.reserve(10):
         pass

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sandbox.stills import saved, scene
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.pictures import ImageViews, PictureReader, Showing, animation, spread
+from vlm_engine.pictures import ImageViews, PictureReader, ViewKind, animation, spread
 from vlm_engine.types import ImageShape
 
 SHAPE = ImageShape(256, 92)
@@ -32,7 +32,7 @@ def animated(
 
 
 def looks_at(data: bytes, count: int = 5) -> ImageViews:
-    return PictureReader(frames=count).looks(data, SHAPE)
+    return PictureReader(frames=count).views(data, SHAPE)
 
 
 def brightness(looks: ImageViews) -> list[int]:
@@ -50,7 +50,7 @@ LOSSLESS = {"GIF": {}, "PNG": {}, "WEBP": {"lossless": True}, "AVIF": {"quality"
 def test_one_moment_of_every_stretch_is_shown(form: str) -> None:
     frames = plain_frames(20)
     looks = looks_at(animated(frames, form, **LOSSLESS[form]))
-    assert looks.showing is Showing.MOVING
+    assert looks.kind is ViewKind.MOVING
     assert [frame.time_s for frame in looks.frames] == pytest.approx([0.2, 0.4, 1.0, 1.3, 1.9])
     expected = [20 + number * 10 for number in (2, 4, 10, 13, 19)]
     assert brightness(looks) == pytest.approx(expected, abs=4)
@@ -127,7 +127,7 @@ def test_the_stand_in_of_an_animated_png_is_no_frame_of_it() -> None:
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_one_frame_is_a_still(form: str) -> None:
-    assert looks_at(saved(plain_frames(1)[0], form)).showing is Showing.STILL
+    assert looks_at(saved(plain_frames(1)[0], form)).kind is ViewKind.STILL
 
 
 def test_a_file_cut_off_is_read_up_to_there(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,7 +135,7 @@ def test_a_file_cut_off_is_read_up_to_there(caplog: pytest.LogCaptureFixture) ->
     frames = [Image.fromarray(noise.integers(0, 255, (64, 96, 3), np.uint8)) for _ in range(10)]
     data = animated(frames, "GIF")
     looks = looks_at(data[: len(data) * 6 // 10])
-    assert looks.showing is Showing.MOVING
+    assert looks.kind is ViewKind.MOVING
     assert 3 <= len(looks.frames) <= 5
     assert looks.frames[-1].time_s <= 0.6
     with pytest.raises(MediaUnreadableError, match="damaged"):
@@ -144,10 +144,10 @@ def test_a_file_cut_off_is_read_up_to_there(caplog: pytest.LogCaptureFixture) ->
 
 def test_endless_animations_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     data = animated(plain_frames(60), "GIF")
-    monkeypatch.setattr(animation, "_MOST_FRAMES", 10)
+    monkeypatch.setattr(animation, "_MAX_FRAMES", 10)
     assert looks_at(data).frames[-1].time_s <= 1.0
-    monkeypatch.setattr(animation, "_MOST_FRAMES", 1000)
-    monkeypatch.setattr(animation, "_MOST_PIXELS", 20 * 96 * 64)
+    monkeypatch.setattr(animation, "_MAX_FRAMES", 1000)
+    monkeypatch.setattr(animation, "_MAX_PIXELS", 20 * 96 * 64)
     assert 1.0 < looks_at(data).frames[-1].time_s <= 2.1
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sandbox.stills import Pixels, saved, scene
-from vlm_engine.pictures import PictureReader, Showing
+from vlm_engine.pictures import PictureReader, ViewKind
 from vlm_engine.pictures.reader import boxes, grid
 from vlm_engine.types import Frame, ImageShape
 
@@ -62,8 +62,8 @@ def test_parts_show_details_that_the_whole_does_not(form: str, orientation: int)
         exif=exif,
         **({"quality": 95} if form == "JPEG" else {}),
     )
-    looks = PictureReader(parts=3).looks(data, ImageShape(600, 95))
-    assert (looks.showing, looks.layout, len(looks.frames)) == (Showing.PARTS, "3x1", 4)
+    looks = PictureReader(parts=3).views(data, ImageShape(600, 95))
+    assert (looks.kind, looks.layout, len(looks.frames)) == (ViewKind.PARTS, "3x1", 4)
     whole, *parts = looks.frames
     assert [frame.time_s for frame in looks.frames] == [0, 1, 2, 3]
     assert (whole.width, whole.height) == (600, 133)
@@ -78,5 +78,5 @@ def test_parts_show_details_that_the_whole_does_not(form: str, orientation: int)
 
 
 def test_a_small_still_stays_whole() -> None:
-    looks = PictureReader(parts=16).looks(saved(Image.fromarray(scene()), "PNG"), ImageShape(1024))
-    assert (looks.showing, len(looks.frames)) == (Showing.STILL, 1)
+    looks = PictureReader(parts=16).views(saved(Image.fromarray(scene()), "PNG"), ImageShape(1024))
+    assert (looks.kind, len(looks.frames)) == (ViewKind.STILL, 1)

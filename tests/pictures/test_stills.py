@@ -22,7 +22,7 @@ from sandbox.stills import (
     swapped_profile,
 )
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
-from vlm_engine.pictures import PictureReader, Showing, Source, still
+from vlm_engine.pictures import PictureReader, Source, ViewKind, still
 from vlm_engine.types import ImageShape
 
 SCENE = scene()
@@ -31,8 +31,8 @@ GREY = (128, 128, 128)
 
 def sent(source: Source, max_side: int = 1024) -> Pixels:
     """The JPEG that goes to a model, decoded: rows x columns x RGB."""
-    looks = PictureReader().looks(source, ImageShape(max_side, 95))
-    assert looks.showing is Showing.STILL
+    looks = PictureReader().views(source, ImageShape(max_side, 95))
+    assert looks.kind is ViewKind.STILL
     [frame] = looks.frames
     with Image.open(io.BytesIO(frame.jpeg)) as image:
         assert (image.format, image.mode, image.size) == (

@@ -1,4 +1,4 @@
-"""Zips as they really are: odd names, damage, bombs, and hundreds of files in each."""
+"""ZipReader as they really are: odd names, damage, bombs, and hundreds of files in each."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import pytest
 from tests.pictures.bad_files import flagged, zipped_raw
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import zips
-from vlm_engine.pictures.zips import Zips
+from vlm_engine.pictures.zips import ZipReader
 from vlm_engine.types import ZipEntry
 
 GOAL, FOUL = b"a goal, as a picture", b"a foul, as a picture"
 
 
 @pytest.fixture
-def reader() -> Iterator[Zips]:
-    opened = Zips()
+def reader() -> Iterator[ZipReader]:
+    opened = ZipReader()
     yield opened
     opened.close()
 
@@ -45,7 +45,7 @@ def named(path: Path, *names: bytes, utf8: bool = False) -> Path:
     return path
 
 
-def test_a_file_in_a_zip_is_read_by_its_name(tmp_path: Path, reader: Zips) -> None:
+def test_a_file_in_a_zip_is_read_by_its_name(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"finals/goal.jpg": GOAL, "foul.jpg": FOUL})
     assert reader.read(ZipEntry(str(path), "finals/goal.jpg")) == GOAL
     assert reader.read(ZipEntry(str(path), "foul.jpg")) == FOUL
@@ -59,7 +59,7 @@ def test_a_file_in_a_zip_is_read_by_its_name(tmp_path: Path, reader: Zips) -> No
     "cp437 cp1252 cp932 gb18030 big5 euc_kr euc_jp cp1251 koi8_r iso8859_2 cp1253 cp1256".split(),
 )
 def test_a_name_without_an_encoding_is_found_as_stash_may_show_it(
-    tmp_path: Path, reader: Zips, encoding: str
+    tmp_path: Path, reader: ZipReader, encoding: str
 ) -> None:
     shown = {
         "cp932": "試合/ゴール.jpg",
@@ -80,38 +80,42 @@ def test_a_name_without_an_encoding_is_found_as_stash_may_show_it(
     )  # as the zip itself is read
 
 
-def test_utf8_names_with_and_without_the_flag_that_says_so(tmp_path: Path, reader: Zips) -> None:
+def test_utf8_names_with_and_without_the_flag_that_says_so(
+    tmp_path: Path, reader: ZipReader
+) -> None:
     name = "Überzahl – 試合.jpg"
     for number, utf8 in enumerate((True, False)):
         path = named(tmp_path / f"{number}.zip", name.encode(), utf8=utf8)
         assert reader.read(ZipEntry(str(path), name)) == b"0"
 
 
-def test_a_flagged_name_that_stash_took_for_something_else(tmp_path: Path, reader: Zips) -> None:
+def test_a_flagged_name_that_stash_took_for_something_else(
+    tmp_path: Path, reader: ZipReader
+) -> None:
     path = named(tmp_path / "season.zip", "Überzahl.jpg".encode(), utf8=True)
     assert reader.read(ZipEntry(str(path), "Überzahl.jpg".encode().decode("cp1252"))) == b"0"
 
 
 def test_bytes_that_no_encoding_has_are_compared_as_the_unknown(
-    tmp_path: Path, reader: Zips
+    tmp_path: Path, reader: ZipReader
 ) -> None:
     path = named(tmp_path / "season.zip", b"Tor\x81\x8d.jpg", b"Foul.jpg")
     assert reader.read(ZipEntry(str(path), "Tor\x81\x8d.jpg")) == b"0"  # Go's windows-1252
     assert reader.read(ZipEntry(str(path), "Tor\ufffd\ufffd.jpg")) == b"0"  # invalid UTF-8 in JSON
 
 
-def test_a_name_that_fits_two_different_files_fits_none(tmp_path: Path, reader: Zips) -> None:
+def test_a_name_that_fits_two_different_files_fits_none(tmp_path: Path, reader: ZipReader) -> None:
     path = named(tmp_path / "season.zip", b"Tor\x81.jpg", b"Tor\x8d.jpg")
     with pytest.raises(MediaNotFoundError):
         reader.read(ZipEntry(str(path), "Tor\ufffd.jpg"))
 
 
-def test_composed_and_decomposed_letters_are_the_same(tmp_path: Path, reader: Zips) -> None:
+def test_composed_and_decomposed_letters_are_the_same(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"U\u0308berzahl.jpg": GOAL})
     assert reader.read(ZipEntry(str(path), "Überzahl.jpg")) == GOAL
 
 
-def test_names_that_climb_are_harmless_and_found(tmp_path: Path, reader: Zips) -> None:
+def test_names_that_climb_are_harmless_and_found(tmp_path: Path, reader: ZipReader) -> None:
     (tmp_path / "goal.jpg").write_bytes(b"not this one")
     names = {
         "../goal.jpg": b"up",
@@ -134,13 +138,13 @@ def test_names_that_climb_are_harmless_and_found(tmp_path: Path, reader: Zips) -
 
 
 def test_the_exact_name_goes_before_one_that_stash_would_make_the_same(
-    tmp_path: Path, reader: Zips
+    tmp_path: Path, reader: ZipReader
 ) -> None:
     path = packed(tmp_path / "season.zip", {"../goal.jpg": FOUL, "goal.jpg": GOAL})
     assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
 
 
-def test_of_two_files_with_one_name_the_last_counts(tmp_path: Path, reader: Zips) -> None:
+def test_of_two_files_with_one_name_the_last_counts(tmp_path: Path, reader: ZipReader) -> None:
     path = tmp_path / "season.zip"
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
         warnings.simplefilter("ignore")
@@ -149,7 +153,7 @@ def test_of_two_files_with_one_name_the_last_counts(tmp_path: Path, reader: Zips
     assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
 
 
-def test_encrypted(tmp_path: Path, reader: Zips) -> None:
+def test_encrypted(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
     path.write_bytes(flagged(path.read_bytes(), 0x1))
     with pytest.raises(MediaUnreadableError, match=r"season\.zip/goal\.jpg: encrypted"):
@@ -158,14 +162,14 @@ def test_encrypted(tmp_path: Path, reader: Zips) -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_packed_in_a_way_that_stash_does_not_read(
-    tmp_path: Path, reader: Zips, method: int
+    tmp_path: Path, reader: ZipReader, method: int
 ) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL}, method)
     with pytest.raises(MediaUnreadableError, match=rf"goal\.jpg: packed by method {method}"):
         reader.read(ZipEntry(str(path), "goal.jpg"))
 
 
-def test_a_zip_in_a_zip(tmp_path: Path, reader: Zips) -> None:
+def test_a_zip_in_a_zip(tmp_path: Path, reader: ZipReader) -> None:
     inner = packed(tmp_path / "finals.zip", {"goal.jpg": GOAL})
     path = packed(tmp_path / "season.zip", {"2025/finals.zip": inner.read_bytes()})
     with pytest.raises(
@@ -175,14 +179,14 @@ def test_a_zip_in_a_zip(tmp_path: Path, reader: Zips) -> None:
         reader.read(ZipEntry(str(path), "2025/finals.zip/goal.jpg"))
 
 
-def test_a_bomb_is_given_up_while_it_is_read(tmp_path: Path, reader: Zips) -> None:
+def test_a_bomb_is_given_up_while_it_is_read(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.bmp": bytes(64 * 2**20)})
     with pytest.raises(MediaUnreadableError, match=r"goal\.bmp: a decompression bomb"):
         reader.read(ZipEntry(str(path), "goal.bmp"))
 
 
 def test_a_large_file_is_refused_by_what_the_list_says(
-    tmp_path: Path, reader: Zips, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reader: ZipReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zips, "MAX_ENTRY_BYTES", 1000)
     path = packed(
@@ -194,7 +198,7 @@ def test_a_large_file_is_refused_by_what_the_list_says(
     assert len(reader.read(ZipEntry(str(path), "foul.jpg"))) == 1000
 
 
-def test_a_list_that_lies_about_the_size(tmp_path: Path, reader: Zips) -> None:
+def test_a_list_that_lies_about_the_size(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL * 100})
     content = path.read_bytes()
     size = struct.pack("<I", len(GOAL) * 100)
@@ -204,7 +208,7 @@ def test_a_list_that_lies_about_the_size(tmp_path: Path, reader: Zips) -> None:
             reader.read(ZipEntry(str(path), "goal.jpg"))
 
 
-def test_damage_in_one_file_leaves_the_others(tmp_path: Path, reader: Zips) -> None:
+def test_damage_in_one_file_leaves_the_others(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL, "foul.jpg": FOUL}, zipfile.ZIP_STORED)
     path.write_bytes(path.read_bytes().replace(GOAL, GOAL[::-1]))
     with pytest.raises(
@@ -214,7 +218,7 @@ def test_damage_in_one_file_leaves_the_others(tmp_path: Path, reader: Zips) -> N
     assert reader.read(ZipEntry(str(path), "foul.jpg")) == FOUL
 
 
-def test_a_zip_cut_off_anywhere_is_named(tmp_path: Path, reader: Zips) -> None:
+def test_a_zip_cut_off_anywhere_is_named(tmp_path: Path, reader: ZipReader) -> None:
     whole = packed(
         tmp_path / "season.zip", {f"{number}.jpg": GOAL * 50 for number in range(5)}
     ).read_bytes()
@@ -235,21 +239,23 @@ def test_a_zip_cut_off_anywhere_is_named(tmp_path: Path, reader: Zips) -> None:
         (b"PK\x03\x04 and so on", "list of contents is cut off"),
     ],
 )
-def test_what_is_no_zip(tmp_path: Path, reader: Zips, content: bytes, says: str) -> None:
+def test_what_is_no_zip(tmp_path: Path, reader: ZipReader, content: bytes, says: str) -> None:
     path = tmp_path / "season.cbz"
     path.write_bytes(content)
     with pytest.raises(MediaUnreadableError, match=rf"season\.cbz.*{says}"):
         reader.read(ZipEntry(str(path), "goal.jpg"))
 
 
-def test_a_zip_that_is_not_there(tmp_path: Path, reader: Zips) -> None:
+def test_a_zip_that_is_not_there(tmp_path: Path, reader: ZipReader) -> None:
     with pytest.raises(MediaNotFoundError, match=r"season\.zip"):
         reader.read(ZipEntry(str(tmp_path / "season.zip"), "goal.jpg"))
     with pytest.raises(MediaUnreadableError, match="not a file"):
         reader.read(ZipEntry(str(tmp_path), "goal.jpg"))
 
 
-def test_a_list_of_contents_too_long_for_memory_is_not_read(tmp_path: Path, reader: Zips) -> None:
+def test_a_list_of_contents_too_long_for_memory_is_not_read(
+    tmp_path: Path, reader: ZipReader
+) -> None:
     path = tmp_path / "season.zip"
     claimed = 512 * 2**20
     with path.open("wb") as file:  # sparse: it takes no room on the disk
@@ -262,7 +268,7 @@ def test_a_list_of_contents_too_long_for_memory_is_not_read(tmp_path: Path, read
 def test_few_zips_stay_open_whatever_their_number(tmp_path: Path) -> None:
     paths = [packed(tmp_path / f"{number}.zip", {"goal.jpg": GOAL}) for number in range(6)]
     before = open_files()
-    reader = Zips(kept_open=2)
+    reader = ZipReader(kept_open=2)
     for path in paths * 2:
         assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
         assert open_files() - before <= 2
@@ -274,7 +280,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_a_zip_that_was_replaced_is_opened_anew(tmp_path: Path, reader: Zips) -> None:
+def test_a_zip_that_was_replaced_is_opened_anew(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
     assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
     other = packed(tmp_path / "other.zip", {"goal.jpg": FOUL + b" of another length"})
@@ -285,7 +291,7 @@ def test_a_zip_that_was_replaced_is_opened_anew(tmp_path: Path, reader: Zips) ->
 def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
     content = {f"{number}.jpg": random.Random(number).randbytes(50_000) for number in range(20)}
     paths = [packed(tmp_path / f"{number}.zip", content) for number in range(4)]
-    reader, start = Zips(kept_open=1), threading.Barrier(4)
+    reader, start = ZipReader(kept_open=1), threading.Barrier(4)
 
     def read_all(seed: int) -> None:
         start.wait(30)
@@ -301,7 +307,7 @@ def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_what_is_read_after_closing_is_not_kept_open(tmp_path: Path, reader: Zips) -> None:
+def test_what_is_read_after_closing_is_not_kept_open(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
     before = open_files()
     reader.close()
@@ -309,13 +315,13 @@ def test_what_is_read_after_closing_is_not_kept_open(tmp_path: Path, reader: Zip
     assert open_files() == before
 
 
-def test_an_empty_file_in_a_zip(tmp_path: Path, reader: Zips) -> None:
+def test_an_empty_file_in_a_zip(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": b""})
     with pytest.raises(MediaUnreadableError, match=r"goal\.jpg: the file is empty"):
         reader.read(ZipEntry(str(path), "goal.jpg"))
 
 
-def test_a_zip_with_something_before_it(tmp_path: Path, reader: Zips) -> None:
+def test_a_zip_with_something_before_it(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
     written = io.BytesIO(b"#!/bin/sh\n" + path.read_bytes())
     path.write_bytes(written.getvalue())

@@ -12,7 +12,7 @@ from PIL import Image
 from sandbox.real_stash import RealStash
 from sandbox.stills import saved
 from tests.pictures.bad_files import zipped_raw
-from vlm_engine.pictures.zips import Zips
+from vlm_engine.pictures.zips import ZipReader
 from vlm_engine.types import ZipEntry
 
 NAMES = {
@@ -70,7 +70,7 @@ def test_every_name_that_stash_shows_finds_its_file(binary: Path, tmp_path: Path
         {name.encode(): next(pictures) for name in NAMES["cp1252"]}, utf8=True
     )
     zips["odd.zip"] = zipped_raw({name: next(pictures) for name in ODD})
-    with RealStash(binary, tmp_path / "stash") as stash, closing(Zips()) as reader:
+    with RealStash(binary, tmp_path / "stash") as stash, closing(ZipReader()) as reader:
         for name, content in zips.items():
             (stash.media / name).write_bytes(content)
         stash.scan()

@@ -17,8 +17,8 @@ from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.video.container import opened
-from vlm_engine.video.index import Packets, read_packets
+from vlm_engine.video.container import open_video
+from vlm_engine.video.index import PacketIndex, read_index
 
 RATE = 25
 KINDS: dict[str, Any] = {
@@ -38,9 +38,9 @@ def video(
     return generate(spec, tmp_path_factory.mktemp("videos") / "match")
 
 
-def known_by(path: Path) -> Packets:
-    with opened(path) as (container, stream):
-        return read_packets(container, stream, path.stat().st_size, read_through=0)
+def known_by(path: Path) -> PacketIndex:
+    with open_video(path) as (container, stream):
+        return read_index(container, stream, path.stat().st_size, read_through=0)
 
 
 def with_cues_in_front(source: Path, target: Path) -> Path:

@@ -14,7 +14,7 @@ from vlm_engine.video.cuts import find_cuts
 
 
 def packets(count: int, keys: list[int], large: dict[int, int] | None = None) -> tuple[Any, Any]:
-    """Packets of about 1,000 bytes, key frames of 20,000 and some ``large`` ones."""
+    """PacketIndex of about 1,000 bytes, key frames of 20,000 and some ``large`` ones."""
     sizes = np.random.default_rng(1).integers(800, 1200, count).astype(np.int32)
     is_key = np.zeros(count, np.bool_)
     is_key[keys] = True

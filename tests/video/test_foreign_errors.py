@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.video.numbered import RATE, at, number_of, patched, picture, shown, write
 from vlm_engine.errors import FrameError, MediaNotFoundError, MediaUnreadableError
-from vlm_engine.files import mapped
+from vlm_engine.files import media_errors
 from vlm_engine.types import Frame, ImageShape
 from vlm_engine.video import VideoReader, probe
 
@@ -160,15 +160,15 @@ def test_hdr_is_toned_to_an_ordinary_screen(transfer: int, shade: int, tmp_path:
 def test_an_error_of_another_library_becomes_one_of_the_tree() -> None:
     with (
         pytest.raises(FrameError, match=r"a\.mp4: no: AttributeError: no such thing"),
-        mapped("a.mp4", "no", FrameError),
+        media_errors("a.mp4", "no", FrameError),
     ):
         raise AttributeError("no such thing")
     with (
         pytest.raises(FrameError, match=r"a\.mp4: no: Permission denied"),
-        mapped("a.mp4", "no", FrameError),
+        media_errors("a.mp4", "no", FrameError),
     ):
         raise PermissionError(13, "Permission denied")
-    with pytest.raises(MediaNotFoundError), mapped("a.mp4", "no", FrameError):
+    with pytest.raises(MediaNotFoundError), media_errors("a.mp4", "no", FrameError):
         raise MediaNotFoundError("b.mp4")
-    with pytest.raises(KeyboardInterrupt), mapped("a.mp4", "no", FrameError):
+    with pytest.raises(KeyboardInterrupt), media_errors("a.mp4", "no", FrameError):
         raise KeyboardInterrupt

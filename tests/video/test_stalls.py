@@ -24,12 +24,12 @@ from sandbox.videos import VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig, VideoConfig
 from vlm_engine.errors import FrameError, MediaOutOfReachError, MediaUnreadableError
-from vlm_engine.files import LiveFile
+from vlm_engine.files import WatchedFile
 from vlm_engine.pictures import PictureReader, name_of
 from vlm_engine.testing import SandboxVLM, glyphs
 from vlm_engine.types import Frame, ImageShape, Progress, ZipEntry
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.watchdog import Readers, Watch, beat
+from vlm_engine.watchdog import Readers, Watchdog, heartbeat
 
 fcntl = pytest.importorskip("fcntl")
 SHAPE = ImageShape()
@@ -192,7 +192,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_what_is_to_be_done_last_is_done_when_the_read_returns(pipe: tuple[int, int]) -> None:
-    watch, done = Watch("match.mp4", STALL_S), threading.Event()
+    watch, done = Watchdog("match.mp4", STALL_S), threading.Event()
     with pytest.raises(MediaUnreadableError, match=r"match\.mp4: reading stalled"):
         watch.call(lambda: os.read(pipe[0], 1))
     watch.close(done.set)
@@ -205,10 +205,10 @@ def test_slow_reading_is_no_stall(pipe: tuple[int, int]) -> None:
     def slowly() -> str:
         for _ in range(15):
             time.sleep(0.1)
-            beat()
+            heartbeat()
         return "here"
 
-    watch = Watch("match.mp4", 1.0)
+    watch = Watchdog("match.mp4", 1.0)
     assert watch.call(slowly) == "here"
     watch.close()
 
@@ -217,7 +217,7 @@ def test_errors_are_those_of_the_call_even_a_timeout() -> None:
     def fail() -> None:
         raise TimeoutError("of its own")
 
-    watch = Watch("match.mp4", BOUND_S)
+    watch = Watchdog("match.mp4", BOUND_S)
     with pytest.raises(TimeoutError, match="of its own"):
         watch.call(fail)
     assert watch.call(lambda: 3) == 3
@@ -230,17 +230,17 @@ def test_errors_are_those_of_the_call_even_a_timeout() -> None:
 def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(
     pipe: tuple[int, int],
 ) -> None:
-    def thread_of(watch: Watch) -> int:
+    def thread_of(watch: Watchdog) -> int:
         return watch.call(threading.get_ident)
 
-    first, stuck = Watch("first half.mp4", STALL_S), Watch("stuck.mp4", STALL_S)
+    first, stuck = Watchdog("first half.mp4", STALL_S), Watchdog("stuck.mp4", STALL_S)
     first_thread, stuck_thread = thread_of(first), thread_of(stuck)
     assert first_thread != stuck_thread
     with pytest.raises(MediaUnreadableError, match="stalled"):
         stuck.call(lambda: os.read(pipe[0], 1))
     stuck.close()
     first.close()
-    second, third = Watch("second half.mp4"), Watch("overtime.mp4")
+    second, third = Watchdog("second half.mp4"), Watchdog("overtime.mp4")
     assert thread_of(second) == first_thread
     assert thread_of(third) != stuck_thread
     for watch in (second, third):
@@ -266,12 +266,12 @@ def test_a_picture_that_does_not_open_is_given_up_by_name(
             MediaOutOfReachError,
             match=r"corner kick\.png: reading stalled, nothing came for 0\.4 s",
         ):
-            await impatient.call(name_of(source), lambda: reader.looks(source, SHAPE))
+            await impatient.call(name_of(source), lambda: reader.views(source, SHAPE))
         with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled"):
             await impatient.call(name_of(source), lambda: reader.fingerprint(source))
         let_go()
         assert (
-            len((await patient.call(name_of(source), lambda: reader.looks(source, SHAPE))).frames)
+            len((await patient.call(name_of(source), lambda: reader.views(source, SHAPE))).frames)
             == 1
         )
 
@@ -360,7 +360,7 @@ def test_readers_hand_on_errors_and_know_slow_reading_from_a_stall() -> None:
     def slowly() -> str:
         for _ in range(8):
             time.sleep(0.1)
-            beat()
+            heartbeat()
         return "here"
 
     def fail() -> None:
@@ -378,10 +378,10 @@ def test_readers_hand_on_errors_and_know_slow_reading_from_a_stall() -> None:
 def test_what_computes_for_long_is_not_taken_for_a_read_that_hangs(tmp_path: Path) -> None:
     path = tmp_path / "goal.bin"
     path.write_bytes(bytes(10_000))
-    watch = Watch(path, 0.1)
+    watch = Watchdog(path, 0.1)
 
     def work() -> int:
-        with LiveFile(path) as file:
+        with WatchedFile(path) as file:
             file.readall()
             threading.Event().wait(0.5)
             return len(file.readall())

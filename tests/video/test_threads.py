@@ -14,7 +14,7 @@ from sandbox.videos import VideoSpec, generate
 from vlm_engine.testing import glyphs
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.video.container import DECODING, Threads, opened
+from vlm_engine.video.container import DECODING_THREADS, ThreadPool, open_video
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def match(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
 
 
 def test_videos_share_the_threads_and_none_goes_without() -> None:
-    threads = Threads(6)
+    threads = ThreadPool(6)
     with ExitStack() as first:
         assert first.enter_context(threads.share()) == 4
         with threads.share() as second, threads.share() as third, threads.share() as fourth:
@@ -34,13 +34,13 @@ def test_videos_share_the_threads_and_none_goes_without() -> None:
 
 
 def test_an_open_video_has_its_share_and_gives_it_back(match: VideoInfo) -> None:
-    with DECODING.share() as all_of_it:
+    with DECODING_THREADS.share() as all_of_it:
         pass
-    with opened(match.path) as (_, stream):
+    with open_video(match.path) as (_, stream):
         assert stream.codec_context.thread_count == all_of_it
-    with VideoReader(match), DECODING.share() as left:
+    with VideoReader(match), DECODING_THREADS.share() as left:
         assert left <= all_of_it
-    with DECODING.share() as count:
+    with DECODING_THREADS.share() as count:
         assert count == all_of_it
 
 
@@ -51,7 +51,7 @@ def test_what_a_device_does_not_decode_the_processor_does(
     times = [0.02, 0.5, 1.0, 1.5]
     with caplog.at_level(logging.WARNING), VideoReader(match, hwaccel=device) as reader:
         frames = [frame for _, frame in reader.frames(times, ImageShape())]
-        is_on_device = reader._session._on_device
+        is_on_device = reader._session.on_device
     assert all(isinstance(frame, Frame) for frame in frames)
     shown = [
         glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number
@@ -68,5 +68,5 @@ def test_without_being_asked_no_device_is_tried(
     match: VideoInfo, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING), VideoReader(match) as reader:
-        assert not reader._session._on_device
+        assert not reader._session.on_device
     assert not caplog.records

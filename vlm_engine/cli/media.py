@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from vlm_engine.cli.output import printable
 from vlm_engine.errors import ConfigError, MediaError
-from vlm_engine.pictures.formats import HEAD_BYTES, kind_of
-from vlm_engine.pictures.zips import Zips
+from vlm_engine.pictures.formats import HEAD_BYTES, format_of
+from vlm_engine.pictures.zips import ZipReader
 from vlm_engine.types import ZipEntry
 
 PICTURES = frozenset(
@@ -65,7 +65,7 @@ def found(paths: Iterable[Path], skipped: list[str] | None = None) -> list[Found
     nothing. Whether a file can be read shows later. Raises ``ConfigError`` for a folder in which there is nothing to look at.
     """
     others = skipped if skipped is not None else []
-    with closing(Zips()) as zips:
+    with closing(ZipReader()) as zips:
         return list(dict.fromkeys(file for path in paths for file in _meant_by(path, zips, others)))
 
 
@@ -82,7 +82,7 @@ def told_of_skipped(skipped: Sequence[str]) -> str:
     return f"{what} ({told}{more})"
 
 
-def _meant_by(path: Path, zips: Zips, skipped: list[str]) -> list[Found]:
+def _meant_by(path: Path, zips: ZipReader, skipped: list[str]) -> list[Found]:
     if not _is_folder(path):
         return _by_suffix(path, zips) or [_by_content(path)]
     below = list(_below(path, zips, skipped))
@@ -100,7 +100,7 @@ def _is_folder(path: Path) -> bool:
         return False  # whoever reads it says what is wrong with it
 
 
-def _below(folder: Path, zips: Zips, skipped: list[str]) -> Iterator[Found]:
+def _below(folder: Path, zips: ZipReader, skipped: list[str]) -> Iterator[Found]:
     try:
         with os.scandir(folder) as entries:
             inside = sorted(entries, key=lambda entry: entry.name)
@@ -121,7 +121,7 @@ def _below(folder: Path, zips: Zips, skipped: list[str]) -> Iterator[Found]:
             skipped.append(str(path))
 
 
-def _by_suffix(path: Path, zips: Zips) -> list[Found]:
+def _by_suffix(path: Path, zips: ZipReader) -> list[Found]:
     suffix = path.suffix.lower()
     if suffix in ZIPS:
         return list(_in_zip(path, zips))
@@ -130,7 +130,7 @@ def _by_suffix(path: Path, zips: Zips) -> list[Found]:
     return [Picture(str(path))] if suffix in PICTURES else []
 
 
-def _in_zip(path: Path, zips: Zips) -> Iterator[Found]:
+def _in_zip(path: Path, zips: ZipReader) -> Iterator[Found]:
     try:
         names = sorted(name for name in zips.names(str(path)) if _is_meant(PurePosixPath(name)))
     except MediaError as error:
@@ -153,4 +153,4 @@ def _by_content(path: Path) -> Found:
             head = file.read(HEAD_BYTES)
     except OSError:
         head = b""
-    return Picture(str(path)) if kind_of(head) else Video(str(path))
+    return Picture(str(path)) if format_of(head) else Video(str(path))

@@ -17,7 +17,7 @@ from vlm_engine.cli.settings import asked_endpoints, engine_config, with_tags
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
-from vlm_engine.pictures import PictureReader, Showing
+from vlm_engine.pictures import PictureReader, ViewKind
 from vlm_engine.types import Frame, Purpose, Question
 from vlm_engine.watchdog import Readers
 
@@ -57,9 +57,9 @@ async def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Fram
         return None
     with closing(PictureReader(frames=1)) as reader:
         looks = await Readers(1).call(
-            given.picture, partial(reader.looks, given.picture, prompt.shape_for(model, purpose))
+            given.picture, partial(reader.views, given.picture, prompt.shape_for(model, purpose))
         )
-    if looks.showing is Showing.CLIP:
+    if looks.kind is ViewKind.VIDEO:
         raise MediaUnreadableError(f"{given.picture}: a video; name a picture")
     return looks.frames[0]
 

@@ -16,7 +16,7 @@ from vlm_engine.cli.table import picture_line, video_lines
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
-from vlm_engine.files import mapped
+from vlm_engine.files import media_errors
 from vlm_engine.tagging.category_search import LEAST_COVERAGE
 
 
@@ -79,7 +79,7 @@ class _Tagging:
     ) -> None:
         for number, file in waiting:
             try:
-                with mapped(str(file), UNFORESEEN):
+                with media_errors(str(file), UNFORESEEN):
                     result = await self._process(engine, number, file)
             except (ConfigError, NoEndpointError, StoreError):
                 raise

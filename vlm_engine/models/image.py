@@ -12,9 +12,9 @@ from typing import Any
 
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.files import mapped
+from vlm_engine.files import media_errors
 from vlm_engine.models.base import Model
-from vlm_engine.pictures import ImageViews, PictureReader, Showing, Source, name_of, spread
+from vlm_engine.pictures import ImageViews, PictureReader, Source, ViewKind, name_of, spread
 from vlm_engine.spans import describe_image, images_together
 from vlm_engine.tagging.cached_client import CachedAnswers, CachedClient
 from vlm_engine.tagging.cascade import Cascade, Tags
@@ -22,7 +22,7 @@ from vlm_engine.tagging.combine import of_moments, of_parts
 from vlm_engine.tasks import gather_or_cancel
 from vlm_engine.types import Coverage, Frame, FrameQuery, ImageResult, ImageShape, Purpose, Verdict
 from vlm_engine.video import VideoReader, probe
-from vlm_engine.watchdog import Readers, rest
+from vlm_engine.watchdog import Readers, pause
 
 _log = logging.getLogger(__name__)
 
@@ -120,15 +120,15 @@ class JudgeImage(Model):
     ) -> _Judged:
         """``memory``: what is known of the picture as a still."""
         looks = await picture.looks(judge.shape(Purpose.STILL))
-        if looks.showing is Showing.MOVING:
+        if looks.kind is ViewKind.MOVING:
             moving = f"{picture.identity} moving"
             moments = await _each(judge, moving, await judge.memory(moving), looks.frames, tags)
-            unseen = Coverage(asked=looks.unseen, failed=looks.unseen, unreadable=looks.unseen)
+            unseen = Coverage(asked=looks.missing, failed=looks.missing, unreadable=looks.missing)
             return _Judged(
-                of_moments([one.verdicts for one in moments], looks.unseen), _all(moments) + unseen
+                of_moments([one.verdicts for one in moments], looks.missing), _all(moments) + unseen
             )
         whole = await _one(judge, picture.identity, memory, looks.frames[0], tags)
-        if looks.showing is Showing.STILL:
+        if looks.kind is ViewKind.STILL:
             return whole
         parts = f"{picture.identity} {looks.layout}"
         seen = [
@@ -139,20 +139,20 @@ class JudgeImage(Model):
 
     async def _looks(self, source: Source, shape: ImageShape) -> ImageViews:
         looks = await self._readers.call(
-            name_of(source), partial(self._reader.looks, source, shape)
+            name_of(source), partial(self._reader.views, source, shape)
         )
-        if looks.showing is Showing.CLIP:
+        if looks.kind is ViewKind.VIDEO:
             looks = await self._readers.call(name_of(source), partial(self._clip, source, shape))
         return looks
 
     def _clip(self, source: Source, shape: ImageShape) -> ImageViews:
         """Moments from all over a video. Raises ``MediaUnreadableError`` when none of them can be decoded."""
-        with mapped(name_of(source)):
+        with media_errors(name_of(source)):
             return self._moments(source, shape)
 
     def _moments(self, source: Source, shape: ImageShape) -> ImageViews:
-        how, video = self._config.video, self._reader.video(source)
-        rest()  # what reads the video is watched by itself
+        how, video = self._config.video, self._reader.as_video(source)
+        pause()  # what reads the video is watched by itself
         info = probe(video, stall_s=how.stall_s)
         times_s = spread(info.duration_s, self._config.image.frames)
         with VideoReader(info, hwaccel=how.hwaccel, stall_s=how.stall_s) as reader:
@@ -170,7 +170,7 @@ class JudgeImage(Model):
                 len(shown),
                 problem,
             )
-        return ImageViews(Showing.MOVING, frames, unseen=unseen)
+        return ImageViews(ViewKind.MOVING, frames, missing=unseen)
 
 
 class _Picture:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
-from vlm_engine.files import mapped
+from vlm_engine.files import media_errors
 from vlm_engine.models.base import Model, only
 from vlm_engine.spans import describe_video, together
 from vlm_engine.tagging.cascade import Cascade, Tags
@@ -38,7 +38,7 @@ class ProbeVideo(Model):
     async def process(self, inputs: Mapping[str, Any]) -> VideoInfo:
         """Raises ``MediaError``."""
         video, stall_s = inputs["video_path"], self._config.video.stall_s
-        with mapped(name_of(video)):
+        with media_errors(name_of(video)):
             return await asyncio.to_thread(
                 probe, video, identity=inputs.get("identity"), stall_s=stall_s
             )

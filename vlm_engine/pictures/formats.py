@@ -1,87 +1,79 @@
-"""What a file is, told by its first bytes and not by its name. Pure."""
+"""Picture formats, recognized by a file's first bytes and not by its name. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vlm_engine.files import AsideError
+from vlm_engine.files import SignalError
 
 HEAD_BYTES = 512
 WORKING_BYTES = 2**30
-"""So much memory decoding may take, over all pictures that are being decoded at once."""
+"""Memory that decoding may take, over all pictures that are being decoded at once."""
 MAX_FILE_BYTES = 2 * 2**30
-_TAKEN_WHOLE_BYTES = 256 * 2**20  # its decoder has all of the file in memory
+_MAX_WHOLE_BYTES = 256 * 2**20  # for decoders that have all of the file in memory
 
 
-class NotReadError(AsideError):
-    """There may be nothing wrong with a file, but it is not read here. The message says what it is, without its name."""
+class NotReadError(SignalError):
+    """The file may be fine but is not read here; the message says what it is, without its name."""
 
 
-class VideoInsideError(AsideError):
-    """A file that looks like a picture holds a video instead."""
+class VideoInsideError(SignalError):
+    """A file that looks like a picture holds a video."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A format that is read. ``plugin``: Pillow's class for it, or one like those. ``pixel_bytes``: memory per pixel that
-    decoding takes. ``otherwise``: as what a file is read that ``plugin`` refuses. ``most_bytes``: a longer file is refused."""
+class Format:
+    """Picture format that is read.
+
+    ``plugin`` is Pillow's class for it, or a similar one. ``pixel_bytes`` is the memory that decoding
+    takes for each pixel. ``fallback`` is the format in which a file is read that ``plugin`` refuses.
+    A file longer than ``max_bytes`` is refused.
+    """
 
     name: str
     plugin: str
     pixel_bytes: int
-    otherwise: Kind | None = None
-    most_bytes: int = MAX_FILE_BYTES
+    fallback: Format | None = None
+    max_bytes: int = MAX_FILE_BYTES
 
-    def moving(self) -> Kind:
-        """The same as a moving picture: its frames are laid over each other, and so there several times."""
+    def animated(self) -> Format:
+        """Return the format of its animations, whose frames are in memory several times."""
         return replace(self, name=f"moving {self.name}", pixel_bytes=16)
 
     @property
-    def most_pixels(self) -> int:
-        """A picture with more of them would not fit into ``WORKING_BYTES``."""
+    def max_pixels(self) -> int:
+        """Return how many pixels fit into ``WORKING_BYTES``."""
         return WORKING_BYTES // self.pixel_bytes
 
 
-JPEG = Kind("JPEG", "PIL.JpegImagePlugin.JpegImageFile", 6)
-PNG = Kind("PNG", "PIL.PngImagePlugin.PngImageFile", 6)
-WEBP = Kind(
-    "WebP", "PIL.WebPImagePlugin.WebPImageFile", 16, most_bytes=_TAKEN_WHOLE_BYTES
-)  # several canvases
-HEIF = Kind("HEIF", "vlm_engine.pictures.heif.HeifFile", 12)
-AVIF = Kind(
-    "AVIF", "PIL.AvifImagePlugin.AvifImageFile", 16, otherwise=HEIF, most_bytes=_TAKEN_WHOLE_BYTES
-)
-_GIF = Kind("GIF", "PIL.GifImagePlugin.GifImageFile", 12)
-TIFF = Kind("TIFF", "PIL.TiffImagePlugin.TiffImageFile", 12)
-_BMP = Kind("BMP", "PIL.BmpImagePlugin.BmpImageFile", 6)
-_JPEG2000 = Kind("JPEG 2000", "PIL.Jpeg2KImagePlugin.Jpeg2KImageFile", 20)
-_PPM = Kind("PPM", "PIL.PpmImagePlugin.PpmImageFile", 6)
-_QOI = Kind("QOI", "PIL.QoiImagePlugin.QoiImageFile", 6)
+JPEG = Format("JPEG", "PIL.JpegImagePlugin.JpegImageFile", 6)
+PNG = Format("PNG", "PIL.PngImagePlugin.PngImageFile", 6)
+# WebP and AVIF take several canvases.
+WEBP = Format("WebP", "PIL.WebPImagePlugin.WebPImageFile", 16, max_bytes=_MAX_WHOLE_BYTES)
+HEIF = Format("HEIF", "vlm_engine.pictures.heif.HeifFile", 12)
+AVIF = Format("AVIF", "PIL.AvifImagePlugin.AvifImageFile", 16, HEIF, _MAX_WHOLE_BYTES)
+_GIF = Format("GIF", "PIL.GifImagePlugin.GifImageFile", 12)
+TIFF = Format("TIFF", "PIL.TiffImagePlugin.TiffImageFile", 12)
+_BMP = Format("BMP", "PIL.BmpImagePlugin.BmpImageFile", 6)
+_JPEG2000 = Format("JPEG 2000", "PIL.Jpeg2KImagePlugin.Jpeg2KImageFile", 20)
+_PPM = Format("PPM", "PIL.PpmImagePlugin.PpmImageFile", 6)
+_QOI = Format("QOI", "PIL.QoiImagePlugin.QoiImageFile", 6)
 
-_BY_MAGIC = (
-    (b"\xff\xd8\xff", JPEG),
-    (b"\x89PNG\r\n\x1a\n", PNG),
-    (b"GIF87a", _GIF),
-    (b"GIF89a", _GIF),
-    (b"II*\0", TIFF),
-    (b"MM\0*", TIFF),
-    (b"II+\0", TIFF),
-    (b"MM\0+", TIFF),
-    (b"BM", _BMP),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", _JPEG2000),
-    (b"\xff\x4f\xff\x51", _JPEG2000),
-    (b"P1", _PPM),
-    (b"P2", _PPM),
-    (b"P3", _PPM),
-    (b"P4", _PPM),
-    (b"P5", _PPM),
-    (b"P6", _PPM),
-    (b"qoif", _QOI),
-)
+_MAGIC: dict[Format, tuple[bytes, ...]] = {
+    JPEG: (b"\xff\xd8\xff",),
+    PNG: (b"\x89PNG\r\n\x1a\n",),
+    _GIF: (b"GIF87a", b"GIF89a"),
+    TIFF: (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    _BMP: (b"BM",),
+    _JPEG2000: (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+    _PPM: (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+    _QOI: (b"qoif",),
+}
 _HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 avci".split())
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _RAW_BRANDS = frozenset({b"crx "})
-_CLIP_MAGIC = (
+# Matroska, FLV, Ogg, ASF, MPEG program and video streams.
+_VIDEO_MAGIC = (
     b"\x1aE\xdf\xa3",
     b"FLV\x01",
     b"OggS",
@@ -89,75 +81,79 @@ _CLIP_MAGIC = (
     b"\0\0\x01\xba",
     b"\0\0\x01\xb3",
 )
-_CLIP_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
+_VIDEO_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
 _TS_PACKETS = (188, 192)  # the longer ones begin with 4 bytes of the time
 
-_NOT_READ = (
-    (b"8BPS", "a Photoshop document"),
-    (b"\xff\x0a", "a JPEG XL picture"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
-    (b"<svg", "an SVG drawing"),
-    (b"%PDF", "a PDF document"),
-    (b"%!PS", "a PostScript document"),
-    (b"\0\0\x01\0", "a Windows icon"),
-)
-_NO_PICTURE = (
-    (b"PK\x03\x04", "a zip, and no picture"),
-    (b"Rar!", "a RAR archive, and no picture"),
-    (b"7z\xbc\xaf", "a 7z archive, and no picture"),
-    (b"<!doctype html", "a web page, and no picture"),
-    (b"<html", "a web page, and no picture"),
-)
+_NOT_READ = {
+    b"8BPS": "a Photoshop document",
+    b"\xff\x0a": "a JPEG XL picture",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "a JPEG XL picture",
+    b"<svg": "an SVG drawing",
+    b"%PDF": "a PDF document",
+    b"%!PS": "a PostScript document",
+    b"\0\0\x01\0": "a Windows icon",
+}
+_NO_PICTURE = {
+    b"PK\x03\x04": "a zip, and no picture",
+    b"Rar!": "a RAR archive, and no picture",
+    b"7z\xbc\xaf": "a 7z archive, and no picture",
+    b"<!doctype html": "a web page, and no picture",
+    b"<html": "a web page, and no picture",
+}
 
 
-def kind_of(head: bytes) -> Kind | None:
-    """The format that a file with these first bytes has; None for one that is not read as a picture."""
+def format_of(head: bytes) -> Format | None:
+    """Return the format of a file with these first bytes; None if it is not read as a picture."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
     if _brands(head) & _AVIF_BRANDS:
         return AVIF
     if _brands(head) & _HEIF_BRANDS:
         return HEIF
-    return next((kind for magic, kind in _BY_MAGIC if head.startswith(magic)), None)
+    return next((each for each, magic in _MAGIC.items() if head.startswith(magic)), None)
 
 
 def webp_size(head: bytes) -> tuple[int, int]:
-    """Width and height of a WebP file with these first bytes; (0, 0) where they do not tell."""
+    """Return width and height of a WebP file with these first bytes."""
+
+    def number(start: int, end: int) -> int:
+        return int.from_bytes(head[start:end], "little")
+
     if head[12:16] == b"VP8X":
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+        return number(24, 27) + 1, number(27, 30) + 1
     if head[12:16] == b"VP8L":
-        bits = int.from_bytes(head[21:25], "little")
+        bits = number(21, 25)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(
-        head[28:30], "little"
-    ) & 0x3FFF
+    return number(26, 28) & 0x3FFF, number(28, 30) & 0x3FFF
 
 
-def is_clip(head: bytes) -> bool:
-    """Whether these are the first bytes of a video, and not of a picture."""
-    if kind_of(head) is not None:
+def is_video(head: bytes) -> bool:
+    """Return whether these are the first bytes of a video, not of a picture."""
+    if format_of(head) is not None:
         return False
     if head[4:8] == b"ftyp":
         return not _brands(head) & _RAW_BRANDS
     is_avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     is_ts = any(head[length - 188 :: length][:2] == b"GG" for length in _TS_PACKETS)
-    return is_avi or is_ts or head[4:8] in _CLIP_BOXES or head.startswith(_CLIP_MAGIC)
+    return is_avi or is_ts or head[4:8] in _VIDEO_BOXES or head.startswith(_VIDEO_MAGIC)
 
 
-def what_it_is(head: bytes) -> str:
-    """For a message: what a file that is not read holds. Raises ``NotReadError`` where another program may show it."""
+def describe_unread(head: bytes) -> str:
+    """Return for a message what a file holds that is no picture.
+
+    Raises ``NotReadError`` if another program may show it as a picture.
+    """
     start = head.lstrip().lower() if head.lstrip()[:1] == b"<" else head
-    for magic, name in _NO_PICTURE:
+    for magic, name in (_NO_PICTURE | _NOT_READ).items():
         if start.startswith(magic):
-            return name
-    for magic, name in _NOT_READ:
-        if start.startswith(magic):
+            if magic in _NO_PICTURE:
+                return name
             raise NotReadError(f"{name}, which is not read")
     raise NotReadError("not a picture of a known format")
 
 
 def _brands(head: bytes) -> frozenset[bytes]:
-    """The brands that an ISO base media file says it fits; none for another file."""
+    """Return the brands that an ISO base media file says it fits; none for another file."""
     if head[4:8] != b"ftyp":
         return frozenset()
     end = min(int.from_bytes(head[:4], "big"), len(head))

@@ -1,9 +1,10 @@
-"""HEIF pictures (HEIC, and AVIF that Pillow refuses): single ones and grids of tiles, decoded by FFmpeg."""
+"""HEIF pictures (HEIC, and AVIF that Pillow refuses): whole or in tiles, decoded by FFmpeg."""
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import av
 from av.codec.codec import UnknownCodecError
@@ -17,14 +18,14 @@ from vlm_engine.pictures.formats import NotReadError
 from vlm_engine.pictures.heif_boxes import Items, Nclx, nclx_of, profile_of, read_items
 from vlm_engine.tone_mapping import CICP
 
+# Decoders of each kind of item, and the property with the decoder's configuration.
 _CODECS = {
-    "hvc1": ("hevc",),
-    "hev1": ("hevc",),
-    "av01": ("libdav1d", "av1"),
-    "avc1": ("h264",),
-    "jpeg": ("mjpeg",),
+    "hvc1": (("hevc",), "hvcC"),
+    "hev1": (("hevc",), "hvcC"),
+    "av01": (("libdav1d", "av1"), "av1C"),
+    "avc1": (("h264",), "avcC"),
+    "jpeg": (("mjpeg",), "jpgC"),
 }
-_CONFIGURATIONS = {"hvc1": "hvcC", "hev1": "hvcC", "av01": "av1C", "avc1": "avcC"}
 _AV1_HEADERS = 4  # bytes of av1C in front of the sequence header
 _ALPHA = (
     b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
@@ -33,7 +34,7 @@ _ALPHA = (
 )
 _MAX_TILES = 4096
 _UNSPECIFIED = 2
-_SMALL = 2**16  # coded pictures are whole blocks
+_BLOCKS = 2**16  # pixels; coded pictures are whole blocks
 _MATRICES = {
     1: "ITU709",
     4: "FCC",
@@ -44,21 +45,22 @@ _MATRICES = {
     10: "BT2020",
 }
 _MIRRORS = (Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT)
-_TURNS = (
+# Anticlockwise.
+_QUARTERS = (
     None,
     Image.Transpose.ROTATE_90,
     Image.Transpose.ROTATE_180,
     Image.Transpose.ROTATE_270,
-)  # anticlockwise, as told
+)
 
-Box = tuple[int, int, int, int]
-Changes = list[tuple[str, bytes]]
+Box: TypeAlias = tuple[int, int, int, int]
+Property: TypeAlias = tuple[str, bytes]
 
 
 class HeifFile(ImageFile):
-    """The primary picture of a HEIF file as Pillow's classes are: opened by its header, decoded by ``load``; upright then.
+    """Primary picture of a HEIF file, as a Pillow class: ``load`` decodes it, upright.
 
-    ``info`` has its colour profile, else its ``CICP`` colours.
+    ``info`` has its colour profile, or else its ``CICP`` colours.
     """
 
     format = "HEIF"
@@ -66,8 +68,13 @@ class HeifFile(ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         items = read_items(self.fp)
-        self._items, self._primary = items, _shown_item(items, items.primary)
-        self._changes = _changes(items, self._primary)
+        self._items, self._primary = items, _stored_item(items, items.primary)
+        # What is done to the decoded picture, in this order.
+        self._changes = [
+            each
+            for item in dict.fromkeys((self._primary, items.primary))
+            for each in items.properties.get(item, ())
+        ]
         self._alpha = _alpha_of(items, items.primary)
         self._whole = items.size(self._primary)
         self._size = _final_size(self._changes, self._whole)
@@ -80,72 +87,62 @@ class HeifFile(ImageFile):
             self.info[CICP] = (self._nclx.primaries, self._nclx.transfer)
 
     def load(self) -> Any:
-        """Decodes. Raises ``ValueError``, ``NotReadError`` and what PyAV raises."""
+        """Decode the picture. Raises ``ValueError``, ``NotReadError`` and what PyAV raises."""
         if not self._is_decoded:
-            picture = self._picture(self._primary, "RGB", self._whole)
+            picture = self._decode(self._primary, "RGB", self._whole)
             if self._alpha is not None:
-                picture = self._see_through(picture, self._alpha)
-            picture = _transformed(picture, self._changes)
-            self.im, self._size, self._mode, self.tile, self._is_decoded = (
-                picture.im,
-                picture.size,
-                picture.mode,
-                [],
-                True,
-            )
+                picture = self._with_alpha(picture, self._alpha)
+            for kind, content in self._changes:
+                transpose = _transpose(kind, content)
+                if kind == "clap":
+                    picture = picture.crop(_crop(content, picture.size))
+                elif transpose is not None:
+                    picture = picture.transpose(transpose)
+            self.im, self._size, self._mode = picture.im, picture.size, picture.mode
+            self.tile, self._is_decoded = [], True
         return super().load()
 
-    def _see_through(self, picture: Image.Image, alpha: int) -> Image.Image:
-        layer = self._picture(alpha, "L", self._items.size(alpha))
+    def _with_alpha(self, picture: Image.Image, alpha: int) -> Image.Image:
+        layer = self._decode(alpha, "L", self._items.size(alpha))
         picture.putalpha(layer if layer.size == picture.size else layer.resize(picture.size))
         if alpha in self._items.references.get(("prem", self._items.primary), ()):
             return Image.frombytes("RGBa", picture.size, picture.tobytes()).convert("RGBA")
         return picture
 
-    def _picture(self, item: int, mode: str, size: tuple[int, int]) -> Image.Image:
-        """One item, coded as a whole or in tiles, of ``size``."""
+    def _decode(self, item: int, mode: str, size: tuple[int, int]) -> Image.Image:
+        """Decode one item of ``size``, which is coded as a whole or in tiles."""
         assert self.fp is not None
         if self._items.kinds.get(item) != "grid":
-            return self._coded(item, mode, size)
+            return self._decode_whole(item, mode, size)
         tiles = self._items.references.get(("dimg", item), ())
         columns, rows, width, height = _grid(self._items.content(item, self.fp))
-        if len(tiles) != columns * rows or len(tiles) > _MAX_TILES or (width, height) != size:
-            raise ValueError("its tiles do not make up the picture")
-        across, down = self._items.size(tiles[0])
-        if (
-            across * columns < width
-            or down * rows < height
-            or across * (columns - 1) >= width
-            or down * (rows - 1) >= height
+        fits = len(tiles) == columns * rows <= _MAX_TILES and (width, height) == size
+        across, down = self._items.size(tiles[0]) if fits else (0, 0)
+        if not (across * (columns - 1) < width <= across * columns) or not (
+            down * (rows - 1) < height <= down * rows
         ):
             raise ValueError("its tiles do not make up the picture")
         whole = Image.new(mode, size)
         for number, tile in enumerate(tiles):
             place = (number % columns * across, number // columns * down)
-            whole.paste(self._coded(tile, mode, (across, down)), place)
+            whole.paste(self._decode_whole(tile, mode, (across, down)), place)
         return whole
 
-    def _coded(self, item: int, mode: str, size: tuple[int, int]) -> Image.Image:
+    def _decode_whole(self, item: int, mode: str, size: tuple[int, int]) -> Image.Image:
         assert self.fp is not None
-        frame = _decoded(
-            self._items,
-            item,
-            self._items.content(item, self.fp),
-            most_pixels=4 * size[0] * size[1] + _SMALL,
-        )
+        content = self._items.content(item, self.fp)
+        frame = _decode_frame(self._items, item, content, 4 * size[0] * size[1] + _BLOCKS)
         if mode == "RGB" and self._nclx is None and "icc_profile" not in self.info:
-            self.info[CICP] = (
-                int(getattr(frame, "color_primaries", _UNSPECIFIED)),
-                int(frame.color_trc),
-            )
-        picture = _converted(frame, mode, nclx_of(self._items, item) if mode == "L" else self._nclx)
+            primaries = int(getattr(frame, "color_primaries", _UNSPECIFIED))
+            self.info[CICP] = (primaries, int(frame.color_trc))
+        picture = _to_image(frame, mode, nclx_of(self._items, item) if mode == "L" else self._nclx)
         if picture.width < size[0] or picture.height < size[1]:
             raise ValueError("a picture in it is smaller than it says")
         return picture if picture.size == size else picture.crop((0, 0, *size))
 
 
-def _shown_item(items: Items, item: int) -> int:
-    """The one that holds the pixels of ``item``, which may be another one that is only turned."""
+def _stored_item(items: Items, item: int) -> int:
+    """Return the item with the pixels of ``item``, which may just be another one turned."""
     if items.kinds.get(item) == "iden":
         (item,) = items.references.get(("dimg", item), ()) or (item,)
     kind = items.kinds.get(item, "")
@@ -156,14 +153,14 @@ def _shown_item(items: Items, item: int) -> int:
 
 def _alpha_of(items: Items, item: int) -> int | None:
     for (kind, start), targets in items.references.items():
-        told = items.property(start, "auxC") or b""
-        if kind == "auxl" and item in targets and told[4:].split(b"\0")[0] in _ALPHA:
+        role = (items.property(start, "auxC") or b"")[4:].split(b"\0")[0]
+        if kind == "auxl" and item in targets and role in _ALPHA:
             return start
     return None
 
 
 def _grid(content: bytes) -> tuple[int, int, int, int]:
-    """Columns, rows, width and height of the whole."""
+    """Return columns, rows, width and height of the whole."""
     if len(content) < 8:
         raise ValueError("the list of its tiles is cut off")
     rows, columns = content[2] + 1, content[3] + 1
@@ -171,21 +168,22 @@ def _grid(content: bytes) -> tuple[int, int, int, int]:
     return columns, rows, width, height
 
 
-def _decoded(items: Items, item: int, content: bytes, *, most_pixels: int) -> VideoFrame:
+def _decode_frame(items: Items, item: int, content: bytes, max_pixels: int) -> VideoFrame:
     kind = items.kinds.get(item, "")
     if kind not in _CODECS:
         raise NotReadError(f"it is coded as {kind!r}")
-    context = _context(_CODECS[kind])
-    told = items.property(item, _CONFIGURATIONS[kind]) if kind in _CONFIGURATIONS else None
-    if told is not None:
-        context.extradata = (
-            told[_AV1_HEADERS:] if kind == "av01" and context.codec.name != "libdav1d" else told
-        )
-    context.options = {"max_pixels": str(most_pixels)}
+    names, configuration = _CODECS[kind]
+    context = _decoder(names)
+    extradata = items.property(item, configuration)
+    if kind == "jpeg":
+        content = (extradata or b"") + content
+    elif extradata is not None:
+        skipped = _AV1_HEADERS if kind == "av01" and context.codec.name != "libdav1d" else 0
+        context.extradata = extradata[skipped:]
+    context.options = {"max_pixels": str(max_pixels)}
     context.thread_count = 1
-    headers = items.property(item, "jpgC") or b"" if kind == "jpeg" else b""
     try:
-        frames = [*context.decode(av.Packet(headers + content)), *context.decode(None)]
+        frames = [*context.decode(av.Packet(content)), *context.decode(None)]
     except av.MemoryError as error:
         raise ValueError("a part of it is larger than it says") from error
     if not frames or frames[0].is_corrupt:
@@ -193,7 +191,7 @@ def _decoded(items: Items, item: int, content: bytes, *, most_pixels: int) -> Vi
     return frames[0]
 
 
-def _context(names: tuple[str, ...]) -> VideoCodecContext:
+def _decoder(names: tuple[str, ...]) -> VideoCodecContext:
     for name in names:
         try:
             context = av.CodecContext.create(name, "r")
@@ -204,10 +202,10 @@ def _context(names: tuple[str, ...]) -> VideoCodecContext:
     raise NotReadError(f"this FFmpeg has no decoder for {names[-1]}")
 
 
-def _converted(frame: VideoFrame, mode: str, told: Nclx | None) -> Image.Image:
-    """``frame`` in RGB or grey with 8 bits, all of them used."""
-    matrix = _MATRICES.get(told.matrix if told else int(frame.colorspace), "")
-    is_full = told.is_full if told else int(frame.color_range) == int(ColorRange.JPEG)
+def _to_image(frame: VideoFrame, mode: str, nclx: Nclx | None) -> Image.Image:
+    """Convert ``frame`` to RGB or grey with 8 bits, in the full range."""
+    matrix = _MATRICES.get(nclx.matrix if nclx else int(frame.colorspace), "")
+    is_full = nclx.is_full if nclx else int(frame.color_range) == int(ColorRange.JPEG)
     rgb = frame.reformat(
         format="rgb24" if mode == "RGB" else "gray",
         src_colorspace=getattr(Colorspace, matrix, None),
@@ -218,12 +216,12 @@ def _converted(frame: VideoFrame, mode: str, told: Nclx | None) -> Image.Image:
     return Image.fromarray(rgb.to_ndarray())
 
 
-def _crop(told: bytes, size: tuple[int, int]) -> Box:
-    """``clap``: eight numbers, of width, height and the way from the picture's centre, each over another one."""
-    if len(told) < 32:
+def _crop(clap: bytes, size: tuple[int, int]) -> Box:
+    """Return the box to crop to: ``clap`` has width, height and offset from the centre, as fractions."""
+    if len(clap) < 32:
         raise ValueError("how it is cropped is cut off")
-    numbers = struct.unpack_from(">8i", told)
-    if any(below == 0 for below in numbers[1::2]):
+    numbers = struct.unpack_from(">8i", clap)
+    if 0 in numbers[1::2]:
         raise ValueError("it is cropped to nothing")
     width, height, right, down = (
         above / below for above, below in zip(numbers[::2], numbers[1::2], strict=True)
@@ -240,16 +238,7 @@ def _crop(told: bytes, size: tuple[int, int]) -> Box:
     return box
 
 
-def _changes(items: Items, shown: int) -> Changes:
-    """What is done to the decoded picture, in this order."""
-    return [
-        told
-        for item in dict.fromkeys((shown, items.primary))
-        for told in items.properties.get(item, ())
-    ]
-
-
-def _final_size(changes: Changes, size: tuple[int, int]) -> tuple[int, int]:
+def _final_size(changes: Sequence[Property], size: tuple[int, int]) -> tuple[int, int]:
     for kind, content in changes:
         if kind == "clap":
             left, upper, right, lower = _crop(content, size)
@@ -259,17 +248,6 @@ def _final_size(changes: Changes, size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def _transformed(picture: Image.Image, changes: Changes) -> Image.Image:
-    """Cropped, turned and mirrored."""
-    for kind, content in changes:
-        turn = _turn(kind, content)
-        if kind == "clap":
-            picture = picture.crop(_crop(content, picture.size))
-        elif turn is not None:
-            picture = picture.transpose(turn)
-    return picture
-
-
-def _turn(kind: str, content: bytes) -> Image.Transpose | None:
-    told = content[0] if content else 0
-    return {"irot": _TURNS[told & 3], "imir": _MIRRORS[told & 1]}.get(kind)
+def _transpose(kind: str, content: bytes) -> Image.Transpose | None:
+    number = content[0] if content else 0
+    return {"irot": _QUARTERS[number & 3], "imir": _MIRRORS[number & 1]}.get(kind)

@@ -1,7 +1,7 @@
-"""What a HEIF file (HEIC, AVIF) says of its pictures: items, their properties and where they lie. ISO 14496-12 and 23008-12.
+"""Parse the boxes of a HEIF file (HEIC, AVIF): items, their properties and where they are.
 
-Nothing is decoded here. Whatever is wrong with a file raises ``ValueError``, and ``NotReadError`` where only this reader
-does not know it.
+ISO 14496-12 and 23008-12. Nothing is decoded here. A faulty file raises ``ValueError``, one that may
+only be unknown here ``NotReadError``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from vlm_engine.pictures.formats import NotReadError, VideoInsideError
 
@@ -18,26 +18,28 @@ _MAX_META_BYTES = 16 * 2**20
 _MAX_ITEM_BYTES = 256 * 2**20
 _MAX_BOXES = 1000
 _KNOWN = frozenset(
-    "ispe pixi hvcC av1C avcC jpgC irot imir clap colr pasp auxC clli mdcv cclv amve a1op a1lx lsel rloc udes".split()
+    "ispe pixi hvcC av1C avcC jpgC irot imir clap colr pasp auxC clli mdcv cclv amve a1op a1lx lsel "
+    "rloc udes".split()
 )
 _IN_FILE, _IN_IDAT = 0, 1
 
-Extent = tuple[int, int]
 
+class Place(NamedTuple):
+    """Place of an item's bytes: in the file, or in the box ``idat``.
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an item's bytes lie: in the file, or in the box ``idat``; offset and length of each part. Length 0: all the rest."""
+    ``extents`` are offset and length of each part; length 0 stands for all the rest.
+    """
 
     method: int
-    extents: tuple[Extent, ...]
+    extents: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Everything that the ``meta`` box tells, by the numbers of the items.
+    """Content of the ``meta`` box, by the numbers of the items.
 
-    ``properties``: kind and content, in the order in which they apply. ``references``: by kind and the item they start from.
+    ``properties`` are kind and content, in the order in which they apply. ``references`` are by kind
+    and the item that they start from.
     """
 
     primary: int
@@ -47,22 +49,24 @@ class Items:
     references: Mapping[tuple[str, int], Sequence[int]]
     idat: bytes
 
+    def all_properties(self, item: int, kind: str) -> list[bytes]:
+        """Return the contents of the item's properties of that kind."""
+        return [content for name, content in self.properties.get(item, ()) if name == kind]
+
     def property(self, item: int, kind: str) -> bytes | None:
-        """The first property of that kind."""
-        return next(
-            (content for name, content in self.properties.get(item, ()) if name == kind), None
-        )
+        """Return the first property of that kind."""
+        return next(iter(self.all_properties(item, kind)), None)
 
     def size(self, item: int) -> tuple[int, int]:
-        """Width and height in pixels, before the item is turned or cropped."""
-        told = self.property(item, "ispe")
-        if told is None:
+        """Return width and height in pixels, before the item is turned or cropped."""
+        content = self.property(item, "ispe")
+        if content is None:
             raise ValueError("a picture in it has no size")
-        width, height = struct.unpack_from(">II", told, 4)
+        width, height = struct.unpack_from(">II", content, 4)
         return width, height
 
     def content(self, item: int, file: IO[bytes]) -> bytes:
-        """The item's bytes, whole."""
+        """Return all bytes of the item."""
         place = self.places.get(item)
         if place is None:
             raise ValueError("a picture in it has no data")
@@ -70,23 +74,20 @@ class Items:
             raise NotReadError("its parts lie inside each other")
         parts, size = [], 0
         for offset, length in place.extents:
-            part = self._part(place.method, offset, length, file)
+            if place.method == _IN_IDAT:
+                part = self.idat[offset : offset + length if length else None]
+            else:
+                file.seek(offset)
+                part = file.read(min(length or _MAX_ITEM_BYTES + 1, _MAX_ITEM_BYTES + 1))
             size += len(part)
             if len(part) < length or size > _MAX_ITEM_BYTES:
                 raise ValueError("the file is cut off, or lies about its length")
             parts.append(part)
         return b"".join(parts)
 
-    def _part(self, method: int, offset: int, length: int, file: IO[bytes]) -> bytes:
-        if method == _IN_IDAT:
-            return self.idat[offset : offset + length if length else None]
-        file.seek(offset)
-        return file.read(min(length or _MAX_ITEM_BYTES, _MAX_ITEM_BYTES) + 1)[: length or None]
 
-
-@dataclass(frozen=True, slots=True)
-class Nclx:
-    """The colours that a file tells: primaries, transfer, matrix as ITU-T H.273 numbers them; whether all values are used."""
+class Nclx(NamedTuple):
+    """Colours by the numbers of ITU-T H.273; ``is_full``: the whole range of values is used."""
 
     primaries: int
     transfer: int
@@ -95,15 +96,13 @@ class Nclx:
 
 
 def read_items(file: IO[bytes]) -> Items:
-    """What the file's ``meta`` box tells. Raises ``VideoInsideError`` where there is a video in its place."""
-    meta = _meta(file)
-    inside = dict(_boxes(meta[4:]))
+    """Parse the file's ``meta`` box. Raises ``VideoInsideError`` if there is a video instead."""
+    inside = dict(_boxes(_meta(file)[4:]))
     if not {"pitm", "iinf", "iloc", "iprp"} <= inside.keys():
         raise ValueError("its list of pictures is incomplete")
     primary = _Cursor(inside["pitm"])
-    version = primary.version()
     return Items(
-        primary.number(4 if version else 2),
+        primary.number(4 if primary.version() else 2),
         dict(_kinds(inside["iinf"])),
         dict(_places(inside["iloc"])),
         _properties(inside["iprp"]),
@@ -113,7 +112,7 @@ def read_items(file: IO[bytes]) -> Items:
 
 
 def nclx_of(items: Items, item: int) -> Nclx | None:
-    """The colours of an item as numbers."""
+    """Return the colours of an item as numbers."""
     for content in _colours(items, item):
         if content[:4] == b"nclx" and len(content) >= 11:
             primaries, transfer, matrix = struct.unpack_from(">HHH", content, 4)
@@ -122,23 +121,16 @@ def nclx_of(items: Items, item: int) -> Nclx | None:
 
 
 def profile_of(items: Items, item: int) -> bytes | None:
-    """The colour profile of an item."""
-    return next(
-        (content[4:] for content in _colours(items, item) if content[:4] in {b"prof", b"rICC"}),
-        None,
-    )
+    """Return the colour profile of an item."""
+    contents = _colours(items, item)
+    return next((each[4:] for each in contents if each[:4] in {b"prof", b"rICC"}), None)
 
 
 def _colours(items: Items, item: int) -> list[bytes]:
-    """Those of the item, or else of its first tile."""
-    own = [content for name, content in items.properties.get(item, ()) if name == "colr"]
+    """Return the colours of the item, or else of its first tile."""
     tiles = items.references.get(("dimg", item), ())
-    return own or [
-        content
-        for tile in tiles[:1]
-        for name, content in items.properties.get(tile, ())
-        if name == "colr"
-    ]
+    found = items.all_properties(item, "colr")
+    return found or [each for tile in tiles[:1] for each in items.all_properties(tile, "colr")]
 
 
 def _meta(file: IO[bytes]) -> bytes:
@@ -162,15 +154,14 @@ def _meta(file: IO[bytes]) -> bytes:
 
 
 class _Cursor:
-    """Reads numbers one after the other."""
+    """Reads numbers from bytes, one after the other."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
         self.flags = 0
 
     def number(self, length: int) -> int:
-        part = self.take(length)
-        return int.from_bytes(part, "big")
+        return int.from_bytes(self.take(length), "big")
 
     def take(self, length: int) -> bytes:
         part = self._data[self._at : self._at + length]
@@ -180,15 +171,12 @@ class _Cursor:
         return part
 
     def version(self) -> int:
-        """Of a full box, whose flags are kept."""
+        """Read the version of a full box, and keep its flags."""
         version, self.flags = self.number(1), self.number(3)
         return version
 
     def rest(self) -> bytes:
         return self._data[self._at :]
-
-    def is_at_end(self) -> bool:
-        return self._at >= len(self._data)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -252,15 +240,15 @@ def _properties(data: bytes) -> dict[int, list[tuple[str, bytes]]]:
 
 
 def _associations(data: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Item, number of the property, whether nobody may show the item who does not know it."""
+    """Yield an item, the number of its property, and whether readers must know the property."""
     cursor = _Cursor(data)
     wide = 4 if cursor.version() else 2
     bits = 15 if cursor.flags & 1 else 7
     for _ in range(cursor.number(4)):
         item = cursor.number(wide)
         for _ in range(cursor.number(1)):
-            told = cursor.number((bits + 1) // 8)
-            yield item, told & (1 << bits) - 1, bool(told >> bits)
+            number = cursor.number((bits + 1) // 8)
+            yield item, number & (1 << bits) - 1, bool(number >> bits)
 
 
 def _references(data: bytes) -> Iterator[tuple[tuple[str, int], tuple[int, ...]]]:

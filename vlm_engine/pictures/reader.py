@@ -1,4 +1,8 @@
-"""What of a file is shown to a model: one picture, several parts of it, or several moments."""
+"""Read a picture file: from a path, bytes or a zip entry to the views that a model gets.
+
+A view is a JPEG: a still as a whole, overlapping parts of a still with much detail, or moments of a
+moving picture.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,10 +22,10 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.files import InMemoryFile, LiveFile, file_status
+from vlm_engine.files import InMemoryFile, WatchedFile, file_status
 from vlm_engine.jpeg import encode
-from vlm_engine.pictures.animation import Moment, is_moving, moments
-from vlm_engine.pictures.camera_raw import is_raw, preview_of
+from vlm_engine.pictures.animation import is_animated, sample_frames
+from vlm_engine.pictures.camera_raw import find_preview, is_raw
 from vlm_engine.pictures.formats import (
     HEAD_BYTES,
     HEIF,
@@ -29,123 +33,209 @@ from vlm_engine.pictures.formats import (
     MAX_FILE_BYTES,
     TIFF,
     WORKING_BYTES,
-    Kind,
+    Format,
     NotReadError,
     VideoInsideError,
-    is_clip,
-    kind_of,
-    what_it_is,
+    describe_unread,
+    format_of,
+    is_video,
 )
-from vlm_engine.pictures.still import explained, opened_as, shown, working_bytes
-from vlm_engine.pictures.zips import Zips
+from vlm_engine.pictures.still import open_picture, picture_errors, render, working_bytes
+from vlm_engine.pictures.zips import ZipReader
 from vlm_engine.types import Frame, ImageShape, ZipEntry
-from vlm_engine.watchdog import rest
-
-
-class Budget:
-    """``total`` bytes, lent to whoever decodes; first come, first served, so that a large picture gets its turn, too."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._lent = 0
-        self._changed = threading.Condition()
-        self._waiting: deque[object] = deque()
-
-    @contextmanager
-    def lent(self, amount: int) -> Iterator[None]:
-        """Waits until ``amount`` bytes are left, and takes them until the end of the block. More than all counts as all."""
-        amount, turn = min(amount, self.total), object()
-        with self._changed:
-            self._waiting.append(turn)
-            self._changed.wait_for(
-                lambda: self._waiting[0] is turn and self._lent + amount <= self.total
-            )
-            self._waiting.popleft()
-            self._lent += amount
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._lent -= amount
-                self._changed.notify_all()
-
-
-_HASHED_WHOLE_BYTES = 256 * 2**20
-_PARTS, _PART_BYTES = 32, 2**20
+from vlm_engine.watchdog import pause
 
 Source: TypeAlias = str | Path | bytes | ZipEntry | InMemoryFile
+Box: TypeAlias = tuple[int, int, int, int]
+_File: TypeAlias = BufferedReader | BytesIO
+
+_MAX_HASHED_BYTES = 256 * 2**20  # of a longer video, samples are hashed
+_SAMPLES, _SAMPLE_BYTES = 32, 2**20
+_OVERLAP = 0.1  # of a part, on each side: what is on a border is whole in one of them
+_WORTH_PARTS = 1.5  # times as large as one view can show
+
+
+class ViewKind(StrEnum):
+    """Kind of the views of one file; a video is not decoded yet."""
+
+    STILL = "still"
+    PARTS = "parts"
+    MOVING = "moving"
+    VIDEO = "clip"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageViews:
+    """Views of one file. ``time_s`` of a frame is its time in a moving picture, else its number.
+
+    Moments that look the same are the same frame, several times; ``missing`` is the number of those
+    that cannot be decoded. With parts, the whole comes first, and ``layout`` is columns x rows.
+    """
+
+    kind: ViewKind
+    frames: tuple[Frame, ...] = ()
+    layout: str = ""
+    missing: int = 0
+
+
+class PictureReader:
+    """Reads pictures, with heartbeats while it reads. Blocking; for any number of threads.
+
+    ``frames`` is the number of moments of a moving picture. ``parts`` is the largest number of parts
+    of a still with more detail than one view can show. Close it in the end.
+    """
+
+    def __init__(self, *, frames: int = 5, parts: int = 0) -> None:
+        self._frames, self._parts = frames, parts
+        self._zips = ZipReader()
+        self._memory = MemoryBudget(WORKING_BYTES)
+
+    def close(self) -> None:
+        """Close the zips that were kept open."""
+        self._zips.close()
+
+    def fingerprint(self, source: Source) -> str:
+        """Return a permanent name of the content; a long video is known by samples of it.
+
+        Raises as ``views`` does.
+        """
+        with picture_errors(name_of(source)), self._open(source) as file:
+            head, size = file.read(HEAD_BYTES), _size(file)
+            if is_video(head) and size > _MAX_HASHED_BYTES:
+                digest = hashlib.sha256(b"%d" % size)
+                for number in range(_SAMPLES):
+                    file.seek(number * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                    digest.update(file.read(_SAMPLE_BYTES))
+                return digest.hexdigest()
+            if not is_video(head):
+                _check_length(file, name_of(source), MAX_FILE_BYTES)
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def views(self, source: Source, shape: ImageShape) -> ImageViews:
+        """Return the views of ``source``, each as large as ``shape`` says; of a video, only its kind.
+
+        Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, ``MediaUnsupportedError`` for a picture
+        of a format or size that is not read, and ``MediaUnreadableError`` for a file that is damaged or
+        no picture.
+        """
+        name = name_of(source)
+        with picture_errors(name), self._open(source) as file:
+            head = file.read(HEAD_BYTES)
+            pause()  # decoding takes as long as it takes
+            try:
+                return self._views(file, head, name, shape)
+            except VideoInsideError:
+                return ImageViews(ViewKind.VIDEO)
+
+    def as_video(self, source: Source) -> str | InMemoryFile:
+        """Return ``source`` as the video readers take it. Raises as ``views`` does."""
+        if isinstance(source, ZipEntry):
+            with picture_errors(name_of(source)):
+                return InMemoryFile(name_of(source), self._zips.read(source))
+        if isinstance(source, InMemoryFile):
+            return source
+        return InMemoryFile(name_of(source), source) if isinstance(source, bytes) else str(source)
+
+    def _open(self, source: Source) -> _File:
+        if isinstance(source, ZipEntry):
+            return BytesIO(self._zips.read(source))
+        if isinstance(source, bytes | InMemoryFile):
+            content = source if isinstance(source, bytes) else source.content
+            if not content:
+                raise MediaUnreadableError(f"{name_of(source)}: the file is empty")
+            return BytesIO(content)
+        file_status(source)  # opening a pipe would wait for somebody to write
+        return BufferedReader(WatchedFile(source))
+
+    def _views(self, file: _File, head: bytes, name: str, shape: ImageShape) -> ImageViews:
+        if is_video(head):
+            raise VideoInsideError
+        form = format_of(head)
+        _check_length(file, name, form.max_bytes if form else MAX_FILE_BYTES)
+        if form is TIFF or is_raw(head):
+            preview = find_preview(file, head)
+            if preview is not None:
+                return self._decode(BytesIO(preview.jpeg), JPEG, name, shape, preview.orientation)
+        if form is not None:
+            return self._decode(file, form, name, shape)
+        raise MediaUnreadableError(f"{name}: {describe_unread(head)}")
+
+    def _decode(
+        self, file: _File, form: Format, name: str, shape: ImageShape, orientation: int = 1
+    ) -> ImageViews:
+        try:
+            with picture_errors(name), open_picture(form, file, name, orientation) as image:
+                if is_animated(image):
+                    return self._moments(image, form.animated(), name, shape)
+                return self._still(image, form, shape)
+        except MediaUnreadableError as error:
+            if type(error) is not MediaUnreadableError or isinstance(error.__cause__, MemoryError):
+                raise
+            if form.fallback is not None:
+                return self._decode(file, form.fallback, name, shape)
+            if form is not HEIF:
+                raise
+            raise NotReadError(
+                f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {error.__cause__}"
+            ) from error
+
+    def _moments(self, image: ImageFile, form: Format, name: str, shape: ImageShape) -> ImageViews:
+        with self._memory.reserve(working_bytes(image, form, shape.max_side)):
+            moments = sample_frames(image, form, name, shape, self._frames)
+            frames = {
+                time_s: _encode(time_s, each, shape) for time_s, each in dict(moments).items()
+            }
+            return ImageViews(ViewKind.MOVING, tuple(frames[time_s] for time_s, _ in moments))
+
+    def _still(self, image: ImageFile, form: Format, shape: ImageShape) -> ImageViews:
+        columns, rows = grid(*image.size, shape.max_side, self._parts)
+        longest = shape.max_side * max(columns, rows)
+        with self._memory.reserve(working_bytes(image, form, longest)):
+            is_tall = image.width < image.height
+            whole = render(image, longest)
+            frames = [_encode(0.0, whole, shape)]
+            if columns * rows == 1:
+                return ImageViews(ViewKind.STILL, tuple(frames))
+            if (whole.width < whole.height) != is_tall:
+                columns, rows = rows, columns  # it was turned upright
+            for number, box in enumerate(boxes(*whole.size, columns, rows), start=1):
+                frames.append(_encode(float(number), whole.crop(box), shape))
+            return ImageViews(ViewKind.PARTS, tuple(frames), f"{columns}x{rows}")
 
 
 def name_of(source: Source) -> str:
-    """What messages call it."""
+    """Return the name of a source in messages."""
     if isinstance(source, InMemoryFile):
         return source.name
     return "picture in memory" if isinstance(source, bytes) else str(source)
 
 
-def opened(source: Source, zips: Zips) -> BufferedReader | BytesIO:
-    """Its content, to read from; the caller closes it.
-
-    Raises ``MediaNotFoundError``, ``MediaOutOfReachError`` and ``MediaUnreadableError``.
-    """
-    if isinstance(source, ZipEntry):
-        return BytesIO(zips.read(source))
-    if isinstance(source, bytes | InMemoryFile):
-        content = source if isinstance(source, bytes) else source.content
-        if not content:
-            raise MediaUnreadableError(f"{name_of(source)}: the file is empty")
-        return BytesIO(content)
-    file_status(source)  # opening a pipe would wait for somebody to write
-    return BufferedReader(LiveFile(source))
-
-
-def check_length(content: BufferedReader | BytesIO, name: str, most_bytes: int) -> None:
-    """Raises ``MediaUnreadableError`` where a picture's file is longer than that. Nothing of it is read."""
-    size = _size(content)
-    if size > most_bytes:
-        limit = f"it has {size:,} bytes, and the limit for a picture's file is {most_bytes:,}"
+def _check_length(file: _File, name: str, max_bytes: int) -> None:
+    size = _size(file)
+    if size > max_bytes:
+        limit = f"it has {size:,} bytes, and the limit for a picture's file is {max_bytes:,}"
         raise MediaUnreadableError(f"{name}: too large: {limit}; save it smaller, or as a JPEG")
 
 
-def fingerprint(source: Source, zips: Zips) -> str:
-    """What names its content for good; of a long video, parts of its content. Raises as ``opened`` and ``check_length`` do."""
-    with opened(source, zips) as content:
-        head = content.read(HEAD_BYTES)
-        if not is_clip(head):
-            check_length(content, name_of(source), MAX_FILE_BYTES)
-        elif _size(content) > _HASHED_WHOLE_BYTES:
-            return _of_parts(content)
-        content.seek(0)
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _of_parts(content: BufferedReader | BytesIO) -> str:
-    size = _size(content)
-    digest = hashlib.sha256(b"%d" % size)
-    for number in range(_PARTS):
-        content.seek(number * (size - _PART_BYTES) // (_PARTS - 1))
-        digest.update(content.read(_PART_BYTES))
-    return digest.hexdigest()
-
-
-def _size(content: BufferedReader | BytesIO) -> int:
-    position = content.tell()
-    size = content.seek(0, os.SEEK_END)
-    content.seek(position)
+def _size(file: _File) -> int:
+    position = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(position)
     return size
 
 
-Box = tuple[int, int, int, int]
-
-_OVERLAP = 0.1  # of a part, on each side: what lies on a border is whole in one of them
-_WORTH_IT = 1.5
+def _encode(time_s: float, picture: Image.Image, shape: ImageShape) -> Frame:
+    jpeg, width, height = encode(picture, shape)
+    return Frame(time_s, width, height, jpeg)
 
 
 def grid(width: int, height: int, side: int, most: int) -> tuple[int, int]:
-    """Columns and rows: at most ``most`` parts, none smaller than a picture of ``side`` pixels can show; else (1, 1)."""
-    longest = max(width, height)
-    if longest < _WORTH_IT * side:
+    """Return the columns and rows into which a still is cut; (1, 1) where that shows no more.
+
+    They are at most ``most`` parts, none smaller than a picture of ``side`` pixels can show.
+    """
+    if max(width, height) < _WORTH_PARTS * side:
         return 1, 1
     grids = [
         (columns, rows) for columns in range(1, most + 1) for rows in range(1, most // columns + 1)
@@ -158,7 +248,7 @@ def grid(width: int, height: int, side: int, most: int) -> tuple[int, int]:
 
 
 def boxes(width: int, height: int, columns: int, rows: int) -> list[Box]:
-    """Left, upper, right and lower edge of each part, row by row, neighbours overlapping."""
+    """Return left, upper, right and lower edge of each part, row by row, neighbours overlapping."""
     across, down = width / columns, height / rows
     return [
         (
@@ -172,150 +262,30 @@ def boxes(width: int, height: int, columns: int, rows: int) -> list[Box]:
     ]
 
 
-class Showing(StrEnum):
-    """What the frames of one file are: a still as a whole; the whole and parts of it; moments; or, not decoded yet, a video."""
+class MemoryBudget:
+    """Memory for decoding, shared by threads; first come, first served, so large pictures get theirs."""
 
-    STILL = "still"
-    PARTS = "parts"
-    MOVING = "moving"
-    CLIP = "clip"
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._reserved = 0
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
 
-
-@dataclass(frozen=True, slots=True)
-class ImageViews:
-    """What is shown of one file. ``time_s`` of a frame is its time in a moving picture, else its number.
-
-    Moments of a moving picture that look the same are the same frame, several times; ``unseen`` are those that cannot be decoded.
-    ``layout``: how a still was cut.
-    """
-
-    showing: Showing
-    frames: tuple[Frame, ...] = ()
-    layout: str = ""
-    unseen: int = 0
-
-
-class PictureReader:
-    """Reads pictures. Blocks, and tells whoever watches its thread that it reads; for any number of threads. Close it in the end.
-
-    ``frames``: so many moments of a moving picture are shown. ``parts``: a still with more detail than one picture shows is
-    also shown in at most so many parts.
-    """
-
-    def __init__(self, *, frames: int = 5, parts: int = 0) -> None:
-        self._frames, self._parts = frames, parts
-        self._zips = Zips()
-        self._memory = Budget(WORKING_BYTES)
-
-    def close(self) -> None:
-        """Closes the zips that were kept open."""
-        self._zips.close()
-
-    def fingerprint(self, source: Source) -> str:
-        """What names the content of ``source`` for good. Raises as ``looks`` does where it cannot be read."""
-        with explained(name_of(source)):
-            return fingerprint(source, self._zips)
-
-    def looks(self, source: Source, shape: ImageShape) -> ImageViews:
-        """What is shown of ``source``, each picture as large as ``shape`` says; of a video, only that it is one.
-
-        Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, ``MediaUnsupportedError`` for a picture of a kind or a size that
-        is not read, and ``MediaUnreadableError`` for what is no picture, or damaged.
-        """
-        name = name_of(source)
-        with explained(name), opened(source, self._zips) as content:
-            head = content.read(HEAD_BYTES)
-            rest()  # decoding takes as long as it takes
-            try:
-                return self._looks(content, head, name, shape)
-            except VideoInsideError:
-                return ImageViews(Showing.CLIP)
-
-    def _looks(
-        self, content: BufferedReader | BytesIO, head: bytes, name: str, shape: ImageShape
-    ) -> ImageViews:
-        if is_clip(head):
-            raise VideoInsideError
-        kind = kind_of(head)
-        check_length(content, name, kind.most_bytes if kind else MAX_FILE_BYTES)
-        if kind is TIFF or is_raw(head):
-            preview = preview_of(content, head)
-            if preview is not None:
-                return self._decoded(BytesIO(preview.jpeg), JPEG, name, shape, preview.orientation)
-        if kind is not None:
-            return self._decoded(content, kind, name, shape)
-        raise MediaUnreadableError(f"{name}: {what_it_is(head)}")
-
-    def video(self, source: Source) -> str | InMemoryFile:
-        """The same as the video readers take it. Raises as ``looks`` does where it cannot be read."""
-        if isinstance(source, ZipEntry):
-            with explained(name_of(source)):
-                return InMemoryFile(name_of(source), self._zips.read(source))
-        if isinstance(source, InMemoryFile):
-            return source
-        return InMemoryFile(name_of(source), source) if isinstance(source, bytes) else str(source)
-
-    def _decoded(
-        self,
-        content: BufferedReader | BytesIO,
-        kind: Kind,
-        name: str,
-        shape: ImageShape,
-        orientation: int = 1,
-    ) -> ImageViews:
-        try:
-            with explained(name):
-                return self._decoded_as(kind, content, name, shape, orientation)
-        except MediaUnreadableError as error:
-            if type(error) is not MediaUnreadableError or isinstance(error.__cause__, MemoryError):
-                raise
-            if kind.otherwise is not None:
-                return self._decoded(content, kind.otherwise, name, shape)
-            if kind is not HEIF:
-                raise
-            told = (
-                f"a HEIF picture (HEIC, AVIF) that is damaged, or not read here: {error.__cause__}"
+    @contextmanager
+    def reserve(self, amount: int) -> Iterator[None]:
+        """Wait until ``amount`` bytes are free and keep them for the block; at most ``total``."""
+        amount, ticket = min(amount, self.total), object()
+        with self._changed:
+            self._waiting.append(ticket)
+            self._changed.wait_for(
+                lambda: self._waiting[0] is ticket and self._reserved + amount <= self.total
             )
-            raise NotReadError(told) from error
-
-    def _decoded_as(
-        self,
-        kind: Kind,
-        content: BufferedReader | BytesIO,
-        name: str,
-        shape: ImageShape,
-        orientation: int,
-    ) -> ImageViews:
-        with opened_as(kind, content, name, orientation) as image:
-            if is_moving(image):
-                moving = kind.moving()
-                with self._memory.lent(working_bytes(image, moving, shape.max_side)):
-                    return _moving(moments(image, moving, name, shape, self._frames), shape)
-            cut = grid(*image.size, shape.max_side, self._parts)
-            with self._memory.lent(working_bytes(image, kind, shape.max_side * max(cut))):
-                return _still(image, cut, shape)
-
-
-def _moving(found: Sequence[Moment], shape: ImageShape) -> ImageViews:
-    frames = {time_s: _frame(time_s, picture, shape) for time_s, picture in dict(found).items()}
-    return ImageViews(Showing.MOVING, tuple(frames[time_s] for time_s, _ in found))
-
-
-def _still(image: ImageFile, cut: tuple[int, int], shape: ImageShape) -> ImageViews:
-    """``cut``: into how many columns and rows, of the picture as it lies in the file."""
-    columns, rows = cut
-    is_tall = image.width < image.height
-    whole = shown(image, shape.max_side * max(cut))
-    frames = [_frame(0.0, whole, shape)]
-    if columns * rows == 1:
-        return ImageViews(Showing.STILL, tuple(frames))
-    if (whole.width < whole.height) != is_tall:
-        columns, rows = rows, columns  # it was turned upright
-    parts = [whole.crop(box) for box in boxes(*whole.size, columns, rows)]
-    frames += [_frame(float(number), part, shape) for number, part in enumerate(parts, start=1)]
-    return ImageViews(Showing.PARTS, tuple(frames), f"{columns}x{rows}")
-
-
-def _frame(time_s: float, picture: Image.Image, shape: ImageShape) -> Frame:
-    jpeg, width, height = encode(picture, shape)
-    return Frame(time_s, width, height, jpeg)
+            self._waiting.popleft()
+            self._reserved += amount
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reserved -= amount
+                self._changed.notify_all()

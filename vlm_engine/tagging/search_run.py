@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 from vlm_engine.config.models import VideoConfig
 from vlm_engine.errors import MediaUnreadableError
-from vlm_engine.files import mapped
+from vlm_engine.files import media_errors
 from vlm_engine.tagging.cached_client import CachedClient
 from vlm_engine.tagging.category_search import CategorySearch
 from vlm_engine.tagging.frame_batch import FrameBatch, Pictures, Wanted, sheets
@@ -185,14 +185,14 @@ class _Decoder:
         self, wanted: Mapping[float, Collection[ImageShape]]
     ) -> Iterator[tuple[float, Pictures]]:
         """An iterator over (time asked for, the frame in every shape), in order of time; hand it to ``next``."""
-        with mapped(self._video.path):
+        with media_errors(self._video.path):
             return await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._pictures, wanted
             )
 
     async def next(self, pictures: Iterator[tuple[float, Pictures]]) -> tuple[float, Pictures]:
         """The next frame. There must be one: every time asked for is served once."""
-        with mapped(self._video.path):
+        with media_errors(self._video.path):
             return await asyncio.get_running_loop().run_in_executor(self._thread, next, pictures)
 
     def close(self) -> None:

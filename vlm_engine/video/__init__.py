@@ -1,4 +1,15 @@
-"""Videos in, frames out: what a file's index tells without decoding, and the pictures shown at given times."""
+"""Videos in, frames out.
+
+- ``container``: open a file or another source with FFmpeg, demux its packets
+- ``timestamps``: PTS and DTS, time base, frame rate, clocks that jump
+- ``index``: all packets without decoding: key frames, sizes, lost stretches
+- ``probe``: from the index to ``VideoInfo``
+- ``cuts``: cut hints from packet sizes and key frames
+- ``seek``: get to the packet of a key frame
+- ``decoder``: decode the frame at a time, and as little as possible besides
+- ``render``: a decoded frame as an upright sRGB picture; black bars
+- ``reader``: ``VideoReader``, which serves frames by their times
+"""
 
 from vlm_engine.video.probe import probe
 from vlm_engine.video.reader import VideoReader

@@ -1,4 +1,7 @@
-"""A video, opened: the one place where errors of PyAV and FFmpeg become ours."""
+"""Open a video with FFmpeg (PyAV) and demux it: its container, its main video stream, its packets.
+
+A video is a local file, or a ``Source`` whose content somebody else sends.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -21,83 +24,80 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
-from vlm_engine.files import file_status, mapped, told_by
+from vlm_engine.files import describe_error, file_status, media_errors
 from vlm_engine.types import Content, Source
-from vlm_engine.watchdog import beat
+from vlm_engine.watchdog import heartbeat
+
+_log = logging.getLogger(__name__)
+
+_S = TypeVar("_S", bound=Stream)
 
 Video: TypeAlias = str | Path | Source
+Reopen: TypeAlias = Callable[[], AbstractContextManager[tuple[InputContainer, VideoStream]]]
+"""Opens the same video once more, to be read from its beginning, and closes it at the end."""
+
+# A file may be a playlist that names addresses. Nothing but local files is read, whatever it says;
+# content from elsewhere cannot name even those. MPEG streams are followed beyond damage of any
+# length, not only of 64 KB.
+_OPTIONS = {"protocol_whitelist": "file", "resync_size": str(2**30)}
+_OPTIONS_OF_CONTENT = _OPTIONS | {"protocol_whitelist": "none"}
+# The watchdog gives up long before. This ends what it left behind.
+_TIMEOUT_S = 3600.0
+_BOXES_TO_READ = 64
+_NO_TIMES, _NO_BYTE_SEEK = 0x0080, 0x8000  # AVFMT_NOTIMESTAMPS, AVFMT_NO_BYTE_SEEK
+_STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
-class Readable(Protocol):
-    """What files and contents have in common."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """So many bytes, or all; fewer only at the end."""
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As ``io.IOBase.seek``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What tells whether it is still the same: size in bytes, time of change in nanoseconds."""
+class FileStatus(NamedTuple):
+    """Size in bytes and time of change in nanoseconds: if both stay, so did the content."""
 
     size_bytes: int
     modified_ns: int
 
 
 def name_of(video: Video) -> str:
-    """What messages call it."""
+    """Return the name of a video in messages."""
     return str(video) if isinstance(video, str | Path) else video.name
 
 
-def status_of(video: Video) -> Status:
-    """Raises ``MediaNotFoundError`` and ``MediaUnreadableError``."""
+def status_of(video: Video) -> FileStatus:
+    """Return the status of a video. Raises ``MediaNotFoundError`` and ``MediaUnreadableError``."""
     if isinstance(video, str | Path):
         status = file_status(video)
-        return Status(status.st_size, status.st_mtime_ns)
+        return FileStatus(status.st_size, status.st_mtime_ns)
     with closing(video.open()) as content:
-        return Status(content.size_bytes, content.modified_ns)
+        return FileStatus(content.size_bytes, content.modified_ns)
 
 
 @contextmanager
-def bytes_of(video: Video) -> Iterator[Readable]:
-    """Its content, to be read. Raises what ``open`` and ``Source.open`` raise."""
+def open_bytes(video: Video) -> Iterator[BufferedReader | _WatchedContent]:
+    """Open a video's bytes for reading. Raises what ``open`` and ``Source.open`` raise."""
     if isinstance(video, str | Path):
         with Path(video).open("rb") as file:
             yield file
     else:
         with closing(video.open()) as content:
-            yield Alive(content, video.name)
+            yield _WatchedContent(content, video.name)
 
 
-class Alive:
-    """A content whose every read is a sign of life. PyAV takes it for a file called ``name``."""
+class _WatchedContent:
+    """File object over a ``Content`` whose reads are heartbeats; PyAV takes ``name`` for its path."""
 
     def __init__(self, content: Content, name: str) -> None:
         self._content = content
         self.name = name
+        self.seek, self.tell = content.seek, content.tell
 
     def read(self, size: int = -1, /) -> bytes:
-        """As the content's own."""
         data = self._content.read(size)
-        beat()
+        heartbeat()
         return data
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As the content's own."""
-        return self._content.seek(offset, whence)
 
-    def tell(self) -> int:
-        """As the content's own."""
-        return self._content.tell()
+class ThreadPool:
+    """Number of decoding threads that all open videos share; may be used from any thread."""
 
-
-_MOST = 4  # for one video: slices are few, and more threads wait for each other
-
-
-class Threads:
-    """So many threads to share; for use from any thread."""
+    _MOST = 4  # for one video: it has few slices, and more threads wait for each other
 
     def __init__(self, total: int) -> None:
         self._lock = threading.Lock()
@@ -105,9 +105,9 @@ class Threads:
 
     @contextmanager
     def share(self) -> Iterator[int]:
-        """How many threads one more video may use until the end of the block: what is free, at most 4, at least one."""
+        """Yield the number of threads for one more video: those that are free, from 1 to 4."""
         with self._lock:
-            count = min(_MOST, max(1, self._free))
+            count = min(self._MOST, max(1, self._free))
             self._free -= count
         try:
             yield count
@@ -119,65 +119,45 @@ class Threads:
 def _processors() -> int:
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # there is none on macOS and Windows
+    except AttributeError:  # macOS and Windows do not have it
         return os.cpu_count() or 1
 
 
-DECODING = Threads(_processors())
-
-
-_log = logging.getLogger(__name__)
-
-_S = TypeVar("_S", bound=Stream)
-
-Open: TypeAlias = Callable[[], AbstractContextManager[tuple[InputContainer, VideoStream]]]
-"""Opens a video once more, to be read from its beginning, and closes it at the end."""
-
-# A file may be a playlist that names addresses. Nothing but local files is read, whatever it says; where what is read
-# comes from elsewhere, not even those. MPEG streams are followed beyond damage of any length, not of 64 KB only.
-_OPTIONS = {"protocol_whitelist": "file", "resync_size": str(2**30)}
-_OPTIONS_OF_CONTENT = _OPTIONS | {"protocol_whitelist": "none"}
-# Giving up is for whoever watches the thread (``watch``). This ends what was left behind there.
-_TIMEOUT_S = 3600.0
-_BOXES_TO_READ = 64
-_NO_TIMES, _NO_BYTE_SEEK = 0x0080, 0x8000  # AVFMT_NOTIMESTAMPS, AVFMT_NO_BYTE_SEEK
-_NO_INDEX, _NO_VIDEO = (
-    "its index is missing, so it was never finished",
-    "it is damaged, or of no kind that is known",
-)
+DECODING_THREADS = ThreadPool(_processors())
 
 
 @contextmanager
-def opened(
+def open_video(
     video: Video, hwaccel: str | None = None
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container of a video and its main video stream, closed at the end.
+    """Open the container of a video and its main video stream; close it at the end.
 
-    ``hwaccel``: a kind of device that FFmpeg knows ("cuda", "videotoolbox" …); where it cannot decode this video, the
-    processor does, and a warning says so. Raises ``MediaUnreadableError`` when the video cannot be opened, or holds no
-    pictures or none with time stamps, and what its source raises.
+    ``hwaccel`` is a kind of device that FFmpeg knows ("cuda", "videotoolbox" …). If it cannot decode
+    this video, the processor does, with a warning. Raises ``MediaUnreadableError`` when the video
+    cannot be opened, or has no pictures or no time stamps, and what its source raises.
     """
     name = name_of(video)
-    # PyAV raises more than FFmpeg's errors: ValueError for what is newer than its lists, UnicodeDecodeError for names …
-    with mapped(name), ExitStack() as stack:
+    # PyAV raises more than FFmpeg's errors: ValueError for values newer than its lists,
+    # UnicodeDecodeError for names …
+    with media_errors(name), ExitStack() as stack:
         container = _open_on(hwaccel, video, stack) if hwaccel else _open(video, stack)
         stack.callback(container.close)
-        with DECODING.share() as threads:
+        with DECODING_THREADS.share() as threads:
             yield container, _main_stream(container, name, threads)
 
 
 def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> InputContainer:
-    where: str | Alive
+    file: str | _WatchedContent
     if isinstance(video, str | Path):
         # An absolute path cannot be taken for a protocol, as "Final: second half.mp4" would be.
-        where, options = os.path.abspath(video), _OPTIONS  # noqa: PTH100 - pathlib's resolve() would also follow links
+        # pathlib's resolve() would also follow links.
+        file, options = os.path.abspath(video), _OPTIONS  # noqa: PTH100
     else:
-        content = video.open()
-        stack.callback(content.close)
-        where, options = Alive(content, video.name), _OPTIONS_OF_CONTENT
+        content = stack.enter_context(closing(video.open()))
+        file, options = _WatchedContent(content, video.name), _OPTIONS_OF_CONTENT
     try:
         return av.open(
-            where,
+            file,
             "r",
             options=options,
             metadata_errors="replace",
@@ -185,7 +165,7 @@ def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> Inpu
             hwaccel=device,
         )
     except av.PermissionError as error:
-        raise MediaOutOfReachError(f"{name_of(video)}: {told_by(error)}") from error
+        raise MediaOutOfReachError(f"{name_of(video)}: {describe_error(error)}") from error
     except av.FFmpegError as error:
         raise MediaUnreadableError(
             f"{name_of(video)}: cannot be opened as a video: {_cause(error, video)}"
@@ -194,88 +174,68 @@ def _open(video: Video, stack: ExitStack, device: HWAccel | None = None) -> Inpu
 
 def _cause(error: av.FFmpegError, video: Video) -> str:
     if not isinstance(error, av.InvalidDataError):
-        return told_by(error)
-    with bytes_of(video) as content:
-        return _NO_INDEX if _lacks_index(content) else _NO_VIDEO
+        return describe_error(error)
+    if _lacks_index(video):
+        return "its index is missing, so it was never finished"
+    return "it is damaged, or of no kind that is known"
 
 
-def _lacks_index(content: Readable) -> bool:
-    """Whether this is an MP4 file, a row of boxes each with its length and kind, without the one that lists its packets."""
+def _lacks_index(video: Video) -> bool:
+    """Return whether this is an MP4 file without the box that lists its packets."""
     kinds: list[bytes] = []
-    while len(kinds) < _BOXES_TO_READ and len(head := content.read(16)) == 16:
-        length = int.from_bytes(head[:4]) if head[:4] != b"\0\0\0\1" else int.from_bytes(head[8:])
-        kinds.append(head[4:8])
-        if not 8 <= length < 2**60:
-            break  # 0 is for the rest of the file
-        content.seek(length - 16, os.SEEK_CUR)
+    with open_bytes(video) as file:
+        while len(kinds) < _BOXES_TO_READ and len(head := file.read(16)) == 16:
+            is_long = head[:4] == b"\0\0\0\1"
+            length = int.from_bytes(head[8:] if is_long else head[:4])
+            kinds.append(head[4:8])
+            if not 8 <= length < 2**60:
+                break  # 0 stands for the rest of the file
+            file.seek(length - 16, os.SEEK_CUR)
     return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 def _open_on(hwaccel: str, video: Video, stack: ExitStack) -> InputContainer:
-    path = name_of(video)
+    name = name_of(video)
     if hwaccel not in hwdevices_available():
-        known = ", ".join(hwdevices_available()) or "none"
         _log.warning(
             "%s: decoded by the processor: this FFmpeg knows no device %r, only: %s",
-            path,
+            name,
             hwaccel,
-            known,
+            ", ".join(hwdevices_available()) or "none",
         )
         return _open(video, stack)
     try:
         container = _open(video, stack, HWAccel(hwaccel, allow_software_fallback=True))
     except (MediaUnreadableError, RuntimeError, NotImplementedError) as error:
-        _log.warning("%s: decoded by the processor, since %s cannot: %s", path, hwaccel, error)
+        _log.warning("%s: decoded by the processor, since %s cannot: %s", name, hwaccel, error)
         return _open(video, stack)
     if not any(is_on_device(stream) for stream in container.streams.video):
         _log.warning(
             "%s: decoded by the processor, since %s does not decode this kind of video",
-            path,
+            name,
             hwaccel,
         )
     return container
 
 
 def is_on_device(stream: VideoStream) -> bool:
-    """Whether something else than the processor decodes ``stream``."""
+    """Return whether a device decodes ``stream``, not the processor."""
     return _has_decoder(stream) and stream.codec_context.is_hwaccel
 
 
-def all_packets(container: InputContainer) -> Iterator[Packet[Stream]]:
-    """The packets of all streams from where the container stands; each is a sign of life."""
-    yield from _alive(container.demux())
-
-
-def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """The packets of ``stream`` from where the container stands; each is a sign of life."""
-    yield from _alive(container.demux(stream))
-
-
-def _alive(packets: Iterator[Packet[_S]]) -> Iterator[Packet[_S]]:
-    # Where streams turned up in the middle of the file, PyAV fails at its end, when all packets were read.
-    with suppress(IndexError):
-        for packet in packets:
-            beat()
-            yield packet
-
-
-def is_avi(container: InputContainer) -> bool:
-    """Whether its pictures have numbers instead of times, in the order of decoding. FFmpeg guesses when they are shown."""
-    return "avi" in container.format.name.split(",")
-
-
-def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStream:
-    """The largest picture that moves; cover art and timed thumbnails are stills that travel along."""
+def _main_stream(container: InputContainer, name: str, threads: int) -> VideoStream:
+    """Return the video stream with the largest picture, ready to decode; stills do not count."""
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        raise MediaUnreadableError(f"{path}: is a picture, not a video")
-    stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    moving = [stream for stream in container.streams.video if not stream.disposition & stills]
+        raise MediaUnreadableError(f"{name}: is a picture, not a video")
+    moving = [stream for stream in container.streams.video if not stream.disposition & _STILLS]
     if not moving:
-        raise MediaUnreadableError(f"{path}: holds no video{_what_else(container)}")
+        raise MediaUnreadableError(f"{name}: holds no video{_other_streams(container)}")
     decodable = [stream for stream in moving if _has_decoder(stream)]
     if not decodable:
-        told = "this FFmpeg has no decoder for its video, or it is encrypted; convert it, for example to H.264"
-        raise MediaUnreadableError(f"{path}: {told}")
+        raise MediaUnreadableError(
+            f"{name}: this FFmpeg has no decoder for its video, or it is encrypted; "
+            "convert it, for example to H.264"
+        )
     stream = max(
         decodable,
         key=lambda each: (
@@ -284,7 +244,11 @@ def _main_stream(container: InputContainer, path: str, threads: int) -> VideoStr
             -each.index,
         ),
     )
-    _prepare(stream, path, threads)
+    if not stream.time_base:
+        raise MediaUnreadableError(f"{name}: its video has no time stamps")
+    # Frame threads would hold back a frame each, which is lost work with one frame per seek.
+    stream.thread_type = "SLICE"
+    stream.codec_context.thread_count = threads
     return stream
 
 
@@ -293,7 +257,7 @@ def _has_decoder(stream: VideoStream) -> bool:
     return context is not None
 
 
-def _what_else(container: InputContainer) -> str:
+def _other_streams(container: InputContainer) -> str:
     kinds = sorted(
         {
             "cover art" if stream.type == "video" else str(stream.type)
@@ -303,26 +267,48 @@ def _what_else(container: InputContainer) -> str:
     return f", only {' and '.join(kinds)}" if kinds else ""
 
 
-def _prepare(stream: VideoStream, path: str, threads: int) -> None:
-    if not stream.time_base:
-        raise MediaUnreadableError(f"{path}: its video has no time stamps")
-    # Frame threads hold back a frame for each thread, which is lost work where one frame is wanted per seek.
-    stream.thread_type = "SLICE"
-    stream.codec_context.thread_count = threads
+def all_packets(container: InputContainer) -> Iterator[Packet[Stream]]:
+    """Demux all streams from the current position; each packet is a heartbeat."""
+    return _with_heartbeat(container.demux())
 
 
-def has_clock(container: InputContainer) -> bool:
-    """Whether its packets have times of their own. Raw streams have none: their frames are counted."""
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Demux ``stream`` from the current position; each packet is a heartbeat."""
+    return _with_heartbeat(container.demux(stream))
+
+
+def _with_heartbeat(packets: Iterator[Packet[_S]]) -> Iterator[Packet[_S]]:
+    # If streams turned up in mid-file, PyAV fails at the end, when all packets are read.
+    with suppress(IndexError):
+        for packet in packets:
+            heartbeat()
+            yield packet
+
+
+def is_avi(container: InputContainer) -> bool:
+    """Return whether this is an AVI: it numbers its pictures in decoding order and has no times."""
+    return "avi" in container.format.name.split(",")
+
+
+def is_matroska(container: InputContainer) -> bool:
+    """Return whether this is a Matroska or WebM file."""
+    return "matroska" in container.format.name.split(",")
+
+
+def has_timestamps(container: InputContainer) -> bool:
+    """Return whether packets have times. Those of raw streams have none: their frames are counted."""
     return not container.format.flags & _NO_TIMES
 
 
 def seeks_by_byte(container: InputContainer) -> bool:
-    """Whether reading can go on at any byte, as in MPEG transport and program streams, and raw ones."""
-    of_mpeg = container.format.name in {"mpegts", "mpeg"}
-    return (of_mpeg or not has_clock(container)) and not container.format.flags & _NO_BYTE_SEEK
+    """Return whether reading can start at any byte, as in MPEG-TS, MPEG-PS and raw streams."""
+    is_mpeg = container.format.name in {"mpegts", "mpeg"}
+    return (is_mpeg or not has_timestamps(container)) and not (
+        container.format.flags & _NO_BYTE_SEEK
+    )
 
 
-def tick(stream: VideoStream) -> Fraction:
-    """Length of one tick of the stream's clock, in seconds."""
-    assert stream.time_base is not None  # opened() has made sure
+def time_base(stream: VideoStream) -> Fraction:
+    """Return the length of one tick of the stream's time stamps, in seconds."""
+    assert stream.time_base is not None  # open_video has checked it
     return stream.time_base

@@ -1,14 +1,17 @@
-"""Decodes as little as possible of one stream to get at given pictures.
+"""Decode the frames shown at given times, and as little as possible besides.
 
-All times here are ticks of the stream's clock.
+A frame needs its group of pictures (GOP) up to it, from the key frame on. One that lies ahead in the
+GOP being decoded needs no seek; a key frame needs one packet.
+
+All times here are ticks of the stream's time base.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import av
@@ -19,187 +22,165 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vlm_engine.errors import FrameError
-from vlm_engine.video.container import has_clock, is_avi, tick
+from vlm_engine.video.container import Reopen, has_timestamps, is_avi
 from vlm_engine.video.seek import KeySeeker
-from vlm_engine.video.timestamps import frame_ticks, is_no_key, repeats
+from vlm_engine.video.timestamps import Timeline, frame_ticks, is_predicted, repeats_frame
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded frame, and since when it is shown."""
+    """Decoded frame that is shown from ``pts`` on."""
 
-    ticks: int
+    pts: int
     frame: VideoFrame
 
 
-@dataclass(frozen=True, slots=True)
-class _Damaged:
-    """Makes the errors that say where a file is damaged."""
-
-    name: str
-    origin: int
-    tick: Fraction
-
-    def __call__(self, ticks: int, error: av.FFmpegError | None = None) -> FrameError:
-        cause = f": {error.strerror}" if error is not None else ""
-        return FrameError(
-            f"{self.name}: damaged at {float((ticks - self.origin) * self.tick):.2f} s{cause}"
-        )
-
-
 class Decoder:
-    """Serves the pictures of one stream; one that lies ahead in the group being decoded needs no seek.
-
-    ``keys``: when the key frames are shown, ascending. ``first`` and ``last``: when the first and last picture are.
-    ``origin``: what players show as 0:00; errors count from there.
-    """
+    """Decodes frames of one stream by their times on ``timeline``. Close it in the end."""
 
     def __init__(
-        self,
-        container: InputContainer,
-        stream: VideoStream,
-        seeker: KeySeeker,
-        keys: Sequence[int],
-        first: int,
-        last: int,
-        origin: int,
+        self, container: InputContainer, stream: VideoStream, timeline: Timeline, reopen: Reopen
     ) -> None:
-        self._seeker, self._keys, self._first, self._last = seeker, keys, first, last
-        self._damaged = _Damaged(container.name, origin, tick(stream))
-        self._run: _Run | None = None
-        self._no_keys: set[int] = set()  # packets that are only said to be key frames
-        self._step = frame_ticks(stream)
-        self._times = "clock" if has_clock(container) else "count"
-        if is_avi(container):
-            self._times = "order"
+        self._timeline, self._keys = timeline, timeline.keys
+        self._seeker = KeySeeker(container, stream, timeline, reopen)
+        self._error = partial(_damage_error, container.name, timeline)
+        self._run: _DecodeRun | None = None
+        self._false_keys: set[int] = set()  # GOPs whose first packet only claims to be a key frame
+        self._frame_ticks = frame_ticks(stream)
+        self._has_times, self._is_avi = has_timestamps(container), is_avi(container)
 
-    def group_of(self, ticks: int) -> int:
-        """Number of the group of pictures that holds ``ticks``; -1 before the first key frame."""
-        return bisect_right(self._keys, ticks) - 1
+    def close(self) -> None:
+        """Close what seeking opened. Harmless when repeated."""
+        self._seeker.close()
 
-    def is_key(self, ticks: int) -> bool:
-        """Whether a key frame begins to be shown at ``ticks``."""
-        group = self.group_of(ticks)
-        return group >= 0 and self._keys[group] == ticks and group not in self._no_keys
+    def gop_of(self, pts: int) -> int:
+        """Return the number of the GOP at ``pts``; -1 before the first key frame."""
+        return bisect_right(self._keys, pts) - 1
 
-    def key_picture(self, ticks: int) -> Picture:
-        """The key frame shown from ``ticks`` on; decodes only that where it can. Raises ``FrameError``."""
+    def is_key(self, pts: int) -> bool:
+        """Return whether a key frame is shown from exactly ``pts`` on."""
+        gop = self.gop_of(pts)
+        return gop >= 0 and self._keys[gop] == pts and gop not in self._false_keys
+
+    def key_frame(self, pts: int) -> Picture:
+        """Decode the key frame shown from ``pts`` on, and only that if possible.
+
+        Raises ``FrameError``.
+        """
         self._run = None
-        group = self.group_of(ticks)
         frames: list[VideoFrame] = []
         try:
-            packet = next(self._seeker.packets(group) or iter(()), None)
+            packet = next(self._seeker.packets(self.gop_of(pts)) or iter(()), None)
             if packet is not None:
-                frames = _frames(packet) or packet.stream.decode(None)
+                frames = _frames_of(packet) or packet.stream.decode(None)
         except av.FFmpegError:
-            pass  # a packet that is no key frame may not be decoded by itself
-        if frames and not frames[0].is_corrupt and not is_no_key(frames[0]):
-            return Picture(ticks, frames[0])
-        return self.picture(ticks)
+            pass  # a packet that is no key frame may not decode by itself
+        if frames and not frames[0].is_corrupt and not is_predicted(frames[0]):
+            return Picture(pts, frames[0])
+        return self.frame(pts)
 
-    def picture(self, ticks: int) -> Picture:
-        """The picture shown at ``ticks``; the nearest one before the first and after the last.
+    def frame(self, pts: int) -> Picture:
+        """Decode the frame shown at ``pts``; the nearest one before the first and after the last.
 
-        Raises ``FrameError`` when something between the key frame before it and the picture is damaged.
+        Raises ``FrameError`` when something between its key frame and it is damaged.
         """
-        group = self.group_of(ticks)
-        if self._run is not None and self._run.leads_to(group, ticks):
-            picture = self._picture(ticks)
+        gop = self.gop_of(pts)
+        at_end = pts >= self._timeline.last
+        if self._run is not None and self._run.leads_to(gop, pts):
+            picture = self._run.frame(pts, at_end=at_end)
             if picture is not None:
                 return picture
-        problem = self._damaged(ticks)
-        for number, began in enumerate(self._beginnings(group)):
+        problem = self._error(pts)
+        for number, start in enumerate(self._starts(gop)):
             try:
-                self._run = self._start(group, began)
-                picture = self._picture(ticks) or (self._run.ahead if began <= 0 else None)
+                self._run = None
+                run = self._run = self._decode_from(start, gop)
+                picture = run.frame(pts, at_end=at_end) or (run.ahead if start <= 0 else None)
             except FrameError as error:
                 problem = problem if number else error
-                if self._run is not None and self._run.has_begun:
+                if self._run is not None and self._run.has_frames:
                     raise
-                self._no_keys.add(began)
+                self._false_keys.add(start)
                 continue
             if picture is not None:
                 return picture
-            self._learn(began)
+            if run.ahead is not None and run.ahead.frame.key_frame:
+                # Only later pictures came out: what leads up to a true key frame holds none.
+                self._false_keys.update(range(start, self.gop_of(run.ahead.pts)))
         raise problem
 
-    def _learn(self, began: int) -> None:
-        """Notes what a run tells that brought only later pictures: those that lead to a true key frame began at none."""
-        ahead = self._run.ahead if self._run is not None else None
-        if ahead is not None and ahead.frame.key_frame:
-            self._no_keys.update(range(began, self.group_of(ahead.ticks)))
+    def _starts(self, gop: int) -> Iterator[int]:
+        """Yield the GOPs to start decoding at, one after the other, until the frame comes out.
 
-    def _picture(self, ticks: int) -> Picture | None:
-        assert self._run is not None
-        return self._run.picture(ticks, at_the_end=ticks >= self._last)
-
-    def _beginnings(self, group: int) -> Iterator[int]:
-        """The groups to begin decoding at, one after the other, until the wanted picture comes out.
-
-        It is the group itself, if its key frame is one. Else it is whole only some groups later: what is flagged as a
-        key frame may be none, and some pictures are refreshed bit by bit instead.
+        The first is the frame's own GOP. If its key frame is none, the frame is whole only some GOPs
+        later: a packet may be wrongly flagged, and some streams refresh the picture bit by bit.
         """
-        back, latest = 0, group + 1
+        back, latest = 0, gop + 1
         while True:
-            began = max(group - back, min(group, 0))
-            while began in self._no_keys and began > 0:
-                began -= 1
-            if began < latest:
-                yield began
-            latest, back = began, max(1, 2 * back)
-            if began <= 0:
+            start = max(gop - back, min(gop, 0))
+            while start in self._false_keys and start > 0:
+                start -= 1
+            if start < latest:
+                yield start
+            latest, back = start, max(1, 2 * back)
+            if start <= 0:
                 return
 
-    def _start(self, group: int, began: int) -> _Run:
-        self._run = None
-        begin = self._keys[began] if began >= 0 else self._first
+    def _decode_from(self, start: int, gop: int) -> _DecodeRun:
+        begin = self._keys[start] if start >= 0 else self._timeline.first
         try:
-            packets = self._seeker.packets(began) if began >= 0 else self._seeker.from_the_start()
+            packets = (
+                self._seeker.packets(start) if start >= 0 else self._seeker.packets_from_start()
+            )
         except av.FFmpegError as error:
-            raise self._damaged(begin, error) from error
+            raise self._error(begin, error) from error
         if packets is None:
-            raise self._damaged(begin)
-        pictures = _decoded(
-            packets, begin, self._damaged, at_key=began >= 0, has_times=self._times != "count"
+            raise self._error(begin)
+        pictures = _decode(
+            packets, begin, self._error, at_key=start >= 0, has_times=self._has_times
         )
-        if self._times != "clock":
-            pictures = _retimed(pictures, by_order=self._times == "order", step=self._step)
-        return _Run(pictures, group)
+        if self._is_avi or not self._has_times:
+            pictures = _retime(pictures, by_order=self._is_avi, frame_ticks=self._frame_ticks)
+        return _DecodeRun(pictures, gop)
 
 
-class _Run:
-    """One pass of decoding on the way to pictures of ``group``, that can only go on."""
+class _DecodeRun:
+    """One forward pass of decoding on the way to frames of ``gop``.
 
-    def __init__(self, pictures: Iterator[Picture], group: int) -> None:
-        self._pictures, self._group = pictures, group
-        self._shown: Picture | None = None
+    ``ahead`` is a picture that came out and is shown later than what was asked for.
+    """
+
+    def __init__(self, pictures: Iterator[Picture], gop: int) -> None:
+        self._pictures, self._gop = pictures, gop
+        self._latest: Picture | None = None
         self.ahead: Picture | None = None
         self._damage: FrameError | None = None
 
     @property
-    def has_begun(self) -> bool:
-        """Whether a picture came out."""
-        return self._shown is not None or self.ahead is not None
+    def has_frames(self) -> bool:
+        """Return whether a frame came out."""
+        return self._latest is not None or self.ahead is not None
 
-    def leads_to(self, group: int, ticks: int) -> bool:
-        """Whether the picture shown at ``ticks`` lies ahead, in the same group."""
-        return group == self._group and self._shown is not None and self._shown.ticks <= ticks
+    def leads_to(self, gop: int, pts: int) -> bool:
+        """Return whether the frame at ``pts`` lies ahead, in the same GOP."""
+        return gop == self._gop and self._latest is not None and self._latest.pts <= pts
 
-    def picture(self, ticks: int, *, at_the_end: bool) -> Picture | None:
-        """The latest picture shown at ``ticks``; None when only later ones come out.
+    def frame(self, pts: int, *, at_end: bool) -> Picture | None:
+        """Return the frame shown at ``pts``; None if only later ones come out.
 
-        Raises ``FrameError`` when damage lies before it; ``at_the_end``, what comes before the damage will do.
+        Raises ``FrameError`` if damage lies before it; ``at_end``, the last one before the damage will
+        do.
         """
-        while self.ahead is None or self.ahead.ticks <= ticks:
-            self._shown, self.ahead = self.ahead or self._shown, None
-            if self._shown is not None and self._shown.ticks == ticks:
+        while self.ahead is None or self.ahead.pts <= pts:
+            self._latest, self.ahead = self.ahead or self._latest, None
+            if self._latest is not None and self._latest.pts == pts:
                 break
             self.ahead = self._next()
             if self.ahead is None:
-                if self._damage is not None and not (at_the_end and self._shown is not None):
+                if self._damage is not None and not (at_end and self._latest is not None):
                     raise self._damage
                 break
-        return self._shown
+        return self._latest
 
     def _next(self) -> Picture | None:
         try:
@@ -209,69 +190,76 @@ class _Run:
             return None
 
 
-def _decoded(
+def _damage_error(
+    name: str, timeline: Timeline, pts: int, error: av.FFmpegError | None = None
+) -> FrameError:
+    cause = f": {error.strerror}" if error is not None else ""
+    return FrameError(f"{name}: damaged at {timeline.seconds(pts):.2f} s{cause}")
+
+
+def _decode(
     packets: Iterable[Packet[Stream]],
     begin: int,
-    damaged: _Damaged,
+    error_at: partial[FrameError],
     *,
     at_key: bool,
     has_times: bool,
 ) -> Iterator[Picture]:
-    """The pictures from ``begin`` on, in the order of display, up to the first that is damaged.
+    """Yield the pictures from ``begin`` on, in display order, up to the first damaged one.
 
-    FFmpeg mends a damaged picture by guessing, and builds those after it on the guess; none of them may be judged.
-    Asked to give up instead (``err_detect=explode``), it would refuse sound pictures of open groups. Where the first of all
-    leans on others, nothing is right: a packet that is no key frame was flagged as one.
+    FFmpeg repairs a damaged picture by guessing and builds the next ones on the guess; none of them
+    may be judged. If told to give up instead (``err_detect=explode``), it refuses sound pictures of
+    open GOPs. If the first picture depends on others, its packet was no key frame, and all is wrong.
 
-    Does not know the decoder that holds it: in a cycle, container and pictures would wait for the garbage collector.
+    It does not know the ``Decoder``: in a reference cycle, container and frames would wait for the
+    garbage collector.
     """
-    at, is_first = begin, at_key
+    pts, is_first = begin, at_key
     try:
         for packet in packets:
-            for frame in _decode(packet, begin):
-                at = at if frame.pts is None or not has_times else frame.pts
-                if at < begin:
+            for frame in _decode_packet(packet, begin):
+                pts = pts if frame.pts is None or not has_times else frame.pts
+                if pts < begin:
                     continue
-                if frame.is_corrupt or (is_first and at == begin and is_no_key(frame)):
-                    raise damaged(at)
+                if frame.is_corrupt or (is_first and pts == begin and is_predicted(frame)):
+                    raise error_at(pts)
                 is_first = False
-                yield Picture(at, frame)
+                yield Picture(pts, frame)
     except av.FFmpegError as error:
-        raise damaged(at, error) from error
+        raise error_at(pts, error) from error
 
 
-def _decode(packet: Packet[Stream], begin: int) -> list[VideoFrame]:
+def _decode_packet(packet: Packet[Stream], begin: int) -> list[VideoFrame]:
     try:
-        return _frames(packet)
+        return _frames_of(packet)
     except av.InvalidDataError:
-        # It leans on the group before, which was not decoded, and is shown before anything that was asked for.
+        # It depends on the GOP before, which was not decoded, and is shown before ``begin``.
         if packet.pts is not None and packet.pts < begin:
             return []
         raise
 
 
-def _frames(packet: Packet[Any]) -> list[VideoFrame]:
-    return [] if repeats(packet) else packet.decode()
+def _frames_of(packet: Packet[Any]) -> list[VideoFrame]:
+    return [] if repeats_frame(packet) else packet.decode()
 
 
-def _retimed(pictures: Iterator[Picture], *, by_order: bool, step: int) -> Iterator[Picture]:
-    """Gives pictures times that have none, or wrong ones, after the first.
+def _retime(pictures: Iterator[Picture], *, by_order: bool, frame_ticks: int) -> Iterator[Picture]:
+    """Give times to all pictures after the first, where the file has none or wrong ones.
 
-    AVI has no presentation times (``by_order``), and FFmpeg's guess is wrong with B-frames; but frames come out one tick
-    apart. Those of raw streams come out one after the other.
+    AVI has no PTS (``by_order``), and FFmpeg's guess is wrong with B-frames; but its pictures are one
+    tick apart. Those of raw streams follow one after the other.
     """
     first: Picture | None = None
-    ticks = 0
+    pts = duration = 0
     for picture in pictures:
+        frame = picture.frame
         if first is None:
-            first, ticks = picture, picture.ticks
-            yield picture
-            lasts = picture.frame.duration or step
-            continue
-        decoded, began = picture.frame.dts, first.frame.dts
-        if by_order:
-            ticks = ticks + 1 if decoded is None or began is None else first.ticks + decoded - began
+            first, pts = picture, picture.pts
+        elif not by_order:
+            pts += duration
+        elif frame.dts is None or first.frame.dts is None:
+            pts += 1
         else:
-            ticks += lasts
-        lasts = picture.frame.duration or step
-        yield Picture(ticks, picture.frame)
+            pts = first.pts + frame.dts - first.frame.dts
+        duration = frame.duration or frame_ticks
+        yield Picture(pts, frame)

@@ -1,10 +1,17 @@
-"""Every packet of a video, without decoding: when, how large, and whether decoding can begin there.
+"""Index of a stream's packets, without decoding: when each is shown, how large it is, which are key frames.
 
-Three ways lead to it. MP4 and its kin, and AVI, list all packets in one table, which FFmpeg has read already, so nothing
-of the media data is touched. Matroska and WebM list their key frames as cues, which is all that is read of a large
-file. Everything else is read through from beginning to end; raw streams, which have no times, are counted meanwhile.
+It is read in one of four ways:
 
-All times here are ticks of the stream's clock.
+- MP4 and AVI list all packets in one table. FFmpeg has read it already; no media data is touched.
+- Matroska and WebM list their key frames as cues. Of a large file, nothing else is read.
+- Raw streams have no times. All packets are read and counted.
+- Everything else is read from beginning to end.
+
+A file that is read through also shows where packets are lost. A demuxer skips damage without a word;
+bytes that belong to no packet of any stream, and a leap in time across them, give it away together.
+Either alone is harmless: padding, or a picture that stands still.
+
+All times here are ticks of the stream's time base.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ import logging
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any
 
 import av
 import numpy as np
@@ -23,365 +30,333 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vlm_engine.video.container import Open, all_packets, has_clock, is_avi, packets_of, tick
-from vlm_engine.video.timestamps import Place, TimeAxis, frame_ticks, repeats
-
-LEAST_S = 1.0  # shorter ones are not worth naming
-_BETWEEN_PACKETS = 4096  # bytes; headers and padding are smaller
-
-
-class Census:
-    """Counts the bytes of a file that belong to packets.
-
-    ``torn``: whether bytes were lost before the latest packet, or before one that went by since it was last set to False.
-    """
-
-    def __init__(self) -> None:
-        self.torn = False
-        self._end: int | None = None
-        self._reached: dict[int, int] = {}
-
-    def of(self, packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]:
-        """``packets``, which must be those of all streams in the order of the file, each counted before it goes on."""
-        for packet in packets:
-            if packet.size and packet.pos is not None:
-                self.torn |= self._end is not None and packet.pos - self._end > _BETWEEN_PACKETS
-                self._end = max(self._end or 0, packet.pos + packet.size)
-            shown = packet.dts if packet.pts is None else packet.pts
-            if shown is not None:  # an empty packet shows the picture before it again
-                reached = self._reached.get(packet.stream_index, shown)
-                self._reached[packet.stream_index] = max(reached, shown + (packet.duration or 0))
-            yield packet
-
-    def reached_s(self, container: InputContainer) -> float:
-        """Until when there are packets, of whatever stream, in seconds on the file's clock."""
-        return max(
-            (
-                float(ticks * (container.streams[n].time_base or 0))
-                for n, ticks in self._reached.items()
-            ),
-            default=0.0,
-        )
-
-
-def holes(
-    shown: NDArray[np.int64], keys: NDArray[np.bool_], torn: NDArray[np.int64], least: int
-) -> tuple[tuple[int, int], ...]:
-    """From the last picture before lost bytes to the next key frame, for those that took more than ``least`` away.
-
-    ``torn``: the numbers of the packets before which bytes were lost.
-    """
-    torn = torn[torn > 0]
-    before = np.maximum.accumulate(shown)[torn - 1]
-    leaps = shown[torn] - before > least
-    where = np.append(np.flatnonzero(keys), len(shown))
-    after = np.append(shown, shown.max())[where[np.searchsorted(where, torn[leaps])]]
-    return tuple(zip(before[leaps].tolist(), after.tolist(), strict=True))
-
-
-def told_end_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """When the video ends by what the file says of itself, on the file's clock."""
-    if is_avi(container):
-        return float(stream.frames * tick(stream))
-    if "matroska" in container.format.name.split(
-        ","
-    ):  # counts from 0, whenever the first picture is shown
-        return container.duration / av.time_base if container.duration else None
-    if stream.duration:
-        return float((stream.duration + (stream.start_time or 0)) * tick(stream))
-    return (
-        (container.duration + (container.start_time or 0)) / av.time_base
-        if container.duration
-        else None
-    )
-
+from vlm_engine.video.container import (
+    Reopen,
+    all_packets,
+    has_timestamps,
+    is_avi,
+    is_matroska,
+    packets_of,
+    time_base,
+)
+from vlm_engine.video.timestamps import (
+    ContinuousClock,
+    KeyPosition,
+    frame_ticks,
+    repeats_frame,
+    timestamped,
+)
 
 _log = logging.getLogger(__name__)
 
 Ticks = NDArray[np.int64]
-_S = TypeVar("_S", bound=Stream)
 
-_KEY, _HIDDEN = 1, 2
-# Reading a whole file tells the size of every packet, hence better cut hints; so much takes three seconds over a gigabit network.
+# Reading a whole file tells the size of every packet, hence better cut hints. This much takes three
+# seconds over a gigabit network.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
+_LEAST_LOSS_S = 1.0  # shorter losses are not worth naming
+_PADDING_BYTES = 4096  # headers and padding between packets are smaller
 _FEWEST_CUES, _CUES_TO_TRY = 3, 8
-_AFTER_PACKETS, _OF_A_CUE = (
-    8192,
-    64,
-)  # bytes: what may follow the last packet of a Matroska file, and what a cue takes of it
-_IDR_OF_H264, _IDR_OF_HEVC = (
-    (5,),
-    (19, 20),
-)  # NAL unit types of key frames that nothing before leans across
-_UNKNOWN = int(np.iinfo(np.int64).min)
+# What may follow the last packet of a Matroska file, and what each cue takes of it.
+_TRAILER_BYTES, _CUE_BYTES = 8192, 64
+# NAL unit types of key frames after which no picture depends on one before.
+_IDR_H264, _IDR_HEVC = (5,), (19, 20)
+_KEY, _HIDDEN = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Packets:
-    """The packets of one stream in the order of decoding, as arrays of one length.
+class PacketIndex:
+    """Packets of one stream in decoding order, as arrays of one length.
 
-    ``decoded``: decoding times, ascending. ``shown``: presentation times; None where only the packets
-    themselves tell them. ``hidden``: decoded but not shown, by an edit list. ``complete``: False when the file ends,
-    or stops being readable, before its time. ``keys_only``: there are more packets, but only key frames are listed, and
-    their sizes are not known. ``holes``: stretches of time whose packets are lost, from the last picture before each to
-    the key frame after it. ``until``: when the last picture is shown again, for the last time; None where it is not repeated.
-    ``places``: where each key frame is found, if not by its time. ``jumps``: how often the file's clock begins anew.
+    ``dts``: decoding times, ascending.
+    ``pts``: presentation times; None where only the packets themselves tell them.
+    ``hidden``: decoded but not shown, because of an edit list.
+    ``complete``: False when the file ends, or stops being readable, before its time.
+    ``keys_only``: only key frames are listed, without their sizes.
+    ``losses``: stretches of time whose packets are lost, each from the last picture before it to the
+    key frame after it.
+    ``until``: when the last picture is repeated for the last time; None if it is not repeated.
+    ``positions``: the position of each key frame, if its time does not lead there.
+    ``jumps``: how often the file's clock starts again.
     """
 
-    decoded: Ticks
-    shown: Ticks | None
+    dts: Ticks
+    pts: Ticks | None
     sizes: NDArray[np.int32]
     keys: NDArray[np.bool_]
     hidden: NDArray[np.bool_]
     complete: bool = True
     keys_only: bool = False
-    holes: tuple[tuple[int, int], ...] = ()
+    losses: tuple[tuple[int, int], ...] = ()
     until: int | None = None
-    places: tuple[Place, ...] = ()
+    positions: tuple[KeyPosition, ...] = ()
     jumps: int = 0
 
 
-def read_packets(
+class _IndexBuilder:
+    """Collects packets in compact arrays."""
+
+    def __init__(self) -> None:
+        self.dts, self.pts = array("q"), array("q")
+        self.sizes, self.flags = array("i"), array("B")
+        self.positions: list[KeyPosition] = []
+
+    def add(self, dts: int, pts: int | None, size: int, *, key: bool, hidden: bool) -> None:
+        self.dts.append(dts)
+        if pts is not None:
+            self.pts.append(pts)
+        self.sizes.append(size)
+        self.flags.append(_KEY * key | _HIDDEN * hidden)
+
+    def index(self, **more: Any) -> PacketIndex:
+        flags = np.frombuffer(self.flags, np.uint8)
+        return PacketIndex(
+            np.frombuffer(self.dts, np.int64),
+            np.frombuffer(self.pts, np.int64) if self.pts else None,
+            np.frombuffer(self.sizes, np.int32),
+            flags & _KEY > 0,
+            flags & _HIDDEN > 0,
+            **more,
+        )
+
+
+def read_index(
     container: InputContainer,
     stream: VideoStream,
     file_size: int,
     read_through: int = READ_THROUGH_BYTES,
-    open_again: Open | None = None,
-) -> Packets:
-    """All packets of ``stream`` that have time stamps and lie within the first ``file_size`` bytes.
+    reopen: Reopen | None = None,
+) -> PacketIndex:
+    """Index the packets of ``stream`` that have times and lie within the first ``file_size`` bytes.
 
-    Only the key frames of a Matroska file that has cues and is larger than ``read_through`` bytes. ``open_again``: opens the
-    same file once more, to be read from its beginning.
+    Of a Matroska file that has cues and is larger than ``read_through`` bytes, only the key frames.
     """
-    names = container.format.name.split(",")
-    if not has_clock(container):
-        return _counted(container, stream)
-    has_table = {"mp4", "avi"} & {*names} and len(stream.index_entries) == stream.frames
-    if has_table and not ("avi" in names and has_palette(stream)):
-        return _from_table(stream, file_size)
-    if "matroska" in names and file_size > read_through:
-        cues = _from_cues(container, stream, file_size)
+    if not has_timestamps(container):
+        return _count_packets(container, stream)
+    is_mp4 = "mp4" in container.format.name.split(",")
+    has_table = (is_mp4 or is_avi(container)) and len(stream.index_entries) == stream.frames
+    if has_table and not (is_avi(container) and has_palette(stream)):
+        return _read_table(stream, file_size)
+    if is_matroska(container) and file_size > read_through:
+        cues = _read_cues(container, stream, file_size)
         if cues is not None:
             return cues
-        if (
-            open_again is not None
-        ):  # after a seek, what was appended to a Matroska file is not reached any more
-            with open_again() as (anew, same):
-                return _from_file(anew, same)
+        if reopen is not None:
+            # After a seek, what was appended to a Matroska file cannot be reached any more.
+            with reopen() as (again, same):
+                return _read_through(again, same)
         container.seek(0, stream=stream)
-    return _from_file(container, stream)
+    return _read_through(container, stream)
 
 
-def _from_table(stream: VideoStream, file_size: int) -> Packets:
-    decoded, sizes, flags = array("q"), array("i"), array("B")
+def _read_table(stream: VideoStream, file_size: int) -> PacketIndex:
+    found = _IndexBuilder()
     for entry in stream.index_entries:
         if entry.pos + entry.size > file_size:
             break
-        decoded.append(entry.timestamp)
-        sizes.append(entry.size)
-        flags.append(_KEY * entry.is_keyframe | _HIDDEN * entry.is_discard)
-    complete = len(sizes) == len(stream.index_entries)
-    return _packets(decoded, None, sizes, flags, complete=complete)
+        key, hidden = entry.is_keyframe, entry.is_discard
+        found.add(entry.timestamp, None, entry.size, key=key, hidden=hidden)
+    return found.index(complete=len(found.sizes) == len(stream.index_entries))
 
 
-def _from_cues(container: InputContainer, stream: VideoStream, file_size: int) -> Packets | None:
-    """None where there are no cues, or some that do not lead to key frames."""
+def _read_cues(
+    container: InputContainer, stream: VideoStream, file_size: int
+) -> PacketIndex | None:
+    """Return None where there are no cues, or some that do not lead to key frames."""
     try:
-        container.seek(0, stream=stream)  # cues stand at the end, and are read on the first seek
+        container.seek(0, stream=stream)  # cues are at the end, and are read on the first seek
     except av.FFmpegError:
         return None
     entries = stream.index_entries
     times = np.array([entry.timestamp for entry in entries], np.int64)
-    there = times[np.array([entry.pos for entry in entries], np.int64) < file_size]
-    if len(there) < _FEWEST_CUES or not _reach_the_end(container, stream, times):
+    cues = times[np.array([entry.pos for entry in entries], np.int64) < file_size]
+    if len(cues) < _FEWEST_CUES or not _reach_the_end(container, stream, times):
         return None
-    tried = there[np.linspace(0, len(there) - 1, _CUES_TO_TRY).astype(int)]
-    all_lead = all(_is_key(container, stream, ticks) for ticks in np.unique(tried).tolist())
-    if not all_lead or (
-        len(there) == len(times) and _more_follows(container, stream, times, file_size)
-    ):
+    tried = cues[np.linspace(0, len(cues) - 1, _CUES_TO_TRY).astype(int)]
+    if not all(_leads_to_key(container, stream, pts) for pts in np.unique(tried).tolist()):
         return None
-    _log.debug("%s is known by its %d cues", container.name, len(there))
-    none, every = np.zeros(len(there), np.int32), np.ones(len(there), np.bool_)
-    return Packets(
-        there, there, none, every, ~every, complete=len(there) == len(times), keys_only=True
-    )
+    complete = len(cues) == len(times)
+    if complete and _more_follows(container, stream, times, file_size):
+        return None
+    _log.debug("%s is indexed by its %d cues", container.name, len(cues))
+    keys = np.ones(len(cues), np.bool_)
+    sizes = np.zeros(len(cues), np.int32)
+    return PacketIndex(cues, cues, sizes, keys, ~keys, complete=complete, keys_only=True)
 
 
 def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks) -> bool:
-    """Whether these are the cues, and not only the key frames that FFmpeg came across as it opened the file."""
+    """Return whether these are cues, and not just key frames that FFmpeg met on opening the file."""
     if not container.duration:
         return False
     end_s = (container.duration + (container.start_time or 0)) / av.time_base
-    return bool(end_s / tick(stream) - times[-1] <= 2 * np.diff(times).max())
+    return bool(end_s / time_base(stream) - times[-1] <= 2 * np.diff(times).max())
+
+
+def _leads_to_key(container: InputContainer, stream: VideoStream, wanted: int) -> bool:
+    try:
+        container.seek(wanted, stream=stream)
+        packet, _, pts = next(timestamped(packets_of(container, stream)))
+    except (av.FFmpegError, StopIteration):
+        return False
+    return bool(packet.is_keyframe and pts == wanted)
 
 
 def _more_follows(
     container: InputContainer, stream: VideoStream, cues: Ticks, file_size: int
 ) -> bool:
-    """Whether another recording was appended to the one that has these cues: its clock begins anew, or nobody reads it."""
+    """Return whether another recording was appended: the clock restarts, or bytes remain unread."""
     container.seek(int(cues[-1]), stream=stream)
-    ends = 0
+    end = 0
     try:
         for packet in all_packets(container):
-            ends = max(ends, (packet.pos or 0) + packet.size)
-            if (
-                packet.stream_index == stream.index
-                and packet.is_keyframe
-                and (packet.pts or 0) < cues[-1]
-            ):
+            end = max(end, (packet.pos or 0) + packet.size)
+            is_key = packet.stream_index == stream.index and packet.is_keyframe
+            if is_key and (packet.pts or 0) < cues[-1]:
                 return True
     except av.FFmpegError:
-        return False  # it is damaged there, which others tell
-    return file_size - ends > _AFTER_PACKETS + _OF_A_CUE * len(cues)
+        return False  # it is damaged there, which shows elsewhere
+    return file_size - end > _TRAILER_BYTES + _CUE_BYTES * len(cues)
 
 
-def _is_key(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
-    try:
-        container.seek(ticks, stream=stream)
-        packet, _, shown = next(timed(packets_of(container, stream)))
-    except (av.FFmpegError, StopIteration):
-        return False
-    return bool(packet.is_keyframe and shown == ticks)
+class _LossDetector:
+    """Notices bytes that belong to no packet.
 
-
-def _from_file(container: InputContainer, stream: VideoStream) -> Packets:
-    listed = len(stream.index_entries)
-    census, axis, found = Census(), TimeAxis(container, stream), _Found()
-    complete = True
-    try:
-        for packet in axis.follow(census.of(all_packets(container))):
-            found.add(packet, axis, census)
-    except av.FFmpegError as error:
-        complete = False
-        _log.debug(
-            "%s stops being readable after %d packets: %s", container.name, len(found.sizes), error
-        )
-    has_all = _has_all_that_is_listed(container, len(found.sizes), listed)
-    complete &= (
-        has_all or (told_end_s(container, stream) or 0.0) - census.reached_s(container) <= LEAST_S
-    )
-    packets = found.packets(complete=complete, is_joined=axis.jumps > 0)
-    if packets.shown is None or not found.torn or has_all:
-        return replace(packets, jumps=axis.jumps)
-    least = round(LEAST_S / tick(stream))
-    lost = holes(packets.shown, packets.keys, np.frombuffer(found.torn, np.int64), least)
-    return replace(packets, jumps=axis.jumps, holes=lost)
-
-
-class _Found:
-    """The packets of a file that is read through, so far. ``torn``: the numbers of those before which bytes are lost."""
+    ``lost``: whether there were some since this was last set to False.
+    """
 
     def __init__(self) -> None:
-        self.sizes, self.torn = array("i"), array("q")
-        self._decoded, self._shown, self._flags = array("q"), array("q"), array("B")
-        self._places: list[Place] = []
-        self._until: int | None = None
-        self._byte = self._palettes = 0
+        self.lost = False
+        self._end: int | None = None
+        self._ends: dict[int, int] = {}
 
-    def add(self, packet: Packet[Stream], axis: TimeAxis, census: Census) -> None:
-        """The next one."""
-        if repeats(packet):
-            self._until = packet.pts
-        for _, decoded, shown in timed(iter((packet,))):
-            if census.torn:
-                self.torn.append(len(self.sizes))
-                census.torn = False
-            if packet.is_keyframe:
-                self._places.append(Place(self._byte, shown - axis.shift))
-            hidden = packet.is_discard and not axis.jumps  # as ``unhidden`` does
-            self._decoded.append(decoded)
-            self._shown.append(shown)
-            self._flags.append(_KEY * packet.is_keyframe | _HIDDEN * hidden)
-            self.sizes.append(packet.size)
-            self._palettes += packet.has_sidedata("palette")
-        self._byte = self._byte if packet.pos is None else packet.pos
+    def watch(self, packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]:
+        """Pass on ``packets``, which must be those of all streams in the order of the file."""
+        for packet in packets:
+            if packet.size and packet.pos is not None:
+                self.lost |= self._end is not None and packet.pos - self._end > _PADDING_BYTES
+                self._end = max(self._end or 0, packet.pos + packet.size)
+            pts = packet.dts if packet.pts is None else packet.pts
+            if pts is not None:  # also of an empty packet, which repeats the picture before it
+                end = pts + (packet.duration or 0)
+                self._ends[packet.stream_index] = max(self._ends.get(packet.stream_index, pts), end)
+            yield packet
 
-    def packets(self, *, complete: bool, is_joined: bool) -> Packets:
-        """All of them."""
-        if self._palettes > 1:  # one that changes is known only to who has read all before
-            self._flags[1:] = array("B", (flag & ~_KEY for flag in self._flags[1:]))
-            self._places = self._places[:1]
-        packets = _packets(self._decoded, self._shown, self.sizes, self._flags, complete=complete)
-        return replace(packets, until=self._until, places=tuple(self._places) if is_joined else ())
+    def end_s(self, container: InputContainer) -> float:
+        """Return where the packets of any stream end, in seconds on the file's clock."""
+        return max(
+            (float(end * (container.streams[n].time_base or 0)) for n, end in self._ends.items()),
+            default=0.0,
+        )
+
+
+def _read_through(container: InputContainer, stream: VideoStream) -> PacketIndex:
+    listed = len(stream.index_entries)
+    found, clock, losses = _IndexBuilder(), ContinuousClock(container, stream), _LossDetector()
+    behind_loss = array("q")  # numbers of the packets before which bytes are lost
+    until: int | None = None
+    byte = palettes = 0
+    complete = True
+    try:
+        for packet in clock.follow(losses.watch(all_packets(container))):
+            if repeats_frame(packet):
+                until = packet.pts
+            for _, dts, pts in timestamped(iter((packet,))):
+                if losses.lost:
+                    behind_loss.append(len(found.sizes))
+                    losses.lost = False
+                if packet.is_keyframe:
+                    found.positions.append(KeyPosition(byte, pts - clock.shift))
+                hidden = packet.is_discard and not clock.jumps  # see ``without_discard``
+                found.add(dts, pts, packet.size, key=packet.is_keyframe, hidden=hidden)
+                palettes += packet.has_sidedata("palette")
+            byte = byte if packet.pos is None else packet.pos
+    except av.FFmpegError as error:
+        complete = False
+        count = len(found.sizes)
+        _log.debug("%s cannot be read beyond %d packets: %s", container.name, count, error)
+    if palettes > 1:  # one that changes is known only after everything before it was read
+        found.flags[1:] = array("B", (flag & ~_KEY for flag in found.flags[1:]))
+        found.positions[1:] = []
+    # An AVI may list pictures that are held long as many empty chunks, which are no packets.
+    has_all = is_avi(container) and 0 < listed == len(found.sizes)
+    missing_s = (declared_end_s(container, stream) or 0.0) - losses.end_s(container)
+    index = found.index(
+        complete=complete and (has_all or missing_s <= _LEAST_LOSS_S),
+        until=until,
+        positions=tuple(found.positions) if clock.jumps else (),
+        jumps=clock.jumps,
+    )
+    if index.pts is None or not behind_loss or has_all:
+        return index
+    least = round(_LEAST_LOSS_S / time_base(stream))
+    return replace(index, losses=_losses(index.pts, index.keys, behind_loss, least))
+
+
+def _losses(
+    pts: Ticks, keys: NDArray[np.bool_], behind_loss: array[int], least: int
+) -> tuple[tuple[int, int], ...]:
+    """Return where more than ``least`` ticks are lost: last picture before, next key frame after."""
+    numbers = np.frombuffer(behind_loss, np.int64)
+    numbers = numbers[numbers > 0]
+    before = np.maximum.accumulate(pts)[numbers - 1]
+    leaps = pts[numbers] - before > least
+    key_numbers = np.append(np.flatnonzero(keys), len(pts))
+    next_keys = key_numbers[np.searchsorted(key_numbers, numbers[leaps])]
+    after = np.append(pts, pts.max())[next_keys]
+    return tuple(zip(before[leaps].tolist(), after.tolist(), strict=True))
+
+
+def declared_end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """Return when the video ends according to its header, in seconds on the file's clock."""
+    if is_avi(container):
+        return float(stream.frames * time_base(stream))
+    start = container.start_time or 0
+    if is_matroska(container):
+        start = 0  # its duration counts from 0, whenever the first picture is shown
+    elif stream.duration:
+        return float((stream.duration + (stream.start_time or 0)) * time_base(stream))
+    return (container.duration + start) / av.time_base if container.duration else None
 
 
 def has_palette(stream: VideoStream) -> bool:
-    """Whether its pictures are numbers of colours that are told apart from them."""
+    """Return whether pixels are numbers of colours in a palette, which packets bring."""
     return stream.codec_context.pix_fmt == "pal8"
 
 
-def _has_all_that_is_listed(container: InputContainer, count: int, listed: int) -> bool:
-    """Whether an AVI's own list says that nothing is lost. Pictures that are held long are many empty chunks, in no packet."""
-    return is_avi(container) and 0 < listed == count
+def _count_packets(container: InputContainer, stream: VideoStream) -> PacketIndex:
+    """Index a raw stream: the duration of the pictures before it makes the time of each.
 
-
-def _counted(container: InputContainer, stream: VideoStream) -> Packets:
-    """The packets of a raw stream. Their times are made of how many pictures were shown before.
-
-    FFmpeg guesses times for some codecs. Those tell the order, and are else of no use: after a seek they are others.
+    FFmpeg guesses times for some codecs. They tell the order, and nothing else: after a seek they are
+    different.
     """
-    guessed, lengths, sizes, flags = array("q"), array("q"), array("i"), array("B")
-    places: list[Place] = []
+    found, guessed, durations = _IndexBuilder(), list[int | None](), array("q")
     usual = frame_ticks(stream)
     for packet in packets_of(container, stream):
         if not packet.size or packet.pos is None:
             continue
-        begins = packet.is_keyframe and (
-            packet.pts is not None or not sizes or _stands_alone(packet, stream)
+        key = packet.is_keyframe and (
+            packet.pts is not None or not found.sizes or _is_idr(packet, stream)
         )
-        if begins:
-            places.append(Place(packet.pos, None))
-        guessed.append(_UNKNOWN if packet.pts is None else packet.pts)
-        lengths.append(packet.duration or usual)
-        sizes.append(packet.size)
-        flags.append(_KEY * begins)
-    if _UNKNOWN in guessed:
-        guessed = array("q", range(len(sizes)))
-    order, lasting = (
-        np.argsort(np.frombuffer(guessed, np.int64), kind="stable"),
-        np.frombuffer(lengths, np.int64),
-    )
-    shown = np.empty(len(order), np.int64)
-    shown[order] = lasting[order].cumsum() - lasting[order]
-    packets = _packets(array("q", range(len(sizes))), None, sizes, flags, complete=True)
-    return replace(packets, decoded=lasting.cumsum() - lasting, shown=shown, places=tuple(places))
+        if key:
+            found.positions.append(KeyPosition(packet.pos, None))
+        guessed.append(packet.pts)
+        durations.append(packet.duration or usual)
+        found.add(0, None, packet.size, key=key, hidden=False)
+    lengths = np.frombuffer(durations, np.int64)
+    order = np.arange(len(lengths))
+    if None not in guessed:
+        order = np.argsort(np.array(guessed, np.int64), kind="stable")
+    pts = np.empty(len(order), np.int64)
+    pts[order] = lengths[order].cumsum() - lengths[order]
+    dts = lengths.cumsum() - lengths
+    return replace(found.index(), dts=dts, pts=pts, positions=tuple(found.positions))
 
 
-def _stands_alone(packet: Packet[VideoStream], stream: VideoStream) -> bool:
-    """Whether no picture after this one leans on one before it. Where that is not known, it is no place to begin at."""
-    units = bytes(packet).split(b"\0\0\1")[1:]
-    kinds = [unit[0] for unit in units if unit]
+def _is_idr(packet: Packet[VideoStream], stream: VideoStream) -> bool:
+    """Return whether no picture after this one depends on one before it; False where not known."""
+    units = [unit[0] for unit in bytes(packet).split(b"\0\0\1")[1:] if unit]
     if stream.codec_context.name == "h264":
-        return any(kind & 31 in _IDR_OF_H264 for kind in kinds)
+        return any(unit & 31 in _IDR_H264 for unit in units)
     return stream.codec_context.name == "hevc" and any(
-        kind >> 1 & 63 in _IDR_OF_HEVC for kind in kinds
+        unit >> 1 & 63 in _IDR_HEVC for unit in units
     )
-
-
-def _packets(
-    decoded: array[int],
-    shown: array[int] | None,
-    sizes: array[int],
-    flags: array[int],
-    *,
-    complete: bool,
-) -> Packets:
-    kinds = np.frombuffer(flags, np.uint8)
-    return Packets(
-        np.frombuffer(decoded, np.int64),
-        None if shown is None else np.frombuffer(shown, np.int64),
-        np.frombuffer(sizes, np.int32),
-        kinds & _KEY > 0,
-        kinds & _HIDDEN > 0,
-        complete,
-    )
-
-
-def timed(packets: Iterator[Packet[_S]]) -> Iterator[tuple[Packet[_S], int, int]]:
-    """The packets that hold something and have a time, each with the ticks when it is decoded and when shown."""
-    for packet in packets:
-        decoded = packet.pts if packet.dts is None else packet.dts
-        shown = packet.dts if packet.pts is None else packet.pts
-        if packet.size and decoded is not None and shown is not None:
-            yield packet, decoded, shown
