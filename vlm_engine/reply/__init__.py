@@ -5,6 +5,6 @@ can only mean one thing, and refused where it could mean two: an error never bec
 """
 
 from vlm_engine.reply.reading import Reply, read
-from vlm_engine.reply.texts import beginning_of, shortened, was_cut_off, was_withheld
+from vlm_engine.reply.text import beginning_of, shortened, was_cut_off, was_withheld
 
 __all__ = ["Reply", "beginning_of", "read", "shortened", "was_cut_off", "was_withheld"]

@@ -1,6 +1,6 @@
-"""What a model said, out of the body of a chat completion.
+"""The text of a reply, out of the body of a chat completion, and the JSON in that text.
 
-Whatever a model writes is read in a time that grows with its length alone: text is searched from mark to mark, never by
+Every search takes time that grows with the length of the reply alone: text is searched from mark to mark, never by
 a pattern that starts again at each place.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from vlm_engine.errors import ReplyError
 
 MOST_TEXT = 32_768
-"""An answer has at most so many characters: several for each of the tokens that the largest budget allows."""
+"""The most characters of an answer: several for each of the tokens that the largest budget allows."""
 _CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 _WITHHELD = re.compile(r"content_?filter|safety|prohibited|sensitive|blocklist")
 _THINKING = re.compile(r"(</?)think(?:ing)?>")
@@ -26,7 +26,7 @@ _MOST_FALSE_STARTS = 100
 
 
 def choice_of(body: object) -> Mapping[str, Any]:
-    """The one choice. Raises ``ReplyError`` for what is no chat completion."""
+    """Return the one choice. Raise ``ReplyError`` for a body that is no chat completion."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise unreadable("the server's reply is no chat completion", beginning_of(body))
@@ -34,12 +34,12 @@ def choice_of(body: object) -> Mapping[str, Any]:
 
 
 def was_cut_off(body: object) -> bool:
-    """Whether the server ended the reply because the token budget was spent. False for what is no reply."""
+    """Return whether the server ended the reply because the token budget was spent. False for what is no reply."""
     return _finish(body) in _CUT_OFF
 
 
 def was_withheld(body: object) -> bool:
-    """Whether a filter of the service took the reply away. False for what is no reply."""
+    """Return whether a filter of the service took the reply away. False for what is no reply."""
     return _WITHHELD.search(_finish(body)) is not None
 
 
@@ -51,37 +51,57 @@ def _finish(body: object) -> str:
     return reason.casefold() if isinstance(reason, str) else ""
 
 
-def failure(choice: Mapping[str, Any]) -> ReplyError | None:
-    """The error that a reply is during which the server failed, whatever it said until then."""
-    error = choice.get("error")
-    if not error and choice.get("finish_reason") != "error":
-        return None
-    message = error.get("message") if isinstance(error, dict) else error
-    return unreadable(
-        "the server failed while it answered", message if isinstance(message, str) else ""
-    )
+def answer_text(body: object, *, partly: bool) -> tuple[str, str]:
+    """Return the answer's text, and the raw text that it stands in. An answer in the field for thoughts must be JSON alone.
 
-
-def said_and_thought(choice: Mapping[str, Any]) -> tuple[str, str]:
-    """What the model said, and what it thought, as it came; "" where it did not."""
+    ``partly``: a reply that was cut off is read as far as it goes. Raises ``ReplyError`` where there is no answer.
+    """
+    choice = choice_of(body)
     message = choice.get("message")
-    if not isinstance(message, dict):
-        return "", ""
-    return _plain(message.get("content")), _plain(message.get("reasoning_content")) or _plain(
-        message.get("reasoning")
-    )
+    fields = message if isinstance(message, dict) else {}
+    content = _plain(fields.get("content"))
+    if was_withheld(body):
+        remedy = "its filter does not let answers about such pictures through; use another service or a model of your own"
+        raise unreadable(f"the service withheld the answer: {remedy}", content)
+    error = choice.get("error")
+    if error or choice.get("finish_reason") == "error":
+        reason = error.get("message") if isinstance(error, dict) else error
+        words = reason if isinstance(reason, str) else ""
+        raise unreadable("the server failed while it answered", words)
+    thoughts = _plain(fields.get("reasoning_content")) or _plain(fields.get("reasoning"))
+    if max(len(content), len(thoughts)) > MOST_TEXT:
+        raise unreadable("the reply is longer than any answer", content or thoughts)
+    text, thought = _without_marks(content), _without_marks(thoughts)
+    cut_off = was_cut_off(body)
+    if cut_off and not text and (thought or _THINKING.search(content)):
+        raise _only_thought(thought or content)
+    if cut_off and not (partly and text):
+        raise cut_off_error(text)
+    if text:
+        return text, content
+    if thought:
+        # Some servers file a schema's reply with the thoughts. Musings are no answer.
+        if not _is_json(thought):
+            raise _only_thought(thought)
+        return thought, thoughts
+    refusal = fields.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        raise unreadable("the model refused to answer", refusal)
+    raise unreadable("the reply is empty", content)
 
 
-def without_marks(text: str) -> str:
-    """Without thoughts, fences, and the marks of the model's template."""
+def _plain(content: object) -> str:
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _without_marks(text: str) -> str:
+    """Return the text without thoughts, fences, and the marks of the model's template."""
     if "<" not in text and "```" not in text:
         return text.strip()  # as most are
     return _MARK.sub("", _in_the_last_box(_without_thoughts(text))).strip()
-
-
-def began_to_think(text: str) -> bool:
-    """Whether there is a thought in it."""
-    return _THINKING.search(text) is not None
 
 
 def _without_thoughts(text: str) -> str:
@@ -103,39 +123,33 @@ def _in_the_last_box(text: str) -> str:
     return text[begin + len(_BOX_BEGIN) : end] if 0 <= begin < end else text
 
 
-def only_json(thought: str) -> str:
-    """``thought`` if it is JSON and nothing else: some servers file a schema's reply there. Musings are no answer."""
+def _is_json(text: str) -> bool:
     try:
-        json.loads(thought)
+        json.loads(text)
     except (ValueError, RecursionError):
-        raise only_thought(thought) from None
-    return thought
+        return False
+    return True
 
 
-def only_thought(thought: str) -> ReplyError:
-    """The error that thoughts without an answer are."""
+def _only_thought(thought: str) -> ReplyError:
     remedy = "turn its thinking off in the server, or use its instruct variant"
     return unreadable(f"the model only thought and gave no answer; {remedy}", thought)
 
 
-def withheld(choice: Mapping[str, Any]) -> ReplyError:
-    """The error that an answer is which a filter took away."""
-    remedy = "its filter does not let answers about such pictures through; use another service or a model of your own"
-    return unreadable(f"the service withheld the answer: {remedy}", said_and_thought(choice)[0])
+def cut_off_error(text: str) -> ReplyError:
+    """Return the error for a reply that ends too early."""
+    return unreadable(
+        "the reply was cut off before its end; a larger max_new_tokens may help", text
+    )
 
 
-def nothing(choice: Mapping[str, Any]) -> ReplyError:
-    """The error that a reply without words is."""
-    message = choice.get("message")
-    fields = message if isinstance(message, dict) else {}
-    refusal = fields.get("refusal")
-    if isinstance(refusal, str) and refusal:
-        return unreadable("the model refused to answer", refusal)
-    return unreadable("the reply is empty", _plain(fields.get("content")))
+def unreadable(reason: str, raw: str) -> ReplyError:
+    """Return the error for a reply that cannot be read. It holds all of ``raw``: a client hides its key in it, then shortens it."""
+    return ReplyError(reason, raw=raw)
 
 
 def json_values(text: str) -> Iterator[tuple[Any, int, int]]:
-    """Every outermost JSON object and array in ``text``, and where it starts and ends.
+    """Yield every outermost JSON object and array in ``text``, and where it starts and ends.
 
     Raises ``ReplyError`` where an object says two things under one name.
     """
@@ -156,7 +170,7 @@ def json_values(text: str) -> Iterator[tuple[Any, int, int]]:
 
 
 def decoded(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that starts there, and where it ends.
+    """Return the JSON value that starts there, and where it ends.
 
     Raises ``RecursionError``, and ``ValueError`` also where an object says two things under one name.
     """
@@ -170,8 +184,8 @@ class _TwoMeaningsError(ValueError):
 def _with_one_meaning(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        for name, one in pairs:
-            if one != value[name]:
+        for name, each in pairs:
+            if each != value[name]:
                 raise _TwoMeaningsError(name)
     return value
 
@@ -179,25 +193,13 @@ def _with_one_meaning(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_with_one_meaning)
 
 
-def unreadable(why: str, raw: str) -> ReplyError:
-    """The error that a reply is which cannot be read. It holds all of ``raw``: a client hides its key in it, then shortens it."""
-    return ReplyError(why, raw=raw)
-
-
 def shortened(text: str, limit: int = 200) -> str:
-    """One printable line of at most ``limit`` characters: safe to put in a message."""
+    """Return one printable line of at most ``limit`` characters: safe to put in a message."""
     start = text[: 20 * limit]  # enough, however much of it is blank
     line = " ".join("".join(char if char.isprintable() else " " for char in start).split())
     return line if len(line) <= limit and len(start) == len(text) else line[: limit - 1] + "…"
 
 
 def beginning_of(body: object) -> str:
-    """``body`` as JSON, as much of it as may be shown: writing a large one takes long."""
+    """Return ``body`` as JSON, as much of it as may be shown: writing a large one takes long."""
     return "".join(islice(json.JSONEncoder(default=str).iterencode(body), 200))
-
-
-def _plain(content: object) -> str:
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
