@@ -11,7 +11,6 @@ from haven.items import ItemChange, ItemRef
 from haven.stash.changes import ChangePlan
 from haven.stash.errors import ItemGoneError, StashError, StashQueryError
 from haven.stash.journal import Journal, OpenPlan
-from haven.stash.library import read_items
 from haven.stash.plan import (
     PlanOptions,
     TagInfo,
@@ -23,9 +22,9 @@ from haven.stash.plan import (
     plan_results,
     renamed,
 )
+from haven.stash.reading import read_items
 from haven.stash.recover import disown_what_changed, known_of
-from haven.stash.tagging import AT_ONCE, Tagging
-from haven.stash.tags import TagCache
+from haven.stash.tags import AT_ONCE, TagCache, Tagging
 from haven.stash.transport import StashClient
 from haven.stash.undo import as_numbered_now, plan_undo
 from haven.stash.values import Fate, ItemSnapshot, Recovered, Tag, tag_key

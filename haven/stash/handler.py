@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from haven.items import ItemKind, ItemRef
 from haven.settings.settings import TagNames
-from haven.stash import jobs, left_over, library, server
+from haven.stash import reading, server
 from haven.stash.apply import ItemWriter
 from haven.stash.journal import Journal
 from haven.stash.plan import PlanOptions, TagInfo, control_names
@@ -95,16 +95,16 @@ class MediaHandler:
         Only the item's own tags count. Empty when Stash has no such tag.
         """
         tag, errored = self._tag(tag_name), self._tag(self._names.errored)
-        ids = library.ids_with_tags(self._client, kind, tag.id) if tag else ()
+        ids = reading.ids_with_tags(self._client, kind, tag.id) if tag else ()
         if not tag or not errored or not ids:
             return ids
-        failed = dict.fromkeys(library.ids_with_tags(self._client, kind, tag.id, errored.id))
+        failed = dict.fromkeys(reading.ids_with_tags(self._client, kind, tag.id, errored.id))
         return (*(one for one in ids if one not in failed), *failed)
 
     def image_ids_in_galleries_with(self, tag_name: str) -> tuple[str, ...]:
         """Return the ids of the images in all galleries that carry a tag. Empty when Stash has no such tag."""
         tag = self._tag(tag_name)
-        return library.image_ids_in_galleries_with_tag(self._client, tag.id) if tag else ()
+        return reading.image_ids_in_galleries_with_tag(self._client, tag.id) if tag else ()
 
     def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
         """Return the ids of the items on which the journal knows tags or markers of the plugin."""
@@ -115,7 +115,7 @@ class MediaHandler:
 
         ``item_type``: ``Scene``, ``Image`` or ``Gallery``; ``ITEM_TYPES`` has it for each kind.
         """
-        items = library.read_all(self._client, item_type, ids)
+        items = reading.read_all(self._client, item_type, ids)
         if not self._vr_tag or item_type.kind is not ItemKind.SCENE:
             return items
         vr_tag_ids = {tag.id for tag in self._tags.find([self._vr_tag]).values()}
@@ -131,7 +131,7 @@ class MediaHandler:
             **self._tags.find(names),
             **self._writer.renamed_on(ItemRef(ItemKind.GALLERY, gallery_id)),
         }
-        counts = library.tag_counts(self._client, gallery_id, found.values())
+        counts = reading.tag_counts(self._client, gallery_id, found.values())
         return {
             name: counts[found[tag_key(name)].id] if tag_key(name) in found else 0 for name in names
         }
@@ -157,7 +157,7 @@ class MediaHandler:
         names = self._names
         parent = self._tag(names.parent)
         return (
-            left_over.carriers(self._client, parent, (names.tag_me, names.update_me))
+            reading.carriers(self._client, parent, (names.tag_me, names.update_me))
             if parent
             else {}
         )
@@ -256,11 +256,11 @@ class MediaHandler:
 
     def others_wait(self) -> bool:
         """Whether a job waits in Stash's queue."""
-        return jobs.others_wait(self._client)
+        return server.others_wait(self._client)
 
     def queue_task(self, plugin_id: str, task: str, args: Mapping[str, str]) -> None:
         """Queues a task of the plugin behind what waits in Stash's queue, with ``args`` beside the task's own."""
-        jobs.queue_task(self._client, plugin_id, task, args)
+        server.queue_task(self._client, plugin_id, task, args)
 
     def ping(self) -> None:
         """Keeps the session alive; call it more often than the session's age (an hour unless set otherwise)."""

@@ -14,11 +14,16 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from haven.settings.settings import TagNames
-from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
-from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
-from haven.stash.removals import POINT_SLACK_S, covers, is_same, keeps_off, overlaps
-from haven.stash.tag_list import TagList
-from haven.stash.values import Item, Marker, Tag, tag_key
+from haven.stash.changes import (
+    ChangePlan,
+    Owned,
+    OwnedMarker,
+    OwnedTag,
+    PlannedMarker,
+    PlannedTag,
+    Records,
+)
+from haven.stash.values import Item, Marker, Tag, same_making, tag_key
 from vlm_engine import ImageTagInfo, Span, VideoTagInfo
 
 TagInfo: TypeAlias = VideoTagInfo | ImageTagInfo
@@ -320,3 +325,74 @@ def _identity(tag: PlannedTag) -> str:
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:
     """Without repetitions and blanks around them; the first spelling wins."""
     return tuple({tag_key(name): name.strip() for name in reversed(tuple(names))}.values())[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class TagList:
+    """The tags of a list by what they are called in Stash: ``asked`` has what the list calls each, by ``tag_key`` of that name.
+
+    ``concerned``: the ``tag_key`` of every name that the list's tags go by, there and in Stash. None: all there are.
+    """
+
+    asked: Mapping[str, str]
+    concerned: frozenset[str] | None = None
+
+    @staticmethod
+    def of(names_in_stash: Mapping[str, str] | None, found: Iterable[str] = ()) -> TagList:
+        """``names_in_stash``: what each tag of the list is called in Stash; None: the list is not known, and concerns everything.
+
+        ``found``: names of what was found, which is concerned in any case.
+        """
+        if names_in_stash is None:
+            return TagList({})
+        asked = {tag_key(name): tag for tag, name in reversed(tuple(names_in_stash.items()))}
+        names = (*names_in_stash, *names_in_stash.values(), *found)
+        return TagList(asked, frozenset(map(tag_key, names)))
+
+    def concerns(self, own: OwnedTag, name: str = "") -> bool:
+        """Whether what the plugin made for this tag is for this list to change. ``name``: what the tag is called in Stash by now.
+
+        By what a list called it then, so that a tag which gets another name in Stash keeps nothing under the one before.
+        """
+        if self.concerned is None:
+            return True
+        if own.asked:
+            return tag_key(own.asked) in self.concerned or tag_key(own.name) in self.asked
+        return any(tag_key(known) in self.concerned for known in (own.name, name) if known)
+
+
+POINT_SLACK_S = 1.0
+
+
+def keeps_off(removed: Records, wanted: PlannedTag) -> bool:
+    """Whether a person took this tag off the item."""
+    return any(is_same(tag, wanted) for tag in removed.tags)
+
+
+def covers(removed: Records, wanted: PlannedMarker) -> bool:
+    """Whether a person took off, moved or relabelled a marker of this event: of the same tag, at a time that overlaps."""
+    return any(
+        is_same(marker.primary, wanted.tag) and overlaps(marker, wanted)
+        for marker in removed.markers
+    )
+
+
+def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:
+    """Whether both are one tag: by what it is in Stash, whatever it is called there by now; by its name, where it was made anew;
+    or by what the tag list calls it, where the settings give it another name in Stash."""
+    if wanted.id and tag.id == wanted.id and same_making(tag.made_s, wanted.created_s):
+        return True
+    named = bool(tag.name) and tag_key(tag.name) == tag_key(wanted.name)
+    return named or (bool(tag.asked) and tag_key(tag.asked) == tag_key(wanted.asked))
+
+
+def overlaps(marker: OwnedMarker, wanted: PlannedMarker) -> bool:
+    """Whether they have a stretch of time in common. A point in time has some on both sides."""
+    (start_s, end_s), (other_start_s, other_end_s) = _stretch(marker), _stretch(wanted)
+    return max(start_s, other_start_s) < min(end_s, other_end_s)
+
+
+def _stretch(marker: OwnedMarker | PlannedMarker) -> tuple[float, float]:
+    if marker.end_s is None or marker.end_s <= marker.start_s:
+        return marker.start_s - POINT_SLACK_S, marker.start_s + POINT_SLACK_S
+    return marker.start_s, marker.end_s

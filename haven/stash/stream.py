@@ -15,8 +15,8 @@ from typing import TypeAlias, TypeVar
 import requests
 import urllib3
 
+from haven.stash.http import TooSlowError, Wire
 from haven.stash.transport import StashClient
-from haven.stash.wire import TooSlowError, Wire
 from vlm_engine import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
 
 _log = logging.getLogger(__name__)

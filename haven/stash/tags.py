@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+from haven.items import ItemKind
 from haven.settings.settings import TagNames
-from haven.stash.errors import StashLockedError, StashQueryError, TagClashError
-from haven.stash.library import tag_of
+from haven.stash.changes import PlannedTag
+from haven.stash.errors import StashError, StashLockedError, StashQueryError, TagClashError
+from haven.stash.journal import Journal, OpenPlan
+from haven.stash.reading import tag_of
 from haven.stash.transport import StashClient
 from haven.stash.values import Tag, same_making, tag_key
 
@@ -218,3 +223,152 @@ def _like(name: str) -> re.Pattern[str]:
         "".join(wild.get(char, re.escape(char)) for char in name),
         re.IGNORECASE | re.ASCII | re.DOTALL,
     )
+
+
+AT_ONCE = 500
+"""How many items one request changes at most. Stash changes them in one transaction."""
+_ITEM_S = 0.4
+_MARGIN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """These tags, on or off all of these items."""
+
+    ids: tuple[str, ...]
+    tag_ids: tuple[str, ...]
+
+
+def batches(wanted: Mapping[str, Iterable[str]], last: str = "") -> tuple[Batch, ...]:
+    """``wanted``, {item: its tags}, as one batch for each distinct change, or for each tag where that makes fewer.
+
+    Those with the tag ``last`` come last.
+    """
+    by_change: dict[tuple[str, ...], list[str]] = {}
+    by_tag: dict[tuple[str, ...], list[str]] = {}
+    for item_id, tag_ids in wanted.items():
+        change = tuple(sorted(tag_ids, key=lambda tag_id: (tag_id == last, tag_id)))
+        if change:
+            by_change.setdefault(change, []).append(item_id)
+        for tag_id in change:
+            by_tag.setdefault((tag_id,), []).append(item_id)
+    fewest = by_change if len(by_change) <= len(by_tag) else by_tag
+    found = [Batch(tuple(ids), tag_ids) for tag_ids, ids in fewest.items()]
+    return tuple(sorted(found, key=lambda batch: last in batch.tag_ids))
+
+
+class Tagging:
+    """Sends changes to Stash, each request with as many items as are likely to take ``request_s``, and 500 at most.
+
+    Before it replies, Stash runs the hooks of all its plugins for each item, and each of those may start a program: what is done
+    in a second elsewhere takes minutes there. Until that is known, an item is taken to need what starting Python takes. A reply
+    is waited for ten times as long as it should take, beyond the client's time-out.
+    """
+
+    def __init__(self, client: StashClient, *, request_s: float = 20.0) -> None:
+        self._client = client
+        self._request_s = request_s
+        self._item_s = _ITEM_S
+
+    def change(
+        self, kind: ItemKind, mode: str, batch: Batch, *, halving: bool
+    ) -> Iterator[tuple[Batch, StashQueryError | None]]:
+        """Adds or removes tags: ``mode`` is ADD or REMOVE. Gives what was sent, each with the reason if Stash refused it.
+
+        Stash changes all items of a request or, when one of them or a tag is gone, none. ``halving``: what it refuses is sent
+        again in halves, until the item that it is about stands alone.
+        """
+        left = batch.ids
+        while left:
+            most = max(1, min(AT_ONCE, int(self._request_s / self._item_s)))
+            part, left = replace(batch, ids=left[:most]), left[most:]
+            try:
+                self._send(kind, mode, part)
+            except StashQueryError as error:
+                if len(part.ids) == 1 or not halving or isinstance(error, StashLockedError):
+                    yield part, error
+                    continue
+                middle = len(part.ids) // 2
+                for half in (part.ids[:middle], part.ids[middle:]):
+                    yield from self.change(kind, mode, replace(part, ids=half), halving=True)
+            else:
+                yield part, None
+
+    def _send(self, kind: ItemKind, mode: str, batch: Batch) -> None:
+        noun, count = kind.capitalize(), len(batch.ids)
+        document = f"mutation Tag{noun}($input: Bulk{noun}UpdateInput!) {{ bulk{noun}Update(input: $input) {{ id }} }}"
+        change = {"ids": list(batch.ids), "tag_ids": {"mode": mode, "ids": list(batch.tag_ids)}}
+        started = time.monotonic()
+        self._client.ask(document, {"input": change}, work_s=_MARGIN * self._item_s * count)
+        self._item_s = (time.monotonic() - started) / count
+
+
+Wanted: TypeAlias = Iterable[tuple[OpenPlan, PlannedTag]]
+"""Tags, each with a plan that speaks of it. Where several speak of a new one, it is the first that makes it."""
+Failures: TypeAlias = dict[str, StashError]
+"""Why a tag could not be made, by its ``tag_key``."""
+
+
+class PlanTags:
+    """What the planned tags are in Stash by now. One for all plans that are carried out together."""
+
+    def __init__(self, tags: TagCache, journal: Journal) -> None:
+        self._tags = tags
+        self._journal = journal
+        self._found_since: dict[str, Tag] = {}
+
+    def id(self, tag: PlannedTag) -> str:
+        """The tag's id by the latest look-up; empty where it could not be made."""
+        return self.tag(tag).id
+
+    def tag(self, tag: PlannedTag) -> Tag:
+        """The tag by the latest look-up, under the name that was planned; without an id where it could not be made."""
+        since = self._found_since.get(tag_key(tag.name))
+        return replace(since, name=tag.name) if since else Tag(tag.id, tag.name, tag.created_s)
+
+    def find_made(self, left_behind: Sequence[OpenPlan]) -> None:
+        """Finds the tags that were to be made, and were, before the plans were left behind."""
+        makers = _makers((one, tag) for one in left_behind for tag in one.plan.tags if not tag.id)
+        if not makers:
+            return
+        found = self._tags.find(tag.name for _, tag in makers.values())
+        self._found_since |= found
+        known = {tag.id for one in left_behind for tag in self._journal.new_tags_of_plan(one)}
+        for key, tag in found.items():
+            opened, _ = makers[key]
+            if tag.id not in known and self._tags.looks_made(tag, opened.plan.parent):
+                self._journal.new_tags(opened, [tag])
+
+    def create(self, wanted: Wanted) -> Failures:
+        """Makes the tags. Returns why some could not be."""
+        failures: Failures = {}
+        for key, (opened, planned) in _makers(wanted).items():
+            try:
+                tag = self._found_since[key] = self._tags.create(planned.name)
+            except (StashQueryError, TagClashError) as error:
+                failures[key] = error
+                continue
+            # Where the reply to the making was lost, it is found to exist: as new as the other.
+            if self._tags.has_made(tag) or self._tags.looks_made(tag, opened.plan.parent):
+                self._journal.new_tags(opened, [tag])
+        return failures
+
+    def look_up_again(self, wanted: Wanted) -> Failures:
+        """Somebody deleted or merged a tag meanwhile: each is found again, or made again, once. Returns as ``create``."""
+        makers = _makers(wanted)
+        found = self._tags.find(tag.name for _, tag in makers.values())
+        self._found_since |= found
+        missing = [
+            (opened, tag)
+            for key, (opened, tag) in makers.items()
+            if key not in found and self.id(tag)
+        ]
+        self._found_since |= {tag_key(tag.name): Tag("", tag.name) for _, tag in missing}
+        return self.create(missing)
+
+
+def _makers(wanted: Wanted) -> dict[str, tuple[OpenPlan, PlannedTag]]:
+    makers: dict[str, tuple[OpenPlan, PlannedTag]] = {}
+    for opened, tag in wanted:
+        makers.setdefault(tag_key(tag.name), (opened, tag))
+    return makers

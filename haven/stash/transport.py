@@ -37,8 +37,8 @@ from haven.stash.errors import (
     StashTimeoutError,
     StashUnreachableError,
 )
+from haven.stash.http import PackedError, TooLargeError, TooSlowError, Wire
 from haven.stash.reply import checked
-from haven.stash.wire import PackedError, TooLargeError, TooSlowError, Wire
 
 _log = logging.getLogger(__name__)
 _LOCKED = "database is locked"

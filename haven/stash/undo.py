@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
+from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, PlannedMarker, PlannedTag
 from haven.stash.journal import PlanFacts
 from haven.stash.plan import stands_for
-from haven.stash.records import Owned, OwnedMarker, OwnedTag
 from haven.stash.values import Item, ItemSnapshot, Marker, Tag, same_making
 
 

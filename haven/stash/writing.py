@@ -22,9 +22,8 @@ from haven.stash.errors import (
 )
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.journal.journal import ADDING, TAKING_OFF
-from haven.stash.library import read_items
-from haven.stash.plan_markers import PlanMarkers
-from haven.stash.plan_tags import Failures, PlanTags
+from haven.stash.markers import PlanMarkers
+from haven.stash.reading import read_items
 from haven.stash.recover import (
     Adopted,
     adopt,
@@ -33,8 +32,7 @@ from haven.stash.recover import (
     note_what_went,
     taken_off_since,
 )
-from haven.stash.tagging import Batch, Tagging, batches
-from haven.stash.tags import TagCache
+from haven.stash.tags import Batch, Failures, PlanTags, TagCache, Tagging, batches
 from haven.stash.transport import StashClient
 from haven.stash.values import Tag, same_making, tag_key
 

@@ -9,7 +9,7 @@ import pytest
 from haven.items import ItemChange, ItemKind
 from haven.stash.errors import ApplyError, ItemGoneError, StashLockedError, TagClashError
 from haven.stash.handler import MediaHandler
-from haven.stash.tagging import AT_ONCE, Batch, Tagging, batches
+from haven.stash.tags import AT_ONCE, Batch, Tagging, batches
 from haven.stash.transport import StashClient
 from haven.stash.values import change_of
 from tests.plugin.fragile import NAMES, handler_of, once

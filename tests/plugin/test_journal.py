@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from haven.items import ItemKind, ItemRef
-from haven.stash.changes import ChangePlan, PlannedMarker, PlannedTag
+from haven.stash.changes import ChangePlan, Owned, OwnedMarker, PlannedMarker, PlannedTag
 from haven.stash.errors import JournalError
 from haven.stash.journal import SCHEMA_VERSION, Journal
 from haven.stash.journal.journal import ADDING
-from haven.stash.records import Owned, OwnedMarker
 from haven.stash.recover import adopt
 from haven.stash.values import Marker, Scene, Tag
 from tests.old_journals import (

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from haven.items import ItemKind, ItemRef
-from haven.stash.changes import ChangePlan
+from haven.stash.changes import ChangePlan, OwnedMarker
 from haven.stash.errors import JournalError
 from haven.stash.journal import SCHEMA_VERSION, Journal
-from haven.stash.records import OwnedMarker
 from haven.stash.values import Tag
 from tests.database_faults import files_no_longer_than
 from tests.old_journals import (

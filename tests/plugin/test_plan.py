@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haven.settings.settings import TagNames
-from haven.stash.changes import ChangePlan
+from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.plan import PlanOptions, plan_results
-from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.values import Marker, Scene, Tag, tag_key
 from vlm_engine.types import Span, VideoTagInfo
 

@@ -24,9 +24,8 @@ from haven.stash.errors import (
     StashReplyError,
     StashTimeoutError,
 )
-from haven.stash.jobs import others_wait
-from haven.stash.library import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
-from haven.stash.server import require_images, shake_hands
+from haven.stash.reading import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
+from haven.stash.server import others_wait, require_images, shake_hands
 from haven.stash.stream import SceneStream
 from haven.stash.tags import TagCache
 from haven.stash.transport import RetryPolicy, StashClient

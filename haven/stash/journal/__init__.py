@@ -4,8 +4,7 @@ Every change plan is on disk before its first write reaches Stash. Its tables ha
 the store's. Layers: ``book`` > ``rows | runs`` > ``database | locks`` > ``schema``.
 """
 
-from haven.stash.journal.facts import PlanFacts
-from haven.stash.journal.journal import Journal, OpenPlan
+from haven.stash.journal.journal import Journal, OpenPlan, PlanFacts
 from haven.stash.journal.schema import SCHEMA_VERSION
 
 __all__ = ["SCHEMA_VERSION", "Journal", "OpenPlan", "PlanFacts"]

@@ -1,4 +1,4 @@
-"""The journal itself: change plans, their outcome, what of an item in Stash is ours, and what people took off."""
+"""Rows of the journal about markers and tags, as values."""
 
 from __future__ import annotations
 
@@ -9,15 +9,98 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haven.items import ItemKind, ItemRef
-from haven.stash.changes import ChangePlan
+from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.errors import JournalError
-from haven.stash.journal.database import JournalDatabase, Row
-from haven.stash.journal.facts import PlanFacts
-from haven.stash.journal.locks import Lock
-from haven.stash.journal.rows import MARKER, TAG, as_written, joined, marker_of, tag_of
+from haven.stash.journal.database import JournalDatabase, Lock, Row
 from haven.stash.journal.runs import RunLog
-from haven.stash.records import Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.values import Marker, PastChange, Tag
+
+_ITEM_MADE = "(SELECT item_made FROM journal_plans WHERE journal_plans.id = plan_id)"
+MARKER = f"marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made, tags_made, ours, {_ITEM_MADE}"
+TAG = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
+"""What is read of a row, in the order in which the functions below take it."""
+
+
+def tag_of(row: Row) -> OwnedTag:
+    """A tag, of the columns ``TAG``."""
+    tag_id, name, asked, made_s, item_made_s, owned = row
+    return OwnedTag(tag_id, name, asked, made_s, item_made_s or 0.0, bool(owned))
+
+
+def marker_of(row: Row) -> OwnedMarker:
+    """A marker, of the columns ``MARKER``."""
+    (
+        marker_id,
+        title,
+        start_s,
+        end_s,
+        primary_id,
+        tag_ids,
+        number,
+        asked,
+        made_s,
+        tags_made,
+        owned,
+        item_made_s,
+    ) = row
+    return OwnedMarker(
+        marker_id,
+        title,
+        start_s,
+        end_s,
+        primary_id,
+        tuple(tag_ids.split()),
+        number,
+        asked,
+        made_s,
+        item_made_s or 0.0,  # damage may have taken its plan
+        tuple(map(float, tags_made.split())),
+        bool(owned),
+    )
+
+
+def as_written(own: OwnedMarker) -> Row:
+    """What was written to Stash, as columns."""
+    return own.id, own.title, own.start_s, own.end_s, own.primary_id, " ".join(own.tag_ids)
+
+
+def joined(times_s: Iterable[float]) -> str:
+    """Times as one column holds them."""
+    return " ".join(map(repr, times_s))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """What came of one plan. ``item_made_s``: when its item was made, by Stash's clock, 0 where that is not known;
+    ``before_marker_ids``: the markers that were there before it.
+
+    ``made`` and ``put`` are its markers and tags that are still ours; ``lost_markers`` and ``lost_tags`` those that a person
+    changed or took off since; ``taken_markers`` and ``taken_tags`` what of ours, from earlier, it took off; ``released``
+    the tags that were not ours and that it took off. What a later plan took off and did not put back is in none of them.
+    """
+
+    plan_id: int
+    run_id: int
+    item: ItemRef
+    item_made_s: float
+    parent: Tag
+    before_marker_ids: frozenset[str]
+    made: tuple[OwnedMarker, ...]
+    lost_markers: tuple[OwnedMarker, ...]
+    taken_markers: tuple[OwnedMarker, ...]
+    put: tuple[Tag, ...]
+    lost_tags: tuple[Tag, ...]
+    taken_tags: tuple[Tag, ...]
+    released: tuple[Tag, ...]
+
+    @property
+    def put_back_ids(self) -> frozenset[str]:
+        """The ids of the tags that taking the plan back puts on the item or on its markers."""
+        tags = {tag.id for tag in (*self.taken_tags, *self.released)}
+        return frozenset(
+            tags.union(*((one.primary_id, *one.tag_ids) for one in self.taken_markers))
+        )
+
 
 _WRITER_PATIENCE_S = 300.0
 _STAYS_OFF = "stays_off = 1 AND recalled IS NULL"

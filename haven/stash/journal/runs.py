@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 from haven.stash.errors import JournalError
-from haven.stash.journal.database import JournalDatabase
-from haven.stash.journal.locks import Lock
+from haven.stash.journal.database import JournalDatabase, Lock
 from haven.stash.values import Run
 
 # A run that put something somewhere, or took something off, and is not itself an undoing.
