@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from vlm_engine.engine import VLMEngine
     from vlm_engine.store import SharedLock, readable, writing
     from vlm_engine.tagging.category_search import LEAST_COVERAGE
-    from vlm_engine.tagging.json_result import image_dict, video_dict
+    from vlm_engine.tagging.results import image_dict, video_dict
     from vlm_engine.vr import AUTO, checked_layout
     from vlm_engine.yaml_text import parse_yaml
 
@@ -138,7 +138,7 @@ _IMPORTED_ON_USE = (
     "config.templates",
     "config.wording",
     "config.models",
-    "tagging.json_result",
+    "tagging.results",
     "tagging.category_search",
     "engine",
 )

@@ -1,47 +1,49 @@
-"""The composition root: settings become stages, a video or picture goes in, a result comes out."""
+"""``VLMEngine``: settings become clients and a store; a video or picture goes in, a result comes out."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vlm_engine.clients import EndpointPool
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.member import Servers, unique
-from vlm_engine.config.models import EngineConfig, ModelConfig
+from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.files import InMemoryFile
 from vlm_engine.models import Model
 from vlm_engine.models.custom import custom_models
-from vlm_engine.models.pipelines import all_pipelines, kind_of
-from vlm_engine.pipeline import Pipeline
 from vlm_engine.store import AnswerStore
-from vlm_engine.tagging.cached_client import CachedClient
-from vlm_engine.tagging.cascade import Cascade
-from vlm_engine.tagging.json_result import image_dict, read_earlier, video_dict
-from vlm_engine.tagging.progress import Percent
+from vlm_engine.tagging.cached_client import CachedClient, Cascade
+from vlm_engine.tagging.requests import ImageRequest, VideoRequest
+from vlm_engine.tagging.results import PercentCallback, image_dict, read_earlier, video_dict
 from vlm_engine.tagging.tuning import fitted_rules
 from vlm_engine.tasks import CloseWithLoop
 from vlm_engine.types import EndpointStats, ImageResult, OnProgress, Source, VideoResult, ZipEntry
 
+if TYPE_CHECKING:  # what decodes is imported when it is used: to make an engine stays quick
+    from vlm_engine.pipeline import Pipeline
+    from vlm_engine.tagging.image import ImageTagger
+
 _log = logging.getLogger(__name__)
-_NAMED = 10
+_MOST_NAMED = 10
 
 
 class VLMEngine:
     """Finds which of the user's tags apply to videos and pictures, and when.
 
-    Use it in ``async with``, or close it with ``aclose``; it opens on first need. What is left open is closed when the event
-    loop ends. Safe for any number of ``process_…`` calls at once on one event loop.
+    Use it in ``async with``, or close it with ``aclose``; it opens on first use. What is left open is
+    closed when the event loop ends. Safe for any number of ``process_…`` calls at once on one event
+    loop.
 
     ``config``: the settings.
-    ``client``: a client of one's own (``vlm_engine.clients.base.Client``), which is asked instead of the endpoints.
-    ``models``: stages of one's own, as objects or classes, by the name that pipelines call them.
+    ``client``: a ``vlm_engine.clients.base.Client`` that is asked instead of the endpoints.
+    ``models``: stages for pipelines, as objects or classes, by the name that pipelines call them.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class VLMEngine:
     ) -> None:
         self._config = config
         self._client = client
-        self._own_models = dict(models or {})
+        self._given_models = dict(models or {})
         self._pools: list[tuple[str, EndpointPool]] = []
-        self._pipelines: dict[str, Pipeline] = {}
-        self._open = AsyncExitStack()
-        self._at_end: CloseWithLoop | None = None
+        self._opened: _Opened | None = None
+        self._stack = AsyncExitStack()
+        self._close_with_loop: CloseWithLoop | None = None
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -69,126 +71,22 @@ class VLMEngine:
         await self.aclose()
 
     async def initialize(self) -> None:
-        """Checks the pipelines, and opens the answer store and a pool of endpoints for each model. Asks no endpoint anything.
+        """Check the pipelines, and open the answer store and a pool of endpoints for each model.
 
-        Raises ``ConfigError`` and ``StoreError``.
+        Sends no request. Raises ``ConfigError`` and ``StoreError``.
         """
         self._closed = False
-        if self._pipelines and self._at_end is not None and not self._at_end.is_closed:
-            return
-        if self._opening is None or self._opening.done():
-            self._opening = asyncio.create_task(self._initialize())
-            self._opening.add_done_callback(_seen)
-        await asyncio.shield(
-            self._opening
-        )  # others may wait for it, too: it goes on when this one is given up
-
-    async def _initialize(self) -> None:
-        if self._config.loglevel is not None:
-            logging.getLogger("vlm_engine").setLevel(self._config.loglevel)
-        pipelines = all_pipelines(self._config.pipelines)
-        store_path = Path(self._config.store_path) if self._config.store_path else None
-        max_bytes = self._config.store_max_mb and self._config.store_max_mb * 1_000_000
-        async with AsyncExitStack() as opening:
-            store = await asyncio.to_thread(AnswerStore, store_path, max_bytes=max_bytes)
-            opening.push_async_callback(asyncio.to_thread, store.close)
-            panels = self._panels(store, opening)
-            own = custom_models(self._config, self._own_models)
-            stages = {
-                **self._stages([panels[name] for name in self._config.active_models()]),
-                **own,
-            }
-            asking = {kind: self._asking(kind, panels) for kind in ("video", "image")}
-            for stage in (*stages.values(), *asking["video"].values(), *asking["image"].values()):
-                opening.push_async_callback(stage.aclose)
-            self._pipelines = {
-                name: Pipeline(name, config, {**asking[kind_of(config)], **stages})
-                for name, config in pipelines.items()
-            }
-            self._open = opening.pop_all()
-            self._at_end = CloseWithLoop(self, self._open)
-            await self._at_end.start()
-        unused = self._config.unused_rules()
-        if unused and not own:  # a stage of one's own may tell of other tags
-            shown = ", ".join(unused[:_NAMED]) + (
-                f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
-            )
-            _log.warning(
-                "category_config: there are rules for tags that are not looked for: %s", shown
-            )
+        await self._open()
 
     async def aclose(self) -> None:
-        """Ends what is under way and closes everything. Closing twice does nothing."""
+        """Cancel what is in flight and close everything. Harmless when repeated."""
         self._closed = True
         if self._opening is not None and not self._opening.done():
             await asyncio.wait((self._opening,))
-        self._pipelines = {}
-        await self._open.aclose()
-        if self._at_end is not None:
-            await self._at_end.close()
-
-    def _panels(self, store: AnswerStore, opening: AsyncExitStack) -> dict[str, Cascade]:
-        """Whom to ask, for each model that is active or a stage of a pipeline; what they hold is closed by ``opening``."""
-        active = self._config.active_models()
-        if not active:
-            raise ConfigError(
-                'models: there is none to ask; a model that is asked is of type "vlm_model"'
-            )
-        servers, self._pools = Servers(), []
-        if self._client is not None:
-            opening.push_async_callback(self._client.aclose)
-
-        def judge(name: str, model: ModelConfig) -> CachedClient:
-            return CachedClient(self._client_for(name, model, servers, opening), store, model, name)
-
-        def panel(name: str, model: ModelConfig) -> Cascade:
-            own = judge(name, model)
-            return Cascade(
-                own,
-                judge(model.scan_model, self._config.scanner_for(model))
-                if model.scan_model
-                else None,
-            )
-
-        staged = {stage.name for own in self._config.pipelines.values() for stage in own.models}
-        asked = {
-            name: model
-            for name, model in self._config.models.items()
-            if name in staged and model.type == "vlm_model"
-        }
-        return {name: panel(name, model) for name, model in {**active, **asked}.items()}
-
-    def _client_for(
-        self, name: str, model: ModelConfig, servers: Servers, opening: AsyncExitStack
-    ) -> Client:
-        if self._client is not None:
-            return self._client
-        try:
-            pool = EndpointPool.from_config(model, servers)
-        except ConfigError as error:
-            raise ConfigError(f"models.{name}: {error}") from error
-        opening.push_async_callback(pool.aclose)
-        self._pools.append((name, pool))
-        return pool
-
-    def _asking(self, kind: str, panels: Mapping[str, Cascade]) -> dict[str, Model]:
-        """Each model by itself as a stage of a pipeline for videos, or for pictures."""
-        from vlm_engine.models.asking import AskAboutPicture, AskAboutVideo
-
-        make = AskAboutPicture if kind == "image" else AskAboutVideo
-        return {name: make(name, panel, self._config) for name, panel in panels.items()}
-
-    def _stages(self, panels: Sequence[Cascade]) -> dict[str, Model]:
-        # What decodes is imported only now: to import the engine and to make one stays quick.
-        from vlm_engine.models.image import JudgeImage
-        from vlm_engine.models.video import DescribeVideo, ProbeVideo, SearchVideo
-
-        return {
-            "probe_video": ProbeVideo(self._config),
-            "search_video": SearchVideo(panels, self._config),
-            "describe_video": DescribeVideo(self._config),
-            "judge_image": JudgeImage(panels, self._config),
-        }
+        self._opened = None
+        await self._stack.aclose()
+        if self._close_with_loop is not None:
+            await self._close_with_loop.close()
 
     async def process_video(  # noqa: PLR0913, PLR0917 - the order that scripts in the field rely on
         self,
@@ -203,40 +101,53 @@ class VLMEngine:
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "video",
     ) -> dict[str, Any]:
-        """Tags one video.
+        """Tag one video.
 
         ``path``: the file, or a ``Source`` that sends it.
-        ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
-        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``frame_interval``: the longest time between two frames of the scan, in seconds; None or 0: as
+        ``SearchConfig`` says.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
+        ``default_rule`` says.
         ``return_timestamps``: whether ``video_tag_info`` has the spans of each tag, ``tag_timespans``.
         ``return_confidence``: whether these have their confidence, ``totalConfidence``.
         ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
-        ``progress_callback``: called, or awaited, with whole per cent as they grow, each once, 100 at the end.
-        ``existing_json_data``: an earlier ``json_result`` of this video; what it covers is not asked again.
+        ``progress_callback``: called, or awaited, with whole per cent as they grow, each once, 100 at
+        the end.
+        ``existing_json_data``: an earlier ``json_result`` of this video; what it covers is not asked
+        again.
         ``skipped_categories``: categories that are left out.
         ``pipeline_name``: ``video``, or one of ``EngineConfig.pipelines``, whose output is returned.
 
-        Returns ``video_tag_info``, ``json_result`` and ``coverage``. Raises ``MediaError``, ``NoEndpointError`` and
-        ``CoverageError``.
+        Returns ``video_tag_info``, ``json_result`` and ``coverage``. Raises ``MediaError``,
+        ``NoEndpointError`` and ``CoverageError``.
         """
-        async with Percent(progress_callback) as percent:
-            result = await self._run(
-                pipeline_name,
-                video_path=path,
+        async with PercentCallback(progress_callback) as on_progress:
+            request = VideoRequest(
+                path,
                 frame_interval=frame_interval,
-                time_interval=frame_interval,
-                threshold=threshold,
-                return_timestamps=return_timestamps,
-                return_confidence=return_confidence,
+                threshold=_checked_threshold(threshold),
                 vr_video=vr_video,
-                existing_json_data=existing_json_data,
+                skipped_categories=self._checked_categories(skipped_categories),
                 earlier=read_earlier(existing_json_data) if existing_json_data else None,
-                skipped_categories=skipped_categories or (),
-                on_progress=percent,
+                on_progress=on_progress,
             )
-        if isinstance(result, VideoResult):
-            return video_dict(result, timestamps=return_timestamps, confidence=return_confidence)
-        return dict(result)
+            opened = await self._open()
+            pipeline = opened.custom_pipeline(pipeline_name, "video")
+            if pipeline is None:
+                result = await self._tag_video(request, opened)
+            else:
+                output = await pipeline.run(
+                    _values_of(request)
+                    | {
+                        "existing_json_data": existing_json_data,
+                        "return_timestamps": return_timestamps,
+                        "return_confidence": return_confidence,
+                    }
+                )
+                if not isinstance(output, VideoResult):
+                    return dict(output)
+                result = output
+        return video_dict(result, timestamps=return_timestamps, confidence=return_confidence)
 
     async def tag_video(
         self,
@@ -248,28 +159,43 @@ class VLMEngine:
         vr_video: bool = False,
         on_progress: OnProgress | None = None,
     ) -> VideoResult:
-        """What ``process_video`` does with the built-in pipeline, as typed values.
+        """Tag one video as ``process_video`` does, and return typed values.
 
         ``path``: the file, or a ``Source`` that sends it.
-        ``identity``: names the video in the answer store; None: it follows from the file's size, time of change and ends.
-        ``frame_interval``: the longest time between two looks of the scan, in seconds; None or 0: as ``SearchConfig`` says.
-        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``identity``: names the video in the answer store; None: it follows from the file's size, time
+        of change and ends.
+        ``frame_interval``: the longest time between two frames of the scan, in seconds; None or 0: as
+        ``SearchConfig`` says.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
+        ``default_rule`` says.
         ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
         ``on_progress``: called with a ``Progress`` after every frame.
 
-        Raises as ``process_video`` does.
+        Raises as ``process_video``.
         """
-        result = await self._run(
-            "video",
-            video_path=path,
+        request = VideoRequest(
+            path,
             identity=identity,
             frame_interval=frame_interval,
-            threshold=threshold,
+            threshold=_checked_threshold(threshold),
             vr_video=vr_video,
             on_progress=on_progress,
         )
-        assert isinstance(result, VideoResult)
-        return result
+        opened = await self._open()
+        pipeline = opened.custom_pipeline("video", "video")
+        if pipeline is None:
+            return await self._tag_video(request, opened)
+        output = await pipeline.run(_values_of(request))
+        if isinstance(output, VideoResult):
+            return output
+        raise ConfigError("pipeline 'video': its output is no VideoResult")
+
+    async def _tag_video(self, request: VideoRequest, opened: _Opened) -> VideoResult:
+        from vlm_engine.tagging.video import describe, probe, search
+
+        video = await probe(request, self._config)
+        found = await search(video, opened.cascades, request, self._config)
+        return describe(found, self._config, request.threshold)
 
     async def process_image(
         self,
@@ -279,29 +205,36 @@ class VLMEngine:
         skipped_categories: Iterable[str] | None = None,
         pipeline_name: str = "image",
     ) -> dict[str, Any]:
-        """Tags one picture.
+        """Tag one picture.
 
-        ``image``: a path, the file's bytes (``InMemoryFile``: with a name for messages), or an entry of a zip.
-        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``image``: a path, the file's bytes (``InMemoryFile``: with a name for messages), or an entry
+        of a zip.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
+        ``default_rule`` says.
         ``return_confidence``: whether the result has the confidence of each tag, ``confidences``.
         ``skipped_categories``: categories that are left out.
         ``pipeline_name``: ``image``, or one of ``EngineConfig.pipelines``, whose output is returned.
 
-        Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when this picture cannot be
-        judged, and ``NoEndpointError``.
+        Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when this
+        picture cannot be judged, and ``NoEndpointError``.
         """
-        result = await self._run(
-            pipeline_name,
-            image=_unchanging(image),
-            threshold=threshold,
-            return_confidence=return_confidence,
-            skipped_categories=skipped_categories or (),
+        request = ImageRequest(
+            _immutable(image),
+            threshold=_checked_threshold(threshold),
+            skipped_categories=self._checked_categories(skipped_categories),
         )
-        return (
-            image_dict(result, confidence=return_confidence)
-            if isinstance(result, ImageResult)
-            else dict(result)
-        )
+        opened = await self._open()
+        pipeline = opened.custom_pipeline(pipeline_name, "image")
+        if pipeline is None:
+            result = await opened.images.tag(request, opened.cascades)
+        else:
+            output = await pipeline.run(
+                _values_of(request) | {"return_confidence": return_confidence}
+            )
+            if not isinstance(output, ImageResult):
+                return dict(output)
+            result = output
+        return image_dict(result, confidence=return_confidence)
 
     async def tag_image(
         self,
@@ -310,45 +243,37 @@ class VLMEngine:
         identity: str | None = None,
         threshold: float | None = None,
     ) -> ImageResult:
-        """What ``process_image`` does with the built-in pipeline, as typed values.
+        """Tag one picture as ``process_image`` does, and return typed values.
 
         ``source``: as ``image`` there.
-        ``identity``: names the picture in the answer store; None: it follows from the content, which then has to be read even
-        where nothing is left to ask.
-        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as ``default_rule`` says.
+        ``identity``: names the picture in the answer store; None: it follows from the content, which
+        must then be read even where nothing is left to ask.
+        ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
+        ``default_rule`` says.
 
-        Raises as ``process_image`` does.
+        Raises as ``process_image``.
         """
-        result = await self._run(
-            "image", image=_unchanging(source), identity=identity, threshold=threshold
+        request = ImageRequest(
+            _immutable(source), identity=identity, threshold=_checked_threshold(threshold)
         )
-        assert isinstance(result, ImageResult)
-        return result
+        opened = await self._open()
+        pipeline = opened.custom_pipeline("image", "image")
+        if pipeline is None:
+            return await opened.images.tag(request, opened.cascades)
+        output = await pipeline.run(_values_of(request))
+        if isinstance(output, ImageResult):
+            return output
+        raise ConfigError("pipeline 'image': its output is no ImageResult")
 
-    async def _run(self, pipeline_name: str, **values: Any) -> Any:
-        if self._closed:
-            raise ConfigError("the engine is closed; `await engine.initialize()` opens it again")
-        await self.initialize()
-        if pipeline_name not in self._pipelines:
-            raise ConfigError(
-                f"there is no pipeline {pipeline_name!r}; there are: {', '.join(self._pipelines)}"
-            )
-        pipeline = self._pipelines[pipeline_name]
-        unknown = [name for name in pipeline.inputs if name not in {**_DEFAULTS, **values}]
-        if unknown:
-            raise ConfigError(
-                f"pipeline {pipeline_name!r}: nobody gives its input {unknown[0]!r} here"
-            )
-        asked = {**_DEFAULTS, **values}
-        skipped = _categories(
-            asked["skipped_categories"], {model.category for model in self._config.models.values()}
-        )
-        return await pipeline.run(
-            {**asked, "threshold": _share(asked["threshold"]), "skipped_categories": skipped}
-        )
+    @property
+    def slots(self) -> int:
+        """Number of questions worth having in flight at once, as far as is known now."""
+        if self._client is not None:
+            return self._client.slots
+        return max(1, sum(pool.slots for _, pool in self._pools))
 
     def get_performance_stats(self) -> dict[str, Any]:
-        """What each endpoint did since ``initialize``, by its name: what ``EndpointStats`` tells, as a dictionary, and
+        """Return what each endpoint did since ``initialize``, by its name: the fields of ``EndpointStats``, and
         ``model``, which of the models it was asked for.
         """
         return {
@@ -356,19 +281,12 @@ class VLMEngine:
             for label, (model, stats) in self._stats().items()
         }
 
-    @property
-    def slots(self) -> int:
-        """How many questions it is worth having under way at once, as far as is known now."""
-        if self._client is not None:
-            return self._client.slots
-        return max(1, sum(pool.slots for _, pool in self._pools))
-
     def endpoint_stats(self) -> Mapping[str, EndpointStats]:
-        """What each endpoint did, typed. Empty for a client of one's own."""
+        """Return what each endpoint did, by its name. Empty where ``client`` is given."""
         return {label: stats for label, (_, stats) in self._stats().items()}
 
     def _stats(self) -> dict[str, tuple[str, EndpointStats]]:
-        """By the endpoint's name, which is followed by that of the model where there are several."""
+        """By the endpoint's name, followed by that of the model where there are several."""
         every = [
             (label, model, stats)
             for model, pool in self._pools
@@ -384,59 +302,200 @@ class VLMEngine:
     async def optimize_timeframe_settings(
         self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The rules that make the markers of an earlier ``json_result`` most like spans a person has tuned.
+        """Return the rules that make the markers of an earlier ``json_result`` most like spans that a person has tuned.
 
         ``existing_json_data``: that earlier ``json_result``.
-        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, or {category: {tag: […]}}, with the tags' names as the
-        model was asked; no spans where a tag should have none.
+        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, or {category: {tag: […]}}, with
+        the tags' names as the model was asked; no spans where a tag should have none.
 
-        Returns for each tag, by the same names, the best ``TagThreshold``, ``MaxGap``, ``MinMarkerDuration`` and
-        ``RequiredDuration``, and ``precision_before``, ``recall_before``, ``f1_before`` and the same ``…_after``: a marker is
-        right that shares at least half of the time that it and a tuned span cover. Asks no model. Raises ``ConfigError``.
+        Returns for each tag, by the same names, the best ``TagThreshold``, ``MaxGap``,
+        ``MinMarkerDuration`` and ``RequiredDuration``, and ``precision_before``, ``recall_before``,
+        ``f1_before`` and the same ``…_after``: a marker is right that shares at least half of the time
+        that it and a tuned span cover. Asks no model. Raises ``ConfigError``.
         """
         return await asyncio.to_thread(
             fitted_rules, self._config, existing_json_data, desired_timespan_data
         )
 
+    # Opening.
 
-_DEFAULTS: Mapping[str, Any] = {
-    "identity": None,
-    "threshold": None,
-    "frame_interval": None,
-    "vr_video": False,
-    "skipped_categories": (),
-    "earlier": None,
-    "on_progress": None,
-}
+    async def _open(self) -> _Opened:
+        if self._closed:
+            raise ConfigError("the engine is closed; `await engine.initialize()` opens it again")
+        if self._close_with_loop is not None and self._close_with_loop.is_closed:
+            self._opened = None  # with the event loop that it was opened on
+        if self._opened is None:
+            if self._opening is None or self._opening.done():
+                self._opening = asyncio.create_task(self._initialize())
+                self._opening.add_done_callback(_retrieve_error)
+            await asyncio.shield(self._opening)  # others may wait for it, too
+        if self._opened is None:
+            raise ConfigError("the engine was closed while it opened")
+        return self._opened
+
+    async def _initialize(self) -> None:
+        from vlm_engine.pipeline import all_pipelines
+        from vlm_engine.tagging.image import ImageTagger
+
+        config = self._config
+        if config.loglevel is not None:
+            logging.getLogger("vlm_engine").setLevel(config.loglevel)
+        pipelines = all_pipelines(config.pipelines)
+        store_path = Path(config.store_path) if config.store_path else None
+        max_bytes = config.store_max_mb and config.store_max_mb * 1_000_000
+        async with AsyncExitStack() as stack:
+            store = await asyncio.to_thread(AnswerStore, store_path, max_bytes=max_bytes)
+            stack.push_async_callback(asyncio.to_thread, store.close)
+            cascades = self._cascades(store, stack)
+            custom = custom_models(config, self._given_models)
+            for stage in custom.values():
+                stack.push_async_callback(stage.aclose)
+            images = ImageTagger(config)
+            stack.push_async_callback(images.aclose)
+            self._opened = self._with_stages(pipelines, cascades, images, custom)
+            self._stack = stack.pop_all()
+            self._close_with_loop = CloseWithLoop(self, self._stack)
+            await self._close_with_loop.start()
+        unused = config.unused_rules()
+        if unused and not custom:  # a custom stage may find other tags
+            more = f" and {len(unused) - _MOST_NAMED} more" if len(unused) > _MOST_NAMED else ""
+            _log.warning(
+                "category_config: there are rules for tags that are not looked for: %s%s",
+                ", ".join(unused[:_MOST_NAMED]),
+                more,
+            )
+
+    def _with_stages(
+        self,
+        configs: Mapping[str, PipelineConfig],
+        cascades: Mapping[str, Cascade],
+        images: ImageTagger,
+        custom: Mapping[str, Model],
+    ) -> _Opened:
+        from vlm_engine.models.stages import built_in_stages, model_stages
+        from vlm_engine.pipeline import Pipeline, kind_of
+
+        active = tuple(cascades[name] for name in self._config.active_models())
+        built_in = built_in_stages(active, self._config, images)
+        pipelines = {
+            name: Pipeline(
+                name,
+                config,
+                {
+                    **model_stages(kind_of(config), cascades, self._config, images),
+                    **built_in,
+                    **custom,
+                },
+            )
+            for name, config in configs.items()
+        }
+        return _Opened(active, images, pipelines, bool(built_in.keys() & custom.keys()))
+
+    def _cascades(self, store: AnswerStore, stack: AsyncExitStack) -> dict[str, Cascade]:
+        """Return the clients of each model that is active or a stage of a pipeline, by its name."""
+        active = self._config.active_models()
+        if not active:
+            raise ConfigError(
+                'models: there is none to ask; a model that is asked is of type "vlm_model"'
+            )
+        servers, self._pools = Servers(), []
+        if self._client is not None:
+            stack.push_async_callback(self._client.aclose)
+
+        def cached(name: str, model: ModelConfig) -> CachedClient:
+            return CachedClient(self._client_for(name, model, servers, stack), store, model, name)
+
+        def cascade(name: str, model: ModelConfig) -> Cascade:
+            judge = cached(name, model)
+            if not model.scan_model:
+                return Cascade(judge)
+            return Cascade(judge, cached(model.scan_model, self._config.scanner_for(model)))
+
+        staged = {
+            stage.name for pipeline in self._config.pipelines.values() for stage in pipeline.models
+        }
+        as_stages = {
+            name: model
+            for name, model in self._config.models.items()
+            if name in staged and model.type == "vlm_model"
+        }
+        return {name: cascade(name, model) for name, model in {**active, **as_stages}.items()}
+
+    def _client_for(
+        self, name: str, model: ModelConfig, servers: Servers, stack: AsyncExitStack
+    ) -> Client:
+        if self._client is not None:
+            return self._client
+        try:
+            pool = EndpointPool.from_config(model, servers)
+        except ConfigError as error:
+            raise ConfigError(f"models.{name}: {error}") from error
+        stack.push_async_callback(pool.aclose)
+        self._pools.append((name, pool))
+        return pool
+
+    def _checked_categories(self, skipped: Iterable[str] | None) -> tuple[str, ...]:
+        if isinstance(skipped, str):
+            raise ConfigError(
+                f"skipped_categories: {skipped!r} is a text; write a list of categories: [{skipped!r}]"
+            )
+        known = sorted({model.category for model in self._config.models.values()})
+        names = tuple(skipped or ())
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"skipped_categories: there is no category {name!r}; there are: {', '.join(known)}"
+                )
+        return names
 
 
-def _share(threshold: Any) -> float | None:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What an open engine works with. ``cascades`` are those of the active models.
+
+    ``has_replaced_stages``: whether a custom stage has the name of a built-in one.
+    """
+
+    cascades: tuple[Cascade, ...]
+    images: ImageTagger
+    pipelines: Mapping[str, Pipeline]
+    has_replaced_stages: bool
+
+    def custom_pipeline(self, name: str, kind: str) -> Pipeline | None:
+        """Return the pipeline of this name; None if it is the built-in one for ``kind`` of media.
+
+        Raises ``ConfigError`` when there is none.
+        """
+        pipeline = self.pipelines.get(name)
+        if pipeline is None:
+            there = ", ".join(self.pipelines)
+            raise ConfigError(f"there is no pipeline {name!r}; there are: {there}")
+        is_built_in = pipeline.built_in_kind == kind and not self.has_replaced_stages
+        return None if is_built_in else pipeline
+
+
+def _values_of(request: VideoRequest | ImageRequest) -> dict[str, Any]:
+    """Return the request as the values that pipelines take."""
+    values = {field.name: getattr(request, field.name) for field in fields(request)}
+    source = values.pop("source")
+    if isinstance(request, ImageRequest):
+        return {"image": source, **values}
+    return {"video_path": source, "time_interval": request.frame_interval, **values}
+
+
+def _checked_threshold(threshold: object) -> float | None:
     if threshold is None or (isinstance(threshold, int | float) and 0 <= threshold <= 1):
         return threshold
     raise ConfigError(f"threshold: {threshold!r} is not a number from 0 to 1")
 
 
-def _categories(skipped: Any, known: Collection[str]) -> tuple[str, ...]:
-    if isinstance(skipped, str):
-        raise ConfigError(
-            f"skipped_categories: {skipped!r} is a text; write a list of categories: [{skipped!r}]"
-        )
-    names = tuple(skipped)
-    for name in names:
-        if name not in known:
-            raise ConfigError(
-                f"skipped_categories: there is no category {name!r}; there are: {', '.join(sorted(known))}"
-            )
-    return names
-
-
-def _unchanging(
+def _immutable(
     image: str | Path | bytes | bytearray | memoryview | ZipEntry | InMemoryFile,
 ) -> str | Path | bytes | ZipEntry | InMemoryFile:
     return bytes(image) if isinstance(image, bytearray | memoryview) else image
 
 
-def _seen(task: asyncio.Task[None]) -> None:
-    """Keeps asyncio from complaining of an error that nobody waits for any more."""
+def _retrieve_error(task: asyncio.Task[None]) -> None:
+    """Keep asyncio from logging an error that nobody waits for any more."""
     if not task.cancelled():
         task.exception()

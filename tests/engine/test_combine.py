@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_engine.tagging.combine import of_moments, of_parts
+from vlm_engine.tagging.image import combine_moments, combine_parts
 from vlm_engine.types import Verdict
 
 ABSENT = Verdict(False)
@@ -37,18 +37,18 @@ def seen(*probabilities: float | None) -> list[dict[str, Verdict]]:
 def test_a_tag_applies_to_a_moving_picture_that_shows_it_in_enough_of_its_moments(
     sure: tuple[float | None, ...], applies: bool
 ) -> None:
-    assert of_moments(seen(*sure))["Goal"].present is applies
+    assert combine_moments(seen(*sure))["Goal"].present is applies
 
 
 def test_the_confidence_is_the_mean_of_the_moments_that_show_it() -> None:
-    assert of_moments(seen(0.9, 0.7, 0, None, 0))["Goal"].probability == pytest.approx(0.8)
-    assert of_moments(seen(None, 0))["Goal"].probability is None
-    assert of_moments(seen(0, 0))["Goal"] == ABSENT
+    assert combine_moments(seen(0.9, 0.7, 0, None, 0))["Goal"].probability == pytest.approx(0.8)
+    assert combine_moments(seen(None, 0))["Goal"].probability is None
+    assert combine_moments(seen(0, 0))["Goal"] == ABSENT
 
 
 def test_every_tag_is_judged_by_itself() -> None:
     looks = [{"Goal": Verdict(True, 0.9), "Foul": ABSENT}, {"Goal": ABSENT, "Foul": ABSENT}]
-    assert {tag: verdict.present for tag, verdict in of_moments(looks).items()} == {
+    assert {tag: verdict.present for tag, verdict in combine_moments(looks).items()} == {
         "Goal": True,
         "Foul": False,
     }
@@ -57,14 +57,17 @@ def test_every_tag_is_judged_by_itself() -> None:
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=10), st.integers(0, 9))
 def test_a_surer_look_never_takes_a_tag_away(sure: list[float], which: int) -> None:
     surer = [1.0 if number == which % len(sure) else each for number, each in enumerate(sure)]
-    assert of_moments(seen(*surer))["Goal"].present >= of_moments(seen(*sure))["Goal"].present
+    assert (
+        combine_moments(seen(*surer))["Goal"].present
+        >= combine_moments(seen(*sure))["Goal"].present
+    )
 
 
 def test_one_part_of_a_still_is_enough() -> None:
-    assert of_parts(seen(0, 0, 0.6))["Goal"] == Verdict(True, 0.6)
-    assert of_parts(seen(0.7, 0, 0.9))["Goal"] == Verdict(True, 0.9)
-    assert of_parts(seen(0.7, None))["Goal"] == Verdict(True)
-    assert of_parts(seen(0, 0))["Goal"] == ABSENT
-    assert of_parts([{"Goal": Verdict(False, 0.2)}, {"Goal": Verdict(False, 0.3)}])[
+    assert combine_parts(seen(0, 0, 0.6))["Goal"] == Verdict(True, 0.6)
+    assert combine_parts(seen(0.7, 0, 0.9))["Goal"] == Verdict(True, 0.9)
+    assert combine_parts(seen(0.7, None))["Goal"] == Verdict(True)
+    assert combine_parts(seen(0, 0))["Goal"] == ABSENT
+    assert combine_parts([{"Goal": Verdict(False, 0.2)}, {"Goal": Verdict(False, 0.3)}])[
         "Goal"
     ] == Verdict(False, 0.3)

@@ -10,8 +10,7 @@ import pytest
 from vlm_engine.config.models import EngineConfig, PipelineConfig, PipelineModelConfig, parse
 from vlm_engine.errors import ConfigError, MediaError
 from vlm_engine.models import Model
-from vlm_engine.models.pipelines import IMAGE_PIPELINE, VIDEO_PIPELINE, all_pipelines
-from vlm_engine.pipeline import Pipeline
+from vlm_engine.pipeline import IMAGE_PIPELINE, VIDEO_PIPELINE, Pipeline, all_pipelines
 
 
 class Add(Model):

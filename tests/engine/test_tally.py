@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from vlm_engine.tagging.tally import Tally
+from vlm_engine.tagging.category_search import FrameTally
 
 
-def tally(*read: tuple[float, bool]) -> Tally:
-    made = Tally()
+def tally(*read: tuple[float, bool]) -> FrameTally:
+    made = FrameTally()
     for time_s, readable in read:
-        made.read(time_s, readable)
+        made.record_read(time_s, readable)
     return made
 
 
@@ -22,12 +22,12 @@ def test_a_gap_that_nothing_follows_lasts_to_the_end() -> None:
 
 def test_what_could_not_be_read_is_counted_apart() -> None:
     made = tally((0, True), (5, False), (8, True), (9, True))
-    made.answered()
-    made.called("judge", 1)
-    made.answered()
-    made.called("judge", 0)
-    made.failed("damaged at 5 s")
-    made.failed("no answer")
+    made.record_answer()
+    made.record_calls("judge", 1)
+    made.record_answer()
+    made.record_calls("judge", 0)
+    made.record_failure("damaged at 5 s")
+    made.record_failure("no answer")
     coverage = made.coverage()
     assert (
         coverage.asked,

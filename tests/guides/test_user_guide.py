@@ -22,7 +22,8 @@ from sandbox.videos import VideoSpec, generate
 from tools.engine_options import CALLS, GROUPS, described_arguments
 from vlm_engine import VLMEngine
 from vlm_engine.config_models import PipelineModelConfig
-from vlm_engine.models.pipelines import IMAGE_PIPELINE, IMAGE_VALUES, VIDEO_PIPELINE, VIDEO_VALUES
+from vlm_engine.models.stages import IMAGE_VALUES, VIDEO_VALUES
+from vlm_engine.pipeline import IMAGE_PIPELINE, VIDEO_PIPELINE
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.testing.threads import running
 

@@ -12,7 +12,7 @@ import av
 import pytest
 
 from tests.video.numbered import RATE, at, shown, write
-from vlm_engine.models.video import media_name
+from vlm_engine.tagging.video import cache_key_of
 from vlm_engine.types import ImageShape
 from vlm_engine.video import VideoReader, probe
 
@@ -230,8 +230,8 @@ def test_answers_of_another_time_axis_are_not_taken_for_these(tmp_path: Path) ->
         write(tmp_path / "late.mkv", "libx264", time_of=lambda place: place + 75, sound_s=7),
         identity="oshash:1",
     )
-    assert media_name(usual, None) == "oshash:1"
-    assert media_name(late, None) not in {"oshash:1", media_name(usual, None)}
+    assert cache_key_of(usual, None) == "oshash:1"
+    assert cache_key_of(late, None) not in {"oshash:1", cache_key_of(usual, None)}
 
 
 def test_a_damaged_time_that_lies_days_ahead_is_not_believed(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
-"""Puts one question at a time to the client, and keeps every answer before anybody uses it."""
+"""One model, or a small one that scans before a large one judges: every answer is stored before it is used."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from vlm_engine.clients.base import Client
-from vlm_engine.config.models import ModelConfig
+from vlm_engine.config.models import ModelConfig, SearchConfig
 from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
 from vlm_engine.prompt import FORMS, kept_name, shape_for, wording_fingerprint
 from vlm_engine.store import AnswerStore, StoredAnswer, StoredSearch, Subject
@@ -25,18 +25,20 @@ from vlm_engine.types import (
     Verdict,
 )
 
+Tags = tuple[str, ...]
 _log = logging.getLogger(__name__)
 _VIDEOS_AHEAD = 2
-_GIVES_UP_AFTER = 3
-_OF_THE_FRAME = (RequestError, ReplyError, ServerError)
-"""What concerns the frames that were shown, and not whoever was asked."""
+_GIVE_UP_AFTER = 3
+_FRAME_ERRORS = (RequestError, ReplyError, ServerError)
+"""Errors that concern the frames of a question, and not the endpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameOutcome:
-    """What came of showing one frame: a verdict for every tag, or the error why it could not be judged.
+    """A verdict for every tag of one frame, or the error why it could not be judged.
 
-    ``calls``: requests that were answered for it; those of a question about several frames are charged to the first of them.
+    ``calls``: requests that were answered for it; those of a question about several frames are
+    charged to the first frame.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -45,7 +47,11 @@ class FrameOutcome:
 
 
 class CachedAnswers:
-    """What the store knows about one video or picture: ``alone``, answers to questions about one frame, and ``together``."""
+    """What the store holds about one video or picture, from one model.
+
+    ``alone`` are answers about one frame, ``together`` those about several in one request.
+    ``tag_of`` returns the tag of a stored name; None if that name means something else now.
+    """
 
     def __init__(
         self,
@@ -53,37 +59,40 @@ class CachedAnswers:
         together: Iterable[StoredAnswer],
         tag_of: Callable[[str], str | None],
     ) -> None:
-        """``tag_of``: the tag that answers are kept under a name about; None where it means something else now."""
-        self._seen: dict[tuple[int, ImageShape, bool], tuple[float, dict[str, Verdict]]] = {}
+        self._known: dict[tuple[int, ImageShape, bool], tuple[float, dict[str, Verdict]]] = {}
         for answers, with_others in ((alone, False), (together, True)):
             for stored in answers:
                 key = stored.look_ms, stored.shape, with_others
-                _, verdicts = self._seen.setdefault(key, (stored.frame_s, {}))
+                _, verdicts = self._known.setdefault(key, (stored.frame_s, {}))
                 for name, verdict in stored.answer.verdicts.items():
                     if tag := tag_of(name):
                         verdicts[tag] = verdict
 
-    def recall(
-        self, look: FrameQuery, kinds: Sequence[tuple[ImageShape, bool]]
+    def find(
+        self, query: FrameQuery, kinds: Sequence[tuple[ImageShape, bool]]
     ) -> Observation | None:
-        """What was seen at the look's time; None where nothing was. ``kinds``: the pictures that count, those that count most
-        first, by their shape and whether they may have been shown with others."""
-        time_s, known = look.time_s, dict[str, Verdict]()
+        """Return what is known for the query's time and tags; None if nothing is.
+
+        ``kinds`` are the pictures that count, the preferred first: their shape, and whether they
+        were shown with others.
+        """
+        time_s, known = query.time_s, dict[str, Verdict]()
         for shape, with_others in reversed(kinds):
-            frame_s, verdicts = self._seen.get(
-                (round(look.time_s * 1000), shape, with_others), (look.time_s, {})
+            frame_s, verdicts = self._known.get(
+                (round(query.time_s * 1000), shape, with_others), (query.time_s, {})
             )
-            own = {tag: verdicts[tag] for tag in look.tags if tag in verdicts}
-            if own:
-                time_s, known = frame_s, known | own
+            found = {tag: verdicts[tag] for tag in query.tags if tag in verdicts}
+            if found:
+                time_s, known = frame_s, known | found
         return Observation(time_s, known) if known else None
 
 
 class CachedClient:
-    """Asks one model. Shared by all videos and pictures of an engine. ``name``: what the settings call it.
+    """One model whose answers are stored. All videos and pictures of an engine share it.
 
-    ``room`` bounds the questions held at once: waiting with their pictures, or on their way; ``videos`` the videos that are
-    open at once: enough to keep every slot busy, however many wait; ``instances`` both, where the settings say so.
+    ``open_questions`` limits the questions whose pictures are in memory, ``open_videos`` the videos
+    that are searched at once: enough to keep every slot busy. ``instances`` limits videos and
+    pictures where the settings say so. ``name`` is the model's name in the settings.
     """
 
     def __init__(
@@ -91,192 +100,246 @@ class CachedClient:
     ) -> None:
         self.model = model
         self.name = name
-        self.room = ResizableSemaphore(lambda: client.slots + model.max_batch_size)
-        self.videos = ResizableSemaphore(lambda: client.slots + _VIDEOS_AHEAD)
+        self.open_questions = ResizableSemaphore(lambda: client.slots + model.max_batch_size)
+        self.open_videos = ResizableSemaphore(lambda: client.slots + _VIDEOS_AHEAD)
         self.instances = ResizableSemaphore(lambda: model.instance_count or 1_000_000)
         self._client = client
         self._store = store
-        self._additions = Batcher(in_thread(self._add))
-        self._memories = Batcher(in_thread(self._recollected))
+        self._writes = Batcher(in_thread(self._write))
+        self._reads = Batcher(in_thread(self._read))
         self._shapes = {purpose: shape_for(model, purpose) for purpose in Purpose}
         self._wording = wording_fingerprint(model)
         self._wording_together = wording_fingerprint(model, several=True)
-        self._failed_together = 0
+        self._failed_in_a_row = 0
         self._names = {tag: kept_name(model, tag) for tag in model.tag_descriptions}
 
-    def shape(self, purpose: Purpose) -> ImageShape:
-        """How large a picture a look for this purpose takes."""
+    def image_shape(self, purpose: Purpose) -> ImageShape:
+        """Return how large a picture is sent for this purpose."""
         return self._shapes[purpose]
 
-    async def memory(self, media: str) -> CachedAnswers:
-        """What is known already about this video or picture."""
-        return await self._memories.add(
-            (await self._subject(media), await self._subject(media, together=True))
+    def frames_per_question(self, purpose: Purpose) -> int:
+        """Return how many frames to ask about in one question."""
+        several = purpose is Purpose.SCAN and self._failed_in_a_row < _GIVE_UP_AFTER
+        return self.model.frames_per_question if several else 1
+
+    async def fingerprint(self) -> str:
+        """Return a name for the model and the words of its questions. Raises ``NoEndpointError``."""
+        frames = self.model.frames_per_question
+        suffix = f" {frames} at once" if frames > 1 else ""
+        return f"{await self._client.model_name()} {self._wording}{suffix}"
+
+    async def load_answers(self, cache_key: str) -> CachedAnswers:
+        """Return what the store holds about a video or picture."""
+        return await self._reads.add(
+            (await self._subject(cache_key), await self._subject(cache_key, together=True))
         )
 
-    def _recollected(self, subjects: Sequence[tuple[Subject, Subject]]) -> Sequence[CachedAnswers]:
-        alone, together = ([pair[number] for pair in subjects] for number in (0, 1))
-        several = (
-            self._store.answers_to(together)
-            if self.model.frames_per_question > 1
-            else [[]] * len(subjects)
-        )
-        tag_of = cache(self._tag)
-        return [
-            CachedAnswers(*own, tag_of)
-            for own in zip(self._store.answers_to(alone), several, strict=True)
-        ]
+    def find_answer(self, answers: CachedAnswers, query: FrameQuery) -> Observation | None:
+        """Return what ``answers`` hold for the query.
 
-    async def searches(self, media: str, settings: str) -> list[tuple[tuple[str, ...], bool]]:
-        """The tags of each finished search of this video, and whether it was made with these ``settings`` and meanings."""
-        found = await asyncio.to_thread(self._store.searches, await self._subject(media))
+        A scan accepts a larger picture or one that was shown alone, but not the other way round.
+        """
+        shapes = (self.image_shape(Purpose.STILL), self.image_shape(query.purpose))
+        kinds = [(shape, False) for shape in dict.fromkeys(shapes)]
+        if query.purpose is Purpose.SCAN and self.model.frames_per_question > 1:
+            kinds.append((self.image_shape(Purpose.SCAN), True))
+        return answers.find(query, kinds)
+
+    async def finished_searches(self, cache_key: str, settings: str) -> list[tuple[Tags, bool]]:
+        """Return the tags of each stored search, and whether its settings and meanings are the same."""
+        found = await asyncio.to_thread(self._store.searches, await self._subject(cache_key))
         return [
             (
-                tuple(filter(None, map(self._tag, search.tags))),
-                search.settings == settings and all(map(self._tag, search.tags)),
+                tuple(filter(None, map(self._tag_of, search.tags))),
+                search.settings == settings and all(map(self._tag_of, search.tags)),
             )
             for search in found
         ]
 
-    async def note_searches(
-        self, media: str, groups: Iterable[tuple[str, ...]], settings: str
-    ) -> None:
-        """These groups of tags were searched to the end with these ``settings``, each by itself."""
-        subject = await self._subject(media)
+    async def record_searches(self, cache_key: str, groups: Iterable[Tags], settings: str) -> None:
+        """Store that each of these groups of tags was searched to the end with these settings."""
+        subject = await self._subject(cache_key)
         for tags in groups:
-            kept = tuple(self._names.get(tag, tag) for tag in tags)
-            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(kept, settings))
+            names = tuple(self._names.get(tag, tag) for tag in tags)
+            await asyncio.to_thread(self._store.add_search, subject, StoredSearch(names, settings))
 
-    def recall(self, memory: CachedAnswers, look: FrameQuery) -> Observation | None:
-        """What ``memory`` holds of the look. A scan takes what a larger picture showed, or one by itself, but not the other way
-        round."""
-        kinds = [
-            (shape, False)
-            for shape in dict.fromkeys((self.shape(Purpose.STILL), self.shape(look.purpose)))
-        ]
-        if look.purpose is Purpose.SCAN and self.model.frames_per_question > 1:
-            kinds.append((self.shape(Purpose.SCAN), True))
-        return memory.recall(look, kinds)
-
-    def together(self, purpose: Purpose) -> int:
-        """About how many frames at once to ask for this purpose."""
-        several = purpose is Purpose.SCAN and self._failed_together < _GIVES_UP_AFTER
-        return self.model.frames_per_question if several else 1
-
-    async def ask(self, media: str, look: FrameQuery, frame: Frame) -> Mapping[str, Verdict]:
-        """One verdict for every tag of the look, in the store before it is returned. Raises what ``Client.ask`` raises."""
-        question = Question(look.tags, FORMS[look.purpose], frame.jpeg, time_s=_time_s(look, frame))
-        answer = await self._client.ask(question, partial(self._keep, media, [(look, frame)]))
-        self.videos.admit()  # an answer may have brought news of more slots
+    async def ask_frame(
+        self, cache_key: str, query: FrameQuery, frame: Frame
+    ) -> Mapping[str, Verdict]:
+        """Return one verdict for every tag of the query, stored. Raises as ``Client.ask``."""
+        time_s = None if query.purpose is Purpose.STILL else frame.time_s
+        question = Question(query.tags, FORMS[query.purpose], frame.jpeg, time_s=time_s)
+        answer = await self._client.ask(question, partial(self._keep, cache_key, [(query, frame)]))
+        self.open_videos.admit()  # the answer may have shown that there are more slots
         return answer.verdicts
 
-    async def ask_about(
-        self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]
+    async def ask_frames(
+        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]]
     ) -> list[FrameOutcome]:
-        """What is said of each frame, in the store before it is returned. The looks are for one purpose and about the same tags.
+        """Return the outcome of each frame, stored. The queries share their purpose and tags.
 
-        Several are asked about in one question; where that comes to nothing, one by one. Raises what ``Client.ask`` raises, but
-        for errors that are about these frames.
+        Several frames are asked about in one question; if that fails, one by one. Raises as
+        ``Client.ask``, except for errors that concern these frames.
         """
-        if len(shown) > 1 and self.together(shown[0][0].purpose) > 1:
-            told = await self._ask_together(media, shown)
-            if told:
-                return told
-        return [await self._ask_alone(media, look, frame) for look, frame in shown]
-
-    async def _ask_alone(self, media: str, look: FrameQuery, frame: Frame) -> FrameOutcome:
-        try:
-            return FrameOutcome(await self.ask(media, look, frame), calls=1)
-        except _OF_THE_FRAME as error:
-            return FrameOutcome(
-                {}, error, calls=int(isinstance(error, ReplyError))
-            )  # which was answered, if with nothing of use
+        if len(frames) > 1 and self.frames_per_question(frames[0][0].purpose) > 1:
+            outcomes = await self._ask_together(cache_key, frames)
+            if outcomes:
+                return outcomes
+        outcomes = []
+        for query, frame in frames:
+            try:
+                verdicts = await self.ask_frame(cache_key, query, frame)
+                outcomes.append(FrameOutcome(verdicts, calls=1))
+            except _FRAME_ERRORS as error:  # an unusable reply was paid for, too
+                outcomes.append(FrameOutcome({}, error, calls=int(isinstance(error, ReplyError))))
+        return outcomes
 
     async def _ask_together(
-        self, media: str, shown: Sequence[tuple[FrameQuery, Frame]]
+        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]]
     ) -> list[FrameOutcome]:
-        """Empty where the question came to nothing."""
-        (look, first), *others = shown
+        """Return nothing if the question failed."""
+        (query, first), *others = frames
         more = tuple(frame for _, frame in others)
         question = Question(
-            look.tags, FORMS[look.purpose], first.jpeg, time_s=first.time_s, more=more
+            query.tags, FORMS[query.purpose], first.jpeg, time_s=first.time_s, more=more
         )
         try:
-            answer = await self._client.ask(question, partial(self._keep, media, shown))
-        except _OF_THE_FRAME as error:
+            answer = await self._client.ask(question, partial(self._keep, cache_key, frames))
+        except _FRAME_ERRORS as error:
             self._note_failure(error)
             return []
-        self._failed_together = 0
-        self.videos.admit()
+        self._failed_in_a_row = 0
+        self.open_videos.admit()
         missing = ReplyError(
-            f"the reply tells nothing of it, one of {len(shown)} frames in a question",
+            f"the reply tells nothing of it, one of {len(frames)} frames in a question",
             endpoint=answer.endpoint,
         )
-        told = [
+        outcomes = [
             FrameOutcome(verdicts, None if verdicts else missing) for verdicts in answer.by_picture
         ]
-        return [replace(told[0], calls=answer.calls), *told[1:]]
+        return [replace(outcomes[0], calls=answer.calls), *outcomes[1:]]
 
     def _note_failure(self, error: ClientError) -> None:
-        self._failed_together += 1
-        if self._failed_together == _GIVES_UP_AFTER:
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row == _GIVE_UP_AFTER:
             _log.warning(
                 "%s: asking about %d frames at once came to nothing %d times in a row, so it is asked about one at a time: %s",
                 self.name or self.model.model_id or "the model",
                 self.model.frames_per_question,
-                _GIVES_UP_AFTER,
+                _GIVE_UP_AFTER,
                 error,
             )
 
     async def _keep(
-        self, media: str, shown: Sequence[tuple[FrameQuery, Frame]], answer: Answer
+        self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]], answer: Answer
     ) -> None:
-        """Stores what was said of each frame. What the answer cost is kept with the first."""
-        subject = await self._subject(media, together=answer.together)
+        """Store the verdicts about each frame. The answer's tokens are stored with the first."""
+        subject = await self._subject(cache_key, together=answer.together)
         if answer.by_another_model:
             subject = replace(subject, model=answer.model)
         rows: list[StoredAnswer] = []
-        for (look, frame), verdicts in zip(shown, answer.by_picture, strict=True):
+        for (query, frame), verdicts in zip(frames, answer.by_picture, strict=True):
             if verdicts:
-                said = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
-                sent, came = (0, 0) if rows else (answer.prompt_tokens, answer.answer_tokens)
-                own = replace(
-                    answer, verdicts=said, more=(), prompt_tokens=sent, answer_tokens=came
+                named = {self._names.get(tag, tag): verdict for tag, verdict in verdicts.items()}
+                tokens = (0, 0) if rows else (answer.prompt_tokens, answer.answer_tokens)
+                about_frame = replace(
+                    answer,
+                    verdicts=named,
+                    more=(),
+                    prompt_tokens=tokens[0],
+                    answer_tokens=tokens[1],
                 )
                 rows.append(
                     StoredAnswer(
-                        round(look.time_s * 1000),
+                        round(query.time_s * 1000),
                         frame.time_s,
-                        FORMS[look.purpose],
-                        self.shape(look.purpose),
-                        own,
+                        FORMS[query.purpose],
+                        self.image_shape(query.purpose),
+                        about_frame,
                     )
                 )
-        await self._additions.add((subject, rows))
+        await self._writes.add((subject, rows))
 
-    def _add(self, additions: Sequence[tuple[Subject, Sequence[StoredAnswer]]]) -> Sequence[None]:
-        self._store.add_all([(subject, stored) for subject, rows in additions for stored in rows])
-        return [None] * len(additions)
+    def _write(self, batch: Sequence[tuple[Subject, Sequence[StoredAnswer]]]) -> Sequence[None]:
+        self._store.add_all([(subject, row) for subject, rows in batch for row in rows])
+        return [None] * len(batch)
 
-    async def fingerprint(self) -> str:
-        """A name for the model and the words in which it is asked. Raises ``NoEndpointError``."""
-        at_once = self.model.frames_per_question
-        return f"{await self._client.model_name()} {self._wording}" + (
-            f" {at_once} at once" if at_once > 1 else ""
-        )
+    def _read(self, batch: Sequence[tuple[Subject, Subject]]) -> Sequence[CachedAnswers]:
+        alone = self._store.answers_to([subject for subject, _ in batch])
+        together: Sequence[Sequence[StoredAnswer]] = [()] * len(batch)
+        if self.model.frames_per_question > 1:
+            together = self._store.answers_to([subject for _, subject in batch])
+        tag_of = cache(self._tag_of)
+        return [CachedAnswers(*both, tag_of) for both in zip(alone, together, strict=True)]
 
-    def _tag(self, kept: str) -> str | None:
-        """The tag that answers are kept under this name about; None where it means something else now."""
-        tag = kept.partition("\n")[0]
-        return tag if self._names.get(tag, tag) == kept else None
+    def _tag_of(self, name: str) -> str | None:
+        """Return the tag of a stored name; None if the tag has another meaning now."""
+        tag = name.partition("\n")[0]
+        return tag if self._names.get(tag, tag) == name else None
 
-    async def _subject(self, media: str, *, together: bool = False) -> Subject:
-        return Subject(
-            media,
-            await self._client.model_name(),
-            self._wording_together if together else self._wording,
-        )
+    async def _subject(self, cache_key: str, *, together: bool = False) -> Subject:
+        model = await self._client.model_name()
+        return Subject(cache_key, model, self._wording_together if together else self._wording)
 
 
-def _time_s(look: FrameQuery, frame: Frame) -> float | None:
-    return None if look.purpose is Purpose.STILL else frame.time_s
+@dataclass(frozen=True, slots=True)
+class CascadeAnswers:
+    """What is known already about one video, from the judge and from the scanner."""
+
+    judge: CachedAnswers
+    scanner: CachedAnswers | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """The model that judges the tags of one category, and perhaps a smaller one that scans for it."""
+
+    judge: CachedClient
+    scanner: CachedClient | None = None
+
+    @property
+    def category(self) -> str:
+        """The category of the tags."""
+        return self.judge.model.category
+
+    @property
+    def members(self) -> tuple[CachedClient, ...]:
+        """The judge, and the scanner if there is one."""
+        return (self.judge,) if self.scanner is None else (self.judge, self.scanner)
+
+    def tags(self, skipped_categories: Iterable[str]) -> Tags:
+        """Return the tags to ask about."""
+        return () if self.category in skipped_categories else self.judge.model.tag_list
+
+    def client_for(self, query: FrameQuery) -> CachedClient:
+        """Return the model that answers the query."""
+        scans = self.scanner is not None and query.purpose is Purpose.SCAN
+        return self.scanner if scans and self.scanner else self.judge
+
+    async def load_answers(self, cache_key: str) -> CascadeAnswers:
+        """Return what the store holds about a video."""
+        scanned = await self.scanner.load_answers(cache_key) if self.scanner else None
+        return CascadeAnswers(await self.judge.load_answers(cache_key), scanned)
+
+    def find_answers(self, answers: CascadeAnswers, query: FrameQuery) -> Iterator[Observation]:
+        """Yield what is known for the query: for a scan from the scanner, then from the judge the
+        tags that are left. A search that is repeated must see them in that order.
+        """
+        left = query
+        if self.scanner and answers.scanner and query.purpose is Purpose.SCAN:
+            scanned = self.scanner.find_answer(answers.scanner, query)
+            if scanned is not None:
+                yield replace(scanned, scanned=True)
+                tags = tuple(tag for tag in query.tags if tag not in scanned.verdicts)
+                left = replace(query, tags=tags)
+        judged = self.judge.find_answer(answers.judge, left)
+        if judged is not None:
+            yield judged
+
+    async def search_fingerprint(self, config: SearchConfig) -> str:
+        """Return a name for all that shapes a search; one with another name is searched again.
+
+        Raises ``NoEndpointError``.
+        """
+        suffix = f" scanned by {await self.scanner.fingerprint()}" if self.scanner else ""
+        return f"{config.model_dump_json()}{suffix}"

@@ -1,154 +1,224 @@
-"""What one search of one category is about: whom it asks, what it knows, and what came of its frames."""
+"""The search of one video for the tags of one category: its questions, its answers, and its frame counts."""
 
 from __future__ import annotations
 
+from bisect import insort
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from vlm_engine.config.models import SearchConfig
 from vlm_engine.errors import CoverageError, FrameError
 from vlm_engine.search import GroupedSearch, regrouped
-from vlm_engine.tagging.cascade import Cascade, CascadeAnswers, Tags
-from vlm_engine.tagging.tally import Tally
-from vlm_engine.types import Findings, Frame, FrameQuery, Observation, Purpose, VideoInfo
+from vlm_engine.tagging.cached_client import Cascade, CascadeAnswers, Tags
+from vlm_engine.types import (
+    Coverage,
+    Findings,
+    Frame,
+    FrameQuery,
+    Observation,
+    Purpose,
+    VideoInfo,
+)
 
 LEAST_COVERAGE = 0.9
-"""A video is not called done when a model could judge a smaller share of the frames that could be read."""
+"""A video fails when a model could judge a smaller share of the frames that could be read."""
 LEAST_READABLE = 1 / 3
-"""Nor when fewer of all frames that were wanted were judged: what was found would pass for the whole. A search looks several
-times at a stretch of which it learns nothing: of a video of which half cannot be read, about a third of them can."""
+"""A video fails when a smaller share of all frames was judged: its result would pass for the whole.
+A search looks several times at a stretch of which it learns nothing: of a video of which half cannot
+be read, about a third of the frames can."""
 _HOPELESS_AFTER = 16
 
 
 class CategorySearch:
-    """The search of one video for the tags of one category, as one of several that go on side by side.
+    """Search of one video for the tags of one category; several go on side by side.
 
-    ``media`` is the name under which answers are kept. A frame that cannot be decoded or judged is counted as failed and left
-    unjudged; the search goes on around it. Make it with ``begin``.
+    A frame that cannot be decoded or judged counts as failed, and the search goes on without it.
+    ``cache_key`` names the video in the store, ``settings`` the way it is searched. Make it with
+    ``begin``.
     """
 
     def __init__(
         self,
-        panel: Cascade,
+        cascade: Cascade,
         video: VideoInfo,
-        tags: Tags,
-        groups: Sequence[Tags],
-        how: SearchConfig,
+        search: GroupedSearch,
+        answers: CascadeAnswers,
         *,
-        media: str,
+        groups: Sequence[Tags],
         settings: str,
+        cache_key: str,
     ) -> None:
-        self.panel = panel
-        self.tally = Tally()
-        self._video, self._media = video, media
-        self._groups, self._settings = groups, settings
-        self._search = GroupedSearch(video, tags, groups, how, scanned=panel.scanner is not None)
-        self._memories: CascadeAnswers | None = None
+        self.cascade = cascade
+        self.tally = FrameTally()
+        self._video = video
+        self._search = search
+        self._answers = answers
+        self._groups = groups
+        self._settings = settings
+        self._cache_key = cache_key
 
     @classmethod
     async def begin(
         cls,
-        panel: Cascade,
+        cascade: Cascade,
         video: VideoInfo,
         tags: Tags,
-        how: SearchConfig,
+        config: SearchConfig,
         *,
-        media: str,
+        cache_key: str,
         earlier: Findings | None,
     ) -> CategorySearch:
-        """``earlier``: what a result of this video had seen. Raises ``NoEndpointError`` and ``StoreError``."""
-        if not tags:
-            return cls(panel, video, (), (), how, media=media, settings="")
-        settings = await panel.settings(how)
-        known = [(own, by == settings) for own, by in earlier.searches] if earlier else []
-        groups = regrouped(tags, [*known, *await panel.judge.searches(media, settings)])
-        part = cls(panel, video, tags, groups, how, media=media, settings=settings)
+        """Return the search with all that is known already: in the store, and ``earlier``, from a result.
+
+        Raises ``NoEndpointError`` and ``StoreError``.
+        """
+        settings = await cascade.search_fingerprint(config)
+        known = [(group, by == settings) for group, by in earlier.searches] if earlier else []
+        known += await cascade.judge.finished_searches(cache_key, settings)
+        groups = regrouped(tags, known)
+        search = GroupedSearch(video, tags, groups, config, scanned=cascade.scanner is not None)
         for time_s, seen in earlier.observations if earlier else ():
-            if panel.scanner is not None or not seen.scanned:
-                part._search.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
-        part._memories = await panel.memories(media)
-        return part
+            if cascade.scanner is not None or not seen.scanned:
+                search.record(FrameQuery(time_s, tuple(seen.verdicts), Purpose.SCAN), seen)
+        return cls(
+            cascade,
+            video,
+            search,
+            await cascade.load_answers(cache_key),
+            groups=groups,
+            settings=settings,
+            cache_key=cache_key,
+        )
 
     def next_queries(self) -> tuple[FrameQuery, ...]:
-        """The next round; empty when the search is over."""
+        """Return the next round of queries; none when the search is over."""
         return self._search.next_queries()
 
-    def recall(self, look: FrameQuery) -> FrameQuery | None:
-        """Records what is known already of a look; what is left of it to ask, if anything."""
-        assert self._memories is not None
-        left = look.tags
-        for seen in self.panel.recall(self._memories, look):
-            self._search.record(FrameQuery(look.time_s, tuple(seen.verdicts), look.purpose), seen)
-            left = tuple(tag for tag in left if tag not in seen.verdicts)
-        if left:
-            return FrameQuery(look.time_s, left, look.purpose)
-        self.tally.read(look.time_s, True)
-        self.tally.answered()
-        return None
-
-    async def ask(self, shown: Sequence[tuple[FrameQuery, Frame | FrameError]]) -> None:
-        """Asks about frames, in one question, and records what is said; for those that cannot be judged, that.
-
-        Raises ``NoEndpointError`` when nobody is left to ask, ``CoverageError`` when nothing can be judged at all.
-        """
-        readable = []
-        for look, frame in shown:
-            self.tally.read(look.time_s, isinstance(frame, Frame))
-            if isinstance(frame, FrameError):
-                self._fail(look, frame)
-            else:
-                readable.append((look, frame))
-        if not readable:
-            return
-        asked = self.panel.asked(readable[0][0])
-        for (look, frame), told in zip(
-            readable, await asked.ask_about(self._media, readable), strict=True
-        ):
-            self.tally.called(asked.name, told.calls)
-            if told.error is not None:
-                self._fail(look, told.error)
-            else:
-                self._search.record(
-                    look, Observation(frame.time_s, told.verdicts, scanned=self.panel.scans(look))
-                )
-                self.tally.answered()
-
     def expected_more(self) -> int:
-        """How many looks are probably still to come after this round."""
+        """Return how many queries probably follow this round."""
         return self._search.expected_more()
 
-    async def end(self) -> None:
-        """Notes that the search came to its end. Raises ``CoverageError`` when too few of the frames could be judged."""
+    def use_stored_answers(self, query: FrameQuery) -> FrameQuery | None:
+        """Record what the store knows, and return what is left of the query; None if nothing is."""
+        left = query.tags
+        for seen in self.cascade.find_answers(self._answers, query):
+            self._search.record(replace(query, tags=tuple(seen.verdicts)), seen)
+            left = tuple(tag for tag in left if tag not in seen.verdicts)
+        if left:
+            return replace(query, tags=left)
+        self.tally.record_read(query.time_s, True)
+        self.tally.record_answer()
+        return None
+
+    async def ask_frames(self, frames: Sequence[tuple[FrameQuery, Frame | FrameError]]) -> None:
+        """Ask about the frames in one question, and record the outcome of each.
+
+        Raises ``NoEndpointError`` when no endpoint is left, ``CoverageError`` when nothing can be
+        judged at all.
+        """
+        readable: list[tuple[FrameQuery, Frame]] = []
+        for query, frame in frames:
+            self.tally.record_read(query.time_s, isinstance(frame, Frame))
+            if isinstance(frame, FrameError):
+                self._record_failure(query, frame)
+            else:
+                readable.append((query, frame))
+        if not readable:
+            return
+        client = self.cascade.client_for(readable[0][0])
+        outcomes = await client.ask_frames(self._cache_key, readable)
+        for (query, frame), outcome in zip(readable, outcomes, strict=True):
+            self.tally.record_calls(client.name, outcome.calls)
+            if outcome.error is not None:
+                self._record_failure(query, outcome.error)
+            else:
+                scanned = client is self.cascade.scanner
+                self._search.record(query, Observation(frame.time_s, outcome.verdicts, scanned))
+                self.tally.record_answer()
+
+    async def finish(self) -> None:
+        """Store that the search is finished. Raises ``CoverageError`` when too few frames were judged."""
         coverage = self.tally.coverage()
-        least = max(
-            LEAST_COVERAGE * (coverage.asked - coverage.unreadable), LEAST_READABLE * coverage.asked
-        )
-        if coverage.answered < least:
-            raise self._too_little()
-        if self._groups:
-            await self.panel.judge.note_searches(self._media, self._groups, self._settings)
+        readable = coverage.asked - coverage.unreadable
+        if coverage.answered < max(LEAST_COVERAGE * readable, LEAST_READABLE * coverage.asked):
+            raise self._coverage_error()
+        await self.cascade.judge.record_searches(self._cache_key, self._groups, self._settings)
 
     def findings(self) -> Findings:
-        """What was found. Takes a while: not for the event loop."""
-        searches = tuple((tags, self._settings) for tags in self._groups)
-        first_s = (
-            self._video.first_s
-        )  # what is there from the first frame on need not have been before
+        """Return what was found. Takes long: do not call it on the event loop."""
+        first_s = self._video.first_s  # what the first frame shows need not have been there before
         spans = tuple(
             replace(span, start_s=max(span.start_s, first_s)) for span in self._search.spans()
         )
-        return Findings(self.panel.category, spans, tuple(self._search.observations()), searches)
+        searches = tuple((tags, self._settings) for tags in self._groups)
+        return Findings(self.cascade.category, spans, tuple(self._search.observations()), searches)
 
-    def _fail(self, look: FrameQuery, error: Exception) -> None:
-        self._search.record(look, Observation(look.time_s, {}, scanned=self.panel.scans(look)))
-        self.tally.failed(str(error))
+    def _record_failure(self, query: FrameQuery, error: Exception) -> None:
+        scanned = self.cascade.client_for(query) is self.cascade.scanner
+        self._search.record(query, Observation(query.time_s, {}, scanned))
+        self.tally.record_failure(str(error))
         coverage = self.tally.coverage()
         if not coverage.answered and coverage.failed - coverage.unreadable >= _HOPELESS_AFTER:
-            raise self._too_little()
+            raise self._coverage_error()
 
-    def _too_little(self) -> CoverageError:
+    def _coverage_error(self) -> CoverageError:
         coverage = self.tally.coverage()
         judged = f"only {coverage.answered} of {coverage.asked} frames could be judged"
         return CoverageError(
             f"{self._video.path}: {judged}, so its results would mislead: {self.tally.reasons()}"
         )
+
+
+class FrameTally:
+    """Counts of the frames of one search: judged, failed, unreadable. ``calls``: requests, by model."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self._answered = 0
+        self._failures: Counter[str] = Counter()
+        self._read: list[tuple[float, bool]] = []
+        self._unreadable = 0
+
+    def record_read(self, time_s: float, readable: bool) -> None:
+        """Count a frame as read, or as unreadable."""
+        insort(self._read, (time_s, readable))
+        self._unreadable += not readable
+
+    def record_answer(self) -> None:
+        """Count a frame as judged."""
+        self._answered += 1
+
+    def record_calls(self, model: str, requests: int) -> None:
+        """Count requests that a model answered."""
+        if requests:
+            self.calls[model] += requests
+
+    def record_failure(self, reason: str) -> None:
+        """Count a frame as failed."""
+        self._failures[reason] += 1
+
+    def coverage(self) -> Coverage:
+        """Return the counts."""
+        failed = self._failures.total()
+        return Coverage(
+            self._answered + failed, self._answered, failed, self.calls.total(), self._unreadable
+        )
+
+    def reasons(self) -> str:
+        """Return the most frequent reasons for failures, with their numbers."""
+        return "; ".join(f"{reason} ({count} x)" for reason, count in self._failures.most_common(3))
+
+    def gaps_s(self, duration_s: float) -> tuple[tuple[float, float], ...]:
+        """Return the stretches, as (start, end), in which no frame could be read.
+
+        A stretch that no readable frame follows lasts to the end.
+        """
+        gaps = []
+        for readable, group in groupby(self._read, key=lambda entry: entry[1]):
+            if not readable:
+                stretch = list(group)
+                is_last = stretch[-1] is self._read[-1]
+                gaps.append((stretch[0][0], duration_s if is_last else stretch[-1][0]))
+        return tuple(gaps)

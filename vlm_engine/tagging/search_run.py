@@ -1,156 +1,153 @@
-"""Drives the searches of one video: looks become frames, frames become questions, answers become observations."""
+"""Drives the searches of one video: queries become frames, frames questions, answers observations."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 
 from vlm_engine.config.models import VideoConfig
-from vlm_engine.errors import MediaUnreadableError
+from vlm_engine.errors import FrameError, MediaUnreadableError
 from vlm_engine.files import media_errors
-from vlm_engine.tagging.cached_client import CachedClient
+from vlm_engine.tagging.cached_client import CachedClient, Tags
 from vlm_engine.tagging.category_search import CategorySearch
-from vlm_engine.tagging.frame_batch import FrameBatch, Pictures, Wanted, sheets
-from vlm_engine.types import Coverage, ImageShape, OnProgress, Progress, VideoInfo
+from vlm_engine.types import (
+    Coverage,
+    Frame,
+    FrameQuery,
+    ImageShape,
+    OnProgress,
+    Progress,
+    VideoInfo,
+)
 from vlm_engine.video import VideoReader
 from vlm_engine.vr import Layout
 
+Picture = Mapping[ImageShape, Frame] | FrameError
+"""One frame in every shape that is wanted, or the error why it cannot be read."""
+
 
 class SearchRun:
-    """The searches of one video, from the first look to the last.
+    """The searches of one video, from the first query to the last.
 
-    They go side by side, round by round. Frames are decoded one after the other in time order, each once for all searches that
-    want it in a round, and asked about as soon as every model that is to see it has room for it.
+    They go side by side, round by round. Frames are decoded one after the other in order of time,
+    each once for all searches that want it, and asked about when their models have room for them.
     """
 
     def __init__(
         self,
         video: VideoInfo,
-        parts: Sequence[CategorySearch],
+        searches: Sequence[CategorySearch],
         on_progress: OnProgress | None,
         *,
         vr: Layout | None,
-        reading: VideoConfig,
+        config: VideoConfig,
     ) -> None:
         self._video = video
-        self._parts = tuple(parts)
+        self._searches = tuple(searches)
         self._on_progress = on_progress
-        self._decoder = _Decoder(video, reading, vr=vr)
+        self._decoder = _Decoder(video, config, vr)
         self._outstanding = 0
         self._furthest = 0.0
 
-    async def to_the_end(self) -> None:
-        """Runs until no search has more looks.
+    async def run(self) -> None:
+        """Run until no search has more queries. Every answer until then is stored, whatever happens.
 
-        Raises ``MediaUnreadableError`` when no frame decodes, ``NoEndpointError`` when nobody is left to ask, and
-        ``CoverageError`` when too few of the frames that decode could be judged. Whatever was answered until then
-        is stored.
+        Raises ``MediaUnreadableError`` when no frame decodes, ``NoEndpointError`` when no endpoint is
+        left, and ``CoverageError`` when too few of the frames that decode could be judged.
         """
         try:
-            while wanted := await asyncio.to_thread(self._looks):
-                await self._round(wanted)
+            while queries := await asyncio.to_thread(self._next_queries):
+                await self._run_round(queries)
         finally:
             self._decoder.close()
         coverage = self.coverage()
         if coverage.asked and coverage.unreadable == coverage.asked:
-            raise MediaUnreadableError(
-                f"{self._video.path}: none of its frames decodes: {self._parts[0].tally.reasons()}"
-            )
-        for part in self._parts:
-            await part.end()
+            reasons = self._searches[0].tally.reasons()
+            raise MediaUnreadableError(f"{self._video.path}: none of its frames decodes: {reasons}")
+        for search in self._searches:
+            await search.finish()
 
     def coverage(self) -> Coverage:
-        """The frames so far; one that two models were asked about counts twice."""
-        return sum((part.tally.coverage() for part in self._parts), Coverage())
+        """Return the frames so far; one that two models were asked about counts twice."""
+        return sum((search.tally.coverage() for search in self._searches), Coverage())
 
     def calls(self) -> Mapping[str, int]:
-        """How many requests each model answered, by its name."""
-        return sum((part.tally.calls for part in self._parts), Counter[str]())
+        """Return how many requests each model answered, by its name."""
+        return sum((search.tally.calls for search in self._searches), Counter[str]())
 
     def gaps_s(self) -> tuple[tuple[float, float], ...]:
-        """The stretches, as (start, end), in which no frame could be read."""
+        """Return the stretches, as (start, end), in which no frame could be read."""
         return tuple(
-            gap for part in self._parts for gap in part.tally.gaps_s(self._video.duration_s)
+            gap for search in self._searches for gap in search.tally.gaps_s(self._video.duration_s)
         )
 
-    def _looks(self) -> list[Wanted]:
-        return [(part, look) for part in self._parts for look in part.next_queries()]
+    def _next_queries(self) -> list[tuple[CategorySearch, FrameQuery]]:
+        return [(search, query) for search in self._searches for query in search.next_queries()]
 
-    async def _round(self, wanted: Sequence[Wanted]) -> None:
-        self._outstanding = len(wanted)
-        left = []
-        for part, look in wanted:
-            unknown = part.recall(look)
-            if unknown is None:
-                self._settle()
+    async def _run_round(self, queries: Sequence[tuple[CategorySearch, FrameQuery]]) -> None:
+        self._outstanding = len(queries)
+        unknown = []
+        for search, query in queries:
+            left = search.use_stored_answers(query)
+            if left is None:
+                self._report_progress()
             else:
-                left.append((part, unknown))
-        if not left:
+                unknown.append((search, left))
+        if not unknown:
             return
-        by_time: dict[float, list[FrameBatch]] = defaultdict(list)
-        for sheet in sheets(left):
-            for look in sheet.looks:
-                by_time[look.time_s].append(sheet)
-        pictures = await self._decoder.pictures(
-            {time_s: {sheet.shape for sheet in own} for time_s, own in by_time.items()}
+        batches_at: dict[float, list[FrameBatch]] = defaultdict(list)
+        for batch in frame_batches(unknown):
+            for query in batch.queries:
+                batches_at[query.time_s].append(batch)
+        await self._decoder.start(
+            {time_s: {batch.shape for batch in own} for time_s, own in batches_at.items()}
         )
         try:
             async with asyncio.TaskGroup() as group:
-                for time_s in sorted(by_time):
-                    await self._show(by_time[time_s], pictures, group)
+                for time_s in sorted(batches_at):
+                    async for batch in self._complete_batches(batches_at[time_s]):
+                        task = group.create_task(self._ask(batch))
+                        task.add_done_callback(batch.release_place)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _show(
-        self,
-        wanted: Sequence[FrameBatch],
-        pictures: Iterator[tuple[float, Pictures]],
-        group: asyncio.TaskGroup,
-    ) -> None:
-        """Takes the next frame from the decoder and shows it to those who want it, once each of them has room.
+    async def _complete_batches(self, batches: Sequence[FrameBatch]) -> AsyncIterator[FrameBatch]:
+        """Decode the next frame, and yield the batches that it completes once they have a place.
 
-        A frame that goes with others waits for them first. Nobody keeps room for what is incomplete: others might need it to
-        become complete.
+        A single frame gets its place before it is decoded. A larger batch gets it when it is complete:
+        others might need the place to become complete.
         """
-        alone: dict[CachedClient, list[FrameBatch]] = defaultdict(list)
-        for sheet in wanted:
-            if len(sheet.looks) == 1:
-                alone[sheet.judge].append(sheet)
-        async with AsyncExitStack() as held:
-            for judge in sorted(
-                alone, key=id
-            ):  # always in one order, so that no two searches wait for each other
-                await judge.room.acquire()
-                held.callback(judge.room.release)
-            _, served = await self._decoder.next(pictures)
-            held.pop_all()
-        for sheet in wanted:
-            sheet.take(served)
-        for judge, own in alone.items():
-            _when_all_are_done(
-                [group.create_task(self._ask(sheet)) for sheet in own], judge.room.release
-            )
-        for sheet in wanted:
-            if len(sheet.looks) > 1 and sheet.is_complete:
-                await sheet.judge.room.acquire()
-                _when_all_are_done([group.create_task(self._ask(sheet))], sheet.judge.room.release)
+        single = [batch for batch in batches if len(batch.queries) == 1]
+        async with AsyncExitStack() as places:
+            for batch in sorted(single, key=lambda batch: id(batch.client)):  # against deadlocks
+                await places.enter_async_context(batch.client.open_questions)
+            picture = await self._decoder.next_picture()
+            places.pop_all()
+        for batch in batches:
+            batch.add(picture)
+        for batch in single:
+            yield batch
+        for batch in batches:
+            if len(batch.queries) > 1 and len(batch.frames) == len(batch.queries):
+                await batch.client.open_questions.acquire()
+                yield batch
 
-    async def _ask(self, sheet: FrameBatch) -> None:
-        await sheet.part.ask(sheet.shown)
-        for _ in sheet.looks:
-            self._settle()
+    async def _ask(self, batch: FrameBatch) -> None:
+        await batch.search.ask_frames(batch.frames)
+        for _ in batch.queries:
+            self._report_progress()
 
-    def _settle(self) -> None:
+    def _report_progress(self) -> None:
         self._outstanding -= 1
         if self._on_progress is None:
             return
         coverage = self.coverage()
-        expected = (
-            coverage.asked + self._outstanding + sum(part.expected_more() for part in self._parts)
-        )
+        more = sum(search.expected_more() for search in self._searches)
+        expected = coverage.asked + self._outstanding + more
         if self._furthest:
             expected = min(expected, int(coverage.asked / self._furthest))
         progress = Progress(coverage, max(coverage.asked, expected))
@@ -158,57 +155,95 @@ class SearchRun:
         self._on_progress(progress)
 
 
-def _when_all_are_done(tasks: Sequence[asyncio.Task[None]], call: Callable[[], None]) -> None:
-    left = set(tasks)
+@dataclass(eq=False, slots=True)
+class FrameBatch:
+    """Queries of one search that are asked about in one request, in order of time; mostly one."""
 
-    def done(task: asyncio.Task[None]) -> None:
-        left.discard(task)
-        if not left:
-            call()
+    search: CategorySearch
+    queries: Sequence[FrameQuery]
+    frames: list[tuple[FrameQuery, Frame | FrameError]] = field(default_factory=list)
 
-    for task in tasks:
-        task.add_done_callback(done)
+    @property
+    def client(self) -> CachedClient:
+        """The model that is asked."""
+        return self.search.cascade.client_for(self.queries[0])
+
+    @property
+    def shape(self) -> ImageShape:
+        """The size of its pictures."""
+        return self.client.image_shape(self.queries[0].purpose)
+
+    def add(self, picture: Picture) -> None:
+        """Take the frame of the next query."""
+        frame = picture if isinstance(picture, FrameError) else picture[self.shape]
+        self.frames.append((self.queries[len(self.frames)], frame))
+
+    def release_place(self, _: asyncio.Task[None]) -> None:
+        """Give back the place among the open questions."""
+        self.client.open_questions.release()
+
+
+def frame_batches(queries: Iterable[tuple[CategorySearch, FrameQuery]]) -> list[FrameBatch]:
+    """Return every query in a batch: with others about the same tags where its model takes several."""
+    alike: dict[tuple[CategorySearch, CachedClient, Tags], list[FrameQuery]] = defaultdict(list)
+    batches = []
+    for search, query in queries:
+        client = search.cascade.client_for(query)
+        if client.frames_per_question(query.purpose) > 1:
+            alike[search, client, query.tags].append(query)
+        else:
+            batches.append(FrameBatch(search, [query]))
+    for (search, client, _), group in alike.items():
+        group.sort(key=lambda query: query.time_s)
+        size = client.frames_per_question(group[0].purpose)
+        batches += [
+            FrameBatch(search, group[first : first + size]) for first in range(0, len(group), size)
+        ]
+    return batches
 
 
 class _Decoder:
-    """A video's reader on a thread of its own, opened when the first frame is wanted.
+    """Reader of a video on a thread of its own, opened when the first frame is wanted.
 
-    One thread keeps the order: a frame whose wait was cancelled is decoded to its end before the file is closed.
+    One thread keeps the order: a frame whose caller was cancelled is decoded to its end before the
+    file is closed.
     """
 
-    def __init__(self, video: VideoInfo, reading: VideoConfig, *, vr: Layout | None) -> None:
+    def __init__(self, video: VideoInfo, config: VideoConfig, vr: Layout | None) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
-        self._video, self._reading, self._vr = video, reading, vr
+        self._video, self._config, self._vr = video, config, vr
         self._reader: VideoReader | None = None
+        self._pictures: Iterator[tuple[float, Picture]] = iter(())
 
-    async def pictures(
-        self, wanted: Mapping[float, Collection[ImageShape]]
-    ) -> Iterator[tuple[float, Pictures]]:
-        """An iterator over (time asked for, the frame in every shape), in order of time; hand it to ``next``."""
+    async def start(self, shapes: Mapping[float, Collection[ImageShape]]) -> None:
+        """Begin a round: ``shapes`` are wanted of the frames at these times."""
         with media_errors(self._video.path):
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._pictures, wanted
+            self._pictures = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._open, shapes
             )
 
-    async def next(self, pictures: Iterator[tuple[float, Pictures]]) -> tuple[float, Pictures]:
-        """The next frame. There must be one: every time asked for is served once."""
+    async def next_picture(self) -> Picture:
+        """Return the next frame of the round, in order of time. There must be one left."""
         with media_errors(self._video.path):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, next, pictures)
+            _, picture = await asyncio.get_running_loop().run_in_executor(
+                self._thread, next, self._pictures
+            )
+            return picture
 
     def close(self) -> None:
-        """Closes the file as soon as what is being decoded is done. Does not wait for it."""
+        """Close the file once the current frame is decoded. Does not wait for it."""
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
-    def _pictures(
-        self, wanted: Mapping[float, Collection[ImageShape]]
-    ) -> Iterator[tuple[float, Pictures]]:
+    def _open(
+        self, shapes: Mapping[float, Collection[ImageShape]]
+    ) -> Iterator[tuple[float, Picture]]:
         if self._reader is None:
-            how = self._reading
+            config = self._config
             self._reader = VideoReader(
-                self._video, vr=self._vr, hwaccel=how.hwaccel, stall_s=how.stall_s
+                self._video, vr=self._vr, hwaccel=config.hwaccel, stall_s=config.stall_s
             )
-        return self._reader.pictures(wanted)
+        return self._reader.pictures(shapes)
 
     def _close(self) -> None:
         if self._reader is not None:

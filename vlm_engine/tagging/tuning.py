@@ -8,7 +8,7 @@ from typing import Any
 from vlm_engine.config.models import EngineConfig, TagRule
 from vlm_engine.errors import ConfigError
 from vlm_engine.spans import fit_rule, markers, precision_and_recall
-from vlm_engine.tagging.json_result import read_spans
+from vlm_engine.tagging.results import read_spans
 from vlm_engine.types import Span
 
 Bounds = list[tuple[float, float]]

@@ -1,13 +1,23 @@
-"""Results as the dictionaries that scripts read, and an earlier result's observations read back."""
+"""Results as the dictionaries that scripts read, and progress in per cent; earlier results read back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
 
 from vlm_engine.errors import ConfigError
-from vlm_engine.types import Findings, ImageResult, Observation, Span, Verdict, VideoResult
+from vlm_engine.tagging.requests import Earlier
+from vlm_engine.types import (
+    Findings,
+    ImageResult,
+    Observation,
+    Progress,
+    Span,
+    Verdict,
+    VideoResult,
+)
 
 SCHEMA_VERSION = 2
 
@@ -109,14 +119,6 @@ def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """What an earlier result holds: how long the video lasts, and what was seen, by category, without spans."""
-
-    duration_s: float
-    findings: Mapping[str, Findings]
-
-
 def read_earlier(json_result: Mapping[str, Any]) -> Earlier:
     """An earlier ``json_result``, or the whole result that holds it. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
@@ -171,3 +173,35 @@ def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[st
 
 def _span(tag: str, entry: Mapping[str, Any]) -> Span:
     return Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"))
+
+
+class PercentCallback:
+    """Calls ``callback``, plain or async, with progress in whole per cent, each value once.
+
+    Waits at the end for async calls.
+    """
+
+    def __init__(self, callback: Callable[[int], Any] | None) -> None:
+        self._callback = callback
+        self._last = -1
+        self._calls: set[asyncio.Future[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._call(100)
+        await asyncio.gather(*self._calls)
+
+    def __call__(self, progress: Progress) -> None:
+        """Report how far it is."""
+        self._call(int(100 * progress.fraction))
+
+    def _call(self, percent: int) -> None:
+        if self._callback is None or percent <= self._last:
+            return
+        self._last = percent
+        outcome = self._callback(percent)
+        if inspect.isawaitable(outcome):
+            self._calls.add(asyncio.ensure_future(outcome))

@@ -1,0 +1,45 @@
+"""What to tag, and how: one video or one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm_engine.types import Findings, OnProgress, Source
+
+if TYPE_CHECKING:
+    from vlm_engine.pictures import Source as ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier result: the video's length in seconds, and what was seen, by category."""
+
+    duration_s: float
+    findings: Mapping[str, Findings]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """A video to tag. ``VLMEngine.process_video`` and ``tag_video`` describe the fields."""
+
+    source: str | Path | Source
+    identity: str | None = None
+    frame_interval: float | None = None
+    threshold: float | None = None
+    vr_video: bool = False
+    skipped_categories: Collection[str] = ()
+    earlier: Earlier | None = None
+    on_progress: OnProgress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """A picture to tag. ``VLMEngine.process_image`` and ``tag_image`` describe the fields."""
+
+    source: ImageSource
+    identity: str | None = None
+    threshold: float | None = None
+    skipped_categories: Collection[str] = ()
