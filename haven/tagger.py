@@ -14,6 +14,7 @@ from typing import Self, TypeAlias
 
 from PIL import Image
 
+from haven.settings.layers import on_the_page
 from haven.settings.settings import Settings
 from haven.setup.paths import how_far, map_path
 from vlm_engine import (
@@ -26,7 +27,6 @@ from vlm_engine import (
     MediaNotFoundError,
     MediaOutOfReachError,
     MediaUnsupportedError,
-    ModelConfig,
     OnProgress,
     Readers,
     ResizableSemaphore,
@@ -37,10 +37,8 @@ from vlm_engine import (
 )
 
 _log = logging.getLogger(__name__)
-_MODEL = "vlm"
-_CATEGORY = "tags"
 _SIZES_AT_ONCE = 8
-_PATHS = "Paths on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
+_PATHS = on_the_page("PATH_MUTATION")
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
 """Gives a picture's content where its file cannot be read. Raises ``MediaError`` where it cannot, either."""
@@ -49,46 +47,18 @@ Show: TypeAlias = Callable[[MediaUnsupportedError], Awaitable[bytes]]
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
-    """The engine's configuration: a whole one where the user has one, else made from the single settings.
-
-    ``store_path``: the file that keeps every answer; None keeps them only while the engine is open.
-    """
+    """Return the engine's configuration. ``store_path``: the file that keeps every answer; None: none does."""
     store = str(store_path) if store_path else None
-    if settings.engine_config is not None:
-        return settings.engine_config.model_copy(update={"store_path": store})
-    model = ModelConfig(
-        model_id=settings.model,
-        model_category=_CATEGORY,
-        multiplexer_endpoints=settings.endpoints,
-        **settings.wording.model_dump(),
-        request_timeout=settings.request_timeout_s,
-        endpoint_patience=settings.endpoint_patience_s,
-        fallback_wait=settings.fallback_wait_s,
-        image_max_side=settings.image_max_side,
-        scan_max_side=settings.scan_image_max_side,
-        frames_per_question=settings.scan_frames_per_question,
-    )
-    return EngineConfig(
-        models={_MODEL: model},
-        active_ai_models=(_MODEL,),
-        category_config={_CATEGORY: dict(settings.tag_rules)},
-        default_rule=settings.default_rule,
-        search=settings.search,
-        video=settings.video,
-        image=settings.image,
-        store_path=store,
-        store_max_mb=settings.store_max_mb,
-    )
+    return settings.engine.model_copy(update={"store_path": store})
 
 
 def names_in_stash(settings: Settings) -> dict[str, str]:
-    """What each tag that is looked for is called in Stash, by what the tag list calls it."""
-    config = engine_config(settings, None)
-    rules = [
-        (config.rule_of(model.category), model.tag_list)
-        for model in config.active_models().values()
-    ]
-    return {tag: rule(tag).renamed or tag for rule, tags in rules for tag in tags}
+    """Return what each tag that is looked for is called in Stash, by its name in the tag list."""
+    names: dict[str, str] = {}
+    for model in settings.engine.active_models().values():
+        rule_of = settings.engine.rule_of(model.category)
+        names |= {tag: rule_of(tag).renamed or tag for tag in model.tag_list}
+    return names
 
 
 class Tagger:
@@ -100,7 +70,7 @@ class Tagger:
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
         self._settings = settings
         self._engine = VLMEngine(engine_config(settings, store_path))
-        self._readers = Readers(_SIZES_AT_ONCE, settings.video.stall_s)
+        self._readers = Readers(_SIZES_AT_ONCE, settings.engine.video.stall_s)
         self._contents = ResizableSemaphore(lambda: self._engine.slots)
         self._told_of_unread = False
 
@@ -155,8 +125,6 @@ class Tagger:
         return await self._engine.tag_video(
             video,
             identity=f"oshash:{oshash}" if oshash else None,
-            frame_interval=self._settings.frame_interval_s,
-            threshold=self._settings.threshold,
             vr_video=vr,
             on_progress=on_progress,
         )
@@ -213,9 +181,7 @@ class Tagger:
     async def _tag_image(
         self, source: str | ZipEntry | InMemoryFile, fingerprint: str
     ) -> ImageResult:
-        return await self._engine.tag_image(
-            source, identity=fingerprint or None, threshold=self._settings.threshold
-        )
+        return await self._engine.tag_image(source, identity=fingerprint or None)
 
     def _here(self, image: str | ZipEntry) -> str | ZipEntry:
         if isinstance(image, ZipEntry):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 import vlm_engine
-from vlm_engine.config.base import Settings
+from vlm_engine.config.base import SettingsGroup
 
 MODULES = (
     "vlm_engine",
@@ -69,7 +69,7 @@ def _class(name: str, kind: type) -> Iterator[str]:
     yield f"### `{name}`"
     yield _how_made(name, kind)
     yield _prose(kind)
-    if issubclass(kind, Settings):
+    if issubclass(kind, SettingsGroup):
         yield f"Its settings are in [the guide](USER_GUIDE.md#{name.lower()})."
     for member, value in members(kind):
         yield f"#### `{name}.{member}`"
@@ -86,7 +86,7 @@ def _how_made(name: str, kind: type) -> str:
     if issubclass(kind, Enum):
         return _code([f"{name}.{member.name} = {_shown(str(member.value))}" for member in kind])
     if issubclass(kind, BaseModel):
-        own = "**settings" if issubclass(kind, Settings) else ", ".join(kind.model_fields)
+        own = "**settings" if issubclass(kind, SettingsGroup) else ", ".join(kind.model_fields)
         return _code([f"{name}({own})"])
     if issubclass(kind, BaseException) or Protocol in kind.__bases__:
         return _code([f"class {name}({', '.join(parent.__name__ for parent in kind.__bases__)})"])

@@ -14,12 +14,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from vlm_engine.config import models as config_models
-from vlm_engine.config.base import Settings
+from vlm_engine.config.base import SettingsGroup
 
-GROUPS: Mapping[str, type[Settings]] = {
+GROUPS: Mapping[str, type[SettingsGroup]] = {
     name: group
     for name in config_models.__all__
-    if isinstance(group := getattr(config_models, name), type) and issubclass(group, Settings)
+    if isinstance(group := getattr(config_models, name), type) and issubclass(group, SettingsGroup)
 }
 """Every group of settings, by the name of its class."""
 CALLS = ("process_video", "tag_video", "process_image", "tag_image", "optimize_timeframe_settings")
@@ -36,7 +36,7 @@ _PLAIN: Mapping[Any, str] = {
 _BOUNDS = {"gt": "over {}", "ge": "from {}", "le": "to {}", "lt": "under {}"}
 
 
-def options_table(group: type[Settings]) -> str:
+def options_table(group: type[SettingsGroup]) -> str:
     """Every setting of a group: its key, type, default, unit, and what it does."""
     rows = ["| setting | type | default | unit | what it does |", "|---|---|---|---|---|"]
     rows += [_row(name, field) for name, field in group.model_fields.items()]
@@ -148,7 +148,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     value = field.default_factory() if field.default is PydanticUndefined else field.default  # type: ignore[call-arg, misc]
-    if isinstance(value, Settings):
+    if isinstance(value, SettingsGroup):
         return "its defaults"
     if isinstance(value, config_models.Length):
         return f'`"{value.value:g}{value.unit}"`'

@@ -42,19 +42,17 @@ from vlm_engine.types import (
 from vlm_engine.watchdog import Readers
 
 if TYPE_CHECKING:
-    from vlm_engine.config.base import clean_name, placed
+    from vlm_engine.config.base import SettingsGroup, clean_name, placed
+    from vlm_engine.config.by_name import parse_setting, set_in, setting_field, with_settings
     from vlm_engine.config.models import (
         EndpointConfig,
         EngineConfig,
-        ImageConfig,
         ModelConfig,
-        SearchConfig,
         TagRule,
-        VideoConfig,
         clean_tags,
         parse,
     )
-    from vlm_engine.config.templates import template_fields
+    from vlm_engine.config.one_line import addresses_in, folders_in, key_in, tags_in
     from vlm_engine.config.wording import (
         WordingConfig,
         check_once,
@@ -67,12 +65,10 @@ if TYPE_CHECKING:
     from vlm_engine.store import SharedLock, readable, writing
     from vlm_engine.tagging.category_search import LEAST_COVERAGE
     from vlm_engine.tagging.results import image_dict, video_dict
-    from vlm_engine.vr import AUTO, checked_layout
     from vlm_engine.yaml_text import parse_yaml
 
 __version__ = "2.0.0"
 __all__ = [
-    "AUTO",
     "LEAST_COVERAGE",
     "ArchiveError",
     "Batcher",
@@ -81,7 +77,6 @@ __all__ = [
     "EndpointConfig",
     "EndpointStats",
     "EngineConfig",
-    "ImageConfig",
     "ImageResult",
     "ImageTagInfo",
     "InMemoryFile",
@@ -97,7 +92,7 @@ __all__ = [
     "Readers",
     "ReplyError",
     "ResizableSemaphore",
-    "SearchConfig",
+    "SettingsGroup",
     "SharedLock",
     "Source",
     "Span",
@@ -105,39 +100,44 @@ __all__ = [
     "TagRule",
     "VLMEngine",
     "VLMEngineError",
-    "VideoConfig",
     "VideoResult",
     "VideoTagInfo",
     "WordingConfig",
     "ZipEntry",
     "__version__",
+    "addresses_in",
     "check_once",
-    "checked_layout",
     "clean_descriptions",
     "clean_name",
     "clean_synonyms",
     "clean_tags",
     "described_apart",
+    "folders_in",
     "image_dict",
+    "key_in",
     "media_errors",
     "parse",
+    "parse_setting",
     "parse_yaml",
     "placed",
     "readable",
+    "set_in",
+    "setting_field",
     "split_tags",
     "tag_key",
-    "template_fields",
+    "tags_in",
     "video_dict",
+    "with_settings",
     "writing",
 ]
 _IMPORTED_ON_USE = (
     "yaml_text",
-    "vr",
     "store",
     "config.base",
-    "config.templates",
     "config.wording",
     "config.models",
+    "config.one_line",
+    "config.by_name",
     "tagging.results",
     "tagging.category_search",
     "engine",

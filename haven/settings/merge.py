@@ -1,160 +1,147 @@
-"""How layers become one: setting by setting, and in and out of a whole configuration of the engine."""
+"""How layers become one: each setting from the last layer that has it, and all of the engine's in one ``EngineConfig``."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
-from haven.settings import words
-from vlm_engine import EndpointConfig, EngineConfig, ModelConfig, described_apart, tag_key
+from haven.settings.layers import Layer
+from haven.settings.table import ENGINE
+from vlm_engine import (
+    EndpointConfig,
+    EngineConfig,
+    ModelConfig,
+    TagRule,
+    described_apart,
+    set_in,
+    tag_key,
+    with_settings,
+)
 
-# Settings that a model of an engine's configuration has too, and their names there.
-_OF_MODEL = {
-    "model": "model_id",
-    **words.NAMES,
-    "request_timeout": "request_timeout",
-    "endpoint_patience": "endpoint_patience",
-    "fallback_wait": "fallback_wait",
-    "image_max_side": "image_max_side",
-    "scan_image_max_side": "scan_max_side",
-    "scan_frames_per_question": "frames_per_question",
-}
-# The same for how videos are searched and read, for what is shown of pictures, and for how much is kept.
-_OF_SEARCH = {
-    "video_shortest_event": "shortest_event_s",
-    "video_search_effort": "effort",
-    "video_questions_per_hour": "questions_per_hour",
-    "video_edge_tolerance": "edge_tolerance_s",
-}
-_OF_ENGINE = {"store_max_mb": "store_max_mb"}
-_OF_VIDEO = {
-    "video_decoding_device": "hwaccel",
-    "video_stall_timeout": "stall_s",
-    "vr_layout": "vr_layout",
-}
-_OF_IMAGE = {"image_frames": "frames", "image_parts": "parts"}
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_WHOLE = "VLM_ENGINE_CONFIG"
+_BARE = EngineConfig(models={"vlm": ModelConfig(model_category="tags")}, active_ai_models=("vlm",))
 
 
-def merged(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The values of all layers, later ones before earlier ones.
+@dataclass(slots=True)
+class Merged:
+    """The values of all layers by name, each from the last layer that has it, and the place of each (``origins``).
 
-    A layer's ``vlm_engine_config`` goes before its other values. What the layers above it set is put into
-    it, so that both tell the same. ``every_tag`` holds the tags of all layers, also where a later one looks for others; a tag
-    is described by the last layer that describes it. ``origins`` has the place of each value.
+    ``whole``: the last whole configuration of the engine. It goes before the other values of its layer and of those
+    below, while settings ``above`` it go before it. ``every_tag``: the tags of all layers, also of those that a later
+    layer replaces.
     """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    every_tag: dict[str, None] = {}
-    above: set[str] = set()
-    for layer in layers:
-        places = layer.pop("origins")
-        engine = layer.get("vlm_engine_config")
-        of_engine = _of_engine(engine) if engine else {}
-        set_here = layer | of_engine
-        origins |= places | dict.fromkeys(of_engine, places.get("vlm_engine_config", ""))
-        above = set() if engine else above | layer.keys()
-        if "endpoints" in set_here and "api_key" not in layer:
-            values.pop("api_key", None)  # it was meant for other servers than these
-        if "tag_descriptions" in set_here:
-            set_here["tag_descriptions"] = described_apart(
-                values.get("tag_descriptions", {}), set_here["tag_descriptions"]
-            )
-        values |= set_here
-        every_tag |= dict.fromkeys(set_here.get("tag_list", ()))
-    values["every_tag"], values["origins"] = tuple(every_tag), origins
-    if "endpoints" in values:
-        values["endpoints"] = tuple(
-            _with_key(endpoint, values.get("api_key")) for endpoint in values["endpoints"]
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    whole: EngineConfig | None = None
+    above: set[str] = field(default_factory=set)
+    every_tag: list[str] = field(default_factory=list)
+
+    def engine(self) -> EngineConfig:
+        """Return the engine's configuration, with what the whole one leaves open and what the layers above it set."""
+        named = {row.engine: row.name for row in ENGINE if row.engine and row.name in self.values}
+        config = with_settings(
+            self.whole or _BARE,
+            {engine: self.values[name] for engine, name in named.items() if name in self.above},
+            {engine: self.values[name] for engine, name in named.items()},
         )
-    if "vlm_engine_config" in values:
-        values["vlm_engine_config"] = _raised(values["vlm_engine_config"], values, above)
-    return values
+        models, categories = dict(config.models), dict(config.category_config)
+        for name, model in config.active_models().items():
+            models[name] = self._complete(model)
+            if "TAG_RULES" in self.above or model.category not in categories:
+                categories[model.category] = by_tag(self.values["TAG_RULES"], model.tag_list)
+        return config.model_copy(update={"models": models, "category_config": categories})
 
-
-def _with_key(endpoint: EndpointConfig, key: SecretStr | None) -> EndpointConfig:
-    has_own = endpoint.api_key.get_secret_value() or endpoint.api_key_env
-    return endpoint.model_copy(update={"api_key": key}) if key and not has_own else endpoint
-
-
-def _asked_models(engine: EngineConfig) -> dict[str, ModelConfig]:
-    """Without those that only scan for others: what a user sets elsewhere is about the models that judge."""
-    return dict(engine.active_models())
-
-
-def _of_engine(engine: EngineConfig) -> dict[str, Any]:
-    """What ``engine`` says of the settings: the first of the models that it asks, with the tags and rules of all."""
-    values = _set_fields(engine.video, _OF_VIDEO) | _set_fields(engine.search, _OF_SEARCH)
-    values |= _set_fields(engine.image, _OF_IMAGE) | _set_fields(engine, _OF_ENGINE)
-    asked = _asked_models(engine).values()
-    for model in reversed(asked):
-        values |= _set_fields(model, _OF_MODEL)
-        values |= {"endpoints": model.endpoints()} if model.endpoints() else {}
-    tags = {tag_key(tag): tag for model in asked for tag in model.tag_list}
-    rules = {
-        tag: rule
-        for model in asked
-        for tag, rule in engine.category_config.get(model.category, {}).items()
-    }
-    if tags:
-        values["tag_list"] = tuple(tags.values())
-    if rules:
-        values["tag_rules"] = rules
-    if "default_rule" in engine.model_fields_set:
-        values["default_tag_rule"] = engine.default_rule
-    if "threshold" in engine.default_rule.model_fields_set:
-        values["video_threshold"] = engine.default_rule.threshold
-    return values
-
-
-def _raised(engine: EngineConfig, values: Mapping[str, Any], above: set[str]) -> EngineConfig:
-    """``engine`` with what the layers above it set, and what its models leave open."""
-    models = dict(engine.models)
-    categories = dict(engine.category_config)
-    for name, model in _asked_models(engine).items():
-        taken = _taken(model, _OF_MODEL, values, above)
+    def _complete(self, model: ModelConfig) -> ModelConfig:
+        """Return ``model`` with its endpoints, and with what is said about its own tags only."""
         endpoints = model.endpoints()
-        if "endpoints" in above or not endpoints:
-            endpoints = values["endpoints"]
-        elif "api_key" in values:
-            endpoints = tuple(_with_key(endpoint, values["api_key"]) for endpoint in endpoints)
-        models[name] = model.model_copy(
-            update=taken | {"multiplexer_endpoints": endpoints, "use_multiplexer": True}
+        if "ENDPOINTS" in self.above or not endpoints:
+            endpoints = self.values["ENDPOINTS"]
+        return model.model_copy(
+            update={
+                "multiplexer_endpoints": tuple(map(self._with_key, endpoints)),
+                "use_multiplexer": True,
+                "tag_descriptions": by_tag(model.tag_descriptions, model.tag_list),
+                "synonyms": by_tag(model.synonyms, model.tag_list),
+            }
         )
-        if "tag_rules" in above:
-            categories[model.category] = values["tag_rules"]
-    default = engine.default_rule
-    if "default_tag_rule" in values and (
-        "default_tag_rule" in above or "default_rule" not in engine.model_fields_set
-    ):
-        default = values["default_tag_rule"]
-    changed = {
-        "models": models,
-        "category_config": categories,
-        "default_rule": default,
-        "search": engine.search.model_copy(update=_taken(engine.search, _OF_SEARCH, values, above)),
-        "video": engine.video.model_copy(update=_taken(engine.video, _OF_VIDEO, values, above)),
-        "image": engine.image.model_copy(update=_taken(engine.image, _OF_IMAGE, values, above)),
+
+    def _with_key(self, endpoint: EndpointConfig) -> EndpointConfig:
+        key: SecretStr | None = self.values.get("API_KEY")
+        has_own = endpoint.api_key.get_secret_value() or endpoint.api_key_env
+        return endpoint.model_copy(update={"api_key": key}) if key and not has_own else endpoint
+
+    def warn_of_unused(self, tags: Iterable[str]) -> None:
+        """Name what is set for tags that may be misspelt: rules for other than ``tags``, words for tags of no layer."""
+        every_tag = self.every_tag
+        for kind, name, known in (
+            ("rules for", "TAG_RULES", tags),
+            ("descriptions of", "TAG_DESCRIPTIONS", every_tag),
+            ("synonyms of", "TAG_SYNONYMS", every_tag),
+        ):
+            keys = set(map(tag_key, known))
+            unused = [tag for tag in self.values[name] if tag_key(tag) not in keys]
+            if unused:
+                _log.warning(
+                    "There are %s tags that are not looked for: %s", kind, ", ".join(unused)
+                )
+
+
+def merge(layers: Iterable[tuple[Layer, Mapping[str, Any]]]) -> Merged:
+    """Return all layers, the lowest first, each with its parsed values, as one."""
+    merged = Merged()
+    for layer, parsed in layers:
+        values = dict(parsed)
+        merged.origins.update({name: layer.place(name) for name in values})
+        merged.above |= values.keys()
+        if whole := values.get(_WHOLE):
+            merged.whole, merged.above = whole, set()
+            in_whole = _values_in(whole)
+            merged.origins.update(dict.fromkeys(in_whole, layer.place(_WHOLE)))
+            values |= in_whole
+        if "ENDPOINTS" in values and "API_KEY" not in values:
+            merged.values.pop("API_KEY", None)  # it was meant for other servers than these
+        if "TAG_DESCRIPTIONS" in values:
+            values["TAG_DESCRIPTIONS"] = described_apart(
+                merged.values.get("TAG_DESCRIPTIONS", {}), values["TAG_DESCRIPTIONS"]
+            )
+        merged.values |= values
+        merged.every_tag += values.get("TAG_LIST", ())
+    return merged
+
+
+def tags_of(engine: EngineConfig) -> tuple[str, ...]:
+    """Return the tags of all active models, each once."""
+    models = engine.active_models().values()
+    return tuple({tag_key(tag): tag for model in models for tag in model.tag_list}.values())
+
+
+def by_tag(values: Mapping[str, _T], tags: Iterable[str]) -> dict[str, _T]:
+    """Return what ``values`` has for ``tags``, in their spelling."""
+    spelling = {tag_key(tag): tag for tag in tags}
+    keyed = {tag_key(name): value for name, value in values.items()}
+    return {spelling[key]: value for key, value in keyed.items() if key in spelling}
+
+
+def _values_in(whole: EngineConfig) -> dict[str, Any]:
+    """Return what ``whole`` sets itself, by the settings' names. Of several models the first counts, and the tags of all."""
+    values = {
+        row.name: found[0] for row in ENGINE if row.engine and (found := set_in(whole, row.engine))
     }
-    return engine.model_copy(update=changed | _taken(engine, _OF_ENGINE, values, above))
-
-
-def _set_fields(part: BaseModel, fields: Mapping[str, str]) -> dict[str, Any]:
-    """What ``part`` of an engine's configuration sets, under the settings' names."""
-    return {
-        name: getattr(part, field)
-        for name, field in fields.items()
-        if field in part.model_fields_set
-    }
-
-
-def _taken(
-    part: BaseModel, fields: Mapping[str, str], values: Mapping[str, Any], above: set[str]
-) -> dict[str, Any]:
-    """What is put into ``part``: what the layers above it set, and what it leaves open."""
-    return {
-        field: values[name]
-        for name, field in fields.items()
-        if name in values and (name in above or field not in part.model_fields_set)
-    }
+    if tags := tags_of(whole):
+        values["TAG_LIST"] = tags
+    endpoints = [model.endpoints() for model in whole.active_models().values()]
+    if any(endpoints):
+        values["ENDPOINTS"] = next(filter(None, endpoints))
+    rules: dict[str, TagRule] = {}
+    for model in whole.active_models().values():
+        rules |= whole.category_config.get(model.category, {})
+    if rules:
+        values["TAG_RULES"] = rules
+    return values

@@ -1,38 +1,37 @@
-"""Everything set, in layers, as one frozen object."""
+"""Everything set, from all layers, as one frozen object."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 import haven_vlm_config
-from haven.settings import layers, names, words
-from haven.settings.merge import merged
-from haven.settings.values import Layer, read
-from vlm_engine import (
-    ConfigError,
-    EndpointConfig,
-    EngineConfig,
-    ImageConfig,
-    SearchConfig,
-    TagRule,
-    VideoConfig,
-    WordingConfig,
-)
+from haven.settings import layers
+from haven.settings.layers import Layer, on_the_page, read
+from haven.settings.merge import Merged, merge, tags_of
+from haven.settings.table import ENGINE, EXAMPLE_TAGS, Options
+from vlm_engine import ConfigError, EngineConfig, ModelConfig, WordingConfig, parse
 
 _log = logging.getLogger(__name__)
-_EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
+_CONTROL_TAGS = (
+    "VLM_BASE_TAG_NAME",
+    "VLM_TAGME_TAG_NAME",
+    "VLM_UPDATEME_TAG_NAME",
+    "VLM_TAGGED_TAG_NAME",
+    "VLM_ERRORED_TAG_NAME",
+)
 _OF_REPORTS = ("REPORT_FOLDER", "REPORTS_KEPT")
 
 
 @dataclass(frozen=True, slots=True)
 class TagNames:
-    """The names of the tags in Stash by which the plugin is told what to do and says what it did."""
+    """The names of the control tags in Stash: they tell the plugin what to do, and say what it did."""
 
     parent: str = "VLM"
     tag_me: str = "VLM_TagMe"
@@ -41,242 +40,189 @@ class TagNames:
     errored: str = "VLM_Errored"
 
     def all(self) -> tuple[str, ...]:
-        """The five names."""
+        """Return the five names."""
         return self.parent, self.tag_me, self.update_me, self.tagged, self.errored
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything set, parsed and frozen.
+class Settings(Options):
+    """Everything set, parsed and frozen: the plugin's own settings (``Options``), and the engine's configuration."""
 
-    ``model`` is "" for the one that the server has loaded; ``frame_interval_s`` is None where the search
-    chooses; ``fallback_wait_s`` is 0 where fallbacks only stand in. ``path_mutation`` pairs folders of Stash's with those here.
-    ``wording`` says what is asked about ``tag_list``, and how. ``tag_rules`` holds what single tags override of
-    ``default_rule``. An ``engine_config`` agrees with the other fields:
-    what a layer above it sets is already in its active models. ``report_folder`` is relative to the
-    plugin's data folder, or absolute; ``reports_kept`` is 0 for all. ``origins``: where each setting was set, by its name in
-    small letters, as ``Tags on the settings page``.
-    """
+    if TYPE_CHECKING:
 
-    endpoints: tuple[EndpointConfig, ...]
-    model: str
-    tag_list: tuple[str, ...]
-    wording: WordingConfig
-    frame_interval_s: float | None
-    threshold: float
-    concurrent_task_limit: int
-    time_slice_minutes: float
-    create_markers: bool
-    image_galleries: bool
-    gallery_tag_share: float
-    image_from_stash: bool
-    tag_names: TagNames
-    path_mutation: tuple[tuple[str, str], ...]
-    stream_from_stash: bool
-    default_rule: TagRule
-    tag_rules: Mapping[str, TagRule]
-    engine_config: EngineConfig | None
-    request_timeout_s: float
-    endpoint_patience_s: float
-    fallback_wait_s: float
-    image_max_side: int
-    scan_image_max_side: int
-    scan_frames_per_question: int
-    search: SearchConfig
-    video: VideoConfig
-    image: ImageConfig
-    store_max_mb: int | None
-    report_folder: Path
-    reports_kept: int
-    origins: Mapping[str, str] = field(repr=False, compare=False)
+        def __init__(self, **settings: Any) -> None: ...
+
+    engine: EngineConfig
+    """The engine's configuration: a whole one where the user has one, else made from the single settings."""
+
+    origins: Mapping[str, str] = Field(repr=False)
+    """Where each setting was set, by its name, such as `Tags on the settings page`."""
 
     @classmethod
     def load(
         cls,
         stash_page: Mapping[str, Any] | None = None,
-        task_args: Mapping[str, str] | None = None,
+        task_args: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> Settings:
-        """The settings of all layers: this file < the local file in ``folder`` < Stash's page < the task's arguments.
+        """Return the settings of all layers: the constants < the local file < Stash's page < the task's arguments.
 
-        ``stash_page`` is what Stash stores for the plugin; 0, "" and False there mean "not set". ``task_args`` has
-        the names of this file as keys and text as values ("" is "not set"; commas, semicolons or lines separate); the
-        task takes its own arguments out first, but ``mode`` may stay. ``folder`` is this file's by default.
+        ``stash_page``: what Stash stores for the plugin. 0, "" and False there mean "not set".
+        ``task_args``: text by the settings' names. "" means "not set". ``mode`` is left out.
+        ``folder``: where the local file is. By default it is beside ``haven_vlm_config.py``.
 
-        Raises ``ConfigError`` that lists the faults of all layers, each with its layer and key.
+        Raise ``ConfigError`` that lists the faults of all layers, each with its layer and key.
         """
         faults: list[str] = []
-        values = merged(
-            [read(layer, faults) for layer in cls._layers(stash_page, task_args, folder, faults)]
-        )
-        if not faults:
-            faults = _contradictions(values)
+        given = _layers(stash_page, task_args, folder, faults)
+        merged = merge([(layer, read(layer, faults)) for layer in given])
         if faults:
             raise ConfigError("\n".join(faults))
-        _warn_of_unused(values)
-        return _settings(values)
+        settings = cls._of(merged)
+        faults = list(dict.fromkeys(_contradictions(settings, merged)))
+        if faults:
+            raise ConfigError("\n".join(faults))
+        merged.warn_of_unused(settings.tag_list)
+        return settings
+
+    @classmethod
+    def load_for_undo(
+        cls,
+        stash_page: Mapping[str, Any] | None = None,
+        task_args: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
+    ) -> Settings:
+        """Return the settings for a task that looks at no media: of the layers, only tag names and where reports go.
+
+        Other faults do not stop the task, nor does a file that cannot be read, or a wrong place for reports. Raise
+        ``ConfigError`` where the name of a control tag is wrong.
+        """
+        faults: list[str] = []
+        ignored: list[str] = []
+        constants, *others = _layers(stash_page, task_args, folder, ignored)
+        parsed = [(constants, read(constants, faults))]
+        for layer in others:
+            parsed.append((layer, read(layer.only(_CONTROL_TAGS), faults)))
+            parsed.append((layer, read(layer.only(_OF_REPORTS), ignored)))
+        if faults:
+            raise ConfigError("\n".join(faults))
+        if ignored:
+            _log.warning(
+                "This task goes on without what is wrong in the settings:\n%s", "\n".join(ignored)
+            )
+        return cls._of(merge(parsed))
+
+    @classmethod
+    def _of(cls, merged: Merged) -> Settings:
+        options = {name: merged.values[name] for name in map(str.upper, Options.model_fields)}
+        return cls(engine=merged.engine(), origins=merged.origins, **options)
+
+    @property
+    def tag_names(self) -> TagNames:
+        """The names of the control tags."""
+        return TagNames(*(getattr(self, name.lower()) for name in _CONTROL_TAGS))
+
+    @property
+    def tag_list(self) -> tuple[str, ...]:
+        """Every tag that is looked for."""
+        return tags_of(self.engine)
 
     @property
     def tags_are_an_example(self) -> bool:
-        """Whether nobody has said what to look for: the tags are those that this file comes with."""
-        return self.tag_list == _EXAMPLE_TAGS and self.origins["tag_list"].startswith(
-            Path(haven_vlm_config.__file__).name
-        )
-
-    @classmethod
-    def load_for_taking_back(
-        cls,
-        stash_page: Mapping[str, Any] | None = None,
-        task_args: Mapping[str, str] | None = None,
-        folder: Path | None = None,
-    ) -> Settings:
-        """The same for a task that looks at no media: of the layers it takes the tags' names and where reports go, no more.
-
-        What is wrong elsewhere stops it as little as a file that cannot be read, or a wrong place for reports.
-        Raises ``ConfigError`` where a tag's name is wrong.
-        """
-        faults: list[str] = []
-        passed_over: list[str] = []
-        given = cls._layers(stash_page, task_args, folder, passed_over)
-        found = [read(given[0], faults)]
-        for layer in given[1:]:
-            found += [
-                read(layer.only(names.STEERING), faults),
-                read(layer.only(_OF_REPORTS), passed_over),
-            ]
-        values = merged(found)
-        if faults:
-            raise ConfigError("\n".join(faults))
-        if passed_over:
-            _log.warning(
-                "This task goes on without what is wrong in the settings:\n%s",
-                "\n".join(passed_over),
-            )
-        return _settings(values)
-
-    @staticmethod
-    def _layers(
-        stash_page: Mapping[str, Any] | None,
-        task_args: Mapping[str, str] | None,
-        folder: Path | None,
-        faults: list[str],
-    ) -> list[Layer]:
-        here = Path(haven_vlm_config.__file__)
-        return [
-            Layer(
-                here.name,
-                {
-                    name: value
-                    for name, value in vars(haven_vlm_config).items()
-                    if name.isupper() and name[0] != "_"
-                },
-            ),
-            layers.file_layer(folder or here.parent, faults),
-            layers.page_layer(stash_page or {}),
-            layers.task_layer(task_args or {}),
-        ]
+        """Whether nobody has set tags: they are those that ``haven_vlm_config.py`` comes with."""
+        in_constants = self.origins["TAG_LIST"].startswith(Path(haven_vlm_config.__file__).name)
+        return in_constants and self.tag_list == EXAMPLE_TAGS
 
     def fingerprint(self) -> str:
-        """A short text that differs where the settings do. It tells nothing of the keys."""
+        """Return a short text that differs where the settings differ. It tells nothing of the keys."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def secrets(self) -> tuple[str, ...]:
-        """Every API key, so that it can be kept out of logs."""
-        models = self.engine_config.models.values() if self.engine_config else ()
-        endpoints = [
-            *self.endpoints,
-            *(endpoint for model in models for endpoint in model.endpoints()),
-        ]
-        return tuple({endpoint.key() for endpoint in endpoints} - {""})
+        """Return every API key, so that it can be kept out of logs."""
+        models = self.engine.models.values()
+        return tuple({endpoint.key() for model in models for endpoint in model.endpoints()} - {""})
 
 
-def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong only when all layers are seen together."""
-    faults = []
-    origins = values["origins"]
-    if not values["endpoints"]:
-        faults.append(
-            f"{origins['endpoints']}: there is none; name a server, for example http://localhost:1234/v1"
-        )
-    if not values["tag_list"]:
-        faults.append(
-            f"{origins['tag_list']}: there are no tags; say what to look for, in {layers.WHERE_TAGS_ARE_SET}"
-        )
-    engine = values.get("vlm_engine_config")
-    if engine and not engine.active_models():
-        where = origins["vlm_engine_config"]
-        faults.append(
-            f"{where}.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG"
-        )
-    asked = (
-        [endpoint for model in engine.models.values() for endpoint in model.endpoints()]
-        if engine
-        else []
-    )
-    for endpoint in dict.fromkeys([*values["endpoints"], *asked]):
+def _layers(
+    stash_page: Mapping[str, Any] | None,
+    task_args: Mapping[str, Any] | None,
+    folder: Path | None,
+    faults: list[str],
+) -> list[Layer]:
+    return [
+        layers.constants_layer(),
+        layers.file_layer(folder, faults),
+        layers.page_layer(stash_page or {}),
+        layers.task_layer(task_args or {}),
+    ]
+
+
+def _contradictions(settings: Settings, merged: Merged) -> Iterator[str]:
+    """Yield what is wrong only when all layers are seen together."""
+    origins = settings.origins
+    models = settings.engine.active_models().values()
+    if not models:
+        where = origins["VLM_ENGINE_CONFIG"]
+        yield f"{where}.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG"
+    if not merged.values["ENDPOINTS"]:
+        yield f"{origins['ENDPOINTS']}: there is none; name a server, for example http://localhost:1234/v1"
+    if not merged.values["TAG_LIST"]:
+        yield f"{origins['TAG_LIST']}: there are no tags; say what to look for, in {on_the_page('TAG_LIST')}"
+    endpoints = [
+        endpoint for model in settings.engine.models.values() for endpoint in model.endpoints()
+    ]
+    for endpoint in dict.fromkeys(endpoints):
         try:
             endpoint.key()
         except ConfigError as error:
-            faults.append(
-                f"{origins['endpoints']}: {error}; set it where Stash is started, or write the key as api_key"
-            )
-    return faults + words.faults(values) + names.faults(values)
+            yield f"{origins['ENDPOINTS']}: {error}; set it where Stash is started, or write the key as api_key"
+    for model in models:
+        yield from _wording_faults(model, origins)
+    yield from _name_faults(settings, merged)
 
 
-def _settings(values: Mapping[str, Any]) -> Settings:
-    return Settings(
-        endpoints=values["endpoints"],
-        model=values["model"],
-        tag_list=values["tag_list"],
-        wording=words.wording(values),
-        frame_interval_s=values["video_frame_interval"] or None,
-        threshold=values["video_threshold"],
-        concurrent_task_limit=values["concurrent_task_limit"],
-        time_slice_minutes=values["time_slice"],
-        create_markers=values["create_markers"],
-        image_galleries=values["image_galleries"],
-        gallery_tag_share=values["gallery_tag_share"],
-        image_from_stash=values["image_from_stash"],
-        tag_names=TagNames(*names.steering(values)),
-        path_mutation=values["path_mutation"],
-        stream_from_stash=values["stream_from_stash"],
-        default_rule=values["default_tag_rule"].model_copy(
-            update={"threshold": values["video_threshold"]}
-        ),
-        tag_rules=MappingProxyType(words.by_tag(values["tag_rules"], values["tag_list"])),
-        engine_config=values.get("vlm_engine_config"),
-        request_timeout_s=values["request_timeout"],
-        endpoint_patience_s=values["endpoint_patience"],
-        fallback_wait_s=values["fallback_wait"],
-        image_max_side=values["image_max_side"],
-        scan_image_max_side=values["scan_image_max_side"],
-        scan_frames_per_question=values["scan_frames_per_question"],
-        search=SearchConfig(
-            shortest_event_s=values["video_shortest_event"],
-            effort=values["video_search_effort"],
-            questions_per_hour=values["video_questions_per_hour"],
-            edge_tolerance_s=values["video_edge_tolerance"],
-        ),
-        video=VideoConfig(
-            hwaccel=values["video_decoding_device"],
-            stall_s=values["video_stall_timeout"],
-            vr_layout=values["vr_layout"],
-        ),
-        image=ImageConfig(frames=values["image_frames"], parts=values["image_parts"]),
-        store_max_mb=values["store_max_mb"],
-        report_folder=Path(values["report_folder"]),
-        reports_kept=values["reports_kept"],
-        origins=MappingProxyType(values["origins"]),
-    )
-
-
-def _warn_of_unused(values: Mapping[str, Any]) -> None:
-    """Names what is told of tags that may be misspelt: a rule for one that is not looked for, words for one that no layer has."""
-    unused = {
-        "rules for": words.unused(values["tag_rules"], values["tag_list"]),
-        "descriptions of": words.unused(values["tag_descriptions"], values["every_tag"]),
-        "synonyms of": words.unused(values["tag_synonyms"], values["every_tag"]),
+def _wording_faults(model: ModelConfig, origins: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with the words of a question as a whole, each fault with the place of its setting."""
+    places = {
+        row.engine: origins.get(row.name, row.name)
+        for row in ENGINE
+        if row.engine.startswith("model.")
     }
-    for what, tags in unused.items():
-        if tags:
-            _log.warning("There are %s tags that are not looked for: %s", what, ", ".join(tags))
+    try:
+        parse(
+            WordingConfig, {name: getattr(model, name) for name in WordingConfig.model_fields}, ""
+        )
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            field, _, fault = line.partition(": ")
+            yield f"{places.get(f'model.{field}', field)}: {fault}"
+
+
+def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
+    """Yield each tag that would have the name of a control tag, with the settings that say so. Case makes no difference."""
+    owners: dict[str, str] = {}
+    named = list(zip(_CONTROL_TAGS, settings.tag_names.all(), strict=True))
+    for setting, name in named:
+        owners.setdefault(name.casefold(), setting)
+    for setting, name in [*named, *_names_in_stash(settings, merged)]:
+        owner = owners.get(name.casefold(), setting)
+        if owner != setting:
+            key, dot, below = setting.partition(".")
+            yield (
+                f"{settings.origins.get(key, key)}{dot}{below}: {name!r} is the name that {owner} has, too; the tags that"
+                " steer the plugin need names that nothing else has (case makes no difference)"
+            )
+
+
+def _names_in_stash(settings: Settings, merged: Merged) -> Iterator[tuple[str, str]]:
+    """Yield the name of every tag that may be found, with the setting that says so."""
+    for tag in settings.tag_list:
+        yield "TAG_LIST", tag
+    rules = {"VLM_ENGINE_CONFIG": {"default_rule": settings.engine.default_rule}}
+    for model in settings.engine.active_models().values():
+        in_whole = merged.whole is not None and "TAG_RULES" not in merged.above
+        place = f"VLM_ENGINE_CONFIG.category_config.{model.category}" if in_whole else "TAG_RULES"
+        rules[place] = dict(settings.engine.category_config[model.category])
+    for place, of_tags in rules.items():
+        for tag, rule in of_tags.items():
+            if rule.renamed is not None:
+                yield f"{place}.{tag}.RenamedTag", rule.renamed

@@ -28,7 +28,7 @@ class BackgroundTasks:
         self._stats = stats
         self._beside: list[asyncio.Task[None]] = []
         self.turn = TimeSlice(
-            context.settings.time_slice_minutes, partial(context.stash, context.handler.others_wait)
+            context.settings.time_slice, partial(context.stash, context.handler.others_wait)
         )
 
     async def __aenter__(self) -> Self:

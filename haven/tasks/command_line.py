@@ -8,7 +8,6 @@ import logging
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -169,7 +168,7 @@ def _settings(asked: argparse.Namespace) -> Settings:
         for name, option in zip(given, _OPTIONS, strict=True):
             told = told.replace(f"task arguments: {name}", option)
         raise ConfigError(told) from None
-    return replace(settings, path_mutation=())  # whoever writes a path here means this machine's
+    return settings.model_copy(update={"path_mutation": ()})
 
 
 async def _tag(asked: argparse.Namespace, settings: Settings, store_path: Path) -> int:

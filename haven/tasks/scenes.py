@@ -63,7 +63,7 @@ class PreviewScenes(ItemHandler[Scene, VideoResult]):
             raise MediaNotFoundError("Stash knows no file for it")
         settings, advance = self._context.settings, partial(self._board.advance, item.id)
         source = (
-            self._context.handler.stream_of(item, settings.video.stall_s)
+            self._context.handler.stream_of(item, settings.engine.video.stall_s)
             if settings.stream_from_stash
             else None
         )

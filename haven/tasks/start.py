@@ -6,9 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from haven.report import counted
-from haven.settings.layers import WHERE_TAGS_ARE_SET
+from haven.settings.layers import on_the_page
 from haven.settings.settings import Settings
-from haven.tagger import engine_config
 from vlm_engine import EndpointConfig, ModelConfig
 
 _log = logging.getLogger(__name__)
@@ -21,14 +20,14 @@ def announce(settings: Settings, where: str) -> None:
         _log.warning(
             "No tags are set, so this run looks for those of the built-in example, %s. Name your own in %s.",
             _listed(settings.tag_list, _MOST_TAGS),
-            WHERE_TAGS_ARE_SET,
+            on_the_page("TAG_LIST"),
         )
-    models = engine_config(settings, None).active_models()
+    models = settings.engine.active_models()
     tags = [_described(tag, model) for model in models.values() for tag in model.tag_list]
     _log.info(
         "Looking for %s (%s) in %s: %s.",
         counted(len(tags), "tag"),
-        settings.origins["tag_list"],
+        settings.origins["TAG_LIST"],
         where,
         _listed(tags, _MOST_TAGS),
     )
@@ -40,7 +39,7 @@ def announce(settings: Settings, where: str) -> None:
         )
         asked = [_endpoint(endpoint, model) for endpoint in model.endpoints()]
         _log.info(
-            "%s: %s (%s).", name, _listed(asked, _MOST_ENDPOINTS), settings.origins["endpoints"]
+            "%s: %s (%s).", name, _listed(asked, _MOST_ENDPOINTS), settings.origins["ENDPOINTS"]
         )
 
 

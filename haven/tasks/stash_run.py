@@ -77,7 +77,7 @@ def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -
     client = StashClient(request["server_connection"])
     try:
         server = handshake(client, PLUGIN_ID)
-        load = Settings.load if task.looks else Settings.load_for_taking_back
+        load = Settings.load if task.looks else Settings.load_for_undo
         settings = load(stash_page=server.settings, task_args=settings_given)
         log.hide(settings.secrets())
         handler = MediaHandler(

@@ -90,14 +90,15 @@ def test_the_settings_in_the_readme_are_taken(
     (written,) = blocks("yaml")
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
     monkeypatch.setenv("MODELS_KEY", "a-key-of-some-length")
-    settings = Settings.load(folder=tmp_path)
-    assert [endpoint.name for endpoint in settings.endpoints] == [
+    engine = Settings.load(folder=tmp_path).engine
+    endpoints = engine.models["vlm"].endpoints()
+    assert [endpoint.name for endpoint in endpoints] == [
         "gaming PC",
         "old server",
         "cloud",
     ]
-    assert settings.endpoints[2].is_fallback
-    assert settings.tag_rules["Foul"].renamed == "Personal foul"
+    assert endpoints[2].is_fallback
+    assert engine.category_config["tags"]["Foul"].renamed == "Personal foul"
 
 
 def test_the_picture_of_a_search_can_be_drawn_and_is_there() -> None:

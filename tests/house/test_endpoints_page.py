@@ -29,7 +29,7 @@ def test_every_example_of_settings_is_taken(
     for variable in re.findall(r"api_key_env: (\w+)", written):
         monkeypatch.setenv(variable, "a-key-of-some-length")
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
-    endpoints = Settings.load(folder=tmp_path).endpoints
+    endpoints = Settings.load(folder=tmp_path).engine.models["vlm"].endpoints()
     assert len(endpoints) == written.count("base_url")
     assert all(endpoint.name and endpoint.base_url.endswith("/v1") for endpoint in endpoints)
 

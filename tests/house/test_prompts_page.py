@@ -22,12 +22,12 @@ def blocks(language: str) -> list[str]:
 def test_every_example_of_settings_is_taken(written: str, tmp_path: Path) -> None:
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
     settings = Settings.load(folder=tmp_path)
-    wording = settings.wording
+    wording = settings.engine.models["vlm"]
     assert (
         wording.tag_descriptions
         or wording.synonyms
         or wording.prompt
-        or settings.scan_frames_per_question == 4
+        or wording.frames_per_question == 4
     )
 
 

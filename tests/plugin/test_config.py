@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ import pytest
 import haven_vlm_config
 from haven.settings.settings import Settings, TagNames
 from haven.tagger import engine_config
+from tests.plugin.local_settings import LOCAL, faults, load, model_of
 from vlm_engine.config.models import ImageConfig, SearchConfig, VideoConfig
 from vlm_engine.errors import ConfigError
 
-LOCAL = "haven_vlm_config.local.yaml"
 UPSTREAM = {
     "active_ai_models": ["vlm_multiplexer_model"],
     "trace_logging": True,
@@ -60,47 +61,26 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(
-    folder: Path,
-    text: str = "",
-    page: dict[str, Any] | None = None,
-    args: dict[str, str] | None = None,
-) -> Settings:
-    (folder / LOCAL).write_text(text, encoding="utf-8")
-    return Settings.load(page, args, folder)
-
-
-def faults(
-    folder: Path,
-    text: str = "",
-    page: dict[str, Any] | None = None,
-    args: dict[str, str] | None = None,
-) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load(folder, text, page, args)
-    return str(caught.value).splitlines()
-
-
 # --- the layers ---
 
 
 def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) -> None:
     settings = Settings.load(folder=folder)
-    (endpoint,) = settings.endpoints
+    (endpoint,) = model_of(settings).endpoints()
     assert endpoint.base_url == "http://localhost:1234/v1"
-    assert settings.model == ""
+    assert model_of(settings).model_id == ""
     assert settings.tag_list == tuple(haven_vlm_config.TAG_LIST)
-    assert settings.frame_interval_s is None
-    assert settings.threshold == settings.default_rule.threshold == 0.5
+    assert settings.engine.search.frame_interval_s is None
+    assert settings.engine.default_rule.threshold == settings.engine.default_rule.threshold == 0.5
     assert settings.concurrent_task_limit == 2
     assert settings.create_markers is True
     assert settings.tag_names == TagNames()
     assert settings.path_mutation == ()
-    assert settings.tag_rules == {}
-    assert settings.engine_config is None
-    assert settings.search == SearchConfig()
-    assert settings.video == VideoConfig()
-    assert settings.store_max_mb == 2000
+    assert settings.engine.category_config["tags"] == {}
+    assert settings.engine.models.keys() == {"vlm"}
+    assert settings.engine.search == SearchConfig()
+    assert settings.engine.video == VideoConfig()
+    assert settings.engine.store_max_mb == 2000
 
 
 def test_a_constant_that_the_user_edits_counts(
@@ -118,9 +98,12 @@ def test_each_layer_goes_before_the_one_below(folder: Path) -> None:
         {"videosAtOnce": 4, "endpointModel": "from-page"},
         {"CONCURRENT_TASK_LIMIT": "5"},
     )
-    assert (settings.request_timeout_s, settings.frame_interval_s) == (30, 2.5)
-    assert (settings.endpoint_patience_s, settings.fallback_wait_s) == (60, 0)
-    assert settings.model == "from-page"
+    assert (model_of(settings).request_timeout, settings.engine.search.frame_interval_s) == (
+        30,
+        2.5,
+    )
+    assert (model_of(settings).endpoint_patience, model_of(settings).fallback_wait) == (60, 0)
+    assert model_of(settings).model_id == "from-page"
     assert settings.concurrent_task_limit == 5
 
 
@@ -155,7 +138,7 @@ IMAGE_PARTS: 4
 STORE_MAX_MB: 0
 """,
     )
-    first, spare = settings.endpoints
+    first, spare = model_of(settings).endpoints()
     assert (first.base_url, first.label, first.weight, first.max_concurrent, first.model_id) == (
         "http://nas:7045/v1",
         "NAS",
@@ -166,37 +149,42 @@ STORE_MAX_MB: 0
     assert spare.is_fallback
     assert settings.tag_list == ("Foul", "Corner kick")
     assert not settings.create_markers
-    assert settings.default_rule.max_gap.seconds(600) == 5
-    assert settings.default_rule.required.seconds(600) == 30
-    assert settings.default_rule.threshold == settings.threshold == 0.3
-    assert settings.tag_rules["Foul"].renamed == "Personal foul"
-    assert settings.default_rule.overridden(settings.tag_rules["Foul"]).threshold == 0.7
+    assert settings.engine.default_rule.max_gap.seconds(600) == 5
+    assert settings.engine.default_rule.required.seconds(600) == 30
+    assert settings.engine.default_rule.threshold == settings.engine.default_rule.threshold == 0.3
+    assert settings.engine.category_config["tags"]["Foul"].renamed == "Personal foul"
+    assert (
+        settings.engine.default_rule.overridden(
+            settings.engine.category_config["tags"]["Foul"]
+        ).threshold
+        == 0.7
+    )
     assert settings.tag_names == TagNames(parent="AI", tag_me="AI_Do")
     assert [prefix for prefix, _ in settings.path_mutation] == ["/data", "/data/finals/", "D:\\cup"]
-    assert settings.image_max_side == 768
-    assert settings.video == VideoConfig(hwaccel="cuda", stall_s=90, vr_layout="sbs-180")
-    assert settings.search == SearchConfig(
+    assert model_of(settings).image_max_side == 768
+    assert settings.engine.video == VideoConfig(hwaccel="cuda", stall_s=90, vr_layout="sbs-180")
+    assert settings.engine.search == SearchConfig(
         shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1
     )
     config = engine_config(settings, None)
-    assert settings.image == ImageConfig(frames=3, parts=4)
+    assert settings.engine.image == ImageConfig(frames=3, parts=4)
     assert (settings.image_galleries, settings.gallery_tag_share, settings.image_from_stash) == (
         False,
         0.3,
         False,
     )
     assert (config.search, config.video, config.image) == (
-        settings.search,
-        settings.video,
-        settings.image,
+        settings.engine.search,
+        settings.engine.video,
+        settings.engine.image,
     )
-    assert config.store_max_mb is settings.store_max_mb is None
+    assert config.store_max_mb is settings.engine.store_max_mb is None
 
 
 def test_an_empty_file_and_one_that_windows_wrote_are_read(folder: Path) -> None:
-    assert load(folder, "# nothing yet\n").model == ""
+    assert model_of(load(folder, "# nothing yet\n")).model_id == ""
     (folder / LOCAL).write_bytes("\ufeffMODEL: ärger\r\n".encode())
-    assert Settings.load(folder=folder).model == "ärger"
+    assert model_of(Settings.load(folder=folder)).model_id == "ärger"
 
 
 def test_a_setting_without_a_value_is_not_set(folder: Path) -> None:
@@ -245,16 +233,16 @@ def test_the_page(folder: Path) -> None:
         "vrLayout": "TB 360",
     }
     settings = load(folder, page=page)
-    assert [endpoint.base_url for endpoint in settings.endpoints] == [
+    assert [endpoint.base_url for endpoint in model_of(settings).endpoints()] == [
         "http://nas:7045/v1",
         "https://spare/v1",
     ]
-    assert [endpoint.key() for endpoint in settings.endpoints] == ["key-of-page"] * 2
-    assert settings.model == "vision-8b"
+    assert [endpoint.key() for endpoint in model_of(settings).endpoints()] == ["key-of-page"] * 2
+    assert model_of(settings).model_id == "vision-8b"
     assert settings.tag_list == ("Foul", "Free throw", "Goal")
     assert not settings.create_markers
-    assert (settings.frame_interval_s, settings.concurrent_task_limit) == (4.0, 6)
-    assert settings.video.vr_layout == "tb-360"
+    assert (settings.engine.search.frame_interval_s, settings.concurrent_task_limit) == (4.0, 6)
+    assert settings.engine.video.vr_layout == "tb-360"
     assert settings.path_mutation == (("/my data", "/mnt/media"), ("/pics", "\\\\nas\\pics"))
 
 
@@ -264,7 +252,7 @@ def test_a_key_alone_goes_to_the_endpoints_that_have_none(
     monkeypatch.setenv("KEY_OF_B", "key-of-b")
     text = "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-a}, {base_url: 'http://b', api_key_env: KEY_OF_B}, {base_url: 'http://c'}]"
     settings = load(folder, text, {"endpointKey": "key-of-page"})
-    assert [endpoint.key() for endpoint in settings.endpoints] == [
+    assert [endpoint.key() for endpoint in model_of(settings).endpoints()] == [
         "key-of-a",
         "key-of-b",
         "key-of-page",
@@ -274,8 +262,8 @@ def test_a_key_alone_goes_to_the_endpoints_that_have_none(
 
 def test_a_key_never_goes_to_servers_named_above_it(folder: Path) -> None:
     text = "ENDPOINTS: ['http://a']\nAPI_KEY: key-of-file"
-    assert load(folder, text).endpoints[0].key() == "key-of-file"
-    assert load(folder, text, {"endpoint": "http://b"}).endpoints[0].key() == ""
+    assert model_of(load(folder, text)).endpoints()[0].key() == "key-of-file"
+    assert model_of(load(folder, text, {"endpoint": "http://b"})).endpoints()[0].key() == ""
 
 
 def test_a_key_that_the_page_no_longer_shows_is_passed_over(folder: Path) -> None:
@@ -293,11 +281,14 @@ def test_task_arguments_are_text(folder: Path) -> None:
         "MODEL": "",
     }
     settings = load(folder, "MODEL: vision-8b", {"tagsOnly": False}, args)
-    assert settings.endpoints[0].base_url == "http://nas:7045/v1"
+    assert model_of(settings).endpoints()[0].base_url == "http://nas:7045/v1"
     assert settings.tag_list == ("Foul", "Goal")
     assert not settings.create_markers
-    assert (settings.threshold, settings.frame_interval_s) == (0.25, 2.5)
-    assert settings.model == "vision-8b"
+    assert (settings.engine.default_rule.threshold, settings.engine.search.frame_interval_s) == (
+        0.25,
+        2.5,
+    )
+    assert model_of(settings).model_id == "vision-8b"
 
 
 # --- faults ---
@@ -437,7 +428,7 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(
             f"DEFAULT_TAG_RULE: {{MaxGap: {'9' * 400}}}",
             "DEFAULT_TAG_RULE.MaxGap.value: Input should be a valid number",
         ),
-        ("STORE_MAX_MB: 5", "STORE_MAX_MB: fewer than 10 would not hold"),
+        ("STORE_MAX_MB: 5", "STORE_MAX_MB: Input should be greater than or equal to 10 (it is 5)"),
         ("[Foul, Goal]", f"{LOCAL}: must hold settings"),
         ("MODEL: a\nTAG_LIST: [Foul", f"{LOCAL}: not YAML: line 2: "),
         (
@@ -475,7 +466,7 @@ def test_what_is_wrong_is_told(folder: Path, text: str, fault: str) -> None:
 
 def test_what_one_rule_takes_from_another_is_not_written_twice(folder: Path) -> None:
     text = "DEFAULT_TAG_RULE: &usual {MaxGap: 3s, MinMarkerDuration: 2s}\nTAG_RULES: {Foul: {<<: *usual, MaxGap: 9s}}"
-    rule = load(folder, text).tag_rules["Foul"]
+    rule = load(folder, text).engine.category_config["tags"]["Foul"]
     assert (rule.max_gap.value, rule.min_marker.value) == (9, 2)
 
 
@@ -509,14 +500,14 @@ def test_a_rule_for_a_tag_that_is_not_looked_for_is_named(
     settings = load(
         folder, "TAG_LIST: [Foul]\nTAG_RULES: {Foull: {MaxGap: 3s}, foul: {MaxGap: 4s}}"
     )
-    assert list(settings.tag_rules) == ["Foul"]
+    assert list(settings.engine.category_config["tags"]) == ["Foul"]
     assert caplog.messages == ["There are rules for tags that are not looked for: Foull"]
 
 
 def test_names_of_older_files_are_passed_over_with_a_warning(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert load(folder, "SERVER_TIMEOUT: 3700\nMODEL: vision-8b").model == "vision-8b"
+    assert model_of(load(folder, "SERVER_TIMEOUT: 3700\nMODEL: vision-8b")).model_id == "vision-8b"
     assert caplog.messages == [
         f"{LOCAL}: these settings have no meaning here and are ignored: SERVER_TIMEOUT"
     ]
@@ -547,53 +538,36 @@ def upstream(
     return folder
 
 
-def test_an_engine_configuration_gives_endpoints_model_tags_and_rules(upstream: Path) -> None:
+def test_a_whole_configuration_of_the_engine_is_used(upstream: Path) -> None:
     settings = load(upstream)
-    assert [endpoint.base_url for endpoint in settings.endpoints] == [
+    model = model_of(settings)
+    assert [endpoint.base_url for endpoint in model.endpoints()] == [
         "http://nas:7045/v1",
         "http://spare:7045/v1",
     ]
-    assert settings.model == "org/vision-flash"
-    assert settings.tag_list == ("Corner kick", "Goal")
-    assert settings.tag_rules["Goal"].renamed == "Goal scored"
+    assert (model.model_id, settings.tag_list) == ("org/vision-flash", ("Corner kick", "Goal"))
+    assert settings.engine.category_config["actiondetection"]["Goal"].renamed == "Goal scored"
     assert settings.secrets() == ("spare-key-1",)
-    assert settings.engine_config
-    model = settings.engine_config.models["vlm_multiplexer_model"]
     assert model.max_concurrent_requests == 13
-    assert (model.endpoints(), model.model_id, model.tag_list) == (
-        settings.endpoints,
-        settings.model,
-        settings.tag_list,
-    )
-    assert model.request_timeout == settings.request_timeout_s == 120
-    assert model.endpoint_patience == settings.endpoint_patience_s == 300
+    assert (model.request_timeout, model.endpoint_patience) == (120, 300)
 
 
-def test_what_layers_above_it_set_is_put_into_it(upstream: Path) -> None:
+def test_layers_above_a_whole_configuration_change_it(upstream: Path) -> None:
     page = {"endpoint": "http://desk:1234", "endpointModel": "vision-8b", "tagNames": "Foul"}
     text = "TAG_RULES: {Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\nIMAGE_MAX_SIDE: 512\nSCAN_IMAGE_MAX_SIDE: 384"
-    settings = load(upstream, text, page)
-    assert settings.engine_config
-    assert settings.engine_config.default_rule.max_gap == settings.default_rule.max_gap
-    model = settings.engine_config.models["vlm_multiplexer_model"]
+    engine = load(upstream, text, page).engine
+    model = engine.models["vlm_multiplexer_model"]
     assert [endpoint.base_url for endpoint in model.endpoints()] == ["http://desk:1234/v1"]
-    assert (model.model_id, model.tag_list, model.image_max_side, model.scan_max_side) == (
-        "vision-8b",
-        ("Foul",),
-        512,
-        384,
-    )
+    assert (model.model_id, model.tag_list) == ("vision-8b", ("Foul",))
+    assert (model.image_max_side, model.scan_max_side) == (512, 384)
     assert model.max_concurrent_requests == 13
-    assert settings.engine_config.category_config["actiondetection"] == settings.tag_rules
-    assert settings.tag_list == ("Foul",)
+    assert engine.default_rule.max_gap.value == 4
+    assert engine.category_config["actiondetection"]["Foul"].max_gap.value == 9
 
 
-def test_a_key_of_the_page_reaches_its_endpoints_without_one(upstream: Path) -> None:
-    settings = load(upstream, page={"endpointKey": "key-of-page"})
-    assert settings.engine_config
-    endpoints = settings.engine_config.models["vlm_multiplexer_model"].endpoints()
+def test_a_key_of_the_page_reaches_endpoints_without_one(upstream: Path) -> None:
+    endpoints = model_of(load(upstream, page={"endpointKey": "key-of-page"})).endpoints()
     assert [endpoint.key() for endpoint in endpoints] == ["key-of-page", "spare-key-1"]
-    assert settings.endpoints == endpoints
 
 
 @pytest.mark.parametrize(
@@ -606,7 +580,7 @@ def test_a_key_of_the_page_reaches_its_endpoints_without_one(upstream: Path) -> 
         ({"default_rule": {"RenamedTag": "VLM_tagged"}}, "default_rule"),
     ],
 )
-def test_its_rules_do_not_take_a_name_that_steers_the_plugin(
+def test_no_rule_gives_a_tag_the_name_of_a_control_tag(
     upstream: Path, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], where: str
 ) -> None:
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
@@ -622,57 +596,54 @@ def test_its_rules_do_not_take_a_name_that_steers_the_plugin(
     )
 
 
-def test_how_videos_are_read_is_taken_from_it_unless_a_layer_above_says_otherwise(
-    upstream: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("own", "text", "without", "changed"),
+    [
+        (
+            {"video": {"hwaccel": "vaapi", "stall_s": 20}},
+            "VIDEO_DECODING_DEVICE: ''",
+            VideoConfig(hwaccel="vaapi", stall_s=20),
+            VideoConfig(stall_s=20),
+        ),
+        (
+            {"image": {"frames": 2}},
+            "IMAGE_FRAMES: 7\nIMAGE_PARTS: 9",
+            ImageConfig(frames=2),
+            ImageConfig(frames=7, parts=9),
+        ),
+        (
+            {"search": {"effort": 3, "questions_per_hour": 500, "second_looks": False}},
+            "VIDEO_QUESTIONS_PER_HOUR: 0",
+            SearchConfig(effort=3, questions_per_hour=500, second_looks=False),
+            SearchConfig(effort=3, second_looks=False),
+        ),
+        ({"store_max_mb": 50}, "STORE_MAX_MB: 0", 50, None),
+    ],
+)
+def test_single_settings_above_a_whole_configuration_count(
+    upstream: Path, monkeypatch: pytest.MonkeyPatch, own: Any, text: str, without: Any, changed: Any
 ) -> None:
-    monkeypatch.setattr(
-        haven_vlm_config,
-        "VLM_ENGINE_CONFIG",
-        UPSTREAM | {"video": {"hwaccel": "vaapi", "stall_s": 20}},
-    )
-    assert load(upstream).video == VideoConfig(hwaccel="vaapi", stall_s=20)
-    settings = load(upstream, "VIDEO_DECODING_DEVICE: ''")
-    assert settings.video == VideoConfig(stall_s=20)
-    assert engine_config(settings, None).video == settings.video
-
-
-def test_what_is_shown_of_pictures_is_taken_from_it_unless_a_layer_above_says_otherwise(
-    upstream: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"image": {"frames": 2}})
-    assert load(upstream).image == ImageConfig(frames=2)
-    settings = load(upstream, "IMAGE_FRAMES: 7\nIMAGE_PARTS: 9")
-    assert settings.image == ImageConfig(frames=7, parts=9)
-    assert engine_config(settings, None).image == settings.image
-
-
-def test_how_much_is_kept_is_taken_from_it_unless_a_layer_above_says_otherwise(
-    upstream: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = load(upstream)
-    assert engine_config(settings, None).store_max_mb == settings.store_max_mb == 2000
-    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | {"store_max_mb": 50})
-    settings = load(upstream)
-    assert engine_config(settings, None).store_max_mb == settings.store_max_mb == 50
-    settings = load(upstream, "STORE_MAX_MB: 0")
-    assert engine_config(settings, None).store_max_mb is settings.store_max_mb is None
-
-
-def test_how_videos_are_searched_is_taken_from_it_unless_a_layer_above_says_otherwise(
-    upstream: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = {"search": {"effort": 3, "questions_per_hour": 500, "second_looks": False}}
+    ((group, _),) = own.items()
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
-    assert load(upstream).search == SearchConfig(effort=3, questions_per_hour=500)
-    settings = load(upstream, "VIDEO_QUESTIONS_PER_HOUR: 0")
-    assert settings.search.questions_per_hour is None
-    assert engine_config(settings, None).search == SearchConfig(effort=3, second_looks=False)
+    assert getattr(load(upstream).engine, group) == without
+    assert getattr(load(upstream, text).engine, group) == changed
 
 
-def test_the_fingerprint_tells_settings_apart_and_nothing_of_keys(tmp_path):
-    def print_of(**args):
-        return Settings.load(task_args=args, folder=tmp_path).fingerprint()
+def test_models_of_a_whole_configuration_share_what_one_leaves_open(upstream: Path) -> None:
+    two = {
+        "first": {"api_base_url": "http://nas:7045", "tag_list": ["Foul"], "model_id": "big"},
+        "second": {"model_category": "signs", "tag_list": ["Card"]},
+    }
+    models = load(upstream, f"VLM_ENGINE_CONFIG: {json.dumps({'models': two})}").engine.models
+    assert [model.tag_list for model in models.values()] == [("Foul",), ("Card",)]
+    assert [model.model_id for model in models.values()] == ["big", "big"]
+    assert models["first"].endpoints() == models["second"].endpoints()
 
-    assert print_of() == print_of()
-    assert print_of() != print_of(VIDEO_THRESHOLD="0.7")
-    assert print_of(API_KEY="one-key-123456") == print_of(API_KEY="another-key-7890")
+
+def test_the_fingerprint_shows_changes_but_no_keys(folder: Path) -> None:
+    def fingerprint(**args: str) -> str:
+        return Settings.load(task_args=args, folder=folder).fingerprint()
+
+    assert fingerprint() == fingerprint()
+    assert fingerprint() != fingerprint(VIDEO_THRESHOLD="0.7")
+    assert fingerprint(API_KEY="one-key-123456") == fingerprint(API_KEY="another-key-7890")

@@ -1,34 +1,18 @@
 """The settings that shape a question: tags, what they mean, and the words around them."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import haven_vlm_config
-from haven.settings.settings import Settings
-from haven.tagger import engine_config
-from vlm_engine.config.wording import WordingConfig
-from vlm_engine.errors import ConfigError
+from tests.plugin.local_settings import LOCAL, faults, load, model_of
 
-LOCAL = "haven_vlm_config.local.yaml"
 SIGNAL = "a player is fouled; the referee signals"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def load(folder: Path, text: str = "", page: dict[str, Any] | None = None) -> Settings:
-    (folder / LOCAL).write_text(text, encoding="utf-8")
-    return Settings.load(page, folder=folder)
-
-
-def faults(folder: Path, text: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load(folder, text)
-    return str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -44,15 +28,15 @@ def faults(folder: Path, text: str) -> list[str]:
 def test_tags_are_described_in_the_list_or_apart(folder: Path, text: str) -> None:
     settings = load(folder, text)
     assert [tag.casefold() for tag in settings.tag_list] == ["goal", "foul"]
-    assert settings.wording.tag_list == settings.tag_list
-    assert settings.wording.tag_descriptions == {settings.tag_list[1]: SIGNAL}
+    assert model_of(settings).tag_list == settings.tag_list
+    assert model_of(settings).tag_descriptions == {settings.tag_list[1]: SIGNAL}
 
 
 def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = f"TAG_LIST: [Goal, Foul: {SIGNAL}]\nTAG_SYNONYMS: {{Foul: whistle, Goal: [score]}}"
-    wording = load(folder, text, {"tagNames": "Foul, Timeout"}).wording
+    wording = model_of(load(folder, text, {"tagNames": "Foul, Timeout"}))
     assert wording.tag_list == ("Foul", "Timeout")
     assert wording.tag_descriptions == {"Foul": SIGNAL}
     assert wording.synonyms == {"Foul": ("whistle",)}
@@ -67,7 +51,7 @@ TAG_LIST: [Goal: the ball is in, Foul]
 TAG_DESCRIPTIONS: {{Fuol: {SIGNAL}, goal: it is in}}
 TAG_SYNONYMS: {{Gaol: score, " foul ": whistle}}
 """
-    assert load(folder, text).wording.synonyms == {"Foul": ("whistle",)}
+    assert model_of(load(folder, text)).synonyms == {"Foul": ("whistle",)}
     named = [
         "There are descriptions of tags that are not looked for: Fuol",
         "There are synonyms of tags that are not looked for: Gaol",
@@ -86,11 +70,7 @@ SYSTEM_PROMPT: "{{opening}} {{tags}}"
 USER_PROMPT: "{{special_tokens}} Which?"
 SPECIAL_TOKENS: /no_think
 """
-    settings = load(folder, text)
-    model = engine_config(settings, None).models["vlm"]
-    assert {
-        name: getattr(model, name) for name in WordingConfig.model_fields
-    } == settings.wording.model_dump()
+    model = model_of(load(folder, text))
     assert (model.prompt, model.system_prompt, model.user_prompt) == (
         "A match.",
         "{opening} {tags}",
@@ -133,12 +113,11 @@ def test_layers_above_an_engine_configuration_change_its_words(
     model = {"api_base_url": "http://nas:7045", **words}
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", {"models": {"referee": model}})
     settings = load(folder, "PROMPT: Handball.\nTAG_SYNONYMS: {Goal: score}")
-    assert settings.engine_config
-    asked = settings.engine_config.models["referee"]
-    assert asked.tag_descriptions == settings.wording.tag_descriptions == {"Goal": "it is in"}
+    asked = settings.engine.models["referee"]
+    assert asked.tag_descriptions == model_of(settings).tag_descriptions == {"Goal": "it is in"}
     assert (asked.prompt, asked.special_tokens) == (
-        settings.wording.prompt,
-        settings.wording.special_tokens,
+        model_of(settings).prompt,
+        model_of(settings).special_tokens,
     )
     assert (asked.prompt, asked.special_tokens) == ("Handball.", "/no_think")
     assert asked.synonyms == {"Goal": ("score",)}

@@ -91,17 +91,19 @@ def test_each_description_names_the_default_that_holds(
 ) -> None:
     settings = Settings.load(folder=tmp_path)
     defaults = {
-        "endpoint": ", ".join(endpoint.base_url for endpoint in settings.endpoints),
+        "endpoint": ", ".join(
+            endpoint.base_url for endpoint in settings.engine.models["vlm"].endpoints()
+        ),
         "endpointKey": ", ".join(settings.secrets()) or "none",
-        "endpointModel": settings.model or "none",
+        "endpointModel": settings.engine.models["vlm"].model_id or "none",
         "mediaPaths": str(settings.path_mutation or "none"),
         "mediaStream": "on" if settings.stream_from_stash else "off",
         "tagNames": ", ".join(settings.tag_list),
         "tagsOnly": "off" if settings.create_markers else "on",
-        "timeSlice": f"{settings.time_slice_minutes:g}",
-        "videoInterval": str(settings.frame_interval_s or 0),
+        "timeSlice": f"{settings.time_slice:g}",
+        "videoInterval": str(settings.engine.search.frame_interval_s or 0),
         "videosAtOnce": str(settings.concurrent_task_limit),
-        "vrLayout": settings.video.vr_layout,
+        "vrLayout": settings.engine.video.vr_layout,
     }
     for key, setting in manifest["settings"].items():
         assert f"Default: {defaults[key]}" in setting["description"], key

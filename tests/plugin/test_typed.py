@@ -7,14 +7,13 @@ import pytest
 
 import haven_vlm_config
 from haven.settings.settings import Settings
+from tests.plugin import local_settings
+from tests.plugin.local_settings import LOCAL, model_of
 from vlm_engine.errors import ConfigError
-
-LOCAL = "haven_vlm_config.local.yaml"
 
 
 def load(folder: Path, page: dict[str, Any], text: str = "") -> Settings:
-    (folder / LOCAL).write_text(text, encoding="utf-8")
-    return Settings.load(page, folder=folder)
+    return local_settings.load(folder, text, page)
 
 
 def refused(folder: Path, page: dict[str, Any], text: str = "") -> str:
@@ -43,7 +42,7 @@ def refused(folder: Path, page: dict[str, Any], text: str = "") -> str:
 def test_every_usual_separator_separates_tags(tmp_path: Path, typed: str) -> None:
     settings = load(tmp_path, {"tagNames": typed})
     assert settings.tag_list == ("Foul", "Goal", "Turnover")
-    assert settings.wording.tag_descriptions == {}
+    assert model_of(settings).tag_descriptions == {}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_every_usual_separator_separates_tags(tmp_path: Path, typed: str) -> Non
 def test_a_colon_goes_before_a_description(
     tmp_path: Path, typed: str, described: dict[str, str]
 ) -> None:
-    wording = load(tmp_path, {"tagNames": typed}).wording
+    wording = model_of(load(tmp_path, {"tagNames": typed}))
     assert {tag: wording.tag_descriptions.get(tag, "") for tag in wording.tag_list} == described
 
 
@@ -132,7 +131,7 @@ def test_a_list_in_the_file_is_separated_by_commas(tmp_path: Path) -> None:
 
 def test_a_description_below_holds_for_tags_named_above(tmp_path: Path) -> None:
     text = "TAG_DESCRIPTIONS: {Foul: a player hits, Goal: it is in}"
-    wording = load(tmp_path, {"tagNames": "foul; Goal: the ball is in the net"}, text).wording
+    wording = model_of(load(tmp_path, {"tagNames": "foul; Goal: the ball is in the net"}, text))
     assert wording.tag_descriptions == {"foul": "a player hits", "Goal": "the ball is in the net"}
 
 
@@ -148,7 +147,9 @@ def test_a_description_below_holds_for_tags_named_above(tmp_path: Path) -> None:
     ],
 )
 def test_every_usual_separator_separates_addresses(tmp_path: Path, typed: str) -> None:
-    addresses = [endpoint.base_url for endpoint in load(tmp_path, {"endpoint": typed}).endpoints]
+    addresses = [
+        endpoint.base_url for endpoint in model_of(load(tmp_path, {"endpoint": typed})).endpoints()
+    ]
     assert addresses == ["http://a/v1", "http://b:7045/v1"]
 
 
@@ -186,7 +187,7 @@ def test_a_key_is_taken_as_people_copy_it(tmp_path: Path) -> None:
         "Authorization: Bearer sk-of-page",
         '"sk-of-page"',
     ):
-        assert load(tmp_path, {"endpointKey": typed}).endpoints[0].key() == "sk-of-page"
+        assert model_of(load(tmp_path, {"endpointKey": typed})).endpoints()[0].key() == "sk-of-page"
     told = refused(tmp_path, {"endpointKey": "sk-of-page sk-of-another"})
     assert told.startswith("API key on the settings page: there is a blank or a line break in it")
     assert "sk-of" not in told
@@ -209,7 +210,9 @@ def test_the_remedy_for_a_key_in_an_address_is_one_for_page_and_file(tmp_path: P
             tmp_path, {"endpoint": typed}
         )
     for typed in ("<http://nas/v1>", "(http://nas/v1)", "\u200bhttp://nas/v1\ufeff"):
-        assert load(tmp_path, {"endpoint": typed}).endpoints[0].base_url == "http://nas/v1"
+        assert (
+            model_of(load(tmp_path, {"endpoint": typed})).endpoints()[0].base_url == "http://nas/v1"
+        )
 
 
 def test_two_names_of_models_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from vlm_engine.errors import ConfigError
@@ -25,12 +32,22 @@ IN_QUOTES = "YAML takes words like Off and No, and numbers, for something else; 
 Seconds = Annotated[float, "seconds"]
 Pixels = Annotated[int, "pixels"]
 Megabytes = Annotated[int, "megabytes"]
+PerHour = Annotated[float, "questions per hour"]
 Requests = Annotated[int, "requests"]
 Frames = Annotated[int, "frames"]
 Tokens = Annotated[int, "tokens"]
 
 
-class Settings(BaseModel):
+def _none_for_zero(value: Any) -> Any:
+    is_zero = value in ("", "0") or (value == 0 and not isinstance(value, bool))
+    return None if is_zero else value
+
+
+ZERO_IS_NONE = BeforeValidator(_none_for_zero)
+"""For a number that may be left open: a user may also write 0."""
+
+
+class SettingsGroup(BaseModel):
     """A frozen group of settings. ``LEGACY``: keys that are accepted, named once in a warning, and ignored.
 
     The text below each setting is its description, in the docs and in the JSON schema. Each group has a constructor for type
@@ -85,7 +102,7 @@ class Settings(BaseModel):
     @classmethod
     def _known(cls, data: Any) -> Any:
         """``data`` without legacy keys. Raises ``ValueError`` for keys that do not exist, and for what has none."""
-        if isinstance(data, Settings):
+        if isinstance(data, SettingsGroup):
             return data
         if not isinstance(data, Mapping):
             raise ValueError(

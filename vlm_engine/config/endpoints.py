@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from vlm_engine.config.base import Requests, Settings
+from vlm_engine.config.base import Requests, SettingsGroup
 from vlm_engine.errors import ConfigError
 
 _KEY_APART = (
@@ -17,7 +17,7 @@ _KEY_APART = (
 )
 
 
-class EndpointConfig(Settings):
+class EndpointConfig(SettingsGroup):
     """A server that speaks the OpenAI protocol, and how much of the work it gets."""
 
     if TYPE_CHECKING:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from vlm_engine.config.base import (
+    ZERO_IS_NONE,
     Frames,
     Megabytes,
+    PerHour,
     Pixels,
     Requests,
     Seconds,
-    Settings,
+    SettingsGroup,
     Tokens,
     parse,
     read_yaml,
@@ -178,26 +180,24 @@ class ModelConfig(WordingConfig):
         )
 
 
-class SearchConfig(Settings):
+class SearchConfig(SettingsGroup):
     """What the search should find, and how exactly."""
 
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Any) -> None: ...
 
-    frame_interval_s: Seconds | None = Field(None, gt=0, le=3600)
+    frame_interval_s: Annotated[Seconds | None, ZERO_IS_NONE] = Field(None, gt=0, le=3600)
     """The longest time between two looks of the scan. None: it follows from `shortest_event_s`, or else from the length of the
     video, from 3 s in a short one to 12 s. What lies between two looks is asked about later, where something is probable."""
 
-    shortest_event_s: Seconds | None = Field(None, gt=0, le=3600)
+    shortest_event_s: Annotated[Seconds | None, ZERO_IS_NONE] = Field(None, gt=0, le=3600)
     """The length of the shortest event that must be found: the shorter, the more questions."""
 
     effort: float = Field(1.0, ge=0.1, le=10)
     """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
 
-    questions_per_hour: Annotated[float, "questions per hour"] | None = Field(
-        None, gt=0, le=100_000
-    )
+    questions_per_hour: Annotated[PerHour | None, ZERO_IS_NONE] = Field(None, gt=0, le=100_000)
     """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
 
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
@@ -221,7 +221,7 @@ class SearchConfig(Settings):
         return min(12.0, max(3.0, duration_s / 40))
 
 
-class VideoConfig(Settings):
+class VideoConfig(SettingsGroup):
     """How videos are read."""
 
     if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class VideoConfig(Settings):
         return checked_layout(layout)
 
 
-class ImageConfig(Settings):
+class ImageConfig(SettingsGroup):
     """What of a picture is shown to a model."""
 
     if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class ImageConfig(Settings):
     parts. 0: as a whole only."""
 
 
-class EngineConfig(Settings):
+class EngineConfig(SettingsGroup):
     """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
 
     if TYPE_CHECKING:
@@ -305,7 +305,7 @@ class EngineConfig(Settings):
     store_path: str | None = None
     """The file that keeps every answer, so that nothing is asked twice. None: they last as long as the engine."""
 
-    store_max_mb: Megabytes | None = Field(2000, ge=10)
+    store_max_mb: Annotated[Megabytes | None, ZERO_IS_NONE] = Field(2000, ge=10)
     """Where the store grows beyond this, the videos not used for longest leave it. None: it may grow."""
 
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None

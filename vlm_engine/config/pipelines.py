@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from vlm_engine.config.base import Settings
+from vlm_engine.config.base import SettingsGroup
 
 _IN_ORDER = ("name", "inputs", "outputs")
 
 
-class PipelineModelConfig(Settings):
+class PipelineModelConfig(SettingsGroup):
     """One stage of a pipeline: a model by name, the values it takes and those it gives.
 
     The name is that of a built-in stage, of one of ``EngineConfig.models``, or of one given to ``VLMEngine``. With ``class``,
@@ -58,7 +58,7 @@ class PipelineModelConfig(Settings):
         return self
 
 
-class PipelineConfig(Settings):
+class PipelineConfig(SettingsGroup):
     """Stages that turn named inputs into one named output. A stage runs as soon as its inputs exist.
 
     Every value is an input or made by one stage, no stages wait for each other, and the output is made.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from vlm_engine.config.base import Settings, clean_name
+from vlm_engine.config.base import SettingsGroup, clean_name
 
 
 class Length(BaseModel):
@@ -36,7 +36,7 @@ class Length(BaseModel):
         return self.value * duration_s / 100 if self.unit == "%" else self.value
 
 
-class TagRule(Settings):
+class TagRule(SettingsGroup):
     """How the spans of one tag become markers and tags.
 
     A span whose confidence is under ``TagThreshold`` is dropped; spans no further apart than ``MaxGap``

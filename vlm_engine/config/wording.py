@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from vlm_engine.config import templates
-from vlm_engine.config.base import IN_QUOTES, Settings
+from vlm_engine.config.base import IN_QUOTES, SettingsGroup
 from vlm_engine.names import tag_key
 
 _LONGEST_DESCRIPTION = 1000
 
 
-class WordingConfig(Settings):
+class WordingConfig(SettingsGroup):
     """The words of a question. What is said about one tag (its description) concerns the answers about that tag only; all
     else concerns every answer, so that a change of it has everything asked again. Synonyms change nothing that is asked.
     """
@@ -36,17 +36,17 @@ class WordingConfig(Settings):
     synonyms: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Other names that a reply may call a tag by: `{"Foul": ["personal foul"]}`. The model is not told of them."""
 
-    prompt: str = ""
+    prompt: str = Field("", max_length=20_000)
     """The sentence that opens the question. Empty: the one that is built in."""
 
-    system_prompt: str = ""
+    system_prompt: str = Field("", max_length=20_000)
     """The whole text before the picture, as a template with fields such as `{tags}` ([all](prompts.md)); `{{` stands for a brace.
     Empty: the text that is built in."""
 
-    user_prompt: str = ""
+    user_prompt: str = Field("", max_length=20_000)
     """The line behind the picture, as a template. Empty: the one that is built in."""
 
-    special_tokens: str = ""
+    special_tokens: str = Field("", max_length=20_000)
     """Words for the model itself, such as `/no_think`; they open the line behind the picture."""
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Several values in one line of text, as a person types them into a field of the settings page.
+"""Several values in one line of text, as a person types them: on the command line, or into a field of a page.
 
 Commas, semicolons, tabs and line breaks separate. Text in brackets or braces is read as in the configuration file. What may
 mean two things is refused, with the entry and the remedy: every function here raises ``ValueError``.
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from vlm_engine import ConfigError, parse_yaml
+from vlm_engine.errors import ConfigError
+from vlm_engine.yaml_text import parse_yaml
 
 Entry: TypeAlias = str | dict[str, str]
 """The name of a tag, or its name with a description."""
@@ -26,7 +27,7 @@ _COLON = re.compile(r":(?=\s|$)")
 _STRUCTURE = re.compile(r'[|=\\<>{}\[\]"]|(?<!\d):|:(?!\d)')
 
 
-def tags(text: str) -> list[Any]:
+def tags_in(text: str) -> list[Any]:
     """Names of tags, some or all with a description: ``Foul: a player hits; Goal: the ball is in the net``.
 
     A description ends at a separator only where that is plain: every entry has one, or it is in quotes.
@@ -40,7 +41,7 @@ def tags(text: str) -> list[Any]:
     return [entry for line in lines for entry in _entries(line, is_one_of_many=len(lines) > 1)]
 
 
-def addresses(text: str) -> list[Any]:
+def addresses_in(text: str) -> list[Any]:
     """Addresses of servers; blanks separate them, too."""
     if (written := _as_in_a_file(text)) is not None:
         return [written] if isinstance(written, dict) else list(written)
@@ -48,14 +49,14 @@ def addresses(text: str) -> list[Any]:
     return [address for piece in pieces if (address := piece.strip("\"'()<>"))]
 
 
-def folders(text: str) -> list[tuple[str, str]]:
+def folders_in(text: str) -> list[tuple[str, str]]:
     """Pairs of folders: ``/data => /mnt/nas; /pics => /mnt/pics``. A comma separates only where both sides are pairs."""
     if (written := _as_in_a_file(text)) is not None:
         return list(written.items()) if isinstance(written, dict) else written
     return [_pair(pair) for rule in _pieces(text, _SEMICOLONS + _LINES) for pair in _pairs(rule)]
 
 
-def key(text: str) -> str:
+def key_in(text: str) -> str:
     """An API key, which has no blanks. What is wrong is told without it."""
     cleaned = re.sub(r"(?i)^\s*(authorization:)?\s*bearer\s+", "", text).strip().strip("\"'")
     if re.search(r"\s", cleaned) or not cleaned.isprintable():
