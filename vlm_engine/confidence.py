@@ -1,11 +1,11 @@
-"""How sure a model was, read from the log-probabilities of the tokens it wrote. Pure.
+"""The confidence of a model, from the log-probabilities of the tokens it wrote. Pure.
 
-Servers differ in what they tell: one gives the probabilities of the model left to itself, so that the
-token it had to write may not be listed; another gives those among the tokens that the schema allowed,
-where one word may begin in several ways. Both are served by one rule: at a token, add up the listed
-alternatives that lead to a "yes" and those that lead to a "no", and compare. In a list of names, to name a tag is
-its "yes"; to name one that comes after it, or to end the list, is its "no". Where nothing listed leads to either,
-nothing is known, and None says so.
+Servers differ in what they tell: one gives the probabilities of the model left to itself, so that
+the token it had to write may not be listed; another gives those among the tokens that the schema
+allowed, where one word may begin in several ways. Both are served by one rule: at a token, add up
+the listed alternatives that lead to a "yes" and those that lead to a "no", and compare. In a list
+of names, to name a tag is its "yes"; to name one that comes after it, or to end the list, is its
+"no". Where nothing listed leads to either, nothing is known, and None says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _MOST_TOKENS, _MOST_ALTERNATIVES, _MOST_TEXT = 8192, 64, 1 << 17  # more than an
 class TokenStream:
     """The tokens of a reply, joined, with what else the model might have written at each.
 
-    ``text`` need not equal the reply's content: servers strip fences and end markers from that alone.
+    ``text`` need not equal the reply's content: servers strip fences and end markers from that
+    alone.
     """
 
     def __init__(self, tokens: Sequence[Mapping[str, Any]]) -> None:
@@ -50,7 +51,7 @@ class TokenStream:
 
     @classmethod
     def of(cls, choice: Mapping[str, Any]) -> TokenStream | None:
-        """The stream of one choice of a chat completion; None where the server sent none."""
+        """Return the stream of one choice of a chat completion; None where the server sent none."""
         logprobs = choice.get("logprobs")
         tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
         if not isinstance(tokens, list) or not tokens:
@@ -61,19 +62,21 @@ class TokenStream:
         return stream if len(stream.text) <= _MOST_TEXT else None
 
     def index(self, offset: int) -> int:
-        """Which token holds the character at ``offset`` of the text. Empty tokens hold none."""
+        """Return the token that holds the character at ``offset`` of the text. Empty tokens hold
+        none.
+        """
         return bisect_right(self._starts, offset) - 1
 
     def start(self, index: int) -> int:
-        """Where token ``index`` begins in the text."""
+        """Return where token ``index`` begins in the text."""
         return self._starts[index]
 
     def token(self, index: int) -> str:
-        """The text of token ``index``."""
+        """Return the text of token ``index``."""
         return str(self._tokens[index]["token"])
 
     def alternatives(self, index: int) -> Iterator[tuple[str, float]]:
-        """What the model might have written as token ``index``: text and probability."""
+        """Yield what the model might have written as token ``index``: text and probability."""
         listed = self._tokens[index].get("top_logprobs")
         for entry in listed[:_MOST_ALTERNATIVES] if isinstance(listed, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("token"), str):
@@ -87,7 +90,9 @@ def _is_token(token: object) -> bool:
 
 
 def of_verdicts(stream: TokenStream, start: int, end: int) -> dict[str, float]:
-    """The probability of "yes" (or true) by key, for a flat object of verdicts at ``start:end`` of the stream's text."""
+    """Return the probability of "yes" (or true) by key, for a flat object of verdicts at
+    ``start:end`` of the text.
+    """
     found = {}
     for pair in _PAIR.finditer(stream.text, start, end):
         at, words = (
@@ -102,7 +107,7 @@ def of_verdicts(stream: TokenStream, start: int, end: int) -> dict[str, float]:
 
 
 def _yes_share(stream: TokenStream, index: int, yes_word: str, no_word: str) -> float | None:
-    """The one rule: tokens that begin, or are begun by, "yes", against the same for "no"."""
+    """Return the share of tokens that begin, or are begun by, "yes", against those for "no"."""
     yes = no = 0.0
     for text, probability in stream.alternatives(index):
         word = text.lstrip(_STRUCTURE).casefold()
@@ -120,12 +125,14 @@ def of_items(
     tags: Sequence[str],
     place_of: Callable[[str], int | None],
 ) -> dict[str, float]:
-    """The probability of presence by tag, for the array of names at ``start:end``; ``start`` is its bracket.
+    """Return the probability of presence by tag, for the array of names at ``start:end``; ``start``
+    is its bracket.
 
-    A tag is as sure as the model was to name it and not one that comes after it in ``tags``, nor to end the
-    list: either would have passed it over. Tags that come before it say nothing against it. A tag that was passed over
-    is judged by the same rule, at the place where that happened. ``place_of``: the place in ``tags`` of what a name means;
-    of a tag that is named otherwise than it is spelled nothing is known.
+    A tag is as sure as the model was to name it and not one that comes after it in ``tags``, nor to
+    end the list: either would have passed it over. Tags that come before it say nothing against it.
+    A tag that was passed over is judged by the same rule, at the place where that happened.
+    ``place_of``: the place in ``tags`` of what a name means; nothing is known of a tag that is
+    named otherwise than it is spelled.
     """
     found: dict[str, float] = {}
     spelled = {_spelled(tag): place for place, tag in enumerate(tags)}
@@ -159,7 +166,8 @@ def of_items(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One thing that might have been written at a token: its probability, and the places of all the tags that it may lead to.
+    """One thing that might have been written at a token: its probability, and the places of all the
+    tags that it may lead to.
 
     The place of the list's end is behind those of all tags. ``taken``: it is what was written.
     """
@@ -170,7 +178,9 @@ class _Way:
 
 
 class _Fork:
-    """Where one name of a list, or its end, was chosen: from the end of the last name to that of the next."""
+    """The tokens that chose one name of a list, or its end: from the end of the last name to that
+    of the next.
+    """
 
     def __init__(
         self,
@@ -188,11 +198,11 @@ class _Fork:
         ]
 
     def share(self, place: int) -> float | None:
-        """How probable it was to name the tag at ``place``, against passing it over.
+        """Return how probable it was to name the tag at ``place``, against passing it over.
 
-        Walks along what was written. ``toward`` is the probability to have got so far, ``named`` to have left
-        that way for the tag, ``passed`` for what passes it over. Where a way may still lead to several, each has
-        an equal part in it.
+        Walks along what was written. ``toward`` is the probability to have got so far, ``named`` to
+        have left that way for the tag, ``passed`` for what passes it over. Where a way may still
+        lead to several, each has an equal part in it.
         """
         toward, named, passed = 1.0, 0.0, 0.0
         for ways in self._steps:
@@ -233,7 +243,9 @@ class _Fork:
         return ways
 
     def _places(self, text: str) -> tuple[int, ...]:
-        """Where ``text``, which goes on from the list's bracket or the last name's closing quote, may lead."""
+        """Return the places to which ``text``, after the list's bracket or the last name's closing
+        quote, may lead.
+        """
         way = (_FIRST_WAY if text.startswith("[") else _NEXT_WAY).fullmatch(text)
         if way is None:
             return ()
@@ -254,7 +266,7 @@ def _share(part: float, rest: float) -> float | None:
 
 
 def _spelled(tag: str) -> str:
-    """As it stands between the quotes of JSON."""
+    """Return the tag as it stands between the quotes of JSON."""
     return json.dumps(tag, ensure_ascii=False)[1:-1]
 
 

@@ -1,8 +1,8 @@
-"""A question as text and schema: what the model is told, in which words, and which answers it may give. Pure.
+"""A question as text and schema: its words, and the answers that it allows. Pure.
 
-The rules and the tags come first and never change from picture to picture, so that a server keeps them in
-its prefix cache; then the picture; then one short line. Schemas are flat and use only the keywords that
-every server with schemas understands.
+The rules and the tags come first and never change from picture to picture, so that a server keeps
+them in its prefix cache; then the picture; then one short line. Schemas are flat and use only the
+keywords that every server with schemas understands.
 """
 
 from __future__ import annotations
@@ -25,34 +25,43 @@ OPENING = "You check pictures, mostly single frames of a video, against a list o
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What is said of one kind of question, whatever its tags: what to do, in which JSON, and the line behind the picture."""
+    """The words of one kind of question: what to do, in which JSON, the line after the picture."""
 
     rules: str
     format: str
     line: str
 
 
-# The examples name no tag of the list: a model that copies them has then said nothing, instead of something false.
+# The examples name no tag of the list: a model that copies them has then said nothing, instead of
+# something false.
 _WORDS = {
     Form.LIST: _Words(
-        "Name the tags that the picture clearly shows: only tags of this list, spelled as in it, in its order, each once.",
-        'Answer in JSON: {"tags": ["name of a tag", "name of another"]}, or {"tags": []} if it shows none.',
+        "Name the tags that the picture clearly shows: only tags of this list, spelled as in it,"
+        " in its order, each once.",
+        'Answer in JSON: {"tags": ["name of a tag", "name of another"]},'
+        ' or {"tags": []} if it shows none.',
         "Which of the tags does this picture show?",
     ),
     Form.VERDICTS: _Words(
-        'Judge each tag of this list by itself: "yes" if the picture clearly shows it, otherwise "no".',
-        'Answer in JSON, with every tag of the list in its order: {"name of a tag": "yes", "name of another": "no"}.',
+        'Judge each tag of this list by itself: "yes" if the picture clearly shows it,'
+        ' otherwise "no".',
+        "Answer in JSON, with every tag of the list in its order:"
+        ' {"name of a tag": "yes", "name of another": "no"}.',
         "Which of the tags does this picture show: yes or no?",
     ),
 }
 _SEVERAL = _Words(
-    "You are shown several pictures, each with its number and its time in the video. For each of them by itself, name the tags "
-    "that it clearly shows: only tags of this list, spelled as in it, in its order, each once.",
-    'Answer in JSON, with the number of every picture: {"1": ["name of a tag", "name of another"], "2": []}, where the second '
-    "shows none.",
+    "You are shown several pictures, each with its number and its time in the video. For each of"
+    " them by itself, name the tags that it clearly shows: only tags of this list, spelled as in"
+    " it, in its order, each once.",
+    "Answer in JSON, with the number of every picture:"
+    ' {"1": ["name of a tag", "name of another"], "2": []}, where the second shows none.',
     "Which of the tags does each of these {} pictures show?",
 )
-_DESCRIBED = " Where a tag stands in quotes, what follows says what it means; only what is in the quotes is its name."
+_DESCRIBED = (
+    " Where a tag stands in quotes, what follows says what it means;"
+    " only what is in the quotes is its name."
+)
 _FIRMLY = " Write that one JSON object and nothing else: no explanation, no other text."
 
 FORMS: Mapping[Purpose, Form] = {
@@ -61,24 +70,25 @@ FORMS: Mapping[Purpose, Form] = {
     Purpose.SECOND_LOOK: Form.VERDICTS,
     Purpose.EDGE: Form.VERDICTS,
 }
-"""A list of names is short, and so quick to answer; a verdict for each tag is for the few tags in doubt."""
+"""A list of names is short, and so quick to answer; a verdict for each tag is for the few tags in
+doubt.
+"""
 
 
 def shape_for(model: ModelConfig, purpose: Purpose) -> ImageShape:
-    """How large a picture ``model`` is sent with a question of this purpose."""
-    side = (
-        min(model.scan_max_side, model.image_max_side)
-        if purpose is Purpose.SCAN
-        else model.image_max_side
-    )
+    """Return how large a picture ``model`` is sent with a question of this purpose."""
+    side = model.image_max_side
+    if purpose is Purpose.SCAN:
+        side = min(side, model.scan_max_side)
     return ImageShape(side, model.image_quality)
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a user may change in the words: two templates, what is put into them, and what single tags mean.
+    """The words that a user may change: two templates, what fills them, and what single tags mean.
 
-    ``special_tokens`` (such as ``/no_think``) open the line after the picture, unless the templates say otherwise.
+    ``special_tokens`` (such as ``/no_think``) open the line after the picture, unless the templates
+    say otherwise.
     """
 
     opening: str = OPENING
@@ -89,11 +99,10 @@ class Wording:
 
     @classmethod
     def of(cls, model: WordingConfig) -> Wording:
-        """The wording that the settings of ``model`` ask for."""
-        opening, special_tokens = model.prompt.strip() or OPENING, model.special_tokens.strip()
+        """Return the wording that the settings of ``model`` ask for."""
         return cls(
-            opening,
-            special_tokens,
+            model.prompt.strip() or OPENING,
+            model.special_tokens.strip(),
             model.system_template,
             model.user_template,
             model.tag_descriptions,
@@ -103,16 +112,18 @@ class Wording:
 def messages(
     question: Question, wording: Wording, *, system: bool = True, strict: bool = True
 ) -> list[dict[str, Any]]:
-    """The ``messages`` of a chat completion, the pictures in them as data URLs; several are numbered and timed.
+    """Return the ``messages`` of a chat completion, with the pictures as data URLs; several are
+    numbered and timed.
 
-    Without ``system`` the rules open the user's turn, for templates that know no system role. Without
-    ``strict`` the words alone ask for JSON, for servers that take no schema, and say so more firmly.
+    Without ``system`` the rules open the user's message, for models whose templates have no system
+    role. Without ``strict`` the words alone ask for JSON, for servers that take no schema, and do
+    so more firmly.
     """
     rules, line = _texts(question, wording, strict)
-    turn = [*_pictures(question), {"type": "text", "text": line}]
+    user = [*_pictures(question), {"type": "text", "text": line}]
     if system:
-        return [{"role": "system", "content": rules}, {"role": "user", "content": turn}]
-    return [{"role": "user", "content": [{"type": "text", "text": rules}, *turn]}]
+        return [{"role": "system", "content": rules}, {"role": "user", "content": user}]
+    return [{"role": "user", "content": [{"type": "text", "text": rules}, *user]}]
 
 
 def _pictures(question: Question) -> Iterator[dict[str, Any]]:
@@ -125,7 +136,8 @@ def _pictures(question: Question) -> Iterator[dict[str, Any]]:
 
 
 def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any]:
-    """The JSON schema of an answer: ``{"tags": [name, …]}``, or one ``"yes"`` or ``"no"`` for each tag.
+    """Return the JSON schema of an answer: ``{"tags": [name, …]}``, or one ``"yes"`` or ``"no"``
+    for each tag.
 
     For several pictures a list of names under the number of each, from 1.
     """
@@ -150,30 +162,32 @@ def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any]
 
 @lru_cache(64)
 def longest_answer(tags: tuple[str, ...], pictures: int = 1) -> int:
-    """Tokens that hold the longest answer in either form, generously: a budget below it would cut answers off."""
+    """Return tokens enough for the longest answer in either form: a smaller budget would cut
+    answers off.
+    """
     return 32 + pictures * sum(len(tag.encode()) // 2 + 8 for tag in tags) + 8 * (pictures - 1)
 
 
 def wording_fingerprint(model: WordingConfig, *, several: bool = False) -> str:
-    """A name, as hexadecimal SHA-256, for all the words and schemas that shape every answer.
+    """Return a name, as hexadecimal SHA-256, for the words and schemas that shape every answer.
 
-    The tags and the form are left out: who keeps answers keeps those beside them, the tags by ``kept_name``. Questions about
-    ``several`` pictures have a name of their own. Two settings with the same name ask in the same way, now and after an
-    update of the program.
+    The tags and the form are left out: stored answers have those beside them, the tags by
+    ``kept_name``. Questions about ``several`` pictures have a name of their own. Two settings with
+    the same name ask in the same way, now and after an update of the program.
     """
     wording = replace(Wording.of(model), descriptions={})
     tags, forms = ("a tag", "another tag"), (Form.LIST,) if several else tuple(Form)
     more = (Frame(1.0, 1, 1, b""),) if several else ()
-    asked = [Question(tags, form, b"", time_s=0.0, more=more) for form in forms]
+    samples = [Question(tags, form, b"", time_s=0.0, more=more) for form in forms]
     words: list[Any] = [
         [
             *_texts(question, wording, strict=True),
             schema(tags, question.form, len(question.times_s)),
         ]
-        for question in asked
+        for question in samples
     ]
     if several:
-        words.append([part["text"] for part in _pictures(asked[0]) if part["type"] == "text"])
+        words.append([part["text"] for part in _pictures(samples[0]) if part["type"] == "text"])
     if (wording.system, wording.user) != (templates.SYSTEM, templates.USER):
         words.append(
             [wording.system, wording.user]
@@ -182,21 +196,22 @@ def wording_fingerprint(model: WordingConfig, *, several: bool = False) -> str:
 
 
 def kept_name(model: WordingConfig, tag: str) -> str:
-    """What answers about ``tag`` are kept under: its name, and a line more where it was asked about with a description.
+    """Return the name under which answers about ``tag`` are stored; a description adds a line to
+    it.
 
-    So another description has that tag, and no other, asked about again.
+    So after a new description that tag is asked about again, and no other.
     """
     described = model.tag_descriptions.get(tag)
     return f"{tag}\n{hashlib.sha256(described.encode()).hexdigest()[:12]}" if described else tag
 
 
 def _texts(question: Question, wording: Wording, strict: bool) -> tuple[str, str]:
-    """The text before the pictures, and the line after them."""
+    """Return the text before the pictures, and the line after them."""
     tags, pictures = question.tags, len(question.times_s)
     words = _SEVERAL if question.more else _WORDS[question.form]
     values = {
         "opening": wording.opening,
-        "tags": "\n".join(f"- {_told(tag, wording)}" for tag in tags),
+        "tags": "\n".join(f"- {_described(tag, wording)}" for tag in tags),
         "tag_count": str(len(tags)),
         "picture_count": str(pictures),
         "rules": words.rules
@@ -212,7 +227,7 @@ def _texts(question: Question, wording: Wording, strict: bool) -> tuple[str, str
     return rules, line
 
 
-def _told(tag: str, wording: Wording) -> str:
+def _described(tag: str, wording: Wording) -> str:
     described = wording.descriptions.get(tag)
     return f"{json.dumps(tag, ensure_ascii=False)}: {described}" if described else tag
 

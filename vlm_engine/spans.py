@@ -1,14 +1,18 @@
-"""Raw spans become markers and tags by the user's rules, and the rules can be fitted to spans a person has tuned. Pure."""
+"""Markers and tags by the user's rules, from the spans of a search; and rules fitted to spans that
+a person tuned. Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, product
+from typing import TypeVar
 
 from vlm_engine.config.models import Length, TagRule
 from vlm_engine.types import ImageTagInfo, Span, Verdict, VideoTagInfo
 
+_T = TypeVar("_T")
 RuleOf = Callable[[str], TagRule]
 """The rule for a tag, by the tag's name as the model was asked for it."""
 
@@ -16,63 +20,68 @@ RuleOf = Callable[[str], TagRule]
 def describe_video(
     spans: Iterable[Span], category: str, rule_of: RuleOf, duration_s: float
 ) -> VideoTagInfo:
-    """The spans of one category by the user's rules.
+    """Return what the spans of one category say by the user's rules.
 
-    A span without a confidence passes every threshold: no search made it, so nobody knows how sure it is. Tags renamed
-    to the same name become one.
+    A span without a confidence passes every threshold: no search made it, so nobody knows how sure
+    it is. Tags renamed to the same name become one.
     """
     ruled: dict[str, list[Span]] = {}
     enough: dict[str, bool] = {}
-    for tag, own in groupby(
+    for tag, of_tag in groupby(
         sorted(spans, key=lambda span: (span.tag, span.start_s)), key=lambda span: span.tag
     ):
         rule = rule_of(tag)
         name = rule.renamed or tag
-        kept = apply_rule(list(own), rule, duration_s)
+        kept = apply_rule(list(of_tag), rule, duration_s)
         enough[name] = enough.get(name, False) or is_enough(kept, rule, duration_s)
         ruled.setdefault(name, []).extend(replace(span, tag=name) for span in kept)
-    found = {name: tuple(merge(own, 0.0)) for name, own in sorted(ruled.items()) if enough[name]}
+    found = {name: tuple(merge(kept, 0.0)) for name, kept in sorted(ruled.items()) if enough[name]}
     return VideoTagInfo(
         duration_s=duration_s,
         tags={category: tuple(found)},
         totals_s={
-            category: {name: sum(span.duration_s for span in own) for name, own in found.items()}
+            category: {name: sum(span.duration_s for span in kept) for name, kept in found.items()}
         },
         spans={category: found},
     )
 
 
 def together(infos: Iterable[VideoTagInfo], duration_s: float) -> VideoTagInfo:
-    """What was described by category, as one."""
+    """Return the descriptions of single categories as one."""
     parts = list(infos)
     return VideoTagInfo(
         duration_s=duration_s,
-        tags={category: tags for info in parts for category, tags in info.tags.items()},
-        totals_s={category: totals for info in parts for category, totals in info.totals_s.items()},
-        spans={category: spans for info in parts for category, spans in info.spans.items()},
+        tags=_union(info.tags for info in parts),
+        totals_s=_union(info.totals_s for info in parts),
+        spans=_union(info.spans for info in parts),
     )
 
 
+def _union(by_category: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
+    return {category: value for each in by_category for category, value in each.items()}
+
+
 def apply_rule(spans: Sequence[Span], rule: TagRule, duration_s: float) -> list[Span]:
-    """The spans of one tag that become markers: threshold, then gaps, then shortest marker."""
+    """Return the spans of a tag that become markers: threshold, then gaps, then shortest marker."""
     sure = [span for span in spans if span.confidence is None or span.confidence >= rule.threshold]
     merged = merge(sure, rule.max_gap.seconds(duration_s))
     return [span for span in merged if span.duration_s >= rule.min_marker.seconds(duration_s)]
 
 
 def markers(spans: Sequence[Span], rule: TagRule, duration_s: float) -> list[Span]:
-    """The same, and none where they last less in all than the rule requires."""
+    """Return the same, and none where together they last less than the rule requires."""
     kept = apply_rule(spans, rule, duration_s)
     return kept if is_enough(kept, rule, duration_s) else []
 
 
 def is_enough(kept: Sequence[Span], rule: TagRule, duration_s: float) -> bool:
-    """Whether the tag applies, where ``kept`` is what became markers."""
+    """Return whether the tag applies, given the spans that became markers."""
     return bool(kept) and sum(span.duration_s for span in kept) >= rule.required.seconds(duration_s)
 
 
 def merge(spans: Iterable[Span], max_gap_s: float) -> list[Span]:
-    """Spans of one tag in order of time, those no further apart than ``max_gap_s`` made one.
+    """Return the spans of one tag in order of time, those no further apart than ``max_gap_s``
+    joined.
 
     A merged span's confidence is the mean of those that have one, by duration.
     """
@@ -92,16 +101,18 @@ def _joined(first: Span, second: Span) -> Span:
 
 
 def _mean(weighted: Iterable[tuple[float, float | None]]) -> float | None:
-    """The mean of those that are told, by weight; where nothing weighs, the largest."""
-    told = [(weight, value) for weight, value in weighted if value is not None]
-    total = sum(weight for weight, _ in told)
+    """Return the mean of the known values, by weight; where nothing weighs, the largest."""
+    known = [(weight, value) for weight, value in weighted if value is not None]
+    total = sum(weight for weight, _ in known)
     if total == 0:
-        return max((value for _, value in told), default=None)
-    return sum(weight * value for weight, value in told) / total
+        return max((value for _, value in known), default=None)
+    return sum(weight * value for weight, value in known) / total
 
 
 def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: RuleOf) -> ImageTagInfo:
-    """The tags of one picture by the user's rules: those present, at least as probable as their threshold."""
+    """Return the tags of one picture by the user's rules: present, and at least as probable as
+    their threshold.
+    """
     confidences: dict[str, float | None] = {}
     for tag, verdict in verdicts.items():
         rule = rule_of(tag)
@@ -114,18 +125,15 @@ def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: Rule
 
 
 def images_together(infos: Iterable[ImageTagInfo]) -> ImageTagInfo:
-    """What was described by category, as one."""
+    """Return the descriptions of single categories as one."""
     parts = list(infos)
     return ImageTagInfo(
-        tags={category: tags for info in parts for category, tags in info.tags.items()},
-        confidences={
-            category: told for info in parts for category, told in info.confidences.items()
-        },
+        _union(info.tags for info in parts), _union(info.confidences for info in parts)
     )
 
 
 def temporal_iou(first: tuple[float, float], second: tuple[float, float]) -> float:
-    """Shared over covered time of two (start, end) pairs, in [0, 1]."""
+    """Return shared over covered time of two (start, end) pairs, in [0, 1]."""
     shared_s = min(first[1], second[1]) - max(first[0], second[0])
     covered_s = max(first[1], second[1]) - min(first[0], second[0])
     return max(0.0, shared_s) / covered_s if covered_s > 0 else 0.0
@@ -134,9 +142,11 @@ def temporal_iou(first: tuple[float, float], second: tuple[float, float]) -> flo
 def match(
     found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float
 ) -> list[tuple[int, int]]:
-    """Index pairs (found, truth) of spans whose temporal IoU is at least ``least``, best first, each used once.
+    """Return index pairs (found, truth) of spans whose temporal IoU is at least ``least``, best
+    first, each used once.
 
-    The matching by which temporal localisation is scored in ActivityNet (Caba Heilbron et al., 2015).
+    The matching by which temporal localisation is scored in ActivityNet (Caba Heilbron et al.,
+    2015).
     """
     pairs = [
         (temporal_iou(span, true), i, j)
@@ -153,7 +163,9 @@ def match(
 def f1(
     found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float = 0.5
 ) -> float:
-    """Harmonic mean of precision and recall at a temporal IoU of at least ``least``; 1 where both are empty."""
+    """Return the harmonic mean of precision and recall at a temporal IoU of at least ``least``; 1
+    where both are empty.
+    """
     if not found and not truth:
         return 1.0
     return 2 * len(match(found, truth, least)) / (len(found) + len(truth))
@@ -162,9 +174,10 @@ def f1(
 def precision_and_recall(
     found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float = 0.5
 ) -> tuple[float, float]:
-    """The share of what was found that is right at a temporal IoU of at least ``least``, and of the truth that was found.
-
+    """Return the share of what was found that is right, and the share of the truth that was found;
     1 of nothing.
+
+    A span is right at a temporal IoU of at least ``least``.
     """
     right = len(match(found, truth, least))
     return right / len(found) if found else 1.0, right / len(truth) if truth else 1.0
@@ -179,10 +192,11 @@ _REQUIRED_S = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 def fit_rule(
     spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float
 ) -> TagRule:
-    """The rule that makes the markers of one tag most like those ``wanted``: by F1, then by how well they overlap.
+    """Return the rule whose markers for one tag are most like those ``wanted``: by F1, then by how
+    well they overlap.
 
-    All combinations of the present ``rule`` and a few round values are tried; among equals the one that changes least of the
-    rule wins, so that nothing changes without a gain.
+    All combinations of the present ``rule`` and a few round values are tried; among equals the one
+    that changes least of the rule wins, so that nothing changes without a gain.
     """
     scores: dict[tuple[tuple[float, float], ...], tuple[float, float]] = {}
 
@@ -196,26 +210,19 @@ def fit_rule(
             )
         return scores[made]
 
-    fields = ("threshold", "max_gap", "min_marker", "required")
-    lengths = (
-        tuple(Length(value=value) for value in values)
-        for values in (_GAPS_S, _SHORTEST_S, _REQUIRED_S)
-    )
-    choices = [
-        (getattr(rule, name), *values)
-        for name, values in zip(fields, (_THRESHOLDS, *lengths), strict=True)
+    choices = {
+        "threshold": (rule.threshold, *_THRESHOLDS),
+        "max_gap": (rule.max_gap, *_lengths(_GAPS_S)),
+        "min_marker": (rule.min_marker, *_lengths(_SHORTEST_S)),
+        "required": (rule.required, *_lengths(_REQUIRED_S)),
+    }
+    candidates = [
+        rule.model_copy(update=dict(zip(choices, values, strict=True)))
+        for values in product(*choices.values())
     ]
-    ways = sorted(
-        product(*(range(len(values)) for values in choices)),
-        key=lambda way: sum(number > 0 for number in way),
-    )
-    candidates = (
-        rule.model_copy(
-            update={
-                name: values[number]
-                for name, values, number in zip(fields, choices, way, strict=True)
-            }
-        )
-        for way in ways
-    )
+    candidates.sort(key=lambda each: sum(getattr(each, n) != getattr(rule, n) for n in choices))
     return max(candidates, key=score)  # the first of several
+
+
+def _lengths(values_s: Iterable[float]) -> list[Length]:
+    return [Length(value=value) for value in values_s]

@@ -1,7 +1,7 @@
 """A chat completion as verdicts, or the reason why it is none. Pure.
 
-Read strictly where the reply is the JSON that was asked for, leniently where it is something else that
-can only mean one thing, and refused where it could mean two: an error never becomes an answer.
+Read strictly where the reply is the JSON that was asked for, leniently where it is something else
+that can only mean one thing, and refused where it could mean two: an error never becomes an answer.
 """
 
 from vlm_engine.reply.reading import Reply, read

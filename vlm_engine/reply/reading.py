@@ -1,4 +1,6 @@
-"""From the body of a chat completion to verdicts, each with its confidence where the server tells it."""
+"""From the body of a chat completion to verdicts, each with its confidence where the server tells
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,12 @@ _MOST_TOKENS = 2**31 - 1  # of one request; what is more is no count
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said: one verdict for every tag of the question, and the ``text`` as it came.
+    """The reply of a model: one verdict for every tag of the question, and the ``text`` as it came.
 
-    ``more``: the verdicts about each further picture of the question; of several pictures, those of which nothing could be
-    read have none. ``model`` is "" and counts are 0 where the server does not tell. ``has_tokens``: it sent the
-    log-probabilities of the tokens, so that a verdict without a probability is one of which they told nothing.
+    ``more``: the verdicts about each further picture of the question; of several pictures, those of
+    which nothing could be read have none. ``model`` is "" and counts are 0 where the server does
+    not tell. ``has_tokens``: it sent the log-probabilities of the tokens, so that a verdict without
+    a probability is one of which they told nothing.
     """
 
     verdicts: Verdicts
@@ -36,10 +39,12 @@ class Reply:
 def read(
     body: object, question: Question, synonyms: Mapping[str, Iterable[str]] | None = None
 ) -> Reply:
-    """Return the reply in the parsed ``body`` of a chat completion. ``synonyms``: other names of tags, by tag.
+    """Return the reply in the parsed ``body`` of a chat completion. ``synonyms``: other names of
+    tags, by tag.
 
-    Raises ``ReplyError`` when it does not answer ``question`` beyond doubt, about any of its pictures. A body that is an
-    error is not meant for this; it is refused like any other that holds no reply.
+    Raises ``ReplyError`` when it does not answer ``question`` beyond doubt, about any of its
+    pictures. A body that is an error is not meant for this; it is refused like any other that holds
+    no reply.
     """
     text, raw = answer_text(body, partly=bool(question.more))
     stream = TokenStream.of(choice_of(body))
@@ -65,7 +70,7 @@ def read(
 def _verdicts(
     text: str, question: Question, names: verdicts.Names, stream: TokenStream | None
 ) -> list[Verdicts]:
-    """Return those for each picture; of several, nothing for the pictures of which nothing is said."""
+    """Return the verdicts for each picture; of several, nothing where nothing is said of one."""
     if not question.more:
         said, value = verdicts.of_picture(text, names, question.form)
         confidences = verdicts.confidences(stream, value, names, question.form) if stream else {}

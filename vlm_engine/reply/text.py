@@ -1,7 +1,7 @@
 """The text of a reply, out of the body of a chat completion, and the JSON in that text.
 
-Every search takes time that grows with the length of the reply alone: text is searched from mark to mark, never by
-a pattern that starts again at each place.
+Every search takes time that grows with the length of the reply alone: text is searched from mark to
+mark, never by a pattern that starts again at each place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from vlm_engine.errors import ReplyError
 
 MOST_TEXT = 32_768
-"""The most characters of an answer: several for each of the tokens that the largest budget allows."""
+"""The most characters of an answer: several for each of the tokens that the largest budget allows.
+"""
 _CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 _WITHHELD = re.compile(r"content_?filter|safety|prohibited|sensitive|blocklist")
 _THINKING = re.compile(r"(</?)think(?:ing)?>")
@@ -34,7 +35,9 @@ def choice_of(body: object) -> Mapping[str, Any]:
 
 
 def was_cut_off(body: object) -> bool:
-    """Return whether the server ended the reply because the token budget was spent. False for what is no reply."""
+    """Return whether the server ended the reply because the token budget was spent. False for what
+    is no reply.
+    """
     return _finish(body) in _CUT_OFF
 
 
@@ -52,17 +55,22 @@ def _finish(body: object) -> str:
 
 
 def answer_text(body: object, *, partly: bool) -> tuple[str, str]:
-    """Return the answer's text, and the raw text that it stands in. An answer in the field for thoughts must be JSON alone.
+    """Return the answer's text, and the raw text that it stands in. An answer in the field for
+    thoughts must be JSON alone.
 
-    ``partly``: a reply that was cut off is read as far as it goes. Raises ``ReplyError`` where there is no answer.
+    ``partly``: a reply that was cut off is read as far as it goes. Raises ``ReplyError`` where
+    there is no answer.
     """
     choice = choice_of(body)
     message = choice.get("message")
     fields = message if isinstance(message, dict) else {}
     content = _plain(fields.get("content"))
     if was_withheld(body):
-        remedy = "its filter does not let answers about such pictures through; use another service or a model of your own"
-        raise unreadable(f"the service withheld the answer: {remedy}", content)
+        raise unreadable(
+            "the service withheld the answer: its filter does not let answers about such pictures"
+            " through; use another service or a model of your own",
+            content,
+        )
     error = choice.get("error")
     if error or choice.get("finish_reason") == "error":
         reason = error.get("message") if isinstance(error, dict) else error
@@ -105,7 +113,9 @@ def _without_marks(text: str) -> str:
 
 
 def _without_thoughts(text: str) -> str:
-    """A thought without an end holds no answer. One without a beginning was opened by the model's template."""
+    """A thought without an end holds no answer. One without a beginning was opened by the model's
+    template.
+    """
     kept, at, thinking = list[str](), 0, False
     for mark in _THINKING.finditer(text):
         opens = mark[1] == "<"
@@ -144,7 +154,9 @@ def cut_off_error(text: str) -> ReplyError:
 
 
 def unreadable(reason: str, raw: str) -> ReplyError:
-    """Return the error for a reply that cannot be read. It holds all of ``raw``: a client hides its key in it, then shortens it."""
+    """Return the error for a reply that cannot be read. It holds all of ``raw``: a client hides its
+    key in it, then shortens it.
+    """
     return ReplyError(reason, raw=raw)
 
 
@@ -162,7 +174,7 @@ def json_values(text: str) -> Iterator[tuple[Any, int, int]]:
         except ValueError:
             at, false_starts = opening.end(), false_starts + 1
             if false_starts > _MOST_FALSE_STARTS:
-                return  # brackets without end are no answer, and trying from each of them would take for ever
+                return  # brackets without end are no answer, and each would be tried for ever
         except RecursionError:
             return  # the same
         else:
@@ -172,7 +184,8 @@ def json_values(text: str) -> Iterator[tuple[Any, int, int]]:
 def decoded(text: str, start: int) -> tuple[Any, int]:
     """Return the JSON value that starts there, and where it ends.
 
-    Raises ``RecursionError``, and ``ValueError`` also where an object says two things under one name.
+    Raises ``RecursionError``, and ``ValueError`` also where an object says two things under one
+    name.
     """
     return _DECODER.raw_decode(text, start)
 

@@ -1,4 +1,4 @@
-"""Which tags a text says are there: about one picture, a list or a verdict for each tag; about several, a list for each picture.
+"""The verdicts in a text: whether each tag applies, to one picture or to each of several.
 
 Of several pictures, those about which something is missing, unclear or cut off are left out.
 """
@@ -33,7 +33,9 @@ Said = dict[str, bool]
 
 
 class Names:
-    """The tags of a question, found by any name that a model writes: whatever its case, spacing and ornament, or a synonym."""
+    """The tags of a question, found by any name that a model writes: whatever its case, spacing and
+    ornament, or a synonym.
+    """
 
     def __init__(self, tags: Sequence[str], synonyms: Mapping[str, Iterable[str]]) -> None:
         self.tags = tags
@@ -51,7 +53,9 @@ class Names:
         return None if tag is None else self.tags.index(tag)
 
     def present(self, items: Sequence[Any], raw: str) -> Said:
-        """Return whether each tag is among the names in ``items``. Raise ``ReplyError`` for a list that does not tell."""
+        """Return whether each tag is among the names in ``items``. Raise ``ReplyError`` for a list
+        that does not tell.
+        """
         if not all(isinstance(item, str) for item in items):
             raise unreadable("the reply lists something other than names", raw)
         found = {self.find(item) for item in items} - {None}
@@ -61,7 +65,9 @@ class Names:
 
 
 def _key(name: str) -> str:
-    """Return the tag key in one form of Unicode: models compose letters otherwise than users type them."""
+    """Return the tag key in one form of Unicode: models compose letters otherwise than users type
+    them.
+    """
     return unicodedata.normalize("NFC", tag_key(name))
 
 
@@ -70,7 +76,8 @@ def _means_nothing(text: str) -> bool:
 
 
 def of_picture(text: str, names: Names, form: Form) -> tuple[Said, Any]:
-    """Return whether each tag applies, and the JSON value that says so, or None where the words did.
+    """Return whether each tag applies, and the JSON value that says so, or None where the words
+    did.
 
     Raises ``ReplyError`` where the text says no one thing beyond doubt.
     """
@@ -102,7 +109,7 @@ def _from_object(value: dict[str, Any], names: Names, form: Form, raw: str) -> S
 
 
 def _from_pairs(pairs: Iterable[tuple[str, Any]], names: Names, raw: str) -> Said | None:
-    """Read names with "yes" or "no"; return None where none of the names is a tag of the question."""
+    """Read names with "yes" or "no"; return None where none of them is a tag of the question."""
     said: Said = {}
     for name, word in pairs:
         tag = names.find(name)
@@ -139,7 +146,9 @@ def _from_words(text: str, names: Names, form: Form) -> Said | None:
 
 
 def _name_and_word(line: str) -> tuple[str, str] | None:
-    """Split ``Foul: yes`` or ``Foul - **no**`` into what stands before the separator, and the one word behind it."""
+    """Split ``Foul: yes`` or ``Foul - **no**`` into what stands before the separator, and the one
+    word behind it.
+    """
     pieces = re.findall(r"\w+|\W+", line.strip())
     words = [at for at, piece in enumerate(pieces) if piece[0].isalnum() or piece[0] == "_"]
     if len(words) < 2:
@@ -152,7 +161,9 @@ def _name_and_word(line: str) -> tuple[str, str] | None:
 def confidences(
     stream: confidence.TokenStream, value: Any, names: Names, form: Form
 ) -> dict[str, float]:
-    """Return the confidence of each tag that the token stream tells, found by the place of the same JSON in it."""
+    """Return the confidence of each tag that the token stream tells, found by the place of the same
+    JSON in it.
+    """
     if value is None:
         return {}
     try:
@@ -175,7 +186,9 @@ def confidences(
 
 
 def of_pictures(text: str, names: Names, pictures: int) -> dict[int, Said]:
-    """Return what is said of each picture beyond doubt, by its number from 1; of which two things are said, nothing is."""
+    """Return what is said of each picture beyond doubt, by its number from 1; of which two things
+    are said, nothing is.
+    """
     lists: dict[int, list[Any]] = {}
     doubtful: set[int] = set()
     for number, items in _lists(text, pictures):
@@ -217,7 +230,9 @@ def _lists(text: str, pictures: int) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _numbered(text: str) -> Iterator[tuple[int, list[Any], int, int]]:
-    """Yield every complete list of names under a number: the number, the names, and where the list starts and ends."""
+    """Yield every complete list of names under a number: the number, the names, and where the list
+    starts and ends.
+    """
     at = 0
     while pair := _NUMBERED.search(text, at):
         at = pair.end()

@@ -1,4 +1,4 @@
-"""Which frames to ask about, and what the answers mean. Pure: no I/O, no clock, no randomness."""
+"""The search: frames to ask about, and what the answers mean. No I/O, no clock, no randomness."""
 
 from vlm_engine.search.grouped import GroupedSearch, regrouped
 from vlm_engine.search.video_search import VideoSearch

@@ -1,9 +1,11 @@
-"""The frames that could be asked about next: what each is worth, what it costs, and which of them make the next round.
+"""The frames that could be asked about next: what each is worth, what it costs, and which of them
+make the next round.
 
-Three kinds compete on one scale, the number of labels or segments that an answer sets right on average. A second look at a
-doubtful verdict is worth the fall in expected wrong labels. A discovery, in a stretch where nothing is known to happen, is worth
-the probability that something does. A frame that halves the stretch in which an edge lies is worth the more, the larger the
-error is beside the length of the segment.
+Three kinds compete on one scale, the number of labels or segments that an answer sets right on
+average. A second look at a doubtful verdict is worth the fall in expected wrong labels. A
+discovery, in a stretch where nothing is known to happen, is worth the probability that something
+does. A frame that halves the stretch in which an edge lies is worth the more, the larger the error
+is beside the length of the segment.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from vlm_engine.search.segments import CUT_MARGIN_S, Gap, Run
 from vlm_engine.types import Purpose
 
 _AMID_CHANGE = 0.3
-"""Share that a verdict's doubt counts beside a known change: there it decides where an edge is, not whether there is a segment."""
+"""Share that a verdict's doubt counts beside a known change: there it decides where an edge is, not
+whether there is a segment.
+"""
 _DISCOVERY = 1.5
 """A label wrong in a long stretch is often a whole segment missed."""
 _LEAST_PIECE_S = 0.6
@@ -49,7 +53,9 @@ IsFree = Callable[[float], bool]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A frame that could be asked about, and what that is worth; ``columns``: the tags for which it was thought of."""
+    """A frame that could be asked about, and what that is worth; ``columns``: the tags for which it
+    was thought of.
+    """
 
     time_s: float
     value: float
@@ -59,10 +65,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a candidate must be worth to be asked about: one for the judge, and one for the scanner, whose are those of scans.
+    """The worth that a candidate must have to be asked about: one for the judge, one for the
+    scanner, whose are those of scans.
 
-    The more happens in a video, the less one of its labels matters; in a short video, a call matters less. ``effort`` divides the
-    price. Where a smaller model scans, calls to it are cheap, so that they go first, and those to the judge dear.
+    The more happens in a video, the less one of its labels matters; in a short video, a call
+    matters less. ``effort`` divides the price. Where a smaller model scans, calls to it are cheap,
+    so that they go first, and those to the judge dear.
     """
 
     judge: float
@@ -70,7 +78,9 @@ class Prices:
 
     @classmethod
     def of(cls, runs: int, duration_s: float, effort: float, *, scanned: bool) -> Prices:
-        """Return the prices for a video in which so many runs are known. ``scanned``: a smaller model scans."""
+        """Return the prices for a video in which so many runs are known. ``scanned``: a smaller
+        model scans.
+        """
         per_hour = runs / max(duration_s, 1e-6) * 3600
         bustle = math.pow(min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)), _BUSTLE_COUNTS)
         price = _PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
@@ -84,8 +94,10 @@ class Prices:
 def second_looks(
     posterior: Posterior, end_s: float, least: float, is_free: IsFree
 ) -> Iterator[Candidate]:
-    """Yield another frame of the same shot for every frame with doubtful verdicts; those worth ``least`` or more."""
-    gain = posterior.gain() * _amid_change(posterior.shown)
+    """Yield another frame of the same shot for every frame with doubtful verdicts; those worth
+    ``least`` or more.
+    """
+    gain = posterior.gain() * _amid_change(posterior.shows)
     worth, seen_s = gain.sum(1), posterior.evidence.times_s
     for row in np.flatnonzero(worth >= least):
         time_s = _other_frame(float(seen_s[row]), seen_s, posterior.warp.cuts_s, end_s, is_free)
@@ -99,19 +111,21 @@ def _second_look(time_s: float, worth: float, gain: Floats) -> Candidate:
     return Candidate(time_s, worth, Purpose.SECOND_LOOK, columns)
 
 
-def _amid_change(shown: Flags) -> Floats:
+def _amid_change(shows: Flags) -> Floats:
     """Return (n, K): how much a verdict's doubt counts, by what is known to happen around it."""
-    factor = np.ones(shown.shape)
-    factor[1:-1] = np.where(shown[2:] == shown[:-2], 1.0, _AMID_CHANGE)
+    factor = np.ones(shows.shape)
+    factor[1:-1] = np.where(shows[2:] == shows[:-2], 1.0, _AMID_CHANGE)
     return factor
 
 
 def _other_frame(
     time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_free: IsFree
 ) -> float | None:
-    """Return a frame of the same shot beside this one, once on each side. ``seen_s``: the frames asked about so far.
+    """Return a frame of the same shot beside this one, once on each side. ``seen_s``: the frames
+    asked about so far.
 
-    A short event may have ended before the frame on one side, so a frame there that contradicts is not the last word.
+    A short event may have ended before the frame on one side, so a frame there that contradicts is
+    not the last word.
     """
     shot = int(np.searchsorted(cuts_s, time_s, side="right"))
     first_s = cuts_s[shot - 1] + _SHOT_MARGIN_S if shot else 0.0
@@ -128,10 +142,12 @@ def _other_frame(
 def checks(
     posterior: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree
 ) -> Iterator[Candidate]:
-    """Yield, where a smaller model scans, the best second look at every doubtful frame: by the judge or by the scanner.
+    """Yield, where a smaller model scans, the best second look at every doubtful frame: by the
+    judge or by the scanner.
 
-    The judge sees through what fools the scanner for a whole shot with one look, so a look of the judge's is worth the doubt
-    about all frames of the scene. It goes to the very frame that the scanner saw: no other tells more about that verdict.
+    The judge sees through what fools the scanner for a whole shot with one look, so a look of the
+    judge's is worth the doubt about all frames of the scene. It goes to the very frame that the
+    scanner saw: no other tells more about that verdict.
     """
     evidence, cuts_s = posterior.evidence, posterior.warp.cuts_s
     times_s, by_judge = evidence.times_s, evidence.observers != SCANNER
@@ -154,7 +170,7 @@ def checks(
 
 
 def _by_scene(gain: Floats, posterior: Posterior) -> Floats:
-    """Return (n, K): all that could be gained in a scene, at the one frame of it where most could."""
+    """Return (n, K): all that could be gained in a scene, at its frame where most could."""
     firsts = scene_starts(posterior.evidence.scenes)
     best = np.array([np.argmax(part) for part in np.split(gain.sum(1), firsts[1:])]) + firsts
     gathered = np.zeros_like(gain)
@@ -165,15 +181,17 @@ def _by_scene(gain: Floats, posterior: Posterior) -> Floats:
 def discoveries(
     posterior: Posterior, least: float, shortest_s: float, is_free: IsFree
 ) -> Iterator[Candidate]:
-    """Yield the best frame of each stretch between two frames asked about; those worth ``least`` or more.
+    """Yield the best frame of each stretch between two frames asked about; those worth ``least`` or
+    more.
 
-    The worth is the probability that something happens there unseen. Nothing that matters is shorter than ``shortest_s``.
+    The worth is the probability that something happens there unseen. Nothing that matters is
+    shorter than ``shortest_s``.
     """
-    seen_s, shown = posterior.evidence.times_s, posterior.shown
+    seen_s, shows = posterior.evidence.times_s, posterior.shows
     times_s = _middles(posterior)
     after = np.searchsorted(seen_s, times_s)
     _, hidden = posterior.doubt_at(times_s)
-    hidden *= shown[after - 1] == shown[after]
+    hidden *= shows[after - 1] == shows[after]
     fitting = fitting_share(times_s - seen_s[after - 1], seen_s[after] - times_s, shortest_s)
     worth = _DISCOVERY * hidden.sum(1) * fitting
     best: dict[int, int] = {}
@@ -185,10 +203,12 @@ def discoveries(
 
 
 def fitting_share(before_s: Floats, after_s: Floats, shortest_s: float) -> Floats:
-    """Return how many fewer events show in a frame, and in none this far before and after it, if none is shorter than that.
+    """Return how many fewer events show in a frame, and in none this far before and after it, if
+    none is shorter than that.
 
-    The chain's events have exponential lengths. Where little time is unseen, most of what it expects there is too short to
-    matter, so the worth of a discovery is multiplied by the share that is not.
+    The chain's events have exponential lengths. Where little time is unseen, most of what it
+    expects there is too short to matter, so the worth of a discovery is multiplied by the share
+    that is not.
     """
 
     def hidden(least_s: float, further_s: float) -> Floats:
@@ -211,7 +231,9 @@ def _fitting(stretch_s: Floats, least_s: float, further_s: float) -> Floats:
 
 
 def _middles(posterior: Posterior) -> Floats:
-    """Return the middles of the stretches between frames, and of the pieces into which cuts divide them, ascending."""
+    """Return the middles of the stretches between frames, and of the pieces into which cuts divide
+    them, ascending.
+    """
     seen_s, cuts_s = posterior.evidence.times_s, posterior.warp.cuts_s
     inside_s = cuts_s[(cuts_s > seen_s[0]) & (cuts_s < seen_s[-1])]
     bounds = np.unique(np.concatenate([seen_s, inside_s]))
@@ -233,10 +255,12 @@ def _clear_of(cuts_s: Floats, times_s: Floats) -> Flags:
 def edge_candidates(
     runs: Sequence[Run], tolerance_s: float, is_free: IsFree, *, scanned: bool
 ) -> Iterator[Candidate]:
-    """Yield, for every edge not known closely enough, the frame that halves what is open. ``scanned``: for the scanner.
+    """Yield, for every edge not known closely enough, the frame that halves what is open.
+    ``scanned``: for the scanner.
 
-    The worth is the harm that the edge's error does: from 0, where it is harmless beside the segment's length, to 1, where the
-    segment would not be recognised. Edges of several tags in one gap add up.
+    The worth is the harm that the edge's error does: from 0, where it is harmless beside the
+    segment's length, to 1, where the segment would not be recognised. Edges of several tags in one
+    gap add up.
     """
     wanted: dict[float, tuple[float, list[int]]] = {}
     times_s: dict[Gap, float | None] = {}
@@ -269,7 +293,8 @@ def _harm(relative_error: float) -> float:
 def choose(
     candidates: Iterable[Candidate], prices: Prices, most: int | None, apart_s: float
 ) -> list[Candidate]:
-    """Return the candidates to ask about in one round, best for their price first, none nearer than ``apart_s`` to another.
+    """Return the candidates to ask about in one round, best for their price first, none nearer than
+    ``apart_s`` to another.
 
     ``most``: how many at a time; None: any number.
     """
@@ -287,6 +312,8 @@ def choose(
 
 
 def is_worth_a_round(candidates: Sequence[Candidate], runs: int) -> bool:
-    """Return whether the candidates set enough right for the wait for another round, where so many runs are known."""
+    """Return whether the candidates set enough right for the wait for another round, where so many
+    runs are known.
+    """
     worth = sum(each.value for each in candidates)
     return bool(candidates) and worth >= _LEAST_SHARE * max(1, runs)

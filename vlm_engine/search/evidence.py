@@ -19,10 +19,12 @@ _LONGEST_SCENE_S = 30.0
 
 
 class TimeWarp:
-    """A clock that runs faster across cuts, because much of what changes in a video changes at a cut.
+    """A clock that runs faster across cuts, because much of what changes in a video changes at a
+    cut.
 
-    Half of what passes on it are seconds. The other half is the share of the video's cuts that lies in between, by their
-    weight, as seconds of the video's duration. Without cuts it is plain time. ``cuts`` are in order of time.
+    Half of what passes on it are seconds. The other half is the share of the video's cuts that lies
+    in between, by their weight, as seconds of the video's duration. Without cuts it is plain time.
+    ``cuts`` are in order of time.
     """
 
     def __init__(self, duration_s: float, cuts: Sequence[Cut]) -> None:
@@ -46,7 +48,9 @@ class TimeWarp:
         return np.searchsorted(self.cuts_s, times_s, side="right")
 
     def scenes(self, times_s: Floats) -> NDArray[np.intp]:
-        """Return the same with long shots divided, because nothing is hidden or mistaken for minutes. Times are ascending."""
+        """Return the same with long shots divided, because nothing is hidden or mistaken for
+        minutes. Times are ascending.
+        """
         shots = self.shots(times_s)
         began_s = np.concatenate([[0.0], self.cuts_s])[shots]
         piece = np.floor((times_s - began_s) / _LONGEST_SCENE_S)
@@ -58,9 +62,10 @@ class TimeWarp:
 class Evidence:
     """The answers about n frames in order of time, by K tags.
 
-    ``times_s``, ``scenes`` and ``observers`` are (n,), ``lapses_s`` (n - 1,), all others (n, K). ``lapses_s``: what passes on the
-    video's clock between one frame and the next. ``observers``: the number of the model that answered. ``logits``: how far
-    a confidence leans to its own verdict, >= 0. ``scene_weights``: of the confidences that one observer gave about a tag in one
+    ``times_s``, ``scenes`` and ``observers`` are (n,), ``lapses_s`` (n - 1,), all others (n, K).
+    ``lapses_s``: what passes on the video's clock between one frame and the next. ``observers``:
+    the number of the model that answered. ``logits``: how far a confidence leans to its own
+    verdict, >= 0. ``scene_weights``: of the confidences that one observer gave about a tag in one
     scene, each one's share; 0 where there is none.
     """
 
@@ -91,7 +96,9 @@ class Evidence:
 
 
 def scene_starts(scenes: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the numbers of the frames with which a scene begins, given the scenes of all frames, ascending."""
+    """Return the numbers of the frames with which a scene begins, given the scenes of all frames,
+    ascending.
+    """
     return np.flatnonzero(np.diff(scenes, prepend=-1))
 
 
@@ -102,7 +109,9 @@ def gather(
     *,
     scanned: bool = False,
 ) -> Evidence:
-    """Return the observations, which come in any order, as arrays. ``scanned``: a smaller model scans, and is observer 0."""
+    """Return the observations, which come in any order, as arrays. ``scanned``: a smaller model
+    scans, and is observer 0.
+    """
     seen = sorted(observations, key=lambda observation: observation.time_s)
     column = {tag: number for number, tag in enumerate(tags)}
     shape = len(seen), len(tags)

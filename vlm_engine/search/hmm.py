@@ -1,14 +1,18 @@
-"""The hidden Markov model of a tag, and forward-backward smoothing over it (Rabiner 1989, section III) for all tags at once.
+"""The hidden Markov model of a tag, and forward-backward smoothing over it (Rabiner 1989, section
+III) for all tags at once.
 
     short event <-> OFF <-> LONG event <-> pause within it
 
-A tag comes and goes by a chain of these four states in continuous time. Two states would not do: their lengths are geometric,
-and real tags mix bursts of seconds with scenes of minutes that have holes.
+A tag comes and goes by a chain of these four states in continuous time. Two states would not do:
+their lengths are geometric, and real tags mix bursts of seconds with scenes of minutes that have
+holes.
 
-A tag also has a condition in every shot. In a good shot each answer errs independently; in a bad one, where a player hides what
-matters or something looks just like it, nearly every answer errs. The condition is drawn anew at each cut and whenever the tag
-comes or goes. So there are eight states: 4 x condition + state of the chain. Where a smaller model scans there are three
-conditions and twelve states: no model is fooled, the scanner alone is, or the judge is, and then mostly the scanner too.
+A tag also has a condition in every shot. In a good shot each answer errs independently; in a bad
+one, where a player hides what matters or something looks just like it, nearly every answer errs.
+The condition is drawn anew at each cut and whenever the tag comes or goes. So there are eight
+states: 4 x condition + state of the chain. Where a smaller model scans there are three conditions
+and twelve states: no model is fooled, the scanner alone is, or the judge is, and then mostly the
+scanner too.
 
 Tags are the last axis of every array, so that one pass through memory serves all of them.
 """
@@ -39,15 +43,19 @@ SHOWS: Columns = np.array([0, 1, 1, 0])
 """For each state: whether the tag shows in the picture."""
 _LEAST = np.float32(1e-12)
 _RESCALED_EVERY = 4
-"""Frames after which rows are scaled to a sum of one, long before they would underflow in single precision."""
+"""Frames after which rows are scaled to a sum of one, long before they would underflow in single
+precision.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class TransitionModel:
-    """The chains of K tags: ``stationary`` (4, K), ``decays_per_s`` (K, 4) and ``modes`` (K, 4, 4 x 4).
+    """The chains of K tags: ``stationary`` (4, K), ``decays_per_s`` (K, 4) and ``modes`` (K, 4, 4 x
+    4).
 
-    The chain is reversible, so its generator Q becomes symmetric when scaled by the square root of its stationary law, and
-    exp(Q h) is a sum of four modes: exp(w_m h) A_m (Kelly 1979, section 1.2).
+    The chain is reversible, so its generator Q becomes symmetric when scaled by the square root of
+    its stationary law, and exp(Q h) is a sum of four modes: exp(w_m h) A_m (Kelly 1979, section
+    1.2).
     """
 
     stationary: Floats
@@ -79,7 +87,9 @@ class TransitionModel:
         return cls(law.T, np.minimum(decays, 0.0), modes)
 
     def steps(self, elapsed_s: Floats) -> Floats:
-        """Return (n, 4, 4, K): the probability to pass from one state to another within each of n lapses of time."""
+        """Return (n, 4, 4, K): the probability to pass from one state to another within each of n
+        lapses of time.
+        """
         fading = np.exp(elapsed_s[None, :, None] * self.decays_per_s[:, None, :]).astype(np.float32)
         passed = np.maximum(fading @ self.modes.astype(np.float32), _LEAST)
         return np.ascontiguousarray(passed.transpose(1, 2, 0)).reshape(
@@ -91,9 +101,10 @@ class TransitionModel:
 class Smoothed:
     """The states of K tags at n frames, given all answers; of states there are 8 or 12.
 
-    ``forward`` (n, 8, K) weighs the answers up to each frame, ``backward`` those after it; both sum to one over the states,
-    and ``scale`` (n, K) is what ``forward`` was divided by. ``likely`` (n, 8, K) is the likelihood of each answer, and
-    ``moves`` (n - 1, 8, 8, K) are the transitions, each times the likelihood of the answer it leads to.
+    ``forward`` (n, 8, K) weighs the answers up to each frame, ``backward`` those after it; both sum
+    to one over the states, and ``scale`` (n, K) is what ``forward`` was divided by. ``likely`` (n,
+    8, K) is the likelihood of each answer, and ``moves`` (n - 1, 8, 8, K) are the transitions, each
+    times the likelihood of the answer it leads to.
     """
 
     chain: TransitionModel
@@ -104,7 +115,9 @@ class Smoothed:
     scale: Floats
 
     def states(self) -> Floats:
-        """Return (n, 2 or 3, 4, K): the probability of each condition and state of the chain, all answers considered."""
+        """Return (n, 2 or 3, 4, K): the probability of each condition and state of the chain, all
+        answers considered.
+        """
         both = self.forward * self.backward
         return by_condition(np.asarray(both / both.sum(1, keepdims=True)))
 
@@ -115,7 +128,9 @@ def by_condition(weights: Floats) -> Floats:
 
 
 def by_truth(weights: Floats) -> Floats:
-    """Return (n, 2 or 3, 2, K): weights by condition and state, summed over the states without the tag and those with it."""
+    """Return (n, 2 or 3, 2, K): weights by condition and state, summed over the states without the
+    tag and those with it.
+    """
     return np.stack([weights[:, :, truth == SHOWS].sum(2) for truth in (0, 1)], 2)
 
 
@@ -131,9 +146,11 @@ def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
 
 
 def _likelihoods(evidence: Evidence, rates: Rates) -> Floats:
-    """Return (n, 2 or 3 conditions, 2 truths, K): the likelihood of each answer; 1 where there is none.
+    """Return (n, 2 or 3 conditions, 2 truths, K): the likelihood of each answer; 1 where there is
+    none.
 
-    All answers about a bad shot see the same look-alike, so their confidences together count as much as one.
+    All answers about a bad shot see the same look-alike, so their confidences together count as
+    much as one.
     """
     wrong = np.stack([evidence.present, ~evidence.present], 1)
     good, bad = np.empty(wrong.shape), np.empty(wrong.shape)
@@ -156,15 +173,19 @@ def _likelihoods(evidence: Evidence, rates: Rates) -> Floats:
 
 
 def _doubt(trust: Trust, logits: Floats, weights: Floats | Flags) -> Floats:
-    """Return (n, 2 truths, K): how much more frequent these confidences are in wrong answers than in right ones."""
+    """Return (n, 2 truths, K): how much more frequent these confidences are in wrong answers than
+    in right ones.
+    """
     leaning = trust.sharpness * logits[:, None] + np.log(trust.normaliser)
     return np.asarray(np.exp(-leaning * weights[:, None]))
 
 
 def _moves(evidence: Evidence, chain: TransitionModel, shares: Floats, likely: Floats) -> Floats:
-    """Return (n - 1, 8, 8, K): from state to state, times the likelihood of the answer there, which is (n, 2 or 3, 4, K).
+    """Return (n - 1, 8, 8, K): from state to state, times the likelihood of the answer there, which
+    is (n, 2 or 3, 4, K).
 
-    The condition stays within a scene while the tag neither comes nor goes; otherwise it is drawn by its ``shares``.
+    The condition stays within a scene while the tag neither comes nor goes; otherwise it is drawn
+    by its ``shares``.
     """
     steps, arrived = chain.steps(evidence.lapses_s), likely[1:]
     conditions = len(shares)
@@ -184,7 +205,9 @@ def _moves(evidence: Evidence, chain: TransitionModel, shares: Floats, likely: F
 
 
 def _forward(first: Floats, moves: Floats) -> tuple[Floats, Floats]:
-    """Return rows (n, 8, K) that sum to one over the states, and the (n, K) factors by which each was smaller before."""
+    """Return rows (n, 8, K) that sum to one over the states, and the (n, K) factors by which each
+    was smaller before.
+    """
     rows = np.empty((len(moves) + 1, *first.shape), np.float32)
     divided = np.ones((len(rows), first.shape[1]))
     rows[0] = first

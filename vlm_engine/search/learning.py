@@ -1,8 +1,9 @@
-"""Learn the rates of a video from its answers: expectation maximisation with expected counts (Baum et al. 1970).
+"""Learn the rates of a video from its answers: expectation maximisation with expected counts (Baum
+et al. 1970).
 
-Error rates are shrunk twice: those of the video towards what is assumed, those of each tag towards the video's. Otherwise every
-tag would explain its own short events away as errors. Answers about tags that were never seen count as answers without a
-false positive.
+Error rates are shrunk twice: those of the video towards what is assumed, those of each tag towards
+the video's. Otherwise every tag would explain its own short events away as errors. Answers about
+tags that were never seen count as answers without a false positive.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ _SHARPNESS_WEIGHT = 5.0
 _SHARPNESS_IF_FOOLED = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """As a share of that in good shots."""
 _NOES_OF_ALL = 10.0
-"""How many noes of all tags count for each tag beside its own. Of right yeses a tag has too few to count by itself."""
+"""How many noes of all tags count for each tag beside its own. Of right yeses a tag has too few to
+count by itself.
+"""
 _LEAST_MEAN = 1e-6
 _BINS_PER_LOGIT = 20
 _BINS = round(MOST_LOGIT * _BINS_PER_LOGIT) + 1
@@ -45,8 +48,8 @@ _LOGITS = np.arange(_BINS) / _BINS_PER_LOGIT
 def learn_rates(evidence: Evidence, rates: Rates, steps: int, *, errors: bool = True) -> Rates:
     """Return ``rates`` after ``steps`` of learning, for the tags that were seen.
 
-    ``errors``: learn how often answers err, too. A scan cannot tell that: it looks at most shots once, so a lone yes is as well
-    a short event as an error.
+    ``errors``: learn how often answers err, too. A scan cannot tell that: it looks at most shots
+    once, so a lone yes is as well a short event as an error.
     """
     is_seen = evidence.is_seen()
     seen = np.flatnonzero(is_seen)
@@ -60,7 +63,9 @@ def learn_rates(evidence: Evidence, rates: Rates, steps: int, *, errors: bool = 
 
 
 def _step(rates: Rates, evidence: Evidence, silent_answers: int | None) -> Rates:
-    """Return ``rates`` improved by one step. ``silent_answers``: about tags never seen; None: errors are not learnt."""
+    """Return ``rates`` improved by one step. ``silent_answers``: about tags never seen; None:
+    errors are not learnt.
+    """
     smoothed = smooth(evidence, rates)
     states = smoothed.states()
     truths = by_truth(states)
@@ -109,9 +114,11 @@ def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
 def _error(
     evidence: Evidence, number: int, usual: Floats, truths: Floats, silent_answers: int
 ) -> Floats:
-    """Return (K, 2): how often this observer errs in a good shot, where ``usual`` errors are assumed.
+    """Return (K, 2): how often this observer errs in a good shot, where ``usual`` errors are
+    assumed.
 
-    An error counts only where the scene was looked at again, so that another answer could contradict it.
+    An error counts only where the scene was looked at again, so that another answer could
+    contradict it.
     """
     judged = evidence.judged & (evidence.observers == number)[:, None]
     good = truths[:, : number + 1].sum(1) * judged[:, None]
@@ -131,12 +138,14 @@ def _looked_again(evidence: Evidence) -> Flags:
 
 
 def _trusted(observer: Observer, evidence: Evidence, number: int, truths: Floats) -> Observer:
-    """Return ``observer`` with the trust that its confidences prove to be worth: how sharply they tell wrong from right.
+    """Return ``observer`` with the trust that its confidences prove to be worth: how sharply they
+    tell wrong from right.
 
-    The sharpness is a temperature (Platt 1999), in good shots and where fooled. A wrong yes is weighed against right yeses, a
-    wrong no against right noes of the same tag, because models are far surer of what is not there, and of some tags more than of
-    others. A look-alike may be seen with full confidence or not: the answers tell. Answers are counted by logit first, in bins
-    so narrow that nothing is lost.
+    The sharpness is a temperature (Platt 1999), in good shots and where fooled. A wrong yes is
+    weighed against right yeses, a wrong no against right noes of the same tag, because models are
+    far surer of what is not there, and of some tags more than of others. A look-alike may be seen
+    with full confidence or not: the answers tell. Answers are counted by logit first, in bins so
+    narrow that nothing is lost.
     """
     chosen = evidence.has_confidence & (evidence.observers == number)[:, None]
     tags = chosen.shape[1]
@@ -176,8 +185,8 @@ def _fit(
 ) -> tuple[float, Trust]:
     """Return how well a sharpness explains counts of answers by logit, and the trust that has it.
 
-    ``wrong`` and ``right``: of those that say yes, and of those that say no. ``weight``: of the assumption that
-    confidences are calibrated.
+    ``wrong`` and ``right``: of those that say yes, and of those that say no. ``weight``: of the
+    assumption that confidences are calibrated.
     """
     faded = np.exp(-sharpness * _LOGITS)
     of_yes, of_no = (_mean(faded, counts.sum(1)) for counts in right)

@@ -1,4 +1,4 @@
-"""What to believe of each tag at the frames that were looked at, and at frames that were not."""
+"""The probability that each tag shows, at frames that were asked about and at others."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from vlm_engine.search.hmm import SHOWS, STATES, Smoothed, by_condition, by_trut
 from vlm_engine.search.rates import FOOLED_ALONG, JUDGE, SURE_ERROR, Columns, Floats, Rates
 
 _SECOND_LOOK = 1.25
-"""A second look is worth this many times the fall in p (1 - p), which makes it comparable to edges and discoveries."""
+"""A second look is worth this many times the fall in p (1 - p), which makes it comparable to edges
+and discoveries.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What is believed of K tags at the n frames of ``evidence``.
+    """The beliefs about K tags at the n frames of ``evidence``.
 
-    ``seen``: the columns of the tags that some answer saw; the others are believed absent throughout.
-    ``present`` (n, K): the probability that a tag shows. ``shown`` (n, K): whether it is taken to show: it is more probable
-    than not, or doubtful and yet confirmed.
+    ``seen``: the columns of the tags that some answer saw; the others are believed absent
+    throughout. ``present`` (n, K): the probability that a tag shows. ``shows`` (n, K): whether it
+    is taken to show: it is more probable than not, or doubtful and yet confirmed.
     """
 
     evidence: Evidence
     warp: TimeWarp
     seen: Columns
     present: Floats
-    shown: Flags
+    shows: Flags
     rates: Rates
     smoothed: Smoothed | None
 
@@ -40,15 +42,17 @@ class Posterior:
             return cls(evidence, warp, seen, present, present > 0, rates, None)
         smoothed = smooth(evidence.of(seen), rates.of(seen))
         present[:, seen] = by_truth(smoothed.states())[:, :, 1].sum(1)
-        shown = (present > 0.5) | _confirmed(evidence, present)
-        return cls(evidence, warp, seen, present, shown, rates, smoothed)
+        shows = (present > 0.5) | _confirmed(evidence, present)
+        return cls(evidence, warp, seen, present, shows, rates, smoothed)
 
     def gain(self, observer: int = JUDGE) -> Floats:
-        """Return (n, K): how much doubt an answer by this observer about another frame of the shot would remove, on average.
+        """Return (n, K): how much doubt an answer by this observer about another frame of the shot
+        would remove, on average.
 
-        Doubt is p (1 - p), half the Brier score of the best guess. Counted in wrong labels instead, an answer that cannot
-        overturn a verdict alone would be worth nothing, though two could. Such an answer errs at the usual rate in a good shot
-        and nearly always in a bad one, so it says little about a verdict that looks like a bad shot's.
+        Doubt is p (1 - p), half the Brier score of the best guess. Counted in wrong labels instead,
+        an answer that cannot overturn a verdict alone would be worth nothing, though two could.
+        Such an answer errs at the usual rate in a good shot and nearly always in a bad one, so it
+        says little about a verdict that looks like a bad shot's.
         """
         gain = np.zeros_like(self.present)
         if self.smoothed is None:
@@ -64,7 +68,9 @@ class Posterior:
         return gain
 
     def _error(self, shares: Floats, observer: int) -> Floats:
-        """Return (n, 2, seen): how often this observer errs where the conditions have the probabilities ``shares``."""
+        """Return (n, 2, seen): how often this observer errs where the conditions have the
+        probabilities ``shares``.
+        """
         usual, fooled = self.rates.observers[observer].error[self.seen].T, shares[:, -1]
         if observer == JUDGE:
             return np.asarray((1 - fooled) * usual + fooled * SURE_ERROR)
@@ -72,29 +78,33 @@ class Posterior:
         return np.asarray((1 - alone - fooled) * usual + alone * SURE_ERROR + fooled * FOOLED_ALONG)
 
     def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
-        """Return (m, K) each: the probability that a tag shows at m other times, and that something is hidden there.
+        """Return (m, K) each: the probability that a tag shows at m other times, and that something
+        is hidden there.
 
-        Each time lies between two frames of the evidence. Hidden: the tag is not as at the frames before and after, which agree.
+        Each time lies between two frames of the evidence. Hidden: the tag is not as at the frames
+        before and after, which agree.
         """
-        shows, hidden = (np.zeros((len(times_s), self.present.shape[1])) for _ in range(2))
+        present, hidden = (np.zeros((len(times_s), self.present.shape[1])) for _ in range(2))
         if self.smoothed is None or not len(times_s):
-            return shows, hidden
+            return present, hidden
         from_left, from_right = self._reach(self.smoothed, times_s)
         here = (from_left[0] + from_left[1]) * (from_right[0] + from_right[1])
         total = here.sum(1)
-        shows[:, self.seen] = here[:, SHOWS == 1].sum(1) / total
+        present[:, self.seen] = here[:, SHOWS == 1].sum(1) / total
         otherwise = [
             (from_left[truth] * from_right[truth])[:, truth != SHOWS].sum(1) for truth in (0, 1)
         ]
         hidden[:, self.seen] = (otherwise[0] + otherwise[1]) / total
-        return shows, hidden
+        return present, hidden
 
     def _reach(
         self, smoothed: Smoothed, times_s: Floats
     ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-        """Return the weights of the states at the times, (m, 4, K) each, seen from the frame before and from the one after.
+        """Return the weights of the states at the times, (m, 4, K) each, seen from the frame before
+        and from the one after.
 
-        Each of the two is a pair: coming from (or going to) states that do not show the tag, and those that do.
+        Each of the two is a pair: coming from (or going to) states that do not show the tag, and
+        those that do.
         """
         seen_s = self.evidence.times_s
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
@@ -116,18 +126,22 @@ def _undecided(on: Floats, off: Floats) -> Floats:
 
 
 def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
-    """Return ``weights`` (m, 4, K) after ``steps`` (m, 4, 4, K): those of states without the tag, and of those with it."""
+    """Return ``weights`` (m, 4, K) after ``steps`` (m, 4, 4, K): those of states without the tag,
+    and of those with it.
+    """
     passed = [weights[:, state, None] * steps[:, state] for state in range(STATES)]
-    without, shown = (
+    without, with_tag = (
         [passed[state] for state in np.flatnonzero(truth == SHOWS)] for truth in (0, 1)
     )
-    return without[0] + without[1], shown[0] + shown[1]
+    return without[0] + without[1], with_tag[0] + with_tag[1]
 
 
 def _confirmed(evidence: Evidence, present: Floats) -> Flags:
-    """Return (n, K): the frames of events that are not believed although two or more answers say yes and none between denies it.
+    """Return (n, K): the frames of events that are not believed although two or more answers say
+    yes and none between denies it.
 
-    What several answers confirm is never dropped in silence: it is reported, with the little confidence that it has.
+    What several answers confirm is never dropped in silence: it is reported, with the little
+    confidence that it has.
     """
     columns, rows = np.nonzero(evidence.judged.T)  # the answers about each tag in order of time
     confirmed = np.zeros(present.shape, bool)

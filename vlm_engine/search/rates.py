@@ -1,7 +1,8 @@
-"""What is assumed, and then learnt, of one video: how often tags begin, how long they last, how often models err.
+"""The rates assumed, and then learnt, of one video: how tags begin and end, how models err.
 
-The constants hold before anything is seen. Each counts like a number of seconds or frames already observed, until the answers
-outweigh it (maximum a posteriori, as in Dempster, Laird and Rubin 1977).
+The constants hold before anything is seen. Each counts like a number of seconds or frames already
+observed, until the answers outweigh it (maximum a posteriori, as in Dempster, Laird and Rubin
+1977).
 """
 
 from __future__ import annotations
@@ -23,22 +24,32 @@ PAUSE_S = 9.0
 """Mean length of a pause within a long event."""
 PAUSES_PER_LONG = 0.4
 STARTS_PER_VIDEO, FEWEST_STARTS_PER_S, MOST_STARTS_PER_S = 3.0, 1 / 240, 1 / 15
-"""Of short and of long events each. A short clip was cut to what it shows, so more happens in each second of it."""
+"""Of short and of long events each. A short clip was cut to what it shows, so more happens in each
+second of it.
+"""
 STARTS_WEIGHT = 1.0
 LONG_S = 60.0
 LONG_WEIGHT = 3.0
 
 FALSE_AND_MISSED = np.array([0.005, 0.05])
-"""Errors per answer: the share of absent tags that are reported, and the share of present tags that are missed."""
+"""Errors per answer: the share of absent tags that are reported, and the share of present tags that
+are missed.
+"""
 SCANNER_FALSE_AND_MISSED = np.array([0.02, 0.1])
 """The same for a smaller model that scans for another."""
 SHOT_SHARE = np.array([0.25, 0.1])
-"""The share of these errors that holds for a whole shot: the shot is bad. It is assumed, never learnt, because one video cannot
-teach it: a bad shot looks like an event, or a pause, that fills the shot."""
+"""The share of these errors that holds for a whole shot: the shot is bad. It is assumed, never
+learnt, because one video cannot teach it: a bad shot looks like an event, or a pause, that fills
+the shot.
+"""
 SURE_ERROR = 0.9
-"""How often an answer errs in a bad shot. It is below 1, so many answers that agree speak against a bad shot."""
+"""How often an answer errs in a bad shot. It is below 1, so many answers that agree speak against a
+bad shot.
+"""
 FOOLED_ALONG = 0.6
-"""How often the scanner errs in a shot that fools the judge: two models are not fooled by all the same things."""
+"""How often the scanner errs in a shot that fools the judge: two models are not fooled by all the
+same things.
+"""
 
 SCANNER, JUDGE = 0, -1
 """Places among the observers. Without a scanner there is one observer, which is at both."""
@@ -46,10 +57,11 @@ SCANNER, JUDGE = 0, -1
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How much a model's confidence says about whether its answer is right.
+    """The weight of a model's confidence: what it says about whether an answer is right.
 
-    At logit c a wrong answer is exp(-sharpness c) / normaliser times as frequent as a right one of the same kind.
-    ``normaliser`` (2, K) is the mean of that exponential over the right answers: row 0 for absent tags, row 1 for present ones.
+    At logit c a wrong answer is exp(-sharpness c) / normaliser times as frequent as a right one of
+    the same kind. ``normaliser`` (2, K) is the mean of that exponential over the right answers: row
+    0 for absent tags, row 1 for present ones.
     """
 
     sharpness: float
@@ -65,7 +77,9 @@ class Trust:
         return replace(self, normaliser=self.normaliser[:, columns])
 
     def spread(self, tags: int, columns: Columns) -> Trust:
-        """Return the trust for ``tags`` tags, of which these are the ``columns``; the others get the mean."""
+        """Return the trust for ``tags`` tags, of which these are the ``columns``; the others get
+        the mean.
+        """
         normaliser = np.tile(self.normaliser.mean(1, keepdims=True), tags)
         normaliser[:, columns] = self.normaliser
         return replace(self, normaliser=normaliser)
@@ -73,10 +87,10 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """How one model errs about each of K tags.
+    """The errors of one model about each of K tags.
 
-    ``error`` (K, 2): in a good shot, the share of absent tags reported and of present tags missed. ``trust`` is put in its
-    confidences in a good shot, ``trust_if_fooled`` in those of a bad one.
+    ``error`` (K, 2): in a good shot, the share of absent tags reported and of present tags missed.
+    ``trust`` is put in its confidences in a good shot, ``trust_if_fooled`` in those of a bad one.
     """
 
     error: Floats
@@ -95,7 +109,9 @@ class Observer:
         )
 
     def updated(self, columns: Columns, other: Observer) -> Observer:
-        """Return this with the errors and trusts of ``other``, which has only the tags in ``columns``."""
+        """Return this with the errors and trusts of ``other``, which has only the tags in
+        ``columns``.
+        """
         tags = len(self.error)
         return Observer(
             _updated(self.error, columns, other.error),
@@ -106,7 +122,10 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How often each of K tags begins and ends per second, and how the ``observers`` err; the scanner comes before the judge."""
+    """The rates of K tags, which begin and end so often per second, and the ``observers``' errors.
+
+    The scanner comes before the judge.
+    """
 
     short_per_s: Floats
     long_per_s: Floats
@@ -116,7 +135,9 @@ class Rates:
 
     @property
     def conditions(self) -> Floats:
-        """(observers + 1, 2, K): the probability of each condition of a shot: none is fooled, or each of the observers is."""
+        """(observers + 1, 2, K): the probability of each condition of a shot: none is fooled, or
+        each of the observers is.
+        """
         fooled = np.stack([observer.shot_error.T for observer in self.observers])
         return np.concatenate([1 - fooled.sum(0, keepdims=True), fooled])
 
@@ -149,12 +170,16 @@ def _updated(values: Floats, columns: Columns, fresh: Floats) -> Floats:
 
 
 def assumed_errors(scanned: bool) -> tuple[Floats, ...]:
-    """Return the errors per answer assumed of each observer. ``scanned``: there are a scanner and a judge, not one model."""
+    """Return the errors per answer assumed of each observer. ``scanned``: there are a scanner and a
+    judge, not one model.
+    """
     return (SCANNER_FALSE_AND_MISSED, FALSE_AND_MISSED) if scanned else (FALSE_AND_MISSED,)
 
 
 def assumed(tags: int, duration_s: float, *, scanned: bool = False) -> Rates:
-    """Return the rates before anything was seen. ``scanned``: a smaller model scans for the one that judges."""
+    """Return the rates before anything was seen. ``scanned``: a smaller model scans for the one
+    that judges.
+    """
     usual = min(
         MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6))
     )

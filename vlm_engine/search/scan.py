@@ -1,4 +1,4 @@
-"""Which frames to ask about first, and the log of all that were asked about."""
+"""The frames to ask about first, and the log of all that were asked about."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def believable_cuts(video: VideoInfo) -> list[Cut]:
 
 
 def plan_scan(video: VideoInfo, interval_s: float, budget: int | None) -> list[float]:
-    """Return the times of the scan; where it would take more than its share of the budget, those of a wider one."""
+    """Return the times of the scan; where it would take more than its share of the budget, those of
+    a wider one.
+    """
     times = scan_times(video, interval_s)
     most = math.inf if budget is None else max(2, _BUDGET_SHARE * budget)
     while len(times) > most and interval_s < video.duration_s:
@@ -41,10 +43,11 @@ def plan_scan(video: VideoInfo, interval_s: float, budget: int | None) -> list[f
 def scan_times(video: VideoInfo, interval_s: float) -> list[float]:
     """Return the times of the scan, ascending, in [``video.first_s``, ``video.end_s``].
 
-    Every shot is looked at and no stretch longer than the interval is left out: a shot of length L gets ceil(L / interval) times
-    at the middles of equal cells. A time closer than a quarter of the interval to the one before is dropped; the first and the
-    last frame are added. A time moves to the nearest key frame of its own shot when that lies within a quarter of the
-    interval, because a key frame costs a fraction of the decoding.
+    Every shot is looked at and no stretch longer than the interval is left out: a shot of length L
+    gets ceil(L / interval) times at the middles of equal cells. A time closer than a quarter of the
+    interval to the one before is dropped; the first and the last frame are added. A time moves to
+    the nearest key frame of its own shot when that lies within a quarter of the interval, because a
+    key frame costs a fraction of the decoding.
     """
     least_s = interval_s / 4
     bounds = [video.first_s, *(cut.time_s for cut in believable_cuts(video)), video.end_s]
@@ -77,14 +80,14 @@ def _on_key_frame(
 class ObservationLog:
     """Every frame asked about and what was seen there. The whole state of a search follows from it.
 
-    Times are compared to the millisecond, so that the same query is recognised after a round trip through JSON. Two times
-    within ``frame_s`` show the same frame.
+    Times are compared to the millisecond, so that the same query is recognised after a round trip
+    through JSON. Two times within ``frame_s`` show the same frame.
     """
 
-    def __init__(self, tags: Iterable[str], frame_s: float) -> None:
+    def __init__(self, tags: Iterable[str], frame_s: float = 0.0) -> None:
         self._tags = dict.fromkeys(tags)
         self._frame_ms = milliseconds(frame_s)
-        self._asked: dict[int, set[str]] = {}
+        self._queried: dict[int, set[str]] = {}
         self._judged_ms: list[int] = []
         self._all_ms: list[int] = []
         self._observations: dict[tuple[int, bool], Observation] = {}
@@ -92,10 +95,10 @@ class ObservationLog:
     def record(self, query: FrameQuery, observation: Observation) -> None:
         """Record what was seen. Tags without a verdict count as asked about and not judged."""
         key = milliseconds(query.time_s)
-        for times_ms in [self._all_ms] if observation.scanned else [self._all_ms, self._judged_ms]:
-            if not _has_near(times_ms, key, 0):
-                insort(times_ms, key)
-        self._asked.setdefault(key, set()).update(query.tags)
+        insort(self._all_ms, key)
+        if not observation.scanned:
+            insort(self._judged_ms, key)
+        self._queried.setdefault(key, set()).update(query.tags)
         known = self._observations.get((key, observation.scanned))
         verdicts = {**known.verdicts} if known else {}
         verdicts |= {
@@ -106,29 +109,29 @@ class ObservationLog:
 
     @property
     def frames(self) -> int:
-        """How many frames were asked about, judged or not."""
-        return len(self._all_ms)
+        """Number of frames that were asked about, judged or not."""
+        return len(self._queried)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no verdict at all."""
+        """True where there is no verdict at all."""
         return not self._observations
 
     def open_tags(self, time_s: float) -> tuple[str, ...]:
         """Return the tags that were not asked about at exactly this time."""
-        asked = self._asked.get(milliseconds(time_s), set())
-        return tuple(tag for tag in self._tags if tag not in asked)
+        queried = self._queried.get(milliseconds(time_s), set())
+        return tuple(tag for tag in self._tags if tag not in queried)
 
     def is_free(self, time_s: float) -> bool:
         """Return whether the frame shown at this time was not asked about yet, for any tag."""
         return not _has_near(self._all_ms, milliseconds(time_s), self._frame_ms)
 
     def is_free_for_judge(self, time_s: float) -> bool:
-        """Return whether the judge was not asked about this frame yet; the scanner may have been."""
+        """Return whether the judge was not asked about this frame; the scanner may have been."""
         return not _has_near(self._judged_ms, milliseconds(time_s), self._frame_ms)
 
     def observations(self) -> Iterator[tuple[float, Observation]]:
-        """Yield (time asked for, what was seen), judged ones only, in order of time; at one time, the judge's first."""
+        """Yield (time asked for, what was seen), judged ones only, by time, the judge's first."""
         for key, scanned in sorted(self._observations):
             yield key / 1000, self._observations[key, scanned]
 
@@ -139,6 +142,6 @@ def milliseconds(time_s: float) -> int:
 
 
 def _has_near(times_ms: list[int], time_ms: int, reach_ms: int) -> bool:
-    """Return whether one of the ascending ``times_ms`` is no further from ``time_ms`` than ``reach_ms``."""
+    """Return whether one of the ascending ``times_ms`` is within reach of ``time_ms``."""
     index = bisect_left(times_ms, time_ms - reach_ms)
     return index < len(times_ms) and times_ms[index] <= time_ms + reach_ms

@@ -1,4 +1,6 @@
-"""From probabilities at single frames to runs and spans: from when to when a tag applies, how exactly and how surely."""
+"""From probabilities at single frames to runs and spans: from when to when a tag applies, how
+exactly and how surely.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from vlm_engine.search.posterior import Posterior
 from vlm_engine.types import Span
 
 CUT_MARGIN_S = 0.3
-"""Hints place a cut to about a tenth of a second: nearer than this, a frame may be of either shot."""
+"""Hints place a cut to about a tenth of a second: nearer than this, a frame may be of either shot.
+"""
 _LEAST_GAP_S = 0.8
 _CUT_SHARE = 0.6
 _CUT_SHARE_WEIGHT = 10.0
@@ -25,16 +28,19 @@ _LEAST_PLACED = 0.6
 
 
 class Gap:
-    """The stretch between two neighbouring frames that disagree about a tag, with one change assumed somewhere in it.
+    """The stretch between two neighbouring frames that disagree about a tag, with one change
+    assumed somewhere in it.
 
-    Its prior: every second carries its part of the changes that are not at cuts, and every cut, by its weight, its part of
-    those that are, which is ``cut_share`` of all. The change is placed at the prior's median, ``time_s``, because that has the
-    least expected distance from the truth, ``expected_error_s``.
+    Its prior: every second carries its part of the changes that are not at cuts, and every cut, by
+    its weight, its part of those that are, which is ``cut_share`` of all. The change is placed at
+    the prior's median, ``time_s``, because that has the least expected distance from the truth,
+    ``expected_error_s``.
     """
 
     def __init__(self, start_s: float, end_s: float, warp: TimeWarp, cut_share: float) -> None:
         self.start_s, self.end_s = start_s, end_s
-        # A frame at the beginning of a shot, often a key frame, has the cut at its very time: the change may be there.
+        # A frame at the beginning of a shot, often a key frame, has the cut at its very time: the
+        # change may be there.
         inside = slice(*np.searchsorted(warp.cuts_s, [start_s, end_s], side="right"))
         masses = cut_share * warp.seconds_per_cut[inside]
         self._cuts: list[tuple[float, float]] = list(
@@ -64,7 +70,9 @@ class Gap:
         return (off_cuts + at_cuts) / self._mass
 
     def best_frame(self, is_free: Callable[[float], bool]) -> float | None:
-        """Return the free time whose answer would best halve the prior's mass; None when there is none."""
+        """Return the free time whose answer would best halve the prior's mass; None when there is
+        none.
+        """
         if self.end_s - self.start_s <= _LEAST_GAP_S:
             return None
         return min(
@@ -92,7 +100,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A change between two judged frames that disagree. ``sure``: the probability that there is one at all."""
+    """A change between two judged frames that disagree. ``sure``: the probability that there is one
+    at all.
+    """
 
     gap: Gap
     sure: float
@@ -100,7 +110,9 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stretch in which the tag in ``column`` applies. It has no edge where the video begins or ends."""
+    """A stretch in which the tag in ``column`` applies. It has no edge where the video begins or
+    ends.
+    """
 
     column: int
     start_s: float
@@ -120,7 +132,9 @@ class _Change:
 def find_runs(posterior: Posterior, duration_s: float) -> list[Run]:
     """Return the runs of all tags, in the order of tags and time."""
     changes = {column: _changes(posterior, column) for column in map(int, posterior.seen)}
-    cut_share = _cut_share(posterior.warp, [each for _, own in changes.values() for each in own])
+    cut_share = _cut_share(
+        posterior.warp, [each for _, of_tag in changes.values() for each in of_tag]
+    )
     gaps: dict[tuple[float, float], Gap] = {}
 
     def edge(change: _Change) -> Edge:
@@ -130,8 +144,8 @@ def find_runs(posterior: Posterior, duration_s: float) -> list[Run]:
         return Edge(gaps[place], change.sure)
 
     runs = []
-    for column, (shows_first, own) in changes.items():
-        bounds = [*([None] if shows_first else []), *map(edge, own)]
+    for column, (shows_first, of_tag) in changes.items():
+        bounds = [*([None] if shows_first else []), *map(edge, of_tag)]
         if len(bounds) % 2:
             bounds.append(None)
         for begin, end in zip(bounds[::2], bounds[1::2], strict=True):
@@ -145,18 +159,20 @@ def find_runs(posterior: Posterior, duration_s: float) -> list[Run]:
 def _changes(posterior: Posterior, column: int) -> tuple[bool, list[_Change]]:
     """Return whether the tag shows at first, and every change between two frames judged for it."""
     rows = np.flatnonzero(posterior.evidence.judged[:, column])
-    times_s, shown = posterior.evidence.times_s[rows], posterior.shown[rows, column]
+    times_s, shows = posterior.evidence.times_s[rows], posterior.shows[rows, column]
     present = posterior.present[rows, column]
-    sure = np.where(shown, present, 1 - present)
+    sure = np.where(shows, present, 1 - present)
     changes = [
         _Change(float(times_s[i]), float(times_s[i + 1]), float(min(sure[i], sure[i + 1])))
-        for i in np.flatnonzero(shown[1:] != shown[:-1])
+        for i in np.flatnonzero(shows[1:] != shows[:-1])
     ]
-    return bool(shown[0]), changes
+    return bool(shows[0]), changes
 
 
 def _cut_share(warp: TimeWarp, changes: Sequence[_Change]) -> float:
-    """Return the share of changes, among those known closely, that have a cut beside them; the same for all tags."""
+    """Return the share of changes, among those known closely, that have a cut beside them; the same
+    for all tags.
+    """
     if not len(warp.cuts_s):
         return 0.0
     places = {(each.start_s, each.end_s) for each in changes}
@@ -176,10 +192,11 @@ def spans_of(posterior: Posterior, runs: Sequence[Run], tags: Sequence[str]) -> 
 def _confidence(posterior: Posterior, run: Run) -> float:
     """Return the probability that the run is an event and shares half of the time that both cover.
 
-    It is as sure as the less sure of its edges. Probabilities are surer than they are right, because answers err together in
-    more ways than the model has, so their logits are divided by a temperature (Guo et al., *On calibration of modern neural
-    networks*, 2017). An edge that may lie far away, for the length of the run, takes away up to four tenths. The three
-    figures are fitted to simulated and to real footage: docs/benchmarks.md has the resulting reliability.
+    It is as sure as the less sure of its edges. Probabilities are surer than they are right,
+    because answers err together in more ways than the model has, so their logits are divided by a
+    temperature (Guo et al., *On calibration of modern neural networks*, 2017). An edge that may lie
+    far away, for the length of the run, takes away up to four tenths. The three figures are fitted
+    to simulated and to real footage: docs/benchmarks.md has the resulting reliability.
     """
     sure = min((edge.sure for edge in run.edges), default=None)
     if sure is None:  # from the first frame to the last

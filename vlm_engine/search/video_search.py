@@ -1,4 +1,6 @@
-"""The search as a state machine without I/O: queries out, observations in, until nothing more is worth asking."""
+"""The search as a state machine without I/O: queries out, observations in, until nothing more is
+worth asking.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,17 @@ from vlm_engine.types import FrameQuery, Observation, Purpose, Span, VideoInfo
 _MOST_ROUNDS = 16
 _SCAN_STEPS = 4
 _STEPS, _STEPS_WITH_SCANNER = 2, 3
-"""Of learning, from what the scan taught. Only the judge's later answers show what a scanner's are worth, which takes longer."""
+"""Of learning, from what the scan taught. Only the judge's later answers show what a scanner's are
+worth, which takes longer.
+"""
 _CUT_SHORT = 0.5
-"""Of the shortest event that the user wants found, this share is still looked for: pauses may be shorter than events."""
+"""Of the shortest event that the user wants found, this share is still looked for: pauses may be
+shorter than events.
+"""
 _IN_DOUBT = 0.002
-"""A tag is asked about along with others where it is less sure than this. Each makes the answer longer, and answers take time."""
+"""A tag is asked about along with others where it is less sure than this. Each makes the answer
+longer, and answers take time.
+"""
 _IN_DOUBT_AFTER_SCANNER = 0.0003
 """The same where only the scanner may have seen it, and the judge is asked little."""
 _SPENT_PER_ROUND = 0.5
@@ -42,12 +50,14 @@ _LEAST_ROUND = 0.04
 class VideoSearch:
     """Finds when each of ``tags`` applies in one video, by asking about as few frames as it can.
 
-    Call ``next_queries()`` for a round of queries, ``record()`` what came of each, in any order, and so on until
-    ``next_queries()`` is empty; then ``spans()`` has the result. The first round scans for all tags; later rounds ask what is
-    worth its price, each only about the tags in doubt, and on frames that were not asked about before. What is asked depends
-    on the recorded observations alone, so a search that is given earlier ones goes on where they ended.
+    Call ``next_queries()`` for a round of queries, ``record()`` what came of each, in any order,
+    and so on until ``next_queries()`` is empty; then ``spans()`` has the result. The first round
+    scans for all tags; later rounds ask what is worth its price, each only about the tags in doubt,
+    and on frames that were not asked about before. What is asked depends on the recorded
+    observations alone, so a search that is given earlier ones goes on where they ended.
 
-    ``scanned``: scans are for a smaller model, and what it saw is recorded as ``scanned``; all other queries are for the judge.
+    ``scanned``: scans are for a smaller model, and what it saw is recorded as ``scanned``; all
+    other queries are for the judge.
     """
 
     def __init__(
@@ -70,7 +80,9 @@ class VideoSearch:
         self._pending = 0
 
     def record(self, query: FrameQuery, observation: Observation) -> None:
-        """Record what came of a query; an observation without verdicts says that the frame could not be judged."""
+        """Record what came of a query; an observation without verdicts says that the frame could
+        not be judged.
+        """
         self._log.record(query, observation)
         self._inferred = None
 
@@ -89,18 +101,24 @@ class VideoSearch:
         return guess if self._budget is None else min(guess, self._left_of(self._budget))
 
     def observations(self) -> Iterator[tuple[float, Observation]]:
-        """Return (time asked for, what was seen there), in order of time: enough to build this search again."""
+        """Return (time asked for, what was seen there), in order of time: enough to build this
+        search again.
+        """
         return self._log.observations()
 
     def spans(self) -> tuple[Span, ...]:
-        """Return where each tag applies, in the order of tags and time; spans of one tag never touch or overlap."""
+        """Return where each tag applies, in the order of tags and time; spans of one tag never
+        touch or overlap.
+        """
         if self._log.is_empty:
             return ()
         posterior, runs = self._infer()
         return tuple(spans_of(posterior, runs, self._tags))
 
     def presence(self, tag: str) -> tuple[tuple[float, float], ...]:
-        """Return (time of a frame asked about, probability that ``tag`` shows there), in order of time."""
+        """Return (time of a frame asked about, probability that ``tag`` shows there), in order of
+        time.
+        """
         if self._log.is_empty:
             return ()
         posterior, _ = self._infer()
@@ -119,7 +137,9 @@ class VideoSearch:
         return self._inferred
 
     def _learnt_from_scan(self) -> tuple[int, Rates]:
-        """Return the number of answers to the scan, and what they alone teach, which stays while later rounds add to the rest."""
+        """Return the number of answers to the scan, and what they alone teach, which stays while
+        later rounds add to the rest.
+        """
         planned = {milliseconds(time_s) for time_s in self._scan}
         scan = [seen for time_s, seen in self.observations() if milliseconds(time_s) in planned]
         if self._taught is None or self._taught[0] != scan:

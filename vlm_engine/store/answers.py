@@ -32,22 +32,27 @@ _T = TypeVar("_T")
 _USE_NOTED_S = 60.0
 _PRUNED_AFTER = 500
 _IN_USE_S = 3600.0
-"""A task under way notes each video's use again and again, so what it needs is always younger than this."""
+"""A task under way notes each video's use again and again, so what it needs is always younger than
+this.
+"""
 _PRUNED_TO = 0.9
 _BATCH = 16
-"""Rows in one statement. SQLite lets other threads run around every statement, and those keep the processor as long as they like,
-so one statement for each of many pictures would wait as often."""
+"""Rows in one statement. SQLite lets other threads run around every statement, and those keep the
+processor as long as they like, so one statement for each of many pictures would wait as often.
+"""
 _shape = lru_cache(ImageShape)  # thousands of answers have the same few
 
 
 class AnswerStore:
     """The answers in the file at ``path``, or in memory where it is None.
 
-    Blocking and safe to use from several threads; several processes may share the file. What ``add`` has stored survives
-    SIGKILL. A file that grows beyond ``max_bytes`` loses the answers about the videos not used for longest, but
-    none of the last hour. ``busy_s``: how long to wait for a lock. ``clock``: seconds since 1970.
+    Blocking and safe to use from several threads; several processes may share the file. What
+    ``add`` has stored survives SIGKILL. A file that grows beyond ``max_bytes`` loses the answers
+    about the videos not used for longest, but none of the last hour. ``busy_s``: how long to wait
+    for a lock. ``clock``: seconds since 1970.
 
-    A damaged file is set aside, and what can be read of it is kept. Raises ``StoreError`` when the file cannot be used.
+    A damaged file is set aside, and what can be read of it is kept. Raises ``StoreError`` when the
+    file cannot be used.
     """
 
     def __init__(
@@ -122,8 +127,8 @@ class AnswerStore:
 
     def _rows(self, number: int) -> list[tuple[Any, ...]]:
         return self._db.execute(
-            "SELECT look_ms, frame_s, form, max_side, quality, said, served_by, endpoint, prompt_tokens, answer_tokens"
-            " FROM answer WHERE subject = ? ORDER BY id",
+            "SELECT look_ms, frame_s, form, max_side, quality, said, served_by, endpoint,"
+            " prompt_tokens, answer_tokens FROM answer WHERE subject = ? ORDER BY id",
             (number,),
         ).fetchall()
 
@@ -156,8 +161,9 @@ class AnswerStore:
                 "settings": search.settings,
             }
             self._db.execute(
-                "INSERT INTO answer_search SELECT NULL, :subject, :tags, :settings WHERE NOT EXISTS (SELECT 1"
-                " FROM answer_search WHERE subject = :subject AND tags = :tags AND settings = :settings)",
+                "INSERT INTO answer_search SELECT NULL, :subject, :tags, :settings WHERE NOT EXISTS"
+                " (SELECT 1 FROM answer_search WHERE subject = :subject AND tags = :tags"
+                " AND settings = :settings)",
                 row,
             )
 
@@ -165,8 +171,9 @@ class AnswerStore:
         prepare(self._db, self._path)
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._db.execute("PRAGMA journal_mode = WAL")
-        # A power cut may cost what the disk had not yet written, but no write to Stash follows before it has: the journal
-        # waits for the disk, and this log of changes is the journal's too.
+        # A power cut may cost what the disk had not yet written, but no write to Stash follows
+        # before it has: the journal waits for the disk, and this log of changes is the journal's
+        # too.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._prune()
 
@@ -175,7 +182,9 @@ class AnswerStore:
             _prune(self._db, self._path, self._max_bytes, self._clock())
 
     def _numbers(self, subjects: Sequence[Subject]) -> dict[Subject, int]:
-        """Return the numbers of the subjects about which something was ever stored, and note their use."""
+        """Return the numbers of the subjects about which something was ever stored, and note their
+        use.
+        """
         numbers, stale, now = dict[Subject, int](), list[int](), self._clock()
         for batch in _batches(subjects):
             keys = [value for subject in batch for value in _key(subject)]
@@ -199,7 +208,8 @@ class AnswerStore:
 
     @contextmanager
     def _using(self) -> Iterator[None]:
-        # Calls that wait for one another wait for another process's lock together, not one after the other.
+        # Calls that wait for one another wait for another process's lock together, not one after
+        # the other.
         deadline = time.monotonic() + self._busy_s
         with self._thread_lock, self._lock.using() if self._lock else explained(None):
             self._wait_at_most(deadline - time.monotonic())
@@ -227,7 +237,9 @@ def _row(stored: StoredAnswer) -> tuple[Any, ...]:
 
 
 def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
-    """Return the answer; None where the row is not what was written: bytes rot, and rot is no answer."""
+    """Return the answer; None where the row is not what was written: bytes rot, and rot is no
+    answer.
+    """
     look_ms, frame_s, form, max_side, quality, said, model, endpoint, *tokens = row
     try:
         verdicts, raw = unpacked(said)
@@ -252,34 +264,47 @@ def _table(rows: int, columns: int) -> str:
 
 @cache
 def _select_subjects(count: int) -> str:
-    """Select number, time of last use, media, model and wording of subjects, ``count`` of them given by the last three."""
+    """Select number, time of last use, media, model and wording of subjects, ``count`` of them
+    given by the last three.
+    """
     return (
         f"WITH wanted (media, model, wording) AS (VALUES {_table(count, 3)})"
-        " SELECT id, used, media, model, wording FROM wanted CROSS JOIN answer_subject USING (media, model, wording)"
+        " SELECT id, used, media, model, wording FROM wanted"
+        " CROSS JOIN answer_subject USING (media, model, wording)"
     )
 
 
 @cache
 def _upsert_subjects(count: int) -> str:
-    """Insert media, model, wording and time of use of each; where it exists, update a time of use that is old."""
+    """Insert media, model, wording and time of use of each; where it exists, update a time of use
+    that is old.
+    """
     return (
-        f"INSERT INTO answer_subject (media, model, wording, used) VALUES {_table(count, 4)} ON CONFLICT (media, model, wording)"
+        f"INSERT INTO answer_subject (media, model, wording, used) VALUES {_table(count, 4)}"
+        " ON CONFLICT (media, model, wording)"
         f" DO UPDATE SET used = excluded.used WHERE used < excluded.used - {_USE_NOTED_S}"
     )
 
 
 @cache
 def _insert_answers(count: int) -> str:
-    """Insert answers, each given by media, model and wording of its subject and all columns of the answer but its number."""
-    columns = "look_ms, frame_s, form, max_side, quality, said, endpoint, served_by, prompt_tokens, answer_tokens, written"
+    """Insert answers, each given by media, model and wording of its subject and all columns of the
+    answer but its number.
+    """
+    columns = (
+        "look_ms, frame_s, form, max_side, quality, said, endpoint, served_by, prompt_tokens,"
+        " answer_tokens, written"
+    )
     return (
         f"WITH fresh (media, model, wording, {columns}) AS (VALUES {_table(count, 14)})"
-        f" INSERT INTO answer SELECT NULL, id, {columns} FROM fresh CROSS JOIN answer_subject USING (media, model, wording)"
+        f" INSERT INTO answer SELECT NULL, id, {columns} FROM fresh"
+        " CROSS JOIN answer_subject USING (media, model, wording)"
     )
 
 
 def _prune(db: sqlite3.Connection, path: Path, max_bytes: int, now: float) -> None:
-    """Where more than ``max_bytes`` are in use, delete the answers about videos not used for longest, each as a whole.
+    """Delete, where more than ``max_bytes`` are in use, the answers about videos not used for
+    longest, each as a whole.
 
     Other tables in the file count, and stay. Each video is a transaction of its own.
     """
@@ -317,7 +342,9 @@ def _used_bytes(db: sqlite3.Connection) -> int:
 
 
 def _delete(db: sqlite3.Connection, media: str, before: float) -> bool:
-    """Delete the answers about a video; return False, and do nothing, where another process used it meanwhile."""
+    """Delete the answers about a video; return False, and do nothing, where another process used it
+    meanwhile.
+    """
     subjects = "(SELECT id FROM answer_subject WHERE media = ?)"
     with writing(db):
         newest = "SELECT max(used) < ? FROM answer_subject WHERE media = ?"

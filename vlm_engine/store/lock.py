@@ -1,4 +1,6 @@
-"""The lock that keeps a process from replacing, or checking, a database that another process has open."""
+"""The lock that keeps a process from replacing, or checking, a database that another process has
+open.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,15 @@ else:
 
 
 class SharedLock:
-    """A share in the database at ``path``, to be taken before the file is opened and released after it was closed.
+    """A share in the database at ``path``, to be taken before the file is opened and released after
+    it was closed.
 
-    The first process to take one checks the file, and replaces it where it is damaged. It does not check again what its last
-    user left untouched since. A lock file beside the database holds that state. Blocks. Raises ``StoreError``.
+    The first process to take one checks the file, and replaces it where it is damaged. It does not
+    check again what its last user left untouched since. A lock file beside the database holds that
+    state. Blocks. Raises ``StoreError``.
 
-    ``repaired``: whether this lock has replaced a damaged file, so that what could not be read is no longer there.
+    ``repaired``: whether this lock has replaced a damaged file, so that what could not be read is
+    no longer there.
     """
 
     def __init__(self, path: Path, *, busy_s: float = 30.0) -> None:
@@ -95,7 +100,8 @@ class SharedLock:
         while not _lock(self._file, alone=False):
             if time.monotonic() > deadline:
                 raise StoreError(
-                    f"database {self._path}: another task is mending it. Wait for it to end, and start again"
+                    f"database {self._path}: another task is mending it."
+                    " Wait for it to end, and start again"
                 )
             time.sleep(_ATTEMPT_S)
 

@@ -1,4 +1,6 @@
-"""Errors of the database as ``StoreError``; and a damaged file, set aside while what can be read of it goes on in a new one."""
+"""Errors of the database as ``StoreError``; and a damaged file, set aside while what can be read of
+it goes on in a new one.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,18 @@ _NO_ROOM = f"its disk is full. Make room there, and start again. {_KEPT}"
 _FAILING = (
     f"its disk is full or fails. Make room there, or see to the disk, and start again. {_KEPT}"
 )
-_NOT_OURS = "it cannot be written. Let the user that runs this write to the file and to its folder, or keep it in another folder"
-_LOCKED = f"another program keeps it locked. End that program (a backup, a database browser), and start again. {_KEPT}"
-_DAMAGED = "the file is damaged. Start again: it is then set aside under another name, and all that can be read of it is kept"
+_NOT_OURS = (
+    "it cannot be written. Let the user that runs this write to the file and to its folder,"
+    " or keep it in another folder"
+)
+_LOCKED = (
+    "another program keeps it locked. End that program (a backup, a database browser),"
+    f" and start again. {_KEPT}"
+)
+_DAMAGED = (
+    "the file is damaged. Start again: it is then set aside under another name,"
+    " and all that can be read of it is kept"
+)
 
 _COMPLAINTS = {
     sqlite3.SQLITE_FULL: _NO_ROOM,
@@ -46,7 +57,9 @@ _OF_SYSTEM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM) 
 
 @contextmanager
 def explained(path: Path | None) -> Iterator[None]:
-    """Raise what goes wrong inside with the database at ``path`` as ``StoreError``, which names the file and the remedy."""
+    """Raise what goes wrong inside with the database at ``path`` as ``StoreError``, which names the
+    file and the remedy.
+    """
     try:
         yield
     except sqlite3.Error as error:
@@ -68,17 +81,19 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def readable(text: bytes) -> str:
-    """Decode text for ``Connection.text_factory``: rotten text is odd text, and no reason to stop."""
+    """Decode text for ``Connection.text_factory``: rotten text is odd, and no reason to stop."""
     return text.decode("utf-8", "replace")
 
 
 def repair(path: Path, busy_s: float, *, thorough: bool) -> bool:
-    """Check the database at ``path`` and replace it where it is damaged; return whether it was. Create it where there is none.
+    """Check the database at ``path`` and replace it where it is damaged; return whether it was.
+    Create it where there is none.
 
-    No other process may have it open. Tables number their rows from 1 on; a reference to a row that was lost becomes 0.
+    No other process may have it open. Tables number their rows from 1 on; a reference to a row that
+    was lost becomes 0.
 
-    Takes about two seconds for a gigabyte, ``thorough`` a multiple of it. Raises ``sqlite3.Error`` and ``OSError``;
-    then nothing is lost, and the next call goes on from there.
+    Takes about two seconds for a gigabyte, ``thorough`` a multiple of it. Raises ``sqlite3.Error``
+    and ``OSError``; then nothing is lost, and the next call goes on from there.
     """
     if _replacement(path).exists() or (path.exists() and not _is_sound(path, busy_s, thorough)):
         _replace(path)
@@ -118,7 +133,9 @@ def _is_sound(path: Path, busy_s: float, thorough: bool) -> bool:
 
 
 def _replacement(path: Path) -> Path:
-    """Return the name of what takes the damaged file's place. With this name it is complete: after a kill, the next call goes on."""
+    """Return the name of what takes the damaged file's place. With this name it is complete: after
+    a kill, the next call goes on.
+    """
     return beside(path, ".mended")
 
 
@@ -152,7 +169,9 @@ def _replace(path: Path) -> None:
 
 
 def _refuse_if_open(path: Path) -> None:
-    """Raise ``sqlite3.Error`` where a program has it open without a ``SharedLock``: what it writes would be lost."""
+    """Raise ``sqlite3.Error`` where a program has it open without a ``SharedLock``: what it writes
+    would be lost.
+    """
     with (
         closing(sqlite3.connect(path, timeout=_LET_GO_S, isolation_level=None)) as db,
         _DamageIgnored(),
@@ -192,10 +211,13 @@ def _salvage(damaged: Path, fresh: Path) -> int:
 
 
 def _parts(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """Return (kind, name, SQL) of everything that the database says it has; nothing where it cannot say."""
+    """Return (kind, name, SQL) of everything that the database says it has; nothing where it cannot
+    say.
+    """
     with _DamageIgnored():
         return db.execute(
-            "SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%'"
+            "SELECT type, name, sql FROM sqlite_master"
+            " WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
     return []
 
@@ -214,7 +236,9 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str, sql
 
 
 def _unlink(db: sqlite3.Connection) -> None:
-    """Set references to lost rows to 0, so that they do not refer to the next row that gets the number."""
+    """Set references to lost rows to 0, so that they do not refer to the next row that gets the
+    number.
+    """
     for table, rowid, _, number in db.execute("PRAGMA foreign_key_check").fetchall():
         column = next(
             row[3] for row in db.execute(f'PRAGMA foreign_key_list("{table}")') if row[0] == number
@@ -240,7 +264,8 @@ def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ..
 
 
 def _beyond(db: sqlite3.Connection, table: str, unreadable: int) -> int | None:
-    """Return the least number above ``unreadable`` from which on rows can be read again; None where there is none.
+    """Return the least number above ``unreadable`` from which on rows can be read again; None where
+    there is none.
 
     The step doubles until a row can be read; then the gap is halved until its end is found.
     """

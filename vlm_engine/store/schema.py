@@ -1,4 +1,4 @@
-"""What is stored, the tables that hold it, and how tables of older versions become these.
+"""The stored values, their tables, and the migration of older tables.
 
 Other tables in the same file have versions of their own, so each part migrates alone.
 """
@@ -23,19 +23,19 @@ VERSION = 2
 
 _TABLES = """
 CREATE TABLE answer_subject (
-    id INTEGER PRIMARY KEY, media TEXT NOT NULL, model TEXT NOT NULL, wording TEXT NOT NULL, used REAL NOT NULL,
-    UNIQUE (media, model, wording)
+    id INTEGER PRIMARY KEY, media TEXT NOT NULL, model TEXT NOT NULL, wording TEXT NOT NULL,
+    used REAL NOT NULL, UNIQUE (media, model, wording)
 );
 CREATE TABLE answer (
-    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject, look_ms INTEGER NOT NULL,
-    frame_s REAL NOT NULL, form TEXT NOT NULL, max_side INTEGER NOT NULL, quality INTEGER NOT NULL, said BLOB NOT NULL,
-    endpoint TEXT NOT NULL, served_by TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, answer_tokens INTEGER NOT NULL,
-    written REAL NOT NULL
+    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject,
+    look_ms INTEGER NOT NULL, frame_s REAL NOT NULL, form TEXT NOT NULL, max_side INTEGER NOT NULL,
+    quality INTEGER NOT NULL, said BLOB NOT NULL, endpoint TEXT NOT NULL, served_by TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, answer_tokens INTEGER NOT NULL, written REAL NOT NULL
 );
 CREATE INDEX answer_by_subject ON answer (subject);
 CREATE TABLE answer_search (
-    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject, tags TEXT NOT NULL,
-    settings TEXT NOT NULL
+    id INTEGER PRIMARY KEY, subject INTEGER NOT NULL REFERENCES answer_subject,
+    tags TEXT NOT NULL, settings TEXT NOT NULL
 );
 CREATE INDEX answer_search_by_subject ON answer_search (subject)
 """
@@ -43,7 +43,9 @@ CREATE INDEX answer_search_by_subject ON answer_search (subject)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a set of stored answers is about: the key of a video or picture, the model, and the words of the question."""
+    """The subject of a set of stored answers: the key of a video or picture, the model, and the
+    words of the question.
+    """
 
     cache_key: str
     model: str
@@ -52,7 +54,9 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """One answer as it was stored. ``look_ms``: the time asked for; ``frame_s``: the true time of the frame."""
+    """One answer as it was stored. ``look_ms``: the time asked for; ``frame_s``: the true time of
+    the frame.
+    """
 
     look_ms: int
     frame_s: float
@@ -72,8 +76,8 @@ class StoredSearch:
 def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
     """Return verdicts and raw reply compressed together, because they share the names of the tags.
 
-    The format is a line with the tags as JSON, a byte and a double for each tag (presence and probability; NaN: none), and the
-    reply.
+    The format is a line with the tags as JSON, a byte and a double for each tag (presence and
+    probability; NaN: none), and the reply.
     """
     tags = json.dumps([*verdicts], ensure_ascii=False)
     numbers = (
@@ -90,7 +94,9 @@ def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
 
 
 def unpacked(said: bytes) -> tuple[dict[str, Verdict], str]:
-    """Return the verdicts and the raw reply. Raise ``ValueError`` when these are not the bytes that were stored."""
+    """Return the verdicts and the raw reply. Raise ``ValueError`` when these are not the bytes that
+    were stored.
+    """
     try:
         tags, _, rest = zlib.decompress(said).partition(b"\n")
         names = _names(tags)
@@ -134,7 +140,9 @@ def writing(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    """Make the tables those of this version. Raise ``StoreError``, and change nothing, where a newer version wrote them."""
+    """Make the tables those of this version. Raise ``StoreError``, and change nothing, where a
+    newer version wrote them.
+    """
     if _version(db, path) == VERSION:
         return
     with writing(db):
@@ -151,15 +159,17 @@ def prepare(db: sqlite3.Connection, path: Path | None) -> None:
 def _version(db: sqlite3.Connection, path: Path | None) -> int | None:
     """Return the version of the tables; None where there are none.
 
-    It is guessed where the file does not say: version 1 could be killed before it said so, and damage may have taken that row.
+    It is guessed where the file does not say: version 1 could be killed before it said so, and
+    damage may have taken that row.
     """
     tables = _tables(db)
     if "answer_schema" in tables:
         row = db.execute("SELECT version FROM answer_schema").fetchone()
         if row is not None and row[0] > VERSION:
             raise StoreError(
-                f"database {path}: a newer version of this program wrote it (its tables are version {row[0]}, this one knows"
-                f" {VERSION}). Update this program, or move the file away to begin a new one"
+                f"database {path}: a newer version of this program wrote it (its tables are"
+                f" version {row[0]}, this one knows {VERSION}). Update this program, or move the file away to"
+                " begin a new one"
             )
         if row is not None:
             return int(row[0])
@@ -173,7 +183,9 @@ def _tables(db: sqlite3.Connection) -> set[str]:
 
 
 def drop_orphans(db: sqlite3.Connection) -> None:
-    """Delete rows whose subject was lost: otherwise they would be about the next subject that gets its number."""
+    """Delete rows whose subject was lost: otherwise they would be about the next subject that gets
+    its number.
+    """
     tables = _tables(db)
     for table in tables & {"answer", "answer_search"} if "answer_subject" in tables else ():
         db.execute(f"DELETE FROM {table} WHERE subject NOT IN (SELECT id FROM answer_subject)")
@@ -199,8 +211,9 @@ def _migrate_from_1(db: sqlite3.Connection) -> None:
         " SELECT media, model, wording, max(written) FROM answer_1 GROUP BY media, model, wording"
     )
     db.execute(
-        "INSERT INTO answer SELECT old.id, answer_subject.id, look_ms, frame_s, form, max_side, quality, packed(verdicts, raw),"
-        " endpoint, served_by, prompt_tokens, answer_tokens, written"
+        "INSERT INTO answer SELECT old.id, answer_subject.id, look_ms, frame_s, form, max_side,"
+        " quality, packed(verdicts, raw), endpoint, served_by, prompt_tokens, answer_tokens,"
+        " written"
         " FROM answer_1 AS old JOIN answer_subject USING (media, model, wording) ORDER BY old.id"
     )
     db.execute("DROP TABLE answer_1")
