@@ -15,7 +15,7 @@ from vlm_engine.clients.mapping import (
     from_response,
     retry_after_s,
 )
-from vlm_engine.clients.request import Feature, blamed
+from vlm_engine.clients.request import Feature, blamed_feature
 from vlm_engine.clients.transport import Response
 from vlm_engine.errors import (
     BusyError,
@@ -383,17 +383,17 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
     ],
 )
 def test_a_complaint_is_about_a_feature(complaint, feature):
-    assert blamed(400, complaint, frozenset(Feature)) is feature
-    assert blamed(429, complaint, frozenset(Feature)) is None
+    assert blamed_feature(400, complaint, frozenset(Feature)) is feature
+    assert blamed_feature(429, complaint, frozenset(Feature)) is None
 
 
 def test_a_feature_that_was_not_sent_is_not_to_blame():
-    assert blamed(400, "seed is not allowed", frozenset(Feature) - {Feature.SEED}) is None
+    assert blamed_feature(400, "seed is not allowed", frozenset(Feature) - {Feature.SEED}) is None
 
 
 def test_vague_complaints_take_one_feature_after_the_other_and_end():
     carried, order = set(Feature), []
-    while (feature := blamed(400, "unknown field", carried)) is not None:
+    while (feature := blamed_feature(400, "unknown field", carried)) is not None:
         carried.remove(feature)
         order.append(feature)
     assert order == [

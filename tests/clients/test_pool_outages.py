@@ -238,7 +238,7 @@ def test_the_key_is_in_no_log_line_error_or_statistic_whatever_happens(fault, ca
                     str(pool.stats()),
                     repr(pool),
                     repr(list(pool._members)),
-                    repr(list(pool._clients.values())),
+                    repr(list(pool._endpoints.values())),
                 ]
             )
 

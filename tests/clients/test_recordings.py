@@ -10,7 +10,7 @@ from aiohttp import web
 
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.clients.mapping import Target, from_response
-from vlm_engine.clients.request import Feature, blamed
+from vlm_engine.clients.request import Feature, blamed_feature
 from vlm_engine.clients.transport import Response
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
@@ -236,7 +236,7 @@ def test_no_probability_without_a_token_stream(server):
 def test_complaints_are_put_down_to_the_field_they_are_about():
     everything = frozenset(Feature)
     blames = {
-        (server, case): blamed(got.status, got.text, everything)
+        (server, case): blamed_feature(got.status, got.text, everything)
         for server, case in CASES
         if (got := response(server, case)).is_error
     }

@@ -219,7 +219,7 @@ def test_what_was_answered_one_by_one_before_a_failure_is_kept():
     async def main():
         script = replies('{"tags": ["Foul"]}', (429, {"error": "slow down"}))
         async with Scripted(script) as server, client_of(server.url) as client:
-            client._give_up({Feature.SEVERAL})
+            client._drop_features({Feature.SEVERAL})
             return await client.ask(question((), (), ()))
 
     assert present(play(main)) == [["Foul"], None, None]
@@ -233,7 +233,7 @@ def test_a_failure_before_anything_was_answered_is_told(first, error):
     async def main():
         for give_up in (set(), {Feature.SEVERAL}):
             async with Scripted(replies(first)) as server, client_of(server.url) as client:
-                client._give_up(give_up)
+                client._drop_features(give_up)
                 with pytest.raises(error):
                     await client.ask(question((), ()))
 
@@ -249,7 +249,7 @@ def test_a_picture_that_cannot_be_read_spoils_the_whole_question_and_one_by_one_
             )
             with pytest.raises(RequestError, match="cannot read the picture"):
                 await client.ask(spoilt)
-            client._give_up({Feature.SEVERAL})
+            client._drop_features({Feature.SEVERAL})
             return await client.ask(spoilt)
 
     assert present(play(main)) == [["Foul"], None, ["Turnover"]]

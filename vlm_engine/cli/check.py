@@ -129,7 +129,7 @@ async def _vision(client: OpenAIClient) -> Told:
 
 async def _question(client: OpenAIClient) -> Told:
     answer, facts = await _asked(client, [SHOWN])
-    facts += f"; {'does not tell' if client.unsure else 'tells'} how sure it is"
+    facts += f"; {'does not tell' if client.lacks_confidence else 'tells'} how sure it is"
     if _right(answer, [SHOWN]):
         return OK, f"answered rightly; {facts}"
     return (

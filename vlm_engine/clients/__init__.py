@@ -1,4 +1,4 @@
-"""Asking vision models over HTTP: one endpoint, or many as one. The only package that knows aiohttp."""
+"""Clients for vision models over HTTP: one endpoint, or several as one. Only here is aiohttp used."""
 
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.openai import OpenAIClient

@@ -1,6 +1,8 @@
-"""Finds out what an endpoint can do: recognises the server by its list of models, and reads the pages that it has beside it.
+"""What an endpoint can do: recognises the server, and reads the pages that it has beside its API.
 
-A server that is not recognised is asked for all of them. None needs to be there.
+A server that is not recognised is asked for the pages of all servers. Every page may be missing,
+and every field of it may be missing or of another type. A reader yields an offer, if an empty one, for
+its own page and none for anything else.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one endpoint says it can do; None, or empty, where it does not say.
+    """What one endpoint says it can do; None or empty if it does not say.
 
-    ``models``: the names it offers, and ``sighted`` those of them that it says see pictures. ``model``: the one that the
-    rest is about: the configured one, else the one it has loaded, else the first that is for conversation. ``names``: all
-    names of that one, as it lists them.
-    ``slots``: how many questions it works on at once. ``context_tokens``: how much one question and its answer may take.
-    ``vision``: whether the model sees pictures. ``loaded``: False while the model is loaded only when it is first asked; slots
-    and context may be told only afterwards. ``finishes_abandoned``: the endpoint goes on with a request that the
-    client has given up, so its slot stays taken for a while. ``server``: the program, where it is recognised.
+    ``models``: the names it offers; ``sighted``: those that see pictures.
+    ``model``: the model that the rest is about: the configured one, else the loaded one, else the
+    first for conversation. ``names``: all names of that model, as listed.
+    ``slots``: how many questions it works on at once.
+    ``context_tokens``: how many tokens a question and its answer may take.
+    ``vision``: whether the model sees pictures.
+    ``loaded``: False if the first question loads the model; slots and context may be known only
+    then.
+    ``finishes_abandoned``: it goes on with abandoned requests, so that their slots stay taken.
+    ``server``: the program, if recognised.
     """
 
     models: tuple[str, ...] = ()
@@ -36,41 +41,44 @@ class Capabilities:
     server: str = ""
     names: tuple[str, ...] = ()
 
-    def is_another(self, asked: str, answered: str) -> bool:
-        """Whether ``answered``, the model of a reply, is another than the one that was asked for.
+    def is_another(self, requested: str, answered: str) -> bool:
+        """Return whether ``answered``, the model of a reply, is another than the requested one.
 
-        A name that the endpoint lists may stand for a model with another name, unless it lists that one beside it.
+        A listed name may be an alias of another name, unless both are listed.
         """
-        if not asked or not answered or _are_alike(asked, answered):
+        if not requested or not answered or _are_alike(requested, answered):
             return False
-        if asked in self.names:
+        if requested in self.names:
             return answered in self.models and answered not in self.names
         return True
 
     def __str__(self) -> str:
-        """One line for a log."""
-        told = [
+        """Return one line for a log."""
+        parts = [
             self.server,
             f"model {self.model}" if self.model else "",
             f"{self.slots} slots" if self.slots else "",
             f"{self.context_tokens} tokens of context" if self.context_tokens else "",
             {True: "sees pictures", False: "sees no pictures", None: ""}[self.vision],
         ]
-        return ", ".join(part for part in told if part) or "tells nothing of itself"
+        return ", ".join(part for part in parts if part) or "tells nothing of itself"
 
 
 _RELEASE = r"\d{3,8}(-\d\d){0,2}|\d\d-\d{4}|latest|free|\d{5}-of-\d{5}"
-_PACKING = r"(ud-)?i?q\d(-[0-9a-z]{1,3}){0,3}|b?fp?(8|16|32)|awq|gptq|mlx|gguf|[348]bit|int[48]|nvfp4|mxfp4"
-_BEHIND = re.compile(rf"(-({_RELEASE}|{_PACKING}))*")
+_QUANTISATION = (
+    r"(ud-)?i?q\d(-[0-9a-z]{1,3}){0,3}|b?fp?(8|16|32)|awq|gptq|mlx|gguf|[348]bit|int[48]"
+    r"|nvfp4|mxfp4"
+)
+_SUFFIX = re.compile(rf"(-({_RELEASE}|{_QUANTISATION}))*")
 
 
 def _are_alike(one: str, other: str) -> bool:
-    """Whether one name is the other but for its folder, its file's ending, and a date, a release, or the packing behind it.
+    """Return whether two names differ only in folder, file type, date, release or quantisation.
 
-    What else stands behind a name makes another model: ``gpt-4o-mini`` is not ``gpt-4o``, nor ``qwen2.5`` ``qwen2``.
+    Any other suffix makes another model: ``gpt-4o-mini`` is not ``gpt-4o``.
     """
     shorter, longer = sorted((_stem(one), _stem(other)), key=len)
-    return longer.startswith(shorter) and _BEHIND.fullmatch(longer, len(shorter)) is not None
+    return longer.startswith(shorter) and _SUFFIX.fullmatch(longer, len(shorter)) is not None
 
 
 def _stem(name: str) -> str:
@@ -79,16 +87,16 @@ def _stem(name: str) -> str:
 
 
 MOST_SLOTS = 32
-"""Servers that batch name hundreds of slots; beyond this many, more in flight gains no speed worth its memory."""
-_MOST_ENTRIES = 5000  # no server lists more; what comes after is not read
+"""Limit for servers that name hundreds of slots: more in flight costs memory and gains no speed."""
+_MOST_ENTRIES = 5000  # no server lists more
 _NOT_FOR_CHAT = re.compile(r"embed|rerank|whisper|tts|\bbge\b|moderation", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One model of a server, as far as it is told. ``names``: all that it answers to, the usual one first.
+    """One model of a server, as far as known. ``names``: all its names, the usual one first.
 
-    Without a name, it holds for every model of the server.
+    Without a name, it applies to every model of the server.
     """
 
     names: tuple[str, ...] = ()
@@ -100,25 +108,22 @@ class Offer:
 
     @property
     def name(self) -> str:
-        """The usual name; "" where it holds for all."""
+        """The usual name; "" if it applies to all."""
         return self.names[0] if self.names else ""
 
     @property
     def chats(self) -> bool:
-        """Whether it is for conversation, as its server says, else as its name tells."""
+        """Whether it is for conversation, by its server, else by its name."""
         return not _NOT_FOR_CHAT.search(self.name) if self.is_for_chat is None else self.is_for_chat
 
     def filled(self, other: Offer) -> Offer:
-        """This, and what ``other`` tells where this says nothing."""
-        ours = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
-            self,
-            **{name: getattr(other, name) for name, value in ours.items() if value in (None, ())},
-        )
+        """Return a copy with what ``other`` knows in place of what this does not."""
+        unknown = [each.name for each in fields(self) if getattr(self, each.name) in (None, ())]
+        return replace(self, **{name: getattr(other, name) for name in unknown})
 
 
 def listed_models(page: Any) -> Iterator[Offer]:
-    """``GET /v1/models`` of any server, with what some add: llama.cpp, vLLM, SGLang, and services that sell many models."""
+    """Read ``GET /v1/models`` of any server, with the extra fields of some."""
     for entry in _entries(_get(page, "data")):
         inputs = _get(entry, "architecture", "input_modalities")
         capabilities = entry.get("capabilities")
@@ -136,14 +141,14 @@ def listed_models(page: Any) -> Iterator[Offer]:
             ),
             loaded=status == "loaded" if isinstance(status, str) else None,
         )
-    for entry in _entries(_get(page, "models")):  # llama.cpp says it once more, in Ollama's form
+    for entry in _entries(_get(page, "models")):  # llama.cpp repeats its list in Ollama's form
         capabilities = entry.get("capabilities")
         if isinstance(capabilities, list):
             yield Offer(_names(entry.get("name"), entry.get("model")), "multimodal" in capabilities)
 
 
-def lm_studio(page: Any) -> Iterator[Offer]:
-    """``GET /api/v1/models``: every model on the disk, and how those in memory are loaded."""
+def _lm_studio(page: Any) -> Iterator[Offer]:
+    """Read ``GET /api/v1/models``: the models on disk, and how those in memory are loaded."""
     for entry in _entries(_get(page, "models")):
         if "loaded_instances" not in entry:
             continue
@@ -159,8 +164,8 @@ def lm_studio(page: Any) -> Iterator[Offer]:
         )
 
 
-def lm_studio_before(page: Any) -> Iterator[Offer]:
-    """``GET /api/v0/models`` of LM Studio before 0.4."""
+def _lm_studio_before(page: Any) -> Iterator[Offer]:
+    """Read ``GET /api/v0/models`` of LM Studio before 0.4."""
     for entry in _entries(_get(page, "data")):
         kind, state = entry.get("type"), entry.get("state")
         if isinstance(state, str):
@@ -175,8 +180,8 @@ def lm_studio_before(page: Any) -> Iterator[Offer]:
             )
 
 
-def llama_cpp_props(page: Any) -> Iterator[Offer]:
-    """``GET /props``: of the one model that the server was started with."""
+def _llama_cpp_props(page: Any) -> Iterator[Offer]:
+    """Read ``GET /props``, about the one model of the server."""
     if isinstance(page, dict) and "total_slots" in page:
         context_tokens = _count(_get(page, "default_generation_settings", "n_ctx"))
         yield Offer(
@@ -187,16 +192,16 @@ def llama_cpp_props(page: Any) -> Iterator[Offer]:
         )
 
 
-def llama_cpp_slots(page: Any) -> Iterator[Offer]:
-    """``GET /slots``: one entry for each slot, with its part of the context."""
+def _llama_cpp_slots(page: Any) -> Iterator[Offer]:
+    """Read ``GET /slots``: an entry for each slot, with its part of the context."""
     slots = [entry for entry in _entries(page) if "n_ctx" in entry]
     if slots:
         contexts = [count for slot in slots if (count := _count(slot["n_ctx"]))]
         yield Offer((), None, min(contexts, default=None), _slots(len(slots)))
 
 
-def ollama_loaded(page: Any) -> Iterator[Offer]:
-    """``GET /api/ps``: the models in memory, with the context that they have there."""
+def _ollama_loaded(page: Any) -> Iterator[Offer]:
+    """Read ``GET /api/ps``: the models in memory, with their context there."""
     if isinstance(_get(page, "models"), list):
         yield Offer()
     for entry in _entries(_get(page, "models")):
@@ -208,51 +213,27 @@ def ollama_loaded(page: Any) -> Iterator[Offer]:
         )
 
 
-def ollama_model(page: Any, name: str) -> Iterator[Offer]:
-    """``POST /api/show`` of one model."""
+def _ollama_model(page: Any, name: str) -> Iterator[Offer]:
+    """Read ``POST /api/show`` of one model."""
     capabilities = _get(page, "capabilities")
     if isinstance(capabilities, list):
         is_for_chat = "completion" in capabilities
         yield Offer(_names(name), "vision" in capabilities, is_for_chat=is_for_chat)
 
 
-def sglang_model(page: Any) -> Iterator[Offer]:
-    """``GET /get_model_info``, ``/model_info`` in newer versions."""
+def _sglang_model(page: Any) -> Iterator[Offer]:
+    """Read ``GET /get_model_info``, or ``/model_info`` of newer versions."""
     if isinstance(_get(page, "model_path"), str):
         yield Offer((), _flag(page.get("has_image_understanding")))
 
 
-def sglang_server(page: Any) -> Iterator[Offer]:
-    """``GET /get_server_info``, ``/server_info`` in newer versions."""
+def _sglang_server(page: Any) -> Iterator[Offer]:
+    """Read ``GET /get_server_info``, or ``/server_info`` of newer versions."""
     if isinstance(_get(page, "model_path"), str):
         states = _entries(page.get("internal_states"))
         running = [_count(state.get("effective_max_running_requests_per_dp")) for state in states]
-        told = sum(count for count in running if count) or page.get("max_running_requests")
-        yield Offer((), None, _count(page.get("context_length")), _slots(told))
-
-
-def _is_litellm_page(page: Any) -> bool:
-    """Whether ``GET /health/readiness`` is that of a LiteLLM proxy."""
-    return (
-        isinstance(page, dict)
-        and isinstance(page.get("status"), str)
-        and ("db" in page or "litellm_version" in page)
-    )
-
-
-def owners(page: Any) -> frozenset[str]:
-    """Who, by a listing, made its models: most servers put their own name there."""
-    return frozenset(
-        entry["owned_by"]
-        for entry in _entries(_get(page, "data"))
-        if isinstance(entry.get("owned_by"), str)
-    )
-
-
-def birthdays(page: Any) -> frozenset[Any]:
-    """When, by a listing, its models were made."""
-    made = (entry.get("created") for entry in _entries(_get(page, "data")))
-    return frozenset(when for when in made if isinstance(when, int))
+        total = sum(count for count in running if count) or page.get("max_running_requests")
+        yield Offer((), None, _count(page.get("context_length")), _slots(total))
 
 
 def _get(page: Any, *names: str) -> Any:
@@ -278,7 +259,7 @@ def _flag(value: Any) -> bool | None:
 
 
 def _count(*values: Any) -> int | None:
-    """The first that is a count."""
+    """Return the first value that is a positive integer."""
     return next(
         (
             value
@@ -295,24 +276,27 @@ def _slots(value: Any) -> int | None:
 
 
 Fetch = Callable[[str, dict[str, Any] | None], Awaitable[Any]]
-"""Gets a page by its path below the server's root, with POST where there is something to send: its JSON, or None."""
+"""Requests a path below the server's root, by POST if there is a payload; returns JSON or None."""
 
-_MOST_ASKED = 8
-_LITELLM_CREATED = frozenset({1677610602})  # the date that LiteLLM gives to every model
+_MOST_MODELS_SHOWN = 8
+_LITELLM_CREATED = {1677610602}  # the date that LiteLLM gives to every model
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page of one kind of server. ``older``: where it was in older versions, or is in newer ones."""
+    """A page of one kind of server. ``alternative``: its place in other versions."""
 
     path: str
     read: Callable[[Any], Iterable[Offer]]
-    older: _Page | None = None
+    alternative: _Page | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A kind of server. ``owner``: how it signs its list of models. ``loads_first``: it lists none before it has it in memory."""
+    """A kind of server. ``owner``: its ``owned_by`` in a list of models.
+
+    ``loads_first``: it lists a model only after it has loaded it.
+    """
 
     name: str
     owner: str
@@ -324,13 +308,13 @@ _SERVERS = (
     _Server(
         "LM Studio",
         "organization_owner",
-        (_Page("/api/v1/models", lm_studio, _Page("/api/v0/models", lm_studio_before)),),
+        (_Page("/api/v1/models", _lm_studio, _Page("/api/v0/models", _lm_studio_before)),),
     ),
-    _Server("Ollama", "library", (_Page("/api/ps", ollama_loaded),)),
+    _Server("Ollama", "library", (_Page("/api/ps", _ollama_loaded),)),
     _Server(
         "llama.cpp",
         "llamacpp",
-        (_Page("/props", llama_cpp_props), _Page("/slots", llama_cpp_slots)),
+        (_Page("/props", _llama_cpp_props), _Page("/slots", _llama_cpp_slots)),
         loads_first=True,
     ),
     _Server("vLLM", "vllm", loads_first=True),
@@ -338,8 +322,8 @@ _SERVERS = (
         "SGLang",
         "sglang",
         (
-            _Page("/get_model_info", sglang_model, _Page("/model_info", sglang_model)),
-            _Page("/get_server_info", sglang_server, _Page("/server_info", sglang_server)),
+            _Page("/get_model_info", _sglang_model, _Page("/model_info", _sglang_model)),
+            _Page("/get_server_info", _sglang_server, _Page("/server_info", _sglang_server)),
         ),
         loads_first=True,
     ),
@@ -348,57 +332,66 @@ _OLLAMA, _LLAMA_CPP = _SERVERS[1:3]
 _LITELLM = _Server("LiteLLM", "")
 
 
-async def discover(listing: Any, asked: str, fetch: Fetch) -> Capabilities:
-    """What the endpoint tells, given the JSON of its ``/v1/models`` and the model that will be ``asked``, "" for any."""
+async def discover(listing: Any, model: str, fetch: Fetch) -> Capabilities:
+    """Return what the endpoint can do. Never fails.
+
+    ``listing``: the JSON of its ``/v1/models``. ``model``: the configured model; "" for any.
+    """
     server = await _recognised(listing, fetch)
     kinds = (server,) if server else _SERVERS
-    found = await asyncio.gather(*(_told(kind, fetch) for kind in kinds))
-    server = server or next((kind for kind, told in zip(kinds, found, strict=True) if told), None)
-    offers = _merged([*(offer for told in found for offer in told), *listed_models(listing)])
+    found = await asyncio.gather(*(_read_all(kind.pages, fetch) for kind in kinds))
+    server = server or next((kind for kind, each in zip(kinds, found, strict=True) if each), None)
+    offers = _merged([*(offer for each in found for offer in each), *listed_models(listing)])
     if server is _OLLAMA:
-        offers = await _shown(offers, asked, fetch)
-    return _capabilities(offers, asked, server)
+        offers = await _with_ollama_details(offers, model, fetch)
+    return _capabilities(offers, model, server)
 
 
 async def is_litellm(fetch: Fetch) -> bool:
-    """Whether a LiteLLM proxy is there; it says so without a key."""
-    return _is_litellm_page(await fetch("/health/readiness", None))
+    """Return whether the server is a LiteLLM proxy, which says so without a key."""
+    page = await fetch("/health/readiness", None)
+    return (
+        isinstance(page, dict)
+        and isinstance(page.get("status"), str)
+        and ("db" in page or "litellm_version" in page)
+    )
 
 
 async def _recognised(listing: Any, fetch: Fetch) -> _Server | None:
-    signed = owners(listing)
-    if birthdays(listing) == _LITELLM_CREATED and await is_litellm(fetch):
+    entries = list(_entries(_get(listing, "data")))
+    created = {entry["created"] for entry in entries if isinstance(entry.get("created"), int)}
+    if created == _LITELLM_CREATED and await is_litellm(fetch):
         return _LITELLM
-    return next((server for server in _SERVERS if server.owner in signed), None)
+    owners = [entry.get("owned_by") for entry in entries]
+    return next((server for server in _SERVERS if server.owner in owners), None)
 
 
-async def _told(kind: _Server, fetch: Fetch) -> list[Offer]:
-    """What the pages of one kind of server tell; nothing where they are not there."""
-    told = await asyncio.gather(*(_read(page, fetch) for page in kind.pages))
-    return [offer for offers in told for offer in offers]
+async def _read_all(pages: Iterable[_Page], fetch: Fetch) -> list[Offer]:
+    found = await asyncio.gather(*(_read(page, fetch) for page in pages))
+    return [offer for offers in found for offer in offers]
 
 
 async def _read(page: _Page, fetch: Fetch) -> list[Offer]:
     offers = list(page.read(await fetch(page.path, None)))
-    return await _read(page.older, fetch) if page.older and not offers else offers
+    return await _read(page.alternative, fetch) if page.alternative and not offers else offers
 
 
-async def _shown(offers: list[Offer], asked: str, fetch: Fetch) -> list[Offer]:
-    """With what Ollama's page for each model tells: for the one asked, or the first few to choose from."""
-    names = (
-        [_find(offers, asked, _OLLAMA).name or asked]
-        if asked
-        else [offer.name for offer in offers if offer.name][:_MOST_ASKED]
-    )
-    shown = await asyncio.gather(*(fetch("/api/show", {"model": name}) for name in names))
-    read = [
-        offer for name, page in zip(names, shown, strict=True) for offer in ollama_model(page, name)
+async def _with_ollama_details(offers: list[Offer], model: str, fetch: Fetch) -> list[Offer]:
+    """Add what Ollama's page says about ``model``, or about the first few to choose from."""
+    names = [offer.name for offer in offers if offer.name][:_MOST_MODELS_SHOWN]
+    if model:
+        names = [_find(offers, model, _OLLAMA).name or model]
+    pages = await asyncio.gather(*(fetch("/api/show", {"model": name}) for name in names))
+    details = [
+        offer
+        for name, page in zip(names, pages, strict=True)
+        for offer in _ollama_model(page, name)
     ]
-    return [replace(offer, loaded=bool(offer.loaded)) for offer in _merged([*offers, *read])]
+    return [replace(offer, loaded=bool(offer.loaded)) for offer in _merged([*offers, *details])]
 
 
 def _merged(offers: Iterable[Offer]) -> list[Offer]:
-    """One offer for each model, and one for what holds for all; what was told first counts."""
+    """Return one offer for each model, and one that applies to all; earlier offers win."""
     merged: list[Offer] = []
     place_of: dict[str, int] = {}
     for offer in offers:
@@ -412,10 +405,10 @@ def _merged(offers: Iterable[Offer]) -> list[Offer]:
     return merged
 
 
-def _capabilities(offers: list[Offer], asked: str, server: _Server | None) -> Capabilities:
+def _capabilities(offers: list[Offer], model: str, server: _Server | None) -> Capabilities:
     named = [offer for offer in offers if offer.names]
-    of_all = next((offer for offer in offers if not offer.names), Offer())
-    chosen = (_find(named, asked, server) if asked else _best(named)).filled(of_all)
+    general = next((offer for offer in offers if not offer.names), Offer())
+    chosen = (_find(named, model, server) if model else _best(named)).filled(general)
     if server and server.loads_first and chosen.names:
         chosen = chosen.filled(Offer(loaded=True))
     return Capabilities(
@@ -424,7 +417,7 @@ def _capabilities(offers: list[Offer], asked: str, server: _Server | None) -> Ca
         context_tokens=chosen.context_tokens,
         vision=chosen.vision,
         finishes_abandoned=server is _LITELLM,
-        model=asked or chosen.name,
+        model=model or chosen.name,
         sighted=tuple(offer.name for offer in named if offer.vision),
         loaded=chosen.loaded,
         server=server.name if server else "",
@@ -432,16 +425,16 @@ def _capabilities(offers: list[Offer], asked: str, server: _Server | None) -> Ca
     )
 
 
-def _find(offers: list[Offer], asked: str, server: _Server | None) -> Offer:
+def _find(offers: list[Offer], model: str, server: _Server | None) -> Offer:
     for offer in offers:
-        if asked in offer.names or f"{asked}:latest" in offer.names:
+        if model in offer.names or f"{model}:latest" in offer.names:
             return offer
     answers_to_any = server is _LLAMA_CPP and len(offers) == 1
     return offers[0] if answers_to_any else Offer()
 
 
 def _best(offers: list[Offer]) -> Offer:
-    """For whoever names no model: one that sees and is loaded, as far as that is told; among equals the first."""
+    """Return the first offer for conversation that sees and is loaded, as far as known."""
     candidates = [offer for offer in offers if offer.chats]
     return min(
         candidates,

@@ -1,11 +1,12 @@
-"""Many endpoints as one client: an endpoint with a free slot pulls the next question, so the fast ones get more.
+"""Many endpoints as one client: an endpoint with a free slot pulls the next question.
 
-No endpoint is chosen for a question before it has a slot free. This module moves things: it starts requests, takes in what
-comes of them, and sets the timer. What to do is decided without I/O and without a clock in ``breaker`` (is an endpoint
-asked), ``slots`` (how much at once), ``line`` and ``pulling`` (who takes which question, what is asked twice), ``turn`` (what
-a failure means for a question), ``budget`` and ``patience``. ``keeper`` looks after endpoints that do not work.
+So fast endpoints get more, and no endpoint is chosen before it has a slot free. This module does
+the I/O: it starts requests, takes their outcomes and sets one timer. What to do is decided without
+I/O and without a clock in ``health`` (is an endpoint asked), ``member`` (how much at once),
+``scheduling`` (which endpoint gets which question, what is asked twice) and ``retry`` (what a
+failure means for a question).
 
-A question waits in the arms of whoever asks it: the pool holds no copy of its picture, and it is encoded when it is sent.
+The pool holds no copy of a picture; a question is encoded when it is sent.
 """
 
 from __future__ import annotations
@@ -15,23 +16,30 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
 from typing import Self
 
 from vlm_engine.clients.base import Client, Keep, keep_answer
+from vlm_engine.clients.health import Health, HealthMonitor
 from vlm_engine.clients.member import (
     AutoSlots,
     FixedSlots,
     Member,
     ModelIdentity,
+    Server,
     Servers,
     by_model,
     unique,
 )
-from vlm_engine.clients.monitor import HealthMonitor
 from vlm_engine.clients.openai import OpenAIClient
-from vlm_engine.clients.retry import Budget, InFlight, RetryState
-from vlm_engine.clients.scheduling import Patience, RequestQueue, ranked, reference_s
+from vlm_engine.clients.retry import RetryPolicy
+from vlm_engine.clients.scheduling import (
+    InFlight,
+    Patience,
+    PendingQuestion,
+    RequestQueue,
+    ranked,
+    reference_s,
+)
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
@@ -42,28 +50,25 @@ from vlm_engine.errors import (
 )
 from vlm_engine.types import Answer, EndpointStats, Question
 
-_LOOK_AGAIN_S = 0.25
+_DEFERRED_AGAIN_S = 0.25
 _log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False, kw_only=True)
-class _Job(RetryState):
-    """A question on its way, and who waits for its answer."""
-
-    question: Question
-    keep: Keep | None
-    timeout_s: float | None
-    answer: asyncio.Future[Answer]
-    line: RequestQueue[_Job]
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    client: OpenAIClient
+    server: Server
+    monitor: HealthMonitor
 
 
 class EndpointPool(Client):
-    """A ``Client`` over several endpoints.
+    """A ``Client`` over several endpoints, for the tasks of one event loop.
 
-    Primary endpoints share the work by speed; fallback endpoints work while no primary does, and where
-    ``fallback_wait_s`` is set also when a question would wait longer than that. While every endpoint is out of reach,
-    questions wait up to ``patience_s`` (3 s when nothing was ever answered) for one to come back. A question that names a
-    model goes only to endpoints that have that ``model_id``.
+    Primary endpoints share the work by speed. Fallback endpoints work while no primary does, and,
+    if ``fallback_wait_s`` is set, when a question would wait longer than that. ``retry`` limits
+    how often a question is asked again and how long it waits while no endpoint works.
+    ``max_in_flight`` limits the requests to all endpoints together. A question with a ``model``
+    goes only to endpoints with that ``model_id``.
     """
 
     def __init__(
@@ -71,64 +76,79 @@ class EndpointPool(Client):
         clients: Sequence[tuple[EndpointConfig, OpenAIClient]],
         *,
         request_timeout_s: float = 120.0,
-        most_at_once: int | None = None,
-        patience_s: float = 300.0,
+        max_in_flight: int | None = None,
+        retry: RetryPolicy | None = None,
         fallback_wait_s: float | None = None,
         model_name: str = "",
         servers: Servers | None = None,
     ) -> None:
-        labels = unique([client.label for _, client in clients])
-        self._clients = {
-            _member(config, client, label, model_name): client
-            for (config, client), label in zip(clients, labels, strict=True)
-        }
-        self._members = tuple(self._clients)
-        for member, client in self._clients.items():
-            client.when_told = partial(self._learn, member)
-        servers = servers or Servers()
-        self._servers = {member: servers.at(client.url) for member, client in self._clients.items()}
-        self._addresses = tuple(dict.fromkeys(self._servers.values()))
-        for member, server in self._servers.items():
-            server.join(self._poke, member)
+        self._retry = retry or RetryPolicy()
+        self._now = self._retry.clock
         self._request_timeout_s = request_timeout_s
         self._identity = ModelIdentity(model_name)
-        self._most_at_once = most_at_once
-        self._any = RequestQueue[_Job](self._members, fallback_wait_s)
-        self._bound = {
-            model: RequestQueue[_Job](members, fallback_wait_s)
+        self._max_in_flight = max_in_flight
+        self._endpoints: dict[Member, _Endpoint] = {}
+        servers = servers or Servers()
+        labels = unique([client.label for _, client in clients])
+        for (config, client), label in zip(clients, labels, strict=True):
+            self._add_endpoint(config, client, label, servers.at(client.url))
+        self._members = tuple(self._endpoints)
+        self._servers = tuple(dict.fromkeys(each.server for each in self._endpoints.values()))
+        self._any_model = RequestQueue(self._members, fallback_wait_s)
+        self._by_model = {
+            model: RequestQueue(members, fallback_wait_s)
             if len(members) < len(self._members)
-            else self._any
+            else self._any_model
             for model, members in by_model(self._members).items()
         }
-        # Questions bound to one model come first: fewer endpoints can take them.
+        # Questions for one model come first: fewer endpoints can take them.
         self._patience = {
-            line: Patience(line.members, patience_s) for line in (*self._bound.values(), self._any)
+            queue: Patience(queue.members, self._retry)
+            for queue in (*self._by_model.values(), self._any_model)
         }
-        self._retries = Budget(0.2, per_s=1.0, reserve=10.0)
-        self._copies = Budget(0.1, reserve=1.0)
-        self._keeper = HealthMonitor(self._clients, self._poke)
-        self._tasks: dict[InFlight[_Job], asyncio.Task[Answer]] = {}
-        self._wake: asyncio.TimerHandle | None = None
-        self._poked = False
+        self._retries = self._retry.retry_budget()
+        self._copies = self._retry.copy_budget()
+        self._tasks: dict[InFlight, asyncio.Task[Answer]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_woken = False
         self._closed = False
+
+    def _add_endpoint(
+        self, config: EndpointConfig, client: OpenAIClient, label: str, server: Server
+    ) -> None:
+        slots = AutoSlots() if config.max_concurrent == "auto" else FixedSlots()
+        slots.offer(client.slots)
+        member = Member(
+            label,
+            config.weight,
+            config.is_fallback,
+            config.model_id or self._identity.requested,
+            slots,
+            Health(self._retry),
+        )
+        monitor = HealthMonitor(label, member.health, client.check, self._wake)
+        self._endpoints[member] = _Endpoint(client, server, monitor)
+        client.on_discovery = partial(self._on_discovery, member)
+        server.join(self._wake, member)
 
     @classmethod
     def from_config(cls, model: ModelConfig, servers: Servers | None = None) -> Self:
-        """The pool that the settings of ``model`` ask for. Raises ``ConfigError`` when they name no endpoint.
+        """Return the pool for the settings of ``model``. Raises ``ConfigError`` without endpoints.
 
-        ``servers``: shared with other pools, so that a server that several of them ask gets no more than it takes at once.
+        ``servers``: shared with other pools, so that together they respect a server's slots.
         """
         endpoints = model.endpoints()
         if not endpoints:
             raise ConfigError(
-                "no endpoint is set: set ENDPOINTS (or api_base_url, or multiplexer_endpoints, of the model) "
-                "to the address of a server with a vision model, such as http://localhost:1234/v1"
+                "no endpoint is set: set ENDPOINTS (or api_base_url, or multiplexer_endpoints, of "
+                "the model) to the address of a server with a vision model, such as "
+                "http://localhost:1234/v1"
             )
         return cls(
             [(endpoint, OpenAIClient(endpoint, model)) for endpoint in endpoints],
             request_timeout_s=model.request_timeout,
-            most_at_once=model.max_concurrent_requests,
-            patience_s=model.endpoint_patience,
+            max_in_flight=model.max_concurrent_requests,
+            retry=RetryPolicy(total_s=model.endpoint_patience),
             fallback_wait_s=model.fallback_wait or None,
             model_name=model.model_id,
             servers=servers,
@@ -136,10 +156,10 @@ class EndpointPool(Client):
 
     @property
     def slots(self) -> int:
-        """How many questions the primary endpoints take at once, as far as is known now."""
+        """Number of questions that the primary endpoints take at once, as far as known."""
         primaries = [member for member in self._members if not member.is_fallback] or self._members
         slots = sum(member.slots.limit for member in primaries)
-        return min(slots, self._most_at_once or slots)
+        return min(slots, self._max_in_flight or slots)
 
     async def ask(
         self, question: Question, keep: Keep | None = None, *, timeout_s: float | None = None
@@ -150,258 +170,233 @@ class EndpointPool(Client):
         """
         if self._closed:
             raise RuntimeError("the pool is closed")
-        line = self._line_for(question.model)
-        job = _Job(
-            question=question,
-            keep=keep,
-            timeout_s=timeout_s,
-            answer=asyncio.get_running_loop().create_future(),
-            line=line,
-        )
-        for budget in (self._retries, self._copies):
-            budget.earn()
-        line.join(job, monotonic())
-        self._poke()
+        queue = self._queue_for(question.model)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        pending = PendingQuestion(question, keep, timeout_s, answer)
+        self._retries.earn()
+        self._copies.earn()
+        queue.add(pending, self._now())
+        self._wake()
         try:
-            return await job.answer
+            return await answer
         finally:
-            line.leave(job)
-            self._over(job)
+            queue.discard(pending)
+            self._cancel(pending)
 
     async def model_name(self) -> str:
-        """The configured model, else what the first endpoint that answers offers; another, if that alone has answered so far.
+        """Return the configured model, or the first that an endpoint offers.
 
-        Raises ``NoEndpointError`` when none offers any.
+        Returns another model if that one alone has answered so far. Raises ``NoEndpointError``
+        when no endpoint names one.
         """
         causes = []
         for member in sorted(self._members, key=lambda member: member.is_fallback):
-            if self._identity.asked:
+            if self._identity.requested:
                 break
             try:
-                self._identity.asked = await self._clients[member].model_name()
+                self._identity.requested = await self._endpoints[member].client.model_name()
             except ClientError as error:
                 causes.append(error)
-        if not self._identity.asked:
+        if not self._identity.requested:
             raise NoEndpointError("No endpoint tells which model it has", causes)
         return self._identity.answering
 
     async def aclose(self) -> None:
-        """Ends what is under way and closes every connection. Questions still waiting fail with ``RuntimeError``."""
+        """Cancel what is in flight and close every connection.
+
+        Questions that still wait fail with ``RuntimeError``.
+        """
         self._closed = True
-        if self._wake is not None:
-            self._wake.cancel()
-        for line in self._patience:
-            for job in line.clear():
-                _resolve(job, RuntimeError("the pool was closed"))
+        if self._timer is not None:
+            self._timer.cancel()
+        for queue in self._patience:
+            for pending in queue.clear():
+                pending.resolve(RuntimeError("the pool was closed"))
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._keeper.aclose()  # last: a request that failed just now may have set off a probe
-        for client in self._clients.values():
-            await client.aclose()
-        for server in self._servers.values():
-            server.leave(self._poke)
+        for endpoint in self._endpoints.values():
+            # After the requests: one that failed just now may have started a probe.
+            await endpoint.monitor.aclose()
+            await endpoint.client.aclose()
+        for server in self._servers:
+            server.leave(self._wake)
 
     def stats(self) -> Mapping[str, EndpointStats]:
-        """What each endpoint did so far, by its name."""
-        return {member.label: member.stats(monotonic()) for member in self._members}
+        """Return the statistics of each endpoint since the start, by its name."""
+        return {member.label: member.stats(self._now()) for member in self._members}
 
-    def _line_for(self, model: str) -> RequestQueue[_Job]:
-        if model and model not in self._bound:
-            offered = ", ".join(self._bound) or "none by name"
+    def _queue_for(self, model: str) -> RequestQueue:
+        if not model:
+            return self._any_model
+        if model not in self._by_model:
+            offered = ", ".join(self._by_model) or "none by name"
             message = f"no endpoint has the model_id {model!r}; there are: {offered}"
             raise NoEndpointError("No endpoint is left to ask", [WrongModelError(message)])
-        return self._bound[model] if model else self._any
+        return self._by_model[model]
 
-    # Handing out: _pump runs whenever a question comes, a slot comes free, an endpoint changes its state, or time is up.
+    # Starting requests: _dispatch runs after every change, and when the timer is due.
 
-    def _poke(self) -> None:
-        """Something changed: ``_pump`` runs soon, once for everything that changes now."""
-        if not self._poked:
-            self._poked = True
-            asyncio.get_running_loop().call_soon(self._pump)
+    def _wake(self) -> None:
+        """Run ``_dispatch`` soon, once for all changes until then."""
+        if not self._is_woken:
+            self._is_woken = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
 
-    def _pump(self) -> None:
-        self._poked = False
+    def _dispatch(self) -> None:
+        self._is_woken = False
         if self._closed:
             return
-        now = monotonic()
+        now = self._now()
         free = [member for member in self._members if self._has_slot(member, now)]
         for member in ranked(free, reference_s(self._members)):
-            while self._has_slot(member, now) and (job := self._next_for(member, now)):
-                self._start(job, member, now)
+            while self._has_slot(member, now) and (pending := self._next_for(member, now)):
+                self._start(pending, member, now)
         idle = [member for member in free if self._has_slot(member, now)]
-        times = [*self._copy(idle, now), *self._wait(idle, now)]
-        times += [at for server in self._addresses for at in server.changes_at()]
+        times = [*self._start_copies(idle, now), *self._end_waiting(idle, now)]
+        times += [at for server in self._servers for at in server.changes_at()]
         self._set_timer(min((at for at in times if at > now), default=None), now)
 
     def _has_slot(self, member: Member, now: float) -> bool:
-        if self._most_at_once is not None and len(self._tasks) >= self._most_at_once:
+        if self._max_in_flight is not None and len(self._tasks) >= self._max_in_flight:
             return False
-        return member.has_slot(now) and self._servers[member].has_slot(now)
+        return member.has_slot(now) and self._endpoints[member].server.has_slot(now)
 
-    def _next_for(self, member: Member, now: float) -> _Job | None:
-        lines = (line for line in self._patience if len(line) and member in line.members)
-        return next((job for line in lines if (job := line.next_for(member, now))), None)
+    def _next_for(self, member: Member, now: float) -> PendingQuestion | None:
+        queues = (queue for queue in self._patience if len(queue) and member in queue.members)
+        return next((found for queue in queues if (found := queue.next_for(member, now))), None)
 
-    def _start(self, job: _Job, member: Member, now: float) -> None:
-        alone = all(other.health.broken for other in self._members if other is not member)
+    def _start(self, pending: PendingQuestion, member: Member, now: float) -> None:
+        alone = all(other.health.is_down for other in self._members if other is not member)
         deadline_s = member.health.deadline_s(self._request_timeout_s, alone)
-        deadline_s = min(deadline_s, job.timeout_s or deadline_s)
-        attempt = job.line.begin(job, member, now)
-        self._servers[member].took(self._poke)
-        task = asyncio.get_running_loop().create_task(self._asked(job, member, deadline_s))
-        self._tasks[attempt] = task
-        task.add_done_callback(partial(self._ended, job, attempt))
+        deadline_s = min(deadline_s, pending.timeout_s or deadline_s)
+        request = self._queue_for(pending.question.model).start(pending, member, now)
+        self._endpoints[member].server.take(self._wake)
+        task = asyncio.get_running_loop().create_task(self._send(pending, member, deadline_s))
+        self._tasks[request] = task
+        task.add_done_callback(partial(self._on_done, request))
 
-    async def _asked(self, job: _Job, member: Member, deadline_s: float) -> Answer:
-        client = self._clients[member]
-        answer = await client.ask(job.question, timeout_s=deadline_s)
-        if not member.model:
-            answer = self._identity.chosen(answer, client.told_model)
+    async def _send(self, pending: PendingQuestion, member: Member, deadline_s: float) -> Answer:
+        client = self._endpoints[member].client
+        answer = await client.ask(pending.question, timeout_s=deadline_s)
         # Before it is stored: the name it is stored under depends on what answered so far.
-        self._identity.note(answer)
-        if job.keep is not None:
-            await keep_answer(job.keep, answer)
+        answer = self._identity.record(answer, "" if member.model else client.discovered_model)
+        if pending.keep is not None:
+            await keep_answer(pending.keep, answer)
         return answer
 
-    def _copy(self, idle: Sequence[Member], now: float) -> Iterator[float]:
-        """Where no question waits, asks idle endpoints what others are late with. Gives the times to look again."""
-        for line in self._patience:
+    def _start_copies(self, idle: Sequence[Member], now: float) -> Iterator[float]:
+        """Send copies of late requests to idle members. Yield the times to look again."""
+        for queue in self._patience:
             while idle and self._copies.left(now) >= 1:
-                copy = line.next_copy(idle, now)
+                copy = queue.next_copy(idle, now)
                 if copy is None:
                     break
                 if copy.at > now:
                     yield copy.at
                     break
-                _log.debug(
-                    "%s repeats a question that %s is late with",
-                    copy.member.label,
-                    copy.attempt.member.label,
-                )
+                late = copy.original.member.label
+                _log.debug("%s repeats a question that %s is late with", copy.member.label, late)
                 self._copies.take(now)
                 copy.member.copies += 1
-                self._start(copy.attempt.turn, copy.member, now)
+                self._start(copy.original.pending, copy.member, now)
                 idle = [member for member in idle if self._has_slot(member, now)]
 
-    def _wait(self, idle: Sequence[Member], now: float) -> Iterator[float]:
-        """Says how long questions will wait for an endpoint, and ends that. Gives the times to look again."""
-        for line, patience in self._patience.items():
-            patience.look(now)
-            if not len(line):
+    def _end_waiting(self, idle: Sequence[Member], now: float) -> Iterator[float]:
+        """Fail questions that waited too long for an endpoint. Yield the times to look again."""
+        for queue, patience in self._patience.items():
+            patience.update(now)
+            if not len(queue):
                 continue
             left_s = patience.left_s(now)
             if left_s is not None:
                 _log.info(
                     "Waiting for endpoints with %d questions, giving up in %.0f s.",
-                    len(line),
+                    len(queue),
                     left_s,
                 )
             if patience.ended:
-                causes = [
-                    member.health.cause
-                    for member in line.members
-                    if member.health.cause is not None
-                ]
-                for job in line.clear():
-                    _resolve(job, NoEndpointError("No endpoint is left to ask", causes))
-            yield from (*line.changes_at(), *patience.changes_at())
-            if any(member in line.members for member in idle):
-                yield (
-                    now + _LOOK_AGAIN_S
-                )  # an endpoint that left a question to a faster one does not do so for ever
+                causes = [member.health.cause for member in queue.members if member.health.cause]
+                for pending in queue.clear():
+                    pending.resolve(NoEndpointError("No endpoint is left to ask", causes))
+            yield from (*queue.changes_at(), *patience.changes_at())
+            if any(member in queue.members for member in idle):
+                yield now + _DEFERRED_AGAIN_S  # a member that defers does not do so for ever
 
     def _set_timer(self, due: float | None, now: float) -> None:
-        if self._wake is not None:
-            self._wake.cancel()
-        self._wake = (
-            None
-            if due is None
-            else asyncio.get_running_loop().call_later(due - now + 0.001, self._pump)
-        )
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(due - now + 0.001, self._dispatch)
 
-    # Coming back: every way for a request to end leads through _ended, which frees the slot.
+    # Finishing requests: each one ends in _on_done, which frees the slot.
 
-    def _ended(self, job: _Job, attempt: InFlight[_Job], task: asyncio.Task[Answer]) -> None:
-        member, now = attempt.member, monotonic()
-        before, seconds = member.health.state, now - attempt.begun
-        del self._tasks[attempt]
+    def _on_done(self, request: InFlight, task: asyncio.Task[Answer]) -> None:
+        pending, member, now = request.pending, request.member, self._now()
+        before, seconds = member.health.state, now - request.started
+        del self._tasks[request]
         error = None if task.cancelled() else task.exception()
         if task.cancelled():
-            member.abandoned(seconds, reference_s(self._members), now)
+            member.record_abandoned(seconds, reference_s(self._members), now)
         elif error is None:
-            member.answered(task.result(), seconds, now)
-            _resolve(job, task.result())
+            member.record_answer(task.result(), seconds, now)
+            pending.resolve(task.result())
         elif isinstance(error, ClientError):
-            member.refused(error, now)
+            member.record_failure(error, now)
         else:
-            _resolve(job, error)
-        job.line.end(attempt)
+            pending.resolve(error)
+        queue = self._queue_for(pending.question.model)
+        queue.finish(request)
         if isinstance(error, ClientError):
-            self._settle(job, member, error, now)
+            self._retry_or_fail(pending, member, error, now)
         elif error is None and not task.cancelled():
-            self._blame(job, member, now)
+            self._record_contradictions(pending, member, now)
         if self._closed:
-            _resolve(job, RuntimeError("the pool was closed"))
-        if job.over:
-            self._over(job)
-        self._keeper.note(member, before)
-        self._servers[member].freed(self._poke)
-        self._poke()
+            pending.resolve(RuntimeError("the pool was closed"))
+        if pending.is_over:
+            self._cancel(pending)
+        self._endpoints[member].monitor.update(before)
+        self._endpoints[member].server.release(self._wake)
+        self._wake()
 
-    def _settle(self, job: _Job, member: Member, error: ClientError, now: float) -> None:
-        """What an error means for the question: an end, another try, or nothing."""
-        job.failed(member, error)
-        if job.over or job.attempts:
-            return  # nobody waits for it any more, or a copy may still be answered
-        another = job.line.has_another(job)
-        end = job.end(error, another)
-        if end is not None:
-            _resolve(job, end)
+    def _retry_or_fail(
+        self, pending: PendingQuestion, member: Member, error: ClientError, now: float
+    ) -> None:
+        pending.record_failure(member, error)
+        if pending.is_over or pending.in_flight:
+            return  # its caller is gone, or a copy may still be answered
+        queue = self._queue_for(pending.question.model)
+        another = queue.has_another(pending)
+        final = pending.final_error(error, another=another, retry=self._retry)
+        if final is not None:
+            pending.resolve(final)
             return
-        job.not_before = now + job.breath_s(error, another)
-        if not isinstance(
-            error, EndpointError
-        ):  # a broken endpoint is not asked again, so that cannot happen too often
+        pending.not_before = now + self._retry.backoff_s(error, pending.attempts, another=another)
+        if not isinstance(error, EndpointError):  # such an endpoint is not asked again soon
             self._retries.take(now)
-            job.not_before += self._retries.pause_s(now)
-        job.line.rejoin(job)
+            pending.not_before += self._retries.pause_s(now)
+        queue.add_again(pending)
 
-    def _blame(self, job: _Job, member: Member, now: float) -> None:
-        """``member`` answered it: whoever refused it before is at fault."""
-        for other, error in job.refusals(but=member):
+    def _record_contradictions(self, pending: PendingQuestion, member: Member, now: float) -> None:
+        """Count refusals of ``pending`` against their endpoints: ``member`` answered it."""
+        for other, error in pending.refusals(but=member):
             before = other.health.state
-            other.health.contradicted(error, now)
-            self._keeper.note(other, before)
+            other.health.record_contradiction(error, now)
+            self._endpoints[other].monitor.update(before)
 
-    def _learn(self, member: Member) -> None:
-        """The endpoint told of itself; it may take more at once than was known."""
-        client = self._clients[member]
-        member.told = client.capabilities
+    def _on_discovery(self, member: Member) -> None:
+        """Take over what an endpoint says about itself; it may take more questions now."""
+        client = self._endpoints[member].client
+        member.capabilities = client.capabilities
         member.slots.offer(client.slots)
         if not self._closed:
-            self._poke()
+            self._wake()
 
-    def _over(self, job: _Job) -> None:
-        """Nobody waits for it any more."""
-        job.over = True
-        for attempt in job.attempts:
-            self._tasks[attempt].cancel()
-
-
-def _member(config: EndpointConfig, client: OpenAIClient, label: str, model_name: str) -> Member:
-    slots = AutoSlots() if config.max_concurrent == "auto" else FixedSlots()
-    slots.offer(client.slots)
-    return Member(label, config.weight, config.is_fallback, config.model_id or model_name, slots)
-
-
-def _resolve(job: _Job, outcome: Answer | BaseException) -> None:
-    job.over = True
-    if job.answer.done():
-        return
-    if isinstance(outcome, BaseException):
-        job.answer.set_exception(outcome)
-    else:
-        job.answer.set_result(outcome)
+    def _cancel(self, pending: PendingQuestion) -> None:
+        """Cancel what is in flight for a question whose caller no longer waits."""
+        pending.is_over = True
+        for request in pending.in_flight:
+            self._tasks[request].cancel()

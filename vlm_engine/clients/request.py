@@ -1,4 +1,4 @@
-"""A question as the body of a chat completion, with those fields that its server takes. Pure."""
+"""A question as the body of a chat completion, with the fields that its server takes. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ from vlm_engine.config.models import ModelConfig
 from vlm_engine.prompt import Wording, messages, schema
 from vlm_engine.types import Form, Frame, Question
 
+SEED = 1
+TOP_LOGPROBS = 10
+_MARK = os.urandom(30)  # stands for a picture; its base64 occurs in no text of a user
+_CACHED = 64
+
 
 class Feature(Enum):
-    """A part of a request that can be left out. The order is that in which they are given up on a vague complaint."""
+    """A part of a request that can be left out. On a vague complaint, the first one is dropped.
+
+    No two servers take the same fields, so each endpoint is asked with all of them at first.
+    """
 
     TEMPLATE = "chat_template_kwargs"
     REASONING = "reasoning_effort"
@@ -36,12 +44,14 @@ class Feature(Enum):
 _COMPLAINTS = {
     Feature.TEMPLATE: r"chat_?template|enable_thinking",
     Feature.LOGPROBS: r"log_?probs",
-    Feature.SCHEMA: r"response_format|json_?schema|structured|grammar|schema|guided|json_object|peg-native|parser",
+    Feature.SCHEMA: r"response_format|json_?schema|structured|grammar|schema|guided|json_object"
+    r"|peg-native|parser",
     Feature.REASONING: r"reasoning|thinking|\bthink\b",
     Feature.SEED: r"\bseed\b",
     Feature.MAX_TOKENS: r"max_completion_tokens|max_tokens\W+(is|are) (not|un)",
     Feature.TEMPERATURE: r"temperature",
-    Feature.SYSTEM: r"system\W+(role|message|prompt|instruction)|role\W+system|roles must alternate|developer instruction"
+    Feature.SYSTEM: r"system\W+(role|message|prompt|instruction)|role\W+system"
+    r"|roles must alternate|developer instruction"
     r"|\bonly\b.{0,60}\broles? (are|is) (supported|allowed)",
     Feature.SEVERAL: r"(at most|maximum of|only|up to|more than) (\d+|one|a single) (image|picture)"
     r"|(too many|multiple|number of) images|images? per (prompt|request|message)",
@@ -51,116 +61,97 @@ _VAGUE = (
     r"(field|param|argument|input|propert|key|option)|not permitted"
     r"|(requested|these|given) param|param\w*.{0,40}(not|un)\W?(supported|available|allowed)"
 )
-_ORDER = {feature: rank for rank, feature in enumerate(Feature)}
+_NEVER_VAGUE = {Feature.MAX_TOKENS, Feature.TEMPERATURE, Feature.SYSTEM, Feature.SEVERAL}
 
 
-def blamed(status: int, complaint: str, carried: Set[Feature]) -> Feature | None:
-    """Which of the ``carried`` features the complaint is about, as far as that can be told; None if about none."""
+def blamed_feature(status: int, complaint: str, sent: Set[Feature]) -> Feature | None:
+    """Return which of the features ``sent`` a complaint is about; None if about none."""
     if status not in (400, 403, 404, 422, 500, 501):
         return None
     for feature, pattern in _COMPLAINTS.items():
-        if feature in carried and re.search(pattern, complaint, re.IGNORECASE):
+        if feature in sent and re.search(pattern, complaint, re.IGNORECASE):
             return feature
     if status != 500 and re.search(_VAGUE, complaint, re.IGNORECASE):
-        optional = carried - {
-            Feature.MAX_TOKENS,
-            Feature.TEMPERATURE,
-            Feature.SYSTEM,
-            Feature.SEVERAL,
-        }
-        return min(optional, key=_ORDER.__getitem__, default=None)
+        return next((each for each in Feature if each in sent and each not in _NEVER_VAGUE), None)
     return None
-
-
-SEED = 1
-TOP_LOGPROBS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """How a question is put: the features that the request carries, and the tokens that the answer may take."""
+    """The features of a request, and ``budget``, the tokens that its answer may take."""
 
     features: frozenset[Feature]
     budget: int
 
 
 def body(
-    question: Question, name: str, model: ModelConfig, attempt: RequestOptions
+    question: Question, name: str, model: ModelConfig, options: RequestOptions
 ) -> dict[str, Any]:
-    """The body. ``name``: the model, as the endpoint calls it; "" leaves it to the endpoint."""
-    carried = attempt.features
-    strict = Feature.SCHEMA in carried
-    tokens = "max_tokens" if Feature.MAX_TOKENS in carried else "max_completion_tokens"
-    written: dict[str, Any] = {
+    """Return the body. ``name``: the model's name at the endpoint; "" lets the endpoint choose."""
+    features = options.features
+    strict = Feature.SCHEMA in features
+    tokens = "max_tokens" if Feature.MAX_TOKENS in features else "max_completion_tokens"
+    fields: dict[str, Any] = {
         "messages": messages(
-            question, Wording.of(model), system=Feature.SYSTEM in carried, strict=strict
+            question, Wording.of(model), system=Feature.SYSTEM in features, strict=strict
         ),
         "stream": False,
-        tokens: attempt.budget,
+        tokens: options.budget,
     }
     if name:
-        written["model"] = name
+        fields["model"] = name
     if strict:
-        form = {
+        answer = {
             "name": "answer",
             "strict": True,
             "schema": schema(question.tags, question.form, len(question.times_s)),
         }
-        written["response_format"] = {"type": "json_schema", "json_schema": form}
-    return written | _optional(carried, model.temperature)
-
-
-def _optional(carried: Set[Feature], temperature: float) -> dict[str, Any]:
-    fields: dict[Feature, dict[str, Any]] = {
-        Feature.TEMPERATURE: {"temperature": temperature},
+        fields["response_format"] = {"type": "json_schema", "json_schema": answer}
+    optional: dict[Feature, dict[str, Any]] = {
+        Feature.TEMPERATURE: {"temperature": model.temperature},
         Feature.SEED: {"seed": SEED},
         Feature.LOGPROBS: {"logprobs": True, "top_logprobs": TOP_LOGPROBS},
         Feature.REASONING: {"reasoning_effort": "none"},
         Feature.TEMPLATE: {"chat_template_kwargs": {"enable_thinking": False}},
     }
-    return {
-        name: value
-        for feature, pairs in fields.items()
-        if feature in carried
-        for name, value in pairs.items()
-    }
-
-
-_MARK = os.urandom(30)  # stands for a picture; in base64, no text of a user can hold it
-_KEPT = 64
+    for feature, values in optional.items():
+        if feature in features:
+            fields |= values
+    return fields
 
 
 class Bodies:
-    """The requests to one model: the very bytes of ``json.dumps`` of ``body``."""
+    """Encoder of the requests to one model: the bytes of ``json.dumps(body(…))``.
+
+    The text around the pictures is the same from frame to frame, so it is cached.
+    """
 
     def __init__(self, model: ModelConfig) -> None:
         self._model = model
-        self._tells_time = "time" in templates.template_fields(
-            model.system_template
-        ) | templates.template_fields(model.user_template)
-        self._around = lru_cache(_KEPT)(self._written_around)
+        names = map(templates.template_fields, (model.system_template, model.user_template))
+        self._uses_time = any("time" in fields for fields in names)
+        self._texts = lru_cache(_CACHED)(self._texts_around_pictures)
 
-    def encoded(self, question: Question, name: str, attempt: RequestOptions) -> bytes:
-        """The bytes. ``name``: as for ``body``."""
-        times_s = question.times_s if question.more or self._tells_time else (None,)
-        first, *rest = self._around(question.tags, question.form, times_s, name, attempt)
+    def encoded(self, question: Question, name: str, options: RequestOptions) -> bytes:
+        """Return the bytes. ``name``: as in ``body``."""
+        times_s = question.times_s if question.more or self._uses_time else (None,)
+        first, *rest = self._texts(question.tags, question.form, times_s, name, options)
         jpegs = (question.jpeg, *(frame.jpeg for frame in question.more))
         pairs = zip(jpegs, rest, strict=True)
         return b"".join(
             [first, *(part for jpeg, after in pairs for part in (b64encode(jpeg), after))]
         )
 
-    def _written_around(
+    def _texts_around_pictures(
         self,
         tags: tuple[str, ...],
         form: Form,
         times_s: tuple[float | None, ...],
         name: str,
-        attempt: RequestOptions,
+        options: RequestOptions,
     ) -> list[bytes]:
-        """What stands before, between and behind the pictures."""
         time_s, *later = times_s
         more = tuple(Frame(later_s or 0.0, 0, 0, _MARK) for later_s in later)
         marked = Question(tags, form, _MARK, time_s=time_s, more=more)
-        text = json.dumps(body(marked, name, self._model, attempt))
+        text = json.dumps(body(marked, name, self._model, options))
         return text.encode("ascii").split(b64encode(_MARK))

@@ -1,19 +1,98 @@
-"""A question's way through the pool, and what a failure means for it. No I/O and no clock."""
+"""Retry rules: when a failed question is asked again, after which delay, and when it ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from vlm_engine.clients.member import Member
-from vlm_engine.errors import BusyError, ClientError, ReplyError, RequestError, ServerError
+from vlm_engine.errors import ClientError, ReplyError, RequestError, ServerError
+
+REFUSALS = (RequestError, ReplyError)
+"""The endpoint works and does not answer this question."""
+QUESTION_FAILURES = (ServerError, *REFUSALS)
+"""Failures that may be the question's fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Limits and delays of one pool. Times in seconds.
+
+    ``attempts``: failures that end a question, where they may be its own fault.
+    ``crashes``: failures of endpoints that have worked, whatever the cause, that end a question.
+    ``total_s``: how long questions wait while no endpoint works; ``unproven_total_s``: the same
+    while no endpoint has ever answered.
+    ``retry_share``, ``retries_per_s``, ``retry_reserve``: the budget of second attempts.
+    ``copy_share``, ``copy_reserve``: the budget of copies of late requests.
+    ``jitter``: random numbers from 0 to 1. ``clock``: the current time.
+    """
+
+    attempts: int = 3
+    crashes: int = 6
+    total_s: float = 300.0
+    unproven_total_s: float = 3.0
+    retry_share: float = 0.2
+    retries_per_s: float = 1.0
+    retry_reserve: float = 10.0
+    copy_share: float = 0.1
+    copy_reserve: float = 1.0
+    jitter: Callable[[], float] = random.random
+    clock: Callable[[], float] = time.monotonic
+
+    def final_error(
+        self,
+        error: ClientError,
+        failures: Sequence[ClientError],
+        *,
+        attempts: int,
+        crashes: int,
+        another: bool,
+    ) -> ClientError | None:
+        """Return the error that a question ends with after ``error``; None: ask it again.
+
+        ``failures``: the last error of each endpoint that failed it. ``another``: an endpoint works
+        that has not failed it; then a question ends only after ``self.attempts`` endpoints.
+        """
+        spent = attempts >= self.attempts or isinstance(error, REFUSALS)
+        if spent and (not another or len(failures) >= self.attempts):
+            # A fault of the endpoint, or "busy", is no error of the question.
+            return error if isinstance(error, QUESTION_FAILURES) else failures[-1]
+        if crashes < self.crashes:
+            return None
+        # A question that crashes every endpoint must not circulate for ever.
+        last = ServerError(
+            f"every attempt failed, the last with: {error.args[0]}", endpoint=error.endpoint
+        )
+        last.__cause__ = error
+        return last
+
+    def backoff_s(self, error: ClientError, attempts: int, *, another: bool) -> float:
+        """Return the delay before an endpoint gets a question again; 0 if another can take it."""
+        return 0.25 * 2**attempts if isinstance(error, ServerError) and not another else 0.0
+
+    def busy_delay_s(self, attempt: int) -> float:
+        """Return the pause for a busy endpoint that names none: exponential, with full jitter."""
+        return 0.5 + min(30.0, 2.0 ** min(attempt, 20)) * self.jitter()
+
+    def probe_delay_s(self, outage_s: float) -> float:
+        """Return the delay before the next probe: about a sixth of the outage, at most 15 s."""
+        return min(15.0, max(0.5, outage_s / 6)) * (0.8 + 0.4 * self.jitter())
+
+    def retry_budget(self) -> Budget:
+        """Return a new budget of second attempts."""
+        return Budget(self.retry_share, per_s=self.retries_per_s, reserve=self.retry_reserve)
+
+    def copy_budget(self) -> Budget:
+        """Return a new budget of copies."""
+        return Budget(self.copy_share, reserve=self.copy_reserve)
 
 
 class Budget:
-    """Earns ``share`` of every question asked, and ``per_s`` with time; holds at most ``most``, ``reserve`` at the start.
+    """Number of extra requests that may be sent: second attempts, or copies.
 
-    More may be taken than is there: what is ``left`` is then below 0. Times are seconds of the caller's clock.
+    Earns ``share`` of every question, and ``per_s`` with time; holds at most ``most`` and
+    ``reserve`` at the start. May be overdrawn. Times are seconds of the caller's clock.
     """
 
     def __init__(
@@ -24,100 +103,19 @@ class Budget:
         self._at: float | None = None
 
     def earn(self) -> None:
-        """A question was asked."""
+        """Add the share of one question."""
         self._left = min(self._most, self._left + self._share)
 
     def left(self, now: float) -> float:
-        """How many may be taken."""
+        """Return how many requests may be sent; below 0 when overdrawn."""
         since_s = 0.0 if self._at is None else now - self._at
         self._left, self._at = min(self._most, self._left + self._per_s * since_s), now
         return self._left
 
     def take(self, now: float) -> None:
-        """One is taken."""
+        """Take one request."""
         self._left = self.left(now) - 1
 
     def pause_s(self, now: float) -> float:
-        """How long until what was taken too much has been earned by time alone; 0 within the budget."""
+        """Return the time until an overdraft is earned back; 0 within the budget."""
         return max(0.0, -self.left(now) / self._per_s) if self._per_s else 0.0
-
-
-REFUSALS = (RequestError, ReplyError)
-"""The endpoint is there, and does not answer this question."""
-TRIES = 3
-BOUNCES = 6
-
-
-@dataclass(eq=False)
-class RetryState:
-    """A question's way so far.
-
-    ``failures`` are the endpoints that failed it, each with its last error, though that may be the question's own fault;
-    ``tries`` counts them, ``bounces`` every failure but "busy" of an endpoint that has answered others. ``attempts`` are
-    under way: one, or two of which the first answer counts. ``over``: nobody waits for it any more.
-    """
-
-    failures: dict[Member, ClientError] = field(default_factory=dict)
-    tries: int = 0
-    bounces: int = 0
-    not_before: float = 0.0
-    attempts: list[InFlight[Any]] = field(default_factory=list)
-    over: bool = False
-
-    @property
-    def tried(self) -> Set[Member]:
-        """The endpoints that failed it."""
-        return self.failures.keys()
-
-    def failed(self, member: Member, error: ClientError) -> None:
-        """``member`` did not answer it."""
-        if member.health.answered and not isinstance(error, BusyError):
-            self.bounces += 1
-        if isinstance(error, (ServerError, *REFUSALS)):
-            self.tries += 1
-            self.failures[member] = error
-
-    def refusals(self, but: Member) -> Iterator[tuple[Member, ClientError]]:
-        """The endpoints that would not answer it, though ``but`` did."""
-        for member, error in self.failures.items():
-            if member is not but and isinstance(error, REFUSALS):
-                yield member, error
-
-    def end(self, error: ClientError, another: bool) -> ClientError | None:
-        """The error that it ends with after ``error``, or None when it is worth another try.
-
-        ``another``: an endpoint works that it has not been put to. No question ends before two have seen it, where there
-        are two.
-        """
-        spent = self.tries >= TRIES or isinstance(error, REFUSALS)
-        if spent and (not another or len(self.failures) >= TRIES):
-            # What is wrong with an endpoint, or that it is busy, is nothing that a question can end with.
-            return (
-                error
-                if isinstance(error, (ServerError, *REFUSALS))
-                else list(self.failures.values())[-1]
-            )
-        if self.bounces < BOUNCES:
-            return None
-        # A question that brings down whatever it is put to must not go round for ever.
-        last = ServerError(
-            f"every attempt failed, the last with: {error.args[0]}", endpoint=error.endpoint
-        )
-        last.__cause__ = error
-        return last
-
-    def breath_s(self, error: ClientError, another: bool) -> float:
-        """How long to leave it before it goes back to an endpoint that failed it; 0 where another can take it."""
-        return 0.25 * 2**self.tries if isinstance(error, ServerError) and not another else 0.0
-
-
-AnyRetryState = TypeVar("AnyRetryState", bound=RetryState)
-
-
-@dataclass(eq=False)
-class InFlight(Generic[AnyRetryState]):
-    """A question at an endpoint, since ``begun`` (seconds of the pool's clock)."""
-
-    turn: AnyRetryState
-    member: Member
-    begun: float

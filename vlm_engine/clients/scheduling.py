@@ -1,42 +1,259 @@
-"""Who takes a question: which endpoints pull, which of them leaves it to a faster one, and what is worth asking twice.
+"""Which endpoint gets which question, what is asked twice, and how long questions wait.
 
 No I/O and no clock. Times are seconds of the pool's clock.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic
+from dataclasses import dataclass, field
 
+from vlm_engine.clients.base import Keep
 from vlm_engine.clients.health import State
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.retry import AnyRetryState, InFlight
+from vlm_engine.clients.retry import QUESTION_FAILURES, REFUSALS, RetryPolicy
+from vlm_engine.errors import BusyError, ClientError
+from vlm_engine.types import Answer, Question
 
 NEARLY_FASTEST = 1.5
 WORTH_A_COPY = 2.0
-_MEMORY_S = 2.0
+_ARRIVALS_DECAY_S = 2.0
+_FIRST_NOTICE_S, _NOTICE_EVERY_S = 2.0, 30.0
+
+
+@dataclass(eq=False)
+class PendingQuestion:
+    """A question on its way through the pool.
+
+    ``failures``: the last error of each endpoint that failed it, which may be its own fault;
+    ``attempts`` counts these. ``crashes`` counts all failures but "busy" of endpoints that have
+    answered others. ``in_flight``: one request, or two of which the first answer counts.
+    ``is_over``: its caller has the answer or left.
+    """
+
+    question: Question
+    keep: Keep | None = None
+    timeout_s: float | None = None
+    answer: asyncio.Future[Answer] | None = None
+    failures: dict[Member, ClientError] = field(default_factory=dict)
+    attempts: int = 0
+    crashes: int = 0
+    not_before: float = 0.0
+    in_flight: list[InFlight] = field(default_factory=list)
+    is_over: bool = False
+
+    def resolve(self, outcome: Answer | BaseException) -> None:
+        """Hand the answer or the error to the caller, if it still waits."""
+        self.is_over = True
+        if self.answer is None or self.answer.done():
+            return
+        if isinstance(outcome, BaseException):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
+    def record_failure(self, member: Member, error: ClientError) -> None:
+        """Record that ``member`` did not answer it."""
+        if member.health.answered and not isinstance(error, BusyError):
+            self.crashes += 1
+        if isinstance(error, QUESTION_FAILURES):
+            self.attempts += 1
+            self.failures[member] = error
+
+    def refusals(self, *, but: Member) -> Iterator[tuple[Member, ClientError]]:
+        """Yield the endpoints other than ``but`` that refused it, with their errors."""
+        for member, error in self.failures.items():
+            if member is not but and isinstance(error, REFUSALS):
+                yield member, error
+
+    def final_error(
+        self, error: ClientError, *, another: bool, retry: RetryPolicy
+    ) -> ClientError | None:
+        """Return the error that it ends with after ``error``; None: ask it again."""
+        return retry.final_error(
+            error,
+            list(self.failures.values()),
+            attempts=self.attempts,
+            crashes=self.crashes,
+            another=another,
+        )
+
+
+@dataclass(eq=False)
+class InFlight:
+    """A request to one endpoint, sent at ``started``."""
+
+    pending: PendingQuestion
+    member: Member
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of ``original`` that ``member`` should get at the time ``at``."""
+
+    original: InFlight
+    member: Member
+    at: float
+
+
+class RequestQueue:
+    """Queue of the questions for one model, or for any: repeated ones first, then by age.
+
+    ``members``: the endpoints that may answer them. Fallbacks among these take questions while no
+    primary works, and while the wait is longer than ``fallback_wait_s``.
+    """
+
+    def __init__(self, members: Sequence[Member], fallback_wait_s: float | None = None) -> None:
+        self.members = tuple(members)
+        self._primaries = tuple(member for member in members if not member.is_fallback)
+        self._fallback_wait_s = fallback_wait_s
+        self._repeated: dict[PendingQuestion, None] = {}
+        self._fresh: dict[PendingQuestion, None] = {}
+        self._in_flight: dict[InFlight, None] = {}
+        self._arrivals = Arrivals()
+
+    def __len__(self) -> int:
+        return len(self._repeated) + len(self._fresh)
+
+    def __iter__(self) -> Iterator[PendingQuestion]:
+        yield from self._repeated
+        yield from self._fresh
+
+    def add(self, pending: PendingQuestion, now: float) -> None:
+        """Add a new question."""
+        self._fresh[pending] = None
+        self._arrivals.record(now)
+
+    def add_again(self, pending: PendingQuestion) -> None:
+        """Add a question to be asked again, at ``not_before`` or later."""
+        self._repeated[pending] = None
+
+    def discard(self, pending: PendingQuestion) -> None:
+        """Remove a question, if it is queued."""
+        self._repeated.pop(pending, None)
+        self._fresh.pop(pending, None)
+
+    def start(self, pending: PendingQuestion, member: Member, now: float) -> InFlight:
+        """Record that ``member`` gets a question, which may be in flight elsewhere already."""
+        self.discard(pending)
+        request = InFlight(pending, member, now)
+        pending.in_flight.append(request)
+        self._in_flight[request] = None
+        member.start(now)
+        return request
+
+    def finish(self, request: InFlight) -> None:
+        """Record the end of a request, whatever came of it. Its slot is free."""
+        request.pending.in_flight.remove(request)
+        del self._in_flight[request]
+        request.member.finish(request.started)
+
+    def clear(self) -> list[PendingQuestion]:
+        """Remove every queued question and return them."""
+        removed = list(self)
+        self._repeated.clear()
+        self._fresh.clear()
+        return removed
+
+    def eligible(self, now: float) -> Sequence[Member]:
+        """Return the members that take questions now.
+
+        A primary on trial does not count as working, but gets questions before a fallback.
+        """
+        use_fallbacks = all(member.health.is_down for member in self._primaries)
+        if not use_fallbacks and self._fallback_wait_s is not None:
+            rate = total_rate(self._primaries, reference_s(self._primaries), now)
+            use_fallbacks = len(self) > self._fallback_wait_s * rate
+        return self.members if use_fallbacks else self._primaries
+
+    def next_for(self, member: Member, now: float) -> PendingQuestion | None:
+        """Return the question for ``member``; None: there is none, or a faster member gets it."""
+        if not len(self):
+            return None
+        eligible = self.eligible(now)
+        arriving_per_s = self._arrivals.per_s(now)
+        takes_none = member not in eligible or should_defer(
+            member, eligible, len(self), arriving_per_s, now
+        )
+        for pending in self._repeated:
+            fits = (
+                self._takes_again(member, pending, eligible, now)
+                if pending.failures
+                else not takes_none
+            )
+            if pending.not_before <= now and fits:
+                return pending
+        return None if takes_none else next(iter(self._fresh), None)
+
+    def _takes_again(
+        self, member: Member, pending: PendingQuestion, eligible: Sequence[Member], now: float
+    ) -> bool:
+        """Return whether ``member`` takes a question that others failed.
+
+        A fallback does if every primary failed it. A member that failed it does only if every
+        other working member failed it, too.
+        """
+        failed = pending.failures.keys()
+        able = {other for other in self.members if other.limit(now)}
+        if member in failed:
+            return member in eligible and able <= failed
+        return member in eligible or able.intersection(eligible) <= failed
+
+    def next_copy(self, idle: Sequence[Member], now: float) -> Copy | None:
+        """Return the next copy of a late request for one of the ``idle`` members.
+
+        None while questions are queued.
+        """
+        if len(self):
+            return None
+        reference = reference_s(self.eligible(now))
+        eligible = ranked(self.eligible(now), reference)
+        fast = fast_enough_for_copies(idle, eligible, now)
+        single = [
+            request
+            for request in self._in_flight
+            if len(request.pending.in_flight) == 1 and not request.pending.is_over
+        ]
+        single.sort(key=lambda request: -rest_s(request, reference, now))
+        copies = [
+            Copy(request, member, copy_at(member, request, reference, now))
+            for request in single
+            for member in fast
+            if member is not request.member and member not in request.pending.failures
+        ]
+        return min(copies, key=lambda copy: copy.at, default=None)
+
+    def has_another(self, pending: PendingQuestion) -> bool:
+        """Return whether a member works that has not failed ``pending``."""
+        return any(
+            not member.health.is_down and member not in pending.failures for member in self.members
+        )
+
+    def changes_at(self) -> list[float]:
+        """Return the times at which questions may be asked again."""
+        return [pending.not_before for pending in self._repeated]
 
 
 class Arrivals:
-    """How many questions have come per second of late: what has come so far is what may be expected to come."""
+    """Rate of new questions, which predicts how many more will arrive."""
 
     def __init__(self) -> None:
         self._per_s, self._at = 0.0, 0.0
 
-    def note(self, now: float) -> None:
-        """A question came."""
-        self._per_s, self._at = self.per_s(now) + 1 / _MEMORY_S, now
+    def record(self, now: float) -> None:
+        """Record a new question."""
+        self._per_s, self._at = self.per_s(now) + 1 / _ARRIVALS_DECAY_S, now
 
     def per_s(self, now: float) -> float:
-        """Questions per second, those of the last two seconds counting most."""
-        return self._per_s * math.exp(-max(0.0, now - self._at) / _MEMORY_S)
+        """Return questions per second, weighted towards the last two seconds."""
+        return self._per_s * math.exp(-max(0.0, now - self._at) / _ARRIVALS_DECAY_S)
 
 
 def reference_s(members: Collection[Member]) -> float:
-    """What an answer would take an endpoint of weight 1, judged by the quickest that was measured; 1 before any was."""
+    """Return the time of an answer for weight 1, by the fastest measured member; 1 before that."""
     measured = [
         member.health.seconds * member.weight
         for member in members
@@ -46,243 +263,98 @@ def reference_s(members: Collection[Member]) -> float:
 
 
 def ranked(members: Collection[Member], reference: float) -> list[Member]:
-    """The endpoints in the order in which they are offered a question: the quick ones first, but fallbacks last."""
+    """Return the members in the order in which they are offered a question: fallbacks last."""
     return sorted(members, key=lambda member: (member.is_fallback, member.expected_s(reference)))
 
 
-def pulling(
-    members: Sequence[Member], waiting: int, fallback_wait_s: float | None, now: float
-) -> Sequence[Member]:
-    """Those of ``members`` that take questions.
-
-    Fallbacks do while no primary works, and while ``waiting`` questions would keep the primaries busy for more than
-    ``fallback_wait_s``. A primary on trial does not count as working, but goes before a fallback however slow it was.
-    """
-    primaries = [member for member in members if not member.is_fallback]
-    stand_in = all(member.health.broken for member in primaries)
-    if not stand_in and fallback_wait_s is not None:
-        rate = total_rate(primaries, reference_s(members), now)
-        stand_in = waiting > fallback_wait_s * rate
-    return members if stand_in else primaries
-
-
 def total_rate(members: Collection[Member], reference: float, now: float) -> float:
-    """Answers per second that all of them together are likely to give."""
+    """Return the answers per second that all of them together are likely to give."""
     return sum(member.limit(now) / member.at_best_s(reference, now) for member in members)
 
 
 def should_defer(
-    member: Member, eligible: Sequence[Member], waiting: int, arriving_per_s: float, now: float
+    member: Member, eligible: Sequence[Member], queued: int, arriving_per_s: float, now: float
 ) -> bool:
-    """Whether ``member`` leaves a question to faster ones of the ``eligible``, as they would have answered all before it could.
+    """Return whether faster members would answer all ``queued`` questions before ``member`` one.
 
-    So a slow endpoint starts nothing that everybody then waits for at the end of a batch. While questions keep coming,
-    those that come until it would be done count as waiting already. Nobody leaves anything to a fallback but another one.
+    So a slow endpoint starts nothing that holds up the end of a batch. Questions that are likely
+    to arrive meanwhile count as queued. A primary does not defer to a fallback.
     """
     reference = reference_s(eligible)
-    own_s = member.at_best_s(reference, now)
-    rate, fastest_s = 0.0, own_s
-    for other in eligible:
-        other_s = other.at_best_s(reference, now)
-        if (
-            other_s < own_s
-            and other.is_fallback <= member.is_fallback
-            and (limit := other.limit(now))
-        ):
-            rate += limit / other_s
-            fastest_s = min(fastest_s, other_s)
-    return rate > 0 and own_s > (waiting + arriving_per_s * own_s) / rate + fastest_s
-
-
-def rest_s(holder: Member, begun: float, reference: float, now: float) -> float:
-    """How long ``holder`` is likely to take yet for what it was asked at ``begun``; one that is late, as long again."""
-    return abs(holder.expected_s(reference) - (now - begun))
-
-
-def copiers(idle: Collection[Member], eligible: Collection[Member], now: float) -> list[Member]:
-    """Those of the ``idle`` in the ``eligible`` that may be asked what another is late with: measured, and nearly the quickest."""
-    working = [
-        other.health.seconds
+    member_s = member.at_best_s(reference, now)
+    faster = [
+        (other_s, limit)
         for other in eligible
-        if other.health.seconds is not None and other.limit(now)
+        if (other_s := other.at_best_s(reference, now)) < member_s
+        and other.is_fallback <= member.is_fallback
+        and (limit := other.limit(now))
+    ]
+    if not faster:
+        return False
+    rate = sum(limit / other_s for other_s, limit in faster)
+    return member_s > (queued + arriving_per_s * member_s) / rate + min(faster)[0]
+
+
+def rest_s(request: InFlight, reference: float, now: float) -> float:
+    """Return how long a request is likely to take yet; a late one as long as it is late."""
+    return abs(request.member.expected_s(reference) - (now - request.started))
+
+
+def fast_enough_for_copies(
+    idle: Collection[Member], eligible: Collection[Member], now: float
+) -> list[Member]:
+    """Return the idle members that are measured to be nearly as fast as the fastest."""
+    working = [
+        member.health.seconds
+        for member in eligible
+        if member.health.seconds is not None and member.limit(now)
     ]
     slowest_s = NEARLY_FASTEST * min(working, default=0.0)
     return [
-        other
-        for other in eligible
-        if other in idle and other.health.seconds is not None and other.health.seconds <= slowest_s
+        member
+        for member in eligible
+        if member in idle
+        and member.health.seconds is not None
+        and member.health.seconds <= slowest_s
     ]
 
 
-def copy_at(copier: Member, holder: Member, begun: float, reference: float, now: float) -> float:
-    """When ``copier`` should be asked as well what ``holder`` was asked at ``begun``: now at the latest, or a time to come."""
-    own_s = copier.expected_s(reference)
-    if rest_s(holder, begun, reference, now) > WORTH_A_COPY * own_s:
+def copy_at(copier: Member, request: InFlight, reference: float, now: float) -> float:
+    """Return when ``copier`` should get a copy of ``request``; ``now`` if it is due."""
+    copier_s = copier.expected_s(reference)
+    if rest_s(request, reference, now) > WORTH_A_COPY * copier_s:
         return now
-    return begun + holder.expected_s(reference) + WORTH_A_COPY * own_s
-
-
-@dataclass(frozen=True, slots=True)
-class Copy(Generic[AnyRetryState]):
-    """That ``member`` should be asked from ``at`` on what ``attempt`` asks another."""
-
-    attempt: InFlight[AnyRetryState]
-    member: Member
-    at: float
-
-
-class RequestQueue(Generic[AnyRetryState]):
-    """Questions in the order in which they came, those that are asked again before the others.
-
-    ``members`` are the endpoints that may answer them.
-    """
-
-    def __init__(self, members: Sequence[Member], fallback_wait_s: float | None = None) -> None:
-        self.members = tuple(members)
-        self._fallback_wait_s = fallback_wait_s
-        self._again: dict[AnyRetryState, None] = {}
-        self._fresh: OrderedDict[AnyRetryState, None] = OrderedDict()
-        self._under_way: dict[InFlight[AnyRetryState], None] = {}
-        self._arrivals = Arrivals()
-
-    def __len__(self) -> int:
-        return len(self._again) + len(self._fresh)
-
-    def __iter__(self) -> Iterator[AnyRetryState]:
-        yield from self._again
-        yield from self._fresh
-
-    def join(self, turn: AnyRetryState, now: float) -> None:
-        """A new question."""
-        self._fresh[turn] = None
-        self._arrivals.note(now)
-
-    def rejoin(self, turn: AnyRetryState) -> None:
-        """A question is to be asked again, at ``not_before`` or later."""
-        self._again[turn] = None
-
-    def leave(self, turn: AnyRetryState) -> None:
-        """A question is being asked, or nobody wants its answer any more."""
-        self._again.pop(turn, None)
-        self._fresh.pop(turn, None)
-
-    def begin(self, turn: AnyRetryState, member: Member, now: float) -> InFlight[AnyRetryState]:
-        """``member`` is asked a question, which may be waiting here or be under way already."""
-        self.leave(turn)
-        attempt = InFlight(turn, member, now)
-        turn.attempts.append(attempt)
-        self._under_way[attempt] = None
-        member.begin(now)
-        return attempt
-
-    def end(self, attempt: InFlight[AnyRetryState]) -> None:
-        """An attempt came to its end, one way or another. Its slot is free."""
-        attempt.turn.attempts.remove(attempt)
-        del self._under_way[attempt]
-        attempt.member.end(attempt.begun)
-
-    def clear(self) -> list[AnyRetryState]:
-        """Sends everybody away, and says who was there."""
-        waited = list(self)
-        self._again.clear()
-        self._fresh.clear()
-        return waited
-
-    def eligible(self, now: float) -> list[Member]:
-        """The endpoints that take questions from here, ranked."""
-        members = self._pulling(now)
-        return ranked(members, reference_s(members))
-
-    def next_for(self, member: Member, now: float) -> AnyRetryState | None:
-        """The question that ``member`` should take; None where there is none, or a faster endpoint should have it."""
-        if not len(self):
-            return None
-        eligible = self._pulling(now)
-        left = member not in eligible or should_defer(
-            member, eligible, len(self), self._arrivals.per_s(now), now
-        )
-        for turn in self._again:
-            fits = self._takes_again(member, turn, eligible, now) if turn.tried else not left
-            if turn.not_before <= now and fits:
-                return turn
-        return None if left else next(iter(self._fresh), None)
-
-    def _takes_again(
-        self, member: Member, turn: AnyRetryState, eligible: Sequence[Member], now: float
-    ) -> bool:
-        """Whether ``member`` takes a question that was failed: a fallback where all others failed it, too.
-
-        It goes back to one that failed it only when every other that works has failed it as well.
-        """
-        able = {other for other in self.members if other.limit(now)}
-        if member in turn.tried:
-            return member in eligible and able <= turn.tried
-        return member in eligible or able.intersection(eligible) <= turn.tried
-
-    def next_copy(self, idle: Sequence[Member], now: float) -> Copy[AnyRetryState] | None:
-        """Where no question waits: what one of the ``idle`` should be asked although another has it, now or as the next thing."""
-        if len(self):
-            return None
-        eligible = self.eligible(now)
-        quick, reference = copiers(idle, eligible, now), reference_s(eligible)
-        single = [
-            one for one in self._under_way if len(one.turn.attempts) == 1 and not one.turn.over
-        ]
-        copies = [
-            Copy(attempt, member, copy_at(member, attempt.member, attempt.begun, reference, now))
-            for attempt in sorted(
-                single, key=lambda one: -rest_s(one.member, one.begun, reference, now)
-            )
-            for member in quick
-            if member is not attempt.member and member not in attempt.turn.tried
-        ]
-        return min(copies, key=lambda copy: copy.at, default=None)
-
-    def has_another(self, turn: AnyRetryState) -> bool:
-        """Whether an endpoint works that ``turn`` has not been put to."""
-        return any(not member.health.broken and member not in turn.tried for member in self.members)
-
-    def changes_at(self) -> list[float]:
-        """The times at which questions come to be asked again."""
-        return [turn.not_before for turn in self._again]
-
-    def _pulling(self, now: float) -> Sequence[Member]:
-        return pulling(self.members, len(self), self._fallback_wait_s, now)
-
-
-FIRST_PATIENCE_S = 3.0
-_FIRST_NOTICE_S, _NOTICE_EVERY_S = 2.0, 30.0
+    return request.started + request.member.expected_s(reference) + WORTH_A_COPY * copier_s
 
 
 class Patience:
-    """The waiting for one of ``members`` to work (again): all are out of order, or say that they are busy.
+    """Limit of the time that questions wait while every one of ``members`` is down or busy.
 
-    It lasts ``patience_s``, but at most three seconds where nobody ever answered or is busy, and no time where nobody ever
-    will, or all want to be left alone for longer than that.
+    ``total_s`` of the policy applies; ``unproven_total_s`` if no member has answered or was busy;
+    no time if every member is dead, or asks for a longer pause.
     """
 
-    def __init__(self, members: Collection[Member], patience_s: float) -> None:
+    def __init__(self, members: Collection[Member], retry: RetryPolicy) -> None:
         self._members = members
-        self._patience_s = patience_s
+        self._retry = retry
         self._since: float | None = None
         self._notice_at = 0.0
         self.ended = False
 
-    def look(self, now: float) -> None:
-        """Takes note of who works. Call it whenever that may have changed, and at ``changes_at``."""
-        if any(not member.health.broken and not member.health.busy for member in self._members):
+    def update(self, now: float) -> None:
+        """Look at the members. Call it when they changed, and at ``changes_at``."""
+        if any(not member.health.is_down and not member.health.is_busy for member in self._members):
             self._since, self.ended = None, False
             return
         if self._since is None:
             self._since, self._notice_at = now, now + _FIRST_NOTICE_S
-        # One on trial may be about to answer, and so may one that still has a question from before.
-        hope = any(
+        may_answer = any(
             member.health.state is State.HALF_OPEN or member.in_flight for member in self._members
         )
-        self.ended = not hope and (self.ended or now >= self._gives_up_at(self._since))
+        self.ended = not may_answer and (self.ended or now >= self._gives_up_at(self._since))
 
     def left_s(self, now: float) -> float | None:
-        """The seconds left, whenever it is time to tell them; else None."""
+        """Return the seconds left when it is time to log them, else None."""
         if self._since is None or self.ended or now < self._notice_at:
             return None
         self._notice_at = now + _NOTICE_EVERY_S
@@ -290,23 +362,16 @@ class Patience:
         return left_s if left_s > 0 else None
 
     def changes_at(self) -> list[float]:
-        """The times at which there may be something to tell or to end."""
-        return (
-            []
-            if self._since is None or self.ended
-            else [self._notice_at, self._gives_up_at(self._since)]
-        )
+        """Return the times at which to call ``update``."""
+        if self._since is None or self.ended:
+            return []
+        return [self._notice_at, self._gives_up_at(self._since)]
 
     def _gives_up_at(self, since: float) -> float:
-        living = [
-            member.health for member in self._members if member.health.state is not State.DEAD
-        ]
-        someone_was_there = any(health.answered or health.busy for health in living)
-        until = since + (
-            self._patience_s if someone_was_there else min(FIRST_PATIENCE_S, self._patience_s)
-        )
-        return (
-            since
-            if all(not health.broken and health.paused_until > until for health in living)
-            else until
-        )
+        alive = [member.health for member in self._members if member.health.state is not State.DEAD]
+        total_s = self._retry.total_s
+        if not any(health.answered or health.is_busy for health in alive):
+            total_s = min(total_s, self._retry.unproven_total_s)
+        until = since + total_s
+        hopeless = all(not health.is_down and health.paused_until > until for health in alive)
+        return since if hopeless else until

@@ -1,6 +1,6 @@
-"""HTTP to one server: requests out, whole responses in. What they mean is read elsewhere.
+"""HTTP to one server: sends requests, returns whole responses, and keeps the API key out of texts.
 
-What a server says is bounded: parsing JSON holds the event loop, and nothing else is sent or received meanwhile.
+The size of a response is limited, because parsing JSON blocks the event loop.
 """
 
 from __future__ import annotations
@@ -24,19 +24,25 @@ from vlm_engine.clients.base import ClosedError
 from vlm_engine.errors import ConfigError
 from vlm_engine.reply import shortened
 
-_SHORTEST = 4  # what is shorter is part of many words, and no secret
-_MOST_READ = 100_000
 HIDDEN = "[api_key]"
+CONNECT_TIMEOUT_S = 3.0
+MOST_BYTES = 2 << 20
+"""Limit of a response. One with log-probabilities for a thousand tokens is a third of it."""
+_MOST_WORK = 200_000  # takes json about a tenth of a second
+_SHORTEST_SECRET = 4  # shorter strings are part of many words
+_MOST_READ = 100_000
+_MOST_QUOTED = 8192
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def redacted(text: str, secret: str) -> str:
-    """``text`` with ``[api_key]`` in place of ``secret``, also where it stands as in a URL or in JSON."""
-    return _forms(secret).sub(HIDDEN, text) if len(secret) >= _SHORTEST else text
+    """Return ``text`` with ``[api_key]`` in place of ``secret``, also of its URL and JSON forms."""
+    return _forms(secret).sub(HIDDEN, text) if len(secret) >= _SHORTEST_SECRET else text
 
 
-def shown(text: str, secret: str, limit: int = 200) -> str:
-    """``text`` as a message may quote it: short, printable, without ``secret``. What is cut off later must be hidden first."""
-    return shortened(redacted(text[:_MOST_READ], secret), limit)
+def quoted(text: str, secret: str, limit: int = 200) -> str:
+    """Return ``text`` for a message: at most ``limit`` printable characters, without ``secret``."""
+    return shortened(redacted(text[:_MOST_READ], secret), limit)  # redact before it is cut
 
 
 @lru_cache(64)
@@ -54,19 +60,11 @@ def _forms(secret: str) -> re.Pattern[str]:
     )
 
 
-CONNECT_TIMEOUT_S = 3.0
-MOST_BYTES = 2 << 20
-"""A reply may be this long. One with log-probabilities for a thousand tokens is a third of it."""
-_MOST_WORK = 200_000  # which takes json about a tenth of a second
-_QUOTED = 8192
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response. ``body`` is its JSON, or None; ``headers`` are asked for by lower-case names.
+    """An HTTP response. ``body``: its JSON, or None. ``headers``: by lower-case names.
 
-    ``too_long``: it is longer than any answer; ``text`` is its beginning.
+    ``too_long``: it is longer than any answer, and ``text`` is its beginning.
     """
 
     status: int
@@ -77,19 +75,19 @@ class Response:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is a web page instead of an answer."""
+        """True for a web page."""
         return self.body is None and (
             "html" in self.headers.get("content-type", "") or self.text.lstrip()[:1] == "<"
         )
 
     @property
     def is_error(self) -> bool:
-        """Whether it is anything but the answer that was asked for. Some servers put an error into a 200."""
+        """True unless it is a JSON object without an error. Some servers send errors as 200."""
         return self.is_failure or not isinstance(self.body, dict)
 
     @property
     def is_failure(self) -> bool:
-        """Whether it is no JSON, or an error, by its status or by what it says."""
+        """True for an error, by status or content, and for anything but JSON."""
         if not 200 <= self.status < 300 or self.body is None:
             return True
         return isinstance(self.body, dict) and (
@@ -98,20 +96,20 @@ class Response:
 
 
 class Transport:
-    """Requests to the paths below one address, with one key. Follows no redirect: pictures go where the user said.
+    """HTTP connections to one server, with one key.
 
-    Certificates are verified, by those of the system and of ``ca_file``, which holds more in PEM form. Proxies are
-    those of the environment, but never for this machine itself. Raises ``ConfigError`` for a ``ca_file`` that cannot
-    be read, and for a proxy that speaks no HTTP.
+    Follows no redirect, so that pictures go only where the user said. Verifies certificates with
+    those of the system and of ``ca_file`` (PEM). Uses the proxies of the environment, but never for
+    this machine. Raises ``ConfigError`` if ``ca_file`` cannot be read or the proxy is not HTTP.
     """
 
     def __init__(self, base_url: str, key: str = "", ca_file: str | None = None) -> None:
         self._base_url = base_url
         self._root = re.sub(r"/v\d+\w*(/.*)?$", "", base_url)
-        self._tls = _trusting(ca_file) if ca_file else True
+        self._tls = _tls_with(ca_file) if ca_file else True
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._proxy, login = _proxy(base_url)
-        # A tunnel carries the proxy's login in its own request, plain HTTP carries it in each.
+        # A tunnel takes the proxy's login in its CONNECT request, plain HTTP in each request.
         self._proxy_headers = login if base_url.startswith("https:") else None
         self._headers |= {} if self._proxy_headers else login
         self._session: aiohttp.ClientSession | None = None
@@ -120,47 +118,41 @@ class Transport:
     async def request(
         self, method: str, path: str, timeout_s: float, payload: bytes | None = None
     ) -> Response:
-        """The response, whatever its status. ``payload``: JSON.
+        """Send a request below the base address and return the response, whatever its status.
 
-        Raises what aiohttp raises, ``TimeoutError`` after ``timeout_s``, and ``ClosedError``. A connection that the server
-        had closed while it lay idle is tried once more.
+        ``payload``: JSON. Repeats the request once if the server closed an idle connection. Raises
+        what aiohttp raises, ``TimeoutError`` after ``timeout_s``, and ``ClosedError``.
         """
+        url = f"{self._base_url}{path}"
         try:
-            return await self._request(method, path, timeout_s, payload)
+            return await self._request(method, url, timeout_s, payload)
         except aiohttp.ServerDisconnectedError:
-            return await self._request(method, path, timeout_s, payload)
+            return await self._request(method, url, timeout_s, payload)
 
     async def page(self, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Any:
-        """The JSON of a page beside the versioned paths, where servers tell of themselves; None where it is not there."""
+        """Return the JSON of a page below the server's root; None if there is none."""
+        body = json.dumps(payload).encode("ascii") if payload else None
+        method, url = "POST" if payload else "GET", f"{self._root}{path}"
         try:
-            body = json.dumps(payload).encode("ascii") if payload else None
-            response = await self._request(
-                "POST" if payload else "GET", path, timeout_s, body, self._root
-            )
+            response = await self._request(method, url, timeout_s, body)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
         return None if response.is_failure else response.body
 
     async def aclose(self) -> None:
-        """Closes every connection. Requests afterwards are an error."""
+        """Close every connection. Requests afterwards raise ``ClosedError``."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
 
     async def _request(
-        self,
-        method: str,
-        path: str,
-        timeout_s: float,
-        payload: bytes | None,
-        base_url: str | None = None,
+        self, method: str, url: str, timeout_s: float, payload: bytes | None
     ) -> Response:
-        async with self._opened().request(
+        data = aiohttp.BytesPayload(payload, content_type="application/json") if payload else None
+        async with self._opened_session().request(
             method,
-            f"{self._base_url if base_url is None else base_url}{path}",
-            data=None
-            if payload is None
-            else aiohttp.BytesPayload(payload, content_type="application/json"),
+            url,
+            data=data,
             headers=self._headers,
             ssl=self._tls,
             timeout=_timeout(timeout_s),
@@ -168,19 +160,18 @@ class Transport:
             proxy_headers=self._proxy_headers,
             allow_redirects=False,
         ) as response:
-            data = await _start_of(response)
-            if len(data) > MOST_BYTES or _work(data) > _MOST_WORK:
-                return Response(
-                    response.status, response.headers, _text(data[:_QUOTED]), too_long=True
-                )
-            text = _text(data)
-            return Response(response.status, response.headers, text, _parsed(text))
+            content = await _read_limited(response)
+        if len(content) > MOST_BYTES or _parsing_work(content) > _MOST_WORK:
+            text = _decoded(content[:_MOST_QUOTED])
+            return Response(response.status, response.headers, text, too_long=True)
+        text = _decoded(content)
+        return Response(response.status, response.headers, text, _parsed(text))
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened_session(self) -> aiohttp.ClientSession:
         if self._closed:
             raise ClosedError("this client is closed")
         if self._session is None:
-            # How many requests run at once is the pool's business, so the connector sets no limit of its own.
+            # The pool limits the number of requests, so the connector does not.
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar()
@@ -193,44 +184,48 @@ def _timeout(timeout_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
 
 
-async def _start_of(response: aiohttp.ClientResponse) -> bytes:
-    """The whole reply, or a little more of it than a reply may be long."""
-    data = bytearray()
-    while not response.content.at_eof() and len(data) <= MOST_BYTES:
-        data += await response.content.readany()
-    return bytes(data)
+async def _read_limited(response: aiohttp.ClientResponse) -> bytes:
+    """Return the content, or a little more of it than ``MOST_BYTES``."""
+    content = bytearray()
+    while not response.content.at_eof() and len(content) <= MOST_BYTES:
+        content += await response.content.readany()
+    return bytes(content)
 
 
-def _work(data: bytes) -> int:
-    """How much it is at most to parse JSON of these bytes, in plain values. An object takes as long as three."""
-    return sum(map(data.count, (b",", b"[", b"\\ud", b"\\uD"))) + 3 * data.count(b"{")
+def _parsing_work(content: bytes) -> int:
+    """Return an upper bound of the work to parse JSON, in plain values; an object counts three."""
+    values = sum(map(content.count, (b",", b"[", b"\\ud", b"\\uD")))
+    return values + 3 * content.count(b"{")
 
 
-def _text(data: bytes) -> str:
-    """JSON is Unicode, whatever its header says of its encoding (RFC 8259); a byte order mark is not part of it."""
-    return data.decode(json.detect_encoding(data), "replace")
+def _decoded(content: bytes) -> str:
+    """Decode as Unicode, whatever the header says (RFC 8259), without a byte order mark."""
+    return content.decode(json.detect_encoding(content), "replace")
 
 
 def _parsed(text: str) -> Any:
     try:
         body = json.loads(text)
-        return _mended(body) if "\\ud" in text.lower() else body
+        return _without_lone_surrogates(body) if "\\ud" in text.lower() else body
     except (ValueError, RecursionError):
         return None
 
 
-def _mended(value: Any) -> Any:
-    """The same without halves of surrogate pairs: JSON can write them, and no file can hold them."""
+def _without_lone_surrogates(value: Any) -> Any:
+    """Replace halves of surrogate pairs, which JSON can hold and a file cannot."""
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_mended(entry) for entry in value]
+        return [_without_lone_surrogates(entry) for entry in value]
     if isinstance(value, dict):
-        return {_mended(name): _mended(entry) for name, entry in value.items()}
+        return {
+            _without_lone_surrogates(name): _without_lone_surrogates(entry)
+            for name, entry in value.items()
+        }
     return value
 
 
-def _trusting(ca_file: str) -> ssl.SSLContext:
+def _tls_with(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)
@@ -251,8 +246,8 @@ def _proxy(base_url: str) -> tuple[URL | None, dict[str, str]]:
     url = URL(found if "://" in found else f"http://{found}")
     if url.scheme not in ("http", "https"):
         raise ConfigError(
-            f"the environment names a {url.scheme} proxy for {base_url}, and only HTTP proxies can be used: set "
-            f"{parts.scheme.upper()}_PROXY to one, or put {host} into NO_PROXY to go without"
+            f"the environment names a {url.scheme} proxy for {base_url}, and only HTTP proxies can be "
+            f"used: set {parts.scheme.upper()}_PROXY to one, or put {host} into NO_PROXY to go without"
         )
     if url.user is None:
         return url, {}
