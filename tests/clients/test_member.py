@@ -6,7 +6,7 @@ import random
 import pytest
 
 from vlm_engine.clients.discovery import Capabilities
-from vlm_engine.clients.member import GIVEN_BACK_AFTER, AutoSlots, FixedSlots, Member
+from vlm_engine.clients.member import GIVEN_BACK_AFTER, AutoSlots, Member, Slots
 from vlm_engine.errors import BusyError, TimedOutError
 from vlm_engine.types import Answer
 
@@ -17,7 +17,7 @@ def answer(slots, count):
 
 
 def test_fixed_slots_are_as_many_as_offered():
-    slots = FixedSlots()
+    slots = Slots()
     assert slots.limit == 1
     slots.offer(6)
     assert slots.limit == 6
@@ -26,7 +26,7 @@ def test_fixed_slots_are_as_many_as_offered():
 
 
 def test_busy_halves_fixed_slots_and_answers_restore_them():
-    slots = FixedSlots()
+    slots = Slots()
     slots.offer(6)
     slots.reduce()
     assert slots.limit == 3
@@ -44,7 +44,7 @@ def test_busy_halves_fixed_slots_and_answers_restore_them():
 
 
 def test_a_later_offer_limits_halved_slots():
-    slots = FixedSlots()
+    slots = Slots()
     slots.offer(8)
     slots.reduce()
     slots.offer(2)

@@ -1,8 +1,8 @@
-"""What an endpoint can do: recognises the server, and reads the pages that it has beside its API.
+"""Discovery of what an endpoint can do: recognises the server and reads its own pages.
 
 A server that is not recognised is asked for the pages of all servers. Every page may be missing,
-and every field of it may be missing or of another type. A reader yields an offer, if an empty one, for
-its own page and none for anything else.
+and every field of it may be missing or of another type. A reader yields offers only for
+its own page, if an empty one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one endpoint says it can do; None or empty if it does not say.
+    """Abilities of one endpoint, as it states them; None or empty if it does not.
 
     ``models``: the names it offers; ``sighted``: those that see pictures.
     ``model``: the model that the rest is about: the configured one, else the loaded one, else the
@@ -113,7 +113,7 @@ class Offer:
 
     @property
     def chats(self) -> bool:
-        """Whether it is for conversation, by its server, else by its name."""
+        """True if it is for conversation, by its server, else by its name."""
         return not _NOT_FOR_CHAT.search(self.name) if self.is_for_chat is None else self.is_for_chat
 
     def filled(self, other: Offer) -> Offer:
@@ -124,24 +124,20 @@ class Offer:
 
 def listed_models(page: Any) -> Iterator[Offer]:
     """Read ``GET /v1/models`` of any server, with the extra fields of some."""
-    for entry in _entries(_get(page, "data")):
+    for entry in _entries(page, "data"):
         inputs = _get(entry, "architecture", "input_modalities")
-        capabilities = entry.get("capabilities")
-        vision = (
-            "image" in inputs if isinstance(inputs, list) else _flag(_get(capabilities, "vision"))
-        )
         status = _get(entry, "status", "value")
         yield Offer(
             _names(entry.get("id"), *_list(entry.get("aliases"))),
-            vision,
-            _count(
-                entry.get("max_model_len"),
-                _get(entry, "meta", "n_ctx"),
-                entry.get("context_length"),
-            ),
+            "image" in inputs
+            if isinstance(inputs, list)
+            else _flag(_get(entry, "capabilities", "vision")),
+            _count(entry.get("max_model_len"))
+            or _count(_get(entry, "meta", "n_ctx"))
+            or _count(entry.get("context_length")),
             loaded=status == "loaded" if isinstance(status, str) else None,
         )
-    for entry in _entries(_get(page, "models")):  # llama.cpp repeats its list in Ollama's form
+    for entry in _entries(page, "models"):  # llama.cpp repeats its list in Ollama's form
         capabilities = entry.get("capabilities")
         if isinstance(capabilities, list):
             yield Offer(_names(entry.get("name"), entry.get("model")), "multimodal" in capabilities)
@@ -149,32 +145,29 @@ def listed_models(page: Any) -> Iterator[Offer]:
 
 def _lm_studio(page: Any) -> Iterator[Offer]:
     """Read ``GET /api/v1/models``: the models on disk, and how those in memory are loaded."""
-    for entry in _entries(_get(page, "models")):
-        if "loaded_instances" not in entry:
-            continue
-        instances = list(_entries(entry.get("loaded_instances")))
-        config = _get(instances[0], "config") if instances else None
-        yield Offer(
-            _names(entry.get("key"), *(instance.get("id") for instance in instances)),
-            _flag(_get(entry, "capabilities", "vision")),
-            _count(_get(config, "context_length")),
-            _slots(_get(config, "parallel")),
-            bool(instances),
-            entry.get("type") != "embedding",
-        )
+    for entry in _entries(page, "models"):
+        if "loaded_instances" in entry:
+            instances = list(_entries(entry, "loaded_instances"))
+            config = instances[0].get("config") if instances else None
+            yield Offer(
+                _names(entry.get("key"), *(instance.get("id") for instance in instances)),
+                _flag(_get(entry, "capabilities", "vision")),
+                _count(_get(config, "context_length")),
+                _slots(_get(config, "parallel")),
+                bool(instances),
+                entry.get("type") != "embedding",
+            )
 
 
 def _lm_studio_before(page: Any) -> Iterator[Offer]:
     """Read ``GET /api/v0/models`` of LM Studio before 0.4."""
-    for entry in _entries(_get(page, "data")):
+    for entry in _entries(page, "data"):
         kind, state = entry.get("type"), entry.get("state")
         if isinstance(state, str):
-            context_tokens = _count(entry.get("loaded_context_length"))
-            names = _names(entry.get("id"))
             yield Offer(
-                names,
+                _names(entry.get("id")),
                 kind == "vlm",
-                context_tokens,
+                _count(entry.get("loaded_context_length")),
                 loaded=state == "loaded",
                 is_for_chat=kind != "embeddings",
             )
@@ -183,34 +176,28 @@ def _lm_studio_before(page: Any) -> Iterator[Offer]:
 def _llama_cpp_props(page: Any) -> Iterator[Offer]:
     """Read ``GET /props``, about the one model of the server."""
     if isinstance(page, dict) and "total_slots" in page:
-        context_tokens = _count(_get(page, "default_generation_settings", "n_ctx"))
         yield Offer(
-            (),
-            _flag(_get(page, "modalities", "vision")),
-            context_tokens,
-            _slots(page.get("total_slots")),
+            vision=_flag(_get(page, "modalities", "vision")),
+            context_tokens=_count(_get(page, "default_generation_settings", "n_ctx")),
+            slots=_slots(page["total_slots"]),
         )
 
 
 def _llama_cpp_slots(page: Any) -> Iterator[Offer]:
     """Read ``GET /slots``: an entry for each slot, with its part of the context."""
-    slots = [entry for entry in _entries(page) if "n_ctx" in entry]
+    slots = [entry for entry in _list(page) if isinstance(entry, dict) and "n_ctx" in entry]
     if slots:
-        contexts = [count for slot in slots if (count := _count(slot["n_ctx"]))]
-        yield Offer((), None, min(contexts, default=None), _slots(len(slots)))
+        contexts = filter(None, (_count(slot["n_ctx"]) for slot in slots))
+        yield Offer(context_tokens=min(contexts, default=None), slots=_slots(len(slots)))
 
 
 def _ollama_loaded(page: Any) -> Iterator[Offer]:
     """Read ``GET /api/ps``: the models in memory, with their context there."""
     if isinstance(_get(page, "models"), list):
         yield Offer()
-    for entry in _entries(_get(page, "models")):
-        yield Offer(
-            _names(entry.get("name"), entry.get("model")),
-            None,
-            _count(entry.get("context_length")),
-            loaded=True,
-        )
+    for entry in _entries(page, "models"):
+        names = _names(entry.get("name"), entry.get("model"))
+        yield Offer(names, context_tokens=_count(entry.get("context_length")), loaded=True)
 
 
 def _ollama_model(page: Any, name: str) -> Iterator[Offer]:
@@ -218,22 +205,25 @@ def _ollama_model(page: Any, name: str) -> Iterator[Offer]:
     capabilities = _get(page, "capabilities")
     if isinstance(capabilities, list):
         is_for_chat = "completion" in capabilities
-        yield Offer(_names(name), "vision" in capabilities, is_for_chat=is_for_chat)
+        yield Offer((name,), "vision" in capabilities, is_for_chat=is_for_chat)
 
 
 def _sglang_model(page: Any) -> Iterator[Offer]:
     """Read ``GET /get_model_info``, or ``/model_info`` of newer versions."""
     if isinstance(_get(page, "model_path"), str):
-        yield Offer((), _flag(page.get("has_image_understanding")))
+        yield Offer(vision=_flag(page.get("has_image_understanding")))
 
 
 def _sglang_server(page: Any) -> Iterator[Offer]:
     """Read ``GET /get_server_info``, or ``/server_info`` of newer versions."""
     if isinstance(_get(page, "model_path"), str):
-        states = _entries(page.get("internal_states"))
-        running = [_count(state.get("effective_max_running_requests_per_dp")) for state in states]
-        total = sum(count for count in running if count) or page.get("max_running_requests")
-        yield Offer((), None, _count(page.get("context_length")), _slots(total))
+        running = "effective_max_running_requests_per_dp"
+        states = _entries(page, "internal_states")
+        slots = sum(_count(state.get(running)) or 0 for state in states)
+        yield Offer(
+            context_tokens=_count(page.get("context_length")),
+            slots=_slots(slots or page.get("max_running_requests")),
+        )
 
 
 def _get(page: Any, *names: str) -> Any:
@@ -246,8 +236,8 @@ def _list(value: Any) -> list[Any]:
     return value[:_MOST_ENTRIES] if isinstance(value, list) else []
 
 
-def _entries(value: Any) -> Iterator[dict[str, Any]]:
-    return (entry for entry in _list(value) if isinstance(entry, dict))
+def _entries(page: Any, name: str) -> Iterator[dict[str, Any]]:
+    return (entry for entry in _list(_get(page, name)) if isinstance(entry, dict))
 
 
 def _names(*names: Any) -> tuple[str, ...]:
@@ -258,21 +248,14 @@ def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _count(*values: Any) -> int | None:
-    """Return the first value that is a positive integer."""
-    return next(
-        (
-            value
-            for value in values
-            if isinstance(value, int) and not isinstance(value, bool) and value > 0
-        ),
-        None,
-    )
+def _count(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return value if is_count else None
 
 
 def _slots(value: Any) -> int | None:
     slots = _count(value)
-    return None if slots is None else min(slots, MOST_SLOTS)
+    return slots and min(slots, MOST_SLOTS)
 
 
 Fetch = Callable[[str, dict[str, Any] | None], Awaitable[Any]]
@@ -358,7 +341,7 @@ async def is_litellm(fetch: Fetch) -> bool:
 
 
 async def _recognised(listing: Any, fetch: Fetch) -> _Server | None:
-    entries = list(_entries(_get(listing, "data")))
+    entries = list(_entries(listing, "data"))
     created = {entry["created"] for entry in entries if isinstance(entry.get("created"), int)}
     if created == _LITELLM_CREATED and await is_litellm(fetch):
         return _LITELLM

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from vlm_engine.clients.discovery import Capabilities
 from vlm_engine.clients.health import Health
@@ -22,57 +21,43 @@ _MOST = 256
 _log = logging.getLogger(__name__)
 
 
-class Slots(Protocol):
-    """Number of questions that one endpoint gets at once. No I/O and no clock."""
+class Slots:
+    """Number of questions that one endpoint gets at once. No I/O and no clock.
 
-    @property
-    def limit(self) -> int:
-        """The number; at least 1."""
-
-    def offer(self, slots: int) -> None:
-        """Set the number that the settings or the server name."""
-
-    def record_answer(self, now: float, *, full: bool) -> None:
-        """Record an answer. ``full``: all slots were in use until then."""
-
-    def reduce(self) -> None:
-        """Reduce the number, because the endpoint was busy."""
-
-
-class FixedSlots:
-    """As many slots as offered; half after "busy", and one more for every 20 answers from then."""
+    As many as offered; half of them after "busy", and one more for every 20 answers from then.
+    """
 
     def __init__(self) -> None:
+        self.limit = 1
         self._offered = 1
         self._cut: int | None = None
         self._successes = 0
 
-    @property
-    def limit(self) -> int:
-        """See ``Slots``."""
-        return self._offered if self._cut is None else min(self._cut, self._offered)
-
     def offer(self, slots: int) -> None:
-        """See ``Slots``."""
+        """Set the number that the settings or the server name."""
         self._offered = max(1, slots)
+        self._update()
 
     def record_answer(self, now: float, *, full: bool) -> None:
-        """See ``Slots``."""
-        if self._cut is None:
-            return
+        """Record an answer. ``full``: all slots were in use until then."""
         self._successes += 1
-        if self._successes >= GIVEN_BACK_AFTER:
+        if self._cut is not None and self._successes >= GIVEN_BACK_AFTER:
             self._cut, self._successes = self._cut + 1, 0
             if self._cut >= self._offered:
                 self._cut = None
+            self._update()
 
     def reduce(self) -> None:
-        """See ``Slots``."""
+        """Reduce the number, because the endpoint was busy."""
         self._cut, self._successes = max(1, self.limit // 2), 0
+        self._update()
+
+    def _update(self) -> None:
+        self.limit = self._offered if self._cut is None else min(self._cut, self._offered)
 
 
-class AutoSlots:
-    """Hill climber towards the number of slots with the most answers per second.
+class AutoSlots(Slots):
+    """``Slots`` that climb to the number with the most answers per second.
 
     Measures the rate while all slots are in use. Tries half as many slots more and keeps them if
     that brings 5 % more answers, then a third fewer and keeps those if that costs less than 2 %,
@@ -81,7 +66,7 @@ class AutoSlots:
     """
 
     def __init__(self) -> None:
-        self.limit = 1
+        super().__init__()
         self._base, self._base_rate = 1, 0.0
         self._upwards = True
         self._rest = 0
@@ -153,7 +138,7 @@ class Member:
     weight: float = 1.0
     is_fallback: bool = False
     model: str = ""
-    slots: Slots = field(default_factory=FixedSlots)
+    slots: Slots = field(default_factory=Slots)
     health: Health = field(default_factory=Health)
     capabilities: Capabilities = field(default_factory=Capabilities)
     copies: int = 0
@@ -258,12 +243,6 @@ class Member:
             prompt_tokens=self.prompt_tokens,
             answer_tokens=self.answer_tokens,
         )
-
-
-def by_model(members: Sequence[Member]) -> dict[str, list[Member]]:
-    """Return the members that serve each model, by the model's name."""
-    named = dict.fromkeys(member.model for member in members if member.model)
-    return {model: [member for member in members if member.model == model] for model in named}
 
 
 def unique(labels: Sequence[str]) -> Iterator[str]:

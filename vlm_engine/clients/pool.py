@@ -22,16 +22,15 @@ from vlm_engine.clients.base import Client, Keep, keep_answer
 from vlm_engine.clients.health import Health, HealthMonitor
 from vlm_engine.clients.member import (
     AutoSlots,
-    FixedSlots,
     Member,
     ModelIdentity,
     Server,
     Servers,
-    by_model,
+    Slots,
     unique,
 )
 from vlm_engine.clients.openai import OpenAIClient
-from vlm_engine.clients.retry import RetryPolicy
+from vlm_engine.clients.retry import REFUSALS, RetryPolicy
 from vlm_engine.clients.scheduling import (
     InFlight,
     Patience,
@@ -96,10 +95,12 @@ class EndpointPool(Client):
         self._servers = tuple(dict.fromkeys(each.server for each in self._endpoints.values()))
         self._any_model = RequestQueue(self._members, fallback_wait_s)
         self._by_model = {
-            model: RequestQueue(members, fallback_wait_s)
-            if len(members) < len(self._members)
-            else self._any_model
-            for model, members in by_model(self._members).items()
+            model: self._any_model
+            if all(member.model == model for member in self._members)
+            else RequestQueue(
+                [member for member in self._members if member.model == model], fallback_wait_s
+            )
+            for model in dict.fromkeys(member.model for member in self._members if member.model)
         }
         # Questions for one model come first: fewer endpoints can take them.
         self._patience = {
@@ -116,7 +117,7 @@ class EndpointPool(Client):
     def _add_endpoint(
         self, config: EndpointConfig, client: OpenAIClient, label: str, server: Server
     ) -> None:
-        slots = AutoSlots() if config.max_concurrent == "auto" else FixedSlots()
+        slots = AutoSlots() if config.max_concurrent == "auto" else Slots()
         slots.offer(client.slots)
         member = Member(
             label,
@@ -382,7 +383,9 @@ class EndpointPool(Client):
 
     def _record_contradictions(self, pending: PendingQuestion, member: Member, now: float) -> None:
         """Count refusals of ``pending`` against their endpoints: ``member`` answered it."""
-        for other, error in pending.refusals(but=member):
+        for other, error in pending.failures.items():
+            if other is member or not isinstance(error, REFUSALS):
+                continue
             before = other.health.state
             other.health.record_contradiction(error, now)
             self._endpoints[other].monitor.update(before)

@@ -1,4 +1,4 @@
-"""Which endpoint gets which question, what is asked twice, and how long questions wait.
+"""Scheduling: which endpoint gets which question, what is copied, how long questions wait.
 
 No I/O and no clock. Times are seconds of the pool's clock.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from vlm_engine.clients.base import Keep
 from vlm_engine.clients.health import State
 from vlm_engine.clients.member import Member
-from vlm_engine.clients.retry import QUESTION_FAILURES, REFUSALS, RetryPolicy
+from vlm_engine.clients.retry import QUESTION_FAILURES, RetryPolicy
 from vlm_engine.errors import BusyError, ClientError
 from vlm_engine.types import Answer, Question
 
@@ -61,12 +61,6 @@ class PendingQuestion:
         if isinstance(error, QUESTION_FAILURES):
             self.attempts += 1
             self.failures[member] = error
-
-    def refusals(self, *, but: Member) -> Iterator[tuple[Member, ClientError]]:
-        """Yield the endpoints other than ``but`` that refused it, with their errors."""
-        for member, error in self.failures.items():
-            if member is not but and isinstance(error, REFUSALS):
-                yield member, error
 
     def final_error(
         self, error: ClientError, *, another: bool, retry: RetryPolicy
@@ -165,7 +159,8 @@ class RequestQueue:
         """
         use_fallbacks = all(member.health.is_down for member in self._primaries)
         if not use_fallbacks and self._fallback_wait_s is not None:
-            rate = total_rate(self._primaries, reference_s(self._primaries), now)
+            reference = reference_s(self._primaries)
+            rate = sum(each.limit(now) / each.at_best_s(reference, now) for each in self._primaries)
             use_fallbacks = len(self) > self._fallback_wait_s * rate
         return self.members if use_fallbacks else self._primaries
 
@@ -265,11 +260,6 @@ def reference_s(members: Collection[Member]) -> float:
 def ranked(members: Collection[Member], reference: float) -> list[Member]:
     """Return the members in the order in which they are offered a question: fallbacks last."""
     return sorted(members, key=lambda member: (member.is_fallback, member.expected_s(reference)))
-
-
-def total_rate(members: Collection[Member], reference: float, now: float) -> float:
-    """Return the answers per second that all of them together are likely to give."""
-    return sum(member.limit(now) / member.at_best_s(reference, now) for member in members)
 
 
 def should_defer(

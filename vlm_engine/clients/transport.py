@@ -32,7 +32,6 @@ _MOST_WORK = 200_000  # takes json about a tenth of a second
 _SHORTEST_SECRET = 4  # shorter strings are part of many words
 _MOST_READ = 100_000
 _MOST_QUOTED = 8192
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def redacted(text: str, secret: str) -> str:
@@ -47,17 +46,12 @@ def quoted(text: str, secret: str, limit: int = 200) -> str:
 
 @lru_cache(64)
 def _forms(secret: str) -> re.Pattern[str]:
-    plain = {
-        secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        secret.replace("/", "\\/"),
-    }
+    plain = {secret, secret.replace("/", "\\/")}
+    plain |= {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     escaped = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     lower = {re.sub("%..", lambda code: code[0].lower(), form) for form in escaped}
-    return re.compile(
-        "|".join(re.escape(form) for form in sorted(plain | escaped | lower, key=len, reverse=True))
-    )
+    longest_first = sorted(plain | escaped | lower, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,23 +200,13 @@ def _decoded(content: bytes) -> str:
 def _parsed(text: str) -> Any:
     try:
         body = json.loads(text)
-        return _without_lone_surrogates(body) if "\\ud" in text.lower() else body
+        if "\\ud" in text.lower():
+            # JSON can hold halves of surrogate pairs, a file cannot: replace them.
+            plain = json.dumps(body, ensure_ascii=False).encode("utf-16", "surrogatepass")
+            body = json.loads(plain.decode("utf-16", "replace"))
     except (ValueError, RecursionError):
         return None
-
-
-def _without_lone_surrogates(value: Any) -> Any:
-    """Replace halves of surrogate pairs, which JSON can hold and a file cannot."""
-    if isinstance(value, str):
-        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_without_lone_surrogates(entry) for entry in value]
-    if isinstance(value, dict):
-        return {
-            _without_lone_surrogates(name): _without_lone_surrogates(entry)
-            for name, entry in value.items()
-        }
-    return value
+    return body
 
 
 def _tls_with(ca_file: str) -> ssl.SSLContext:
@@ -246,8 +230,9 @@ def _proxy(base_url: str) -> tuple[URL | None, dict[str, str]]:
     url = URL(found if "://" in found else f"http://{found}")
     if url.scheme not in ("http", "https"):
         raise ConfigError(
-            f"the environment names a {url.scheme} proxy for {base_url}, and only HTTP proxies can be "
-            f"used: set {parts.scheme.upper()}_PROXY to one, or put {host} into NO_PROXY to go without"
+            f"the environment names a {url.scheme} proxy for {base_url}, and only HTTP proxies can "
+            f"be used: set {parts.scheme.upper()}_PROXY to one, or put {host} into NO_PROXY to go "
+            "without"
         )
     if url.user is None:
         return url, {}
@@ -256,9 +241,7 @@ def _proxy(base_url: str) -> tuple[URL | None, dict[str, str]]:
 
 
 def _is_this_machine(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost" or host.endswith(".localhost")
