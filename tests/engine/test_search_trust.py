@@ -1,4 +1,4 @@
-"""How far the search listens to confidences: as far as they prove to tell wrong answers from right ones."""
+"""The search trusts confidences as far as they tell wrong answers from right ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LOOKALIKES = range(5, SHOTS, 20)
 
 
 def evidence(lookalike_logit: float) -> Evidence:
-    """Two looks in each shot by a model that is fooled by whole shots, and now and then by a single frame."""
+    """Two looks in each shot by a model that whole shots fool, and now and then a single frame."""
     rng = random.Random(7)
 
-    def looks() -> Iterator[Observation]:
+    def observations() -> Iterator[Observation]:
         for shot in range(SHOTS):
             for look in range(LOOKS):
                 slips = rng.random() < 0.04
@@ -43,11 +43,11 @@ def evidence(lookalike_logit: float) -> Evidence:
                 time_s = SHOT_S * (shot + (look + 0.5) / LOOKS)
                 yield Observation(time_s, {"Foul": Verdict(present, sure if present else 1 - sure)})
 
-    return gather(looks(), ["Foul"], CLOCK)
+    return gather(observations(), ["Foul"], CLOCK)
 
 
-def learnt(told: Evidence) -> tuple[Trust, Trust]:
-    observer = learn_rates(told, assumed(1, SHOTS * SHOT_S), 6).observers[JUDGE]
+def learnt(seen: Evidence) -> tuple[Trust, Trust]:
+    observer = learn_rates(seen, assumed(1, SHOTS * SHOT_S), 6).observers[JUDGE]
     return observer.trust, observer.trust_if_fooled
 
 
@@ -57,12 +57,12 @@ def test_doubtful_lookalikes_are_known_by_their_doubt() -> None:
     assert if_fooled.sharpness > 0.5 * trust.sharpness
 
 
-def test_lookalikes_seen_with_full_confidence_make_it_count_for_nothing_there() -> None:
+def test_lookalikes_seen_with_full_confidence_void_it_there() -> None:
     trust, if_fooled = learnt(evidence(RIGHT_LOGIT))
     assert trust.sharpness > 0.5
     assert if_fooled.sharpness == 0
 
 
 def test_the_looks_of_one_scene_share_one_voice() -> None:
-    told = evidence(DOUBTFUL_LOGIT)
-    assert told.scene_weights.sum() == pytest.approx(len(set(told.scenes)))
+    seen = evidence(DOUBTFUL_LOGIT)
+    assert seen.scene_weights.sum() == pytest.approx(len(set(seen.scenes)))
