@@ -1,4 +1,4 @@
-"""What is drawn into a picture is read back, or nothing is."""
+"""Pictures are read back as they were drawn, or not at all."""
 
 from __future__ import annotations
 

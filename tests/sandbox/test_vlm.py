@@ -68,8 +68,8 @@ def ask(vlm: SandboxVLM, body: dict[str, Any], timeout: float = PATIENCE_S) -> r
     return requests.post(f"{vlm.url}/chat/completions", json=body, timeout=timeout)
 
 
-def choice(vlm: SandboxVLM, **asked: Any) -> dict[str, Any]:
-    response = ask(vlm, question(**asked))
+def choice(vlm: SandboxVLM, **body: Any) -> dict[str, Any]:
+    response = ask(vlm, question(**body))
     assert response.status_code == 200, response.text
     return response.json()["choices"][0]
 
@@ -113,8 +113,8 @@ def test_without_a_schema_it_answers_in_words(
     assert found["message"]["content"] == answer
 
 
-def logprobs(vlm: SandboxVLM, **asked: Any) -> tuple[str, list[dict[str, Any]]]:
-    found = choice(vlm, logprobs=True, top_logprobs=5, **asked)
+def logprobs(vlm: SandboxVLM, **body: Any) -> tuple[str, list[dict[str, Any]]]:
+    found = choice(vlm, logprobs=True, top_logprobs=5, **body)
     return found["message"]["content"], found["logprobs"]["content"]
 
 
@@ -204,8 +204,8 @@ def beginning(answer: dict[str, Any]) -> str:
 @pytest.mark.parametrize("server", RECORDED)
 def test_it_answers_as_the_recorded_server_did(server: str) -> None:
     with running(SandboxVLM(Behaviour(profile=Profile(server)))) as vlm:
-        for case, asked in CASES.items():
-            answer, recorded = ask(vlm, question(**asked)), recording(server)[case]
+        for case, body in CASES.items():
+            answer, recorded = ask(vlm, question(**body)), recording(server)[case]
             assert answer.status_code == recorded["status"], case
             assert beginning(answer.json()) == beginning(recorded["body"]), case
         models = requests.get(f"{vlm.url}/models", timeout=PATIENCE_S).json()
