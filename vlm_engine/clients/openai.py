@@ -119,7 +119,10 @@ class OpenAIClient(Client):
         try:
             with unforeseen_as_server_error(self.label):
                 await self._get_ready(min(timeout_s, CHECK_TIMEOUT_S))
-                answer = await self._answer(question, timeout_s)
+                if question.more:
+                    answer = await self._answer_several(question, timeout_s)
+                else:
+                    answer = await self._answer_once(question, timeout_s)
         except EndpointError:
             # The server that replaces it may be another one, or have another model.
             self._is_discovered, self._name = False, self._configured_name
@@ -222,9 +225,7 @@ class OpenAIClient(Client):
 
     # Question and answer.
 
-    async def _answer(self, question: Question, timeout_s: float) -> Answer:
-        if not question.more:
-            return await self._answer_once(question, timeout_s)
+    async def _answer_several(self, question: Question, timeout_s: float) -> Answer:
         if Feature.SEVERAL in self._features:
             try:
                 return await self._answer_together(question, timeout_s)

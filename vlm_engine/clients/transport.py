@@ -110,25 +110,54 @@ class Transport:
         self._closed = False
 
     async def request(
-        self, method: str, path: str, timeout_s: float, payload: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        payload: bytes | None = None,
+        *,
+        below_root: bool = False,
     ) -> Response:
-        """Send a request below the base address and return the response, whatever its status.
+        """Send a request and return the response, whatever its status.
 
-        ``payload``: JSON. Repeats the request once if the server closed an idle connection. Raises
-        what aiohttp raises, ``TimeoutError`` after ``timeout_s``, and ``ClosedError``.
+        ``path``: below the base address, or below the server's root. ``payload``: JSON. Repeats the
+        request once if the server closed an idle connection. Raises what aiohttp raises,
+        ``TimeoutError`` after ``timeout_s``, and ``ClosedError``.
         """
-        url = f"{self._base_url}{path}"
-        try:
-            return await self._request(method, url, timeout_s, payload)
-        except aiohttp.ServerDisconnectedError:
-            return await self._request(method, url, timeout_s, payload)
+        url = f"{self._root if below_root else self._base_url}{path}"
+        for is_repeated in (False, True):
+            data = (
+                aiohttp.BytesPayload(payload, content_type="application/json") if payload else None
+            )
+            try:
+                async with self._opened_session().request(
+                    method,
+                    url,
+                    data=data,
+                    headers=self._headers,
+                    ssl=self._tls,
+                    timeout=_timeout(timeout_s),
+                    proxy=self._proxy,
+                    proxy_headers=self._proxy_headers,
+                    allow_redirects=False,
+                ) as response:
+                    content = await _read_limited(response)
+                break
+            except aiohttp.ServerDisconnectedError:
+                if is_repeated:
+                    raise
+        if len(content) > MOST_BYTES or _parsing_work(content) > _MOST_WORK:
+            text = _decoded(content[:_MOST_QUOTED])
+            return Response(response.status, response.headers, text, too_long=True)
+        text = _decoded(content)
+        return Response(response.status, response.headers, text, _parsed(text))
 
     async def page(self, path: str, timeout_s: float, payload: dict[str, Any] | None = None) -> Any:
         """Return the JSON of a page below the server's root; None if there is none."""
         body = json.dumps(payload).encode("ascii") if payload else None
-        method, url = "POST" if payload else "GET", f"{self._root}{path}"
+        method = "POST" if payload else "GET"
         try:
-            response = await self._request(method, url, timeout_s, body)
+            response = await self.request(method, path, timeout_s, body, below_root=True)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
         return None if response.is_failure else response.body
@@ -138,28 +167,6 @@ class Transport:
         self._closed = True
         if self._session is not None:
             await self._session.close()
-
-    async def _request(
-        self, method: str, url: str, timeout_s: float, payload: bytes | None
-    ) -> Response:
-        data = aiohttp.BytesPayload(payload, content_type="application/json") if payload else None
-        async with self._opened_session().request(
-            method,
-            url,
-            data=data,
-            headers=self._headers,
-            ssl=self._tls,
-            timeout=_timeout(timeout_s),
-            proxy=self._proxy,
-            proxy_headers=self._proxy_headers,
-            allow_redirects=False,
-        ) as response:
-            content = await _read_limited(response)
-        if len(content) > MOST_BYTES or _parsing_work(content) > _MOST_WORK:
-            text = _decoded(content[:_MOST_QUOTED])
-            return Response(response.status, response.headers, text, too_long=True)
-        text = _decoded(content)
-        return Response(response.status, response.headers, text, _parsed(text))
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._closed:

@@ -167,11 +167,8 @@ class CachedClient:
         self, cache_key: str, query: FrameQuery, frame: Frame
     ) -> Mapping[str, Verdict]:
         """Return one verdict for every tag of the query, stored. Raises as ``Client.ask``."""
-        time_s = None if query.purpose is Purpose.STILL else frame.time_s
-        question = Question(query.tags, FORMS[query.purpose], frame.jpeg, time_s=time_s)
-        answer = await self._client.ask(question, partial(self._keep, cache_key, [(query, frame)]))
-        self.open_videos.admit()  # the answer may have shown that there are more slots
-        return answer.verdicts
+        keep = partial(self._keep, cache_key, [(query, frame)])
+        return (await self._client.ask(_question(query, frame), keep)).verdicts
 
     async def ask_frames(
         self, cache_key: str, frames: Sequence[tuple[FrameQuery, Frame]]
@@ -187,9 +184,10 @@ class CachedClient:
                 return outcomes
         outcomes = []
         for query, frame in frames:
+            keep = partial(self._keep, cache_key, [(query, frame)])
             try:
-                verdicts = await self.ask_frame(cache_key, query, frame)
-                outcomes.append(FrameOutcome(verdicts, calls=1))
+                answer = await self._client.ask(_question(query, frame), keep)
+                outcomes.append(FrameOutcome(answer.verdicts, calls=1))
             except _FRAME_ERRORS as error:  # an unusable reply was paid for, too
                 outcomes.append(FrameOutcome({}, error, calls=int(isinstance(error, ReplyError))))
         return outcomes
@@ -199,17 +197,13 @@ class CachedClient:
     ) -> list[FrameOutcome]:
         """Return nothing if the question failed."""
         (query, first), *others = frames
-        more = tuple(frame for _, frame in others)
-        question = Question(
-            query.tags, FORMS[query.purpose], first.jpeg, time_s=first.time_s, more=more
-        )
+        question = replace(_question(query, first), more=tuple(frame for _, frame in others))
         try:
             answer = await self._client.ask(question, partial(self._keep, cache_key, frames))
         except _FRAME_ERRORS as error:
             self._note_failure(error)
             return []
         self._failed_in_a_row = 0
-        self.open_videos.admit()
         missing = ReplyError(
             f"the reply tells nothing of it, one of {len(frames)} frames in a question",
             endpoint=answer.endpoint,
@@ -259,6 +253,7 @@ class CachedClient:
                     )
                 )
         await self._writes.add((subject, rows))
+        self.open_videos.admit()  # the answer may have shown that there are more slots
 
     def _write(self, batch: Sequence[tuple[Subject, Sequence[StoredAnswer]]]) -> Sequence[None]:
         self._store.add_all([(subject, row) for subject, rows in batch for row in rows])
@@ -280,6 +275,11 @@ class CachedClient:
     async def _subject(self, cache_key: str, *, together: bool = False) -> Subject:
         model = await self._client.model_name()
         return Subject(cache_key, model, self._wording_together if together else self._wording)
+
+
+def _question(query: FrameQuery, frame: Frame) -> Question:
+    time_s = None if query.purpose is Purpose.STILL else frame.time_s
+    return Question(query.tags, FORMS[query.purpose], frame.jpeg, time_s=time_s)
 
 
 @dataclass(frozen=True, slots=True)

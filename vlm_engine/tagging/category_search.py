@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -52,6 +52,8 @@ class CategorySearch:
     ) -> None:
         self.cascade = cascade
         self.tally = FrameTally()
+        self.on_outcome: Callable[[], None] = lambda: None
+        """Called after every frame that is judged or given up."""
         self._video = video
         self._search = search
         self._answers = answers
@@ -109,7 +111,7 @@ class CategorySearch:
         if left:
             return replace(query, tags=left)
         self.tally.record_read(query.time_s, True)
-        self.tally.record_answer()
+        self._record_answer()
         return None
 
     async def ask_frames(self, frames: Sequence[tuple[FrameQuery, Frame | FrameError]]) -> None:
@@ -136,7 +138,7 @@ class CategorySearch:
             else:
                 scanned = client is self.cascade.scanner
                 self._search.record(query, Observation(frame.time_s, outcome.verdicts, scanned))
-                self.tally.record_answer()
+                self._record_answer()
 
     async def finish(self) -> None:
         """Store that the search is finished. Raises ``CoverageError`` when too few frames were judged."""
@@ -155,6 +157,10 @@ class CategorySearch:
         searches = tuple((tags, self._settings) for tags in self._groups)
         return Findings(self.cascade.category, spans, tuple(self._search.observations()), searches)
 
+    def _record_answer(self) -> None:
+        self.tally.record_answer()
+        self.on_outcome()
+
     def _record_failure(self, query: FrameQuery, error: Exception) -> None:
         scanned = self.cascade.client_for(query) is self.cascade.scanner
         self._search.record(query, Observation(query.time_s, {}, scanned))
@@ -162,6 +168,7 @@ class CategorySearch:
         coverage = self.tally.coverage()
         if not coverage.answered and coverage.failed - coverage.unreadable >= _HOPELESS_AFTER:
             raise self._coverage_error()
+        self.on_outcome()
 
     def _coverage_error(self) -> CoverageError:
         coverage = self.tally.coverage()

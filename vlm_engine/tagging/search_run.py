@@ -33,8 +33,9 @@ Picture = Mapping[ImageShape, Frame] | FrameError
 class SearchRun:
     """The searches of one video, from the first query to the last.
 
-    They go side by side, round by round. Frames are decoded one after the other in order of time,
-    each once for all searches that want it, and asked about when their models have room for them.
+    They go side by side, round by round: ask for ``next_queries``, then ``run_round``, until there are
+    none; then ``finish``. Frames are decoded one after the other in order of time, each once for all
+    searches that want it, and asked about when their models have room for them.
     """
 
     def __init__(
@@ -52,24 +53,29 @@ class SearchRun:
         self._decoder = _Decoder(video, config, vr)
         self._outstanding = 0
         self._furthest = 0.0
+        for search in searches:
+            search.on_outcome = self._report_progress
 
-    async def run(self) -> None:
-        """Run until no search has more queries. Every answer until then is stored, whatever happens.
+    def next_queries(self) -> list[tuple[CategorySearch, FrameQuery]]:
+        """Return the queries of the next round; none at the end. Takes long: not for the event loop."""
+        return [(search, query) for search in self._searches for query in search.next_queries()]
 
-        Raises ``MediaUnreadableError`` when no frame decodes, ``NoEndpointError`` when no endpoint is
-        left, and ``CoverageError`` when too few of the frames that decode could be judged.
+    async def finish(self) -> None:
+        """Store that the searches are finished.
+
+        Raises ``MediaUnreadableError`` when no frame decodes, and ``CoverageError`` when too few of the
+        frames that decode could be judged.
         """
-        try:
-            while queries := await asyncio.to_thread(self._next_queries):
-                await self._run_round(queries)
-        finally:
-            self._decoder.close()
         coverage = self.coverage()
         if coverage.asked and coverage.unreadable == coverage.asked:
             reasons = self._searches[0].tally.reasons()
             raise MediaUnreadableError(f"{self._video.path}: none of its frames decodes: {reasons}")
         for search in self._searches:
             await search.finish()
+
+    def close(self) -> None:
+        """Close the file once the current frame is decoded. Does not wait for it."""
+        self._decoder.close()
 
     def coverage(self) -> Coverage:
         """Return the frames so far; one that two models were asked about counts twice."""
@@ -85,17 +91,17 @@ class SearchRun:
             gap for search in self._searches for gap in search.tally.gaps_s(self._video.duration_s)
         )
 
-    def _next_queries(self) -> list[tuple[CategorySearch, FrameQuery]]:
-        return [(search, query) for search in self._searches for query in search.next_queries()]
+    async def run_round(self, queries: Sequence[tuple[CategorySearch, FrameQuery]]) -> None:
+        """Ask these queries. Every answer is stored, whatever happens.
 
-    async def _run_round(self, queries: Sequence[tuple[CategorySearch, FrameQuery]]) -> None:
+        Raises ``NoEndpointError`` when no endpoint is left, and ``CoverageError`` when nothing can be
+        judged at all.
+        """
         self._outstanding = len(queries)
         unknown = []
         for search, query in queries:
             left = search.use_stored_answers(query)
-            if left is None:
-                self._report_progress()
-            else:
+            if left is not None:
                 unknown.append((search, left))
         if not unknown:
             return
@@ -110,7 +116,7 @@ class SearchRun:
             async with asyncio.TaskGroup() as group:
                 for time_s in sorted(batches_at):
                     async for batch in self._complete_batches(batches_at[time_s]):
-                        task = group.create_task(self._ask(batch))
+                        task = group.create_task(batch.search.ask_frames(batch.frames))
                         task.add_done_callback(batch.release_place)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -135,11 +141,6 @@ class SearchRun:
             if len(batch.queries) > 1 and len(batch.frames) == len(batch.queries):
                 await batch.client.open_questions.acquire()
                 yield batch
-
-    async def _ask(self, batch: FrameBatch) -> None:
-        await batch.search.ask_frames(batch.frames)
-        for _ in batch.queries:
-            self._report_progress()
 
     def _report_progress(self) -> None:
         self._outstanding -= 1

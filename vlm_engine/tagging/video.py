@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 
 from vlm_engine.config.models import EngineConfig
@@ -79,7 +79,10 @@ async def search(
         run = SearchRun(
             video, [*searches.values()], request.on_progress, vr=layout, config=config.video
         )
-        await run.run()
+        with closing(run):
+            while queries := await asyncio.to_thread(run.next_queries):
+                await run.run_round(queries)
+        await run.finish()
         findings = await asyncio.to_thread(
             lambda: tuple(
                 searches[cascade].findings()
