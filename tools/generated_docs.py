@@ -19,12 +19,12 @@ from typing import Any
 import yaml
 
 from haven.settings.table import SETTINGS, Setting
-from haven.tasks.command_line import parsers
+from haven.tasks.command_line import program as plugin_program
 from tools.engine_api import MODULES, module_section
 from tools.engine_options import CALLS, GROUPS, arguments_table, options_table
 from tools.example_report import excerpt
 from vlm_engine import VLMEngine
-from vlm_engine.cli import arguments
+from vlm_engine.cli.arguments import Program, parsers
 from vlm_engine.config import templates
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,16 +95,9 @@ def page_table() -> str:
     return "\n".join(rows)
 
 
-def command_line_help() -> str:
-    """What ``haven_vlm_connector.py tag --help`` prints on a terminal of 100 columns."""
-    _, tag = parsers()
-    tag.formatter_class = partial(argparse.HelpFormatter, width=100)
-    return f"```text\n{tag.format_help()}```"
-
-
-def engine_help(command: str) -> str:
-    """What ``vlm-engine COMMAND --help`` prints on a terminal of 100 columns."""
-    parser = arguments.parsers()[1][command]
+def command_help(program: Program, command: str) -> str:
+    """Return what ``COMMAND --help`` prints on a terminal of 100 columns."""
+    parser = parsers(program)[1][command]
     parser.formatter_class = partial(argparse.HelpFormatter, width=100)
     return f"```text\n{parser.format_help()}```"
 
@@ -136,11 +129,11 @@ def engine_layers() -> list[str]:
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "page settings": page_table,
-    "command line": command_line_help,
-    "engine tag": partial(engine_help, "tag"),
-    "engine check": partial(engine_help, "check"),
-    "engine prompt": partial(engine_help, "prompt"),
-    "engine serve": partial(engine_help, "serve-sandbox"),
+    "command line": partial(command_help, plugin_program(Path("answers.sqlite")), "tag"),
+    "engine tag": partial(command_help, Program(), "tag"),
+    "engine check": partial(command_help, Program(), "check"),
+    "engine prompt": partial(command_help, Program(), "prompt"),
+    "engine serve": partial(command_help, Program(), "serve-sandbox"),
     "fields": fields_table,
     "report": excerpt,
     "layers": layers_line,

@@ -43,7 +43,13 @@ from vlm_engine.watchdog import Readers
 
 if TYPE_CHECKING:
     from vlm_engine.config.base import SettingsGroup, clean_name, placed
-    from vlm_engine.config.by_name import parse_setting, set_in, setting_field, with_settings
+    from vlm_engine.config.by_name import (
+        default_of,
+        parse_setting,
+        set_in,
+        setting_field,
+        with_settings,
+    )
     from vlm_engine.config.models import (
         EndpointConfig,
         EngineConfig,
@@ -111,6 +117,7 @@ __all__ = [
     "clean_name",
     "clean_synonyms",
     "clean_tags",
+    "default_of",
     "described_apart",
     "folders_in",
     "image_dict",

@@ -25,6 +25,7 @@ from vlm_engine import (
     clean_name,
     clean_synonyms,
     clean_tags,
+    default_of,
     folders_in,
     key_in,
     parse,
@@ -61,7 +62,7 @@ def _of_engine(
         field = setting_field(engine)
         text = text or " ".join((field.description or "").split()).replace("`", "")
         if default is None:
-            default = field.get_default(call_default_factory=True)
+            default = default_of(engine)
         if default is None:  # left open: a user writes 0, or "" where text is wanted
             default = "" if "str" in str(field.annotation) else 0
     return Setting(

@@ -1,13 +1,15 @@
-"""What the tests of ``vlm-engine`` share: an endpoint, media that it can read, and the command run in this process."""
+"""An endpoint, media that it can read, and the two command lines, run in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from haven.tasks.command_line import run_command
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine.cli import main
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
@@ -38,18 +40,37 @@ def vlm() -> Iterator[SandboxVLM]:
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Command:
-    """Runs ``vlm-engine`` with these arguments, its data in a folder of the test's."""
+    """Run ``vlm-engine`` with these arguments, its data in a folder of the test's."""
     monkeypatch.setenv("VLM_ENGINE_DATA_DIR", str(tmp_path / "data"))
+    return partial(_done, capsys, main)
 
-    def run(*arguments: str | Path) -> Done:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as error:
-            code = int(str(error.code))
-        written = capsys.readouterr()
-        return Done(code, written.out, written.err)
 
-    return run
+@pytest.fixture(params=["vlm-engine", "haven_vlm_connector.py"])
+def tag(
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    command: Command,
+    tmp_path: Path,
+) -> Command:
+    """Run ``tag`` with these arguments, of the engine and of the plugin."""
+    if request.param == "vlm-engine":
+        return partial(command, "tag")
+    store = tmp_path / "data" / "answers.sqlite"
+    store.parent.mkdir()
+    return partial(_done, capsys, partial(run_command, store_path=store), "tag")
+
+
+def _done(
+    capsys: pytest.CaptureFixture[str],
+    program: Callable[[list[str]], int],
+    *arguments: str | Path | float,
+) -> Done:
+    try:
+        code = program([str(argument) for argument in arguments])
+    except SystemExit as error:
+        code = int(str(error.code))
+    written = capsys.readouterr()
+    return Done(code, written.out, written.err)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from haven.settings.settings import Settings
-from haven.tasks.command_line import parsers
+from haven.tasks.command_line import program
+from vlm_engine.cli.arguments import parsed
 from vlm_engine.testing import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,8 @@ def test_every_example_of_settings_is_taken(
 def test_the_command_of_the_plugin_is_one() -> None:
     (line,) = [block for block in blocks("bash") if "haven_vlm_connector.py" in block]
     _, _, *arguments = shlex.split(line)
-    assert parsers()[0].parse_args(arguments).endpoint == ["http://localhost:1234/v1"]
+    given = parsed(program(Path("answers.sqlite")), arguments)
+    assert [endpoint.base_url for endpoint in given.endpoint] == ["http://localhost:1234/v1"]
 
 
 def test_every_server_has_a_section_and_a_profile_to_try_it_with() -> None:

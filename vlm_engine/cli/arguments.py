@@ -1,55 +1,152 @@
-"""What may be written after ``vlm-engine``."""
+"""What may be written on a command line: that of ``vlm-engine``, or of a program that brings its own configuration."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import logging
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from math import nan
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from vlm_engine import __version__
+from vlm_engine.cli.output import OneLine
+from vlm_engine.errors import ConfigError
+from vlm_engine.vr import checked_layout
+
+if TYPE_CHECKING:
+    from vlm_engine.config.models import EngineConfig
 
 DONE, SOME_FAILED, WRONG_SETTINGS, NO_ENDPOINT, INTERRUPTED = 0, 1, 2, 3, 130
 _EXIT_CODES = f"""\
-exit codes: {DONE} all is well; {SOME_FAILED} at least one file or endpoint is not; {WRONG_SETTINGS} the command or a setting \
-is wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
+exit codes: {DONE} success; {SOME_FAILED} at least one file or endpoint failed; {WRONG_SETTINGS} the command or a setting is \
+wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
 PROFILES = ("plain", "lmstudio", "ollama", "llamacpp", "vllm", "sglang", "litellm")
 PURPOSES = ("scan", "second look", "edge", "still")
+_SHORT_OPTIONS = {
+    "search.frame_interval_s": "--frame-interval",
+    "default_rule.threshold": "--threshold",
+}
+_NO_OPTIONS = ("default_rule.renamed", "video.vr_layout")
 
 _Add = Callable[[argparse.ArgumentParser], None]
 
 
-def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The whole, and each command by its name."""
-    top = argparse.ArgumentParser(
-        prog="vlm-engine",
-        description="Finds when your own tags apply in videos and pictures, by asking vision-language models.",
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program with commands of the engine.
+
+    ``config`` makes the configuration that the options change, and is given the parsed command line. None: it is the
+    file that ``--config`` names.
+    """
+
+    name: str = "vlm-engine"
+    description: str = (
+        "Finds when your own tags apply in videos and pictures, by asking vision-language models."
     )
-    top.add_argument("--version", action="version", version=f"vlm-engine {__version__}")
+    commands: Sequence[str] = ("tag", "check", "prompt", "serve-sandbox")
+    config: Callable[[Namespace], EngineConfig] | None = None
+    config_source: str = "Without --config and --endpoint the server is http://localhost:1234/v1."
+    formatter: logging.Formatter = field(
+        default_factory=lambda: OneLine("%(levelname)s: %(message)s")
+    )
+
+
+def parsers(
+    program: Program | None = None,
+) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of the whole program (by default ``vlm-engine``), and that of each command by its name."""
+    program = program or Program()
+    top = argparse.ArgumentParser(prog=program.name, description=program.description)
+    top.add_argument("--version", action="version", version=f"{program.name} {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {}
-    for name, (summary, description, adds) in _COMMANDS.items():
+    for name in program.commands:
+        summary, description, adds = _COMMANDS[name]
+        if name == "tag":
+            description = f"{description} {program.config_source}"
         made[name] = commands.add_parser(
             name, help=summary, description=description, epilog=_EXIT_CODES
         )
         for add in adds:
-            add(made[name])
+            if add is not _config_file or program.config is None:
+                add(made[name])
     return top, made
 
 
-def _settings(command: argparse.ArgumentParser) -> None:
+def parsed(program: Program, arguments: Sequence[str]) -> Namespace:
+    """Return what was written. Usage errors leave by ``SystemExit``."""
+    return parsers(program)[0].parse_args(list(_layouts_joined(arguments)))
+
+
+def engine_options() -> dict[str, str]:
+    """Return the settings of the engine that have an option of their own, with that option.
+
+    These are all settings of the search, of videos, of images and of the default rule, and every number of the others.
+    """
+    from vlm_engine.config.by_name import GROUPS
+
+    options = {}
+    for group in ("search", "video", "image", "default_rule", "model", "engine"):
+        for key, info in GROUPS[group].model_fields.items():
+            name = f"{group}.{key}"
+            if name in _NO_OPTIONS or (
+                group in ("model", "engine") and not {int, float} & _kinds(info.annotation)
+            ):
+                continue
+            prefix = {"model": "", "engine": "", "default_rule": "rule-"}.get(group, f"{group}-")
+            long = f"--{prefix}{key.removesuffix('_s').replace('_', '-')}"
+            options[name] = _SHORT_OPTIONS.get(name, long)
+    return options
+
+
+def _kinds(kind: Any) -> set[Any]:
+    """Return a type with all types in it."""
+    return {kind}.union(*map(_kinds, get_args(kind)))
+
+
+def _layouts_joined(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments, ``--vr LAYOUT`` as one: what follows ``--vr`` and is no layout is a path."""
+    left = iter(arguments)
+    for argument in left:
+        if argument != "--vr":
+            yield argument
+            continue
+        following = next(left, None)
+        if following is not None and _is_layout(following):
+            yield f"--vr={following}"
+        else:
+            yield "--vr="
+            yield from [] if following is None else [following]
+
+
+def _is_layout(text: str) -> bool:
+    try:
+        return bool(checked_layout(text))
+    except ValueError:
+        return False
+
+
+# --- the options ---
+
+
+def _config_file(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="an EngineConfig as YAML; the other options go before it",
+        "--config", type=Path, metavar="FILE", help="an EngineConfig as YAML; options override it"
     )
+
+
+def _endpoints(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--endpoint",
-        action="append",
+        action="extend",
         default=[],
+        type=_addresses,
         metavar="URL",
-        help="a server's address; may be given again",
+        help="the address of a server; may be given several times",
     )
     command.add_argument(
         "--api-key-env",
@@ -57,16 +154,17 @@ def _settings(command: argparse.ArgumentParser) -> None:
         help="the environment variable that holds the key of those servers",
     )
     command.add_argument(
-        "--model",
-        default="",
-        metavar="NAME",
-        help="the model's name there; default: the one that is loaded",
+        "--model", default="", metavar="NAME", help="the model's name; default: the loaded model"
     )
 
 
 def _tags(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--tags", default="", metavar="A,B,C", help="what to look for, separated by commas"
+        "--tags",
+        default=[],
+        type=_tag_list,
+        metavar="A,B,C",
+        help='what to look for, separated by commas; "Foul: a player hits; Goal: the ball is in" says what they mean',
     )
 
 
@@ -76,44 +174,52 @@ def _tag(command: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="a video, a picture, or a folder of them",
+        help="a video, a picture, a zip of pictures, or a folder of them",
     )
     command.add_argument(
-        "--frame-interval",
-        type=float,
-        metavar="S",
-        help="longest time between two looks, in seconds",
-    )
-    command.add_argument(
-        "--threshold", type=_share, metavar="P", help="how sure a tag must be, from 0 to 1"
-    )
-    command.add_argument(
-        "--vr", action="store_true", help="they are VR videos: look only at what one eye sees ahead"
+        "--vr",
+        nargs="?",
+        type=_layout,
+        metavar="LAYOUT",
+        help="they are VR videos: send only the view ahead of one eye; auto, or a layout like sbs-180",
     )
     command.add_argument(
         "--at-once",
         type=_count,
-        default=4,
         metavar="N",
-        help="files worked on at once (default: 4)",
+        help="files to work on at once; default: 4 videos, and as many pictures as the endpoints take",
     )
     command.add_argument(
         "--store",
         type=Path,
         metavar="FILE",
-        help="where answers are kept; default: a file in your data folder",
+        help="the file that keeps the answers; default: a file in your data folder",
     )
     command.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write everything that was found there; - for standard output",
+        "--json", type=Path, metavar="FILE", help="write all results there; - for standard output"
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
+def _engine_settings(command: argparse.ArgumentParser) -> None:
+    from vlm_engine.config.by_name import setting_field
+
+    group = command.add_argument_group("settings of the engine")
+    for name, option in engine_options().items():
+        info = setting_field(name)
+        text = " ".join((info.description or "").replace("`", "").split())
+        group.add_argument(
+            option,
+            dest=name,
+            default=argparse.SUPPRESS,
+            type=partial(_setting, name),
+            metavar="S" if "seconds" in {*_kinds(info.annotation), *info.metadata} else "VALUE",
+            help=text.partition(". ")[0].rstrip(".").replace("%", "%%"),
+        )
+
+
 def _check(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="what was found as JSON")
+    command.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def _prompt(command: argparse.ArgumentParser) -> None:
@@ -122,7 +228,7 @@ def _prompt(command: argparse.ArgumentParser) -> None:
         dest="purpose",
         choices=PURPOSES,
         default="scan",
-        help="why it is asked (default: scan)",
+        help="the purpose of the question (default: scan)",
     )
     command.add_argument(
         "--time",
@@ -135,22 +241,23 @@ def _prompt(command: argparse.ArgumentParser) -> None:
         "--picture",
         type=Path,
         metavar="FILE",
-        help="a picture to show the size of as it would be sent",
+        help="a picture, to show the size in which it would be sent",
     )
     command.add_argument(
         "--body",
         action="store_true",
-        help="only the request's body, byte for byte, --picture in it",
+        help="only the body of the request, byte for byte, with --picture in it",
     )
 
 
 def _serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--profile", choices=PROFILES, default="plain", help="whose ways it has (default: plain)"
+        "--profile",
+        choices=PROFILES,
+        default="plain",
+        help="the server to imitate (default: plain)",
     )
-    command.add_argument(
-        "--port", type=int, default=0, metavar="N", help="default: one that is free"
-    )
+    command.add_argument("--port", type=int, default=0, metavar="N", help="default: a free port")
     command.add_argument(
         "--model", default="", metavar="NAME", help="the name of its model (default: sandbox-vlm)"
     )
@@ -165,15 +272,63 @@ def _serve(command: argparse.ArgumentParser) -> None:
         type=_share,
         default=0.0,
         metavar="P",
-        help="how often it does not see what is there",
+        help="how often it misses a tag that is there, from 0 to 1",
     )
     command.add_argument(
         "--false-alarm-rate",
         type=_share,
         default=0.0,
         metavar="P",
-        help="how often it sees what is not",
+        help="how often it sees a tag that is not there, from 0 to 1",
     )
+
+
+# --- their values ---
+
+
+def _setting(name: str, text: str) -> Any:
+    from vlm_engine.config.by_name import parse_setting
+
+    try:
+        return parse_setting(name, text, "")
+    except ConfigError as error:
+        fault = str(error).partition(": ")[2]
+        raise argparse.ArgumentTypeError(f"{fault} (it is {text!r})") from None
+
+
+def _addresses(text: str) -> Any:
+    from vlm_engine.config.by_name import parse_setting
+    from vlm_engine.config.one_line import addresses_in
+
+    entries = [
+        {"base_url": entry} if isinstance(entry, str) else entry for entry in addresses_in(text)
+    ]
+    try:
+        return parse_setting("model.multiplexer_endpoints", entries, "")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+
+
+def _tag_list(text: str) -> list[Any]:
+    """Return the tags as a file has them: each a name, or a name with its description."""
+    from vlm_engine.config.one_line import tags_in
+    from vlm_engine.config.wording import clean_tags, split_tags
+
+    try:
+        entries = tags_in(text)
+        clean_tags(split_tags(entries)[0])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not entries:
+        raise argparse.ArgumentTypeError('name what to look for, like "Foul,Goal"')
+    return entries
+
+
+def _layout(text: str) -> str:
+    try:
+        return text and checked_layout(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _count(text: str) -> int:
@@ -196,21 +351,21 @@ def _share(text: str) -> float:
 _COMMANDS: dict[str, tuple[str, str, tuple[_Add, ...]]] = {
     "tag": (
         "find when tags apply in videos, and which apply to pictures",
-        "Prints when each tag applies in a video, and which apply to a picture. Answers are kept, so the same question is never "
-        "paid for twice. Without --config and --endpoint the server is http://localhost:1234/v1.",
-        (_tag, _settings, _tags),
+        "Prints when each tag applies in a video, and which tags apply to a picture. Answers are kept, so no question is paid"
+        " for twice.",
+        (_tag, _config_file, _endpoints, _tags, _engine_settings),
     ),
     "check": (
         "try every endpoint: can it be reached, does it see, how much does it take",
         "Says of every endpoint whether it can be reached, which model answers and whether it sees pictures, how many requests "
         "it takes at once, and how it answers a test question; and where something is wrong, what to do about it.",
-        (_settings, _check),
+        (_config_file, _endpoints, _check),
     ),
     "prompt": (
         "show exactly what a model would be asked",
-        "Shows the request that an endpoint would be sent first: address, messages, schema, sampling parameters and the size of "
+        "Shows the first request that an endpoint would get: address, messages, schema, sampling parameters and the size of "
         "the picture. Sends nothing.",
-        (_settings, _tags, _prompt),
+        (_config_file, _endpoints, _tags, _prompt),
     ),
     "serve-sandbox": (
         "run an endpoint that needs no model, to try things with",

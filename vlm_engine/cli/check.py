@@ -14,7 +14,7 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw
 
-from vlm_engine.cli.arguments import DONE, NO_ENDPOINT, SOME_FAILED
+from vlm_engine.cli.arguments import DONE, NO_ENDPOINT, SOME_FAILED, Program
 from vlm_engine.cli.output import printable, show
 from vlm_engine.cli.settings import asked_endpoints, engine_config
 from vlm_engine.clients import OpenAIClient
@@ -52,9 +52,9 @@ class Report:
         return all(finding.outcome != WRONG for finding in self.findings)
 
 
-async def check(given: Namespace) -> int:
+async def check(given: Namespace, program: Program) -> int:
     """The exit code. Raises ``ConfigError``."""
-    asked = asked_endpoints(engine_config(given))
+    asked = asked_endpoints(engine_config(given, program))
     reports = await asyncio.gather(*(examined(endpoint, model) for endpoint, model in asked))
     if given.json:
         told = [asdict(report) | {"works": report.works} for report in reports]

@@ -8,23 +8,34 @@ import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 
-from vlm_engine.cli.arguments import INTERRUPTED, NO_ENDPOINT, SOME_FAILED, WRONG_SETTINGS, parsers
-from vlm_engine.cli.output import OneLine, OutputError, complain, prepare_output
+from vlm_engine.cli.arguments import (
+    INTERRUPTED,
+    NO_ENDPOINT,
+    SOME_FAILED,
+    WRONG_SETTINGS,
+    Program,
+    parsed,
+)
+from vlm_engine.cli.output import OutputError, complain, prepare_output
 from vlm_engine.errors import ConfigError, MediaError, NoEndpointError, StoreError
 
 
-def run(arguments: Sequence[str]) -> int:
-    """The exit code. Usage errors leave by ``SystemExit``."""
+def run(arguments: Sequence[str], program: Program | None = None) -> int:
+    """Run one command line of ``program``, by default ``vlm-engine``, and return its exit code.
+
+    Usage errors leave by ``SystemExit`` with ``WRONG_SETTINGS``.
+    """
+    program = program or Program()
     prepare_output()
-    given = parsers()[0].parse_args(arguments)
+    given = parsed(program, arguments)
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    handler.setFormatter(program.formatter)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=program.config is not None)
     warnings.filterwarnings(
         "ignore", module=r"PIL\."
     )  # what is odd about a picture that can be read, not saying which
     try:
-        return _command(given)
+        return _command(given, program)
     except (ConfigError, StoreError, MediaError) as error:
         complain(str(error))
         return WRONG_SETTINGS
@@ -45,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
 
 
-def _command(given: Namespace) -> int:
+def _command(given: Namespace, program: Program) -> int:
     if given.command == "serve-sandbox":
         from vlm_engine.cli.serve import serve
 
@@ -53,11 +64,11 @@ def _command(given: Namespace) -> int:
     if given.command == "prompt":
         from vlm_engine.cli.show_prompt import show_prompt
 
-        return asyncio.run(show_prompt(given))
+        return asyncio.run(show_prompt(given, program))
     if given.command == "check":
         from vlm_engine.cli.check import check
 
-        return asyncio.run(check(given))
+        return asyncio.run(check(given, program))
     from vlm_engine.cli.tag import tag
 
-    return asyncio.run(tag(given))
+    return asyncio.run(tag(given, program))

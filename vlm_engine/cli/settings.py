@@ -6,32 +6,61 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
+from vlm_engine.cli.arguments import Program
 from vlm_engine.config.base import placed
+from vlm_engine.config.by_name import with_settings
 from vlm_engine.config.models import EndpointConfig, EngineConfig, ModelConfig, parse
+from vlm_engine.config.wording import WordingConfig, described_apart, split_tags
 from vlm_engine.errors import ConfigError
 
 DEFAULT_ENDPOINT = "http://localhost:1234/v1"
 DATA_DIR_VARIABLE = "VLM_ENGINE_DATA_DIR"
 
 
-def engine_config(given: Namespace) -> EngineConfig:
-    """What ``--config`` holds, and before it what the other options say. Raises ``ConfigError``."""
-    config = (
-        EngineConfig.from_yaml(given.config)
-        if given.config
-        else EngineConfig(models={"vlm": ModelConfig()})
-    )
-    try:
-        asked = asked_models(config)
-    except ConfigError as error:
-        raise ConfigError(placed(given.config, error)) from None
-    models = {
-        name: _with_options(model, given, bare=given.config is None)
-        for name, model in asked.items()
-    }
+def engine_config(given: Namespace, program: Program) -> EngineConfig:
+    """Return the program's configuration, changed as the options say. Raise ``ConfigError``."""
+    config = program.config(given) if program.config else _from_file(given.config)
+    if given.api_key_env and not given.endpoint:
+        raise ConfigError(
+            "--api-key-env: it is for the servers that --endpoint names; there are none"
+        )
+    values = {name: value for name, value in vars(given).items() if "." in name}
+    if getattr(given, "vr", None):
+        values["video.vr_layout"] = given.vr
+    if given.model:
+        values["model.model_id"] = given.model
+    if given.endpoint:
+        key = {"api_key_env": given.api_key_env}
+        values["model.use_multiplexer"] = True
+        values["model.multiplexer_endpoints"] = tuple(
+            endpoint.model_copy(update=key) for endpoint in given.endpoint
+        )
+    config = with_settings(config, values)
+    models = {name: _with_tags(model, given) for name, model in config.active_models().items()}
     return config.model_copy(update={"models": {**config.models, **models}})
+
+
+def _from_file(file: Path | None) -> EngineConfig:
+    if file is None:
+        return EngineConfig(models={"vlm": ModelConfig(api_base_url=DEFAULT_ENDPOINT)})
+    config = EngineConfig.from_yaml(file)
+    try:
+        asked_models(config)
+    except ConfigError as error:
+        raise ConfigError(placed(file, error)) from None
+    return config
+
+
+def _with_tags(model: ModelConfig, given: Namespace) -> ModelConfig:
+    """Return ``model``, made to look for ``--tags`` if there are any. What it knows about these tags stays."""
+    if not getattr(given, "tags", None):
+        return model
+    names, described = split_tags(given.tags)
+    words = {name: getattr(model, name) for name in WordingConfig.model_fields} | model.about(names)
+    words["tag_descriptions"] = described_apart(words["tag_descriptions"], described)
+    wording = parse(WordingConfig, words, "")
+    return model.model_copy(update={name: getattr(wording, name) for name in words})
 
 
 def asked_models(config: EngineConfig) -> dict[str, ModelConfig]:
@@ -57,7 +86,7 @@ def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelCon
     return asked
 
 
-def with_tags(config: EngineConfig) -> EngineConfig:
+def checked_tags(config: EngineConfig) -> EngineConfig:
     """``config``. Raises ``ConfigError`` where one of its models has nothing to look for."""
     for name, model in asked_models(config).items():
         if not model.tag_list:
@@ -88,31 +117,3 @@ def _user_data() -> Path:
         return Path.home() / "Library" / "Application Support"
     else:
         return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-
-
-def _with_options(model: ModelConfig, given: Namespace, *, bare: bool) -> ModelConfig:
-    changed: dict[str, Any] = {}
-    addresses = given.endpoint or ([DEFAULT_ENDPOINT] if bare else [])
-    if addresses:
-        changed["multiplexer_endpoints"] = [
-            parse(
-                EndpointConfig,
-                {"base_url": address, "api_key_env": given.api_key_env},
-                "--endpoint",
-            )
-            for address in addresses
-        ]
-        changed["use_multiplexer"] = True
-    elif given.api_key_env:
-        raise ConfigError(
-            "--api-key-env: it is for the servers that --endpoint names; there are none"
-        )
-    if given.model:
-        changed["model_id"] = given.model
-    if tags := [tag for tag in getattr(given, "tags", "").split(",") if tag.strip()]:
-        changed |= model.about(tags)
-    return parse(
-        ModelConfig,
-        {**{name: getattr(model, name) for name in model.model_fields_set}, **changed},
-        "",
-    )

@@ -11,9 +11,9 @@ from textwrap import indent
 from typing import Any
 
 from vlm_engine import prompt
-from vlm_engine.cli.arguments import DONE
+from vlm_engine.cli.arguments import DONE, Program
 from vlm_engine.cli.output import show, show_bytes
-from vlm_engine.cli.settings import asked_endpoints, engine_config, with_tags
+from vlm_engine.cli.settings import asked_endpoints, checked_tags, engine_config
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
@@ -22,9 +22,9 @@ from vlm_engine.types import Frame, Purpose, Question
 from vlm_engine.watchdog import Readers
 
 
-async def show_prompt(given: Namespace) -> int:
+async def show_prompt(given: Namespace, program: Program) -> int:
     """The exit code. Raises ``ConfigError``, and ``MediaError`` for a picture that cannot be used."""
-    config = with_tags(engine_config(given))
+    config = checked_tags(engine_config(given, program))
     asked = asked_endpoints(config)
     if given.body and (len(asked) > 1 or given.picture is None):
         raise ConfigError("--body: it shows one request, whole; name one endpoint, and a --picture")

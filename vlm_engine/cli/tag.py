@@ -5,26 +5,33 @@ from __future__ import annotations
 import asyncio
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
-from vlm_engine.cli.arguments import DONE, SOME_FAILED
+from vlm_engine.cli.arguments import DONE, SOME_FAILED, Program
 from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
 from vlm_engine.cli.output import UNFORESEEN, Bar, complain, json_file, printable, show
-from vlm_engine.cli.settings import default_store, engine_config, with_tags
-from vlm_engine.cli.table import picture_line, video_lines
+from vlm_engine.cli.settings import checked_tags, default_store, engine_config
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.engine import VLMEngine
 from vlm_engine.errors import ConfigError, NoEndpointError, StoreError, VLMEngineError
 from vlm_engine.files import media_errors
 from vlm_engine.tagging.category_search import LEAST_COVERAGE
+from vlm_engine.tasks import ResizableSemaphore
+
+_VIDEOS_AT_ONCE = 4
+_PICTURES_AT_ONCE = 256
+_WIDEST_NAME = 60
 
 
-async def tag(given: Namespace) -> int:
-    """The exit code. Raises ``ConfigError``, ``StoreError``, ``NoEndpointError`` and ``OutputError``; other errors concern one
-    file."""
+async def tag(given: Namespace, program: Program) -> int:
+    """Run the command and return its exit code.
+
+    Raise ``ConfigError``, ``StoreError``, ``NoEndpointError`` and ``OutputError``. Other errors concern one file.
+    """
     with json_file(given.json) as results:
-        config = with_tags(engine_config(given))
+        config = checked_tags(engine_config(given, program))
         store = str(given.store or config.store_path or default_store())
         meant = await asyncio.to_thread(found, given.paths, skipped := list[str]())
         files = [file for file in meant if not isinstance(file, Unusable)]
@@ -34,21 +41,21 @@ async def tag(given: Namespace) -> int:
                 complain(printable(file.reason))
         if skipped:
             complain(told_of_skipped(skipped))
-        worst = await _Tagging(given, config, files, results).to_the_end()
-        return worst if len(files) == len(meant) else SOME_FAILED
+        code = await _Tagging(given, config, files, results).run()
+        return code if len(files) == len(meant) else SOME_FAILED
 
 
 class _Tagging:
-    """All files of one command, several at once; a table for each as soon as it is done.
+    """Tagging of all files of one command, several at once. Each file is shown as soon as it is done.
 
-    What is found is put into ``results``, by the number of the file.
+    ``results`` takes what is found, by the number of the file.
     """
 
     def __init__(
         self,
         given: Namespace,
         config: EngineConfig,
-        files: list[Video | Picture],
+        files: Sequence[Video | Picture],
         results: dict[int, dict[str, Any]],
     ) -> None:
         self._given = given
@@ -62,25 +69,43 @@ class _Tagging:
         self._percent: dict[int, int] = {}
         self._bar = Bar(shown=sys.stderr.isatty() and not given.quiet)
 
-    async def to_the_end(self) -> int:
-        waiting = iter(enumerate(self._files))
+    async def run(self) -> int:
+        """Tag all files and return the exit code."""
         try:
             async with VLMEngine(self._config) as engine, asyncio.TaskGroup() as group:
-                for _ in range(min(self._given.at_once, len(self._files))):
-                    group.create_task(self._work(engine, waiting))
+                for numbers, workers, room in self._queues(engine):
+                    waiting = iter(numbers)
+                    for _ in range(min(workers, len(numbers))):
+                        group.create_task(self._work(engine, waiting, room))
         except BaseExceptionGroup as errors:
             raise errors if isinstance(errors, NoEndpointError) else errors.exceptions[0] from None
         finally:
             self._bar.clear()
         return SOME_FAILED if self._failed else DONE
 
+    def _queues(
+        self, engine: VLMEngine
+    ) -> Iterator[tuple[list[int], int, AbstractAsyncContextManager[None]]]:
+        """Yield the numbers of files that share workers, with how many workers, and what each needs for a file."""
+        numbers = range(len(self._files))
+        if self._given.at_once:
+            yield list(numbers), self._given.at_once, nullcontext()
+            return
+        videos = [number for number in numbers if isinstance(self._files[number], Video)]
+        yield videos, _VIDEOS_AT_ONCE, nullcontext()
+        # While one picture is answered, the next is read.
+        room = ResizableSemaphore(lambda: 2 * engine.slots)
+        yield [number for number in numbers if number not in set(videos)], _PICTURES_AT_ONCE, room
+
     async def _work(
-        self, engine: VLMEngine, waiting: Iterator[tuple[int, Video | Picture]]
+        self, engine: VLMEngine, waiting: Iterator[int], room: AbstractAsyncContextManager[None]
     ) -> None:
-        for number, file in waiting:
+        for number in waiting:
+            file = self._files[number]
             try:
-                with media_errors(str(file), UNFORESEEN):
-                    result = await self._process(engine, number, file)
+                async with room:
+                    with media_errors(str(file), UNFORESEEN):
+                        result = await self._process(engine, number, file)
             except (ConfigError, NoEndpointError, StoreError):
                 raise
             except VLMEngineError as error:
@@ -90,19 +115,17 @@ class _Tagging:
             else:
                 self._results[number] = {"path": str(file), **result}
                 self._show(file, result)
-                self._tell_of_unread(file, result["coverage"])
+                self._check_coverage(file, result["coverage"])
             self._draw(number, 100)
 
     async def _process(
         self, engine: VLMEngine, number: int, file: Video | Picture
     ) -> dict[str, Any]:
         if isinstance(file, Picture):
-            return await engine.process_image(file.source, threshold=self._given.threshold)
+            return await engine.process_image(file.source)
         return await engine.process_video(
             file.path,
-            frame_interval=self._given.frame_interval,
-            threshold=self._given.threshold,
-            vr_video=self._given.vr,
+            vr_video=self._given.vr is not None,
             progress_callback=lambda percent: self._draw(number, percent),
         )
 
@@ -115,8 +138,8 @@ class _Tagging:
         else:
             show(video_lines(file.path, result))
 
-    def _tell_of_unread(self, file: Video | Picture, coverage: Mapping[str, int]) -> None:
-        """A file of which much could not be read is not well, though what could be read has its results."""
+    def _check_coverage(self, file: Video | Picture, coverage: Mapping[str, int]) -> None:
+        """Count a video as failed if much of it could not be read. What could be read has its results."""
         asked, unread = coverage["frames_asked"], coverage["frames_unreadable"]
         if isinstance(file, Video) and unread > (1 - LEAST_COVERAGE) * asked:
             complain(
@@ -125,10 +148,62 @@ class _Tagging:
             self._failed = True
 
     def _draw(self, number: int, percent: int) -> None:
-        """File ``number`` is so far."""
+        """Show that ``percent`` of file ``number`` is done."""
         self._percent[number] = percent
         self._bar.draw(sum(self._percent.values()) / (100 * len(self._files)))
 
 
 def _named(path: str, error: VLMEngineError) -> str:
     return str(error) if path in str(error) else f"{path}: {error}"
+
+
+def video_lines(path: str, result: Mapping[str, Any]) -> str:
+    """When each tag applies in one video."""
+    info, coverage = result["video_tag_info"], result["coverage"]
+    spans = sorted(
+        (span["start"], tag, span["end"], span["totalConfidence"])
+        for by_tag in info["tag_timespans"].values()
+        for tag, own in by_tag.items()
+        for span in own
+    )
+    judged = f"{coverage['frames_answered']} of {coverage['frames_asked']} frames judged with {coverage['calls']} calls"
+    gaps = "".join(
+        f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}"
+        for start_s, end_s in _gaps_s(result)
+    )
+    head = f"{printable(path)} ({_clock(info['video_duration'])}; {judged}{gaps})\n"
+    if not spans:
+        return f"{head}  none of the tags was found\n"
+    width = max([len("tag"), *(len(tag) for _, tag, _, _ in spans)])
+    title = f"  {'tag':<{width}}  {'start':>10}  {'end':>10}  confidence\n"
+    rows = (
+        f"  {tag:<{width}}  {_clock(start_s):>10}  {_clock(end_s):>10}  {_as_text(sure)}\n"
+        for start_s, tag, end_s, sure in spans
+    )
+    return head + title + "".join(rows)
+
+
+def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
+    """Which tags apply to one picture, with the confidence of each. ``width``: of all names, to line them up."""
+    info = result["image_tag_info"]
+    told = [
+        f"{tag} ({_as_text(info['confidences'].get(category, {}).get(tag))})"
+        for category, tags in info["image_tags"].items()
+        for tag in tags
+    ]
+    return (
+        f"{printable(name):<{min(width, _WIDEST_NAME)}}  {', '.join(told) or 'none of the tags'}\n"
+    )
+
+
+def _gaps_s(result: Mapping[str, Any]) -> list[tuple[float, float]]:
+    return [(gap["start"], gap["end"]) for gap in result["json_result"]["metadata"]["gaps"]]
+
+
+def _as_text(confidence: float | None) -> str:
+    return "not told" if confidence is None else f"{confidence:.2f}"
+
+
+def _clock(seconds: float) -> str:
+    tenths = round(seconds * 10)
+    return f"{tenths // 36000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"

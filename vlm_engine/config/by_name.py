@@ -42,6 +42,11 @@ def setting_field(name: str) -> FieldInfo:
     return GROUPS[group].model_fields[field]
 
 
+def default_of(name: str) -> Any:
+    """Return the setting's default; None where it has none."""
+    return setting_field(name).get_default(call_default_factory=True)
+
+
 def parse_setting(name: str, value: Any, where: str) -> Any:
     """Return the setting's value. ``value`` may be text. Raise ``ConfigError``, whose lines begin with ``where``."""
     group, _, field = name.partition(".")

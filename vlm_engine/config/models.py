@@ -100,13 +100,13 @@ class ModelConfig(WordingConfig):
     """Whether to ask how probable its answers are. Without that an answer counts as a plain yes or no: pictures have no
     confidences, and no threshold an effect on them."""
 
-    max_concurrent_requests: Requests | None = Field(None, ge=1, le=4096)
+    max_concurrent_requests: Annotated[Requests | None, ZERO_IS_NONE] = Field(None, ge=1, le=4096)
     """At most so many requests are under way at once, over all endpoints. None: as many as these take."""
 
     max_batch_size: Frames = Field(8, ge=1, le=1024)
     """How many frames may be decoded and wait for a free request, over all videos: more need more memory."""
 
-    instance_count: int | None = Field(None, ge=1, le=1024)
+    instance_count: Annotated[int | None, ZERO_IS_NONE] = Field(None, ge=1, le=1024)
     """How many videos or pictures are worked on at once; the others wait. None: all that are asked for."""
 
     max_new_tokens: Tokens = Field(256, ge=8, le=8192)
