@@ -1,9 +1,8 @@
-"""Every picture that is served carries its frame number, and that must be the number of the frame shown at the time asked for."""
+"""Every picture that is served carries its number, which must be that of the time asked for."""
 
 from __future__ import annotations
 
 import gc
-import io
 from bisect import bisect_right
 from fractions import Fraction
 from pathlib import Path
@@ -11,16 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine.errors import FrameError
-from vlm_engine.testing import glyphs
+from tests.video.numbered import HEIGHT, RATE, SHAPE, WIDTH, frames_of, number_of, numbers_at
 from vlm_engine.types import Frame, ImageShape, VideoInfo
 from vlm_engine.video import VideoReader, probe
 
 NTSC = Fraction(30_000, 1001)
-SHAPE = ImageShape()
 SPECS: dict[str, dict[str, object]] = {
     "h264 in mp4": {},
     "hevc in mp4": {"codec": "hevc"},
@@ -41,13 +37,11 @@ SPECS: dict[str, dict[str, object]] = {
     "wide pixels": {"pixel_aspect": Fraction(4, 3)},
     "narrow pixels": {"pixel_aspect": Fraction(3, 4)},
 }
-
-
 USUAL: dict[str, object] = {
     "duration_s": 4,
-    "width": 320,
-    "height": 240,
-    "frame_rate": 25,
+    "width": WIDTH,
+    "height": HEIGHT,
+    "frame_rate": RATE,
     "seed": 3,
     "gop_s": 1.5,
 }
@@ -64,15 +58,8 @@ def video(
     return make(tmp_path_factory.mktemp("videos") / "match", **SPECS[request.param])
 
 
-def shown_number(frame: Frame | FrameError) -> int | None:
-    assert isinstance(frame, Frame), frame
-    with Image.open(io.BytesIO(frame.jpeg)) as image:
-        assert image.size == (frame.width, frame.height)
-        return glyphs.read(image).frame_number
-
-
 def decoded(path: Path) -> list[tuple[float, bool]]:
-    """When each frame is shown, and whether it is a key frame, by decoding all of them."""
+    """Times of all frames, each with whether it is a key frame, by decoding all of them."""
     with av.open(path) as container:
         stream = container.streams.video[0]
         assert stream.time_base is not None
@@ -88,36 +75,25 @@ def decoded(path: Path) -> list[tuple[float, bool]]:
 
 def test_the_picture_is_the_one_shown_at_the_time_asked_for(video: LabelledVideo) -> None:
     info = probe(video.path)
-    rate = float(video.spec.frame_rate)
-    numbers = list(range(video.spec.frames))
-    if video.spec.variable_rate:
-        numbers = [round(time_s * rate) for time_s, _ in decoded(video.path)]
-        assert len(numbers) < video.spec.frames - 20
-    within = [
-        (number + 0.5) / rate
-        for number in np.random.default_rng(5).integers(0, video.spec.frames, 25).tolist()
-    ]
-    asked = [0.0, info.end_s, *info.key_frames_s, *within]
-    with VideoReader(info) as reader:
-        served = list(reader.frames(asked, SHAPE))
-    assert [time_s for time_s, _ in served] == sorted(asked)
-    for time_s, frame in served:
-        number = numbers[bisect_right(numbers, time_s * rate + 0.1) - 1]
-        assert shown_number(frame) == number
-        assert isinstance(frame, Frame)
-        assert frame.time_s == pytest.approx(
-            number / rate, abs=0.0006
-        )  # Matroska rounds to milliseconds
-
-
-def test_key_frame_times_and_end_are_those_of_the_decoded_frames(video: LabelledVideo) -> None:
-    info = probe(video.path)
     frames = decoded(video.path)
     keys = [time_s for time_s, is_key in frames if is_key]
     assert len(keys) >= 3
     assert info.key_frames_s == pytest.approx(keys, abs=1e-9)
     assert info.end_s == pytest.approx(frames[-1][0], abs=1e-9)
     assert info.end_s < info.duration_s < info.end_s + 0.1
+    rate = float(video.spec.frame_rate)
+    numbers = list(range(video.spec.frames))
+    if video.spec.variable_rate:
+        numbers = [round(time_s * rate) for time_s, _ in frames]
+        assert len(numbers) < video.spec.frames - 20
+    within = np.random.default_rng(5).integers(0, video.spec.frames, 25) + 0.5
+    times_s = sorted([0.0, info.end_s, *info.key_frames_s, *(within / rate).tolist()])
+    for time_s, frame in zip(times_s, frames_of(info, times_s), strict=True):
+        number = numbers[bisect_right(numbers, time_s * rate + 0.1) - 1]
+        assert number_of(frame) == number
+        assert isinstance(frame, Frame)
+        # Matroska rounds to milliseconds.
+        assert frame.time_s == pytest.approx(number / rate, abs=0.0006)
 
 
 @pytest.mark.parametrize(
@@ -133,47 +109,32 @@ def test_key_frame_times_and_end_are_those_of_the_decoded_frames(video: Labelled
 def test_size_is_that_of_the_displayed_picture(
     changes: dict[str, object], size: tuple[int, int], tmp_path: Path
 ) -> None:
-    info = probe(make(tmp_path / "match.mp4", duration_s=1, **changes).path)
+    spec = {"duration_s": 1, "width": 320, "height": 240} | changes
+    info = probe(make(tmp_path / "match.mp4", **spec).path)
     assert (info.width, info.height) == size
-    with VideoReader(info) as reader:
-        ((_, frame),) = reader.frames([0.5], SHAPE)
-        ((_, small),) = reader.frames([0.5], ImageShape(max_side=160))
+    (frame,), (small,) = (frames_of(info, [0.5], shape) for shape in (SHAPE, ImageShape(160)))
     assert isinstance(frame, Frame)
     assert isinstance(small, Frame)
     assert (frame.width, frame.height) == size
     assert max(small.width, small.height) == 160
     assert small.width / small.height == pytest.approx(size[0] / size[1], abs=0.02)
-    assert shown_number(small) == shown_number(frame) == 12
+    assert number_of(small) == number_of(frame) == 12
 
 
-@pytest.fixture(scope="module")
-def match(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
-    return probe(make(tmp_path_factory.mktemp("videos") / "match.mp4").path)
-
-
-def test_times_outside_the_video_get_its_first_and_last_picture(match: VideoInfo) -> None:
+def test_times_come_ascending_and_as_often_as_asked_for(match: VideoInfo) -> None:
     with VideoReader(match) as reader:
-        served = list(reader.frames([1e6, -3.0, match.duration_s], SHAPE))
-    assert [time_s for time_s, _ in served] == [-3.0, match.duration_s, 1e6]
-    assert [shown_number(frame) for _, frame in served] == [0, 99, 99]
+        served = list(reader.frames([1e6, 3.0, -3.0, 1.0, 3.0, match.duration_s], SHAPE))
+        nothing = list(reader.frames([], SHAPE))
+    assert [time_s for time_s, _ in served] == [-3.0, 1.0, 3.0, 3.0, match.duration_s, 1e6]
+    assert [number_of(frame) for _, frame in served] == [0, 25, 75, 75, 99, 99]
+    assert nothing == []
 
 
-def test_a_time_asked_for_twice_is_served_twice(match: VideoInfo) -> None:
-    with VideoReader(match) as reader:
-        served = list(reader.frames([3.0, 1.0, 3.0, 3.01], SHAPE))
-    assert [time_s for time_s, _ in served] == [1.0, 3.0, 3.0, 3.01]
-    assert [shown_number(frame) for _, frame in served] == [25, 75, 75, 75]
-
-
-def test_one_reader_serves_call_after_call_forwards_and_backwards(match: VideoInfo) -> None:
+def test_one_reader_serves_calls_forwards_and_backwards(match: VideoInfo) -> None:
     times = [0.4, 1.0, 3.4, 0.2, 3.88, 3.92, 3.0, 3.04]
     with VideoReader(match) as reader:
-        numbers = [
-            shown_number(frame) for time_s in times for _, frame in reader.frames([time_s], SHAPE)
-        ]
-        nothing = list(reader.frames([], SHAPE))
-    assert numbers == [round(time_s * 25) for time_s in times]
-    assert nothing == []
+        frames = [frame for time_s in times for _, frame in reader.frames([time_s], SHAPE)]
+    assert [number_of(frame) for frame in frames] == [round(time_s * RATE) for time_s in times]
 
 
 def test_a_reader_may_be_left_half_way_and_closed_twice(match: VideoInfo) -> None:
@@ -183,24 +144,19 @@ def test_a_reader_may_be_left_half_way_and_closed_twice(match: VideoInfo) -> Non
     reader.close()
 
 
-def test_files_and_pictures_do_not_wait_for_the_garbage_collector(match: VideoInfo) -> None:
+def test_files_and_pictures_do_not_wait_for_garbage_collection(match: VideoInfo) -> None:
     def alive() -> int:
-        big = (
-            each for each in gc.get_objects() if isinstance(each, av.VideoFrame) and each.width > 2
+        return sum(
+            isinstance(each, av.container.InputContainer)
+            or (isinstance(each, av.VideoFrame) and each.width > 2)
+            for each in gc.get_objects()
         )
-        return sum(1 for _ in big) + sum(
-            isinstance(each, av.container.InputContainer) for each in gc.get_objects()
-        )
-
-    def read() -> int:
-        with VideoReader(probe(match.path)) as reader:
-            return len(list(reader.frames([number / 25 for number in range(100)], SHAPE)))
 
     gc.collect()
     gc.disable()
     try:
         before = alive()
-        assert read() == 100
+        assert len(frames_of(probe(match.path), [n / RATE for n in range(100)])) == 100
         assert alive() == before
     finally:
         gc.enable()
@@ -211,7 +167,4 @@ def test_a_path_may_hold_spaces_colons_and_any_letters(
 ) -> None:
     make(tmp_path / "Finale: zweite Hälfte – 決勝.mp4", duration_s=1)
     monkeypatch.chdir(tmp_path)
-    info = probe("Finale: zweite Hälfte – 決勝.mp4")
-    with VideoReader(info) as reader:
-        ((_, frame),) = reader.frames([0.2], SHAPE)
-    assert shown_number(frame) == 5
+    assert numbers_at(probe("Finale: zweite Hälfte – 決勝.mp4"), [0.2]) == [5]

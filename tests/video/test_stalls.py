@@ -1,11 +1,10 @@
-"""Reads that hang in the kernel. A lease on a file makes whoever opens it wait until the lease is given back."""
+"""Reads that hang in the kernel: a lease on a file makes its opening wait until it is released."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import gc
-import io
 import os
 import signal
 import threading
@@ -18,38 +17,37 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from sandbox.videos import VideoSpec, generate
+from tests.video.numbered import HEIGHT, RATE, SHAPE, WIDTH, number_of
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig, VideoConfig
 from vlm_engine.errors import FrameError, MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.files import WatchedFile
 from vlm_engine.pictures import PictureReader, name_of
 from vlm_engine.testing import SandboxVLM, glyphs
-from vlm_engine.types import Frame, ImageShape, Progress, ZipEntry
+from vlm_engine.types import Progress, ZipEntry
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.watchdog import Readers, Watchdog, heartbeat
 
 fcntl = pytest.importorskip("fcntl")
-SHAPE = ImageShape()
 STALL_S = 0.4
 BOUND_S = 20.0
 
-Hold = Callable[[Path], Callable[[], None]]
+Block = Callable[[Path], Callable[[], None]]
 
 
 @pytest.fixture
-def hold() -> Iterator[Hold]:
-    """Makes every opening of a file hang until the function that it returns is called, or the test ends."""
+def block() -> Iterator[Block]:
+    """Make every opening of a file hang until the returned function is called, or the test ends."""
     if not hasattr(fcntl, "F_SETLEASE"):
         pytest.skip("this system has no leases on files")
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # sent when somebody opens the file
-    held = []
+    files = []
 
     def take(path: Path) -> Callable[[], None]:
         file = path.open("r+b")
-        held.append(file)
+        files.append(file)
         try:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except OSError as error:
@@ -59,60 +57,71 @@ def hold() -> Iterator[Hold]:
         return file.close
 
     yield take
-    for file in held:
+    for file in files:
         file.close()
     signal.signal(signal.SIGIO, before)
 
 
-def make(path: Path, seed: int = 1) -> Path:
-    spec = VideoSpec(
-        duration_s=4, width=320, height=240, frame_rate=25, gop_s=1, seed=seed, tags=("Goal",)
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    spec = VideoSpec(4, WIDTH, HEIGHT, RATE, ("Goal",), seed=1, gop_s=1)
+    return generate(spec, tmp_path_factory.mktemp("videos") / "match.mp4").path.read_bytes()
+
+
+@pytest.fixture
+def match(original: bytes, tmp_path: Path) -> Path:
+    """An own copy: a lease is of the file, not of its path."""
+    path = tmp_path / "match.mp4"
+    path.write_bytes(original)
+    return path
+
+
+@pytest.fixture
+def halves(match: Path, original: bytes, tmp_path: Path) -> Path:
+    """Twice the same video; FFmpeg opens ``second.mp4`` when it gets there."""
+    (tmp_path / "second.mp4").write_bytes(original)
+    path = tmp_path / "both halves"
+    path.write_text(
+        "ffconcat version 1.0\nfile match.mp4\nduration 4\nfile second.mp4\nduration 4\n"
     )
-    return generate(spec, path).path
+    return path
 
 
-def shown_number(frame: Frame | FrameError) -> int | None:
-    assert isinstance(frame, Frame), frame
-    return glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number
-
-
-def test_a_file_that_does_not_open_is_given_up_by_name(hold: Hold, tmp_path: Path) -> None:
-    path = make(tmp_path / "corner kick.mp4")
-    info = probe(path)
-    let_go = hold(path)
-    with pytest.raises(
-        MediaUnreadableError, match=r"corner kick\.mp4: reading stalled, nothing came for 0\.4 s"
-    ):
-        probe(path, stall_s=STALL_S)
-    with pytest.raises(MediaUnreadableError, match=r"corner kick\.mp4: reading stalled"):
+def test_a_file_that_does_not_open_is_given_up_by_name(block: Block, match: Path) -> None:
+    info = probe(match)
+    release = block(match)
+    stalled = r"match\.mp4: reading stalled, nothing came for 0\.4 s"
+    with pytest.raises(MediaUnreadableError, match=stalled):
+        probe(match, stall_s=STALL_S)
+    with pytest.raises(MediaUnreadableError, match=stalled):
         VideoReader(info, stall_s=STALL_S)
-    let_go()
-    assert probe(path, stall_s=BOUND_S) == info
+    release()
+    assert probe(match, stall_s=BOUND_S) == info
 
 
-def test_pictures_behind_a_read_that_hangs_fail_and_come_back_with_it(
-    hold: Hold, tmp_path: Path
-) -> None:
-    make(tmp_path / "first.mp4")
-    second = make(tmp_path / "second.mp4", seed=2)
-    halves = tmp_path / "both halves"  # FFmpeg opens its second part when it gets there
-    halves.write_text(
-        "ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n"
-    )
-    info = probe(halves)
-    with VideoReader(info, stall_s=STALL_S) as reader:
-        let_go = hold(second)
-        (_, early), (_, late), (_, later) = reader.frames([1.02, 5.02, 7.02], SHAPE)
-        assert shown_number(early) == 25
-        assert isinstance(late, FrameError)
-        assert isinstance(later, FrameError)
-        assert "both halves: reading stalled" in str(later)
-        let_go()
-        deadline = time.monotonic() + BOUND_S
-        while isinstance(later, FrameError) and time.monotonic() < deadline:
-            ((_, later),) = reader.frames([7.02], SHAPE)
-            time.sleep(0.02)
-        assert shown_number(later) == 75
+def test_pictures_behind_a_stalled_read_fail_until_it_returns(block: Block, halves: Path) -> None:
+    reader = VideoReader(probe(halves), stall_s=STALL_S)
+    release = block(halves.parent / "second.mp4")
+    (_, early), (_, late), (_, later) = reader.frames([1.02, 5.02, 7.02], SHAPE)
+    assert number_of(early) == 25
+    assert isinstance(late, FrameError)
+    assert "both halves: reading stalled" in str(later)
+    release()
+    deadline = time.monotonic() + BOUND_S
+    while isinstance(later, FrameError) and time.monotonic() < deadline:
+        ((_, later),) = reader.frames([7.02], SHAPE)
+        time.sleep(0.02)
+    assert number_of(later) == 75
+    reader.close()
+
+
+def test_a_reader_whose_read_hangs_can_be_closed(block: Block, halves: Path) -> None:
+    reader = VideoReader(probe(halves), stall_s=STALL_S)
+    release = block(halves.parent / "second.mp4")
+    ((_, frame),) = reader.frames([5.0], SHAPE)
+    assert isinstance(frame, FrameError)
+    reader.close()
+    release()
 
 
 def settings(vlm: SandboxVLM) -> EngineConfig:
@@ -122,69 +131,52 @@ def settings(vlm: SandboxVLM) -> EngineConfig:
     return EngineConfig(models={"vlm": model}, video=VideoConfig(stall_s=1))
 
 
-def test_how_long_to_wait_for_a_file_that_does_not_open_is_a_setting(
-    hold: Hold, tmp_path: Path
-) -> None:
-    path = make(tmp_path / "match.mp4")
-
-    async def run() -> None:
-        async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
-            hold(path)
-            with pytest.raises(
-                MediaUnreadableError, match=r"match\.mp4: reading stalled, nothing came for 1 s"
-            ):
-                await engine.tag_video(path)
-
-    asyncio.run(run())
+async def test_how_long_to_wait_for_a_file_is_a_setting(block: Block, match: Path) -> None:
+    stalled = r"match\.mp4: reading stalled, nothing came for 1 s"
+    async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
+        block(match)
+        with pytest.raises(MediaUnreadableError, match=stalled):
+            await engine.tag_video(match)
 
 
-def test_what_a_read_that_hangs_for_so_long_would_have_brought_is_a_gap(
-    hold: Hold, tmp_path: Path
-) -> None:
-    make(tmp_path / "first.mp4")
-    second = make(tmp_path / "second.mp4", seed=2)
-    halves = tmp_path / "both halves"
-    halves.write_text(
-        "ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n"
-    )
-    held = []
+async def test_what_a_stalled_read_would_have_brought_is_a_gap(block: Block, halves: Path) -> None:
+    blocked = []
 
     def after_the_first_frame(_: Progress) -> None:
-        if not held:
-            held.append(hold(second))
+        if not blocked:
+            blocked.append(block(halves.parent / "second.mp4"))
 
-    async def run() -> None:
-        async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
-            result = await engine.tag_video(
-                halves, frame_interval=1, on_progress=after_the_first_frame
-            )
-        gap = result.gaps_s[
-            -1
-        ]  # single frames before it may fail, too: whatever is wanted while the read hangs does
-        assert gap == (pytest.approx(4, abs=1), result.video.duration_s)
-        assert 0 < result.coverage.unreadable == result.coverage.failed < result.coverage.asked
-
-    asyncio.run(run())
+    async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
+        result = await engine.tag_video(halves, frame_interval=1, on_progress=after_the_first_frame)
+    gap = result.gaps_s[-1]  # single frames before it may fail, too, while the read hangs
+    assert gap == (pytest.approx(4, abs=1), result.video.duration_s)
+    assert 0 < result.coverage.unreadable == result.coverage.failed < result.coverage.asked
 
 
-def test_a_reader_whose_read_hangs_can_be_closed(hold: Hold, tmp_path: Path) -> None:
-    make(tmp_path / "first.mp4")
-    second = make(tmp_path / "second.mp4")
-    halves = tmp_path / "both halves"
-    halves.write_text(
-        "ffconcat version 1.0\nfile first.mp4\nduration 4\nfile second.mp4\nduration 4\n"
-    )
-    reader = VideoReader(probe(halves), stall_s=STALL_S)
-    let_go = hold(second)
-    ((_, frame),) = reader.frames([5.0], SHAPE)
-    assert isinstance(frame, FrameError)
+@pytest.mark.parametrize("in_zip", [False, True])
+async def test_a_picture_that_does_not_open_is_given_up_by_name(
+    block: Block, tmp_path: Path, in_zip: bool
+) -> None:
+    path, archive = tmp_path / "corner kick.png", tmp_path / "season.zip"
+    glyphs.picture(["Goal"], 320, 180).save(path)
+    with zipfile.ZipFile(archive, "w") as season:
+        season.write(path, path.name)
+    source = ZipEntry(str(archive), path.name) if in_zip else path
+    release = block(archive if in_zip else path)
+    reader, impatient = PictureReader(), Readers(1, STALL_S)
+    stalled = r"corner kick\.png: reading stalled, nothing came for 0\.4 s"
+    for work in (lambda: reader.views(source, SHAPE), lambda: reader.fingerprint(source)):
+        with pytest.raises(MediaOutOfReachError, match=stalled):
+            await impatient.call(name_of(source), work)
+    release()
+    views = await Readers(1, BOUND_S).call(name_of(source), lambda: reader.views(source, SHAPE))
+    assert len(views.frames) == 1
     reader.close()
-    let_go()
 
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Both ends of a pipe: reading from the first hangs until something is written to the second."""
+    """Both ends of a pipe: reading from the first hangs until the second is written to."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -192,140 +184,97 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_what_is_to_be_done_last_is_done_when_the_read_returns(pipe: tuple[int, int]) -> None:
-    watch, done = Watchdog("match.mp4", STALL_S), threading.Event()
+    watchdog, done = Watchdog("match.mp4", STALL_S), threading.Event()
     with pytest.raises(MediaUnreadableError, match=r"match\.mp4: reading stalled"):
-        watch.call(lambda: os.read(pipe[0], 1))
-    watch.close(done.set)
+        watchdog.call(lambda: os.read(pipe[0], 1))
+    watchdog.close(done.set)
     assert not done.is_set()
     os.write(pipe[1], b"x")
     assert done.wait(BOUND_S)
 
 
-def test_slow_reading_is_no_stall(pipe: tuple[int, int]) -> None:
-    def slowly() -> str:
-        for _ in range(15):
-            time.sleep(0.1)
-            heartbeat()
-        return "here"
-
-    watch = Watchdog("match.mp4", 1.0)
-    assert watch.call(slowly) == "here"
-    watch.close()
+def slowly() -> str:
+    for _ in range(8):
+        time.sleep(0.1)
+        heartbeat()
+    return "here"
 
 
-def test_errors_are_those_of_the_call_even_a_timeout() -> None:
-    def fail() -> None:
-        raise TimeoutError("of its own")
+def fail() -> None:
+    raise TimeoutError("of its own")
 
-    watch = Watchdog("match.mp4", BOUND_S)
+
+def test_a_watchdog_tells_errors_and_slow_reading_from_a_stall() -> None:
+    watchdog = Watchdog("match.mp4", 0.5)
     with pytest.raises(TimeoutError, match="of its own"):
-        watch.call(fail)
-    assert watch.call(lambda: 3) == 3
-    watch.close()
-    watch.close()
+        watchdog.call(fail)
+    assert watchdog.call(slowly) == "here"
+    watchdog.close()
+    watchdog.close()
     with pytest.raises(ValueError, match="closed"):
-        watch.call(lambda: 3)
+        watchdog.call(lambda: 3)
 
 
-def test_files_in_turn_are_read_on_one_thread_but_never_on_one_that_hangs(
-    pipe: tuple[int, int],
-) -> None:
-    def thread_of(watch: Watchdog) -> int:
-        return watch.call(threading.get_ident)
+async def test_readers_tell_errors_and_slow_reading_from_a_stall() -> None:
+    readers = Readers(1, 0.5)
+    with pytest.raises(TimeoutError, match="of its own"):
+        await readers.call("match.jpg", fail)
+    assert await readers.call("match.jpg", slowly) == "here"
 
+
+def test_successive_files_share_a_thread_unless_it_hangs(pipe: tuple[int, int]) -> None:
     first, stuck = Watchdog("first half.mp4", STALL_S), Watchdog("stuck.mp4", STALL_S)
-    first_thread, stuck_thread = thread_of(first), thread_of(stuck)
+    first_thread, stuck_thread = first.call(threading.get_ident), stuck.call(threading.get_ident)
     assert first_thread != stuck_thread
     with pytest.raises(MediaUnreadableError, match="stalled"):
         stuck.call(lambda: os.read(pipe[0], 1))
     stuck.close()
     first.close()
     second, third = Watchdog("second half.mp4"), Watchdog("overtime.mp4")
-    assert thread_of(second) == first_thread
-    assert thread_of(third) != stuck_thread
-    for watch in (second, third):
-        watch.close()
+    assert second.call(threading.get_ident) == first_thread
+    assert third.call(threading.get_ident) != stuck_thread
+    second.close()
+    third.close()
     os.write(pipe[1], b"x")
 
 
-@pytest.mark.parametrize("in_zip", [False, True])
-def test_a_picture_that_does_not_open_is_given_up_by_name(
-    hold: Hold, tmp_path: Path, in_zip: bool
-) -> None:
-    path, archive = tmp_path / "corner kick.png", tmp_path / "season.zip"
-    glyphs.picture(["Goal"], 320, 180).save(path)
-    with zipfile.ZipFile(archive, "w") as season:
-        season.write(path, path.name)
-    source = ZipEntry(str(archive), path.name) if in_zip else path
-    let_go = hold(archive if in_zip else path)
-    reader = PictureReader()
+async def test_readers_wait_for_each_other_but_not_for_a_stall(pipe: tuple[int, int]) -> None:
+    readers, at_once, most = Readers(2, STALL_S), [0], [0]
 
-    async def read() -> None:
-        impatient, patient = Readers(1, STALL_S), Readers(1, BOUND_S)
-        with pytest.raises(
-            MediaOutOfReachError,
-            match=r"corner kick\.png: reading stalled, nothing came for 0\.4 s",
-        ):
-            await impatient.call(name_of(source), lambda: reader.views(source, SHAPE))
-        with pytest.raises(MediaOutOfReachError, match=r"corner kick\.png: reading stalled"):
-            await impatient.call(name_of(source), lambda: reader.fingerprint(source))
-        let_go()
-        assert (
-            len((await patient.call(name_of(source), lambda: reader.views(source, SHAPE))).frames)
-            == 1
-        )
+    def work(number: int) -> int:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.01)
+        at_once[0] -= 1
+        return number
 
-    asyncio.run(read())
-    reader.close()
+    calls = [readers.call("match.jpg", partial(work, number)) for number in range(20)]
+    assert await asyncio.gather(*calls) == list(range(20))
+    assert most[0] == 2
+    stuck = [
+        asyncio.create_task(readers.call("stuck.jpg", lambda: os.read(pipe[0], 1)))
+        for _ in range(2)
+    ]
+    assert await readers.call("match.jpg", partial(work, 7)) == 7
+    for each in stuck:
+        with pytest.raises(MediaOutOfReachError, match=r"stuck\.jpg: reading stalled"):
+            await each
+    os.write(pipe[1], b"xx")
 
 
-def test_readers_wait_for_one_another_and_for_nobody_who_hangs(pipe: tuple[int, int]) -> None:
-    async def read() -> None:
-        readers, at_once, most = Readers(2, STALL_S), [0], [0]
+async def test_closing_readers_waits_for_cancelled_reads() -> None:
+    readers, done = Readers(1), list[str]()
 
-        def work(number: int) -> int:
-            at_once[0] += 1
-            most[0] = max(most[0], at_once[0])
-            time.sleep(0.01)
-            at_once[0] -= 1
-            return number
+    def read() -> None:
+        time.sleep(0.2)
+        done.append("read")
 
-        async with asyncio.TaskGroup() as group:
-            calls = [
-                group.create_task(readers.call("match.jpg", partial(work, number)))
-                for number in range(20)
-            ]
-        assert [call.result() for call in calls] == list(range(20))
-        assert most[0] == 2
-        stuck = [
-            asyncio.create_task(readers.call("stuck.jpg", lambda: os.read(pipe[0], 1)))
-            for _ in range(2)
-        ]
-        assert await readers.call("match.jpg", partial(work, 7)) == 7
-        for each in stuck:
-            with pytest.raises(MediaOutOfReachError, match=r"stuck\.jpg: reading stalled"):
-                await each
-        os.write(pipe[1], b"xx")
-
-    asyncio.run(read())
-
-
-def test_readers_end_with_what_is_read_even_if_nobody_waits_for_it() -> None:
-    async def read() -> list[str]:
-        readers, done = Readers(1), list[str]()
-
-        def slowly() -> None:
-            time.sleep(0.2)
-            done.append("read")
-
-        waiting = asyncio.create_task(readers.call("match.jpg", slowly))
-        await asyncio.sleep(0.05)
-        waiting.cancel()
-        await readers.aclose()
-        await readers.aclose()
-        return done
-
-    assert asyncio.run(read()) == ["read"]
+    waiting = asyncio.create_task(readers.call("match.jpg", read))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await readers.aclose()
+    await readers.aclose()
+    assert done == ["read"]
 
 
 def test_what_a_failed_call_had_in_memory_goes_with_its_error() -> None:
@@ -356,29 +305,10 @@ def test_what_a_failed_call_had_in_memory_goes_with_its_error() -> None:
         gc.enable()
 
 
-def test_readers_hand_on_errors_and_know_slow_reading_from_a_stall() -> None:
-    def slowly() -> str:
-        for _ in range(8):
-            time.sleep(0.1)
-            heartbeat()
-        return "here"
-
-    def fail() -> None:
-        raise TimeoutError("of its own")
-
-    async def read() -> str:
-        readers = Readers(1, STALL_S)
-        with pytest.raises(TimeoutError, match="of its own"):
-            await readers.call("match.jpg", fail)
-        return await readers.call("match.jpg", slowly)
-
-    assert asyncio.run(read()) == "here"
-
-
-def test_what_computes_for_long_is_not_taken_for_a_read_that_hangs(tmp_path: Path) -> None:
+def test_long_computing_is_not_taken_for_a_stalled_read(tmp_path: Path) -> None:
     path = tmp_path / "goal.bin"
     path.write_bytes(bytes(10_000))
-    watch = Watchdog(path, 0.1)
+    watchdog = Watchdog(path, 0.1)
 
     def work() -> int:
         with WatchedFile(path) as file:
@@ -387,6 +317,6 @@ def test_what_computes_for_long_is_not_taken_for_a_read_that_hangs(tmp_path: Pat
             return len(file.readall())
 
     try:
-        assert watch.call(work) == 0
+        assert watchdog.call(work) == 0
     finally:
-        watch.close()
+        watchdog.close()

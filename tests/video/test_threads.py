@@ -1,26 +1,16 @@
-"""What decodes: the processor's threads, shared by the videos that are open, or a device."""
+"""The processor's threads, shared by the videos that are open, or a device decode."""
 
 from __future__ import annotations
 
-import io
-import logging
 from contextlib import ExitStack
 
 import av
 import pytest
-from PIL import Image
 
-from sandbox.videos import VideoSpec, generate
-from vlm_engine.testing import glyphs
-from vlm_engine.types import Frame, ImageShape, VideoInfo
-from vlm_engine.video import VideoReader, probe
+from tests.video.numbered import SHAPE, number_of
+from vlm_engine.types import VideoInfo
+from vlm_engine.video import VideoReader
 from vlm_engine.video.container import DECODING_THREADS, ThreadPool, open_video
-
-
-@pytest.fixture(scope="module")
-def match(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
-    spec = VideoSpec(duration_s=2, width=320, height=240, frame_rate=25, gop_s=1, tags=("Foul",))
-    return probe(generate(spec, tmp_path_factory.mktemp("videos") / "match.mp4").path)
 
 
 def test_videos_share_the_threads_and_none_goes_without() -> None:
@@ -44,29 +34,17 @@ def test_an_open_video_has_its_share_and_gives_it_back(match: VideoInfo) -> None
         assert count == all_of_it
 
 
-@pytest.mark.parametrize("device", ["abacus", *av.codec.hwaccel.hwdevices_available()])
-def test_what_a_device_does_not_decode_the_processor_does(
-    device: str, match: VideoInfo, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("device", [None, "abacus", *av.codec.hwaccel.hwdevices_available()])
+def test_the_processor_decodes_what_a_device_does_not(
+    device: str | None, match: VideoInfo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    times = [0.02, 0.5, 1.0, 1.5]
-    with caplog.at_level(logging.WARNING), VideoReader(match, hwaccel=device) as reader:
-        frames = [frame for _, frame in reader.frames(times, ImageShape())]
+    with VideoReader(match, hwaccel=device) as reader:
+        frames = [frame for _, frame in reader.frames([0.02, 0.5, 1.0, 1.5], SHAPE)]
         is_on_device = reader._session.on_device
-    assert all(isinstance(frame, Frame) for frame in frames)
-    shown = [
-        glyphs.read(Image.open(io.BytesIO(frame.jpeg))).frame_number
-        for frame in frames
-        if isinstance(frame, Frame)
-    ]
-    assert shown == [0, 12, 25, 37]
-    assert is_on_device or (
-        "match.mp4: " in caplog.text and "decoded by the processor" in caplog.text
-    )
-
-
-def test_without_being_asked_no_device_is_tried(
-    match: VideoInfo, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING), VideoReader(match) as reader:
-        assert not reader._session.on_device
-    assert not caplog.records
+    assert [number_of(frame) for frame in frames] == [0, 12, 25, 37]
+    if device is None:
+        assert not is_on_device
+        assert not caplog.records
+    elif not is_on_device:
+        assert "match.mp4: " in caplog.text
+        assert "decoded by the processor" in caplog.text

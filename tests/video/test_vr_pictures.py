@@ -1,10 +1,7 @@
-"""Of a VR frame, what the first eye sees ahead is served: all of that, nothing else, and in its true proportions."""
+"""Of a VR frame, what the first eye sees ahead is served: all of it, alone, in true proportions."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,9 +9,10 @@ from PIL import Image
 
 from sandbox import vr
 from sandbox.videos import LabelledVideo, VideoSpec, generate
+from tests.video.numbered import SHAPE, frames_of, image_of
 from vlm_engine.testing import glyphs
-from vlm_engine.types import Frame, ImageShape
-from vlm_engine.video import VideoReader, probe
+from vlm_engine.types import ImageShape
+from vlm_engine.video import probe
 from vlm_engine.vr import layout_of
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
@@ -36,49 +34,34 @@ TIME_S = 1.7
 def video(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> LabelledVideo:
-    width, height = SIZES[request.param]
-    spec = VideoSpec(duration_s=6, width=width, height=height, tags=TAGS, seed=2, vr=request.param)
+    spec = VideoSpec(6, *SIZES[request.param], 10, tags=TAGS, seed=2, vr=request.param)
     return generate(spec, tmp_path_factory.mktemp("vr") / "match.mp4")
 
 
-@contextmanager
-def picture(video: LabelledVideo, setting: str, shape: ImageShape) -> Iterator[Image.Image]:
+def picture(video: LabelledVideo, setting: str, shape: ImageShape = SHAPE) -> Image.Image:
     info = probe(video.path)
     layout = layout_of(setting, info.path, info.width, info.height)
-    with VideoReader(info, vr=layout) as reader:
-        ((_, frame),) = reader.frames([TIME_S], shape)
-    assert isinstance(frame, Frame), frame
-    with Image.open(io.BytesIO(frame.jpeg)) as image:
-        assert image.size == (frame.width, frame.height)
-        yield image
+    return image_of(*frames_of(info, [TIME_S], shape, vr=layout))
 
 
-def truth(video: LabelledVideo) -> glyphs.Shown:
-    codes = frozenset(glyphs.codes(sorted(video.tags_at(TIME_S))).values())
-    return glyphs.Shown(codes, int(TIME_S * video.spec.frame_rate))
-
-
-@pytest.mark.parametrize("side", [256, 1024])
-def test_the_first_eye_s_front_is_served_whole(video: LabelledVideo, side: int) -> None:
+def test_only_the_first_eyes_front_is_served_and_whole(video: LabelledVideo) -> None:
+    layout = video.spec.vr
     assert 0 < len(video.tags_at(TIME_S)) < len(TAGS)  # else both eyes would tell the same
-    with picture(video, video.spec.vr, ImageShape(side)) as image:
-        assert glyphs.read(image) == truth(video)
+    codes = frozenset(glyphs.codes(sorted(video.tags_at(TIME_S))).values())
+    truth = glyphs.Shown(codes, int(TIME_S * video.spec.frame_rate))
+    for side in (256, 1024):
+        image = picture(video, layout, ImageShape(side))
+        assert glyphs.read(image) == truth
         assert max(image.size) <= side
-        assert image.width / image.height == pytest.approx(
-            16 / 9 if video.spec.vr.endswith("flat") else 1, rel=0.02
-        )
+        aspect = 16 / 9 if layout.endswith("flat") else 1
+        assert image.width / image.height == pytest.approx(aspect, rel=0.02)
+    for other in {"off", *vr.LAYOUTS} - {layout}:
+        assert glyphs.read(picture(video, other)) != truth, other
 
 
-def test_the_layout_makes_the_difference(video: LabelledVideo) -> None:
-    for setting in {"off", *vr.LAYOUTS} - {video.spec.vr}:
-        with picture(video, setting, ImageShape()) as image:
-            assert glyphs.read(image) != truth(video), setting
-
-
-def test_frames_are_taken_as_one_says_who_switches_vr_off(tmp_path: Path) -> None:
-    flat = generate(
-        VideoSpec(duration_s=3, width=640, height=320, tags=TAGS), tmp_path / "Final_LR_180.mp4"
-    )
-    with picture(flat, "off", ImageShape()) as image:
-        assert image.size == (640, 320)
-        assert glyphs.read(image).frame_number == int(TIME_S * flat.spec.frame_rate)
+def test_frames_are_shown_as_they_are_without_vr(tmp_path: Path) -> None:
+    spec = VideoSpec(3, 640, 320, 10, tags=TAGS)
+    flat = generate(spec, tmp_path / "Final_LR_180.mp4")
+    image = picture(flat, "off")
+    assert image.size == (640, 320)
+    assert glyphs.read(image).frame_number == int(TIME_S * flat.spec.frame_rate)
