@@ -1,53 +1,63 @@
+"""Stored answers come back whoever else writes; and those needed least go first."""
+
 from __future__ import annotations
 
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.engine.stores import stored, subject
 from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, StoredAnswer, Subject
-from vlm_engine.types import Answer, Form, ImageShape, Verdict
+from vlm_engine.store import AnswerStore, StoredSearch, Subject
+from vlm_engine.types import Form, Verdict
 
-SUBJECT = Subject("oshash:1", "model", "words")
-
-
-def stored(look_ms: int, **verdicts: Verdict) -> StoredAnswer:
-    answer = Answer(verdicts, '{"tags": ["Foul"]}', "model-q4", "gym", 700, 9)
-    return StoredAnswer(look_ms, look_ms / 1000 + 0.01, Form.LIST, ImageShape(768, 85), answer)
+HOUR_S = 3600.0
+SIZE = 400_000
 
 
-def test_what_was_written_is_read_back_after_opening_again(tmp_path: Path) -> None:
+class Clock:
+    """Time that passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "new folder" / "übung.sqlite3"
+
+
+@pytest.fixture
+def store() -> Iterator[AnswerStore]:
+    with AnswerStore(None) as in_memory:
+        yield in_memory
+
+
+def test_what_was_written_is_read_back_after_opening_again(path: Path) -> None:
     wanted = [
-        stored(1000, Foul=Verdict(True, 0.875), Turnover=Verdict(False)),
-        stored(2000, Foul=Verdict(False, 0.25)),
+        stored(1000, "", Foul=Verdict(True, 0.875), Turnover=Verdict(False)),
+        stored(2000, "", Foul=Verdict(False, 0.25)),
     ]
-    with AnswerStore(tmp_path / "new folder" / "übung.sqlite3") as store:
-        for one in wanted:
-            store.add(SUBJECT, one)
-    with AnswerStore(tmp_path / "new folder" / "übung.sqlite3") as store:
-        assert store.answers(SUBJECT) == wanted
+    with AnswerStore(path) as store:
+        for answer in wanted:
+            store.add(subject(1), answer)
+    with AnswerStore(path) as store:
+        assert store.answers(subject(1)) == wanted
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        Subject("oshash:2", "model", "words"),
-        Subject("oshash:1", "other", "words"),
-        Subject("oshash:1", "model", "other"),
-    ],
-)
-def test_another_video_model_or_wording_knows_nothing_of_it(other: Subject) -> None:
-    with AnswerStore(None) as store:
-        store.add(SUBJECT, stored(1000, Foul=Verdict(True)))
-        assert store.answers(other) == []
-        assert len(store.answers(SUBJECT)) == 1
+@pytest.mark.parametrize("other", [subject(2), subject(1, "other"), subject(1, wording="other")])
+def test_another_video_model_or_wording_has_no_answers(store: AnswerStore, other: Subject) -> None:
+    store.add(subject(1), stored(1000))
+    assert store.answers(other) == []
+    assert len(store.answers(subject(1))) == 1
 
 
 @pytest.mark.parametrize(
@@ -64,89 +74,41 @@ def test_another_video_model_or_wording_knows_nothing_of_it(other: Subject) -> N
         ),
     ],
 )
-def test_every_answer_comes_back_as_it_was(verdicts: dict[str, Verdict], raw: str) -> None:
-    one = StoredAnswer(1, 1.0, Form.VERDICTS, ImageShape(), Answer(verdicts, raw, "m", "gym"))
-    with AnswerStore(None) as store:
-        store.add(SUBJECT, one)
-        assert store.answers(SUBJECT) == [one]
+def test_every_answer_comes_back_as_it_was(
+    store: AnswerStore, verdicts: dict[str, Verdict], raw: str
+) -> None:
+    answer = replace(stored(1).answer, verdicts=verdicts, raw=raw)
+    wanted = replace(stored(1), answer=answer, form=Form.VERDICTS)
+    store.add(subject(1), wanted)
+    assert store.answers(subject(1)) == [wanted]
 
 
-@pytest.mark.parametrize("count", [1, 16, 17, 100])
-def test_many_at_once_are_told_apart_and_keep_their_order(count: int) -> None:
-    subjects = [Subject(f"md5:{number % 40}", "model", "words") for number in range(count)]
-    rows = [
-        (subject, stored(number, Foul=Verdict(True))) for number, subject in enumerate(subjects)
-    ]
-    with AnswerStore(None) as store:
-        store.add_all(rows)
-        store.add_all([])
-        asked = [
-            *subjects,
-            Subject("md5:0", "model", "other words"),
-            Subject("md5:none", "model", "words"),
-        ]
-        wanted = [[one for own, one in rows if own == subject] for subject in asked]
-        assert store.answers_to(asked) == wanted
-        assert store.answers_to([]) == []
+@pytest.mark.parametrize("count", [1, 17, 100])
+def test_many_at_once_are_told_apart_and_keep_their_order(store: AnswerStore, count: int) -> None:
+    subjects = [subject(number % 40) for number in range(count)]
+    rows = [(about, stored(number, "")) for number, about in enumerate(subjects)]
+    store.add_all(rows)
+    store.add_all([])
+    several = [*subjects, subject(0, wording="other words"), subject(99)]
+    wanted = [[answer for about, answer in rows if about == each] for each in several]
+    assert store.answers_to(several) == wanted
+    assert store.answers_to([]) == []
 
 
-def test_all_that_was_looked_up_counts_as_used(tmp_path: Path) -> None:
-    now, path = [1000.0], tmp_path / "store.sqlite3"
-    subjects = [Subject(f"md5:{number}", "model", "words") for number in range(40)]
-    with AnswerStore(path, clock=lambda: now[0]) as store:
-        store.add_all([(subject, stored(0, Foul=Verdict(True))) for subject in subjects])
-        now[0] += 1000.0
-        store.answers_to(subjects[:20])
-        store.add_all([(subject, stored(1, Foul=Verdict(True))) for subject in subjects[20:30]])
-    with closing(sqlite3.connect(path)) as db:
-        used = [used for (used,) in db.execute("SELECT used FROM answer_subject ORDER BY id")]
-    assert used == [2000.0] * 30 + [1000.0] * 10
+def test_answers_written_together_are_all_there_or_none(store: AnswerStore) -> None:
+    good, bad = stored(1000), stored(2000)
+    store.add_all([(subject(1), good), (subject(2), bad), (subject(1), bad)])
+    unfit = replace(good, frame_s=None)  # type: ignore[arg-type]
+    with pytest.raises(StoreError):
+        store.add_all([(subject(2), good), (subject(1), unfit)])
+    assert store.answers_to([subject(2), subject(1)]) == [[bad], [good, bad]]
 
 
-def test_an_answer_survives_sigkill(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite3"
-    script = f"""
-import os, signal
-from pathlib import Path
-from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, StoredAnswer, Subject
-from vlm_engine.types import Answer, Form, ImageShape, Verdict
-store = AnswerStore(Path({str(path)!r}))
-answer = Answer({{"Foul": Verdict(True)}}, "", "m", "e")
-for n in range(50):
-    store.add(Subject("oshash:1", "model", "words"), StoredAnswer(n, n, Form.LIST, ImageShape(), answer))
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    killed = subprocess.run(
-        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], timeout=60, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-    with AnswerStore(path) as store:
-        assert len(store.answers(SUBJECT)) == 50
-
-
-def test_answers_written_together_are_all_there_or_none() -> None:
-    other = Subject("oshash:2", "model", "words")
-    good, bad = stored(1000, Foul=Verdict(True)), stored(2000, Foul=Verdict(False))
-    with AnswerStore(None) as store:
-        store.add_all([(SUBJECT, good), (other, bad), (SUBJECT, bad)])
-        assert store.answers_to([other, Subject("oshash:3", "model", "words"), SUBJECT]) == [
-            [bad],
-            [],
-            [good, bad],
-        ]
-        with pytest.raises(StoreError):
-            store.add_all([(other, good), (SUBJECT, replace(good, frame_s=None))])  # type: ignore[arg-type]
-        assert store.answers(other) == [bad]
-
-
-def test_several_threads_and_connections_lose_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite3"
-
+def test_several_threads_and_connections_lose_nothing(path: Path) -> None:
     def write(part: int) -> None:
         with AnswerStore(path) as store:
             for number in range(20):
-                store.add(SUBJECT, stored(part * 1000 + number, Foul=Verdict(True)))
+                store.add(subject(1), stored(part * 1000 + number))
 
     threads = [threading.Thread(target=write, args=(part,)) for part in range(4)]
     for thread in threads:
@@ -154,4 +116,96 @@ def test_several_threads_and_connections_lose_nothing(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(60)
     with AnswerStore(path) as store:
-        assert len(store.answers(SUBJECT)) == 80
+        assert len(store.answers(subject(1))) == 80
+
+
+def test_all_that_was_looked_up_counts_as_used(path: Path) -> None:
+    clock = Clock()
+    subjects, first_s = [subject(number) for number in range(40)], clock.now_s
+    with AnswerStore(path, clock=clock) as store:
+        store.add_all([(about, stored(0)) for about in subjects])
+        clock.now_s += 1000
+        store.answers_to(subjects[:20])
+        store.add_all([(about, stored(1)) for about in subjects[20:30]])
+    with closing(sqlite3.connect(path)) as db:
+        used = [used for (used,) in db.execute("SELECT used FROM answer_subject ORDER BY id")]
+    assert used == [clock.now_s] * 30 + [first_s] * 10
+
+
+def fill(path: Path, clock: Clock, videos: int, *, hours_apart: float) -> None:
+    """Store 100 answers, about 65 kB, about each video."""
+    with AnswerStore(path, clock=clock) as store:
+        for video in range(videos):
+            models = [subject(video, f"model {n % 2}") for n in range(100)]
+            store.add_all([(about, stored(n)) for n, about in enumerate(models)])
+            clock.now_s += hours_apart * HOUR_S
+
+
+def kept(store: AnswerStore, video: int) -> int:
+    return sum(len(store.answers(subject(video, f"model {n}"))) for n in range(2))
+
+
+def in_use(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        names = ("page_count", "freelist_count", "page_size")
+        pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        return int((pages - free) * size)
+
+
+def test_the_videos_not_used_for_longest_go_each_as_a_whole(path: Path) -> None:
+    clock = Clock()
+    fill(path, clock, 10, hours_apart=24)
+    with AnswerStore(path, clock=clock) as store:
+        assert kept(store, 0) == 100  # which is a use
+    before = path.stat().st_size
+    assert before > SIZE
+    AnswerStore(path, max_bytes=SIZE, clock=clock).close()
+    assert in_use(path) <= SIZE
+    assert path.stat().st_size < before / 2 + SIZE / 2
+    with AnswerStore(path, clock=clock) as store:
+        first, *others = (kept(store, video) for video in range(10))
+    gone = others.index(100)
+    assert first == 100
+    assert others == [0] * gone + [100] * (9 - gone)
+    assert 3 <= gone <= 6
+
+
+@pytest.mark.parametrize(("max_bytes", "hours_apart"), [(SIZE, 0.01), (None, 24)])
+def test_what_was_used_lately_stays_and_all_without_a_limit(
+    path: Path, max_bytes: int | None, hours_apart: float
+) -> None:
+    clock = Clock()
+    fill(path, clock, 10, hours_apart=hours_apart)
+    with AnswerStore(path, max_bytes=max_bytes, clock=clock) as store:
+        assert [kept(store, video) for video in range(10)] == [100] * 10
+
+
+def test_a_long_run_prunes_as_it_goes_but_not_what_it_works_on(path: Path) -> None:
+    """Nothing reads what is known of video 99: its answers alone say that it is in use."""
+    clock = Clock()
+    with AnswerStore(path, max_bytes=SIZE, clock=clock) as store:
+        for video in range(20):
+            for n in range(50):
+                store.add_all([(subject(video), stored(n)), (subject(99), stored(n, ""))])
+                clock.now_s += 60
+        assert len(store.answers(subject(19))) == 50
+        assert len(store.answers(subject(99))) == 1000
+    assert in_use(path) < 2 * SIZE
+
+
+def test_searches_go_with_their_video_and_tables_of_others_stay(path: Path) -> None:
+    clock, search = Clock(), StoredSearch(("Goal", "Überzahl"), "quick")
+    fill(path, clock, 3, hours_apart=24)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE journal_markers (title TEXT)")
+        db.execute("INSERT INTO journal_markers VALUES (?)", ("Foul" * 1000,))
+    with AnswerStore(path, clock=clock) as store:
+        store.add_search(subject(0), search)
+        store.add_search(subject(0), search)
+        assert store.searches(subject(0)) == [search]
+    clock.now_s += 24 * HOUR_S
+    with AnswerStore(path, max_bytes=1, clock=clock) as store:
+        assert store.searches(subject(0)) == []
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM journal_markers").fetchall() == [(1,)]
+        assert db.execute("SELECT count(*) FROM answer").fetchall() == [(0,)]

@@ -1,10 +1,10 @@
-"""What the store saves: on real videos, with a real endpoint on loopback that counts what it is asked."""
+"""Changed settings and words ask only what is new: on real videos, with a real endpoint that counts."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,171 +16,193 @@ from tests.database_faults import files_no_longer_than
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig
 from vlm_engine.errors import StoreError
-from vlm_engine.store import AnswerStore, Subject
+from vlm_engine.store.schema import unpacked
 from vlm_engine.testing import Behaviour, SandboxVLM
-from vlm_engine.types import Span, VideoResult
+from vlm_engine.types import Progress, Span, VideoResult
 
 EIGHT, NINTH = SPORT_TAGS, "Penalty kick"
+FOUR = SPORT_TAGS[:4]
+FOUL = FOUR[1]
+SIGNAL = {FOUL: "a player is fouled; the referee signals"}
+Asked = list[set[str]]
+"""The tags of each question, in the order of the answers."""
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=120, width=320, height=180, seed=1, tags=(*EIGHT, NINTH))
+    spec = VideoSpec(duration_s=60, width=320, height=180, seed=1, tags=(*EIGHT, NINTH))
     return generate(spec, tmp_path_factory.mktemp("video") / "match.mp4")
 
 
+class Season:
+    """An endpoint, a store, a video, and what each way of asking costs."""
+
+    def __init__(self, vlm: SandboxVLM, store: Path, video: LabelledVideo) -> None:
+        self.vlm, self._store, self._video = vlm, store, video
+
+    def engine(
+        self, tags: tuple[str, ...] = EIGHT, rule: Mapping[str, Any] | None = None, **words: Any
+    ) -> VLMEngine:
+        endpoint = {"base_url": self.vlm.url, "max_concurrent": 4}
+        model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=tags, **words)
+        rules = {model.category: dict.fromkeys(tags, rule)} if rule else {}
+        return VLMEngine(
+            EngineConfig(models={"vlm": model}, store_path=str(self._store), category_config=rules)
+        )
+
+    async def tag(
+        self, engine: VLMEngine, on_progress: Callable[[Progress], None] | None = None
+    ) -> VideoResult:
+        return await engine.tag_video(self._video.path, on_progress=on_progress)
+
+    async def tagged(
+        self, tags: tuple[str, ...] = EIGHT, **settings: Any
+    ) -> tuple[Asked, VideoResult]:
+        """Tag the video; return what was asked about, and the result."""
+        before, calls = len(self.answers()), self.vlm.counters.answered
+        async with self.engine(tags, **settings) as engine:
+            result = await self.tag(engine)
+        asked = self.answers()[before:]
+        assert len(asked) == self.vlm.counters.answered - calls
+        return asked, result
+
+    def answers(self) -> Asked:
+        """Return the tags of each stored answer."""
+        if not self._store.exists():
+            return []
+        with closing(sqlite3.connect(self._store)) as db:
+            rows = db.execute("SELECT said FROM answer ORDER BY id").fetchall()
+        return [{name.partition("\n")[0] for name in unpacked(said)[0]} for (said,) in rows]
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store.sqlite3"
+async def season(tmp_path: Path, video: LabelledVideo) -> AsyncIterator[Season]:
+    async with SandboxVLM(Behaviour(slots=4, miss_rate=0.05)) as vlm:
+        yield Season(vlm, tmp_path / "store.sqlite3", video)
 
 
-def config(
-    vlm: SandboxVLM, store: Path, tags: tuple[str, ...] = EIGHT, **more: Any
-) -> EngineConfig:
-    endpoint = {"base_url": vlm.url, "max_concurrent": 4}
-    model = ModelConfig(
-        type="vlm_model", multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays"
-    )
-    return EngineConfig(models={"vlm": model}, store_path=str(store), **more)
-
-
-async def tagged(
-    vlm: SandboxVLM, store: Path, video: LabelledVideo, *args: Any, **more: Any
-) -> tuple[VideoResult, int]:
-    """The video's result, and how many questions it took."""
-    before = vlm.counters.answered
-    async with VLMEngine(config(vlm, store, *args, **more)) as engine:
-        result = await engine.tag_video(video.path)
-    return result, vlm.counters.answered - before
-
-
-def play(use: Callable[[SandboxVLM], Awaitable[None]], **behaviour: Any) -> None:
-    async def run() -> None:
-        async with SandboxVLM(Behaviour(slots=4, **behaviour)) as vlm:
-            await use(vlm)
-
-    asyncio.run(run())
-
-
-def found(result: VideoResult) -> tuple[Span, ...]:
-    """Before any rule of the user's."""
-    (findings,) = result.findings
-    return findings.spans
-
-
-def asked_since(store: Path, number: int) -> list[set[str]]:
-    """The tags of each answer after the first ``number``."""
-    with closing(sqlite3.connect(store)) as db:
-        media, model, wording = db.execute(
-            "SELECT media, model, wording FROM answer_subject"
-        ).fetchone()
-    with AnswerStore(store) as answers:
-        return [
-            set(one.answer.verdicts)
-            for one in answers.answers(Subject(media, model, wording))[number:]
-        ]
+def spans(result: VideoResult) -> set[Span]:
+    """Return the spans before any rule of the user's."""
+    return {span for findings in result.findings for span in findings.spans}
 
 
 RULES: list[Mapping[str, Any]] = [
     {"TagThreshold": 0.95},
     {"MaxGap": "20s"},
     {"MinMarkerDuration": "10%"},
-    {"RequiredDuration": 60},
+    {"RequiredDuration": 30},
     {"RenamedTag": "Something else"},
 ]
 
 
-def test_other_thresholds_gaps_durations_and_names_ask_nothing(
-    video: LabelledVideo, store: Path
+async def test_other_thresholds_gaps_durations_and_names_ask_nothing(season: Season) -> None:
+    asked, first = await season.tagged()
+    assert len(asked) > 10
+    seen = [first.info]
+    for rule in RULES:
+        asked, result = await season.tagged(rule=rule)
+        assert asked == []
+        assert spans(result) == spans(first)
+        seen.append(result.info)
+        assert seen.count(result.info) == 1, f"{rule} must change something for this test"
+
+
+async def test_one_tag_more_asks_about_it_alone_one_less_nothing(season: Season) -> None:
+    _, first = await season.tagged()
+    asked, more = await season.tagged((*EIGHT[:3], NINTH, *EIGHT[3:]))
+    assert asked
+    assert set().union(*asked) == {NINTH}
+    assert {span for span in spans(more) if span.tag != NINTH} == spans(first)
+    for tags in ((*EIGHT, NINTH), EIGHT, EIGHT[2:], (EIGHT[4],), (NINTH, EIGHT[1])):
+        asked, result = await season.tagged(tags)
+        assert asked == []
+        assert spans(result) == {span for span in spans(more) if span.tag in tags}
+
+
+async def test_pictures_of_one_eye_are_not_taken_for_whole_ones(
+    season: Season, video: LabelledVideo
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        first, calls = await tagged(vlm, store, video)
-        assert calls == len(asked_since(store, 0)) > 20
-        seen = [first.info]
-        for rule in RULES:
-            result, calls = await tagged(
-                vlm, store, video, category_config={"plays": dict.fromkeys(EIGHT, rule)}
-            )
-            assert calls == 0
-            assert found(result) == found(first)
-            seen.append(result.info)
-            assert seen.count(result.info) == 1, f"{rule} must change something for this test"
-
-    play(use, miss_rate=0.05)
+    asked, _ = await season.tagged()
+    async with season.engine() as engine:
+        result = await engine.tag_video(video.path, vr_video=True)
+    assert result.coverage.calls == result.coverage.asked > 0
+    assert season.vlm.counters.answered == len(asked) + result.coverage.calls
 
 
-def test_one_tag_more_asks_about_that_tag_only_and_one_less_asks_nothing(
-    video: LabelledVideo, store: Path
+async def test_after_a_cancel_the_next_run_asks_only_the_rest(season: Season) -> None:
+    season.vlm.behaviour.latency_s = 0.02
+    async with season.engine() as engine:
+        running = asyncio.create_task(season.tag(engine))
+        while season.vlm.counters.answered < 8:
+            await asyncio.sleep(0.005)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert len(season.answers()) >= season.vlm.counters.answered - 4
+    asked, result = await season.tagged()
+    assert result.coverage.asked <= len(season.answers()) <= result.coverage.asked + 4
+    assert len(asked) < result.coverage.asked
+
+
+async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> None:
+    """A limit on the size of files stands for a full disk: it has room for about ten answers."""
+    answered: list[int] = []
+    full = pytest.raises(StoreError, match=r"store\.sqlite3: its disk is full.* Make room there")
+    async with season.engine() as engine:
+        with files_no_longer_than(200_000), full:
+            await season.tag(engine, lambda progress: answered.append(progress.coverage.answered))
+    stored = len(season.answers())
+    # Some may have been stored while all was being given up.
+    assert 0 < max(answered) <= stored <= max(answered) + 4
+    assert season.vlm.counters.answered <= stored + 8
+    asked, result = await season.tagged()
+    assert len(asked) == result.coverage.asked - stored
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"synonyms": {FOUL: ["personal foul"]}},
+        {"tag_descriptions": {FOUL: "  "}},
+        {"system_prompt": "{opening}\n\nTags:\n{tags}\n\n{rules}\n{format}"},
+    ],
+    ids=["synonyms", "no description", "the usual words spelled out"],
+)
+async def test_what_changes_no_word_asks_nothing(season: Season, words: dict[str, Any]) -> None:
+    _, before = await season.tagged(FOUR)
+    asked, after = await season.tagged(FOUR, **words)
+    assert asked == []
+    assert spans(after) == spans(before)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"prompt": "These are frames of a basketball match."},
+        {"special_tokens": "/no_think"},
+        {"user_prompt": "At {time}: {question}"},
+    ],
+    ids=["prompt", "special tokens", "time"],
+)
+async def test_what_changes_every_question_asks_everything(
+    season: Season, words: dict[str, Any]
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        first, asked = await tagged(vlm, store, video)
-        more, calls = await tagged(vlm, store, video, (*EIGHT[:3], NINTH, *EIGHT[3:]))
-        assert calls > 0
-        assert asked_since(store, asked) == [{NINTH}] * calls
-        assert [span for span in found(more) if span.tag != NINTH] == list(found(first))
-        assert any(span.tag == NINTH for span in found(more)) == bool(video.truth[NINTH])
-        for tags in ((*EIGHT, NINTH), EIGHT, EIGHT[2:], (EIGHT[4],), (NINTH, EIGHT[1])):
-            result, calls = await tagged(vlm, store, video, tags)
-            assert calls == 0
-            assert set(found(result)) == {span for span in found(more) if span.tag in tags}
-
-    play(use, miss_rate=0.05)
+    first, _ = await season.tagged(FOUR)
+    again, _ = await season.tagged(FOUR, **words)
+    assert len(again) == len(first)
+    assert set().union(*again) == set(FOUR)
+    assert (await season.tagged(FOUR))[0] == [], "the answers in the former words are still there"
 
 
-def test_pictures_of_one_eye_are_not_taken_for_whole_ones(
-    video: LabelledVideo, store: Path
-) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        _, calls = await tagged(vlm, store, video)
-        async with VLMEngine(config(vlm, store)) as engine:
-            result = await engine.tag_video(video.path, vr_video=True)
-        assert result.coverage.calls == result.coverage.asked > 0
-        assert vlm.counters.answered == calls + result.coverage.calls
-
-    play(use)
-
-
-def test_who_is_cancelled_keeps_what_was_answered_and_the_next_run_asks_the_rest(
-    video: LabelledVideo, store: Path
-) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        async with VLMEngine(config(vlm, store)) as engine:
-            running = asyncio.create_task(engine.tag_video(video.path))
-            while vlm.counters.answered < 15:
-                await asyncio.sleep(0.005)
-            running.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await running
-        answered = vlm.counters.answered
-        assert len(asked_since(store, 0)) >= answered - 4
-        result, calls = await tagged(vlm, store, video)
-        assert result.coverage.asked <= len(asked_since(store, 0)) <= result.coverage.asked + 4
-        assert calls < result.coverage.asked
-
-    play(use, latency_s=0.02)
-
-
-def test_an_answer_that_cannot_be_stored_is_not_used_and_the_rest_is_kept(
-    video: LabelledVideo, store: Path
-) -> None:
-    """A limit on the size of files stands for a full disk: the log of changes can take about ten answers."""
-
-    async def use(vlm: SandboxVLM) -> None:
-        told: list[int] = []
-        async with VLMEngine(config(vlm, store)) as engine:
-            full = pytest.raises(
-                StoreError, match=r"store\.sqlite3: its disk is full.* Make room there"
-            )
-            with files_no_longer_than(200_000), full:
-                await engine.tag_video(
-                    video.path, on_progress=lambda progress: told.append(progress.coverage.answered)
-                )
-        stored = len(asked_since(store, 0))
-        assert (
-            0 < max(told) <= stored <= max(told) + 4
-        )  # some may have been stored while all was being given up
-        assert vlm.counters.answered <= stored + 8
-        result, calls = await tagged(vlm, store, video)
-        assert calls == result.coverage.asked - stored
-
-    play(use)
+async def test_a_description_asks_about_its_tag_alone(season: Season) -> None:
+    season.vlm.behaviour.miss_rate = 0.0  # another mistake would have other frames looked at
+    _, plain = await season.tagged(FOUR[:3])
+    for descriptions in (SIGNAL, {FOUL: "a free kick"}):
+        asked, _ = await season.tagged(FOUR[:3], tag_descriptions=descriptions)
+        assert set().union(*asked) == {FOUL}
+        assert (await season.tagged(FOUR[:3], tag_descriptions=descriptions))[0] == []
+    asked, result = await season.tagged(FOUR[:3])
+    assert asked == []
+    assert spans(result) == spans(plain)
+    asked, _ = await season.tagged(FOUR, tag_descriptions={**SIGNAL, FOUR[3]: "the clock stops"})
+    assert set().union(*asked) == {FOUR[3]}
