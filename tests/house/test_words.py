@@ -1,0 +1,54 @@
+"""Names and docstrings use the field's words, and a line has at most 100 columns."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("vlm_engine", "haven", "sandbox", "tools", "benchmarks", "examples")
+NAMES = {
+    *("Part", "Panel", "Judge", "Room", "Sheet", "Sheets", "Lots", "Together", "Looks", "Turn"),
+    *("Line", "Keeper", "Attempt", "Belief", "Chain", "Runs", "Ledger", "Memory", "Memories"),
+    *("Look", "Told", "Hold", "Held", "Errand", "Shift", "Ours", "Standing", "RunBook", "TagBook"),
+    *("Manners", "told", "own", "how", "asked", "shown", "lots", "portions", "settle", "crew"),
+    *("mending", "make_sound", "leaves_it", "looks", "manners", "errand", "ours"),
+}
+OPENINGS = {
+    *("What", "How", "Who", "Whoever", "Whether", "Those", "Which", "That"),
+    *("When", "Where", "Whose"),
+}
+NOT_YET = ROOT / "tests" / "house" / "words_not_yet.txt"
+"""The files that do not keep these rules yet. The list may only get shorter."""
+
+
+def faults(path: Path) -> Iterator[str]:
+    """Yield every name, docstring and line that breaks a rule."""
+    text = path.read_text(encoding="utf-8")
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NAME and token.string in NAMES:
+            yield f"{path}:{token.start[0]}: the name {token.string}"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+            words = (ast.get_docstring(node) or "").split()
+            if words and words[0].rstrip(",.:") in OPENINGS:
+                yield f"{path}:{getattr(node, 'lineno', 1)}: a docstring that opens with {words[0]}"
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > 100:
+            yield f"{path}:{number}: a line of {len(line)} columns"
+
+
+def not_yet() -> set[str]:
+    return {*NOT_YET.read_text(encoding="utf-8").split()} if NOT_YET.exists() else set()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_names_and_docstrings_use_plain_words(folder: str) -> None:
+    paths = [*(ROOT / folder).rglob("*.py")]
+    checked = [path for path in paths if path.relative_to(ROOT).as_posix() not in not_yet()]
+    assert [fault for path in checked for fault in faults(path)] == []
