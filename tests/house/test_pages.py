@@ -81,14 +81,13 @@ def test_every_example_of_settings_is_taken(
     for variable in re.findall(r"api_key_env: (\w+)", written):
         monkeypatch.setenv(variable, "a-key-of-some-length")
     (tmp_path / "haven_vlm_config.local.yaml").write_text(written, encoding="utf-8")
-    settings = Settings.load(folder=tmp_path)
+    model = Settings.load(folder=tmp_path).engine.models["vlm"]
     if name == "endpoints.md":
-        assert len(settings.endpoints) == written.count("base_url")
-        assert all(each.name and each.base_url.endswith("/v1") for each in settings.endpoints)
+        assert len(model.endpoints()) == written.count("base_url")
+        assert all(each.name and each.base_url.endswith("/v1") for each in model.endpoints())
     else:
-        wording = settings.wording
-        changed = wording.tag_descriptions or wording.synonyms or wording.prompt
-        assert changed or settings.scan_frames_per_question == 4
+        changed = model.tag_descriptions or model.synonyms or model.prompt
+        assert changed or model.frames_per_question == 4
 
 
 def test_the_endpoints_page_has_every_server_and_a_command() -> None:
