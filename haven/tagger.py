@@ -1,4 +1,6 @@
-"""The engine as the plugin uses it: settings go in once, then files of scenes and images go in and what was found comes out."""
+"""The engine as the plugin uses it: settings go in once, then files of scenes and images go in
+and what was found comes out.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,17 @@ _SIZES_AT_ONCE = 8
 _PATHS = on_the_page("PATH_MUTATION")
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
-"""Gives a picture's content where its file cannot be read. Raises ``MediaError`` where it cannot, either."""
+"""Gives a picture's content where its file cannot be read. Raises ``MediaError`` where it
+cannot, either."""
 Show: TypeAlias = Callable[[MediaUnsupportedError], Awaitable[bytes]]
-"""Gives a thumbnail of a picture whose file is not read, for the reason that it is told. Raises as ``Fetch``."""
+"""Gives a thumbnail of a picture whose file is not read, for the reason that it is told. Raises
+as ``Fetch``."""
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
-    """Return the engine's configuration. ``store_path``: the file that keeps every answer; None: none does."""
+    """Return the engine's configuration. ``store_path``: the file that keeps every answer; None:
+    none does.
+    """
     store = str(store_path) if store_path else None
     return settings.engine.model_copy(update={"store_path": store})
 
@@ -64,7 +70,8 @@ def names_in_stash(settings: Settings) -> dict[str, str]:
 class Tagger:
     """Tags video and picture files, any number at once. Use it in ``async with``.
 
-    Raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns one file.
+    Raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns one
+    file.
     """
 
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
@@ -97,11 +104,13 @@ class Tagger:
         vr: bool = False,
         source: Source | None = None,
     ) -> VideoResult:
-        """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint of it, or "".
+        """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint
+        of it, or "".
 
-        ``size_bytes``: what Stash knows of it, 0 for nothing; a file of another size is another one, whatever the fingerprint.
-        ``vr``: its frames hold more than is ahead; only that is looked at. ``source``: what to read where this machine does
-        not get at the file.
+        ``size_bytes``: what Stash knows of it, 0 for nothing; a file of another size is another
+        one, whatever the fingerprint.
+        ``vr``: its frames hold more than is ahead; only that is looked at. ``source``: what to
+        read where this machine does not get at the file.
         """
         here = map_path(path, self._settings.path_mutation)
         try:
@@ -136,10 +145,12 @@ class Tagger:
         fetch: Fetch | None = None,
         show: Show | None = None,
     ) -> ImageResult:
-        """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint`` names what it holds, or is "".
+        """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint``
+        names what it holds, or is "".
 
-        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few at a time. Where it is of a kind
-        that is not read, ``show`` is asked for a thumbnail. When that comes to nothing, too, the error says both.
+        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few
+        at a time. Where it is of a kind that is not read, ``show`` is asked for a thumbnail.
+        When that comes to nothing, too, the error says both.
         """
         try:
             return await self._tag_file(image, fingerprint, fetch)
@@ -192,7 +203,8 @@ class Tagger:
         if not self._told_of_unread:
             self._told_of_unread = True
             _log.info(
-                "%s. Until then Stash is asked for it, as for all others that cannot be read here. That is slower.",
+                "%s. Until then Stash is asked for it, as for all others that cannot be read "
+                "here. That is slower.",
                 told,
             )
 
@@ -202,7 +214,9 @@ class Tagger:
 
 
 def longest_side(content: bytes) -> float:
-    """How many pixels a picture has along its longest side; infinitely many for what is none, which its reader says."""
+    """How many pixels a picture has along its longest side; infinitely many for what is none,
+    which its reader says.
+    """
     try:
         with Image.open(BytesIO(content)) as image:
             return max(image.size)
@@ -216,13 +230,18 @@ def _is_another(here: str, size_bytes: int) -> bool:
     except OSError:
         return False  # whoever reads it says so
     if found != size_bytes:
-        told = "it was changed since Stash scanned it, so scan it again. What is found is found in the file as it is now"
+        told = (
+            "it was changed since Stash scanned it, so scan it again. What is found is found "
+            "in the file as it is now"
+        )
         _log.warning("%s has %d bytes, and Stash knows of %d: %s.", here, found, size_bytes, told)
     return found != size_bytes
 
 
 def _explained(image: str | ZipEntry, here: str | ZipEntry, error: MediaError) -> MediaError:
-    """``error``, with more to say of it where it is the whole file that is not there. Asks the disk."""
+    """``error``, with more to say of it where it is the whole file that is not there. Asks the
+    disk.
+    """
     if Path(_file_of(here)).exists():
         return type(error)(str(error))
     return MediaNotFoundError(_not_found(_file_of(image), _file_of(here)))
@@ -238,4 +257,7 @@ def _not_found(path: str, here: str) -> str:
     if here == path:
         remedy = f"If this machine has it under another path than Stash, say so in {_PATHS}"
         return f"{path}: there is no such file here: {found}. {remedy}"
-    return f"{here}: there is no such file here: {found}. Stash calls it {path}; {_PATHS} made the other path of it, so check that"
+    return (
+        f"{here}: there is no such file here: {found}. Stash calls it {path}; {_PATHS} made "
+        "the other path of it, so check that"
+    )

@@ -1,1 +1,3 @@
-"""Commands that keep the project honest: generated parts of the docs, and checks of what is installed."""
+"""Commands that keep the project honest: generated parts of the docs, and checks of what is
+installed.
+"""

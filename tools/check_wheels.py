@@ -1,4 +1,5 @@
-"""Checks that every run-time dependency installs from wheels wherever Stash runs, and how much room all of them take.
+"""Checks that every run-time dependency installs from wheels wherever Stash runs, and how much
+room all of them take.
 
 Needs the package registry. Run it by ``make check-wheels``.
 """
@@ -22,7 +23,9 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def main() -> int:
-    """Prints a line per platform and the size of an installation here; 1 when anything is missing or too large."""
+    """Prints a line per platform and the size of an installation here; 1 when anything is
+    missing or too large.
+    """
     resolved = all(
         _resolves(system, [tag.format(arch=arch) for tag in tags], python)
         for system, tags in PLATFORMS.items()

@@ -1,4 +1,6 @@
-"""Draw the timeline of one tagged scene, as a run's report shows it: docs/report.svg. ``make docs`` runs it."""
+"""Draw the timeline of one tagged scene, as a run's report shows it: docs/report.svg. ``make
+docs`` runs it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Draws one search on one simulated video: what was asked, believed and found, and what is true. ``make docs`` runs it.
+"""Draws one search on one simulated video: what was asked, believed and found, and what is true.
+``make docs`` runs it.
 
-The picture is docs/search.svg. The video is simulated (``sandbox.world`` without any encoding) and the model makes seeded
-mistakes, so the picture is the same on every machine until the search changes.
+The picture is docs/search.svg. The video is simulated (``sandbox.world`` without any encoding)
+and the model makes seeded mistakes, so the picture is the same on every machine until the search
+changes.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ def picture() -> str:
     for number, tag in enumerate(_SPEC.tags):
         body += _row(tag, _TOP + number * _ROW, timeline, search, rounds)
     width = _LEFT + _WIDTH + 20
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">'
+    )
     ground = f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
     return "\n".join([head, ground, *body, *_axis(height), "</svg>", ""])
 
@@ -100,32 +105,49 @@ def _row(
                 yes = _says(
                     tag, frame := int(query.time_s * rate + 1e-6), timeline.is_on(tag, frame)
                 )
-                yield f'<circle cx="{_x(query.time_s):.1f}" cy="{top + (15 if yes else 31):.1f}" r="2.4" fill="{colour}"/>'
+                yield (
+                    f'<circle cx="{_x(query.time_s):.1f}" cy="{top + (15 if yes else 31):.1f}" '
+                    f'r="2.4" fill="{colour}"/>'
+                )
 
 
 def _bar(start_s: float, end_s: float, top: float, height: float, colour: str) -> str:
     width = max(0.5, _x(end_s) - _x(start_s))
-    return f'<rect x="{_x(start_s):.1f}" y="{top:.1f}" width="{width:.1f}" height="{height}" fill="{colour}"/>'
+    return (
+        f'<rect x="{_x(start_s):.1f}" y="{top:.1f}" width="{width:.1f}" height="{height}" '
+        f'fill="{colour}"/>'
+    )
 
 
 def _cuts(timeline: Timeline, height: float) -> Iterator[str]:
     for frame in timeline.cuts:
         x = _x(frame / float(_SPEC.frame_rate))
-        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 28}" stroke="#e4e4e4"/>'
+        yield (
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 28}" stroke="#e4e4e4"/>'
+        )
 
 
 def _legend(rounds: int) -> Iterator[str]:
-    key = "grey: truth; dots: answers, yes above no; orange: belief; black: spans found; thin lines: cuts"
+    key = (
+        "grey: truth; dots: answers, yes above no; orange: belief; black: spans found; thin "
+        "lines: cuts"
+    )
     yield f'<text x="{_LEFT}" y="16">{key}</text>'
     for number in range(min(rounds, len(_ROUND_COLOURS))):
         more = " and later" if number == len(_ROUND_COLOURS) - 1 < rounds - 1 else ""
         x, colour = _LEFT + 5 + number * 90, _ROUND_COLOURS[number]
-        yield f'<circle cx="{x}" cy="29" r="3" fill="{colour}"/><text x="{x + 8}" y="33">round {number + 1}{more}</text>'
+        yield (
+            f'<circle cx="{x}" cy="29" r="3" fill="{colour}"/><text x="{x + 8}" y="33">round '
+            f"{number + 1}{more}</text>"
+        )
 
 
 def _axis(height: float) -> Iterator[str]:
     for minute in range(int(_SPEC.duration_s // 60) + 1):
-        yield f'<text x="{_x(minute * 60):.1f}" y="{height - 10}" text-anchor="middle">{minute}:00</text>'
+        yield (
+            f'<text x="{_x(minute * 60):.1f}" y="{height - 10}" '
+            f'text-anchor="middle">{minute}:00</text>'
+        )
 
 
 def _x(time_s: float) -> float:

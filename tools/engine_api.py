@@ -30,7 +30,9 @@ _FOR_PROGRAMS = ("VLMEngine", "VLMEngineError", "InMemoryFile", "__version__")
 
 
 def public_names(module: ModuleType) -> Mapping[str, Any]:
-    """What a module offers: the names that it lists, else those without an underscore that are made in it, in their order."""
+    """What a module offers: the names that it lists, else those without an underscore that are
+    made in it, in their order.
+    """
     listed = _FOR_PROGRAMS if module is vlm_engine else getattr(module, "__all__", None)
     if listed is not None:
         return {name: getattr(module, name) for name in listed}
@@ -43,7 +45,9 @@ def public_names(module: ModuleType) -> Mapping[str, Any]:
 
 
 def members(kind: type) -> Iterator[tuple[str, Any]]:
-    """The public methods and properties that a class itself defines, by name, but for those that only do as its parent says."""
+    """The public methods and properties that a class itself defines, by name, but for those that
+    only do as its parent says.
+    """
     for name, member in vars(kind).items():
         plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
         is_public = not name.startswith("_") and (
@@ -82,7 +86,9 @@ def _class(name: str, kind: type) -> Iterator[str]:
 
 
 def _how_made(name: str, kind: type) -> str:
-    """An enumeration by its members, an error or protocol by its parents, a dataclass by its fields, all others by their call."""
+    """An enumeration by its members, an error or protocol by its parents, a dataclass by its
+    fields, all others by their call.
+    """
     if issubclass(kind, Enum):
         return _code([f"{name}.{member.name} = {_shown(str(member.value))}" for member in kind])
     if issubclass(kind, BaseModel):

@@ -1,4 +1,6 @@
-"""The engine's settings and the arguments of its methods as tables for the docs, made of what stands beside them in the code."""
+"""The engine's settings and the arguments of its methods as tables for the docs, made of what
+stands beside them in the code.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +55,16 @@ def arguments_table(function: Callable[..., Any]) -> str:
                 "needed" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
             )
             rows.append(
-                f"| `{name}` | {_escaped(f'`{parameter.annotation}`')} | {default} | {_escaped(told.get(name, ''))} |"
+                f"| `{name}` | {_escaped(f'`{parameter.annotation}`')} | {default} | "
+                f"{_escaped(told.get(name, ''))} |"
             )
     return "\n".join(rows)
 
 
 def described_arguments(function: Callable[..., Any]) -> dict[str, str]:
-    """What a docstring says of each argument: it begins a line with the argument's name and a colon."""
+    """What a docstring says of each argument: it begins a line with the argument's name and a
+    colon.
+    """
     doc = inspect.getdoc(function) or ""
     found = re.findall(r"^``(\w+)``: (.*?)(?=\n``\w+``: |\n\n|\Z)", doc, re.DOTALL | re.MULTILINE)
     return {name: " ".join(text.split()).replace("``", "`") for name, text in found}

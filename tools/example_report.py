@@ -1,4 +1,6 @@
-"""A run of the task *Tag Videos*, made up, for the docs: ``python -m tools.example_report FOLDER`` writes its report there."""
+"""A run of the task *Tag Videos*, made up, for the docs: ``python -m tools.example_report
+FOLDER`` writes its report there.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ EXAMPLE = RunReport(
 
 
 def excerpt() -> str:
-    """The beginning of the example's JSON file, as the docs show it: the first line, set out for reading."""
+    """The beginning of the example's JSON file, as the docs show it: the first line, set out for
+    reading.
+    """
     first_line = to_json(EXAMPLE).partition("\n")[0]
     return (
         f"```json\n{json.dumps(json.loads(f'{first_line}]}}'), indent=2, ensure_ascii=False)}\n```"

@@ -1,6 +1,7 @@
 """Rewrite what follows from the code, in the docs and in ``haven_vlm_config.py``: ``make docs``.
 
-In a page, such a part stands between ``<!-- NAME: made by make docs -->`` and ``<!-- end of NAME -->``.
+In a page, such a part stands between ``<!-- NAME: made by make docs -->`` and ``<!-- end of NAME
+-->``.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def settings_table() -> str:
 
 
 def constants_file() -> str:
-    """Return ``haven_vlm_config.py``: every setting with its default, and with its description above it."""
+    """Return ``haven_vlm_config.py``: every setting with its default, and with its description
+    above it.
+    """
     return "\n".join([_CONSTANTS_HEAD, *map(_constant, SETTINGS.values())])
 
 
@@ -116,7 +119,9 @@ def layers_line() -> str:
 
 
 def engine_layers() -> list[str]:
-    """The layers of the engine in ``pyproject.toml``; neighbours within one are divided by ``|``."""
+    """The layers of the engine in ``pyproject.toml``; neighbours within one are divided by
+    ``|``.
+    """
     with (ROOT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
     return next(

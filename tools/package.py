@@ -10,7 +10,9 @@ from sandbox.plugin import PLUGIN_ID, ROOT, files
 
 
 def build(target: Path) -> Path:
-    """Writes the zip: everything below one folder, the same bytes for the same files. Returns ``target``."""
+    """Writes the zip: everything below one folder, the same bytes for the same files. Returns
+    ``target``.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files():

@@ -1,4 +1,6 @@
-"""The places that settings come from, and how one place is read: the constants, the local file, Stash's page, a task."""
+"""The places that settings come from, and how one place is read: the constants, the local file,
+Stash's page, a task.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from vlm_engine import ConfigError, described_apart, parse_yaml, placed, split_t
 
 _log = logging.getLogger(__name__)
 LOCAL_FILE = "haven_vlm_config.local.yaml"
-# Stash's settings page: the key (Stash sorts by it), the label that a user reads there, and the setting it stands for.
+# Stash's settings page: the key (Stash sorts by it), the label that a user reads there, and the
+# setting it stands for.
 _PAGE = {
     "endpoint": ("Endpoint", "ENDPOINTS"),
     "endpointKey": ("API key", "API_KEY"),
@@ -33,7 +36,8 @@ _PAGE = {
 _ON, _OFF = frozenset(("true", "yes", "on", "1")), frozenset(("false", "no", "off", "0"))
 # Names that configuration files in use still hold and that have no meaning here.
 _LEGACY = frozenset(
-    "VIDEO_CONFIDENCE_RETURN SERVER_TIMEOUT VLM_INCORRECT_TAG_NAME OUTPUT_DATA_DIR DELETE_INCORRECT_MARKERS".split()
+    "VIDEO_CONFIDENCE_RETURN SERVER_TIMEOUT VLM_INCORRECT_TAG_NAME OUTPUT_DATA_DIR "
+    "DELETE_INCORRECT_MARKERS".split()
 )
 
 
@@ -44,20 +48,26 @@ def on_the_page(setting: str) -> str:
 
 
 def page_labels() -> dict[str, str]:
-    """Return each key of the settings page with its label, in the order in which Stash lists them."""
+    """Return each key of the settings page with its label, in the order in which Stash lists
+    them.
+    """
     return {key: _PAGE[key][0] for key in sorted(_PAGE)}
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings as they came from one place. ``labels``: what a user sees on the settings page instead of a setting's name."""
+    """Settings as they came from one place. ``labels``: what a user sees on the settings page
+    instead of a setting's name.
+    """
 
     where: str
     values: Mapping[Any, Any]
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, name: str) -> str:
-        """Return where a user finds the setting: ``Tags on the settings page``, or a file and its key."""
+        """Return where a user finds the setting: ``Tags on the settings page``, or a file and
+        its key.
+        """
         if name in self.labels:
             return f"{self.labels[name]} on the settings page"
         return f"{self.where}: {name}"
@@ -70,7 +80,9 @@ class Layer:
 
 
 def constants_layer() -> Layer:
-    """Return the constants of ``haven_vlm_config.py``, and the default of each that is missing there."""
+    """Return the constants of ``haven_vlm_config.py``, and the default of each that is missing
+    there.
+    """
     constants = vars(haven_vlm_config).items()
     written = {name: value for name, value in constants if name.isupper() and name[0] != "_"}
     defaults = {name: setting.default for name, setting in SETTINGS.items()}
@@ -78,7 +90,9 @@ def constants_layer() -> Layer:
 
 
 def file_layer(folder: Path | None, faults: list[str]) -> Layer:
-    """Return the local file in ``folder``, empty where there is none. Add what is wrong with it to ``faults``."""
+    """Return the local file in ``folder``, empty where there is none. Add what is wrong with it
+    to ``faults``.
+    """
     folder = folder or Path(haven_vlm_config.__file__).parent
     mistaken = folder / LOCAL_FILE.replace(".yaml", ".yml")
     if mistaken.exists():
@@ -92,7 +106,8 @@ def file_layer(folder: Path | None, faults: list[str]) -> Layer:
         pass
     except (OSError, UnicodeDecodeError) as error:
         faults.append(
-            f"{LOCAL_FILE}: cannot be read ({error}); save it as UTF-8 text that Stash's user may read"
+            f"{LOCAL_FILE}: cannot be read ({error}); save it as UTF-8 text that Stash's user may "
+            "read"
         )
     except ConfigError as error:
         faults.append(placed(LOCAL_FILE, error))
@@ -103,8 +118,11 @@ def file_layer(folder: Path | None, faults: list[str]) -> Layer:
 
 
 def page_layer(stored: Mapping[str, Any]) -> Layer:
-    """Return what Stash stores for the plugin. 0, "" and False are what an untouched field shows: not set."""
-    # Nobody can remove a key there that the manifest no longer declares: so an unknown one is no fault.
+    """Return what Stash stores for the plugin. 0, "" and False are what an untouched field
+    shows: not set.
+    """
+    # Nobody can remove a key there that the manifest no longer declares: so an unknown one is no
+    # fault.
     unknown = sorted(set(stored) - set(_PAGE))
     if unknown:
         _log.info(
@@ -122,7 +140,9 @@ def page_layer(stored: Mapping[str, Any]) -> Layer:
 
 
 def task_layer(args: Mapping[str, Any]) -> Layer:
-    """Return a task's arguments: text under the settings' names. "" is not set; ``mode`` names the task and is left out."""
+    """Return a task's arguments: text under the settings' names. "" is not set; ``mode`` names
+    the task and is left out.
+    """
     return Layer(
         "task arguments",
         {key: value for key, value in args.items() if key != "mode" and not _untouched(value)},
@@ -134,7 +154,9 @@ def _untouched(value: Any) -> bool:
 
 
 def _opposite(value: Any) -> Any:
-    """Return the opposite of on or off, also of text, which other programs store. Anything else is refused later."""
+    """Return the opposite of on or off, also of text, which other programs store. Anything else
+    is refused later.
+    """
     if not isinstance(value, str):
         return not value
     word = value.strip().casefold()
@@ -142,7 +164,9 @@ def _opposite(value: Any) -> Any:
 
 
 def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
-    """Return the layer's parsed values by name; None means not set. Add what is wrong to ``faults``."""
+    """Return the layer's parsed values by name; None means not set. Add what is wrong to
+    ``faults``.
+    """
     _warn_of_ignored(layer)
     parsed: dict[str, Any] = {}
     for name, value in _with_descriptions(layer, faults).items():
@@ -161,7 +185,9 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
 
 
 def _fault(layer: Layer, name: str, value: Any, line: str) -> str:
-    """Return one fault with its place, and with the value where the fault does not name it. Keys are never shown."""
+    """Return one fault with its place, and with the value where the fault does not name it. Keys
+    are never shown.
+    """
     key, _, fault = line.partition(": ")
     is_plain = key == name != "API_KEY" and isinstance(value, int | float | str)
     if is_plain and fault.startswith("Input should"):
@@ -175,7 +201,9 @@ def _fault(layer: Layer, name: str, value: Any, line: str) -> str:
 
 
 def _warn_of_ignored(layer: Layer) -> None:
-    """Name the settings of other versions, and a place for the answers: the plugin keeps them in its data folder."""
+    """Name the settings of other versions, and a place for the answers: the plugin keeps them in
+    its data folder.
+    """
     ignored = [key for key in layer.values if key in _LEGACY]
     engine = layer.values.get("VLM_ENGINE_CONFIG")
     if isinstance(engine, Mapping) and engine.get("store_path") is not None:
@@ -189,7 +217,9 @@ def _warn_of_ignored(layer: Layer) -> None:
 
 
 def _with_descriptions(layer: Layer, faults: list[str]) -> Mapping[Any, Any]:
-    """Return the layer's values, with the descriptions that stand in TAG_LIST moved to TAG_DESCRIPTIONS."""
+    """Return the layer's values, with the descriptions that stand in TAG_LIST moved to
+    TAG_DESCRIPTIONS.
+    """
     if "TAG_LIST" not in layer.values:
         return layer.values
     values = dict(layer.values)

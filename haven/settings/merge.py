@@ -1,4 +1,6 @@
-"""How layers become one: each setting from the last layer that has it, and all of the engine's in one ``EngineConfig``."""
+"""How layers become one: each setting from the last layer that has it, and all of the engine's
+in one ``EngineConfig``.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,12 @@ _BARE = EngineConfig(models={"vlm": ModelConfig(model_category="tags")}, active_
 
 @dataclass(slots=True)
 class Merged:
-    """The values of all layers by name, each from the last layer that has it, and the place of each (``origins``).
+    """The values of all layers by name, each from the last layer that has it, and the place of
+    each (``origins``).
 
-    ``whole``: the last whole configuration of the engine. It goes before the other values of its layer and of those
-    below, while settings ``above`` it go before it. ``every_tag``: the tags of all layers, also of those that a later
-    layer replaces.
+    ``whole``: the last whole configuration of the engine. It goes before the other values of its
+    layer and of those below, while settings ``above`` it go before it. ``every_tag``: the tags
+    of all layers, also of those that a later layer replaces.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +47,9 @@ class Merged:
     every_tag: list[str] = field(default_factory=list)
 
     def engine(self) -> EngineConfig:
-        """Return the engine's configuration, with what the whole one leaves open and what the layers above it set."""
+        """Return the engine's configuration, with what the whole one leaves open and what the
+        layers above it set.
+        """
         named = {row.engine: row.name for row in ENGINE if row.engine and row.name in self.values}
         config = with_settings(
             self.whole or _BARE,
@@ -78,7 +83,9 @@ class Merged:
         return endpoint.model_copy(update={"api_key": key}) if key and not has_own else endpoint
 
     def warn_of_unused(self, tags: Iterable[str]) -> None:
-        """Name what is set for tags that may be misspelt: rules for other than ``tags``, words for tags of no layer."""
+        """Name what is set for tags that may be misspelt: rules for other than ``tags``, words
+        for tags of no layer.
+        """
         every_tag = self.every_tag
         for kind, name, known in (
             ("rules for", "TAG_RULES", tags),
@@ -130,7 +137,9 @@ def by_tag(values: Mapping[str, _T], tags: Iterable[str]) -> dict[str, _T]:
 
 
 def _values_in(whole: EngineConfig) -> dict[str, Any]:
-    """Return what ``whole`` sets itself, by the settings' names. Of several models the first counts, and the tags of all."""
+    """Return what ``whole`` sets itself, by the settings' names. Of several models the first
+    counts, and the tags of all.
+    """
     values = {
         row.name: found[0] for row in ENGINE if row.engine and (found := set_in(whole, row.engine))
     }

@@ -31,7 +31,9 @@ _OF_REPORTS = ("REPORT_FOLDER", "REPORTS_KEPT")
 
 @dataclass(frozen=True, slots=True)
 class TagNames:
-    """The names of the control tags in Stash: they tell the plugin what to do, and say what it did."""
+    """The names of the control tags in Stash: they tell the plugin what to do, and say what it
+    did.
+    """
 
     parent: str = "VLM"
     tag_me: str = "VLM_TagMe"
@@ -45,14 +47,17 @@ class TagNames:
 
 
 class Settings(Options):
-    """Everything set, parsed and frozen: the plugin's own settings (``Options``), and the engine's configuration."""
+    """Everything set, parsed and frozen: the plugin's own settings (``Options``), and the
+    engine's configuration.
+    """
 
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Any) -> None: ...
 
     engine: EngineConfig
-    """The engine's configuration: a whole one where the user has one, else made from the single settings."""
+    """The engine's configuration: a whole one where the user has one, else made from the single
+    settings."""
 
     origins: Mapping[str, str] = Field(repr=False)
     """Where each setting was set, by its name, such as `Tags on the settings page`."""
@@ -64,7 +69,8 @@ class Settings(Options):
         task_args: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> Settings:
-        """Return the settings of all layers: the constants < the local file < Stash's page < the task's arguments.
+        """Return the settings of all layers: the constants < the local file < Stash's page < the
+        task's arguments.
 
         ``stash_page``: what Stash stores for the plugin. 0, "" and False there mean "not set".
         ``task_args``: text by the settings' names. "" means "not set". ``mode`` is left out.
@@ -91,10 +97,11 @@ class Settings(Options):
         task_args: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> Settings:
-        """Return the settings for a task that looks at no media: of the layers, only tag names and where reports go.
+        """Return the settings for a task that looks at no media: of the layers, only tag names
+        and where reports go.
 
-        Other faults do not stop the task, nor does a file that cannot be read, or a wrong place for reports. Raise
-        ``ConfigError`` where the name of a control tag is wrong.
+        Other faults do not stop the task, nor does a file that cannot be read, or a wrong place
+        for reports. Raise ``ConfigError`` where the name of a control tag is wrong.
         """
         faults: list[str] = []
         ignored: list[str] = []
@@ -133,7 +140,9 @@ class Settings(Options):
         return in_constants and self.tag_list == EXAMPLE_TAGS
 
     def fingerprint(self) -> str:
-        """Return a short text that differs where the settings differ. It tells nothing of the keys."""
+        """Return a short text that differs where the settings differ. It tells nothing of the
+        keys.
+        """
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def secrets(self) -> tuple[str, ...]:
@@ -162,11 +171,20 @@ def _contradictions(settings: Settings, merged: Merged) -> Iterator[str]:
     models = settings.engine.active_models().values()
     if not models:
         where = origins["VLM_ENGINE_CONFIG"]
-        yield f"{where}.models: there is none to ask; write one of type vlm_model, or no VLM_ENGINE_CONFIG"
+        yield (
+            f"{where}.models: there is none to ask; write one of type vlm_model, or no "
+            "VLM_ENGINE_CONFIG"
+        )
     if not merged.values["ENDPOINTS"]:
-        yield f"{origins['ENDPOINTS']}: there is none; name a server, for example http://localhost:1234/v1"
+        yield (
+            f"{origins['ENDPOINTS']}: there is none; name a server, for example "
+            "http://localhost:1234/v1"
+        )
     if not merged.values["TAG_LIST"]:
-        yield f"{origins['TAG_LIST']}: there are no tags; say what to look for, in {on_the_page('TAG_LIST')}"
+        yield (
+            f"{origins['TAG_LIST']}: there are no tags; say what to look for, in "
+            f"{on_the_page('TAG_LIST')}"
+        )
     endpoints = [
         endpoint for model in settings.engine.models.values() for endpoint in model.endpoints()
     ]
@@ -174,14 +192,19 @@ def _contradictions(settings: Settings, merged: Merged) -> Iterator[str]:
         try:
             endpoint.key()
         except ConfigError as error:
-            yield f"{origins['ENDPOINTS']}: {error}; set it where Stash is started, or write the key as api_key"
+            yield (
+                f"{origins['ENDPOINTS']}: {error}; set it where Stash is started, or write the "
+                "key as api_key"
+            )
     for model in models:
         yield from _wording_faults(model, origins)
     yield from _name_faults(settings, merged)
 
 
 def _wording_faults(model: ModelConfig, origins: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is wrong with the words of a question as a whole, each fault with the place of its setting."""
+    """Yield what is wrong with the words of a question as a whole, each fault with the place of
+    its setting.
+    """
     places = {
         row.engine: origins.get(row.name, row.name)
         for row in ENGINE
@@ -198,7 +221,9 @@ def _wording_faults(model: ModelConfig, origins: Mapping[str, str]) -> Iterator[
 
 
 def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
-    """Yield each tag that would have the name of a control tag, with the settings that say so. Case makes no difference."""
+    """Yield each tag that would have the name of a control tag, with the settings that say so.
+    Case makes no difference.
+    """
     owners: dict[str, str] = {}
     named = list(zip(_CONTROL_TAGS, settings.tag_names.all(), strict=True))
     for setting, name in named:
@@ -208,7 +233,8 @@ def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
         if owner != setting:
             key, dot, below = setting.partition(".")
             yield (
-                f"{settings.origins.get(key, key)}{dot}{below}: {name!r} is the name that {owner} has, too; the tags that"
+                f"{settings.origins.get(key, key)}{dot}{below}: {name!r} is the name that {owner} "
+                "has, too; the tags that"
                 " steer the plugin need names that nothing else has (case makes no difference)"
             )
 

@@ -1,8 +1,9 @@
-"""The plugin's settings: one row each. ``make docs`` writes ``haven_vlm_config.py`` and the pages from them.
+"""The plugin's settings: one row each. ``make docs`` writes ``haven_vlm_config.py`` and the
+pages from them.
 
-What the engine does is in ``ENGINE``: the setting's name, the engine's name for it, and, where the engine's own default
-and description do not suit, others. What the plugin itself does is in ``Options``: a field's name in capitals is the
-setting's.
+What the engine does is in ``ENGINE``: the setting's name, the engine's name for it, and, where
+the engine's own default and description do not suit, others. What the plugin itself does is in
+``Options``: a field's name in capitals is the setting's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from vlm_engine import (
 )
 
 Parse: TypeAlias = Callable[[Any, str], Any]
-"""Takes what a user wrote, and the setting's name. Raises ``ConfigError`` that begins with the name, or ``ValueError``."""
+"""Takes what a user wrote, and the setting's name. Raises ``ConfigError`` that begins with the
+name, or ``ValueError``."""
 TagName: TypeAlias = Annotated[str, Field(max_length=200), AfterValidator(clean_name)]
 EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 
@@ -43,8 +45,8 @@ EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 class Setting:
     """A setting by its name in the files.
 
-    ``engine``: the engine's name for it, "" where ``haven.settings.merge`` has to put it into the engine's configuration.
-    ``default`` is written as a user writes it.
+    ``engine``: the engine's name for it, "" where ``haven.settings.merge`` has to put it into
+    the engine's configuration. ``default`` is written as a user writes it.
     """
 
     name: str
@@ -57,7 +59,9 @@ class Setting:
 def _of_engine(
     name: str, engine: str, text: str = "", default: Any = None, parse: Parse | None = None
 ) -> Setting:
-    """Return the row of a setting that the engine has, with the engine's default and description where none is given."""
+    """Return the row of a setting that the engine has, with the engine's default and description
+    where none is given.
+    """
     if engine:
         field = setting_field(engine)
         text = text or " ".join((field.description or "").split()).replace("`", "")
@@ -90,7 +94,8 @@ def _model(value: Any, where: str) -> str:
     name: str = parse_setting("model.model_id", value, where).strip()
     if re.search(r"[,;\n\r]", name):
         raise ValueError(
-            f"{name!r} is more than one name; write the model's name, and in ENDPOINTS one for each server"
+            f"{name!r} is more than one name; write the model's name, and in ENDPOINTS one for "
+            "each server"
         )
     return name
 
@@ -114,7 +119,8 @@ ENGINE = (
     _of_engine(
         "ENDPOINTS",
         "",
-        "The servers that answer; any that speaks the OpenAI protocol will do. Only base_url is needed; docs/settings.md"
+        "The servers that answer; any that speaks the OpenAI protocol will do. Only base_url is "
+        "needed; docs/settings.md"
         " lists the other keys, such as max_concurrent, is_fallback and api_key_env.",
         [{"base_url": "http://localhost:1234/v1", "name": "LM Studio"}],
         _endpoints,
@@ -122,7 +128,8 @@ ENGINE = (
     _of_engine(
         "API_KEY",
         "",
-        "The key for the endpoints that have no key of their own. To read a key from the environment, write"
+        "The key for the endpoints that have no key of their own. To read a key from the "
+        "environment, write"
         ' "api_key_env": "MY_KEY" at the endpoint instead.',
         "",
         _key,
@@ -130,25 +137,29 @@ ENGINE = (
     _of_engine(
         "MODEL",
         "model.model_id",
-        "The name of the vision model, as the server knows it. Empty: the model that the server has loaded.",
+        "The name of the vision model, as the server knows it. Empty: the model that the server "
+        "has loaded.",
         parse=_model,
     ),
     _of_engine("REQUEST_TIMEOUT", "model.request_timeout", "Seconds to wait for one answer."),
     _of_engine(
         "ENDPOINT_PATIENCE",
         "model.endpoint_patience",
-        "Seconds to wait for an endpoint to come back when none works. Then the task ends, and what is not done stays queued.",
+        "Seconds to wait for an endpoint to come back when none works. Then the task ends, and "
+        "what is not done stays queued.",
     ),
     _of_engine(
         "FALLBACK_WAIT",
         "model.fallback_wait",
-        "Fallback endpoints also help when a question would wait longer than this many seconds for the others."
+        "Fallback endpoints also help when a question would wait longer than this many seconds "
+        "for the others."
         " 0: only when no other endpoint works.",
     ),
     _of_engine(
         "TAG_LIST",
         "model.tag_list",
-        'What to look for: short names of what a single picture can show. To tell the model what a tag means, write {"Foul":'
+        "What to look for: short names of what a single picture can show. To tell the model what "
+        'a tag means, write {"Foul":'
         ' "a player is fouled; the referee signals"} in place of "Foul".',
         EXAMPLE_TAGS,
         lambda value, _: clean_tags(value),
@@ -156,26 +167,30 @@ ENGINE = (
     _of_engine(
         "TAG_DESCRIPTIONS",
         "model.tag_descriptions",
-        'What tags mean, for tags that are named elsewhere, such as on Stash\'s settings page: {"Foul": "a player is'
+        "What tags mean, for tags that are named elsewhere, such as on Stash's settings page: "
+        '{"Foul": "a player is'
         ' fouled"}. When you change a description, only questions about that tag are asked again.',
         parse=lambda value, _: clean_descriptions(value),
     ),
     _of_engine(
         "TAG_SYNONYMS",
         "model.synonyms",
-        'Other names that the model may use for a tag in its answer: {"Foul": ["personal foul"]}. The model is not told them.',
+        'Other names that the model may use for a tag in its answer: {"Foul": ["personal foul"]}. '
+        "The model is not told them.",
         parse=lambda value, _: clean_synonyms(value),
     ),
     _of_engine(
         "PROMPT",
         "model.prompt",
-        'The first sentence of a question, such as "These are frames of a basketball match." Empty: the built-in sentence.'
+        'The first sentence of a question, such as "These are frames of a basketball match." '
+        "Empty: the built-in sentence."
         " After a change of this setting, or of the next three, everything is asked again.",
     ),
     _of_engine(
         "SYSTEM_PROMPT",
         "model.system_prompt",
-        "The whole text before the picture, if you want other words than the built-in ones. {tags} stands for the list of"
+        "The whole text before the picture, if you want other words than the built-in ones. "
+        "{tags} stands for the list of"
         " tags; docs/prompts.md lists the other fields.",
     ),
     _of_engine(
@@ -196,7 +211,8 @@ ENGINE = (
     _of_engine(
         "VIDEO_SHORTEST_EVENT",
         "search.shortest_event_s",
-        "The shortest event that must be found, in seconds. Shorter events need more questions. 0: the search chooses.",
+        "The shortest event that must be found, in seconds. Shorter events need more questions. "
+        "0: the search chooses.",
     ),
     _of_engine(
         "VIDEO_SEARCH_EFFORT",
@@ -206,23 +222,28 @@ ENGINE = (
     _of_engine(
         "VIDEO_QUESTIONS_PER_HOUR",
         "search.questions_per_hour",
-        "The most questions to ask for an hour of video. They are asked where the answer is least certain. 0: no limit.",
+        "The most questions to ask for an hour of video. They are asked where the answer is least "
+        "certain. 0: no limit.",
     ),
     _of_engine(
         "VIDEO_EDGE_TOLERANCE",
         "search.edge_tolerance_s",
-        "How exact the ends of markers should be, in seconds. An end that is probably closer than this is not refined.",
+        "How exact the ends of markers should be, in seconds. An end that is probably closer than "
+        "this is not refined.",
     ),
     _of_engine(
         "VIDEO_THRESHOLD",
         "default_rule.threshold",
-        "How sure a tag must be, from 0 to 1, in videos and in images. The TagThreshold of a rule overrides it.",
+        "How sure a tag must be, from 0 to 1, in videos and in images. The TagThreshold of a rule "
+        "overrides it.",
     ),
     _of_engine(
         "DEFAULT_TAG_RULE",
         "engine.default_rule",
-        "How sightings of a tag become markers. Sightings no further apart than MaxGap are joined, markers shorter than"
-        " MinMarkerDuration are dropped, and the scene gets the tag when the rest lasts RequiredDuration in all. Write 12,"
+        "How sightings of a tag become markers. Sightings no further apart than MaxGap are "
+        "joined, markers shorter than"
+        " MinMarkerDuration are dropped, and the scene gets the tag when the rest lasts "
+        "RequiredDuration in all. Write 12,"
         ' "12s", or "5%" of the video.',
         {"MinMarkerDuration": "1s", "MaxGap": "1s", "RequiredDuration": "1s"},
         _default_rule,
@@ -230,7 +251,8 @@ ENGINE = (
     _of_engine(
         "TAG_RULES",
         "",
-        "Other rules for single tags: the same keys, TagThreshold, and RenamedTag for the tag's name in Stash."
+        "Other rules for single tags: the same keys, TagThreshold, and RenamedTag for the tag's "
+        "name in Stash."
         ' {"Foul": {"RenamedTag": "Personal foul", "TagThreshold": 0.7}}',
         {},
         _rules,
@@ -243,49 +265,60 @@ ENGINE = (
     _of_engine(
         "SCAN_IMAGE_MAX_SIDE",
         "model.scan_max_side",
-        "The same for the first scan of a video, which sends most of the pictures: 512 costs a quarter of 1024. Raise it if"
+        "The same for the first scan of a video, which sends most of the pictures: 512 costs a "
+        "quarter of 1024. Raise it if"
         " small things are missed.",
     ),
     _of_engine(
         "SCAN_FRAMES_PER_QUESTION",
         "model.frames_per_question",
-        "How many frames the first scan puts into one question: 4 needs a quarter of the questions. Some models cannot tell"
-        " several pictures apart, so try it on your own videos. A server that takes only one picture gets one.",
+        "How many frames the first scan puts into one question: 4 needs a quarter of the "
+        "questions. Some models cannot tell"
+        " several pictures apart, so try it on your own videos. A server that takes only one "
+        "picture gets one.",
     ),
     _of_engine(
         "IMAGE_FRAMES",
         "image.frames",
-        "How many moments of a moving image (such as a GIF) or a clip to look at: one question each.",
+        "How many moments of a moving image (such as a GIF) or a clip to look at: one question "
+        "each.",
     ),
     _of_engine(
         "IMAGE_PARTS",
         "image.parts",
-        "Look at a large image (a panorama, a page) also in up to this many parts, at most 16: one question each."
+        "Look at a large image (a panorama, a page) also in up to this many parts, at most 16: "
+        "one question each."
         " 0: only as a whole.",
     ),
     _of_engine(
         "VIDEO_DECODING_DEVICE",
         "video.hwaccel",
-        'What decodes videos: "" for the processor, or "cuda", "vaapi", "videotoolbox", "d3d11va" or "qsv" for a graphics'
+        'What decodes videos: "" for the processor, or "cuda", "vaapi", "videotoolbox", "d3d11va" '
+        'or "qsv" for a graphics'
         " card in Stash's machine. The processor decodes what the card cannot.",
     ),
     _of_engine(
         "VIDEO_STALL_TIMEOUT",
         "video.stall_s",
-        "Seconds to wait for a disk or network share that delivers nothing more of a file. Then that file fails.",
+        "Seconds to wait for a disk or network share that delivers nothing more of a file. Then "
+        "that file fails.",
     ),
     _of_engine(
         "VR_LAYOUT",
         "video.vr_layout",
-        "How the frames of VR scenes are laid out: scenes with the tag that is set for VR in Stash (Settings > Interface)."
-        ' Only the view straight ahead of one eye is sent. "auto": as the file\'s name (Final_LR_180.mp4) or shape says.'
-        ' Otherwise the place of the eyes and what each shows: "sbs-180", "tb-360", "mono-180", "sbs-fisheye190",'
+        "How the frames of VR scenes are laid out: scenes with the tag that is set for VR in "
+        "Stash (Settings > Interface)."
+        ' Only the view straight ahead of one eye is sent. "auto": as the file\'s name '
+        "(Final_LR_180.mp4) or shape says."
+        ' Otherwise the place of the eyes and what each shows: "sbs-180", "tb-360", "mono-180", '
+        '"sbs-fisheye190",'
         ' "sbs-flat" … "off": like any other scene.',
     ),
     _of_engine(
         "STORE_MAX_MB",
         "engine.store_max_mb",
-        "The most megabytes of answers to keep, at least 10. Above that, answers about the videos not used for longest are"
+        "The most megabytes of answers to keep, at least 10. Above that, answers about the videos "
+        "not used for longest are"
         " removed. 2000 MB are about two million answers. 0: no limit.",
     ),
 )
@@ -293,7 +326,9 @@ ENGINE = (
 
 
 class Options(SettingsGroup):
-    """What the plugin itself does. Each field is a setting of the plugin; the text below it is for users."""
+    """What the plugin itself does. Each field is a setting of the plugin; the text below it is
+    for users.
+    """
 
     model_config = ConfigDict(alias_generator=str.upper)
     if TYPE_CHECKING:
@@ -304,25 +339,27 @@ class Options(SettingsGroup):
     """How many scenes are tagged at once. Images: always as many as the endpoints take."""
 
     time_slice: float = Field(0, ge=0, le=100_000)
-    """Stash runs one job at a time. After this many minutes a task lets the waiting jobs run first: it queues itself again
-    behind them and goes on there. 0: never."""
+    """Stash runs one job at a time. After this many minutes a task lets the waiting jobs run
+    first: it queues itself again behind them and goes on there. 0: never."""
 
     create_markers: bool = True
     """False: only tag the scenes, make no markers."""
 
     image_galleries: bool = True
-    """Tag Images also takes all images of the galleries that carry the tag VLM_TagMe. A gallery loses that tag when all its
-    images are done."""
+    """Tag Images also takes all images of the galleries that carry the tag VLM_TagMe. A gallery
+    loses that tag when all its images are done."""
 
     gallery_tag_share: float = Field(0, ge=0, le=1)
-    """A queued gallery gets the tags that at least this share of its images has, from 0 to 1. 0: none."""
+    """A queued gallery gets the tags that at least this share of its images has, from 0 to 1. 0:
+    none."""
 
     image_from_stash: bool = True
-    """Ask Stash for images whose files cannot be read here, and for thumbnails of kinds of images that cannot be read at all.
-    False: these images fail, and the log says why."""
+    """Ask Stash for images whose files cannot be read here, and for thumbnails of kinds of
+    images that cannot be read at all. False: these images fail, and the log says why."""
 
     vlm_base_tag_name: TagName = "VLM"
-    """The name in Stash of the parent tag of all tags that the plugin makes. It also marks the plugin's markers."""
+    """The name in Stash of the parent tag of all tags that the plugin makes. It also marks the
+    plugin's markers."""
 
     vlm_tagme_tag_name: TagName = "VLM_TagMe"
     """The tag for scenes, images and galleries that Tag Videos and Tag Images shall tag."""
@@ -337,16 +374,18 @@ class Options(SettingsGroup):
     """The tag that the plugin gives to those that failed."""
 
     path_mutation: tuple[tuple[str, str], ...] = ()
-    r"""Where this machine has the files that Stash has under other paths: pairs of a folder of Stash's and the same folder
-    here. The longest folder that fits counts. Write {"/data/sport": "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}, or one
-    line of text: "/data/sport => /mnt/nas/sport; D:\\media => /mnt/d/media"."""
+    r"""Where this machine has the files that Stash has under other paths: pairs of a folder of
+    Stash's and the same folder here. The longest folder that fits counts. Write {"/data/sport":
+    "/mnt/nas/sport", "D:\\media": "/mnt/d/media"}, or one line of text: "/data/sport =>
+    /mnt/nas/sport; D:\\media => /mnt/d/media"."""
 
     stream_from_stash: bool = False
-    """True: read a video through Stash, over the network, if its file cannot be read here. That may transfer most of the video,
-    so set PATH_MUTATION instead where you can."""
+    """True: read a video through Stash, over the network, if its file cannot be read here. That
+    may transfer most of the video, so set PATH_MUTATION instead where you can."""
 
     report_folder: Path = Path("reports")
-    """The folder for the report of each run: in the plugin's data folder, or anywhere by its whole path."""
+    """The folder for the report of each run: in the plugin's data folder, or anywhere by its
+    whole path."""
 
     reports_kept: int = Field(100, ge=0)
     """How many reports to keep. The oldest are removed first. 0: all."""
@@ -382,7 +421,8 @@ def _pair(there: Any, here: Any) -> tuple[str, str]:
     for path in pair:
         if not re.match(r"/|\\\\|[A-Za-z]:([\\/]|$)", path):
             raise ValueError(
-                f"{path!r} is no whole path; it begins with a slash or a drive, like /data or D:\\media"
+                f"{path!r} is no whole path; it begins with a slash or a drive, like /data or "
+                "D:\\media"
             )
     return pair
 
@@ -400,7 +440,8 @@ def _of_plugin(field: str) -> Setting:
 _WHOLE = Setting(
     "VLM_ENGINE_CONFIG",
     "",
-    "A whole configuration of the engine, as other versions of this plugin had it here. Its endpoints, models, tags and"
+    "A whole configuration of the engine, as other versions of this plugin had it here. Its "
+    "endpoints, models, tags and"
     " rules replace the settings above.",
     None,
     lambda value, where: parse(EngineConfig, value, where),

@@ -2,4 +2,6 @@
 
 
 class SetupError(Exception):
-    """This machine cannot run the plugin as it is. The message says why, and what to do about it."""
+    """This machine cannot run the plugin as it is. The message says why, and what to do about
+    it.
+    """

@@ -31,13 +31,15 @@ def ensure_dependencies(
     argv: Sequence[str] | None = None,
     may_reexecute: bool = os.name == "posix",
 ) -> None:
-    """Returns when everything in the plugin's ``requirements.txt`` can be imported at a version that will do.
+    """Returns when everything in the plugin's ``requirements.txt`` can be imported at a version
+    that will do.
 
-    What this Python lacks comes from PythonDepManager, else from a private environment in ``data_dir``, which is
-    built if need be. To use that environment the process is replaced by the environment's Python, which runs the
-    same command line again: then this does not return. ``stdin`` is what was read from stdin already; the new
-    process reads it again. ``argv``: the command line without the interpreter, this process's by default.
-    Where a process cannot be replaced (Windows), the environment's packages are put in front of ``sys.path``.
+    What this Python lacks comes from PythonDepManager, else from a private environment in
+    ``data_dir``, which is built if need be. To use that environment the process is replaced by
+    the environment's Python, which runs the same command line again: then this does not return.
+    ``stdin`` is what was read from stdin already; the new process reads it again. ``argv``: the
+    command line without the interpreter, this process's by default. Where a process cannot be
+    replaced (Windows), the environment's packages are put in front of ``sys.path``.
 
     Raises ``SetupError`` when the packages cannot be had; its message says why and what to do.
     """
@@ -49,7 +51,8 @@ def ensure_dependencies(
     _log.debug("Not here, or not at a version that will do: %s", ", ".join(map(str, missing)))
     if data_dir.resolve().is_relative_to(plugin_dir.resolve()):
         raise SetupError(
-            f"{data_dir} is inside the plugin, where Stash takes every .yml file for a plugin. Name another folder."
+            f"{data_dir} is inside the plugin, where Stash takes every .yml file for a plugin. "
+            "Name another folder."
         )
     try:
         environment = Environment.for_this_python(data_dir, file)
@@ -86,7 +89,9 @@ def _put_in_front(folders: Iterable[str]) -> None:
 
 
 def _refuse_to_turn_in_circles(environment: Environment, missing: Sequence[Requirement]) -> None:
-    """A process that was replaced keeps its number, so only it finds its own number in the guard variable."""
+    """A process that was replaced keeps its number, so only it finds its own number in the guard
+    variable.
+    """
     if os.environ.get(_GUARD) == str(os.getpid()):
         _check(environment, missing)
 
@@ -95,13 +100,16 @@ def _check(environment: Environment, missing: Sequence[Requirement]) -> None:
     if missing:
         environment.spoil()
         raise SetupError(
-            f"The packages in {environment.folder} are damaged: {', '.join(map(str, missing))} cannot be found."
+            f"The packages in {environment.folder} are damaged: {', '.join(map(str, missing))} "
+            "cannot be found."
             " Start the task again; they are then installed anew."
         )
 
 
 def _reexecute(environment: Environment, stdin: bytes | None, argv: Sequence[str]) -> None:
-    """Replaces this process. Returns where the system does not let it (as on a disk mounted ``noexec``)."""
+    """Replaces this process. Returns where the system does not let it (as on a disk mounted
+    ``noexec``).
+    """
     if stdin is not None:
         with tempfile.TemporaryFile() as file:
             file.write(stdin)
@@ -118,7 +126,8 @@ def _reexecute(environment: Environment, stdin: bytes | None, argv: Sequence[str
 
 _log = logging.getLogger(__name__)
 _LIMIT_S = 1800.0
-# It takes no ranges. These versions are within those of requirements.txt, and have wheels for every Python since 3.11.
+# It takes no ranges. These versions are within those of requirements.txt, and have wheels for every
+# Python since 3.11.
 PINNED = {
     "aiohttp": "3.14.5",
     "av": "18.1.0",
@@ -129,7 +138,8 @@ PINNED = {
     "pyyaml": "6.0.3",
     "stashapp-tools": "0.2.59",
 }
-# Runs in a process of its own: whatever it raises or prints, and however it ends, it takes nothing down with it.
+# Runs in a process of its own: whatever it raises or prints, and however it ends, it takes nothing
+# down with it.
 _SCRIPT = """
 import json, sys
 before = set(sys.path)
@@ -162,12 +172,15 @@ def _recall(data_dir: Path, requirements: Path) -> list[str]:
 def _install_by_dep_manager(
     wanted: Sequence[Requirement], data_dir: Path, requirements: Path
 ) -> list[str]:
-    """Has it install ``wanted``, and gives the folders to import from; empty, with a line in the log, where it could not."""
+    """Has it install ``wanted``, and gives the folders to import from; empty, with a line in the
+    log, where it could not.
+    """
     memory = _memory(data_dir, requirements)
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.unlink(missing_ok=True)
     _log.info(
-        "PythonDepManager installs the packages that the plugin needs. This happens once, and takes a few minutes."
+        "PythonDepManager installs the packages that the plugin needs. This happens once, and "
+        "takes a few minutes."
     )
     command = [
         sys.executable,

@@ -25,19 +25,22 @@ _log = logging.getLogger(__name__)
 _BUILD_LIMIT_S = 1800.0
 _UNUSED_AFTER_S = 7 * 24 * 3600.0
 _VENV, _FOLDER = "venv", "folder"
-# Only wheels: a build from source would need a compiler, and would fail only after minutes. pip then takes
-# the newest version that has one, or says at once that there is none.
+# Only wheels: a build from source would need a compiler, and would fail only after minutes. pip
+# then takes the newest version that has one, or says at once that there is none.
 _INSTALL = ["install", "--only-binary", ":all:", "--progress-bar", "off"]
 # Imports what it is given, first from the folder that it is given, if any.
-_TRY = "import importlib, sys; sys.path[:0] = filter(None, sys.argv[1:2]); [importlib.import_module(name) for name in sys.argv[2:]]"
+_TRY = (
+    "import importlib, sys; sys.path[:0] = filter(None, sys.argv[1:2]); "
+    "[importlib.import_module(name) for name in sys.argv[2:]]"
+)
 
 
 @dataclass(frozen=True)
 class Environment:
     """A folder of packages for one Python, one platform and one ``requirements.txt``.
 
-    It is complete when it holds the marker file, which is written last. The marker's text is the kind: a virtual
-    environment, or, where Python cannot make one, a plain folder.
+    It is complete when it holds the marker file, which is written last. The marker's text is the
+    kind: a virtual environment, or, where Python cannot make one, a plain folder.
     """
 
     folder: Path
@@ -79,7 +82,9 @@ class Environment:
         )
 
     def note_use(self) -> None:
-        """Notes that it is in use, and removes those of this platform that nobody has used for a week."""
+        """Notes that it is in use, and removes those of this platform that nobody has used for a
+        week.
+        """
         with contextlib.suppress(OSError):
             os.utime(self._marker)
         for other in self.folder.parent.glob(f"{_platform()}-*"):
@@ -93,7 +98,8 @@ class Environment:
         self._marker.unlink(missing_ok=True)
 
     def build(self) -> None:
-        """Makes it, unless another process has while this one waited. What a killed process left is removed first.
+        """Makes it, unless another process has while this one waited. What a killed process left
+        is removed first.
 
         Raises ``SetupError`` with what pip said, and the remedy.
         """
@@ -108,7 +114,8 @@ class Environment:
                 _log.info("Removing packages that were installed only in part: %s", self.folder)
                 self._clear()
             _log.info(
-                "Installing the packages that the plugin needs into %s. This happens once, and takes a few minutes.",
+                "Installing the packages that the plugin needs into %s. This happens once, and "
+                "takes a few minutes.",
                 self.folder,
             )
             kind = _VENV if can_venv and self._make_venv(lock) else _FOLDER
@@ -142,7 +149,8 @@ class Environment:
         shutil.rmtree(old, ignore_errors=True)
 
     def _install(self, kind: str, lock: IO[bytes]) -> None:
-        # Packages that Stash's PYTHONPATH shows must not count as there (-I); with --target none does.
+        # Packages that Stash's PYTHONPATH shows must not count as there (-I); with --target none
+        # does.
         packages = "" if kind == _VENV else str(self.folder / "packages")
         if packages:
             Path(packages).mkdir(parents=True)
@@ -166,27 +174,36 @@ class Environment:
             raise SetupError(
                 "The packages that the plugin needs could not be installed. pip said:\n"
                 + "\n".join(_complaints(outcome.last_lines))
-                + f"\nCheck the connection and the space on the disk of {self.folder.parent}, and start the task again;"
-                + f" or install them yourself for the Python that Stash uses: {sys.executable} -m pip install -r"
-                + f' "{self.requirements}"'
+                + f"\nCheck the connection and the space on the disk of {self.folder.parent}, and "
+                "start the task again;"
+                + f" or install them yourself for the Python that Stash uses: {sys.executable} -m "
+                "pip install -r" + f' "{self.requirements}"'
             )
         self._try([*python, "-c", _TRY, packages], lock)
 
     def _try(self, command: Sequence[str], lock: IO[bytes]) -> None:
-        """pip may succeed and nothing be there: settings of its own may say so. What counts is what can be imported."""
+        """pip may succeed and nothing be there: settings of its own may say so. What counts is
+        what can be imported.
+        """
         names = [requirement.import_name for requirement in read_requirements(self.requirements)]
         outcome = processes.run([*command, *names], limit_s=_BUILD_LIMIT_S, keep_open=_kept(lock))
         if outcome.status != 0:
             raise SetupError(
-                f"pip installed the packages that the plugin needs into {self.folder}, but they cannot be imported from there:"
-                f" {outcome.last_lines[-1] if outcome.last_lines else f'Python ended with {outcome.status}'}. Look whether this"
-                " machine's Python is a whole one, and start the task again; or install the packages yourself for the Python"
+                f"pip installed the packages that the plugin needs into {self.folder}, but they "
+                "cannot be imported from there:"
+                " "
+                f"{outcome.last_lines[-1] if outcome.last_lines else f'Python ended with {outcome.status}'}. "
+                "Look whether this"
+                " machine's Python is a whole one, and start the task again; or install the "
+                "packages yourself for the Python"
                 f' that Stash uses: {sys.executable} -m pip install -r "{self.requirements}"'
             )
 
 
 def _complaints(lines: Sequence[str]) -> list[str]:
-    """What a user needs of pip's last lines: its errors, and what was wrong with the connection, if that was it."""
+    """What a user needs of pip's last lines: its errors, and what was wrong with the connection,
+    if that was it.
+    """
     retries = [line for line in lines if line.startswith("WARNING: Retrying")]
     errors = [line for line in lines if line.startswith("ERROR")]
     return [*retries[-1:], *errors] or list(lines[-5:]) or ["nothing"]
@@ -208,7 +225,9 @@ def _has(module: str) -> bool:
 
 
 def _report(line: str) -> None:
-    """Passes on what a user wants to know of pip's talk: a line for each package, and trouble with the connection."""
+    """Passes on what a user wants to know of pip's talk: a line for each package, and trouble
+    with the connection.
+    """
     if line.startswith(("Collecting ", "Processing ")):
         _log.info("Getting %s", line.split()[1].rsplit("/", 1)[-1])
     elif line.startswith("WARNING: Retrying"):
@@ -231,13 +250,16 @@ def _no_pip() -> str:
         "the installer of python.org has it",
     )
     return (
-        f"The plugin needs some Python packages, and {sys.executable} has neither pip nor ensurepip to install them."
-        f" Install pip where Stash runs, in its container if it runs in one ({command}); then start the task again."
+        f"The plugin needs some Python packages, and {sys.executable} has neither pip nor "
+        "ensurepip to install them."
+        f" Install pip where Stash runs, in its container if it runs in one ({command}); then "
+        "start the task again."
     )
 
 
 def _kept(lock: IO[bytes]) -> tuple[int, ...]:
-    # A pip that outlives its killed parent still holds the lock, so that nobody builds into its folder.
+    # A pip that outlives its killed parent still holds the lock, so that nobody builds into its
+    # folder.
     return (lock.fileno(),)
 
 
@@ -253,7 +275,8 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
                 waiting = True
             if time.monotonic() > give_up_s:
                 raise SetupError(
-                    f"Another process has held {path} for half an hour. End it, and start the task again."
+                    f"Another process has held {path} for half an hour. End it, and start the "
+                    "task again."
                 )
             time.sleep(0.2)
         yield lock
@@ -286,10 +309,11 @@ else:
 
 
 _ASK_LIMIT_S = 60.0
-# Where packages come from, and how they are reached. All else (target, prefix, user, dry-run, no-deps, constraint …) would
-# send them somewhere else, or have only some of them installed.
+# Where packages come from, and how they are reached. All else (target, prefix, user, dry-run,
+# no-deps, constraint …) would send them somewhere else, or have only some of them installed.
 _KEPT = frozenset(
-    "index-url extra-index-url no-index find-links trusted-host proxy cert client-cert timeout default-timeout retries"
+    "index-url extra-index-url no-index find-links trusted-host proxy cert client-cert timeout "
+    "default-timeout retries"
     " keyring-provider cache-dir no-cache-dir use-feature use-deprecated".split()
 )
 _SET = {
@@ -303,7 +327,9 @@ _ORDER = ("global", "install", ":env:")  # a later one goes before an earlier on
 
 
 def _pip_environment(pip: Sequence[str]) -> dict[str, str]:
-    """The environment for ``pip`` (the command that starts it): this process's, without pip's settings but for those kept."""
+    """The environment for ``pip`` (the command that starts it): this process's, without pip's
+    settings but for those kept.
+    """
     found = {section: dict[str, str]() for section in _ORDER}
     for line in processes.run(
         [*pip, "config", "list"], limit_s=_ASK_LIMIT_S, kept_lines=1000
@@ -323,7 +349,9 @@ def _pip_environment(pip: Sequence[str]) -> dict[str, str]:
 
 
 def _value(shown: str) -> str:
-    """A value as ``pip config list`` shows it. Several, which are lines in a file, are words in the environment."""
+    """A value as ``pip config list`` shows it. Several, which are lines in a file, are words in
+    the environment.
+    """
     try:
         return " ".join(str(ast.literal_eval(shown)).split("\n")).strip()
     except (SyntaxError, ValueError):

@@ -21,8 +21,9 @@ _FOLDER_NAME = "haven_vlm_connector"
 def default_data_dir(stash_dir: str | None) -> Path:
     """The folder for everything that must outlive an update of the plugin; it is made if need be.
 
-    ``HAVEN_VLM_DATA_DIR`` names it; else it is beside Stash's configuration (``stash_dir``), or, without Stash,
-    where programs of this user keep their data. Never inside the plugin: Stash takes every .yml there for a plugin.
+    ``HAVEN_VLM_DATA_DIR`` names it; else it is beside Stash's configuration (``stash_dir``), or,
+    without Stash, where programs of this user keep their data. Never inside the plugin: Stash
+    takes every .yml there for a plugin.
 
     Raises ``SetupError`` where it cannot be written to.
     """
@@ -33,7 +34,8 @@ def default_data_dir(stash_dir: str | None) -> Path:
             pass
     except OSError as error:
         raise SetupError(
-            f"Nothing can be written to {folder} ({error.strerror or error}). Let the user that runs this write there,"
+            f"Nothing can be written to {folder} ({error.strerror or error}). Let the user that "
+            "runs this write there,"
             f" or name another folder in the environment variable {DATA_DIR_VARIABLE}."
         ) from error
     return folder
@@ -87,12 +89,14 @@ class _Place:
 
 
 def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.platform) -> str:
-    """``path`` with the longest beginning that a rule has for it replaced; unchanged where none fits.
+    """``path`` with the longest beginning that a rule has for it replaced; unchanged where none
+    fits.
 
-    A beginning fits whole folder names only. In paths that begin with a drive letter or a network share both slashes are
-    one, and capitals and small letters as well, which they also are on a Mac; ``\\\\?\\`` before them changes nothing. An
-    accent is the same in one character and in two. What ``..`` leads out of a beginning is not below it. The result has
-    the slashes of the rule's target.
+    A beginning fits whole folder names only. In paths that begin with a drive letter or a
+    network share both slashes are one, and capitals and small letters as well, which they also
+    are on a Mac; ``\\\\?\\`` before them changes nothing. An accent is the same in one character
+    and in two. What ``..`` leads out of a beginning is not below it. The result has the slashes
+    of the rule's target.
     """
     rules = [(prefix, target) for prefix, target in rules if prefix]
     if not rules:
@@ -111,7 +115,9 @@ def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.pl
 
 
 def _is_below(parts: tuple[str, ...], start: tuple[str, ...], folds: bool) -> bool:
-    """Whether ``parts`` begin with ``start`` and stay there: those of a relative path may begin with ``..``."""
+    """Whether ``parts`` begin with ``start`` and stay there: those of a relative path may begin
+    with ``..``.
+    """
     beginning, rest = parts[: len(start)], parts[len(start) :]
     return _key(beginning, folds) == _key(start, folds) and rest[:1] != ("..",)
 
@@ -164,7 +170,9 @@ _OF_WINDOWS = re.compile(r"[A-Za-z]:([\\/]|$)|\\\\")
 
 
 def how_far(path: str) -> str:
-    """Which part of a path exists: "/media exists, /media/sports does not". Asks the disk; empty where all of it exists."""
+    """Which part of a path exists: "/media exists, /media/sports does not". Asks the disk; empty
+    where all of it exists.
+    """
     if os.name != "nt" and _OF_WINDOWS.match(path):
         return "it is a path of Windows, and this machine runs something else"
     missing = Path(path)

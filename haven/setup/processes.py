@@ -34,9 +34,10 @@ def run(
 ) -> Outcome:
     """Runs ``command`` and calls ``on_line`` with each line that it writes, to stdout or stderr.
 
-    ``env`` is its whole environment, this process's by default; ``keep_open`` are file descriptors that the child inherits
-    (not on Windows); ``kept_lines``: of how many lines the outcome tells.
-    A child that takes longer than ``limit_s`` seconds is killed. Raises ``OSError`` when it cannot be started.
+    ``env`` is its whole environment, this process's by default; ``keep_open`` are file
+    descriptors that the child inherits (not on Windows); ``kept_lines``: of how many lines the
+    outcome tells. A child that takes longer than ``limit_s`` seconds is killed. Raises
+    ``OSError`` when it cannot be started.
     """
     with subprocess.Popen(
         command,
@@ -76,7 +77,9 @@ def _follow(
 if sys.platform == "linux":
 
     def _dying_with(parent: int) -> Callable[[], None] | None:
-        """Has the kernel end the child when its parent ends, even by SIGKILL, which is what Stash's Stop button sends."""
+        """Has the kernel end the child when its parent ends, even by SIGKILL, which is what
+        Stash's Stop button sends.
+        """
         import ctypes
 
         libc = ctypes.CDLL(None)
@@ -92,7 +95,9 @@ if sys.platform == "linux":
 else:
 
     def _dying_with(parent: int) -> Callable[[], None] | None:
-        """Other systems have nothing like it: there a child ends when it is done, and keeps what it was lent until then."""
+        """Other systems have nothing like it: there a child ends when it is done, and keeps what
+        it was lent until then.
+        """
         return None
 
 
@@ -101,9 +106,11 @@ _LOOK_S = 2.0
 
 @contextmanager
 def ending_with_parent() -> Iterator[None]:
-    """Ends this process, as SIGKILL would, within seconds of the one that started it: Stash, which has no job of ours then.
+    """Ends this process, as SIGKILL would, within seconds of the one that started it: Stash,
+    which has no job of ours then.
 
-    So it is on systems that tell (not on Windows). Nothing is lost by that: a task may be killed at any moment.
+    So it is on systems that tell (not on Windows). Nothing is lost by that: a task may be killed
+    at any moment.
     """
     parent, over = os.getppid(), threading.Event()
 

@@ -1,4 +1,6 @@
-"""Which packages the plugin needs, and which of them this Python lacks. ``requirements.txt`` is the only list."""
+"""Which packages the plugin needs, and which of them this Python lacks. ``requirements.txt`` is
+the only list.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][\w.]*)")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A package and the versions of it that will do: every one of ``bounds``, pairs of operator and version."""
+    """A package and the versions of it that will do: every one of ``bounds``, pairs of operator
+    and version.
+    """
 
     name: str
     bounds: tuple[tuple[str, str], ...]
@@ -62,7 +66,9 @@ def _requirement(line: str, file: Path) -> Requirement:
 
 
 def lacking(requirements: Iterable[Requirement]) -> list[Requirement]:
-    """Those that cannot be imported here at a version that will do. Nothing is imported to find out."""
+    """Those that cannot be imported here at a version that will do. Nothing is imported to find
+    out.
+    """
     return [requirement for requirement in requirements if not _is_there(requirement)]
 
 
@@ -91,7 +97,9 @@ def _holds(version: str, operator: str, bound: str) -> bool:
 
 
 def _order(version: str) -> tuple[tuple[int, ...], bool]:
-    """Sorts versions: the numbers at the beginning, and a pre-release before the release of the same numbers."""
+    """Sorts versions: the numbers at the beginning, and a pre-release before the release of the
+    same numbers.
+    """
     match = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(number) for number in match[0].split(".")] if match else [0]
     while len(numbers) > 1 and numbers[-1] == 0:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 _LINE_BYTES = 16_000
 _MESSAGE_BYTES = 64_000
 _HIDDEN = "***"
-# Shorter "keys" are stand-ins for servers that want none; hiding them would blot out ordinary words.
+# Shorter "keys" are stand-ins for servers that want none; hiding them would blot out ordinary
+# words.
 _SHORTEST_SECRET = 6
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -39,10 +40,11 @@ class RedactingFormatter(logging.Formatter):
 
 
 class StashLogHandler(logging.Handler):
-    r"""Writes records to a file descriptor (stderr) the way Stash reads them: ``\x01``, a letter for the level, ``\x02``, text.
+    r"""Writes records to a file descriptor (stderr) the way Stash reads them: ``\x01``, a letter
+    for the level, ``\x02``, text.
 
-    Every line of a message is a line of its own, short enough for Stash. When Stash has stopped listening,
-    lines are dropped, and the task goes on. Safe to use from several threads.
+    Every line of a message is a line of its own, short enough for Stash. When Stash has stopped
+    listening, lines are dropped, and the task goes on. Safe to use from several threads.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class StashLogHandler(logging.Handler):
         self._last_line_s = self._clock()
 
     def progress(self, fraction: float) -> None:
-        """Tells Stash how far the task is, from 0 to 1. Only growth is told, and at most ten times a second."""
+        """Tells Stash how far the task is, from 0 to 1. Only growth is told, and at most ten
+        times a second.
+        """
         fraction = min(1.0, max(0.0, fraction))
         self.acquire()
         try:
@@ -91,7 +95,9 @@ class StashLogHandler(logging.Handler):
             self.release()
 
     def flush_before_exit(self) -> None:
-        """Waits until Stash has had 0.3 s for the last line: it stops reading when the process ends, and would lose it."""
+        """Waits until Stash has had 0.3 s for the last line: it stops reading when the process
+        ends, and would lose it.
+        """
         if self._last_line_s is not None:
             self._sleep(max(0.0, self._last_line_s + 0.3 - self._clock()))
 
@@ -120,7 +126,9 @@ def _framed(letter: str, line: bytes) -> bytes:
 
 
 def _lines(text: str) -> list[bytes]:
-    """``text`` as lines that are neither empty nor too long and hold no control characters. What is far too long is cut."""
+    """``text`` as lines that are neither empty nor too long and hold no control characters. What
+    is far too long is cut.
+    """
     lines: list[bytes] = []
     left = _MESSAGE_BYTES
     for line in text.splitlines():

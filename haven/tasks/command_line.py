@@ -1,4 +1,6 @@
-"""The engine's ``tag`` command with the plugin's settings: ``haven_vlm_connector.py tag FILE…``, without Stash."""
+"""The engine's ``tag`` command with the plugin's settings: ``haven_vlm_connector.py tag FILE…``,
+without Stash.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class _Formatter(RedactingFormatter, OneLine):
 
 
 def run_command(arguments: Sequence[str], store_path: Path) -> int:
-    """Run one command line and return its exit code. Usage errors leave by ``SystemExit`` with 2."""
+    """Run one command line and return its exit code. Usage errors leave by ``SystemExit`` with
+    2.
+    """
     return run(arguments, program(store_path))
 
 
@@ -36,15 +40,18 @@ def program(store_path: Path) -> Program:
         description="Haven VLM Connector without Stash.",
         commands=("tag",),
         config=partial(_config, formatter, store_path),
-        config_source="The settings are those of haven_vlm_config.py and haven_vlm_config.local.yaml; options override them.",
+        config_source="The settings are those of haven_vlm_config.py and "
+        "haven_vlm_config.local.yaml; options override them.",
         formatter=formatter,
     )
 
 
 def _config(formatter: RedactingFormatter, store_path: Path, given: Namespace) -> EngineConfig:
-    """Return the engine's configuration from the plugin's settings. Raise ``ConfigError`` that names an option as written.
+    """Return the engine's configuration from the plugin's settings. Raise ``ConfigError`` that
+    names an option as written.
 
-    Tags and endpoints are given to the settings too: the settings describe tags, and check keys of other endpoints.
+    Tags and endpoints are given to the settings too: the settings describe tags, and check keys
+    of other endpoints.
     """
     try:
         settings = Settings.load(task_args={"TAG_LIST": given.tags, "ENDPOINTS": given.endpoint})

@@ -1,4 +1,6 @@
-"""``vlm-engine tag`` over a folder in which everything lies that people have, whatever its names are."""
+"""``vlm-engine tag`` over a folder in which everything lies that people have, whatever its names
+are.
+"""
 
 from __future__ import annotations
 

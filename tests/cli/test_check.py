@@ -81,7 +81,9 @@ def test_a_server_whose_tokens_tell_nothing_of_one_answer_still_tells_how_sure_i
 
 
 class CardReader(SandboxVLM):
-    """Sees a red card, and then in each question about several pictures red and yellow ones in turn; or red ones only."""
+    """Sees a red card, and then in each question about several pictures red and yellow ones in
+    turn; or red ones only.
+    """
 
     def __init__(self, behaviour: Behaviour, *, sees: bool) -> None:
         super().__init__(behaviour)

@@ -104,7 +104,9 @@ def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_i
 
 
 def test_every_picture_that_is_read_counts_by_its_suffix(tmp_path: Path) -> None:
-    """Pillow knows which suffixes the formats have; of its own sort of floating point it reads more than is read here."""
+    """Pillow knows which suffixes the formats have; of its own sort of floating point it reads
+    more than is read here.
+    """
     Image.init()
     read = {
         "JPEG",

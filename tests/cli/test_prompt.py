@@ -33,8 +33,8 @@ def test_messages_schema_and_sampling_are_shown_and_nothing_is_sent(
     assert "\nsystem:\n    You check pictures" in done.out
     assert "    - Foul\n    - Goal\n" in done.out
     assert (
-        "\nuser:\n    (a JPEG, its longest side at most 512 pixels, of quality 88)\n    Which of the tags"
-        in done.out
+        "\nuser:\n    (a JPEG, its longest side at most 512 pixels, of quality 88)\n    Which of "
+        "the tags" in done.out
     )
     body = rest(done.out)
     assert (body["model"], body["temperature"], body["max_tokens"], body["seed"]) == (

@@ -1,4 +1,6 @@
-"""``tag`` of ``vlm-engine`` and of the plugin: videos, pictures and folders in, tables and JSON out."""
+"""``tag`` of ``vlm-engine`` and of the plugin: videos, pictures and folders in, tables and JSON
+out.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ def test_options_override_the_configuration_file(
 ) -> None:
     file = tmp_path / "engine.yaml"
     file.write_text(
-        f"models:\n  referee:\n    api_base_url: {vlm.url}\n    model_category: whistles\n    tag_list: [Turnover, Foul]\n"
+        f"models:\n  referee:\n    api_base_url: {vlm.url}\n    model_category: whistles\n    "
+        "tag_list: [Turnover, Foul]\n"
         f"category_config:\n  whistles:\n    Foul: {{RenamedTag: Personal foul}}\n"
     )
 
@@ -179,15 +182,18 @@ def test_bad_files_cost_the_others_nothing_and_are_named(
         ),
         (
             "models: {}",
-            'engine.yaml: models: there is none of type "vlm_model", so nothing can be asked; write one',
+            'engine.yaml: models: there is none of type "vlm_model", so nothing can be asked; '
+            "write one",
         ),
         (
             "- models",
-            "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, models",
+            "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, "
+            "models",
         ),
         (
             "",
-            "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, models",
+            "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, "
+            "models",
         ),
         ("models: [", "engine.yaml: not YAML: line 1: "),
         (
@@ -299,7 +305,8 @@ def test_interrupted_and_started_again_it_continues(
     environment = {**os.environ, "VLM_ENGINE_DATA_DIR": str(tmp_path)}
     files = [str(photo), str(video.path), "--json", str(tmp_path / "found.json"), "--at-once", "1"]
     arguments = [sys.executable, "-m", "vlm_engine", "tag", *files, *at(vlm)]
-    # A shell that ran these tests in its background would have them, and what they start, ignore interrupts.
+    # A shell that ran these tests in its background would have them, and what they start, ignore
+    # interrupts.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
         arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,4 +1,6 @@
-"""The plugin's command line as a user types it, in the installed plugin. ``tests/cli`` has what both command lines do."""
+"""The plugin's command line as a user types it, in the installed plugin. ``tests/cli`` has what
+both command lines do.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A configuration written for the engine that came before, as its users have it, and the calls that their scripts make."""
+"""A configuration written for the engine that came before, as its users have it, and the calls
+that their scripts make.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A configuration of the upstream plugin's shape loads and works, and says once what of it has no meaning here."""
+"""A configuration of the upstream plugin's shape loads and works, and says once what of it has
+no meaning here.
+"""
 
 from __future__ import annotations
 

@@ -498,7 +498,9 @@ def test_what_cannot_be_imported_is_not_taken_for_complete(house: House, makes_v
 
 
 def add_dep_manager(house: House, body: str) -> Path:
-    """A stand-in that notes what it was asked for, and then does ``body``. Its ``git`` is one that does nothing."""
+    """A stand-in that notes what it was asked for, and then does ``body``. Its ``git`` is one
+    that does nothing.
+    """
     plugins = house.folder / "plugins"
     (plugins / "PythonDepManager").mkdir()
     asked = house.folder / "asked.txt"

@@ -91,7 +91,10 @@ def test_a_constant_that_the_user_edits_counts(
 
 
 def test_each_layer_goes_before_the_one_below(folder: Path) -> None:
-    text = "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: 2.5\nREQUEST_TIMEOUT: 30\nENDPOINT_PATIENCE: 60"
+    text = (
+        "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: "
+        "2.5\nREQUEST_TIMEOUT: 30\nENDPOINT_PATIENCE: 60"
+    )
     settings = load(
         folder,
         text,
@@ -250,7 +253,10 @@ def test_a_key_alone_goes_to_the_endpoints_that_have_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEY_OF_B", "key-of-b")
-    text = "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-a}, {base_url: 'http://b', api_key_env: KEY_OF_B}, {base_url: 'http://c'}]"
+    text = (
+        "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-a}, "
+        "{base_url: 'http://b', api_key_env: KEY_OF_B}, {base_url: 'http://c'}]"
+    )
     settings = load(folder, text, {"endpointKey": "key-of-page"})
     assert [endpoint.key() for endpoint in model_of(settings).endpoints()] == [
         "key-of-a",
@@ -307,14 +313,18 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(
     )
     assert sorted(found) == sorted(
         [
-            "haven_vlm_config.py: CONCURRENT_TASK_LIMIT: Input should be greater than or equal to 1 (it is 0)",
+            "haven_vlm_config.py: CONCURRENT_TASK_LIMIT: Input should be greater than or equal to "
+            "1 (it is 0)",
             f"{LOCAL}: TAG_LISTS: there is no such setting; did you mean TAG_LIST?",
             f"{LOCAL}: VIDEO_THRESHOLD: Input should be less than or equal to 1 (it is 3)",
             f"{LOCAL}: TAG_RULES.Foul.TagThreshold: Input should be less than or equal to 1",
             f"{LOCAL}: ENDPOINTS[0]: unknown key 'wieght'; did you mean 'weight'?",
-            "Scenes at once on the settings page: Input should be greater than or equal to 1 (it is -1)",
-            "Endpoint on the settings page: 'localhost' is not an address; write it like http://localhost:1234/v1",
-            "task arguments: CREATE_MARKERS: Input should be a valid boolean, unable to interpret input (it is 'perhaps')",
+            "Scenes at once on the settings page: Input should be greater than or equal to 1 (it "
+            "is -1)",
+            "Endpoint on the settings page: 'localhost' is not an address; write it like "
+            "http://localhost:1234/v1",
+            "task arguments: CREATE_MARKERS: Input should be a valid boolean, unable to interpret "
+            "input (it is 'perhaps')",
             "task arguments: modes: there is no such setting; did you mean MODEL?",
         ]
     )
@@ -325,13 +335,15 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(
     [
         (
             "TAG_LIST: [Foul, foul]",
-            "TAG_LIST: tag 'foul' is listed twice, before as 'Foul': case makes no difference; keep one",
+            "TAG_LIST: tag 'foul' is listed twice, before as 'Foul': case makes no difference; "
+            "keep one",
         ),
         ("TAG_LIST: [Foul, Foul]", "TAG_LIST: tag 'Foul' is listed twice; keep one"),
         ("TAG_LIST: 7", "TAG_LIST: tags are a list of names"),
         (
             "TAG_LIST: [Foul, Off, 42]",
-            "TAG_LIST: tags are a list of names, but entry 2 is False, entry 3 is 42: YAML takes words like Off",
+            "TAG_LIST: tags are a list of names, but entry 2 is False, entry 3 is 42: YAML takes "
+            "words like Off",
         ),
         (
             "TAG_LIST: [Foul, '']",
@@ -351,7 +363,8 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(
         ),
         (
             "TAG_RULES: {Foul: }",
-            "TAG_RULES.Foul: write settings here, each as 'name: value'; there are RenamedTag, MinMarkerDuration",
+            "TAG_RULES.Foul: write settings here, each as 'name: value'; there are RenamedTag, "
+            "MinMarkerDuration",
         ),
         (
             "TAG_RULES: {Foul: {RenamedTag: a, renamed: b}}",
@@ -465,7 +478,10 @@ def test_what_is_wrong_is_told(folder: Path, text: str, fault: str) -> None:
 
 
 def test_what_one_rule_takes_from_another_is_not_written_twice(folder: Path) -> None:
-    text = "DEFAULT_TAG_RULE: &usual {MaxGap: 3s, MinMarkerDuration: 2s}\nTAG_RULES: {Foul: {<<: *usual, MaxGap: 9s}}"
+    text = (
+        "DEFAULT_TAG_RULE: &usual {MaxGap: 3s, MinMarkerDuration: 2s}\nTAG_RULES: "
+        "{Foul: {<<: *usual, MaxGap: 9s}}"
+    )
     rule = load(folder, text).engine.category_config["tags"]["Foul"]
     assert (rule.max_gap.value, rule.min_marker.value) == (9, 2)
 
@@ -522,7 +538,8 @@ def test_a_place_for_the_answers_is_passed_over_with_a_warning(
     )
     assert engine_config(settings, None).store_path is None
     assert caplog.messages == [
-        f"{LOCAL}: these settings have no meaning here and are ignored: VLM_ENGINE_CONFIG.store_path"
+        f"{LOCAL}: these settings have no meaning here and are ignored: "
+        "VLM_ENGINE_CONFIG.store_path"
     ]
 
 
@@ -554,7 +571,10 @@ def test_a_whole_configuration_of_the_engine_is_used(upstream: Path) -> None:
 
 def test_layers_above_a_whole_configuration_change_it(upstream: Path) -> None:
     page = {"endpoint": "http://desk:1234", "endpointModel": "vision-8b", "tagNames": "Foul"}
-    text = "TAG_RULES: {Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\nIMAGE_MAX_SIDE: 512\nSCAN_IMAGE_MAX_SIDE: 384"
+    text = (
+        "TAG_RULES: "
+        "{Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\nIMAGE_MAX_SIDE: 512\nSCAN_IMAGE_MAX_SIDE: 384"
+    )
     engine = load(upstream, text, page).engine
     model = engine.models["vlm_multiplexer_model"]
     assert [endpoint.base_url for endpoint in model.endpoints()] == ["http://desk:1234/v1"]
@@ -586,7 +606,8 @@ def test_no_rule_gives_a_tag_the_name_of_a_control_tag(
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
     (found,) = faults(upstream)
     assert found.startswith(
-        f"haven_vlm_config.py: VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name that VLM_TAGGED_TAG_NAME has, too"
+        f"haven_vlm_config.py: VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name "
+        "that VLM_TAGGED_TAG_NAME has, too"
     )
     (found,) = faults(
         upstream, "TAG_RULES: {Goal: {RenamedTag: VLM}}\nDEFAULT_TAG_RULE: {MaxGap: 2s}"

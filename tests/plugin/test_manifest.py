@@ -1,4 +1,6 @@
-"""The manifest as Stash reads it: strictly, by the fields of its Go structs (pkg/plugin/config.go)."""
+"""The manifest as Stash reads it: strictly, by the fields of its Go structs
+(pkg/plugin/config.go).
+"""
 
 from pathlib import Path
 from typing import Any

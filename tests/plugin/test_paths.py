@@ -193,6 +193,6 @@ def test_both_paths_and_the_setting_are_named(tmp_path: Path) -> None:
         assert _PATHS in told
     assert "Stash calls it /data/sports/Foul.mp4" in mapped
     assert (
-        f"{page_labels()['mediaPaths']} on the settings page (PATH_MUTATION in haven_vlm_config.local.yaml)"
-        == _PATHS
+        f"{page_labels()['mediaPaths']} on the settings page (PATH_MUTATION in "
+        "haven_vlm_config.local.yaml)" == _PATHS
     )

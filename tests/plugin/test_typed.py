@@ -1,4 +1,6 @@
-"""What people type into the fields of the settings page, into a task's arguments and on the command line."""
+"""What people type into the fields of the settings page, into a task's arguments and on the
+command line.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -124,8 +126,8 @@ def test_what_may_mean_two_things_is_refused_with_the_entry(
 def test_a_list_in_the_file_is_separated_by_commas(tmp_path: Path) -> None:
     told = refused(tmp_path, {}, "TAG_LIST: [Foul; Goal]")
     assert (
-        told
-        == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: [Foul, Goal]"
+        told == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: "
+        "[Foul, Goal]"
     )
 
 
@@ -176,7 +178,8 @@ def test_paths_are_separated_by_commas_where_that_is_plain(tmp_path: Path) -> No
     )
     told = refused(tmp_path, {"mediaPaths": "/data => /mnt/nas /pics => /mnt/pics"})
     assert told.startswith(
-        "Paths on the settings page: '/data => /mnt/nas /pics => /mnt/pics': write /data => /mnt/nas"
+        "Paths on the settings page: '/data => /mnt/nas /pics => /mnt/pics': write /data => "
+        "/mnt/nas"
     )
 
 

@@ -1,4 +1,6 @@
-"""What may be written on a command line: that of ``vlm-engine``, or of a program that brings its own configuration."""
+"""What may be written on a command line: that of ``vlm-engine``, or of a program that brings its
+own configuration.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ _Add = Callable[[argparse.ArgumentParser], None]
 class Program:
     """A program with commands of the engine.
 
-    ``config`` makes the configuration that the options change, and is given the parsed command line. None: it is the
-    file that ``--config`` names.
+    ``config`` makes the configuration that the options change, and is given the parsed command
+    line. None: it is the file that ``--config`` names.
     """
 
     name: str = "vlm-engine"
@@ -58,7 +60,9 @@ class Program:
 def parsers(
     program: Program | None = None,
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Return the parser of the whole program (by default ``vlm-engine``), and that of each command by its name."""
+    """Return the parser of the whole program (by default ``vlm-engine``), and that of each
+    command by its name.
+    """
     program = program or Program()
     top = argparse.ArgumentParser(prog=program.name, description=program.description)
     top.add_argument("--version", action="version", version=f"{program.name} {__version__}")
@@ -85,7 +89,8 @@ def parsed(program: Program, arguments: Sequence[str]) -> Namespace:
 def engine_options() -> dict[str, str]:
     """Return the settings of the engine that have an option of their own, with that option.
 
-    These are all settings of the search, of videos, of images and of the default rule, and every number of the others.
+    These are all settings of the search, of videos, of images and of the default rule, and every
+    number of the others.
     """
     from vlm_engine.config.by_name import GROUPS
 
@@ -109,7 +114,9 @@ def _kinds(kind: Any) -> set[Any]:
 
 
 def _layouts_joined(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments, ``--vr LAYOUT`` as one: what follows ``--vr`` and is no layout is a path."""
+    """Yield the arguments, ``--vr LAYOUT`` as one: what follows ``--vr`` and is no layout is a
+    path.
+    """
     left = iter(arguments)
     for argument in left:
         if argument != "--vr":
@@ -164,7 +171,8 @@ def _tags(command: argparse.ArgumentParser) -> None:
         default=[],
         type=_tag_list,
         metavar="A,B,C",
-        help='what to look for, separated by commas; "Foul: a player hits; Goal: the ball is in" says what they mean',
+        help='what to look for, separated by commas; "Foul: a player hits; Goal: the ball is in" '
+        "says what they mean",
     )
 
 
@@ -181,13 +189,15 @@ def _tag(command: argparse.ArgumentParser) -> None:
         nargs="?",
         type=_layout,
         metavar="LAYOUT",
-        help="they are VR videos: send only the view ahead of one eye; auto, or a layout like sbs-180",
+        help="they are VR videos: send only the view ahead of one eye; auto, or a layout like "
+        "sbs-180",
     )
     command.add_argument(
         "--at-once",
         type=_count,
         metavar="N",
-        help="files to work on at once; default: 4 videos, and as many pictures as the endpoints take",
+        help="files to work on at once; default: 4 videos, and as many pictures as the endpoints "
+        "take",
     )
     command.add_argument(
         "--store",
@@ -351,26 +361,32 @@ def _share(text: str) -> float:
 _COMMANDS: dict[str, tuple[str, str, tuple[_Add, ...]]] = {
     "tag": (
         "find when tags apply in videos, and which apply to pictures",
-        "Prints when each tag applies in a video, and which tags apply to a picture. Answers are kept, so no question is paid"
+        "Prints when each tag applies in a video, and which tags apply to a picture. Answers are "
+        "kept, so no question is paid"
         " for twice.",
         (_tag, _config_file, _endpoints, _tags, _engine_settings),
     ),
     "check": (
         "try every endpoint: can it be reached, does it see, how much does it take",
-        "Says of every endpoint whether it can be reached, which model answers and whether it sees pictures, how many requests "
-        "it takes at once, and how it answers a test question; and where something is wrong, what to do about it.",
+        "Says of every endpoint whether it can be reached, which model answers and whether it "
+        "sees pictures, how many requests "
+        "it takes at once, and how it answers a test question; and where something is wrong, what "
+        "to do about it.",
         (_config_file, _endpoints, _check),
     ),
     "prompt": (
         "show exactly what a model would be asked",
-        "Shows the first request that an endpoint would get: address, messages, schema, sampling parameters and the size of "
+        "Shows the first request that an endpoint would get: address, messages, schema, sampling "
+        "parameters and the size of "
         "the picture. Sends nothing.",
         (_config_file, _endpoints, _tags, _prompt),
     ),
     "serve-sandbox": (
         "run an endpoint that needs no model, to try things with",
-        "Runs an endpoint on this machine that answers like a vision model behind a server that people use, until it is "
-        "interrupted. It recognises what vlm_engine.testing.glyphs has drawn into a picture, and nothing else.",
+        "Runs an endpoint on this machine that answers like a vision model behind a server that "
+        "people use, until it is "
+        "interrupted. It recognises what vlm_engine.testing.glyphs has drawn into a picture, and "
+        "nothing else.",
         (_serve,),
     ),
 }

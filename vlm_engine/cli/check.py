@@ -31,7 +31,9 @@ OK, NOTE, WRONG = "ok", "note", "wrong"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look showed. ``WRONG``: the endpoint cannot be used before something is done; ``told`` says what."""
+    """What one look showed. ``WRONG``: the endpoint cannot be used before something is done;
+    ``told`` says what.
+    """
 
     outcome: str
     what: str
@@ -74,7 +76,8 @@ def _as_text(report: Report) -> str:
 
 
 async def examined(endpoint: EndpointConfig, model: ModelConfig) -> Report:
-    """What is found of ``endpoint``, up to the first thing that is wrong. Sends one question, with a picture of its own.
+    """What is found of ``endpoint``, up to the first thing that is wrong. Sends one question,
+    with a picture of its own.
 
     Raises ``ConfigError`` for settings with which nothing can be sent there.
     """
@@ -134,7 +137,8 @@ async def _question(client: OpenAIClient) -> Told:
         return OK, f"answered rightly; {facts}"
     return (
         NOTE,
-        f"it answers, but did not recognise a red card on a green pitch, so mind how it does on your media; {facts}",
+        "it answers, but did not recognise a red card on a green pitch, so mind how it does on "
+        f"your media; {facts}",
     )
 
 

@@ -1,4 +1,6 @@
-"""What a person means by the paths of a command line: videos, and pictures by themselves, in folders and in zips."""
+"""What a person means by the paths of a command line: videos, and pictures by themselves, in
+folders and in zips.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ from vlm_engine.pictures.zips import ZipReader
 from vlm_engine.types import ZipEntry
 
 PICTURES = frozenset(
-    ".3fr .apng .arw .avif .avifs .bmp .cr2 .cr3 .dib .dng .gif .heic .heics .heif .hif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg"
-    " .jpf .jpg .jpx .jxl .mpo .nef .nrw .orf .pbm .pef .pgm .png .pnm .ppm .qoi .raf .rw2 .srw .tif .tiff .webp".split()
+    ".3fr .apng .arw .avif .avifs .bmp .cr2 .cr3 .dib .dng .gif .heic .heics .heif .hif .j2c .j2k "
+    ".jfif .jp2 .jpc .jpe .jpeg"
+    " .jpf .jpg .jpx .jxl .mpo .nef .nrw .orf .pbm .pef .pgm .png .pnm .ppm .qoi .raf .rw2 .srw "
+    ".tif .tiff .webp".split()
 )
 VIDEOS = frozenset(
-    ".264 .265 .3gp .asf .avc .avi .divx .f4v .flv .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mkv .mov .mp4"
+    ".264 .265 .3gp .asf .avc .avi .divx .f4v .flv .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v "
+    ".mkv .mov .mp4"
     " .mpe .mpeg .mpg .mts .mxf .ogm .ogv .rm .rmvb .ts .vob .webm .wmv".split()
 )
 ZIPS = frozenset((".zip", ".cbz"))
@@ -60,9 +65,11 @@ Found = Video | Picture | Unusable
 def found(paths: Iterable[Path], skipped: list[str] | None = None) -> list[Found]:
     """Everything meant by ``paths``, each once, in their order. Blocking.
 
-    In folders, which are searched to the bottom, and in zips, files count by their suffix; hidden ones are passed over, and what
-    else is passed over in folders is added to ``skipped``. What is named itself counts by its content where its suffix says
-    nothing. Whether a file can be read shows later. Raises ``ConfigError`` for a folder in which there is nothing to look at.
+    In folders, which are searched to the bottom, and in zips, files count by their suffix;
+    hidden ones are passed over, and what else is passed over in folders is added to ``skipped``.
+    What is named itself counts by its content where its suffix says nothing. Whether a file can
+    be read shows later. Raises ``ConfigError`` for a folder in which there is nothing to look
+    at.
     """
     others = skipped if skipped is not None else []
     with closing(ZipReader()) as zips:

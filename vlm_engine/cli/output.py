@@ -30,8 +30,10 @@ class OutputError(Exception):
 
 
 def prepare_output() -> None:
-    """From now on nothing that is written for people fails because of its letters, as names of files from an old disk would:
-    what the terminal's encoding lacks comes out as an escape. A stream that was closed before takes everything."""
+    """From now on nothing that is written for people fails because of its letters, as names of
+    files from an old disk would: what the terminal's encoding lacks comes out as an escape. A
+    stream that was closed before takes everything.
+    """
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
@@ -52,7 +54,9 @@ class OneLine(logging.Formatter):
 
 
 def printable(text: str) -> str:
-    """``text`` on one line, in which nothing commands the terminal: names of files, and what servers say, may hold anything."""
+    """``text`` on one line, in which nothing commands the terminal: names of files, and what
+    servers say, may hold anything.
+    """
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -93,10 +97,12 @@ def _let_go_of_output() -> None:
 
 @contextmanager
 def json_file(target: Path | None) -> Iterator[dict[int, Any]]:
-    """Gives a mapping to be filled with results; at the end these are written, in the order of its numbers.
+    """Gives a mapping to be filled with results; at the end these are written, in the order of
+    its numbers.
 
-    ``target``: the file; "-" is standard output; None: nothing is written. When the work ends in an error, or is interrupted,
-    what there is until then is written. Raises ``ConfigError`` where it cannot be, before any work if possible.
+    ``target``: the file; "-" is standard output; None: nothing is written. When the work ends in
+    an error, or is interrupted, what there is until then is written. Raises ``ConfigError``
+    where it cannot be, before any work if possible.
     """
     if target is not None and str(target) != "-":
         _try_out(target)
@@ -111,7 +117,9 @@ def json_file(target: Path | None) -> Iterator[dict[int, Any]]:
 
 
 def _try_out(target: Path) -> None:
-    """Raises ``ConfigError`` where no file can be written there, and leaves everything as it was."""
+    """Raises ``ConfigError`` where no file can be written there, and leaves everything as it
+    was.
+    """
     with _written(target):
         missing = not os.path.lexists(target)
         if (
@@ -124,7 +132,8 @@ def _try_out(target: Path) -> None:
 
 def _write_json(target: Path, results: Sequence[Any]) -> None:
     text = json.dumps(results, ensure_ascii=False, indent=1) + "\n"
-    # Of a name that is not UTF-8, Python keeps the odd bytes as halves of characters, which JSON has escapes for.
+    # Of a name that is not UTF-8, Python keeps the odd bytes as halves of characters, which JSON
+    # has escapes for.
     content = text.encode("utf-8", "backslashreplace")
     if str(target) == "-":
         show_bytes(content)

@@ -14,7 +14,9 @@ from vlm_engine.testing import MODEL, Behaviour, Profile, SandboxVLM
 
 
 def serve(given: Namespace) -> int:
-    """The exit code, when the process has been told to end. Raises ``ConfigError`` for a port that cannot be had."""
+    """The exit code, when the process has been told to end. Raises ``ConfigError`` for a port
+    that cannot be had.
+    """
     # The server watches its own socket, which Windows' default loop cannot.
     with (
         contextlib.suppress(KeyboardInterrupt),
@@ -46,7 +48,9 @@ async def _serve(behaviour: Behaviour, port: int) -> None:
 
 
 async def _interrupted() -> None:
-    """Returns when the process is told to end, also where interrupts are ignored, as in the background of a shell."""
+    """Returns when the process is told to end, also where interrupts are ignored, as in the
+    background of a shell.
+    """
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: there a KeyboardInterrupt ends it

@@ -53,7 +53,9 @@ def _from_file(file: Path | None) -> EngineConfig:
 
 
 def _with_tags(model: ModelConfig, given: Namespace) -> ModelConfig:
-    """Return ``model``, made to look for ``--tags`` if there are any. What it knows about these tags stays."""
+    """Return ``model``, made to look for ``--tags`` if there are any. What it knows about these
+    tags stays.
+    """
     if not getattr(given, "tags", None):
         return model
     names, described = split_tags(given.tags)
@@ -73,7 +75,9 @@ def asked_models(config: EngineConfig) -> dict[str, ModelConfig]:
 
 
 def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelConfig]]:
-    """Every endpoint, each with the model that is asked there. Raises ``ConfigError`` where there is none."""
+    """Every endpoint, each with the model that is asked there. Raises ``ConfigError`` where
+    there is none.
+    """
     asked = [
         (endpoint, model)
         for model in asked_models(config).values()
@@ -91,13 +95,16 @@ def checked_tags(config: EngineConfig) -> EngineConfig:
     for name, model in asked_models(config).items():
         if not model.tag_list:
             raise ConfigError(
-                f'model {name!r} has no tags: say what to look for with --tags "Foul,Goal", or in its tag_list'
+                f'model {name!r} has no tags: say what to look for with --tags "Foul,Goal", or in '
+                "its tag_list"
             )
     return config
 
 
 def default_store() -> Path:
-    """The file that keeps the answers; its folder is made. ``VLM_ENGINE_DATA_DIR`` names another. Raises ``ConfigError``."""
+    """The file that keeps the answers; its folder is made. ``VLM_ENGINE_DATA_DIR`` names
+    another. Raises ``ConfigError``.
+    """
     named = os.environ.get(DATA_DIR_VARIABLE, "").strip()
     folder = Path(named).expanduser() if named else _user_data() / "vlm_engine"
     try:

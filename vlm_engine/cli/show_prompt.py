@@ -23,7 +23,9 @@ from vlm_engine.watchdog import Readers
 
 
 async def show_prompt(given: Namespace, program: Program) -> int:
-    """The exit code. Raises ``ConfigError``, and ``MediaError`` for a picture that cannot be used."""
+    """The exit code. Raises ``ConfigError``, and ``MediaError`` for a picture that cannot be
+    used.
+    """
     config = checked_tags(engine_config(given, program))
     asked = asked_endpoints(config)
     if given.body and (len(asked) > 1 or given.picture is None):

@@ -28,7 +28,8 @@ _WIDEST_NAME = 60
 async def tag(given: Namespace, program: Program) -> int:
     """Run the command and return its exit code.
 
-    Raise ``ConfigError``, ``StoreError``, ``NoEndpointError`` and ``OutputError``. Other errors concern one file.
+    Raise ``ConfigError``, ``StoreError``, ``NoEndpointError`` and ``OutputError``. Other errors
+    concern one file.
     """
     with json_file(given.json) as results:
         config = checked_tags(engine_config(given, program))
@@ -46,7 +47,8 @@ async def tag(given: Namespace, program: Program) -> int:
 
 
 class _Tagging:
-    """Tagging of all files of one command, several at once. Each file is shown as soon as it is done.
+    """Tagging of all files of one command, several at once. Each file is shown as soon as it is
+    done.
 
     ``results`` takes what is found, by the number of the file.
     """
@@ -86,7 +88,9 @@ class _Tagging:
     def _queues(
         self, engine: VLMEngine
     ) -> Iterator[tuple[list[int], int, AbstractAsyncContextManager[None]]]:
-        """Yield the numbers of files that share workers, with how many workers, and what each needs for a file."""
+        """Yield the numbers of files that share workers, with how many workers, and what each
+        needs for a file.
+        """
         numbers = range(len(self._files))
         if self._given.at_once:
             yield list(numbers), self._given.at_once, nullcontext()
@@ -139,11 +143,14 @@ class _Tagging:
             show(video_lines(file.path, result))
 
     def _check_coverage(self, file: Video | Picture, coverage: Mapping[str, int]) -> None:
-        """Count a video as failed if much of it could not be read. What could be read has its results."""
+        """Count a video as failed if much of it could not be read. What could be read has its
+        results.
+        """
         asked, unread = coverage["frames_asked"], coverage["frames_unreadable"]
         if isinstance(file, Video) and unread > (1 - LEAST_COVERAGE) * asked:
             complain(
-                f"{file}: damaged: {unread} of {asked} frames could not be read. Nothing is said about what they show"
+                f"{file}: damaged: {unread} of {asked} frames could not be read. Nothing is said "
+                "about what they show"
             )
             self._failed = True
 
@@ -166,7 +173,10 @@ def video_lines(path: str, result: Mapping[str, Any]) -> str:
         for tag, own in by_tag.items()
         for span in own
     )
-    judged = f"{coverage['frames_answered']} of {coverage['frames_asked']} frames judged with {coverage['calls']} calls"
+    judged = (
+        f"{coverage['frames_answered']} of {coverage['frames_asked']} frames judged with "
+        f"{coverage['calls']} calls"
+    )
     gaps = "".join(
         f"; nothing could be read from {_clock(start_s)} to {_clock(end_s)}"
         for start_s, end_s in _gaps_s(result)
@@ -184,7 +194,9 @@ def video_lines(path: str, result: Mapping[str, Any]) -> str:
 
 
 def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
-    """Which tags apply to one picture, with the confidence of each. ``width``: of all names, to line them up."""
+    """Which tags apply to one picture, with the confidence of each. ``width``: of all names, to
+    line them up.
+    """
     info = result["image_tag_info"]
     told = [
         f"{tag} ({_as_text(info['confidences'].get(category, {}).get(tag))})"

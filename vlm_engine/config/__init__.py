@@ -1,1 +1,1 @@
-"""What a user sets: models, endpoints, pipelines, rules and words."""
+"""Settings of the engine: models, endpoints, pipelines, rules and words."""

@@ -1,4 +1,6 @@
-"""What all settings have in common: unknown keys are refused, keys of older plugins named once, files read from YAML."""
+"""What all groups of settings share: they refuse unknown keys, accept keys of older plugins, and
+are read from YAML.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ _T = TypeVar("_T", bound=BaseModel)
 _already_named: set[str] = set()
 
 IN_QUOTES = "YAML takes words like Off and No, and numbers, for something else; put them in quotes"
-"""What to say of something that is no text where text should be."""
+"""Part of a message about a value that should be text."""
 
 # The unit of a setting, for its readers and for the table of settings in the docs.
 Seconds = Annotated[float, "seconds"]
@@ -48,10 +50,12 @@ ZERO_IS_NONE = BeforeValidator(_none_for_zero)
 
 
 class SettingsGroup(BaseModel):
-    """A frozen group of settings. ``LEGACY``: keys that are accepted, named once in a warning, and ignored.
+    """A frozen group of settings. ``LEGACY``: keys that are accepted, named once in a warning, and
+    ignored.
 
-    The text below each setting is its description, in the docs and in the JSON schema. Each group has a constructor for type
-    checkers, so that they, too, take what is taken here: a list for a tuple, a dictionary for a group of settings, an alias.
+    The text below each setting describes it in the docs and in the JSON schema. Each group has a
+    constructor for type checkers, so that they, too, accept a list for a tuple, a dictionary for a
+    group of settings, and an alias.
     """
 
     model_config = ConfigDict(
@@ -66,9 +70,9 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
-        """The settings in a YAML file, whose name must end in ``.yaml``.
+        """Return the settings in a YAML file, whose name must end in ``.yaml``.
 
-        Raises ``ConfigError`` that names the file and lists every fault, each with its key.
+        Raise ``ConfigError`` that names the file and lists every fault, each with its key.
         """
         data = cls._read(Path(path))
         try:
@@ -82,7 +86,7 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def valid_keys(cls) -> list[str]:
-        """Every key that may be written, aliases included."""
+        """Return every key that may be written, with aliases."""
         return [key for name in cls.model_fields for key in cls._keys_of(name)]
 
     @classmethod
@@ -101,12 +105,15 @@ class SettingsGroup(BaseModel):
 
     @classmethod
     def _known(cls, data: Any) -> Any:
-        """``data`` without legacy keys. Raises ``ValueError`` for keys that do not exist, and for what has none."""
+        """Return ``data`` without legacy keys. Raise ``ValueError`` for unknown keys, and for data
+        without keys.
+        """
         if isinstance(data, SettingsGroup):
             return data
         if not isinstance(data, Mapping):
             raise ValueError(
-                f"write settings here, each as 'name: value'; there are {', '.join(cls.valid_keys())}"
+                "write settings here, each as 'name: value'; there are "
+                f"{', '.join(cls.valid_keys())}"
             )
         valid = {*cls.valid_keys(), *cls.model_fields}
         legacy = [key for key in data if key in cls.LEGACY]
@@ -140,7 +147,9 @@ def _unknown_key(key: str, valid: list[str]) -> str:
 
 
 def parse(kind: type[_T], data: Any, where: str) -> _T:
-    """``data`` as ``kind``. Raises ``ConfigError`` that lists every fault, each with its key below ``where``."""
+    """Return ``data`` as ``kind``. Raise ``ConfigError`` that lists every fault, each with its key
+    after ``where``.
+    """
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -160,14 +169,16 @@ def _fault(where: str, fault: ErrorDetails) -> str:
 
 
 def clean_name(name: str) -> str:
-    """The name of a tag without the blanks around it. Raises ``ValueError`` where nothing else is left."""
+    """Return the name of a tag without blanks around it. Raise ``ValueError`` if nothing is left."""
     if not name.strip():
         raise ValueError("it is blank; write the name of a tag, or leave it out")
     return name.strip()
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds. Raises ``ConfigError`` that names the file, and the line where it cannot be read."""
+    """Return the content of a YAML file. Raise ``ConfigError`` that names the file, and the line
+    of a fault.
+    """
     if path.suffix != ".yaml":
         raise ConfigError(
             f"{path}: the name of such a file ends in .yaml (Stash takes every .yml for a plugin)"
@@ -185,5 +196,5 @@ def read_yaml(path: Path) -> Any:
 
 
 def placed(where: object, error: ConfigError) -> str:
-    """The faults of ``error``, each behind the place where it is."""
+    """Return the faults of ``error``, each after the place where it is."""
     return "\n".join(f"{where}: {fault}" for fault in str(error).split("\n"))

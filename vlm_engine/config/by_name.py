@@ -1,7 +1,8 @@
-"""Single settings of the engine by name, such as ``search.effort``: for its command line and for the plugin.
+"""Single settings of the engine by name, such as ``search.effort``: for its command line and for
+the plugin.
 
-The name begins with the group: ``engine`` (``EngineConfig`` itself), ``model`` (every active model), ``search``,
-``video``, ``image``, or ``default_rule``.
+The name begins with the group: ``engine`` (``EngineConfig`` itself), ``model`` (every active
+model), ``search``, ``video``, ``image``, or ``default_rule``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def default_of(name: str) -> Any:
 
 
 def parse_setting(name: str, value: Any, where: str) -> Any:
-    """Return the setting's value. ``value`` may be text. Raise ``ConfigError``, whose lines begin with ``where``."""
+    """Return the setting's value. ``value`` may be text. Raise ``ConfigError``, whose lines
+    begin with ``where``.
+    """
     group, _, field = name.partition(".")
     needed: dict[str, Any] = {"models": {}} if group == "engine" else {}
     try:
@@ -60,7 +63,9 @@ def parse_setting(name: str, value: Any, where: str) -> Any:
 
 
 def set_in(config: EngineConfig, name: str) -> list[Any]:
-    """Return the values that ``config`` itself sets for the setting: one, or one for each model that sets it."""
+    """Return the values that ``config`` itself sets for the setting: one, or one for each model
+    that sets it.
+    """
     group, _, field = name.partition(".")
     parts: Iterable[SettingsGroup] = [config]
     if group == "model":

@@ -1,4 +1,4 @@
-"""Where questions go: one server, its key, and its address in the form in which it is used."""
+"""One server: its address in the form in which it is used, its key, and its share of the work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY_APART = (
 
 
 class EndpointConfig(SettingsGroup):
-    """A server that speaks the OpenAI protocol, and how much of the work it gets."""
+    """A server that speaks the OpenAI protocol."""
 
     if TYPE_CHECKING:
 
@@ -28,29 +28,31 @@ class EndpointConfig(SettingsGroup):
     """Its address, with or without `/v1`."""
 
     api_key: SecretStr = SecretStr("")
-    """The key it wants. Keys never show in logs and errors."""
+    """Its key. Keys never show in logs and errors."""
 
     api_key_env: str | None = None
-    """The environment variable that holds the key, where `api_key` is empty."""
+    """The environment variable that holds the key, if `api_key` is empty."""
 
     name: str = ""
     """Its name in logs, errors and statistics. Empty: its host and port."""
 
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """How fast it is likely to be beside the others, until that has been measured: 2 is twice as fast as 1."""
+    """Its likely speed compared with the other endpoints, until that has been measured: 2 is
+    twice as fast as 1."""
 
     is_fallback: bool = False
-    """Whether it is asked only while no other endpoint works (or is quick enough: `fallback_wait` of the model)."""
+    """Use it only while no other endpoint works (or is fast enough: `fallback_wait` of the
+    model)."""
 
     max_concurrent: Requests | Literal["auto"] | None = None
-    """How many requests it gets at once, from 1 to 1024; `"auto"` finds the number that brings the most answers per second.
-    None: as many as the server tells that it takes, else 1."""
+    """The number of requests it gets at once, from 1 to 1024. `"auto"` finds the number that
+    gives the most answers per second. None: what the server says that it takes, else 1."""
 
     model_id: str | None = None
-    """The model's name there. None: the `model_id` of the model."""
+    """The model's name there. None: `model_id` of the model."""
 
     ca_file: str | None = None
-    """A file of certificates in PEM form that are trusted there beside those of the system."""
+    """A PEM file of certificates to trust there, besides those of the system."""
 
     @field_validator("base_url")
     @classmethod
@@ -73,32 +75,35 @@ class EndpointConfig(SettingsGroup):
 
     @property
     def label(self) -> str:
-        """The name the user gave, else host and port."""
+        """Its name, else its host and port."""
         return self.name or urlsplit(self.base_url).netloc
 
     def key(self) -> str:
-        """The API key, from the setting or from the environment variable it names; "" where there is none.
+        """Return the API key, from the setting or from the environment; "" if there is none.
 
-        Raises ``ConfigError`` when ``api_key_env`` names a variable that is not set.
+        Raise ``ConfigError`` when ``api_key_env`` names a variable that is not set.
         """
         if self.api_key_env and not self.api_key.get_secret_value():
             if self.api_key_env not in os.environ:
                 raise ConfigError(
-                    f"endpoint {self.label!r}: api_key_env names {self.api_key_env!r}, which is not set"
+                    f"endpoint {self.label!r}: api_key_env names {self.api_key_env!r}, which is "
+                    "not set"
                 )
             return os.environ[self.api_key_env]
         return self.api_key.get_secret_value()
 
 
 def normal_url(url: str) -> str:
-    """The address up to and including its version segment: ``host:1234`` becomes ``http://host:1234/v1``.
+    """Return the address up to and including its version segment: ``host:1234`` becomes
+    ``http://host:1234/v1``.
 
-    Raises ``ValueError`` for what is no http address.
+    Raise ``ValueError`` for anything but an http address.
     """
     url = url.strip()
     if re.search(r"[\s,;|<>\"\\^`{}]", url) or url.count("://") > 1:
         raise ValueError(
-            "this is not one address; write each like http://localhost:1234/v1, several with a comma between them"
+            "this is not one address; write each like http://localhost:1234/v1, several with a "
+            "comma between them"
         )
     if re.match(r"[\w.-]+:\d+(/|$)", url):
         url = f"http://{url}"
@@ -121,13 +126,15 @@ def normal_url(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """``url`` without what may be secret in it: a user's name and password, and what stands behind its path."""
+    """Return ``url`` without what may be secret: user name, password, and everything after the
+    path.
+    """
     address = re.sub(r"^([\w+.-]*://|)[^/?#]*@", r"\1…@", url)
     return re.sub(r"[?#].*", "?…", address, flags=re.DOTALL)
 
 
 def _has_port(parts: SplitResult) -> bool:
-    """Whether the port is one, where it is written."""
+    """Return False if a port is written that cannot be."""
     try:
         return parts.port != 0
     except ValueError:

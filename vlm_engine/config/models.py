@@ -1,7 +1,7 @@
-"""What a user sets for the engine, parsed once and frozen.
+"""The engine's settings, parsed once and frozen.
 
-Unknown keys are refused with the nearest valid one. Keys that only an older plugin of this kind knew
-are accepted and named once in a warning, so that its configuration files load.
+Unknown keys are refused with the nearest valid one. Keys that only an older plugin of this kind
+knew are accepted and named once in a warning, so that its configuration files load.
 """
 
 from __future__ import annotations
@@ -50,32 +50,39 @@ __all__ = [
 
 
 class ModelConfig(WordingConfig):
-    """A model: where it is served, what it is asked, and how. Of ``type: python`` it is a stage of one's own."""
+    """A model: where it is served, what it is asked, and how. With ``type: python`` it is a stage
+    of your own.
+    """
 
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Any) -> None: ...
 
     LEGACY = frozenset(
-        "max_queue_size model_threshold model_return_tags model_version model_identifier model_image_size model_info"
-        " vlm_model_name use_quantization fill_to_batch_size device category_mappings normalization_config"
+        "max_queue_size model_threshold model_return_tags model_version model_identifier "
+        "model_image_size model_info"
+        " vlm_model_name use_quantization fill_to_batch_size device category_mappings "
+        "normalization_config"
         " model_file_name model_license_name systemone_endpoints vlm_detected_tag_confidence".split()
     )
 
     type: str = "vlm_model"
-    """`vlm_model` is asked about pictures, `python` is a stage of one's own. Other types are taken and not used."""
+    """`vlm_model` is asked about pictures. `python` is a stage of your own. Other types are
+    accepted and not used."""
 
     class_path: str | None = Field(None, validation_alias="class")
-    """The dotted path of a subclass of `vlm_engine.models.Model`, which makes it of type `python`."""
+    """The dotted path of a subclass of `vlm_engine.models.Model`. It makes the type `python`."""
 
     options: Mapping[str, Any] = Field(default_factory=dict)
-    """The arguments with which that class is called."""
+    """The arguments of that class."""
 
     model_id: str = ""
-    """The model's name as its servers know it. Empty: the one that the first endpoint to answer has loaded."""
+    """The model's name on its servers. Empty: the model that the first endpoint to answer has
+    loaded."""
 
     api_base_url: str | None = None
-    """The address of its server, with or without `/v1`. For several, see `multiplexer_endpoints`."""
+    """The address of its server, with or without `/v1`. For several servers, see
+    `multiplexer_endpoints`."""
 
     api_key: SecretStr = SecretStr("")
     """The key for `api_base_url`. Keys never show in logs and errors."""
@@ -84,56 +91,64 @@ class ModelConfig(WordingConfig):
     """The environment variable that holds the key, where `api_key` is empty."""
 
     use_multiplexer: bool = False
-    """Whether `multiplexer_endpoints` are asked although `api_base_url` is set, too. Without that they are in any case."""
+    """Use `multiplexer_endpoints` even if `api_base_url` is set. Without `api_base_url` they are
+    always used."""
 
     multiplexer_endpoints: tuple[EndpointConfig, ...] = ()
     """The servers that share the questions."""
 
     model_category: str | None = None
-    """The category under which its tags are reported. None: `tags`."""
+    """The category that its tags are reported under. None: `tags`."""
 
     scan_model: str | None = None
-    """A smaller model, by its name among `models`, that does the scan of videos for this one: it is asked about this one's tags,
-    and this one only about what then is in doubt."""
+    """A smaller model, by its name in `models`, that scans videos for this one. It is asked
+    about this model's tags, and this model only about what is in doubt afterwards."""
 
     model_return_confidence: bool = True
-    """Whether to ask how probable its answers are. Without that an answer counts as a plain yes or no: pictures have no
-    confidences, and no threshold an effect on them."""
+    """Ask how probable the answers are. Otherwise an answer is a plain yes or no: pictures then
+    have no confidence, and no threshold applies to them."""
 
     max_concurrent_requests: Annotated[Requests | None, ZERO_IS_NONE] = Field(None, ge=1, le=4096)
-    """At most so many requests are under way at once, over all endpoints. None: as many as these take."""
+    """The most requests in flight at once, over all endpoints. None or 0: as many as the
+    endpoints take."""
 
     max_batch_size: Frames = Field(8, ge=1, le=1024)
-    """How many frames may be decoded and wait for a free request, over all videos: more need more memory."""
+    """The most frames that are decoded and wait for a free request, over all videos. More frames
+    need more memory."""
 
     instance_count: Annotated[int | None, ZERO_IS_NONE] = Field(None, ge=1, le=1024)
-    """How many videos or pictures are worked on at once; the others wait. None: all that are asked for."""
+    """The most videos or pictures to work on at once. The others wait. None or 0: no limit."""
 
     max_new_tokens: Tokens = Field(256, ge=8, le=8192)
-    """The longest answer that is taken. A long list of tags gets as many as it needs."""
+    """The longest answer. A long list of tags gets as many tokens as it needs."""
 
     request_timeout: Seconds = Field(120.0, gt=0, le=3600)
-    """How long to wait for one answer. While no other endpoint works, the first may take 2.5 times as long, up to 300 s: the
-    server may be loading its model. An endpoint whose answers are known to come quickly is waited for less long."""
+    """The time to wait for one answer. While no other endpoint works, the first answer may take
+    2.5 times as long, up to 300 s, because the server may be loading its model. An endpoint that
+    is known to answer quickly gets less time."""
 
     endpoint_patience: Seconds = Field(300.0, ge=0, le=86400)
-    """How long questions wait for an endpoint to come back while none works. Where none ever answered, at most 3."""
+    """The time to wait for an endpoint to come back when none works. If none has ever answered,
+    at most 3 s."""
 
     fallback_wait: Seconds = Field(0.0, ge=0, le=86400)
-    """Fallback endpoints also work when a question would wait longer than this for the others. 0: only when no other works."""
+    """Fallback endpoints also help when a question would wait longer than this for the others.
+    0: only when no other endpoint works."""
 
     temperature: float = Field(0.0, ge=0, le=2)
-    """How freely the model words its answers. 0 is what finding tags needs."""
+    """How freely the model words its answers. Finding tags needs 0."""
 
     image_max_side: Pixels = Field(1024, ge=64, le=4096)
-    """The longest side of the pictures that are sent. Smaller ones are not enlarged."""
+    """The longest side of the pictures that are sent. Smaller pictures are not enlarged."""
 
     scan_max_side: Pixels = Field(512, ge=64, le=4096)
-    """The same for the scan of a video, which is most of the pictures. Raise it when small things are missed."""
+    """The same for the first scan of a video, which sends most of the pictures. Raise it if
+    small things are missed."""
 
     frames_per_question: Frames = Field(1, ge=1, le=16)
-    """How many frames the scan of a video asks about at once, numbered and timed: fewer requests for the same pictures. How well
-    a model tells several pictures apart differs much, so try it on your own videos. A server that takes only one gets one."""
+    """The number of frames that the first scan of a video puts into one question, numbered and
+    timed: fewer requests for the same pictures. Some models cannot tell several pictures apart,
+    so try it on your own videos. A server that takes only one picture gets one."""
 
     image_quality: int = Field(88, ge=30, le=95)
     """The JPEG quality of the pictures that are sent."""
@@ -164,11 +179,13 @@ class ModelConfig(WordingConfig):
 
     @property
     def category(self) -> str:
-        """The category its tags are reported under."""
+        """The category that its tags are reported under."""
         return self.model_category or "tags"
 
     def endpoints(self) -> tuple[EndpointConfig, ...]:
-        """Where its questions go: the listed endpoints where there are any in use, else ``api_base_url``."""
+        """Return the endpoints for its questions: the listed ones if they are in use, else
+        ``api_base_url``.
+        """
         if self.multiplexer_endpoints and (self.use_multiplexer or self.api_base_url is None):
             return self.multiplexer_endpoints
         if self.api_base_url is None:
@@ -181,39 +198,48 @@ class ModelConfig(WordingConfig):
 
 
 class SearchConfig(SettingsGroup):
-    """What the search should find, and how exactly."""
+    """Settings of the search in a video: what it should find, and how exactly."""
 
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Any) -> None: ...
 
     frame_interval_s: Annotated[Seconds | None, ZERO_IS_NONE] = Field(None, gt=0, le=3600)
-    """The longest time between two looks of the scan. None: it follows from `shortest_event_s`, or else from the length of the
-    video, from 3 s in a short one to 12 s. What lies between two looks is asked about later, where something is probable."""
+    """The longest time between two frames of the first scan. None or 0: it follows from
+    `shortest_event_s`, or else from the length of the video, from 3 s in a short one to 12 s.
+    Frames between are asked about later where something is probable."""
 
     shortest_event_s: Annotated[Seconds | None, ZERO_IS_NONE] = Field(None, gt=0, le=3600)
-    """The length of the shortest event that must be found: the shorter, the more questions."""
+    """The length of the shortest event that must be found. Shorter events need more questions.
+    None or 0: the search chooses."""
 
     effort: float = Field(1.0, ge=0.1, le=10)
-    """How much a question is worth: 2 asks about a third more of them than 1, .5 a fifth fewer."""
+    """The value of a question: 2 asks about a third more questions than 1, and 0.5 a fifth
+    fewer."""
 
     questions_per_hour: Annotated[PerHour | None, ZERO_IS_NONE] = Field(None, gt=0, le=100_000)
-    """At most so many questions for an hour of video; they go where doubt is largest. None: all that are worth it."""
+    """The most questions to ask for an hour of video. They are asked where the answer is least
+    certain. None or 0: no limit."""
 
     edge_tolerance_s: Seconds = Field(0.5, ge=0.05, le=60)
-    """An end of a span that is expected to be off by no more than this is not refined further."""
+    """The accuracy of the ends of spans. An end that is probably closer than this is not
+    refined."""
 
     second_looks: bool = True
-    """Whether doubtful verdicts are asked again, on another frame of the same shot."""
+    """Ask doubtful answers again, with another frame of the same shot."""
 
     def with_interval(self, interval_s: float | None) -> SearchConfig:
-        """The same with another scan interval in seconds; None or 0 changes nothing. Raises ``ConfigError``."""
+        """Return the settings with another scan interval in seconds. None and 0 change nothing.
+        Raise ``ConfigError``.
+        """
         if not interval_s:
             return self
         return parse(SearchConfig, {**self.model_dump(), "frame_interval_s": interval_s}, "search")
 
     def interval_for(self, duration_s: float) -> float:
-        """Longest time between two looks of the scan, in seconds, in a video of ``duration_s``."""
+        """Return the longest time between two frames of the first scan, in seconds, in a video of
+        ``duration_s``.
+        """
         if self.frame_interval_s is not None:
             return self.frame_interval_s
         if self.shortest_event_s is not None:
@@ -222,22 +248,23 @@ class SearchConfig(SettingsGroup):
 
 
 class VideoConfig(SettingsGroup):
-    """How videos are read."""
+    """Settings for reading videos."""
 
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Any) -> None: ...
 
     hwaccel: str | None = None
-    """The kind of device that decodes: `cuda`, `vaapi`, `videotoolbox`, `d3d11va`, `qsv` … What it cannot decode, and everything
-    where it is None, the processor does."""
+    """The device that decodes: `cuda`, `vaapi`, `videotoolbox`, `d3d11va`, `qsv` … The processor
+    decodes what the device cannot. None: the processor decodes everything."""
 
     stall_s: Seconds = Field(60.0, ge=1, le=3600)
-    """How long to wait for a disk or network share that brings nothing more of a video or picture; then it is given up."""
+    """The time to wait for a disk or network share that delivers nothing more of a file. Then
+    the file fails."""
 
     vr_layout: str = AUTO
-    """How the frames of VR videos are laid out: `sbs-180`, `tb-360` …; `auto` goes by a file's name and shape, `off` shows them
-    whole."""
+    """The layout of the frames of VR videos: `sbs-180`, `tb-360` … `auto`: as a file's name and
+    shape say. `off`: whole frames are shown."""
 
     @field_validator("hwaccel")
     @classmethod
@@ -251,23 +278,23 @@ class VideoConfig(SettingsGroup):
 
 
 class ImageConfig(SettingsGroup):
-    """What of a picture is shown to a model."""
+    """Settings for the pictures that a model is shown."""
 
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Any) -> None: ...
 
     frames: int = Field(5, ge=1, le=20)
-    """How many moments of a moving picture, or of a video clip, are looked at, spread over all of it; those that look the same
-    are asked about once."""
+    """The number of moments of a moving picture or a clip to look at, spread over all of it.
+    Moments that look the same are asked about once."""
 
     parts: int = Field(0, ge=0, le=16)
-    """A still with more detail than one picture of `image_max_side` shows is looked at as a whole, and then in at most so many
-    parts. 0: as a whole only."""
+    """The most parts that a large still is also shown in, if it has more detail than one picture
+    of `image_max_side` shows. 0: only the whole still."""
 
 
 class EngineConfig(SettingsGroup):
-    """Everything the engine needs to know. Only ``models`` and ``active_ai_models`` are needed."""
+    """All settings of the engine. Only ``models`` is needed."""
 
     if TYPE_CHECKING:
 
@@ -276,58 +303,64 @@ class EngineConfig(SettingsGroup):
     LEGACY = frozenset({"trace_logging"})
 
     active_ai_models: tuple[str, ...] = ()
-    """The models that are asked, by name. The tags of each make up a category of their own. Empty: all of type
-    `vlm_model`, but for those that only scan for others."""
+    """The models that are asked, by name. The tags of each are a category of their own. Empty:
+    every `vlm_model` that does not only scan for another."""
 
     models: Mapping[str, ModelConfig]
-    """The models, by the names that the rest of the settings calls them."""
+    """The models, by the names that other settings use for them."""
 
     pipelines: Mapping[str, PipelineConfig] = Field(default_factory=dict)
-    """Pipelines of one's own, by name; `video` and `image` are built in. In a YAML file, one may be the name of another such file
-    beside it."""
+    """Pipelines of your own, by name. `video` and `image` are built in. In a YAML file, a
+    pipeline may be the name of another YAML file beside it."""
 
     category_config: Mapping[str, Mapping[str, TagRule]] = Field(default_factory=dict)
-    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the tags' names as the model is asked;
-    their case does not matter. Rules for other tags are named in a warning."""
+    """What differs from `default_rule` for single tags: `{category: {tag: rule}}`, with the
+    tags' names in `tag_list`. Case makes no difference. A warning names rules for other tags."""
 
     default_rule: TagRule = TagRule()
-    """The rule for all tags, but for what `category_config` sets."""
+    """The rule for every tag, where `category_config` sets nothing else."""
 
     search: SearchConfig = SearchConfig()
-    """What the search should find, and how exactly."""
+    """The search in videos."""
 
     video: VideoConfig = VideoConfig()
-    """How videos are read."""
+    """Reading videos."""
 
     image: ImageConfig = ImageConfig()
-    """What of a picture is shown to a model."""
+    """The pictures that a model is shown."""
 
     store_path: str | None = None
-    """The file that keeps every answer, so that nothing is asked twice. None: they last as long as the engine."""
+    """The file that keeps every answer, so that nothing is asked twice. None: answers are kept
+    while the engine is open."""
 
     store_max_mb: Annotated[Megabytes | None, ZERO_IS_NONE] = Field(2000, ge=10)
-    """Where the store grows beyond this, the videos not used for longest leave it. None: it may grow."""
+    """The size limit of that file. Above it, the videos not used for longest are removed. None
+    or 0: no limit."""
 
     loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = None
-    """The least level at which the logger `vlm_engine` logs. None: as the program's own logging says."""
+    """The lowest level that the logger `vlm_engine` logs. None: as your program's logging is set
+    up."""
 
     @model_validator(mode="after")
     def _active_models_are_apart(self) -> Self:
         for name in self.active_ai_models:
             if name not in self.models:
                 raise ValueError(
-                    f"active_ai_models: {name!r} is not among models: {', '.join(self.models) or 'none'}"
+                    f"active_ai_models: {name!r} is not among models: "
+                    f"{', '.join(self.models) or 'none'}"
                 )
             if self.models[name].type != "vlm_model":
                 raise ValueError(
-                    f"active_ai_models: {name!r} is of type {self.models[name].type}; only a vlm_model can be asked"
+                    f"active_ai_models: {name!r} is of type {self.models[name].type}; only a "
+                    "vlm_model can be asked"
                 )
         owners: dict[str, str] = {}
         for name, model in self.active_models().items():
             if model.category in owners:
                 both = f"models {owners[model.category]!r} and {name!r}"
                 raise ValueError(
-                    f"{both} have the same category {model.category!r}: set another model_category in one of them"
+                    f"{both} have the same category {model.category!r}: set another "
+                    "model_category in one of them"
                 )
             owners[model.category] = name
         for name, model in self.models.items():
@@ -354,16 +387,18 @@ class EngineConfig(SettingsGroup):
         return data
 
     def active_models(self) -> Mapping[str, ModelConfig]:
-        """The models whose tags are asked about, by name: those that ``active_ai_models`` names, else all of type vlm_model but
-        for those that only scan for others."""
+        """Return the models whose tags are asked about, by name: those in ``active_ai_models``,
+        else every vlm_model that does not only scan for another.
+        """
         usable = {name: model for name, model in self.models.items() if model.type == "vlm_model"}
         scanning = {model.scan_model for model in usable.values()}
         names = self.active_ai_models or [name for name in usable if name not in scanning]
         return {name: usable[name] for name in names if name in usable}
 
     def scanner_for(self, model: ModelConfig) -> ModelConfig:
-        """The ``scan_model`` of a model, made to ask about its tags: what they mean, and are called, it knows from there where it
-        has no other word for it."""
+        """Return the ``scan_model`` of ``model``, set to ask about the tags of ``model``, with its
+        descriptions and synonyms where the scan model has none.
+        """
         assert model.scan_model is not None
         small = self.models[model.scan_model]
         meanings = {
@@ -373,7 +408,8 @@ class EngineConfig(SettingsGroup):
         return small.model_copy(update={"tag_list": model.tag_list, **meanings})
 
     def rule_of(self, category: str, threshold: float | None = None) -> Callable[[str], TagRule]:
-        """The rule for each tag of a category: the default, and what the tag overrides.
+        """Return the function that gives the rule for each tag of a category: the default, and
+        what the tag overrides.
 
         ``threshold`` replaces the default rule's, not one that a tag sets itself.
         """
@@ -386,7 +422,9 @@ class EngineConfig(SettingsGroup):
         return lambda tag: default.overridden(own[tag_key(tag)]) if tag_key(tag) in own else default
 
     def unused_rules(self) -> list[str]:
-        """The rules of ``category_config``, as ``category: tag``, for tags that no active model is asked about."""
+        """Return the rules of ``category_config``, as ``category: tag``, for tags that no active
+        model is asked about.
+        """
         asked = {
             (model.category, tag_key(tag))
             for model in self.active_models().values()

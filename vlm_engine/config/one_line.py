@@ -1,7 +1,9 @@
-"""Several values in one line of text, as a person types them: on the command line, or into a field of a page.
+"""Several values in one line of text, as people type them: on the command line, or into a field of
+a page.
 
-Commas, semicolons, tabs and line breaks separate. Text in brackets or braces is read as in the configuration file. What may
-mean two things is refused, with the entry and the remedy: every function here raises ``ValueError``.
+Commas, semicolons, tabs and line breaks separate. Text in brackets or braces is read as in the
+configuration file. Text that may mean two things is refused, with the entry and the remedy: every
+function here raises ``ValueError``.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ _STRUCTURE = re.compile(r'[|=\\<>{}\[\]"]|(?<!\d):|:(?!\d)')
 
 
 def tags_in(text: str) -> list[Any]:
-    """Names of tags, some or all with a description: ``Foul: a player hits; Goal: the ball is in the net``.
+    """Return names of tags, some or all with a description: ``Foul: a player hits; Goal: the ball
+    is in the net``.
 
-    A description ends at a separator only where that is plain: every entry has one, or it is in quotes.
+    A description ends at a separator only where that is clear: every entry has one, or it is in
+    quotes.
     """
     if (written := _as_in_a_file(text)) is not None:
         return [written] if isinstance(written, dict) else list(written)
@@ -42,7 +46,7 @@ def tags_in(text: str) -> list[Any]:
 
 
 def addresses_in(text: str) -> list[Any]:
-    """Addresses of servers; blanks separate them, too."""
+    """Return addresses of servers. Blanks separate them, too."""
     if (written := _as_in_a_file(text)) is not None:
         return [written] if isinstance(written, dict) else list(written)
     pieces = re.split(f"[\\s{_COMMAS}{_SEMICOLONS}]+", text.translate(_PLAIN))
@@ -50,14 +54,16 @@ def addresses_in(text: str) -> list[Any]:
 
 
 def folders_in(text: str) -> list[tuple[str, str]]:
-    """Pairs of folders: ``/data => /mnt/nas; /pics => /mnt/pics``. A comma separates only where both sides are pairs."""
+    """Return pairs of folders: ``/data => /mnt/nas; /pics => /mnt/pics``. A comma separates only
+    if both sides are pairs.
+    """
     if (written := _as_in_a_file(text)) is not None:
         return list(written.items()) if isinstance(written, dict) else written
     return [_pair(pair) for rule in _pieces(text, _SEMICOLONS + _LINES) for pair in _pairs(rule)]
 
 
 def key_in(text: str) -> str:
-    """An API key, which has no blanks. What is wrong is told without it."""
+    """Return an API key, which has no blanks. Errors do not show it."""
     cleaned = re.sub(r"(?i)^\s*(authorization:)?\s*bearer\s+", "", text).strip().strip("\"'")
     if re.search(r"\s", cleaned) or not cleaned.isprintable():
         raise ValueError("there is a blank or a line break in it, which no key has; copy it again")
@@ -65,7 +71,7 @@ def key_in(text: str) -> str:
 
 
 def _as_in_a_file(text: str) -> Any:
-    """The list or mapping that is written in brackets or braces; None where there are none."""
+    """Return the list or mapping that is written in brackets or braces; None if there are none."""
     text = text.strip().translate(_PLAIN)
     if (text[:1], text[-1:]) not in {("[", "]"), ("{", "}")}:
         return None
@@ -96,7 +102,9 @@ def _entries(line: str, *, is_one_of_many: bool) -> Iterator[Entry]:
 
 
 def _rest_of_a_description(pieces: list[str]) -> tuple[str, str] | None:
-    """A described tag and the piece behind it that may be the rest of its description; None where all is plain."""
+    """Return a described tag and the piece after it that may be the rest of its description; None
+    if all is clear.
+    """
     for piece, following in pairwise(pieces):
         described = _DESCRIBED.fullmatch(piece)
         if (
@@ -111,7 +119,8 @@ def _rest_of_a_description(pieces: list[str]) -> tuple[str, str] | None:
 def _not_plain(piece: str, rest: str) -> str:
     name, _, text = piece.strip().partition(":")
     return (
-        f"{rest.strip()!r} may be a tag of its own or belong to the description of {name!r}; put descriptions in quotes,"
+        f"{rest.strip()!r} may be a tag of its own or belong to the description of {name!r}; put "
+        "descriptions in quotes,"
         f' like {name}: "{text.strip()}"'
     )
 
@@ -123,7 +132,8 @@ def _entry(piece: str) -> Entry:
     text = (found["text"] or "").strip()
     if _COLON.search(text) and not text.startswith('"'):
         raise ValueError(
-            f"{piece.strip()!r} has two colons; separate tags by semicolons, or put the description in quotes"
+            f"{piece.strip()!r} has two colons; separate tags by semicolons, or put the "
+            "description in quotes"
         )
     return {_name(found["name"]): text.strip('"')} if text else _name(found["name"])
 
@@ -136,7 +146,8 @@ def _name(text: str) -> str:
         )
     if "://" in name:
         raise ValueError(
-            f"{name!r} is an address, and no tag; addresses of servers belong into Endpoint (ENDPOINTS)"
+            f"{name!r} is an address, and no tag; addresses of servers belong into Endpoint "
+            "(ENDPOINTS)"
         )
     if re.fullmatch(r'"[^"]+"', name):
         return name[1:-1]
@@ -145,13 +156,14 @@ def _name(text: str) -> str:
     if odd := _STRUCTURE.search(name):
         described = "; a colon and a blank go before a description" if odd[0] == ":" else ""
         raise ValueError(
-            f"{name!r}: separate tags by commas{described}; a name that really has {odd[0]} in it goes in quotes"
+            f"{name!r}: separate tags by commas{described}; a name that really has {odd[0]} in it "
+            "goes in quotes"
         )
     return name
 
 
 def _pieces(text: str, separators: str) -> list[str]:
-    """What is between separators, but for those in quotes; without what is empty."""
+    """Return the text between separators, except separators in quotes, without empty pieces."""
     found: list[str] = re.findall(f'(?:"[^"]*"|[^"{separators}])+', text)
     return [piece for piece in found if piece.strip()]
 

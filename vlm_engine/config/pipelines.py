@@ -1,4 +1,4 @@
-"""What a pipeline is made of, checked when it is written down: every value has one maker, and every stage can run."""
+"""Pipelines, checked when they are written: every value has one maker, and every stage can run."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ _IN_ORDER = ("name", "inputs", "outputs")
 class PipelineModelConfig(SettingsGroup):
     """One stage of a pipeline: a model by name, the values it takes and those it gives.
 
-    The name is that of a built-in stage, of one of ``EngineConfig.models``, or of one given to ``VLMEngine``. With ``class``,
-    the dotted path of a subclass of ``vlm_engine.models.Model``, the stage is made here, with ``options`` as its arguments.
+    The name is that of a built-in stage, of one of ``EngineConfig.models``, or of one given to
+    ``VLMEngine``. With ``class``, the dotted path of a subclass of ``vlm_engine.models.Model``,
+    the stage is made here, with ``options`` as its arguments.
     """
 
     name: str = Field(min_length=1)
-    """The stage that works here."""
+    """The name of the stage."""
 
     inputs: tuple[str, ...] = ()
-    """The values it takes. One may be written without a list."""
+    """The values it takes. A single one needs no list."""
 
     outputs: tuple[str, ...] = ()
-    """The values it gives. One may be written without a list."""
+    """The values it gives. A single one needs no list."""
 
     class_path: str | None = Field(None, validation_alias="class")
     """The dotted path of a subclass of `vlm_engine.models.Model` that becomes this stage."""
 
     options: Mapping[str, Any] = Field(default_factory=dict)
-    """The arguments with which that class is called."""
+    """The arguments of that class."""
 
     def __init__(self, *in_order: Any, **named: Any) -> None:
         if len(in_order) > len(_IN_ORDER):
@@ -59,9 +60,11 @@ class PipelineModelConfig(SettingsGroup):
 
 
 class PipelineConfig(SettingsGroup):
-    """Stages that turn named inputs into one named output. A stage runs as soon as its inputs exist.
+    """Stages that turn named inputs into one named output. A stage runs as soon as its inputs
+    exist.
 
-    Every value is an input or made by one stage, no stages wait for each other, and the output is made.
+    Every value is an input or made by one stage, no stages wait for each other, and the output is
+    made.
     """
 
     if TYPE_CHECKING:
@@ -69,7 +72,7 @@ class PipelineConfig(SettingsGroup):
         def __init__(self, **settings: Any) -> None: ...
 
     inputs: tuple[str, ...]
-    """The values that it begins with; there is a list of them below."""
+    """The values that it starts with; they are listed below."""
 
     output: str = "results"
     """The value that is its result."""
@@ -112,7 +115,9 @@ def _faults(
 
 
 def _circle(stages: Sequence[PipelineModelConfig]) -> list[str]:
-    """The names of stages each of which needs what the one before it makes, back to the first; empty where there are none."""
+    """Return the names of stages that wait for each other, each for the one before it; empty if
+    there are none.
+    """
     makers = {made: number for number, stage in enumerate(stages) for made in stage.outputs}
     needs = [[makers[needed] for needed in stage.inputs if needed in makers] for stage in stages]
     left = set(range(len(stages)))

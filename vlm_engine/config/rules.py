@@ -1,4 +1,4 @@
-"""How what was found becomes markers and tags: the rule of one tag."""
+"""Rules that turn sightings of a tag into markers and tags."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vlm_engine.config.base import SettingsGroup, clean_name
 
 
 class Length(BaseModel):
-    """A stretch of time: so many seconds, or a share of the video. Written ``12``, ``"12s"`` or ``"5%"``."""
+    """A length of time: seconds, or a share of the video. Write ``12``, ``"12s"`` or ``"5%"``."""
 
     model_config = ConfigDict(frozen=True)
     value: float = Field(ge=0, allow_inf_nan=False)
@@ -26,22 +26,23 @@ class Length(BaseModel):
             match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|%|)\s*", data)
             if not match:
                 raise ValueError(
-                    f'{data!r} is not a length; write seconds ("12s" or 12) or a share of the video ("5%")'
+                    f'{data!r} is not a length; write seconds ("12s" or 12) or a share of the '
+                    'video ("5%")'
                 )
             return {"value": float(match[1]), "unit": match[2] or "s"}
         return data
 
     def seconds(self, duration_s: float) -> float:
-        """The length in seconds, for a video of ``duration_s``."""
+        """Return the length in seconds, for a video of ``duration_s``."""
         return self.value * duration_s / 100 if self.unit == "%" else self.value
 
 
 class TagRule(SettingsGroup):
-    """How the spans of one tag become markers and tags.
+    """Rule that turns the spans of one tag into markers and tags.
 
-    A span whose confidence is under ``TagThreshold`` is dropped; spans no further apart than ``MaxGap``
-    become one; then spans shorter than ``MinMarkerDuration`` are dropped; the tag applies to the whole video
-    when what is left lasts at least ``RequiredDuration`` in all.
+    Spans whose confidence is below ``TagThreshold`` are dropped. Spans no further apart than
+    ``MaxGap`` are joined. Then spans shorter than ``MinMarkerDuration`` are dropped. The tag
+    applies to the whole video if the rest lasts at least ``RequiredDuration`` in all.
     """
 
     if TYPE_CHECKING:
@@ -49,20 +50,21 @@ class TagRule(SettingsGroup):
         def __init__(self, **settings: Any) -> None: ...
 
     renamed: str | None = Field(None, validation_alias="RenamedTag")
-    """The tag's name in the result; tags renamed to the same name become one. None: the name that the model is asked with."""
+    """The tag's name in the result. Tags with the same new name become one. None: its name in
+    `tag_list`."""
 
     min_marker: Length = Field(Length(value=1), validation_alias="MinMarkerDuration")
-    """Spans shorter than this are dropped, once gaps are closed."""
+    """Shorter spans are dropped, after gaps are closed."""
 
     max_gap: Length = Field(Length(value=1), validation_alias="MaxGap")
-    """Spans no further apart than this become one."""
+    """Spans no further apart than this are joined."""
 
     required: Length = Field(Length(value=1), validation_alias="RequiredDuration")
-    """The tag is told of only where its spans last at least this long in all."""
+    """The tag is reported only if its spans last at least this long in all."""
 
     threshold: float = Field(0.5, validation_alias="TagThreshold", ge=0, le=1)
-    """Spans whose confidence is less are dropped. Tags of a picture have a confidence only if the server told one; without
-    one they pass."""
+    """Spans with a lower confidence are dropped. Tags of a picture have a confidence only if the
+    server reports one; without one they pass."""
 
     @field_validator("renamed")
     @classmethod
@@ -70,7 +72,7 @@ class TagRule(SettingsGroup):
         return None if name is None else clean_name(name)
 
     def overridden(self, other: TagRule) -> TagRule:
-        """This rule with everything that ``other`` sets itself."""
+        """Return this rule with everything that ``other`` sets itself."""
         return self.model_copy(
             update={name: getattr(other, name) for name in other.model_fields_set}
         )

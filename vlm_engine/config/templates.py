@@ -1,6 +1,6 @@
-"""Texts of a user's with named fields in braces, checked when they are loaded. Pure.
+"""Texts with named fields in braces, checked when they are loaded. Pure.
 
-``{tags}`` is a field; a brace that is meant is written twice, ``{{`` or ``}}``.
+``{tags}`` is a field. Write a brace twice to mean the brace itself, ``{{`` or ``}}``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ FIELDS: Mapping[str, str] = {
     "format": "the JSON that is wanted, in words",
     "question": "the short question that follows the picture",
     "special_tokens": "what `special_tokens` says",
-    "picture_count": "how many pictures are shown: one, unless several frames are asked about at once",
+    "picture_count": "how many pictures are shown: one, unless several frames are asked about at "
+    "once",
     "time": "the time of the frame in its video, like 0:12:34.5; nothing for a picture by itself",
 }
 """What each field stands for."""
 
 
 def template_fields(template: str) -> frozenset[str]:
-    """The fields of a template. Raises ``ValueError`` that names what is wrong with it."""
+    """Return the fields of a template. Raise ``ValueError`` that names what is wrong with it."""
     found = set()
     try:
         parts = list(Formatter().parse(template))
@@ -51,5 +52,5 @@ def template_fields(template: str) -> frozenset[str]:
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """The text, with a value for every field, and without blanks at its ends."""
+    """Return the text, with a value for every field, without blanks at its ends."""
     return template.format_map(values).strip()

@@ -1,4 +1,4 @@
-"""What a model is asked: the tags, what they mean, and the words around them."""
+"""The words of a question: the tags, their descriptions, and the text around them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LONGEST_DESCRIPTION = 1000
 
 
 class WordingConfig(SettingsGroup):
-    """The words of a question. What is said about one tag (its description) concerns the answers about that tag only; all
-    else concerns every answer, so that a change of it has everything asked again. Synonyms change nothing that is asked.
+    """The words of a question. What is said about one tag (its description) concerns the answers
+    about that tag only. A change of anything else makes every question be asked again.
     """
 
     if TYPE_CHECKING:
@@ -26,28 +26,31 @@ class WordingConfig(SettingsGroup):
         def __init__(self, **settings: Any) -> None: ...
 
     tag_list: tuple[str, ...] = ()
-    """What to look for: short names of what a single picture can show, each once, of at most 200 characters. Also a mapping from
-    each name to its description, or a list in which some are written so: `[Turnover, {Foul: "a player is fouled"}]`."""
+    """What to look for: short names of what a single picture can show, each once, of at most 200
+    characters. Also a mapping from each name to its description, or a list in which some are
+    written so: `[Turnover, {Foul: "a player is fouled"}]`."""
 
     tag_descriptions: Mapping[str, str] = Field(default_factory=dict)
-    """What single tags mean; the model is told: `{"Foul": "a player is fouled; the referee signals"}`. A new description of a tag
-    has that tag, and no other, asked about again."""
+    """What tags mean; the model is told: `{"Foul": "a player is fouled; the referee signals"}`.
+    After a change, only questions about that tag are asked again."""
 
     synonyms: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Other names that a reply may call a tag by: `{"Foul": ["personal foul"]}`. The model is not told of them."""
+    """Other names that the model may use for a tag in its answer: `{"Foul": ["personal foul"]}`.
+    The model is not told them."""
 
     prompt: str = Field("", max_length=20_000)
-    """The sentence that opens the question. Empty: the one that is built in."""
+    """The first sentence of the question. Empty: the built-in sentence."""
 
     system_prompt: str = Field("", max_length=20_000)
-    """The whole text before the picture, as a template with fields such as `{tags}` ([all](prompts.md)); `{{` stands for a brace.
-    Empty: the text that is built in."""
+    """The whole text before the picture, as a template with fields such as `{tags}` ([all
+    fields](prompts.md)). `{{` stands for a brace. Empty: the built-in text."""
 
     user_prompt: str = Field("", max_length=20_000)
-    """The line behind the picture, as a template. Empty: the one that is built in."""
+    """The line after the picture, as a template. Empty: the built-in line."""
 
     special_tokens: str = Field("", max_length=20_000)
-    """Words for the model itself, such as `/no_think`; they open the line behind the picture."""
+    """Words for the model itself, such as `/no_think`, at the start of the line after the
+    picture."""
 
     @model_validator(mode="before")
     @classmethod
@@ -102,12 +105,15 @@ class WordingConfig(SettingsGroup):
         for name, field in (("prompt", "opening"), ("special_tokens", "special_tokens")):
             if getattr(self, name).strip() and field not in system | user:
                 raise ValueError(
-                    f"{name}: nothing is made of it, because neither system_prompt nor user_prompt has {{{field}}}"
+                    f"{name}: nothing is made of it, because neither system_prompt nor "
+                    f"user_prompt has {{{field}}}"
                 )
         return self
 
     def about(self, tags: Iterable[str]) -> dict[str, Any]:
-        """What to set differently to look for ``tags`` instead: what is told of others goes. Nothing is checked."""
+        """Return the changes that make it look for ``tags`` instead. Descriptions of other tags
+        are dropped. Nothing is checked.
+        """
         wanted = list(tags)
         names = {tag_key(tag) for tag in wanted}
         described = {
@@ -123,14 +129,15 @@ class WordingConfig(SettingsGroup):
 
     @property
     def user_template(self) -> str:
-        """The line behind it."""
+        """The line after the picture."""
         return self.user_prompt.strip() or templates.USER
 
 
 def split_tags(tags: Any) -> tuple[Any, dict[Any, Any]]:
-    """A list of tags in which some, or all, may be mappings from a name to its description, as names and descriptions.
+    """Return names and descriptions of a list of tags in which some, or all, may map a name to its
+    description.
 
-    What is of another kind is handed back as it is.
+    Anything else is returned as it is.
     """
     if isinstance(tags, Mapping):
         return list(tags), {name: text for name, text in tags.items() if text is not None}
@@ -145,7 +152,9 @@ def split_tags(tags: Any) -> tuple[Any, dict[Any, Any]]:
 
 
 def described_apart(listed: Mapping[Any, Any], apart: Any) -> Any:
-    """``apart``, and what it lacks of the descriptions ``listed`` among the tags. Where it is no mapping, ``apart`` alone."""
+    """Return ``apart``, with the descriptions in ``listed`` that it lacks. If it is no mapping,
+    return ``apart`` alone.
+    """
     if apart is None:
         return listed
     if not isinstance(apart, Mapping):
@@ -157,7 +166,9 @@ def described_apart(listed: Mapping[Any, Any], apart: Any) -> Any:
 
 
 def clean_tags(tags: Any) -> tuple[str, ...]:
-    """The tags in their order, trimmed. Raises ``ValueError`` for one that is empty, overlong or there twice."""
+    """Return the tags in their order, trimmed. Raise ``ValueError`` for one that is empty, too
+    long or listed twice.
+    """
     if not isinstance(tags, list | tuple):
         raise ValueError("tags are a list of names, like [Foul, Goal]")
     others = [
@@ -173,7 +184,7 @@ def clean_tags(tags: Any) -> tuple[str, ...]:
 
 
 def check_once(names: Iterable[str]) -> None:
-    """Raises ``ValueError`` for a name of a tag that is there twice, also in other case."""
+    """Raise ``ValueError`` for a tag that is there twice, also in other case."""
     seen: dict[str, str] = {}
     for name in names:
         first = seen.get(tag_key(name))
@@ -184,7 +195,7 @@ def check_once(names: Iterable[str]) -> None:
 
 
 def clean_descriptions(described: Any) -> dict[str, str]:
-    """Each tag's description, in one line; without those that are empty. Raises ``ValueError``."""
+    """Return each tag's description, in one line, without empty ones. Raise ``ValueError``."""
     if not isinstance(described, Mapping) or not all(
         isinstance(text, str) for text in described.values()
     ):
@@ -202,7 +213,9 @@ def clean_descriptions(described: Any) -> dict[str, str]:
 
 
 def clean_synonyms(synonyms: Any, tags: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
-    """Each tag's other names. Raises ``ValueError`` for a tag that is there twice, and a name of another tag or of ``tags``."""
+    """Return each tag's other names. Raise ``ValueError`` for a tag that is there twice, and for
+    the name of another tag.
+    """
     if not isinstance(synonyms, Mapping):
         raise ValueError('write other names of a tag, like {"Foul": ["personal foul"]}')
     check_once(map(_name, synonyms))
@@ -212,7 +225,8 @@ def clean_synonyms(synonyms: Any, tags: Iterable[str] = ()) -> dict[str, tuple[s
         owner = _name(tag)
         if not isinstance(names, str | list | tuple):
             raise ValueError(
-                f'{owner!r} has no list of other names; write it like {{"Foul": ["personal foul"]}}, or leave it out'
+                f'{owner!r} has no list of other names; write it like {{"Foul": ["personal '
+                f'foul"]}}, or leave it out'
             )
         cleaned[owner] = tuple(map(_name, [names] if isinstance(names, str) else names))
         for name in cleaned[owner]:
@@ -233,7 +247,9 @@ def _name(name: Any) -> str:
 
 
 def of_tags(told: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any]:
-    """``told`` under the spelling of ``tags``. Raises ``ValueError`` for a name that is not among them."""
+    """Return ``values`` in the spelling of ``tags``. Raise ``ValueError`` for a name that is not
+    among them.
+    """
     spelling = {tag_key(tag): tag for tag in tags}
     for name in told:
         if tag_key(name) not in spelling:
