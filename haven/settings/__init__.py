@@ -1,3 +1,1 @@
-"""How the settings of ``haven_vlm_config`` are read: the layers, their values, and how they
-become one.
-"""
+"""The settings: a table of all of them, the layers they come from, and how the layers are merged."""

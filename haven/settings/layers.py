@@ -1,5 +1,5 @@
-"""The places that settings come from, and how one place is read: the constants, the local file,
-Stash's page, a task.
+"""The layers of settings, and how each is read: the constants, the local file, Stash's page, a
+task's arguments.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ def page_labels() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings as they came from one place. ``labels``: what a user sees on the settings page
-    instead of a setting's name.
-    """
+    """Settings from one place. ``labels``: the names of settings on Stash's page."""
 
     where: str
     values: Mapping[Any, Any]
@@ -118,8 +116,8 @@ def file_layer(folder: Path | None, faults: list[str]) -> Layer:
 
 
 def page_layer(stored: Mapping[str, Any]) -> Layer:
-    """Return what Stash stores for the plugin. 0, "" and False are what an untouched field
-    shows: not set.
+    """Return what Stash stores for the plugin. 0, "" and False mean "not set": an untouched field
+    has them.
     """
     # Nobody can remove a key there that the manifest no longer declares: so an unknown one is no
     # fault.
@@ -140,8 +138,8 @@ def page_layer(stored: Mapping[str, Any]) -> Layer:
 
 
 def task_layer(args: Mapping[str, Any]) -> Layer:
-    """Return a task's arguments: text under the settings' names. "" is not set; ``mode`` names
-    the task and is left out.
+    """Return a task's arguments by the settings' names. "" means "not set"; ``mode`` names the
+    task.
     """
     return Layer(
         "task arguments",
@@ -154,9 +152,7 @@ def _untouched(value: Any) -> bool:
 
 
 def _opposite(value: Any) -> Any:
-    """Return the opposite of on or off, also of text, which other programs store. Anything else
-    is refused later.
-    """
+    """Return the opposite of on or off, also as text. Anything else is refused later."""
     if not isinstance(value, str):
         return not value
     word = value.strip().casefold()
@@ -185,8 +181,8 @@ def read(layer: Layer, faults: list[str]) -> dict[str, Any]:
 
 
 def _fault(layer: Layer, name: str, value: Any, line: str) -> str:
-    """Return one fault with its place, and with the value where the fault does not name it. Keys
-    are never shown.
+    """Return one fault with its place, and with the value if the fault does not name it. Keys are
+    never shown.
     """
     key, _, fault = line.partition(": ")
     is_plain = key == name != "API_KEY" and isinstance(value, int | float | str)
@@ -201,8 +197,8 @@ def _fault(layer: Layer, name: str, value: Any, line: str) -> str:
 
 
 def _warn_of_ignored(layer: Layer) -> None:
-    """Name the settings of other versions, and a place for the answers: the plugin keeps them in
-    its data folder.
+    """Name settings of other versions, and a store path: the plugin has its own data folder for
+    answers.
     """
     ignored = [key for key in layer.values if key in _LEGACY]
     engine = layer.values.get("VLM_ENGINE_CONFIG")

@@ -1,5 +1,5 @@
-"""How layers become one: each setting from the last layer that has it, and all of the engine's
-in one ``EngineConfig``.
+"""The layers merged into one: each setting from the last layer that has it, the engine's in one
+``EngineConfig``.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Merged:
     """The values of all layers by name, each from the last layer that has it, and the place of
     each (``origins``).
 
-    ``whole``: the last whole configuration of the engine. It goes before the other values of its
-    layer and of those below, while settings ``above`` it go before it. ``every_tag``: the tags
-    of all layers, also of those that a later layer replaces.
+    ``whole``: the last whole configuration of the engine. It overrides the other values of its
+    layer and of the layers below. Settings ``above`` it override it.
+    ``every_tag``: the tags of all layers, also of layers that another overrides.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Merged:
     every_tag: list[str] = field(default_factory=list)
 
     def engine(self) -> EngineConfig:
-        """Return the engine's configuration, with what the whole one leaves open and what the
+        """Return the engine's configuration: the whole one, what it leaves open, and what the
         layers above it set.
         """
         named = {row.engine: row.name for row in ENGINE if row.engine and row.name in self.values}
@@ -64,7 +64,9 @@ class Merged:
         return config.model_copy(update={"models": models, "category_config": categories})
 
     def _complete(self, model: ModelConfig) -> ModelConfig:
-        """Return ``model`` with its endpoints, and with what is said about its own tags only."""
+        """Return ``model`` with its endpoints, and with descriptions and synonyms of its own tags
+        only.
+        """
         endpoints = model.endpoints()
         if "ENDPOINTS" in self.above or not endpoints:
             endpoints = self.values["ENDPOINTS"]
@@ -83,8 +85,8 @@ class Merged:
         return endpoint.model_copy(update={"api_key": key}) if key and not has_own else endpoint
 
     def warn_of_unused(self, tags: Iterable[str]) -> None:
-        """Name what is set for tags that may be misspelt: rules for other than ``tags``, words
-        for tags of no layer.
+        """Log what may be misspelt: rules for other tags than ``tags``, descriptions and synonyms
+        of unknown tags.
         """
         every_tag = self.every_tag
         for kind, name, known in (
@@ -137,8 +139,8 @@ def by_tag(values: Mapping[str, _T], tags: Iterable[str]) -> dict[str, _T]:
 
 
 def _values_in(whole: EngineConfig) -> dict[str, Any]:
-    """Return what ``whole`` sets itself, by the settings' names. Of several models the first
-    counts, and the tags of all.
+    """Return what ``whole`` sets, by the settings' names: the first model's values, and the tags
+    of all models.
     """
     values = {
         row.name: found[0] for row in ENGINE if row.engine and (found := set_in(whole, row.engine))

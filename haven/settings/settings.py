@@ -31,7 +31,7 @@ _OF_REPORTS = ("REPORT_FOLDER", "REPORTS_KEPT")
 
 @dataclass(frozen=True, slots=True)
 class TagNames:
-    """The names of the control tags in Stash: they tell the plugin what to do, and say what it
+    """The names of the control tags in Stash, which tell the plugin what to do and say what it
     did.
     """
 
@@ -47,8 +47,8 @@ class TagNames:
 
 
 class Settings(Options):
-    """Everything set, parsed and frozen: the plugin's own settings (``Options``), and the
-    engine's configuration.
+    """All settings, parsed and frozen: the plugin's own (``Options``), and the engine's
+    configuration.
     """
 
     if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Settings(Options):
         def __init__(self, **settings: Any) -> None: ...
 
     engine: EngineConfig
-    """The engine's configuration: a whole one where the user has one, else made from the single
+    """The engine's configuration: a whole one if the user has one, else made from the single
     settings."""
 
     origins: Mapping[str, str] = Field(repr=False)
@@ -97,11 +97,11 @@ class Settings(Options):
         task_args: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> Settings:
-        """Return the settings for a task that looks at no media: of the layers, only tag names
-        and where reports go.
+        """Return the settings for a task that looks at no media: only tag names and where reports
+        go count.
 
         Other faults do not stop the task, nor does a file that cannot be read, or a wrong place
-        for reports. Raise ``ConfigError`` where the name of a control tag is wrong.
+        for reports. Raise ``ConfigError`` if the name of a control tag is wrong.
         """
         faults: list[str] = []
         ignored: list[str] = []
@@ -135,14 +135,12 @@ class Settings(Options):
 
     @property
     def tags_are_an_example(self) -> bool:
-        """Whether nobody has set tags: they are those that ``haven_vlm_config.py`` comes with."""
+        """True if nobody has set tags: they are the example in ``haven_vlm_config.py``."""
         in_constants = self.origins["TAG_LIST"].startswith(Path(haven_vlm_config.__file__).name)
         return in_constants and self.tag_list == EXAMPLE_TAGS
 
     def fingerprint(self) -> str:
-        """Return a short text that differs where the settings differ. It tells nothing of the
-        keys.
-        """
+        """Return a short text that differs if the settings differ. It reveals nothing of the keys."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def secrets(self) -> tuple[str, ...]:
@@ -202,9 +200,7 @@ def _contradictions(settings: Settings, merged: Merged) -> Iterator[str]:
 
 
 def _wording_faults(model: ModelConfig, origins: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is wrong with the words of a question as a whole, each fault with the place of
-    its setting.
-    """
+    """Yield faults in the words of a question as a whole, each with the place of its setting."""
     places = {
         row.engine: origins.get(row.name, row.name)
         for row in ENGINE
@@ -221,8 +217,8 @@ def _wording_faults(model: ModelConfig, origins: Mapping[str, str]) -> Iterator[
 
 
 def _name_faults(settings: Settings, merged: Merged) -> Iterator[str]:
-    """Yield each tag that would have the name of a control tag, with the settings that say so.
-    Case makes no difference.
+    """Yield each tag that would have the name of a control tag, with its settings. Case makes no
+    difference.
     """
     owners: dict[str, str] = {}
     named = list(zip(_CONTROL_TAGS, settings.tag_names.all(), strict=True))

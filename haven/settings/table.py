@@ -1,9 +1,9 @@
-"""The plugin's settings: one row each. ``make docs`` writes ``haven_vlm_config.py`` and the
-pages from them.
+"""The plugin's settings: one row each. ``make docs`` writes ``haven_vlm_config.py`` and the pages
+from them.
 
-What the engine does is in ``ENGINE``: the setting's name, the engine's name for it, and, where
-the engine's own default and description do not suit, others. What the plugin itself does is in
-``Options``: a field's name in capitals is the setting's.
+``ENGINE`` has the settings that the engine has too: the name, the engine's name for it, and a text
+if the engine's own does not suit. ``Options`` has what the plugin itself does: a field's name in
+capitals is the setting's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from vlm_engine import (
 )
 
 Parse: TypeAlias = Callable[[Any, str], Any]
-"""Takes what a user wrote, and the setting's name. Raises ``ConfigError`` that begins with the
+"""Take what a user wrote, and the setting's name. Raise ``ConfigError`` that begins with the
 name, or ``ValueError``."""
 TagName: TypeAlias = Annotated[str, Field(max_length=200), AfterValidator(clean_name)]
 EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
@@ -43,10 +43,10 @@ EXAMPLE_TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting by its name in the files.
+    """A setting. ``default`` is written as a user writes it.
 
-    ``engine``: the engine's name for it, "" where ``haven.settings.merge`` has to put it into
-    the engine's configuration. ``default`` is written as a user writes it.
+    ``engine``: the engine's name for it, such as ``search.effort``; "" if ``haven.settings.merge``
+    places it by hand.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Setting:
 def _of_engine(
     name: str, engine: str, text: str = "", default: Any = None, parse: Parse | None = None
 ) -> Setting:
-    """Return the row of a setting that the engine has, with the engine's default and description
-    where none is given.
+    """Return the row of a setting of the engine, with the engine's default and text if none is
+    given.
     """
     if engine:
         field = setting_field(engine)
@@ -326,9 +326,7 @@ ENGINE = (
 
 
 class Options(SettingsGroup):
-    """What the plugin itself does. Each field is a setting of the plugin; the text below it is
-    for users.
-    """
+    """The plugin's own settings. Each field is one; the text below it is for users."""
 
     model_config = ConfigDict(alias_generator=str.upper)
     if TYPE_CHECKING:

@@ -31,17 +31,19 @@ def ensure_dependencies(
     argv: Sequence[str] | None = None,
     may_reexecute: bool = os.name == "posix",
 ) -> None:
-    """Returns when everything in the plugin's ``requirements.txt`` can be imported at a version
-    that will do.
+    """Return when every package in the plugin's ``requirements.txt`` can be imported at a good
+    version.
 
-    What this Python lacks comes from PythonDepManager, else from a private environment in
-    ``data_dir``, which is built if need be. To use that environment the process is replaced by
-    the environment's Python, which runs the same command line again: then this does not return.
-    ``stdin`` is what was read from stdin already; the new process reads it again. ``argv``: the
-    command line without the interpreter, this process's by default. Where a process cannot be
-    replaced (Windows), the environment's packages are put in front of ``sys.path``.
+    Missing packages come from PythonDepManager, else from a private environment in ``data_dir``,
+    which is built if needed. To use that environment, this process is replaced by the
+    environment's Python, which runs the same command line again; then this does not return. On
+    Windows a process cannot be replaced: there the packages are put in front of ``sys.path``.
 
-    Raises ``SetupError`` when the packages cannot be had; its message says why and what to do.
+    ``stdin``: what was read from stdin; the new process reads it again.
+    ``argv``: the command line without the interpreter, by default this process's.
+
+    Raise ``SetupError`` when the packages cannot be installed; its message says why and what to
+    do.
     """
     file = plugin_dir / "requirements.txt"
     wanted = read_requirements(file)
@@ -89,8 +91,8 @@ def _put_in_front(folders: Iterable[str]) -> None:
 
 
 def _refuse_to_turn_in_circles(environment: Environment, missing: Sequence[Requirement]) -> None:
-    """A process that was replaced keeps its number, so only it finds its own number in the guard
-    variable.
+    """Raise if this process was replaced already. It keeps its number, so only it finds its number
+    in the guard.
     """
     if os.environ.get(_GUARD) == str(os.getpid()):
         _check(environment, missing)
@@ -107,7 +109,7 @@ def _check(environment: Environment, missing: Sequence[Requirement]) -> None:
 
 
 def _reexecute(environment: Environment, stdin: bytes | None, argv: Sequence[str]) -> None:
-    """Replaces this process. Returns where the system does not let it (as on a disk mounted
+    """Replace this process. Return if the system does not allow it (as on a disk mounted
     ``noexec``).
     """
     if stdin is not None:
@@ -151,13 +153,13 @@ with open(sys.argv[1], "w", encoding="utf-8") as file:
 
 
 def _can_install() -> bool:
-    """Whether it is there, and with it the git and the pip that it runs."""
+    """Return True if PythonDepManager is there, and the git and pip that it runs."""
     modules = all(importlib.util.find_spec(module) for module in ("PythonDepManager", "pip"))
     return modules and shutil.which("git") is not None
 
 
 def _recall(data_dir: Path, requirements: Path) -> list[str]:
-    """The folders it gave the last time for the same requirements; empty where there was none."""
+    """Return the folders it gave last time for the same requirements; empty if there were none."""
     try:
         folders = json.loads(_memory(data_dir, requirements).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -172,8 +174,8 @@ def _recall(data_dir: Path, requirements: Path) -> list[str]:
 def _install_by_dep_manager(
     wanted: Sequence[Requirement], data_dir: Path, requirements: Path
 ) -> list[str]:
-    """Has it install ``wanted``, and gives the folders to import from; empty, with a line in the
-    log, where it could not.
+    """Let it install ``wanted``, and return the folders to import from; empty, with a line in the
+    log, if it failed.
     """
     memory = _memory(data_dir, requirements)
     memory.parent.mkdir(parents=True, exist_ok=True)

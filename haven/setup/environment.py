@@ -34,13 +34,30 @@ _TRY = (
     "[importlib.import_module(name) for name in sys.argv[2:]]"
 )
 
+_ASK_LIMIT_S = 60.0
+# Where packages come from, and how they are reached. All else (target, prefix, user, dry-run,
+# no-deps, constraint …) would send them somewhere else, or have only some of them installed.
+_KEPT = frozenset(
+    "index-url extra-index-url no-index find-links trusted-host proxy cert client-cert timeout "
+    "default-timeout retries"
+    " keyring-provider cache-dir no-cache-dir use-feature use-deprecated".split()
+)
+_SET = {
+    "PIP_CONFIG_FILE": os.devnull,  # none of pip's files is read
+    "PIP_NO_INPUT": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_ROOT_USER_ACTION": "ignore",
+}
+_LINE = re.compile(r"(?P<section>global|install|:env:)\.(?P<key>[\w-]+)=(?P<value>.*)")
+_ORDER = ("global", "install", ":env:")  # a later one goes before an earlier one
+
 
 @dataclass(frozen=True)
 class Environment:
     """A folder of packages for one Python, one platform and one ``requirements.txt``.
 
-    It is complete when it holds the marker file, which is written last. The marker's text is the
-    kind: a virtual environment, or, where Python cannot make one, a plain folder.
+    It is complete when it has the marker file, which is written last. The marker's text is the
+    kind: a virtual environment, or, if Python cannot make one, a plain folder.
     """
 
     folder: Path
@@ -48,7 +65,7 @@ class Environment:
 
     @classmethod
     def for_this_python(cls, data_dir: Path, requirements: Path) -> Environment:
-        """The one that fits this process. Its folder need not exist yet."""
+        """Return the environment that fits this process. Its folder need not exist yet."""
         fingerprint = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
         return cls(data_dir / "python" / f"{_platform()}-{fingerprint}", requirements)
 
@@ -58,12 +75,12 @@ class Environment:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it can be used."""
+        """True if it can be used."""
         return self._marker.is_file() and (not self.is_venv or self.python.exists())
 
     @property
     def is_venv(self) -> bool:
-        """Whether it has a Python of its own to run."""
+        """True if it has a Python of its own."""
         return self._marker.read_text(encoding="utf-8").strip() == _VENV
 
     @property
@@ -73,7 +90,7 @@ class Environment:
 
     @property
     def packages(self) -> Path:
-        """Where its packages lie."""
+        """The folder of its packages."""
         if not self.is_venv:
             return self.folder / "packages"
         major, minor = sys.version_info[:2]
@@ -81,8 +98,12 @@ class Environment:
             "Lib/site-packages" if os.name == "nt" else f"lib/python{major}.{minor}/site-packages"
         )
 
+    @property
+    def _by_hand(self) -> str:
+        return f'{sys.executable} -m pip install -r "{self.requirements}"'
+
     def note_use(self) -> None:
-        """Notes that it is in use, and removes those of this platform that nobody has used for a
+        """Record that it is in use, and remove those of this platform that were not used for a
         week.
         """
         with contextlib.suppress(OSError):
@@ -94,14 +115,14 @@ class Environment:
                     shutil.rmtree(other)
 
     def spoil(self) -> None:
-        """Has it built anew the next time."""
+        """Make the next run build it again."""
         self._marker.unlink(missing_ok=True)
 
     def build(self) -> None:
-        """Makes it, unless another process has while this one waited. What a killed process left
-        is removed first.
+        """Build it, unless another process has while this one waited. Remove what a killed process
+        left.
 
-        Raises ``SetupError`` with what pip said, and the remedy.
+        Raise ``SetupError`` with what pip said, and the remedy.
         """
         can_venv = _has("venv") and _has("ensurepip")
         if not can_venv and not _has("pip"):
@@ -174,36 +195,29 @@ class Environment:
             raise SetupError(
                 "The packages that the plugin needs could not be installed. pip said:\n"
                 + "\n".join(_complaints(outcome.last_lines))
-                + f"\nCheck the connection and the space on the disk of {self.folder.parent}, and "
-                "start the task again;"
-                + f" or install them yourself for the Python that Stash uses: {sys.executable} -m "
-                "pip install -r" + f' "{self.requirements}"'
+                + f"\nCheck the connection and the free space of {self.folder.parent}, and start the"
+                f" task again, or install them yourself for the Python that Stash uses: {self._by_hand}"
             )
         self._try([*python, "-c", _TRY, packages], lock)
 
     def _try(self, command: Sequence[str], lock: IO[bytes]) -> None:
-        """pip may succeed and nothing be there: settings of its own may say so. What counts is
-        what can be imported.
+        """Raise ``SetupError`` if the packages cannot be imported: pip can succeed and install
+        nothing.
         """
         names = [requirement.import_name for requirement in read_requirements(self.requirements)]
         outcome = processes.run([*command, *names], limit_s=_BUILD_LIMIT_S, keep_open=_kept(lock))
         if outcome.status != 0:
+            reason = [f"Python ended with {outcome.status}", *outcome.last_lines][-1]
             raise SetupError(
-                f"pip installed the packages that the plugin needs into {self.folder}, but they "
-                "cannot be imported from there:"
-                " "
-                f"{outcome.last_lines[-1] if outcome.last_lines else f'Python ended with {outcome.status}'}. "
-                "Look whether this"
-                " machine's Python is a whole one, and start the task again; or install the "
-                "packages yourself for the Python"
-                f' that Stash uses: {sys.executable} -m pip install -r "{self.requirements}"'
+                f"pip installed the packages that the plugin needs into {self.folder},"
+                f" but they cannot be imported from there: {reason}. Check that this machine's"
+                " Python is complete and start the task again, or install the packages yourself"
+                f" for the Python that Stash uses: {self._by_hand}"
             )
 
 
 def _complaints(lines: Sequence[str]) -> list[str]:
-    """What a user needs of pip's last lines: its errors, and what was wrong with the connection,
-    if that was it.
-    """
+    """Return what a user needs of pip's last lines: its errors, and trouble with the connection."""
     retries = [line for line in lines if line.startswith("WARNING: Retrying")]
     errors = [line for line in lines if line.startswith("ERROR")]
     return [*retries[-1:], *errors] or list(lines[-5:]) or ["nothing"]
@@ -225,9 +239,7 @@ def _has(module: str) -> bool:
 
 
 def _report(line: str) -> None:
-    """Passes on what a user wants to know of pip's talk: a line for each package, and trouble
-    with the connection.
-    """
+    """Log what a user wants to know of pip's output: a line for each package, and trouble."""
     if line.startswith(("Collecting ", "Processing ")):
         _log.info("Getting %s", line.split()[1].rsplit("/", 1)[-1])
     elif line.startswith("WARNING: Retrying"):
@@ -250,8 +262,8 @@ def _no_pip() -> str:
         "the installer of python.org has it",
     )
     return (
-        f"The plugin needs some Python packages, and {sys.executable} has neither pip nor "
-        "ensurepip to install them."
+        f"The plugin needs some Python packages, and {sys.executable}"
+        " has neither pip nor ensurepip to install them."
         f" Install pip where Stash runs, in its container if it runs in one ({command}); then "
         "start the task again."
     )
@@ -265,7 +277,7 @@ def _kept(lock: IO[bytes]) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
-    """Holds the lock file. The system lets go of it when this process ends, however it ends."""
+    """Hold the lock file. The system releases it when this process ends, however it ends."""
     give_up_s = time.monotonic() + _BUILD_LIMIT_S
     waiting = False
     with path.open("ab") as lock:
@@ -308,35 +320,17 @@ else:
         return True
 
 
-_ASK_LIMIT_S = 60.0
-# Where packages come from, and how they are reached. All else (target, prefix, user, dry-run,
-# no-deps, constraint …) would send them somewhere else, or have only some of them installed.
-_KEPT = frozenset(
-    "index-url extra-index-url no-index find-links trusted-host proxy cert client-cert timeout "
-    "default-timeout retries"
-    " keyring-provider cache-dir no-cache-dir use-feature use-deprecated".split()
-)
-_SET = {
-    "PIP_CONFIG_FILE": os.devnull,  # none of pip's files is read
-    "PIP_NO_INPUT": "1",
-    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    "PIP_ROOT_USER_ACTION": "ignore",
-}
-_LINE = re.compile(r"(?P<section>global|install|:env:)\.(?P<key>[\w-]+)=(?P<value>.*)")
-_ORDER = ("global", "install", ":env:")  # a later one goes before an earlier one
-
-
 def _pip_environment(pip: Sequence[str]) -> dict[str, str]:
-    """The environment for ``pip`` (the command that starts it): this process's, without pip's
-    settings but for those kept.
+    """Return the environment for ``pip`` (a command): this process's, with only those settings of
+    pip that reach packages.
     """
     found = {section: dict[str, str]() for section in _ORDER}
     for line in processes.run(
         [*pip, "config", "list"], limit_s=_ASK_LIMIT_S, kept_lines=1000
     ).last_lines:
-        told = _LINE.fullmatch(line)
-        if told and told["key"] in _KEPT:
-            found[told["section"]][told["key"]] = _value(told["value"])
+        setting = _LINE.fullmatch(line)
+        if setting and setting["key"] in _KEPT:
+            found[setting["section"]][setting["key"]] = _value(setting["value"])
     kept = {
         f"PIP_{key.upper().replace('-', '_')}": value
         for section in _ORDER
@@ -348,11 +342,11 @@ def _pip_environment(pip: Sequence[str]) -> dict[str, str]:
     return {**others, **kept, **_SET}
 
 
-def _value(shown: str) -> str:
-    """A value as ``pip config list`` shows it. Several, which are lines in a file, are words in
-    the environment.
+def _value(text: str) -> str:
+    """Return a value of ``pip config list``. Several values are lines in a file, and words in the
+    environment.
     """
     try:
-        return " ".join(str(ast.literal_eval(shown)).split("\n")).strip()
+        return " ".join(str(ast.literal_eval(text)).split("\n")).strip()
     except (SyntaxError, ValueError):
-        return shown
+        return text

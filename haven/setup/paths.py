@@ -19,13 +19,14 @@ _FOLDER_NAME = "haven_vlm_connector"
 
 
 def default_data_dir(stash_dir: str | None) -> Path:
-    """The folder for everything that must outlive an update of the plugin; it is made if need be.
+    """Return the folder for everything that must outlive an update of the plugin. Make it if
+    needed.
 
-    ``HAVEN_VLM_DATA_DIR`` names it; else it is beside Stash's configuration (``stash_dir``), or,
-    without Stash, where programs of this user keep their data. Never inside the plugin: Stash
+    ``HAVEN_VLM_DATA_DIR`` names it. Otherwise it is beside Stash's configuration (``stash_dir``),
+    or, without Stash, where programs of this user keep data. It is never inside the plugin: Stash
     takes every .yml there for a plugin.
 
-    Raises ``SetupError`` where it cannot be written to.
+    Raise ``SetupError`` if it cannot be written.
     """
     folder = _chosen(stash_dir)
     try:
@@ -65,7 +66,7 @@ _LONG = re.compile(r"(?:\\\\|//)[?.][\\/](?:(?P<share>UNC)[\\/])?", re.IGNORECAS
 
 
 class _Kind(Enum):
-    """How a path begins."""
+    """Kind of a path, by its beginning."""
 
     RELATIVE = "nothing"
     ABSOLUTE = "/"
@@ -78,7 +79,7 @@ _ROOT = {_Kind.DRIVE: 1, _Kind.SHARE: 2}  # how many parts ".." cannot leave
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A path taken apart, without ``.``, ``..`` and empty parts."""
+    """A path in parts, without ``.``, ``..`` and empty parts."""
 
     kind: _Kind
     parts: tuple[str, ...]
@@ -89,14 +90,13 @@ class _Place:
 
 
 def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.platform) -> str:
-    """``path`` with the longest beginning that a rule has for it replaced; unchanged where none
-    fits.
+    r"""Return ``path`` with the longest beginning that a rule has for it replaced; unchanged if
+    none fits.
 
-    A beginning fits whole folder names only. In paths that begin with a drive letter or a
-    network share both slashes are one, and capitals and small letters as well, which they also
-    are on a Mac; ``\\\\?\\`` before them changes nothing. An accent is the same in one character
-    and in two. What ``..`` leads out of a beginning is not below it. The result has the slashes
-    of the rule's target.
+    A beginning fits whole folder names only. In paths with a drive letter or of a network share,
+    both slashes are the same, and so are capital and small letters, as on a Mac; ``\\\\?\\``
+    before them changes nothing. An accent may be one character or two. A path that ``..`` leads
+    out of a beginning is not below it. The result has the slashes of the rule's target.
     """
     rules = [(prefix, target) for prefix, target in rules if prefix]
     if not rules:
@@ -115,8 +115,8 @@ def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.pl
 
 
 def _is_below(parts: tuple[str, ...], start: tuple[str, ...], folds: bool) -> bool:
-    """Whether ``parts`` begin with ``start`` and stay there: those of a relative path may begin
-    with ``..``.
+    """Return True if ``parts`` begin with ``start`` and stay there: relative paths may begin with
+    ``..``.
     """
     beginning, rest = parts[: len(start)], parts[len(start) :]
     return _key(beginning, folds) == _key(start, folds) and rest[:1] != ("..",)
@@ -155,7 +155,7 @@ def _key(parts: Iterable[str], folds: bool) -> list[str]:
 
 
 def _joined(target: str, rest: tuple[str, ...]) -> str | None:
-    """``rest`` below ``target``; None where a name in it would become a folder and a name."""
+    """Return ``rest`` below ``target``; None if a name in it would become a folder and a name."""
     place = _place(target)
     slash = "/" if "/" in target or not (place.is_windows or "\\" in target) else "\\"
     if slash == "\\" and any("\\" in part for part in rest):
@@ -170,8 +170,8 @@ _OF_WINDOWS = re.compile(r"[A-Za-z]:([\\/]|$)|\\\\")
 
 
 def how_far(path: str) -> str:
-    """Which part of a path exists: "/media exists, /media/sports does not". Asks the disk; empty
-    where all of it exists.
+    """Return which part of a path exists: "/media exists, /media/sports does not"; "" if all does.
+    Ask the disk.
     """
     if os.name != "nt" and _OF_WINDOWS.match(path):
         return "it is a path of Windows, and this machine runs something else"
@@ -201,7 +201,7 @@ def _exists(path: Path) -> bool:
 
 
 def _nearly(folder: Path, name: str) -> str:
-    """A hint where something of almost that name is there."""
+    """Return a hint if something of almost that name exists."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for _, entry in zip(range(_MOST_LOOKED_AT), entries, strict=False)]

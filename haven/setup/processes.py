@@ -17,7 +17,7 @@ _KEPT_LINES = 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended: its exit status, and the last lines that it wrote."""
+    """The end of a child: its exit status, and the last lines that it wrote."""
 
     status: int
     last_lines: tuple[str, ...]
@@ -32,12 +32,14 @@ def run(
     keep_open: tuple[int, ...] = (),
     kept_lines: int = _KEPT_LINES,
 ) -> Outcome:
-    """Runs ``command`` and calls ``on_line`` with each line that it writes, to stdout or stderr.
+    """Run ``command`` and call ``on_line`` with each line that it writes, to stdout or stderr.
 
-    ``env`` is its whole environment, this process's by default; ``keep_open`` are file
-    descriptors that the child inherits (not on Windows); ``kept_lines``: of how many lines the
-    outcome tells. A child that takes longer than ``limit_s`` seconds is killed. Raises
-    ``OSError`` when it cannot be started.
+    ``limit_s``: seconds after which the child is killed.
+    ``env``: its whole environment, by default this process's.
+    ``keep_open``: file descriptors that the child inherits (not on Windows).
+    ``kept_lines``: the number of last lines to return.
+
+    Raise ``OSError`` when it cannot be started.
     """
     with subprocess.Popen(
         command,
@@ -106,11 +108,10 @@ _LOOK_S = 2.0
 
 @contextmanager
 def ending_with_parent() -> Iterator[None]:
-    """Ends this process, as SIGKILL would, within seconds of the one that started it: Stash,
-    which has no job of ours then.
+    """End this process, as SIGKILL would, within seconds of its parent, Stash. (Not on Windows.)
 
-    So it is on systems that tell (not on Windows). Nothing is lost by that: a task may be killed
-    at any moment.
+    Without Stash nobody sees what it does, and nobody can stop it. Nothing is lost: a task may be
+    killed at any moment.
     """
     parent, over = os.getppid(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Which packages the plugin needs, and which of them this Python lacks. ``requirements.txt`` is
+"""The packages that the plugin needs, and those that this Python lacks. ``requirements.txt`` is
 the only list.
 """
 
@@ -21,20 +21,18 @@ _BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][\w.]*)")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A package and the versions of it that will do: every one of ``bounds``, pairs of operator
-    and version.
-    """
+    """A package and the versions that will do: each of ``bounds``, pairs of operator and version."""
 
     name: str
     bounds: tuple[tuple[str, str], ...]
 
     @property
     def import_name(self) -> str:
-        """What ``import`` calls it."""
+        """Its name in ``import``."""
         return _IMPORT_NAMES.get(self.name, self.name.replace("-", "_"))
 
     def allows(self, version: str) -> bool:
-        """Whether ``version`` will do."""
+        """Return True if ``version`` will do."""
         return all(_holds(version, operator, bound) for operator, bound in self.bounds)
 
     def __str__(self) -> str:
@@ -42,9 +40,10 @@ class Requirement:
 
 
 def read_requirements(file: Path) -> tuple[Requirement, ...]:
-    """The requirements in ``file``: one a line, a name and perhaps bounds; ``#`` begins a comment.
+    """Return the requirements in ``file``: one per line, a name and perhaps bounds; ``#`` begins a
+    comment.
 
-    Raises ``SetupError`` when the file is not there or has a line of another kind.
+    Raise ``SetupError`` when the file is missing or has a line of another kind.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -66,7 +65,7 @@ def _requirement(line: str, file: Path) -> Requirement:
 
 
 def lacking(requirements: Iterable[Requirement]) -> list[Requirement]:
-    """Those that cannot be imported here at a version that will do. Nothing is imported to find
+    """Return those that cannot be imported here at a good version. Nothing is imported to find
     out.
     """
     return [requirement for requirement in requirements if not _is_there(requirement)]
@@ -97,9 +96,7 @@ def _holds(version: str, operator: str, bound: str) -> bool:
 
 
 def _order(version: str) -> tuple[tuple[int, ...], bool]:
-    """Sorts versions: the numbers at the beginning, and a pre-release before the release of the
-    same numbers.
-    """
+    """Return a sort key: the numbers at the beginning, with a pre-release before the release."""
     match = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(number) for number in match[0].split(".")] if match else [0]
     while len(numbers) > 1 and numbers[-1] == 0:

@@ -20,19 +20,19 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class RedactingFormatter(logging.Formatter):
-    """A formatter that shows ``***`` in place of every secret, in messages and in tracebacks."""
+    """Formatter that shows ``***`` in place of every secret, in messages and in tracebacks."""
 
     def __init__(self, fmt: str | None = None) -> None:
         super().__init__(fmt)
         self._secrets: tuple[str, ...] = ()
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Hides ``secrets`` from now on, besides those hidden already."""
+        """Hide ``secrets`` from now on, besides those hidden already."""
         known = {*self._secrets, *(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)}
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as text, without secrets."""
+        """Return the record as text, without secrets."""
         text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, _HIDDEN)
@@ -40,11 +40,11 @@ class RedactingFormatter(logging.Formatter):
 
 
 class StashLogHandler(logging.Handler):
-    r"""Writes records to a file descriptor (stderr) the way Stash reads them: ``\x01``, a letter
-    for the level, ``\x02``, text.
+    r"""Handler that writes to a file descriptor (stderr) as Stash reads it: ``\x01``, a letter for
+    the level, ``\x02``, text.
 
     Every line of a message is a line of its own, short enough for Stash. When Stash has stopped
-    listening, lines are dropped, and the task goes on. Safe to use from several threads.
+    reading, lines are dropped and the task goes on. Safe to use from several threads.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class StashLogHandler(logging.Handler):
         self._progress_s = -math.inf
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Shows ``***`` in place of each of ``secrets`` from now on."""
+        """Show ``***`` in place of each of ``secrets`` from now on."""
         self._format.hide(secrets)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one record."""
+        """Write one record."""
         try:
             text = self.format(record)
         except (TypeError, ValueError, LookupError):  # the arguments do not fit the message
@@ -80,7 +80,7 @@ class StashLogHandler(logging.Handler):
         self._last_line_s = self._clock()
 
     def progress(self, fraction: float) -> None:
-        """Tells Stash how far the task is, from 0 to 1. Only growth is told, and at most ten
+        """Tell Stash how far the task is, from 0 to 1. It only grows, and is sent at most ten
         times a second.
         """
         fraction = min(1.0, max(0.0, fraction))
@@ -95,8 +95,8 @@ class StashLogHandler(logging.Handler):
             self.release()
 
     def flush_before_exit(self) -> None:
-        """Waits until Stash has had 0.3 s for the last line: it stops reading when the process
-        ends, and would lose it.
+        """Wait until Stash has had 0.3 s for the last line: it stops reading when the process
+        ends.
         """
         if self._last_line_s is not None:
             self._sleep(max(0.0, self._last_line_s + 0.3 - self._clock()))
@@ -126,21 +126,21 @@ def _framed(letter: str, line: bytes) -> bytes:
 
 
 def _lines(text: str) -> list[bytes]:
-    """``text`` as lines that are neither empty nor too long and hold no control characters. What
-    is far too long is cut.
+    """Return ``text`` as lines that are not empty, not too long and without control characters.
+    Cut what is far too long.
     """
     lines: list[bytes] = []
     left = _MESSAGE_BYTES
     for line in text.splitlines():
-        shown = (
+        clean = (
             _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", line)
             .rstrip()
             .encode("utf-8", "backslashreplace")
         )
-        if len(shown) > left:
-            return [*lines, *_pieces(_cut(shown, left)), b"(the rest of this message was left out)"]
-        left -= len(shown)
-        lines += _pieces(shown)
+        if len(clean) > left:
+            return [*lines, *_pieces(_cut(clean, left)), b"(the rest of this message was left out)"]
+        left -= len(clean)
+        lines += _pieces(clean)
     return lines
 
 
@@ -153,7 +153,7 @@ def _pieces(line: bytes) -> list[bytes]:
 
 
 def _cut(data: bytes, size: int) -> bytes:
-    """At most the first ``size`` bytes of UTF-8 text, without splitting a character."""
+    """Return at most the first ``size`` bytes of UTF-8 text, without splitting a character."""
     if len(data) <= size:
         return data
     while size and data[size] & 0xC0 == 0x80:

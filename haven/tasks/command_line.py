@@ -1,5 +1,5 @@
-"""The engine's ``tag`` command with the plugin's settings: ``haven_vlm_connector.py tag FILE…``,
-without Stash.
+"""The engine's ``tag`` command with the plugin's settings, without Stash: ``haven_vlm_connector.py
+tag FILE…``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ _OPTIONS = {"TAG_LIST": "--tags", "TAG_DESCRIPTIONS": "--tags", "ENDPOINTS": "--
 
 
 class _Formatter(RedactingFormatter, OneLine):
-    """Both."""
+    """Formatter for a terminal that hides secrets."""
 
 
 def run_command(arguments: Sequence[str], store_path: Path) -> int:
-    """Run one command line and return its exit code. Usage errors leave by ``SystemExit`` with
-    2.
-    """
+    """Run one command line and return its exit code. Usage errors leave by ``SystemExit`` with 2."""
     return run(arguments, program(store_path))
 
 
@@ -48,10 +46,10 @@ def program(store_path: Path) -> Program:
 
 def _config(formatter: RedactingFormatter, store_path: Path, given: Namespace) -> EngineConfig:
     """Return the engine's configuration from the plugin's settings. Raise ``ConfigError`` that
-    names an option as written.
+    names options.
 
-    Tags and endpoints are given to the settings too: the settings describe tags, and check keys
-    of other endpoints.
+    The settings are given tags and endpoints, too: they have descriptions of tags, and check the
+    keys of endpoints.
     """
     try:
         settings = Settings.load(task_args={"TAG_LIST": given.tags, "ENDPOINTS": given.endpoint})

@@ -21,7 +21,7 @@ from sandbox.stills import Pixels
 from sandbox.videos import LabelledVideo
 from tests.cli.conftest import TAGS, Command
 from tests.pictures.raws import nef, preview
-from vlm_engine.cli.media import told_of_skipped
+from vlm_engine.cli.media import skipped_line
 from vlm_engine.cli.output import printable
 from vlm_engine.engine import VLMEngine
 from vlm_engine.testing import SandboxVLM, glyphs
@@ -146,7 +146,7 @@ def test_letters_of_any_language_stay_as_they_are() -> None:
 
 def test_the_kinds_of_skipped_files_are_counted() -> None:
     assert (
-        told_of_skipped(["a/README"])
+        skipped_line(["a/README"])
         == "1 file skipped, no video or picture by its name (no suffix 1)"
     )
     many = [
@@ -154,7 +154,7 @@ def test_the_kinds_of_skipped_files_are_counted() -> None:
         for kind in ("txt", "nfo", "srt", "vtt", "md", "log")
         for number in range(2)
     ]
-    assert told_of_skipped([*many, "b.TXT"]).startswith(
+    assert skipped_line([*many, "b.TXT"]).startswith(
         "13 files skipped, no videos or pictures by their names (.txt 3, "
     )
 

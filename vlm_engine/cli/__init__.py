@@ -1,7 +1,7 @@
-"""``vlm-engine``: what the engine does, from a terminal. It needs no Stash and knows of none.
+"""``vlm-engine``: the engine from a terminal. It needs no Stash and knows nothing of it.
 
-Each command has a module; ``arguments`` says what may be written, ``running`` what becomes of it
-and of errors.
+Each command has a module; ``arguments`` defines the options, ``running`` runs a command and
+reports errors.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line, that of this process by default, and returns its exit code.
+    """Run one command line, by default that of this process, and return its exit code.
 
-    Usage errors leave by ``SystemExit`` with 2. Nothing of the engine is imported before the
-    command is understood.
+    Usage errors leave by ``SystemExit`` with 2.
     """
     from vlm_engine.cli.running import run
 

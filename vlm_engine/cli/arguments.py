@@ -1,5 +1,5 @@
-"""What may be written on a command line: that of ``vlm-engine``, or of a program that brings its
-own configuration.
+"""The options of a command line: of ``vlm-engine``, or of a program that brings its own
+configuration.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _Add = Callable[[argparse.ArgumentParser], None]
 class Program:
     """A program with commands of the engine.
 
-    ``config`` makes the configuration that the options change, and is given the parsed command
-    line. None: it is the file that ``--config`` names.
+    ``config`` makes the configuration that the options change; it is given the parsed command
+    line. None: ``--config`` names a file with it.
     """
 
     name: str = "vlm-engine"
@@ -60,8 +60,8 @@ class Program:
 def parsers(
     program: Program | None = None,
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Return the parser of the whole program (by default ``vlm-engine``), and that of each
-    command by its name.
+    """Return the parser of the whole program (by default ``vlm-engine``), and of each command by
+    its name.
     """
     program = program or Program()
     top = argparse.ArgumentParser(prog=program.name, description=program.description)
@@ -82,12 +82,12 @@ def parsers(
 
 
 def parsed(program: Program, arguments: Sequence[str]) -> Namespace:
-    """Return what was written. Usage errors leave by ``SystemExit``."""
+    """Return the parsed command line. Usage errors leave by ``SystemExit``."""
     return parsers(program)[0].parse_args(list(_layouts_joined(arguments)))
 
 
 def engine_options() -> dict[str, str]:
-    """Return the settings of the engine that have an option of their own, with that option.
+    """Return the settings of the engine that have an option of their own, each with its option.
 
     These are all settings of the search, of videos, of images and of the default rule, and every
     number of the others.
@@ -114,7 +114,7 @@ def _kinds(kind: Any) -> set[Any]:
 
 
 def _layouts_joined(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments, ``--vr LAYOUT`` as one: what follows ``--vr`` and is no layout is a
+    """Yield the arguments, with ``--vr LAYOUT`` as one. After ``--vr``, what is no layout is a
     path.
     """
     left = iter(arguments)

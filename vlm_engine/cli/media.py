@@ -1,5 +1,5 @@
-"""What a person means by the paths of a command line: videos, and pictures by themselves, in
-folders and in zips.
+"""The files that the paths of a command line mean: videos and pictures, alone, in folders and in
+zips.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MOST_KINDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A file to be searched as a video."""
+    """A file to search as a video."""
 
     path: str
 
@@ -44,7 +44,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file to be looked at as one picture."""
+    """A file to look at as one picture."""
 
     source: str | ZipEntry
 
@@ -54,7 +54,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A zip with nothing to look at; ``reason`` names it."""
+    """A zip without usable files; ``reason`` names it."""
 
     reason: str
 
@@ -63,30 +63,29 @@ Found = Video | Picture | Unusable
 
 
 def found(paths: Iterable[Path], skipped: list[str] | None = None) -> list[Found]:
-    """Everything meant by ``paths``, each once, in their order. Blocking.
+    """Return everything that ``paths`` mean, each file once, in their order. Blocking.
 
-    In folders, which are searched to the bottom, and in zips, files count by their suffix;
-    hidden ones are passed over, and what else is passed over in folders is added to ``skipped``.
-    What is named itself counts by its content where its suffix says nothing. Whether a file can
-    be read shows later. Raises ``ConfigError`` for a folder in which there is nothing to look
-    at.
+    In folders, which are searched to the bottom, and in zips, files count by their suffix. Hidden
+    files are left out, and other files in folders are added to ``skipped``. A path that is named
+    itself counts by its content if its suffix says nothing. Files are not read here. Raise
+    ``ConfigError`` for a folder without media.
     """
     others = skipped if skipped is not None else []
     with closing(ZipReader()) as zips:
         return list(dict.fromkeys(file for path in paths for file in _meant_by(path, zips, others)))
 
 
-def told_of_skipped(skipped: Sequence[str]) -> str:
-    """How many, and of which kinds."""
+def skipped_line(skipped: Sequence[str]) -> str:
+    """Return a line with the number of skipped files, and their kinds."""
     kinds = Counter(
         PurePosixPath(name).suffix.lower() or "no suffix" for name in skipped
     ).most_common()
-    told = ", ".join(f"{printable(kind)} {count:,}" for kind, count in kinds[:_MOST_KINDS])
+    counts = ", ".join(f"{printable(kind)} {count:,}" for kind, count in kinds[:_MOST_KINDS])
     more = " …" if len(kinds) > _MOST_KINDS else ""
     what = "1 file skipped, no video or picture by its name"
     if len(skipped) > 1:
         what = f"{len(skipped):,} files skipped, no videos or pictures by their names"
-    return f"{what} ({told}{more})"
+    return f"{what} ({counts}{more})"
 
 
 def _meant_by(path: Path, zips: ZipReader, skipped: list[str]) -> list[Found]:
@@ -122,7 +121,7 @@ def _below(folder: Path, zips: ZipReader, skipped: list[str]) -> Iterator[Found]
             yield from _below(path, zips, skipped)
         elif meant := _by_suffix(
             path, zips
-        ):  # what is no file, or a link to nothing, is told by whoever reads it
+        ):  # what is no file, or a link to nothing, is counts by whoever reads it
             yield from meant
         else:
             skipped.append(str(path))
@@ -154,7 +153,7 @@ def _is_meant(name: PurePosixPath) -> bool:
 
 
 def _by_content(path: Path) -> Found:
-    """What is no picture may be a video: whoever reads it as one says what is wrong."""
+    """Return a picture, or else a video: its reader reports what is wrong."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""What a command line writes: for people, and as JSON."""
+"""Output of a command line: text for people, and JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e
 
 
 class OutputError(Exception):
-    """Standard output takes nothing more. ``is_closed``: nobody reads it, as behind ``| head``."""
+    """Standard output cannot be written. ``is_closed``: its reader has left, as with ``| head``."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {error.strerror or error}")
@@ -30,9 +30,10 @@ class OutputError(Exception):
 
 
 def prepare_output() -> None:
-    """From now on nothing that is written for people fails because of its letters, as names of
-    files from an old disk would: what the terminal's encoding lacks comes out as an escape. A
-    stream that was closed before takes everything.
+    """Make sure that no name of a file makes output fail: what the terminal cannot show becomes an
+    escape.
+
+    A stream that was closed before takes everything.
     """
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
@@ -46,29 +47,29 @@ def _nowhere() -> IO[str]:
 
 
 class OneLine(logging.Formatter):
-    """Each message on one line of the terminal, whatever the names in it are."""
+    """Formatter that puts each message on one line of the terminal, whatever names are in it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """The line, without a traceback."""
+        """Return the line, without a traceback."""
         return printable(super().formatMessage(record))
 
 
 def printable(text: str) -> str:
-    """``text`` on one line, in which nothing commands the terminal: names of files, and what
-    servers say, may hold anything.
+    """Return ``text`` on one line, without anything that commands the terminal: names can hold
+    anything.
     """
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def show(text: str) -> None:
-    """Lines for a person, on standard output. Raises ``OutputError``."""
+    """Write lines for a person to standard output. Raise ``OutputError``."""
     with _output():
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 def show_bytes(content: bytes) -> None:
-    """The same as they are."""
+    """Write bytes to standard output. Raise ``OutputError``."""
     with _output():
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
@@ -85,24 +86,24 @@ def _output() -> Iterator[None]:
 
 
 def complain(text: str) -> None:
-    """One message for a person, on standard error."""
+    """Write one message for a person to standard error."""
     with suppress(OSError):  # nobody is there to be told
         sys.stderr.write(f"{text}\n")
 
 
 def _let_go_of_output() -> None:
-    """Keeps Python from failing once more at its end, with what is left."""
+    """Keep Python from failing once more at its end, with what is left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def json_file(target: Path | None) -> Iterator[dict[int, Any]]:
-    """Gives a mapping to be filled with results; at the end these are written, in the order of
-    its numbers.
+    """Give a mapping to fill with results. At the end they are written, in the order of its
+    numbers.
 
-    ``target``: the file; "-" is standard output; None: nothing is written. When the work ends in
-    an error, or is interrupted, what there is until then is written. Raises ``ConfigError``
-    where it cannot be, before any work if possible.
+    ``target``: the file; "-" is standard output; None: nothing is written. If the work ends in an
+    error or is interrupted, the results until then are written. Raise ``ConfigError`` if it cannot
+    be written, before any work if possible.
     """
     if target is not None and str(target) != "-":
         _try_out(target)
@@ -117,9 +118,7 @@ def json_file(target: Path | None) -> Iterator[dict[int, Any]]:
 
 
 def _try_out(target: Path) -> None:
-    """Raises ``ConfigError`` where no file can be written there, and leaves everything as it
-    was.
-    """
+    """Raise ``ConfigError`` if no file can be written there. Leave everything as it was."""
     with _written(target):
         missing = not os.path.lexists(target)
         if (
@@ -151,20 +150,20 @@ def _written(target: Path) -> Iterator[None]:
 
 
 class Bar:
-    """One line on stderr that shows how far the work is. Nothing where it is not ``shown``."""
+    """A progress bar on one line of stderr; nothing unless ``visible``."""
 
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
+    def __init__(self, *, visible: bool) -> None:
+        self._visible = visible
 
     def draw(self, fraction: float) -> None:
-        """So much of it is done."""
-        if self._shown:
+        """Show the fraction that is done."""
+        if self._visible:
             done = int(_WIDTH * fraction)
             sys.stderr.write(f"\r[{'#' * done}{'.' * (_WIDTH - done)}] {fraction:4.0%} ")
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Makes room for other lines."""
-        if self._shown:
+        """Make room for other lines."""
+        if self._visible:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""From a command line to its exit code: which command runs, and what becomes of errors."""
+"""From a command line to its exit code: run the command and report errors."""
 
 from __future__ import annotations
 

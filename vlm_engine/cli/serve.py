@@ -14,8 +14,8 @@ from vlm_engine.testing import MODEL, Behaviour, Profile, SandboxVLM
 
 
 def serve(given: Namespace) -> int:
-    """The exit code, when the process has been told to end. Raises ``ConfigError`` for a port
-    that cannot be had.
+    """Serve until the process is told to end, and return the exit code. Raise ``ConfigError`` for
+    a bad port.
     """
     # The server watches its own socket, which Windows' default loop cannot.
     with (
@@ -48,11 +48,11 @@ async def _serve(behaviour: Behaviour, port: int) -> None:
 
 
 async def _interrupted() -> None:
-    """Returns when the process is told to end, also where interrupts are ignored, as in the
-    background of a shell.
+    """Return when the process is told to end, also where interrupts are ignored, as in a shell's
+    background.
     """
-    told = asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: there a KeyboardInterrupt ends it
-            asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await told.wait()
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()

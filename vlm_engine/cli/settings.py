@@ -1,4 +1,4 @@
-"""A command line and a configuration file as the engine's settings."""
+"""The engine's configuration from a configuration and the options of a command line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _from_file(file: Path | None) -> EngineConfig:
 
 
 def _with_tags(model: ModelConfig, given: Namespace) -> ModelConfig:
-    """Return ``model``, made to look for ``--tags`` if there are any. What it knows about these
+    """Return ``model``, set to look for ``--tags`` if there are any. What it knows about these
     tags stays.
     """
     if not getattr(given, "tags", None):
@@ -66,7 +66,7 @@ def _with_tags(model: ModelConfig, given: Namespace) -> ModelConfig:
 
 
 def asked_models(config: EngineConfig) -> dict[str, ModelConfig]:
-    """The models that are asked, by their names. Raises ``ConfigError`` where there is none."""
+    """Return the models that are asked, by name. Raise ``ConfigError`` if there is none."""
     if not config.active_models():
         raise ConfigError(
             'models: there is none of type "vlm_model", so nothing can be asked; write one'
@@ -75,8 +75,8 @@ def asked_models(config: EngineConfig) -> dict[str, ModelConfig]:
 
 
 def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelConfig]]:
-    """Every endpoint, each with the model that is asked there. Raises ``ConfigError`` where
-    there is none.
+    """Return every endpoint with the model that is asked there. Raise ``ConfigError`` if there is
+    none.
     """
     asked = [
         (endpoint, model)
@@ -91,7 +91,7 @@ def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelCon
 
 
 def checked_tags(config: EngineConfig) -> EngineConfig:
-    """``config``. Raises ``ConfigError`` where one of its models has nothing to look for."""
+    """Return ``config``. Raise ``ConfigError`` if one of its models has nothing to look for."""
     for name, model in asked_models(config).items():
         if not model.tag_list:
             raise ConfigError(
@@ -102,8 +102,9 @@ def checked_tags(config: EngineConfig) -> EngineConfig:
 
 
 def default_store() -> Path:
-    """The file that keeps the answers; its folder is made. ``VLM_ENGINE_DATA_DIR`` names
-    another. Raises ``ConfigError``.
+    """Return the file that keeps the answers, and make its folder. Raise ``ConfigError``.
+
+    ``VLM_ENGINE_DATA_DIR`` names another folder than the user's data folder.
     """
     named = os.environ.get(DATA_DIR_VARIABLE, "").strip()
     folder = Path(named).expanduser() if named else _user_data() / "vlm_engine"

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from vlm_engine.cli.arguments import DONE, SOME_FAILED, Program
-from vlm_engine.cli.media import Picture, Unusable, Video, found, told_of_skipped
+from vlm_engine.cli.media import Picture, Unusable, Video, found, skipped_line
 from vlm_engine.cli.output import UNFORESEEN, Bar, complain, json_file, printable, show
 from vlm_engine.cli.settings import checked_tags, default_store, engine_config
 from vlm_engine.config.models import EngineConfig
@@ -41,7 +41,7 @@ async def tag(given: Namespace, program: Program) -> int:
             if isinstance(file, Unusable):
                 complain(printable(file.reason))
         if skipped:
-            complain(told_of_skipped(skipped))
+            complain(skipped_line(skipped))
         code = await _Tagging(given, config, files, results).run()
         return code if len(files) == len(meant) else SOME_FAILED
 
@@ -69,7 +69,7 @@ class _Tagging:
         )
         self._failed = False
         self._percent: dict[int, int] = {}
-        self._bar = Bar(shown=sys.stderr.isatty() and not given.quiet)
+        self._bar = Bar(visible=sys.stderr.isatty() and not given.quiet)
 
     async def run(self) -> int:
         """Tag all files and return the exit code."""
@@ -88,8 +88,8 @@ class _Tagging:
     def _queues(
         self, engine: VLMEngine
     ) -> Iterator[tuple[list[int], int, AbstractAsyncContextManager[None]]]:
-        """Yield the numbers of files that share workers, with how many workers, and what each
-        needs for a file.
+        """Yield file numbers that share workers, with the number of workers, and what a worker
+        holds per file.
         """
         numbers = range(len(self._files))
         if self._given.at_once:
@@ -165,13 +165,13 @@ def _named(path: str, error: VLMEngineError) -> str:
 
 
 def video_lines(path: str, result: Mapping[str, Any]) -> str:
-    """When each tag applies in one video."""
+    """Return a table of when each tag applies in one video."""
     info, coverage = result["video_tag_info"], result["coverage"]
     spans = sorted(
         (span["start"], tag, span["end"], span["totalConfidence"])
         for by_tag in info["tag_timespans"].values()
-        for tag, own in by_tag.items()
-        for span in own
+        for tag, found in by_tag.items()
+        for span in found
     )
     judged = (
         f"{coverage['frames_answered']} of {coverage['frames_asked']} frames judged with "
@@ -194,8 +194,8 @@ def video_lines(path: str, result: Mapping[str, Any]) -> str:
 
 
 def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
-    """Which tags apply to one picture, with the confidence of each. ``width``: of all names, to
-    line them up.
+    """Return a line with the tags of one picture and their confidence. ``width``: of the longest
+    name.
     """
     info = result["image_tag_info"]
     told = [
