@@ -32,7 +32,7 @@ def question(form=Form.LIST, tags=TAGS):
     return Question(tags, form, b"\xff\xd8 a picture")
 
 
-def test_rules_and_tags_come_before_the_picture_and_the_question_after_it():
+def test_rules_and_tags_come_first_then_picture_and_question():
     system, user = messages(question(), Wording())
     assert system["role"] == "system"
     assert system["content"].startswith(OPENING)
@@ -49,7 +49,7 @@ def test_the_picture_travels_as_a_jpeg_data_url():
 
 
 @pytest.mark.parametrize("form", Form)
-def test_the_text_before_the_picture_is_the_same_for_every_picture(form):
+def test_the_text_before_the_picture_never_changes(form):
     other = Question(TAGS, form, b"another picture")
     assert messages(question(form), Wording())[0] == messages(other, Wording())[0]
 
@@ -102,7 +102,7 @@ def test_verdicts_are_one_yes_or_no_for_each_tag_in_order():
 
 
 @pytest.mark.parametrize("form", Form)
-def test_schemas_are_flat_and_use_only_keywords_that_every_server_knows(form):
+def test_schemas_use_only_keywords_that_every_server_knows(form):
     wanted = schema(("Goal",), form)
     used = set(wanted) | {key for inner in wanted["properties"].values() for key in inner}
     assert used <= KNOWN_KEYWORDS

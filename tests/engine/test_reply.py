@@ -13,6 +13,8 @@ from vlm_engine.reply import read, shortened, was_cut_off
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away")
+LIST, VERDICTS = Form.LIST, Form.VERDICTS
+SYNONYMS = {"Foul": ("personal foul", "whistle"), "Timeout": ("break", "pause")}
 
 
 def body(content="", *, finish="stop", tokens=None, **message):
@@ -38,64 +40,75 @@ def token(text, likely=None):
     return {"token": text, "logprob": listed[0]["logprob"], "top_logprobs": listed}
 
 
-def ask(content, form=Form.LIST, tags=TAGS, synonyms=None, **rest):
+def ask(content, form=LIST, tags=TAGS, synonyms=None, **rest):
     return read(body(content, **rest), Question(tags, form, b""), synonyms)
 
 
-def present(content, form=Form.LIST, tags=TAGS, **rest):
-    return [
-        tag for tag, verdict in ask(content, form, tags, **rest).verdicts.items() if verdict.present
-    ]
+def present(content, form=LIST, tags=TAGS, **rest):
+    verdicts = ask(content, form, tags, **rest).verdicts
+    return [tag for tag, verdict in verdicts.items() if verdict.present]
 
 
-def test_a_list_says_which_tags_are_present_and_that_the_others_are_not():
-    reply = ask('{"tags": ["Foul"]}')
-    assert {tag: verdict.present for tag, verdict in reply.verdicts.items()} == {
-        "Basketball point": False,
-        "Foul": True,
-        "Break-away": False,
-    }
+def test_a_list_says_which_tags_are_there_and_which_are_not():
+    content = '<think>A whistle.</think>{"tags": ["Foul"]}'
+    reply = ask(content)
+    assert [verdict.present for verdict in reply.verdicts.values()] == [False, True, False]
     assert all(verdict.probability is None for verdict in reply.verdicts.values())
     assert (reply.model, reply.prompt_tokens, reply.answer_tokens) == ("some-model", 144, 7)
+    assert reply.text == content, "as it came"
 
 
-def test_the_reply_is_kept_as_it_came():
-    assert (
-        ask('<think>A whistle.</think>{"tags": ["Foul"]}').text
-        == '<think>A whistle.</think>{"tags": ["Foul"]}'
-    )
-
-
-VERDICTS = '{"Basketball point": "no", "Foul": "yes", "Break-away": "no"}'
+JUDGED = '{"Basketball point": "no", "Foul": "yes", "Break-away": "no"}'
+WAYS = [
+    '{"tags": ["Foul"]}',
+    '{"tags": ["  foul ", "FOUL", "Foul"]}',
+    '{"tags": ["Foul", "Referee"]}',
+    '```json\n{"tags": ["Foul"]}\n```',
+    '<think>Is it {"tags": ["Break-away"]}? No.</think>\n{"tags": ["Foul"]}',
+    'Is it a break? No.</think>{"tags": ["Foul"]}',
+    '<|begin_of_box|>{"tags": ["Foul"]}<|end_of_box|>',
+    '{"tags": ["Foul"]}<|im_end|>',
+    'The picture shows this: {"tags": ["Foul"]}. I am sure.',
+    '{"Tags": ["Foul"], "note": "a whistle"}',
+    '{"tags": ["Foul"]}\n{"tags": ["Foul"]}',
+    '["Foul"]',
+    "Foul",
+    "- Foul",
+    '1. "Foul".',
+    "foul, Foul",
+    JUDGED,
+    "Basketball point: no\nFoul: yes\nBreak-away: no",
+    "* **Basketball point**: No.\n* **Foul**: Yes.\n* **Break-away**: No.",
+    "Basketball point: no, Foul: yes, Break-away: no",
+    "Basketball point - no\nFoul - yes\nBreak-away - no",
+    [{"type": "text", "text": '{"tags": '}, {"type": "text", "text": '["Foul"]}'}],
+    '{"tags": ["personal foul"]}',
+    "Personal Foul.",
+    "- whistle",
+    '{"tags": ["Foul", "WHISTLE"]}',
+]
+JUDGEMENTS = [
+    JUDGED,
+    '{"foul": true, "BREAK-AWAY": false, "basketball  point": "No", "Referee": "yes"}',
+    f"```\n{JUDGED}\n```",
+    JUDGED.replace("Foul", "whistle"),
+]
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        '{"tags": ["Foul"]}',
-        '{"tags": ["  foul ", "FOUL", "Foul"]}',
-        '{"tags": ["Foul", "Referee"]}',
-        '```json\n{"tags": ["Foul"]}\n```',
-        '<think>Is it {"tags": ["Break-away"]}? No.</think>\n{"tags": ["Foul"]}',
-        'Is it a break? No.</think>{"tags": ["Foul"]}',
-        '<|begin_of_box|>{"tags": ["Foul"]}<|end_of_box|>',
-        '{"tags": ["Foul"]}<|im_end|>',
-        'The picture shows this: {"tags": ["Foul"]}. I am sure.',
-        '{"Tags": ["Foul"], "note": "a whistle"}',
-        '["Foul"]',
-        "Foul",
-        "- Foul",
-        '1. "Foul".',
-        "foul, Foul",
-        VERDICTS,
-        "Basketball point: no\nFoul: yes\nBreak-away: no",
-        "* **Basketball point**: No.\n* **Foul**: Yes.\n* **Break-away**: No.",
-        "Basketball point: no, Foul: yes, Break-away: no",
-        "Basketball point - no\nFoul - yes\nBreak-away - no",
-    ],
+    ("content", "form"),
+    [*((content, LIST) for content in WAYS), *((content, VERDICTS) for content in JUDGEMENTS)],
 )
-def test_many_ways_to_say_foul(content):
-    assert present(content) == ["Foul"]
+def test_many_ways_to_say_foul(content, form):
+    assert present(content, form, synonyms=SYNONYMS) == ["Foul"]
+
+
+@pytest.mark.parametrize(
+    ("content", "field"), [("", "reasoning_content"), (None, "reasoning"), ("Foul", "reasoning")]
+)
+def test_the_answer_may_be_where_thoughts_belong(content, field):
+    thought = "Foul" if not content else "Break-away"
+    assert present(content, **{field: json.dumps({"tags": [thought]})}) == ["Foul"]
 
 
 @pytest.mark.parametrize(
@@ -105,30 +118,9 @@ def test_ways_to_say_nothing(content):
     assert present(content) == []
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        VERDICTS,
-        '{"foul": true, "BREAK-AWAY": false, "basketball  point": "No", "Referee": "yes"}',
-        "```\n" + VERDICTS + "\n```",
-    ],
-)
-def test_verdicts_are_read_by_name(content):
-    assert present(content, Form.VERDICTS) == ["Foul"]
-
-
 def test_one_tag_may_be_answered_by_one_word():
-    assert present("Yes.", Form.VERDICTS, ("Foul",)) == ["Foul"]
-    assert present("no", Form.VERDICTS, ("Foul",)) == []
-
-
-def test_the_answer_may_be_in_parts_or_where_thoughts_belong():
-    assert present(
-        [{"type": "text", "text": '{"tags": '}, {"type": "text", "text": '["Foul"]}'}]
-    ) == ["Foul"]
-    assert present("", reasoning_content='{"tags": ["Foul"]}') == ["Foul"]
-    assert present(None, reasoning='{"tags": ["Foul"]}') == ["Foul"]
-    assert present('{"tags": ["Foul"]}', reasoning_content='{"tags": ["Break-away"]}') == ["Foul"]
+    assert present("Yes.", VERDICTS, ("Foul",)) == ["Foul"]
+    assert present("no", VERDICTS, ("Foul",)) == []
 
 
 def test_a_tag_may_contain_what_separates_tags():
@@ -138,8 +130,11 @@ def test_a_tag_may_contain_what_separates_tags():
     assert present('{"tags": ["None"]}', tags=tags) == ["None"]
 
 
+CONTRADICTED = '{"Basketball point": "no", "Break-away": "no", "whistle": "yes", "Foul": "no"}'
+
+
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "reason"),
     [
         ("", "empty"),
         ("<think>Well, a foul, or", "empty"),
@@ -150,48 +145,64 @@ def test_a_tag_may_contain_what_separates_tags():
         ('{"tags": "Foul"}', "does not answer"),
         ('{"absent": ["Foul"]}', "does not answer"),
         ('{"absent": ["Foul"], "tags": ["Br', "does not answer"),
+        ("[" * 5000, "does not answer"),
         ('{"tags": ["Referee"]}', "not asked for"),
+        ('{"tags": ["pause"]}', "not asked for"),
         ('{"tags": [1]}', "other than names"),
         ('{"Foul": "yes"}', "says nothing about 'Basketball point'"),
-        (
-            '{"Basketball point": "no", "Foul": "maybe", "Break-away": "no"}',
-            "neither yes nor no about 'Foul'",
-        ),
+        (JUDGED.replace("yes", "maybe"), "neither yes nor no about 'Foul'"),
         (
             "Basketball point: no\nFoul: yes\nfoul: no\nBreak-away: no",
             "both yes and no about 'Foul'",
         ),
-        ("[" * 5000, "does not answer"),
+        (CONTRADICTED, "both yes and no about 'Foul'"),
+        ('{"tags": ["Foul"], "tags": []}', "two things"),
+        (
+            '{"Foul": "yes", "Foul": "no", "Basketball point": "no", "Break-away": "no"}',
+            "two things",
+        ),
+        ('{"tags": ["Foul"]} or rather {"tags": ["Break-away"]}', "two answers"),
+        ('{"tags": []}\n{"tags": ["Foul"]}', "two answers"),
     ],
 )
-def test_what_could_mean_anything_means_nothing(content, why):
-    with pytest.raises(ReplyError, match=why):
-        ask(content)
+def test_what_could_mean_anything_means_nothing(content, reason):
+    with pytest.raises(ReplyError, match=reason):
+        ask(content, synonyms=SYNONYMS)
 
 
 @pytest.mark.parametrize("content", ['{"tags": ["Foul"]}', "Foul", "none", "[]", "yes"])
 def test_a_list_is_no_verdict_for_each_tag(content):
     with pytest.raises(ReplyError):
-        ask(content, Form.VERDICTS)
+        ask(content, VERDICTS)
 
 
-def test_thoughts_are_no_answer():
-    with pytest.raises(ReplyError, match="only thought"):
-        ask("", reasoning_content="It might be Foul: yes")
+CUT_OFF = ("length", "MAX_TOKENS", "model_length")
+EMPTY = '{"tags": []}'
+ONLY_THOUGHT = "only thought and gave no answer.*instruct variant"
 
 
-def test_a_refusal_is_quoted():
-    with pytest.raises(ReplyError, match="refused to answer") as caught:
-        ask(None, refusal="I cannot help with that.")
-    assert caught.value.raw == "I cannot help with that."
-
-
-def test_a_reply_that_was_cut_off_is_no_answer_even_if_it_can_be_read():
-    cut = body('{"tags": ["Foul"]}', finish="length")
-    assert was_cut_off(cut)
-    with pytest.raises(ReplyError, match="cut off") as caught:
-        read(cut, Question(TAGS, Form.LIST, b""))
-    assert caught.value.raw == '{"tags": ["Foul"]}'
+@pytest.mark.parametrize(
+    ("content", "finish", "message", "reason"),
+    [
+        ("", "stop", {"reasoning_content": "It might be Foul: yes"}, ONLY_THOUGHT),
+        ("", "length", {"reasoning": "First I look. " * 50}, ONLY_THOUGHT),
+        ("<think>The court is", "length", {}, ONLY_THOUGHT),
+        (EMPTY, "length", {}, "cut off"),
+        (EMPTY, "MAX_TOKENS", {}, "cut off"),
+        (EMPTY, "model_length", {}, "cut off"),
+        (EMPTY, "content_filter", {}, "withheld the answer"),
+        (None, "content_filter", {}, "withheld the answer"),
+        (EMPTY, "content_filter: PROHIBITED_CONTENT", {}, "withheld the answer"),
+        (EMPTY, "IMAGE_SAFETY", {}, "withheld the answer"),
+        (EMPTY, "sensitive", {}, "withheld the answer"),
+        (None, "stop", {"refusal": "I cannot help with that."}, "refused to answer"),
+    ],
+)
+def test_a_reply_that_ended_otherwise_is_no_answer(content, finish, message, reason):
+    with pytest.raises(ReplyError, match=reason) as caught:
+        ask(content, finish=finish, **message)
+    assert caught.value.raw == (message.get("refusal") or content or caught.value.raw)
+    assert was_cut_off(body(content, finish=finish)) == (finish in CUT_OFF)
 
 
 @pytest.mark.parametrize(
@@ -205,12 +216,11 @@ def test_a_reply_that_was_cut_off_is_no_answer_even_if_it_can_be_read():
         {"choices": "x"},
         {"choices": [None]},
         {"choices": [{}]},
-        {"error": "no"},
     ],
 )
 def test_bodies_that_hold_no_reply(odd):
     with pytest.raises(ReplyError):
-        read(odd, Question(TAGS, Form.LIST, b""))
+        read(odd, Question(TAGS, LIST, b""))
     assert not was_cut_off(odd)
 
 
@@ -227,19 +237,8 @@ def test_any_text_is_an_answer_or_a_reply_error(content):
             assert set(ask(content, form).verdicts) == set(TAGS)
 
 
-KEYS = st.sampled_from(
-    [
-        "tags",
-        *TAGS,
-        "content",
-        "message",
-        "finish_reason",
-        "reasoning",
-        "token",
-        "logprob",
-        "top_logprobs",
-    ]
-)
+FIELDS = "tags content message finish_reason reasoning token logprob top_logprobs"
+KEYS = st.sampled_from([*TAGS, *FIELDS.split()])
 LEAVES = (
     st.none()
     | st.booleans()
@@ -254,8 +253,8 @@ LEAVES = (
     )
 )
 def test_any_json_is_an_answer_or_a_reply_error(value):
-    told = {"message": {"content": value}, "logprobs": {"content": [value]}}
-    for reply in (body(json.dumps(value)), value, {"choices": value}, {"choices": [told]}):
+    reply_body = {"message": {"content": value}, "logprobs": {"content": [value]}}
+    for reply in (body(json.dumps(value)), value, {"choices": value}, {"choices": [reply_body]}):
         with contextlib.suppress(ReplyError):
             read(reply, Question(TAGS, Form.LIST, b""))
 
@@ -365,14 +364,14 @@ def test_the_second_item_is_judged_from_where_the_first_ended():
     assert sure["Foul"] == pytest.approx(0.4)
 
 
-def test_a_listed_tag_whose_token_is_not_listed_has_no_confidence():
+def test_a_tag_whose_token_is_not_listed_has_no_confidence():
     for likely in ({"x": 1.0}, {"x": 0.5, "Free": 0.5}):
         sure = listed(('{"tags": ["',), ("Foul", likely), ('"]}',))
         assert sure["Foul"] is None
         assert sure["Break-away"] is None
 
 
-def test_tags_that_might_have_followed_share_what_does_not_tell_them_apart():
+def test_tags_that_might_have_followed_share_what_is_open():
     sure = listed(('{"tags": [',), ("]}", {"]}": 0.4, '"': 0.6}))
     for place, tag in enumerate(("Break-away", "Foul", "Free throw")):
         each = 0.6 / 3
@@ -459,32 +458,7 @@ def test_verdicts_may_be_true_and_false():
     ].probability == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize(
-    "content",
-    ['{"tags": ["personal foul"]}', "Personal Foul.", "- whistle", '{"tags": ["Foul", "WHISTLE"]}'],
-)
-def test_a_synonym_counts_as_its_tag(content):
-    assert present(
-        content, synonyms={"Foul": ("personal foul", "whistle"), "Timeout": ("break",)}
-    ) == ["Foul"]
-
-
-def test_a_synonym_may_be_judged_too_but_not_otherwise_than_its_tag():
-    synonyms = {"Foul": ("whistle",)}
-    said = {"Basketball point": "no", "Break-away": "no"}
-    assert present(json.dumps({**said, "whistle": "yes"}), Form.VERDICTS, synonyms=synonyms) == [
-        "Foul"
-    ]
-    with pytest.raises(ReplyError, match="both yes and no about 'Foul'"):
-        ask(json.dumps({**said, "whistle": "yes", "Foul": "no"}), Form.VERDICTS, synonyms=synonyms)
-
-
-def test_a_synonym_of_a_tag_that_is_not_asked_about_means_nothing():
-    with pytest.raises(ReplyError, match="not asked for"):
-        ask('{"tags": ["pause"]}', synonyms={"Timeout": ("pause",)})
-
-
-def test_a_verdict_about_a_synonym_is_as_sure_as_one_about_its_tag():
+def test_a_synonym_is_as_sure_as_its_tag():
     stream = [('{"whistle": "',), ("yes", {"yes": 0.8, "no": 0.2}), ('"}',)]
     reply = ask(
         '{"whistle": "yes"}', Form.VERDICTS, ("Foul",), {"Foul": ("whistle",)}, tokens=stream
@@ -494,8 +468,8 @@ def test_a_verdict_about_a_synonym_is_as_sure_as_one_about_its_tag():
 
 @pytest.mark.parametrize("named", ["foul", "whistle", "FOUL "])
 @pytest.mark.parametrize("others", [("Break-away",), ("Break-away", "Free throw"), ("Free throw",)])
-def test_of_a_tag_that_is_named_otherwise_than_it_is_spelled_no_confidence_is_told(named, others):
-    """What the model would have said instead of another spelling says nothing about the tag."""
+def test_a_tag_spelled_otherwise_has_no_confidence(named, others):
+    """The alternatives to another spelling say nothing about the tag."""
     stream = [('{"tags": ["',)]
     for name in (*others[:1], named, *others[1:]):
         stream += [(name, {name: 0.9, "Foul": 0.02}), ('", "', {'", "': 0.9, '"]}': 0.1})]
@@ -567,75 +541,20 @@ def test_every_confidence_of_a_list_is_a_probability(names, cuts):
         ),
     ],
 )
-def test_a_long_reply_of_nothing_is_refused_and_takes_no_time_to_speak_of(piece, form):
+def test_a_long_reply_of_nothing_is_refused_at_once(piece, form):
     with pytest.raises(ReplyError):
         ask(piece * (32_000 // len(piece)), form)
     with pytest.raises(ReplyError, match="longer than any answer"):
         ask(piece * (1_000_000 // len(piece)), form)
 
 
-@pytest.mark.parametrize(
-    ("content", "form"),
-    [
-        ('{"tags": ["Foul"], "tags": []}', Form.LIST),
-        (
-            '{"Foul": "yes", "Foul": "no", "Basketball point": "no", "Break-away": "no"}',
-            Form.VERDICTS,
-        ),
-        ('{"tags": ["Foul"]} or rather {"tags": ["Break-away"]}', Form.LIST),
-        ('{"tags": []}\n{"tags": ["Foul"]}', Form.LIST),
-    ],
-)
-def test_a_reply_that_says_two_things_says_nothing(content, form):
-    with pytest.raises(ReplyError, match="two"):
-        ask(content, form)
-
-
-def test_a_reply_that_says_one_thing_twice_says_it():
-    assert present('{"tags": ["Foul"]}\n{"tags": ["Foul"]}') == ["Foul"]
-
-
 @pytest.mark.parametrize("wrap", ["{}", "\ufeff{}", "<think>Hm.</think>{}", "Hm.</think>{}"])
 def test_a_name_may_be_written_in_either_form_of_unicode(wrap):
     composed, decomposed = "Caf\u00e9", "Cafe\u0301"
-    for asked, said in ((composed, decomposed), (decomposed, composed)):
-        assert present(wrap.replace("{}", json.dumps({"tags": [said]})), tags=(asked, "Foul")) == [
-            asked
+    for tag, said in ((composed, decomposed), (decomposed, composed)):
+        assert present(wrap.replace("{}", json.dumps({"tags": [said]})), tags=(tag, "Foul")) == [
+            tag
         ]
-
-
-@pytest.mark.parametrize("finish", ["stop", "length"])
-@pytest.mark.parametrize(
-    "message", [{"reasoning": "First I look. " * 50}, {"reasoning_content": "Hm."}]
-)
-def test_thoughts_alone_are_no_answer_however_they_end(message, finish):
-    with pytest.raises(ReplyError, match="only thought and gave no answer.*instruct variant"):
-        ask("", finish=finish, **message)
-
-
-def test_a_thought_that_is_cut_off_is_one():
-    with pytest.raises(ReplyError, match="only thought"):
-        ask("<think>The court is", finish="length")
-
-
-@pytest.mark.parametrize("content", ["", None, '{"tags": []}'])
-def test_an_answer_that_a_filter_took_away_says_so(content):
-    with pytest.raises(ReplyError, match="the service withheld the answer"):
-        ask(content, finish="content_filter")
-
-
-@pytest.mark.parametrize(
-    "reason", ["content_filter: PROHIBITED_CONTENT", "SAFETY", "IMAGE_SAFETY", "sensitive"]
-)
-def test_a_filter_is_known_by_what_other_services_call_it(reason):
-    with pytest.raises(ReplyError, match="the service withheld the answer"):
-        ask('{"tags": []}', finish=reason)
-
-
-@pytest.mark.parametrize("reason", ["MAX_TOKENS", "model_length"])
-def test_a_reply_is_cut_off_whatever_its_service_calls_that(reason):
-    with pytest.raises(ReplyError, match="cut off"):
-        ask('{"tags": []}', finish=reason)
 
 
 @pytest.mark.parametrize(
@@ -649,16 +568,16 @@ def test_what_a_server_said_before_it_failed_is_no_answer(odd):
 
 
 def test_contradictions_in_the_thoughts_take_no_answer_away():
-    told = body('{"tags": ["Foul"]}')
+    reply_body = body('{"tags": ["Foul"]}')
     text = '<think>{"Foul": "yes", "Foul": "no"}</think>{"tags": ["Foul"]}'
-    told["choices"][0]["logprobs"] = {
+    reply_body["choices"][0]["logprobs"] = {
         "content": [{"token": text, "logprob": -1.0, "top_logprobs": []}]
     }
-    assert read(told, Question(TAGS, Form.LIST, b"")).verdicts["Foul"].present
+    assert read(reply_body, Question(TAGS, Form.LIST, b"")).verdicts["Foul"].present
 
 
 def test_blanks_without_end_between_two_names_tell_nothing():
-    def told(blanks):
+    def verdict(blanks):
         content = '{"tags": ["Foul",' + " " * blanks + '"Break-away"]}'
         reply = body(content)
         tokens = [[{"token": text, "logprob": -1.0} for text in (char, "]")] for char in content]
@@ -669,5 +588,5 @@ def test_blanks_without_end_between_two_names_tell_nothing():
         reply["choices"][0]["logprobs"] = {"content": stream}
         return read(reply, Question(TAGS, Form.LIST, b"")).verdicts["Break-away"]
 
-    assert told(20).present and told(20).probability is not None
-    assert told(5000).present and told(5000).probability is None
+    assert verdict(20).present and verdict(20).probability is not None
+    assert verdict(5000).present and verdict(5000).probability is None

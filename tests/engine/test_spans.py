@@ -40,7 +40,7 @@ def test_gaps_are_closed_before_short_markers_are_dropped() -> None:
     ]
 
 
-def test_the_threshold_bites_where_a_confidence_is_told_and_only_there() -> None:
+def test_a_threshold_drops_only_spans_with_a_lower_confidence() -> None:
     spans = [Span("Foul", 0, 5, 0.4), Span("Foul", 10, 15, 0.8), Span("Foul", 20, 25, None)]
     kept = apply_rule(spans, rule(TagThreshold=0.5), 100)
     assert [(span.start_s, span.confidence) for span in kept] == [(10, 0.8), (20, None)]
@@ -53,7 +53,7 @@ def test_a_merged_confidence_is_the_mean_by_duration() -> None:
     assert (merged.start_s, merged.end_s, round(merged.confidence or 0, 6)) == (0, 6, 0.8)
 
 
-def test_a_tag_applies_to_the_video_only_when_it_lasts_long_enough_in_all() -> None:
+def test_a_tag_applies_only_when_it_lasts_long_enough_in_all() -> None:
     spans = [Span("Foul", 0, 4), Span("Foul", 50, 54), Span("Turnover", 0, 4)]
     info = describe_video(spans, "plays", lambda tag: rule(RequiredDuration="8%"), 100)
     assert info.tags == {"plays": ("Foul",)}
@@ -72,7 +72,7 @@ def test_tags_renamed_alike_become_one() -> None:
     ]
 
 
-def test_a_picture_gets_the_tags_that_are_present_and_probable_enough() -> None:
+def test_a_picture_gets_the_tags_that_are_probable_enough() -> None:
     verdicts = {
         "Foul": Verdict(True, 0.9),
         "Turnover": Verdict(True, 0.4),
@@ -123,14 +123,14 @@ def test_rules_are_fitted_to_what_a_person_tuned() -> None:
     assert [(span.start_s, span.end_s) for span in apply_rule(spans, fitted, 100)] == wanted
 
 
-def test_a_tag_that_should_have_no_span_gets_a_rule_under_which_it_has_none() -> None:
+def test_a_tag_that_should_have_no_span_gets_a_rule_for_that() -> None:
     spans = [Span("Foul", 0, 4, 0.95), Span("Foul", 60, 70, 0.95)]
     fitted = fit_rule(spans, [], rule(), 100)
     assert markers(spans, rule(), 100)
     assert markers(spans, fitted, 100) == []
 
 
-def test_of_rules_that_fit_alike_the_one_that_changes_least_is_taken() -> None:
+def test_of_rules_that_fit_alike_the_nearest_one_is_taken() -> None:
     present = rule(MaxGap="1.5s", TagThreshold=0.65, RequiredDuration="30s")
     spans = [Span("Foul", 0, 4, 0.6), Span("Foul", 20, 28, 0.9)]
     fitted = fit_rule(spans, [(0.0, 4.0), (20.0, 28.0)], present, 100)

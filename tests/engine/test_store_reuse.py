@@ -1,4 +1,4 @@
-"""Changed settings and words ask only what is new: on real videos, with a real endpoint that counts."""
+"""Changed settings and words ask only what is new: a real video, a real endpoint that counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EIGHT, NINTH = SPORT_TAGS, "Penalty kick"
 FOUR = SPORT_TAGS[:4]
 FOUL = FOUR[1]
 SIGNAL = {FOUL: "a player is fouled; the referee signals"}
-Asked = list[set[str]]
+Questions = list[set[str]]
 """The tags of each question, in the order of the answers."""
 
 
@@ -57,16 +57,16 @@ class Season:
 
     async def tagged(
         self, tags: tuple[str, ...] = EIGHT, **settings: Any
-    ) -> tuple[Asked, VideoResult]:
+    ) -> tuple[Questions, VideoResult]:
         """Tag the video; return what was asked about, and the result."""
         before, calls = len(self.answers()), self.vlm.counters.answered
         async with self.engine(tags, **settings) as engine:
             result = await self.tag(engine)
-        asked = self.answers()[before:]
-        assert len(asked) == self.vlm.counters.answered - calls
-        return asked, result
+        questions = self.answers()[before:]
+        assert len(questions) == self.vlm.counters.answered - calls
+        return questions, result
 
-    def answers(self) -> Asked:
+    def answers(self) -> Questions:
         """Return the tags of each stored answer."""
         if not self._store.exists():
             return []
@@ -96,12 +96,12 @@ RULES: list[Mapping[str, Any]] = [
 
 
 async def test_other_thresholds_gaps_durations_and_names_ask_nothing(season: Season) -> None:
-    asked, first = await season.tagged()
-    assert len(asked) > 10
+    questions, first = await season.tagged()
+    assert len(questions) > 10
     seen = [first.info]
     for rule in RULES:
-        asked, result = await season.tagged(rule=rule)
-        assert asked == []
+        questions, result = await season.tagged(rule=rule)
+        assert questions == []
         assert spans(result) == spans(first)
         seen.append(result.info)
         assert seen.count(result.info) == 1, f"{rule} must change something for this test"
@@ -109,24 +109,24 @@ async def test_other_thresholds_gaps_durations_and_names_ask_nothing(season: Sea
 
 async def test_one_tag_more_asks_about_it_alone_one_less_nothing(season: Season) -> None:
     _, first = await season.tagged()
-    asked, more = await season.tagged((*EIGHT[:3], NINTH, *EIGHT[3:]))
-    assert asked
-    assert set().union(*asked) == {NINTH}
+    questions, more = await season.tagged((*EIGHT[:3], NINTH, *EIGHT[3:]))
+    assert questions
+    assert set().union(*questions) == {NINTH}
     assert {span for span in spans(more) if span.tag != NINTH} == spans(first)
     for tags in ((*EIGHT, NINTH), EIGHT, EIGHT[2:], (EIGHT[4],), (NINTH, EIGHT[1])):
-        asked, result = await season.tagged(tags)
-        assert asked == []
+        questions, result = await season.tagged(tags)
+        assert questions == []
         assert spans(result) == {span for span in spans(more) if span.tag in tags}
 
 
 async def test_pictures_of_one_eye_are_not_taken_for_whole_ones(
     season: Season, video: LabelledVideo
 ) -> None:
-    asked, _ = await season.tagged()
+    questions, _ = await season.tagged()
     async with season.engine() as engine:
         result = await engine.tag_video(video.path, vr_video=True)
-    assert result.coverage.calls == result.coverage.asked > 0
-    assert season.vlm.counters.answered == len(asked) + result.coverage.calls
+    assert result.coverage.calls == result.coverage.questions > 0
+    assert season.vlm.counters.answered == len(questions) + result.coverage.calls
 
 
 async def test_after_a_cancel_the_next_run_asks_only_the_rest(season: Season) -> None:
@@ -139,9 +139,9 @@ async def test_after_a_cancel_the_next_run_asks_only_the_rest(season: Season) ->
         with pytest.raises(asyncio.CancelledError):
             await running
     assert len(season.answers()) >= season.vlm.counters.answered - 4
-    asked, result = await season.tagged()
-    assert result.coverage.asked <= len(season.answers()) <= result.coverage.asked + 4
-    assert len(asked) < result.coverage.asked
+    questions, result = await season.tagged()
+    assert result.coverage.questions <= len(season.answers()) <= result.coverage.questions + 4
+    assert len(questions) < result.coverage.questions
 
 
 async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> None:
@@ -155,8 +155,8 @@ async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> No
     # Some may have been stored while all was being given up.
     assert 0 < max(answered) <= stored <= max(answered) + 4
     assert season.vlm.counters.answered <= stored + 8
-    asked, result = await season.tagged()
-    assert len(asked) == result.coverage.asked - stored
+    questions, result = await season.tagged()
+    assert len(questions) == result.coverage.questions - stored
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> No
 )
 async def test_what_changes_no_word_asks_nothing(season: Season, words: dict[str, Any]) -> None:
     _, before = await season.tagged(FOUR)
-    asked, after = await season.tagged(FOUR, **words)
-    assert asked == []
+    questions, after = await season.tagged(FOUR, **words)
+    assert questions == []
     assert spans(after) == spans(before)
 
 
@@ -198,11 +198,13 @@ async def test_a_description_asks_about_its_tag_alone(season: Season) -> None:
     season.vlm.behaviour.miss_rate = 0.0  # another mistake would have other frames looked at
     _, plain = await season.tagged(FOUR[:3])
     for descriptions in (SIGNAL, {FOUL: "a free kick"}):
-        asked, _ = await season.tagged(FOUR[:3], tag_descriptions=descriptions)
-        assert set().union(*asked) == {FOUL}
+        questions, _ = await season.tagged(FOUR[:3], tag_descriptions=descriptions)
+        assert set().union(*questions) == {FOUL}
         assert (await season.tagged(FOUR[:3], tag_descriptions=descriptions))[0] == []
-    asked, result = await season.tagged(FOUR[:3])
-    assert asked == []
+    questions, result = await season.tagged(FOUR[:3])
+    assert questions == []
     assert spans(result) == spans(plain)
-    asked, _ = await season.tagged(FOUR, tag_descriptions={**SIGNAL, FOUR[3]: "the clock stops"})
-    assert set().union(*asked) == {FOUR[3]}
+    questions, _ = await season.tagged(
+        FOUR, tag_descriptions={**SIGNAL, FOUR[3]: "the clock stops"}
+    )
+    assert set().union(*questions) == {FOUR[3]}

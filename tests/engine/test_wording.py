@@ -16,7 +16,7 @@ TAGS = ("Basketball point", "Foul", "Free throw")
 SIGNAL = "a player is fouled; the referee signals"
 
 
-def told(
+def texts(
     form: Form = Form.LIST, time_s: float | None = None, *, strict: bool = True, **words: Any
 ) -> tuple[str, str]:
     """The text before the picture and the line behind it, in these words."""
@@ -34,12 +34,12 @@ def fault(**words: Any) -> str:
 
 
 def test_the_words_that_are_built_in_are_still_the_same() -> None:
-    """Whoever changes them has everybody's answers asked for again. That must be worth it, and stand in the changelog."""
+    """A change has everybody's answers asked for again: note it in the changelog."""
     assert wording_fingerprint(ModelConfig()).startswith("35d591d224d5")
 
 
 def test_a_template_says_everything_in_its_own_words() -> None:
-    system, line = told(
+    system, line = texts(
         system_prompt="A match. {tag_count} plays:\n{tags}\n{rules} {{so}}",
         user_prompt="{time} {special_tokens} Which?",
         special_tokens="/no_think",
@@ -53,7 +53,7 @@ def test_a_template_says_everything_in_its_own_words() -> None:
 
 
 def test_the_fields_are_all_filled_in() -> None:
-    system, line = told(
+    system, line = texts(
         Form.VERDICTS,
         prompt="A match.",
         special_tokens="/fast",
@@ -66,10 +66,10 @@ def test_the_fields_are_all_filled_in() -> None:
     assert line.startswith("/fast Which")
 
 
-def test_where_nothing_else_asks_for_json_the_words_do_although_the_template_does_not() -> None:
+def test_without_a_schema_the_words_ask_for_json() -> None:
     words = {"system_prompt": "{tags}"}
-    assert told(**words)[0] == "- Basketball point\n- Foul\n- Free throw"
-    assert told(strict=False, **words)[0].endswith(
+    assert texts(**words)[0] == "- Basketball point\n- Foul\n- Free throw"
+    assert texts(strict=False, **words)[0].endswith(
         "Write that one JSON object and nothing else: no explanation, no other text."
     )
 
@@ -77,29 +77,65 @@ def test_where_nothing_else_asks_for_json_the_words_do_although_the_template_doe
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"system_prompt": "{tagz}"}, "models.vlm.system_prompt: {tagz} is no field; did you mean {tags}? (Write {{ or }} for a"),
-        ({"user_prompt": "{whistle}"}, "models.vlm.user_prompt: {whistle} is no field; there are {opening}, {tags}, "),
+        (
+            {"system_prompt": "{tagz}"},
+            "models.vlm.system_prompt: {tagz} is no field; did you mean {tags}? (Write {{ or }}",
+        ),
+        (
+            {"user_prompt": "{whistle}"},
+            "models.vlm.user_prompt: {whistle} is no field; there are {opening}, {tags}, ",
+        ),
         ({"user_prompt": "{}"}, "models.vlm.user_prompt: {} is no field"),
-        ({"user_prompt": '{"tags": []}'}, 'models.vlm.user_prompt: {"tags"} is no field; did you mean {tags}?'),
-        ({"user_prompt": "{tags!r}"}, "models.vlm.user_prompt: {tags} takes nothing behind its name"),
+        (
+            {"user_prompt": '{"tags": []}'},
+            'models.vlm.user_prompt: {"tags"} is no field; did you mean {tags}?',
+        ),
+        (
+            {"user_prompt": "{tags!r}"},
+            "models.vlm.user_prompt: {tags} takes nothing behind its name",
+        ),
         ({"system_prompt": "{tags} }"}, "models.vlm.system_prompt: a brace stands alone in it"),
         ({"system_prompt": "Name what you see."}, "models.vlm: system_prompt: {tags} is missing"),
-        ({"system_prompt": "{tags}", "prompt": "A match."}, "models.vlm: prompt: nothing is made of it, because neither"),
+        (
+            {"system_prompt": "{tags}", "prompt": "A match."},
+            "models.vlm: prompt: nothing is made of it, because neither",
+        ),
         ({"user_prompt": "?", "special_tokens": "/no_think"}, "has {special_tokens}"),
-        ({"tag_descriptions": {"Fowl": "x"}}, "models.vlm.tag_descriptions: 'Fowl' is not in tag_list; did you mean 'Foul'?"),
+        (
+            {"tag_descriptions": {"Fowl": "x"}},
+            "models.vlm.tag_descriptions: 'Fowl' is not in tag_list; did you mean 'Foul'?",
+        ),
         ({"tag_descriptions": ["Foul"]}, "models.vlm.tag_descriptions: write what each tag means"),
-        ({"tag_list": [{"Foul": "x"}], "tag_descriptions": ["Foul"]}, "models.vlm.tag_descriptions: write what each tag means"),
-        ({"tag_descriptions": {"Foul": "x" * 1001}}, "the description of 'Foul' has more than 1000 characters"),
+        (
+            {"tag_list": [{"Foul": "x"}], "tag_descriptions": ["Foul"]},
+            "models.vlm.tag_descriptions: write what each tag means",
+        ),
+        (
+            {"tag_descriptions": {"Foul": "x" * 1001}},
+            "the description of 'Foul' has more than 1000 characters",
+        ),
         ({"synonyms": {"Fowl": ["x"]}}, "models.vlm.synonyms: 'Fowl' is not in tag_list"),
-        ({"synonyms": {"Foul": ["free throw"]}}, "models.vlm.synonyms: 'free throw' means 'Free throw' already, so it cannot"),
-        ({"synonyms": {"Foul": ["shot"], "Free throw": "Shot"}}, "'Shot' means 'Foul' already, so it cannot mean 'Free throw'"),
-        ({"synonyms": {"Foul": None}}, "models.vlm.synonyms: 'Foul' has no list of other names; write it like"),
+        (
+            {"synonyms": {"Foul": ["free throw"]}},
+            "models.vlm.synonyms: 'free throw' means 'Free throw' already, so it cannot",
+        ),
+        (
+            {"synonyms": {"Foul": ["shot"], "Free throw": "Shot"}},
+            "'Shot' means 'Foul' already, so it cannot mean 'Free throw'",
+        ),
+        (
+            {"synonyms": {"Foul": None}},
+            "models.vlm.synonyms: 'Foul' has no list of other names; write it like",
+        ),
         ({"synonyms": {"Foul": 7}}, "models.vlm.synonyms: 'Foul' has no list of other names"),
-        ({"synonyms": {"Foul": [""]}}, "models.vlm.synonyms: a tag is a name of 1 to 200 characters"),
+        (
+            {"synonyms": {"Foul": [""]}},
+            "models.vlm.synonyms: a tag is a name of 1 to 200 characters",
+        ),
         ({"tag_list": {"Foul": 3}}, "models.vlm.tag_descriptions: write what each tag means"),
         ({"tag_list": [{"Foul": "x"}, "foul"]}, "models.vlm.tag_list: tag 'foul' is listed twice"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message: str) -> None:
     assert message in fault(**words)
 
@@ -124,7 +160,7 @@ def test_what_is_wrong_is_named_when_it_is_loaded(words: dict[str, Any], message
 def test_a_tag_may_be_described(words: dict[str, Any]) -> None:
     model = ModelConfig(**{"tag_list": TAGS, **words})
     assert (model.tag_list, model.tag_descriptions) == (TAGS, {"Foul": SIGNAL})
-    system, _ = told(**words)
+    system, _ = texts(**words)
     assert f'- Basketball point\n- "Foul": {SIGNAL}\n- Free throw\n' in system
     assert "only what is in the quotes is its name" in system
 
@@ -149,13 +185,13 @@ def test_answers_about_a_described_tag_are_kept_apart() -> None:
     assert wording_fingerprint(plain) == wording_fingerprint(described)
 
 
-def test_two_templates_that_say_the_same_of_two_tags_are_still_two() -> None:
+def test_two_templates_that_say_the_same_are_still_two() -> None:
     one = ModelConfig(system_prompt="{tags} {tag_count}")
     other = ModelConfig(system_prompt="{tags} 2")
     assert wording_fingerprint(one) != wording_fingerprint(other)
 
 
-def test_looking_for_other_tags_leaves_out_what_is_told_of_the_rest() -> None:
+def test_other_tags_leave_out_the_words_about_the_rest() -> None:
     model = ModelConfig(
         tag_list=TAGS, tag_descriptions={"Foul": SIGNAL}, synonyms={"Free throw": ["penalty"]}
     )
