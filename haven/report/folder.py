@@ -47,8 +47,8 @@ def write_report(
         _renew_index(folder)
     except OSError as error:
         _log.warning(
-            "The report of this run could not be written to %s (%s). The run itself is not affected."
-            " Make the folder writable, free some disk space, or set another one in REPORT_FOLDER.",
+            "The report of this run could not be written to %s (%s). The run itself is not"
+            " affected. Make the folder writable, free some disk space, or set another one in REPORT_FOLDER.",
             folder,
             error.strerror or error,
         )
@@ -122,7 +122,7 @@ def _renew_index(folder: Path) -> None:
     index = folder / INDEX
     if not _is_ours(index):
         _log.warning(
-            "%s was not made by this plugin and stays, so the reports in that folder have no index.",
+            "%s was not made by this plugin and stays, so the reports there have no index.",
             index,
         )
         return

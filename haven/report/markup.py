@@ -1,4 +1,4 @@
-"""The HTML that both pages share: escaped text, times in words, tables, cards and the frame of a page."""
+"""The HTML that both pages share: escaped text, times, tables, cards and the frame of a page."""
 
 from __future__ import annotations
 

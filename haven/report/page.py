@@ -213,7 +213,7 @@ def _coverage(coverage: Coverage) -> str:
 
 def _change(change: ItemChange, *, is_planned: bool) -> str:
     """Return what changed on an item, or would change."""
-    would = "would be " if is_planned else ""
+    would, stays = ("would be ", "would stay") if is_planned else ("", "stays")
     markers = {
         f"{would}added": len(change.markers_added),
         f"{would}removed": len(change.markers_removed),
@@ -227,9 +227,7 @@ def _change(change: ItemChange, *, is_planned: bool) -> str:
         "Left as they are, because a person changed them": f"<ul>{kept_back}</ul>"
         if kept_back
         else "",
-        f"Found, and {'would stay' if is_planned else 'stays'} off, because a person took it off": chips(
-            change.stays_off
-        ),
+        f"Found, and {stays} off, because a person took it off": chips(change.stays_off),
         "Left alone, because it is not of this run's tag list": chips(change.left_alone),
     }
     body = "\n".join(f"<dt>{head}</dt><dd>{text}</dd>" for head, text in rows.items() if text)

@@ -1,4 +1,4 @@
-"""A run as data: cleaned of secrets, written as JSON for other programs, and read back for the index.
+"""A run as data: cleaned of secrets, written as JSON, and read back for the index.
 
 The first line of the JSON holds everything but scenes and images, which follow one to a line. So
 the index is made without reading the files whole.

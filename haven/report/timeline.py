@@ -83,7 +83,7 @@ def _row(tag: str, line: Sequence[_Bar], length_s: float, gaps: str) -> str:
 
 
 def _path(kind: str, stretches: Iterable[tuple[float, float | None]], length_s: float) -> str:
-    """Return all bars of one kind as one path. Bars that touch are merged, which bounds its size."""
+    """Return all bars of one kind as one path. Bars that touch are merged: a path stays small."""
     top, bottom = (7, 10) if kind == "off" else (0, 10)
     bars: list[tuple[int, int]] = []
     for start, end in sorted(

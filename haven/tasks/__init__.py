@@ -1,1 +1,1 @@
-"""What the plugin does when it is started: the tasks of Stash's Tasks page, and the same job from a command line."""
+"""The tasks of Stash's Tasks page (``task_list``), and tagging from a command line."""

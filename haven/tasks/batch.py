@@ -1,4 +1,4 @@
-"""Going through a queue, several items at once: what all tasks that look at scenes or images share."""
+"""The loop of every task that tags: goes through a queue of scenes or images, several at once."""
 
 from __future__ import annotations
 
@@ -7,224 +7,297 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Self, TypeVar
 
 from haven.items import ItemKind
 from haven.report import End, ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError
-from haven.tasks.context import ENDS_THE_BATCH, EXPECTED, TaskContext
-from haven.tasks.prefetch import ItemT, Prefetcher
-from haven.tasks.same_cause import FailureRow, SameCauseError
-from haven.tasks.time_slice import TimeSlice, TimeSliceOverError
+from haven.stash.values import Fate, Image, Scene
+from haven.tasks.background import TimeSlice, TimeSliceOverError
+from haven.tasks.context import TaskContext
+from haven.tasks.failures import ENDS_THE_BATCH, EXPECTED, FailureStreak, SameCauseError
+from haven.tasks.messages import title_of
+from vlm_engine import ImageResult, ImageTagInfo, VideoResult, VideoTagInfo
 
 _log = logging.getLogger(__name__)
 
+ItemT = TypeVar("ItemT", Scene, Image)
+ResultT = TypeVar("ResultT", VideoResult, ImageResult)
 
-ResultT = TypeVar("ResultT")
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Destination of results: Stash, or for *Preview* (``run_id`` 0) the log and the report."""
+
+    context: TaskContext
+    run_id: int = 0
+    updating: bool = False
+
+    @property
+    def verb(self) -> str:
+        """What was done to an item, for people."""
+        if not self.run_id:
+            return "looked at"
+        return "updated" if self.updating else "tagged"
+
+    async def apply(
+        self, kind: ItemKind, results: Mapping[str, VideoTagInfo | ImageTagInfo]
+    ) -> Mapping[str, Fate]:
+        """Return the fate of each item, by id: what changed, would change, or why nothing did."""
+        stash, handler = self.context.stash, self.context.handler
+        markers = self.context.settings.create_markers
+        if not self.run_id:
+            return await stash(handler.preview, kind, results, create_markers=markers)
+        return await stash(
+            handler.apply,
+            self.run_id,
+            kind,
+            results,
+            create_markers=markers,
+            updating=self.updating,
+        )
+
+    async def mark_failed(self, kind: ItemKind, reasons: Mapping[str, str]) -> Mapping[str, Fate]:
+        """Give items the tag ``VLM_Errored``, except for *Preview*. Vanished ones are left out."""
+        if not self.run_id:
+            return {}
+        mark = self.context.handler.mark_failed
+        return await self.context.stash(mark, self.run_id, kind, reasons)
 
 
 class ItemHandler(ABC, Generic[ItemT, ResultT]):
-    """What a batch does with each item of one kind.
+    """What a batch does with each item of one kind. Use it in ``async with``.
 
-    ``kind``: what the items are; ``chunk``: so many are read from Stash at a time, as soon as fewer than ``ahead`` are known.
-    ``verb``: what has been done to an item with which all went well, for people, and ``outcome``: what it has come to.
+    ``chunk``: how many items are read from Stash at a time.
     """
 
     kind: ClassVar[ItemKind]
     chunk: ClassVar[int]
-    ahead: ClassVar[int]
 
-    def __init__(self, verb: str, outcome: Outcome) -> None:
-        self.verb = verb
-        self.outcome = outcome
+    def __init__(self, context: TaskContext, writer: Writer) -> None:
+        self.context = context
+        self.writer = writer
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        pass
+        return None
 
     @property
     @abstractmethod
     def pace(self) -> str:
-        """How many are worked on at once, in words."""
+        """How many items are worked on at once, for people."""
 
     @abstractmethod
     def at_once(self) -> int:
-        """How many are looked at at once."""
+        """Return how many items are looked at at once."""
 
     def under_way(self) -> int:
-        """How many may be on their way, those included that were looked at and wait to be written."""
+        """Return how many may be begun and not finished, also those that wait to be written."""
         return self.at_once()
 
     @abstractmethod
     async def read(self, ids: Sequence[str]) -> Sequence[ItemT]:
-        """The items with these ids, without those that have vanished."""
-
-    @abstractmethod
-    def gone(self, item_id: str) -> ItemReport:
-        """The report of an item that has vanished."""
-
-    @abstractmethod
-    def report(self, item: ItemT) -> ItemReport:
-        """The report of an item with which all goes well, before anything is known of it."""
+        """Return the items with these ids, without those that have vanished."""
 
     @abstractmethod
     async def look(self, item: ItemT) -> ResultT:
-        """Asks what there is to ask. May be broken off when the turn is over."""
+        """Ask the model. Interrupted when the time slice is over. Raises what the engine raises."""
 
     @abstractmethod
-    def seen(self, report: ItemReport, result: ResultT) -> ItemReport:
-        """The report with what was seen."""
+    def add_result(self, report: ItemReport, result: ResultT) -> ItemReport:
+        """Return the report with what was found."""
 
     @abstractmethod
-    async def finish(self, item: ItemT, result: ResultT, report: ItemReport) -> ItemReport:
-        """Takes the result to where it belongs, and gives the report with what that changes. Is not broken off."""
+    async def write(self, item: ItemT, result: ResultT, report: ItemReport) -> ItemReport:
+        """Write the result, and return the report with the change. Never interrupted."""
 
     @abstractmethod
     async def fail(self, report: ItemReport) -> None:
-        """The item could not be done; the report says why."""
+        """Log and mark an item that failed; the report says why."""
 
     @abstractmethod
-    def put_down(self, report: ItemReport, item_id: str) -> None:
-        """The item came to its end, one way or another."""
+    def finish(self, report: ItemReport) -> None:
+        """Count the item in the progress, whatever its outcome."""
 
-    def hurry(self) -> None:
-        """Nothing more is looked at: what waits to be written together waits for nothing."""
+    def flush(self) -> None:
+        """Write without waiting for more results, because no item is looked at any more."""
+        return
 
     @abstractmethod
-    def asked(self) -> str:
-        """What was asked of the endpoints, as the end line has it."""
+    def describe_calls(self) -> str:
+        """Return what was asked, for the end line."""
+
+
+async def read_ahead(
+    ids: Sequence[str],
+    read: Callable[[Sequence[str]], Awaitable[Sequence[ItemT]]],
+    gone: Callable[[str], None],
+    chunk: int,
+) -> AsyncGenerator[ItemT, None]:
+    """Yield the items with these ids, in order. While one chunk is used, the next is being read.
+
+    ``read`` returns the items with some ids; ``gone`` is called with each id that it leaves out.
+    """
+
+    async def start(ids: Sequence[str]) -> Sequence[ItemT]:
+        return await read(ids)
+
+    chunks = [ids[first : first + chunk] for first in range(0, len(ids), chunk)]
+    reading = [asyncio.create_task(start(some)) for some in chunks[:1]]
+    try:
+        for number, wanted in enumerate(chunks, 1):
+            items = await reading.pop()
+            reading += [asyncio.create_task(start(some)) for some in chunks[number : number + 1]]
+            found = {item.id for item in items}
+            for item_id in wanted:
+                if item_id not in found:
+                    gone(item_id)
+            for item in items:
+                yield item
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
 
 
 class Batch(Generic[ItemT, ResultT]):
-    """The items of one queue. As many as the errand says are on their way at once.
+    """The items of one queue, worked on as many at once as their handler allows.
 
-    ``left``: the ids of those that are not settled yet, in the order of the queue.
+    ``left``: the ids that are not finished yet, in the order of the queue.
     """
 
     def __init__(
         self,
         context: TaskContext,
-        turn: TimeSlice,
-        errand: ItemHandler[ItemT, ResultT],
+        time_slice: TimeSlice,
+        handler: ItemHandler[ItemT, ResultT],
         ids: Sequence[str],
     ) -> None:
         self.left = dict.fromkeys(ids)
         self._context = context
-        self._turn = turn
-        self._errand: ItemHandler[ItemT, ResultT] = errand
-        self._line: Prefetcher[ItemT] = Prefetcher(
-            ids, errand.read, self._has_vanished, chunk=errand.chunk, ahead=errand.ahead
-        )
+        self._time_slice = time_slice
+        self._handler: ItemHandler[ItemT, ResultT] = handler
+        self._kind = handler.kind
+        self._outcome = Outcome.DONE if handler.writer.run_id else Outcome.PLANNED
         self._looking = self._under_way = 0
-        self._one_went_on = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._all_begun = False
         self._outcomes: Counter[Outcome] = Counter()
         self._broken_by: Exception | None = None
-        self._failures = FailureRow()
+        self._failures = FailureStreak()
 
     async def run(self) -> str:
-        """Works until nothing is left or the turn is over, and returns the end line.
+        """Work until nothing is left or the time slice is over, and return the end line.
 
-        An item that fails is left to the errand, and the rest goes on. Raises one of ``ENDS_THE_BATCH``, after logging the
-        end line, when going on makes no sense. Either way, what was being written is written first.
+        An item that fails is marked, and the rest goes on. Raises one of ``ENDS_THE_BATCH``, after
+        logging the end line, when no other item would succeed. Results that wait to be written are
+        written in any case.
         """
-        _log.info("%s in line, %s.", counted(len(self.left), self._errand.kind), self._errand.pace)
+        _log.info("%s queued, %s.", counted(len(self.left), self._kind), self._handler.pace)
         async with asyncio.TaskGroup() as group:
             await self._begin_all(group)
             self._all_begun = True
-            self._hurry_after_the_last()
-        self._context.record.waiting[self._errand.kind] += len(self.left)
+            self._flush_after_the_last()
+        self._context.record.waiting[self._kind] += len(self.left)
         if self._broken_by is not None:
-            _log.warning("%s.", self._told())
+            _log.warning("%s.", self._summary())
             raise self._broken_by
-        return await self._queue_the_rest() if self.left else f"{self._told()}."
+        return await self._queue_the_rest() if self.left else f"{self._summary()}."
 
     async def _queue_the_rest(self) -> str:
-        await self._context.queue_again(f"{self._errand.kind} {next(iter(self.left))}")
+        await self._context.queue_again(f"{self._kind} {next(iter(self.left))}")
         self._context.record.end = End.SLICED
-        turn = f"the {self._turn.minutes:g} min of its turn are over and other jobs wait"
-        return f"{self._told()}. Not done yet: {turn}, so the task has queued itself again behind them."
+        return (
+            f"{self._summary()}. The time slice of {self._time_slice.minutes:g} min is over and"
+            " other jobs wait, so the task queued itself again behind them."
+        )
 
     async def _begin_all(self, group: asyncio.TaskGroup) -> None:
         try:
-            while await self._may_begin() and (item := await self._line.next()) is not None:
-                self._looking += 1
-                self._under_way += 1
-                group.create_task(self._do(item))
+            async with aclosing(self._items()) as items:
+                async for item in items:
+                    if not await self._may_begin():
+                        break
+                    self._looking += 1
+                    self._under_way += 1
+                    group.create_task(self._process(item))
         except EXPECTED as error:
             self._break_off(error)
-        finally:
-            await self._line.aclose()
+
+    def _items(self) -> AsyncGenerator[ItemT, None]:
+        handler = self._handler
+        return read_ahead(tuple(self.left), handler.read, self._finish_gone, handler.chunk)
 
     async def _may_begin(self) -> bool:
-        """Waits until there is room for one more. False when the turn is over."""
-        while not self._turn.is_over and self._is_full():
-            self._one_went_on.clear()
-            await self._one_went_on.wait()
-        return not self._turn.is_over
+        """Wait until there is room for one more item. False when the time slice is over."""
+        handler = self._handler
+        while not self._time_slice.is_over and (
+            self._looking >= handler.at_once() or self._under_way >= handler.under_way()
+        ):
+            self._has_room.clear()
+            await self._has_room.wait()
+        return not self._time_slice.is_over
 
-    def _is_full(self) -> bool:
-        return (
-            self._looking >= self._errand.at_once() or self._under_way >= self._errand.under_way()
-        )
+    def _finish_gone(self, item_id: str) -> None:
+        self._finish(ItemReport(self._kind, item_id, "", Outcome.GONE))
 
-    def _has_vanished(self, item_id: str) -> None:
-        self._put_down(self._errand.gone(item_id), item_id)
-
-    def _put_down(self, report: ItemReport, item_id: str) -> None:
-        del self.left[item_id]
+    def _finish(self, report: ItemReport) -> None:
+        del self.left[report.id]
         self._outcomes[report.outcome] += 1
         self._context.record.add(report)
-        self._errand.put_down(report, item_id)
+        self._handler.finish(report)
 
     def _break_off(self, error: Exception) -> None:
-        """Nothing else would fare better. What is being looked at is broken off, what is being written is not."""
+        """End the batch: what is looked at is interrupted, what is being written is not."""
         self._broken_by = self._broken_by or error
-        self._turn.end()
+        self._time_slice.end()
 
-    async def _do(self, item: ItemT) -> None:
+    async def _process(self, item: ItemT) -> None:
         try:
-            self._put_down(await self._do_one(item), item.id)
+            self._finish(await self._process_one(item))
         except TimeSliceOverError:
-            pass  # it is still in line
+            pass  # it stays queued
         except EXPECTED as error:
             self._break_off(error)
         finally:
             self._under_way -= 1
-            self._one_went_on.set()
+            self._has_room.set()
 
-    async def _do_one(self, item: ItemT) -> ItemReport:
-        """The boundary around one item: whatever goes wrong inside concerns this one alone."""
-        errand, started = self._errand, time.monotonic()
-        report = errand.report(item)
+    async def _process_one(self, item: ItemT) -> ItemReport:
+        """Return the report of one item. A fault inside costs this item alone."""
+        handler, started = self._handler, time.monotonic()
+        report = ItemReport(
+            self._kind, item.id, title_of(item), self._outcome, item.path, item.duration_s
+        )
         try:
             result = await self._look(item)
-            report = replace(errand.seen(report, result), seconds=time.monotonic() - started)
-            report = await errand.finish(item, result, report)
-            self._failures.ends()
+            report = handler.add_result(report, result)
+            report = replace(report, seconds=time.monotonic() - started)
+            report = await handler.write(item, result, report)
+            self._failures.reset()
             return report
         except (*ENDS_THE_BATCH, TimeSliceOverError):
             raise
         except ItemGoneError as error:
             _log.warning("%s", error)
             return replace(report, outcome=Outcome.GONE, error=str(error))
-        except Exception as error:  # noqa: BLE001  # the one boundary: an unforeseen fault costs one item, not the batch
+        except Exception as error:  # noqa: BLE001 - a boundary: costs one item
             reason = str(error)
             if not isinstance(error, EXPECTED):
                 reason = f"{type(error).__name__}: {error}"
                 _log.debug("Where it failed:", exc_info=error)
-            report = replace(
-                report, outcome=Outcome.FAILED, error=reason, seconds=time.monotonic() - started
-            )
-            self._note_failure(error, item)
-            await errand.fail(report)
+            seconds = time.monotonic() - started
+            report = replace(report, outcome=Outcome.FAILED, error=reason, seconds=seconds)
+            self._count_failure(error, item)
+            await handler.fail(report)
             return report
 
-    def _note_failure(self, error: Exception, item: ItemT) -> None:
+    def _count_failure(self, error: Exception, item: ItemT) -> None:
         try:
             self._failures.add(error, item.path)
         except SameCauseError as same:
@@ -232,25 +305,24 @@ class Batch(Generic[ItemT, ResultT]):
 
     async def _look(self, item: ItemT) -> ResultT:
         try:
-            async with self._turn.lasts():
-                return await self._errand.look(item)
+            async with self._time_slice.limit():
+                return await self._handler.look(item)
         finally:
             self._looking -= 1
-            self._one_went_on.set()
-            self._hurry_after_the_last()
+            self._has_room.set()
+            self._flush_after_the_last()
 
-    def _hurry_after_the_last(self) -> None:
+    def _flush_after_the_last(self) -> None:
         if self._all_begun and not self._looking:
-            self._errand.hurry()
+            self._handler.flush()
 
-    def _told(self) -> str:
+    def _summary(self) -> str:
         outcomes = self._outcomes
-        parts = [
-            f"{counted(outcomes[self._errand.outcome], self._errand.kind)} {self._errand.verb}",
-            f"{outcomes[Outcome.FAILED]} failed",
-        ]
+        done = counted(outcomes[self._outcome], self._kind)
+        parts = [f"{done} {self._handler.writer.verb}", f"{outcomes[Outcome.FAILED]} failed"]
         if gone := outcomes[Outcome.GONE]:
             parts.append(f"{gone} no longer in Stash")
         if self.left:
             parts.append(f"{len(self.left)} not finished and still queued")
-        return f"{', '.join(parts)}; {self._errand.asked()}; {self._context.record.seconds:.0f} s"
+        calls = self._handler.describe_calls()
+        return f"{', '.join(parts)}; {calls}; {self._context.record.seconds:.0f} s"

@@ -12,7 +12,7 @@ from pathlib import Path
 from haven.settings.settings import Settings
 from haven.setup.stash_log import RedactingFormatter
 from haven.tagger import engine_config
-from haven.tasks.start import announce
+from haven.tasks.messages import announce
 from vlm_engine import ConfigError, EngineConfig
 from vlm_engine.cli.arguments import Program
 from vlm_engine.cli.output import OneLine

@@ -1,6 +1,6 @@
-"""What Stash sends on standard input, or a command line, becomes one task.
+"""The start of the process: Stash's JSON on standard input, or a command line, becomes one task.
 
-Until the dependencies are there only the standard library is imported.
+Only the standard library is imported until the dependencies are there.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ from haven.setup.stash_log import StashLogHandler
 PLUGIN_DIR = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
 _USAGE_ERROR = 2
-_OWN = ("haven", "vlm_engine")
+_PACKAGES = ("haven", "vlm_engine")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs what was asked for and returns the exit code."""
-    warnings.filterwarnings(
-        "ignore", module=r"PIL\."
-    )  # what is odd about a picture that can be read, not saying which
+    """Run a command line, or the task that Stash sends. Return the exit code."""
+    # Pillow warns of oddities in pictures that it can read, without naming the picture.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     return run_for_terminal(arguments) if arguments else run_for_stash(sys.stdin.buffer.read())
 
 
 def run_for_terminal(arguments: Sequence[str]) -> int:
-    """Runs one command line. Exit codes: see its help."""
+    """Run one command line. Its help lists the exit codes."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         data_dir = default_data_dir(None)
-        _get_ready(data_dir)
+        _prepare(data_dir)
     except SetupError as error:
         sys.stderr.write(f"{error}\n")
         return _USAGE_ERROR
@@ -50,20 +49,17 @@ def run_for_terminal(arguments: Sequence[str]) -> int:
 
 
 def run_for_stash(sent: bytes) -> int:
-    """Runs the task that Stash asked for; one JSON object on standard output says how it ended.
+    """Run the task that Stash sent. One JSON object on standard output says how it ended.
 
-    Stash shows a task as finished whatever its exit code, so an error is also in the log and in ``error``.
+    Stash shows a task as finished whatever its exit code, so an error is also logged.
     """
     log = StashLogHandler()
     logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
-    for (
-        package
-    ) in _OWN:  # whether debug lines are shown is for Stash to say; libraries would say too much
+    for package in _PACKAGES:  # Stash decides whether to show debug lines; libraries log too much
         logging.getLogger(package).setLevel(logging.DEBUG)
-    with contextlib.redirect_stdout(
-        sys.stderr
-    ):  # a stray print of a library would spoil the one object
-        sys.excepthook = _report_unforeseen(sys.__stdout__, log)
+    # A stray print of a library would spoil the one JSON object.
+    with contextlib.redirect_stdout(sys.stderr):
+        sys.excepthook = _log_unexpected(sys.__stdout__, log)
         output, error = _outcome(sent, log)
     if error:
         _log.error("%s", error)
@@ -75,14 +71,14 @@ def run_for_stash(sent: bytes) -> int:
 
 
 def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]:
-    """(end line, None) or (None, what went wrong)."""
+    """Return (end line, None) or (None, error)."""
     try:
         request = _request(sent)
         data_dir = default_data_dir(request["server_connection"].get("Dir"))
-        _get_ready(data_dir, sent)
+        _prepare(data_dir, sent)
     except SetupError as error:
         return None, str(error)
-    from haven.tasks.context import EXPECTED
+    from haven.tasks.failures import EXPECTED
     from haven.tasks.stash_run import run_task
 
     try:
@@ -91,24 +87,24 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]
         return None, str(error)
 
 
-def _get_ready(data_dir: Path, sent: bytes | None = None) -> None:
-    """The packages are there from now on, and behind the plugin's own: a ``vlm_engine`` that is installed is another's."""
+def _prepare(data_dir: Path, sent: bytes | None = None) -> None:
+    """Install missing packages. Put the plugin first: an installed ``vlm_engine`` is not ours."""
     ensure_dependencies(PLUGIN_DIR, data_dir, stdin=sent)
     sys.path.insert(0, str(PLUGIN_DIR))
 
 
 def _request(sent: bytes) -> Mapping[str, Any]:
-    wanted = "Standard input must hold the JSON object that Stash sends to a plugin"
+    expected = "Standard input must hold the JSON object that Stash sends to a plugin"
     try:
         request = json.loads(sent)
     except (ValueError, RecursionError) as error:
-        raise SetupError(f"{wanted}: {error}") from error
+        raise SetupError(f"{expected}: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("server_connection"), dict):
-        raise SetupError(f'{wanted}, with "server_connection".')
+        raise SetupError(f'{expected}, with "server_connection".')
     if not isinstance(request["server_connection"].get("Dir") or "", str) or not isinstance(
         request.get("args") or {}, dict
     ):
-        raise SetupError(f'{wanted}; "args" is an object in it, and "Dir" text.')
+        raise SetupError(f'{expected}; "args" is an object in it, and "Dir" text.')
     return request
 
 
@@ -117,13 +113,13 @@ def _answer(stream: Any, output: str | None, error: str | None) -> None:
     stream.flush()
 
 
-def _report_unforeseen(stdout: Any, log: StashLogHandler) -> Any:
-    """What Python calls for an error nobody expected: Stash's log gets the traceback, Stash itself an ``error``."""
+def _log_unexpected(stdout: Any, log: StashLogHandler) -> Any:
+    """Return Python's hook for unexpected errors: it logs the traceback and answers Stash."""
 
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        _log.critical("This should not have happened:", exc_info=(kind, error, trace))
+        _log.critical("Unexpected error:", exc_info=(kind, error, trace))
         _answer(stdout, None, f"{kind.__name__}: {error}")
         log.flush_before_exit()
 

@@ -1,4 +1,4 @@
-"""Galleries in line: all of their images are, and a gallery is done when these are."""
+"""Queued galleries: they stand for all of their images, and are done when these are."""
 
 from __future__ import annotations
 
@@ -11,110 +11,92 @@ from haven.report import ItemReport, Outcome, counted
 from haven.stash.errors import ItemGoneError, StashError
 from haven.stash.values import Gallery, change_of
 from haven.tagger import names_in_stash
-from haven.tasks.context import ENDS_THE_BATCH, FIRST_LEFT, TaskContext
-from haven.tasks.words import title_of
+from haven.tasks.batch import Writer
+from haven.tasks.context import FIRST_LEFT, TaskContext
+from haven.tasks.failures import ENDS_THE_BATCH
+from haven.tasks.messages import title_of
 from vlm_engine import ImageTagInfo
 
 _log = logging.getLogger(__name__)
 _CHUNK = 50
 
 
-async def image_ids(context: TaskContext, *queues: str) -> tuple[str, ...]:
-    """The images that carry one of the tags ``queues``, then those of galleries that do, where the settings say so.
+async def image_ids(context: TaskContext, queues: Sequence[str]) -> tuple[str, ...]:
+    """Return the images with one of the tags ``queues``, then those in galleries with one.
 
-    A task that goes on after its turn passes over what it has done of the latter: these carry no tag that tells.
+    A task that goes on in a new time slice skips the images in galleries that it has done: they
+    carry no tag that says so.
     """
-    handler = context.handler
-    own = tuple(
-        dict.fromkeys(
-            [
-                one
-                for queue in queues
-                for one in await context.stash(handler.ids_with, ItemKind.IMAGE, queue)
-            ]
-        )
-    )
+    tagged = await context.ids_with(ItemKind.IMAGE, queues)
     if not context.settings.image_galleries:
-        return own
-    in_galleries = [
-        one
-        for queue in queues
-        for one in await context.stash(handler.image_ids_in_galleries_with, queue)
-    ]
-    known = set(own)
-    more = [image_id for image_id in dict.fromkeys(in_galleries) if image_id not in known]
-    first_left = context.given.get(FIRST_LEFT, "").removeprefix(f"{ItemKind.IMAGE} ")
-    return (*own, *(more[more.index(first_left) :] if first_left in more else more))
+        return tagged
+    find = context.handler.image_ids_in_galleries_with
+    in_galleries = [one for queue in queues for one in await context.stash(find, queue)]
+    known = set(tagged)
+    more = [one for one in dict.fromkeys(in_galleries) if one not in known]
+    first_left = context.arguments.get(FIRST_LEFT, "").removeprefix(f"{ItemKind.IMAGE} ")
+    return (*tagged, *(more[more.index(first_left) :] if first_left in more else more))
 
 
-async def in_line(context: TaskContext, *queues: str) -> tuple[str, ...]:
-    """The galleries that carry one of the tags ``queues``, where the settings let them stand for their images."""
+async def queued(context: TaskContext, queues: Sequence[str]) -> tuple[str, ...]:
+    """Return the galleries with one of the tags ``queues``, if they stand for their images."""
     if not context.settings.image_galleries:
         return ()
-    carry = context.handler.ids_with
-    return tuple(
-        dict.fromkeys(
-            [one for queue in queues for one in await context.stash(carry, ItemKind.GALLERY, queue)]
-        )
-    )
+    return await context.ids_with(ItemKind.GALLERY, queues)
 
 
-async def foretold(context: TaskContext, *queues: str) -> str:
-    """What would become of the galleries in line, for people; "" where there are none."""
-    waiting = await in_line(context, *queues)
+async def describe_queued(context: TaskContext, queues: Sequence[str]) -> str:
+    """Return what a task would do with the queued galleries; "" without any."""
+    waiting = await queued(context, queues)
     if not waiting:
         return ""
-    share = ", with the tags that enough images have" if context.settings.gallery_tag_share else ""
-    return f" {counted(len(waiting), 'gallery')} in line, which would be done after the last image there{share}."
+    share = " and get the tags of enough images" if context.settings.gallery_tag_share else ""
+    return f"{counted(len(waiting), 'gallery')} queued: done after the last image{share}."
 
 
-async def release(context: TaskContext, run_id: int, queue: str, *, updating: bool) -> str:
-    """Takes every gallery off the queue all of whose images are tagged, and none errored; the others stay. No image of theirs
-    may be left to look at. Gives the tags to each that enough of its images have, where the settings say how many that is.
+async def release(context: TaskContext, writer: Writer, queues: Sequence[str]) -> str:
+    """Take each gallery off the queue if all of its images are tagged and none has failed.
 
-    Returns what to tell of it. Raises one of ``ENDS_THE_BATCH``.
+    Gives it the tags that enough of its images have, if that is set. Returns a line about it.
+    Raises one of ``ENDS_THE_BATCH``.
     """
-    ids = await in_line(context, queue)
-    reports: list[ItemReport] = []
+    ids = await queued(context, queues)
+    outcomes = []
     for start in range(0, len(ids), _CHUNK):
-        for gallery in await context.stash(
-            context.handler.read, Gallery, ids[start : start + _CHUNK]
-        ):
-            reports.append(await _release_one(context, run_id, gallery, updating=updating))
-            context.record.add(reports[-1])
-    done = sum(report.outcome is Outcome.DONE for report in reports)
-    stays = len(reports) - done
-    told = [f"{done:,} of {counted(len(reports), 'gallery')} done"] if reports else []
-    return ", ".join([*told, f"{stays:,} still queued"] if stays else told)
+        read = context.handler.read
+        for gallery in await context.stash(read, Gallery, ids[start : start + _CHUNK]):
+            report = await _release_one(context, writer, gallery)
+            outcomes.append(report.outcome)
+            context.record.add(report)
+    if not outcomes:
+        return ""
+    done = outcomes.count(Outcome.DONE)
+    stay = f", {len(outcomes) - done:,} still queued" if done < len(outcomes) else ""
+    return f"{done:,} of {counted(len(outcomes), 'gallery')} done{stay}."
 
 
-async def _release_one(
-    context: TaskContext, run_id: int, gallery: Gallery, *, updating: bool
-) -> ItemReport:
+async def _release_one(context: TaskContext, writer: Writer, gallery: Gallery) -> ItemReport:
     names, share = context.settings.tag_names, context.settings.gallery_tag_share
     report = ItemReport(ItemKind.GALLERY, gallery.id, title_of(gallery), Outcome.DONE)
-    looked_for = _names_in_stash(context) if share else ()
+    tags = tuple(dict.fromkeys(names_in_stash(context.settings).values())) if share else ()
     try:
         counts = await context.stash(
-            context.handler.image_tag_counts, gallery.id, (names.tagged, names.errored, *looked_for)
+            context.handler.image_tag_counts, gallery.id, (names.tagged, names.errored, *tags)
         )
         lacking = max(gallery.image_count - counts[names.tagged], counts[names.errored])
         if lacking > 0:
-            raise _NotDoneError(
-                f"{lacking:,} of its {counted(gallery.image_count, 'image')} could not be done"
-            )
-        tags = (
-            [
-                name
-                for name in looked_for
-                if counts[name] and counts[name] / gallery.image_count >= share
-            ]
-            if share
-            else None
+            images = counted(gallery.image_count, "image")
+            raise _NotDoneError(f"{lacking:,} of its {images} could not be done")
+        found = tuple(
+            tag for tag in tags if counts[tag] and counts[tag] / gallery.image_count >= share
         )
-        info = None if tags is None else ImageTagInfo({"": tuple(tags)}, {})
+        result = ImageTagInfo({"": found}, {}) if share else None
         fates = await context.stash(
-            context.handler.apply, run_id, ItemKind.GALLERY, {gallery.id: info}, updating=updating
+            context.handler.apply,
+            writer.run_id,
+            ItemKind.GALLERY,
+            {gallery.id: result},
+            updating=writer.updating,
         )
         change = change_of(fates)
     except ENDS_THE_BATCH:
@@ -124,13 +106,8 @@ async def _release_one(
     except (StashError, _NotDoneError) as error:
         _log.warning("Gallery %s (%s) stays queued: %s", gallery.id, report.title, error)
         return replace(report, outcome=Outcome.FAILED, error=str(error))
-    return replace(report, change=change, tags=tuple(tags or ()))
+    return replace(report, change=change, tags=found)
 
 
 class _NotDoneError(Exception):
     """A gallery has images that are not done."""
-
-
-def _names_in_stash(context: TaskContext) -> Sequence[str]:
-    """What is looked for, by the names that the tags have in Stash."""
-    return tuple(dict.fromkeys(names_in_stash(context.settings).values()))

@@ -1,4 +1,4 @@
-"""One honest figure for many scenes: work done of all the work."""
+"""Progress of many scenes and images as one fraction: work done of all the work."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vlm_engine import Coverage, Progress
 _FRAMES_PER_SECOND = 0.25
 _LEAST_FRAMES = 8.0
 _TYPICAL_FRAMES = 150.0
-"""What a video takes, before its search has begun: the figures only have to be of the right size."""
+"""Frames of a video before its search has begun. These figures only need the right magnitude."""
 _USUAL = 0.55
-"""The share of what a search first expects that it takes, as a rule: that is the most it may take, until it tells otherwise."""
+"""Usual share of the frames that a search expects at first, which are the most that it may take."""
 
 
 @dataclass(slots=True)
 class _Search:
-    """One scene under way. ``done``: the share of its work that is; it goes on from there whatever is expected from then on."""
+    """One scene that has begun. ``done``: the share of its work; it never falls."""
 
     first_expected: int
     expected: int
@@ -25,14 +25,14 @@ class _Search:
     done: float = 0.0
 
     def advance(self, progress: Progress) -> None:
-        """Frames were settled: of what is left, they are the share that the search tells by now."""
+        """Count frames that were settled as a share of what is left by the latest estimate."""
         self.expected = progress.expected
         left = max((self.expected - self.settled) * self._usual(), 1.0)
         self.done += (1 - self.done) * min(1.0, max(0, progress.settled - self.settled) / left)
         self.settled = max(self.settled, progress.settled)
 
     def needs(self) -> float:
-        """The frames that it takes in all, probably."""
+        """Return how many frames it probably takes in all."""
         return self.expected * self._usual()
 
     def _usual(self) -> float:
@@ -40,10 +40,10 @@ class _Search:
 
 
 class ProgressBoard:
-    """Adds up the progress of all scenes of a batch and reports it as one fraction that never falls: work done of all the work.
+    """Progress of all scenes of a batch, reported as one fraction that never falls.
 
-    Work is frames. Of a scene that came to its end they are known; one that has not begun takes what its length makes likely,
-    corrected by what others took; one whose length is not known yet, the mean of the others.
+    Work is counted in frames. They are known for a finished scene; for one that has not begun they
+    are estimated from its length, corrected by what others took, or else the mean of the others.
     """
 
     def __init__(self, scenes: int, report: Callable[[float], None]) -> None:
@@ -56,28 +56,28 @@ class ProgressBoard:
         self._furthest = 0.0
 
     def announce(self, scene: str, duration_s: float) -> None:
-        """A scene's length in seconds is known."""
+        """Take a scene's length in seconds."""
         self._likely.setdefault(scene, _frames_for(duration_s))
 
     def advance(self, scene: str, progress: Progress) -> None:
-        """A scene went on."""
+        """Take the progress of a scene's search."""
         self._under_way.setdefault(scene, _Search(progress.expected, progress.expected)).advance(
             progress
         )
         self._coverage[scene] = progress.coverage
-        self._tell()
+        self._update()
 
     def finish(self, scene: str) -> None:
-        """A scene came to its end, one way or another."""
+        """Count a scene as finished, whatever its outcome."""
         search = self._under_way.pop(scene, None)
         self._took[scene] = float(search.settled) if search else 0.0
-        self._tell()
+        self._update()
 
     def coverage(self) -> Coverage:
-        """The frames of all scenes together."""
+        """Return the frames of all scenes together."""
         return sum(self._coverage.values(), Coverage())
 
-    def _tell(self) -> None:
+    def _update(self) -> None:
         searches = self._under_way.values()
         known = [*self._took.values(), *(search.needs() for search in searches), *self._waiting()]
         in_all = sum(known) / len(known) * max(self._scenes, len(known))
@@ -87,7 +87,7 @@ class ProgressBoard:
         self._report(self._furthest)
 
     def _waiting(self) -> list[float]:
-        """The frames that each scene takes of which nothing but its length is known."""
+        """Return the estimated frames of each scene that has not begun."""
         ended = [scene for scene in self._took if self._took[scene] and scene in self._likely]
         likely = sum(self._likely[scene] for scene in ended)
         ratio = sum(self._took[scene] for scene in ended) / likely if likely else 1.0
@@ -96,21 +96,21 @@ class ProgressBoard:
 
 
 class CountBoard:
-    """The progress of things of which one is as good as the other: those that are settled, of all."""
+    """Progress of items with equal work: the finished ones of all."""
 
-    def __init__(self, things: int, report: Callable[[float], None]) -> None:
-        self._things = things
+    def __init__(self, items: int, report: Callable[[float], None]) -> None:
+        self._items = items
         self._report = report
-        self._settled = 0
+        self._finished = 0
 
     def finish(self) -> None:
-        """One more came to its end."""
-        self._settled += 1
-        self._report(self._settled / self._things)
+        """Count one more item as finished."""
+        self._finished += 1
+        self._report(self._finished / self._items)
 
 
 def likely_frames(videos: int, durations_s: Sequence[float] = ()) -> float:
-    """The frames that so many videos take, by the lengths of some of them."""
+    """Return about how many frames the videos take, by the lengths of some of them."""
     known = [_frames_for(duration_s) for duration_s in durations_s] or [_TYPICAL_FRAMES]
     return videos * sum(known) / len(known)
 
@@ -118,7 +118,7 @@ def likely_frames(videos: int, durations_s: Sequence[float] = ()) -> float:
 def split(
     report: Callable[[float], None], frames: float, pictures: int
 ) -> tuple[Callable[[float], None], Callable[[float], None]]:
-    """What videos that take so many frames, and then pictures, report to, so that together they make one figure."""
+    """Return a ``report`` for videos with so many frames, and one for pictures after them."""
     border = frames / max(1, frames + pictures)
     return (lambda share: report(border * share)), (
         lambda share: report(border + (1 - border) * share)

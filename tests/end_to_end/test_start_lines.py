@@ -74,7 +74,7 @@ def test_preview_and_images_say_it_too(
     job = theatre.stash.run_task("Preview").wait(60)
     told = "\n".join(text for level, text in job.log if level == "info")
     assert (
-        "Looking for 4 tags (haven_vlm_config.local.yaml: TAG_LIST) in 1 scene and 0 images with the tag VLM_TagMe"
+        "Looking for 4 tags (haven_vlm_config.local.yaml: TAG_LIST) in 1 scene with the tag VLM_TagMe or VLM_UpdateMe"
         in told
     )
 

@@ -323,7 +323,7 @@ def test_a_gallery_without_images_leaves_the_line_also_when_nothing_else_is_in_i
     theatre.install(address(theatre.endpoint()))
     gallery = theatre.stash.library.add_gallery("Empty", tags=["VLM_TagMe"])
     job = run(theatre)
-    assert str(job.output) == "No image is left to look at; 1 of 1 gallery done."
+    assert str(job.output) == "No image is left to look at. 1 of 1 gallery done."
     assert theatre.stash.library.gallery_state(gallery).tags == ("VLM_Tagged",)
 
 
@@ -343,9 +343,8 @@ def test_a_preview_tells_of_scenes_and_images_writes_nothing_and_spares_question
     theatre.stash.library.add_gallery("Finale", images=[*images][:2], tags=["VLM_TagMe"])
     before = theatre.stash.library.snapshot()
     job = run(theatre, "Preview")
-    assert (
-        "1 gallery in line, which would be done after the last image there. Nothing was written to Stash."
-        in str(job.output)
+    assert "1 gallery queued: done after the last image. Nothing was written to Stash." in str(
+        job.output
     )
     assert theatre.stash.library.snapshot() == before
     assert "1 scene looked at, 0 failed" in str(job.output)

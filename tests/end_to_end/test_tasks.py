@@ -89,7 +89,7 @@ def test_undo_names_what_people_changed_since_and_leaves_it(
         f"{marker.title!r} at 0:00:{int(marker.seconds):02} stays: somebody has changed it"
         in texts(job, "warning")
     )
-    assert "1 of them but for what people have changed since" in str(job.output)
+    assert "1 of them except for what people changed since" in str(job.output)
 
 
 def test_undo_touches_nothing_while_the_run_is_at_work(
@@ -575,7 +575,7 @@ def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
         theatre.stash.library.tag_scene(scene, queue)
         job = run(theatre, task)
         assert content(theatre.state(scene)) == wanted
-        assert f"stays off, as a person took it off: {tag}, " in texts(job, "info")
+        assert f"stays off because a person took it off: {tag}, " in texts(job, "info")
     theatre.stash.library.tag_scene(scene, "VLM_UpdateMe")
     job = run(theatre, "Bring Back What You Removed")
     assert (job.error, job.progress[-1]) == (None, 1)
@@ -627,7 +627,7 @@ def test_another_tag_list_leaves_what_the_first_one_found(
     after = content(theatre.state(scene))
     assert set(tags) <= set(after[0])
     assert set(markers) < set(after[1])
-    assert "left alone, as it is not of this tag list: " in texts(job, "info")
+    assert "left alone because it is not in this tag list: " in texts(job, "info")
 
 
 # What tasks depend on, and what they say.

@@ -11,7 +11,7 @@ import yaml
 import haven_vlm_config
 from haven.settings.layers import page_labels
 from haven.settings.settings import Settings
-from haven.tasks.stash_run import TASKS
+from haven.tasks.task_list import TASKS
 
 ROOT = Path(__file__).parents[2]
 TOP = {

@@ -23,7 +23,7 @@ from haven.report import (
 from haven.report.markup import STYLE, clock, duration, percent
 from haven.report.page import index_page, run_page
 from haven.report.record import Entry, Summary, cleaned, read_summary, to_json
-from haven.tasks.run_record import RunRecord
+from haven.tasks.context import RunRecord
 from tools.example_report import EXAMPLE
 from vlm_engine.types import Coverage, EndpointStats, Span
 

@@ -172,7 +172,7 @@ def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
         arena.stash.add_tags(arena.scene(video).id, [queue])
         run(arena, task)
         assert content(arena.scene(video)) == wanted
-    assert any("stays off, as a person took it off: " in line for line in arena.said("info"))
+    assert any("stays off because a person took it off: " in line for line in arena.said("info"))
     arena.stash.add_tags(arena.scene(video).id, ["VLM_UpdateMe"])
     run(arena, "Bring Back What You Removed")
     assert content(arena.scene(video)) == whole

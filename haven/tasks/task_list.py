@@ -1,0 +1,44 @@
+"""All tasks. A new one is a function, a row here, and an entry in ``ahavenvlmconnector.yml``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from haven.tasks.context import TaskContext
+from haven.tasks.tagging import (
+    bring_back,
+    preview,
+    tag_images,
+    tag_videos,
+    update_images,
+    update_videos,
+)
+from haven.tasks.undo import remove_owned, undo_last_run
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task by its name on Stash's Tasks page. ``run`` takes its context and returns its end line.
+
+    ``looks_at_media``: all settings must be right. ``brings_back``: what people took off is put
+    back where it is found.
+    """
+
+    name: str
+    run: Callable[[TaskContext], Awaitable[str]]
+    looks_at_media: bool = True
+    brings_back: bool = False
+
+
+TASKS: Mapping[str, Task] = {
+    "tag_videos": Task("Tag Videos", tag_videos),
+    "tag_images": Task("Tag Images", tag_images),
+    "update_videos": Task("Update Tagged Videos", update_videos),
+    "update_images": Task("Update Tagged Images", update_images),
+    "bring_back": Task("Bring Back What You Removed", bring_back, brings_back=True),
+    "preview": Task("Preview", preview),
+    "undo_last_run": Task("Undo Last Run", undo_last_run, looks_at_media=False),
+    "remove_ours": Task("Remove VLM Tags and Markers", remove_owned, looks_at_media=False),
+}
+"""Each task by its ``mode`` in the manifest."""
