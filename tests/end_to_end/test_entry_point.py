@@ -1,79 +1,99 @@
-"""The process that Stash starts: when it is ready, what it takes, what it says."""
+"""The process that Stash starts: when it is ready, what it takes, whose packages it imports."""
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import venv
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sandbox.plugin import install
 
 ROOT = Path(__file__).resolve().parents[2]
+HELP = ("tag", "--help")
 
 
-def start(plugin: Path, sent: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "HAVEN_VLM_DATA_DIR": str(plugin.parent / "data")}
-    script = str(plugin / "haven_vlm_connector.py")
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    return install(tmp_path / "plugins" / "ahavenvlmconnector")
+
+
+def run(
+    plugin: Path,
+    *arguments: str,
+    sent: str = "",
+    python: str = sys.executable,
+    cwd: Path | None = None,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """Runs the entry point to its end."""
     return subprocess.run(
-        [sys.executable, script],
-        input=sent.encode(),
+        [python, str(plugin / "haven_vlm_connector.py"), *arguments],
+        input=sent,
         capture_output=True,
+        text=True,
         timeout=60,
-        env=environment,
+        env={**os.environ, "HAVEN_VLM_DATA_DIR": str(plugin.parents[1] / "data"), **environment},
+        cwd=cwd,
         check=False,
     )
 
 
-def connection(**more: object) -> str:
-    return json.dumps(
-        {
-            "server_connection": {
-                "Scheme": "http",
-                "Host": "127.0.0.1",
-                "Port": 1,
-                "Dir": "/nowhere",
-            },
-            **more,
-        }
+def request(**changes: object) -> str:
+    server = {"Scheme": "http", "Host": "127.0.0.1", "Port": 1, "Dir": "/nowhere"}
+    return json.dumps({"server_connection": server, "args": {"mode": "tag_videos"}, **changes})
+
+
+REFUSED = {
+    "": "JSON",
+    "{": "JSON",
+    "[]": "server_connection",
+    request(args={}): "tag_videos",
+    request(args={"mode": "make_coffee"}): "make_coffee",
+    request(args=["mode"]): "args",
+    request(server_connection={"Dir": 7}): "Dir",
+    "[" * 100_000: "JSON",
+    request(): "127.0.0.1:1",  # no Stash is there
+}
+
+
+def test_a_refusal_is_one_json_object_and_one_error_line(plugin: Path) -> None:
+    """Each in a run of its own; all in one process."""
+    program = (
+        "import json, sys; from haven.tasks.entry import run_for_stash\n"
+        "for sent in json.load(sys.stdin):\n"
+        "    code = run_for_stash(sent.encode())\n"
+        "    print(f'\\n{code}', flush=True)\n"
     )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps([*REFUSED]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "HAVEN_VLM_DATA_DIR": str(plugin.parents[1] / "data")},
+        cwd=plugin,
+        check=False,
+    )
+    answers = done.stdout.strip().splitlines()
+    errors = [line for line in done.stderr.splitlines() if line.startswith("\x01e\x02")]
+    assert answers[1::2] == ["1"] * len(REFUSED)
+    for said, answer, error in zip(REFUSED.values(), answers[::2], errors, strict=True):
+        assert said in json.loads(answer)["error"]
+        assert said in error
 
 
-@pytest.mark.parametrize(
-    ("sent", "said"),
-    [
-        ("", "JSON"),
-        ("{", "JSON"),
-        ("[]", "server_connection"),
-        (connection(args={}), "tag_videos"),
-        (connection(args={"mode": "make_coffee"}), "make_coffee"),
-        (connection(args=["mode"]), "args"),
-        (connection(server_connection={"Dir": 7}), "Dir"),
-        ("[" * 100_000, "JSON"),
-    ],
-)
-def test_what_it_cannot_do_is_one_json_object_and_one_error_line(
-    tmp_path: Path, sent: str, said: str
-) -> None:
-    done = start(install(tmp_path / "plugin"), sent)
-    assert done.returncode == 1
-    assert said in json.loads(done.stdout)["error"]
-    assert all(line.startswith(b"\x01e\x02") for line in done.stderr.splitlines())
-    assert said.encode() in done.stderr
-
-
-def test_a_stash_that_is_not_there_is_an_error_with_its_address(tmp_path: Path) -> None:
-    done = start(install(tmp_path / "plugin"), connection(args={"mode": "tag_videos"}))
-    assert "127.0.0.1:1" in json.loads(done.stdout)["error"]
-
-
-def test_only_the_standard_library_is_imported_before_stdin_is_read() -> None:
+def test_only_the_standard_library_is_imported_before_stdin() -> None:
     """So it is ready within a second, and works where nothing is installed yet."""
     traced = subprocess.run(
         [sys.executable, "-S", "-X", "importtime", "haven_vlm_connector.py"],
@@ -86,20 +106,9 @@ def test_only_the_standard_library_is_imported_before_stdin_is_read() -> None:
     imported = set(re.findall(r"\| +([\w.]+)$", traced.stderr.decode(), re.MULTILINE))
     assert "haven.setup.bootstrap" in imported
     assert not imported & {"haven.settings", "haven.stash"}
-    top_level = {name.split(".")[0] for name in imported}
-    assert not top_level & {
-        "av",
-        "PIL",
-        "numpy",
-        "aiohttp",
-        "pydantic",
-        "yaml",
-        "stashapi",
-        "requests",
-        "vlm_engine",
-        "haven_vlm_config",
-        "haven_media_handler",
-    }
+    packages = {"av", "PIL", "numpy", "aiohttp", "pydantic", "yaml", "stashapi", "requests"}
+    own = {"vlm_engine", "haven_vlm_config", "haven_media_handler"}
+    assert not {name.split(".")[0] for name in imported} & (packages | own)
     assert json.loads(traced.stdout)["error"]
 
 
@@ -107,12 +116,9 @@ def test_only_the_standard_library_is_imported_before_stdin_is_read() -> None:
 
 
 def old_pythons() -> list[str]:
+    new = ("3.11", "3.12", "3.13", "3.14")
     versions = sorted(Path.home().glob(".pyenv/versions/*/bin/python"))
-    found = [
-        str(python)
-        for python in versions
-        if not python.parts[-3].startswith(("3.11", "3.12", "3.13", "3.14"))
-    ]
+    found = [str(python) for python in versions if not python.parts[-3].startswith(new)]
     return found or [
         path for name in ("python2.7", "python3.6", "python3.9") if (path := shutil.which(name))
     ]
@@ -120,7 +126,7 @@ def old_pythons() -> list[str]:
 
 def test_every_older_python_can_read_the_entry_point() -> None:
     """So none of them ends in a SyntaxError: it has nothing that Python 2.7 does not know."""
-    text = (ROOT / "haven_vlm_connector.py").read_text(encoding="ascii")
+    nodes = list(ast.walk(ast.parse((ROOT / "haven_vlm_connector.py").read_text("ascii"))))
     newer = (
         ast.JoinedStr,
         ast.FunctionDef,
@@ -130,7 +136,6 @@ def test_every_older_python_can_read_the_entry_point() -> None:
         ast.Nonlocal,
         ast.Starred,
     )
-    nodes = list(ast.walk(ast.parse(text)))
     assert not [node for node in nodes if isinstance(node, newer)]
     assert not [
         node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "__future__"
@@ -142,42 +147,87 @@ def test_every_older_python_can_read_the_entry_point() -> None:
     "python",
     old_pythons() or [pytest.param("", marks=pytest.mark.skip(reason="no older Python here"))],
 )
-def test_an_older_python_is_told_which_one_is_needed(tmp_path: Path, python: str) -> None:
-    script = str(install(tmp_path / "plugin") / "haven_vlm_connector.py")
-    done = subprocess.run(
-        [python, script], input=connection().encode(), capture_output=True, timeout=60, check=False
-    )
-    told = json.loads(done.stdout)["error"]
-    assert told.startswith("The plugin needs Python 3.11 or later; this is ")
-    assert python in told and "Python Executable Path" in told
-    assert done.stderr.decode().rstrip() == f"\x01e\x02{told}"
-    assert done.returncode == 1
-    typed = subprocess.run(
-        [python, script, "tag", "a.mp4"], capture_output=True, timeout=60, check=False
-    )
-    assert (typed.returncode, typed.stderr.decode().rstrip()) == (2, told)
+def test_an_older_python_says_which_one_is_needed(plugin: Path, python: str) -> None:
+    done = run(plugin, sent=request(), python=python)
+    error = json.loads(done.stdout)["error"]
+    assert error.startswith("The plugin needs Python 3.11 or later; this is ")
+    assert python in error and "Python Executable Path" in error
+    assert (done.returncode, done.stderr.rstrip()) == (1, f"\x01e\x02{error}")
+    typed = run(plugin, "tag", "a.mp4", python=python)
+    assert (typed.returncode, typed.stderr.rstrip()) == (2, error)
+
+
+# --- whose modules are imported ---
 
 
 @pytest.mark.parametrize("before", ["", "/nowhere"])
-def test_nothing_in_stashs_working_directory_is_imported(tmp_path: Path, before: str) -> None:
-    """Stash appends to PYTHONPATH: where there was none, an empty part is left, which means the working directory."""
-    plugin, stash = install(tmp_path / "plugin"), tmp_path / "stash"
+def test_nothing_in_stashs_working_directory_is_imported(
+    plugin: Path, tmp_path: Path, before: str
+) -> None:
+    """Stash appends to PYTHONPATH; an empty part of it means the working directory."""
+    stash = tmp_path / "stash"
     stash.mkdir()
     for name in ("json", "logging", "requests", "haven_vlm_utility", "haven"):
         (stash / f"{name}.py").write_text("import sys; sys.stderr.write('executed'); sys.exit(9)\n")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{before}:{tmp_path}:",
-        "HAVEN_VLM_DATA_DIR": str(tmp_path / "data"),
-    }
-    done = subprocess.run(
-        [sys.executable, str(plugin / "haven_vlm_connector.py")],
-        input=connection(args={"mode": "tag_videos"}).encode(),
-        capture_output=True,
-        timeout=60,
-        env=environment,
-        cwd=stash,
-        check=False,
-    )
-    assert b"executed" not in done.stderr
+    done = run(plugin, sent=request(), cwd=stash, PYTHONPATH=f"{before}:{tmp_path}:")
+    assert "executed" not in done.stderr
     assert "127.0.0.1:1" in json.loads(done.stdout)["error"]
+
+
+def decoy(folder: Path) -> Path:
+    """Another ``vlm_engine`` in a folder, which ends whatever imports it."""
+    (folder / "vlm_engine").mkdir(parents=True)
+    (folder / "vlm_engine" / "__init__.py").write_text("raise SystemExit('another vlm_engine')\n")
+    describe(folder, "vlm-engine", "9.9")
+    return folder
+
+
+def describe(folder: Path, name: str, version: str) -> None:
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (info / "METADATA").write_text(text)
+
+
+@pytest.mark.parametrize(("arguments", "sent"), [(HELP, ""), ((), request())])
+def test_another_engine_on_pythonpath_is_not_imported(
+    plugin: Path, tmp_path: Path, arguments: Sequence[str], sent: str
+) -> None:
+    done = run(plugin, *arguments, sent=sent, PYTHONPATH=str(decoy(tmp_path / "elsewhere")))
+    assert "another vlm_engine" not in done.stderr
+    if sent:
+        assert "127.0.0.1:1" in json.loads(done.stdout)["error"], done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_installed_engine_is_not_imported(plugin: Path, tmp_path: Path) -> None:
+    """In the site-packages of the Python that Stash starts, beside the plugin's packages."""
+    environment = tmp_path / "python"
+    venv.create(environment, with_pip=False, symlinks=os.name != "nt")
+    where = "Lib/site-packages" if os.name == "nt" else "lib/*/site-packages"
+    (packages,) = environment.glob(where)
+    decoy(packages)
+    (packages / "needed.pth").write_text(str(Path(np.__file__).parents[1]))
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    done = run(plugin, *HELP, python=str(python))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_engine_of_a_dependency_manager_is_not_imported(
+    plugin: Path, tmp_path: Path
+) -> None:
+    """PythonDepManager has one folder for all plugins, searched before the Python's packages."""
+    shared = decoy(tmp_path / "shared")
+    (shared / "haven_tiny_foul.py").touch()
+    describe(shared, "haven-tiny-foul", "1.3.0")
+    requirements = plugin / "requirements.txt"
+    with requirements.open("a") as file:
+        file.write("haven-tiny-foul>=1\n")
+    content = requirements.read_bytes() + sys.version.encode()
+    name = f"PythonDepManager-{hashlib.sha256(content).hexdigest()[:12]}.json"
+    remembered = tmp_path / "data" / "python" / name
+    remembered.parent.mkdir(parents=True)
+    remembered.write_text(json.dumps([str(shared)]))
+    done = run(plugin, *HELP)
+    assert (done.returncode, done.stderr) == (0, "")
