@@ -1,13 +1,13 @@
-"""Whose certificates are believed, and by which way requests travel."""
+"""Certificates and proxies."""
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
 
 import pytest
 import trustme
 from aiohttp import web
 
+from tests.clients.helpers import KEY, Scripted, client_of
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import ConfigError, UnreachableError
@@ -25,78 +25,43 @@ def ca_file(authority, tmp_path):
     return str(path)
 
 
-async def listed(_):
-    return web.json_response({"object": "list", "data": [{"id": "referee-7b"}]})
-
-
-@asynccontextmanager
-async def secure_server(authority, host="127.0.0.1"):
-    """The port of a server that proves, by the authority, to be ``host``."""
+def secure_server(authority, host="127.0.0.1"):
+    """Return a server whose certificate is for ``host``."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(host).configure_cert(context)
-    app = web.Application()
-    app.router.add_get("/v1/models", listed)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    return Scripted(models=("referee-7b",), tls=context)
 
 
-@asynccontextmanager
-async def client_of(url, **more):
-    client = OpenAIClient(
-        EndpointConfig(base_url=url, name="court", **more), ModelConfig(model_id="referee-7b")
-    )
-    try:
-        yield client
-    finally:
-        await client.aclose()
+async def test_an_unknown_certificate_is_refused_with_the_remedy(authority):
+    async with (
+        secure_server(authority) as server,
+        client_of(server.url) as client,
+    ):
+        with pytest.raises(UnreachableError, match="no secure connection.*certificate") as caught:
+            await client.check()
+        assert "ca_file" in str(caught.value), "the remedy"
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_with_the_reason(authority):
-    async def main():
-        async with (
-            secure_server(authority) as port,
-            client_of(f"https://127.0.0.1:{port}/v1") as client,
-        ):
-            with pytest.raises(
-                UnreachableError, match="no secure connection.*certificate"
-            ) as caught:
-                await client.check()
-            assert "ca_file" in str(caught.value), "the remedy"
-
-    asyncio.run(main())
-
-
-def test_a_private_authority_is_believed_where_it_is_named(authority, ca_file):
-    async def main():
-        async with secure_server(authority) as port:
-            async with client_of(f"https://127.0.0.1:{port}/v1", ca_file=ca_file) as client:
-                assert await client.check() == ("referee-7b",)
-                assert (await client.discover()).models == ("referee-7b",)
-            async with client_of(f"https://127.0.0.1:{port}/v1") as client:
-                with pytest.raises(UnreachableError):
-                    await client.check()
-
-    asyncio.run(main())
-
-
-def test_even_a_private_authority_vouches_for_one_host_only(authority, ca_file):
-    async def main():
-        async with (
-            secure_server(authority, "another.example") as port,
-            client_of(f"https://127.0.0.1:{port}/v1", ca_file=ca_file) as client,
-        ):
-            with pytest.raises(UnreachableError, match="no secure connection"):
+async def test_a_private_authority_is_trusted_if_set(authority, ca_file):
+    async with secure_server(authority) as server:
+        async with client_of(server.url, endpoint={"ca_file": ca_file}) as client:
+            assert await client.check() == ("referee-7b",)
+            assert (await client.discover()).models == ("referee-7b",)
+        async with client_of(server.url) as client:
+            with pytest.raises(UnreachableError):
                 await client.check()
 
-    asyncio.run(main())
+
+async def test_a_certificate_is_good_for_one_host_only(authority, ca_file):
+    async with (
+        secure_server(authority, "another.example") as server,
+        client_of(server.url, endpoint={"ca_file": ca_file}) as client,
+    ):
+        with pytest.raises(UnreachableError, match="no secure connection"):
+            await client.check()
 
 
-def test_certificates_that_cannot_be_read_are_a_fault_of_the_settings(tmp_path):
+def test_unreadable_certificates_are_a_config_error(tmp_path):
     (tmp_path / "empty.pem").write_text("no certificate")
     for name in ("empty.pem", "missing.pem"):
         with pytest.raises(ConfigError, match=rf"court.*ca_file.*{name}"):
@@ -107,7 +72,7 @@ def test_certificates_that_cannot_be_read_are_a_fault_of_the_settings(tmp_path):
 
 
 class Tunnel:
-    """A proxy that connects to a port of this machine whatever host it is asked for, and keeps what it was asked."""
+    """A proxy that connects to one port whatever host is requested. ``heads``: the requests."""
 
     def __init__(self, port):
         self.port_behind = port
@@ -136,24 +101,21 @@ class Tunnel:
         writer.close()
 
 
-def test_https_goes_through_a_proxy_unread(authority, ca_file, monkeypatch):
-    async def main():
-        async with secure_server(authority, "vlm.invalid") as port, Tunnel(port) as tunnel:
-            monkeypatch.setenv("https_proxy", tunnel.url)
-            monkeypatch.setenv("no_proxy", "")
-            async with client_of(
-                "https://vlm.invalid/v1", api_key="sk-of-the-league", ca_file=ca_file
-            ) as client:
-                assert await client.check() == ("referee-7b",)
-            (head,) = tunnel.heads
-            assert head.startswith("CONNECT vlm.invalid:443 ")
-            assert "Proxy-Authorization: Basic " in head
-            assert "sk-of-the-league" not in head
-
-    asyncio.run(main())
+async def test_https_goes_through_a_proxy_encrypted(authority, ca_file, monkeypatch):
+    async with secure_server(authority, "vlm.invalid") as server, Tunnel(server.port) as tunnel:
+        monkeypatch.setenv("https_proxy", tunnel.url)
+        monkeypatch.setenv("no_proxy", "")
+        async with client_of(
+            "https://vlm.invalid/v1", key=KEY, endpoint={"ca_file": ca_file}
+        ) as client:
+            assert await client.check() == ("referee-7b",)
+        (head,) = tunnel.heads
+        assert head.startswith("CONNECT vlm.invalid:443 ")
+        assert "Proxy-Authorization: Basic " in head
+        assert KEY not in head
 
 
-def test_a_host_may_be_excepted_from_the_proxy(monkeypatch):
+def test_a_host_may_be_excluded_from_the_proxy(monkeypatch):
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "vlm.invalid")
     OpenAIClient(EndpointConfig(base_url="https://vlm.invalid/v1"), ModelConfig())
@@ -161,10 +123,30 @@ def test_a_host_may_be_excepted_from_the_proxy(monkeypatch):
 
 
 @pytest.mark.parametrize("variable", ["https_proxy", "all_proxy"])
-def test_a_proxy_that_speaks_no_http_is_a_fault_of_the_settings(variable, monkeypatch):
+def test_a_proxy_that_is_not_http_is_a_config_error(variable, monkeypatch):
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, "socks5://coach:pass@127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"socks5 proxy.*HTTPS_PROXY.*NO_PROXY") as caught:
         OpenAIClient(EndpointConfig(base_url="https://vlm.invalid/v1", name="court"), ModelConfig())
     assert "pass" not in str(caught.value)
+
+
+async def test_the_environments_proxy_is_not_for_this_machine(monkeypatch):
+    seen = []
+
+    async def proxy(request):
+        seen.append((request.raw_path, "Proxy-Authorization" in request.headers))
+        return web.json_response({"data": [{"id": "referee-7b"}]})
+
+    runner = web.ServerRunner(web.Server(proxy, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    monkeypatch.setenv("http_proxy", f"http://coach:pass@127.0.0.1:{runner.addresses[0][1]}")
+    monkeypatch.setenv("no_proxy", "")
+    async with client_of("http://vlm.invalid/v1") as client:
+        assert await client.check() == ("referee-7b",)
+    async with Scripted() as server, client_of(server.url) as client:
+        assert await client.check() == ("sandbox-vlm",)
+    await runner.cleanup()
+    assert seen == [("http://vlm.invalid/v1/models", True)]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from tests.clients.test_openai import Scripted, completion
+from tests.clients.helpers import Scripted, completion
 from tests.engine.test_engine import damaged
 from vlm_engine import VLMEngine
 from vlm_engine.clients import OpenAIClient

@@ -53,14 +53,11 @@ def present(answer):
 
 
 @pytest.mark.parametrize("form", Form)
-def test_what_is_sent_is_accepted_and_comes_back_as_verdicts(server, form, caplog):
+async def test_what_is_sent_is_accepted_and_comes_back_as_verdicts(server, form, caplog):
     caplog.set_level(logging.DEBUG, "vlm_engine")
 
-    async def main():
-        async with client_of(server.subject) as client:
-            return await client.ask(question("Foul", "Turnover", form=form))
-
-    answer = play(main)
+    async with client_of(server.subject) as client:
+        answer = await client.ask(question("Foul", "Turnover", form=form))
     assert set(answer.verdicts) == set(TAGS)
     assert answer.prompt_tokens > 0 and answer.answer_tokens > 0
     if server.subject.sees:
@@ -68,23 +65,19 @@ def test_what_is_sent_is_accepted_and_comes_back_as_verdicts(server, form, caplo
     assert "asking" not in caplog.text, "nothing had to be left out, and nothing to be asked twice"
 
 
-def test_verdicts_come_with_a_confidence_or_without_one_but_never_with_a_made_up_one(server):
-    async def main():
-        async with client_of(server.subject) as client:
-            return await client.ask(question("Foul", form=Form.VERDICTS))
-
-    for verdict in play(main).verdicts.values():
+async def test_verdicts_come_with_a_confidence_or_without_one_but_never_with_a_made_up_one(server):
+    async with client_of(server.subject) as client:
+        answer = await client.ask(question("Foul", form=Form.VERDICTS))
+    for verdict in answer.verdicts.values():
         assert (verdict.probability is not None) == server.subject.tells_confidence
         if server.subject.sees and server.subject.tells_confidence:
             assert 0.85 < (verdict.probability if verdict.present else 1 - verdict.probability) < 1
 
 
-def test_lists_tell_how_sure_each_name_was_and_each_that_was_left_out(server):
-    async def main():
-        async with client_of(server.subject) as client:
-            return await client.ask(question("Foul", "Turnover"))
-
-    told = {tag: verdict.probability for tag, verdict in play(main).verdicts.items()}
+async def test_lists_tell_how_sure_each_name_was_and_each_that_was_left_out(server):
+    async with client_of(server.subject) as client:
+        answer = await client.ask(question("Foul", "Turnover"))
+    told = {tag: verdict.probability for tag, verdict in answer.verdicts.items()}
     if not server.subject.tells_confidence:
         assert set(told.values()) == {None}
     elif server.subject.sees:
@@ -96,19 +89,14 @@ def test_lists_tell_how_sure_each_name_was_and_each_that_was_left_out(server):
         assert all(probability is None or 0 <= probability <= 1 for probability in told.values())
 
 
-def test_several_frames_in_one_question_get_their_own_verdicts_each(server, caplog):
+async def test_several_frames_in_one_question_get_their_own_verdicts_each(server, caplog):
     caplog.set_level(logging.DEBUG, "vlm_engine")
     shown = (("Foul",), (), ("Turnover", "Break-away"))
     frames = tuple(Frame(60.0 + number, 410, 280, jpeg(*own)) for number, own in enumerate(shown))
     asked = Question(TAGS, Form.LIST, frames[0].jpeg, time_s=frames[0].time_s, more=frames[1:])
 
-    async def main():
-        async with client_of(
-            server.subject, descriptions={"Foul": "the referee signals"}
-        ) as client:
-            return await client.ask(asked)
-
-    answer = play(main)
+    async with client_of(server.subject, descriptions={"Foul": "the referee signals"}) as client:
+        answer = await client.ask(asked)
     assert [set(verdicts) for verdicts in answer.by_picture] == [set(TAGS)] * 3
     assert answer.calls == 1
     assert "asking" not in caplog.text, "all went in one request, and were answered in one"
@@ -124,23 +112,19 @@ def test_several_frames_in_one_question_get_their_own_verdicts_each(server, capl
         assert all(probability is None or 0 <= probability <= 1 for probability in sure)
 
 
-def test_discovery_finds_what_the_server_tells(server):
+async def test_discovery_finds_what_the_server_tells(server):
     subject = server.subject
 
-    async def main():
-        async with client_of(subject) as client:
-            assert client.slots == 1
-            told = await client.discover()
-            assert client.slots == (subject.slots or 1)
-            assert client.capabilities == told
-        async with client_of(subject, max_concurrent=7) as client:
-            await client.discover()
-            assert client.slots == 7
-        async with client_of(subject, model="") as client:
-            assert await client.model_name() == subject.model
-        return told
-
-    told = play(main)
+    async with client_of(subject) as client:
+        assert client.slots == 1
+        told = await client.discover()
+        assert client.slots == (subject.slots or 1)
+        assert client.capabilities == told
+    async with client_of(subject, max_concurrent=7) as client:
+        await client.discover()
+        assert client.slots == 7
+    async with client_of(subject, model="") as client:
+        assert await client.model_name() == subject.model
     assert (told.server, told.model) == (subject.server, subject.model)
     assert subject.model in told.models
     assert (told.slots, told.context_tokens, told.vision) == (
@@ -152,26 +136,21 @@ def test_discovery_finds_what_the_server_tells(server):
 
 
 @pytest.mark.parametrize("key", ["sk-of-another-league", ""])
-def test_a_wrong_key_is_named_before_a_picture_is_sent(server, key):
+async def test_a_wrong_key_is_named_before_a_picture_is_sent(server, key):
     if not server.subject.asks_for_key:
         pytest.skip("it asks for no key")
 
-    async def main():
-        async with client_of(server.subject, api_key=key) as client:
-            with pytest.raises(
-                WrongKeyError, match="court: it .* api_key of this endpoint"
-            ) as caught:
-                await client.ask(question("Foul"))
-            with pytest.raises(WrongKeyError):
-                await client.discover()
-            assert (
-                "did not accept" in str(caught.value)
-                if key
-                else "it wants an API key" in str(caught.value)
-            )
-            assert "league" not in str(caught.value)
-
-    play(main)
+    async with client_of(server.subject, api_key=key) as client:
+        with pytest.raises(WrongKeyError, match="court: it .* api_key of this endpoint") as caught:
+            await client.ask(question("Foul"))
+        with pytest.raises(WrongKeyError):
+            await client.discover()
+        assert (
+            "did not accept" in str(caught.value)
+            if key
+            else "it wants an API key" in str(caught.value)
+        )
+        assert "league" not in str(caught.value)
 
 
 def test_a_wrong_model_is_named_with_those_there_are(server):
@@ -191,54 +170,43 @@ def test_a_wrong_model_is_named_with_those_there_are(server):
     play(main)
 
 
-def test_a_model_without_vision_is_named(blind):
-    async def main():
-        async with client_of(blind.subject) as client:
-            with pytest.raises(
-                NoVisionError, match="court: its model cannot see pictures; load one that can"
-            ):
-                await client.ask(question("Foul"))
-
-    play(main)
+async def test_a_model_without_vision_is_named(blind):
+    async with client_of(blind.subject) as client:
+        with pytest.raises(
+            NoVisionError, match="court: its model cannot see pictures; load one that can"
+        ):
+            await client.ask(question("Foul"))
     if blind.subject.vision is not None and hasattr(blind, "vlm"):
         assert blind.vlm.counters.requests == 0, "it had said so: no picture needed to be sent"
 
 
-def test_a_question_that_does_not_fit_is_refused_and_never_answered(server):
+async def test_a_question_that_does_not_fit_is_refused_and_never_answered(server):
     tags = tuple(
         f"Free throw number {number} of the season, seen from the other side of the court"
         for number in range(900)
     )
 
-    async def main():
-        async with client_of(server.subject) as client:
-            with pytest.raises(
-                RequestError,
-                match="does not fit into its context; use smaller pictures or fewer tags",
-            ):
-                await client.ask(question("Foul", tags=tags))
-
-    play(main)
+    async with client_of(server.subject) as client:
+        with pytest.raises(
+            RequestError,
+            match="does not fit into its context; use smaller pictures or fewer tags",
+        ):
+            await client.ask(question("Foul", tags=tags))
 
 
 @pytest.mark.parametrize(
     "picture", [b"no picture", jpeg("Foul")[:100]], ids=["text", "the start of a JPEG"]
 )
-def test_a_picture_that_nobody_can_read_is_the_requests_fault(server, picture):
-    async def main():
-        async with client_of(server.subject) as client:
-            with pytest.raises(RequestError, match="cannot read the picture"):
-                await client.ask(question(picture=picture))
-
-    play(main)
+async def test_a_picture_that_nobody_can_read_is_the_requests_fault(server, picture):
+    async with client_of(server.subject) as client:
+        with pytest.raises(RequestError, match="cannot read the picture"):
+            await client.ask(question(picture=picture))
 
 
-def test_more_questions_than_slots_are_all_answered(server):
-    async def main():
-        async with client_of(server.subject) as client:
-            return await asyncio.gather(*(client.ask(question("Foul")) for _ in range(12)))
-
-    assert len(play(main)) == 12
+async def test_more_questions_than_slots_are_all_answered(server):
+    async with client_of(server.subject) as client:
+        answer = await asyncio.gather(*(client.ask(question("Foul")) for _ in range(12)))
+    assert len(answer) == 12
 
 
 def test_a_server_killed_and_started_again_in_the_middle_costs_nothing(server):

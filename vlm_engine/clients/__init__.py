@@ -1,4 +1,4 @@
-"""Clients for vision models over HTTP: one endpoint, or several as one. The only user of aiohttp."""
+"""Clients for vision models over HTTP: one endpoint, or several as one. Only this uses aiohttp."""
 
 from vlm_engine.clients.base import Client
 from vlm_engine.clients.openai import OpenAIClient

@@ -1,0 +1,164 @@
+"""Questions, clients, pools, and servers for them: the sandbox's, and ones that follow a script."""
+
+import asyncio
+import io
+import json
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import cache
+
+import pytest
+from aiohttp import web
+
+from vlm_engine.clients import EndpointPool, OpenAIClient
+from vlm_engine.config.models import EndpointConfig, ModelConfig
+from vlm_engine.errors import NoEndpointError
+from vlm_engine.testing import SandboxVLM, glyphs
+from vlm_engine.types import Form, Question
+
+TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
+KEY = "sk-the-leagues-own-secret"
+LIMIT_S = 30.0
+FOUL = '{"tags": ["Foul"]}'
+
+
+@cache
+def jpeg(tags, number=0, width=410, height=280):
+    file = io.BytesIO()
+    glyphs.picture(tags, width, height, number).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def question(*shown, number=0, form=Form.LIST, picture=None, tags=TAGS, model=""):
+    return Question(tags, form, picture or jpeg(shown, number), model)
+
+
+def numbered(number, model=""):
+    """Return a question whose picture shows one tag, and its number to the server."""
+    return question(TAGS[number % 4], number=number, model=model)
+
+
+def present(answer):
+    return [tag for tag, verdict in answer.verdicts.items() if verdict.present]
+
+
+@asynccontextmanager
+async def client_of(url, *, key="", endpoint=None, **model):
+    config = EndpointConfig(base_url=url, api_key=key, name="court", **(endpoint or {}))
+    client = OpenAIClient(config, ModelConfig(**{"model_id": "sandbox-vlm", **model}))
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            yield client
+    finally:
+        await client.aclose()
+
+
+def endpoint(server, name="", **settings):
+    return {"base_url": server.url, "name": name, "max_concurrent": 4, **settings}
+
+
+@asynccontextmanager
+async def pool_of(*endpoints, patience_s=20.0, **model):
+    settings = {"model_id": "sandbox-vlm", "endpoint_patience": patience_s}
+    pool = EndpointPool.from_config(
+        ModelConfig(**{**settings, "multiplexer_endpoints": endpoints, **model})
+    )
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            yield pool
+    finally:
+        await pool.aclose()
+
+
+@asynccontextmanager
+async def servers(*behaviours):
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(SandboxVLM(behaviour)) for behaviour in behaviours]
+
+
+async def ask_all(pool, count, **options):
+    """Ask ``count`` questions at once, check that each got its own answer, and return these."""
+    answers = await asyncio.gather(
+        *(pool.ask(numbered(number), **options) for number in range(count))
+    )
+    for number, answer in enumerate(answers):
+        assert present(answer) == [TAGS[number % 4]]
+    return answers
+
+
+async def until(holds):
+    while not holds():
+        await asyncio.sleep(0.002)
+
+
+@contextmanager
+def no_endpoint(*words):
+    """Expect a ``NoEndpointError`` with these words."""
+    with pytest.raises(NoEndpointError) as caught:
+        yield
+    assert all(each in str(caught.value) for each in words), caught.value
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def completion(content, finish="stop", **more):
+    message = {"content": content, **more.pop("message", {})}
+    return {"choices": [{"finish_reason": finish, "message": message}], **more}
+
+
+def said(message, **more):
+    return {"error": {"message": message, **more}}
+
+
+def listing(*models):
+    """Return a list of models, from names or from parts of their entries."""
+    entries = [{"id": model} if isinstance(model, str) else model for model in models]
+    return {
+        "object": "list",
+        "data": [{"id": "m", "object": "model", **entry} for entry in entries],
+    }
+
+
+class Scripted:
+    """A server that follows a script. Context manager.
+
+    ``script``: the reply to a question, as (status, body) or (status, body, headers), or a function
+    from a request's JSON to that. A body is bytes, text, or JSON. ``pages``: the JSON by path.
+    ``asked``: the questions so far; ``paths``: the paths of all requests.
+    """
+
+    def __init__(self, script=None, pages=None, *, models=("sandbox-vlm",), tls=None):
+        self.script, self.tls = script, tls
+        self.pages = {"/v1/models": listing(*models)} if pages is None else pages
+        self.asked, self.paths = [], []
+
+    async def __aenter__(self):
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls).start()
+        self.port = self._runner.addresses[0][1]
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
+        return self
+
+    async def __aexit__(self, *_):
+        await self._runner.cleanup()
+
+    async def _answer(self, request):
+        self.paths.append(request.path)
+        if request.path == "/v1/chat/completions" and self.script is not None:
+            self.asked.append(json.loads(await request.read()))
+            script = self.script
+            return _response(*(script(self.asked[-1]) if callable(script) else script))
+        if request.path not in self.pages:
+            return _response(404, {"detail": "Not Found"})
+        page = self.pages[request.path]
+        return _response(*(page if isinstance(page, tuple) else (200, page)))
+
+
+def _response(status, body, headers=None):
+    body = body if isinstance(body, bytes | str) else json.dumps(body)
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    return web.Response(status=status, body=data, headers=headers)
