@@ -48,7 +48,8 @@ def write_report(
     except OSError as error:
         _log.warning(
             "The report of this run could not be written to %s (%s). The run itself is not"
-            " affected. Make the folder writable, free some disk space, or set another one in REPORT_FOLDER.",
+            " affected. Make the folder writable, free some disk space, or set another one in"
+            " REPORT_FOLDER.",
             folder,
             error.strerror or error,
         )

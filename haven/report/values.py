@@ -1,4 +1,4 @@
-"""What a run hands over for its report: plain values, which know nothing of Stash.
+"""Report of a run as plain values, which know nothing of Stash.
 
 Times are float seconds; points in time are seconds since the epoch.
 """

@@ -1,4 +1,4 @@
-"""What goes on beside a task's work: its time slice, its session, lines about the endpoints."""
+"""Work beside a task: its time slice, its session with Stash, lines about the endpoints."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Writer:
 
     @property
     def verb(self) -> str:
-        """What was done to an item, for people."""
+        """Participle for what was done to an item: ``tagged``."""
         if not self.run_id:
             return "looked at"
         return "updated" if self.updating else "tagged"
@@ -69,7 +69,7 @@ class Writer:
 
 
 class ItemHandler(ABC, Generic[ItemT, ResultT]):
-    """What a batch does with each item of one kind. Use it in ``async with``.
+    """Work on each item of one kind. Use it in ``async with``.
 
     ``chunk``: how many items are read from Stash at a time.
     """
@@ -90,7 +90,7 @@ class ItemHandler(ABC, Generic[ItemT, ResultT]):
     @property
     @abstractmethod
     def pace(self) -> str:
-        """How many items are worked on at once, for people."""
+        """Text about how many items are worked on at once."""
 
     @abstractmethod
     def at_once(self) -> int:

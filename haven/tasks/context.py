@@ -1,4 +1,4 @@
-"""What every task receives: settings, Stash, the arguments, and the record of the run."""
+"""Surroundings of every task: settings, Stash, the arguments, and the record of the run."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class RunRecord:
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken so far."""
+        """Seconds since the run began."""
         return time.time() - self._started
 
     def report(self, end_line: str, error: str = "") -> RunReport:

@@ -67,9 +67,9 @@ class Theatre:
         return self.servers.enter_context(running(SandboxVLM(Behaviour(**behaviour))))
 
     def install(self, *endpoints: SandboxVLM | Mapping[str, Any], **settings: Any) -> SandboxVLM:
-        """Install the plugin with these endpoints, or a new one, in a folder whose name needs quoting.
+        """Install the plugin with these endpoints, or a new one, and return the first of them.
 
-        Return the first endpoint.
+        The folder's name needs quoting.
         """
         self.installed += 1
         if not endpoints and "ENDPOINTS" not in settings:
@@ -171,7 +171,7 @@ def content(scene: ItemState) -> tuple[Any, ...]:
 
 
 def likeness(scene: ItemState, video: LabelledVideo) -> float:
-    """How well the markers match the truth, from 0 to 1."""
+    """F1 of the markers, the mean over the tags that the video shows."""
     present = [tag for tag in TAGS if video.truth[tag]]
     found = {
         tag: [

@@ -107,8 +107,8 @@ def test_only_the_standard_library_is_imported_before_stdin() -> None:
     assert "haven.setup.bootstrap" in imported
     assert not imported & {"haven.settings", "haven.stash"}
     packages = {"av", "PIL", "numpy", "aiohttp", "pydantic", "yaml", "stashapi", "requests"}
-    own = {"vlm_engine", "haven_vlm_config", "haven_media_handler"}
-    assert not {name.split(".")[0] for name in imported} & (packages | own)
+    plugin = {"vlm_engine", "haven_vlm_config", "haven_media_handler"}
+    assert not {name.split(".")[0] for name in imported} & (packages | plugin)
     assert json.loads(traced.stdout)["error"]
 
 

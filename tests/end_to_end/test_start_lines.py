@@ -1,4 +1,4 @@
-"""What a run says at its start, and settings of Stash's page."""
+"""The first lines of a run, and settings of Stash's page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXAMPLE = "Basketball point, Foul, Break-away, Turnover"
 
 
 def first_lines(theatre: Theatre, page: dict[str, Any]) -> tuple[str, str]:
-    """What *Tag Videos* says with these settings on the page: at info, and at warning."""
+    """The log of *Tag Videos* with these settings on the page: info, and warnings."""
     theatre.stash.plugins.settings["ahavenvlmconnector"] = page
     job = theatre.run()
     assert job.error is None, job.log

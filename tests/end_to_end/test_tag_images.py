@@ -156,7 +156,7 @@ def test_files_elsewhere_are_mapped_or_come_from_stash(
 def test_a_damaged_zip_is_read_by_stash_if_it_can(
     elsewhere: Callable[..., Theatre], tmp_path: Path
 ) -> None:
-    """In this machine's copy, a name is flagged as UTF-8 and is not; Stash has the zip as it was."""
+    """In this machine's copy a name is flagged as UTF-8 and is not; Stash has it as it was."""
     (tmp_path / "whole").mkdir()
     packed = write_zip(tmp_path / "whole" / "final.zip", 3, TAGS)
     data = bytearray(packed[0].path.read_bytes())
@@ -176,16 +176,16 @@ def test_a_damaged_zip_is_read_by_stash_if_it_can(
 def test_files_that_stash_lacks_too_are_named_with_both_reasons(
     elsewhere: Callable[..., Theatre], tmp_path: Path
 ) -> None:
-    own = write_folder(tmp_path / "own", 2, TAGS)
+    files = write_folder(tmp_path / "own", 2, TAGS)
     theatre = elsewhere(tmp_path / "own", "/data/sport")
     theatre.install(PATH_MUTATION={"/data": "/mnt/nas"})
-    lost, damaged = theatre.add(*own)
-    own[0].path.unlink()
-    own[1].path.write_bytes(own[1].path.read_bytes()[:300])
+    lost, damaged = theatre.add(*files)
+    files[0].path.unlink()
+    files[1].path.write_bytes(files[1].path.read_bytes()[:300])
     log = texts(theatre.run(TASK), "error")
     for part in ("/data/sport", "/mnt/nas/sport", "PATH_MUTATION", "Stash does not serve"):
         assert part in error_of(lost, log)
-    place = f"/{own[1].path.name}, from Stash: damaged picture: "
+    place = f"/{files[1].path.name}, from Stash: damaged picture: "
     assert place in error_of(damaged, log)
 
 
@@ -336,8 +336,8 @@ def test_a_killed_run_asks_nothing_twice(theatre: Theatre, pictures: Pictures) -
     assert all(tags[image] in ({"VLM_TagMe"}, done[image]) for image in images)
     assert theatre.run(TASK).error is None
     assert theatre.image_tags() == done
-    asked = vlm.counters.frame_numbers
-    assert len(asked) - len(set(asked)) <= 4  # what was under way at the kill
+    frames = vlm.counters.frame_numbers
+    assert len(frames) - len(set(frames)) <= 4  # what was under way at the kill
 
 
 def test_galleries_wait_for_the_last_time_slice(theatre: Theatre, pictures: Pictures) -> None:

@@ -32,7 +32,8 @@ def test_queued_scenes_become_tags_and_markers(theatre: Theatre) -> None:
     assert len(job.progress) > 5
     assert all(earlier < later for earlier, later in pairwise(job.progress))
     numbers = re.search(
-        r"3 scenes tagged, 0 failed; (\d+) frames asked, (\d+) answered, 0 failed; (\d+) calls; \d+ s",
+        r"3 scenes tagged, 0 failed; (\d+) frames asked, (\d+) answered, 0 failed;"
+        r" (\d+) calls; \d+ s",
         str(job.output),
     )
     assert numbers, job.output
@@ -339,7 +340,7 @@ THERE = "/data/sport games"
 
 @pytest.fixture
 def away(elsewhere: Callable[..., Theatre], videos: tuple[Any, ...]) -> Theatre:
-    """A theatre whose Stash asks for a log-in, and shows the videos in a folder that is not here."""
+    """A theatre whose Stash wants a log-in, and has the videos in a folder that is not here."""
     from sandbox.stash import Credentials
 
     return elsewhere(videos[0].path.parent, THERE, credentials=Credentials("referee", "red card"))

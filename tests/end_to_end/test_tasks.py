@@ -197,7 +197,7 @@ def test_a_task_without_work_says_what_to_do(theatre: Theatre) -> None:
     assert {"VLM_TagMe", "VLM_UpdateMe"} <= names
 
 
-def test_a_preview_writes_nothing_and_saves_the_run_its_questions(theatre: Theatre) -> None:
+def test_a_preview_writes_nothing_and_saves_later_questions(theatre: Theatre) -> None:
     vlm = theatre.install()
     theatre.queue(0, 1)
     before = theatre.stash.library.snapshot()
@@ -340,7 +340,7 @@ def test_a_task_ends_with_its_stash_and_the_next_goes_on(theatre: Theatre) -> No
 
 
 def is_alive(process: int) -> bool:
-    """Whether the process exists and has not ended; a zombie has."""
+    """Return whether the process exists and is no zombie."""
     try:
         state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(") ")[2]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What goes on beside a task's work: its time slice, and lines about the endpoints."""
+"""Work beside a task: its time slice, and lines about the endpoints."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ async def test_a_time_slice_that_ends_several_times_is_over_once() -> None:
         async with time_slice.limit():
             await asyncio.sleep(60)
 
-    looks = [asyncio.create_task(look()) for _ in range(4)]
+    tasks = [asyncio.create_task(look()) for _ in range(4)]
     await asyncio.sleep(0)
     for _ in range(6):  # also while what was interrupted is still ending
         time_slice.end()
         await asyncio.sleep(0)
-    outcomes = await asyncio.gather(*looks, return_exceptions=True)
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [TimeSliceOverError] * 4
 
 

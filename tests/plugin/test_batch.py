@@ -89,7 +89,7 @@ async def test_an_error_of_reading_comes_with_the_next_item() -> None:
 
 
 def ends_after(failures: Iterable[tuple[Exception, str]]) -> int | None:
-    """How many of these failures are counted before the batch ends."""
+    """Return how many of these failures are counted before the batch ends."""
     streak = FailureStreak()
     for number, (error, path) in enumerate(failures, 1):
         try:

@@ -1,4 +1,4 @@
-"""Progress of few scenes: it never falls, ends at 1, and is never far from the share of the work that is done."""
+"""Progress of few scenes: it never falls, ends at 1, and is near the share of work done."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def frames_of(scan: int, more: float) -> int:
     return scan + max(1, round(scan * more))
 
 
-def told(board: ProgressBoard, scene: str, settled: int, scan: int, in_all: int) -> None:
-    """What a search says: twice its scan at first, and then what it really has left, and half as much again."""
+def advance(board: ProgressBoard, scene: str, settled: int, scan: int, in_all: int) -> None:
+    """Report a search: twice its scan at first, then what is left and half as much again."""
     left = in_all - settled
     expected = 2 * scan if settled <= scan else min(2 * scan, settled + left + left // 2)
     board.advance(scene, Progress(Coverage(settled, settled, 0, settled), expected))
@@ -37,7 +37,7 @@ def test_progress_of_few_scenes_is_about_the_work_done(
     done = 0
     for number, (scan, _, _) in enumerate(scenes):
         for settled in range(1, sizes[number] + 1):
-            told(board, str(number), settled, scan, sizes[number])
+            advance(board, str(number), settled, scan, sizes[number])
             done += 1
             if len(scenes) == 1:
                 assert abs(seen[-1] - done / sum(sizes)) < 0.45
@@ -56,12 +56,12 @@ def test_three_scenes_of_a_length_move_evenly() -> None:
         board.announce(scene, 45.0)
     for settled in range(1, 28):
         for scene in "ab":
-            told(board, scene, settled, 21, 27)
+            advance(board, scene, settled, 21, 27)
             done[0] += 1
     board.finish("a")
     board.finish("b")
     for settled in range(1, 28):
-        told(board, "c", settled, 21, 27)
+        advance(board, "c", settled, 21, 27)
         done[0] += 1
     board.finish("c")
     assert seen[-1] == (1.0, 1.0)
@@ -76,7 +76,7 @@ def test_a_scene_that_fails_at_once_counts_as_no_work() -> None:
     board.announce("there", 40.0)
     board.finish("lost")
     assert seen[-1] < 0.1
-    told(board, "there", 1, 20, 22)
+    advance(board, "there", 1, 20, 22)
     assert seen[-1] < 0.2
     board.finish("there")
     assert seen[-1] == 1

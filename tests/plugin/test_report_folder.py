@@ -217,7 +217,8 @@ def test_a_kill_at_any_moment_leaves_whole_files_only(tmp_path: Path) -> None:
         "from tools.example_report import EXAMPLE; from haven.report import write_report\n"
         "print('ready', flush=True)\n"
         "for number in range(int(sys.argv[2]), 100_000):\n"
-        "    write_report(replace(EXAMPLE, started=EXAMPLE.started + number), Path(sys.argv[1]), keep=4)\n"
+        "    run = replace(EXAMPLE, started=EXAMPLE.started + number)\n"
+        "    write_report(run, Path(sys.argv[1]), keep=4)\n"
     )
     for round_number, pause_s in enumerate((0.03, 0.2)):
         start = str(round_number * 10_000)

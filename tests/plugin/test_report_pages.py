@@ -1,4 +1,4 @@
-"""What the pages and the JSON file of a run hold, of scenes and of images."""
+"""The pages and the JSON file of a run, of scenes and of images."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Page(HTMLParser):
 
 
 def harmless(text: str) -> Page:
-    """Takes a page apart and sees that it refers to nothing but files beside it, and that nothing in it runs."""
+    """Parse a page and check that nothing in it runs or refers to other places."""
     text.encode()
     page = Page(text)
     names = {name for name, _ in page.elements}
@@ -292,7 +292,7 @@ def test_the_table_counts_images_and_not_galleries() -> None:
 # --- size ---
 
 
-def test_five_hundred_scenes_stay_a_page_that_a_browser_opens() -> None:
+def test_five_hundred_scenes_stay_a_small_page() -> None:
     tags = [f"Tag {tag}" for tag in range(8)]
     spans = {
         tag: tuple(Span(tag, 60.0 * n + 1, 60.0 * n + 20, 0.8) for n in range(5)) for tag in tags
@@ -325,7 +325,7 @@ def test_a_long_timeline_has_an_upper_size() -> None:
     assert "49,700 more in the JSON file" in text
 
 
-def test_a_hundred_thousand_images_stay_a_page_that_a_browser_opens() -> None:
+def test_a_hundred_thousand_images_stay_a_small_page() -> None:
     names = tuple((str(number), f"Bild {number:06}.jpg") for number in range(10_000))
     groups = [replace(FOULS, items=names, tags=(f"Tag {number}",)) for number in range(10)]
     failures = [replace(BROKEN, error=f"Bild {n}: the file is empty") for n in range(2_000)]
