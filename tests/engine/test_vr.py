@@ -1,4 +1,4 @@
-"""Where the eyes lie in a VR frame, and which part of it is ahead."""
+"""Positions of the eyes in a VR frame, and the part of it that is ahead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
 
-def told(name: str, size: Size = WIDE, setting: str = AUTO) -> str:
+def layout_text(name: str, size: Size = WIDE, setting: str = AUTO) -> str:
     layout = layout_of(setting, name, *size)
     return str(layout) if layout else "as it is"
 
@@ -63,7 +63,7 @@ def told(name: str, size: Size = WIDE, setting: str = AUTO) -> str:
     ],
 )
 def test_a_name_tells_in_the_way_of_players(name: str, layout: str) -> None:
-    assert told(name) == layout
+    assert layout_text(name) == layout
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_a_name_tells_in_the_way_of_players(name: str, layout: str) -> None:
     ],
 )
 def test_what_a_name_leaves_open_the_shape_tells(name: str, size: Size, layout: str) -> None:
-    assert told(name, size) == layout
+    assert layout_text(name, size) == layout
 
 
 def test_a_setting_goes_before_name_and_shape() -> None:
-    assert told("Final_LR_180.mp4", WIDE, "mono-360") == "mono-360"
-    assert told("Final_LR_180.mp4", WIDE, "mono-flat") == "as it is"
+    assert layout_text("Final_LR_180.mp4", WIDE, "mono-360") == "mono-360"
+    assert layout_text("Final_LR_180.mp4", WIDE, "mono-flat") == "as it is"
     assert layout_of(OFF, "Final_LR_180.mp4", *WIDE) is None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -19,17 +17,7 @@ TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 
 
 def made(path: Path, layout: str, width: int, height: int) -> LabelledVideo:
-    spec = VideoSpec(
-        duration_s=40,
-        width=width,
-        height=height,
-        tags=TAGS,
-        seed=4,
-        shot_median_s=6,
-        gop_s=4,
-        frame_rate=8,
-        vr=layout,
-    )
+    spec = VideoSpec(40, width, height, 8, TAGS, seed=4, shot_median_s=6, gop_s=4, vr=layout)
     return generate(spec, path)
 
 
@@ -38,21 +26,19 @@ def match(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
     return made(tmp_path_factory.mktemp("vr") / "Final_LR_180.mp4", "sbs-180", 600, 300)
 
 
-def play(use: Callable[[SandboxVLM], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with SandboxVLM(Behaviour(slots=4)) as vlm:
-            await use(vlm)
-
-    asyncio.run(run())
-
-
 def engine(vlm: SandboxVLM, layout: str = "auto", store: Path | None = None) -> VLMEngine:
     endpoint = {"base_url": vlm.url, "max_concurrent": 4}
     model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS)
     video = VideoConfig(vr_layout=layout)
-    return VLMEngine(
-        EngineConfig(models={"vlm": model}, video=video, store_path=str(store) if store else None)
-    )
+    path = str(store) if store else None
+    return VLMEngine(EngineConfig(models={"vlm": model}, video=video, store_path=path))
+
+
+async def searched(
+    path: Path, layout: str = "auto", store: Path | None = None, *, vr: bool = True
+) -> VideoResult:
+    async with SandboxVLM(Behaviour(slots=4)) as vlm, engine(vlm, layout, store) as open_engine:
+        return await open_engine.tag_video(path, vr_video=vr)
 
 
 def likeness(result: VideoResult, video: LabelledVideo) -> float:
@@ -72,56 +58,40 @@ def likeness(result: VideoResult, video: LabelledVideo) -> float:
         ("Final_SBS_MKX200.mp4", "sbs-fisheye200", (800, 400)),
     ],
 )
-def test_what_is_ahead_is_found(
+async def test_what_is_ahead_is_found(
     name: str, layout: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
     video = made(tmp_path / name, layout, *size)
-
-    async def use(vlm: SandboxVLM) -> None:
-        async with engine(vlm) as open_engine:
-            assert likeness(await open_engine.tag_video(video.path, vr_video=True), video) > 0.8
-
-    play(use)
+    assert likeness(await searched(video.path), video) > 0.8
 
 
-def test_without_the_layout_nothing_right_is_found(match: LabelledVideo) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        async with engine(vlm) as open_engine:
-            assert likeness(await open_engine.tag_video(match.path), match) < 0.5
-        async with engine(vlm, "mono-360") as open_engine:
-            assert likeness(await open_engine.tag_video(match.path, vr_video=True), match) < 0.5
-
-    play(use)
+@pytest.mark.parametrize(("layout", "vr"), [("auto", False), ("mono-360", True)])
+async def test_without_the_layout_nothing_right_is_found(
+    layout: str, vr: bool, match: LabelledVideo
+) -> None:
+    assert likeness(await searched(match.path, layout, vr=vr), match) < 0.5
 
 
-def test_scripts_in_the_field_get_the_layout_by_themselves(match: LabelledVideo) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        async with engine(vlm) as open_engine:
-            told = await open_engine.process_video(match.path, vr_video=True)
-        tags = {tag for own in told["video_tag_info"]["video_tags"].values() for tag in own}
-        assert tags == {tag for tag, spans in match.truth.items() if spans}
-
-    play(use)
+async def test_scripts_in_the_field_get_the_layout_by_themselves(match: LabelledVideo) -> None:
+    async with SandboxVLM(Behaviour(slots=4)) as vlm, engine(vlm) as open_engine:
+        result = await open_engine.process_video(match.path, vr_video=True)
+    tags = {tag for found in result["video_tag_info"]["video_tags"].values() for tag in found}
+    assert tags == {tag for tag, spans in match.truth.items() if spans}
 
 
-def test_answers_about_one_crop_are_not_taken_for_another(
+async def test_answers_about_one_crop_are_not_taken_for_another(
     match: LabelledVideo, tmp_path: Path
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        asked: list[int] = []
+    store = tmp_path / "store.sqlite3"
+    calls = [
+        (await searched(match.path, layout, store, vr=vr)).coverage.calls > 0
         for layout, vr in (
             ("auto", True),
-            ("sbs-180", True),
+            ("sbs-180", True),  # the same, as the name says
             ("mono-180", True),
             ("off", True),
-            ("auto", False),
+            ("auto", False),  # also the whole frame
             ("auto", True),
-        ):
-            async with engine(vlm, layout, tmp_path / "store.sqlite3") as open_engine:
-                result = await open_engine.tag_video(match.path, vr_video=vr)
-            asked.append(result.coverage.calls)
-        by_name, as_set, other, off, not_vr, again = asked
-        assert min(by_name, other, off) > 0
-        assert (as_set, not_vr, again) == (0, 0, 0)
-
-    play(use)
+        )
+    ]
+    assert calls == [True, False, True, True, False, False]

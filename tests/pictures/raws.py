@@ -1,22 +1,24 @@
-"""Camera raw files as cameras lay them out: a TIFF whose first picture is a thumbnail, with the sensor's data further on."""
+"""Camera raw files as cameras write them: a TIFF that begins with a thumbnail."""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from PIL import Image
 
 from sandbox.stills import saved, scene
+from tests.pictures.stored import exif_of
 
-Values = Mapping[int, Sequence[int] | bytes]
+Tags = dict[int, Sequence[int] | bytes]
+Size = tuple[int, int]
 
 SENSOR = 32803
 
 
 class Tiff:
-    """A TIFF that is put together directory by directory; each gets the place of its data where it says so."""
+    """TIFF that is put together directory by directory."""
 
     def __init__(self, magic: bytes = b"MM\0*") -> None:
         self._order = "<" if magic.startswith(b"II") else ">"
@@ -25,63 +27,64 @@ class Tiff:
         )
 
     def data(self, content: bytes) -> int:
-        """Where ``content`` lies from now on."""
+        """Add data, and return where it is."""
         at = len(self._content)
         self._content += content + bytes(-len(content) % 2)
         return at
 
-    def directory(self, values: Values, following: int = 0) -> int:
-        """Where the directory with these values lies; a number is a LONG, bytes are UNDEFINED."""
+    def directory(self, values: Tags, following: int = 0) -> int:
+        """Add a directory, and return where it is; numbers are LONG, bytes UNDEFINED."""
         entries = []
-        for tag, told in sorted(values.items()):
-            kind, count = (7, len(told)) if isinstance(told, bytes) else (4, len(told))
-            packed = (
-                told if isinstance(told, bytes) else struct.pack(f"{self._order}{count}I", *told)
-            )
-            place = (
-                packed.ljust(4, b"\0")
-                if len(packed) <= 4
-                else struct.pack(f"{self._order}I", self.data(packed))
-            )
-            entries.append(struct.pack(f"{self._order}HHI", tag, kind, count) + place)
+        for tag, value in sorted(values.items()):
+            kind, packed = 7, value
+            if not isinstance(value, bytes):
+                kind, packed = 4, struct.pack(f"{self._order}{len(value)}I", *value)
+            place = packed.ljust(4, b"\0")
+            if len(packed) > 4:
+                place = struct.pack(f"{self._order}I", self.data(packed))
+            entries.append(struct.pack(f"{self._order}HHI", tag, kind, len(value)) + place)
         head = struct.pack(f"{self._order}H", len(entries))
         return self.data(head + b"".join(entries) + struct.pack(f"{self._order}I", following))
 
     def content(self, first: int) -> bytes:
-        """The file, whose first directory lies there."""
+        """The file whose first directory is there."""
         self._content[4:8] = struct.pack(f"{self._order}I", first)
         return bytes(self._content)
 
 
-def thumbnail(tiff: Tiff, side: tuple[int, int] = (160, 120)) -> dict[int, Sequence[int] | bytes]:
+def thumbnail(tiff: Tiff, side: tuple[int, int] = (160, 120)) -> Tags:
     """The values of a small picture, green all over, as it lies in the file."""
     pixels = Image.new("RGB", side, (0, 200, 0)).tobytes()
-    sizes = {
-        254: [1],
-        256: [side[0]],
-        257: [side[1]],
-        258: [8, 8, 8],
-        259: [1],
-        262: [2],
-        277: [3],
-        278: [side[1]],
-    }
-    return {**sizes, 273: [tiff.data(pixels)], 279: [len(pixels)]}
+    return described(side, 1, 2, 3) | {254: [1]} | strip(tiff, pixels)
 
 
-def sensor(tiff: Tiff, size: tuple[int, int]) -> dict[int, Sequence[int] | bytes]:
+def sensor(tiff: Tiff, size: tuple[int, int]) -> Tags:
     """The values of what the sensor saw."""
-    told = {
-        254: [0],
-        256: [size[0]],
-        257: [size[1]],
-        258: [16],
-        259: [7],
-        262: [SENSOR],
-        277: [1],
-        278: [size[1]],
+    return described(size, 7, SENSOR, 1) | {254: [0], 258: [16]} | strip(tiff, bytes(100))
+
+
+def described(size: Size, compression: int, photometric: int, channels: int) -> Tags:
+    """The values that say how a picture is stored."""
+    width, height = size
+    return {
+        256: [width],
+        257: [height],
+        258: [8] * channels,
+        259: [compression],
+        262: [photometric],
+        277: [channels],
+        278: [height],
     }
-    return {**told, 273: [tiff.data(bytes(100))], 279: [100]}
+
+
+def strip(tiff: Tiff, content: bytes) -> Tags:
+    """The values of one strip of data."""
+    return {273: [tiff.data(content)], 279: [len(content)]}
+
+
+def jpeg(tiff: Tiff, content: bytes) -> Tags:
+    """The values of a JPEG that is no strip."""
+    return {513: [tiff.data(content)], 514: [len(content)]}
 
 
 def preview(size: tuple[int, int]) -> bytes:
@@ -89,84 +92,51 @@ def preview(size: tuple[int, int]) -> bytes:
     return saved(Image.fromarray(scene(*size)), "JPEG", quality=95)
 
 
-def nef(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: int = 1) -> bytes:
+def nef(content: bytes | None, size: Size = (6000, 4000), orientation: int = 1) -> bytes:
     """Nikon: a thumbnail, and in directories inside it a JPEG and the sensor's data."""
     tiff = Tiff(b"MM\0*")
     inner = [tiff.directory(sensor(tiff, size))]
-    if shown is not None:
-        inner.insert(
-            0, tiff.directory({254: [1], 259: [6], 513: [tiff.data(shown)], 514: [len(shown)]})
-        )
-    return tiff.content(
-        tiff.directory(
-            {**thumbnail(tiff), 271: b"NIKON CORPORATION\0", 274: [orientation], 330: inner}
-        )
-    )
+    if content is not None:
+        inner.insert(0, tiff.directory({254: [1], 259: [6], **jpeg(tiff, content)}))
+    more: Tags = {271: b"NIKON CORPORATION\0", 274: [orientation], 330: inner}
+    return tiff.content(tiff.directory({**thumbnail(tiff), **more}))
 
 
-def dng(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: int = 1) -> bytes:
+def dng(content: bytes | None, size: Size = (6000, 4000), orientation: int = 1) -> bytes:
     """Adobe: the same, with the JPEG in a strip."""
     tiff = Tiff(b"II*\0")
     inner = [tiff.directory(sensor(tiff, size))]
-    if shown is not None:
-        inner.append(
-            tiff.directory(
-                {254: [1], 259: [7], 262: [6], 273: [tiff.data(shown)], 279: [len(shown)]}
-            )
-        )
-    first = {
-        **thumbnail(tiff, (256, 171)),
-        274: [orientation],
-        330: inner,
-        50706: bytes((1, 4, 0, 0)),
-    }
-    return tiff.content(tiff.directory(first))
+    if content is not None:
+        inner.append(tiff.directory({254: [1], 259: [7], 262: [6], **strip(tiff, content)}))
+    more: Tags = {274: [orientation], 330: inner, 50706: bytes((1, 4, 0, 0))}
+    return tiff.content(tiff.directory({**thumbnail(tiff, (256, 171)), **more}))
 
 
-def arw(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: int = 1) -> bytes:
+def arw(content: bytes | None, size: Size = (6000, 4000), orientation: int = 1) -> bytes:
     """Sony: a JPEG, a smaller one behind it, the sensor's data inside."""
     tiff, small = Tiff(b"II*\0"), preview((160, 120))
     inner = [tiff.directory(sensor(tiff, size))]
-    second = tiff.directory({254: [1], 259: [6], 513: [tiff.data(small)], 514: [len(small)]})
-    jpeg = shown or small
-    first = {
-        254: [1],
-        259: [6],
-        274: [orientation],
-        330: inner,
-        513: [tiff.data(jpeg)],
-        514: [len(jpeg)],
-    }
-    return tiff.content(tiff.directory(first, second))
+    second = tiff.directory({254: [1], 259: [6], **jpeg(tiff, small)})
+    more: Tags = {254: [1], 259: [6], 274: [orientation], 330: inner}
+    return tiff.content(tiff.directory({**more, **jpeg(tiff, content or small)}, second))
 
 
-def cr2(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: int = 1) -> bytes:
+def cr2(content: bytes | None, size: Size = (6000, 4000), orientation: int = 1) -> bytes:
     """Canon: a JPEG, a thumbnail, and the sensor's data packed as a lossless JPEG."""
     tiff, small = Tiff(b"II*\0\x10\0\0\0CR"), preview((160, 120))
     lossless = small.replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc3\x00\x11\x0e", 1)
-    last = tiff.directory({259: [6], 273: [tiff.data(lossless)], 279: [len(lossless)]})
-    second = tiff.directory({513: [tiff.data(small)], 514: [len(small)]}, last)
-    jpeg = shown or small
-    first = {
-        256: [size[0]],
-        257: [size[1]],
-        259: [6],
-        274: [orientation],
-        273: [tiff.data(jpeg)],
-        279: [len(jpeg)],
-    }
-    return tiff.content(tiff.directory(first, second))
+    last = tiff.directory({259: [6], **strip(tiff, lossless)})
+    second = tiff.directory(jpeg(tiff, small), last)
+    first: Tags = {256: [size[0]], 257: [size[1]], 259: [6], 274: [orientation]}
+    return tiff.content(tiff.directory({**first, **strip(tiff, content or small)}, second))
 
 
-def raf(shown: bytes | None, size: tuple[int, int] = (6000, 4000), orientation: int = 1) -> bytes:
-    """Fujifilm, which is no TIFF: where the JPEG lies is told at the beginning. It says by itself how it is turned."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    jpeg = preview((160, 120)) if shown is None else shown
-    with Image.open(io.BytesIO(jpeg)) as image:
-        jpeg = saved(image, "JPEG", quality=95, exif=exif)
-    head = b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + struct.pack(">II", 160, len(jpeg))
-    return head.ljust(160, b"\0") + jpeg
+def raf(content: bytes | None, size: Size = (6000, 4000), orientation: int = 1) -> bytes:
+    """Fujifilm, which is no TIFF: its head points to the JPEG, which has the orientation itself."""
+    with Image.open(io.BytesIO(content or preview((160, 120)))) as image:
+        inner = saved(image, "JPEG", quality=95, exif=exif_of(orientation))
+    head = b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + struct.pack(">II", 160, len(inner))
+    return head.ljust(160, b"\0") + inner
 
 
 MAKERS = {"goal.nef": nef, "goal.dng": dng, "goal.arw": arw, "goal.cr2": cr2, "goal.raf": raf}

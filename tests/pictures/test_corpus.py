@@ -1,4 +1,4 @@
-"""Files as nobody wants them: each ends in a picture or in an error that names it, in little memory."""
+"""Files as nobody wants them: each ends in a picture or in a named error, in little memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -26,19 +27,19 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_apart(folder: Path, files: Iterable[tuple[str, bytes]]) -> tuple[dict[str, str], int]:
-    """What came of each file, and by how many bytes the memory of the process that read them grew."""
+    """The result of each file, and by how many bytes the process that read them grew."""
     folder.mkdir(exist_ok=True)
     for name, content in files:
         (folder / name).write_bytes(content)
     command = [sys.executable, "-m", "tests.pictures.child", str(folder)]
     ended = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
-    told: dict[str, Any] = json.loads(ended.stdout)
-    return told["came"], told["grown"]
+    result: dict[str, Any] = json.loads(ended.stdout)
+    return result["came"], result["grown"]
 
 
 def is_error_of(path: Path, what: str) -> bool:
-    """Whether that file was refused: as damaged, or as one of a kind or size that is not read here."""
+    """Return whether that file was refused: as damaged, or of a kind or size that is not read."""
     return what.startswith((f"MediaUnreadableError: {path}: ", f"MediaUnsupportedError: {path}: "))
 
 
@@ -49,16 +50,14 @@ def test_whole_files_are_read() -> None:
         )
 
 
-def test_every_format_cut_off_at_20_places(tmp_path: Path) -> None:
+def test_every_format_cut_off_at_10_places(tmp_path: Path) -> None:
     came, grown = read_apart(tmp_path / "cut", cut_files())
-    assert len(came) == 20 * len(list(good_files()))
-    named = [is_error_of(tmp_path / "cut" / name, what) for name, what in came.items()]
-    assert all(
-        what in {"still", "moving"} or ours for what, ours in zip(came.values(), named, strict=True)
-    )
-    assert sum(named) > 0.8 * len(
-        came
-    )  # the others are moving pictures up to the damage, and pages behind the first
+    assert len(came) == 10 * len(list(good_files()))
+    read = [what for what in came.values() if what in {"still", "moving"}]
+    refused = [is_error_of(tmp_path / "cut" / name, what) for name, what in came.items()]
+    assert len(read) + sum(refused) == len(came)
+    # Moving pictures are read up to the damage, and a first page without those behind it.
+    assert len(read) < 0.2 * len(came)
     assert grown < 64 * MIB
 
 
@@ -78,9 +77,8 @@ def test_files_that_lie(tmp_path: Path) -> None:
     assert "HEIF" in came["photo.heic"]
     assert "a web page" in came["page.jpg"]
     assert "a zip" in came["inner.zip"]
-    assert (
-        grown < 512 * MIB
-    )  # what is within the limits may take its memory: 12,000 x 12,000 pixels of 3 bytes
+    # What is within the limits may take its memory: 12,000 x 12,000 pixels of 3 bytes.
+    assert grown < 512 * MIB
 
 
 def test_zips_that_lie(tmp_path: Path) -> None:
@@ -117,15 +115,7 @@ def test_zips_that_lie(tmp_path: Path) -> None:
 
 
 def test_a_photograph_of_50_megapixels_takes_little_memory(tmp_path: Path) -> None:
-    tile = Image.fromarray(scene(512, 512))
-    row = Image.new("RGB", (12_800, 512))
-    for left in range(0, row.width, 512):
-        row.paste(tile, (left, 0))
-    photo = Image.new("RGB", (12_800, 4_096))
-    for top in range(0, photo.height, 512):
-        photo.paste(row, (0, top))
-    content = saved(photo, "JPEG")
-    del photo
+    content = saved(Image.fromarray(np.tile(scene(512, 512), (8, 25, 1))), "JPEG")
     came, grown = read_apart(
         tmp_path / "large",
         [("stadium.jpg", content), ("stadium.cbz", zipped({"goal.jpg": content}))],

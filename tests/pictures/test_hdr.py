@@ -1,4 +1,4 @@
-"""HDR and wide gamuts: what is sent has the colours that an ordinary screen shows, and the tones of HDR videos."""
+"""HDR and wide gamuts: what is sent has the colours of an ordinary screen."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from sandbox.heif import heic, nclx, tiled
-from sandbox.stills import Pixels, saved, swapped_profile
-from tests.pictures.test_stills import SCENE, differs_by, sent, with_chunk
+from sandbox.heif import heic, nclx, profile, tiled
+from sandbox.stills import Pixels, swapped_profile
+from tests.pictures.stored import SCENE, file_of, in_rgb, looks_like, sent, with_chunk
 
 BT2020, DISPLAY_P3 = 9, 12
 SRGB, PQ, HLG = 13, 16, 18
@@ -48,9 +48,9 @@ def pq(nits: Floats) -> Floats:
 
 
 def hlg(nits: Floats) -> Floats:
-    shown = np.maximum(nits, 0) / 1000
-    luma = np.maximum(shown @ [0.2627, 0.6780, 0.0593], 1e-9)[..., None]
-    scene_light = shown / luma ** (0.2 / 1.2)
+    screen = np.maximum(nits, 0) / 1000
+    luma = np.maximum(screen @ [0.2627, 0.6780, 0.0593], 1e-9)[..., None]
+    scene_light = screen / luma ** (0.2 / 1.2)
     bent = 0.17883277 * np.log(np.maximum(12 * scene_light - 0.28466892, 1e-9)) + 0.55991073
     return np.where(scene_light <= 1 / 12, np.sqrt(3 * scene_light), bent)
 
@@ -66,13 +66,13 @@ def stored(primaries: int, transfer: int) -> Pixels:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def toned(light: Floats) -> Floats:
-    """What highlights up to four times as bright as white leave of what is less bright."""
+def tone_mapped(light: Floats) -> Floats:
+    """Values of light, if highlights up to four times as bright as white have to fit in."""
     return as_values(light * (1 + light / 16) / (1 + light))
 
 
 def expected(transfer: int) -> Floats:
-    return SCENE.astype(float) if transfer == SRGB else toned(light_of(SCENE))
+    return SCENE.astype(float) if transfer == SRGB else tone_mapped(light_of(SCENE))
 
 
 def avif(pixels: Pixels, primaries: int, transfer: int) -> bytes:
@@ -82,18 +82,11 @@ def avif(pixels: Pixels, primaries: int, transfer: int) -> bytes:
         stream: VideoStream = container.add_stream(
             "libsvtav1", rate=1, options={"crf": "5", "preset": "10", "svtav1-params": "avif=1"}
         )
-        stream.width, stream.height, stream.pix_fmt = (
-            pixels.shape[1],
-            pixels.shape[0],
-            "yuv420p10le",
-        )
+        stream.height, stream.width, _ = pixels.shape
+        stream.pix_fmt = "yuv420p10le"
         context = stream.codec_context
-        context.color_primaries, context.color_trc, context.colorspace, context.color_range = (
-            primaries,
-            transfer,
-            5,
-            1,
-        )
+        context.color_primaries, context.color_trc = primaries, transfer
+        context.colorspace, context.color_range = 5, 1
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p10le")
         frame.pts = 0
         frame.colorspace, frame.color_primaries, frame.color_trc = 5, primaries, transfer
@@ -107,19 +100,22 @@ colours = pytest.mark.parametrize(
 )
 
 
+def with_cicp(content: bytes, primaries: int, transfer: int) -> bytes:
+    return with_chunk(content, b"cICP", bytes([primaries, transfer, 0, 1]))
+
+
 @colours
 def test_a_png_that_tells_its_colours_by_numbers(primaries: int, transfer: int) -> None:
-    content = saved(Image.fromarray(stored(primaries, transfer)), "PNG")
-    shown = sent(with_chunk(content, b"cICP", bytes([primaries, transfer, 0, 1])))
-    assert differs_by(shown, expected(transfer)) < 5
-    assert differs_by(sent(content), expected(transfer)) > 8
+    content = file_of(stored(primaries, transfer))
+    assert looks_like(with_cicp(content, primaries, transfer), expected(transfer), within=5)
+    assert not looks_like(content, expected(transfer), within=8)
 
 
 @colours
 def test_a_heic(primaries: int, transfer: int) -> None:
-    pixels, told = stored(primaries, transfer), nclx(primaries, transfer, 6, is_full=False)
-    for content in (heic(pixels, told, pixel_format="yuv420p10le"), tiled(pixels, 160, told)):
-        assert differs_by(sent(content), expected(transfer)) < 5
+    pixels, colours = stored(primaries, transfer), nclx(primaries, transfer, 6, is_full=False)
+    for content in (heic(pixels, colours, pixel_format="yuv420p10le"), tiled(pixels, 160, colours)):
+        assert looks_like(content, expected(transfer), within=5)
 
 
 @colours
@@ -127,46 +123,40 @@ def test_an_avif_that_pillow_reads(primaries: int, transfer: int) -> None:
     content = avif(stored(primaries, transfer), primaries, transfer)
     with Image.open(io.BytesIO(content)) as image:
         image.load()
-    assert differs_by(sent(content), expected(transfer)) < 5
+    assert looks_like(content, expected(transfer), within=5)
 
 
 def test_an_avif_that_pillow_refuses() -> None:
     content = heic(stored(BT2020, PQ), nclx(BT2020, PQ, 6, is_full=False), codec="libsvtav1")
-    assert differs_by(sent(content), expected(PQ)) < 5
+    assert looks_like(content, expected(PQ), within=5)
 
 
-def test_grey_and_transparent_pictures_are_toned_as_well() -> None:
-    grey = np.rint(pq(light_of(SCENE[..., 1]) * WHITE) * 255).astype(np.uint8)
-    content = with_chunk(saved(Image.fromarray(grey), "PNG"), b"cICP", bytes([BT2020, PQ, 0, 1]))
-    assert (
-        differs_by(sent(content), toned(light_of(SCENE[..., 1]))[..., None].repeat(3, axis=-1)) < 3
-    )
+def test_grey_and_transparent_pictures_are_tone_mapped_as_well() -> None:
+    light = light_of(SCENE[..., 1])
+    grey = np.rint(pq(light * WHITE) * 255).astype(np.uint8)
+    assert looks_like(with_cicp(file_of(grey), BT2020, PQ), in_rgb(tone_mapped(light)))
     opaque = np.dstack([stored(BT2020, PQ), np.full(SCENE.shape[:2], 255, np.uint8)])
-    content = with_chunk(saved(Image.fromarray(opaque), "PNG"), b"cICP", bytes([BT2020, PQ, 0, 1]))
-    assert differs_by(sent(content), expected(PQ)) < 5
+    assert looks_like(with_cicp(file_of(opaque), BT2020, PQ), expected(PQ), within=5)
 
 
 def test_highlights_are_told_from_white() -> None:
     nits = np.repeat(np.array([203.0, 400.0, 800.0]), 64)[None, :, None] * np.ones((64, 1, 3))
-    content = saved(Image.fromarray(np.rint(pq(nits) * 255).astype(np.uint8)), "PNG")
-    shown = sent(with_chunk(content, b"cICP", bytes([BT2020, PQ, 0, 1]))).astype(int)
-    white, bright, brightest = (int(shown[32, column].mean()) for column in (32, 96, 160))
+    content = file_of(np.rint(pq(nits) * 255).astype(np.uint8))
+    pixels = sent(with_cicp(content, BT2020, PQ)).astype(int)
+    white, bright, brightest = (int(pixels[32, column].mean()) for column in (32, 96, 160))
     assert 170 < white < bright - 15 < brightest - 30
 
 
-def test_numbers_go_before_a_profile_in_a_png_and_behind_it_in_a_heic() -> None:
+def test_numbers_override_a_profile_in_a_png_but_not_in_a_heic() -> None:
+    png = file_of(SCENE, icc_profile=swapped_profile())
+    assert looks_like(with_cicp(png, 1, SRGB))
     swapped = np.ascontiguousarray(SCENE[..., (1, 0, 2)])
-    png = saved(Image.fromarray(SCENE), "PNG", icc_profile=swapped_profile())
-    assert differs_by(sent(with_chunk(png, b"cICP", bytes([1, SRGB, 0, 1]))), SCENE) < 3
-    from sandbox.heif import profile
-
     both = heic(swapped, profile(swapped_profile()), nclx(BT2020, PQ, 6, is_full=False))
-    assert differs_by(sent(both), SCENE) < 4
+    assert looks_like(both, within=4)
 
 
 @pytest.mark.parametrize(
-    "told", [b"", b"\xff\xff\0\1", bytes([2, 2, 0, 1]), bytes([9, 16, 9, 1]), bytes(4)]
+    "numbers", [b"", b"\xff\xff\0\1", bytes([2, 2, 0, 1]), bytes([9, 16, 9, 1]), bytes(4)]
 )
-def test_numbers_that_mean_nothing_change_nothing(told: bytes) -> None:
-    content = with_chunk(saved(Image.fromarray(SCENE), "PNG"), b"cICP", told)
-    assert differs_by(sent(content), SCENE) < 3
+def test_numbers_that_mean_nothing_change_nothing(numbers: bytes) -> None:
+    assert looks_like(with_chunk(file_of(SCENE), b"cICP", numbers))

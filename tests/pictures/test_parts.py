@@ -1,15 +1,15 @@
-from __future__ import annotations
+"""A still with more detail than one view can show is also sent in parts."""
 
-import io
+from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from sandbox.stills import Pixels, saved, scene
+from sandbox.stills import scene
+from tests.pictures.stored import SCENE, exif_of, file_of, pixels_of
 from vlm_engine.pictures import PictureReader, ViewKind
 from vlm_engine.pictures.reader import boxes, grid
-from vlm_engine.types import Frame, ImageShape
+from vlm_engine.types import ImageShape
 
 
 @pytest.mark.parametrize(
@@ -43,40 +43,28 @@ def test_parts_cover_everything_and_overlap() -> None:
     assert (seen[:, 500] >= 2).all() and (seen[200] >= 2).all()
 
 
-def pixels(frame: Frame) -> Pixels:
-    with Image.open(io.BytesIO(frame.jpeg)) as image:
-        return np.asarray(image)
-
-
 @pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
-def test_parts_show_details_that_the_whole_does_not(form: str, orientation: int) -> None:
+@pytest.mark.parametrize(("form", "options"), [("JPEG", {"quality": 95}), ("TIFF", {})])
+def test_parts_show_details_that_the_whole_does_not(
+    form: str, options: dict[str, object], orientation: int
+) -> None:
     upright = scene(1800, 400)
     upright[::2, 1200:] = 255 - upright[::2, 1200:]  # lines too fine for the whole
     stored = upright if orientation == 1 else np.rot90(upright)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = saved(
-        Image.fromarray(np.ascontiguousarray(stored)),
-        form,
-        exif=exif,
-        **({"quality": 95} if form == "JPEG" else {}),
-    )
-    looks = PictureReader(parts=3).views(data, ImageShape(600, 95))
-    assert (looks.kind, looks.layout, len(looks.frames)) == (ViewKind.PARTS, "3x1", 4)
-    whole, *parts = looks.frames
-    assert [frame.time_s for frame in looks.frames] == [0, 1, 2, 3]
+    content = file_of(stored, form, exif=exif_of(orientation), **options)
+    views = PictureReader(parts=3).views(content, ImageShape(600, 95))
+    assert (views.kind, views.layout, len(views.frames)) == (ViewKind.PARTS, "3x1", 4)
+    whole, *parts = views.frames
+    assert [frame.time_s for frame in views.frames] == [0, 1, 2, 3]
     assert (whole.width, whole.height) == (600, 133)
     assert max(part.width for part in parts) <= 600
     assert min(part.height for part in parts) > 300
-    flat, lined = (
-        float(np.abs(np.diff(pixels(part)[100:-100, -150:].astype(int), axis=0)).mean())
-        for part in (parts[0], parts[2])
-    )
+    first, *_, last = (pixels_of(part).astype(int) for part in parts)
+    flat, lined = (np.abs(np.diff(each[100:-100, -150:], axis=0)).mean() for each in (first, last))
     assert lined > 5 * flat
-    assert np.allclose(pixels(parts[0])[5, 5], (200, 40, 40), atol=12)
+    assert np.allclose(first[5, 5], (200, 40, 40), atol=12)
 
 
 def test_a_small_still_stays_whole() -> None:
-    looks = PictureReader(parts=16).views(saved(Image.fromarray(scene()), "PNG"), ImageShape(1024))
-    assert (looks.kind, len(looks.frames)) == (ViewKind.STILL, 1)
+    views = PictureReader(parts=16).views(file_of(SCENE), ImageShape(1024))
+    assert (views.kind, len(views.frames)) == (ViewKind.STILL, 1)

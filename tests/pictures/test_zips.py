@@ -1,4 +1,4 @@
-"""ZipReader as they really are: odd names, damage, bombs, and hundreds of files in each."""
+"""Zips as they really are: odd names, damage, bombs, and hundreds of files in each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pictures.bad_files import flagged, zipped_raw
+from tests.pictures.bad_files import flagged, zipped, zipped_raw
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import zips
 from vlm_engine.pictures.zips import ZipReader
@@ -30,11 +30,21 @@ def reader() -> Iterator[ZipReader]:
     opened.close()
 
 
-def packed(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
+def packed(
+    path: Path, files: dict[str, bytes] | None = None, method: int = zipfile.ZIP_DEFLATED
+) -> Path:
+    path.write_bytes(zipped({"goal.jpg": GOAL} if files is None else files, method))
     return path
+
+
+@pytest.fixture
+def season(tmp_path: Path) -> Path:
+    """A zip with a goal in it."""
+    return packed(tmp_path / "season.zip")
+
+
+def entry(reader: ZipReader, path: Path, name: str = "goal.jpg") -> bytes:
+    return reader.read(ZipEntry(str(path), name))
 
 
 def named(path: Path, *names: bytes, utf8: bool = False) -> Path:
@@ -47,21 +57,21 @@ def named(path: Path, *names: bytes, utf8: bool = False) -> Path:
 
 def test_a_file_in_a_zip_is_read_by_its_name(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"finals/goal.jpg": GOAL, "foul.jpg": FOUL})
-    assert reader.read(ZipEntry(str(path), "finals/goal.jpg")) == GOAL
-    assert reader.read(ZipEntry(str(path), "foul.jpg")) == FOUL
+    assert entry(reader, path, "finals/goal.jpg") == GOAL
+    assert entry(reader, path, "foul.jpg") == FOUL
     for name in ("goal.jpg", "finals", "finals/", "Foul.jpg", ""):
         with pytest.raises(MediaNotFoundError, match=r"season\.zip.*no such file among its 2"):
-            reader.read(ZipEntry(str(path), name))
+            entry(reader, path, name)
 
 
 @pytest.mark.parametrize(
     "encoding",
     "cp437 cp1252 cp932 gb18030 big5 euc_kr euc_jp cp1251 koi8_r iso8859_2 cp1253 cp1256".split(),
 )
-def test_a_name_without_an_encoding_is_found_as_stash_may_show_it(
+def test_a_name_without_encoding_is_found_as_stash_shows_it(
     tmp_path: Path, reader: ZipReader, encoding: str
 ) -> None:
-    shown = {
+    name = {
         "cp932": "試合/ゴール.jpg",
         "euc_jp": "試合/ゴール.jpg",
         "gb18030": "比赛/进球.jpg",
@@ -73,10 +83,10 @@ def test_a_name_without_an_encoding_is_found_as_stash_may_show_it(
         "cp1253": "αγώνας/γκολ.jpg",
         "cp1256": "مباراة/هدف.jpg",
     }.get(encoding, "Höhepunkte/Überzahl.jpg")
-    path = named(tmp_path / "season.zip", b"foul.jpg", shown.encode(encoding))
-    assert reader.read(ZipEntry(str(path), shown)) == b"1"
+    path = named(tmp_path / "season.zip", b"foul.jpg", name.encode(encoding))
+    assert entry(reader, path, name) == b"1"
     assert (
-        reader.read(ZipEntry(str(path), shown.encode(encoding).decode("cp437"))) == b"1"
+        entry(reader, path, name.encode(encoding).decode("cp437")) == b"1"
     )  # as the zip itself is read
 
 
@@ -86,33 +96,33 @@ def test_utf8_names_with_and_without_the_flag_that_says_so(
     name = "Überzahl – 試合.jpg"
     for number, utf8 in enumerate((True, False)):
         path = named(tmp_path / f"{number}.zip", name.encode(), utf8=utf8)
-        assert reader.read(ZipEntry(str(path), name)) == b"0"
+        assert entry(reader, path, name) == b"0"
 
 
 def test_a_flagged_name_that_stash_took_for_something_else(
     tmp_path: Path, reader: ZipReader
 ) -> None:
     path = named(tmp_path / "season.zip", "Überzahl.jpg".encode(), utf8=True)
-    assert reader.read(ZipEntry(str(path), "Überzahl.jpg".encode().decode("cp1252"))) == b"0"
+    assert entry(reader, path, "Überzahl.jpg".encode().decode("cp1252")) == b"0"
 
 
 def test_bytes_that_no_encoding_has_are_compared_as_the_unknown(
     tmp_path: Path, reader: ZipReader
 ) -> None:
     path = named(tmp_path / "season.zip", b"Tor\x81\x8d.jpg", b"Foul.jpg")
-    assert reader.read(ZipEntry(str(path), "Tor\x81\x8d.jpg")) == b"0"  # Go's windows-1252
-    assert reader.read(ZipEntry(str(path), "Tor\ufffd\ufffd.jpg")) == b"0"  # invalid UTF-8 in JSON
+    assert entry(reader, path, "Tor\x81\x8d.jpg") == b"0"  # Go's windows-1252
+    assert entry(reader, path, "Tor\ufffd\ufffd.jpg") == b"0"  # invalid UTF-8 in JSON
 
 
 def test_a_name_that_fits_two_different_files_fits_none(tmp_path: Path, reader: ZipReader) -> None:
     path = named(tmp_path / "season.zip", b"Tor\x81.jpg", b"Tor\x8d.jpg")
     with pytest.raises(MediaNotFoundError):
-        reader.read(ZipEntry(str(path), "Tor\ufffd.jpg"))
+        entry(reader, path, "Tor\ufffd.jpg")
 
 
 def test_composed_and_decomposed_letters_are_the_same(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"U\u0308berzahl.jpg": GOAL})
-    assert reader.read(ZipEntry(str(path), "Überzahl.jpg")) == GOAL
+    assert entry(reader, path, "Überzahl.jpg") == GOAL
 
 
 def test_names_that_climb_are_harmless_and_found(tmp_path: Path, reader: ZipReader) -> None:
@@ -125,7 +135,7 @@ def test_names_that_climb_are_harmless_and_found(tmp_path: Path, reader: ZipRead
     }
     path = packed(tmp_path / "season.zip", names)
     for name, content in names.items():
-        assert reader.read(ZipEntry(str(path), name)) == content
+        assert entry(reader, path, name) == content
     stash = {
         "goal.jpg": b"up",
         "etc/foul.jpg": b"root",
@@ -133,15 +143,15 @@ def test_names_that_climb_are_harmless_and_found(tmp_path: Path, reader: ZipRead
         "deep/x.jpg": b"far up",
     }
     for name, content in stash.items():
-        assert reader.read(ZipEntry(str(path), name)) == content
+        assert entry(reader, path, name) == content
     assert sorted(path.name for path in tmp_path.iterdir()) == ["goal.jpg", "season.zip"]
 
 
-def test_the_exact_name_goes_before_one_that_stash_would_make_the_same(
+def test_an_exact_name_comes_before_one_that_stash_makes_equal(
     tmp_path: Path, reader: ZipReader
 ) -> None:
     path = packed(tmp_path / "season.zip", {"../goal.jpg": FOUL, "goal.jpg": GOAL})
-    assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
+    assert entry(reader, path) == GOAL
 
 
 def test_of_two_files_with_one_name_the_last_counts(tmp_path: Path, reader: ZipReader) -> None:
@@ -150,14 +160,14 @@ def test_of_two_files_with_one_name_the_last_counts(tmp_path: Path, reader: ZipR
         warnings.simplefilter("ignore")
         archive.writestr("goal.jpg", FOUL)
         archive.writestr("goal.jpg", GOAL)
-    assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
+    assert entry(reader, path) == GOAL
 
 
 def test_encrypted(tmp_path: Path, reader: ZipReader) -> None:
-    path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
+    path = packed(tmp_path / "season.zip")
     path.write_bytes(flagged(path.read_bytes(), 0x1))
     with pytest.raises(MediaUnreadableError, match=r"season\.zip/goal\.jpg: encrypted"):
-        reader.read(ZipEntry(str(path), "goal.jpg"))
+        entry(reader, path)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -166,7 +176,7 @@ def test_packed_in_a_way_that_stash_does_not_read(
 ) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL}, method)
     with pytest.raises(MediaUnreadableError, match=rf"goal\.jpg: packed by method {method}"):
-        reader.read(ZipEntry(str(path), "goal.jpg"))
+        entry(reader, path)
 
 
 def test_a_zip_in_a_zip(tmp_path: Path, reader: ZipReader) -> None:
@@ -176,13 +186,13 @@ def test_a_zip_in_a_zip(tmp_path: Path, reader: ZipReader) -> None:
         MediaUnreadableError,
         match=r"season\.zip/2025/finals\.zip/goal\.jpg: lies in a zip inside a zip",
     ):
-        reader.read(ZipEntry(str(path), "2025/finals.zip/goal.jpg"))
+        entry(reader, path, "2025/finals.zip/goal.jpg")
 
 
 def test_a_bomb_is_given_up_while_it_is_read(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.bmp": bytes(64 * 2**20)})
     with pytest.raises(MediaUnreadableError, match=r"goal\.bmp: a decompression bomb"):
-        reader.read(ZipEntry(str(path), "goal.bmp"))
+        entry(reader, path, "goal.bmp")
 
 
 def test_a_large_file_is_refused_by_what_the_list_says(
@@ -194,8 +204,8 @@ def test_a_large_file_is_refused_by_what_the_list_says(
         {"goal.jpg": random.Random(1).randbytes(1001), "foul.jpg": bytes(1000)},
     )
     with pytest.raises(MediaUnreadableError, match=r"goal\.jpg: larger than"):
-        reader.read(ZipEntry(str(path), "goal.jpg"))
-    assert len(reader.read(ZipEntry(str(path), "foul.jpg"))) == 1000
+        entry(reader, path)
+    assert len(entry(reader, path, "foul.jpg")) == 1000
 
 
 def test_a_list_that_lies_about_the_size(tmp_path: Path, reader: ZipReader) -> None:
@@ -205,7 +215,7 @@ def test_a_list_that_lies_about_the_size(tmp_path: Path, reader: ZipReader) -> N
     for said in (10, 0, 2**31):
         path.write_bytes(content.replace(size, struct.pack("<I", said)))
         with pytest.raises(MediaUnreadableError, match=r"goal\.jpg"):
-            reader.read(ZipEntry(str(path), "goal.jpg"))
+            entry(reader, path)
 
 
 def test_damage_in_one_file_leaves_the_others(tmp_path: Path, reader: ZipReader) -> None:
@@ -214,8 +224,8 @@ def test_damage_in_one_file_leaves_the_others(tmp_path: Path, reader: ZipReader)
     with pytest.raises(
         MediaUnreadableError, match=r"season\.zip/goal\.jpg: damaged inside its zip: Bad CRC"
     ):
-        reader.read(ZipEntry(str(path), "goal.jpg"))
-    assert reader.read(ZipEntry(str(path), "foul.jpg")) == FOUL
+        entry(reader, path)
+    assert entry(reader, path, "foul.jpg") == FOUL
 
 
 def test_a_zip_cut_off_anywhere_is_named(tmp_path: Path, reader: ZipReader) -> None:
@@ -226,7 +236,7 @@ def test_a_zip_cut_off_anywhere_is_named(tmp_path: Path, reader: ZipReader) -> N
     for number in range(20):
         cut.write_bytes(whole[: 1 + number * (len(whole) - 2) // 20])
         with pytest.raises(MediaUnreadableError, match=r"cut\.zip"):
-            reader.read(ZipEntry(str(cut), "0.jpg"))
+            entry(reader, cut, "0.jpg")
 
 
 @pytest.mark.parametrize(
@@ -243,14 +253,14 @@ def test_what_is_no_zip(tmp_path: Path, reader: ZipReader, content: bytes, says:
     path = tmp_path / "season.cbz"
     path.write_bytes(content)
     with pytest.raises(MediaUnreadableError, match=rf"season\.cbz.*{says}"):
-        reader.read(ZipEntry(str(path), "goal.jpg"))
+        entry(reader, path)
 
 
 def test_a_zip_that_is_not_there(tmp_path: Path, reader: ZipReader) -> None:
     with pytest.raises(MediaNotFoundError, match=r"season\.zip"):
-        reader.read(ZipEntry(str(tmp_path / "season.zip"), "goal.jpg"))
+        entry(reader, tmp_path / "season.zip")
     with pytest.raises(MediaUnreadableError, match="not a file"):
-        reader.read(ZipEntry(str(tmp_path), "goal.jpg"))
+        entry(reader, tmp_path)
 
 
 def test_a_list_of_contents_too_long_for_memory_is_not_read(
@@ -262,7 +272,7 @@ def test_a_list_of_contents_too_long_for_memory_is_not_read(
         file.seek(claimed)
         file.write(struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 65535, 65535, claimed, 0, 0))
     with pytest.raises(MediaUnreadableError, match="list of contents has 536870912 bytes"):
-        reader.read(ZipEntry(str(path), "goal.jpg"))
+        entry(reader, path)
 
 
 def test_few_zips_stay_open_whatever_their_number(tmp_path: Path) -> None:
@@ -270,7 +280,7 @@ def test_few_zips_stay_open_whatever_their_number(tmp_path: Path) -> None:
     before = open_files()
     reader = ZipReader(kept_open=2)
     for path in paths * 2:
-        assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
+        assert entry(reader, path) == GOAL
         assert open_files() - before <= 2
     reader.close()
     assert open_files() == before
@@ -281,11 +291,11 @@ def open_files() -> int:
 
 
 def test_a_zip_that_was_replaced_is_opened_anew(tmp_path: Path, reader: ZipReader) -> None:
-    path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
-    assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
+    path = packed(tmp_path / "season.zip")
+    assert entry(reader, path) == GOAL
     other = packed(tmp_path / "other.zip", {"goal.jpg": FOUL + b" of another length"})
     other.replace(path)
-    assert reader.read(ZipEntry(str(path), "goal.jpg")) == FOUL + b" of another length"
+    assert entry(reader, path) == FOUL + b" of another length"
 
 
 def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
@@ -299,7 +309,7 @@ def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
             name = f"{random.Random(seed).randrange(20)}.jpg"
             path = paths[seed % 4]
             seed += 1
-            assert reader.read(ZipEntry(str(path), name)) == content[name]
+            assert entry(reader, path, name) == content[name]
 
     with ThreadPoolExecutor(4) as threads:
         for done in [threads.submit(read_all, seed) for seed in range(4)]:
@@ -308,21 +318,21 @@ def test_many_threads_share_zips_that_come_and_go(tmp_path: Path) -> None:
 
 
 def test_what_is_read_after_closing_is_not_kept_open(tmp_path: Path, reader: ZipReader) -> None:
-    path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
+    path = packed(tmp_path / "season.zip")
     before = open_files()
     reader.close()
-    assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
+    assert entry(reader, path) == GOAL
     assert open_files() == before
 
 
 def test_an_empty_file_in_a_zip(tmp_path: Path, reader: ZipReader) -> None:
     path = packed(tmp_path / "season.zip", {"goal.jpg": b""})
     with pytest.raises(MediaUnreadableError, match=r"goal\.jpg: the file is empty"):
-        reader.read(ZipEntry(str(path), "goal.jpg"))
+        entry(reader, path)
 
 
 def test_a_zip_with_something_before_it(tmp_path: Path, reader: ZipReader) -> None:
-    path = packed(tmp_path / "season.zip", {"goal.jpg": GOAL})
+    path = packed(tmp_path / "season.zip")
     written = io.BytesIO(b"#!/bin/sh\n" + path.read_bytes())
     path.write_bytes(written.getvalue())
-    assert reader.read(ZipEntry(str(path), "goal.jpg")) == GOAL
+    assert entry(reader, path) == GOAL

@@ -1,3 +1,5 @@
+"""Pictures as the JPEG that is sent."""
+
 from __future__ import annotations
 
 import io
@@ -9,19 +11,7 @@ from PIL import Image
 from vlm_engine.jpeg import encode, fitted_size
 from vlm_engine.types import ImageShape
 
-RED, BLUE = (200, 30, 30), (30, 30, 200)
-
-
-def two_colours(width: int = 200, height: int = 100) -> Image.Image:
-    image = Image.new("RGB", (width, height), RED)
-    image.paste(BLUE, (width // 2, 0, width, height))
-    return image
-
-
-def saved(image: Image.Image, form: str, **options: object) -> bytes:
-    written = io.BytesIO()
-    image.save(written, form, **options)
-    return written.getvalue()
+RED = (200, 30, 30)
 
 
 def colour(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
@@ -47,10 +37,10 @@ def about(expected: tuple[int, ...], tolerance: int = 12) -> object:
         ((400, 10), 1024, (1024, 64)),
     ],
 )
-def test_pictures_are_sent_at_most_so_large_and_at_least_64_pixels_high(
+def test_pictures_are_sent_neither_too_large_nor_too_small(
     size: tuple[int, int], max_side: int, sent: tuple[int, int]
 ) -> None:
-    jpeg, width, height = encode(two_colours(*size), ImageShape(max_side))
+    jpeg, width, height = encode(Image.new("RGB", size, RED), ImageShape(max_side))
     with Image.open(io.BytesIO(jpeg)) as image:
         assert image.format == "JPEG"
         assert image.mode == "RGB"
