@@ -53,7 +53,10 @@ class Claim:
 def claims(
     main: Results, sensitivity: Results, filmed: Results, footage: Results, seen: Seen
 ) -> list[Claim]:
-    """All claims, in the order of the table. ``footage`` is empty, and nothing ``seen``, where that was not measured."""
+    """All claims, in the order of the table.
+
+    ``footage`` is empty, and nothing ``seen``, where that was not measured.
+    """
     return [
         *_nothing_lost(seen),
         *_footage(footage),
@@ -147,7 +150,9 @@ def _prices(main: Results) -> Iterator[Claim]:
 
 
 def calls_for(points: Sequence[Summary], f1: float) -> float | None:
-    """Calls per hour at which a frontier reaches this F1, between its points on a straight line; None where it never does."""
+    """Call per hour at which a frontier reaches this F1, between its points on a straight line;
+    None where it never does.
+    """
     by_price = sorted(points, key=lambda point: point.calls_per_hour)
     if by_price[0].f1 >= f1:
         return by_price[0].calls_per_hour
@@ -159,7 +164,9 @@ def calls_for(points: Sequence[Summary], f1: float) -> float | None:
 
 
 def f1_for(points: Sequence[Summary], calls_per_hour: float) -> float:
-    """F1 of a frontier at so many calls, between its points on a straight line; beyond its ends, that of the end."""
+    """F1 of a frontier at so many calls, between its points on a straight line; beyond its ends,
+    that of the end.
+    """
     by_price = sorted(points, key=lambda point: point.calls_per_hour)
     calls, f1 = ([getattr(point, name) for point in by_price] for name in ("calls_per_hour", "f1"))
     return float(np.interp(calls_per_hour, calls, f1))

@@ -1,7 +1,9 @@
-"""The real part of the benchmark: generated videos, decoded and asked about through an endpoint on loopback.
+"""The real part of the benchmark: generated videos, decoded and asked about through an endpoint on
+loopback.
 
-The engine runs in a process of its own, so that its processor time and memory are its own. Beside it, on the same
-videos and with the same mistakes, the yardsticks and the search itself without decoding.
+The engine runs in a process of its own, so that its processor time and memory are its own. Beside
+it, on the same videos and with the same mistakes, the yardsticks and the search itself without
+decoding.
 """
 
 from __future__ import annotations
@@ -51,14 +53,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What to generate: a name for the table, and how it differs from a 10-minute video of eight tags."""
+    """What to generate: a name for the table, and how it differs from a 10-minute video of eight
+    tags.
+    """
 
     name: str
     spec: VideoSpec
 
 
 def films(duration_s: float = 600.0) -> tuple[Film, ...]:
-    """One video for each way in which videos differ. Small pictures: what they show is read all the same."""
+    """One video for each way in which videos differ.
+
+    Small pictures: what they show is read all the same.
+    """
     base = VideoSpec(duration_s=duration_s, width=640, height=360, seed=21)
     return (
         Film("shots of 12 s, 60 % of edges on a cut, 8 tags", base),
@@ -75,9 +82,10 @@ def films(duration_s: float = 600.0) -> tuple[Film, ...]:
 class Endpoint(SandboxVLM):
     """The sandbox's endpoint, for one video.
 
-    Of its mistakes the share ``shot_share`` holds for a whole shot, where no other frame helps. Pictures differ in
-    quality from half second to half second: the rates of all mistakes there are multiplied by a factor, lognormal with
-    ``quality_spread`` as the standard deviation of its logarithm and 1 as its mean.
+    Of its mistakes the share ``shot_share`` holds for a whole shot, where no other frame helps.
+    Pictures differ in quality from half second to half second: the rates of all mistakes there are
+    multiplied by a factor, lognormal with ``quality_spread`` as the standard deviation of its
+    logarithm and 1 as its mean.
     """
 
     def __init__(
@@ -89,7 +97,7 @@ class Endpoint(SandboxVLM):
         self._frames_alike = float(film.spec.frame_rate) / 2
 
     def belief(self, tag: str, contents: glyphs.Shown) -> float:
-        """The probability of presence that it believes in, for a picture that shows this."""
+        """Return the probability of presence that it believes in, for a picture that shows this."""
         if contents.frame_number is not None and self._shot_share:
             first = self._first_frames[bisect_right(self._first_frames, contents.frame_number) - 1]
             if crc32(f"{self.behaviour.seed} {tag} {first}".encode()) / 2**32 < self._shot_share:
@@ -121,7 +129,7 @@ class Mistakes:
     quality_spread: float = 0.0
 
     def endpoint(self, film: LabelledVideo) -> Endpoint:
-        """An endpoint that errs so, about this video."""
+        """Return an endpoint that errs so, about this video."""
         behaviour = Behaviour(
             slots=_SLOTS,
             miss_rate=self.miss_rate,
@@ -143,7 +151,9 @@ MISTAKES = {
 
 
 class FilmModel(Oracle):
-    """Answers about a generated video from its truth, with just the mistakes that the sandbox's endpoint would make."""
+    """Answers about a generated video from its truth, with just the mistakes that the sandbox's
+    endpoint would make.
+    """
 
     def __init__(self, film: LabelledVideo, info: VideoInfo, endpoint: Endpoint) -> None:
         super().__init__(info, film.spec.tags)
@@ -171,7 +181,10 @@ class Measured:
 
 
 def measure(path: str, tags: Sequence[str], url: str) -> Measured:
-    """Tags one video with the engine as a user would. Processor time and memory are those of the calling process."""
+    """Tag one video with the engine as a user would.
+
+    Processor time and memory are those of the calling process.
+    """
     begun_s = time.process_time()
     result = asyncio.run(_tag(path, tags, url))
     return Measured(result, time.process_time() - begun_s, peak_mb())
@@ -217,9 +230,11 @@ def _decoded(film: LabelledVideo, how: Mistakes) -> Iterator[tuple[str, Score]]:
 
 
 class Replay(FilmModel):
-    """Runs the search again on what the engine saw, to count its rounds and tokens as everybody's are counted.
+    """Runs the search again on what the engine saw, to count its rounds and tokens as everybody's
+    are counted.
 
-    What is asked follows from the observations alone, so the same questions come in the same rounds.
+    What is asked follows from the observations alone, so the same questions come in the same
+    rounds.
     """
 
     def __init__(self, result: VideoResult, film: LabelledVideo, endpoint: Endpoint) -> None:
@@ -266,7 +281,9 @@ def _undecoded(
 
 
 def with_simulated_hints(info: VideoInfo, film: LabelledVideo) -> VideoInfo:
-    """The video with cut hints as good as the simulation's and without key frames to move to, as there."""
+    """Return the video with cut hints as good as the simulation's and without key frames to move
+    to, as there.
+    """
     rng = np.random.default_rng((film.spec.seed, 3))
     cuts_s, usual = np.array(film.cuts_s), World()
     strengths = rng.uniform(0.4, 1.0, len(cuts_s))

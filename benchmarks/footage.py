@@ -1,4 +1,5 @@
-"""Real camera footage: the search and the yardsticks over what two real networks saw of it, every quarter of a second.
+"""Real camera footage: the search and the yardsticks over what two real networks saw of it, every
+quarter of a second.
 
 The tables are in ``footage_tables``; another folder of the same make serves as well.
 """
@@ -50,9 +51,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Programme:
-    """One programme: the video as probing told it, its true cuts, the scores (rows x classes), and what is true.
+    """One programme: the video as probing told it, its true cuts, the scores (rows x classes), and
+    what is true.
 
-    ``truth``: by kind, the true spans of each tag. ``unclear``: parts that count neither way, for the truth by eye.
+    ``truth``: by kind, the true spans of each tag. ``unclear``: parts that count neither way, for
+    the truth by eye.
     """
 
     info: VideoInfo
@@ -77,7 +80,9 @@ class Programme:
         )
 
     def rows(self, times_s: Floats, every: int) -> NDArray[np.intp]:
-        """The numbers of the rows nearest to these times, in the same shot, where only every so many rows exist."""
+        """Return the numbers of the rows nearest to these times, in the same shot, where only every
+        so many rows exist.
+        """
         count = len(self.scores[f"{NETWORKS[0]}_full"])
         exist = np.arange(0, count, every)
         bounds_s = np.concatenate([[0.0], self.cuts_s, [np.inf]])
@@ -104,7 +109,7 @@ class Programme:
 
 
 def programmes(folder: Path) -> list[str]:
-    """The programmes that the folder holds, by name; none where there is no such folder."""
+    """Return the programmes that the folder holds, by name; none where there is no such folder."""
     truth = folder / "truth.json"
     if not truth.exists():
         return []
@@ -176,7 +181,7 @@ STRATEGIES: Mapping[str, tuple[bool, Strategy]] = {
 
 
 def group(truth: str, network: str, programme: str) -> str:
-    """The name of one row's results."""
+    """Return the name of one row's results."""
     return f"{truth}, {network}, {programme}"
 
 
@@ -219,7 +224,7 @@ def over(results: Results, truth: str, strategy: str) -> Summary:
 
 
 def mean_f1(results: Results, truth: str, network: str, strategy: str) -> float:
-    """The mean of the programmes' F1."""
+    """Return the mean of the programmes' F1."""
     start = group(truth, network, "")
     return fmean(
         own.f1

@@ -1,7 +1,8 @@
 """What *Tag Images* makes of an endpoint's slots, of memory, and of Stash: ``make bench-images``.
 
-A generated library, half of it in folders and half in zips, in the sandbox Stash; a fake endpoint and the plugin in processes
-of their own. Writes its table into the docs. ``--quick`` shows that everything works; its figures mean nothing.
+A generated library, half of it in folders and half in zips, in the sandbox Stash; a fake endpoint
+and the plugin in processes of their own. Writes its table into the docs. ``--quick`` shows that
+everything works; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -47,9 +48,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run of a task took. ``occupancy``: the share of the slots' time in which they worked; None where none was asked.
+    """What one run of a task took.
 
-    ``writes``: requests that changed something in Stash. ``cpu_s``: of the plugin's process, start and end included.
+    ``occupancy``: the share of the slots' time in which they worked; None where none was asked.
+
+    ``writes``: requests that changed something in Stash. ``cpu_s``: of the plugin's process, start
+    and end included.
     """
 
     plan: Plan
@@ -63,7 +67,9 @@ class Outcome:
 
 
 def measure(plan: Plan, folder: Path) -> list[Outcome]:
-    """*Tag Images* of all images, then *Update Tagged Images* of the same, which has nothing to ask."""
+    """*Tag Images* of all images, then *Update Tagged Images* of the same, which has nothing to
+    ask.
+    """
     with ExitStack() as stack:
         stash = stack.enter_context(running(SandboxStash()))
         server = stack.enter_context(serving(plan.endpoint))
@@ -151,7 +157,7 @@ def _watched(job: Job) -> tuple[float, float]:
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
-    """The table, and what it shows."""
+    """Return the table, and what it shows."""
     columns = (
         "task",
         "images",
@@ -196,7 +202,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def run(plans: Sequence[Plan], docs: Path, patience_s: float = 0.0) -> str:
-    """Measures, puts the table into the folder ``docs``, which holds the page, and returns the text."""
+    """Measure, puts the table into the folder ``docs``, which holds the page, and returns the text."""
     outcomes: list[Outcome] = []
     for plan in plans:
         if patience_s and not wait_until_quiet(0.8, patience_s):
@@ -214,7 +220,7 @@ def run(plans: Sequence[Plan], docs: Path, patience_s: float = 0.0) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table and puts it on the page."""
+    """Measure, prints the table and puts it on the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument(
         "--quick", action="store_true", help="few images; the figures mean nothing"

@@ -10,8 +10,9 @@ from pathlib import Path
 def peak_mb() -> float:
     """Megabytes resident at the peak, of this process alone.
 
-    Linux keeps the figure of ``getrusage`` when a program starts another one, so that a small child shows its parent's
-    peak; what the kernel says of the address space itself does not have that flaw.
+    Linux keeps the figure of ``getrusage`` when a program starts another one, so that a small child
+    shows its parent's peak; what the kernel says of the address space itself does not have that
+    flaw.
     """
     status = Path("/proc/self/status")
     told = (

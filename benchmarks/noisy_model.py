@@ -1,7 +1,10 @@
-"""The simulated model: right about most frames, and wrong in the ways that models are. Deterministic, like temperature 0.
+"""The simulated model: right about most frames, and wrong in the ways that models are.
 
-A share of its errors holds for a whole shot (a tag hidden, a look-alike), where no other frame helps; the rest holds
-for half a second, so that asking about the same moment again never helps and another moment may.
+Deterministic, like temperature 0.
+
+A share of its errors holds for a whole shot (a tag hidden, a look-alike), where no other frame
+helps; the rest holds for half a second, so that asking about the same moment again never helps and
+another moment may.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ Floats = NDArray[np.float64]
 class Noise:
     """How a model errs. Rates are per tag and frame.
 
-    ``shot_share``: share of the errors that a whole shot has in common. ``tag_spread``: standard deviation
-    of the logarithm by which rates differ between tags. ``confidence``: None: it tells verdicts only; 1: calibrated
-    probabilities; 2: twice as sure (in logits) as it should be. ``sure_shots``: as sure as of the thing itself where a
-    whole shot is wrong. ``sure_noes``: how many times surer (in logits) a right no is than it should be. ``misses_by_tag``:
-    from the least to the largest miss rate, by tag, instead of one rate.
+    ``shot_share``: share of the errors that a whole shot has in common. ``tag_spread``: standard
+    deviation of the logarithm by which rates differ between tags. ``confidence``: None: it tells
+    verdicts only; 1: calibrated probabilities; 2: twice as sure (in logits) as it should be.
+    ``sure_shots``: as sure as of the thing itself where a whole shot is wrong. ``sure_noes``: how
+    many times surer (in logits) a right no is than it should be. ``misses_by_tag``: from the least
+    to the largest miss rate, by tag, instead of one rate.
     """
 
     miss_rate: float = 0.0
@@ -44,7 +48,9 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class _Errors:
-    """Which shots and which half seconds are judged wrongly where the tag is in one state (shots x tags, buckets x tags)."""
+    """Which shots and which half seconds are judged wrongly where the tag is in one state (shots x
+    tags, buckets x tags).
+    """
 
     shots: Presence
     buckets: Presence
@@ -69,7 +75,7 @@ class NoisyModel(Oracle):
         self._sureness = self._graded(noise) if noise.confidence is not None else None
 
     def erring(self, factor: float) -> NoisyModel:
-        """The same model, wrong so many times as often: also wherever this one is wrong."""
+        """Return the same model, wrong so many times as often: also wherever this one is wrong."""
         video, noise, seed = self._made_of
         worse = replace(
             noise,
@@ -112,7 +118,7 @@ class NoisyModel(Oracle):
         return np.array(odd).T.reshape(len(times_s), len(self.tags))
 
     def _spread(self, spread: float) -> Floats:
-        """A factor on the error rates for each tag, 1 on average."""
+        """Return a factor on the error rates for each tag, 1 on average."""
         return (
             np.exp(self._rng.normal(-(spread**2) / 2, spread, len(self.tags)))
             if spread
@@ -134,10 +140,12 @@ class NoisyModel(Oracle):
         )
 
     def _graded(self, noise: Noise) -> tuple[Floats, Floats, Floats]:
-        """How sure it is (a logit): where right, where wrong, where a whole shot is wrong; each by truth (no, yes), place, tag.
+        """How sure it is (a logit): where right, where wrong, where a whole shot is wrong; each by
+        truth (no, yes), place, tag.
 
-        Evidence x is normal around m1 where the tag is there and around -m0 where it is not, and the verdict its sign:
-        that gives just these error rates, and the logit (m0 + m1) x is calibrated.
+        Evidence x is normal around m1 where the tag is there and around -m0 where it is not, and
+        the verdict its sign: that gives just these error rates, and the logit (m0 + m1) x is
+        calibrated.
         """
         missed, invented = (
             NormalDist().inv_cdf(1 - max(rate, 1e-4))

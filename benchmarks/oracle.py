@@ -25,8 +25,11 @@ Presence = NDArray[np.bool_]
 
 @dataclass(slots=True)
 class Bill:
-    """What was asked so far. A round is what can be asked at once; ``own_cpu_s`` is what answering took. ``scan_calls`` are
-    those to a smaller model, if any: they and their tokens are not among the others."""
+    """What was asked so far.
+
+    A round is what can be asked at once; ``own_cpu_s`` is what answering took. ``scan_calls`` are
+    those to a smaller model, if any: they and their tokens are not among the others.
+    """
 
     calls: int = 0
     rounds: int = 0
@@ -49,22 +52,29 @@ class Oracle(ABC):
 
     @abstractmethod
     def judge(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
-        """Verdicts on all tags in these frames (frames x tags), and the probabilities of presence if the model tells them."""
+        """Verdicts on all tags in these frames (frames x tags), and the probabilities of presence
+        if the model tells them.
+        """
 
     def judge_small(self, numbers: Numbers) -> tuple[Presence, NDArray[np.float64] | None]:
-        """The same of pictures as small as a scan's; as in large ones, unless a model sees less in them."""
+        """Return the same of pictures as small as a scan's; as in large ones, unless a model sees
+        less in them.
+        """
         return self.judge(numbers)
 
     def number_at(self, time_s: float) -> int:
-        """The frame that is shown at this time."""
+        """Return the frame that is shown at this time."""
         return min(self.frames - 1, max(0, int(time_s * self.video.frame_rate + 1e-6)))
 
     def time_of(self, number: int) -> float:
-        """The presentation time of a frame, in seconds."""
+        """Return the presentation time of a frame, in seconds."""
         return number / self.video.frame_rate
 
     def ask(self, numbers: Iterable[int]) -> None:
-        """One round of questions about all tags, full-size picture, answered as a list. A frame that was asked before is free."""
+        """One round of questions about all tags, full-size picture, answered as a list.
+
+        A frame that was asked before is free.
+        """
         fresh = sorted({*numbers} - self._known.keys())
         if not fresh:
             return
@@ -79,22 +89,26 @@ class Oracle(ABC):
         self.bill.own_cpu_s += time.process_time() - begun_s
 
     def charge_again(self, number: int) -> None:
-        """Counts one more question about a frame whose answer is known: for those who forget answers."""
+        """Count one more question about a frame whose answer is known: for those who forget
+        answers.
+        """
         self._count(1, self._wordiness.picture, self._wordiness.listed(self._known[number]))
 
     def verdict(self, number: int) -> Presence:
-        """The verdicts on all tags in a frame that was asked about."""
+        """Return the verdicts on all tags in a frame that was asked about."""
         return self._known[number]
 
     def known(self) -> tuple[Numbers, Presence]:
-        """The frames asked about, ascending, and the verdicts on them (frames x tags)."""
+        """Return the frames asked about, ascending, and the verdicts on them (frames x tags)."""
         numbers = sorted(self._known)
         return np.array(numbers), np.array([self._known[number] for number in numbers]).reshape(
             len(numbers), len(self.tags)
         )
 
     def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
-        """One round of a search: what it would have seen, each look a question of its own, about its own tags only."""
+        """One round of a search: what it would have seen, each look a question of its own, about
+        its own tags only.
+        """
         begun_s = time.process_time()
         numbers = [self.number_at(query.time_s) for query in queries]
         is_scan = np.array([query.purpose is Purpose.SCAN for query in queries])
@@ -145,10 +159,10 @@ class Search(Protocol):
     """What can be driven: the product's search, and those it is measured against."""
 
     def next_queries(self) -> Sequence[FrameQuery]:
-        """The next round; empty when the search is over."""
+        """Return the next round; empty when the search is over."""
 
     def record(self, query: FrameQuery, observation: Observation) -> None:
-        """Takes what came of a look."""
+        """Take what came of a look."""
 
     def spans(self) -> tuple[Span, ...]:
         """Where each tag applies."""

@@ -1,4 +1,6 @@
-"""A small model that scans for a large one: the engine's own search with two models, and what each of them is asked."""
+"""A small model that scans for a large one: the engine's own search with two models, and what each
+of them is asked.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from vlm_engine.types import FrameQuery, Observation, Purpose, Span
 
 
 class Pair(Oracle):
-    """Asks ``scanner`` about the frames of scans, and ``judge``, whose bill it is, about all others."""
+    """Asks ``scanner`` about the frames of scans, and ``judge``, whose bill it is, about all
+    others.
+    """
 
     def __init__(self, judge: NoisyModel, scanner: NoisyModel) -> None:
         super().__init__(judge.video, judge.tags)
@@ -39,7 +43,9 @@ class Pair(Oracle):
         return [by_look[query] for query in queries]
 
     def _settle(self, scanned: int, others: bool) -> None:
-        """What is asked at once is one round; the scanner's own work is no more the search's than the judge's is."""
+        """What is asked at once is one round; the scanner's own work is no more the search's than
+        the judge's is.
+        """
         self.bill.scan_calls += scanned
         self.bill.rounds += not others
         self.bill.own_cpu_s += self._scanner.bill.own_cpu_s
@@ -47,7 +53,10 @@ class Pair(Oracle):
 
 
 def scanned_by(oracle: Oracle, noise: Noise) -> tuple[Span, ...]:
-    """The engine's search, scanned by a model with this ``noise``. ``oracle`` has to be a ``NoisyModel``."""
+    """Return the engine's search, scanned by a model with this ``noise``.
+
+    ``oracle`` has to be a ``NoisyModel``.
+    """
     assert isinstance(oracle, NoisyModel)
     search = VideoSearch(oracle.video, oracle.tags, SearchConfig(), scanned=True)
     return drive(search, Pair(oracle, oracle.another(noise)))

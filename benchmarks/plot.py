@@ -52,7 +52,9 @@ class _Axes:
 def frontier_plot(
     search: Sequence[Summary], default: Summary, others: Mapping[str, Summary]
 ) -> str:
-    """An SVG: the search's prices as a line, its default a larger point on it, everybody else a point with a name."""
+    """Return an SVG: the search's prices as a line, its default a larger point on it, everybody
+    else a point with a name.
+    """
     axes = _Axes([*search, default, *others.values()])
     ranked = sorted([*search, default], key=lambda point: point.calls_per_hour)
     path = " ".join(

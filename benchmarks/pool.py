@@ -1,7 +1,8 @@
-"""How well unlike endpoints are used, and what becomes of requests when some fail: ``make bench-pool``.
+"""How well unlike endpoints are used, and what becomes of requests when some fail: ``make
+bench-pool``.
 
-Fake endpoints in processes of their own, on loopback; every client in a process of its own. Writes tables into the docs.
-``--quick`` shows that everything works; its figures mean nothing.
+Fake endpoints in processes of their own, on loopback; every client in a process of its own. Writes
+tables into the docs. ``--quick`` shows that everything works; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -56,13 +57,13 @@ class Process:
         self.process.stdin.flush()
 
     def told(self) -> Counts:
-        """Ends it, and gives what it did."""
+        """End it, and gives what it did."""
         return Counts(**json.loads(self.process.communicate(timeout=_PATIENCE_S)[0]))
 
 
 @contextmanager
 def serving(endpoint: Endpoint) -> Iterator[Process]:
-    """Runs a fake endpoint until the block ends."""
+    """Run a fake endpoint until the block ends."""
     command = [sys.executable, "-m", "benchmarks.pool_server", json.dumps(asdict(endpoint))]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -99,7 +100,8 @@ def measure(client: Client, scene: Scene) -> Run:
 
 
 def run(extent: Extent, docs: Path) -> str:
-    """Measures, puts the tables into the folder ``docs``, which holds the page, and returns the text.
+    """Measure, puts the tables into the folder ``docs``, which holds the page, and returns the
+    text.
 
     What there are promises about comes first: each waits for a quiet machine, for a time.
     """
@@ -154,7 +156,7 @@ def _imports(python: str, kind: str) -> bool:
 
 
 def main() -> None:
-    """Measures, prints the tables and puts them on the page."""
+    """Measure, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument(
         "--quick",

@@ -1,7 +1,8 @@
-"""Those who are compared: each sends the same pictures to the same endpoints, in a process of its own.
+"""Those who are compared: each sends the same pictures to the same endpoints, in a process of its
+own.
 
-``python -m benchmarks.pool_clients '{"client": "pool", "urls": [...], ...}'`` prints what came of it, as JSON. Each imports only
-itself, so that its memory is its own.
+``python -m benchmarks.pool_clients '{"client": "pool", "urls": [...], ...}'`` prints what came of
+it, as JSON. Each imports only itself, so that its memory is its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Ask = Callable[[int], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """``questions`` for endpoints with as many ``slots`` and so many answers per second, within ``limit_s``.
+    """``questions`` for endpoints with as many ``slots`` and so many answers per second, within
+    ``limit_s``.
 
     ``callers`` ask at once; None: all.
     """
@@ -86,14 +88,16 @@ async def _pool(job: Job) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def _waiting(job: Job) -> AsyncIterator[Ask]:
-    """The pool with all questions at once about one picture, so that its own memory can be seen beside that of pictures."""
+    """Return the pool with all questions at once about one picture, so that its own memory can be
+    seen beside that of pictures.
+    """
     async with _pool(replace(job, questions=1)) as ask:
         yield lambda _: ask(0)
 
 
 @asynccontextmanager
 async def _multiplexer(job: Job) -> AsyncIterator[Ask]:
-    """The package multiplexer-llm, told the rates as weights and the slots of each endpoint."""
+    """Return the package multiplexer-llm, told the rates as weights and the slots of each endpoint."""
     openai: Any = importlib.import_module("openai")
     async with importlib.import_module("multiplexer_llm").Multiplexer() as multiplexer:
         for url, slots, rate in zip(job.urls, job.slots, job.rates, strict=True):
@@ -148,7 +152,7 @@ CLIENTS: Mapping[str, Callable[[Job], Any]] = {
 
 
 async def run(job: Job, started: Callable[[], None]) -> Outcome:
-    """Asks all questions, calls ``started`` just before the first."""
+    """Ask all questions, calls ``started`` just before the first."""
     async with CLIENTS[job.client](job) as ask:
         picture(0)
         gc.collect()  # what the imports left behind is no part of a question's cost

@@ -1,4 +1,7 @@
-"""What is asked and answered in the benchmark of the pool. A picture is noise that ends with its number."""
+"""What is asked and answered in the benchmark of the pool.
+
+A picture is noise that ends with its number.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def picture(number: int) -> bytes:
 
 
 def number_in(body: bytes | bytearray) -> int:
-    """The number of the picture in a request."""
+    """Return the number of the picture in a request."""
     end = body.index(b'"', body.index(b"base64,"))
     return int(base64.b64decode(body[end - _DIGITS * 4 // 3 : end]))
 
@@ -36,17 +39,19 @@ def tags_of(number: int) -> list[str]:
 
 
 def reply(number: int) -> str:
-    """The right answer, as a model writes it."""
+    """Return the right answer, as a model writes it."""
     return json.dumps({"tags": tags_of(number)})
 
 
 def reply_to_any(number: int) -> str:
-    """An answer to a picture that shows nothing: each tag or not, as the bits of ``number`` say."""
+    """Return an answer to a picture that shows nothing: each tag or not, as the bits of ``number``
+    say.
+    """
     return json.dumps({"tags": [tag for bit, tag in enumerate(TAGS) if number >> bit & 1]})
 
 
 def messages(number: int) -> list[dict[str, Any]]:
-    """The question, for clients that leave its words to their callers."""
+    """Return the question, for clients that leave its words to their callers."""
     url = "data:image/jpeg;base64," + base64.b64encode(picture(number)).decode("ascii")
     rules = "Name the tags of this list that the picture shows, as JSON:\n" + "\n".join(TAGS)
     turn = [

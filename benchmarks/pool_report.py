@@ -114,7 +114,7 @@ def _memory_table(runs: Sequence[Run]) -> str:
 
 
 def report(three: Sequence[Run], twelve: Sequence[Run], memory: Sequence[Run]) -> str:
-    """The whole text that the page shows."""
+    """Return the whole text that the page shows."""
     parts = ["### What was promised", _claims_table(claims(three, twelve, memory))]
     for name, runs in (("Three", three), ("Twelve", twelve)):
         if runs:

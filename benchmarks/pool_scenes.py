@@ -18,7 +18,9 @@ LIMIT_S = 57.0
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks: ``kind`` as in ``pool_clients``, with so many ``callers`` (None: everything is asked at once)."""
+    """Who asks: ``kind`` as in ``pool_clients``, with so many ``callers`` (None: everything is
+    asked at once).
+    """
 
     name: str
     kind: str
@@ -28,7 +30,10 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """``usual`` endpoints and what they are in this scene. ``most``: the makespan over the ideal that was promised, or None."""
+    """``usual`` endpoints and what they are in this scene.
+
+    ``most``: the makespan over the ideal that was promised, or None.
+    """
 
     name: str
     usual: tuple[Endpoint, ...]
@@ -40,7 +45,8 @@ class Scene:
 
     @property
     def ideal_s(self) -> float:
-        """When the last answer could come if every slot that works were in use all the time, and nothing were asked twice.
+        """When the last answer could come if every slot that works were in use all the time, and
+        nothing were asked twice.
 
         Where an endpoint asks to be left alone for a second, the ideal obeys.
         """
@@ -82,7 +88,9 @@ class Run:
 
     @property
     def extra(self) -> float:
-        """Requests that were neither the first of their question nor made after an endpoint failed one, per question."""
+        """Requests that were neither the first of their question nor made after an endpoint failed
+        one, per question.
+        """
         received = sum(own.received for own in self.counts)
         failed = sum(own.failed for own in self.counts)
         return max(0, received - failed - self.outcome.answered) / self.scene.questions
@@ -137,7 +145,8 @@ def others(python: str) -> tuple[Client, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much to measure: scenes of three endpoints and of twelve, ``few`` and ``many`` questions for memory, and who else.
+    """How much to measure: scenes of three endpoints and of twelve, ``few`` and ``many`` questions
+    for memory, and who else.
 
     ``patience_s``: how long to wait for a quiet machine each time.
     """
@@ -167,7 +176,7 @@ def full(others: Sequence[Client], patience_s: float) -> Extent:
 
 
 def quick() -> Extent:
-    """The same in some seconds: few questions to quick endpoints."""
+    """Return the same in some seconds: few questions to quick endpoints."""
     three = tuple(replace(endpoint, service_s=endpoint.service_s / 10) for endpoint in THREE)
     some = tuple(
         replace(

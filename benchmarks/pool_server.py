@@ -1,7 +1,8 @@
-"""One fake endpoint in a process of its own: ``python -m benchmarks.pool_server '{"slots": 8, "service_s": 0.2}'``.
+"""One fake endpoint in a process of its own: ``python -m benchmarks.pool_server '{"slots": 8,
+"service_s": 0.2}'``.
 
-It signs as vLLM does. It says its port on the first line of its output. ``go`` on its input starts the clock of its faults;
-when the input ends, it says what it did, as JSON, and ends.
+It signs as vLLM does. It says its port on the first line of its output. ``go`` on its input starts
+the clock of its faults; when the input ends, it says what it did, as JSON, and ends.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ class Endpoint:
 
     @property
     def rate(self) -> float:
-        """Answers per second at most."""
+        """Answer per second at most."""
         return self.slots / self.service_s
 
 
 @dataclass(slots=True)
 class Counts:
-    """``answered`` requests of those ``received``; ``failed`` are those that it failed itself, dropped and hung ones included.
+    """``answered`` requests of those ``received``; ``failed`` are those that it failed itself,
+    dropped and hung ones included.
 
     ``span_s``: from the first question to the last answer.
     """
@@ -119,7 +121,10 @@ class _Server:
         return number_in(body) if self._endpoint.numbered else zlib.crc32(body)
 
     async def answer(self, number: int) -> bytes:
-        """The whole response to a question about the picture of this number. Cancelled when the client hangs up."""
+        """Return the whole response to a question about the picture of this number.
+
+        Cancelled when the client hangs up.
+        """
         self.counts.received += 1
         self._first = self._first or time.monotonic()
         if self._busy_once and self._faulty():
@@ -148,7 +153,9 @@ class _Server:
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """The least of HTTP that clients need, so that the servers take next to nothing of the machine that all share."""
+    """The least of HTTP that clients need, so that the servers take next to nothing of the machine
+    that all share.
+    """
 
     transport: asyncio.Transport
 
@@ -217,7 +224,7 @@ def _completion(number: int, content: str) -> dict[str, object]:
 
 
 def _punctual() -> asyncio.AbstractEventLoop:
-    """The usual loop wakes up to a millisecond late: its selector counts in whole ones."""
+    """Return the usual loop wakes up to a millisecond late: its selector counts in whole ones."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 

@@ -14,7 +14,10 @@ Result = TypeVar("Result")
 def spread(
     run: Callable[[Job], Result], jobs: Sequence[Job], processes: int, at_once: int = 1
 ) -> Iterator[Result]:
-    """Yield the result of every job, in their order. One process: this one. ``at_once``: jobs handed over together."""
+    """Yield the result of every job, in their order.
+
+    One process: this one. ``at_once``: jobs handed over together.
+    """
     if processes == 1:
         yield from map(run, jobs)
         return

@@ -9,7 +9,8 @@ _LOOK_S = 2.0
 
 
 def wait_until_quiet(idle_share: float, patience_s: float) -> bool:
-    """Waits until the processors were idle for ``idle_share`` of two seconds; False when that did not come to pass in time.
+    """Wait until the processors were idle for ``idle_share`` of two seconds; False when that did
+    not come to pass in time.
 
     Where the kernel does not tell, it is quiet.
     """

@@ -29,7 +29,7 @@ _COLUMNS = (
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -109,7 +109,7 @@ def claims_table(claims: Iterable[Claim]) -> str:
 
 
 def groups_of(results: Results) -> list[str]:
-    """The groups in their order, the one of everything left out."""
+    """Return the groups in their order, the one of everything left out."""
     return [group for group in dict.fromkeys(group for group, _ in results) if group != ALL]
 
 
@@ -180,7 +180,7 @@ def seen_table(seen: Mapping[str, Seen]) -> str:
 
 
 def footage_report(footage: Results) -> list[str]:
-    """The part about real footage; one line where there is none."""
+    """Return the part about real footage; one line where there is none."""
     heading = "### Footage of real cameras"
     if not footage:
         return [heading, "Not measured: the folder with the tables was not there."]
@@ -202,7 +202,7 @@ def report(
     seen: Mapping[str, Seen],
     claims: Iterable[Claim],
 ) -> str:
-    """The whole text that the page shows, the plot aside."""
+    """Return the whole text that the page shows, the plot aside."""
     compared = (DENSE, PLAIN, PLAIN_WIDE, REC, SEARCH)
     beside = (DECODED, UNDECODED, SIMULATED_CUTS, DENSE, PLAIN, PLAIN_WIDE, REC)
     strategies = list(dict.fromkeys(strategy for _, strategy in main))

@@ -16,8 +16,11 @@ Truth = Mapping[str, Sequence[tuple[float, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one video took. ``peak_mb`` is None where it was not measured. ``scan_calls`` are those to a scanner, if any, and
-    not among the others."""
+    """What one video took.
+
+    ``peak_mb`` is None where it was not measured. ``scan_calls`` are those to a scanner, if any,
+    and not among the others.
+    """
 
     hours: float
     calls: int
@@ -30,7 +33,7 @@ class Cost:
 
     @classmethod
     def of(cls, bill: Bill, duration_s: float, cpu_s: float) -> Cost:
-        """The bill of an oracle; ``cpu_s`` includes what the oracle took itself."""
+        """Return the bill of an oracle; ``cpu_s`` includes what the oracle took itself."""
         asked = (bill.calls, bill.rounds, bill.image_tokens, bill.answer_tokens)
         return cls(
             duration_s / 3600,
@@ -42,10 +45,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What was found in one video. ``short`` events last up to 10 s; one is missed where no span of its tag touches it.
+    """What was found in one video.
 
-    ``tags_…`` counts tags that apply at any time, by the spans and in truth. ``told``: of each span with a confidence, that and
-    whether the span was matched.
+    ``short`` events last up to 10 s; one is missed where no span of its tag touches it.
+
+    ``tags_…`` counts tags that apply at any time, by the spans and in truth. ``told``: of each span
+    with a confidence, that and whether the span was matched.
     """
 
     cost: Cost
@@ -63,7 +68,9 @@ class Score:
 
 
 def score(spans: Iterable[Span], truth: Truth, cost: Cost) -> Score:
-    """Spans are matched one to one by temporal IoU (.5, and .75 for ``matched_closely``); errors are those of matched edges."""
+    """Spans are matched one to one by temporal IoU (.5, and .75 for ``matched_closely``); errors
+    are those of matched edges.
+    """
     by_tag: dict[str, list[tuple[float, float]]] = {tag: [] for tag in truth}
     confidences: dict[str, list[float | None]] = {tag: [] for tag in truth}
     for span in spans:
@@ -105,7 +112,9 @@ def _is_touched(event: tuple[float, float], spans: Iterable[tuple[float, float]]
 
 
 class Summary:
-    """Several videos together: counts are added before ratios are taken, so that longer videos weigh more."""
+    """Several videos together: counts are added before ratios are taken, so that longer videos
+    weigh more.
+    """
 
     def __init__(self, scores: Sequence[Score]) -> None:
         self.scores = tuple(scores)
@@ -132,7 +141,9 @@ class Summary:
         )
 
     def reliability(self, least: float, below: float) -> tuple[int, float]:
-        """Return how many spans have a confidence in [least, below), and the share of them that was matched."""
+        """Return how many spans have a confidence in [least, below), and the share of them that was
+        matched.
+        """
         right = [
             matched
             for score in self.scores

@@ -1,8 +1,10 @@
-"""What the search finds and for how many questions, beside other ways to look: ``make bench-search``.
+"""What the search finds and for how many questions, beside other ways to look: ``make
+bench-search``.
 
-One run in four parts: simulated videos, for statistics; real footage, as two real networks saw it; a model that never
-errs; and generated videos, decoded and asked through an endpoint on loopback. Writes tables and a plot into the docs.
-``--quick`` shows that everything works; its figures mean nothing.
+One run in four parts: simulated videos, for statistics; real footage, as two real networks saw it;
+a model that never errs; and generated videos, decoded and asked through an endpoint on loopback.
+Writes tables and a plot into the docs. ``--quick`` shows that everything works; its figures mean
+nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def full(processes: int, seeds: Sequence[int], folder: Path, seen_videos: int) -
 
 
 def quick() -> Extent:
-    """The same in under a minute: one seed, few and short videos."""
+    """Return the same in under a minute: one seed, few and short videos."""
     plan = Plan(
         seeds=(21,),
         shot_medians_s=(12.0,),
@@ -76,7 +78,9 @@ def quick() -> Extent:
 
 
 def run(extent: Extent, docs: Path) -> str:
-    """Measures, puts tables and plot into the folder ``docs``, which holds the page, and returns the text."""
+    """Measure, puts tables and plot into the folder ``docs``, which holds the page, and returns the
+    text.
+    """
     begun_s = time.monotonic()
     processes = extent.plan.processes
     names = footage.programmes(extent.footage)[: extent.programmes]
@@ -110,7 +114,7 @@ def _extent(extent: Extent, main: Results, begun_s: float) -> str:
 
 
 def main() -> None:
-    """Measures, prints the tables and puts them on the page."""
+    """Measure, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument(
         "--quick", action="store_true", help="one seed and short videos; the figures mean nothing"

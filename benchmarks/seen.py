@@ -1,7 +1,8 @@
-"""Search with a model that never errs: is any event left out although two looks or more said yes to it?
+"""Search with a model that never errs: is any event left out although two looks or more said yes to
+it?
 
-Every look inside an event says yes, so none denies it. Counted over lengths, numbers of tags, cut hints, and shares of
-events that fill shots.
+Every look inside an event says yes, so none denies it. Counted over lengths, numbers of tags, cut
+hints, and shares of events that fill shots.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ SHOTS_S = (6.0, 12.0)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """``confirmed``: the events to which two looks or more said yes. ``lost``: those without a span. ``doubtful``: those whose
-    spans are all below the usual threshold. ``looked_at`` counts events with a yes."""
+    """``confirmed``: the events to which two looks or more said yes.
+
+    ``lost``: those without a span. ``doubtful``: those whose spans are all below the usual
+    threshold. ``looked_at`` counts events with a yes.
+    """
 
     videos: int = 0
     events: int = 0
@@ -112,7 +116,9 @@ def watch(model: NoisyModel) -> Seen:
 def searched(
     oracle: Oracle, config: SearchConfig
 ) -> tuple[dict[str, set[float]], tuple[Span, ...]]:
-    """For each tag the times of the frames that were said to show it; and all spans, those below the threshold too."""
+    """For each tag the times of the frames that were said to show it; and all spans, those below
+    the threshold too.
+    """
     search = VideoSearch(oracle.video, oracle.tags, config)
     yeses: dict[str, set[float]] = {tag: set() for tag in oracle.tags}
     while queries := search.next_queries():

@@ -1,7 +1,9 @@
-"""What several frames in one question would save: the search as it is, its scan asked in sheets of four small pictures.
+"""What several frames in one question would save: the search as it is, its scan asked in sheets of
+four small pictures.
 
-A sheet of four pictures of the scan's size is one picture of full size: one call, and as many tokens as the four. How
-much worse a model judges such a picture differs by model, so it is simulated for several answers to that.
+A sheet of four pictures of the scan's size is one picture of full size: one call, and as many
+tokens as the four. How much worse a model judges such a picture differs by model, so it is
+simulated for several answers to that.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ FRAMES_PER_SHEET = 4
 
 
 class Sheets(Oracle):
-    """Asks ``model``, and about the frames of scans one that errs ``factor`` times as often, four frames in a call."""
+    """Asks ``model``, and about the frames of scans one that errs ``factor`` times as often, four
+    frames in a call.
+    """
 
     def __init__(self, model: NoisyModel, factor: float) -> None:
         super().__init__(model.video, model.tags)
@@ -42,7 +46,9 @@ class Sheets(Oracle):
         return [(on_sheets | alone)[query] for query in queries]
 
     def _settle(self, scanned: int, others: bool) -> None:
-        """Moves what the other model was asked onto the one bill; what is asked at once is one round."""
+        """Move what the other model was asked onto the one bill; what is asked at once is one
+        round.
+        """
         own, bill = self._on_sheets.bill, self.bill
         bill.calls += -(-scanned // FRAMES_PER_SHEET)
         bill.rounds += not others
@@ -54,6 +60,6 @@ class Sheets(Oracle):
 
 
 def in_sheets(oracle: Oracle, factor: float) -> tuple[Span, ...]:
-    """The engine's search so. ``oracle`` has to be a ``NoisyModel``."""
+    """Return the engine's search so. ``oracle`` has to be a ``NoisyModel``."""
     assert isinstance(oracle, NoisyModel)
     return drive(VideoSearch(oracle.video, oracle.tags, SearchConfig()), Sheets(oracle, factor))

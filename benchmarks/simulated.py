@@ -1,4 +1,6 @@
-"""The simulated part of the benchmark: the search and the yardsticks over the same simulated videos."""
+"""The simulated part of the benchmark: the search and the yardsticks over the same simulated
+videos.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ _LONG_EVENT_S = 20.0
 
 
 def searching(oracle: Oracle, **settings: float) -> tuple[Span, ...]:
-    """The engine's own search, with these settings."""
+    """Return the engine's own search, with these settings."""
     return drive(
         VideoSearch(oracle.video, oracle.tags, SearchConfig.model_validate(settings)), oracle
     )
@@ -83,7 +85,7 @@ YARDSTICKS: Mapping[str, Strategy] = {
 
 
 def with_effort(effort: float) -> str:
-    """The name of the search that looks so hard."""
+    """Return the name of the search that looks so hard."""
     return f"search, effort {effort:g}"
 
 
@@ -96,13 +98,16 @@ SHEETS: Mapping[str, Strategy] = {
 
 
 def frontier() -> dict[str, Strategy]:
-    """The search at other prices."""
+    """Return the search at other prices."""
     return {with_effort(effort): partial(searching, effort=effort) for effort in EFFORTS}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One world and its noises. ``long_events``: the user says so too. ``harder``: the search also with more effort."""
+    """One world and its noises.
+
+    ``long_events``: the user says so too. ``harder``: the search also with more effort.
+    """
 
     name: str
     world: World
@@ -111,7 +116,10 @@ class Setting:
     harder: bool = False
 
     def strategies(self) -> dict[str, Strategy]:
-        """Those compared in a sensitivity setting. All are told when there are no short events to find."""
+        """Those compared in a sensitivity setting.
+
+        All are told when there are no short events to find.
+        """
         usual = {name: YARDSTICKS[name] for name in (DENSE, PLAIN, PLAIN_WIDE)}
         if self.long_events:
             longest = {
@@ -189,7 +197,10 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to simulate. ``duration_s``: None for lengths as they come (main part) and an hour (sensitivity)."""
+    """How much to simulate.
+
+    ``duration_s``: None for lengths as they come (main part) and an hour (sensitivity).
+    """
 
     seeds: Sequence[int] = (21, 22, 23, 24)
     shot_medians_s: Sequence[float] = (5.0, 12.0, 30.0)
@@ -200,7 +211,9 @@ class Plan:
 
 
 def simulate(plan: Plan) -> tuple[Results, Results]:
-    """Results by (noise, strategy) with ``ALL`` for all together, and by (sensitivity setting or ``PAIRED``, strategy)."""
+    """Results by (noise, strategy) with ``ALL`` for all together, and by (sensitivity setting or
+    ``PAIRED``, strategy).
+    """
     main = list(_main_jobs(plan))
     done = _done([*main, *_sensitivity_jobs(plan), *_paired_jobs(plan)], plan.processes)
     by_noise = [scored for part in done[: len(main)] for scored in part]
@@ -247,7 +260,9 @@ def _main_jobs(plan: Plan) -> Iterator[_Job]:
 
 
 def _paired_jobs(plan: Plan) -> Iterator[_Job]:
-    """The videos of the main part: a judge that makes no mistakes, alone and with one that scans for it."""
+    """Return the videos of the main part: a judge that makes no mistakes, alone and with one that
+    scans for it.
+    """
     scanned = {
         name: partial(scanned_by, noise=NOISES[noise])
         for name, noise in ((SCANNED_MILD, MILD), (SCANNED_HARSH, HARSH))

@@ -1,7 +1,8 @@
-"""An honest reading of noisy verdicts, for the yardsticks: a two-state hidden Markov model per tag, in continuous time.
+"""An honest reading of noisy verdicts, for the yardsticks: a two-state hidden Markov model per tag,
+in continuous time.
 
-Changes prefer cut hints; error rates and rates of change are re-estimated from the evidence, held back
-by prior counts (MAP-EM).
+Changes prefer cut hints; error rates and rates of change are re-estimated from the evidence, held
+back by prior counts (MAP-EM).
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Hints:
         return self.times_s[chosen], self.weights[chosen]
 
     def effective_gaps(self, times_s: Times, duration_s: float) -> Floats:
-        """Seconds between successive looks, as much longer as hints lie between them, and shorter where none does."""
+        """Seconds between successive looks, as much longer as hints lie between them, and shorter
+        where none does.
+        """
         gaps_s = np.diff(times_s)
         if not len(self.times_s):
             return gaps_s
@@ -71,12 +74,14 @@ class Change:
         self.error_s = float(self._masses @ np.abs(self._times_s - self.median_s))
 
     def before(self, time_s: float) -> float:
-        """The probability that the change lies before this time."""
+        """Return the probability that the change lies before this time."""
         return float(self._masses[self._times_s <= time_s].sum())
 
 
 class Smoother:
-    """Reads all verdicts on one video; what it has learnt of rates is kept from one reading to the next."""
+    """Reads all verdicts on one video; what it has learnt of rates is kept from one reading to the
+    next.
+    """
 
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
@@ -87,7 +92,9 @@ class Smoother:
         self._has_learnt = False
 
     def read(self) -> tuple[Times, Floats, Presence]:
-        """Times of all looks so far, posteriors of presence, and the likeliest course (looks x tags)."""
+        """Times of all looks so far, posteriors of presence, and the likeliest course (looks x
+        tags).
+        """
         numbers, seen = self._oracle.known()
         times_s = numbers / self._oracle.video.frame_rate
         gaps_s = self.hints.effective_gaps(times_s, self._oracle.video.duration_s)
@@ -141,7 +148,9 @@ def _posterior(evidence: Floats, turns_on: Floats, turns_off: Floats, prior_odds
 
 
 def _course(evidence: Floats, turns_on: Floats, turns_off: Floats, prior_odds: Floats) -> Presence:
-    """The likeliest sequence of states (Viterbi), by the log-odds of the best way into either state."""
+    """Return the likeliest sequence of states (Viterbi), by the log-odds of the best way into
+    either state.
+    """
     on, off, stays_on, stays_off = (
         np.log(p + 1e-12) for p in (turns_on, turns_off, 1 - turns_off, 1 - turns_on)
     )
@@ -160,7 +169,7 @@ def _course(evidence: Floats, turns_on: Floats, turns_off: Floats, prior_odds: F
 
 
 def spans_of(oracle: Oracle, times_s: Times, course: Presence, hints: Hints) -> tuple[Span, ...]:
-    """The spans of a course, an edge where its change most evenly may lie."""
+    """Return the spans of a course, an edge where its change most evenly may lie."""
     spans = []
     for column, tag in enumerate(oracle.tags):
         states = course[:, column]

@@ -1,7 +1,9 @@
-"""What the answer store costs when it is large: ``make bench-store``, about ten minutes. Writes its tables into the docs.
+"""What the answer store costs when it is large: ``make bench-store``, about ten minutes.
 
-Answers about eight tags with their probabilities, 900 for each video, written two videos at a time as a task writes them.
-``--quick`` shows that everything works; its figures mean nothing.
+Writes its tables into the docs.
+
+Answers about eight tags with their probabilities, 900 for each video, written two videos at a time
+as a task writes them. ``--quick`` shows that everything works; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ _LOOKUPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a store with so many ``answers`` costs. ``after_kill_s``: opening it when its last user did not close it."""
+    """What a store with so many ``answers`` costs.
+
+    ``after_kill_s``: opening it when its last user did not close it.
+    """
 
     answers: int
     bytes: int
@@ -51,7 +56,8 @@ class Costs:
 
 
 def run(answers: int, video_s: float, docs: Path, patience_s: float = 0.0) -> str:
-    """Measures, puts the tables into the folder ``docs``, which holds the page, and returns the text.
+    """Measure, puts the tables into the folder ``docs``, which holds the page, and returns the
+    text.
 
     Once the store is filled, a quiet machine is waited for, for ``patience_s``.
     """
@@ -137,7 +143,7 @@ def claims(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> Iterator[Cl
 
 
 def report(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> str:
-    """The whole text that the page shows."""
+    """Return the whole text that the page shows."""
     rows = [
         ("answers", f"{costs.answers:,}"),
         ("size of the file", f"{costs.bytes / 1e6:,.0f} MB"),
@@ -169,7 +175,7 @@ def report(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> str:
 
 
 def main() -> None:
-    """Measures, prints the tables and puts them on the page."""
+    """Measure, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument(
         "--quick",

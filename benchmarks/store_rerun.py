@@ -27,7 +27,9 @@ _RULES: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """One run under rules of that ``name`` (none for the first): questions asked, and ``spans`` that became markers."""
+    """One run under rules of that ``name`` (none for the first): questions asked, and ``spans``
+    that became markers.
+    """
 
     name: str
     calls: int
@@ -36,7 +38,7 @@ class Rerun:
 
 
 async def run_again(store: Path, video_s: float, answers: int, folder: Path) -> tuple[Rerun, ...]:
-    """Tags a generated video with about so many questions, and then again under each kind of rules."""
+    """Tag a generated video with about so many questions, and then again under each kind of rules."""
     spec = VideoSpec(duration_s=video_s, width=160, height=96, frame_rate=Fraction(5), seed=3)
     video = generate(spec, folder / "match.mp4")
     reruns = []

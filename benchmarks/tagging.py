@@ -1,7 +1,9 @@
-"""What the whole engine finds in generated videos, and for how many questions: ``make bench-tagging``.
+"""What the whole engine finds in generated videos, and for how many questions: ``make
+bench-tagging``.
 
-Ten-minute 720p videos with eight tags, decoded for real and asked through a sandbox endpoint, for a model without
-mistakes and for one that makes some. Writes its table into README.md and docs/benchmarks.md.
+Ten-minute 720p videos with eight tags, decoded for real and asked through a sandbox endpoint, for a
+model without mistakes and for one that makes some. Writes its table into README.md and
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Score:
 
 
 async def measure(video: LabelledVideo, miss_rate: float, false_alarm_rate: float) -> Score:
-    """Tags one video with an endpoint that makes such mistakes."""
+    """Tag one video with an endpoint that makes such mistakes."""
     behaviour = Behaviour(
         slots=_SLOTS, miss_rate=miss_rate, false_alarm_rate=false_alarm_rate, seed=video.spec.seed
     )
@@ -87,7 +89,7 @@ def _score(video: LabelledVideo, result: VideoResult, cpu_s: float) -> Score:
 
 
 def table(scores: Iterable[tuple[str, Sequence[Score]]]) -> str:
-    """The scores of each noise, all videos together, as a Markdown table."""
+    """Return the scores of each noise, all videos together, as a Markdown table."""
     rows = [
         "| mistakes of the model | F1, tIoU ≥ .5 | F1, tIoU ≥ .75 | edge error, median | mean | calls per hour | CPU per hour |",
         "|---|---|---|---|---|---|---|",
@@ -120,7 +122,7 @@ def _show(text: str, page: Path) -> None:
 
 
 def main() -> None:
-    """Measures, prints the table and puts it on the page."""
+    """Measure, prints the table and puts it on the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one video for each"

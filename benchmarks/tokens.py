@@ -1,7 +1,8 @@
 """How many tokens a question costs, estimated in the same way for everybody who asks.
 
-Pictures as the sandbox counts them, one token for 784 pixels; answers in the sandbox model's spelling. The question's
-words are left out: they come first, are always the same, and servers keep them in their prefix cache.
+Pictures as the sandbox counts them, one token for 784 pixels; answers in the sandbox model's
+spelling. The question's words are left out: they come first, are always the same, and servers keep
+them in their prefix cache.
 """
 
 from __future__ import annotations

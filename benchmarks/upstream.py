@@ -1,7 +1,9 @@
-"""The behaviour of the search that users of the upstream plugin know, re-created from its description, for comparison only.
+"""The behaviour of the search that users of the upstream plugin know, re-created from its
+description, for comparison only.
 
-A scan at fixed intervals proposes an event wherever a tag appears. Its start is sought by bisection in the 2000 frames
-before, its end by shrinking steps through all the rest of the video; one event after the other.
+A scan at fixed intervals proposes an event wherever a tag appears. Its start is sought by bisection
+in the 2000 frames before, its end by shrinking steps through all the rest of the video; one event
+after the other.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ _LEAST_S = 1.0
 
 
 def upstream(oracle: Oracle, interval_s: float, *, as_coded: bool = False) -> tuple[Span, ...]:
-    """As documented, or ``as_coded``: the scan's answers are read in the order in which they happen to arrive, and only
-    the frames of the search for ends count, merged over gaps up to the interval and 30 s.
+    """As documented, or ``as_coded``: the scan's answers are read in the order in which they happen
+    to arrive, and only the frames of the search for ends count, merged over gaps up to the interval
+    and 30 s.
     """
     return _Upstream(oracle, interval_s, as_coded).run()
 
@@ -79,7 +82,9 @@ class _Upstream:
         return found
 
     def _start(self, tag: int, number: int) -> tuple[int, int]:
-        """(first frame of the event, questions asked): plain bisection, which takes presence for monotone."""
+        """(first frame of the event, questions asked): plain bisection, which takes presence for
+        monotone.
+        """
         low, high, start, asked = max(0, number - _REACH), number - 1, max(0, number - _REACH), 0
         while low < high:
             middle = (low + high) // 2
@@ -94,7 +99,10 @@ class _Upstream:
         return start, asked
 
     def _end(self, tag: int, start: int) -> tuple[int, int]:
-        """(last frame of the event, questions asked). Gives up halfway, at half as many steps as bisection would need."""
+        """(last frame of the event, questions asked).
+
+        Gives up halfway, at half as many steps as bisection would need.
+        """
         low, high, last_seen = start, self._oracle.frames - 1, None
         most = max(1, int(0.5 * math.log2(max(1, high - low + 1))))
         for step in range(1, most + 1):
@@ -119,7 +127,9 @@ class _Upstream:
         return start, most
 
     def _pay(self, number: int) -> None:
-        """A question, even if the same was asked before: only so many answers are remembered, and none at the ends."""
+        """A question, even if the same was asked before: only so many answers are remembered, and
+        none at the ends.
+        """
         calls = self._oracle.bill.calls
         self._oracle.ask([number])
         if self._oracle.bill.calls == calls:
@@ -143,7 +153,7 @@ class _Upstream:
 
 
 def _joined(spans: list[tuple[float, float]], max_gap_s: float) -> Iterator[tuple[float, float]]:
-    """The spans in order of time, those no further apart than that made one."""
+    """Return the spans in order of time, those no further apart than that made one."""
     open_start_s = open_end_s = None
     for start_s, end_s in sorted(spans):
         if (

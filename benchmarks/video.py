@@ -1,7 +1,9 @@
-"""What reading frames costs, beside other readers, and how good cut hints are: ``make bench-video``.
+"""What reading frames costs, beside other readers, and how good cut hints are: ``make
+bench-video``.
 
-Every way of reading runs in a process of its own, on the same generated files, one after the other; ratios are those
-of one run. Libraries that are not installed are left out. Writes its tables into docs/benchmarks-video.md.
+Every way of reading runs in a process of its own, on the same generated files, one after the other;
+ratios are those of one run. Libraries that are not installed are left out. Writes its tables into
+docs/benchmarks-video.md.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ QUICK = Scale(320, 180, 6.0, 1.0, 5.0, (0.3, 0.6), 10.0, ("h264",), 2)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one way of reading took for ``frames`` pictures: CPU of all its threads, time, and its process's peak memory."""
+    """What one way of reading took for ``frames`` pictures: CPU of all its threads, time, and its
+    process's peak memory.
+    """
 
     frames: int
     cpu_s: float
@@ -97,7 +101,9 @@ def exact(path: str, times_s: Times) -> Iterator[None]:
 
 
 def groups_once(path: str, times_s: Times) -> Iterator[None]:
-    """PyAV, each group of pictures that holds one of the times decoded once from its beginning to its end."""
+    """PyAV, each group of pictures that holds one of the times decoded once from its beginning to
+    its end.
+    """
     keys = np.array(probe(path).key_frames_s)
     yield
     groups = sorted({int(np.searchsorted(keys, time_s, "right")) - 1 for time_s in times_s})
@@ -173,7 +179,9 @@ def decord_reader(path: str, times_s: Times) -> Iterator[None]:
 
 
 def whole_run(path: str, times_s: Times) -> Iterator[None]:
-    """What a search does to a file, looking at it included: key frames from end to end, then exact ones."""
+    """What a search does to a file, looking at it included: key frames from end to end, then exact
+    ones.
+    """
     yield
     info = probe(path)
     with VideoReader(info) as reader:
@@ -204,7 +212,9 @@ def _checked(frame: Frame | FrameError) -> None:
 def _at(
     pictures: Iterator[tuple[float, Callable[[], Image.Image]]], times_s: Times
 ) -> Iterator[None]:
-    """Encodes the picture shown at each time, given all of them in order, each with the time from which it is shown."""
+    """Encode the picture shown at each time, given all of them in order, each with the time from
+    which it is shown.
+    """
     wanted = iter(times_s)
     time_s = next(wanted, None)
     for began_s, image in pictures:
@@ -224,7 +234,10 @@ def _from_bgr(pixels: Any) -> Image.Image:
 
 
 def measured(way: str, path: Path, times_s: Times) -> Cost:
-    """``way`` run in a process of its own. Raises ``subprocess.CalledProcessError`` where it fails."""
+    """``way`` run in a process of its own.
+
+    Raises ``subprocess.CalledProcessError`` where it fails.
+    """
     command = [sys.executable, "-m", "benchmarks.video", "--way", way, "--file", str(path)]
     asked = json.dumps(list(times_s))
     done = subprocess.run(
@@ -246,7 +259,9 @@ def _measure_here(way: str, path: str) -> None:
 
 
 def footage(path: Path, codec: str, gop_s: float, scale: Scale) -> Path:
-    """A clip at the bit rate of footage: two textures that glide over each other, grain, and a cut every seven seconds."""
+    """Return a clip at the bit rate of footage: two textures that glide over each other, grain, and
+    a cut every seven seconds.
+    """
     rng = np.random.default_rng(11)
     encoders = {
         "h264": ("libx264", {"preset": "superfast"}),
@@ -289,7 +304,9 @@ def _texture(rng: np.random.Generator, scale: Scale) -> Any:
 
 
 def repeated(clip: Path, path: Path, duration_s: float) -> Path:
-    """The packets of ``clip`` again and again, for at least ``duration_s``; nothing is encoded."""
+    """Return the packets of ``clip`` again and again, for at least ``duration_s``; nothing is
+    encoded.
+    """
     with closing(av.open(clip)) as given, closing(av.open(path, "w")) as made:
         old = given.streams.video[0]
         new = made.add_stream_from_template(old)
@@ -323,7 +340,9 @@ _SCORED = (
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """How many of ``wanted`` cuts were met by one of the ``given`` hints, and what finding them took for so much video."""
+    """How many of ``wanted`` cuts were met by one of the ``given`` hints, and what finding them
+    took for so much video.
+    """
 
     met: int
     wanted: int
@@ -333,7 +352,7 @@ class Hints:
 
 
 def hints_of(finder: Callable[[str], Times], videos: Sequence[LabelledVideo]) -> Hints:
-    """The scores of one way to find cuts, all videos together."""
+    """Return the scores of one way to find cuts, all videos together."""
     met = wanted = given = 0
     cpu_s = time.process_time()
     found = [finder(str(video.path)) for video in videos]
@@ -438,7 +457,7 @@ def _row(way: str, cost: Cost, exact_ms: float) -> tuple[str, ...]:
 
 
 def _edges(clip: Path, codec: str) -> str:
-    """A few exact pictures in every other group, against decoding each of those groups once."""
+    """Return a few exact pictures in every other group, against decoding each of those groups once."""
     info = probe(clip)
     keys = (*info.key_frames_s, info.end_s)
     shares = np.random.default_rng(4).uniform(0.05, 0.95, (len(keys), _EDGES_PER_GROUP))
@@ -541,7 +560,7 @@ def _show(text: str, page: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the tables and puts them on the page."""
+    """Measure, prints the tables and puts them on the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument(
         "--quick", action="store_true", help="small and short files, to see that it works"

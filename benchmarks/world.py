@@ -1,7 +1,9 @@
-"""Simulated videos: their shots, what happens in them, and the cut hints an index would give. Seeded, no pictures.
+"""Simulated videos: their shots, what happens in them, and the cut hints an index would give.
 
-Lengths follow lognormal laws; a tag is absent, or comes in long, medium or short stretches; a share of the
-edges lies on a cut; cut hints are a flawed reading of the true cuts.
+Seeded, no pictures.
+
+Lengths follow lognormal laws; a tag is absent, or comes in long, medium or short stretches; a share
+of the edges lies on a cut; cut hints are a flawed reading of the true cuts.
 """
 
 from __future__ import annotations
@@ -39,11 +41,14 @@ _FADE_RECALL, _FADE_OFF_S = 0.6, 0.5
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What to draw videos from. ``None`` leaves length (5 minutes to 2 hours) and number of tags (5 to 35) to chance.
+    """What to draw videos from.
 
-    ``kinds``: shares of tags with long, medium and short stretches, among those ever present. ``cut_recall``: share of
-    true cuts that are hinted at; ``false_cuts``: false hints for each true one. ``filled_shots``: share of the stretches that
-    begin and end with a shot. ``fades``: share of the cuts that are fades: six in ten are hinted at, half a second off.
+    ``None`` leaves length (5 minutes to 2 hours) and number of tags (5 to 35) to chance.
+
+    ``kinds``: shares of tags with long, medium and short stretches, among those ever present.
+    ``cut_recall``: share of true cuts that are hinted at; ``false_cuts``: false hints for each true
+    one. ``filled_shots``: share of the stretches that begin and end with a shot. ``fades``: share
+    of the cuts that are fades: six in ten are hinted at, half a second off.
     """
 
     cut_coincidence: float = 0.6
@@ -59,7 +64,9 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedVideo:
-    """``info`` as probing would tell it, the true cuts, and for every tag its true (start, end) in seconds."""
+    """``info`` as probing would tell it, the true cuts, and for every tag its true (start, end) in
+    seconds.
+    """
 
     info: VideoInfo
     cuts_s: NDArray[np.float64]
@@ -75,7 +82,7 @@ def tag_names(count: int) -> tuple[str, ...]:
 
 
 def draw_video(world: World, seed: tuple[int, ...]) -> SimulatedVideo:
-    """The video of this seed."""
+    """Return the video of this seed."""
     rng = np.random.default_rng(seed)
     duration_s = world.duration_s or float(np.exp(rng.uniform(np.log(300), np.log(7200))))
     count = world.tags or int(rng.integers(5, 36))
@@ -152,7 +159,7 @@ def _alternate(rng: np.random.Generator, kind: str, duration_s: float) -> Spans:
 
 
 def _interrupted(rng: np.random.Generator, start_s: float, end_s: float) -> Spans:
-    """A stretch with a gap of 4 to 15 seconds now and then, if it is long enough."""
+    """Return a stretch with a gap of 4 to 15 seconds now and then, if it is long enough."""
     parts: Spans = []
     while end_s - start_s > 30 and rng.random() < 0.3:
         gap_s = float(rng.uniform(start_s + 8, end_s - 20))
@@ -169,7 +176,9 @@ def _align(
     share: float,
     duration_s: float,
 ) -> list[float]:
-    """Moves a share of the edges onto cuts near them; returns where a cut has to be added, because there is none."""
+    """Move a share of the edges onto cuts near them; returns where a cut has to be added, because
+    there is none.
+    """
     fresh_s = []
     for index, span in enumerate(spans):
         for side in (0, 1):
@@ -192,7 +201,9 @@ def _filling(
     share: float,
     duration_s: float,
 ) -> Spans:
-    """The spans, a share of them moved to the cuts nearest to their edges, or to the whole of the one shot they lie in."""
+    """Return the spans, a share of them moved to the cuts nearest to their edges, or to the whole
+    of the one shot they lie in.
+    """
     if not share:
         return spans
     bounds_s = np.concatenate([[0.0], cuts_s, [duration_s]])
@@ -219,7 +230,7 @@ def _is_short(span: list[float]) -> bool:
 def _near_cut(
     time_s: float, reach_s: float, cuts_s: NDArray[np.float64], strengths: NDArray[np.float64]
 ) -> float | None:
-    """The cut an editor would have used: near, and a stronger one sooner than a weaker."""
+    """Return the cut an editor would have used: near, and a stronger one sooner than a weaker."""
     first, last = np.searchsorted(cuts_s, [time_s - reach_s, time_s + reach_s])
     if first == last:
         return None
@@ -267,7 +278,8 @@ def cut_hints(
     false_share: float,
     fades: float = 0.0,
 ) -> tuple[Cut, ...]:
-    """What a cheap detector makes of the true cuts: some missed, each a tenth of a second off, weaker false ones between.
+    """What a cheap detector makes of the true cuts: some missed, each a tenth of a second off,
+    weaker false ones between.
 
     Of those that are ``fades`` fewer are seen, and less exactly.
     """

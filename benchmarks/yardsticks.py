@@ -18,7 +18,9 @@ from vlm_engine.types import Span
 
 
 def dense(oracle: Oracle, interval_s: float) -> tuple[Span, ...]:
-    """A frame every so many seconds, and the last one; then the smoother, edges on cut hints."""
+    """Return a frame every so many seconds, and the last one; then the smoother, edges on cut
+    hints.
+    """
     oracle.ask(every(oracle, interval_s))
     smoother = Smoother(oracle)
     times_s, _, course = smoother.read()
@@ -26,14 +28,17 @@ def dense(oracle: Oracle, interval_s: float) -> tuple[Span, ...]:
 
 
 def plain(oracle: Oracle, interval_s: float) -> tuple[Span, ...]:
-    """A frame every so many seconds, and the last one; every answer is believed. Edges lie on cut hints, or midway."""
+    """Return a frame every so many seconds, and the last one; every answer is believed.
+
+    Edges lie on cut hints, or midway.
+    """
     oracle.ask(every(oracle, interval_s))
     numbers, seen = oracle.known()
     return spans_of(oracle, numbers / oracle.video.frame_rate, seen, Hints(oracle.video.cuts))
 
 
 def every(oracle: Oracle, interval_s: float) -> list[int]:
-    """The numbers of evenly spaced frames and of the last one."""
+    """Return the numbers of evenly spaced frames and of the last one."""
     return [
         *(oracle.number_at(time_s) for time_s in np.arange(0, oracle.video.end_s, interval_s)),
         oracle.frames - 1,
@@ -48,7 +53,9 @@ _MOST_ROUNDS = 14
 
 
 def rec(oracle: Oracle, interval_s: float = 8.0) -> tuple[Span, ...]:
-    """The search this project started from: a scan by shots, second looks at doubtful verdicts, edges refined by their prior."""
+    """Return the search this project started from: a scan by shots, second looks at doubtful
+    verdicts, edges refined by their prior.
+    """
     return _Rec(oracle, interval_s).run()
 
 
@@ -73,7 +80,9 @@ class _Rec:
         return spans_of(self._oracle, times_s, course, self._hints)
 
     def _scan(self, interval_s: float) -> Iterator[int]:
-        """Every shot in equal cells no longer than the interval; none closer than a quarter of it to the one before."""
+        """Every shot in equal cells no longer than the interval; none closer than a quarter of it
+        to the one before.
+        """
         yield from (0, self._oracle.frames - 1)
         last_s = 0.0
         for start_s, end_s in pairwise([0.0, *self._hints.times_s, self._oracle.video.duration_s]):
@@ -112,7 +121,9 @@ class _Rec:
         return self._oracle.number_at(chosen_s)
 
     def _probes(self, times_s: Times, course: Presence) -> Iterator[int]:
-        """For every gap with a change that is not located well enough: the frame that best halves the belief where it is."""
+        """For every gap with a change that is not located well enough: the frame that best halves
+        the belief where it is.
+        """
         for i in np.flatnonzero((course[1:] != course[:-1]).any(axis=1)):
             start_s, end_s = float(times_s[i]), float(times_s[i + 1])
             change = Change(start_s, end_s, self._hints)

@@ -1,6 +1,7 @@
 """When do my tags apply in a video?
 
-python examples/one_video.py game.mp4 --endpoint http://localhost:1234 --tags "Foul,Turnover,Goal" --keep game.json
+python examples/one_video.py game.mp4 --endpoint http://localhost:1234 --tags "Foul,Turnover,Goal"
+--keep game.json
 """
 
 import argparse

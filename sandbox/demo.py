@@ -1,7 +1,7 @@
 """The main job from end to end, on this machine alone: ``make demo``.
 
-Two labelled videos are generated and put into a sandbox Stash, tagged ``VLM_TagMe``; the plugin is run as Stash runs
-it, against two sandbox endpoints; then what it wrote is printed beside the truth.
+Two labelled videos are generated and put into a sandbox Stash, tagged ``VLM_TagMe``; the plugin is
+run as Stash runs it, against two sandbox endpoints; then what it wrote is printed beside the truth.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WAIT_S = 300.0
 
 
 def main() -> int:
-    """Runs the demo; 0 when every scene was tagged."""
+    """Run the demo; 0 when every scene was tagged."""
     started = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
     (FOLDER / "media").mkdir(parents=True)

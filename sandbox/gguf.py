@@ -1,4 +1,5 @@
-"""Writes GGUF files, the form in which llama.cpp keeps models: named settings, then named arrays of numbers.
+"""Writes GGUF files, the form in which llama.cpp keeps models: named settings, then named arrays of
+numbers.
 
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 3, with 32-bit floats throughout.
 """
@@ -20,7 +21,10 @@ _U32, _I32, _F32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
 
 
 def write(path: Path, settings: Mapping[str, Setting], tensors: Tensors) -> None:
-    """Writes one file. Integers are stored as unsigned 32 bits, those in sequences as signed; no sequence may be empty."""
+    """Write one file.
+
+    Integers are stored as unsigned 32 bits, those in sequences as signed; no sequence may be empty.
+    """
     head = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(settings))]
     head += [_string(name) + _typed(value) for name, value in settings.items()]
     offset = 0

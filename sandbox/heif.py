@@ -33,33 +33,38 @@ def full_box(kind: bytes, content: bytes = b"", version: int = 0, flags: int = 0
 
 
 def turned(quarters: int) -> bytes:
-    """The property that turns a picture anticlockwise."""
+    """Return the property that turns a picture anticlockwise."""
     return box(b"irot", bytes([quarters]))
 
 
 def mirrored(axis: int) -> bytes:
-    """The property that exchanges top and bottom (0), or left and right (1)."""
+    """Return the property that exchanges top and bottom (0), or left and right (1)."""
     return box(b"imir", bytes([axis]))
 
 
 def cropped(width: int, height: int, right: int = 0, down: int = 0) -> bytes:
-    """The property that leaves ``width`` x ``height`` pixels, whose centre is so far from that of the picture."""
+    """Return the property that leaves ``width`` x ``height`` pixels, whose centre is so far from
+    that of the picture.
+    """
     return box(b"clap", struct.pack(">8i", width, 1, height, 1, right, 1, down, 1))
 
 
 def nclx(primaries: int, transfer: int, matrix: int, *, is_full: bool) -> bytes:
-    """The property that tells colours by numbers."""
+    """Return the property that tells colours by numbers."""
     return box(b"colr", b"nclx" + struct.pack(">HHHB", primaries, transfer, matrix, is_full << 7))
 
 
 def profile(icc: bytes) -> bytes:
-    """The property that holds a colour profile."""
+    """Return the property that holds a colour profile."""
     return box(b"colr", b"prof" + icc)
 
 
 @dataclass(frozen=True)
 class Coded:
-    """One picture as an encoder makes it. ``kind`` of the item; ``configuration``: the property that the decoder needs."""
+    """One picture as an encoder makes it.
+
+    ``kind`` of the item; ``configuration``: the property that the decoder needs.
+    """
 
     kind: bytes
     configuration: bytes
@@ -115,21 +120,24 @@ class HeifFile:
         self._items: list[_Item] = []
 
     def add(self, picture: Coded, *properties: bytes, kind: bytes | None = None) -> int:
-        """A coded picture. Returns its number."""
+        """Return a coded picture. Returns its number."""
         size = full_box(b"ispe", struct.pack(">II", picture.width, picture.height))
         return self._add(
             _Item(kind or picture.kind, picture.data, [size, picture.configuration, *properties])
         )
 
     def add_grid(self, size: tuple[int, int], columns: int, rows: int, *properties: bytes) -> int:
-        """A picture of ``size``, made of tiles that are added next, row by row. Returns its number."""
+        """Return a picture of ``size``, made of tiles that are added next, row by row.
+
+        Returns its number.
+        """
         told = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, *size)
         tiles = list(range(len(self._items) + 2, len(self._items) + 2 + columns * rows))
         shape = full_box(b"ispe", struct.pack(">II", *size))
         return self._add(_Item(b"grid", told, [shape, *properties], [(b"dimg", tiles)]))
 
     def refer(self, item: int, kind: bytes, *targets: int) -> None:
-        """Adds a reference from one item to others."""
+        """Add a reference from one item to others."""
         self._items[item - 1].references.append((kind, list(targets)))
 
     def _add(self, item: _Item) -> int:
@@ -137,7 +145,7 @@ class HeifFile:
         return len(self._items)
 
     def content(self) -> bytes:
-        """The whole file: the pictures in ``mdat``, the lists of tiles in ``idat``."""
+        """Return the whole file: the pictures in ``mdat``, the lists of tiles in ``idat``."""
         brand = box(b"ftyp", self._brand + bytes(4) + b"mif1" + self._brand)
         data = b"".join(item.data for item in self._items if item.kind != b"grid")
         start = len(brand) + len(self._meta(0)) + 8
@@ -195,7 +203,9 @@ class HeifFile:
 
 
 def heic(pixels: Pixels, *properties: bytes, alpha: Pixels | None = None, **encoding: Any) -> bytes:
-    """A HEIC, or an AVIF by its codec, with one picture; ``alpha``: how much of each pixel is seen."""
+    """Return a HEIC, or an AVIF by its codec, with one picture; ``alpha``: how much of each pixel
+    is seen.
+    """
     picture = coded(pixels, **encoding)
     file = HeifFile(b"avif" if picture.kind == b"av01" else b"heic")
     file.add(picture, *properties)
@@ -206,7 +216,7 @@ def heic(pixels: Pixels, *properties: bytes, alpha: Pixels | None = None, **enco
 
 
 def tiled(pixels: Pixels, tile: int, *properties: bytes, **encoding: Any) -> bytes:
-    """The same in square tiles, of which those at the right and lower edge hang over."""
+    """Return the same in square tiles, of which those at the right and lower edge hang over."""
     height, width = pixels.shape[:2]
     columns, rows = -(-width // tile), -(-height // tile)
     whole = np.pad(

@@ -1,4 +1,7 @@
-"""Files that a player meets in the wild and a frame reader must not trip over. Each function returns the path it wrote."""
+"""Files that a player meets in the wild and a frame reader must not trip over.
+
+Each function returns the path it wrote.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from vlm_engine.testing import glyphs
 
 
 def audio_only(path: Path, duration_s: float = 2.0) -> Path:
-    """An MP4 with a tone and no picture."""
+    """Return an MP4 with a tone and no picture."""
     with closing(av.open(path, "w", format="mp4")) as container:
         tone = Tone(container)
         for packet in (*tone.until(duration_s), *tone.end()):
@@ -23,7 +26,9 @@ def audio_only(path: Path, duration_s: float = 2.0) -> Path:
 
 
 def with_cover_art(video: Path, path: Path) -> Path:
-    """An MP4 with the stream of ``video`` and, as a second video stream, a cover picture of 600 x 600."""
+    """Return an MP4 with the stream of ``video`` and, as a second video stream, a cover picture of
+    600 x 600.
+    """
     with closing(av.open(video)) as source, closing(av.open(path, "w", format="mp4")) as target:
         film = target.add_stream_from_template(source.streams.video[0])
         cover = target.add_stream("mjpeg", rate=1)
@@ -45,9 +50,10 @@ def with_cover_art(video: Path, path: Path) -> Path:
 
 
 def truncated(video: Path, path: Path, share: float = 0.6) -> Path:
-    """The first ``share`` of the bytes of ``video``.
+    """Return the first ``share`` of the bytes of ``video``.
 
-    An MP4 loses its index that way and cannot be opened; MKV, WebM and MPEG-TS play up to where they break off.
+    An MP4 loses its index that way and cannot be opened; MKV, WebM and MPEG-TS play up to where
+    they break off.
     """
     whole = video.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -55,6 +61,6 @@ def truncated(video: Path, path: Path, share: float = 0.6) -> Path:
 
 
 def empty(path: Path) -> Path:
-    """A file of no bytes."""
+    """Return a file of no bytes."""
     path.write_bytes(b"")
     return path

@@ -1,4 +1,7 @@
-"""Pictures that show tags as ``vlm_engine.testing.glyphs`` draws them, in folders and in zips. The same for the same seed."""
+"""Pictures that show tags as ``vlm_engine.testing.glyphs`` draws them, in folders and in zips.
+
+The same for the same seed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ WIDTH, HEIGHT = 328, 224  # whole blocks of JPEG: 8 x 8 pixels to a cell
 
 @dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    """A picture file, or the file ``entry`` of the zip ``path``. ``number``: what its strip says, by which endpoints know it."""
+    """A picture file, or the file ``entry`` of the zip ``path``.
+
+    ``number``: what its strip says, by which endpoints know it.
+    """
 
     path: Path
     entry: str | None
@@ -27,7 +33,9 @@ class LabelledPicture:
 def write_folder(
     folder: Path, count: int, tags: Sequence[str], *, first: int = 0, seed: int = 0
 ) -> tuple[LabelledPicture, ...]:
-    """Makes ``folder``, with ``count`` JPEG files numbered from ``first``, each of which shows a random choice of ``tags``."""
+    """Make ``folder``, with ``count`` JPEG files numbered from ``first``, each of which shows a
+    random choice of ``tags``.
+    """
     folder.mkdir(parents=True)
     made = []
     for number, shown, content in _drawn(count, tags, first, seed):
@@ -40,7 +48,7 @@ def write_folder(
 def write_zip(
     path: Path, count: int, tags: Sequence[str], *, first: int = 0, seed: int = 0
 ) -> tuple[LabelledPicture, ...]:
-    """The same as one zip, in a folder inside it."""
+    """Return the same as one zip, in a folder inside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = []
     with ZipFile(path, "w", ZIP_STORED) as archive:

@@ -1,4 +1,6 @@
-"""The plugin as a user has it installed: in a folder of its own, with the user's settings beside it."""
+"""The plugin as a user has it installed: in a folder of its own, with the user's settings beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def files() -> Iterator[Path]:
 
 
 def install(folder: Path, settings: Mapping[str, Any] | None = None) -> Path:
-    """Copies the plugin to ``folder``, which must not exist, and writes ``settings`` as its local file. Returns ``folder``.
+    """Copy the plugin to ``folder``, which must not exist, and writes ``settings`` as its local
+    file. Returns ``folder``.
 
     It is as after its first task: with the byte code that Python keeps beside the modules.
     """
@@ -60,7 +63,9 @@ def install(folder: Path, settings: Mapping[str, Any] | None = None) -> Path:
 
 @cache
 def _compiled() -> Path:
-    """The plugin in a folder of this process's own, compiled once: that takes longer than all else a start needs."""
+    """Return the plugin in a folder of this process's own, compiled once: that takes longer than
+    all else a start needs.
+    """
     own = tempfile.TemporaryDirectory(prefix="haven-plugin-")
     atexit.register(own.cleanup)
     folder = _copy(Path(own.name) / "plugin")

@@ -1,4 +1,5 @@
-"""A real Stash, started from the user's own binary with a configuration, a library and a database of its own.
+"""A real Stash, started from the user's own binary with a configuration, a library and a database
+of its own.
 
 ::
 
@@ -59,7 +60,10 @@ class RefusedByStashError(Exception):
 
 @dataclass(frozen=True)
 class WatchedJob:
-    """A job from its start to its end. ``progress``: every figure that was seen, in order, each once."""
+    """A job from its start to its end.
+
+    ``progress``: every figure that was seen, in order, each once.
+    """
 
     id: str
     status: str
@@ -70,8 +74,9 @@ class WatchedJob:
 class RealStash:
     """A Stash server on 127.0.0.1 and a free port, for as long as the ``with`` block lasts.
 
-    ``folder`` holds all of it, and becomes the one with Stash's configuration; its ``media`` is the library, its
-    ``plugins`` the plugins. ``python`` is what runs them. ``config``: more of Stash's configuration.
+    ``folder`` holds all of it, and becomes the one with Stash's configuration; its ``media`` is the
+    library, its ``plugins`` the plugins. ``python`` is what runs them. ``config``: more of Stash's
+    configuration.
 
     Every call that asks the server raises ``RefusedByStashError`` when it answers with errors.
     """
@@ -139,7 +144,7 @@ class RealStash:
         self._end()
 
     def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> Any:
-        """Sends one document and returns its ``data``."""
+        """Send one document and return its ``data``."""
         headers = {"Cookie": f"session={self._cookie}"} if self._cookie else {}
         reply = stash_client.ask(self.url, document, variables, headers=headers)
         self._cookie = reply.cookie or self._cookie
@@ -154,7 +159,7 @@ class RealStash:
         return [LogLine(level, _unquoted(message)) for level, message in _LINE.findall(text)]
 
     def demand_login(self, username: str, password: str) -> None:
-        """Sets credentials, as the Security page does, and logs in with them."""
+        """Set credentials, as the Security page does, and logs in with them."""
         self.ask(
             "mutation($input: ConfigGeneralInput!) { configureGeneral(input: $input) { username } }",
             {"input": {"username": username, "password": password}},
@@ -166,7 +171,7 @@ class RealStash:
         self._cookie = response.cookies["session"]
 
     def scan(self) -> None:
-        """Scans the library, and returns when that is done."""
+        """Scan the library, and return when that is done."""
         self.watch(self.ask("mutation { metadataScan(input: {}) }")["metadataScan"])
 
     def configure(self, plugin: str, settings: Mapping[str, Any]) -> None:
@@ -188,7 +193,10 @@ class RealStash:
         self.ask("mutation($id: ID!) { stopJob(job_id: $id) }", {"id": job})
 
     def watch(self, job: str, until: Callable[[float], bool] | None = None) -> WatchedJob:
-        """Follows a job to its end, or until its progress makes ``until`` true. ``TimeoutError``: neither came in time."""
+        """Follows a job to its end, or until its progress makes ``until`` true.
+
+        ``TimeoutError``: neither came in time.
+        """
         seen: list[float] = []
         state: dict[str, Any] = {}
 
@@ -208,7 +216,7 @@ class RealStash:
         return WatchedJob(job, state["status"], tuple(seen), state["error"])
 
     def tag(self, name: str) -> str:
-        """The id of the tag of exactly that name, which is made if need be."""
+        """Return the id of the tag of exactly that name, which is made if need be."""
         for tag in self.ask("{ allTags { id name } }")["allTags"]:
             if tag["name"] == name:
                 return str(tag["id"])
@@ -218,7 +226,10 @@ class RealStash:
     def add_tags(
         self, item: str | Iterable[str], names: Iterable[str], kind: str = "Scene"
     ) -> None:
-        """Puts tags on a scene, or an item of another kind: ``Image``, ``Gallery``. Or on many of them, by their ids."""
+        """Put tags on a scene, or an item of another kind: ``Image``, ``Gallery``.
+
+        Or on many of them, by their ids.
+        """
         ids = [item] if isinstance(item, str) else list(item)
         change = {"ids": ids, "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
         self.ask(
@@ -235,7 +246,7 @@ class RealStash:
         *,
         title: str = "",
     ) -> str:
-        """Makes a marker by hand. Returns its id."""
+        """Make a marker by hand. Returns its id."""
         marker = {
             "scene_id": scene,
             "title": title,
@@ -249,7 +260,7 @@ class RealStash:
         return str(self.ask(document, {"input": marker})["sceneMarkerCreate"]["id"])
 
     def edit_marker(self, marker: str, **changes: Any) -> None:
-        """Changes a marker by hand, as ``title="…"`` or ``seconds=12.5``."""
+        """Change a marker by hand, as ``title="…"`` or ``seconds=12.5``."""
         document = (
             "mutation($input: SceneMarkerUpdateInput!) { sceneMarkerUpdate(input: $input) { id } }"
         )
@@ -283,7 +294,9 @@ class RealStash:
         }
 
     def forget(self, plugin: str, data: str) -> None:
-        """Takes away all tags, markers and settings of ``plugin``, and its folder ``data`` beside the configuration."""
+        """Take away all tags, markers and settings of ``plugin``, and its folder ``data`` beside
+        the configuration.
+        """
         scenes = self.scenes().values()
         markers = [marker.id for scene in scenes for marker in scene.markers]
         tags = [tag["id"] for tag in self.ask("{ allTags { id } }")["allTags"]]

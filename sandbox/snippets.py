@@ -1,8 +1,9 @@
 """The code that a page of the docs shows, run as its reader would run it.
 
-A block whose first line is a comment with a file's name (``# court.py``) is that file. A block of Python that calls
-``asyncio.run`` is a program of its own. All others are like the cells of a notebook: one after the other, with what those
-before have left, and with ``await`` outside of functions.
+A block whose first line is a comment with a file's name (``# court.py``) is that file. A block of
+Python that calls ``asyncio.run`` is a program of its own. All others are like the cells of a
+notebook: one after the other, with what those before have left, and with ``await`` outside of
+functions.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Snippet:
         return self.language == "python" and "asyncio.run(" in self.text
 
     def at(self, addresses: Mapping[str, str]) -> Snippet:
-        """The same with other addresses: {as printed: as used}."""
+        """Return the same with other addresses: {as printed: as used}."""
         text = self.text
         for printed, used in addresses.items():
             text = text.replace(printed, used)
@@ -45,7 +46,7 @@ class Snippet:
 
 
 def snippets(page: Path, *languages: str) -> list[Snippet]:
-    """The blocks of a page in these languages, or in all, in their order."""
+    """Return the blocks of a page in these languages, or in all, in their order."""
     text = page.read_text(encoding="utf-8")
     return [
         Snippet(
@@ -57,7 +58,7 @@ def snippets(page: Path, *languages: str) -> list[Snippet]:
 
 
 def write_files(blocks: Iterable[Snippet], folder: Path) -> list[Snippet]:
-    """Writes the blocks that are files into ``folder``, and returns the others."""
+    """Write the blocks that are files into ``folder``, and return the others."""
     others = []
     for block in blocks:
         if block.file_name:
@@ -68,14 +69,17 @@ def write_files(blocks: Iterable[Snippet], folder: Path) -> list[Snippet]:
 
 
 def run_program(block: Snippet) -> dict[str, Any]:
-    """Runs a whole program, outside of an event loop, and returns the names that it leaves."""
+    """Run a whole program, outside of an event loop, and return the names that it leaves."""
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(_compiled(block), names)
     return names
 
 
 async def run_cells(blocks: Iterable[Snippet], names: dict[str, Any]) -> None:
-    """Runs blocks as the cells of a notebook. ``names`` holds what there is before, and takes what they leave."""
+    """Run blocks as the cells of a notebook.
+
+    ``names`` holds what there is before, and takes what they leave.
+    """
     for block in blocks:
         outcome = eval(_compiled(block), names)
         if inspect.isawaitable(outcome):

@@ -22,7 +22,7 @@ class Tone:
         self._written = 0
 
     def until(self, time_s: float) -> Iterator[Packet[Any]]:
-        """The packets up to ``time_s``, from where the last call ended."""
+        """Return the packets up to ``time_s``, from where the last call ended."""
         while self._written < time_s * RATE:
             phase = np.arange(self._written, self._written + _BLOCK) * (440 / RATE * 2 * np.pi)
             samples = (np.sin(phase) * 0.2).astype(np.float32).reshape(1, -1)
@@ -32,5 +32,5 @@ class Tone:
             yield from self._stream.encode(frame)
 
     def end(self) -> Iterator[Packet[Any]]:
-        """The packets that the encoder still holds."""
+        """Return the packets that the encoder still holds."""
         yield from self._stream.encode(None)

@@ -1,4 +1,5 @@
-"""A stand-in for Stash on real HTTP: GraphQL over a library in memory, sessions, faults, and the plugin runner.
+"""A stand-in for Stash on real HTTP: GraphQL over a library in memory, sessions, faults, and the
+plugin runner.
 
     with running(SandboxStash()) as stash:
         scene = stash.library.add_scene(video, tags=["VLM_TagMe"])
@@ -6,8 +7,8 @@
         job = stash.run_task("Tag scenes").wait()
         assert stash.library.scene_state(scene).markers
 
-It knows the part of the server's interface that the plugin uses and refuses the rest. It has no web pages, runs no
-hooks, scans and generates nothing, and has no subscriptions.
+It knows the part of the server's interface that the plugin uses and refuses the rest. It has no web
+pages, runs no hooks, scans and generates nothing, and has no subscriptions.
 """
 
 from __future__ import annotations
@@ -58,15 +59,17 @@ _LAST_REPLIES_S = 0.2
 
 
 class SandboxStash:
-    """A Stash server on 127.0.0.1 and any free port, for as long as the ``async with`` block lasts.
+    """A Stash server on 127.0.0.1 and any free port, for as long as the ``async with`` block
+    lasts.
 
     ``credentials``: demands a session cookie (or ``api_key``) that is good for ``session_idle_s``.
-    ``announced_host``: the host that plugins are told, "0.0.0.0" for a server that listens everywhere.
-    ``shown_as``: {folder here: folder in the paths the server shows}. ``clock``: what cookies age by.
+    ``announced_host``: the host that plugins are told, "0.0.0.0" for a server that listens
+    everywhere. ``shown_as``: {folder here: folder in the paths the server shows}. ``clock``: what
+    cookies age by.
 
-    ``library``, ``faults``, ``requests`` and ``sessions`` may be used from any thread; ``ui`` is the web
-    interface's configuration (``{"vrTag": …}``), ``config_folder`` stands for the one with the server's configuration
-    and goes with the server.
+    ``library``, ``faults``, ``requests`` and ``sessions`` may be used from any thread; ``ui`` is
+    the web interface's configuration (``{"vrTag": …}``), ``config_folder`` stands for the one with
+    the server's configuration and goes with the server.
     """
 
     def __init__(
@@ -99,11 +102,16 @@ class SandboxStash:
         return f"http://{_LOCALHOST}:{self.port}"
 
     def load_plugin(self, folder: Path) -> str:
-        """Loads the plugin in that folder and returns its id. ``ManifestError``: Stash would not load it."""
+        """Load the plugin in that folder and return its id.
+
+        ``ManifestError``: Stash would not load it.
+        """
         return self.plugins.load(folder).id
 
     def restart(self, away_s: float) -> None:
-        """Drops every connection, with whatever is under way on it, and answers nobody for so long. Returns at once.
+        """Drop every connection, with whatever is under way on it, and answers nobody for so long.
+
+        Returns at once.
 
         The library stays; so do jobs, whose processes live on without the server.
         """
@@ -129,9 +137,11 @@ class SandboxStash:
         plugin_id: str = "",
         python: str = sys.executable,
     ) -> Job:
-        """Queues a task of a plugin, the first one loaded unless named; None runs the plugin with just ``args``.
+        """Queue a task of a plugin, the first one loaded unless named; None runs the plugin with
+        just ``args``.
 
-        ``python``: the interpreter for a plugin whose command is "python". ``LookupError``: no plugin is loaded.
+        ``python``: the interpreter for a plugin whose command is "python". ``LookupError``: no
+        plugin is loaded.
         """
         if not self.plugins.loaded:
             raise LookupError("no plugin is loaded")

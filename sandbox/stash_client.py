@@ -40,7 +40,10 @@ def ask(
     headers: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Reply:
-    """Sends one document to the server at ``url``. ``more``: further keys of the request, as ``operationName``."""
+    """Send one document to the server at ``url``.
+
+    ``more``: further keys of the request, as ``operationName``.
+    """
     response = requests.post(
         f"{url}/graphql",
         json={"query": document, "variables": dict(variables or {}), **more},

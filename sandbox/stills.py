@@ -1,4 +1,6 @@
-"""Pictures of every kind for tests: files that show what is known, and colour profiles whose effect is known."""
+"""Pictures of every kind for tests: files that show what is known, and colour profiles whose effect
+is known.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _WHITE = (0.9642, 1.0, 0.8249)
 
 
 def scene(width: int = 320, height: int = 200) -> Pixels:
-    """A picture in which every corner, every edge and every channel differs: rows x columns x RGB."""
+    """Return a picture in which every corner, every edge and every channel differs: rows x columns
+    x RGB.
+    """
     across = np.linspace(0, 1, width)[None, :]
     down = np.linspace(0, 1, height)[:, None]
     red = 40 + 170 * across * np.ones_like(down)
@@ -44,7 +48,9 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 
 @cache
 def swapped_profile() -> bytes:
-    """A profile of RGB in which red and green have changed places; otherwise sRGB, as nearly as a gamma of 2.2 is."""
+    """Return a profile of RGB in which red and green have changed places; otherwise sRGB, as nearly
+    as a gamma of 2.2 is.
+    """
     curve = _curve(2.2)
     tags = {
         b"rXYZ": _xyz(_GREEN),
@@ -59,13 +65,17 @@ def swapped_profile() -> bytes:
 
 @cache
 def linear_grey_profile() -> bytes:
-    """A profile of grey whose values are light itself: 55 of 255 is shown as the grey that sRGB calls 128."""
+    """Return a profile of grey whose values are light itself: 55 of 255 is shown as the grey that
+    sRGB calls 128.
+    """
     return _profile(b"GRAY", b"XYZ ", b"mntr", {b"kTRC": _curve(1.0)})
 
 
 @cache
 def odd_ink_profile() -> bytes:
-    """A profile of CMYK for a press whose cyan ink is red; the other inks are grey, and black is black."""
+    """Return a profile of CMYK for a press whose cyan ink is red; the other inks are grey, and
+    black is black.
+    """
     corners = []
     for number in range(16):
         cyan, magenta, yellow, black = (number >> shift & 1 for shift in (3, 2, 1, 0))
@@ -113,7 +123,7 @@ def _text(kind: bytes, words: bytes) -> bytes:
 
 
 def _profile(space: bytes, connection: bytes, device: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile of version 2."""
+    """Return an ICC profile of version 2."""
     common = {
         b"desc": _text(b"desc", b"test"),
         b"cprt": _text(b"text", b"none"),

@@ -1,4 +1,5 @@
-"""Servers to hold the client to: sandbox endpoints with the ways of known servers, and those servers themselves.
+"""Servers to hold the client to: sandbox endpoints with the ways of known servers, and those
+servers themselves.
 
 A real server is started from the user's own program, on 127.0.0.1 and a free port, with a tiny model of
 ``sandbox.tiny_model`` or before a sandbox endpoint. Nothing here builds or ships one. ::
@@ -36,9 +37,9 @@ _STEP_S = 0.1
 class Subject:
     """A server, and what is expected of it; None where it is not expected to tell.
 
-    ``asks_for_key``: it wants ``KEY``. ``knows_every_model``: it answers whatever model it is asked for. ``tells_confidence``:
-    it sends log-probabilities of use. ``sees``: what it answers is true; else only its form is right. ``starts_in_s``: the
-    longest that it may take to start.
+    ``asks_for_key``: it wants ``KEY``. ``knows_every_model``: it answers whatever model it is asked
+    for. ``tells_confidence``: it sends log-probabilities of use. ``sees``: what it answers is true;
+    else only its form is right. ``starts_in_s``: the longest that it may take to start.
     """
 
     url: str
@@ -68,14 +69,17 @@ class Server(Protocol):
         """How to reach it."""
 
     def kill(self) -> None:
-        """Ends it at once, with everything that is under way."""
+        """End it at once, with everything that is under way."""
 
     def start(self) -> None:
-        """Starts it, on the same port, and returns when it answers."""
+        """Start it, on the same port, and return when it answers."""
 
 
 class Program:
-    """A server that is a process of its own. Raises ``RuntimeError`` with the end of its log when it does not start."""
+    """A server that is a process of its own.
+
+    Raises ``RuntimeError`` with the end of its log when it does not start.
+    """
 
     def __init__(
         self,
@@ -91,7 +95,7 @@ class Program:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it and returns when it lists its models."""
+        """Start it and return when it lists its models."""
         environment = {
             name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
         }
@@ -114,7 +118,7 @@ class Program:
             time.sleep(_STEP_S)
 
     def kill(self) -> None:
-        """Ends it at once, with everything that is under way."""
+        """End it at once, with everything that is under way."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # with its workers
@@ -147,7 +151,9 @@ class Program:
 
 
 class LlamaCpp(Program):
-    """llama.cpp's ``llama-server`` with the tiny model; without ``vision``, without the half that sees."""
+    """llama.cpp's ``llama-server`` with the tiny model; without ``vision``, without the half that
+    sees.
+    """
 
     def __init__(
         self,
@@ -245,6 +251,6 @@ class LiteLLM(Program):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that nobody listens on now."""
     with socket.create_server((HOST, 0)) as listener:
         return int(listener.getsockname()[1])

@@ -1,4 +1,5 @@
-"""The tiny model of ``sandbox.tiny_model`` in the form that vLLM and SGLang load: a folder with weights, tokenizer and settings.
+"""The tiny model of ``sandbox.tiny_model`` in the form that vLLM and SGLang load: a folder with
+weights, tokenizer and settings.
 
 The architecture is that of LLaVA 1.5: a CLIP vision tower, a projector of two layers, a Llama.
 """
@@ -58,7 +59,7 @@ _RENAMED = (  # llama.cpp's name, as a pattern, and this form's
 
 
 def write(folder: Path) -> Path:
-    """Writes the model into ``folder``, and returns that."""
+    """Write the model into ``folder``, and return that."""
     folder.mkdir(parents=True, exist_ok=True)
     words = Vocabulary.made()
     _write_safetensors(

@@ -1,4 +1,5 @@
-"""A vision-language model of a few hundred kilobytes with random weights, for trying a real server without a download.
+"""A vision-language model of a few hundred kilobytes with random weights, for trying a real server
+without a download.
 
 What it says is nonsense, within whatever schema the request carries; what it tests is the conversation. Only its taste is
 meant: one channel of its hidden state is the same for every token, so that the output weights of that channel are
@@ -36,14 +37,16 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Every byte, a few words that are built from them by ``merges``, and the special tokens behind both."""
+    """Every byte, a few words that are built from them by ``merges``, and the special tokens behind
+    both.
+    """
 
     tokens: tuple[str, ...]
     merges: tuple[tuple[str, str], ...]
 
     @classmethod
     def made(cls) -> Vocabulary:
-        """The one vocabulary."""
+        """Return the one vocabulary."""
         letters = byte_letters()
         tokens, merges = [*letters], []
         for word in WORDS:
@@ -65,7 +68,9 @@ class Vocabulary:
 
 
 def byte_letters() -> list[str]:
-    """The printable letter that stands for each byte in byte-level vocabularies, GPT-2's and those since."""
+    """Return the printable letter that stands for each byte in byte-level vocabularies, GPT-2's and
+    those since.
+    """
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
@@ -88,7 +93,7 @@ class _Chance:
 
 
 def language(vocabulary: Vocabulary) -> Weights:
-    """The language half, with llama.cpp's names."""
+    """Return the language half, with llama.cpp's names."""
     chance, ones = _Chance(), np.ones(WIDTH, np.float32)
     embedding = chance.weights(len(vocabulary.tokens), WIDTH, scale=1.0)
     embedding[:, 0] = CONSTANT
@@ -112,7 +117,7 @@ def language(vocabulary: Vocabulary) -> Weights:
 
 
 def eye() -> Weights:
-    """The vision half, with llama.cpp's names."""
+    """Return the vision half, with llama.cpp's names."""
     chance = _Chance()
     found: Weights = {
         "v.class_embd": chance.weights(EYE_WIDTH),
@@ -141,7 +146,9 @@ def eye() -> Weights:
 
 
 def write_gguf(folder: Path) -> tuple[Path, Path]:
-    """Writes the model for llama.cpp: the paths of its language half and of its vision half (``--mmproj``)."""
+    """Write the model for llama.cpp: the paths of its language half and of its vision half
+    (``--mmproj``).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     words = Vocabulary.made()
     model, projector = folder / "tiny.gguf", folder / "tiny.mmproj.gguf"

@@ -1,4 +1,5 @@
-"""Generated videos that carry their own truth: what every frame shows is drawn into it and written beside the file.
+"""Generated videos that carry their own truth: what every frame shows is drawn into it and written
+beside the file.
 
 ::
 
@@ -60,8 +61,9 @@ _FORMATS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm", "avi": "avi", "mpeg
 class LabelledVideo:
     """A generated file and what is true of it, in seconds from its first frame.
 
-    ``cuts_s``: time of the first frame of each shot but the first. ``truth``: for every tag its spans,
-    each from the first frame that shows the tag to the first that no longer does; none for a tag that is never present.
+    ``cuts_s``: time of the first frame of each shot but the first. ``truth``: for every tag its
+    spans, each from the first frame that shows the tag to the first that no longer does; none for a
+    tag that is never present.
     """
 
     path: Path
@@ -70,7 +72,7 @@ class LabelledVideo:
     truth: Mapping[str, tuple[tuple[float, float], ...]]
 
     def tags_at(self, time_s: float) -> frozenset[str]:
-        """The tags that the picture at ``time_s`` shows."""
+        """Return the tags that the picture at ``time_s`` shows."""
         return frozenset(
             tag
             for tag, spans in self.truth.items()
@@ -79,7 +81,7 @@ class LabelledVideo:
 
 
 def generate(spec: VideoSpec, path: Path | str) -> LabelledVideo:
-    """Encodes ``spec`` as ``path`` and writes its truth beside it.
+    """Encode ``spec`` as ``path`` and writes its truth beside it.
 
     Raises ``ValueError`` for an unknown codec or container.
     """
@@ -100,7 +102,10 @@ def truth_path(path: Path | str) -> Path:
 
 
 def load(path: Path | str) -> LabelledVideo:
-    """The video at ``path`` with the truth that ``generate`` wrote beside it. Raises ``OSError`` without one."""
+    """Return the video at ``path`` with the truth that ``generate`` wrote beside it.
+
+    Raises ``OSError`` without one.
+    """
     written = json.loads(truth_path(path).read_text(encoding="utf-8"))
     spec = written["spec"]
     spec |= {"tags": tuple(spec["tags"])} | {
@@ -185,7 +190,7 @@ class _Shot:
     def random(
         cls, rng: np.random.Generator, spec: VideoSpec, first: int, before: _Shot | None
     ) -> _Shot:
-        """A shot that visibly differs from the one ``before``."""
+        """Return a shot that visibly differs from the one ``before``."""
         level = float(rng.uniform(100, 150))
         if before is not None and abs(level - before.level) < 20:
             level += 20 if before.level < 125 else -20
@@ -201,7 +206,7 @@ class _Shot:
         return cls(first, level, int(rng.integers(0, 3)), ground, (blue, red))
 
     def planes(self, number: int, width: int) -> tuple[Pixels, tuple[Pixels, Pixels]]:
-        """The background of one frame, not to be drawn on. The camera goes to and fro."""
+        """Return the background of one frame, not to be drawn on. The camera goes to and fro."""
         way = (number - self.first) * self.speed % (2 * _PAN_ROOM)
         offset = min(way, 2 * _PAN_ROOM - way)
         return self.ground[:, offset : offset + width], self.chroma
@@ -239,7 +244,7 @@ def _frame(
 
 
 def _upright(plane: VideoPlane, quarter_turns: int) -> Pixels:
-    """A frame's plane as an array to draw the upright picture on, without copying."""
+    """Return a frame's plane as an array to draw the upright picture on, without copying."""
     pixels = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a buffer, though its stub does not say so
     stored = pixels.reshape(plane.height, plane.line_size)[:, : plane.width]
     return np.rot90(stored, -quarter_turns)

@@ -1,7 +1,9 @@
-"""Frames as VR cameras leave them: the eyes in their places, what is ahead in the middle of each, something else around it.
+"""Frames as VR cameras leave them: the eyes in their places, what is ahead in the middle of each,
+something else around it.
 
-The first eye shows the truth ahead. Beside it, behind it, and ahead of the second eye is its contrary, so that who
-looks anywhere else reads something wrong, and who looks at too much or too little reads nothing.
+The first eye shows the truth ahead. Beside it, behind it, and ahead of the second eye is its
+contrary, so that who looks anywhere else reads something wrong, and who looks at too much or too
+little reads nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ LAYOUTS = tuple(_ARRANGEMENTS)
 def draw(
     plane: Plane, layout: str, truth: Sequence[int | None], codes: Sequence[int], frame_number: int
 ) -> None:
-    """Draws a VR frame into ``plane`` (height x width), which is changed in place.
+    """Draw a VR frame into ``plane`` (height x width), which is changed in place.
 
     ``truth``: for each tile the code that is shown, or None, of all the ``codes`` there are.
     """

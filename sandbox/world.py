@@ -1,4 +1,7 @@
-"""What happens in a generated video: its shots, and when each tag is on. Pure, and the same for the same seed."""
+"""What happens in a generated video: its shots, and when each tag is on.
+
+Pure, and the same for the same seed.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +34,22 @@ Spans = list[list[float]]
 
 @dataclass(frozen=True, slots=True)
 class VideoSpec:
-    """What to generate. Times are in seconds, sizes in pixels, and everything follows from ``seed``.
+    """What to generate.
 
-    ``width`` and ``height`` are those of the upright picture before ``pixel_aspect`` (width of a pixel over
-    its height) stretches it. ``rotation`` (0, 90, 180, 270) is how many degrees clockwise a player has to turn
-    the stored picture. ``cut_coincidence`` is the share of span ends that lie on a cut.
+    Times are in seconds, sizes in pixels, and everything follows from ``seed``.
 
-    ``codec``: h264, hevc, vp9, mpeg4; ``container``: mp4, mkv, webm, avi, mpegts. ``gop_s``: longest time
-    between key frames. ``b_frames`` (h264 and hevc): at most so many in a row, for packets that are not in the order
-    of their times. ``start_offset_s``: time stamp of the first frame, rounded to whole frames. ``variable_rate``
-    leaves out frames at random; those that are left keep their number, so that the time of a frame from the
-    first one is always ``number / frame_rate``. ``audio``: a tone beside the picture. ``vr``: one of ``sandbox.vr.LAYOUTS``,
-    for a picture that holds what a viewer's eyes see around them.
+    ``width`` and ``height`` are those of the upright picture before ``pixel_aspect`` (width of a
+    pixel over its height) stretches it. ``rotation`` (0, 90, 180, 270) is how many degrees
+    clockwise a player has to turn the stored picture. ``cut_coincidence`` is the share of span ends
+    that lie on a cut.
+
+    ``codec``: h264, hevc, vp9, mpeg4; ``container``: mp4, mkv, webm, avi, mpegts. ``gop_s``:
+    longest time between key frames. ``b_frames`` (h264 and hevc): at most so many in a row, for
+    packets that are not in the order of their times. ``start_offset_s``: time stamp of the first
+    frame, rounded to whole frames. ``variable_rate`` leaves out frames at random; those that are
+    left keep their number, so that the time of a frame from the first one is always ``number /
+    frame_rate``. ``audio``: a tone beside the picture. ``vr``: one of ``sandbox.vr.LAYOUTS``, for a
+    picture that holds what a viewer's eyes see around them.
 
     Raises ``ValueError`` for what cannot be drawn.
     """
@@ -93,13 +100,15 @@ class VideoSpec:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What happens, in frame numbers: first frames of all shots but the first, and per tag (first frame, one past the last)."""
+    """What happens, in frame numbers: first frames of all shots but the first, and per tag (first
+    frame, one past the last).
+    """
 
     cuts: tuple[int, ...]
     spans: dict[str, tuple[tuple[int, int], ...]]
 
     def changes(self) -> frozenset[int]:
-        """The frames that differ from the one before in shot or tags."""
+        """Return the frames that differ from the one before in shot or tags."""
         edges = (edge for spans in self.spans.values() for span in spans for edge in span)
         return frozenset([*self.cuts, *edges])
 
@@ -118,7 +127,7 @@ class _Kind(Enum):
 
 
 def plan(spec: VideoSpec) -> Timeline:
-    """The shots and spans of ``spec``."""
+    """Return the shots and spans of ``spec``."""
     rng = np.random.default_rng(spec.seed)
     cuts = _cuts(rng, spec)
     spans: dict[str, Spans] = {}
@@ -139,7 +148,10 @@ def _cuts(rng: np.random.Generator, spec: VideoSpec) -> set[float]:
 
 
 def _kinds(rng: np.random.Generator, count: int) -> list[_Kind]:
-    """A kind for each tag, in random order. Of five or more tags a fifth, and at least one, is never present."""
+    """Return a kind for each tag, in random order.
+
+    Of five or more tags a fifth, and at least one, is never present.
+    """
     absent = max(1, count // 5) if count >= 5 else 0
     present = islice(cycle((_Kind.BURST, _Kind.MEDIUM, _Kind.LONG)), count - absent)
     kinds = [*present, *[_Kind.NEVER] * absent]
@@ -170,7 +182,9 @@ def _spans(rng: np.random.Generator, kind: _Kind, duration_s: float) -> Spans:
 
 
 def _align(rng: np.random.Generator, spans: Spans, cuts: set[float], spec: VideoSpec) -> set[float]:
-    """Moves some ends of ``spans`` onto the nearest cut; returns new cuts for those that have none near."""
+    """Move some ends of ``spans`` onto the nearest cut; returns new cuts for those that have none
+    near.
+    """
     fresh: set[float] = set()
     for index, span in enumerate(spans):
         reach = 1.0 if span[1] - span[0] <= 12 else 20.0
@@ -191,7 +205,9 @@ def _align(rng: np.random.Generator, spans: Spans, cuts: set[float], spec: Video
 
 
 def _room(spans: Spans, index: int, side: int, duration_s: float) -> tuple[float, float]:
-    """The earliest and latest time at which one end of a span may lie, given the other end and the neighbours."""
+    """Return the earliest and latest time at which one end of a span may lie, given the other end
+    and the neighbours.
+    """
     start, end = spans[index]
     if side == 0:
         return (spans[index - 1][1] + SHORTEST_GAP_S if index else 0.0), end - SHORTEST_SPAN_S

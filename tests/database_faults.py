@@ -22,7 +22,9 @@ sys.stdin.read()
 
 @contextmanager
 def files_no_longer_than(size: int) -> Iterator[None]:
-    """The system refuses this process every write beyond ``size`` bytes of a file, as a full disk does."""
+    """Return the system refuses this process every write beyond ``size`` bytes of a file, as a full
+    disk does.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,6 @@
-"""Makes of a journal one of an earlier version, as an earlier version of the plugin would have left it."""
+"""Makes of a journal one of an earlier version, as an earlier version of the plugin would have left
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _OF_FIFTH = {
 
 
 def as_fourth_version(db: sqlite3.Connection) -> None:
-    """Takes away what the fourth version did not have: what people took off, and when Stash made what is spoken of."""
+    """Take away what the fourth version did not have: what people took off, and when Stash made
+    what is spoken of.
+    """
     db.execute("DELETE FROM journal_markers WHERE NOT ours")
     db.execute("DELETE FROM journal_tags WHERE NOT ours")
     db.execute("DROP INDEX journal_markers_off")
@@ -45,14 +49,14 @@ def as_fourth_version(db: sqlite3.Connection) -> None:
 
 
 def as_third_version(db: sqlite3.Connection) -> None:
-    """Takes away what the third version did not have: since when a tag is ours."""
+    """Take away what the third version did not have: since when a tag is ours."""
     as_fourth_version(db)
     db.execute("ALTER TABLE journal_tags DROP COLUMN since")
     db.execute("UPDATE journal_schema SET version = 3")
 
 
 def as_second_version(db: sqlite3.Connection) -> None:
-    """Takes away what the second version did not have: anything but scenes."""
+    """Take away what the second version did not have: anything but scenes."""
     as_third_version(db)
     db.execute("DROP INDEX journal_plans_open")
     db.execute("DROP INDEX journal_tags_ours")
@@ -69,7 +73,7 @@ def as_second_version(db: sqlite3.Connection) -> None:
 
 
 def as_first_version(db: sqlite3.Connection) -> None:
-    """Takes away all that the first version did not have."""
+    """Take away all that the first version did not have."""
     as_second_version(db)
     for index in sorted(_LATER_INDEXES):
         db.execute(f"DROP INDEX {index}")

@@ -54,7 +54,8 @@ class RefusedError(Exception):
 
 
 class Database:
-    """One SQLite database in memory that several threads may use; a transaction is one thread's alone.
+    """One SQLite database in memory that several threads may use; a transaction is one thread's
+    alone.
 
     ``ahead_s``: how far the server's clock, by which rows are dated, is ahead of this machine's.
     """
@@ -83,21 +84,24 @@ class Database:
             return [dict(row) for row in self._run(sql, params).fetchall()]
 
     def row(self, sql: str, *params: object) -> Row | None:
-        """The first row of a query, or None."""
+        """Return the first row of a query, or None."""
         return next(iter(self.rows(sql, *params)), None)
 
     def values(self, sql: str, *params: object) -> list[Any]:
-        """The first column of every row."""
+        """Return the first column of every row."""
         with self._lock:
             return [row[0] for row in self._run(sql, params).fetchall()]
 
     def write(self, sql: str, *params: object) -> int:
-        """Runs one statement and returns the id of a row it inserted. ``RefusedError``: a constraint failed."""
+        """Run one statement and return the id of a row it inserted.
+
+        ``RefusedError``: a constraint failed.
+        """
         with self._lock:
             return int(self._run(sql, params).lastrowid or 0)
 
     def insert(self, table: str, **columns: object) -> int:
-        """Inserts one row and returns its id."""
+        """Inserts one row and return its id."""
         marks = ", ".join("?" * len(columns))
         try:
             return self.write(
@@ -107,7 +111,7 @@ class Database:
             raise RefusedError(f"inserting into {table}: {error}") from error
 
     def update(self, table: str, row_id: int, **columns: object) -> None:
-        """Changes columns of one row, and when it was last changed."""
+        """Change columns of one row, and when it was last changed."""
         columns["updated_at"] = self.now()
         settings = ", ".join(f"{name} = ?" for name in columns)
         try:
@@ -135,7 +139,7 @@ class Database:
                 self._depth -= 1
 
     def now(self) -> str:
-        """The time as the server writes it, by its own clock."""
+        """Return the time as the server writes it, by its own clock."""
         return (datetime.now(UTC) + timedelta(seconds=self.ahead_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def saved(self) -> bytes:
@@ -149,7 +153,7 @@ class Database:
             self._connection.deserialize(content)
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Forget everything."""
         with self._lock:
             self._connection.close()
 
@@ -161,7 +165,7 @@ class Database:
 
 
 def integer(text: object) -> int:
-    """An id as the server reads it: a whole number, or ``RefusedError``."""
+    """Return an id as the server reads it: a whole number, or ``RefusedError``."""
     if not re.fullmatch(r"[+-]?[0-9]+", str(text)):
         raise RefusedError(f'strconv.Atoi: parsing "{text}": invalid syntax')
     return int(str(text))

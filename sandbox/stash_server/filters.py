@@ -31,15 +31,17 @@ class Where:
         return Where(f"(({self.sql}) {operator} ({other.sql}))", self.params + other.params)
 
     def negated(self) -> Where:
-        """The opposite condition."""
+        """Return the opposite condition."""
         return Where(f"NOT ({self.sql})", self.params)
 
 
 @dataclass(frozen=True)
 class Link:
-    """What ties a table's rows to others: ``holders`` selects the rows that hold one of ``{family}``.
+    """What ties a table's rows to others: ``holders`` selects the rows that hold one of
+    ``{family}``.
 
-    ``anyone`` selects the rows that hold anything at all. In a ``tree`` a held tag's descendants count as it does.
+    ``anyone`` selects the rows that hold anything at all. In a ``tree`` a held tag's descendants
+    count as it does.
     """
 
     holders: str
@@ -64,7 +66,10 @@ def fetch(database: Database, kind: Kind, row_id: object) -> Row | None:
 
 
 def fetch_all(database: Database, kind: Kind, ids: list[Any]) -> list[Row]:
-    """Rows by id, in that order. ``RefusedError`` when one of them is not there, or asked for twice."""
+    """Rows by id, in that order.
+
+    ``RefusedError`` when one of them is not there, or asked for twice.
+    """
     for place, one in enumerate(ids):
         if one in ids[:place]:
             raise RefusedError(f"validating ids: duplicate id found: {one}")
@@ -82,7 +87,9 @@ def fetch_all(database: Database, kind: Kind, ids: list[Any]) -> list[Row]:
 def find(
     database: Database, kind: Kind, find_filter: Criterion | None, criteria: Criterion | None
 ) -> tuple[int, list[Row]]:
-    """How many rows match, and those of the page that was asked for (25 rows unless said otherwise)."""
+    """How many rows match, and those of the page that was asked for (25 rows unless said
+    otherwise).
+    """
     paging = find_filter or {}
     if paging.get("q"):
         raise RefusedError("the sandbox does not search by q")
@@ -95,7 +102,9 @@ def find(
 
 
 def conditions(kind: Kind, criteria: Criterion) -> Where:
-    """A filter object as one condition; its fields are joined by AND, its one AND, OR or NOT comes last."""
+    """Return a filter object as one condition; its fields are joined by AND, its one AND, OR or NOT
+    comes last.
+    """
     where = Where()
     given = {name: value for name, value in criteria.items() if value is not None}
     operators = [name for name in ("AND", "OR", "NOT") if name in given]
@@ -129,7 +138,10 @@ def _page(paging: Criterion) -> str:
 
 
 def text_where(column: str, criterion: Criterion) -> Where:
-    """A text criterion. EQUALS is LIKE: ASCII letters match regardless of case, ``_`` and ``%`` are wildcards."""
+    """Return a text criterion.
+
+    EQUALS is LIKE: ASCII letters match regardless of case, ``_`` and ``%`` are wildcards.
+    """
     value, modifier = str(criterion["value"]), criterion["modifier"]
     simple = {
         "EQUALS": Where(f"{column} LIKE ?", (value,)),
@@ -150,7 +162,7 @@ def text_where(column: str, criterion: Criterion) -> Where:
 
 
 def integer_where(column: str, criterion: Criterion) -> Where:
-    """A numeric criterion."""
+    """Return a numeric criterion."""
     value, upper = criterion["value"], criterion.get("value2") or 0
     return {
         "EQUALS": Where(f"{column} = ?", (value,)),
@@ -163,7 +175,9 @@ def integer_where(column: str, criterion: Criterion) -> Where:
 
 
 def link_where(table: str, link: Link, criterion: Criterion) -> Where:
-    """A criterion over linked things: tags with depth, scenes of a marker, galleries of an image."""
+    """Return a criterion over linked things: tags with depth, scenes of a marker, galleries of an
+    image.
+    """
     modifier, depth = criterion["modifier"], criterion.get("depth") or 0
     if modifier in ("IS_NULL", "NOT_NULL"):
         return Where(f"{table}.id {'NOT ' if modifier == 'IS_NULL' else ''}IN ({link.anyone})")
@@ -211,7 +225,7 @@ def _linked(link: Link) -> Callable[[str, Any], Where]:
 
 
 def _joined_text(join: str, owner: str, column: str) -> Callable[[str, Any], Where]:
-    """A text criterion over a list of texts: the row matches when one of its texts does."""
+    """Return a text criterion over a list of texts: the row matches when one of its texts does."""
 
     def where(table: str, criterion: Criterion) -> Where:
         if criterion["modifier"] == "EXCLUDES":
@@ -231,7 +245,9 @@ def _has_markers(table: str, value: str) -> Where:
 
 
 def _marker_tags(table: str, criterion: Criterion) -> Where:
-    """The server forgets about EXCLUDES on its own here; ``excludes`` beside another modifier it heeds."""
+    """Return the server forgets about EXCLUDES on its own here; ``excludes`` beside another
+    modifier it heeds.
+    """
     forgotten = criterion["modifier"] == "EXCLUDES" and not criterion.get("excludes")
     return Where() if forgotten else link_where(table, _TAGS_OF_MARKERS, criterion)
 
@@ -249,7 +265,9 @@ def _path_of(table: str, owner: str) -> Callable[[str, Any], Where]:
 
 
 def _item(table: str, noun: str, **extra: Callable[[str, Any], Where]) -> Kind:
-    """Scenes, images and galleries: what their filters and orders have in common, and what one has more."""
+    """Scenes, images and galleries: what their filters and orders have in common, and what one has
+    more.
+    """
     filters = {"id": _number("id"), "title": _text("title"), "organized": _flag("organized")}
     filters["tags"] = _linked(_tags_of(table, f"{noun}_id"))
     orders = {name: f"{table}.{name}" for name in ("id", "organized", "created_at", "updated_at")}

@@ -32,9 +32,9 @@ class JobError(Exception):
 class Job:
     """One run of a plugin, waiting, running or over. All of it may be read from any thread.
 
-    ``progress``: every value that was reported, between 0 and 1. ``log``: (level, text). ``output`` and ``error``:
-    the plugin's result; neither shows in ``status``, which is FINISHED whatever the plugin says or its exit code is.
-    ``failure``: why the job reads FAILED.
+    ``progress``: every value that was reported, between 0 and 1. ``log``: (level, text). ``output``
+    and ``error``: the plugin's result; neither shows in ``status``, which is FINISHED whatever the
+    plugin says or its exit code is. ``failure``: why the job reads FAILED.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Job:
         self._over = threading.Event()
 
     def wait(self, timeout: float = 60.0) -> Job:
-        """Returns the job once it is over. ``TimeoutError``: it is not, after that many seconds."""
+        """Return the job once it is over. ``TimeoutError``: it is not, after that many seconds."""
         if not self._over.wait(timeout):
             raise TimeoutError(
                 f"job {self.id} is still {self.status} after {timeout} s; log: {self.log[-5:]}"
@@ -64,7 +64,9 @@ class Job:
         return self
 
     def stop(self) -> None:
-        """What the Stop button does: SIGKILL if it runs, never to start if it waits, nothing if it is over."""
+        """What the Stop button does: SIGKILL if it runs, never to start if it waits, nothing if it
+        is over.
+        """
         with self._lock:
             if self.status is Status.READY:
                 self._end(Status.CANCELLED)
@@ -84,11 +86,11 @@ class Job:
         return self._process.pid if self._process else None
 
     def texts(self, level: str) -> list[str]:
-        """The log's lines of one level."""
+        """Return the log's lines of one level."""
         return [line.text for line in self.log if line.level == level]
 
     def run(self) -> None:
-        """Runs the job to its end, unless it was stopped before it began."""
+        """Run the job to its end, unless it was stopped before it began."""
         with self._lock:
             if self.status is not Status.READY:
                 return
@@ -123,7 +125,10 @@ class JobQueue:
         self._thread: threading.Thread | None = None
 
     def add(self, description: str, start: Callable[[Job], PluginProcess]) -> Job:
-        """Queues a job. ``start`` starts its process when its turn comes; ``JobError``: it cannot."""
+        """Queue a job.
+
+        ``start`` starts its process when its turn comes; ``JobError``: it cannot.
+        """
         with self._changed:
             job = Job(len(self.jobs) + 1, description, start)
             self.jobs.append(job)
@@ -134,12 +139,12 @@ class JobQueue:
         return job
 
     def waiting(self) -> list[Job]:
-        """The jobs that are not over."""
+        """Return the jobs that are not over."""
         with self._changed:
             return [job for job in self.jobs if not job.over]
 
     def find(self, job_id: str) -> Job | None:
-        """A job that is not over, or one of the last ten that are."""
+        """Return a job that is not over, or one of the last ten that are."""
         with self._changed:
             over = [job for job in self.jobs if job.over]
         return next(
@@ -147,7 +152,7 @@ class JobQueue:
         )
 
     def close(self) -> None:
-        """Stops every job and ends the thread."""
+        """Stop every job and ends the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -43,7 +43,9 @@ class MarkerState:
 
 @dataclass(frozen=True)
 class ItemState:
-    """A scene, image or gallery; tags are names in alphabetical order, markers stand in order of time."""
+    """A scene, image or gallery; tags are names in alphabetical order, markers stand in order of
+    time.
+    """
 
     id: str
     title: str
@@ -64,9 +66,10 @@ class Snapshot:
 class Library:
     """Tags, scenes, markers, images and galleries.
 
-    Tags are given by name and made when there is none of exactly that name. Ids are strings, as in GraphQL;
-    integers are taken too. What the server would refuse raises ``RefusedError`` here as well.
-    ``shown_as``: {folder here: the folder the server says it is in}, for a server that sees other paths.
+    Tags are given by name and made when there is none of exactly that name. Ids are strings, as in
+    GraphQL; integers are taken too. What the server would refuse raises ``RefusedError`` here as
+    well. ``shown_as``: {folder here: the folder the server says it is in}, for a server that sees
+    other paths.
     """
 
     def __init__(self, database: Database, shown_as: Mapping[str, str] | None = None) -> None:
@@ -82,7 +85,7 @@ class Library:
         ignore_auto_tag: bool = False,
         parents: Iterable[str] = (),
     ) -> str:
-        """Makes a tag and returns its id."""
+        """Make a tag and return its id."""
         fields = {
             "name": name,
             "aliases": list(aliases),
@@ -93,27 +96,33 @@ class Library:
         return str(tag_rules.create_tag(self._database, fields))
 
     def tag_id(self, name: str) -> str:
-        """The id of the tag of exactly that name; the tag is made when there is none."""
+        """Return the id of the tag of exactly that name; the tag is made when there is none."""
         with self._database.transaction():
             row = self._database.row("SELECT id FROM tags WHERE name = ?", name)
             return str(row["id"]) if row else self.add_tag(name)
 
     def rename_tag(self, name: str, new_name: str) -> None:
-        """Gives the tag of exactly that name another one."""
+        """Give the tag of exactly that name another one."""
         tag_rules.update_tag(self._database, {"id": self.tag_id(name), "name": new_name})
 
     def remove_tag(self, name: str) -> None:
-        """Removes the tag of exactly that name from everything. It must not be a marker's primary tag."""
+        """Remove the tag of exactly that name from everything.
+
+        It must not be a marker's primary tag.
+        """
         with self._database.transaction():
             for tag_id in self._database.values("SELECT id FROM tags WHERE name = ?", name) or [0]:
                 tag_rules.destroy_tag(self._database, tag_id)
 
     def merge_tag(self, source: str, into: str) -> None:
-        """Merges the tag of exactly that name into another, as a person does."""
+        """Merge the tag of exactly that name into another, as a person does."""
         tag_rules.merge_tag(self._database, self.tag_id(source), self.tag_id(into))
 
     def add_scene(self, *paths: Path, title: str = "", tags: Iterable[str] = ()) -> str:
-        """Adds a scene of one or more video files, which are read now; the first is the primary one. Returns its id."""
+        """Add a scene of one or more video files, which are read now; the first is the primary one.
+
+        Returns its id.
+        """
         files = [(path, media.video_facts(path), None) for path in paths]
         return self._add_item(SCENE, title, tags, files)
 
@@ -125,7 +134,9 @@ class Library:
         title: str = "",
         tags: Iterable[str] = (),
     ) -> str:
-        """Adds a picture, a clip (a video file), or the picture ``entry`` of the zip file ``path``. Returns its id.
+        """Add a picture, a clip (a video file), or the picture ``entry`` of the zip file ``path``.
+
+        Returns its id.
 
         Without a path it is an image whose file somebody has deleted.
         """
@@ -135,7 +146,9 @@ class Library:
         return self._add_item(IMAGE, title, tags, [(path, facts, entry)])
 
     def add_thumbnail(self, image: Id, content: bytes) -> None:
-        """Gives an image the thumbnail that a server makes which can show more kinds of pictures than this one."""
+        """Give an image the thumbnail that a server makes which can show more kinds of pictures
+        than this one.
+        """
         self._database.insert("thumbnails", image_id=int(image), content=content)
 
     def add_gallery(
@@ -146,7 +159,9 @@ class Library:
         tags: Iterable[str] = (),
         path: Path | None = None,
     ) -> str:
-        """Adds a gallery of images, made of the folder or zip file ``path`` or put together by a person. Returns its id."""
+        """Add a gallery of images, made of the folder or zip file ``path`` or put together by a
+        person. Returns its id.
+        """
         with self._database.transaction():
             gallery = self._add_item(GALLERY, title, tags, [])
             link = ("galleries_images", "gallery_id", "image_id")
@@ -169,7 +184,9 @@ class Library:
     def scan_gallery(
         self, path: Path, *, tags: Iterable[str] = (), image_tags: Iterable[str] = ()
     ) -> tuple[str, list[str]]:
-        """Adds what scanning a folder or zip file of pictures makes: its images and a gallery of them. Returns the ids."""
+        """Add what scanning a folder or zip file of pictures makes: its images and a gallery of
+        them. Returns the ids.
+        """
         with self._database.transaction():
             image_tags = tuple(image_tags)
             images = [
@@ -187,7 +204,7 @@ class Library:
         title: str | None = None,
         tags: Iterable[str] = (),
     ) -> str:
-        """Adds a marker to a scene and returns its id. Its title is its primary tag unless given."""
+        """Add a marker to a scene and return its id. Its title is its primary tag unless given."""
         fields = {
             "title": primary_tag if title is None else title,
             "seconds": seconds,
@@ -199,7 +216,9 @@ class Library:
         return str(marker_rules.create_marker(self._database, fields))
 
     def edit_marker(self, marker: Id, **changes: object) -> None:
-        """Changes a marker as a person would: ``title``, ``seconds``, ``end_seconds``, ``primary_tag``, ``tags``."""
+        """Change a marker as a person would: ``title``, ``seconds``, ``end_seconds``,
+        ``primary_tag``, ``tags``.
+        """
         fields = {"id": marker, **changes}
         if "primary_tag" in fields:
             fields["primary_tag_id"] = self.tag_id(str(fields.pop("primary_tag")))
@@ -209,49 +228,51 @@ class Library:
         marker_rules.update_marker(self._database, fields)
 
     def remove_marker(self, marker: Id) -> None:
-        """Removes a marker."""
+        """Remove a marker."""
         marker_rules.destroy_markers(self._database, [marker])
 
     def tag_scene(self, scene: Id, *tags: str) -> None:
-        """Gives a scene more tags."""
+        """Give a scene more tags."""
         self._retag(SCENE, scene, tags, "ADD")
 
     def untag_scene(self, scene: Id, *tags: str) -> None:
-        """Takes tags from a scene."""
+        """Take tags from a scene."""
         self._retag(SCENE, scene, tags, "REMOVE")
 
     def tag_image(self, image: Id, *tags: str) -> None:
-        """Gives an image more tags."""
+        """Give an image more tags."""
         self._retag(IMAGE, image, tags, "ADD")
 
     def untag_image(self, image: Id, *tags: str) -> None:
-        """Takes tags from an image."""
+        """Take tags from an image."""
         self._retag(IMAGE, image, tags, "REMOVE")
 
     def tag_gallery(self, gallery: Id, *tags: str) -> None:
-        """Gives a gallery more tags."""
+        """Give a gallery more tags."""
         self._retag(GALLERY, gallery, tags, "ADD")
 
     def untag_gallery(self, gallery: Id, *tags: str) -> None:
-        """Takes tags from a gallery."""
+        """Take tags from a gallery."""
         self._retag(GALLERY, gallery, tags, "REMOVE")
 
     def remove_scene(self, scene: Id) -> None:
-        """Removes a scene with its markers and its files' entries; the files themselves stay."""
+        """Remove a scene with its markers and its files' entries; the files themselves stay."""
         self._remove(SCENE, scene)
 
     def remove_image(self, image: Id) -> None:
-        """Removes an image with its files' entries; the files themselves stay."""
+        """Remove an image with its files' entries; the files themselves stay."""
         self._remove(IMAGE, image)
 
     def remove_gallery(self, gallery: Id) -> None:
-        """Removes a gallery; its images stay."""
+        """Remove a gallery; its images stay."""
         with self._database.transaction():
             fetch_all(self._database, GALLERY, [gallery])
             self._database.write("DELETE FROM galleries WHERE id = ?", int(gallery))
 
     def merge_scene(self, source: Id, into: Id) -> None:
-        """Merges a scene into another, as a person does: its files and markers go there, and it is gone; its tags are lost."""
+        """Merge a scene into another, as a person does: its files and markers go there, and it is
+        gone; its tags are lost.
+        """
         with self._database.transaction():
             fetch_all(self._database, SCENE, [source, into])
             self._database.write(
@@ -263,7 +284,10 @@ class Library:
             self._database.write("DELETE FROM scenes WHERE id = ?", int(source))
 
     def rename_file(self, path: str, new_path: str) -> None:
-        """Says that a file lies elsewhere, or is called otherwise, than it was. Paths are as the server shows them."""
+        """Say that a file lies elsewhere, or is called otherwise, than it was.
+
+        Paths are as the server shows them.
+        """
         self._database.write("UPDATE files SET path = ? WHERE path = ?", new_path, path)
 
     def scene_state(self, scene: Id) -> ItemState:
@@ -286,11 +310,13 @@ class Library:
         self._database.ahead_s = ahead_s
 
     def saved(self) -> bytes:
-        """A backup."""
+        """Return a backup."""
         return self._database.saved()
 
     def restore(self, backup: bytes) -> None:
-        """Everything is as it was when that backup was made; numbers given out since are given out again."""
+        """Everything is as it was when that backup was made; numbers given out since are given out
+        again.
+        """
         self._database.restore(backup)
 
     def snapshot(self) -> Snapshot:

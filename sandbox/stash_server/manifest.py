@@ -23,7 +23,7 @@ class _Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
-        """A key without a value is a key that is not there."""
+        """Return a key without a value is a key that is not there."""
         return (
             {key: one for key, one in value.items() if one is not None}
             if isinstance(value, dict)
@@ -71,7 +71,10 @@ class Interface(_Part):
 
 
 class Manifest(_Part):
-    """The whole manifest; unknown keys are refused. ``exec`` is the command, its first word the program."""
+    """The whole manifest; unknown keys are refused.
+
+    ``exec`` is the command, its first word the program.
+    """
 
     name: str = ""
     description: str | None = None
@@ -101,11 +104,13 @@ class Plugin:
         self.name = manifest.name or self.id
 
     def task(self, name: str) -> Task | None:
-        """The task of that name, or None."""
+        """Return the task of that name, or None."""
         return next((task for task in self.manifest.tasks if task.name == name), None)
 
     def command(self, task: Task | None, python: str) -> list[str]:
-        """The command line of a task (None: of the plugin as such), with ``python`` for "python" and "python3"."""
+        """Return the command line of a task (None: of the plugin as such), with ``python`` for
+        "python" and "python3".
+        """
         words = [*self.manifest.exec, *(task.exec_args if task else ())]
         if not words:
             return []
@@ -123,10 +128,10 @@ class Plugin:
 
 
 def load(folder: Path) -> Plugin:
-    """Reads the one manifest in a plugin's folder.
+    """Read the one manifest in a plugin's folder.
 
-    ``ManifestError``: it is faulty, or there is not exactly one ``.yml`` in or below the folder; Stash takes
-    every such file for a plugin.
+    ``ManifestError``: it is faulty, or there is not exactly one ``.yml`` in or below the folder;
+    Stash takes every such file for a plugin.
     """
     paths = sorted(folder.resolve().rglob("*.yml"))
     if len(paths) != 1:

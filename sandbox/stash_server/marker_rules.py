@@ -13,10 +13,11 @@ _TAGS = ("scene_markers_tags", "scene_marker_id", "tag_id")
 
 
 def create_marker(database: Database, fields: Mapping[str, Any]) -> int:
-    """Makes a marker and returns its id.
+    """Make a marker and return its id.
 
-    Its primary tag is left out of its other tags; its times are not held against the length of the video.
-    ``RefusedError``: it ends before it begins, its scene or a tag does not exist, a tag is named twice.
+    Its primary tag is left out of its other tags; its times are not held against the length of the
+    video. ``RefusedError``: it ends before it begins, its scene or a tag does not exist, a tag is
+    named twice.
     """
     scene_id = convert_one("scene id", fields["scene_id"])
     primary = convert_one("primary tag id", fields["primary_tag_id"])
@@ -38,7 +39,10 @@ def create_marker(database: Database, fields: Mapping[str, Any]) -> int:
 
 
 def update_marker(database: Database, fields: Mapping[str, Any]) -> int:
-    """Changes those fields of a marker that are given; ``end_seconds: null`` takes its end away. Returns its id."""
+    """Change those fields of a marker that are given; ``end_seconds: null`` takes its end away.
+
+    Returns its id.
+    """
     marker_id = convert_one("id", fields["id"])
     columns = _columns(fields)
     tags = convert("tag ids", fields.get("tag_ids"))
@@ -55,7 +59,7 @@ def update_marker(database: Database, fields: Mapping[str, Any]) -> int:
 
 
 def update_markers(database: Database, fields: Mapping[str, Any]) -> list[int]:
-    """Changes many markers: all of them, or none. Returns their ids.
+    """Change many markers: all of them, or none. Returns their ids.
 
     As on the server, a change of tags that leaves their number as it was is lost.
     """
@@ -74,7 +78,7 @@ def update_markers(database: Database, fields: Mapping[str, Any]) -> list[int]:
 
 
 def destroy_markers(database: Database, marker_ids: list[Any]) -> None:
-    """Removes markers: all of them, or none if one does not exist."""
+    """Remove markers: all of them, or none if one does not exist."""
     ids = convert("ids", marker_ids)
     with database.transaction():
         for marker_id in ids:

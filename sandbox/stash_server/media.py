@@ -23,7 +23,10 @@ _VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A scanned file. Pictures have no duration, codecs, rates; times in seconds, sizes in bytes."""
+    """A scanned file.
+
+    Pictures have no duration, codecs, rates; times in seconds, sizes in bytes.
+    """
 
     kind: str
     mod_time: str
@@ -45,7 +48,7 @@ def is_video(path: Path) -> bool:
 
 
 def video_facts(path: Path) -> FileFacts:
-    """Reads a video file's headers."""
+    """Read a video file's headers."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         audio = container.streams.audio
@@ -66,18 +69,20 @@ def video_facts(path: Path) -> FileFacts:
 
 
 def clip_facts(path: Path) -> FileFacts:
-    """Reads a video file among the images, which are known by their md5."""
+    """Read a video file among the images, which are known by their md5."""
     digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     return replace(video_facts(path), fingerprint=("md5", digest))
 
 
 def picture_facts(path: Path, entry: str | None = None) -> FileFacts:
-    """Reads a picture file, or the picture ``entry`` of a zip file."""
+    """Read a picture file, or the picture ``entry`` of a zip file."""
     return _picture_facts(path, entry, picture_bytes(path, entry))
 
 
 def pictures_in(path: Path) -> Iterator[tuple[Path, FileFacts, str | None]]:
-    """Every picture of a folder or zip file, in the order of their names: where it is, what it is, its name in the zip file."""
+    """Every picture of a folder or zip file, in the order of their names: where it is, what it is,
+    its name in the zip file.
+    """
     if path.is_dir():
         for file in sorted(path.iterdir()):
             yield file, picture_facts(file), None
@@ -108,7 +113,7 @@ def _picture_facts(path: Path, entry: str | None, data: bytes) -> FileFacts:
 
 
 def thumbnail(content: bytes) -> bytes | None:
-    """A JPEG of at most 640 pixels; None for what is not to be shown."""
+    """Return a JPEG of at most 640 pixels; None for what is not to be shown."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
@@ -120,7 +125,7 @@ def thumbnail(content: bytes) -> bytes | None:
 
 
 def picture_bytes(path: Path, entry: str | None = None) -> bytes:
-    """The bytes of a file, or of the file ``entry`` in a zip file."""
+    """Return the bytes of a file, or of the file ``entry`` in a zip file."""
     if entry is None:
         return path.read_bytes()
     with ZipFile(path) as archive:
@@ -133,7 +138,8 @@ def mod_time(path: Path) -> str:
 
 
 def oshash(path: Path) -> str:
-    """The OpenSubtitles hash: size plus the 64-bit words of the first and last 64 KiB, in 16 hex digits.
+    """Return the OpenSubtitles hash: size plus the 64-bit words of the first and last 64 KiB, in 16
+    hex digits.
 
     A shorter file is read twice in whole words. ``ValueError``: it has 8 bytes or fewer.
     """

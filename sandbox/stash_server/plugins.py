@@ -19,7 +19,9 @@ _NOTHING_POINTS_THERE = "Internal system error. Error <runtime error: invalid me
 
 @dataclass(frozen=True)
 class Place:
-    """Where plugins find the server and run: its address as it announces it, its configuration's folder, their cwd."""
+    """Where plugins find the server and run: its address as it announces it, its configuration's
+    folder, their cwd.
+    """
 
     host: str
     port: int
@@ -42,7 +44,7 @@ class Plugins:
         self._operations: list[PluginProcess] = []
 
     def load(self, folder: Path) -> manifest.Plugin:
-        """Loads the plugin in that folder. ``ManifestError``: Stash would not."""
+        """Load the plugin in that folder. ``ManifestError``: Stash would not."""
         plugin = manifest.load(folder)
         self.loaded[plugin.id] = plugin
         return plugin
@@ -56,7 +58,10 @@ class Plugins:
         description: str | None = None,
         python: str | None = None,
     ) -> Job:
-        """Queues a task (None: the plugin with just these arguments). What is amiss shows when its turn comes."""
+        """Queue a task (None: the plugin with just these arguments).
+
+        What is amiss shows when its turn comes.
+        """
 
         def start(job: Job) -> PluginProcess:
             plugin, task = self._resolve(plugin_id, task_name)
@@ -78,7 +83,10 @@ class Plugins:
         return self.queue.add(f"Running plugin task: {name}", start)
 
     def run_operation(self, plugin_id: str, args: Mapping[str, Any] | None) -> Any:
-        """Runs a plugin at once, beside the queue, and returns its output. ``RefusedError``: it gave an error."""
+        """Run a plugin at once, beside the queue, and return its output.
+
+        ``RefusedError``: it gave an error.
+        """
         plugin = self.loaded.get(plugin_id)
         if plugin is None:
             raise RefusedError(_NOTHING_POINTS_THERE)
@@ -94,7 +102,7 @@ class Plugins:
         return outcome.output
 
     def close(self) -> None:
-        """Stops whatever runs."""
+        """Stop whatever runs."""
         for process in list(self._operations):
             process.kill()
         self.queue.close()
@@ -146,7 +154,7 @@ class Plugins:
 
 
 def _cookie(value: str) -> dict[str, Any]:
-    """A cookie with all the fields that Go writes."""
+    """Return a cookie with all the fields that Go writes."""
     return {
         "Name": COOKIE,
         "Value": value,
@@ -166,7 +174,9 @@ def _cookie(value: str) -> dict[str, Any]:
 
 
 def _environment(plugin: manifest.Plugin) -> dict[str, str]:
-    """This process's environment; for Python plugins with the folder of plugins at the end of PYTHONPATH."""
+    """This process's environment; for Python plugins with the folder of plugins at the end of
+    PYTHONPATH.
+    """
     environment = dict(os.environ)
     if plugin.is_python:
         paths = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []

@@ -25,7 +25,10 @@ class LogLine(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. ``output`` is the raw text when stdout held no result; ``exit_code`` is negative for a signal."""
+    """How a run ended.
+
+    ``output`` is the raw text when stdout held no result; ``exit_code`` is negative for a signal.
+    """
 
     output: Any
     error: str | None
@@ -76,7 +79,8 @@ class PluginProcess:
         self._settled.set()
 
     def wait(self) -> Outcome:
-        """Returns once the process has ended and stdout is closed, also by children that inherited it.
+        """Return once the process has ended and stdout is closed, also by children that inherited
+        it.
 
         After ``kill`` children are not waited for.
         """
@@ -104,7 +108,9 @@ class PluginProcess:
             return
 
     def _listen(self) -> None:
-        """Reads the log until it ends, or until a line is longer than the server can hold: then the pipe closes."""
+        """Read the log until it ends, or until a line is longer than the server can hold: then the
+        pipe closes.
+        """
         with _pipe(self._process.stderr) as stderr:
             while line := stderr.readline(_LONGEST_LINE + 1):
                 if len(line) > _LONGEST_LINE and not line.endswith(b"\n"):

@@ -37,7 +37,10 @@ VERSION = "v0.30.1"
 
 @dataclass(frozen=True)
 class Context:
-    """What resolvers need; ``base_url`` is the address as the request named it. ``ui`` and settings are live."""
+    """What resolvers need; ``base_url`` is the address as the request named it.
+
+    ``ui`` and settings are live.
+    """
 
     database: Database
     plugins: Plugins
@@ -53,7 +56,7 @@ Info: TypeAlias = "GraphQLResolveInfo[Context]"
 
 @cache
 def schema() -> GraphQLSchema:
-    """The schema with its resolvers, one for all servers."""
+    """Return the schema with its resolvers, one for all servers."""
     built = build_schema(Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8"))
     for type_name, resolvers in _RESOLVERS.items():
         fields = built.type_map[type_name].fields  # type: ignore[attr-defined]
@@ -72,7 +75,7 @@ def _one(kind: Kind) -> Resolver:
 
 
 def _many(kind: Kind, result: str, criteria: str) -> Resolver:
-    """A ``findX``: by ids, all of which must be there, or else by filter."""
+    """Return a ``findX``: by ids, all of which must be there, or else by filter."""
 
     def resolve(_: object, info: Info, **given: Any) -> dict[str, Any]:
         ids = given.get("ids") or given.get(f"{kind.noun}_ids")
@@ -97,7 +100,7 @@ def _tags(table: str, owner_id: str) -> Resolver:
 
 
 def _write(write: Callable[[Database, Mapping[str, Any]], Any], kind: Kind) -> Resolver:
-    """A mutation that changes rows and answers with them as they are afterwards."""
+    """Return a mutation that changes rows and answers with them as they are afterwards."""
 
     def resolve(_: object, info: Info, input: Mapping[str, Any]) -> Any:
         info.context.faults.take_lock()
@@ -238,7 +241,9 @@ def _plugin(plugin: Plugin) -> dict[str, Any]:
 
 
 def _job(job: Job | None) -> dict[str, Any] | None:
-    """A job as the server shows it: progress reads 0 until some is reported, times are null until they are."""
+    """Return a job as the server shows it: progress reads 0 until some is reported, times are null
+    until they are.
+    """
     if job is None:
         return None
     return {

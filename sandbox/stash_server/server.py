@@ -44,7 +44,10 @@ Hook = Callable[["Exchange"], None]
 
 @dataclass(frozen=True)
 class Exchange:
-    """One GraphQL request that was valid. ``fields``: its top-level fields, one for each alias, in order."""
+    """One GraphQL request that was valid.
+
+    ``fields``: its top-level fields, one for each alias, in order.
+    """
 
     number: int
     kind: str
@@ -65,8 +68,9 @@ class RequestLog:
     """What was asked of the server so far, and two hooks to act at a given moment.
 
     ``streamed``: the part that each request for a scene's file wanted, as the header has it.
-    ``on_request`` is called before a valid request is executed, ``on_reply`` after that and before the reply leaves.
-    Hooks run on a thread of their own while the request waits: they may use the library, stop jobs, set faults.
+    ``on_request`` is called before a valid request is executed, ``on_reply`` after that and before
+    the reply leaves. Hooks run on a thread of their own while the request waits: they may use the
+    library, stop jobs, set faults.
     """
 
     def __init__(self) -> None:
@@ -96,7 +100,7 @@ class RequestLog:
         return sum(exchange.kind == "mutation" for exchange in self.exchanges)
 
     def clear(self) -> None:
-        """Forgets the requests so far."""
+        """Forget the requests so far."""
         self.exchanges.clear()
         self.streamed.clear()
 
@@ -119,7 +123,7 @@ class StashServer:
         self._schema = schema()
 
     def application(self) -> web.Application:
-        """The routes, behind the door."""
+        """Return the routes, behind the door."""
         application = web.Application(middlewares=[self._door], client_max_size=_LARGEST_REQUEST)
         application.router.add_post("/graphql", self._graphql)
         application.router.add_post("/login", self._login)
@@ -133,7 +137,7 @@ class StashServer:
     async def _door(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Lets in whom it may, and hands out a fresh cookie for a good one."""
+        """Let in whom it may, and hands out a fresh cookie for a good one."""
         if request.path in _OPEN_PATHS:
             return await handler(request)
         api_key = request.headers.get("ApiKey") or request.query.get("apikey", "")
@@ -162,7 +166,7 @@ class StashServer:
         return response
 
     async def _image(self, request: web.Request) -> web.Response:
-        """The picture itself, also out of a zip file."""
+        """Return the picture itself, also out of a zip file."""
         sql = "SELECT f.* FROM files f JOIN images_files l ON file_id = f.id WHERE image_id = ? ORDER BY l.rowid"
         file = self._context.database.row(sql, request.match_info["id"])
         if file is None:
@@ -179,7 +183,9 @@ class StashServer:
             return web.Response(status=500, text=f"{error}\n")
 
     async def _thumbnail(self, request: web.Request) -> web.Response:
-        """The thumbnail that was made before, else one made now; of what cannot be shown the file itself, or a drawing."""
+        """Return the thumbnail that was made before, else one made now; of what cannot be shown the
+        file itself, or a drawing.
+        """
         made = self._context.database.row(
             "SELECT content FROM thumbnails WHERE image_id = ?", request.match_info["id"]
         )
@@ -192,7 +198,7 @@ class StashServer:
         return served if shown is None else web.Response(body=shown, content_type="image/jpeg")
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """A scene's first file as it is, whole or in parts."""
+        """Return a scene's first file as it is, whole or in parts."""
         sql = "SELECT f.* FROM files f JOIN scenes_files l ON file_id = f.id WHERE scene_id = ? ORDER BY l.rowid"
         file = self._context.database.row(sql, request.match_info["id"])
         self._log.streamed.append(request.headers.get(hdrs.RANGE, ""))
@@ -261,7 +267,9 @@ async def _healthz(request: web.Request) -> web.Response:
 
 
 def first_cookie(header: str) -> str | None:
-    """The value of the first session cookie in a Cookie header: where two are sent, the server takes the first."""
+    """Return the value of the first session cookie in a Cookie header: where two are sent, the
+    server takes the first.
+    """
     for part in header.split(";"):
         try:
             morsel = SimpleCookie(part.strip()).get(COOKIE)
@@ -274,7 +282,10 @@ def first_cookie(header: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def _read(query: str) -> DocumentNode:
-    """The document, if it is one and the schema knows all of it. Clients send the same few again and again."""
+    """Return the document, if it is one and the schema knows all of it.
+
+    Clients send the same few again and again.
+    """
     if not query:
         raise InvalidRequestError([_fault("no operation provided")])
     try:
@@ -288,7 +299,7 @@ def _read(query: str) -> DocumentNode:
 
 
 def _parameters(text: str) -> tuple[str, dict[str, Any], str | None]:
-    """A request's query, variables and operation name."""
+    """Return a request's query, variables and operation name."""
     try:
         body = json.loads(text)
     except ValueError as error:
@@ -319,7 +330,7 @@ def _exchange(
 def _fault(
     message: str, error: GraphQLError | None = None, code: str = "GRAPHQL_VALIDATION_FAILED"
 ) -> dict[str, Any]:
-    """An error of a request that was not executed."""
+    """Return an error of a request that was not executed."""
     fault: dict[str, Any] = {"message": message, "extensions": {"code": code}}
     if error is not None and error.locations:
         fault["locations"] = [
@@ -329,7 +340,9 @@ def _fault(
 
 
 def _body(result: ExecutionResult) -> dict[str, Any]:
-    """The reply to a request that was executed; a fault of the sandbox itself is logged as well."""
+    """Return the reply to a request that was executed; a fault of the sandbox itself is logged as
+    well.
+    """
     body: dict[str, Any] = {"data": result.data}
     if result.errors:
         for error in result.errors:

@@ -20,7 +20,10 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who sent a request. ``fresh_cookie``: the new cookie value that the reply must set, or None."""
+    """Who sent a request.
+
+    ``fresh_cookie``: the new cookie value that the reply must set, or None.
+    """
 
     allowed: bool
     fresh_cookie: str | None = None
@@ -29,8 +32,9 @@ class Visitor:
 class Sessions:
     """Decides who is let in, as Stash does.
 
-    A cookie is good for ``idle_s`` seconds after it was issued, also when newer ones have been issued since; each
-    reply to a good one sets a new one. Without ``credentials`` everybody is let in, save with a wrong API key.
+    A cookie is good for ``idle_s`` seconds after it was issued, also when newer ones have been
+    issued since; each reply to a good one sets a new one. Without ``credentials`` everybody is let
+    in, save with a wrong API key.
     """
 
     def __init__(
@@ -47,21 +51,21 @@ class Sessions:
         self._issued: dict[str, float] = {}
 
     def issue(self) -> str:
-        """A new cookie value, good from now on."""
+        """Return a new cookie value, good from now on."""
         value = secrets.token_urlsafe(48)
         self._issued[value] = self._clock()
         return value
 
     def expire_all(self) -> None:
-        """Makes every cookie issued so far worthless."""
+        """Make every cookie issued so far worthless."""
         self._issued.clear()
 
     def log_in(self, user: str, password: str) -> str | None:
-        """A new cookie value for the right name and password, else None."""
+        """Return a new cookie value for the right name and password, else None."""
         return self.issue() if Credentials(user, password) == self.credentials else None
 
     def visitor(self, api_key: str, cookie: str | None) -> Visitor:
-        """Judges a request by its API key (empty: none) and its first session cookie."""
+        """Judge a request by its API key (empty: none) and its first session cookie."""
         if api_key:
             return Visitor(allowed=api_key == self.api_key)
         if cookie is not None and self._good(cookie):

@@ -23,7 +23,10 @@ _RELATIVES = {"parent_ids": ("parent", "a descendant"), "child_ids": ("child", "
 
 
 def create_tag(database: Database, fields: Mapping[str, Any]) -> int:
-    """Makes a tag and returns its id. ``RefusedError``: its name or an alias is another tag's, by LIKE."""
+    """Make a tag and return its id.
+
+    ``RefusedError``: its name or an alias is another tag's, by LIKE.
+    """
     name, aliases = fields["name"].strip(), [alias.strip() for alias in fields.get("aliases") or ()]
     changes = links_from(fields, _LINKS)
     with database.transaction():
@@ -45,7 +48,7 @@ def create_tag(database: Database, fields: Mapping[str, Any]) -> int:
 
 
 def update_tag(database: Database, fields: Mapping[str, Any]) -> int:
-    """Changes those fields of a tag that are given, and returns its id."""
+    """Change those fields of a tag that are given, and return its id."""
     tag_id = convert_one("id", fields["id"])
     with database.transaction():
         _change_tag(database, tag_id, fields)
@@ -53,7 +56,7 @@ def update_tag(database: Database, fields: Mapping[str, Any]) -> int:
 
 
 def update_tags(database: Database, fields: Mapping[str, Any]) -> list[int]:
-    """Changes many tags: all of them, or none. Returns their ids."""
+    """Change many tags: all of them, or none. Returns their ids."""
     ids = convert("ids", fields.get("ids"))
     with database.transaction():
         for tag_id in ids:
@@ -62,7 +65,7 @@ def update_tags(database: Database, fields: Mapping[str, Any]) -> list[int]:
 
 
 def destroy_tag(database: Database, tag_id: object) -> None:
-    """Removes a tag from everything. ``RefusedError``: it is the primary tag of a marker."""
+    """Remove a tag from everything. ``RefusedError``: it is the primary tag of a marker."""
     number = convert_one("id", tag_id)
     with database.transaction():
         if database.row("SELECT id FROM scene_markers WHERE primary_tag_id = ?", number):
@@ -73,7 +76,9 @@ def destroy_tag(database: Database, tag_id: object) -> None:
 
 
 def merge_tag(database: Database, source: object, into: object) -> None:
-    """Everything of the tag ``source`` becomes the other's, its name an alias of that; it is gone then."""
+    """Everything of the tag ``source`` becomes the other's, its name an alias of that; it is gone
+    then.
+    """
     gone, stays = convert_one("id", source), convert_one("id", into)
     with database.transaction():
         for table, item in _TAGGED.items():
@@ -116,7 +121,9 @@ def _change_tag(database: Database, tag_id: int, fields: Mapping[str, Any]) -> N
 
 
 def _check_unique(database: Database, tag_id: int, text: str) -> None:
-    """The server's own rule: the first tag whose name, or else an alias, is LIKE ``text`` must be this one."""
+    """The server's own rule: the first tag whose name, or else an alias, is LIKE ``text`` must be
+    this one.
+    """
     for field in ("name", "aliases"):
         _, found = find(
             database, TAG, {"per_page": 1}, {field: {"value": text, "modifier": "EQUALS"}}
@@ -149,7 +156,7 @@ def _relate(database: Database, tag_id: int, changes: Mapping[str, tuple[list[in
 
 
 def _reachable(database: Database, tag_id: int, *, downwards: bool) -> set[int]:
-    """The tag, and all its descendants or all its ancestors."""
+    """Return the tag, and all its descendants or all its ancestors."""
     step, back = ("child_id", "parent_id") if downwards else ("parent_id", "child_id")
     kin = f"SELECT ? UNION SELECT {step} FROM tags_relations JOIN kin ON {back} = kin.id"
     return set(database.values(f"WITH RECURSIVE kin(id) AS ({kin}) SELECT id FROM kin", tag_id))

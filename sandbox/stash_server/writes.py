@@ -39,7 +39,10 @@ def edit_links(
 
 
 def links_from(fields: Mapping[str, Any], links: Links) -> dict[str, tuple[list[int], str]]:
-    """The link changes of an input: {field: (ids, mode)}. A plain list sets; a ``BulkUpdateIds`` says its mode."""
+    """Return the link changes of an input: {field: (ids, mode)}.
+
+    A plain list sets; a ``BulkUpdateIds`` says its mode.
+    """
     changes = {}
     for name in links:
         value = fields.get(name)
@@ -56,7 +59,7 @@ def links_from(fields: Mapping[str, Any], links: Links) -> dict[str, tuple[list[
 
 
 def bulk_update(database: Database, kind: Kind, fields: Mapping[str, Any]) -> list[int]:
-    """Changes title, organized and tags of many scenes, images or galleries: all of them, or none."""
+    """Change title, organized and tags of many scenes, images or galleries: all of them, or none."""
     links: Links = {"tag_ids": (f"{kind.table}_tags", f"{kind.noun}_id", "tag_id")}
     ids, changes = convert("ids", fields.get("ids")), links_from(fields, links)
     columns = {

@@ -37,7 +37,7 @@ def vlm() -> Iterator[SandboxVLM]:
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Example:
-    """Runs an example with these arguments, and returns what it prints."""
+    """Run an example with these arguments, and returns what it prints."""
 
     def run(name: str, *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])

@@ -1,4 +1,6 @@
-"""The public names: all of them are on the page and described, and programs that use nothing else pass mypy --strict."""
+"""The public names: all of them are on the page and described, and programs that use nothing else
+pass mypy --strict.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def test_examples_use_public_names_only(path: Path) -> None:
 
 
 def guide_as_programs(folder: Path) -> list[Path]:
-    """The programs of the guide, and its cells as one more; but for what uses the stage without types."""
+    """Return the programs of the guide, and its cells as one more; but for what uses the stage
+    without types.
+    """
     blocks = [block for block in snippets(GUIDE, "python") if "court" not in block.text]
     cells = "\n".join(block.text for block in blocks if not block.is_program)
     texts = [block.text for block in blocks if block.is_program]
@@ -90,7 +94,9 @@ def guide_as_programs(folder: Path) -> list[Path]:
 
 
 def test_programs_that_use_public_names_only_pass_a_strict_type_checker(tmp_path: Path) -> None:
-    """As a user has it: without the settings of this project, and without a plugin of the type checker."""
+    """As a user has it: without the settings of this project, and without a plugin of the type
+    checker.
+    """
     programs = [*guide_as_programs(tmp_path), *EXAMPLES]
     command = [
         sys.executable,

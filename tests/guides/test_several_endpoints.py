@@ -43,7 +43,7 @@ def place(video: LabelledVideo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 def cells(heading: str) -> list[Any]:
-    """The blocks of a section; the page's imports are in the first."""
+    """Return the blocks of a section; the page's imports are in the first."""
     section = TEXT.index(f"\n## {heading}\n")
     line = TEXT.count("\n", 0, section)
     end = TEXT.count("\n", 0, TEXT.find("\n## ", section + 1))
@@ -55,7 +55,10 @@ def cells(heading: str) -> list[Any]:
 
 
 def read(heading: str, **servers: Behaviour) -> dict[str, Any]:
-    """Runs a section against these servers, by the address that it prints. What it leaves, and the servers' counters."""
+    """Run a section against these servers, by the address that it prints.
+
+    What it leaves, and the servers' counters.
+    """
 
     async def run() -> dict[str, Any]:
         async with AsyncExitStack() as stack:
@@ -160,7 +163,9 @@ WORKING, LEFT_OUT, GIVEN_UP = (
 
 @dataclass(frozen=True)
 class Trouble:
-    """An endpoint in trouble, and the failures that are counted there, beside one that works and takes ``well_s`` to answer."""
+    """An endpoint in trouble, and the failures that are counted there, beside one that works and
+    takes ``well_s`` to answer.
+    """
 
     behaviour: Behaviour
     failed: str | None
@@ -199,7 +204,7 @@ def said_of(row: str) -> list[str]:
 async def tagged(
     video: LabelledVideo, trouble: Trouble
 ) -> tuple[VideoResult, EndpointStats, EndpointStats]:
-    """A video's result by an endpoint in trouble and one that works, and what these two did."""
+    """Return a video's result by an endpoint in trouble and one that works, and what these two did."""
     behaviour = dataclasses.replace(trouble.behaviour)  # a server changes its own
     async with (
         SandboxVLM(behaviour) as ill,

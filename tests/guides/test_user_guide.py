@@ -1,4 +1,6 @@
-"""What docs/USER_GUIDE.md shows is so: every block of it runs, and every table and result is complete."""
+"""What docs/USER_GUIDE.md shows is so: every block of it runs, and every table and result is
+complete.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ def addresses() -> Iterator[Mapping[str, str]]:
 
 @pytest.fixture
 def place(media: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Stands in the folder with the media, from where modules may be imported, too."""
+    """Stand in the folder with the media, from where modules may be imported, too."""
     monkeypatch.chdir(media)
     monkeypatch.syspath_prepend(media)
     level = logging.getLogger("vlm_engine").level
@@ -130,7 +132,7 @@ def test_the_results_that_are_shown_have_the_shape_of_real_ones(left: dict[str, 
 
 
 def seen_in(result: Mapping[str, Any]) -> Any:
-    """The ``json_result`` with the observations of the tag that the page shows."""
+    """Return the ``json_result`` with the observations of the tag that the page shows."""
     kept = json.loads(json.dumps(result["json_result"]))
     for own in kept["metadata"]["seen"].values():
         own["observations"] = [seen for seen in own["observations"] if "Foul" in seen["verdicts"]]

@@ -1,4 +1,6 @@
-"""docs/architecture.md is short, and what it says of the engine's rooms follows from what import-linter enforces."""
+"""docs/architecture.md is short, and what it says of the engine's rooms follows from what
+import-linter enforces.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def first_column(heading: str) -> set[str]:
-    """The names in the first column of the table with this heading."""
+    """Return the names in the first column of the table with this heading."""
     table = PAGE[PAGE.index(f"| {heading} |") :].partition("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}

@@ -32,7 +32,7 @@ def files_of(*places: str) -> list[Path]:
 
 
 def imported_by(path: Path) -> set[str]:
-    """The top-level modules that a file imports, wherever in it."""
+    """Return the top-level modules that a file imports, wherever in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

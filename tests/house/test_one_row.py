@@ -1,4 +1,6 @@
-"""A setting is added in one place: done to a copy of the project, with the commands that a developer runs."""
+"""A setting is added in one place: done to a copy of the project, with the commands that a
+developer runs.
+"""
 
 from __future__ import annotations
 

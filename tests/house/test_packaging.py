@@ -136,7 +136,9 @@ def test_the_wheel_is_small_and_holds_the_engine_alone(wheel: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an environment's programs, into which the wheel is installed; what it needs is borrowed from here."""
+    """The folder of an environment's programs, into which the wheel is installed; what it needs is
+    borrowed from here.
+    """
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False, symlinks=os.name != "nt")
     (packages,) = environment.glob(
