@@ -1,4 +1,4 @@
-"""What the search has to show, each claim beside what was measured in the same run."""
+"""Claims about the search, each beside what was measured in the same run."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def _robustness(sensitivity: Results) -> Iterator[Claim]:
 
 
 def paired_claims(results: Results) -> Iterator[Claim]:
-    """What a small model that scans for a large one has to save, and to keep."""
+    """Return the claims about a small model that scans for a large one: what it saves and keeps."""
     alone, both = results[PAIRED, SEARCH], results[PAIRED, SCANNED_HARSH]
     yield _at_most(
         f"{SCANNED_HARSH}: F1 below the judge's alone, by", 0.01, alone.f1 - both.f1, "{:+.3f}"

@@ -53,9 +53,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What to generate: a name for the table, and how it differs from a 10-minute video of eight
-    tags.
-    """
+    """A video to generate: a name for the table, and how it differs from ten minutes of eight tags."""
 
     name: str
     spec: VideoSpec
@@ -105,7 +103,7 @@ class Endpoint(SandboxVLM):
         return super().belief(tag, contents)
 
     def error_rate(self, contents: glyphs.Shown, is_there: bool) -> float:
-        """How probably it is wrong about a tag in this picture."""
+        """Return the probability of a wrong verdict on a tag in this picture."""
         rate = super().error_rate(contents, is_there)
         if contents.frame_number is None or not self._quality_spread:
             return rate
@@ -120,7 +118,7 @@ class Endpoint(SandboxVLM):
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """How the endpoint errs, and whether it tells probabilities, which betray its mistakes."""
+    """Error rates of the endpoint. With probabilities, its mistakes can be recognised."""
 
     miss_rate: float = 0.0
     false_alarm_rate: float = 0.0
@@ -173,7 +171,7 @@ class FilmModel(Oracle):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run of the engine in a fresh process gave and took."""
+    """Result and cost of one run of the engine in a fresh process."""
 
     result: VideoResult
     cpu_s: float

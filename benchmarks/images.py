@@ -1,4 +1,5 @@
-"""What *Tag Images* makes of an endpoint's slots, of memory, and of Stash: ``make bench-images``.
+"""Measure *Tag Images*: use of an endpoint's slots, memory, writes to Stash (``make
+bench-images``). ``make bench-images``.
 
 A generated library, half of it in folders and half in zips, in the sandbox Stash; a fake endpoint
 and the plugin in processes of their own. Writes its table into the docs. ``--quick`` shows that
@@ -48,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run of a task took.
+    """Cost of one run of a task.
 
     ``occupancy``: the share of the slots' time in which they worked; None where none was asked.
 

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How a model errs. Rates are per tag and frame.
+    """Error rates of a model, per tag and frame.
 
     ``shot_share``: share of the errors that a whole shot has in common. ``tag_spread``: standard
     deviation of the logarithm by which rates differ between tags. ``confidence``: None: it tells
@@ -48,8 +48,8 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class _Errors:
-    """Which shots and which half seconds are judged wrongly where the tag is in one state (shots x
-    tags, buckets x tags).
+    """Shots and half seconds that are judged wrongly where the tag is in one state (shots x tags,
+    buckets x tags).
     """
 
     shots: Presence
@@ -111,7 +111,7 @@ class NoisyModel(Oracle):
         return present, 1 / (1 + np.exp(np.where(present, -logit, logit)))
 
     def truth_at(self, times_s: Floats) -> Presence:
-        """Which tags apply at these times (times x tags)."""
+        """Return the tags that apply at these times (times x tags)."""
         odd = [
             np.searchsorted(edges_s, times_s, side="right") % 2 == 1 for edges_s in self._edges_s
         ]
@@ -140,8 +140,8 @@ class NoisyModel(Oracle):
         )
 
     def _graded(self, noise: Noise) -> tuple[Floats, Floats, Floats]:
-        """How sure it is (a logit): where right, where wrong, where a whole shot is wrong; each by
-        truth (no, yes), place, tag.
+        """Return its confidence as a logit: where right, where wrong, where a whole shot is wrong;
+        each by truth (no, yes), place, tag.
 
         Evidence x is normal around m1 where the tag is there and around -m0 where it is not, and
         the verdict its sign: that gives just these error rates, and the logit (m0 + m1) x is

@@ -25,7 +25,7 @@ Presence = NDArray[np.bool_]
 
 @dataclass(slots=True)
 class Bill:
-    """What was asked so far.
+    """Queries so far, and their cost.
 
     A round is what can be asked at once; ``own_cpu_s`` is what answering took. ``scan_calls`` are
     those to a smaller model, if any: they and their tokens are not among the others.
@@ -156,7 +156,7 @@ class Oracle(ABC):
 
 
 class Search(Protocol):
-    """What can be driven: the product's search, and those it is measured against."""
+    """A search that can be driven: the product's, or one that it is compared with."""
 
     def next_queries(self) -> Sequence[FrameQuery]:
         """Return the next round; empty when the search is over."""
@@ -165,7 +165,7 @@ class Search(Protocol):
         """Take what came of a look."""
 
     def spans(self) -> tuple[Span, ...]:
-        """Where each tag applies."""
+        """Return the spans of each tag."""
 
 
 def drive(search: Search, oracle: Oracle) -> tuple[Span, ...]:

@@ -43,9 +43,7 @@ class Pair(Oracle):
         return [by_look[query] for query in queries]
 
     def _settle(self, scanned: int, others: bool) -> None:
-        """What is asked at once is one round; the scanner's own work is no more the search's than
-        the judge's is.
-        """
+        """Count queries that are sent together as one round, and no work of the scanner."""
         self.bill.scan_calls += scanned
         self.bill.rounds += not others
         self.bill.own_cpu_s += self._scanner.bill.own_cpu_s

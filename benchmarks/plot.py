@@ -15,7 +15,7 @@ _STYLE = "text{font:13px sans-serif;fill:#333}.grid{stroke:#ddd}.line{fill:none;
 
 
 class _Axes:
-    """Where values lie in the picture: calls on a logarithmic scale, F1 on a plain one."""
+    """Positions in the picture: calls on a logarithmic scale, F1 on a linear one."""
 
     def __init__(self, points: Sequence[Summary]) -> None:
         calls = [point.calls_per_hour for point in points]
@@ -77,7 +77,7 @@ def frontier_plot(
 
 
 def _is_just_below(axes: _Axes, point: Summary, upper: Summary) -> bool:
-    """Whether a point is where the name of an upper one would stand, if it stood below that one."""
+    """Return True if a point is where the name of a higher one would be written below it."""
     aside = axes.x(point.calls_per_hour) - axes.x(upper.calls_per_hour)
     return abs(aside) < 80 and 0 < axes.y(point.f1) - axes.y(upper.f1) < 40
 

@@ -1,5 +1,5 @@
-"""How well unlike endpoints are used, and what becomes of requests when some fail: ``make
-bench-pool``.
+"""Measure how unlike endpoints are used, and what happens to requests when some fail (``make
+bench-pool``). ``make bench-pool``.
 
 Fake endpoints in processes of their own, on loopback; every client in a process of its own. Writes
 tables into the docs. ``--quick`` shows that everything works; its figures mean nothing.

@@ -1,5 +1,5 @@
-"""Those who are compared: each sends the same pictures to the same endpoints, in a process of its
-own.
+"""The clients that are compared: each sends the same pictures to the same endpoints, in a process
+of its own.
 
 ``python -m benchmarks.pool_clients '{"client": "pool", "urls": [...], ...}'`` prints what came of
 it, as JSON. Each imports only itself, so that its memory is its own.

@@ -1,4 +1,4 @@
-"""What is asked and answered in the benchmark of the pool.
+"""Questions and answers of the benchmark of the pool.
 
 A picture is noise that ends with its number.
 """
@@ -23,7 +23,7 @@ def _noise() -> bytes:
 
 
 def picture(number: int) -> bytes:
-    """What stands for a JPEG."""
+    """Return the bytes that stand for a JPEG."""
     return _noise() + b"%0*d" % (_DIGITS, number)
 
 
@@ -34,7 +34,7 @@ def number_in(body: bytes | bytearray) -> int:
 
 
 def tags_of(number: int) -> list[str]:
-    """What the picture shows."""
+    """Return the tags in the picture."""
     return [TAGS[number % len(TAGS)]]
 
 

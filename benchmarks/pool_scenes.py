@@ -18,8 +18,9 @@ LIMIT_S = 57.0
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks: ``kind`` as in ``pool_clients``, with so many ``callers`` (None: everything is
-    asked at once).
+    """A client: ``kind`` as in ``pool_clients``, with that many ``callers`` (None: all questions at
+    once). ``kind`` as in ``pool_clients``, with so many ``callers`` (None: everything is asked at
+    once).
     """
 
     name: str
@@ -45,8 +46,8 @@ class Scene:
 
     @property
     def ideal_s(self) -> float:
-        """When the last answer could come if every slot that works were in use all the time, and
-        nothing were asked twice.
+        """The time of the last answer if every working slot were always in use and nothing were
+        asked twice.
 
         Where an endpoint asks to be left alone for a second, the ideal obeys.
         """
@@ -64,7 +65,7 @@ class Scene:
 
 
 def _up_s(endpoint: Endpoint, until_s: float) -> float:
-    """How much of the first ``until_s`` seconds it can be used."""
+    """Return the seconds of the first ``until_s`` in which the endpoint can be used."""
     if endpoint.fault in (Fault.DOWN, Fault.HANG):
         return min(until_s, endpoint.at_s) + max(0.0, until_s - endpoint.until_s)
     if endpoint.fault is Fault.BUSY:
@@ -74,7 +75,7 @@ def _up_s(endpoint: Endpoint, until_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of one client in one scene, and what each endpoint counted."""
+    """Result of one client in one scene, and the counts of each endpoint."""
 
     client: Client
     scene: Scene
@@ -134,7 +135,7 @@ WAITING = Client("this pool, all at once, one picture", "pool-one-picture")
 
 
 def others(python: str) -> tuple[Client, ...]:
-    """Those that come from elsewhere, in an environment of their own."""
+    """Return the clients of other libraries, which run in an environment of their own."""
     return (
         Client("multiplexer-llm 0.4.0, 13 callers", "multiplexer", 13, python),
         Client("multiplexer-llm 0.4.0, 20 callers", "multiplexer", 20, python),
@@ -145,8 +146,8 @@ def others(python: str) -> tuple[Client, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much to measure: scenes of three endpoints and of twelve, ``few`` and ``many`` questions
-    for memory, and who else.
+    """Size of a run: scenes of three endpoints and of twelve, ``few`` and ``many`` questions for
+    memory, and the other clients.
 
     ``patience_s``: how long to wait for a quiet machine each time.
     """
@@ -164,7 +165,7 @@ def _submitted(questions: int) -> Scene:
 
 
 def full(others: Sequence[Client], patience_s: float) -> Extent:
-    """What the docs show."""
+    """Return the size of the run that the docs show."""
     return Extent(
         scenes(THREE, 600),
         scenes(TWELVE, 2400),

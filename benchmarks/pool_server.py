@@ -24,7 +24,7 @@ _ROOM = 1 << 20  # for one request
 
 
 class Fault(StrEnum):
-    """What goes wrong."""
+    """A failure of an endpoint."""
 
     NONE = "none"
     DOWN = "down"  # refuses connections from ``at_s`` to ``until_s``
@@ -117,7 +117,7 @@ class _Server:
         return self._endpoint.at_s <= since_s < self._endpoint.until_s
 
     def number(self, body: bytearray) -> int:
-        """That of the picture in a request; what stands for it where pictures have none."""
+        """Return the number of the picture in a request, or a constant if its pictures have none."""
         return number_in(body) if self._endpoint.numbered else zlib.crc32(body)
 
     async def answer(self, number: int) -> bytes:

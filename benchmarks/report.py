@@ -73,7 +73,7 @@ def _brief(results: Results, group: str, strategy: str) -> str:
 
 
 def paired_table(results: Results) -> str:
-    """What a judge is asked, alone and with one that scans for it."""
+    """Return the table of the judge's queries, alone and with a model that scans for it."""
     columns = (
         "the judge",
         "its calls / h",

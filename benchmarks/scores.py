@@ -1,4 +1,4 @@
-"""How well spans match the truth, and what they cost, over any number of videos."""
+"""Scores of spans against the truth, and their cost, over any number of videos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Truth = Mapping[str, Sequence[tuple[float, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one video took.
+    """Cost of one video.
 
     ``peak_mb`` is None where it was not measured. ``scan_calls`` are those to a scanner, if any,
     and not among the others.
@@ -45,7 +45,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What was found in one video.
+    """Counts of one video.
 
     ``short`` events last up to 10 s; one is missed where no span of its tag touches it.
 

@@ -1,5 +1,5 @@
-"""What the search finds and for how many questions, beside other ways to look: ``make
-bench-search``.
+"""Measure the search beside other ways to look: what is found, for how many questions (``make
+bench-search``). ``make bench-search``.
 
 One run in four parts: simulated videos, for statistics; real footage, as two real networks saw it;
 a model that never errs; and generated videos, decoded and asked through an endpoint on loopback.
@@ -45,7 +45,7 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much to measure."""
+    """Size of a run."""
 
     plan: Plan
     films: tuple[Film, ...]
@@ -56,7 +56,7 @@ class Extent:
 
 
 def full(processes: int, seeds: Sequence[int], folder: Path, seen_videos: int) -> Extent:
-    """What the docs show."""
+    """Return the size of the run that the docs show."""
     plan = Plan(seeds=tuple(seeds), processes=processes)
     return Extent(plan, films(), MISTAKES, footage=folder, seen_videos=seen_videos)
 

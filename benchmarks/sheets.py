@@ -1,5 +1,5 @@
-"""What several frames in one question would save: the search as it is, its scan asked in sheets of
-four small pictures.
+"""Several frames in one question: the search as it is, with its scan sent in sheets of four small
+pictures.
 
 A sheet of four pictures of the scan's size is one picture of full size: one call, and as many
 tokens as the four. How much worse a model judges such a picture differs by model, so it is

@@ -116,7 +116,7 @@ class Setting:
     harder: bool = False
 
     def strategies(self) -> dict[str, Strategy]:
-        """Those compared in a sensitivity setting.
+        """Return the strategies that are compared in a sensitivity setting.
 
         All are told when there are no short events to find.
         """
@@ -197,7 +197,7 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to simulate.
+    """Size of a simulation.
 
     ``duration_s``: None for lengths as they come (main part) and an hour (sensitivity).
     """

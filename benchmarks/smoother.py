@@ -59,7 +59,9 @@ class Hints:
 
 
 class Change:
-    """Where a tag changes between two looks that disagree: partly anywhere, partly on a cut hint."""
+    """Probability of each time at which a tag changes between two observations that differ: partly
+    anywhere, partly on a cut hint.
+    """
 
     def __init__(self, start_s: float, end_s: float, hints: Hints) -> None:
         self.cuts_s, weights = hints.inside(start_s, end_s)

@@ -1,4 +1,6 @@
-"""What the answer store costs when it is large: ``make bench-store``, about ten minutes.
+"""Measure the answer store when it is large (``make bench-store``, about ten minutes).
+
+``make bench-store``, about ten minutes.
 
 Writes its tables into the docs.
 
@@ -42,7 +44,7 @@ _LOOKUPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a store with so many ``answers`` costs.
+    """Costs of a store with that many ``answers``.
 
     ``after_kill_s``: opening it when its last user did not close it.
     """
@@ -125,7 +127,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 
 def claims(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> Iterator[Claim]:
-    """What was promised, beside what was measured."""
+    """Return the claims about the store, each beside what was measured."""
     size = costs.bytes / costs.answers
     yield Claim(
         "size of an answer, everything included", "≤ 1,000 bytes", f"{size:.0f} bytes", size <= 1000

@@ -1,5 +1,5 @@
-"""What the whole engine finds in generated videos, and for how many questions: ``make
-bench-tagging``.
+"""Measure the whole engine on generated videos: what it finds, for how many questions (``make
+bench-tagging``). ``make bench-tagging``.
 
 Ten-minute 720p videos with eight tags, decoded for real and asked through a sandbox endpoint, for a
 model without mistakes and for one that makes some. Writes its table into README.md and

@@ -1,4 +1,4 @@
-"""How many tokens a question costs, estimated in the same way for everybody who asks.
+"""Tokens of a question, estimated in the same way for every strategy.
 
 Pictures as the sandbox counts them, one token for 784 pixels; answers in the sandbox model's
 spelling. The question's words are left out: they come first, are always the same, and servers keep

@@ -1,5 +1,6 @@
-"""What reading frames costs, beside other readers, and how good cut hints are: ``make
-bench-video``.
+"""Measure reading frames beside other readers, and the quality of cut hints (``make bench-video``).
+
+``make bench-video``.
 
 Every way of reading runs in a process of its own, on the same generated files, one after the other;
 ratios are those of one run. Libraries that are not installed are left out. Writes its tables into
@@ -47,7 +48,7 @@ Times = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large everything is that is measured."""
+    """Sizes of what is measured."""
 
     width: int = 1920
     height: int = 1080
@@ -65,8 +66,8 @@ QUICK = Scale(320, 180, 6.0, 1.0, 5.0, (0.3, 0.6), 10.0, ("h264",), 2)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one way of reading took for ``frames`` pictures: CPU of all its threads, time, and its
-    process's peak memory.
+    """Cost of reading ``frames`` pictures in one way: CPU of all threads, time, peak memory of the
+    process. CPU of all its threads, time, and its process's peak memory.
     """
 
     frames: int
@@ -179,9 +180,7 @@ def decord_reader(path: str, times_s: Times) -> Iterator[None]:
 
 
 def whole_run(path: str, times_s: Times) -> Iterator[None]:
-    """What a search does to a file, looking at it included: key frames from end to end, then exact
-    ones.
-    """
+    """Read a file as a search does: key frames from end to end, then exact ones."""
     yield
     info = probe(path)
     with VideoReader(info) as reader:
@@ -340,8 +339,8 @@ _SCORED = (
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """How many of ``wanted`` cuts were met by one of the ``given`` hints, and what finding them
-    took for so much video.
+    """Number of ``wanted`` cuts that one of the ``given`` hints met, and the cost for that much
+    video.
     """
 
     met: int
@@ -364,7 +363,7 @@ def hints_of(finder: Callable[[str], Times], videos: Sequence[LabelledVideo]) ->
 
 
 def _pairs(hints: Times, cuts_s: Times) -> int:
-    """How many cuts have a hint of their own within the tolerance; both ascending."""
+    """Return how many cuts have a hint of their own within the tolerance; both ascending."""
     waiting, met = list(hints), 0
     for cut_s in cuts_s:
         waiting = [hint for hint in waiting if hint >= cut_s - TOLERANCE_S]

@@ -41,7 +41,7 @@ _FADE_RECALL, _FADE_OFF_S = 0.6, 0.5
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What to draw videos from.
+    """Settings to draw videos from.
 
     ``None`` leaves length (5 minutes to 2 hours) and number of tags (5 to 35) to chance.
 
@@ -123,7 +123,7 @@ def _shots(rng: np.random.Generator, median_s: float, duration_s: float) -> NDAr
 
 
 def _stretches(rng: np.random.Generator, world: World, duration_s: float) -> Spans:
-    """When one tag is on, before its edges are moved onto cuts."""
+    """Return the times when one tag is on, before its edges are moved onto cuts."""
     if rng.random() < _NEVER_SHARE:
         return []
     kind = ("long", "medium", "short")[rng.choice(3, p=world.kinds)]
@@ -239,7 +239,7 @@ def _near_cut(
 
 
 def _may_move(spans: Spans, index: int, side: int, cut_s: float, duration_s: float) -> bool:
-    """Whether an edge may lie there, given its span's other edge and the neighbours."""
+    """Return True if an edge may move there, given the other edge of its span and the neighbours."""
     start_s, end_s = spans[index]
     short = _is_short(spans[index])
     least_s = 3.0 if short else 5.0
@@ -278,8 +278,8 @@ def cut_hints(
     false_share: float,
     fades: float = 0.0,
 ) -> tuple[Cut, ...]:
-    """What a cheap detector makes of the true cuts: some missed, each a tenth of a second off,
-    weaker false ones between.
+    """Return the hints that a cheap detector gives for the true cuts: some missed, each a tenth of
+    a second off, weaker false ones between.
 
     Of those that are ``fades`` fewer are seen, and less exactly.
     """

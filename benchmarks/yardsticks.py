@@ -1,4 +1,4 @@
-"""What the search is measured against, each driven over an oracle: dense sampling, and REC.
+"""Yardsticks for the search, each driven over an oracle: dense sampling, and REC.
 
 Both read verdicts through the same smoother; neither uses confidences.
 """

@@ -1,4 +1,4 @@
-"""Which of my tags does each picture of a folder show?
+"""List which tags each picture of a folder shows.
 
 python examples/image_folder.py photos/ --endpoint http://localhost:1234 --tags "Foul,Turnover,Goal"
 """

@@ -1,4 +1,4 @@
-"""When do my tags apply in a video?
+"""List when tags apply in a video.
 
 python examples/one_video.py game.mp4 --endpoint http://localhost:1234 --tags "Foul,Turnover,Goal"
 --keep game.json

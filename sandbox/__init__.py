@@ -1,3 +1,1 @@
-"""What demo, tests and benchmarks share beside ``vlm_engine.testing``: labelled videos, a Stash,
-and servers to test against.
-"""
+"""Shared by demo, tests and benchmarks: labelled videos, a Stash, and servers to test against."""

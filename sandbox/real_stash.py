@@ -175,7 +175,7 @@ class RealStash:
         self.watch(self.ask("mutation { metadataScan(input: {}) }")["metadataScan"])
 
     def configure(self, plugin: str, settings: Mapping[str, Any]) -> None:
-        """What the settings page saves for a plugin: all of its settings at once."""
+        """Save all settings of a plugin at once, as the settings page does."""
         self.ask(
             "mutation($id: ID!, $input: Map!) { configurePlugin(plugin_id: $id, input: $input) }",
             {"id": plugin, "input": dict(settings)},

@@ -34,7 +34,7 @@ class Snippet:
 
     @property
     def is_program(self) -> bool:
-        """Whether it is a whole program."""
+        """True for a whole program."""
         return self.language == "python" and "asyncio.run(" in self.text
 
     def at(self, addresses: Mapping[str, str]) -> Snippet:

@@ -13,7 +13,7 @@ _PATIENCE_S = 30.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server answered. ``cookie``: the value of the session cookie it set, or None."""
+    """Reply of a server. ``cookie``: the value of the session cookie it set, or None."""
 
     status: int
     content_type: str

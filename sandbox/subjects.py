@@ -66,7 +66,7 @@ class Server(Protocol):
 
     @property
     def subject(self) -> Subject:
-        """How to reach it."""
+        """The address and the traits of the server."""
 
     def kill(self) -> None:
         """End it at once, with everything that is under way."""

@@ -58,7 +58,7 @@ class Vocabulary:
         return cls((*tokens, *SPECIAL), tuple(dict.fromkeys(merges)))
 
     def taste(self) -> Array:
-        """How much the model likes to say each token, as a logit."""
+        """Return the logit of each token."""
         liking = {**dict.fromkeys(("yes", "no"), 6.0), **dict.fromkeys('"{}[]:,', 5.0)}
         blank = set(byte_letters()[:33]) | set(byte_letters()[127:161])
         return np.array(

@@ -97,7 +97,7 @@ def generate(spec: VideoSpec, path: Path | str) -> LabelledVideo:
 
 
 def truth_path(path: Path | str) -> Path:
-    """Where the truth of the video at ``path`` is written."""
+    """Return the path of the truth of the video at ``path``."""
     return Path(f"{path}.truth.json")
 
 
@@ -214,7 +214,7 @@ class _Shot:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """What is drawn on a background: the codes ``shown``, of all there are, and the frame's number."""
+    """Drawing on a background: the codes ``shown``, of all there are, and the frame's number."""
 
     shown: list[int | None]
     codes: list[int]

@@ -68,7 +68,7 @@ def _eyes(plane: Plane, arrangement: _Arrangement) -> Iterator[Plane]:
 
 
 def _windows(eye: Plane, arrangement: _Arrangement) -> Iterator[Plane]:
-    """What is ahead, and what is left and right of it, where there is room for a picture."""
+    """Return the part ahead, and those left and right of it, where there is room for a picture."""
     height, width = eye.shape
     left, upper = (
         round(side * (1 - AHEAD_DEGREES / span) / 2)

@@ -1,4 +1,4 @@
-"""What happens in a generated video: its shots, and when each tag is on.
+"""Events of a generated video: its shots, and when each tag is on.
 
 Pure, and the same for the same seed.
 """
@@ -34,7 +34,7 @@ Spans = list[list[float]]
 
 @dataclass(frozen=True, slots=True)
 class VideoSpec:
-    """What to generate.
+    """A video to generate.
 
     Times are in seconds, sizes in pixels, and everything follows from ``seed``.
 
@@ -94,14 +94,14 @@ class VideoSpec:
 
     @property
     def frames(self) -> int:
-        """How many frames there are, those that ``variable_rate`` leaves out included."""
+        """The number of frames, those that ``variable_rate`` leaves out included."""
         return round(self.duration_s * self.frame_rate)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What happens, in frame numbers: first frames of all shots but the first, and per tag (first
-    frame, one past the last).
+    """Events in frame numbers: first frames of all shots but the first, and per tag (first frame,
+    one past the last).
     """
 
     cuts: tuple[int, ...]
@@ -113,12 +113,12 @@ class Timeline:
         return frozenset([*self.cuts, *edges])
 
     def is_on(self, tag: str, number: int) -> bool:
-        """Whether frame ``number`` shows ``tag``."""
+        """Return True if frame ``number`` shows ``tag``."""
         return any(first <= number < end for first, end in self.spans[tag])
 
 
 class _Kind(Enum):
-    """How a tag comes and goes: typical seconds on and off, and how widely these vary (lognormal)."""
+    """Habits of a tag: typical seconds on and off, and how widely these vary (lognormal)."""
 
     LONG = (180.0, 400.0, 0.8)
     MEDIUM = (35.0, 200.0, 0.7)

@@ -1,4 +1,4 @@
-"""What else can happen to a database: a full disk, and somebody who keeps it locked."""
+"""Faults of a database: a full disk, and another process that keeps it locked."""
 
 from __future__ import annotations
 

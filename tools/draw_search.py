@@ -75,7 +75,7 @@ def _search(timeline: Timeline) -> tuple[VideoSearch, list[tuple[FrameQuery, ...
 
 
 def _says(tag: str, frame: int, truth: bool) -> bool:
-    """What a model with seeded mistakes says; the same for the same frame."""
+    """Return the verdict of a model with seeded mistakes; the same for the same frame."""
     draw = int.from_bytes(hashlib.sha256(f"{tag}/{frame}".encode()).digest()[:4]) / 2**32
     return truth != (draw < (_MISSED if truth else _INVENTED))
 

@@ -62,7 +62,7 @@ def arguments_table(function: Callable[..., Any]) -> str:
 
 
 def described_arguments(function: Callable[..., Any]) -> dict[str, str]:
-    """What a docstring says of each argument: it begins a line with the argument's name and a
+    """Return a docstring's text for each argument: it begins a line with the argument's name and a
     colon.
     """
     doc = inspect.getdoc(function) or ""
@@ -141,7 +141,7 @@ def _unit(field: FieldInfo) -> str:
 
 
 def _annotations(kind: Any) -> Iterator[Any]:
-    """What types are annotated with, inside a union, too."""
+    """Return the annotations of types, inside a union too."""
     if get_origin(kind) is Annotated:
         yield from kind.__metadata__
     elif get_origin(kind) in {Union, UnionType}:

@@ -106,7 +106,7 @@ def command_help(program: Program, command: str) -> str:
 
 
 def fields_table() -> str:
-    """What may stand in braces in a text of the user's."""
+    """Return the table of fields that may stand in braces in a text of the user's."""
     rows = ["| field | what it stands for |", "|---|---|"]
     return "\n".join(
         [*rows, *(f"| `{{{name}}}` | {meaning} |" for name, meaning in templates.FIELDS.items())]

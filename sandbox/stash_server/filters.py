@@ -37,8 +37,8 @@ class Where:
 
 @dataclass(frozen=True)
 class Link:
-    """What ties a table's rows to others: ``holders`` selects the rows that hold one of
-    ``{family}``.
+    """Relation between a table's rows and others: ``holders`` selects the rows that hold one of
+    ``{family}``. ``holders`` selects the rows that hold one of ``{family}``.
 
     ``anyone`` selects the rows that hold anything at all. In a ``tree`` a held tag's descendants
     count as it does.
@@ -87,9 +87,7 @@ def fetch_all(database: Database, kind: Kind, ids: list[Any]) -> list[Row]:
 def find(
     database: Database, kind: Kind, find_filter: Criterion | None, criteria: Criterion | None
 ) -> tuple[int, list[Row]]:
-    """How many rows match, and those of the page that was asked for (25 rows unless said
-    otherwise).
-    """
+    """Return the number of rows that match, and those of the requested page (25 rows by default)."""
     paging = find_filter or {}
     if paging.get("q"):
         raise RefusedError("the sandbox does not search by q")

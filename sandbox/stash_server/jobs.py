@@ -15,7 +15,7 @@ _LEAVE_S = 10.0
 
 
 class Status(StrEnum):
-    """Where a job stands, in the server's words."""
+    """State of a job, in the server's words."""
 
     READY = "READY"
     RUNNING = "RUNNING"
@@ -64,8 +64,9 @@ class Job:
         return self
 
     def stop(self) -> None:
-        """What the Stop button does: SIGKILL if it runs, never to start if it waits, nothing if it
-        is over.
+        """Do what the Stop button does: kill a running job with SIGKILL, withdraw a waiting one.
+
+        SIGKILL if it runs, never to start if it waits, nothing if it is over.
         """
         with self._lock:
             if self.status is Status.READY:
@@ -77,7 +78,7 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended in whatever way."""
+        """True once it has ended in any way."""
         return self._over.is_set()
 
     @property

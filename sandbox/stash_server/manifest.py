@@ -61,7 +61,7 @@ class _Policy(_Part):
 
 
 class Interface(_Part):
-    """What the plugin adds to the pages of Stash."""
+    """Additions of the plugin to the pages of Stash."""
 
     requires: list[str] = Field(default_factory=list)
     csp: _Policy = Field(default_factory=_Policy)
@@ -123,7 +123,7 @@ class Plugin:
 
     @property
     def is_python(self) -> bool:
-        """Whether Stash runs it with its Python, and so with the plugins' folder on PYTHONPATH."""
+        """True if Stash runs it with its Python, with the plugins' folder on PYTHONPATH."""
         return self.manifest.exec[:1] in ([_PYTHONS[0]], [_PYTHONS[1]])
 
 

@@ -1,4 +1,4 @@
-"""What Stash finds out about a file when it scans it."""
+"""Facts that Stash reads from a file when it scans it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FileFacts:
 
 
 def is_video(path: Path) -> bool:
-    """Whether Stash takes the file for a video, going by its name."""
+    """Return True if Stash takes the file for a video, going by its name."""
     return path.suffix.lower() in _VIDEO_SUFFIXES
 
 
@@ -133,7 +133,7 @@ def picture_bytes(path: Path, entry: str | None = None) -> bytes:
 
 
 def mod_time(path: Path) -> str:
-    """When the file was last written, as the server writes times."""
+    """Return when the file was last written, as the server writes times."""
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -19,8 +19,8 @@ _NOTHING_POINTS_THERE = "Internal system error. Error <runtime error: invalid me
 
 @dataclass(frozen=True)
 class Place:
-    """Where plugins find the server and run: its address as it announces it, its configuration's
-    folder, their cwd.
+    """The server as plugins see it: its announced address, the folder of its configuration, their
+    working folder.
     """
 
     host: str

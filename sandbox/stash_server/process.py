@@ -17,7 +17,7 @@ _LAST_WORDS_OF_THE_KILLED_S = 0.5
 
 
 class LogLine(NamedTuple):
-    """What the plugin wrote to its log: trace, debug, info, warning or error."""
+    """A line of the plugin's log: trace, debug, info, warning or error."""
 
     level: str
     text: str
@@ -25,7 +25,7 @@ class LogLine(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """End of a run.
 
     ``output`` is the raw text when stdout held no result; ``exit_code`` is negative for a signal.
     """

@@ -1,4 +1,4 @@
-"""What each field of ``schema.graphql`` is answered with."""
+"""Resolvers for each field of ``schema.graphql``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VERSION = "v0.30.1"
 
 @dataclass(frozen=True)
 class Context:
-    """What resolvers need; ``base_url`` is the address as the request named it.
+    """Everything that resolvers need; ``base_url`` is the address as the request named it.
 
     ``ui`` and settings are live.
     """
@@ -292,7 +292,7 @@ def _run_operation(_: object, info: Info, plugin_id: str, args: Any = None) -> A
 
 
 def _count(sql: str) -> Resolver:
-    """How many rows are tied to the tag at hand itself; ``depth`` is not counted."""
+    """Return the number of rows tied to the tag itself; ``depth`` is not counted."""
     return lambda row, info, **_: _database(info).values(sql, *[row["id"]] * sql.count("?"))[0]
 
 

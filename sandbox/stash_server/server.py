@@ -57,7 +57,9 @@ class Exchange:
 
     @property
     def changes(self) -> int:
-        """How many items it is to change: those that it names together, or one for each field."""
+        """The number of items that it is to change: those that it names together, or one for each
+        field.
+        """
         if self.kind != "mutation":
             return 0
         named = self.variables.get("ids") or (self.variables.get("input") or {}).get("ids") or ()
@@ -65,7 +67,7 @@ class Exchange:
 
 
 class RequestLog:
-    """What was asked of the server so far, and two hooks to act at a given moment.
+    """Requests to the server so far, and two hooks to act at a given moment.
 
     ``streamed``: the part that each request for a scene's file wanted, as the header has it.
     ``on_request`` is called before a valid request is executed, ``on_reply`` after that and before
@@ -86,7 +88,7 @@ class RequestLog:
 
     @property
     def mutations(self) -> Counter[str]:
-        """How often each mutation was asked for, every alias counted."""
+        """The number of calls of each mutation, every alias counted."""
         return Counter(
             name
             for exchange in self.exchanges
@@ -96,7 +98,7 @@ class RequestLog:
 
     @property
     def writes(self) -> int:
-        """How many requests asked for a change, however many aliases each had."""
+        """The number of requests for a change, however many aliases each had."""
         return sum(exchange.kind == "mutation" for exchange in self.exchanges)
 
     def clear(self) -> None:
@@ -252,7 +254,7 @@ class StashServer:
 
 
 def _shut(request: web.Request, *, wrong_key: bool) -> web.Response:
-    """What is told somebody who may not come in: who asks for a page is sent to log in."""
+    """Return the answer for a visitor without access: a request for a page is sent to log in."""
     if wrong_key or request.path == "/graphql" or Path(request.path).suffix not in ("", ".html"):
         return web.Response(status=401, headers={"WWW-Authenticate": "FormBased"})
     return web.Response(status=302, headers={"Location": f"/login?returnURL={request.path}"})

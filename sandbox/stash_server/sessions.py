@@ -1,4 +1,4 @@
-"""Who may speak to the server: credentials, session cookies that age, an API key."""
+"""Access to the server: credentials, session cookies that age, an API key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who sent a request.
+    """Sender of a request.
 
     ``fresh_cookie``: the new cookie value that the reply must set, or None.
     """

@@ -1,4 +1,4 @@
-"""What docs/MULTIPLEXER_INTEGRATION.md shows and says is so."""
+"""docs/MULTIPLEXER_INTEGRATION.md is true."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ TROUBLES = {
 
 
 def said_of(row: str) -> list[str]:
-    """What the page's table says that the log says, in this row."""
+    """Return what the log says, by this row of the page's table."""
     cells = re.search(rf"^\| {re.escape(row)} \|.*\|(.*)\|$", TEXT, re.MULTILINE)
     assert cells, f"the page has no row {row!r}"
     return re.findall(r"`([^`]+)`", cells[1])

@@ -1,6 +1,4 @@
-"""What docs/USER_GUIDE.md shows is so: every block of it runs, and every table and result is
-complete.
-"""
+"""docs/USER_GUIDE.md is true: every block runs, and every table and result is complete."""
 
 from __future__ import annotations
 
@@ -112,7 +110,7 @@ def test_every_other_block_runs_from_top_to_bottom(
 
 
 def shape(value: Any) -> Any:
-    """Which keys a result has, whatever the tags and the numbers."""
+    """Return the keys of a result, whatever the tags and the numbers."""
     if isinstance(value, Mapping):
         of_tags = [each for key, each in value.items() if key in {*TAGS, "Personal foul"}]
         return (
@@ -163,7 +161,7 @@ def test_every_argument_is_described(name: str) -> None:
 
 
 def names_in(row: str) -> set[str]:
-    """What a row of a table shows as code in its second column."""
+    """Return the code in the second column of a table's row."""
     cells = re.search(rf"^\| {row} \| (.*) \|", TEXT, re.MULTILINE)
     assert cells, row
     return set(re.findall(r"`(\w+)`", cells[1].split(" | ")[0]))

@@ -1,4 +1,4 @@
-"""What the pages show is so."""
+"""The pages are true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which libraries a room may use; import-linter holds who may import whom (``pyproject.toml``)."""
+"""Each room uses only its libraries; import-linter holds the imports between rooms
+(``pyproject.toml``).
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ def test_a_library_is_used_in_its_room_only(module: str, only_in: set[str]) -> N
 
 
 def test_the_plugin_uses_public_names_of_the_engine_only() -> None:
-    """Those of ``vlm_engine`` itself; and the engine's command line, which the plugin's is made of."""
+    """Allow the names of ``vlm_engine`` itself, and the engine's command line."""
     for path in files_of("haven"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""What the repository may hold."""
+"""The repository holds no media, one .yml, and few broad handlers."""
 
 from __future__ import annotations
 
