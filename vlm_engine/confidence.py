@@ -62,8 +62,9 @@ class TokenStream:
         return stream if len(stream.text) <= _MOST_TEXT else None
 
     def index(self, offset: int) -> int:
-        """Return the token that holds the character at ``offset`` of the text. Empty tokens hold
-        none.
+        """Return the token that holds the character at ``offset`` of the text.
+
+        Empty tokens hold none.
         """
         return bisect_right(self._starts, offset) - 1
 
@@ -90,8 +91,9 @@ def _is_token(token: object) -> bool:
 
 
 def of_verdicts(stream: TokenStream, start: int, end: int) -> dict[str, float]:
-    """Return the probability of "yes" (or true) by key, for a flat object of verdicts at
-    ``start:end`` of the text.
+    """Return the probability of "yes" (or true) by key, for a flat object of verdicts.
+
+    The object is at ``start:end`` of the text.
     """
     found = {}
     for pair in _PAIR.finditer(stream.text, start, end):
@@ -125,14 +127,13 @@ def of_items(
     tags: Sequence[str],
     place_of: Callable[[str], int | None],
 ) -> dict[str, float]:
-    """Return the probability of presence by tag, for the array of names at ``start:end``; ``start``
-    is its bracket.
+    """Return the probability of presence by tag, for the array of names at ``start:end``.
 
-    A tag is as sure as the model was to name it and not one that comes after it in ``tags``, nor to
-    end the list: either would have passed it over. Tags that come before it say nothing against it.
-    A tag that was passed over is judged by the same rule, at the place where that happened.
-    ``place_of``: the place in ``tags`` of what a name means; nothing is known of a tag that is
-    named otherwise than it is spelled.
+    ``start`` is its bracket. A tag is as sure as the model was to name it and not one that comes
+    after it in ``tags``, nor to end the list: either would have passed it over. Tags that come
+    before it say nothing against it. A tag that was passed over is judged by the same rule, at the
+    place where that happened. ``place_of``: the place in ``tags`` of what a name means; nothing is
+    known of a tag that is named otherwise than it is spelled.
     """
     found: dict[str, float] = {}
     spelled = {_spelled(tag): place for place, tag in enumerate(tags)}
@@ -166,10 +167,10 @@ def of_items(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One thing that might have been written at a token: its probability, and the places of all the
-    tags that it may lead to.
+    """One thing that might have been written at a token.
 
-    The place of the list's end is behind those of all tags. ``taken``: it is what was written.
+    ``places`` are those of all the tags that it may lead to. The place of the list's end is behind
+    those of all tags. ``taken``: it is what was written.
     """
 
     probability: float
@@ -178,8 +179,9 @@ class _Way:
 
 
 class _Fork:
-    """The tokens that chose one name of a list, or its end: from the end of the last name to that
-    of the next.
+    """The tokens that chose one name of a list, or the list's end.
+
+    They go from the end of the last name to that of the next.
     """
 
     def __init__(
@@ -243,8 +245,9 @@ class _Fork:
         return ways
 
     def _places(self, text: str) -> tuple[int, ...]:
-        """Return the places to which ``text``, after the list's bracket or the last name's closing
-        quote, may lead.
+        """Return the places to which ``text`` may lead.
+
+        It goes on from the list's bracket or the last name's closing quote.
         """
         way = (_FIRST_WAY if text.startswith("[") else _NEXT_WAY).fullmatch(text)
         if way is None:

@@ -112,12 +112,11 @@ class Wording:
 def messages(
     question: Question, wording: Wording, *, system: bool = True, strict: bool = True
 ) -> list[dict[str, Any]]:
-    """Return the ``messages`` of a chat completion, with the pictures as data URLs; several are
-    numbered and timed.
+    """Return the ``messages`` of a chat completion, with the pictures as data URLs.
 
-    Without ``system`` the rules open the user's message, for models whose templates have no system
-    role. Without ``strict`` the words alone ask for JSON, for servers that take no schema, and do
-    so more firmly.
+    Several pictures are numbered and timed. Without ``system`` the rules open the user's message,
+    for models whose templates have no system role. Without ``strict`` the words alone ask for JSON,
+    for servers that take no schema, and do so more firmly.
     """
     rules, line = _texts(question, wording, strict)
     user = [*_pictures(question), {"type": "text", "text": line}]
@@ -136,10 +135,10 @@ def _pictures(question: Question) -> Iterator[dict[str, Any]]:
 
 
 def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any]:
-    """Return the JSON schema of an answer: ``{"tags": [name, …]}``, or one ``"yes"`` or ``"no"``
-    for each tag.
+    """Return the JSON schema of an answer.
 
-    For several pictures a list of names under the number of each, from 1.
+    It is ``{"tags": [name, …]}``, or one ``"yes"`` or ``"no"`` for each tag. For several pictures a
+    list of names under the number of each, from 1.
     """
     names = {
         "type": "array",
@@ -162,9 +161,7 @@ def schema(tags: Sequence[str], form: Form, pictures: int = 1) -> dict[str, Any]
 
 @lru_cache(64)
 def longest_answer(tags: tuple[str, ...], pictures: int = 1) -> int:
-    """Return tokens enough for the longest answer in either form: a smaller budget would cut
-    answers off.
-    """
+    """Return tokens enough for the longest answer: a smaller budget would cut answers off."""
     return 32 + pictures * sum(len(tag.encode()) // 2 + 8 for tag in tags) + 8 * (pictures - 1)
 
 
@@ -196,10 +193,10 @@ def wording_fingerprint(model: WordingConfig, *, several: bool = False) -> str:
 
 
 def kept_name(model: WordingConfig, tag: str) -> str:
-    """Return the name under which answers about ``tag`` are stored; a description adds a line to
-    it.
+    """Return the name under which answers about ``tag`` are stored.
 
-    So after a new description that tag is asked about again, and no other.
+    A description adds a line to it. So after a new description that tag is asked about again, and
+    no other.
     """
     described = model.tag_descriptions.get(tag)
     return f"{tag}\n{hashlib.sha256(described.encode()).hexdigest()[:12]}" if described else tag

@@ -1,5 +1,6 @@
-"""Markers and tags by the user's rules, from the spans of a search; and rules fitted to spans that
-a person tuned. Pure.
+"""Markers and tags by the user's rules, from the spans of a search. Pure.
+
+Rules can also be fitted to spans that a person tuned.
 """
 
 from __future__ import annotations
@@ -80,10 +81,10 @@ def is_enough(kept: Sequence[Span], rule: TagRule, duration_s: float) -> bool:
 
 
 def merge(spans: Iterable[Span], max_gap_s: float) -> list[Span]:
-    """Return the spans of one tag in order of time, those no further apart than ``max_gap_s``
-    joined.
+    """Return the spans of one tag in order of time, with small gaps closed.
 
-    A merged span's confidence is the mean of those that have one, by duration.
+    Spans no further apart than ``max_gap_s`` become one. A merged span's confidence is the mean of
+    those that have one, by duration.
     """
     merged: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start_s):
@@ -110,9 +111,7 @@ def _mean(weighted: Iterable[tuple[float, float | None]]) -> float | None:
 
 
 def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: RuleOf) -> ImageTagInfo:
-    """Return the tags of one picture by the user's rules: present, and at least as probable as
-    their threshold.
-    """
+    """Return the tags of one picture by the user's rules: present and probable enough."""
     confidences: dict[str, float | None] = {}
     for tag, verdict in verdicts.items():
         rule = rule_of(tag)
@@ -142,11 +141,10 @@ def temporal_iou(first: tuple[float, float], second: tuple[float, float]) -> flo
 def match(
     found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float
 ) -> list[tuple[int, int]]:
-    """Return index pairs (found, truth) of spans whose temporal IoU is at least ``least``, best
-    first, each used once.
+    """Return index pairs (found, truth) of spans that match, best first, each used once.
 
-    The matching by which temporal localisation is scored in ActivityNet (Caba Heilbron et al.,
-    2015).
+    They match at a temporal IoU of at least ``least``. The matching by which temporal localisation
+    is scored in ActivityNet (Caba Heilbron et al., 2015).
     """
     pairs = [
         (temporal_iou(span, true), i, j)
@@ -163,8 +161,9 @@ def match(
 def f1(
     found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float = 0.5
 ) -> float:
-    """Return the harmonic mean of precision and recall at a temporal IoU of at least ``least``; 1
-    where both are empty.
+    """Return the harmonic mean of precision and recall; 1 where both are empty.
+
+    A span is right at a temporal IoU of at least ``least``.
     """
     if not found and not truth:
         return 1.0
@@ -174,10 +173,9 @@ def f1(
 def precision_and_recall(
     found: Sequence[tuple[float, float]], truth: Sequence[tuple[float, float]], least: float = 0.5
 ) -> tuple[float, float]:
-    """Return the share of what was found that is right, and the share of the truth that was found;
-    1 of nothing.
+    """Return the share of what was found that is right, and of the truth that was found.
 
-    A span is right at a temporal IoU of at least ``least``.
+    It is 1 of nothing. A span is right at a temporal IoU of at least ``least``.
     """
     right = len(match(found, truth, least))
     return right / len(found) if found else 1.0, right / len(truth) if truth else 1.0
@@ -192,11 +190,11 @@ _REQUIRED_S = (0.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 def fit_rule(
     spans: Sequence[Span], wanted: Sequence[tuple[float, float]], rule: TagRule, duration_s: float
 ) -> TagRule:
-    """Return the rule whose markers for one tag are most like those ``wanted``: by F1, then by how
-    well they overlap.
+    """Return the rule whose markers for one tag are most like those ``wanted``.
 
-    All combinations of the present ``rule`` and a few round values are tried; among equals the one
-    that changes least of the rule wins, so that nothing changes without a gain.
+    They are compared by F1, then by how well they overlap. All combinations of the present ``rule``
+    and a few round values are tried; among equals the one that changes least of the rule wins, so
+    that nothing changes without a gain.
     """
     scores: dict[tuple[tuple[float, float], ...], tuple[float, float]] = {}
 

@@ -1,6 +1,4 @@
-"""From the body of a chat completion to verdicts, each with its confidence where the server tells
-it.
-"""
+"""From the body of a chat completion to verdicts with their confidences."""
 
 from __future__ import annotations
 
@@ -39,8 +37,9 @@ class Reply:
 def read(
     body: object, question: Question, synonyms: Mapping[str, Iterable[str]] | None = None
 ) -> Reply:
-    """Return the reply in the parsed ``body`` of a chat completion. ``synonyms``: other names of
-    tags, by tag.
+    """Return the reply in the parsed ``body`` of a chat completion.
+
+    ``synonyms``: other names of tags, by tag.
 
     Raises ``ReplyError`` when it does not answer ``question`` beyond doubt, about any of its
     pictures. A body that is an error is not meant for this; it is refused like any other that holds

@@ -35,8 +35,9 @@ def choice_of(body: object) -> Mapping[str, Any]:
 
 
 def was_cut_off(body: object) -> bool:
-    """Return whether the server ended the reply because the token budget was spent. False for what
-    is no reply.
+    """Return whether the server ended the reply because the token budget was spent.
+
+    False for what is no reply.
     """
     return _finish(body) in _CUT_OFF
 
@@ -55,8 +56,9 @@ def _finish(body: object) -> str:
 
 
 def answer_text(body: object, *, partly: bool) -> tuple[str, str]:
-    """Return the answer's text, and the raw text that it stands in. An answer in the field for
-    thoughts must be JSON alone.
+    """Return the answer's text, and the raw text that it stands in.
+
+    An answer in the field for thoughts must be JSON alone.
 
     ``partly``: a reply that was cut off is read as far as it goes. Raises ``ReplyError`` where
     there is no answer.
@@ -113,8 +115,9 @@ def _without_marks(text: str) -> str:
 
 
 def _without_thoughts(text: str) -> str:
-    """A thought without an end holds no answer. One without a beginning was opened by the model's
-    template.
+    """A thought without an end holds no answer.
+
+    One without a beginning was opened by the model's template.
     """
     kept, at, thinking = list[str](), 0, False
     for mark in _THINKING.finditer(text):
@@ -154,8 +157,9 @@ def cut_off_error(text: str) -> ReplyError:
 
 
 def unreadable(reason: str, raw: str) -> ReplyError:
-    """Return the error for a reply that cannot be read. It holds all of ``raw``: a client hides its
-    key in it, then shortens it.
+    """Return the error for a reply that cannot be read.
+
+    It holds all of ``raw``: a client hides its key in it, then shortens it.
     """
     return ReplyError(reason, raw=raw)
 

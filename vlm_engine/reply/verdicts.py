@@ -33,8 +33,9 @@ Said = dict[str, bool]
 
 
 class Names:
-    """The tags of a question, found by any name that a model writes: whatever its case, spacing and
-    ornament, or a synonym.
+    """The tags of a question, found by any name that a model writes.
+
+    Case, spacing and ornament do not matter, and synonyms count.
     """
 
     def __init__(self, tags: Sequence[str], synonyms: Mapping[str, Iterable[str]]) -> None:
@@ -53,8 +54,9 @@ class Names:
         return None if tag is None else self.tags.index(tag)
 
     def present(self, items: Sequence[Any], raw: str) -> Said:
-        """Return whether each tag is among the names in ``items``. Raise ``ReplyError`` for a list
-        that does not tell.
+        """Return whether each tag is among the names in ``items``.
+
+        Raise ``ReplyError`` for a list that does not tell.
         """
         if not all(isinstance(item, str) for item in items):
             raise unreadable("the reply lists something other than names", raw)
@@ -65,9 +67,7 @@ class Names:
 
 
 def _key(name: str) -> str:
-    """Return the tag key in one form of Unicode: models compose letters otherwise than users type
-    them.
-    """
+    """Return the tag key in one form of Unicode: models and users compose letters differently."""
     return unicodedata.normalize("NFC", tag_key(name))
 
 
@@ -76,10 +76,10 @@ def _means_nothing(text: str) -> bool:
 
 
 def of_picture(text: str, names: Names, form: Form) -> tuple[Said, Any]:
-    """Return whether each tag applies, and the JSON value that says so, or None where the words
-    did.
+    """Return whether each tag applies, and the JSON value that says so.
 
-    Raises ``ReplyError`` where the text says no one thing beyond doubt.
+    The value is None where words say so. Raises ``ReplyError`` where the text says no one thing
+    beyond doubt.
     """
     values = [value for value, _, _ in json_values(text)]
     objects = [value for value in values if isinstance(value, dict)]
@@ -146,9 +146,7 @@ def _from_words(text: str, names: Names, form: Form) -> Said | None:
 
 
 def _name_and_word(line: str) -> tuple[str, str] | None:
-    """Split ``Foul: yes`` or ``Foul - **no**`` into what stands before the separator, and the one
-    word behind it.
-    """
+    """Split ``Foul: yes`` or ``Foul - **no**`` into the name and the one word after it."""
     pieces = re.findall(r"\w+|\W+", line.strip())
     words = [at for at, piece in enumerate(pieces) if piece[0].isalnum() or piece[0] == "_"]
     if len(words) < 2:
@@ -161,8 +159,9 @@ def _name_and_word(line: str) -> tuple[str, str] | None:
 def confidences(
     stream: confidence.TokenStream, value: Any, names: Names, form: Form
 ) -> dict[str, float]:
-    """Return the confidence of each tag that the token stream tells, found by the place of the same
-    JSON in it.
+    """Return the confidence of each tag that the token stream tells.
+
+    It is found by the place of the same JSON in the stream.
     """
     if value is None:
         return {}
@@ -186,8 +185,9 @@ def confidences(
 
 
 def of_pictures(text: str, names: Names, pictures: int) -> dict[int, Said]:
-    """Return what is said of each picture beyond doubt, by its number from 1; of which two things
-    are said, nothing is.
+    """Return what is said of each picture beyond doubt, by its number from 1.
+
+    Where two things are said of a picture, it is left out.
     """
     lists: dict[int, list[Any]] = {}
     doubtful: set[int] = set()
@@ -230,8 +230,9 @@ def _lists(text: str, pictures: int) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _numbered(text: str) -> Iterator[tuple[int, list[Any], int, int]]:
-    """Yield every complete list of names under a number: the number, the names, and where the list
-    starts and ends.
+    """Yield every complete list of names under a number.
+
+    That is the number, the names, and where the list starts and ends.
     """
     at = 0
     while pair := _NUMBERED.search(text, at):

@@ -1,5 +1,4 @@
-"""The frames that could be asked about next: what each is worth, what it costs, and which of them
-make the next round.
+"""The frames that could be asked about next: their worth, their price, and the choice.
 
 Three kinds compete on one scale, the number of labels or segments that an answer sets right on
 average. A second look at a doubtful verdict is worth the fall in expected wrong labels. A
@@ -11,7 +10,7 @@ is beside the length of the segment.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +52,9 @@ IsFree = Callable[[float], bool]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A frame that could be asked about, and what that is worth; ``columns``: the tags for which it
-    was thought of.
+    """A frame that could be asked about, and what that is worth.
+
+    ``columns``: the tags for which it was thought of.
     """
 
     time_s: float
@@ -63,39 +63,30 @@ class Candidate:
     columns: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """The worth that a candidate must have to be asked about: one for the judge, one for the
-    scanner, whose are those of scans.
+Prices = Mapping[Purpose, float]
+"""The worth that a candidate of each purpose must have to be asked about."""
+
+
+def prices_of(runs: int, duration_s: float, effort: float, *, scanned: bool) -> Prices:
+    """Return the prices for a video in which so many runs are known. ``scanned``: a model scans.
 
     The more happens in a video, the less one of its labels matters; in a short video, a call
     matters less. ``effort`` divides the price. Where a smaller model scans, calls to it are cheap,
     so that they go first, and those to the judge dear.
     """
-
-    judge: float
-    scanner: float
-
-    @classmethod
-    def of(cls, runs: int, duration_s: float, effort: float, *, scanned: bool) -> Prices:
-        """Return the prices for a video in which so many runs are known. ``scanned``: a smaller
-        model scans.
-        """
-        per_hour = runs / max(duration_s, 1e-6) * 3600
-        bustle = math.pow(min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)), _BUSTLE_COUNTS)
-        price = _PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
-        return cls(price * _JUDGE_PRICE, price * _SCANNER_PRICE) if scanned else cls(price, price)
-
-    def price(self, candidate: Candidate) -> float:
-        """Return the price of a candidate."""
-        return self.scanner if candidate.purpose is Purpose.SCAN else self.judge
+    per_hour = runs / max(duration_s, 1e-6) * 3600
+    bustle = math.pow(min(_MOST, max(_FEWEST, per_hour / _USUAL_RUNS_PER_HOUR)), _BUSTLE_COUNTS)
+    price = _PRICE / effort * bustle * min(1.0, max(_CHEAPEST, duration_s / _LONG_S))
+    judge, scanner = (price * _JUDGE_PRICE, price * _SCANNER_PRICE) if scanned else (price, price)
+    return {Purpose.SCAN: scanner, Purpose.SECOND_LOOK: judge, Purpose.EDGE: judge}
 
 
 def second_looks(
     posterior: Posterior, end_s: float, least: float, is_free: IsFree
 ) -> Iterator[Candidate]:
-    """Yield another frame of the same shot for every frame with doubtful verdicts; those worth
-    ``least`` or more.
+    """Yield a second look at every frame with doubtful verdicts, if worth ``least`` or more.
+
+    It goes to another frame of the same shot.
     """
     gain = posterior.gain() * _amid_change(posterior.shows)
     worth, seen_s = gain.sum(1), posterior.evidence.times_s
@@ -121,8 +112,9 @@ def _amid_change(shows: Flags) -> Floats:
 def _other_frame(
     time_s: float, seen_s: Floats, cuts_s: Floats, end_s: float, is_free: IsFree
 ) -> float | None:
-    """Return a frame of the same shot beside this one, once on each side. ``seen_s``: the frames
-    asked about so far.
+    """Return a frame of the same shot beside this one, once on each side.
+
+    ``seen_s``: the frames asked about so far.
 
     A short event may have ended before the frame on one side, so a frame there that contradicts is
     not the last word.
@@ -142,24 +134,24 @@ def _other_frame(
 def checks(
     posterior: Posterior, end_s: float, prices: Prices, is_free: IsFree, is_free_for_judge: IsFree
 ) -> Iterator[Candidate]:
-    """Yield, where a smaller model scans, the best second look at every doubtful frame: by the
-    judge or by the scanner.
+    """Yield the best second look at every doubtful frame, where a smaller model scans.
 
-    The judge sees through what fools the scanner for a whole shot with one look, so a look of the
-    judge's is worth the doubt about all frames of the scene. It goes to the very frame that the
-    scanner saw: no other tells more about that verdict.
+    It is by the judge or by the scanner. The judge sees through what fools the scanner for a whole
+    shot with one look, so a look of the judge's is worth the doubt about all frames of the scene.
+    It goes to the very frame that the scanner saw: no other tells more about that verdict.
     """
     evidence, cuts_s = posterior.evidence, posterior.warp.cuts_s
     times_s, by_judge = evidence.times_s, evidence.observers != SCANNER
+    judge_price, scanner_price = prices[Purpose.SECOND_LOOK], prices[Purpose.SCAN]
     gain = _by_scene(posterior.gain(JUDGE), posterior)
     judge_gain, scanner_gain = gain.sum(1), posterior.gain(SCANNER).sum(1)
-    for row in np.flatnonzero((judge_gain >= prices.judge) | (scanner_gain >= prices.scanner)):
+    for row in np.flatnonzero((judge_gain >= judge_price) | (scanner_gain >= scanner_price)):
         time_s = float(times_s[row])
         beside_s = _other_frame(time_s, times_s, cuts_s, end_s, is_free)
-        beyond_judge = max(0.0, judge_gain[row] - prices.judge)
-        if beside_s is not None and scanner_gain[row] - prices.scanner > beyond_judge:
+        beyond_judge = max(0.0, judge_gain[row] - judge_price)
+        if beside_s is not None and scanner_gain[row] - scanner_price > beyond_judge:
             yield Candidate(beside_s, float(scanner_gain[row]), Purpose.SCAN)
-        elif judge_gain[row] >= prices.judge:
+        elif judge_gain[row] >= judge_price:
             if by_judge[row]:
                 judged_s = times_s[by_judge]
                 look_s = _other_frame(time_s, judged_s, cuts_s, end_s, is_free_for_judge)
@@ -181,8 +173,7 @@ def _by_scene(gain: Floats, posterior: Posterior) -> Floats:
 def discoveries(
     posterior: Posterior, least: float, shortest_s: float, is_free: IsFree
 ) -> Iterator[Candidate]:
-    """Yield the best frame of each stretch between two frames asked about; those worth ``least`` or
-    more.
+    """Yield the best frame of each stretch between frames asked about, if worth ``least``.
 
     The worth is the probability that something happens there unseen. Nothing that matters is
     shorter than ``shortest_s``.
@@ -203,12 +194,12 @@ def discoveries(
 
 
 def fitting_share(before_s: Floats, after_s: Floats, shortest_s: float) -> Floats:
-    """Return how many fewer events show in a frame, and in none this far before and after it, if
-    none is shorter than that.
+    """Return the share of events in an unseen stretch that are not too short to matter.
 
-    The chain's events have exponential lengths. Where little time is unseen, most of what it
-    expects there is too short to matter, so the worth of a discovery is multiplied by the share
-    that is not.
+    Counted are events that show in a frame and in none ``before_s`` before and ``after_s`` after
+    it; none that matters is shorter than ``shortest_s``. The chain's events have exponential
+    lengths. Where little time is unseen, most of what it expects there is too short to matter, so
+    the worth of a discovery is multiplied by the share that is not.
     """
 
     def hidden(least_s: float, further_s: float) -> Floats:
@@ -231,8 +222,9 @@ def _fitting(stretch_s: Floats, least_s: float, further_s: float) -> Floats:
 
 
 def _middles(posterior: Posterior) -> Floats:
-    """Return the middles of the stretches between frames, and of the pieces into which cuts divide
-    them, ascending.
+    """Return the middles of the stretches between frames, ascending.
+
+    Cuts divide a stretch into pieces, which have middles too.
     """
     seen_s, cuts_s = posterior.evidence.times_s, posterior.warp.cuts_s
     inside_s = cuts_s[(cuts_s > seen_s[0]) & (cuts_s < seen_s[-1])]
@@ -256,6 +248,7 @@ def edge_candidates(
     runs: Sequence[Run], tolerance_s: float, is_free: IsFree, *, scanned: bool
 ) -> Iterator[Candidate]:
     """Yield, for every edge not known closely enough, the frame that halves what is open.
+
     ``scanned``: for the scanner.
 
     The worth is the harm that the edge's error does: from 0, where it is harmless beside the
@@ -293,13 +286,12 @@ def _harm(relative_error: float) -> float:
 def choose(
     candidates: Iterable[Candidate], prices: Prices, most: int | None, apart_s: float
 ) -> list[Candidate]:
-    """Return the candidates to ask about in one round, best for their price first, none nearer than
-    ``apart_s`` to another.
+    """Return the candidates for one round, best for their price first.
 
-    ``most``: how many at a time; None: any number.
+    None is nearer than ``apart_s`` to another. ``most``: how many at a time; None: any number.
     """
-    worthy = [each for each in candidates if each.value >= prices.price(each)]
-    worthy.sort(key=lambda each: (-each.value / prices.price(each), each.time_s, each.purpose))
+    worthy = [each for each in candidates if each.value >= prices[each.purpose]]
+    worthy.sort(key=lambda each: (-each.value / prices[each.purpose], each.time_s, each.purpose))
     taken: dict[int, Candidate] = {}
     for candidate in worthy:
         if most is not None and len(taken) >= most:
@@ -312,8 +304,9 @@ def choose(
 
 
 def is_worth_a_round(candidates: Sequence[Candidate], runs: int) -> bool:
-    """Return whether the candidates set enough right for the wait for another round, where so many
-    runs are known.
+    """Return whether the candidates set enough right to wait for another round.
+
+    ``runs``: how many are known.
     """
     worth = sum(each.value for each in candidates)
     return bool(candidates) and worth >= _LEAST_SHARE * max(1, runs)

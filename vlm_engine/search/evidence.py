@@ -19,8 +19,7 @@ _LONGEST_SCENE_S = 30.0
 
 
 class TimeWarp:
-    """A clock that runs faster across cuts, because much of what changes in a video changes at a
-    cut.
+    """A clock that runs faster across cuts, where much of what changes in a video changes.
 
     Half of what passes on it are seconds. The other half is the share of the video's cuts that lies
     in between, by their weight, as seconds of the video's duration. Without cuts it is plain time.
@@ -48,8 +47,9 @@ class TimeWarp:
         return np.searchsorted(self.cuts_s, times_s, side="right")
 
     def scenes(self, times_s: Floats) -> NDArray[np.intp]:
-        """Return the same with long shots divided, because nothing is hidden or mistaken for
-        minutes. Times are ascending.
+        """Return the same with long shots divided: nothing is hidden or mistaken for minutes.
+
+        Times are ascending.
         """
         shots = self.shots(times_s)
         began_s = np.concatenate([[0.0], self.cuts_s])[shots]
@@ -96,9 +96,7 @@ class Evidence:
 
 
 def scene_starts(scenes: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the numbers of the frames with which a scene begins, given the scenes of all frames,
-    ascending.
-    """
+    """Return the frames with which a scene begins, given the scenes of all, ascending."""
     return np.flatnonzero(np.diff(scenes, prepend=-1))
 
 
@@ -109,8 +107,9 @@ def gather(
     *,
     scanned: bool = False,
 ) -> Evidence:
-    """Return the observations, which come in any order, as arrays. ``scanned``: a smaller model
-    scans, and is observer 0.
+    """Return the observations, which come in any order, as arrays.
+
+    ``scanned``: a smaller model scans, and is observer 0.
     """
     seen = sorted(observations, key=lambda observation: observation.time_s)
     column = {tag: number for number, tag in enumerate(tags)}

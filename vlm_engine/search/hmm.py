@@ -1,5 +1,6 @@
-"""The hidden Markov model of a tag, and forward-backward smoothing over it (Rabiner 1989, section
-III) for all tags at once.
+"""The hidden Markov model of a tag, and forward-backward smoothing over it.
+
+The smoothing (Rabiner 1989, section III) is done for all tags at once. The states of a tag are:
 
     short event <-> OFF <-> LONG event <-> pause within it
 
@@ -50,12 +51,11 @@ precision.
 
 @dataclass(frozen=True, slots=True)
 class TransitionModel:
-    """The chains of K tags: ``stationary`` (4, K), ``decays_per_s`` (K, 4) and ``modes`` (K, 4, 4 x
-    4).
+    """The chains of K tags.
 
-    The chain is reversible, so its generator Q becomes symmetric when scaled by the square root of
-    its stationary law, and exp(Q h) is a sum of four modes: exp(w_m h) A_m (Kelly 1979, section
-    1.2).
+    ``stationary`` is (4, K), ``decays_per_s`` (K, 4) and ``modes`` (K, 4, 4 x 4). The chain is
+    reversible, so its generator Q becomes symmetric when scaled by the square root of its
+    stationary law, and exp(Q h) is a sum of four modes: exp(w_m h) A_m (Kelly 1979, section 1.2).
     """
 
     stationary: Floats
@@ -87,9 +87,7 @@ class TransitionModel:
         return cls(law.T, np.minimum(decays, 0.0), modes)
 
     def steps(self, elapsed_s: Floats) -> Floats:
-        """Return (n, 4, 4, K): the probability to pass from one state to another within each of n
-        lapses of time.
-        """
+        """Return (n, 4, 4, K): the probability to pass between states in each of n lapses."""
         fading = np.exp(elapsed_s[None, :, None] * self.decays_per_s[:, None, :]).astype(np.float32)
         passed = np.maximum(fading @ self.modes.astype(np.float32), _LEAST)
         return np.ascontiguousarray(passed.transpose(1, 2, 0)).reshape(
@@ -115,9 +113,7 @@ class Smoothed:
     scale: Floats
 
     def states(self) -> Floats:
-        """Return (n, 2 or 3, 4, K): the probability of each condition and state of the chain, all
-        answers considered.
-        """
+        """Return (n, 2 or 3, 4, K): the probability of each condition and state of the chain."""
         both = self.forward * self.backward
         return by_condition(np.asarray(both / both.sum(1, keepdims=True)))
 
@@ -128,9 +124,7 @@ def by_condition(weights: Floats) -> Floats:
 
 
 def by_truth(weights: Floats) -> Floats:
-    """Return (n, 2 or 3, 2, K): weights by condition and state, summed over the states without the
-    tag and those with it.
-    """
+    """Return (n, 2 or 3, 2, K): weights summed over the states without and with the tag."""
     return np.stack([weights[:, :, truth == SHOWS].sum(2) for truth in (0, 1)], 2)
 
 
@@ -146,11 +140,10 @@ def smooth(evidence: Evidence, rates: Rates) -> Smoothed:
 
 
 def _likelihoods(evidence: Evidence, rates: Rates) -> Floats:
-    """Return (n, 2 or 3 conditions, 2 truths, K): the likelihood of each answer; 1 where there is
-    none.
+    """Return the likelihood of each answer: (n, 2 or 3 conditions, 2 truths, K).
 
-    All answers about a bad shot see the same look-alike, so their confidences together count as
-    much as one.
+    It is 1 where there is no answer. All answers about a bad shot see the same look-alike, so their
+    confidences together count as much as one.
     """
     wrong = np.stack([evidence.present, ~evidence.present], 1)
     good, bad = np.empty(wrong.shape), np.empty(wrong.shape)
@@ -173,16 +166,13 @@ def _likelihoods(evidence: Evidence, rates: Rates) -> Floats:
 
 
 def _doubt(trust: Trust, logits: Floats, weights: Floats | Flags) -> Floats:
-    """Return (n, 2 truths, K): how much more frequent these confidences are in wrong answers than
-    in right ones.
-    """
+    """Return (n, 2 truths, K): how much more frequent the confidences are in wrong answers."""
     leaning = trust.sharpness * logits[:, None] + np.log(trust.normaliser)
     return np.asarray(np.exp(-leaning * weights[:, None]))
 
 
 def _moves(evidence: Evidence, chain: TransitionModel, shares: Floats, likely: Floats) -> Floats:
-    """Return (n - 1, 8, 8, K): from state to state, times the likelihood of the answer there, which
-    is (n, 2 or 3, 4, K).
+    """Return (n - 1, 8, 8, K): from state to state, times the likelihood of the answer there.
 
     The condition stays within a scene while the tag neither comes nor goes; otherwise it is drawn
     by its ``shares``.
@@ -205,8 +195,9 @@ def _moves(evidence: Evidence, chain: TransitionModel, shares: Floats, likely: F
 
 
 def _forward(first: Floats, moves: Floats) -> tuple[Floats, Floats]:
-    """Return rows (n, 8, K) that sum to one over the states, and the (n, K) factors by which each
-    was smaller before.
+    """Return rows (n, 8, K) that sum to one over the states, and their (n, K) scale.
+
+    The scale is the factor by which each row was smaller before.
     """
     rows = np.empty((len(moves) + 1, *first.shape), np.float32)
     divided = np.ones((len(rows), first.shape[1]))

@@ -1,9 +1,9 @@
-"""Learn the rates of a video from its answers: expectation maximisation with expected counts (Baum
-et al. 1970).
+"""Learn the rates of a video from its answers.
 
-Error rates are shrunk twice: those of the video towards what is assumed, those of each tag towards
-the video's. Otherwise every tag would explain its own short events away as errors. Answers about
-tags that were never seen count as answers without a false positive.
+This is expectation maximisation with expected counts (Baum et al. 1970). Error rates are shrunk
+twice: those of the video towards what is assumed, those of each tag towards the video's. Otherwise
+every tag would explain its own short events away as errors. Answers about tags that were never seen
+count as answers without a false positive.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def learn_rates(evidence: Evidence, rates: Rates, steps: int, *, errors: bool = 
 
 
 def _step(rates: Rates, evidence: Evidence, silent_answers: int | None) -> Rates:
-    """Return ``rates`` improved by one step. ``silent_answers``: about tags never seen; None:
-    errors are not learnt.
+    """Return ``rates`` improved by one step.
+
+    ``silent_answers``: about tags never seen; None: errors are not learnt.
     """
     smoothed = smooth(evidence, rates)
     states = smoothed.states()
@@ -114,11 +115,10 @@ def _expected_seconds(states: Floats, times_s: Floats) -> Floats:
 def _error(
     evidence: Evidence, number: int, usual: Floats, truths: Floats, silent_answers: int
 ) -> Floats:
-    """Return (K, 2): how often this observer errs in a good shot, where ``usual`` errors are
-    assumed.
+    """Return (K, 2): how often this observer errs in a good shot.
 
-    An error counts only where the scene was looked at again, so that another answer could
-    contradict it.
+    ``usual`` errors are assumed. An error counts only where the scene was looked at again, so that
+    another answer could contradict it.
     """
     judged = evidence.judged & (evidence.observers == number)[:, None]
     good = truths[:, : number + 1].sum(1) * judged[:, None]
@@ -138,14 +138,13 @@ def _looked_again(evidence: Evidence) -> Flags:
 
 
 def _trusted(observer: Observer, evidence: Evidence, number: int, truths: Floats) -> Observer:
-    """Return ``observer`` with the trust that its confidences prove to be worth: how sharply they
-    tell wrong from right.
+    """Return ``observer`` with the trust that its confidences prove to be worth.
 
-    The sharpness is a temperature (Platt 1999), in good shots and where fooled. A wrong yes is
-    weighed against right yeses, a wrong no against right noes of the same tag, because models are
-    far surer of what is not there, and of some tags more than of others. A look-alike may be seen
-    with full confidence or not: the answers tell. Answers are counted by logit first, in bins so
-    narrow that nothing is lost.
+    That is how sharply they tell wrong answers from right ones. The sharpness is a temperature
+    (Platt 1999), in good shots and where fooled. A wrong yes is weighed against right yeses, a
+    wrong no against right noes of the same tag, because models are far surer of what is not there,
+    and of some tags more than of others. A look-alike may be seen with full confidence or not: the
+    answers tell. Answers are counted by logit first, in bins so narrow that nothing is lost.
     """
     chosen = evidence.has_confidence & (evidence.observers == number)[:, None]
     tags = chosen.shape[1]

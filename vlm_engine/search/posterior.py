@@ -46,9 +46,9 @@ class Posterior:
         return cls(evidence, warp, seen, present, shows, rates, smoothed)
 
     def gain(self, observer: int = JUDGE) -> Floats:
-        """Return (n, K): how much doubt an answer by this observer about another frame of the shot
-        would remove, on average.
+        """Return (n, K): how much doubt one more answer by this observer would remove.
 
+        The answer is about another frame of the shot; the doubt that it removes is an average.
         Doubt is p (1 - p), half the Brier score of the best guess. Counted in wrong labels instead,
         an answer that cannot overturn a verdict alone would be worth nothing, though two could.
         Such an answer errs at the usual rate in a good shot and nearly always in a bad one, so it
@@ -68,9 +68,7 @@ class Posterior:
         return gain
 
     def _error(self, shares: Floats, observer: int) -> Floats:
-        """Return (n, 2, seen): how often this observer errs where the conditions have the
-        probabilities ``shares``.
-        """
+        """Return (n, 2, seen): how often this observer errs, given the ``shares`` of conditions."""
         usual, fooled = self.rates.observers[observer].error[self.seen].T, shares[:, -1]
         if observer == JUDGE:
             return np.asarray((1 - fooled) * usual + fooled * SURE_ERROR)
@@ -78,8 +76,7 @@ class Posterior:
         return np.asarray((1 - alone - fooled) * usual + alone * SURE_ERROR + fooled * FOOLED_ALONG)
 
     def doubt_at(self, times_s: Floats) -> tuple[Floats, Floats]:
-        """Return (m, K) each: the probability that a tag shows at m other times, and that something
-        is hidden there.
+        """Return (m, K) each: the probability that a tag shows, and that something is hidden.
 
         Each time lies between two frames of the evidence. Hidden: the tag is not as at the frames
         before and after, which agree.
@@ -100,11 +97,10 @@ class Posterior:
     def _reach(
         self, smoothed: Smoothed, times_s: Floats
     ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-        """Return the weights of the states at the times, (m, 4, K) each, seen from the frame before
-        and from the one after.
+        """Return the weights of the states at the times, from the frame before and the one after.
 
-        Each of the two is a pair: coming from (or going to) states that do not show the tag, and
-        those that do.
+        They are (m, 4, K) each. Each of the two is a pair: coming from (or going to) states that do
+        not show the tag, and those that do.
         """
         seen_s = self.evidence.times_s
         after = np.searchsorted(seen_s, times_s).clip(1, len(seen_s) - 1)
@@ -126,8 +122,9 @@ def _undecided(on: Floats, off: Floats) -> Floats:
 
 
 def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
-    """Return ``weights`` (m, 4, K) after ``steps`` (m, 4, 4, K): those of states without the tag,
-    and of those with it.
+    """Return ``weights`` (m, 4, K) after ``steps`` (m, 4, 4, K).
+
+    They are those of states without the tag, and of those with it.
     """
     passed = [weights[:, state, None] * steps[:, state] for state in range(STATES)]
     without, with_tag = (
@@ -137,11 +134,10 @@ def _passed_on(weights: Floats, steps: Floats) -> tuple[Floats, Floats]:
 
 
 def _confirmed(evidence: Evidence, present: Floats) -> Flags:
-    """Return (n, K): the frames of events that are not believed although two or more answers say
-    yes and none between denies it.
+    """Return (n, K): the frames of events that are confirmed, and yet not believed.
 
-    What several answers confirm is never dropped in silence: it is reported, with the little
-    confidence that it has.
+    Confirmed: two or more answers say yes and none between denies it. What several answers confirm
+    is never dropped in silence: it is reported, with the little confidence that it has.
     """
     columns, rows = np.nonzero(evidence.judged.T)  # the answers about each tag in order of time
     confirmed = np.zeros(present.shape, bool)

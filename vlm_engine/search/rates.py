@@ -77,8 +77,9 @@ class Trust:
         return replace(self, normaliser=self.normaliser[:, columns])
 
     def spread(self, tags: int, columns: Columns) -> Trust:
-        """Return the trust for ``tags`` tags, of which these are the ``columns``; the others get
-        the mean.
+        """Return the trust for ``tags`` tags, of which these are the ``columns``.
+
+        The others get the mean.
         """
         normaliser = np.tile(self.normaliser.mean(1, keepdims=True), tags)
         normaliser[:, columns] = self.normaliser
@@ -109,9 +110,7 @@ class Observer:
         )
 
     def updated(self, columns: Columns, other: Observer) -> Observer:
-        """Return this with the errors and trusts of ``other``, which has only the tags in
-        ``columns``.
-        """
+        """Return this with what ``other`` has, which has only the tags in ``columns``."""
         tags = len(self.error)
         return Observer(
             _updated(self.error, columns, other.error),
@@ -135,8 +134,9 @@ class Rates:
 
     @property
     def conditions(self) -> Floats:
-        """(observers + 1, 2, K): the probability of each condition of a shot: none is fooled, or
-        each of the observers is.
+        """(observers + 1, 2, K): the probability of each condition of a shot.
+
+        None is fooled, or each of the observers is.
         """
         fooled = np.stack([observer.shot_error.T for observer in self.observers])
         return np.concatenate([1 - fooled.sum(0, keepdims=True), fooled])
@@ -170,15 +170,17 @@ def _updated(values: Floats, columns: Columns, fresh: Floats) -> Floats:
 
 
 def assumed_errors(scanned: bool) -> tuple[Floats, ...]:
-    """Return the errors per answer assumed of each observer. ``scanned``: there are a scanner and a
-    judge, not one model.
+    """Return the errors per answer assumed of each observer.
+
+    ``scanned``: there are a scanner and a judge, not one model.
     """
     return (SCANNER_FALSE_AND_MISSED, FALSE_AND_MISSED) if scanned else (FALSE_AND_MISSED,)
 
 
 def assumed(tags: int, duration_s: float, *, scanned: bool = False) -> Rates:
-    """Return the rates before anything was seen. ``scanned``: a smaller model scans for the one
-    that judges.
+    """Return the rates before anything was seen.
+
+    ``scanned``: a smaller model scans for the one that judges.
     """
     usual = min(
         MOST_STARTS_PER_S, max(FEWEST_STARTS_PER_S, STARTS_PER_VIDEO / max(duration_s, 1e-6))

@@ -29,8 +29,9 @@ def believable_cuts(video: VideoInfo) -> list[Cut]:
 
 
 def plan_scan(video: VideoInfo, interval_s: float, budget: int | None) -> list[float]:
-    """Return the times of the scan; where it would take more than its share of the budget, those of
-    a wider one.
+    """Return the times of the scan.
+
+    Where it would take more than its share of the budget, the interval becomes wider.
     """
     times = scan_times(video, interval_s)
     most = math.inf if budget is None else max(2, _BUDGET_SHARE * budget)

@@ -1,6 +1,4 @@
-"""From probabilities at single frames to runs and spans: from when to when a tag applies, how
-exactly and how surely.
-"""
+"""From probabilities at frames to spans: where a tag applies, how exactly and how surely."""
 
 from __future__ import annotations
 
@@ -28,13 +26,12 @@ _LEAST_PLACED = 0.6
 
 
 class Gap:
-    """The stretch between two neighbouring frames that disagree about a tag, with one change
-    assumed somewhere in it.
+    """The stretch between two neighbouring frames that disagree about a tag.
 
-    Its prior: every second carries its part of the changes that are not at cuts, and every cut, by
-    its weight, its part of those that are, which is ``cut_share`` of all. The change is placed at
-    the prior's median, ``time_s``, because that has the least expected distance from the truth,
-    ``expected_error_s``.
+    One change is assumed in it. Its prior: every second carries its part of the changes that are
+    not at cuts, and every cut, by its weight, its part of those that are, which is ``cut_share`` of
+    all. The change is placed at the prior's median, ``time_s``, because that has the least expected
+    distance from the truth, ``expected_error_s``.
     """
 
     def __init__(self, start_s: float, end_s: float, warp: TimeWarp, cut_share: float) -> None:
@@ -70,9 +67,7 @@ class Gap:
         return (off_cuts + at_cuts) / self._mass
 
     def best_frame(self, is_free: Callable[[float], bool]) -> float | None:
-        """Return the free time whose answer would best halve the prior's mass; None when there is
-        none.
-        """
+        """Return the free time whose answer would best halve the prior's mass, or None."""
         if self.end_s - self.start_s <= _LEAST_GAP_S:
             return None
         return min(
@@ -100,8 +95,9 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A change between two judged frames that disagree. ``sure``: the probability that there is one
-    at all.
+    """A change between two judged frames that disagree.
+
+    ``sure``: the probability that there is one at all.
     """
 
     gap: Gap
@@ -110,8 +106,9 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stretch in which the tag in ``column`` applies. It has no edge where the video begins or
-    ends.
+    """A stretch in which the tag in ``column`` applies.
+
+    It has no edge where the video begins or ends.
     """
 
     column: int
@@ -170,8 +167,9 @@ def _changes(posterior: Posterior, column: int) -> tuple[bool, list[_Change]]:
 
 
 def _cut_share(warp: TimeWarp, changes: Sequence[_Change]) -> float:
-    """Return the share of changes, among those known closely, that have a cut beside them; the same
-    for all tags.
+    """Return the share of changes, among those known closely, that have a cut beside them.
+
+    It is the same for all tags.
     """
     if not len(warp.cuts_s):
         return 0.0

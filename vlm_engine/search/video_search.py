@@ -1,6 +1,4 @@
-"""The search as a state machine without I/O: queries out, observations in, until nothing more is
-worth asking.
-"""
+"""The search as a state machine without I/O: queries out, observations in."""
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from vlm_engine.search.candidates import (
     discoveries,
     edge_candidates,
     is_worth_a_round,
+    prices_of,
     second_looks,
 )
 from vlm_engine.search.evidence import Evidence, TimeWarp, gather
@@ -80,8 +79,9 @@ class VideoSearch:
         self._pending = 0
 
     def record(self, query: FrameQuery, observation: Observation) -> None:
-        """Record what came of a query; an observation without verdicts says that the frame could
-        not be judged.
+        """Record what came of a query.
+
+        An observation without verdicts says that the frame could not be judged.
         """
         self._log.record(query, observation)
         self._inferred = None
@@ -101,14 +101,16 @@ class VideoSearch:
         return guess if self._budget is None else min(guess, self._left_of(self._budget))
 
     def observations(self) -> Iterator[tuple[float, Observation]]:
-        """Return (time asked for, what was seen there), in order of time: enough to build this
-        search again.
+        """Return (time asked for, what was seen there), in order of time.
+
+        They are enough to build this search again.
         """
         return self._log.observations()
 
     def spans(self) -> tuple[Span, ...]:
-        """Return where each tag applies, in the order of tags and time; spans of one tag never
-        touch or overlap.
+        """Return where each tag applies, in the order of tags and time.
+
+        Spans of one tag never touch or overlap.
         """
         if self._log.is_empty:
             return ()
@@ -116,9 +118,7 @@ class VideoSearch:
         return tuple(spans_of(posterior, runs, self._tags))
 
     def presence(self, tag: str) -> tuple[tuple[float, float], ...]:
-        """Return (time of a frame asked about, probability that ``tag`` shows there), in order of
-        time.
-        """
+        """Return (time of a frame, probability that ``tag`` shows there), in order of time."""
         if self._log.is_empty:
             return ()
         posterior, _ = self._infer()
@@ -137,8 +137,9 @@ class VideoSearch:
         return self._inferred
 
     def _learnt_from_scan(self) -> tuple[int, Rates]:
-        """Return the number of answers to the scan, and what they alone teach, which stays while
-        later rounds add to the rest.
+        """Return the number of answers to the scan, and what they alone teach.
+
+        That stays while later rounds add to the rest.
         """
         planned = {milliseconds(time_s) for time_s in self._scan}
         scan = [seen for time_s, seen in self.observations() if milliseconds(time_s) in planned]
@@ -160,7 +161,7 @@ class VideoSearch:
         if self._log.is_empty:
             return ()
         posterior, runs = self._infer()
-        prices = Prices.of(
+        prices = prices_of(
             len(runs), self._video.duration_s, self._config.effort, scanned=self._scanned
         )
         candidates = choose(
@@ -194,13 +195,13 @@ class VideoSearch:
         )
         refined = set(np.searchsorted(seen_s, [candidate.time_s for candidate in edges]))
         yield from edges
-        for candidate in discoveries(posterior, prices.scanner, self._shortest_s, is_free):
+        for candidate in discoveries(posterior, prices[Purpose.SCAN], self._shortest_s, is_free):
             if np.searchsorted(seen_s, candidate.time_s) not in refined:
                 yield candidate
         if self._config.second_looks and self._scanned:
             yield from checks(posterior, end_s, prices, is_free, self._log.is_free_for_judge)
         elif self._config.second_looks:
-            yield from second_looks(posterior, end_s, prices.judge, is_free)
+            yield from second_looks(posterior, end_s, prices[Purpose.SECOND_LOOK], is_free)
 
     def _as_queries(
         self, candidates: Sequence[Candidate], posterior: Posterior

@@ -1,9 +1,9 @@
-"""Every answer that was ever paid for, in one SQLite file: stored before it is used, found again
-instead of asked again.
+"""Every answer that was ever paid for, in one SQLite file.
 
-The file may hold other tables. Code that keeps some there takes a ``SharedLock`` before it opens
-the file and releases it after closing, sets ``readable`` as its connection's ``text_factory``, and
-writes in ``writing``.
+An answer is stored before it is used, and found again instead of asked again. The file may hold
+other tables. Code that keeps some there takes a ``SharedLock`` before it opens the file and
+releases it after closing, sets ``readable`` as its connection's ``text_factory``, and writes in
+``writing``.
 """
 
 from vlm_engine.store.answers import AnswerStore

@@ -182,9 +182,7 @@ class AnswerStore:
             _prune(self._db, self._path, self._max_bytes, self._clock())
 
     def _numbers(self, subjects: Sequence[Subject]) -> dict[Subject, int]:
-        """Return the numbers of the subjects about which something was ever stored, and note their
-        use.
-        """
+        """Return the numbers of the subjects that are known, and note their use."""
         numbers, stale, now = dict[Subject, int](), list[int](), self._clock()
         for batch in _batches(subjects):
             keys = [value for subject in batch for value in _key(subject)]
@@ -237,9 +235,7 @@ def _row(stored: StoredAnswer) -> tuple[Any, ...]:
 
 
 def _stored(row: tuple[Any, ...]) -> StoredAnswer | None:
-    """Return the answer; None where the row is not what was written: bytes rot, and rot is no
-    answer.
-    """
+    """Return the answer; None where the row is not what was written, because bytes rot."""
     look_ms, frame_s, form, max_side, quality, said, model, endpoint, *tokens = row
     try:
         verdicts, raw = unpacked(said)
@@ -264,9 +260,7 @@ def _table(rows: int, columns: int) -> str:
 
 @cache
 def _select_subjects(count: int) -> str:
-    """Select number, time of last use, media, model and wording of subjects, ``count`` of them
-    given by the last three.
-    """
+    """Select the number, time of last use and key of ``count`` subjects, given by their keys."""
     return (
         f"WITH wanted (media, model, wording) AS (VALUES {_table(count, 3)})"
         " SELECT id, used, media, model, wording FROM wanted"
@@ -276,9 +270,7 @@ def _select_subjects(count: int) -> str:
 
 @cache
 def _upsert_subjects(count: int) -> str:
-    """Insert media, model, wording and time of use of each; where it exists, update a time of use
-    that is old.
-    """
+    """Insert the key and time of use of each; where it exists, update an old time of use."""
     return (
         f"INSERT INTO answer_subject (media, model, wording, used) VALUES {_table(count, 4)}"
         " ON CONFLICT (media, model, wording)"
@@ -288,9 +280,7 @@ def _upsert_subjects(count: int) -> str:
 
 @cache
 def _insert_answers(count: int) -> str:
-    """Insert answers, each given by media, model and wording of its subject and all columns of the
-    answer but its number.
-    """
+    """Insert answers, each given by its subject's key and its columns but the number."""
     columns = (
         "look_ms, frame_s, form, max_side, quality, said, endpoint, served_by, prompt_tokens,"
         " answer_tokens, written"
@@ -303,10 +293,10 @@ def _insert_answers(count: int) -> str:
 
 
 def _prune(db: sqlite3.Connection, path: Path, max_bytes: int, now: float) -> None:
-    """Delete, where more than ``max_bytes`` are in use, the answers about videos not used for
-    longest, each as a whole.
+    """Delete the answers about videos not used for longest, each video as a whole.
 
-    Other tables in the file count, and stay. Each video is a transaction of its own.
+    Nothing happens unless more than ``max_bytes`` are in use. Other tables in the file count, and
+    stay. Each video is a transaction of its own.
     """
     if _used_bytes(db) <= max_bytes:
         return
@@ -342,8 +332,9 @@ def _used_bytes(db: sqlite3.Connection) -> int:
 
 
 def _delete(db: sqlite3.Connection, media: str, before: float) -> bool:
-    """Delete the answers about a video; return False, and do nothing, where another process used it
-    meanwhile.
+    """Delete the answers about a video, unless another process used it meanwhile.
+
+    Return whether they were deleted.
     """
     subjects = "(SELECT id FROM answer_subject WHERE media = ?)"
     with writing(db):

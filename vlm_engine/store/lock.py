@@ -1,6 +1,4 @@
-"""The lock that keeps a process from replacing, or checking, a database that another process has
-open.
-"""
+"""The lock that keeps a process from replacing a database that another has open."""
 
 from __future__ import annotations
 
@@ -38,8 +36,7 @@ else:
 
 
 class SharedLock:
-    """A share in the database at ``path``, to be taken before the file is opened and released after
-    it was closed.
+    """A share in the database at ``path``: take it before opening, release it after closing.
 
     The first process to take one checks the file, and replaces it where it is damaged. It does not
     check again what its last user left untouched since. A lock file beside the database holds that

@@ -1,5 +1,6 @@
-"""Errors of the database as ``StoreError``; and a damaged file, set aside while what can be read of
-it goes on in a new one.
+"""Errors of the database as ``StoreError``, and recovery of a damaged file.
+
+A damaged file is set aside, and what can be read of it goes on in a new one.
 """
 
 from __future__ import annotations
@@ -57,9 +58,7 @@ _OF_SYSTEM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _NO_ROOM) 
 
 @contextmanager
 def explained(path: Path | None) -> Iterator[None]:
-    """Raise what goes wrong inside with the database at ``path`` as ``StoreError``, which names the
-    file and the remedy.
-    """
+    """Raise errors of the database at ``path`` as ``StoreError``, with file and remedy."""
     try:
         yield
     except sqlite3.Error as error:
@@ -87,6 +86,7 @@ def readable(text: bytes) -> str:
 
 def repair(path: Path, busy_s: float, *, thorough: bool) -> bool:
     """Check the database at ``path`` and replace it where it is damaged; return whether it was.
+
     Create it where there is none.
 
     No other process may have it open. Tables number their rows from 1 on; a reference to a row that
@@ -133,8 +133,9 @@ def _is_sound(path: Path, busy_s: float, thorough: bool) -> bool:
 
 
 def _replacement(path: Path) -> Path:
-    """Return the name of what takes the damaged file's place. With this name it is complete: after
-    a kill, the next call goes on.
+    """Return the name of what takes the damaged file's place.
+
+    With this name it is complete: after a kill, the next call goes on.
     """
     return beside(path, ".mended")
 
@@ -169,8 +170,9 @@ def _replace(path: Path) -> None:
 
 
 def _refuse_if_open(path: Path) -> None:
-    """Raise ``sqlite3.Error`` where a program has it open without a ``SharedLock``: what it writes
-    would be lost.
+    """Raise ``sqlite3.Error`` where a program has the file open without a ``SharedLock``.
+
+    What that program writes would be lost.
     """
     with (
         closing(sqlite3.connect(path, timeout=_LET_GO_S, isolation_level=None)) as db,
@@ -211,9 +213,7 @@ def _salvage(damaged: Path, fresh: Path) -> int:
 
 
 def _parts(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """Return (kind, name, SQL) of everything that the database says it has; nothing where it cannot
-    say.
-    """
+    """Return (kind, name, SQL) of everything in the database; nothing where it cannot say."""
     with _DamageIgnored():
         return db.execute(
             "SELECT type, name, sql FROM sqlite_master"
@@ -236,9 +236,7 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, name: str, sql
 
 
 def _unlink(db: sqlite3.Connection) -> None:
-    """Set references to lost rows to 0, so that they do not refer to the next row that gets the
-    number.
-    """
+    """Set references to lost rows to 0: the next row with the number is another."""
     for table, rowid, _, number in db.execute("PRAGMA foreign_key_check").fetchall():
         column = next(
             row[3] for row in db.execute(f'PRAGMA foreign_key_list("{table}")') if row[0] == number
@@ -264,8 +262,7 @@ def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ..
 
 
 def _beyond(db: sqlite3.Connection, table: str, unreadable: int) -> int | None:
-    """Return the least number above ``unreadable`` from which on rows can be read again; None where
-    there is none.
+    """Return the least number above ``unreadable`` whose row can be read, or None.
 
     The step doubles until a row can be read; then the gap is halved until its end is found.
     """

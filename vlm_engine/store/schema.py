@@ -43,9 +43,7 @@ CREATE INDEX answer_search_by_subject ON answer_search (subject)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The subject of a set of stored answers: the key of a video or picture, the model, and the
-    words of the question.
-    """
+    """The subject of stored answers: a video or picture, the model, and the words."""
 
     cache_key: str
     model: str
@@ -54,8 +52,9 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """One answer as it was stored. ``look_ms``: the time asked for; ``frame_s``: the true time of
-    the frame.
+    """One answer as it was stored.
+
+    ``look_ms``: the time asked for; ``frame_s``: the true time of the frame.
     """
 
     look_ms: int
@@ -94,8 +93,9 @@ def packed(verdicts: Mapping[str, Verdict], raw: str) -> bytes:
 
 
 def unpacked(said: bytes) -> tuple[dict[str, Verdict], str]:
-    """Return the verdicts and the raw reply. Raise ``ValueError`` when these are not the bytes that
-    were stored.
+    """Return the verdicts and the raw reply.
+
+    Raise ``ValueError`` when these are not the bytes that were stored.
     """
     try:
         tags, _, rest = zlib.decompress(said).partition(b"\n")
@@ -140,8 +140,9 @@ def writing(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def prepare(db: sqlite3.Connection, path: Path | None) -> None:
-    """Make the tables those of this version. Raise ``StoreError``, and change nothing, where a
-    newer version wrote them.
+    """Make the tables those of this version.
+
+    Raise ``StoreError``, and change nothing, where a newer version wrote them.
     """
     if _version(db, path) == VERSION:
         return
@@ -168,8 +169,8 @@ def _version(db: sqlite3.Connection, path: Path | None) -> int | None:
         if row is not None and row[0] > VERSION:
             raise StoreError(
                 f"database {path}: a newer version of this program wrote it (its tables are"
-                f" version {row[0]}, this one knows {VERSION}). Update this program, or move the file away to"
-                " begin a new one"
+                f" version {row[0]}, this one knows {VERSION}). Update this program,"
+                " or move the file away to begin a new one"
             )
         if row is not None:
             return int(row[0])
@@ -183,9 +184,7 @@ def _tables(db: sqlite3.Connection) -> set[str]:
 
 
 def drop_orphans(db: sqlite3.Connection) -> None:
-    """Delete rows whose subject was lost: otherwise they would be about the next subject that gets
-    its number.
-    """
+    """Delete rows whose subject was lost: its number would go to the next subject."""
     tables = _tables(db)
     for table in tables & {"answer", "answer_search"} if "answer_subject" in tables else ():
         db.execute(f"DELETE FROM {table} WHERE subject NOT IN (SELECT id FROM answer_subject)")
