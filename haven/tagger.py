@@ -1,5 +1,5 @@
-"""The engine as the plugin uses it: settings go in once, then files of scenes and images go in
-and what was found comes out.
+"""The engine as the plugin uses it: settings go in once, then files of scenes and images go in,
+and results come out.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ _SIZES_AT_ONCE = 8
 _PATHS = on_the_page("PATH_MUTATION")
 
 Fetch: TypeAlias = Callable[[], Awaitable[bytes]]
-"""Gives a picture's content where its file cannot be read. Raises ``MediaError`` where it
-cannot, either."""
+"""Returns the content of a picture whose file cannot be read here. Raises ``MediaError``."""
 Show: TypeAlias = Callable[[MediaUnsupportedError], Awaitable[bytes]]
-"""Gives a thumbnail of a picture whose file is not read, for the reason that it is told. Raises
-as ``Fetch``."""
+"""Returns a thumbnail of a picture that cannot be read at all, for the given reason. Raises
+``MediaError``."""
 
 
 def engine_config(settings: Settings, store_path: Path | None) -> EngineConfig:
-    """Return the engine's configuration. ``store_path``: the file that keeps every answer; None:
-    none does.
+    """Return the engine's configuration. ``store_path``: the file that keeps every answer, or
+    None.
     """
     store = str(store_path) if store_path else None
     return settings.engine.model_copy(update={"store_path": store})
@@ -68,10 +67,10 @@ def names_in_stash(settings: Settings) -> dict[str, str]:
 
 
 class Tagger:
-    """Tags video and picture files, any number at once. Use it in ``async with``.
+    """Tagger of video and picture files, any number at once. Use it in ``async with``.
 
-    Raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns one
-    file.
+    It raises what the engine raises: ``NoEndpointError`` ends a batch, everything else concerns
+    one file.
     """
 
     def __init__(self, settings: Settings, store_path: Path | None) -> None:
@@ -79,7 +78,7 @@ class Tagger:
         self._engine = VLMEngine(engine_config(settings, store_path))
         self._readers = Readers(_SIZES_AT_ONCE, settings.engine.video.stall_s)
         self._contents = ResizableSemaphore(lambda: self._engine.slots)
-        self._told_of_unread = False
+        self._logged_unreadable = False
 
     async def __aenter__(self) -> Self:
         await self._engine.initialize()
@@ -91,7 +90,7 @@ class Tagger:
 
     @property
     def slots(self) -> int:
-        """How many questions the endpoints take at once, as far as is known now."""
+        """The number of questions that the endpoints take at once, as far as is known now."""
         return self._engine.slots
 
     async def tag_video(
@@ -104,13 +103,14 @@ class Tagger:
         vr: bool = False,
         source: Source | None = None,
     ) -> VideoResult:
-        """What the video shows. ``path`` is as Stash sees it; ``oshash`` is Stash's fingerprint
-        of it, or "".
+        """Return what the video shows.
 
-        ``size_bytes``: what Stash knows of it, 0 for nothing; a file of another size is another
-        one, whatever the fingerprint.
-        ``vr``: its frames hold more than is ahead; only that is looked at. ``source``: what to
-        read where this machine does not get at the file.
+        ``path``: where Stash has it.
+        ``oshash``: Stash's fingerprint of it, or "".
+        ``size_bytes``: its size according to Stash, or 0. A file of another size is another file,
+        whatever the fingerprint.
+        ``vr``: its frames hold more than the view ahead; only that view is used.
+        ``source``: what to read if the file cannot be read here.
         """
         here = map_path(path, self._settings.path_mutation)
         try:
@@ -120,12 +120,12 @@ class Tagger:
                 oshash = ""
             return await self._tag_video(here, oshash, on_progress, vr=vr)
         except (MediaNotFoundError, MediaOutOfReachError) as error:
-            told = str(error)
+            message = str(error)
             if isinstance(error, MediaNotFoundError):
-                told = await asyncio.to_thread(_not_found, path, here)
+                message = await asyncio.to_thread(_not_found, path, here)
             if source is None:
-                raise type(error)(told) from error
-        _log.info("%s. Until then it is read through Stash.", told)
+                raise type(error)(message) from error
+        _log.info("%s. Until then it is read through Stash.", message)
         return await self._tag_video(source, oshash, on_progress, vr=vr)
 
     async def _tag_video(
@@ -145,22 +145,24 @@ class Tagger:
         fetch: Fetch | None = None,
         show: Show | None = None,
     ) -> ImageResult:
-        """What the picture or clip shows. ``image`` is where Stash sees it; ``fingerprint``
-        names what it holds, or is "".
+        """Return what the picture or clip shows.
 
-        Where this machine does not get at its file, ``fetch`` is asked for its content, of a few
-        at a time. Where it is of a kind that is not read, ``show`` is asked for a thumbnail.
-        When that comes to nothing, too, the error says both.
+        ``image``: where Stash has it.
+        ``fingerprint``: a name for its content, or "".
+        ``fetch``: gives its content if the file cannot be read here; called for a few pictures at
+        a time.
+        ``show``: gives a thumbnail if its kind cannot be read. If that fails too, the error says
+        both.
         """
         try:
             return await self._tag_file(image, fingerprint, fetch)
         except MediaUnsupportedError as error:
             if show is None:
                 raise
-            told = error
+            unsupported = error
         async with self._contents:
             try:
-                content = await show(told)
+                content = await show(unsupported)
                 thumbnail = InMemoryFile(f"{image}, Stash's thumbnail", content)
                 return await self._tag_image(
                     thumbnail, f"{fingerprint} thumbnail" if fingerprint else ""
@@ -168,7 +170,7 @@ class Tagger:
             except MediaError as error:
                 _log.debug("%s", error)
                 raise MediaUnsupportedError(
-                    f"{told}. Nor does Stash show it", reason=told.reason
+                    f"{unsupported}. Nor does Stash show it", reason=unsupported.reason
                 ) from error
 
     async def _tag_file(
@@ -178,15 +180,15 @@ class Tagger:
         try:
             return await self._tag_image(here, fingerprint)
         except (MediaNotFoundError, MediaOutOfReachError, ArchiveError) as error:
-            told = await asyncio.to_thread(_explained, image, here, error)
+            explained = await asyncio.to_thread(_explained, image, here, error)
             if fetch is None:
-                raise told from error
-        self._tell_of_unread(told)
+                raise explained from error
+        self._log_first_unreadable(explained)
         async with self._contents:
             try:
                 content = await fetch()
             except MediaError as error:
-                raise type(told)(f"{told}. {error}") from error
+                raise type(explained)(f"{explained}. {error}") from error
             return await self._tag_image(InMemoryFile(f"{image}, from Stash", content), fingerprint)
 
     async def _tag_image(
@@ -199,23 +201,23 @@ class Tagger:
             return replace(image, zip_path=map_path(image.zip_path, self._settings.path_mutation))
         return map_path(image, self._settings.path_mutation)
 
-    def _tell_of_unread(self, told: MediaError) -> None:
-        if not self._told_of_unread:
-            self._told_of_unread = True
+    def _log_first_unreadable(self, error: MediaError) -> None:
+        if not self._logged_unreadable:
+            self._logged_unreadable = True
             _log.info(
                 "%s. Until then Stash is asked for it, as for all others that cannot be read "
                 "here. That is slower.",
-                told,
+                error,
             )
 
     def stats(self) -> Mapping[str, EndpointStats]:
-        """What each endpoint did so far, by its name."""
+        """Return what each endpoint did so far, by its name."""
         return self._engine.endpoint_stats()
 
 
 def longest_side(content: bytes) -> float:
-    """How many pixels a picture has along its longest side; infinitely many for what is none,
-    which its reader says.
+    """Return the longest side of a picture in pixels; infinity for anything else, which its reader
+    reports.
     """
     try:
         with Image.open(BytesIO(content)) as image:
@@ -228,20 +230,20 @@ def _is_another(here: str, size_bytes: int) -> bool:
     try:
         found = Path(here).stat().st_size
     except OSError:
-        return False  # whoever reads it says so
+        return False  # its reader reports that
     if found != size_bytes:
-        told = (
-            "it was changed since Stash scanned it, so scan it again. What is found is found "
-            "in the file as it is now"
+        _log.warning(
+            "%s has %d bytes, and Stash knows of %d: it was changed since Stash scanned it, so scan"
+            " it again. What is found is found in the file as it is now.",
+            here,
+            found,
+            size_bytes,
         )
-        _log.warning("%s has %d bytes, and Stash knows of %d: %s.", here, found, size_bytes, told)
     return found != size_bytes
 
 
 def _explained(image: str | ZipEntry, here: str | ZipEntry, error: MediaError) -> MediaError:
-    """``error``, with more to say of it where it is the whole file that is not there. Asks the
-    disk.
-    """
+    """Return ``error``, with more to say if the whole file is missing. Ask the disk."""
     if Path(_file_of(here)).exists():
         return type(error)(str(error))
     return MediaNotFoundError(_not_found(_file_of(image), _file_of(here)))
@@ -252,7 +254,9 @@ def _file_of(image: str | ZipEntry) -> str:
 
 
 def _not_found(path: str, here: str) -> str:
-    """Where it was looked for, how much of that is there, and what to change. Asks the disk."""
+    """Return where the file was expected, how much of that path exists, and what to change. Ask
+    the disk.
+    """
     found = how_far(here) or "it was not there a moment ago"
     if here == path:
         remedy = f"If this machine has it under another path than Stash, say so in {_PATHS}"

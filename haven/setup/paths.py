@@ -94,7 +94,7 @@ def map_path(path: str, rules: Iterable[tuple[str, str]], platform: str = sys.pl
     none fits.
 
     A beginning fits whole folder names only. In paths with a drive letter or of a network share,
-    both slashes are the same, and so are capital and small letters, as on a Mac; ``\\\\?\\``
+    both slashes are the same, and so are capital and small letters, as on a Mac; ``\\?\``
     before them changes nothing. An accent may be one character or two. A path that ``..`` leads
     out of a beginning is not below it. The result has the slashes of the rule's target.
     """

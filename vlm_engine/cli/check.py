@@ -1,4 +1,4 @@
-"""``vlm-engine check``: whether each endpoint can do its work, and what to do where it cannot."""
+"""``vlm-engine check``: try each endpoint, and say what to do if something is wrong."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -31,18 +32,16 @@ OK, NOTE, WRONG = "ok", "note", "wrong"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look showed. ``WRONG``: the endpoint cannot be used before something is done;
-    ``told`` says what.
-    """
+    """The result of one check. ``WRONG``: the endpoint cannot be used; ``text`` says what to do."""
 
     outcome: str
     what: str
-    told: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was found of one endpoint."""
+    """All findings about one endpoint."""
 
     name: str
     url: str
@@ -50,56 +49,63 @@ class Report:
 
     @property
     def works(self) -> bool:
-        """Whether it can be used."""
+        """True if it can be used."""
         return all(finding.outcome != WRONG for finding in self.findings)
 
 
 async def check(given: Namespace, program: Program) -> int:
-    """The exit code. Raises ``ConfigError``."""
-    asked = asked_endpoints(engine_config(given, program))
-    reports = await asyncio.gather(*(examined(endpoint, model) for endpoint, model in asked))
+    """Run the command and return its exit code. Raise ``ConfigError``."""
+    endpoints = asked_endpoints(engine_config(given, program))
+    reports = await asyncio.gather(*(examined(endpoint, model) for endpoint, model in endpoints))
     if given.json:
-        told = [asdict(report) | {"works": report.works} for report in reports]
-        show(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+        results = [_as_json(report) for report in reports]
+        show(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
     else:
         show("\n".join(map(_as_text, reports)))
     working = sum(report.works for report in reports)
     return DONE if working == len(reports) else SOME_FAILED if working else NO_ENDPOINT
 
 
+def _as_json(report: Report) -> dict[str, Any]:
+    findings = [
+        {"outcome": each.outcome, "what": each.what, "told": each.text} for each in report.findings
+    ]
+    return {"name": report.name, "url": report.url, "findings": findings, "works": report.works}
+
+
 def _as_text(report: Report) -> str:
     lines = "".join(
-        f"  {finding.outcome:<5}  {finding.what}: {printable(finding.told)}\n"
+        f"  {finding.outcome:<5}  {finding.what}: {printable(finding.text)}\n"
         for finding in report.findings
     )
     return f"{printable(report.name)} ({report.url})\n{lines}"
 
 
 async def examined(endpoint: EndpointConfig, model: ModelConfig) -> Report:
-    """What is found of ``endpoint``, up to the first thing that is wrong. Sends one question,
-    with a picture of its own.
+    """Return what is found about ``endpoint``, up to the first thing that is wrong.
 
-    Raises ``ConfigError`` for settings with which nothing can be sent there.
+    Send one question, with a picture. Raise ``ConfigError`` for settings with which nothing can be
+    sent there.
     """
     findings: list[Finding] = []
     async with aclosing(OpenAIClient(endpoint, model)) as client:
         for what, look in _looks(model.frames_per_question).items():
             try:
-                outcome, told = await look(client)
+                outcome, text = await look(client)
             except ClientError as error:
                 findings.append(Finding(WRONG, what, error.args[0]))
                 break
-            findings.append(Finding(outcome, what, told))
+            findings.append(Finding(outcome, what, text))
         else:
             findings += _more(client, endpoint)
     return Report(endpoint.label, endpoint.base_url, tuple(findings))
 
 
-Told = tuple[str, str]
-"""An outcome, and the words for it."""
+Result = tuple[str, str]
+"""An outcome, and its text."""
 
 
-async def _reach(client: OpenAIClient) -> Told:
+async def _reach(client: OpenAIClient) -> Result:
     try:
         offered = await client.check()
     except (UnreachableError, WrongKeyError):
@@ -115,23 +121,26 @@ async def _reach(client: OpenAIClient) -> Told:
     )
 
 
-async def _model(client: OpenAIClient) -> Told:
+async def _model(client: OpenAIClient) -> Result:
     name, offered = await client.model_name(), client.capabilities.models
     if offered and name not in offered:
         return NOTE, f"{name}, which is not among those that it offers"
     return OK, name
 
 
-async def _vision(client: OpenAIClient) -> Told:
-    told = {
+async def _vision(client: OpenAIClient) -> Result:
+    results = {
         True: (OK, "its model sees pictures, it says"),
         None: (NOTE, "it does not say whether its model sees pictures"),
     }
-    return told.get(client.capabilities.vision) or (NOTE, "it says that its model sees no pictures")
+    return results.get(client.capabilities.vision) or (
+        NOTE,
+        "it says that its model sees no pictures",
+    )
 
 
-async def _question(client: OpenAIClient) -> Told:
-    answer, facts = await _asked(client, [SHOWN])
+async def _question(client: OpenAIClient) -> Result:
+    answer, facts = await _ask(client, [SHOWN])
     facts += f"; {'does not tell' if client.lacks_confidence else 'tells'} how sure it is"
     if _right(answer, [SHOWN]):
         return OK, f"answered rightly; {facts}"
@@ -142,13 +151,13 @@ async def _question(client: OpenAIClient) -> Told:
     )
 
 
-async def _several(client: OpenAIClient, frames: int) -> Told:
-    """A red card and a yellow one, in turn."""
-    shown = [(SHOWN, NOT_SHOWN)[number % 2] for number in range(frames)]
-    answer, facts = await _asked(client, shown)
+async def _several(client: OpenAIClient, frames: int) -> Result:
+    """Ask about a red card and a yellow card in turn."""
+    cards = [(SHOWN, NOT_SHOWN)[number % 2] for number in range(frames)]
+    answer, facts = await _ask(client, cards)
     if answer.calls >= frames:
         return NOTE, f"it takes them one by one, so frames_per_question saves nothing here; {facts}"
-    if _right(answer, shown):
+    if _right(answer, cards):
         return OK, f"told {frames} pictures apart; {facts}"
     return (
         NOTE,
@@ -156,9 +165,9 @@ async def _several(client: OpenAIClient, frames: int) -> Told:
     )
 
 
-async def _asked(client: OpenAIClient, shown: Sequence[str]) -> tuple[Answer, str]:
+async def _ask(client: OpenAIClient, cards: Sequence[str]) -> tuple[Answer, str]:
     first, *more = (
-        Frame(float(number), *_SIZE, _picture(card)) for number, card in enumerate(shown)
+        Frame(float(number), *_SIZE, _picture(card)) for number, card in enumerate(cards)
     )
     started = time.monotonic()
     time_s = first.time_s if more else None
@@ -174,7 +183,7 @@ async def _asked(client: OpenAIClient, shown: Sequence[str]) -> tuple[Answer, st
     return answer, f"{seconds:.1f} s{tokens}"
 
 
-LOOKS: dict[str, Callable[[OpenAIClient], Awaitable[Told]]] = {
+LOOKS: dict[str, Callable[[OpenAIClient], Awaitable[Result]]] = {
     "reachable": _reach,
     "model": _model,
     "vision": _vision,
@@ -182,13 +191,13 @@ LOOKS: dict[str, Callable[[OpenAIClient], Awaitable[Told]]] = {
 }
 
 
-def _looks(frames: int) -> dict[str, Callable[[OpenAIClient], Awaitable[Told]]]:
+def _looks(frames: int) -> dict[str, Callable[[OpenAIClient], Awaitable[Result]]]:
     return LOOKS | ({"several frames": partial(_several, frames=frames)} if frames > 1 else {})
 
 
 def _more(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:
-    """What the endpoint tells of itself, which may be more after its first answer."""
-    told = client.capabilities
+    """Return what the endpoint says about itself, which may be more after its first answer."""
+    capabilities = client.capabilities
     if endpoint.max_concurrent == "auto":
         at_once = "as many as pay (max_concurrent is auto)"
     elif endpoint.max_concurrent:
@@ -196,17 +205,19 @@ def _more(client: OpenAIClient, endpoint: EndpointConfig) -> list[Finding]:
     else:
         at_once = (
             f"{client.slots}, as it tells"
-            if told.slots
+            if capabilities.slots
             else "1: it does not tell; set max_concurrent if it takes more"
         )
     context = (
-        [Finding(OK, "context", f"{told.context_tokens} tokens")] if told.context_tokens else []
+        [Finding(OK, "context", f"{capabilities.context_tokens} tokens")]
+        if capabilities.context_tokens
+        else []
     )
     return [Finding(OK, "requests at once", at_once), *context]
 
 
 def _picture(card: str) -> bytes:
-    """A card on a green pitch, as JPEG."""
+    """Return a card on a green pitch, as JPEG."""
     picture = Image.new("RGB", _SIZE, (40, 130, 50))
     ImageDraw.Draw(picture).rectangle((150, 90, 300, 350), fill=_COLOURS[card])
     written = BytesIO()
@@ -214,9 +225,9 @@ def _picture(card: str) -> bytes:
     return written.getvalue()
 
 
-def _right(answer: Answer, shown: Sequence[str]) -> bool:
+def _right(answer: Answer, cards: Sequence[str]) -> bool:
     said = [
         {tag for tag, verdict in verdicts.items() if verdict.present}
         for verdicts in answer.by_picture
     ]
-    return said == [{card} for card in shown]
+    return said == [{card} for card in cards]

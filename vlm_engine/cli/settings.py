@@ -78,16 +78,16 @@ def asked_endpoints(config: EngineConfig) -> list[tuple[EndpointConfig, ModelCon
     """Return every endpoint with the model that is asked there. Raise ``ConfigError`` if there is
     none.
     """
-    asked = [
+    endpoints = [
         (endpoint, model)
         for model in asked_models(config).values()
         for endpoint in model.endpoints()
     ]
-    if not asked:
+    if not endpoints:
         raise ConfigError(
             "no endpoint is set: name a server with --endpoint, or as api_base_url of the model"
         )
-    return asked
+    return endpoints
 
 
 def checked_tags(config: EngineConfig) -> EngineConfig:
@@ -111,9 +111,9 @@ def default_store() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        told = error.strerror or error
+        reason = error.strerror or error
         raise ConfigError(
-            f"{folder}: cannot be made ({told}); name another with --store or {DATA_DIR_VARIABLE}"
+            f"{folder}: cannot be made ({reason}); name another with --store or {DATA_DIR_VARIABLE}"
         ) from error
     return folder / "answers.sqlite"
 

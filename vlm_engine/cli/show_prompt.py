@@ -1,4 +1,4 @@
-"""``vlm-engine prompt``: what a model would be asked, without asking it."""
+"""``vlm-engine prompt``: what a model would be endpoints, without asking it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from vlm_engine.watchdog import Readers
 
 
 async def show_prompt(given: Namespace, program: Program) -> int:
-    """The exit code. Raises ``ConfigError``, and ``MediaError`` for a picture that cannot be
-    used.
+    """Run the command and return its exit code. Raise ``ConfigError``, and ``MediaError`` for a
+    bad picture.
     """
     config = checked_tags(engine_config(given, program))
-    asked = asked_endpoints(config)
-    if given.body and (len(asked) > 1 or given.picture is None):
+    endpoints = asked_endpoints(config)
+    if given.body and (len(endpoints) > 1 or given.picture is None):
         raise ConfigError("--body: it shows one request, whole; name one endpoint, and a --picture")
-    for endpoint, model in asked:
+    for endpoint, model in endpoints:
         await _show(endpoint, model, given)
     return DONE
 
@@ -43,11 +43,13 @@ async def _show(endpoint: EndpointConfig, model: ModelConfig, given: Namespace) 
     if given.body:
         show_bytes(body)
         return
-    show("\n".join(_told(endpoint, json.loads(body), _size(frame, model, purpose))) + "\n\n")
+    show("\n".join(_lines(endpoint, json.loads(body), _size(frame, model, purpose))) + "\n\n")
 
 
 def _question(given: Namespace, model: ModelConfig, purpose: Purpose, jpeg: bytes) -> Question:
-    """The same picture several times, some seconds apart, where several go together."""
+    """Return the question; for several frames at once, with the same picture several times, some
+    seconds apart.
+    """
     together = model.frames_per_question if purpose is Purpose.SCAN else 1
     more = tuple(Frame(given.time + 4 * number, 0, 0, jpeg) for number in range(1, together))
     time_s = None if purpose is Purpose.STILL else given.time
@@ -58,12 +60,12 @@ async def _frame(given: Namespace, model: ModelConfig, purpose: Purpose) -> Fram
     if given.picture is None:
         return None
     with closing(PictureReader(frames=1)) as reader:
-        looks = await Readers(1).call(
+        views = await Readers(1).call(
             given.picture, partial(reader.views, given.picture, prompt.shape_for(model, purpose))
         )
-    if looks.kind is ViewKind.VIDEO:
+    if views.kind is ViewKind.VIDEO:
         raise MediaUnreadableError(f"{given.picture}: a video; name a picture")
-    return looks.frames[0]
+    return views.frames[0]
 
 
 def _size(frame: Frame | None, model: ModelConfig, purpose: Purpose) -> str:
@@ -73,7 +75,7 @@ def _size(frame: Frame | None, model: ModelConfig, purpose: Purpose) -> str:
     return f"a JPEG, its longest side at most {wanted.max_side} pixels, of quality {wanted.quality}"
 
 
-def _told(endpoint: EndpointConfig, body: dict[str, Any], size: str) -> Iterator[str]:
+def _lines(endpoint: EndpointConfig, body: dict[str, Any], size: str) -> Iterator[str]:
     yield f"{endpoint.label}: POST {endpoint.base_url}/chat/completions"
     yield f"with {'the key of this endpoint' if endpoint.key() else 'no key'}"
     for message in body.pop("messages"):

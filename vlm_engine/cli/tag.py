@@ -146,10 +146,10 @@ class _Tagging:
         """Count a video as failed if much of it could not be read. What could be read has its
         results.
         """
-        asked, unread = coverage["frames_asked"], coverage["frames_unreadable"]
-        if isinstance(file, Video) and unread > (1 - LEAST_COVERAGE) * asked:
+        frames, unread = coverage["frames_asked"], coverage["frames_unreadable"]
+        if isinstance(file, Video) and unread > (1 - LEAST_COVERAGE) * frames:
             complain(
-                f"{file}: damaged: {unread} of {asked} frames could not be read. Nothing is said "
+                f"{file}: damaged: {unread} of {frames} frames could not be read. Nothing is said "
                 "about what they show"
             )
             self._failed = True
@@ -198,14 +198,12 @@ def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
     name.
     """
     info = result["image_tag_info"]
-    told = [
+    tags_shown = [
         f"{tag} ({_as_text(info['confidences'].get(category, {}).get(tag))})"
         for category, tags in info["image_tags"].items()
         for tag in tags
     ]
-    return (
-        f"{printable(name):<{min(width, _WIDEST_NAME)}}  {', '.join(told) or 'none of the tags'}\n"
-    )
+    return f"{printable(name):<{min(width, _WIDEST_NAME)}}  {', '.join(tags_shown) or 'none of the tags'}\n"
 
 
 def _gaps_s(result: Mapping[str, Any]) -> list[tuple[float, float]]:

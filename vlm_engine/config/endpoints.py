@@ -110,22 +110,24 @@ def normal_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
-            f"{shown(url)!r} is not an address; write it like http://localhost:1234/v1"
+            f"{without_secrets(url)!r} is not an address; write it like http://localhost:1234/v1"
         )
     if parts.username or parts.password:
-        raise ValueError(f"{shown(url)!r} must not hold a user name or password; {_KEY_APART}")
+        raise ValueError(
+            f"{without_secrets(url)!r} must not hold a user name or password; {_KEY_APART}"
+        )
     if not _has_port(parts):
         raise ValueError(
-            f"{shown(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1"
+            f"{without_secrets(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1"
         )
     if parts.query or parts.fragment:
-        raise ValueError(f"{shown(url)!r} must end with its path; {_KEY_APART}")
+        raise ValueError(f"{without_secrets(url)!r} must end with its path; {_KEY_APART}")
     path = re.sub(r"/(chat/completions|models)?/*$", "", parts.path)
     versioned = any(re.fullmatch(r"v\d+\w*", segment) for segment in path.split("/"))
     return f"{parts.scheme}://{parts.netloc}{path}" + ("" if versioned else "/v1")
 
 
-def shown(url: str) -> str:
+def without_secrets(url: str) -> str:
     """Return ``url`` without what may be secret: user name, password, and everything after the
     path.
     """

@@ -380,8 +380,8 @@ class EngineConfig(SettingsGroup):
         data = read_yaml(path)
         if isinstance(data, Mapping) and isinstance(data.get("pipelines"), Mapping):
             pipelines = {
-                name: read_yaml(path.parent / own) if isinstance(own, str) else own
-                for name, own in data["pipelines"].items()
+                name: read_yaml(path.parent / pipeline) if isinstance(pipeline, str) else pipeline
+                for name, pipeline in data["pipelines"].items()
             }
             return {**data, "pipelines": pipelines}
         return data
@@ -418,19 +418,25 @@ class EngineConfig(SettingsGroup):
             if threshold is None
             else self.default_rule.model_copy(update={"threshold": threshold})
         )
-        own = {tag_key(tag): rule for tag, rule in self.category_config.get(category, {}).items()}
-        return lambda tag: default.overridden(own[tag_key(tag)]) if tag_key(tag) in own else default
+        rules = {tag_key(tag): rule for tag, rule in self.category_config.get(category, {}).items()}
+        return lambda tag: (
+            default.overridden(rules[tag_key(tag)]) if tag_key(tag) in rules else default
+        )
 
     def unused_rules(self) -> list[str]:
         """Return the rules of ``category_config``, as ``category: tag``, for tags that no active
         model is asked about.
         """
-        asked = {
+        looked_for = {
             (model.category, tag_key(tag))
             for model in self.active_models().values()
             for tag in model.tag_list
         }
-        ruled = [(category, tag) for category, own in self.category_config.items() for tag in own]
+        ruled = [
+            (category, tag) for category, rules in self.category_config.items() for tag in rules
+        ]
         return [
-            f"{category}: {tag}" for category, tag in ruled if (category, tag_key(tag)) not in asked
+            f"{category}: {tag}"
+            for category, tag in ruled
+            if (category, tag_key(tag)) not in looked_for
         ]

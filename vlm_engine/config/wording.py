@@ -246,16 +246,16 @@ def _name(name: Any) -> str:
     return cleaned
 
 
-def of_tags(told: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any]:
+def of_tags(values: Mapping[str, Any], tags: Iterable[str]) -> dict[str, Any]:
     """Return ``values`` in the spelling of ``tags``. Raise ``ValueError`` for a name that is not
     among them.
     """
     spelling = {tag_key(tag): tag for tag in tags}
-    for name in told:
+    for name in values:
         if tag_key(name) not in spelling:
             near = difflib.get_close_matches(tag_key(name), spelling, n=1, cutoff=0.5)
             raise ValueError(
                 f"{name!r} is not in tag_list"
                 + (f"; did you mean {spelling[near[0]]!r}?" if near else "")
             )
-    return {spelling[tag_key(name)]: value for name, value in told.items()}
+    return {spelling[tag_key(name)]: value for name, value in values.items()}
