@@ -38,7 +38,7 @@ def main() -> int:
 def _resolves(system: str, platforms: list[str], python: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        asked = [part for platform in platforms for part in ("--platform", platform)]
+        platforms_wanted = [part for platform in platforms for part in ("--platform", platform)]
         run = _pip(
             "--dry-run",
             "--report",
@@ -47,7 +47,7 @@ def _resolves(system: str, platforms: list[str], python: str) -> bool:
             folder,
             "--python-version",
             python,
-            *asked,
+            *platforms_wanted,
         )
         label = f"{system}, {platforms[0].split('_', 3)[-1]}, Python {python}"
         if run.returncode:

@@ -92,8 +92,10 @@ def _how_made(name: str, kind: type) -> str:
     if issubclass(kind, Enum):
         return _code([f"{name}.{member.name} = {_shown(str(member.value))}" for member in kind])
     if issubclass(kind, BaseModel):
-        own = "**settings" if issubclass(kind, SettingsGroup) else ", ".join(kind.model_fields)
-        return _code([f"{name}({own})"])
+        arguments_shown = (
+            "**settings" if issubclass(kind, SettingsGroup) else ", ".join(kind.model_fields)
+        )
+        return _code([f"{name}({arguments_shown})"])
     if issubclass(kind, BaseException) or Protocol in kind.__bases__:
         return _code([f"class {name}({', '.join(parent.__name__ for parent in kind.__bases__)})"])
     if dataclasses.is_dataclass(kind):

@@ -47,7 +47,7 @@ def options_table(group: type[SettingsGroup]) -> str:
 
 def arguments_table(function: Callable[..., Any]) -> str:
     """Every argument of a function, as its docstring describes it."""
-    told = described_arguments(function)
+    described = described_arguments(function)
     rows = ["| argument | type | default | what it is |", "|---|---|---|---|"]
     for name, parameter in inspect.signature(function).parameters.items():
         if name != "self":
@@ -56,7 +56,7 @@ def arguments_table(function: Callable[..., Any]) -> str:
             )
             rows.append(
                 f"| `{name}` | {_escaped(f'`{parameter.annotation}`')} | {default} | "
-                f"{_escaped(told.get(name, ''))} |"
+                f"{_escaped(described.get(name, ''))} |"
             )
     return "\n".join(rows)
 

@@ -56,8 +56,8 @@ def settings_table() -> str:
     rows = ["| setting | default | what it does |", "|---|---|---|"]
     for setting in SETTINGS.values():
         default = _as_python(setting.default)
-        shown = f"`{default}`" if len(default) < 70 else "see the file"
-        rows.append(f"| `{setting.name}` | {shown} | {setting.text.replace('|', '&#124;')} |")
+        cell = f"`{default}`" if len(default) < 70 else "see the file"
+        rows.append(f"| `{setting.name}` | {cell} | {setting.text.replace('|', '&#124;')} |")
     return "\n".join(rows)
 
 

@@ -71,7 +71,7 @@ def glyphs_of(*tags: str) -> Pixels:
     return np.asarray(glyphs.picture(tags, 320, 180, 3))
 
 
-def test_what_can_be_read_is_told_and_the_others_are_named_with_their_reasons(
+def test_bad_files_are_named_and_the_others_are_tagged(
     command: Command, vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
 ) -> None:
     season = tmp_path / "season"
@@ -87,10 +87,10 @@ def test_what_can_be_read_is_told_and_the_others_are_named_with_their_reasons(
     done = command("tag", season, "--endpoint", vlm.url, "--tags", ASK_FOR)
     assert done.code == 1
     assert "Traceback" not in done.err
-    told = done.out + done.err
+    output = done.out + done.err
     for good in ("away/foul.jpg", "game.mp4", "foul.heic"):
         assert str(season / good) in done.out
-    assert f"{season / 'old title.mp4'}" in told
+    assert f"{season / 'old title.mp4'}" in output
     for name in bad:
         assert [line for line in done.err.splitlines() if line.startswith(f"{season / name}: ")], (
             name
@@ -104,10 +104,10 @@ def test_an_error_that_nobody_foresaw_concerns_one_file(
 ) -> None:
     process = VLMEngine.process_image
 
-    async def sometimes(self: VLMEngine, image: object, **how: object) -> object:
+    async def sometimes(self: VLMEngine, image: object, **options: object) -> object:
         if "other" in str(image):
             raise LookupError("half-time")
-        return await process(self, image, **how)  # type: ignore[arg-type]
+        return await process(self, image, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(VLMEngine, "process_image", sometimes)
     shutil.copy(photo, tmp_path / "other.jpg")

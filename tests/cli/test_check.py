@@ -47,20 +47,20 @@ def test_what_a_server_tells_of_itself(command: Command, profile: Profile, serve
 
 def test_an_answer_that_is_not_right_is_noted(command: Command, vlm: SandboxVLM) -> None:
     """The sandbox sees only what it drew itself, so a red card is nothing to it."""
-    outcome, told = findings(command("check", "--endpoint", vlm.url).out)["test question"]
+    outcome, text = findings(command("check", "--endpoint", vlm.url).out)["test question"]
     assert outcome == "note"
-    assert "did not recognise a red card" in told
-    assert "tokens read" in told
+    assert "did not recognise a red card" in text
+    assert "tokens read" in text
 
 
 def test_an_answer_that_is_right_is_not_noted(command: Command) -> None:
     with running(CardReader(Behaviour(), sees=True)) as vlm:
-        outcome, told = findings(command("check", "--endpoint", vlm.url).out)["test question"]
-    assert (outcome, told.split(";")[0]) == ("ok", "answered rightly")
-    assert told.endswith("tells how sure it is")
+        outcome, text = findings(command("check", "--endpoint", vlm.url).out)["test question"]
+    assert (outcome, text.split(";")[0]) == ("ok", "answered rightly")
+    assert text.endswith("tells how sure it is")
 
 
-def test_a_server_whose_tokens_tell_nothing_of_one_answer_still_tells_how_sure_it_is(
+def test_logprobs_without_alternatives_count_as_confidence(
     command: Command, vlm: SandboxVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def bare(dialect: ServerDialect, stream: Sequence[Token], alternatives: int) -> Any:
@@ -98,15 +98,15 @@ class CardReader(SandboxVLM):
 
 
 @pytest.mark.parametrize(
-    ("most_pictures", "sees", "outcome", "told"),
+    ("most_pictures", "sees", "outcome", "text"),
     [
         (16, True, "ok", "told 3 pictures apart"),
         (16, False, "note", "it did not tell 3 pictures apart, so set frames_per_question to 1"),
         (1, True, "note", "it takes them one by one, so frames_per_question saves nothing here"),
     ],
 )
-def test_several_frames_in_one_question_are_tried_where_they_are_wanted(
-    command: Command, tmp_path: Path, most_pictures: int, sees: bool, outcome: str, told: str
+def test_several_frames_per_question_are_tried(
+    command: Command, tmp_path: Path, most_pictures: int, sees: bool, outcome: str, text: str
 ) -> None:
     with running(CardReader(Behaviour(most_pictures=most_pictures), sees=sees)) as vlm:
         file = tmp_path / "engine.yaml"
@@ -116,7 +116,7 @@ def test_several_frames_in_one_question_are_tried_where_they_are_wanted(
         done = command("check", "--config", file)
     assert done.code == 0
     found, words = findings(done.out)["several frames"]
-    assert (found, words.partition("; ")[0]) == (outcome, told)
+    assert (found, words.partition("; ")[0]) == (outcome, text)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_what_is_wrong_comes_with_a_remedy(
     with running(SandboxVLM(behaviour)) as vlm:
         done = command("check", "--endpoint", vlm.url, "--model", "sandbox-vlm")
     assert done.code == 3
-    outcome, told = findings(done.out)[what]
+    outcome, text = findings(done.out)[what]
     assert outcome == "wrong"
-    assert remedy in told
+    assert remedy in text
 
 
 def test_one_endpoint_of_two_that_fails_exits_with_1(
@@ -163,9 +163,9 @@ def test_one_endpoint_of_two_that_fails_exits_with_1(
     first, second = done.out.split("\n\n")
     assert first.startswith("gaming PC (")
     assert findings(first)["requests at once"][1] == "as many as pay (max_concurrent is auto)"
-    outcome, told = findings(second)["reachable"]
+    outcome, text = findings(second)["reachable"]
     assert outcome == "wrong"
-    assert "is the server running" in told
+    assert "is the server running" in text
     both = json.loads(command("check", "--config", file, "--json").out)
     assert [(report["name"], report["works"]) for report in both] == [
         ("gaming PC", True),

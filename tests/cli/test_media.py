@@ -23,7 +23,7 @@ def all_of(*paths: Path) -> list[Video | Picture | Unusable]:
     return found(paths)
 
 
-def test_a_folder_is_searched_to_the_bottom_in_order_of_names_and_what_is_neither_is_passed_over(
+def test_a_folder_is_searched_to_the_bottom_in_order(
     tmp_path: Path,
 ) -> None:
     write_folder(tmp_path / "season" / "b", 2, TAGS)
@@ -40,7 +40,7 @@ def test_a_folder_is_searched_to_the_bottom_in_order_of_names_and_what_is_neithe
     ]
 
 
-def test_what_has_the_name_of_a_video_and_is_no_file_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_broken_link_with_a_videos_name_is_not_skipped(tmp_path: Path) -> None:
     (tmp_path / "moved.mp4").symlink_to(tmp_path / "gone.mp4")
     (tmp_path / "round.mkv").symlink_to("round.mkv")
     if hasattr(os, "mkfifo"):
@@ -54,7 +54,7 @@ def test_what_has_the_name_of_a_video_and_is_no_file_is_not_passed_over(tmp_path
             probe(file.path)
 
 
-def test_a_zip_is_its_pictures_without_what_its_packer_left_there(tmp_path: Path) -> None:
+def test_a_zip_is_its_pictures_without_hidden_files(tmp_path: Path) -> None:
     path = tmp_path / "gallery.zip"
     with ZipFile(path, "w") as archive:
         for name in (
@@ -72,9 +72,7 @@ def test_a_zip_is_its_pictures_without_what_its_packer_left_there(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut off"])
-def test_a_zip_that_cannot_be_opened_is_named_and_the_rest_goes_on(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_zip_that_cannot_be_opened_is_named(tmp_path: Path, content: bytes) -> None:
     broken = tmp_path / "broken.zip"
     broken.write_bytes(content)
     (picture,) = write_folder(tmp_path / "folder", 1, TAGS)
@@ -84,7 +82,7 @@ def test_a_zip_that_cannot_be_opened_is_named_and_the_rest_goes_on(
     assert rest == Picture(str(picture.path))
 
 
-def test_what_is_named_itself_counts_by_its_content_where_its_suffix_says_nothing(
+def test_a_named_file_counts_by_its_content(
     tmp_path: Path,
 ) -> None:
     picture, video = tmp_path / "IMG_0001", tmp_path / "recording.dat"
@@ -93,7 +91,7 @@ def test_what_is_named_itself_counts_by_its_content_where_its_suffix_says_nothin
     assert all_of(picture, video) == [Picture(str(picture)), Video(str(video))]
 
 
-def test_what_is_missing_is_left_to_whoever_reads_it_and_a_zip_of_other_things_is_told_of(
+def test_a_missing_file_is_kept_and_an_empty_zip_is_named(
     tmp_path: Path,
 ) -> None:
     with ZipFile(tmp_path / "text.zip", "w") as archive:

@@ -24,9 +24,7 @@ def rest(out: str) -> dict[str, object]:
     return body
 
 
-def test_messages_schema_and_sampling_are_shown_and_nothing_is_sent(
-    command: Command, vlm: SandboxVLM
-) -> None:
+def test_the_request_is_shown_and_nothing_is_sent(command: Command, vlm: SandboxVLM) -> None:
     done = command("prompt", "--endpoint", vlm.url, "--tags", "Foul,Goal", "--model", "referee-7b")
     assert done.code == 0, done.err
     assert f"POST {vlm.url}/chat/completions\nwith no key\n" in done.out
@@ -68,9 +66,7 @@ def test_descriptions_and_templates_are_filled_in(command: Command, tmp_path: Pa
     assert '"Foul": a player' not in command("prompt", "--config", file, "--tags", "Goal").out
 
 
-def test_a_scan_that_asks_about_several_frames_at_once_shows_so_many(
-    command: Command, tmp_path: Path
-) -> None:
+def test_a_scan_of_several_frames_shows_all_of_them(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "engine.yaml"
     words = {"tag_list": ["Goal"], "frames_per_question": 3, "api_base_url": "http://127.0.0.1:9"}
     file.write_text(json.dumps({"models": {"vlm": words}}))

@@ -52,7 +52,7 @@ def test_a_picture_that_is_only_odd_gives_no_message(
     assert (done.code, done.err) == (0, "")
 
 
-def test_folders_and_zips_are_searched_and_no_answer_is_paid_twice(
+def test_folders_and_zips_are_tagged_and_answers_kept(
     tag: Command, vlm: SandboxVLM, tmp_path: Path
 ) -> None:
     loose = write_folder(tmp_path / "Fotos", 7, TAGS)
@@ -90,9 +90,9 @@ def test_answers_are_kept_in_the_file_that_is_named(
 ) -> None:
     arguments = (video.path, *at(vlm), "--store", tmp_path / "mine.sqlite")
     first = tag(*arguments)
-    asked = vlm.counters.answered
+    calls = vlm.counters.answered
     again = tag(*arguments)
-    assert vlm.counters.answered == asked > 0
+    assert vlm.counters.answered == calls > 0
     assert again.out.splitlines()[1:] == first.out.splitlines()[1:]
     assert "with 0 calls" in again.out
     assert not (tmp_path / "data" / "answers.sqlite").exists()
@@ -166,7 +166,7 @@ def test_bad_files_cost_the_others_nothing_and_are_named(
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         (
             "models: {vlm: {tag_lst: [Foul]}}",
@@ -204,17 +204,17 @@ def test_bad_files_cost_the_others_nothing_and_are_named(
     ],
 )
 def test_faults_in_a_configuration_file_are_named(
-    command: Command, photo: Path, tmp_path: Path, written: str, told: str
+    command: Command, photo: Path, tmp_path: Path, written: str, message: str
 ) -> None:
     file = tmp_path / "engine.yaml"
     file.write_text(written)
     done = command("tag", photo, "--config", file)
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "PATH"),
         (["x.mp4", "--tags", "Foul,foul"], "argument --tags: tag 'foul' is listed twice"),
@@ -233,16 +233,16 @@ def test_faults_in_a_configuration_file_are_named(
     ],
 )
 def test_a_wrong_option_is_named_and_exits_with_2(
-    tag: Command, arguments: list[str], told: str
+    tag: Command, arguments: list[str], message: str
 ) -> None:
     done = tag(*arguments)
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
     assert not {"task arguments", "TAG_LIST", "VIDEO_THRESHOLD"} & set(done.err.split(": "))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "COMMAND"),
         (["tug", "x.mp4"], "tug"),
@@ -251,10 +251,10 @@ def test_a_wrong_option_is_named_and_exits_with_2(
         (["tag", "x.mp4", "--tags", "Foul", "--config", "engine.yml"], "ends in .yaml"),
     ],
 )
-def test_a_wrong_command_exits_with_2(command: Command, arguments: list[str], told: str) -> None:
+def test_a_wrong_command_exits_with_2(command: Command, arguments: list[str], message: str) -> None:
     done = command(*arguments)
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
 
 
 def test_a_key_comes_from_the_environment(
@@ -272,29 +272,29 @@ def test_a_key_comes_from_the_environment(
 def test_no_endpoint_exits_with_3_and_keeps_what_was_found(
     tag: Command, vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
 ) -> None:
-    asked = (*at(vlm), "--at-once", 1)
-    assert tag(photo, *asked).code == 0
+    options = (*at(vlm), "--at-once", 1)
+    assert tag(photo, *options).code == 0
     vlm.stop()
-    done = tag(photo, video.path, *asked, "--json", tmp_path / "found.json")
+    done = tag(photo, video.path, *options, "--json", tmp_path / "found.json")
     assert done.code == 3
     assert vlm.url in done.err
     assert [entry["path"] for entry in json.loads((tmp_path / "found.json").read_bytes())] == [
         str(photo)
     ]
     (tmp_path / "kept.json").write_text("of a better day")
-    assert tag(video.path, *asked, "--json", tmp_path / "kept.json").code == 3
+    assert tag(video.path, *options, "--json", tmp_path / "kept.json").code == 3
     assert (tmp_path / "kept.json").read_text() == "of a better day"
 
 
 def test_a_file_that_cannot_be_written_is_named_before_any_work(
     tag: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path
 ) -> None:
-    for target, told in (
+    for target, message in (
         (tmp_path / "none" / "x.json", "No such file or directory"),
         (tmp_path, "Is a directory"),
     ):
         done = tag(photo, *at(vlm), "--json", target)
-        assert (done.code, done.err) == (2, f"--json {target}: cannot be written: {told}\n")
+        assert (done.code, done.err) == (2, f"--json {target}: cannot be written: {message}\n")
     assert not vlm.counters.answered
 
 
@@ -354,14 +354,14 @@ def test_a_name_that_no_terminal_can_show_costs_nothing(
         "PYTHONIOENCODING": encoding,
         "VLM_ENGINE_DATA_DIR": str(tmp_path / "data"),
     }
-    shown, piped, filed = (
+    plain, piped, filed = (
         subprocess.run(
             [*command, *more], capture_output=True, check=False, env=environment, timeout=60
         )
         for more in ([], ["--json", "-"], ["--json", str(target)])
     )
-    assert (shown.returncode, shown.stderr, len(shown.stdout.splitlines())) == (0, b"", 2)
-    assert b"/caf\\udce9.jpg " in shown.stdout
+    assert (plain.returncode, plain.stderr, len(plain.stdout.splitlines())) == (0, b"", 2)
+    assert b"/caf\\udce9.jpg " in plain.stdout
     assert (piped.returncode, filed.returncode) == (0, 0), filed.stderr
     for content in (piped.stdout, target.read_bytes()):
         assert [os.fsencode(one["path"]).rpartition(b"/")[2] for one in json.loads(content)] == [

@@ -32,7 +32,7 @@ def damaged(video: LabelledVideo, path: Path, start: float, end: float) -> Path:
     return path
 
 
-def test_a_file_of_which_a_tenth_can_be_read_fails_by_name(
+def test_a_file_of_which_a_tenth_can_be_read_fails(
     command: Command, vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
 ) -> None:
     bad = damaged(video, tmp_path / "scratched.mp4", 0.1, 1)

@@ -40,7 +40,7 @@ def found(stdout: str) -> set[str]:
     return {row.split("  ")[1] for row in stdout.splitlines()[2:]}
 
 
-def test_the_settings_of_the_plugin_count_and_options_override_them(
+def test_options_override_the_settings_of_the_plugin(
     vlm: SandboxVLM, videos: Sequence[LabelledVideo], tmp_path: Path
 ) -> None:
     video = videos[0]
@@ -79,7 +79,7 @@ def test_a_device_that_cannot_decode_is_named_and_not_needed(
 
 
 @pytest.mark.parametrize(
-    ("written", "arguments", "told"),
+    ("written", "arguments", "message"),
     [
         ({"TAG_LST": ["Foul"]}, [], "TAG_LST: there is no such setting; did you mean TAG_LIST?"),
         ({}, ["--tags", "VLM_TagMe"], "--tags: 'VLM_TagMe' is the name that VLM_TAGME_TAG_NAME"),
@@ -87,11 +87,11 @@ def test_a_device_that_cannot_decode_is_named_and_not_needed(
     ],
 )
 def test_a_wrong_setting_or_option_is_named_and_exits_with_2(
-    tmp_path: Path, written: dict[str, list[str]], arguments: list[str], told: str
+    tmp_path: Path, written: dict[str, list[str]], arguments: list[str], message: str
 ) -> None:
     done = run(install(tmp_path / "connector", written), "tag", "x.mp4", *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

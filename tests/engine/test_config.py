@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from vlm_engine.config import base as config_base
 from vlm_engine.config.models import (
     EndpointConfig,
     EngineConfig,
@@ -46,7 +44,7 @@ def test_an_address_may_be_written_with_or_without_its_version(written: str, mea
     "written",
     ["localhost", "ftp://host", "http://", "http://user:secret@host", "http://host/v1?key=secret"],
 )
-def test_what_is_no_address_is_refused_without_repeating_a_secret(written: str) -> None:
+def test_a_wrong_address_is_refused_without_its_secret(written: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(EndpointConfig, {"base_url": written}, "ENDPOINTS[0]")
     assert "ENDPOINTS[0].base_url" in str(caught.value) or "secret" not in str(caught.value)
@@ -102,44 +100,6 @@ def test_every_fault_is_reported_at_once_with_its_key() -> None:
     )
     assert "VLM_ENGINE_CONFIG.search.edge_tolerance_s" in message
     assert "VLM_ENGINE_CONFIG.loglevel" in message
-
-
-def test_keys_of_the_older_plugin_load_and_are_named_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(config_base, "_already_named", set())
-    data: dict[str, Any] = {
-        "active_ai_models": ["vlm_multiplexer_model"],
-        "trace_logging": True,
-        "models": {
-            "vlm_multiplexer_model": {
-                **MODEL,
-                "model_file_name": "vlm_multiplexer_model",
-                "model_identifier": 93848,
-                "model_category": ["plays"],
-                "use_multiplexer": True,
-                "multiplexer_endpoints": [
-                    {
-                        "base_url": "http://localhost:1234/v1",
-                        "api_key": "",
-                        "name": "a",
-                        "weight": 9,
-                    }
-                ],
-            },
-            "result_coalescer": {"type": "python", "model_file_name": "result_coalescer"},
-        },
-        "category_config": {
-            "plays": {"Foul": {"RenamedTag": "Personal foul", "MaxGap": "30s", "TagThreshold": 0.5}}
-        },
-    }
-    with caplog.at_level(logging.WARNING):
-        config = EngineConfig(**data)
-        EngineConfig(**data)
-    assert config.models["vlm_multiplexer_model"].category == "plays"
-    named = [record.getMessage() for record in caplog.records]
-    assert sum("model_file_name" in message for message in named) == 1
-    assert sum("trace_logging" in message for message in named) == 1
 
 
 def test_unknown_keys_are_refused_by_the_constructor_too() -> None:

@@ -1,167 +1,110 @@
-"""A configuration written for the engine that came before, as its users have it, and the calls
-that their scripts make.
-"""
+"""A configuration of the engine that came before loads and works, as do the calls of its scripts."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from vlm_engine import VLMEngine
 from vlm_engine.config import base as config_base
 from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
-from vlm_engine.testing import SandboxVLM
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 
-TAGS = ("Foul", "Turnover", "Goal")
-INPUTS = [
-    "video_path",
-    "return_timestamps",
-    "time_interval",
-    "threshold",
-    "return_confidence",
-    "vr_video",
-    "existing_video_data",
-    "skipped_categories",
-]
-RULE = {"MinMarkerDuration": "1s", "MaxGap": "30s", "RequiredDuration": "1s", "TagThreshold": 0.5}
+WRITTEN = Path(__file__).resolve().parents[1] / "data" / "older_engine.yaml"
+ADDRESSES = ("http://localhost:7045", "http://localhost:7046")
+
+
+@pytest.fixture(autouse=True)
+def nothing_named_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_base, "_already_named", set())
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(
-        duration_s=30, width=320, height=180, tags=TAGS, seed=4, shot_median_s=6, gop_s=4
-    )
+    spec = VideoSpec(duration_s=20, width=320, height=180, tags=("Foul", "Goal"), seed=2)
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
-def older(url: str) -> dict[str, Any]:
-    """The shape of the dictionary that the older plugin's users edit."""
-    python = {
-        name: {"type": "python", "model_file_name": name}
-        for name in ("result_coalescer", "batch_awaiter")
-    }
-    return {
-        "active_ai_models": ["vlm_multiplexer_model"],
-        "trace_logging": False,
-        "pipelines": {
-            "video_pipeline_dynamic": {
-                "inputs": INPUTS,
-                "output": "results",
-                "short_name": "dynamic_video",
-                "version": 1.0,
-                "models": [{"name": "dynamic_video_ai", "inputs": INPUTS, "outputs": "results"}],
-            }
-        },
-        "models": {
-            "binary_search_processor_dynamic": {
-                "type": "binary_search_processor",
-                "model_file_name": "binary_search",
-            },
-            "vlm_multiplexer_model": {
-                "type": "vlm_model",
-                "model_file_name": "vlm_multiplexer_model",
-                "model_category": "plays",
-                "model_id": "sandbox-vlm",
-                "model_identifier": 93848,
-                "model_version": "1.0",
-                "use_multiplexer": True,
-                "max_concurrent_requests": 13,
-                "instance_count": 10,
-                "max_batch_size": 4,
-                "multiplexer_endpoints": [
-                    {
-                        "base_url": url,
-                        "api_key": "",
-                        "name": "lm-studio-primary",
-                        "weight": 9,
-                        "is_fallback": False,
-                        "max_concurrent": 4,
-                    }
-                ],
-                "tag_list": list(TAGS),
-            },
-            **python,
-        },
-        "category_config": {
-            "plays": {
-                tag: {"RenamedTag": f"{tag} (seen)", **RULE} for tag in (*TAGS, "Corner kick")
-            }
-        },
-    }
+def legacy_keys(written: Any) -> set[str]:
+    """Return the keys of a configuration that have no meaning here."""
+    if isinstance(written, dict):
+        every = EngineConfig.LEGACY | ModelConfig.LEGACY
+        return {key for key in written if key in every}.union(*map(legacy_keys, written.values()))
+    return set().union(*map(legacy_keys, written)) if isinstance(written, list) else set()
 
 
-def as_objects(data: dict[str, Any]) -> EngineConfig:
-    """What the older plugin made of it."""
+def test_each_key_without_a_meaning_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "vlm_engine"):
+        config = EngineConfig.from_yaml(WRITTEN)
+        EngineConfig.from_yaml(WRITTEN)
+    endpoints = config.models["vlm_multiplexer_model"].endpoints()
+    assert [endpoint.label for endpoint in endpoints] == ["first", "spare"]
+    assert config.rule_of("plays")("Foul").renamed == "Personal foul"
+    named = Counter(
+        key
+        for record in caplog.records
+        for key in record.getMessage().partition("are ignored: ")[2].split(", ")
+    )
+    expected = legacy_keys(yaml.safe_load(WRITTEN.read_text(encoding="utf-8")))
+    assert len(expected) > 15
+    assert named == dict.fromkeys(expected, 1)
+
+
+def as_objects(path: Path) -> EngineConfig:
+    """Return the objects that the older plugin made of its dictionary."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
     pipelines = {
         name: PipelineConfig(
-            inputs=own["inputs"],
-            output=own["output"],
-            short_name=own["short_name"],
-            version=own["version"],
-            models=[
-                PipelineModelConfig(name=m["name"], inputs=m["inputs"], outputs=m["outputs"])
-                for m in own["models"]
-            ],
+            **{**pipeline, "models": [PipelineModelConfig(**stage) for stage in pipeline["models"]]}
         )
-        for name, own in data["pipelines"].items()
+        for name, pipeline in data["pipelines"].items()
     }
-    models = {name: ModelConfig(**own) for name, own in data["models"].items()}
-    return EngineConfig(
-        active_ai_models=data["active_ai_models"],
-        pipelines=pipelines,
-        models=models,
-        category_config=data["category_config"],
-        loglevel="WARNING",
-    )
+    models = {name: ModelConfig(**model) for name, model in data["models"].items()}
+    return EngineConfig(**{**data, "pipelines": pipelines, "models": models})
 
 
-@pytest.mark.parametrize(
-    "read", [EngineConfig.model_validate, as_objects], ids=["as it is", "as objects"]
-)
-def test_it_loads_and_runs(video: LabelledVideo, read: Any) -> None:
-    async def run() -> None:
-        async with SandboxVLM() as vlm:
-            engine = VLMEngine(config=read(older(vlm.url)))
-            await engine.initialize()
-            told: list[int] = []
-            result = await engine.process_video(
+@pytest.mark.parametrize("read", [EngineConfig.from_yaml, as_objects])
+async def test_its_pipelines_tag_videos_and_pictures(
+    tmp_path: Path, video: LabelledVideo, read: Callable[[Path], EngineConfig]
+) -> None:
+    glyphs.picture(["Foul"], width=320, height=180).save(tmp_path / "still.png")
+    progress: list[int] = []
+    async with SandboxVLM(Behaviour(models=("org/vision-flash",), slots=4)) as vlm:
+        text = WRITTEN.read_text(encoding="utf-8")
+        for address in ADDRESSES:
+            text = text.replace(address, vlm.url.removesuffix("/v1"))
+        (tmp_path / "older.yaml").write_text(text, encoding="utf-8")
+        async with VLMEngine(config=read(tmp_path / "older.yaml")) as engine:
+            found = await engine.process_video(
                 str(video.path),
                 frame_interval=2.0,
-                progress_callback=told.append,
+                progress_callback=progress.append,
                 pipeline_name="video_pipeline_dynamic",
                 return_timestamps=True,
                 threshold=0.5,
                 return_confidence=True,
             )
-            info = result["video_tag_info"]
-            assert set(info["video_tags"]["plays"]) == {
-                f"{tag} (seen)" for tag, truth in video.truth.items() if truth
-            }
-            assert set(info) == {"video_duration", "video_tags", "tag_totals", "tag_timespans"}
-            assert told[-1] == 100
-            found = {
-                tag: spans[0] for tag, spans in result["json_result"]["timespans"]["plays"].items()
-            }
-            fitted = await engine.optimize_timeframe_settings(
-                existing_json_data=result, desired_timespan_data=found
+            picture = await engine.process_image(
+                tmp_path / "still.png", pipeline_name="image_pipeline_dynamic"
             )
-            assert set(fitted) == set(found)
-            await engine.aclose()
-
-    asyncio.run(run())
-
-
-def test_keys_without_a_meaning_are_named_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(config_base, "_already_named", set())
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            EngineConfig.model_validate(older("http://localhost:9"))
-    said = [record.getMessage() for record in caplog.records]
-    for key in ("model_file_name", "model_identifier", "model_version", "trace_logging"):
-        assert sum(key in message for message in said) == 1, said
+            spans = found["json_result"]["timespans"]["plays"]
+            desired = {tag: of_tag[0] for tag, of_tag in spans.items()}
+            fitted = await engine.optimize_timeframe_settings(
+                existing_json_data=found, desired_timespan_data=desired
+            )
+    names = {
+        "Personal foul" if tag == "Foul" else tag for tag, spans in video.truth.items() if spans
+    }
+    info = found["video_tag_info"]
+    assert set(info) == {"video_duration", "video_tags", "tag_totals", "tag_timespans"}
+    assert set(info["tag_timespans"]["plays"]) == names
+    assert picture["image_tag_info"]["image_tags"] == {"plays": ["Personal foul"]}
+    assert progress[-1] == 100
+    assert set(fitted) == set(desired)

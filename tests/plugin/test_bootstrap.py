@@ -171,7 +171,7 @@ class Index(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, wheels: Path) -> None:
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         self.released = threading.Event()
         self.wheels = wheels
         super().__init__(("127.0.0.1", 0), Page)
@@ -181,7 +181,7 @@ class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         index = self.server
         assert isinstance(index, Index)
-        index.asked.set()
+        index.requested.set()
         index.released.wait(LIMIT_S)
         is_wheel = self.path.endswith(WHEEL)
         body = (
@@ -240,7 +240,7 @@ def until(happens, limit_s: float = 30) -> bool:
 # --- a virtual environment ---
 
 
-def test_builds_an_environment_and_goes_on_in_it_with_the_same_input_and_command_line(
+def test_continues_in_a_built_environment_with_the_same_input(
     built: tuple[House, Result],
 ) -> None:
     house, first = built
@@ -263,7 +263,7 @@ def test_builds_it_once(built: tuple[House, Result]) -> None:
     assert again.log == ""
 
 
-def test_where_a_process_cannot_be_replaced_the_packages_are_put_in_front(
+def test_a_process_that_stays_imports_from_the_environment(
     built: tuple[House, Result],
 ) -> None:
     house, _ = built
@@ -295,7 +295,7 @@ def test_removes_what_nobody_used_for_a_week_and_only_that(built: tuple[House, R
         shutil.rmtree(folder)
 
 
-def test_a_damaged_environment_is_reported_and_not_entered_for_ever(
+def test_a_damaged_environment_is_reported_and_rebuilt(
     built: tuple[House, Result], tmp_path: Path
 ) -> None:
     house = House(tmp_path / "copy", built[0].env)
@@ -323,7 +323,7 @@ def test_without_ensurepip_the_packages_go_into_a_folder(plain: House) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such folder names")
-def test_where_python_refuses_to_make_an_environment_a_folder_does(house: House) -> None:
+def test_without_virtual_environments_a_folder_is_used(house: House) -> None:
     house.data_name = "videos: data"  # no virtual environment may be in a folder with a colon
     house.data.mkdir()
     result = house.run()
@@ -339,7 +339,7 @@ def test_without_pip_one_message_says_what_to_install(house: House) -> None:
     assert result.log == ""
 
 
-def test_says_what_pip_said_and_leaves_nothing_that_looks_complete(plain: House) -> None:
+def test_a_failed_pip_is_quoted_and_leaves_nothing_complete(plain: House) -> None:
     (plain.folder / "wheels" / WHEEL).unlink()
     result = plain.run()
     assert result.status == 3
@@ -390,13 +390,11 @@ def test_what_can_be_imported_already_is_left_alone(house: House) -> None:
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only there the kernel ends children with their parent"
 )
-def test_a_task_killed_while_installing_leaves_no_process_and_the_next_one_starts_over(
-    plain: House, index: Index
-) -> None:
+def test_a_task_killed_while_installing_leaves_no_process(plain: House, index: Index) -> None:
     before = dict(plain.env)
     use_index(plain, index)
     task = plain.start()
-    assert index.asked.wait(LIMIT_S)
+    assert index.requested.wait(LIMIT_S)
     pips = children_of(task.pid)
     assert pips
     task.kill()
@@ -415,7 +413,7 @@ def test_a_task_killed_while_installing_leaves_no_process_and_the_next_one_start
 def test_two_tasks_at_once_install_once(plain: House, index: Index) -> None:
     use_index(plain, index)
     first = plain.start()
-    assert index.asked.wait(LIMIT_S)
+    assert index.requested.wait(LIMIT_S)
     second = plain.start()
     assert second.stderr
     assert "waiting for it" in second.stderr.readline().decode()
@@ -503,11 +501,11 @@ def add_dep_manager(house: House, body: str) -> Path:
     """
     plugins = house.folder / "plugins"
     (plugins / "PythonDepManager").mkdir()
-    asked = house.folder / "asked.txt"
+    requested = house.folder / "asked.txt"
     lines = [
         "import sys",
         "def ensure_import(*wanted):",
-        f"    print(*wanted, file=open({str(asked)!r}, 'a'))",
+        f"    print(*wanted, file=open({str(requested)!r}, 'a'))",
         f"    {body}",
     ]
     (plugins / "PythonDepManager" / "__init__.py").write_text("\n".join(lines) + "\n")
@@ -517,30 +515,30 @@ def add_dep_manager(house: House, body: str) -> Path:
     git.chmod(0o755)
     house.env["PATH"] = str(git.parent) + os.pathsep + house.env["PATH"]
     house.env["PYTHONPATH"] = os.pathsep.join([str(plugins), house.env["PYTHONPATH"]])
-    return asked
+    return requested
 
 
 def test_uses_dep_manager_where_it_is_there_and_asks_it_once(plain: House) -> None:
     given = plain.folder / "given"
     with zipfile.ZipFile(plain.folder / "wheels" / WHEEL) as wheel:
         wheel.extractall(given)
-    asked = add_dep_manager(plain, f"sys.path.insert(0, {str(given)!r})")
+    requested = add_dep_manager(plain, f"sys.path.insert(0, {str(given)!r})")
     for _ in range(2):
         assert str(plain.run().said["from"]).startswith(str(given))
-    assert asked.read_text() == "haven_tiny_foul:haven-tiny-foul\n"
+    assert requested.read_text() == "haven_tiny_foul:haven-tiny-foul\n"
 
 
 @pytest.mark.parametrize("body", ["raise SystemExit('no, says it')", "print('no, says it')"])
-def test_whatever_dep_manager_does_the_plugin_installs_for_itself(plain: House, body: str) -> None:
-    asked = add_dep_manager(plain, body)
+def test_if_dep_manager_fails_the_plugin_installs_itself(plain: House, body: str) -> None:
+    requested = add_dep_manager(plain, body)
     result = plain.run()
-    assert asked.exists()
+    assert requested.exists()
     assert str(result.said["from"]).startswith(str(plain.data))
     assert "PythonDepManager could not install the packages (" in result.log
     assert "no, says it" in result.log
 
 
-def test_nothing_in_the_working_directory_is_imported_for_dep_manager(plain: House) -> None:
+def test_dep_manager_imports_nothing_from_the_working_folder(plain: House) -> None:
     add_dep_manager(plain, "raise SystemExit('no')")
     (plain.folder / "json.py").write_text("open('executed', 'w')\n")
     assert plain.run().said["whistles"] == 3
@@ -548,16 +546,16 @@ def test_nothing_in_the_working_directory_is_imported_for_dep_manager(plain: Hou
 
 
 def test_dep_manager_without_git_is_not_asked(plain: House) -> None:
-    asked = add_dep_manager(plain, "pass")
+    requested = add_dep_manager(plain, "pass")
     plain.env["PATH"] = str(plain.folder)
     assert plain.run().said["whistles"] == 3
-    assert not asked.exists()
+    assert not requested.exists()
 
 
 # --- requirements.txt ---
 
 
-def test_the_real_list_is_read_and_everything_in_it_is_here_under_its_import_name() -> None:
+def test_every_real_requirement_can_be_imported() -> None:
     wanted = read_requirements(ROOT / "requirements.txt")
     assert {"av", "pillow", "pydantic", "stashapp-tools"} <= {
         requirement.name for requirement in wanted

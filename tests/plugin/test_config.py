@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 # --- the layers ---
 
 
-def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) -> None:
+def test_the_constants_hold_when_nothing_else_is_set(folder: Path) -> None:
     settings = Settings.load(folder=folder)
     (endpoint,) = model_of(settings).endpoints()
     assert endpoint.base_url == "http://localhost:1234/v1"
@@ -83,14 +83,12 @@ def test_the_constants_are_what_holds_when_nothing_else_is_said(folder: Path) ->
     assert settings.engine.store_max_mb == 2000
 
 
-def test_a_constant_that_the_user_edits_counts(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edited_constant_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Free throw"])
     assert Settings.load(folder=folder).tag_list == ("Free throw",)
 
 
-def test_each_layer_goes_before_the_one_below(folder: Path) -> None:
+def test_each_layer_overrides_the_one_below(folder: Path) -> None:
     text = (
         "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: "
         "2.5\nREQUEST_TIMEOUT: 30\nENDPOINT_PATIENCE: 60"
@@ -110,7 +108,7 @@ def test_each_layer_goes_before_the_one_below(folder: Path) -> None:
     assert settings.concurrent_task_limit == 5
 
 
-def test_everything_can_be_said_in_the_file(folder: Path) -> None:
+def test_everything_can_be_set_in_the_file(folder: Path) -> None:
     settings = load(
         folder,
         """
@@ -300,7 +298,7 @@ def test_task_arguments_are_text(folder: Path) -> None:
 # --- faults ---
 
 
-def test_all_faults_of_all_layers_are_told_together_each_with_its_place(
+def test_all_faults_are_reported_together_with_their_place(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(haven_vlm_config, "CONCURRENT_TASK_LIMIT", 0)
@@ -472,7 +470,7 @@ def test_all_faults_of_all_layers_are_told_together_each_with_its_place(
         ),
     ],
 )
-def test_what_is_wrong_is_told(folder: Path, text: str, fault: str) -> None:
+def test_a_wrong_value_is_named(folder: Path, text: str, fault: str) -> None:
     (found,) = faults(folder, text)
     assert fault in found
 
@@ -498,7 +496,7 @@ def test_a_file_that_stash_would_take_for_a_plugin_is_told(folder: Path) -> None
         Settings.load(folder=folder)
 
 
-def test_no_key_is_ever_told(folder: Path) -> None:
+def test_no_key_is_ever_shown(folder: Path) -> None:
     found = faults(
         folder,
         "ENDPOINTS: [{base_url: 'http://a', api_key: [key-of-file]}]",
@@ -591,7 +589,7 @@ def test_a_key_of_the_page_reaches_endpoints_without_one(upstream: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("own", "where"),
+    ("written", "where"),
     [
         (
             {"category_config": {"actiondetection": {"Goal": {"RenamedTag": "VLM_tagged"}}}},
@@ -601,9 +599,9 @@ def test_a_key_of_the_page_reaches_endpoints_without_one(upstream: Path) -> None
     ],
 )
 def test_no_rule_gives_a_tag_the_name_of_a_control_tag(
-    upstream: Path, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], where: str
+    upstream: Path, monkeypatch: pytest.MonkeyPatch, written: dict[str, Any], where: str
 ) -> None:
-    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | written)
     (found,) = faults(upstream)
     assert found.startswith(
         f"haven_vlm_config.py: VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name "
@@ -618,7 +616,7 @@ def test_no_rule_gives_a_tag_the_name_of_a_control_tag(
 
 
 @pytest.mark.parametrize(
-    ("own", "text", "without", "changed"),
+    ("written", "text", "without", "changed"),
     [
         (
             {"video": {"hwaccel": "vaapi", "stall_s": 20}},
@@ -642,15 +640,20 @@ def test_no_rule_gives_a_tag_the_name_of_a_control_tag(
     ],
 )
 def test_single_settings_above_a_whole_configuration_count(
-    upstream: Path, monkeypatch: pytest.MonkeyPatch, own: Any, text: str, without: Any, changed: Any
+    upstream: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: Any,
+    text: str,
+    without: Any,
+    changed: Any,
 ) -> None:
-    ((group, _),) = own.items()
-    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | own)
+    ((group, _),) = written.items()
+    monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | written)
     assert getattr(load(upstream).engine, group) == without
     assert getattr(load(upstream, text).engine, group) == changed
 
 
-def test_models_of_a_whole_configuration_share_what_one_leaves_open(upstream: Path) -> None:
+def test_one_model_fills_what_another_leaves_open(upstream: Path) -> None:
     two = {
         "first": {"api_base_url": "http://nas:7045", "tag_list": ["Foul"], "model_id": "big"},
         "second": {"model_category": "signs", "tag_list": ["Card"]},

@@ -32,7 +32,7 @@ def test_tags_are_described_in_the_list_or_apart(folder: Path, text: str) -> Non
     assert model_of(settings).tag_descriptions == {settings.tag_list[1]: SIGNAL}
 
 
-def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(
+def test_descriptions_hold_for_tags_chosen_elsewhere(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = f"TAG_LIST: [Goal, Foul: {SIGNAL}]\nTAG_SYNONYMS: {{Foul: whistle, Goal: [score]}}"
@@ -43,7 +43,7 @@ def test_what_is_told_of_tags_holds_where_they_are_chosen_elsewhere(
     assert not caplog.messages
 
 
-def test_what_is_told_of_tags_that_nobody_names_is_named(
+def test_descriptions_of_unknown_tags_are_named(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = f"""
@@ -80,7 +80,7 @@ SPECIAL_TOKENS: /no_think
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "SYSTEM_PROMPT: '{tagz}'",
@@ -102,8 +102,8 @@ SPECIAL_TOKENS: /no_think
         ),
     ],
 )
-def test_what_is_wrong_with_the_words_is_told(folder: Path, text: str, told: str) -> None:
-    assert any(fault.startswith(told) for fault in faults(folder, text)), faults(folder, text)
+def test_a_wrong_word_setting_is_named(folder: Path, text: str, message: str) -> None:
+    assert any(fault.startswith(message) for fault in faults(folder, text)), faults(folder, text)
 
 
 def test_layers_above_an_engine_configuration_change_its_words(
@@ -113,11 +113,11 @@ def test_layers_above_an_engine_configuration_change_its_words(
     model = {"api_base_url": "http://nas:7045", **words}
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", {"models": {"referee": model}})
     settings = load(folder, "PROMPT: Handball.\nTAG_SYNONYMS: {Goal: score}")
-    asked = settings.engine.models["referee"]
-    assert asked.tag_descriptions == model_of(settings).tag_descriptions == {"Goal": "it is in"}
-    assert (asked.prompt, asked.special_tokens) == (
+    model = settings.engine.models["referee"]
+    assert model.tag_descriptions == model_of(settings).tag_descriptions == {"Goal": "it is in"}
+    assert (model.prompt, model.special_tokens) == (
         model_of(settings).prompt,
         model_of(settings).special_tokens,
     )
-    assert (asked.prompt, asked.special_tokens) == ("Handball.", "/no_think")
-    assert asked.synonyms == {"Goal": ("score",)}
+    assert (model.prompt, model.special_tokens) == ("Handball.", "/no_think")
+    assert model.synonyms == {"Goal": ("score",)}

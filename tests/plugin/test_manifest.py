@@ -74,7 +74,7 @@ def test_the_page_and_the_settings_know_the_same_keys_and_labels(manifest: dict[
     assert not any("." in key for key in manifest["settings"])
 
 
-def test_the_file_lists_them_in_the_order_in_which_stash_shows_them(
+def test_settings_are_listed_in_the_order_of_stash(
     manifest: dict[str, Any],
 ) -> None:
     assert list(manifest["settings"]) == list(page_labels())

@@ -153,7 +153,7 @@ def test_whatever_is_mapped_stays_below_its_target(
 # --- a file that is not there ---
 
 
-def test_how_much_of_a_path_is_there(tmp_path: Path) -> None:
+def test_how_far_a_path_exists(tmp_path: Path) -> None:
     folder = tmp_path / "media"
     (folder / "Sport Finals").mkdir(parents=True)
     (folder / "link").symlink_to(tmp_path / "nowhere")
@@ -185,12 +185,12 @@ def test_a_path_of_windows_is_known() -> None:
 def test_both_paths_and_the_setting_are_named(tmp_path: Path) -> None:
     here = str(tmp_path / "sports" / "Foul.mp4")
     mapped, unmapped = _not_found("/data/sports/Foul.mp4", here), _not_found(here, here)
-    for told in (mapped, unmapped):
+    for message in (mapped, unmapped):
         assert (
             f"{here}: there is no such file here: {tmp_path} exists, {tmp_path / 'sports'} does not"
-            in told
+            in message
         )
-        assert _PATHS in told
+        assert _PATHS in message
     assert "Stash calls it /data/sports/Foul.mp4" in mapped
     assert (
         f"{page_labels()['mediaPaths']} on the settings page (PATH_MUTATION in "

@@ -74,7 +74,7 @@ def test_each_level_has_its_letter(pipe: Pipe) -> None:
     assert messages(pipe.lines()) == [f"\x01{letter}\x02Foul at 12 s" for letter in "tdiwee"]
 
 
-def test_each_line_of_a_message_is_framed_and_empty_ones_are_left_out(pipe: Pipe) -> None:
+def test_each_line_of_a_message_is_framed(pipe: Pipe) -> None:
     pipe.log.warning("first half\r\n\n   \nsecond half\u2028extra time")
     assert messages(pipe.lines()) == [
         "\x01w\x02first half",
@@ -113,18 +113,18 @@ def test_no_line_is_too_long_for_stash_and_no_character_is_split(text: str, time
     pipe.log.info("%s", text * times)
     lines = pipe.lines()
     assert all(len(line) < SCANNER_LIMIT - 1 for line in lines)
-    shown = "".join(line.decode()[3:] for line in lines)
+    written = "".join(line.decode()[3:] for line in lines)
     expected = "".join(line.rstrip() for line in (text * times).splitlines())
     if len(expected.encode()) <= 64_000:
-        assert shown == expected
+        assert written == expected
     else:
-        kept, _, end = shown.rpartition("(")
+        kept, _, end = written.rpartition("(")
         assert end == "the rest of this message was left out)"
         assert expected.startswith(kept)
         assert len(kept.encode()) > 60_000
 
 
-def test_a_message_whose_arguments_do_not_fit_does_not_stop_the_task(
+def test_a_message_with_wrong_arguments_is_skipped(
     pipe: Pipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipe.log.info("%d fouls", "three")
@@ -158,7 +158,7 @@ def test_progress_only_grows_and_stays_between_0_and_1(pipe: Pipe) -> None:
     ]
 
 
-def test_progress_is_not_told_more_than_ten_times_a_second_but_its_end_is(pipe: Pipe) -> None:
+def test_progress_is_sent_ten_times_a_second_and_at_the_end(pipe: Pipe) -> None:
     for step in range(1, 1001):
         pipe.handler.progress(step / 1000)
         pipe.clock.now_s += 0.001

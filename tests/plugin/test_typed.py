@@ -113,9 +113,7 @@ def test_a_colon_goes_before_a_description(
         ("Foul, foul", "tag 'foul' is listed twice"),
     ],
 )
-def test_what_may_mean_two_things_is_refused_with_the_entry(
-    tmp_path: Path, typed: str, entry: str
-) -> None:
+def test_ambiguous_text_is_refused_with_the_entry(tmp_path: Path, typed: str, entry: str) -> None:
     assert refused(tmp_path, {"tagNames": typed}).startswith("Tags on the settings page: " + entry)
     assert (
         refused(tmp_path, {}, f"TAG_LIST: {typed!r}").startswith(f"{LOCAL}: TAG_LIST: ")
@@ -124,9 +122,10 @@ def test_what_may_mean_two_things_is_refused_with_the_entry(
 
 
 def test_a_list_in_the_file_is_separated_by_commas(tmp_path: Path) -> None:
-    told = refused(tmp_path, {}, "TAG_LIST: [Foul; Goal]")
+    message = refused(tmp_path, {}, "TAG_LIST: [Foul; Goal]")
     assert (
-        told == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: "
+        message
+        == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: "
         "[Foul, Goal]"
     )
 
@@ -159,9 +158,9 @@ def test_every_usual_separator_separates_addresses(tmp_path: Path, typed: str) -
     "typed", ["http://a/v1|http://b/v1", "http://a/v1http://b/v1", "http://a/v1;/v1", "a and b"]
 )
 def test_what_is_no_list_of_addresses_is_refused(tmp_path: Path, typed: str) -> None:
-    told = refused(tmp_path, {"endpoint": typed})
-    assert told.startswith("Endpoint on the settings page: ")
-    assert "http://localhost:1234/v1" in told
+    message = refused(tmp_path, {"endpoint": typed})
+    assert message.startswith("Endpoint on the settings page: ")
+    assert "http://localhost:1234/v1" in message
 
 
 def test_paths_are_separated_by_commas_where_that_is_plain(tmp_path: Path) -> None:
@@ -176,8 +175,8 @@ def test_paths_are_separated_by_commas_where_that_is_plain(tmp_path: Path) -> No
     assert load(tmp_path, {"mediaPaths": "/data => /mnt/a, b"}).path_mutation == (
         ("/data", "/mnt/a, b"),
     )
-    told = refused(tmp_path, {"mediaPaths": "/data => /mnt/nas /pics => /mnt/pics"})
-    assert told.startswith(
+    message = refused(tmp_path, {"mediaPaths": "/data => /mnt/nas /pics => /mnt/pics"})
+    assert message.startswith(
         "Paths on the settings page: '/data => /mnt/nas /pics => /mnt/pics': write /data => "
         "/mnt/nas"
     )
@@ -191,9 +190,11 @@ def test_a_key_is_taken_as_people_copy_it(tmp_path: Path) -> None:
         '"sk-of-page"',
     ):
         assert model_of(load(tmp_path, {"endpointKey": typed})).endpoints()[0].key() == "sk-of-page"
-    told = refused(tmp_path, {"endpointKey": "sk-of-page sk-of-another"})
-    assert told.startswith("API key on the settings page: there is a blank or a line break in it")
-    assert "sk-of" not in told
+    message = refused(tmp_path, {"endpointKey": "sk-of-page sk-of-another"})
+    assert message.startswith(
+        "API key on the settings page: there is a blank or a line break in it"
+    )
+    assert "sk-of" not in message
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_on_and_off_may_be_stored_as_text(tmp_path: Path, stored: Any, markers: 
     )
 
 
-def test_the_remedy_for_a_key_in_an_address_is_one_for_page_and_file(tmp_path: Path) -> None:
+def test_a_key_in_an_address_is_refused_with_a_remedy(tmp_path: Path) -> None:
     for typed in ("http://nas/v1?api_key=whistle", "http://me:whistle@nas/v1"):
         assert "a key apart from it, as the API key (api_key)" in refused(
             tmp_path, {"endpoint": typed}
@@ -219,24 +220,24 @@ def test_the_remedy_for_a_key_in_an_address_is_one_for_page_and_file(tmp_path: P
 
 
 def test_two_names_of_models_are_refused(tmp_path: Path) -> None:
-    told = refused(tmp_path, {"endpointModel": "vision-8b, vision-30b"})
-    assert told.startswith(
+    message = refused(tmp_path, {"endpointModel": "vision-8b, vision-30b"})
+    assert message.startswith(
         "Model on the settings page: 'vision-8b, vision-30b' is more than one name"
     )
 
 
 def test_a_fault_between_settings_names_where_each_was_set(tmp_path: Path) -> None:
-    told = refused(tmp_path, {"tagNames": "Foul, vlm"})
-    assert told.startswith(
+    message = refused(tmp_path, {"tagNames": "Foul, vlm"})
+    assert message.startswith(
         "Tags on the settings page: 'vlm' is the name that VLM_BASE_TAG_NAME has"
     )
-    told = refused(tmp_path, {"tagNames": "Foul, Goal"}, "TAG_SYNONYMS: {Foul: goal}")
-    assert told.startswith(f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already")
+    message = refused(tmp_path, {"tagNames": "Foul, Goal"}, "TAG_SYNONYMS: {Foul: goal}")
+    assert message.startswith(f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already")
     with pytest.raises(ConfigError, match="^task arguments: TAG_LIST: 'VLM_TagMe' is the name"):
         Settings.load({"tagNames": "Foul"}, {"TAG_LIST": "VLM_TagMe"}, tmp_path)
 
 
-def test_the_example_tags_count_as_such_only_where_nobody_sets_tags(
+def test_tags_are_an_example_only_if_nobody_set_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load(tmp_path, {}).tags_are_an_example
@@ -256,7 +257,7 @@ def test_the_example_tags_count_as_such_only_where_nobody_sets_tags(
         "http://me:whistle@nas:0",
     ],
 )
-def test_no_password_in_an_address_is_told(tmp_path: Path, typed: str) -> None:
-    told = refused(tmp_path, {"endpoint": typed})
-    assert told.startswith("Endpoint on the settings page: ")
-    assert "whistle" not in told
+def test_no_password_in_an_address_is_shown(tmp_path: Path, typed: str) -> None:
+    message = refused(tmp_path, {"endpoint": typed})
+    assert message.startswith("Endpoint on the settings page: ")
+    assert "whistle" not in message
