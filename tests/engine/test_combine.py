@@ -34,7 +34,7 @@ def seen(*probabilities: float | None) -> list[dict[str, Verdict]]:
         ((0, 0, 0), False),
     ],
 )
-def test_a_tag_applies_to_a_moving_picture_that_shows_it_in_enough_of_its_moments(
+def test_a_tag_applies_if_enough_moments_show_it(
     sure: tuple[float | None, ...], applies: bool
 ) -> None:
     assert combine_moments(seen(*sure))["Goal"].present is applies

@@ -87,59 +87,53 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_fifty_at_once_hold_what_slots_need_and_end_in_the_order_in_which_they_came(
+async def test_fifty_videos_share_the_slots_and_end_in_order(
     videos: list[Path],
 ) -> None:
-    async def run() -> None:
-        ended: list[int] = []
-        async with SandboxVLM(Behaviour(slots=SLOTS)) as vlm, VLMEngine(config(vlm)) as engine:
+    ended: list[int] = []
+    async with SandboxVLM(Behaviour(slots=SLOTS)) as vlm, VLMEngine(config(vlm)) as engine:
 
-            async def tag(number: int) -> object:
-                result = await engine.process_video(videos[number])
-                ended.append(number)
-                return result["video_tag_info"]
+        async def tag(number: int) -> object:
+            result = await engine.process_video(videos[number])
+            ended.append(number)
+            return result["video_tag_info"]
 
-            with (
-                watched(decoding) as decoders,
-                watched(lambda: open_files(videos[0].parent)) as files,
-            ):
-                infos = await asyncio.gather(*map(tag, range(VIDEOS)))
-            assert all(info == infos[0] for info in infos)
-            # A file is closed a little after its video is through; that many may come on top.
-            assert 1 < max(decoders) <= 2 * (SLOTS + AHEAD)
-            assert max(files) < VIDEOS / 2
-            assert vlm.counters.in_flight_max == SLOTS
-        assert max(abs(place - number) for place, number in enumerate(ended)) < VIDEOS / 2
-
-    asyncio.run(run())
+        with (
+            watched(decoding) as decoders,
+            watched(lambda: open_files(videos[0].parent)) as files,
+        ):
+            infos = await asyncio.gather(*map(tag, range(VIDEOS)))
+        assert all(info == infos[0] for info in infos)
+        # A file is closed a little after its video is through; that many may come on top.
+        assert 1 < max(decoders) <= 2 * (SLOTS + AHEAD)
+        assert max(files) < VIDEOS / 2
+        assert vlm.counters.in_flight_max == SLOTS
+    assert max(abs(place - number) for place, number in enumerate(ended)) < VIDEOS / 2
 
 
-def test_all_videos_that_are_worked_on_get_on(videos: list[Path]) -> None:
+async def test_all_open_videos_make_progress(videos: list[Path]) -> None:
     """None of them waits until another is through with its scan."""
 
-    async def run() -> None:
-        per_cent = dict.fromkeys(range(SLOTS + AHEAD), 0)
-        async with (
-            SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.01)) as vlm,
-            VLMEngine(config(vlm)) as engine,
-        ):
+    per_cent = dict.fromkeys(range(SLOTS + AHEAD), 0)
+    async with (
+        SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.01)) as vlm,
+        VLMEngine(config(vlm)) as engine,
+    ):
 
-            async def tag(number: int) -> None:
-                def progress(percent: int) -> None:
-                    if percent == 100 and max(per_cent.values()) < 100:
-                        assert min(per_cent.values()) > 20, per_cent
-                    per_cent[number] = percent
+        async def tag(number: int) -> None:
+            def progress(percent: int) -> None:
+                if percent == 100 and max(per_cent.values()) < 100:
+                    assert min(per_cent.values()) > 20, per_cent
+                per_cent[number] = percent
 
-                await engine.process_video(videos[number], progress_callback=progress)
+            await engine.process_video(videos[number], progress_callback=progress)
 
-            await asyncio.gather(*map(tag, per_cent))
-        assert set(per_cent.values()) == {100}
-
-    asyncio.run(run())
+        await asyncio.gather(*map(tag, per_cent))
+    assert set(per_cent.values()) == {100}
 
 
 @pytest.mark.parametrize("given_up", [range(1), range(0, VIDEOS, 2)], ids=["one", "every other"])
-def test_what_is_given_up_leaves_nothing_and_disturbs_nobody(
+def test_cancelled_videos_free_everything_and_disturb_no_other(
     videos: list[Path], given_up: range
 ) -> None:
     async def run(vlm: SandboxVLM) -> None:

@@ -282,7 +282,7 @@ def test_tags_are_dropped() -> None:
     assert done(DropTags(["Foul", "Goal"]), picture()).info.tags["plays"] == ("Turnover",)
 
 
-def test_what_is_no_result_is_refused() -> None:
+def test_anything_but_a_result_is_refused() -> None:
     with pytest.raises(
         ConfigError,
         match=r"DropTags takes one VideoResult or ImageResult; among its inputs \(whatever\)",

@@ -7,8 +7,8 @@ import io
 import json
 import sqlite3
 import zipfile
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -58,21 +58,16 @@ def config(vlm: SandboxVLM, *, model: Mapping[str, Any] | None = None, **more: A
     )
 
 
-def play(
-    use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]],
-    behaviour: Behaviour | None = None,
-    **settings: Any,
-) -> None:
-    """Runs ``use`` with an open engine and its one endpoint."""
-
-    async def run() -> None:
-        async with (
-            SandboxVLM(behaviour or Behaviour(slots=4)) as vlm,
-            VLMEngine(config(vlm, **settings)) as engine,
-        ):
-            await use(engine, vlm)
-
-    asyncio.run(run())
+@asynccontextmanager
+async def play(
+    behaviour: Behaviour | None = None, **settings: Any
+) -> AsyncIterator[tuple[VLMEngine, SandboxVLM]]:
+    """An open engine and its one endpoint."""
+    async with (
+        SandboxVLM(behaviour or Behaviour(slots=4)) as vlm,
+        VLMEngine(config(vlm, **settings)) as engine,
+    ):
+        yield engine, vlm
 
 
 def test_the_public_names() -> None:
@@ -80,8 +75,8 @@ def test_the_public_names() -> None:
     assert all(hasattr(vlm_engine, name) for name in vlm_engine.__all__)
 
 
-def test_what_a_video_gives(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_the_result_of_a_video_is_json_and_complete(video: LabelledVideo) -> None:
+    async with play() as (engine, vlm):
         result = await engine.process_video(video.path)
         assert json.loads(json.dumps(result)) == result
         info = result["video_tag_info"]
@@ -106,13 +101,11 @@ def test_what_a_video_gives(video: LabelledVideo) -> None:
         )
         assert coverage["frames_failed"] == 0
 
-    play(use)
 
-
-def test_an_earlier_result_is_enough_to_describe_the_video_under_other_rules(
+async def test_new_rules_need_only_an_earlier_result(
     video: LabelledVideo,
 ) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         first = await engine.process_video(video.path)
         earlier = json.loads(json.dumps(first["json_result"]))
         calls = vlm.counters.answered
@@ -124,15 +117,13 @@ def test_an_earlier_result_is_enough_to_describe_the_video_under_other_rules(
         assert "Personal foul" in second["video_tag_info"]["video_tags"]["plays"]
         assert second["json_result"]["timespans"] == first["json_result"]["timespans"]
 
-    play(use)
 
-
-def test_of_an_earlier_result_only_what_it_does_not_cover_is_asked(
+async def test_only_what_an_earlier_result_lacks_is_asked(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
     path = tmp_path / "store.sqlite3"
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(model={"tag_list": TAGS[:2]}) as (engine, vlm):
         earlier = json.loads(json.dumps((await engine.process_video(video.path))["json_result"]))
         calls = vlm.counters.answered
         async with VLMEngine(config(vlm, store_path=str(path))) as other:
@@ -149,11 +140,9 @@ def test_of_an_earlier_result_only_what_it_does_not_cover_is_asked(
         assert again["coverage"]["calls"] == 0
         assert again["video_tag_info"] == more["video_tag_info"]
 
-    play(use, model={"tag_list": TAGS[:2]})
 
-
-def test_a_result_of_another_video_is_refused(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_a_result_of_another_video_is_refused(video: LabelledVideo) -> None:
+    async with play() as (engine, _vlm):
         earlier = (await engine.process_video(video.path))["json_result"]
         earlier["metadata"]["duration"] += 5
         with pytest.raises(
@@ -162,11 +151,9 @@ def test_a_result_of_another_video_is_refused(video: LabelledVideo) -> None:
         ):
             await engine.process_video(video.path, existing_json_data=earlier)
 
-    play(use)
 
-
-def test_what_may_be_left_out(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_parts_of_the_result_can_be_left_out(video: LabelledVideo) -> None:
+    async with play() as (engine, vlm):
         bare = await engine.process_video(
             video.path, return_timestamps=False, return_confidence=False
         )
@@ -182,15 +169,14 @@ def test_what_may_be_left_out(video: LabelledVideo) -> None:
         assert skipped["video_tag_info"]["video_tags"]["plays"] == []
         assert vlm.counters.answered == calls
 
-    play(use)
 
-
-def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo) -> None:
+    async with play(category_config={"plays": {"Turnover": {"TagThreshold": 0.5}}}) as (
+        engine,
+        _vlm,
+    ):
         result = await engine.process_video(video.path, threshold=1.0)
         assert result["video_tag_info"]["video_tags"]["plays"] == ["Turnover"]
-
-    play(use, category_config={"plays": {"Turnover": {"TagThreshold": 0.5}}})
 
 
 @pytest.mark.parametrize(
@@ -209,10 +195,10 @@ def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo) -> N
         ),
     ],
 )
-def test_what_a_call_cannot_mean_is_refused_before_any_work(
+async def test_arguments_without_a_meaning_are_refused_at_once(
     video: LabelledVideo, asked: dict[str, Any], told: str
 ) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         for process in (
             engine.process_video(video.path, **asked),
             engine.process_image(b"a picture", **asked),
@@ -222,17 +208,16 @@ def test_what_a_call_cannot_mean_is_refused_before_any_work(
             assert str(refused.value) == told
         assert not vlm.counters.answered
 
-    play(use)
 
-
-def test_rules_that_fit_nothing_are_named_once(
+async def test_rules_that_fit_nothing_are_named_once(
     video: LabelledVideo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(category_config={"plays": {"Fuol": {}, "foul": {}}, "playz": {"Foul": {}}}) as (
+        engine,
+        _vlm,
+    ):
         for _ in range(2):
             await engine.process_video(video.path)
-
-    play(use, category_config={"plays": {"Fuol": {}, "foul": {}}, "playz": {"Foul": {}}})
     told = [
         record.getMessage() for record in caplog.records if "category_config" in record.getMessage()
     ]
@@ -242,26 +227,26 @@ def test_rules_that_fit_nothing_are_named_once(
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-def test_progress_is_told_in_whole_per_cent_once_each(video: LabelledVideo, kind: str) -> None:
+async def test_progress_is_reported_in_whole_per_cent_once_each(
+    video: LabelledVideo, kind: str
+) -> None:
     told: list[int] = []
 
     async def slowly(percent: int) -> None:
         await asyncio.sleep(0.001)
         told.append(percent)
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, _vlm):
         await engine.process_video(
             video.path, progress_callback=told.append if kind == "plain" else slowly
         )
-
-    play(use)
     assert told == sorted(set(told))
     assert told[-1] == 100
     assert len(told) > 10
 
 
-def test_answers_outlive_the_engine(video: LabelledVideo, tmp_path: Path) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_answers_outlive_the_engine(video: LabelledVideo, tmp_path: Path) -> None:
+    async with play(store_path=str(tmp_path / "store.sqlite3")) as (engine, vlm):
         first = await engine.process_video(video.path)
         calls = vlm.counters.answered
         async with VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3"))) as other:
@@ -272,15 +257,16 @@ def test_answers_outlive_the_engine(video: LabelledVideo, tmp_path: Path) -> Non
             await other.process_video(video.path, frame_interval=4)
             assert vlm.counters.answered > calls
 
-    play(use, store_path=str(tmp_path / "store.sqlite3"))
 
-
-def test_the_scan_asks_small_pictures_for_a_list_and_edges_full_ones_for_verdicts(
+async def test_scans_use_small_pictures_and_edges_full_ones(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
     path = tmp_path / "store.sqlite3"
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(model={"image_max_side": 320, "scan_max_side": 256}, store_path=str(path)) as (
+        engine,
+        vlm,
+    ):
         await engine.process_video(video.path)
         with closing(sqlite3.connect(path)) as db:
             asked = set(db.execute("SELECT form, max_side FROM answer"))
@@ -292,11 +278,9 @@ def test_the_scan_asks_small_pictures_for_a_list_and_edges_full_ones_for_verdict
             await other.process_video(video.path)
         assert vlm.counters.answered > calls
 
-    play(use, model={"image_max_side": 320, "scan_max_side": 256}, store_path=str(path))
 
-
-def test_spans_have_a_confidence_without_logprobs_too(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_spans_have_a_confidence_without_logprobs_too(video: LabelledVideo) -> None:
+    async with play(Behaviour(slots=4, offers_logprobs=False)) as (engine, _vlm):
         result = await engine.process_video(video.path)
         spans = result["video_tag_info"]["tag_timespans"]["plays"]
         assert all(0.5 <= span["totalConfidence"] <= 1 for own in spans.values() for span in own)
@@ -304,16 +288,14 @@ def test_spans_have_a_confidence_without_logprobs_too(video: LabelledVideo) -> N
         verdicts = [told for frame in seen["observations"] for told in frame["verdicts"].values()]
         assert {probability for _, probability in verdicts} == {None}
 
-    play(use, Behaviour(slots=4, offers_logprobs=False))
 
-
-def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
+async def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
     data = io.BytesIO()
     glyphs.picture(["Foul", "Goal"], width=640, height=360).save(data, "PNG")
     path = tmp_path / "still.png"
     path.write_bytes(data.getvalue())
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         result = await engine.process_image(path)
         assert result["image_tag_info"]["image_tags"] == {"plays": ["Foul", "Goal"]}
         assert result["coverage"]["calls"] == 1
@@ -326,17 +308,15 @@ def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
         with pytest.raises(MediaNotFoundError, match="missing.png"):
             await engine.process_image(tmp_path / "missing.png")
 
-    play(use)
 
-
-def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
+async def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
     data = io.BytesIO()
     glyphs.picture(["Turnover"], width=640, height=360).save(data, "PNG")
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         season.writestr("finals/turnover.png", data.getvalue())
     entry = ZipEntry(str(tmp_path / "season.zip"), "finals/turnover.png")
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         result = await engine.tag_image(entry, identity="picture 7")
         assert dict(result.info.tags) == {"plays": ("Turnover",)}
         assert result.coverage == Coverage(asked=1, answered=1, calls=1)
@@ -349,8 +329,6 @@ def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
         }
         with pytest.raises(MediaNotFoundError, match=r"season\.zip/foul\.png"):
             await engine.tag_image(ZipEntry(entry.zip_path, "foul.png"))
-
-    play(use)
 
 
 class CountTags(Model):
@@ -375,26 +353,23 @@ models:
 """
 
 
-def test_a_pipeline_with_stages_of_ones_own(video: LabelledVideo, tmp_path: Path) -> None:
+async def test_a_pipeline_with_stages_of_ones_own(video: LabelledVideo, tmp_path: Path) -> None:
     path = tmp_path / "counting.yaml"
     path.write_text(COUNTING, encoding="utf-8")
 
-    async def run() -> None:
-        async with SandboxVLM() as vlm:
-            settings = config(vlm, pipelines={"counting": PipelineConfig.from_yaml(path)})
-            async with VLMEngine(settings, models={"count": CountTags}) as engine:
-                result = await engine.process_video(video.path, pipeline_name="counting")
-                assert result == {"tags": ["Goal", "Stoppage"], "path": str(video.path)}
-                with pytest.raises(ConfigError, match="no pipeline 'other'"):
-                    await engine.process_video(video.path, pipeline_name="other")
-
-    asyncio.run(run())
+    async with SandboxVLM() as vlm:
+        settings = config(vlm, pipelines={"counting": PipelineConfig.from_yaml(path)})
+        async with VLMEngine(settings, models={"count": CountTags}) as engine:
+            result = await engine.process_video(video.path, pipeline_name="counting")
+            assert result == {"tags": ["Goal", "Stoppage"], "path": str(video.path)}
+            with pytest.raises(ConfigError, match="no pipeline 'other'"):
+                await engine.process_video(video.path, pipeline_name="other")
 
 
-def test_many_videos_at_once_share_the_slots_and_one_cancelled_leaves_the_others(
+async def test_videos_share_slots_and_one_cancelled_leaves_the_others(
     video: LabelledVideo,
 ) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(Behaviour(slots=4, latency_s=0.01)) as (engine, vlm):
         tasks = [asyncio.create_task(engine.process_video(video.path)) for _ in range(6)]
         while vlm.counters.answered < 5:
             await asyncio.sleep(0.01)
@@ -407,13 +382,14 @@ def test_many_videos_at_once_share_the_slots_and_one_cancelled_leaves_the_others
         assert vlm.counters.in_flight_max <= 4
         assert all(stats["in_flight"] == 0 for stats in engine.get_performance_stats().values())
 
-    play(use, Behaviour(slots=4, latency_s=0.01))
 
-
-def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(
+async def test_a_failed_frame_is_counted_and_asked_again_next_time(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    endpoints = {"max_concurrent_requests": 1}
+    async with play(
+        Behaviour(slots=1), model=endpoints, store_path=str(tmp_path / "store.sqlite3")
+    ) as (engine, vlm):
         vlm.behaviour.fault, vlm.behaviour.fault_requests = (
             Fault.GARBAGE,
             2,
@@ -425,30 +401,23 @@ def test_a_frame_that_fails_is_counted_and_asked_again_the_next_time(
         assert second["frames_failed"] == 0
         assert second["calls"] >= 1
 
-    endpoints = {"max_concurrent_requests": 1}
-    play(use, Behaviour(slots=1), model=endpoints, store_path=str(tmp_path / "store.sqlite3"))
 
-
-def test_a_video_that_cannot_be_judged_is_an_error_and_not_an_empty_result(
+async def test_a_video_that_cannot_be_judged_is_an_error(
     video: LabelledVideo,
 ) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(Behaviour(slots=4)) as (engine, vlm):
         vlm.behaviour.fault, vlm.behaviour.fault_share = Fault.GARBAGE, 0.8
         with pytest.raises(CoverageError, match=r"game.mp4: only \d+ of \d+"):
             await engine.process_video(video.path)
 
-    play(use, Behaviour(slots=4))
 
-
-def test_an_endpoint_that_answers_nothing_ends_the_work_with_its_own_words(
+async def test_an_endpoint_that_answers_garbage_ends_with_its_error(
     video: LabelledVideo,
 ) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(Behaviour(slots=4, fault=Fault.GARBAGE)) as (engine, _vlm):
         with pytest.raises(NoEndpointError) as caught:
             await engine.process_video(video.path)
         assert "the reply does not answer the question" in str(caught.value)
-
-    play(use, Behaviour(slots=4, fault=Fault.GARBAGE))
 
 
 def damaged(video: LabelledVideo, path: Path, first: float, last: float) -> Path:
@@ -460,12 +429,12 @@ def damaged(video: LabelledVideo, path: Path, first: float, last: float) -> Path
     return path
 
 
-def test_a_stretch_that_does_not_decode_is_named_and_the_rest_is_searched(
+async def test_a_damaged_stretch_is_named_and_the_rest_searched(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
     path = damaged(video, tmp_path / "scratched.mp4", 0.4, 0.6)
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, _vlm):
         result = await engine.tag_video(path)
         (gap,) = result.gaps_s
         assert 15 < gap[0] < gap[1] < 45
@@ -481,109 +450,95 @@ def test_a_stretch_that_does_not_decode_is_named_and_the_rest_is_searched(
                         end_s,
                     )
 
-    play(use)
 
-
-def test_a_video_of_which_nothing_decodes_is_refused(video: LabelledVideo, tmp_path: Path) -> None:
+async def test_a_video_of_which_nothing_decodes_is_refused(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     path = damaged(video, tmp_path / "erased.mp4", 0.0002, 0.97)
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(model={"model_id": "sandbox-vlm"}) as (engine, vlm):
         with pytest.raises(MediaUnreadableError, match="erased.mp4"):
             await engine.process_video(path)
         assert vlm.counters.requests == 0
 
-    play(use, model={"model_id": "sandbox-vlm"})
 
-
-def test_nobody_to_ask_is_an_error_with_every_cause(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_no_endpoint_left_is_an_error_with_every_cause(video: LabelledVideo) -> None:
+    async with play(model={"model_id": "sandbox-vlm"}) as (engine, vlm):
         vlm.stop()
         with pytest.raises(NoEndpointError) as caught:
             await engine.process_video(video.path)
         assert [vlm.url in str(cause) for cause in caught.value.exceptions] == [True]
 
-    play(use, model={"model_id": "sandbox-vlm"})
+
+async def test_an_engine_opens_on_first_use_and_can_be_reopened(
+    video: LabelledVideo,
+) -> None:
+    async with SandboxVLM() as vlm:
+        engine = VLMEngine(config(vlm))
+        results = await asyncio.gather(*(engine.process_video(video.path) for _ in range(3)))
+        assert results[0]["video_tag_info"] == results[2]["video_tag_info"]
+        assert len(engine.get_performance_stats()) == 1
+        await engine.aclose()
+        with pytest.raises(ConfigError, match="closed; `await engine.initialize"):
+            await engine.process_video(video.path)
+        async with engine:
+            assert (await engine.process_video(video.path))["video_tag_info"] == results[0][
+                "video_tag_info"
+            ]
 
 
-def test_an_engine_opens_on_first_need_and_says_when_it_is_closed(video: LabelledVideo) -> None:
-    async def run() -> None:
-        async with SandboxVLM() as vlm:
-            engine = VLMEngine(config(vlm))
-            results = await asyncio.gather(*(engine.process_video(video.path) for _ in range(3)))
-            assert results[0]["video_tag_info"] == results[2]["video_tag_info"]
-            assert len(engine.get_performance_stats()) == 1
-            await engine.aclose()
-            with pytest.raises(ConfigError, match="closed; `await engine.initialize"):
-                await engine.process_video(video.path)
-            async with engine:
-                assert (await engine.process_video(video.path))["video_tag_info"] == results[0][
-                    "video_tag_info"
-                ]
-
-    asyncio.run(run())
-
-
-def test_one_that_is_given_up_while_the_engine_opens_leaves_it_to_the_others(
+async def test_cancelling_while_the_engine_opens_disturbs_no_other(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
-    async def run() -> None:
-        async with SandboxVLM() as vlm:
-            engine = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
-            first, second = (
-                asyncio.create_task(engine.process_video(video.path)) for _ in range(2)
-            )
-            await asyncio.sleep(0)
-            first.cancel()
-            assert (await second)["coverage"]["calls"] > 0
-            await engine.aclose()
-            with pytest.raises(asyncio.CancelledError):
-                await first
-            closing = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
-            only = asyncio.create_task(closing.process_video(video.path))
-            await asyncio.sleep(0)
-            only.cancel()
-            await closing.aclose()
-
-    asyncio.run(run())
+    async with SandboxVLM() as vlm:
+        engine = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
+        first, second = (asyncio.create_task(engine.process_video(video.path)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second)["coverage"]["calls"] > 0
+        await engine.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        closing = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
+        only = asyncio.create_task(closing.process_video(video.path))
+        await asyncio.sleep(0)
+        only.cancel()
+        await closing.aclose()
 
 
-def test_opening_asks_no_endpoint(video: LabelledVideo) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_opening_asks_no_endpoint(video: LabelledVideo) -> None:
+    async with play() as (engine, vlm):
         assert vlm.counters.requests == 0
         assert [
             (stats["model"], stats["served"]) for stats in engine.get_performance_stats().values()
         ] == [("vlm", 0)]
 
-    play(use)
 
-
-def test_opening_and_closing_twice_is_harmless() -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_opening_and_closing_twice_is_harmless() -> None:
+    async with play() as (engine, _vlm):
         await engine.initialize()
         await engine.aclose()
         await engine.aclose()
-
-    play(use)
 
 
 @pytest.mark.parametrize(
     "data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}]
 )
-def test_what_is_no_earlier_result_is_refused(video: LabelledVideo, data: dict[str, Any]) -> None:
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+async def test_anything_but_an_earlier_result_is_refused(
+    video: LabelledVideo, data: dict[str, Any]
+) -> None:
+    async with play() as (engine, _vlm):
         with pytest.raises(ConfigError, match="existing_json_data"):
             await engine.process_video(video.path, existing_json_data={"json_result": data})
 
-    play(use)
 
-
-def test_ten_minutes_and_eight_tags_are_found_with_few_questions(tmp_path: Path) -> None:
+async def test_ten_minutes_and_eight_tags_need_few_questions(tmp_path: Path) -> None:
     """The bar for a model that makes no mistakes."""
     video = generate(
         VideoSpec(duration_s=600, width=320, height=180, seed=0), tmp_path / "match.mp4"
     )
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(Behaviour(slots=8), model={"tag_list": SPORT_TAGS}) as (engine, vlm):
         result = await engine.tag_video(video.path)
         spans = result.info.spans["plays"]
         assert set(spans) == {tag for tag, truth in video.truth.items() if truth}
@@ -597,5 +552,3 @@ def test_ten_minutes_and_eight_tags_are_found_with_few_questions(tmp_path: Path)
         assert 2 * right / (found + wanted) >= 0.95
         assert median(errors_s) <= 0.6
         assert vlm.counters.answered * 6 <= 1000
-
-    play(use, Behaviour(slots=8), model={"tag_list": SPORT_TAGS})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zipfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +26,18 @@ from vlm_engine.types import Coverage, ImageResult, ZipEntry
 TAGS = ("Foul", "Turnover", "Goal")
 
 
-def play(
-    use: Callable[[VLMEngine, SandboxVLM], Awaitable[None]],
-    store: Path | None = None,
-    tags: Sequence[str] = TAGS,
-    **image: Any,
-) -> None:
-    """Runs ``use`` with an open engine and its one endpoint."""
-
-    async def run() -> None:
-        async with SandboxVLM(Behaviour(slots=4)) as vlm:
-            endpoint = {"base_url": vlm.url, "max_concurrent": 4}
-            model = ModelConfig(
-                multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays"
-            )
-            path = str(store) if store else None
-            config = EngineConfig(
-                models={"vlm": model}, image=ImageConfig(**image), store_path=path
-            )
-            async with VLMEngine(config) as engine:
-                await use(engine, vlm)
-
-    asyncio.run(run())
+@asynccontextmanager
+async def play(
+    store: Path | None = None, tags: Sequence[str] = TAGS, **image: Any
+) -> AsyncIterator[tuple[VLMEngine, SandboxVLM]]:
+    """An open engine and its one endpoint."""
+    async with SandboxVLM(Behaviour(slots=4)) as vlm:
+        endpoint = {"base_url": vlm.url, "max_concurrent": 4}
+        model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays")
+        path = str(store) if store else None
+        config = EngineConfig(models={"vlm": model}, image=ImageConfig(**image), store_path=path)
+        async with VLMEngine(config) as engine:
+            yield engine, vlm
 
 
 def moving(*shown: Sequence[str]) -> bytes:
@@ -60,12 +51,14 @@ def tags_of(result: ImageResult) -> tuple[str, ...]:
     return result.info.tags["plays"]
 
 
-def test_a_moving_picture_has_the_tags_that_enough_of_its_moments_show(tmp_path: Path) -> None:
+async def test_an_animation_has_the_tags_that_enough_moments_show(
+    tmp_path: Path,
+) -> None:
     clip = moving(["Goal"], ["Goal", "Foul"], ["Goal"], [], [])
     path = tmp_path / "goal.webp"
     path.write_bytes(clip)
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         result = await engine.tag_image(path)
         assert tags_of(result) == ("Goal",)
         assert (result.coverage.asked, result.coverage.answered, result.coverage.calls) == (5, 5, 5)
@@ -74,13 +67,11 @@ def test_a_moving_picture_has_the_tags_that_enough_of_its_moments_show(tmp_path:
         assert confidence is not None
         assert confidence > 0.5
 
-    play(use)
 
-
-def test_what_was_answered_about_several_looks_is_not_asked_again(tmp_path: Path) -> None:
+async def test_answers_about_several_views_are_not_asked_again(tmp_path: Path) -> None:
     store, clip = tmp_path / "answers.sqlite", moving(["Goal"], ["Goal"], ["Foul"])
 
-    async def stopped(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(store) as (engine, vlm):
         vlm.behaviour.latency_s = 0.2
         task = asyncio.create_task(engine.tag_image(clip))
         async with asyncio.timeout(30):
@@ -88,45 +79,31 @@ def test_what_was_answered_about_several_looks_is_not_asked_again(tmp_path: Path
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task], timeout=30)
-        asked.append(vlm.counters.answered)
-
-    async def resumed(engine: VLMEngine, vlm: SandboxVLM) -> None:
+        before = vlm.counters.answered
+    async with play(store) as (engine, vlm):
         result = await engine.tag_image(clip)
         assert tags_of(result) == ("Foul", "Goal")
-        assert 0 < result.coverage.calls == vlm.counters.answered <= 3
-        asked.append(vlm.counters.answered)
+        assert 0 < result.coverage.calls == vlm.counters.answered <= 4 - before  # one was in flight
         again = await engine.tag_image(clip)
         assert (again.info, again.coverage.calls) == (result.info, 0)
-
-    async def another_tag(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(store, (*TAGS, "Timeout")) as (engine, _):
         result = await engine.tag_image(clip)
         assert (tags_of(result), result.coverage.calls) == (("Foul", "Goal"), 3)
 
-    asked: list[int] = []
-    play(stopped, store)
-    play(resumed, store)
-    assert sum(asked) <= 4  # three looks, and at most the one that was in flight
-    play(another_tag, store, (*TAGS, "Timeout"))
 
-
-def test_a_large_still_is_looked_at_in_parts_only_where_the_setting_says_so(tmp_path: Path) -> None:
+async def test_a_large_still_is_cut_into_parts_only_if_set_so(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "stadium.jpg"
     path.write_bytes(saved(Image.fromarray(scene(4000, 1000)), "JPEG"))
     store = tmp_path / "answers.sqlite"
 
-    async def whole(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(store) as (engine, _vlm):
         assert (await engine.tag_image(path)).coverage.asked == 1
-
-    async def in_parts(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play(store, parts=4) as (engine, _vlm):
         result = await engine.tag_image(path)
-        assert (result.coverage.asked, result.coverage.calls) == (
-            5,
-            4,
-        )  # the whole is known already
+        assert (result.coverage.asked, result.coverage.calls) == (5, 4)  # the whole is known
         assert (await engine.tag_image(path)).coverage.calls == 0
-
-    play(whole, store)
-    play(in_parts, store, parts=4)
 
 
 @pytest.fixture(scope="module")
@@ -137,27 +114,25 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
     return generate(spec, tmp_path_factory.mktemp("clip") / "game.mp4")
 
 
-def test_a_video_clip_is_seen_in_a_few_moments(video: LabelledVideo) -> None:
+async def test_a_video_clip_is_seen_in_a_few_moments(video: LabelledVideo) -> None:
     moments = [video.tags_at(time_s) for time_s in spread(10.0, 5)]
     expected = {tag for tag in TAGS if sum(tag in shown for shown in moments) >= 2}
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, _vlm):
         result = await engine.tag_image(video.path, identity="clip 7")
         assert set(tags_of(result)) == expected
         assert result.coverage.calls == 5
         assert (await engine.tag_image(video.path, identity="clip 7")).coverage.calls == 0
 
-    play(use)
 
-
-def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
+async def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         season.write(video.path, "goal.mp4")
     content = Path(video.path).read_bytes()
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         on_disk = await engine.tag_image(video.path)
         in_zip = await engine.tag_image(
             ZipEntry(str(tmp_path / "season.zip"), "goal.mp4"), identity="in a zip"
@@ -166,10 +141,8 @@ def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
         assert on_disk == in_zip == in_memory
         assert vlm.counters.answered == 15
 
-    play(use)
 
-
-def test_a_clip_whose_end_is_damaged_gets_no_tag_by_a_single_glance(
+async def test_a_clip_with_a_damaged_end_needs_more_than_one_moment(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = VideoSpec(
@@ -182,7 +155,7 @@ def test_a_clip_whose_end_is_damaged_gets_no_tag_by_a_single_glance(
     content[data_at + size // 4 : data_at + size] = bytes(size - size // 4)
     video.path.write_bytes(content)
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, _vlm):
         result = await engine.tag_image(video.path)
         seen = result.coverage.answered
         assert 1 <= seen <= 2
@@ -190,10 +163,10 @@ def test_a_clip_whose_end_is_damaged_gets_no_tag_by_a_single_glance(
         assert set(tags_of(result)) <= (set() if seen == 1 else set(TAGS))
         assert f"game.mp4: {5 - seen} of 5 moments cannot be seen: " in caplog.text
 
-    play(use)
 
-
-def test_packets_with_the_time_before_them_are_a_clip(video: LabelledVideo, tmp_path: Path) -> None:
+async def test_packets_with_the_time_before_them_are_a_clip(
+    video: LabelledVideo, tmp_path: Path
+) -> None:
     """As camcorders and Blu-rays have them."""
     path = tmp_path / "match.m2ts"
     with (
@@ -208,30 +181,26 @@ def test_packets_with_the_time_before_them_are_a_clip(video: LabelledVideo, tmp_
                 target.mux(packet)
     assert path.read_bytes()[4:5] == path.read_bytes()[196:197] == b"G"
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, _vlm):
         assert (await engine.tag_image(path)).coverage.calls == 5
         assert (await engine.tag_image(path.read_bytes(), identity="in memory")).coverage.calls == 5
 
-    play(use)
 
-
-def test_a_damaged_clip_is_named(video: LabelledVideo, tmp_path: Path) -> None:
+async def test_a_damaged_clip_is_named(video: LabelledVideo, tmp_path: Path) -> None:
     content = Path(video.path).read_bytes()[:200]
     (tmp_path / "damaged.mp4").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         season.writestr("goal.mp4", content)
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         with pytest.raises(MediaUnreadableError, match=r"damaged\.mp4"):
             await engine.tag_image(tmp_path / "damaged.mp4")
         with pytest.raises(MediaUnreadableError, match=r"season\.zip/goal\.mp4"):
             await engine.tag_image(ZipEntry(str(tmp_path / "season.zip"), "goal.mp4"))
         assert vlm.counters.requests == 0
 
-    play(use)
 
-
-def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
+async def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
     good = saved(glyphs.picture(["Goal"], 320, 180), "PNG")
     files = {
         "good.png": good,
@@ -246,7 +215,7 @@ def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
         ZipEntry(str(tmp_path / "season.zip"), name) for name in [*files, "missing.png"] * 10
     ]
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, _vlm):
         results = await asyncio.gather(
             *(engine.tag_image(source) for source in sources), return_exceptions=True
         )
@@ -259,28 +228,22 @@ def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
                 assert isinstance(result, kind), result
                 assert f"season.zip/{source.entry}" in str(result)
 
-    play(use)
 
-
-def test_an_endpoint_that_fails_is_no_answer(tmp_path: Path) -> None:
+async def test_an_endpoint_that_fails_is_no_answer(tmp_path: Path) -> None:
     clip = moving(["Goal"], ["Goal"], ["Goal"])
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, vlm):
         vlm.behaviour.fault, vlm.behaviour.fault_requests = Fault.GARBAGE, None
         with pytest.raises(ClientError):
             await engine.tag_image(clip)
         vlm.behaviour.fault = Fault.NONE
         assert tags_of(await engine.tag_image(clip)) == ("Goal",)
 
-    play(use)
 
-
-def test_a_hidden_rule_of_a_tag_is_applied_after_the_looks_were_combined() -> None:
+async def test_rules_apply_after_the_views_are_combined() -> None:
     noisy = np.asarray(glyphs.picture(["Goal"], 640, 360))
 
-    async def use(engine: VLMEngine, vlm: SandboxVLM) -> None:
+    async with play() as (engine, _vlm):
         data = saved(Image.fromarray(noisy), "PNG")
         assert tags_of(await engine.tag_image(data)) == ("Goal",)
         assert tags_of(await engine.tag_image(data, threshold=1.0)) == ()
-
-    play(use)

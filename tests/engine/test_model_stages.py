@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import subprocess
 import sys
@@ -86,64 +85,52 @@ def without_cost(result: Mapping[str, Any]) -> Any:
         (["video_path", "vr_video", "skipped_categories"], {"vr_video": True}),
     ],
 )
-def test_a_model_named_as_a_stage_gives_what_the_default_gives(
+async def test_a_model_named_as_a_stage_gives_what_the_default_gives(
     vlm: SandboxVLM, game: Path, inputs: list[str], call: dict[str, Any]
 ) -> None:
     settings = config(vlm, stage("analyzer", ["video_path"]), inputs=inputs)
 
-    async def run() -> None:
-        async with VLMEngine(settings) as engine:
-            own, default = await video_by_both(engine, game, **call)
-        assert own["coverage"]["frames_answered"] > 0
-        assert without_cost(own)["video_tag_info"] == default["video_tag_info"]
-        assert own["json_result"]["timespans"] == default["json_result"]["timespans"]
-
-    asyncio.run(run())
+    async with VLMEngine(settings) as engine:
+        own, default = await video_by_both(engine, game, **call)
+    assert own["coverage"]["frames_answered"] > 0
+    assert without_cost(own)["video_tag_info"] == default["video_tag_info"]
+    assert own["json_result"]["timespans"] == default["json_result"]["timespans"]
 
 
-def test_progress_of_a_model_as_a_stage_grows(vlm: SandboxVLM, game: Path) -> None:
+async def test_progress_of_a_model_as_a_stage_grows(vlm: SandboxVLM, game: Path) -> None:
     settings, told = (
         config(vlm, stage("analyzer", ["video_path"]), inputs=["video_path"]),
         list[int](),
     )
 
-    async def run() -> None:
-        async with VLMEngine(settings) as engine:
-            await engine.process_video(game, pipeline_name="own", progress_callback=told.append)
-
-    asyncio.run(run())
+    async with VLMEngine(settings) as engine:
+        await engine.process_video(game, pipeline_name="own", progress_callback=told.append)
     assert len(told) > 2
     assert told[-1] == 100
 
 
-def test_a_stage_may_look_at_a_video_that_another_has_probed(vlm: SandboxVLM, game: Path) -> None:
-    stages = [stage("analyzer", "probed"), stage("probe_video", "video_path", "probed")]
-
-    async def run() -> None:
-        async with VLMEngine(config(vlm, *stages, inputs=["video_path"])) as engine:
-            own, default = await video_by_both(engine, game)
-        assert own["video_tag_info"] == default["video_tag_info"]
-
-    asyncio.run(run())
-
-
-def test_a_model_that_is_only_a_stage_is_asked_about_its_own_tags(
+async def test_a_stage_may_look_at_a_video_that_another_has_probed(
     vlm: SandboxVLM, game: Path
 ) -> None:
+    stages = [stage("analyzer", "probed"), stage("probe_video", "video_path", "probed")]
+
+    async with VLMEngine(config(vlm, *stages, inputs=["video_path"])) as engine:
+        own, default = await video_by_both(engine, game)
+    assert own["video_tag_info"] == default["video_tag_info"]
+
+
+async def test_a_model_that_is_only_a_stage_uses_its_own_tags(vlm: SandboxVLM, game: Path) -> None:
     models = {
         "usual": model(vlm),
         "second": model(vlm, tag_list=["Turnover"], model_category="plays"),
     }
 
-    async def run() -> None:
-        async with VLMEngine(
-            config(vlm, stage("second", "video_path"), inputs=["video_path"], **models)
-        ) as engine:
-            own, default = await video_by_both(engine, game)
-        assert list(own["video_tag_info"]["video_tags"]) == ["plays"]
-        assert list(default["video_tag_info"]["video_tags"]) == ["tags"]
-
-    asyncio.run(run())
+    async with VLMEngine(
+        config(vlm, stage("second", "video_path"), inputs=["video_path"], **models)
+    ) as engine:
+        own, default = await video_by_both(engine, game)
+    assert list(own["video_tag_info"]["video_tags"]) == ["plays"]
+    assert list(default["video_tag_info"]["video_tags"]) == ["tags"]
 
 
 class Preprocessor(Model):
@@ -173,59 +160,46 @@ class Preprocessor(Model):
 
 
 @pytest.mark.parametrize("form", ["path", "bytes", "view", "image", "palette", "array"])
-def test_a_stage_of_ones_own_may_prepare_the_picture(
+async def test_a_stage_of_ones_own_may_prepare_the_picture(
     vlm: SandboxVLM, picture: Path, form: str
 ) -> None:
     stages = [stage("preprocessor", ["image"], "prepared"), stage("analyzer", ["prepared"])]
 
-    async def run() -> None:
-        settings = config(vlm, *stages, inputs=["image"])
-        async with VLMEngine(settings, models={"preprocessor": Preprocessor(form)}) as engine:
-            own = await engine.process_image(picture, pipeline_name="own")
-            default = await engine.process_image(picture)
-        assert own["image_tag_info"] == default["image_tag_info"]
-        assert "Foul" in str(own["image_tag_info"])
-
-    asyncio.run(run())
+    settings = config(vlm, *stages, inputs=["image"])
+    async with VLMEngine(settings, models={"preprocessor": Preprocessor(form)}) as engine:
+        own = await engine.process_image(picture, pipeline_name="own")
+        default = await engine.process_image(picture)
+    assert own["image_tag_info"] == default["image_tag_info"]
+    assert "Foul" in str(own["image_tag_info"])
 
 
-def test_a_model_may_look_at_the_picture_itself(vlm: SandboxVLM, picture: Path) -> None:
+async def test_a_model_may_look_at_the_picture_itself(vlm: SandboxVLM, picture: Path) -> None:
     content = picture.read_bytes()
 
-    async def run() -> None:
-        async with VLMEngine(
-            config(vlm, stage("analyzer", "image"), inputs=["image", "threshold"])
-        ) as engine:
-            own = await engine.process_image(
-                content, threshold=0.9, return_confidence=False, pipeline_name="own"
-            )
-            default = await engine.process_image(picture, threshold=0.9, return_confidence=False)
-        assert own["image_tag_info"] == default["image_tag_info"]
-
-    asyncio.run(run())
+    async with VLMEngine(
+        config(vlm, stage("analyzer", "image"), inputs=["image", "threshold"])
+    ) as engine:
+        own = await engine.process_image(
+            content, threshold=0.9, return_confidence=False, pipeline_name="own"
+        )
+        default = await engine.process_image(picture, threshold=0.9, return_confidence=False)
+    assert own["image_tag_info"] == default["image_tag_info"]
 
 
-def test_what_a_model_cannot_look_at_is_a_clear_error(
+async def test_an_input_that_is_no_picture_or_video_is_a_clear_error(
     vlm: SandboxVLM, picture: Path, game: Path
 ) -> None:
-    async def run() -> None:
-        stages = [stage("preprocessor", ["image"], "prepared"), stage("analyzer", ["prepared"])]
-        async with VLMEngine(
-            config(vlm, *stages, inputs=["image"]), models={"preprocessor": Preprocessor("floats")}
-        ) as engine:
-            with pytest.raises(
-                MediaUnreadableError, match="stage 'analyzer': its input is no picture"
-            ):
-                await engine.process_image(picture, pipeline_name="own")
-        async with VLMEngine(
-            config(vlm, stage("analyzer", "threshold"), inputs=["video_path", "threshold"])
-        ) as engine:
-            with pytest.raises(
-                ConfigError, match="stage 'analyzer' looks at its input 'video_path'"
-            ):
-                await engine.process_video(game, pipeline_name="own")
-
-    asyncio.run(run())
+    stages = [stage("preprocessor", ["image"], "prepared"), stage("analyzer", ["prepared"])]
+    async with VLMEngine(
+        config(vlm, *stages, inputs=["image"]), models={"preprocessor": Preprocessor("floats")}
+    ) as engine:
+        with pytest.raises(MediaUnreadableError, match="stage 'analyzer': its input is no picture"):
+            await engine.process_image(picture, pipeline_name="own")
+    async with VLMEngine(
+        config(vlm, stage("analyzer", "threshold"), inputs=["video_path", "threshold"])
+    ) as engine:
+        with pytest.raises(ConfigError, match="stage 'analyzer' looks at its input 'video_path'"):
+            await engine.process_video(game, pipeline_name="own")
 
 
 PROGRAM = """

@@ -122,16 +122,14 @@ def test_an_input_may_be_the_output() -> None:
         ),
     ],
 )
-def test_a_pipeline_that_cannot_run_is_refused_when_it_is_written_down(
-    stages: list[dict[str, Any]], message: str
-) -> None:
+def test_a_pipeline_that_cannot_run_is_refused(stages: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config(*stages)
     assert "pipelines.demo" in str(caught.value)
     assert message in str(caught.value)
 
 
-def test_all_faults_of_a_pipeline_are_told_at_once() -> None:
+def test_all_faults_of_a_pipeline_are_reported_together() -> None:
     with pytest.raises(
         ConfigError, match=r"needs 'ghost'.*the output 'results' is made by nothing"
     ):
@@ -187,7 +185,7 @@ def test_the_built_in_pipelines_are_among_all() -> None:
     assert all_pipelines({}) == {"video": VIDEO_PIPELINE, "image": IMAGE_PIPELINE}
 
 
-def test_a_pipeline_for_an_older_engine_becomes_the_one_that_does_its_work() -> None:
+def test_a_pipeline_for_an_older_engine_becomes_the_built_in_one() -> None:
     inputs = [
         "video_path",
         "return_timestamps",
@@ -231,7 +229,7 @@ def test_a_pipeline_from_a_file(tmp_path: Path) -> None:
     )
 
 
-def test_a_whole_configuration_from_a_file_whose_pipeline_is_in_another(tmp_path: Path) -> None:
+def test_a_configuration_file_may_name_a_pipeline_file(tmp_path: Path) -> None:
     (tmp_path / "demo.yaml").write_text(
         WRITTEN.replace("a, b", "video_path, threshold"), encoding="utf-8"
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +45,12 @@ def alone(large: SandboxVLM, store: Path | None = None) -> EngineConfig:
     return parse(EngineConfig, {"models": {"large": model}, "store_path": store and str(store)}, "")
 
 
-def play(
-    use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]],
-    miss_rate: float,
-    false_alarm_rate: float = 0.0,
-) -> None:
-    """Runs ``use`` with a small model, which makes mistakes without knowing it, and a large one, which makes none."""
-
-    async def run() -> None:
-        small = Behaviour(
-            models=(SMALL,),
-            seed=3,
-            offers_logprobs=False,
-            miss_rate=miss_rate,
-            false_alarm_rate=false_alarm_rate,
-        )
-        async with SandboxVLM(small) as one, SandboxVLM(Behaviour(models=(LARGE,))) as other:
-            await use(one, other)
-
-    asyncio.run(run())
+@asynccontextmanager
+async def play(**errors: float) -> AsyncIterator[tuple[SandboxVLM, SandboxVLM]]:
+    """A small model, which makes mistakes without knowing it, and a large one, which makes none."""
+    small = Behaviour(models=(SMALL,), seed=3, offers_logprobs=False, **errors)
+    async with SandboxVLM(small) as one, SandboxVLM(Behaviour(models=(LARGE,))) as other:
+        yield one, other
 
 
 def score(video: LabelledVideo, result: VideoResult) -> float:
@@ -76,8 +62,8 @@ def score(video: LabelledVideo, result: VideoResult) -> float:
     return sum(every) / len(every)
 
 
-def test_the_large_model_is_asked_little_and_finds_as_much(video: LabelledVideo) -> None:
-    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+async def test_the_large_model_is_asked_little_and_finds_as_much(video: LabelledVideo) -> None:
+    async with play(miss_rate=0.15, false_alarm_rate=0.05) as (small, large):
         async with VLMEngine(alone(large)) as engine:
             judged = await engine.tag_video(video.path)
         before = small.counters.answered, large.counters.answered
@@ -94,11 +80,11 @@ def test_the_large_model_is_asked_little_and_finds_as_much(video: LabelledVideo)
         assert both.calls["large"] < 0.6 * judged.calls["large"]
         assert score(video, both) == score(video, judged)
 
-    play(use, miss_rate=0.15, false_alarm_rate=0.05)
 
-
-def test_the_large_model_sets_right_what_the_small_one_gets_wrong(video: LabelledVideo) -> None:
-    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+async def test_the_large_model_corrects_the_small_one(
+    video: LabelledVideo,
+) -> None:
+    async with play(miss_rate=0.25, false_alarm_rate=0.12) as (small, large):
         scores = []
         for own in (alone(small), config(small, large), alone(large)):
             async with VLMEngine(own) as engine:
@@ -106,15 +92,13 @@ def test_the_large_model_sets_right_what_the_small_one_gets_wrong(video: Labelle
         scanned, both, judged = scores
         assert scanned < both == judged
 
-    play(use, miss_rate=0.25, false_alarm_rate=0.12)
 
-
-def test_scans_go_to_the_small_model_and_everything_else_to_the_large_one(
+async def test_scans_go_to_the_small_model_the_rest_to_the_large(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
     store = tmp_path / "store.sqlite3"
 
-    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+    async with play(miss_rate=0.1, false_alarm_rate=0.04) as (small, large):
         async with VLMEngine(config(small, large, store)) as engine:
             result = await engine.tag_video(video.path)
         with closing(sqlite3.connect(store)) as db:
@@ -131,13 +115,11 @@ def test_scans_go_to_the_small_model_and_everything_else_to_the_large_one(
             result.calls["large"],
         )
 
-    play(use, miss_rate=0.1, false_alarm_rate=0.04)
 
-
-def test_what_was_answered_is_not_asked_again(video: LabelledVideo, tmp_path: Path) -> None:
+async def test_stored_answers_of_both_models_are_used(video: LabelledVideo, tmp_path: Path) -> None:
     store = tmp_path / "store.sqlite3"
 
-    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+    async with play(miss_rate=0.1, false_alarm_rate=0.04) as (small, large):
         async with VLMEngine(config(small, large, store)) as engine:
             first = await engine.process_video(video.path)
         calls = small.counters.answered, large.counters.answered
@@ -151,15 +133,13 @@ def test_what_was_answered_is_not_asked_again(video: LabelledVideo, tmp_path: Pa
             assert again["video_tag_info"] == first["video_tag_info"]
         assert (small.counters.answered, large.counters.answered) == calls
 
-    play(use, miss_rate=0.1, false_alarm_rate=0.04)
 
-
-def test_what_the_large_model_has_scanned_already_is_not_asked_of_the_small_one(
+async def test_scans_by_the_large_model_are_not_repeated(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
     store = tmp_path / "store.sqlite3"
 
-    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+    async with play(miss_rate=0.1) as (small, large):
         async with VLMEngine(alone(large, store)) as engine:
             first = await engine.tag_video(video.path)
         both = config(small, large, store)
@@ -189,13 +169,11 @@ def test_what_the_large_model_has_scanned_already_is_not_asked_of_the_small_one(
         assert known.isdisjoint(scanned)
         assert result.calls["large"] < first.calls["large"] / 4
 
-    play(use, miss_rate=0.1)
 
-
-def test_what_only_the_small_model_saw_counts_nothing_once_the_large_one_scans_itself(
+async def test_without_the_small_model_its_answers_do_not_count(
     video: LabelledVideo,
 ) -> None:
-    async def use(small: SandboxVLM, large: SandboxVLM) -> None:
+    async with play(miss_rate=0.3, false_alarm_rate=0.1) as (small, large):
         async with VLMEngine(config(small, large)) as engine:
             first = await engine.process_video(video.path)
         calls = large.counters.answered
@@ -207,22 +185,17 @@ def test_what_only_the_small_model_saw_counts_nothing_once_the_large_one_scans_i
         assert not any(entry.get("scanned") for entry in seen)
         assert again["video_tag_info"]["video_tags"] == fresh["video_tag_info"]["video_tags"]
 
-    play(use, miss_rate=0.3, false_alarm_rate=0.1)
 
-
-def test_a_small_model_that_is_served_beside_the_large_one(video: LabelledVideo) -> None:
+async def test_a_small_model_that_is_served_beside_the_large_one(video: LabelledVideo) -> None:
     """Both on one server, which then takes turns."""
 
-    async def run() -> None:
-        async with SandboxVLM(Behaviour(models=(LARGE, SMALL), slots=2, latency_s=0.005)) as vlm:
-            own = {"multiplexer_endpoints": [{"base_url": vlm.url, "max_concurrent": 2}]}
-            models = {
-                "small": {**own, "model_id": SMALL},
-                "large": {**own, "model_id": LARGE, "tag_list": TAGS, "scan_model": "small"},
-            }
-            async with VLMEngine(parse(EngineConfig, {"models": models}, "")) as engine:
-                result = await engine.tag_video(video.path)
-            assert min(result.calls.values()) > 5
-            assert vlm.counters.in_flight_max == 2
-
-    asyncio.run(run())
+    async with SandboxVLM(Behaviour(models=(LARGE, SMALL), slots=2, latency_s=0.005)) as vlm:
+        own = {"multiplexer_endpoints": [{"base_url": vlm.url, "max_concurrent": 2}]}
+        models = {
+            "small": {**own, "model_id": SMALL},
+            "large": {**own, "model_id": LARGE, "tag_list": TAGS, "scan_model": "small"},
+        }
+        async with VLMEngine(parse(EngineConfig, {"models": models}, "")) as engine:
+            result = await engine.tag_video(video.path)
+        assert min(result.calls.values()) > 5
+        assert vlm.counters.in_flight_max == 2

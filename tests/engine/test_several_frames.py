@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,10 @@ async def tagged(
     return result, vlm.counters.answered - before
 
 
-def play(use: Callable[[SandboxVLM], Awaitable[None]], **behaviour: Any) -> None:
-    async def run() -> None:
-        async with SandboxVLM(Behaviour(**{"slots": 4, **behaviour})) as vlm:
-            await use(vlm)
-
-    asyncio.run(asyncio.wait_for(run(), 120))
+@asynccontextmanager
+async def play(**behaviour: Any) -> AsyncIterator[SandboxVLM]:
+    async with asyncio.timeout(120), SandboxVLM(Behaviour(**{"slots": 4, **behaviour})) as vlm:
+        yield vlm
 
 
 def scores(result: VideoResult, video: LabelledVideo) -> list[float]:
@@ -84,10 +82,10 @@ def rows(store: Path) -> list[tuple[int, int, int]]:
         ).fetchall()
 
 
-def test_the_same_is_found_with_fewer_requests_and_every_frame_has_an_answer_of_its_own(
+async def test_fewer_requests_find_the_same_tags(
     video: LabelledVideo, store: Path, tmp_path: Path
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
+    async with play() as vlm:
         alone, single = await tagged(vlm, tmp_path / "other", video, 1)
         shown = len(vlm.counters.frame_numbers)
         result, calls = await tagged(vlm, store, video, 4)
@@ -99,13 +97,16 @@ def test_the_same_is_found_with_fewer_requests_and_every_frame_has_an_answer_of_
         assert len(set(frames)) == len(frames), "no frame was asked about twice"
         assert result.coverage.calls == calls == sum(result.calls.values())
 
-    play(use)
 
-
-def test_what_was_asked_is_not_asked_again_and_tokens_are_kept_once(
+async def test_stored_answers_are_used_and_tokens_stored_once(
     video: LabelledVideo, store: Path
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
+    async def spent(vlm: SandboxVLM, video: LabelledVideo) -> dict[str, Any]:
+        async with VLMEngine(config(vlm, None, 4)) as engine:
+            await engine.tag_video(video.path)
+            return engine.get_performance_stats()
+
+    async with play() as vlm:
         first, _ = await tagged(vlm, store, video, 4)
         kept = sum(tokens for _, tokens, _ in rows(store))
         async with VLMEngine(config(vlm, store, 4)) as engine:
@@ -116,18 +117,11 @@ def test_what_was_asked_is_not_asked_again_and_tokens_are_kept_once(
         told = sum(stats["prompt_tokens"] for stats in (await spent(vlm, video)).values())
         assert kept == told
 
-    async def spent(vlm: SandboxVLM, video: LabelledVideo) -> dict[str, Any]:
-        async with VLMEngine(config(vlm, None, 4)) as engine:
-            await engine.tag_video(video.path)
-            return engine.get_performance_stats()
 
-    play(use)
-
-
-def test_an_answer_about_one_frame_serves_a_scan_by_several_and_not_the_other_way_round(
+async def test_answers_about_one_frame_serve_scans_of_several(
     video: LabelledVideo, store: Path
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
+    async with play() as vlm:
         _, single = await tagged(vlm, store, video, 1)
         assert (await tagged(vlm, store, video, 4))[1] == 0
         other = store.with_name("other")
@@ -136,34 +130,28 @@ def test_an_answer_about_one_frame_serves_a_scan_by_several_and_not_the_other_wa
         assert after > single - several
         assert (await tagged(vlm, other, video, 4))[1] == 0, "both kinds are kept side by side"
 
-    play(use)
 
-
-def test_a_server_that_takes_one_picture_is_asked_one_by_one_and_its_answers_serve_every_scan(
+async def test_a_server_that_takes_one_picture_is_asked_one_by_one(
     video: LabelledVideo, store: Path
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
+    async with play(most_pictures=1, profile=Profile.VLLM) as vlm:
         result, calls = await tagged(vlm, store, video, 4)
         assert result.coverage.failed == 0
         assert result.coverage.calls == calls == result.coverage.asked
         assert min(scores(result, video)) > 0.9
         assert (await tagged(vlm, store, video, 1))[1] == 0
 
-    play(use, most_pictures=1, profile=Profile.VLLM)
-
 
 @pytest.mark.parametrize(
     ("fault", "requests"), [(Fault.GARBAGE, 2), (Fault.TRUNCATED, 1), (Fault.SERVER_ERROR, 4)]
 )
-def test_a_question_that_comes_to_nothing_leaves_no_frame_unjudged(
+async def test_a_failed_question_leaves_no_frame_unjudged(
     video: LabelledVideo, fault: Fault, requests: int
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
+    async with play(fault=fault, fault_requests=requests) as vlm:
         result, _ = await tagged(vlm, None, video, 4)
         assert (result.coverage.failed, result.coverage.answered) == (0, result.coverage.asked)
         assert min(scores(result, video)) > 0.9
-
-    play(use, fault=fault, fault_requests=requests)
 
 
 class NeverSeveral:
@@ -191,10 +179,11 @@ class NeverSeveral:
         await self._client.aclose()
 
 
-def test_a_model_that_never_manages_several_is_asked_one_by_one_from_then_on(
+async def test_a_model_that_fails_on_several_is_asked_one_by_one(
     video: LabelledVideo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
+    caplog.set_level(logging.WARNING)
+    async with play() as vlm:
         client = NeverSeveral(OpenAIClient(EndpointConfig(base_url=vlm.url), ModelConfig()))
         async with VLMEngine(config(vlm, None, 4), client=client) as engine:
             result = await engine.tag_video(video.path)
@@ -204,9 +193,6 @@ def test_a_model_that_never_manages_several_is_asked_one_by_one_from_then_on(
             assert sum(pictures > 1 for pictures in client.asked) == together
         assert result.coverage.failed == 0
         assert min(scores(result, video)) > 0.9
-
-    caplog.set_level(logging.WARNING)
-    play(use)
     assert [
         message for message in caplog.messages if "so it is asked about one at a time" in message
     ] == [
@@ -215,68 +201,61 @@ def test_a_model_that_never_manages_several_is_asked_one_by_one_from_then_on(
     ]
 
 
-def test_frames_that_cannot_be_read_leave_the_others_of_their_question_alone(
+async def test_unreadable_frames_leave_the_others_in_the_question(
     video: LabelledVideo, tmp_path: Path
 ) -> None:
     path = damaged(video, tmp_path / "scratched.mp4", 0.4, 0.6)
 
-    async def use(vlm: SandboxVLM) -> None:
+    async with play() as vlm:
         async with VLMEngine(config(vlm, None, 4)) as engine:
             result = await engine.tag_video(path)
         assert result.coverage.unreadable > 0
         assert result.coverage.failed == result.coverage.unreadable
         assert result.coverage.answered == len(vlm.counters.frame_numbers)
 
-    play(use)
 
-
-def test_many_videos_with_little_room_do_not_wait_for_one_another(video: LabelledVideo) -> None:
+async def test_many_videos_with_one_slot_do_not_deadlock(
+    video: LabelledVideo,
+) -> None:
     """Each holds frames that wait for more of their kind; with one request at a time, none may keep the others from theirs."""
 
-    async def use(vlm: SandboxVLM) -> None:
+    async with play(slots=1) as vlm:
         async with VLMEngine(config(vlm, None, 7, max_batch_size=1)) as engine:
             tasks = [engine.tag_video(video.path, identity=f"game {number}") for number in range(8)]
             results = await asyncio.gather(*tasks)
         assert all(result.info == results[0].info for result in results)
         assert vlm.counters.in_flight_max == 1
 
-    play(use, slots=1)
 
-
-def test_cancelled_in_the_middle_it_keeps_what_was_answered_and_gives_everything_back(
+async def test_cancelling_keeps_the_answers_and_frees_the_slots(
     video: LabelledVideo, store: Path
 ) -> None:
-    async def use(vlm: SandboxVLM) -> None:
-        async with VLMEngine(config(vlm, store, 4)) as engine:
-            running = asyncio.create_task(engine.tag_video(video.path))
-            while vlm.counters.answered < 3:
-                await asyncio.sleep(0.005)
-            running.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await running
-            kept = len(rows(store))
-            assert kept >= 4
-            vlm.behaviour.latency_s = 0.0
-            result = await engine.tag_video(video.path)
-            asked = result.coverage.asked - kept
-            assert result.coverage.failed == 0
-            assert result.coverage.calls <= asked
-
-    play(use, latency_s=0.05, slots=2)
+    async with play(latency_s=0.05, slots=2) as vlm, VLMEngine(config(vlm, store, 4)) as engine:
+        running = asyncio.create_task(engine.tag_video(video.path))
+        while vlm.counters.answered < 3:
+            await asyncio.sleep(0.005)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        kept = len(rows(store))
+        assert kept >= 4
+        vlm.behaviour.latency_s = 0.0
+        result = await engine.tag_video(video.path)
+        asked = result.coverage.asked - kept
+        assert result.coverage.failed == 0
+        assert result.coverage.calls <= asked
 
 
 @pytest.mark.expects_errors
-def test_where_no_endpoint_is_left_it_ends_as_ever(video: LabelledVideo) -> None:
-    async def use(vlm: SandboxVLM) -> None:
+async def test_no_endpoint_left_ends_the_video(video: LabelledVideo) -> None:
+    async with play() as vlm:
         vlm.stop()
         async with VLMEngine(config(vlm, None, 4, endpoint_patience=0)) as engine:
             with pytest.raises(NoEndpointError):
                 await engine.tag_video(video.path)
 
-    play(use)
 
-
-def test_who_scans_for_another_is_told_what_its_tags_mean(video: LabelledVideo) -> None:
+def test_the_scanner_is_given_the_descriptions_of_tags(video: LabelledVideo) -> None:
     def script(body: dict[str, Any]) -> tuple[int, Any]:
         names = body["response_format"]["json_schema"]["schema"]["properties"]
         return 200, completion(str({name: [] for name in names}).replace("'", '"'))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -62,23 +63,20 @@ def config(models: Mapping[str, Mapping[str, Any]], **more: Any) -> EngineConfig
     return parse(EngineConfig, {"models": models, **more}, "")
 
 
-def play(use: Callable[[SandboxVLM, SandboxVLM], Awaitable[None]], **behaviour: Any) -> None:
-    """Runs ``use`` with two endpoints."""
-
-    async def run() -> None:
-        async with (
-            SandboxVLM(Behaviour(**behaviour)) as one,
-            SandboxVLM(Behaviour(**behaviour)) as other,
-        ):
-            await use(one, other)
-
-    asyncio.run(run())
+@asynccontextmanager
+async def play(**behaviour: Any) -> AsyncIterator[tuple[SandboxVLM, SandboxVLM]]:
+    """Two endpoints."""
+    async with (
+        SandboxVLM(Behaviour(**behaviour)) as one,
+        SandboxVLM(Behaviour(**behaviour)) as other,
+    ):
+        yield one, other
 
 
-def test_each_model_finds_what_it_finds_alone_and_each_frame_is_decoded_once(
+async def test_each_model_finds_the_same_as_alone(
     video: LabelledVideo, decoded: Counter[int]
 ) -> None:
-    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+    async with play() as (one, other):
         models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
         async with VLMEngine(config(models)) as engine:
             both = await engine.tag_video(video.path)
@@ -99,11 +97,9 @@ def test_each_model_finds_what_it_finds_alone_and_each_frame_is_decoded_once(
             assert result.findings == (found,)
             assert result.info.tags == {name: both.info.tags[name]}
 
-    play(use)
 
-
-def test_each_category_has_its_own_rules_and_can_be_skipped(video: LabelledVideo) -> None:
-    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+async def test_each_category_has_its_own_rules_and_can_be_skipped(video: LabelledVideo) -> None:
+    async with play() as (one, other):
         models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
         rules = {
             "breaks": {"Free throw": {"RenamedTag": "Break"}},
@@ -122,11 +118,9 @@ def test_each_category_has_its_own_rules_and_can_be_skipped(video: LabelledVideo
             assert skipped["coverage"]["calls_by_model"] == {}
         assert one.counters.answered == calls
 
-    play(use)
 
-
-def test_an_earlier_result_serves_every_category(video: LabelledVideo) -> None:
-    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+async def test_an_earlier_result_serves_every_category(video: LabelledVideo) -> None:
+    async with play() as (one, other):
         models = {"plays": model(one, PLAYS, "plays"), "breaks": model(other, BREAKS, "breaks")}
         async with VLMEngine(config(models)) as engine:
             first = await engine.process_video(video.path)
@@ -136,13 +130,11 @@ def test_an_earlier_result_serves_every_category(video: LabelledVideo) -> None:
         assert again["video_tag_info"] == first["video_tag_info"]
         assert (one.counters.answered, other.counters.answered) == calls
 
-    play(use)
 
-
-def test_a_server_that_several_models_ask_gets_no_more_than_it_takes_at_once(
+async def test_a_server_shared_by_models_is_not_overloaded(
     video: LabelledVideo,
 ) -> None:
-    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+    async with play(slots=3, latency_s=0.02) as (one, _other):
         models = {"plays": model(one, PLAYS, "plays"), "breaks": model(one, BREAKS, "breaks")}
         async with VLMEngine(config(models)) as engine:
             result = await engine.tag_video(video.path)
@@ -153,14 +145,12 @@ def test_a_server_that_several_models_ask_gets_no_more_than_it_takes_at_once(
         assert min(result.calls.values()) > 10
         assert one.counters.in_flight_max == 3
 
-    play(use, slots=3, latency_s=0.02)
 
-
-def test_a_picture_is_shown_to_every_model(video: LabelledVideo) -> None:
+async def test_a_picture_is_shown_to_every_model(video: LabelledVideo) -> None:
     picture = io.BytesIO()
     glyphs.picture(["Foul", "Timeout"], width=640, height=360).save(picture, "PNG")
 
-    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+    async with play() as (one, other):
         models = {
             "plays": model(one, PLAYS, "plays"),
             "breaks": model(other, BREAKS, "breaks", image_max_side=512),
@@ -176,16 +166,14 @@ def test_a_picture_is_shown_to_every_model(video: LabelledVideo) -> None:
             assert only["image_tag_info"]["image_tags"] == {"plays": [], "breaks": ["Timeout"]}
         assert (one.counters.answered, other.counters.answered) == (1, 1)
 
-    play(use)
 
-
-def test_videos_and_pictures_of_several_models_do_not_wait_for_each_other_for_ever(
+async def test_videos_and_pictures_do_not_deadlock(
     video: LabelledVideo,
 ) -> None:
     picture = io.BytesIO()
     glyphs.picture(["Foul", "Timeout"], width=640, height=360).save(picture, "PNG")
 
-    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+    async with play() as (one, other):
         scarce = {"instance_count": 1, "max_batch_size": 1}
         models = {
             "plays": model(one, PLAYS, "plays", max_batch_size=1),
@@ -202,11 +190,9 @@ def test_videos_and_pictures_of_several_models_do_not_wait_for_each_other_for_ev
             results = await asyncio.gather(*videos, *pictures)
         assert all(result.coverage.answered == result.coverage.asked > 0 for result in results)
 
-    play(use)
 
-
-def test_a_model_that_nobody_serves_ends_the_video_for_all(video: LabelledVideo) -> None:
-    async def use(one: SandboxVLM, other: SandboxVLM) -> None:
+async def test_a_model_that_nobody_serves_ends_the_video_for_all(video: LabelledVideo) -> None:
+    async with play() as (one, other):
         known = {"model_id": "sandbox-vlm"}
         models = {
             "plays": model(one, PLAYS, "plays", **known),
@@ -217,8 +203,6 @@ def test_a_model_that_nobody_serves_ends_the_video_for_all(video: LabelledVideo)
             with pytest.raises(NoEndpointError):
                 await engine.process_video(video.path)
             assert all(stats.in_flight == 0 for stats in engine.endpoint_stats().values())
-
-    play(use)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +243,7 @@ def test_models_that_do_not_go_together_are_named(
     assert message in str(caught.value)
 
 
-def test_without_active_models_all_are_asked_but_those_that_only_scan() -> None:
+def test_all_models_are_active_except_scanners_by_default() -> None:
     models = {
         "small": {},
         "large": {"scan_model": "small"},
@@ -270,7 +254,7 @@ def test_without_active_models_all_are_asked_but_those_that_only_scan() -> None:
     assert list(config(models, active_ai_models=["other"]).active_models()) == ["other"]
 
 
-def test_a_scanner_asks_about_the_judges_tags_and_knows_what_they_mean() -> None:
+def test_a_scanner_uses_the_tags_and_meanings_of_its_judge() -> None:
     large = {
         "tag_list": ["Foul", "Goal"],
         "tag_descriptions": {"Foul": "a player is fouled"},
@@ -285,9 +269,6 @@ def test_a_scanner_asks_about_the_judges_tags_and_knows_what_they_mean() -> None
         assert scanner.synonyms == {"Goal": ("score",)}
 
 
-def test_a_model_without_an_endpoint_is_named() -> None:
-    async def run() -> None:
-        with pytest.raises(ConfigError, match="models.one: no endpoint is set"):
-            await VLMEngine(config({"one": {"tag_list": PLAYS}})).initialize()
-
-    asyncio.run(run())
+async def test_a_model_without_an_endpoint_is_named() -> None:
+    with pytest.raises(ConfigError, match="models.one: no endpoint is set"):
+        await VLMEngine(config({"one": {"tag_list": PLAYS}})).initialize()

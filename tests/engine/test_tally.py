@@ -20,7 +20,7 @@ def test_a_gap_that_nothing_follows_lasts_to_the_end() -> None:
     assert tally((25, False), (0, True), (20, False)).gaps_s(30) == ((20, 30),)
 
 
-def test_what_could_not_be_read_is_counted_apart() -> None:
+def test_unreadable_frames_are_counted_apart() -> None:
     made = tally((0, True), (5, False), (8, True), (9, True))
     made.record_answer()
     made.record_calls("judge", 1)

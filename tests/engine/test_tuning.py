@@ -114,12 +114,12 @@ def test_tags_are_named_by_category_where_that_is_needed() -> None:
         ({"Timeout": [span(8, 3)]}, "a span ends after it starts, unlike 8.0 to 3.0"),
     ],
 )
-def test_what_cannot_be_fitted_is_named(desired: dict[str, Any], message: str) -> None:
+def test_spans_that_cannot_be_fitted_are_named(desired: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         fitted(result(plays=PLAYS | {"Foul": []}, breaks=BREAKS), desired, "plays", "breaks")
     assert message in str(caught.value)
 
 
-def test_what_is_no_result_is_refused() -> None:
+def test_anything_but_a_result_is_refused() -> None:
     with pytest.raises(ConfigError, match="existing_json_data: not a json_result"):
         fitted({"timespans": []}, {"Foul": []})

@@ -93,7 +93,7 @@ def guide_as_programs(folder: Path) -> list[Path]:
     return paths
 
 
-def test_programs_that_use_public_names_only_pass_a_strict_type_checker(tmp_path: Path) -> None:
+def test_programs_with_public_names_pass_a_strict_type_checker(tmp_path: Path) -> None:
     """As a user has it: without the settings of this project, and without a plugin of the type
     checker.
     """
