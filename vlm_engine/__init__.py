@@ -1,8 +1,9 @@
 """Finds when the user's own tags apply in videos and pictures, by asking vision-language models.
 
-A program uses ``VLMEngine``. Its settings are in ``vlm_engine.config_models``, the stages that a user may replace or
-add in ``vlm_engine.models``, its errors in ``vlm_engine.errors``, and the values it returns in ``vlm_engine.types``.
-The other names here are for the Stash plugin, and may change with it.
+A program uses ``VLMEngine``. Its settings are in ``vlm_engine.config_models``, the stages that a
+user may replace or add in ``vlm_engine.models``, its errors in ``vlm_engine.errors``, and the
+values it returns in ``vlm_engine.types``. The other names here are for the Stash plugin, and may
+change with it.
 """
 
 from __future__ import annotations
@@ -153,7 +154,9 @@ _IMPORTED_ON_USE = (
 
 
 def __getattr__(name: str) -> Any:
-    """Import settings, store and engine, and so pydantic and aiohttp, when a name of theirs is first used."""
+    """Import settings, store and engine, and so pydantic and aiohttp, when a name of theirs is
+    first used.
+    """
     if name in __all__:
         for module in _IMPORTED_ON_USE:
             found = import_module(f"{__name__}.{module}")

@@ -1,4 +1,6 @@
-"""``VLMEngine``: settings become clients and a store; a video or picture goes in, a result comes out."""
+"""``VLMEngine``: settings become clients and a store; a video or picture goes in, a result comes
+out.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,9 @@ _MOST_NAMED = 10
 class VLMEngine:
     """Finds which of the user's tags apply to videos and pictures, and when.
 
-    Use it in ``async with``, or close it with ``aclose``; it opens on first use. What is left open is
-    closed when the event loop ends. Safe for any number of ``process_…`` calls at once on one event
-    loop.
+    Use it in ``async with``, or close it with ``aclose``; it opens on first use. What is left open
+    is closed when the event loop ends. Safe for any number of ``process_…`` calls at once on one
+    event loop.
 
     ``config``: the settings.
     ``client``: a ``vlm_engine.clients.base.Client`` that is asked instead of the endpoints.
@@ -104,19 +106,22 @@ class VLMEngine:
         """Tag one video.
 
         ``path``: the file, or a ``Source`` that sends it.
-        ``frame_interval``: the longest time between two frames of the scan, in seconds; None or 0: as
-        ``SearchConfig`` says.
+        ``frame_interval``: the longest time between two frames of the scan, in seconds; None or 0:
+        as ``SearchConfig`` says.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
         ``default_rule`` says.
-        ``return_timestamps``: whether ``video_tag_info`` has the spans of each tag, ``tag_timespans``.
+        ``return_timestamps``: whether ``video_tag_info`` has the spans of each tag,
+        ``tag_timespans``.
         ``return_confidence``: whether these have their confidence, ``totalConfidence``.
-        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
-        ``progress_callback``: called, or awaited, with whole per cent as they grow, each once, 100 at
-        the end.
-        ``existing_json_data``: an earlier ``json_result`` of this video; what it covers is not asked
-        again.
+        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked
+        at.
+        ``progress_callback``: called, or awaited, with whole per cent as they grow, each once, 100
+        at the end.
+        ``existing_json_data``: an earlier ``json_result`` of this video; what it covers is not
+        asked again.
         ``skipped_categories``: categories that are left out.
-        ``pipeline_name``: ``video``, or one of ``EngineConfig.pipelines``, whose output is returned.
+        ``pipeline_name``: ``video``, or one of ``EngineConfig.pipelines``, whose output is
+        returned.
 
         Returns ``video_tag_info``, ``json_result`` and ``coverage``. Raises ``MediaError``,
         ``NoEndpointError`` and ``CoverageError``.
@@ -162,13 +167,14 @@ class VLMEngine:
         """Tag one video as ``process_video`` does, and return typed values.
 
         ``path``: the file, or a ``Source`` that sends it.
-        ``identity``: names the video in the answer store; None: it follows from the file's size, time
-        of change and ends.
-        ``frame_interval``: the longest time between two frames of the scan, in seconds; None or 0: as
-        ``SearchConfig`` says.
+        ``identity``: names the video in the answer store; None: it follows from the file's size,
+        time of change and ends.
+        ``frame_interval``: the longest time between two frames of the scan, in seconds; None or 0:
+        as ``SearchConfig`` says.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
         ``default_rule`` says.
-        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked at.
+        ``vr_video``: whether this is a VR video, of which only what one eye sees ahead is looked
+        at.
         ``on_progress``: called with a ``Progress`` after every frame.
 
         Raises as ``process_video``.
@@ -207,16 +213,17 @@ class VLMEngine:
     ) -> dict[str, Any]:
         """Tag one picture.
 
-        ``image``: a path, the file's bytes (``InMemoryFile``: with a name for messages), or an entry
-        of a zip.
+        ``image``: a path, the file's bytes (``InMemoryFile``: with a name for messages), or an
+        entry of a zip.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
         ``default_rule`` says.
         ``return_confidence``: whether the result has the confidence of each tag, ``confidences``.
         ``skipped_categories``: categories that are left out.
-        ``pipeline_name``: ``image``, or one of ``EngineConfig.pipelines``, whose output is returned.
+        ``pipeline_name``: ``image``, or one of ``EngineConfig.pipelines``, whose output is
+        returned.
 
-        Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when this
-        picture cannot be judged, and ``NoEndpointError``.
+        Returns ``image_tag_info`` and ``coverage``. Raises ``MediaError``, ``ClientError`` when
+        this picture cannot be judged, and ``NoEndpointError``.
         """
         request = ImageRequest(
             _immutable(image),
@@ -246,8 +253,8 @@ class VLMEngine:
         """Tag one picture as ``process_image`` does, and return typed values.
 
         ``source``: as ``image`` there.
-        ``identity``: names the picture in the answer store; None: it follows from the content, which
-        must then be read even where nothing is left to ask.
+        ``identity``: names the picture in the answer store; None: it follows from the content,
+        which must then be read even where nothing is left to ask.
         ``threshold``: the least confidence, from 0 to 1, for tags whose rule sets none; None: as
         ``default_rule`` says.
 
@@ -273,8 +280,8 @@ class VLMEngine:
         return max(1, sum(pool.slots for _, pool in self._pools))
 
     def get_performance_stats(self) -> dict[str, Any]:
-        """Return what each endpoint did since ``initialize``, by its name: the fields of ``EndpointStats``, and
-        ``model``, which of the models it was asked for.
+        """Return what each endpoint did since ``initialize``, by its name: the fields of
+        ``EndpointStats``, and ``model``, which of the models it was asked for.
         """
         return {
             label: {"model": model, **asdict(stats)}
@@ -302,16 +309,17 @@ class VLMEngine:
     async def optimize_timeframe_settings(
         self, existing_json_data: Mapping[str, Any], desired_timespan_data: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return the rules that make the markers of an earlier ``json_result`` most like spans that a person has tuned.
+        """Return the rules that make the markers of an earlier ``json_result`` most like spans that
+        a person has tuned.
 
         ``existing_json_data``: that earlier ``json_result``.
-        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, or {category: {tag: […]}}, with
-        the tags' names as the model was asked; no spans where a tag should have none.
+        ``desired_timespan_data``: {tag: [{"start": s, "end": s}, …]}, or {category: {tag: […]}},
+        with the tags' names as the model was asked; no spans where a tag should have none.
 
         Returns for each tag, by the same names, the best ``TagThreshold``, ``MaxGap``,
         ``MinMarkerDuration`` and ``RequiredDuration``, and ``precision_before``, ``recall_before``,
-        ``f1_before`` and the same ``…_after``: a marker is right that shares at least half of the time
-        that it and a tuned span cover. Asks no model. Raises ``ConfigError``.
+        ``f1_before`` and the same ``…_after``: a marker is right that shares at least half of the
+        time that it and a tuned span cover. Asks no model. Raises ``ConfigError``.
         """
         return await asyncio.to_thread(
             fitted_rules, self._config, existing_json_data, desired_timespan_data
@@ -372,23 +380,18 @@ class VLMEngine:
         images: ImageTagger,
         custom: Mapping[str, Model],
     ) -> _Opened:
-        from vlm_engine.models.stages import built_in_stages, model_stages
+        from vlm_engine.models.stages import built_in_stages, model_stage
         from vlm_engine.pipeline import Pipeline, kind_of
 
         active = tuple(cascades[name] for name in self._config.active_models())
         built_in = built_in_stages(active, self._config, images)
-        pipelines = {
-            name: Pipeline(
-                name,
-                config,
-                {
-                    **model_stages(kind_of(config), cascades, self._config, images),
-                    **built_in,
-                    **custom,
-                },
-            )
-            for name, config in configs.items()
-        }
+        pipelines = {}
+        for name, config in configs.items():
+            models = {
+                model: model_stage(model, kind_of(config), cascade, self._config, images)
+                for model, cascade in cascades.items()
+            }
+            pipelines[name] = Pipeline(name, config, {**models, **built_in, **custom})
         return _Opened(active, images, pipelines, bool(built_in.keys() & custom.keys()))
 
     def _cascades(self, store: AnswerStore, stack: AsyncExitStack) -> dict[str, Cascade]:
@@ -437,21 +440,23 @@ class VLMEngine:
     def _checked_categories(self, skipped: Iterable[str] | None) -> tuple[str, ...]:
         if isinstance(skipped, str):
             raise ConfigError(
-                f"skipped_categories: {skipped!r} is a text; write a list of categories: [{skipped!r}]"
+                f"skipped_categories: {skipped!r} is a text; "
+                f"write a list of categories: [{skipped!r}]"
             )
         known = sorted({model.category for model in self._config.models.values()})
         names = tuple(skipped or ())
         for name in names:
             if name not in known:
+                there = ", ".join(known)
                 raise ConfigError(
-                    f"skipped_categories: there is no category {name!r}; there are: {', '.join(known)}"
+                    f"skipped_categories: there is no category {name!r}; there are: {there}"
                 )
         return names
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What an open engine works with. ``cascades`` are those of the active models.
+    """Parts of an open engine. ``cascades`` are those of the active models.
 
     ``has_replaced_stages``: whether a custom stage has the name of a built-in one.
     """

@@ -1,4 +1,6 @@
-"""Pipelines that users write: named stages with inputs and outputs; and the built-in two, written the same way."""
+"""Pipelines that users write: named stages with inputs and outputs; and the built-in two, written
+the same way.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ _OLDER = {"dynamic_video_ai": VIDEO_PIPELINE, "dynamic_image_ai": IMAGE_PIPELINE
 def all_pipelines(configured: Mapping[str, PipelineConfig]) -> dict[str, PipelineConfig]:
     """Return the built-in pipelines and the configured ones, by name.
 
-    A pipeline for an older engine becomes the built-in one. Raises ``ConfigError`` for an input that
-    no call has.
+    A pipeline for an older engine becomes the built-in one. Raises ``ConfigError`` for an input
+    that no call has.
     """
     pipelines = {"video": VIDEO_PIPELINE, "image": IMAGE_PIPELINE}
     for name, config in configured.items():
@@ -58,7 +60,10 @@ def _faults(name: str, config: PipelineConfig) -> Iterator[str]:
     kind, values = ("pictures", IMAGE_VALUES) if for_images else ("videos", VIDEO_VALUES)
     for wanted in config.inputs:
         if wanted not in values:
-            yield f"pipeline {name!r}: nobody gives its input {wanted!r}; for {kind} there are: {', '.join(values)}"
+            there = ", ".join(values)
+            yield (
+                f"pipeline {name!r}: nobody gives its input {wanted!r}; for {kind} there are: {there}"
+            )
 
 
 class Pipeline:
@@ -89,7 +94,8 @@ class Pipeline:
         return "image" if self._config is IMAGE_PIPELINE else None
 
     async def run(self, values: Mapping[str, Any]) -> Any:
-        """Return the pipeline's output. A stage runs as soon as its inputs exist; its error is raised.
+        """Return the pipeline's output. A stage runs as soon as its inputs exist; its error is
+        raised.
 
         ``values`` are those of the call. Raises ``ConfigError`` when an input is not among them.
         """
@@ -125,7 +131,8 @@ class Pipeline:
         for name in stage.outputs:
             if not isinstance(result, Mapping) or name not in result:
                 raise self._error(
-                    f"stage {stage.name!r} gave no {name!r}; a stage with several outputs returns a mapping of them"
+                    f"stage {stage.name!r} gave no {name!r}; "
+                    "a stage with several outputs returns a mapping of them"
                 )
             made[name].set_result(result[name])
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, product
-from typing import TypeVar
 
 from vlm_engine.config.models import Length, TagRule
 from vlm_engine.types import ImageTagInfo, Span, Verdict, VideoTagInfo
 
-_T = TypeVar("_T")
 RuleOf = Callable[[str], TagRule]
 """The rule for a tag, by the tag's name as the model was asked for it."""
 
@@ -37,29 +35,14 @@ def describe_video(
         enough[name] = enough.get(name, False) or is_enough(kept, rule, duration_s)
         ruled.setdefault(name, []).extend(replace(span, tag=name) for span in kept)
     found = {name: tuple(merge(kept, 0.0)) for name, kept in sorted(ruled.items()) if enough[name]}
-    return VideoTagInfo(
-        duration_s=duration_s,
-        tags={category: tuple(found)},
-        totals_s={
-            category: {name: sum(span.duration_s for span in kept) for name, kept in found.items()}
-        },
-        spans={category: found},
-    )
+    return VideoTagInfo.of(duration_s, {category: found})
 
 
 def together(infos: Iterable[VideoTagInfo], duration_s: float) -> VideoTagInfo:
     """Return the descriptions of single categories as one."""
-    parts = list(infos)
-    return VideoTagInfo(
-        duration_s=duration_s,
-        tags=_union(info.tags for info in parts),
-        totals_s=_union(info.totals_s for info in parts),
-        spans=_union(info.spans for info in parts),
+    return VideoTagInfo.of(
+        duration_s, {category: spans for info in infos for category, spans in info.spans.items()}
     )
-
-
-def _union(by_category: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
-    return {category: value for each in by_category for category, value in each.items()}
 
 
 def apply_rule(spans: Sequence[Span], rule: TagRule, duration_s: float) -> list[Span]:
@@ -118,16 +101,13 @@ def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: Rule
         probability = verdict.probability
         if verdict.present and (probability is None or probability >= rule.threshold):
             confidences[rule.renamed or tag] = probability
-    return ImageTagInfo(
-        tags={category: tuple(sorted(confidences))}, confidences={category: confidences}
-    )
+    return ImageTagInfo.of({category: confidences})
 
 
 def images_together(infos: Iterable[ImageTagInfo]) -> ImageTagInfo:
     """Return the descriptions of single categories as one."""
-    parts = list(infos)
-    return ImageTagInfo(
-        _union(info.tags for info in parts), _union(info.confidences for info in parts)
+    return ImageTagInfo.of(
+        {category: own for info in infos for category, own in info.confidences.items()}
     )
 
 

@@ -1,4 +1,4 @@
-"""Building blocks for concurrent work on one event loop: gather, batches, a semaphore, clean-up at its end."""
+"""Concurrent work on one event loop: gather, batches, a semaphore, and clean-up at its end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def gather_or_cancel(works: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]
 
 
 class ResizableSemaphore:
-    """Semaphore with a limit that may change: ``size`` is called each time. First come, first served."""
+    """Semaphore whose limit may change: ``size()``, called each time. First come, first served."""
 
     def __init__(self, size: Callable[[], int]) -> None:
         self._size = size
@@ -65,7 +65,9 @@ class ResizableSemaphore:
         self.admit()
 
     def admit(self) -> None:
-        """Let in as many waiting tasks as there are places now. Call it when ``size`` may have grown."""
+        """Let in as many waiting tasks as there are places now. Call it when ``size`` may have
+        grown.
+        """
         while self._waiting and self._held < self._size():
             place = self._waiting.popleft()
             if not place.done():
@@ -74,14 +76,16 @@ class ResizableSemaphore:
 
 
 class Batcher(Generic[_EntryT, _ResultT]):
-    """Collects entries and processes them in batches, one at a time: group commit (Gray and Reuter, 1993).
+    """Collects entries and processes them in batches, one at a time: group commit (Gray and Reuter,
+    1993).
 
-    A batch starts when ``size`` entries wait or the first of them has waited for ``max_wait_s`` seconds; what comes
-    while one is being processed goes into the next. By default a batch starts at once.
+    A batch starts when ``size`` entries wait or the first of them has waited for ``max_wait_s``
+    seconds; what comes while one is being processed goes into the next. By default a batch starts
+    at once.
 
-    ``process`` starts the work on a batch and returns a future of one result for each entry, in order; a result
-    that is an exception is raised to the caller of that entry. When the future itself fails, its error is raised to
-    everyone who waits, and to everyone who comes later.
+    ``process`` starts the work on a batch and returns a future of one result for each entry, in
+    order; a result that is an exception is raised to the caller of that entry. When the future
+    itself fails, its error is raised to everyone who waits, and to everyone who comes later.
     """
 
     def __init__(
@@ -181,8 +185,8 @@ def in_thread(
 ) -> Callable[[Sequence[_EntryT]], asyncio.Future[Sequence[_ResultT | BaseException]]]:
     """Return ``work``, which blocks, for a ``Batcher``: it runs in a thread.
 
-    A ``VLMEngineError`` of ``work`` concerns the whole batch. After any other error each entry is processed by itself,
-    so that it concerns only those that cause it.
+    A ``VLMEngineError`` of ``work`` concerns the whole batch. After any other error each entry is
+    processed by itself, so that it concerns only those that cause it.
     """
 
     def processed(entries: Sequence[_EntryT]) -> Sequence[_ResultT | BaseException]:
@@ -216,8 +220,8 @@ def _run_in_thread(work: Callable[[], _T]) -> asyncio.Future[_T]:
 
 
 class CloseWithLoop:
-    """Closes a stack that its owner leaves open: when the event loop is shut down, as ``asyncio.run`` does at its end;
-    else when the owner is garbage collected or the program ends.
+    """Closes a stack that its owner leaves open: when the event loop is shut down, as
+    ``asyncio.run`` does at its end; else when the owner is garbage collected or the program ends.
 
     Make it while the loop runs, and ``start`` it there. ``is_closed``: whether the stack is.
     """
@@ -252,7 +256,9 @@ def _close(
     waiting: AsyncGenerator[None, None],
     closing: list[asyncio.Task[None]],
 ) -> None:
-    """Close ``waiting`` in whatever state the loop is. ``closing``: the task that does so already, if any."""
+    """Close ``waiting`` in whatever state the loop is. ``closing``: the task that does so already,
+    if any.
+    """
     if loop.is_closed():
         return
     if loop.is_running():  # perhaps for the last time: then the rest is done when the program ends

@@ -1,16 +1,17 @@
-"""The values that cross module borders: frozen, and times always in float seconds from the beginning of the file."""
+"""Values that cross module borders: frozen; times are float seconds from the beginning of the file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from operator import add
+from typing import Protocol, Self
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A place where the picture probably changes: ``time_s``, and ``strength`` in [0, 1]."""
+    """Place where the picture probably changes: ``time_s``, and ``strength`` in [0, 1]."""
 
     time_s: float
     strength: float
@@ -18,19 +19,19 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video's index tells without decoding it.
+    """A video as its index describes it, without decoding.
 
     ``width`` and ``height`` are the displayed size in pixels, rotation and pixel aspect applied.
     ``key_frames_s`` are the presentation times of the key frames, ascending; a frame asked for at
-    exactly such a time costs one decoded frame. ``first_s`` and ``end_s`` are those of the first and the last frame.
-    All times count from what players show as 0:00: the first frame comes later where sound begins before it, or where
-    the file begins in the middle of a group of pictures. ``start_s`` is the container's own time of 0:00.
-    ``key_places`` are where in the file each key frame is found, as (byte, its own time there), if times do not lead
-    there; else empty. ``bars`` is the share of the width that a black bar takes on either side; pictures are sent
-    without them. Size and time of change of the file tell whether it is still the one that was looked at.
-    ``gaps_s`` are the stretches, as (start, end), whose pictures the file has lost; where its end is missing, the last
-    one lies behind ``duration_s``.
-    ``source`` is where its content comes from; None: from the file at ``path``.
+    exactly such a time costs one decoded frame. ``first_s`` and ``end_s`` are those of the first
+    and the last frame. All times count from what players show as 0:00: the first frame comes later
+    where sound begins before it, or where the file begins in the middle of a group of pictures.
+    ``start_s`` is the container's own time of 0:00. ``key_places`` are the places of the key frames
+    in the file, as (byte, own time there), if times do not lead there; else empty. ``bars`` is the
+    share of the width that a black bar takes on either side; pictures are sent without them. Size
+    and time of change of the file tell whether it is still the same. ``gaps_s`` are the stretches,
+    as (start, end), whose pictures the file has lost; where its end is missing, the last one lies
+    behind ``duration_s``. ``source`` is where its content comes from; None: the file at ``path``.
     """
 
     path: str
@@ -54,46 +55,49 @@ class VideoInfo:
 
 
 class Source(Protocol):
-    """A video that is no file of this machine."""
+    """A video that is not a file of this machine."""
 
     @property
     def name(self) -> str:
-        """What messages call it, and whose words tell how a VR video is laid out: a path, as somebody else has it."""
+        """The path or name in messages. Its words tell how a VR video is laid out."""
 
     def open(self) -> Content:
-        """Its content from the beginning. The caller closes it. Blocks; raises ``MediaError``."""
+        """Return the content from the beginning. The caller closes it. Blocks; raises
+        ``MediaError``.
+        """
 
 
 class Content(Protocol):
-    """Bytes that are read like an open file's, on one thread at a time. ``read`` and ``seek`` may raise ``MediaError``.
+    """Bytes that are read like an open file's, on one thread at a time.
 
-    Size and time of change tell whether it is still what it was when it was opened before.
+    ``read`` and ``seek`` may raise ``MediaError``. Size and time of change tell whether it is still
+    the content that was opened before.
     """
 
     @property
     def size_bytes(self) -> int:
-        """All of it."""
+        """Size of the whole content."""
 
     @property
     def modified_ns(self) -> int:
-        """In nanoseconds since the epoch, or always the same."""
+        """Time of change in nanoseconds since the epoch, or always the same number."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """So many bytes, or all; fewer only at the end."""
+        """Return so many bytes, or all; fewer only at the end."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As ``io.IOBase.seek``."""
+        """Seek as ``io.IOBase.seek``."""
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Return the position of the next byte."""
 
     def close(self) -> None:
-        """Harmless when repeated."""
+        """Close it. Harmless when repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry:
-    """A file inside a zip. ``entry``: its name there, as the zip or Stash writes it, with ``/`` between folders."""
+    """A file inside a zip. ``entry``: its name there, with ``/`` between folders."""
 
     zip_path: str
     entry: str
@@ -104,7 +108,9 @@ class ZipEntry:
 
 @dataclass(frozen=True, slots=True)
 class ImageShape:
-    """How a picture is sent: longest side in pixels (it is never enlarged) and JPEG quality (1-95)."""
+    """Size of a sent picture: its longest side in pixels (it is never enlarged) and its JPEG
+    quality (1-95).
+    """
 
     max_side: int = 1024
     quality: int = 88
@@ -112,7 +118,7 @@ class ImageShape:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a video, ready to send. ``time_s`` is the true presentation time of the picture."""
+    """One picture of a video, ready to send. ``time_s`` is its true presentation time."""
 
     time_s: float
     width: int
@@ -121,7 +127,7 @@ class Frame:
 
 
 class Form(StrEnum):
-    """How a question wants its answer: the list of tags present, or a verdict for each tag."""
+    """Form of an answer: the list of tags present, or a verdict for each tag."""
 
     LIST = "list"
     VERDICTS = "verdicts"
@@ -129,11 +135,13 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which of ``tags`` does this picture show? ``tags`` is in the order the user gave, without duplicates.
+    """Question which of ``tags`` a picture shows. ``tags`` has the user's order, without
+    duplicates.
 
-    ``model``: only an endpoint that serves it may answer, by the name it has there; "" for any. ``time_s``: that of the
-    frame in its video; None for a picture by itself. ``more``: frames that are asked about in the same request, each by itself,
-    in order of time; then ``form`` is a list.
+    ``model``: only an endpoint that serves this model may answer, by the name it has there; "" for
+    any.
+    ``time_s``: time of the frame in its video; None for a picture by itself. ``more``: further
+    frames, in order of time, that the same request asks about one by one; then ``form`` is a list.
     """
 
     tags: tuple[str, ...]
@@ -149,7 +157,7 @@ class Question:
         return (self.time_s, *(frame.time_s for frame in self.more))
 
     def about(self, pictures: Sequence[int]) -> Question:
-        """The same about some of its pictures, by their places from 0."""
+        """Return the same question about some of its pictures, by their places from 0."""
         jpegs = (self.jpeg, *(frame.jpeg for frame in self.more))
         first, *rest = pictures
         more = tuple(self.more[place - 1] for place in rest)
@@ -158,7 +166,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether one tag applies. ``probability`` of presence where the server told it, else None."""
+    """Verdict on one tag. ``probability`` that it is present, if the server gives one; else None."""
 
     present: bool
     probability: float | None = None
@@ -166,12 +174,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One verdict for each tag that was asked for, and where it came from.
+    """One verdict for each tag that was asked for, and its origin.
 
-    ``raw`` is the model's reply as it came; token counts are 0 where the server does not tell them. ``more``: the verdicts about
-    each further picture of the question. Of several pictures, some may be left without verdicts: what was said about
-    them could not be read. ``together``: they were shown in one request. ``calls``: requests that were answered for it.
-    ``by_another_model``: ``model`` answered although another was asked for.
+    ``raw`` is the model's reply as it came; token counts are 0 if the server gives none. ``more``:
+    the verdicts about each further picture of the question; one may be empty if the reply about it
+    could not be read. ``together``: the pictures were sent in one request. ``calls``: requests that
+    were answered. ``by_another_model``: ``model`` answered although another was asked for.
     """
 
     verdicts: Mapping[str, Verdict]
@@ -187,16 +195,18 @@ class Answer:
 
     @property
     def by_picture(self) -> tuple[Mapping[str, Verdict], ...]:
-        """The verdicts about each picture, in their order."""
+        """The verdicts about each picture, in order."""
         return (self.verdicts, *self.more)
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointStats:
-    """What one endpoint did so far.
+    """Statistics of one endpoint.
 
-    ``failed`` counts by the error's name; ``copies`` are questions that it was given although another endpoint had
-    them already. ``seconds``: a typical answer's time, None before it is known; ``down_s``: how long it did not work.
+    ``failed`` counts by the error's name; ``copies`` are questions that another endpoint had
+    already.
+    ``seconds``: time of a typical answer, None before it is known; ``down_s``: time it did not
+    work.
     """
 
     state: str
@@ -212,7 +222,7 @@ class EndpointStats:
 
 
 class Purpose(StrEnum):
-    """Why to look: to scan a video, to check a doubtful verdict, to place an edge; or because it is a picture by itself."""
+    """Purpose of a question: scan a video, check a doubtful verdict, place an edge; or tag a still."""
 
     STILL = "still"
     SCAN = "scan"
@@ -222,7 +232,7 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FrameQuery:
-    """A frame the search wants judged for ``tags``."""
+    """A frame that the search wants judged for ``tags``."""
 
     time_s: float
     tags: tuple[str, ...]
@@ -231,10 +241,9 @@ class FrameQuery:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What came of a look. ``time_s``: the true time of the frame. No verdicts: it could not be judged.
+    """Result of a query. ``time_s``: true time of the frame. No verdicts: it could not be judged.
 
-    ``scanned``: by the smaller model that scans for the one that judges.
-    """
+    ``scanned``: by the smaller model that scans for the judge."""
 
     time_s: float
     verdicts: Mapping[str, Verdict]
@@ -243,10 +252,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """``tag`` applies from ``start_s`` to ``end_s``.
+    """Span of time in which ``tag`` applies.
 
-    ``confidence`` in [0, 1]: how probably that is right, all answers considered, and how sure servers said they
-    were; a span is right if it and a true one share half of the time that both cover. None in a span that no search made.
+    ``confidence`` in [0, 1] is the probability that the span is right, from all answers and their
+    probabilities; a span is right if it and a true one share half of the time that both cover. None
+    in a span that no search made.
     """
 
     tag: str
@@ -262,7 +272,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Frames that were wanted, judged, and could not be judged, of those ``unreadable`` because they do not decode.
+    """Counts of frames: asked, answered, failed; ``unreadable`` are failed frames that do not
+    decode.
 
     ``calls`` counts requests that a model answered.
     """
@@ -274,51 +285,63 @@ class Coverage:
     unreadable: int = 0
 
     def __add__(self, other: Coverage) -> Coverage:
-        return Coverage(
-            self.asked + other.asked,
-            self.answered + other.answered,
-            self.failed + other.failed,
-            self.calls + other.calls,
-            self.unreadable + other.unreadable,
-        )
+        return Coverage(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
 class VideoTagInfo:
-    """What a video shows, by the user's rules: tags by category, and the spans that become markers."""
+    """Tags of a video by category, and the spans that become markers, by the user's rules."""
 
     duration_s: float
     tags: Mapping[str, tuple[str, ...]]
     totals_s: Mapping[str, Mapping[str, float]]
     spans: Mapping[str, Mapping[str, tuple[Span, ...]]]
 
+    @classmethod
+    def of(cls, duration_s: float, spans: Mapping[str, Mapping[str, tuple[Span, ...]]]) -> Self:
+        """Return the info that follows from the spans, by category and tag."""
+        return cls(
+            duration_s,
+            tags={category: tuple(by_tag) for category, by_tag in spans.items()},
+            totals_s={
+                category: {tag: sum(span.duration_s for span in own) for tag, own in by_tag.items()}
+                for category, by_tag in spans.items()
+            },
+            spans=spans,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ImageTagInfo:
-    """What a picture shows, by the user's rules: tags by category, with the confidence of each, or None."""
+    """Tags of a picture by category, with the confidence of each or None, by the user's rules."""
 
     tags: Mapping[str, tuple[str, ...]]
     confidences: Mapping[str, Mapping[str, float | None]]
 
+    @classmethod
+    def of(cls, confidences: Mapping[str, Mapping[str, float | None]]) -> Self:
+        """Return the info that follows from the confidences, by category and tag."""
+        tags = {category: tuple(sorted(by_tag)) for category, by_tag in confidences.items()}
+        return cls(tags, confidences)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one video is: what came of the frames settled so far, and how many are expected in all.
+    """Progress of one video: its frames so far, and how many are expected in all.
 
-    ``fraction`` only ever grows towards 1.
-    """
+    ``fraction`` never decreases."""
 
     coverage: Coverage
     expected: int
 
     @property
     def settled(self) -> int:
-        """Frames judged or given up."""
+        """Frames that were judged or given up."""
         return self.coverage.answered + self.coverage.failed
 
     @property
     def fraction(self) -> float:
-        """In [0, 1]."""
+        """Share of the expected frames, in [0, 1]."""
         return min(1.0, self.settled / self.expected) if self.expected else 0.0
 
 
@@ -327,11 +350,13 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found for the tags of one category: the spans before the user's rules, and everything seen.
+    """Findings for the tags of one category: the spans before the user's rules, and all
+    observations.
 
-    ``observations`` pairs the time that was asked for with what was seen; from them alone, or from ``spans``, the
-    same video can be described under other rules without a model. ``searches`` are the tags that were searched together, and
-    how: what is as it was then need not be searched again.
+    ``observations`` pairs the time that was asked for with what was seen. From them alone, or from
+    ``spans``, the video can be described under other rules without a model. ``searches`` are groups
+    of tags that were searched together, and a fingerprint of the settings: with the same settings
+    they need not be searched again.
     """
 
     category: str
@@ -342,11 +367,10 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class VideoResult:
-    """What came of one video: the tags and spans by the user's rules, and what they were made of, by category.
+    """Result of one video: tags and spans by the user's rules, and what they were made of.
 
-    ``gaps_s`` are the stretches, as (start, end), of which no frame could be read: nothing is said about them. ``calls``:
-    requests that each model answered, by its name.
-    """
+    ``gaps_s`` are the stretches, as (start, end), in which no frame could be read: nothing is known
+    about them. ``calls``: requests that each model answered, by its name."""
 
     video: VideoInfo
     info: VideoTagInfo
@@ -358,7 +382,7 @@ class VideoResult:
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """What came of one picture. ``calls``: requests that each model answered, by its name."""
+    """Result of one picture. ``calls``: requests that each model answered, by its name."""
 
     info: ImageTagInfo
     coverage: Coverage

@@ -1,4 +1,4 @@
-"""Stages of the user's own: given as objects or classes, or named by a dotted path in the settings."""
+"""Stages of the user: given as objects or classes, or named by a dotted path in the settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from vlm_engine.models.base import Model
 def custom_models(
     config: EngineConfig, given: Mapping[str, Model | type[Model]]
 ) -> dict[str, Model]:
-    """The user's stages by name: those ``given``, and those that the settings name by class.
+    """Return the user's stages by name: those ``given``, and those that the settings name by class.
 
-    A class that is given gets the ``options`` of the model of that name. Raises ``ConfigError`` that names the setting.
+    A class that is given gets the ``options`` of the model of that name. Raises ``ConfigError``
+    that names the setting.
     """
     models = {name: _given(name, model, config) for name, model in given.items()}
     defined: dict[str, tuple[str, Mapping[str, Any]]] = {}
@@ -34,7 +35,7 @@ def custom_models(
 
 
 def _named(config: EngineConfig) -> list[tuple[str, str, str, Mapping[str, Any]]]:
-    """(setting, name, dotted path, options) of every stage with a class."""
+    """Return (setting, name, dotted path, options) of every stage with a class."""
     models = [
         (f"models.{name}", name, model.class_path, model.options)
         for name, model in config.models.items()
@@ -42,8 +43,8 @@ def _named(config: EngineConfig) -> list[tuple[str, str, str, Mapping[str, Any]]
     ]
     stages = [
         (f"pipelines.{pipeline}, stage {stage.name!r}", stage.name, stage.class_path, stage.options)
-        for pipeline, own in config.pipelines.items()
-        for stage in own.models
+        for pipeline, stages in config.pipelines.items()
+        for stage in stages.models
         if stage.class_path
     ]
     return [*models, *stages]
@@ -64,7 +65,8 @@ def _class(path: str, where: str) -> type[Model]:
         raise ConfigError(f"{where}: class {path!r} cannot be imported: {error}") from error
     if not isinstance(found, type) or not issubclass(found, Model):
         raise ConfigError(
-            f"{where}: class {path!r} is not the dotted path of a subclass of vlm_engine.models.Model"
+            f"{where}: class {path!r} is not the dotted path of a subclass of "
+            "vlm_engine.models.Model"
         )
     return found
 

@@ -1,21 +1,23 @@
-"""The built-in stages for pipelines that users write. They run the functions that the engine itself runs."""
+"""The built-in stages for pipelines that users write. They run the functions that the engine itself
+runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError, MediaUnreadableError
 from vlm_engine.models.base import Model, only
-from vlm_engine.spans import together
 from vlm_engine.tagging.cached_client import Cascade
 from vlm_engine.tagging.image import ImageTagger
 from vlm_engine.tagging.requests import ImageRequest, VideoRequest
 from vlm_engine.tagging.video import describe, probe, search
-from vlm_engine.types import ImageResult, VideoInfo, VideoResult
+from vlm_engine.types import ImageResult, VideoInfo, VideoResult, VideoTagInfo
 
 VIDEO_VALUES = (
     "video_path",
@@ -36,164 +38,105 @@ IMAGE_VALUES = ("image", "identity", "threshold", "skipped_categories", "return_
 """The values of a call for a picture."""
 
 
-class ProbeVideo(Model):
-    """``video_path`` (and ``identity``) → ``VideoInfo``, without decoding."""
-
-    needs = ("video_path",)
-
-    def __init__(self, config: EngineConfig) -> None:
-        self._config = config
-
-    async def process(self, inputs: Mapping[str, Any]) -> VideoInfo:
-        """Raise ``MediaError`` for a video that cannot be read."""
-        return await probe(_video_request(inputs["video_path"], inputs), self._config)
+_RequestT = TypeVar("_RequestT", VideoRequest, ImageRequest)
 
 
-class SearchVideo(Model):
-    """``video`` (and how to search it) → ``VideoResult`` with raw spans, before the user's rules."""
+class FunctionStage(Model):
+    """A built-in stage: a function of its inputs."""
 
-    needs = ("video",)
+    def __init__(
+        self,
+        function: Callable[[Mapping[str, Any]], Awaitable[Any]],
+        *,
+        needs: tuple[str, ...] = (),
+        takes: tuple[str, ...] = (),
+    ) -> None:
+        self._function = function
+        self.needs = needs
+        self.takes = takes
 
-    def __init__(self, cascades: Sequence[Cascade], config: EngineConfig) -> None:
-        self._cascades = cascades
-        self._config = config
-
-    async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
-        """Raise as ``tagging.video.search``."""
-        video: VideoInfo = inputs["video"]
-        request = _video_request(video.path, inputs)
-        found = await search(video, self._cascades, request, self._config)
-        info = together((), video.duration_s)
-        return VideoResult(video, info, found.findings, found.coverage, found.gaps_s, found.calls)
-
-
-class DescribeVideo(Model):
-    """``VideoResult`` (and ``threshold``) → the same by the user's rules."""
-
-    def __init__(self, config: EngineConfig) -> None:
-        self._config = config
-
-    async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
-        """Raise ``ConfigError`` when no result is among the inputs."""
-        found: VideoResult = only(inputs, "describe_video", VideoResult)
-        return describe(found, self._config, inputs.get("threshold"))
-
-
-class JudgeImage(Model):
-    """``image`` (and ``identity``, ``threshold``, ``skipped_categories``) → ``ImageResult``."""
-
-    needs = ("image",)
-
-    def __init__(self, cascades: Sequence[Cascade], tagger: ImageTagger) -> None:
-        self._cascades = cascades
-        self._tagger = tagger
-
-    async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
-        """Raise as ``ImageTagger.tag``."""
-        request = _image_request(inputs["image"], inputs)
-        return await self._tagger.tag(request, self._cascades)
-
-
-class VideoModelStage(Model):
-    """A model of the settings: a path or ``VideoInfo``, under any name → ``VideoResult`` of its tags."""
-
-    takes = tuple(name for name in VIDEO_VALUES if name != "video_path")
-
-    def __init__(self, name: str, cascade: Cascade, config: EngineConfig) -> None:
-        self._name = name
-        self._cascade = cascade
-        self._config = config
-
-    async def process(self, inputs: Mapping[str, Any]) -> VideoResult:
-        """Raise as ``search``, and ``ConfigError`` when it is not clear which input is the video."""
-        subject = _subject(self._name, "video_path", inputs, VIDEO_VALUES)
-        video = inputs[subject]
-        request = _video_request(video, inputs)
-        if not isinstance(video, VideoInfo):
-            if subject != "video_path":  # then the identity is not that of this video
-                request = _video_request(video, {**inputs, "identity": None})
-            video = await probe(request, self._config)
-        found = await search(video, [self._cascade], request, self._config)
-        return describe(found, self._config, request.threshold)
-
-
-class ImageModelStage(Model):
-    """A model of the settings: a picture, under any name → ``ImageResult`` of its tags.
-
-    The picture is one that ``process_image`` takes, or one that a stage before it made: a Pillow
-    image, or a numpy array (rows, columns, and RGB from 0 to 255).
-    """
-
-    takes = tuple(name for name in IMAGE_VALUES if name != "image")
-
-    def __init__(self, name: str, cascade: Cascade, tagger: ImageTagger) -> None:
-        self._name = name
-        self._cascade = cascade
-        self._tagger = tagger
-
-    async def process(self, inputs: Mapping[str, Any]) -> ImageResult:
-        """Raise as ``ImageTagger.tag``, and ``ConfigError`` when it is not clear which input is the picture."""
-        subject = _subject(self._name, "image", inputs, IMAGE_VALUES)
-        if subject != "image":  # then the identity is not that of this picture
-            inputs = {**inputs, "identity": None}
-        image = await asyncio.to_thread(_encoded, self._name, inputs[subject])
-        return await self._tagger.tag(_image_request(image, inputs), [self._cascade])
+    async def process(self, inputs: Mapping[str, Any]) -> Any:
+        """Return the function's result."""
+        return await self._function(inputs)
 
 
 def built_in_stages(
     cascades: Sequence[Cascade], config: EngineConfig, images: ImageTagger
 ) -> dict[str, Model]:
-    """Return the built-in stages by name."""
+    """Return the built-in stages by name: probe, search, describe, and tag a picture."""
+
+    async def probe_video(inputs: Mapping[str, Any]) -> VideoInfo:
+        return await probe(_request(VideoRequest, inputs["video_path"], inputs), config)
+
+    async def search_video(inputs: Mapping[str, Any]) -> VideoResult:
+        video: VideoInfo = inputs["video"]
+        found = await search(video, cascades, _request(VideoRequest, video.path, inputs), config)
+        info = VideoTagInfo.of(video.duration_s, {})  # the rules are applied by another stage
+        return VideoResult(video, info, found.findings, found.coverage, found.gaps_s, found.calls)
+
+    async def describe_video(inputs: Mapping[str, Any]) -> VideoResult:
+        found: VideoResult = only(inputs, "describe_video", VideoResult)
+        return describe(found, config, inputs.get("threshold"))
+
+    async def judge_image(inputs: Mapping[str, Any]) -> ImageResult:
+        return await images.tag(_request(ImageRequest, inputs["image"], inputs), cascades)
+
     return {
-        "probe_video": ProbeVideo(config),
-        "search_video": SearchVideo(cascades, config),
-        "describe_video": DescribeVideo(config),
-        "judge_image": JudgeImage(cascades, images),
+        "probe_video": FunctionStage(probe_video, needs=("video_path",)),
+        "search_video": FunctionStage(search_video, needs=("video",)),
+        "describe_video": FunctionStage(describe_video),
+        "judge_image": FunctionStage(judge_image, needs=("image",)),
     }
 
 
-def model_stages(
-    kind: str, cascades: Mapping[str, Cascade], config: EngineConfig, images: ImageTagger
-) -> dict[str, Model]:
-    """Return the models of the settings as stages of a pipeline for this ``kind`` of media, by name."""
+def model_stage(
+    name: str, kind: str, cascade: Cascade, config: EngineConfig, images: ImageTagger
+) -> Model:
+    """Return a model of the settings as a stage of a pipeline for this ``kind`` of media.
+
+    Its input, under any name, is what the call gives or what a stage before it made: a path or
+    ``VideoInfo``; or a picture that ``process_image`` takes, a Pillow image, or a numpy array
+    (rows, columns, and RGB from 0 to 255). It returns the result for its own tags.
+    """
+
+    async def tag_video(inputs: Mapping[str, Any]) -> VideoResult:
+        video, inputs = _subject(name, "video_path", inputs, VIDEO_VALUES)
+        request = _request(VideoRequest, video, inputs)
+        if not isinstance(video, VideoInfo):
+            video = await probe(request, config)
+        return describe(await search(video, [cascade], request, config), config, request.threshold)
+
+    async def tag_image(inputs: Mapping[str, Any]) -> ImageResult:
+        image, inputs = _subject(name, "image", inputs, IMAGE_VALUES)
+        content = await asyncio.to_thread(_encoded, name, image)
+        return await images.tag(_request(ImageRequest, content, inputs), [cascade])
+
     if kind == "image":
-        return {name: ImageModelStage(name, cascade, images) for name, cascade in cascades.items()}
-    return {name: VideoModelStage(name, cascade, config) for name, cascade in cascades.items()}
+        return FunctionStage(tag_image, takes=IMAGE_VALUES[1:])
+    return FunctionStage(tag_video, takes=VIDEO_VALUES[1:])
 
 
-def _video_request(source: Any, inputs: Mapping[str, Any]) -> VideoRequest:
-    return VideoRequest(
-        source,
-        identity=inputs.get("identity"),
-        frame_interval=inputs.get("frame_interval"),
-        threshold=inputs.get("threshold"),
-        vr_video=inputs.get("vr_video", False),
-        skipped_categories=inputs.get("skipped_categories", ()),
-        earlier=inputs.get("earlier"),
-        on_progress=inputs.get("on_progress"),
-    )
+def _request(kind: type[_RequestT], source: Any, inputs: Mapping[str, Any]) -> _RequestT:
+    options = {field.name for field in fields(kind)} - {"source"}
+    return kind(source, **{name: value for name, value in inputs.items() if name in options})
 
 
-def _image_request(source: Any, inputs: Mapping[str, Any]) -> ImageRequest:
-    return ImageRequest(
-        source,
-        identity=inputs.get("identity"),
-        threshold=inputs.get("threshold"),
-        skipped_categories=inputs.get("skipped_categories", ()),
-    )
-
-
-def _subject(stage: str, usual: str, inputs: Mapping[str, Any], values: Sequence[str]) -> str:
-    """Return the name of the input to look at: the usual one, else the one that is no value of the call."""
+def _subject(
+    stage: str, usual: str, inputs: Mapping[str, Any], values: Sequence[str]
+) -> tuple[Any, Mapping[str, Any]]:
+    """Return the input to look at, and the others: the usual one, else the one that is no value of
+    the call.
+    """
     if usual in inputs:
-        return usual
+        return inputs[usual], inputs
     found = [name for name in inputs if name not in values]
     if len(found) != 1:
         there = f"there are {', '.join(found)}" if found else "there is none"
         raise ConfigError(
-            f"stage {stage!r} looks at its input {usual!r}, or at the one that a stage before it makes; {there}"
+            f"stage {stage!r} looks at its input {usual!r}, "
+            f"or at the one that a stage before it makes; {there}"
         )
-    return found[0]
+    return inputs[found[0]], {**inputs, "identity": None}  # that is the name of another input
 
 
 def _encoded(stage: str, image: Any) -> Any:

@@ -1,102 +1,86 @@
-"""Ready-made stages that filter, rename, merge and drop what was found, before the user's rules or after them.
+"""Ready-made stages that filter, rename, merge and drop tags, before the user's rules or after
+them.
 
-Each takes one value, of whatever name: the findings or the results of a video, or the results of a picture; and gives the
-same with other tags. What the model said stays in the result's observations.
+Each takes one value, of whatever name: the findings or the results of a video, or the results of a
+picture; and gives the same with other tags. The observations in the result stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from vlm_engine.errors import ConfigError
 from vlm_engine.models.base import Model, only
 from vlm_engine.spans import merge
 from vlm_engine.types import Findings, ImageResult, ImageTagInfo, Span, VideoResult, VideoTagInfo
 
+_T = TypeVar("_T")
+
 
 class Transform(Model):
     """A stage that gives tags other names, or none. Subclass it and write ``renamed``.
 
-    Tags that get the same name become one: their spans are joined, and the larger confidence counts.
+    Tags that get the same name become one: their spans are joined, and the larger confidence
+    counts.
     """
 
     def renamed(self, category: str, tag: str) -> str | None:
-        """The name that a tag gets; None drops it."""
+        """Return the name that a tag gets; None drops it."""
         raise NotImplementedError
 
     def keeps(self, category: str) -> bool:
-        """Whether a category is told of at all. By default every one is."""
+        """Return whether to keep a category. By default all are kept."""
         return True
 
     async def process(self, inputs: Mapping[str, Any]) -> VideoResult | ImageResult:
-        """Raises ``ConfigError`` for what is no result."""
+        """Raise ``ConfigError`` when no result is among the inputs."""
         value: VideoResult | ImageResult = only(
             inputs, type(self).__name__, VideoResult, ImageResult
         )
         if isinstance(value, ImageResult):
-            return replace(value, info=self._image(value.info))
+            confidences = {
+                category: {
+                    name: max((each for each in own if each is not None), default=None)
+                    for name, own in self._regrouped(category, by_tag.items()).items()
+                }
+                for category, by_tag in value.info.confidences.items()
+                if self.keeps(category)
+            }
+            return replace(value, info=ImageTagInfo.of(confidences))
+        spans = {
+            category: self._merged(category, (span for own in by_tag.values() for span in own))
+            for category, by_tag in value.info.spans.items()
+            if self.keeps(category)
+        }
         findings = tuple(self._findings(own) for own in value.findings if self.keeps(own.category))
-        return replace(value, findings=findings, info=self._video(value.info))
+        info = VideoTagInfo.of(value.info.duration_s, spans)
+        return replace(value, findings=findings, info=info)
 
     def _findings(self, found: Findings) -> Findings:
-        by_tag: dict[str, tuple[Span, ...]] = {}
-        for span in found.spans:
-            by_tag[span.tag] = (*by_tag.get(span.tag, ()), span)
-        spans = self._spans(found.category, by_tag)
-        return replace(found, spans=tuple(span for own in spans.values() for span in own))
+        merged = self._merged(found.category, found.spans)
+        return replace(found, spans=tuple(span for own in merged.values() for span in own))
 
-    def _video(self, info: VideoTagInfo) -> VideoTagInfo:
-        spans = {
-            category: self._spans(category, own)
-            for category, own in info.spans.items()
-            if self.keeps(category)
-        }
-        return VideoTagInfo(
-            info.duration_s,
-            tags={category: tuple(own) for category, own in spans.items()},
-            totals_s={
-                category: {tag: sum(span.duration_s for span in each) for tag, each in own.items()}
-                for category, own in spans.items()
-            },
-            spans=spans,
-        )
-
-    def _spans(
-        self, category: str, by_tag: Mapping[str, Iterable[Span]]
-    ) -> dict[str, tuple[Span, ...]]:
-        regrouped: dict[str, list[Span]] = {}
-        for tag, spans in by_tag.items():
-            name = self.renamed(category, tag)
-            if name is not None:
-                regrouped.setdefault(name, []).extend(replace(span, tag=name) for span in spans)
-        return {name: tuple(merge(spans, 0.0)) for name, spans in regrouped.items()}
-
-    def _image(self, info: ImageTagInfo) -> ImageTagInfo:
-        told = {
-            category: self._confidences(category, own)
-            for category, own in info.confidences.items()
-            if self.keeps(category)
-        }
-        return ImageTagInfo({category: tuple(sorted(own)) for category, own in told.items()}, told)
-
-    def _confidences(
-        self, category: str, by_tag: Mapping[str, float | None]
-    ) -> dict[str, float | None]:
-        regrouped: dict[str, list[float | None]] = {}
-        for tag, confidence in by_tag.items():
-            name = self.renamed(category, tag)
-            if name is not None:
-                regrouped.setdefault(name, []).append(confidence)
+    def _merged(self, category: str, spans: Iterable[Span]) -> dict[str, tuple[Span, ...]]:
+        by_name = self._regrouped(category, ((span.tag, span) for span in spans))
         return {
-            name: max((each for each in own if each is not None), default=None)
-            for name, own in regrouped.items()
+            name: tuple(merge((replace(span, tag=name) for span in own), 0.0))
+            for name, own in by_name.items()
         }
+
+    def _regrouped(self, category: str, by_tag: Iterable[tuple[str, _T]]) -> dict[str, list[_T]]:
+        """Return the values by the new names of their tags."""
+        by_name: dict[str, list[_T]] = {}
+        for tag, value in by_tag:
+            name = self.renamed(category, tag)
+            if name is not None:
+                by_name.setdefault(name, []).append(value)
+        return by_name
 
 
 class FilterCategories(Transform):
-    """Tells only of the categories in ``keep``, or of all but those in ``drop``."""
+    """Keeps only the categories in ``keep``, or all but those in ``drop``."""
 
     def __init__(self, keep: Iterable[str] | None = None, drop: Iterable[str] = ()) -> None:
         self._keep = None if keep is None else _names("keep", keep)
@@ -131,7 +115,7 @@ class MergeTags(RenameTags):
 
 
 class DropTags(Transform):
-    """Tells nothing of these ``tags``. ``category``: only there."""
+    """Drops these ``tags``. ``category``: only there."""
 
     def __init__(self, tags: Iterable[str], category: str | None = None) -> None:
         self._tags = frozenset(_names("tags", tags))

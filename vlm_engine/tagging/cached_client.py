@@ -1,4 +1,6 @@
-"""One model, or a small one that scans before a large one judges: every answer is stored before it is used."""
+"""One model, or a small one that scans before a large one judges: every answer is stored before it
+is used.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ class FrameOutcome:
 
 
 class CachedAnswers:
-    """What the store holds about one video or picture, from one model.
+    """Stored answers of one model about one video or picture.
 
     ``alone`` are answers about one frame, ``together`` those about several in one request.
     ``tag_of`` returns the tag of a stored name; None if that name means something else now.
@@ -123,7 +125,7 @@ class CachedClient:
         return self.model.frames_per_question if several else 1
 
     async def fingerprint(self) -> str:
-        """Return a name for the model and the words of its questions. Raises ``NoEndpointError``."""
+        """Return a name for the model and its wording. Raises ``NoEndpointError``."""
         frames = self.model.frames_per_question
         suffix = f" {frames} at once" if frames > 1 else ""
         return f"{await self._client.model_name()} {self._wording}{suffix}"
@@ -146,7 +148,9 @@ class CachedClient:
         return answers.find(query, kinds)
 
     async def finished_searches(self, cache_key: str, settings: str) -> list[tuple[Tags, bool]]:
-        """Return the tags of each stored search, and whether its settings and meanings are the same."""
+        """Return the tags of each stored search, and whether its settings and meanings are the
+        same.
+        """
         found = await asyncio.to_thread(self._store.searches, await self._subject(cache_key))
         return [
             (
@@ -217,7 +221,8 @@ class CachedClient:
         self._failed_in_a_row += 1
         if self._failed_in_a_row == _GIVE_UP_AFTER:
             _log.warning(
-                "%s: asking about %d frames at once came to nothing %d times in a row, so it is asked about one at a time: %s",
+                "%s: asking about %d frames at once came to nothing %d times in a row, "
+                "so it is asked about one at a time: %s",
                 self.name or self.model.model_id or "the model",
                 self.model.frames_per_question,
                 _GIVE_UP_AFTER,
@@ -284,7 +289,7 @@ def _question(query: FrameQuery, frame: Frame) -> Question:
 
 @dataclass(frozen=True, slots=True)
 class CascadeAnswers:
-    """What is known already about one video, from the judge and from the scanner."""
+    """Stored answers about one video, of the judge and of the scanner."""
 
     judge: CachedAnswers
     scanner: CachedAnswers | None
@@ -292,7 +297,7 @@ class CascadeAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """The model that judges the tags of one category, and perhaps a smaller one that scans for it."""
+    """The judge of one category of tags, and perhaps a smaller model that scans for it."""
 
     judge: CachedClient
     scanner: CachedClient | None = None

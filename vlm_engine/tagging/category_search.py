@@ -1,4 +1,6 @@
-"""The search of one video for the tags of one category: its questions, its answers, and its frame counts."""
+"""The search of one video for the tags of one category: its questions, its answers, and its frame
+counts.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ LEAST_COVERAGE = 0.9
 """A video fails when a model could judge a smaller share of the frames that could be read."""
 LEAST_READABLE = 1 / 3
 """A video fails when a smaller share of all frames was judged: its result would pass for the whole.
-A search looks several times at a stretch of which it learns nothing: of a video of which half cannot
-be read, about a third of the frames can."""
+A search looks several times at a stretch of which it learns nothing: of a video of which half
+cannot be read, about a third of the frames can.
+"""
 _HOPELESS_AFTER = 16
 
 
@@ -72,7 +75,8 @@ class CategorySearch:
         cache_key: str,
         earlier: Findings | None,
     ) -> CategorySearch:
-        """Return the search with all that is known already: in the store, and ``earlier``, from a result.
+        """Return the search with all that is known already: in the store, and ``earlier``, from a
+        result.
 
         Raises ``NoEndpointError`` and ``StoreError``.
         """
@@ -141,7 +145,9 @@ class CategorySearch:
                 self._record_answer()
 
     async def finish(self) -> None:
-        """Store that the search is finished. Raises ``CoverageError`` when too few frames were judged."""
+        """Store that the search is finished. Raises ``CoverageError`` when too few frames were
+        judged.
+        """
         coverage = self.tally.coverage()
         readable = coverage.asked - coverage.unreadable
         if coverage.answered < max(LEAST_COVERAGE * readable, LEAST_READABLE * coverage.asked):
@@ -179,7 +185,9 @@ class CategorySearch:
 
 
 class FrameTally:
-    """Counts of the frames of one search: judged, failed, unreadable. ``calls``: requests, by model."""
+    """Counts of the frames of one search: judged, failed, unreadable. ``calls``: requests, by
+    model.
+    """
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()

@@ -1,4 +1,6 @@
-"""Tagging of one picture: a question for each view of it, one verdict for each tag, the user's rules."""
+"""Tagging of one picture: a question for each view of it, one verdict for each tag, the user's
+rules.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ from vlm_engine.watchdog import Readers, pause
 
 _log = logging.getLogger(__name__)
 _THREADS = 8
-"""Decoding keeps a core busy, and reading from a slow share none. These threads are apart from those
-of the answer store, which never waits for pictures."""
+"""Decoding keeps a core busy, and reading from a slow share none. These threads are apart from
+those of the answer store, which never waits for pictures.
+"""
 _ENOUGH = 0.3
 """The share of a moving picture's moments that must show a tag, each counted by its confidence."""
 
@@ -172,7 +175,7 @@ class _Picture:
 async def _judge_frames(
     client: CachedClient, cache_key: str, known: CachedAnswers, frames: Sequence[Frame], tags: Tags
 ) -> list[_Judged]:
-    """Return the verdicts on each frame. One that is there twice counts twice and is judged once."""
+    """Return the verdicts on each frame. One that occurs twice is judged once."""
     judged: dict[float, _Judged] = {}
     for frame in frames:
         if frame.time_s not in judged:
@@ -200,9 +203,9 @@ def _coverage(judged: Sequence[_Judged]) -> Coverage:
 def combine_moments(views: Sequence[Mapping[str, Verdict]], unseen: int = 0) -> dict[str, Verdict]:
     """Return the verdicts on a moving picture. ``unseen``: moments that could not be looked at.
 
-    A tag applies when the confidences of the moments that show it add up to at least three tenths of
-    the number of moments; a moment without a confidence counts 1. The tag's own confidence is the
-    mean of those that are known.
+    A tag applies when the confidences of the moments that show it add up to at least three tenths
+    of the number of moments; a moment without a confidence counts 1. The tag's own confidence is
+    the mean of those that are known.
     """
     combined = {}
     for tag in views[0]:

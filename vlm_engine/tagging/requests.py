@@ -1,4 +1,4 @@
-"""What to tag, and how: one video or one picture."""
+"""Requests: a video or a picture to tag, and how."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""Results as the dictionaries that scripts read, and progress in per cent; earlier results read back."""
+"""Results as the dictionaries that scripts read, and progress in per cent; earlier results read
+back.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 from vlm_engine.errors import ConfigError
@@ -25,9 +28,10 @@ SCHEMA_VERSION = 2
 def video_dict(
     result: VideoResult, *, timestamps: bool = True, confidence: bool = True
 ) -> dict[str, Any]:
-    """``video_tag_info``, ``json_result`` and ``coverage`` of one video. Times are seconds.
+    """Return ``video_tag_info``, ``json_result`` and ``coverage`` of one video. Times are seconds.
 
-    ``totalConfidence`` is how probably the span is right; None in a span that no search made.
+    ``totalConfidence`` is the probability that the span is right; None in a span that no search
+    made.
     """
     info = result.info
     tag_info: dict[str, Any] = {
@@ -38,9 +42,10 @@ def video_dict(
     if timestamps:
         tag_info["tag_timespans"] = {
             category: {
-                tag: [_span_dict(span, confidence) for span in own] for tag, own in spans.items()
+                tag: [_span_dict(span, confidence) for span in spans]
+                for tag, spans in by_tag.items()
             }
-            for category, spans in info.spans.items()
+            for category, by_tag in info.spans.items()
         }
     return {
         "video_tag_info": tag_info,
@@ -50,18 +55,23 @@ def video_dict(
 
 
 def image_dict(result: ImageResult, *, confidence: bool = True) -> dict[str, Any]:
-    """``image_tag_info`` and ``coverage`` of one picture."""
+    """Return ``image_tag_info`` and ``coverage`` of one picture."""
     tag_info: dict[str, Any] = {
         "image_tags": {category: list(tags) for category, tags in result.info.tags.items()}
     }
     if confidence:
         tag_info["confidences"] = {
-            category: dict(told) for category, told in result.info.confidences.items()
+            category: dict(by_tag) for category, by_tag in result.info.confidences.items()
         }
     return {"image_tag_info": tag_info, "coverage": _coverage_dict(result)}
 
 
 def _json_result(result: VideoResult) -> dict[str, Any]:
+    timespans: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for found in result.findings:
+        by_tag = timespans.setdefault(found.category, {})
+        for span in found.spans:
+            by_tag.setdefault(span.tag, []).append(_span_dict(span, confidence=True))
     return {
         "schema_version": SCHEMA_VERSION,
         "metadata": {
@@ -70,15 +80,8 @@ def _json_result(result: VideoResult) -> dict[str, Any]:
             "gaps": [{"start": start_s, "end": end_s} for start_s, end_s in result.gaps_s],
             "seen": {found.category: _seen_dict(found) for found in result.findings},
         },
-        "timespans": {found.category: _timespans_dict(found.spans) for found in result.findings},
+        "timespans": timespans,
     }
-
-
-def _timespans_dict(spans: Iterable[Span]) -> dict[str, list[dict[str, Any]]]:
-    timespans: dict[str, list[dict[str, Any]]] = {}
-    for span in spans:
-        timespans.setdefault(span.tag, []).append(_span_dict(span, confidence=True))
-    return timespans
 
 
 def _seen_dict(found: Findings) -> dict[str, Any]:
@@ -99,12 +102,8 @@ def _observation_dict(time_s: float, seen: Observation) -> dict[str, Any]:
     verdicts = {
         tag: [verdict.present, verdict.probability] for tag, verdict in seen.verdicts.items()
     }
-    return {
-        "time": time_s,
-        "frame": seen.time_s,
-        "verdicts": verdicts,
-        **({"scanned": True} if seen.scanned else {}),
-    }
+    entry = {"time": time_s, "frame": seen.time_s, "verdicts": verdicts}
+    return {**entry, "scanned": True} if seen.scanned else entry
 
 
 def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
@@ -120,18 +119,45 @@ def _coverage_dict(result: VideoResult | ImageResult) -> dict[str, Any]:
 
 
 def read_earlier(json_result: Mapping[str, Any]) -> Earlier:
-    """An earlier ``json_result``, or the whole result that holds it. Raises ``ConfigError``."""
+    """Read an earlier ``json_result``, or the result that holds it. Raises ``ConfigError``."""
     earlier = json_result.get("json_result", json_result)
     if earlier.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(
-            f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, expected {SCHEMA_VERSION}"
+            f"existing_json_data: schema_version is {earlier.get('schema_version')!r}, "
+            f"expected {SCHEMA_VERSION}"
         )
-    try:
+    with _errors_named():
         metadata = earlier["metadata"]
         findings = {
             category: _findings(category, own) for category, own in metadata["seen"].items()
         }
         return Earlier(float(metadata["duration"]), findings)
+
+
+def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[str, list[Span]]]]:
+    """Read (duration in seconds, raw spans by category and tag) from an earlier ``json_result``.
+
+    Raises ``ConfigError``.
+    """
+    earlier = json_result.get("json_result", json_result)
+    with _errors_named():
+        spans = {
+            category: {
+                tag: [
+                    Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"))
+                    for entry in entries
+                ]
+                for tag, entries in by_tag.items()
+            }
+            for category, by_tag in earlier["timespans"].items()
+        }
+        return float(earlier["metadata"]["duration"]), spans
+
+
+@contextmanager
+def _errors_named() -> Iterator[None]:
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"existing_json_data: not a json_result of this engine: {error!r}"
@@ -139,40 +165,14 @@ def read_earlier(json_result: Mapping[str, Any]) -> Earlier:
 
 
 def _findings(category: str, seen: Mapping[str, Any]) -> Findings:
-    observations = tuple(_observation(entry) for entry in seen["observations"])
-    searches = tuple(
-        (tuple(search["tags"]), str(search["settings"])) for search in seen["searches"]
-    )
-    return Findings(category, (), observations, searches)
-
-
-def _observation(entry: Mapping[str, Any]) -> tuple[float, Observation]:
-    verdicts = {
-        tag: Verdict(present, probability)
-        for tag, (present, probability) in entry["verdicts"].items()
-    }
-    return float(entry["time"]), Observation(
-        float(entry["frame"]), verdicts, scanned=bool(entry.get("scanned"))
-    )
-
-
-def read_spans(json_result: Mapping[str, Any]) -> tuple[float, dict[str, dict[str, list[Span]]]]:
-    """(duration in seconds, raw spans by category and tag) of an earlier ``json_result``. Raises ``ConfigError``."""
-    earlier = json_result.get("json_result", json_result)
-    try:
-        spans = {
-            category: {tag: [_span(tag, entry) for entry in own] for tag, own in tags.items()}
-            for category, tags in earlier["timespans"].items()
-        }
-        return float(earlier["metadata"]["duration"]), spans
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"existing_json_data: not a json_result of this engine: {error!r}"
-        ) from error
-
-
-def _span(tag: str, entry: Mapping[str, Any]) -> Span:
-    return Span(tag, entry["start"], entry["end"], entry.get("totalConfidence"))
+    observations = []
+    for entry in seen["observations"]:
+        verdicts = {tag: Verdict(*verdict) for tag, verdict in entry["verdicts"].items()}
+        scanned = bool(entry.get("scanned"))
+        observation = Observation(float(entry["frame"]), verdicts, scanned)
+        observations.append((float(entry["time"]), observation))
+    searches = [(tuple(search["tags"]), str(search["settings"])) for search in seen["searches"]]
+    return Findings(category, (), tuple(observations), tuple(searches))
 
 
 class PercentCallback:

@@ -1,4 +1,4 @@
-"""Drives the searches of one video: queries become frames, frames questions, answers observations."""
+"""The searches of one video: queries become frames, frames questions, answers observations."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Picture = Mapping[ImageShape, Frame] | FrameError
 class SearchRun:
     """The searches of one video, from the first query to the last.
 
-    They go side by side, round by round: ask for ``next_queries``, then ``run_round``, until there are
-    none; then ``finish``. Frames are decoded one after the other in order of time, each once for all
-    searches that want it, and asked about when their models have room for them.
+    They go side by side, round by round: ask for ``next_queries``, then ``run_round``, until there
+    are none; then ``finish``. Frames are decoded one after the other in order of time, each once
+    for all searches that want it, and asked about when their models have room for them.
     """
 
     def __init__(
@@ -57,14 +57,16 @@ class SearchRun:
             search.on_outcome = self._report_progress
 
     def next_queries(self) -> list[tuple[CategorySearch, FrameQuery]]:
-        """Return the queries of the next round; none at the end. Takes long: not for the event loop."""
+        """Return the queries of the next round; none at the end. Takes long: not for the event
+        loop.
+        """
         return [(search, query) for search in self._searches for query in search.next_queries()]
 
     async def finish(self) -> None:
         """Store that the searches are finished.
 
-        Raises ``MediaUnreadableError`` when no frame decodes, and ``CoverageError`` when too few of the
-        frames that decode could be judged.
+        Raises ``MediaUnreadableError`` when no frame decodes, and ``CoverageError`` when too few of
+        the frames that decode could be judged.
         """
         coverage = self.coverage()
         if coverage.asked and coverage.unreadable == coverage.asked:
@@ -94,8 +96,8 @@ class SearchRun:
     async def run_round(self, queries: Sequence[tuple[CategorySearch, FrameQuery]]) -> None:
         """Ask these queries. Every answer is stored, whatever happens.
 
-        Raises ``NoEndpointError`` when no endpoint is left, and ``CoverageError`` when nothing can be
-        judged at all.
+        Raises ``NoEndpointError`` when no endpoint is left, and ``CoverageError`` when nothing can
+        be judged at all.
         """
         self._outstanding = len(queries)
         unknown = []
@@ -124,8 +126,8 @@ class SearchRun:
     async def _complete_batches(self, batches: Sequence[FrameBatch]) -> AsyncIterator[FrameBatch]:
         """Decode the next frame, and yield the batches that it completes once they have a place.
 
-        A single frame gets its place before it is decoded. A larger batch gets it when it is complete:
-        others might need the place to become complete.
+        A single frame gets its place before it is decoded. A larger batch gets it when it is
+        complete: others might need the place to become complete.
         """
         single = [batch for batch in batches if len(batch.queries) == 1]
         async with AsyncExitStack() as places:
@@ -185,7 +187,7 @@ class FrameBatch:
 
 
 def frame_batches(queries: Iterable[tuple[CategorySearch, FrameQuery]]) -> list[FrameBatch]:
-    """Return every query in a batch: with others about the same tags where its model takes several."""
+    """Return the queries in batches: several about the same tags where the model takes several."""
     alike: dict[tuple[CategorySearch, CachedClient, Tags], list[FrameQuery]] = defaultdict(list)
     batches = []
     for search, query in queries:

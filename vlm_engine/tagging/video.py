@@ -27,7 +27,7 @@ _SAME_LENGTH_S, _SAME_TIME_S = 1.0, 0.1
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search saw of one video, before the user's rules. The fields are those of ``VideoResult``."""
+    """Findings of one video before the user's rules, in the fields of ``VideoResult``."""
 
     video: VideoInfo
     findings: tuple[Findings, ...]
@@ -52,7 +52,8 @@ async def search(
 ) -> SearchResult:
     """Search the video for the tags of every category.
 
-    Raises ``MediaError``, ``NoEndpointError``, and ``CoverageError`` when too little could be judged.
+    Raises ``MediaError``, ``NoEndpointError``, and ``CoverageError`` when too little could be
+    judged.
     """
     tags = {cascade: cascade.tags(request.skipped_categories) for cascade in cascades}
     clients = {client for cascade in cascades if tags[cascade] for client in cascade.members}
@@ -114,7 +115,7 @@ def describe(
 
 
 def cache_key_of(video: VideoInfo, layout: Layout | None) -> str:
-    """Return the name of a video in the answer store; it differs where frames are numbered or shown differently.
+    """Return the name of a video in the answer store: one for each way to number and show frames.
 
     Times once counted from the first frame of a file, and joined recordings had one time twice. The
     answers from then stay apart.
