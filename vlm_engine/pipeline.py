@@ -61,9 +61,8 @@ def _faults(name: str, config: PipelineConfig) -> Iterator[str]:
     for wanted in config.inputs:
         if wanted not in values:
             there = ", ".join(values)
-            yield (
-                f"pipeline {name!r}: nobody gives its input {wanted!r}; for {kind} there are: {there}"
-            )
+            message = f"nobody gives its input {wanted!r}; for {kind} there are: {there}"
+            yield f"pipeline {name!r}: {message}"
 
 
 class Pipeline:

@@ -107,7 +107,7 @@ def describe_image(verdicts: Mapping[str, Verdict], category: str, rule_of: Rule
 def images_together(infos: Iterable[ImageTagInfo]) -> ImageTagInfo:
     """Return the descriptions of single categories as one."""
     return ImageTagInfo.of(
-        {category: own for info in infos for category, own in info.confidences.items()}
+        {category: tags for info in infos for category, tags in info.confidences.items()}
     )
 
 

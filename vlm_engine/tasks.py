@@ -227,7 +227,7 @@ class CloseWithLoop:
     """
 
     def __init__(self, owner: object, stack: AsyncExitStack) -> None:
-        # A loop that is shut down closes asynchronous generators, and nothing else that is open on it.
+        # All that a loop closes when it is shut down are its asynchronous generators.
         self._waiting = self._close_at_end(stack)
         self.is_closed = False
         self._finalizer = weakref.finalize(

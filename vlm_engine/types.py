@@ -1,4 +1,4 @@
-"""Values that cross module borders: frozen; times are float seconds from the beginning of the file."""
+"""Values that cross module borders: frozen, with times in seconds from the start of the file."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Verdict on one tag. ``probability`` that it is present, if the server gives one; else None."""
+    """Verdict on one tag. ``probability`` that it is present; None if not known."""
 
     present: bool
     probability: float | None = None
@@ -222,7 +222,7 @@ class EndpointStats:
 
 
 class Purpose(StrEnum):
-    """Purpose of a question: scan a video, check a doubtful verdict, place an edge; or tag a still."""
+    """Purpose of a question: scan, check a doubtful verdict, place an edge; or tag a still."""
 
     STILL = "still"
     SCAN = "scan"
@@ -304,7 +304,10 @@ class VideoTagInfo:
             duration_s,
             tags={category: tuple(by_tag) for category, by_tag in spans.items()},
             totals_s={
-                category: {tag: sum(span.duration_s for span in own) for tag, own in by_tag.items()}
+                category: {
+                    tag: sum(span.duration_s for span in tag_spans)
+                    for tag, tag_spans in by_tag.items()
+                }
                 for category, by_tag in spans.items()
             },
             spans=spans,

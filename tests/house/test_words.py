@@ -30,8 +30,12 @@ NOT_YET = ROOT / "tests" / "house" / "words_not_yet.txt"
 def faults(path: Path) -> Iterator[str]:
     """Yield every name, docstring and line that breaks a rule."""
     text = path.read_text(encoding="utf-8")
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.NAME and token.string in NAMES:
+    tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
+    for before, token, after in zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False):
+        is_used_only = getattr(before, "string", "") == "." or (
+            getattr(after, "string", "") == "=" and getattr(before, "string", "") in {"(", ","}
+        )  # an attribute or a keyword argument; the name is the definition's fault
+        if token.type == tokenize.NAME and token.string in NAMES and not is_used_only:
             yield f"{path}:{token.start[0]}: the name {token.string}"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):

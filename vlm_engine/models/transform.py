@@ -42,31 +42,33 @@ class Transform(Model):
         if isinstance(value, ImageResult):
             confidences = {
                 category: {
-                    name: max((each for each in own if each is not None), default=None)
-                    for name, own in self._regrouped(category, by_tag.items()).items()
+                    name: max((each for each in group if each is not None), default=None)
+                    for name, group in self._regrouped(category, by_tag.items()).items()
                 }
                 for category, by_tag in value.info.confidences.items()
                 if self.keeps(category)
             }
             return replace(value, info=ImageTagInfo.of(confidences))
         spans = {
-            category: self._merged(category, (span for own in by_tag.values() for span in own))
+            category: self._merged(category, (span for group in by_tag.values() for span in group))
             for category, by_tag in value.info.spans.items()
             if self.keeps(category)
         }
-        findings = tuple(self._findings(own) for own in value.findings if self.keeps(own.category))
+        findings = tuple(
+            self._findings(group) for group in value.findings if self.keeps(group.category)
+        )
         info = VideoTagInfo.of(value.info.duration_s, spans)
         return replace(value, findings=findings, info=info)
 
     def _findings(self, found: Findings) -> Findings:
         merged = self._merged(found.category, found.spans)
-        return replace(found, spans=tuple(span for own in merged.values() for span in own))
+        return replace(found, spans=tuple(span for group in merged.values() for span in group))
 
     def _merged(self, category: str, spans: Iterable[Span]) -> dict[str, tuple[Span, ...]]:
         by_name = self._regrouped(category, ((span.tag, span) for span in spans))
         return {
-            name: tuple(merge((replace(span, tag=name) for span in own), 0.0))
-            for name, own in by_name.items()
+            name: tuple(merge((replace(span, tag=name) for span in group), 0.0))
+            for name, group in by_name.items()
         }
 
     def _regrouped(self, category: str, by_tag: Iterable[tuple[str, _T]]) -> dict[str, list[_T]]:

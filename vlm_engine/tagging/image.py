@@ -59,8 +59,8 @@ class ImageTagger:
         ``NoEndpointError``.
         """
         tags = {cascade.judge: cascade.tags(request.skipped_categories) for cascade in cascades}
-        asked = {client: own for client, own in tags.items() if own}
-        judged = await self._judge(request, asked) if asked else {}
+        requested = {client: client_tags for client, client_tags in tags.items() if client_tags}
+        judged = await self._judge(request, requested) if requested else {}
         described = [
             describe_image(
                 judged[cascade.judge].verdicts if cascade.judge in judged else {},
@@ -93,7 +93,10 @@ class ImageTagger:
                 )
             picture = _Picture(request.source, identity, self._read)
             judged = await gather_or_cancel(
-                [self._judge_by(client, picture, own) for client, own in tags.items()]
+                [
+                    self._judge_by(client, picture, client_tags)
+                    for client, client_tags in tags.items()
+                ]
             )
         return dict(zip(tags, judged, strict=True))
 

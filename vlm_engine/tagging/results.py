@@ -129,7 +129,8 @@ def read_earlier(json_result: Mapping[str, Any]) -> Earlier:
     with _errors_named():
         metadata = earlier["metadata"]
         findings = {
-            category: _findings(category, own) for category, own in metadata["seen"].items()
+            category: _findings(category, category_data)
+            for category, category_data in metadata["seen"].items()
         }
         return Earlier(float(metadata["duration"]), findings)
 

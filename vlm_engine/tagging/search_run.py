@@ -112,7 +112,7 @@ class SearchRun:
             for query in batch.queries:
                 batches_at[query.time_s].append(batch)
         await self._decoder.start(
-            {time_s: {batch.shape for batch in own} for time_s, own in batches_at.items()}
+            {time_s: {batch.shape for batch in batches} for time_s, batches in batches_at.items()}
         )
         try:
             async with asyncio.TaskGroup() as group:

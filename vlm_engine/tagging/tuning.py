@@ -24,10 +24,10 @@ def fitted_rules(
     Raises ``ConfigError``.
     """
     duration_s, found = read_spans(existing)
-    asked = {model.category: model.tag_list for model in config.active_models().values()}
+    requested = {model.category: model.tag_list for model in config.active_models().values()}
     known = {
-        category: dict.fromkeys(asked.get(category, ()), ()) | found.get(category, {})
-        for category in {**asked, **found}
+        category: dict.fromkeys(requested.get(category, ()), ()) | found.get(category, {})
+        for category in {**requested, **found}
     }
     fitted: dict[str, Any] = {}
     for name, wanted in desired.items():
