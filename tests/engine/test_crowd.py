@@ -1,4 +1,4 @@
-"""Fifty videos at once on one engine: what they hold is bounded by slots, all get on, and one that is given up leaves nothing."""
+"""Many videos at once on one engine: what they hold is bounded by slots, all get on, and one that is given up leaves nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal")
-VIDEOS, SLOTS, AHEAD = 50, 3, 2
+VIDEOS, SLOTS, AHEAD = 36, 3, 2
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def config(vlm: SandboxVLM) -> EngineConfig:
 
 
 def decoding() -> int:
-    """How many videos are open, each with a thread that decodes it."""
+    """The number of open videos, each with a thread that decodes it."""
     return sum(thread.name.startswith("decode") for thread in threading.enumerate())
 
 
@@ -66,7 +66,7 @@ def open_files(folder: Path) -> int:
 
 @contextmanager
 def watched(measure: Callable[[], int]) -> Iterator[list[int]]:
-    """What ``measure`` gave, again and again, on the event loop."""
+    """Results of ``measure``, again and again, on the event loop."""
     seen: list[int] = []
 
     async def look() -> None:
@@ -87,7 +87,7 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_fifty_videos_share_the_slots_and_end_in_order(
+async def test_many_videos_share_the_slots_and_end_in_order(
     videos: list[Path],
 ) -> None:
     ended: list[int] = []
@@ -132,10 +132,11 @@ async def test_all_open_videos_make_progress(videos: list[Path]) -> None:
     assert set(per_cent.values()) == {100}
 
 
-@pytest.mark.parametrize("given_up", [range(1), range(0, VIDEOS, 2)], ids=["one", "every other"])
 def test_cancelled_videos_free_everything_and_disturb_no_other(
-    videos: list[Path], given_up: range
+    videos: list[Path],
 ) -> None:
+    given_up = range(0, VIDEOS, 2)
+
     async def run(vlm: SandboxVLM) -> None:
         async with VLMEngine(config(vlm)) as engine:
             before = asyncio.all_tasks()
@@ -146,12 +147,8 @@ def test_cancelled_videos_free_everything_and_disturb_no_other(
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             kept = [result for number, result in enumerate(ended) if number not in given_up]
             assert all(isinstance(ended[number], asyncio.CancelledError) for number in given_up)
-            assert all(isinstance(result, dict) for result in kept)
-            assert all(
-                result["video_tag_info"] == kept[0]["video_tag_info"]
-                for result in kept
-                if isinstance(result, dict)
-            )
+            infos = [result["video_tag_info"] for result in kept if isinstance(result, dict)]
+            assert infos == [infos[0]] * len(kept)
             assert all(stats.in_flight == 0 for stats in engine.endpoint_stats().values())
             await until(lambda: decoding() == 0 and open_files(videos[0].parent) == 0)
             await until(lambda: asyncio.all_tasks() == before)

@@ -248,7 +248,7 @@ else:
 """
 
 
-@pytest.mark.parametrize("how", ["local", "global", "twice", "loop", "local loop"])
+@pytest.mark.parametrize("how", ["local", "twice", "loop", "local loop"])
 def test_a_program_that_never_closes_its_engine_ends_in_silence(
     vlm: SandboxVLM, game: Path, tmp_path: Path, how: str
 ) -> None:

@@ -69,9 +69,8 @@ async def test_the_large_model_is_asked_little_and_finds_as_much(video: Labelled
         before = small.counters.answered, large.counters.answered
         async with VLMEngine(config(small, large)) as engine:
             both = await engine.tag_video(video.path)
-            served = {
-                stats["model"]: stats["served"] for stats in engine.get_performance_stats().values()
-            }
+            stats = engine.get_performance_stats().values()
+            served = {one["model"]: one["served"] for one in stats}
         assert both.calls == {
             "small": small.counters.answered - before[0],
             "large": large.counters.answered - before[1],
