@@ -125,7 +125,7 @@ async def test_pictures_of_one_eye_are_not_taken_for_whole_ones(
     questions, _ = await season.tagged()
     async with season.engine() as engine:
         result = await engine.tag_video(video.path, vr_video=True)
-    assert result.coverage.calls == result.coverage.questions > 0
+    assert result.coverage.calls == result.coverage.asked > 0
     assert season.vlm.counters.answered == len(questions) + result.coverage.calls
 
 
@@ -140,8 +140,8 @@ async def test_after_a_cancel_the_next_run_asks_only_the_rest(season: Season) ->
             await running
     assert len(season.answers()) >= season.vlm.counters.answered - 4
     questions, result = await season.tagged()
-    assert result.coverage.questions <= len(season.answers()) <= result.coverage.questions + 4
-    assert len(questions) < result.coverage.questions
+    assert result.coverage.asked <= len(season.answers()) <= result.coverage.asked + 4
+    assert len(questions) < result.coverage.asked
 
 
 async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> None:
@@ -156,7 +156,7 @@ async def test_an_answer_that_cannot_be_stored_is_not_used(season: Season) -> No
     assert 0 < max(answered) <= stored <= max(answered) + 4
     assert season.vlm.counters.answered <= stored + 8
     questions, result = await season.tagged()
-    assert len(questions) == result.coverage.questions - stored
+    assert len(questions) == result.coverage.asked - stored
 
 
 @pytest.mark.parametrize(

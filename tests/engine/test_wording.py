@@ -38,6 +38,20 @@ def test_the_words_that_are_built_in_are_still_the_same() -> None:
     assert wording_fingerprint(ModelConfig()).startswith("35d591d224d5")
 
 
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"tag_list": ["Foul"], "model_id": "other", "max_new_tokens": 99}, True),
+        ({"prompt": "You watch football."}, False),
+        ({"special_tokens": "/no_think"}, False),
+    ],
+)
+def test_the_fingerprint_follows_the_words_alone(settings: dict[str, Any], same: bool) -> None:
+    plain = wording_fingerprint(ModelConfig())
+    assert len(plain) == 64
+    assert (wording_fingerprint(ModelConfig(**settings)) == plain) == same
+
+
 def test_a_template_says_everything_in_its_own_words() -> None:
     system, line = texts(
         system_prompt="A match. {tag_count} plays:\n{tags}\n{rules} {{so}}",
