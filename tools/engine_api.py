@@ -30,9 +30,7 @@ _FOR_PROGRAMS = ("VLMEngine", "VLMEngineError", "InMemoryFile", "__version__")
 
 
 def public_names(module: ModuleType) -> Mapping[str, Any]:
-    """What a module offers: the names that it lists, else those without an underscore that are
-    made in it, in their order.
-    """
+    """Return the public names of a module: those it lists, else those made in it without underscore."""
     listed = _FOR_PROGRAMS if module is vlm_engine else getattr(module, "__all__", None)
     if listed is not None:
         return {name: getattr(module, name) for name in listed}
@@ -58,7 +56,7 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def module_section(name: str) -> str:
-    """What a module says of itself, and a section for each of its public names."""
+    """Return a module's docstring, and a section for each of its public names."""
     module = import_module(name)
     parts = [_prose(module)]
     for public, value in public_names(module).items():

@@ -1,1 +1,1 @@
-"""The settings: a table of all of them, the layers they come from, and how the layers are merged."""
+"""The settings: a table of all, the layers they come from, and how the layers are merged."""

@@ -140,7 +140,7 @@ class Settings(Options):
         return in_constants and self.tag_list == EXAMPLE_TAGS
 
     def fingerprint(self) -> str:
-        """Return a short text that differs if the settings differ. It reveals nothing of the keys."""
+        """Return a short text that differs if the settings differ. It reveals no keys."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
     def secrets(self) -> tuple[str, ...]:

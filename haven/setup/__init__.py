@@ -1,4 +1,4 @@
-"""What runs before the plugin's packages are there. It uses only the standard library."""
+"""Code that runs before the plugin's packages are there. It uses only the standard library."""
 
 
 class SetupError(Exception):

@@ -195,8 +195,9 @@ class Environment:
             raise SetupError(
                 "The packages that the plugin needs could not be installed. pip said:\n"
                 + "\n".join(_complaints(outcome.last_lines))
-                + f"\nCheck the connection and the free space of {self.folder.parent}, and start the"
-                f" task again, or install them yourself for the Python that Stash uses: {self._by_hand}"
+                + f"\nCheck the connection and the free space of {self.folder.parent}, and start"
+                " the task again, or install them yourself for the Python that Stash uses:"
+                f" {self._by_hand}"
             )
         self._try([*python, "-c", _TRY, packages], lock)
 

@@ -50,7 +50,7 @@ def run(
         errors="replace",
         env=env,
         pass_fds=keep_open if os.name == "posix" else (),
-        preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509  (called before the plugin has threads)
+        preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509  (called before there are threads)
     ) as child:
         timer = threading.Timer(limit_s, child.kill)
         timer.daemon = True

@@ -21,7 +21,7 @@ _BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][\w.]*)")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A package and the versions that will do: each of ``bounds``, pairs of operator and version."""
+    """A package, and the bounds of its version: pairs of operator and version."""
 
     name: str
     bounds: tuple[tuple[str, str], ...]

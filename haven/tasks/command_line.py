@@ -26,7 +26,7 @@ class _Formatter(RedactingFormatter, OneLine):
 
 
 def run_command(arguments: Sequence[str], store_path: Path) -> int:
-    """Run one command line and return its exit code. Usage errors leave by ``SystemExit`` with 2."""
+    """Run one command line and return its exit code. Usage errors raise ``SystemExit``."""
     return run(arguments, program(store_path))
 
 

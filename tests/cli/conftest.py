@@ -20,7 +20,7 @@ TAGS = ("Foul", "Turnover", "Goal")
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it wrote."""
+    """The exit code of a command, and its output."""
 
     code: int
     out: str

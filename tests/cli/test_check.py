@@ -18,7 +18,7 @@ from vlm_engine.testing.threads import running
 
 
 def findings(out: str) -> dict[str, tuple[str, str]]:
-    """What was looked at, and with which outcome and words, of one endpoint."""
+    """Return each check of one endpoint with its outcome and text."""
     lines = [line.split(maxsplit=1) for line in out.splitlines()[1:]]
     return {rest.split(": ", 1)[0]: (outcome, rest.split(": ", 1)[1]) for outcome, rest in lines}
 

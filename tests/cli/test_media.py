@@ -1,4 +1,4 @@
-"""What the paths of a command line mean."""
+"""The files that the paths of a command line mean."""
 
 from __future__ import annotations
 

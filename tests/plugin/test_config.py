@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import haven_vlm_config
 from haven.settings.settings import Settings, TagNames
@@ -12,48 +13,9 @@ from tests.plugin.local_settings import LOCAL, faults, load, model_of
 from vlm_engine.config.models import ImageConfig, SearchConfig, VideoConfig
 from vlm_engine.errors import ConfigError
 
-UPSTREAM = {
-    "active_ai_models": ["vlm_multiplexer_model"],
-    "trace_logging": True,
-    "models": {
-        "binary_search_processor_dynamic": {
-            "type": "binary_search_processor",
-            "model_file_name": "binary_search_processor_dynamic",
-        },
-        "vlm_multiplexer_model": {
-            "type": "vlm_model",
-            "model_file_name": "vlm_multiplexer_model",
-            "model_category": "actiondetection",
-            "model_id": "org/vision-flash",
-            "model_identifier": 93848,
-            "use_multiplexer": True,
-            "max_concurrent_requests": 13,
-            "multiplexer_endpoints": [
-                {
-                    "base_url": "http://nas:7045",
-                    "api_key": "",
-                    "name": "first",
-                    "weight": 9,
-                    "is_fallback": False,
-                    "max_concurrent": 10,
-                },
-                {
-                    "base_url": "http://spare:7045/v1",
-                    "api_key": "spare-key-1",
-                    "name": "spare",
-                    "weight": 1,
-                    "is_fallback": True,
-                },
-            ],
-            "tag_list": ["Corner kick", "Goal"],
-        },
-    },
-    "category_config": {
-        "actiondetection": {
-            "Goal": {"RenamedTag": "Goal scored", "MaxGap": "30s", "TagThreshold": 0.7}
-        }
-    },
-}
+UPSTREAM = yaml.safe_load(
+    (Path(__file__).parents[1] / "data" / "older_engine.yaml").read_text(encoding="utf-8")
+)
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +33,7 @@ def test_the_constants_hold_when_nothing_else_is_set(folder: Path) -> None:
     assert model_of(settings).model_id == ""
     assert settings.tag_list == tuple(haven_vlm_config.TAG_LIST)
     assert settings.engine.search.frame_interval_s is None
-    assert settings.engine.default_rule.threshold == settings.engine.default_rule.threshold == 0.5
+    assert settings.engine.default_rule.threshold == 0.5
     assert settings.concurrent_task_limit == 2
     assert settings.create_markers is True
     assert settings.tag_names == TagNames()
@@ -152,7 +114,7 @@ STORE_MAX_MB: 0
     assert not settings.create_markers
     assert settings.engine.default_rule.max_gap.seconds(600) == 5
     assert settings.engine.default_rule.required.seconds(600) == 30
-    assert settings.engine.default_rule.threshold == settings.engine.default_rule.threshold == 0.3
+    assert settings.engine.default_rule.threshold == 0.3
     assert settings.engine.category_config["tags"]["Foul"].renamed == "Personal foul"
     assert (
         settings.engine.default_rule.overridden(
@@ -167,19 +129,11 @@ STORE_MAX_MB: 0
     assert settings.engine.search == SearchConfig(
         shortest_event_s=3, effort=2, questions_per_hour=600, edge_tolerance_s=1
     )
-    config = engine_config(settings, None)
     assert settings.engine.image == ImageConfig(frames=3, parts=4)
-    assert (settings.image_galleries, settings.gallery_tag_share, settings.image_from_stash) == (
-        False,
-        0.3,
-        False,
-    )
-    assert (config.search, config.video, config.image) == (
-        settings.engine.search,
-        settings.engine.video,
-        settings.engine.image,
-    )
-    assert config.store_max_mb is settings.engine.store_max_mb is None
+    assert settings.engine.store_max_mb is None
+    assert not settings.image_galleries
+    assert not settings.image_from_stash
+    assert settings.gallery_tag_share == 0.3
 
 
 def test_an_empty_file_and_one_that_windows_wrote_are_read(folder: Path) -> None:
@@ -556,15 +510,12 @@ def upstream(
 def test_a_whole_configuration_of_the_engine_is_used(upstream: Path) -> None:
     settings = load(upstream)
     model = model_of(settings)
-    assert [endpoint.base_url for endpoint in model.endpoints()] == [
-        "http://nas:7045/v1",
-        "http://spare:7045/v1",
-    ]
-    assert (model.model_id, settings.tag_list) == ("org/vision-flash", ("Corner kick", "Goal"))
-    assert settings.engine.category_config["actiondetection"]["Goal"].renamed == "Goal scored"
-    assert settings.secrets() == ("spare-key-1",)
+    assert [endpoint.label for endpoint in model.endpoints()] == ["first", "spare"]
+    assert model.model_id == "org/vision-flash"
+    assert settings.tag_list == ("Foul", "Turnover", "Goal")
+    assert settings.engine.category_config["plays"]["Foul"].renamed == "Personal foul"
     assert model.max_concurrent_requests == 13
-    assert (model.request_timeout, model.endpoint_patience) == (120, 300)
+    assert (model.request_timeout, model.endpoint_patience) == (70, 300)
 
 
 def test_layers_above_a_whole_configuration_change_it(upstream: Path) -> None:
@@ -580,20 +531,22 @@ def test_layers_above_a_whole_configuration_change_it(upstream: Path) -> None:
     assert (model.image_max_side, model.scan_max_side) == (512, 384)
     assert model.max_concurrent_requests == 13
     assert engine.default_rule.max_gap.value == 4
-    assert engine.category_config["actiondetection"]["Foul"].max_gap.value == 9
+    assert engine.category_config["plays"]["Foul"].max_gap.value == 9
 
 
 def test_a_key_of_the_page_reaches_endpoints_without_one(upstream: Path) -> None:
-    endpoints = model_of(load(upstream, page={"endpointKey": "key-of-page"})).endpoints()
-    assert [endpoint.key() for endpoint in endpoints] == ["key-of-page", "spare-key-1"]
+    settings = load(upstream, page={"endpointKey": "key-of-page"})
+    keys = [endpoint.key() for endpoint in model_of(settings).endpoints()]
+    assert keys == ["key-of-page", "key-of-page"]
+    assert settings.secrets() == ("key-of-page",)
 
 
 @pytest.mark.parametrize(
     ("written", "where"),
     [
         (
-            {"category_config": {"actiondetection": {"Goal": {"RenamedTag": "VLM_tagged"}}}},
-            "category_config.actiondetection.Goal",
+            {"category_config": {"plays": {"Goal": {"RenamedTag": "VLM_tagged"}}}},
+            "category_config.plays.Goal",
         ),
         ({"default_rule": {"RenamedTag": "VLM_tagged"}}, "default_rule"),
     ],

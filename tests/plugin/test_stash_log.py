@@ -1,4 +1,4 @@
-"""What Stash would read, read from a real pipe the way its source reads it."""
+"""The log as Stash reads it, from a real pipe."""
 
 import logging
 import os

@@ -1,6 +1,4 @@
-"""What people type into the fields of the settings page, into a task's arguments and on the
-command line.
-"""
+"""Text that people type into the settings page, a task's arguments and the command line."""
 
 from pathlib import Path
 from typing import Any

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from vlm_engine.config.models import EngineConfig
 
 DONE, SOME_FAILED, WRONG_SETTINGS, NO_ENDPOINT, INTERRUPTED = 0, 1, 2, 3, 130
-_EXIT_CODES = f"""\
-exit codes: {DONE} success; {SOME_FAILED} at least one file or endpoint failed; {WRONG_SETTINGS} the command or a setting is \
-wrong; {NO_ENDPOINT} no endpoint could do the work; {INTERRUPTED} interrupted"""
+_EXIT_CODES = (
+    f"exit codes: {DONE} success; {SOME_FAILED} at least one file or endpoint failed; "
+    f"{WRONG_SETTINGS} the command or a setting is wrong; {NO_ENDPOINT} no endpoint could do the "
+    f"work; {INTERRUPTED} interrupted"
+)
 PROFILES = ("plain", "lmstudio", "ollama", "llamacpp", "vllm", "sglang", "litellm")
 PURPOSES = ("scan", "second look", "edge", "still")
 _SHORT_OPTIONS = {

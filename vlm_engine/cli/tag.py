@@ -203,7 +203,8 @@ def picture_line(name: str, result: Mapping[str, Any], width: int = 0) -> str:
         for category, tags in info["image_tags"].items()
         for tag in tags
     ]
-    return f"{printable(name):<{min(width, _WIDEST_NAME)}}  {', '.join(tags_shown) or 'none of the tags'}\n"
+    padded = f"{printable(name):<{min(width, _WIDEST_NAME)}}"
+    return f"{padded}  {', '.join(tags_shown) or 'none of the tags'}\n"
 
 
 def _gaps_s(result: Mapping[str, Any]) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""What all groups of settings share: they refuse unknown keys, accept keys of older plugins, and
+"""The base of all groups of settings: they refuse unknown keys, accept keys of older plugins, and
 are read from YAML.
 """
 
@@ -169,7 +169,7 @@ def _fault(where: str, fault: ErrorDetails) -> str:
 
 
 def clean_name(name: str) -> str:
-    """Return the name of a tag without blanks around it. Raise ``ValueError`` if nothing is left."""
+    """Return the name of a tag without blanks around it. Raise ``ValueError`` if it is blank."""
     if not name.strip():
         raise ValueError("it is blank; write the name of a tag, or leave it out")
     return name.strip()

@@ -118,7 +118,8 @@ def normal_url(url: str) -> str:
         )
     if not _has_port(parts):
         raise ValueError(
-            f"{without_secrets(url)!r} has no port from 1 to 65535; write it like http://localhost:1234/v1"
+            f"{without_secrets(url)!r} has no port from 1 to 65535; write it like"
+            " http://localhost:1234/v1"
         )
     if parts.query or parts.fragment:
         raise ValueError(f"{without_secrets(url)!r} must end with its path; {_KEY_APART}")

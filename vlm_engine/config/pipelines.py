@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
@@ -115,17 +116,14 @@ def _faults(
 
 
 def _circle(stages: Sequence[PipelineModelConfig]) -> list[str]:
-    """Return the names of stages that wait for each other, each for the one before it; empty if
-    there are none.
-    """
+    """Return the names of stages that wait for each other, each for the one before it, if any do."""
     makers = {made: number for number, stage in enumerate(stages) for made in stage.outputs}
-    needs = [[makers[needed] for needed in stage.inputs if needed in makers] for stage in stages]
-    left = set(range(len(stages)))
-    while ready := {number for number in left if left.isdisjoint(needs[number])}:
-        left -= ready
-    if not left:
-        return []
-    path = [min(left)]  # whatever is left needs something that is left, so going back comes round
-    while len(path) == len(set(path)):
-        path.append(next(number for number in needs[path[-1]] if number in left))
-    return [stages[number].name for number in reversed(path[path.index(path[-1]) :])]
+    needs = {
+        number: [makers[needed] for needed in stage.inputs if needed in makers]
+        for number, stage in enumerate(stages)
+    }
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return [stages[number].name for number in error.args[1]]
+    return []
