@@ -27,7 +27,8 @@ _SELF_EXPLAINING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
 
 
 class SignalError(Exception):
-    """Base of exceptions by which parts of the engine signal each other; ``media_errors`` lets them pass."""
+    """Base of exceptions by which parts of the engine signal each other; ``media_errors`` lets them
+    pass."""
 
 
 @contextmanager
@@ -36,8 +37,8 @@ def media_errors(
 ) -> Iterator[None]:
     """Translate whatever a library raises while it reads media into an error of ``kind``.
 
-    ``name`` is what messages call the file, ``what`` says what failed. Which errors a library raises
-    is not a closed list, and one bad file or frame must not end the work on the others.
+    ``name`` is what messages call the file, ``what`` says what failed. Which errors a library
+    raises is not a closed list, and one bad file or frame must not end the work on the others.
     """
     try:
         yield
@@ -71,8 +72,8 @@ def describe_error(error: Exception) -> str:
 def file_status(path: str | Path) -> os.stat_result:
     """Return the size and times of a file.
 
-    Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, and ``MediaUnreadableError`` for an empty
-    file or something that is not a file.
+    Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, and ``MediaUnreadableError`` for an
+    empty file or something that is not a file.
     """
     try:
         status = Path(path).stat()

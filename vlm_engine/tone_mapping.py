@@ -1,4 +1,5 @@
-"""Convert HDR and wide-gamut colours to sRGB. Primaries and transfers have the numbers of ITU-T H.273."""
+"""Convert HDR and wide-gamut colours to sRGB. Primaries and transfers have the numbers of ITU-T
+H.273."""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def _screen_light(pixels: NDArray[np.uint8], transfer: int) -> Floats:
 
 @cache
 def _curve(transfer: int) -> Floats:
-    """Return the light of each 8-bit value, over reference white (HLG: of the scene) or screen white."""
+    """Return the light of each 8-bit value, over reference white (HLG: of the scene) or screen
+    white."""
     values = np.linspace(0, 1, 256)
     if transfer in _GAMMAS:
         light = values ** _GAMMAS[transfer]

@@ -1,8 +1,10 @@
-"""VR: how a video's name and shape tell what its frames hold, and which part of them one eye sees ahead. Pure.
+"""VR layouts: guess them from a video's name and shape, and find the part that one eye sees ahead.
+Pure.
 
-What one eye sees is taken as it lies in the frame, brought to its true proportions but not projected anew. At the upper and
-lower edge a thing is then twice as wide as it is; but a flat projection of 120 degrees leaves two fifths fewer pixels to what is
-straight ahead, and a reader of texts that was tried on both found fewer words there (docs/vr.md).
+The view of one eye is cropped from the frame and brought to its true proportions, but not projected
+again. At the upper and lower edge things are then twice as wide as they are; but a flat projection
+of 120 degrees leaves two fifths fewer pixels to what is straight ahead, and a text reader found
+fewer words there (docs/vr.md).
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from enum import StrEnum
 
 AUTO, OFF = "auto", "off"
 FRONT_DEGREES = 120
-"""So much of what lies around one eye is its front, in both directions."""
+"""Width and height of an eye's front."""
 
 
 class Eyes(StrEnum):
-    """Where in a frame the eyes are: one only, the left one on the left, or the left one above."""
+    """Positions of the eyes in a frame: one only, or the left one on the left, or above."""
 
     ONE = "mono"
     SIDE_BY_SIDE = "sbs"
@@ -26,7 +28,7 @@ class Eyes(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one eye's picture shows: so many degrees of its surroundings ``across`` and ``down``; 0: a flat screen."""
+    """View of one eye: degrees of its surroundings ``across`` and ``down``; 0 for a flat screen."""
 
     name: str
     across: int
@@ -42,7 +44,7 @@ def _fisheye(degrees: int) -> View:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a frame holds. Its text is the name that settings use: ``sbs-180``."""
+    """Layout of a frame. As text it is the name that settings use: ``sbs-180``."""
 
     eyes: Eyes
     view: View
@@ -53,7 +55,8 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """A part of a frame, each edge as a share of its width or height; ``aspect``: how wide it is shown, its height being 1."""
+    """Part of a frame, each edge as a share of its width or height; ``aspect`` is width over height
+    as shown."""
 
     left: float
     upper: float
@@ -75,7 +78,7 @@ _VIEWS = {
     "mkx200": _fisheye(200),
     "mkx220": _fisheye(220),
     "vrca220": _fisheye(220),
-    # The six sides of a cube, none of which can be told here: such a picture is shown as a whole.
+    # The six sides of a cube cannot be told apart here: such a picture is shown as a whole.
     **dict.fromkeys(("flat", "eac", "eac360"), FLAT),
 }
 _OF_FILMS = frozenset({"hsbs", "fsbs", "htb", "ftb", "hou", "fou"})
@@ -96,34 +99,36 @@ _NARROWEST, _WIDEST = 90, 270
 
 
 def layout_of(setting: str, name: str, width: int, height: int) -> Layout | None:
-    """What the frames of a VR video hold; None: they are shown as they are.
+    """Return the layout of a VR video's frames; None if they are shown as they are.
 
-    ``setting``: ``auto``, ``off``, or the text of a layout. ``auto`` believes the words of ``name``, a file's name or path, in
-    the way of players (``Final_LR_180.mp4``), and for what they leave open the shape of the picture, in pixels.
+    ``setting`` is ``auto``, ``off``, or the text of a layout. ``auto`` follows the words of
+    ``name``, a file's name or path, as players do (``Final_LR_180.mp4``), and the shape of the
+    picture for what they leave open.
     """
     if setting == OFF:
         return None
-    told = _told(_stem(name) if setting == AUTO else setting)
-    eyes, view = _guessed(*told, width / height)
+    words = _parsed(_stem(name) if setting == AUTO else setting)
+    eyes, view = _guessed(*words, width / height)
     return None if (eyes, view) == (Eyes.ONE, FLAT) else Layout(eyes, view)
 
 
 def checked_layout(setting: str) -> str:
-    """``setting`` as ``layout_of`` takes it, however it is written (``180_LR``). Raises ``ValueError``."""
+    """Return ``setting`` as ``layout_of`` takes it, from any spelling (``180_LR``). Raises
+    ``ValueError``."""
     plain = setting.strip().casefold()
     if plain in (AUTO, OFF):
         return plain
-    eyes, view = _told(plain)
+    eyes, view = _parsed(plain)
     if eyes is None or view is None:
         raise ValueError(
-            f"{setting!r} is no layout; write auto, off, or where the eyes are (sbs, tb, mono) and what each shows"
-            " (180, 360, flat, fisheye190), like sbs-180"
+            f"{setting!r} is no layout; write auto, off, or where the eyes are (sbs, tb, mono) and "
+            "what each shows (180, 360, flat, fisheye190), like sbs-180"
         )
     return str(Layout(eyes, view))
 
 
 def front(layout: Layout, width: int, height: int) -> Front:
-    """What one eye, the left or upper one, sees ahead in a frame of this size in pixels."""
+    """Return what one eye, the left or upper one, sees ahead in a frame of this size in pixels."""
     across = 0.5 if layout.eyes is Eyes.SIDE_BY_SIDE else 1.0
     down = 0.5 if layout.eyes is Eyes.OVER_UNDER else 1.0
     if layout.view == FLAT:
@@ -136,12 +141,13 @@ def front(layout: Layout, width: int, height: int) -> Front:
 
 
 def _margin(degrees: int) -> float:
-    """The share of an eye's picture on either side of the front."""
+    """Return the share of an eye's picture on either side of the front."""
     return max(0.0, (1 - FRONT_DEGREES / degrees) / 2)
 
 
 def _unsqueezed(eyes: Eyes, aspect: float) -> float:
-    """The aspect of one eye's flat picture, which many files squeeze to half its width or height."""
+    """Return the aspect of one eye's flat picture, which many files squeeze to half its width or
+    height."""
     if eyes is Eyes.SIDE_BY_SIDE and aspect < 1.25:
         return 2 * aspect
     return aspect / 2 if eyes is Eyes.OVER_UNDER and aspect > 2.5 else aspect
@@ -152,8 +158,8 @@ def _stem(path: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _told(text: str) -> tuple[Eyes | None, View | None]:
-    """What the words of ``text`` say; the last one counts, since a title stands before them."""
+def _parsed(text: str) -> tuple[Eyes | None, View | None]:
+    """Return what the words of ``text`` say; the last one counts, since a title comes first."""
     eyes: Eyes | None = None
     view: View | None = None
     for word in _words(text):
@@ -165,7 +171,7 @@ def _told(text: str) -> tuple[Eyes | None, View | None]:
 
 
 def _words(text: str) -> list[str]:
-    """The words of ``text`` in small letters; two that are written as one (``180lr``) are two."""
+    """Return the words of ``text`` in small letters; two written as one (``180lr``) are split."""
     text = re.sub(r"[\W_]+", "-", text.casefold())
     for phrase, word in _PHRASES.items():
         text = re.sub(rf"\b{phrase}\b", word, text)
@@ -183,7 +189,7 @@ def _fisheye_of(word: str) -> View | None:
 
 
 def _guessed(eyes: Eyes | None, view: View | None, aspect: float) -> tuple[Eyes, View]:
-    """What is not told follows from the shape of the whole picture, or else of one eye's."""
+    """Fill in what is unknown from the shape of the whole picture, or else of one eye's."""
     if eyes is None and view is None and 1.1 < aspect < 1.5:
         return Eyes.ONE, FLAT
     if eyes is None:

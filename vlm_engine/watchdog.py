@@ -60,7 +60,7 @@ def pause() -> None:
 
 
 class Watchdog:
-    """Runs calls one at a time on one thread; gives up after ``stall_s`` seconds without heartbeat."""
+    """Runs calls one at a time on a thread; gives up after ``stall_s`` without heartbeat."""
 
     def __init__(self, path: str | Path, stall_s: float = STALL_S) -> None:
         self._path, self._stall_s = path, stall_s
@@ -71,8 +71,8 @@ class Watchdog:
     def call(self, work: Callable[[], _T]) -> _T:
         """Return or raise what ``work`` returns or raises.
 
-        Raises ``MediaOutOfReachError`` when it stalls, and at once while an earlier call still hangs.
-        Raises ``ValueError`` after ``close``.
+        Raises ``MediaOutOfReachError`` when it stalls, and at once while an earlier call still
+        hangs. Raises ``ValueError`` after ``close``.
         """
         if self._closed:
             raise ValueError(f"{self._path}: its reader is closed")
@@ -126,7 +126,8 @@ class Readers:
         self._free = asyncio.Semaphore(limit)
 
     async def call(self, path: str | Path, work: Callable[[], _T]) -> _T:
-        """Return or raise what ``work`` returns or raises; if cancelled, end it at its next heartbeat.
+        """Return or raise what ``work`` returns or raises; if cancelled, end it at its next
+        heartbeat.
 
         Raises ``MediaOutOfReachError`` when it stalls.
         """
@@ -204,7 +205,7 @@ class _Job:
 
 
 class _Thread:
-    """Thread that runs calls from a queue; not an executor's, for which Python would wait at exit."""
+    """Thread that runs queued calls; not an executor's, for which Python would wait at exit."""
 
     def __init__(self) -> None:
         self.last_beat = time.monotonic()

@@ -1,4 +1,4 @@
-"""YAML as people write it: what is wrong is told with its line, and no key is lost because another has its name."""
+"""Parse YAML as people write it: errors name their line, and a key written twice is one of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def parse_yaml(text: str) -> Any:
-    """What the text holds, None where that is nothing.
+    """Return what the text holds; None if that is nothing.
 
-    Raises ``ConfigError`` that says in which line it is no YAML or has a control character, or names each key that is written
-    twice, with both lines.
+    Raises ``ConfigError`` that says which line is no YAML or has a control character, or that names
+    each key written twice, with both lines.
     """
     import yaml
 
@@ -23,8 +23,10 @@ def parse_yaml(text: str) -> Any:
         loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
         where, character = text.count("\n", 0, error.position) + 1, ord(text[error.position])
-        told = f"line {where}: the character U+{character:04X} is none that a text has; delete it there"
-        raise ConfigError(f"not YAML: {told}") from error
+        raise ConfigError(
+            f"not YAML: line {where}: the character U+{character:04X} is none that a text has; "
+            "delete it there"
+        ) from error
     try:
         root = loader.get_single_node()
         if root is None:
@@ -38,17 +40,15 @@ def parse_yaml(text: str) -> Any:
         raise ConfigError(f"not YAML: {line}{error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
-    except (
-        ValueError,
-        OverflowError,
-    ) as error:  # a number of thousands of digits, the 31st of February
+    except (ValueError, OverflowError) as error:
+        # A number of thousands of digits, or the 31st of February.
         raise ConfigError(f"a value in it cannot be read: {error}") from error
     finally:
         loader.dispose()
 
 
 def _mappings(node: Node, seen: set[int]) -> Iterator[MappingNode]:
-    """Every mapping in ``node``, in the order in which they are written; one with an anchor once."""
+    """Yield every mapping in ``node``, in the order of the text; one with an anchor once."""
     from yaml import MappingNode, SequenceNode
 
     if id(node) in seen:
@@ -73,5 +73,8 @@ def _written_twice(mapping: MappingNode) -> Iterator[str]:
         line, name = key.start_mark.line + 1, (key.tag, key.value)
         if name in lines:
             where = f"lines {lines[name]} and {line}" if line != lines[name] else f"line {line}"
-            yield f"{key.value!r} is written twice, in {where}, and only one would count; write it once"
+            yield (
+                f"{key.value!r} is written twice, in {where}, and only one would count; "
+                "write it once"
+            )
         lines.setdefault(name, line)

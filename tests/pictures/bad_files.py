@@ -70,34 +70,13 @@ def cut_files() -> Iterator[tuple[str, bytes]]:
 def lying_files() -> Iterator[tuple[str, bytes]]:
     """Headers that claim too much, names that claim another kind, and what is no picture at all."""
     for side in (5_000, 50_000, 2**31 - 1):
-        yield f"claims-{side}.png", png_of(side, side, zlib.compress(bytes(999)))
-        yield f"claims-{side}.ppm", f"P6 {side} {side} 255\n".encode() + bytes(100)
-        yield (
-            f"claims-{side}.bmp",
-            b"BM"
-            + struct.pack(
-                "<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0
-            ),
-        )
-        yield f"claims-{side}.qoi", b"qoif" + struct.pack(">IIBB", side, side, 3, 0) + bytes(100)
-        yield f"claims-{side}.tiff", tiff_header(side, side)
+        for form in ("PNG", "PPM", "BMP", "QOI", "TIFF"):
+            yield f"claims-{side}.{form.lower()}", claiming(form, side, side)
         yield f"claims-{side}-in-a-tile.tiff", tiff_header(100, 100, tile=side)
     for side in (5_000, 50_000):
-        jpeg = bytearray(saved(Image.new("RGB", (64, 64)), "JPEG"))
-        struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, side, side)
-        yield f"claims-{side}.jpg", bytes(jpeg)
-        gif = bytearray(saved(Image.new("P", (64, 64)), "GIF"))
-        struct.pack_into("<HH", gif, 6, side, side)
-        yield f"claims-{side}.gif", bytes(gif)
-    bits = 16_382 | 16_382 << 14
-    yield (
-        "claims.webp",
-        b"RIFF"
-        + struct.pack("<I", 40)
-        + b"WEBPVP8L"
-        + struct.pack("<IBI", 20, 0x2F, bits)
-        + bytes(20),
-    )
+        yield f"claims-{side}.jpg", claiming("JPEG", side, side)
+        yield f"claims-{side}.gif", claiming("GIF", side, side)
+    yield "claims.webp", claiming("WEBP", 16_383, 16_383)
     yield "bomb.png", png_of(12_000, 12_000, zlib.compress(bytes(12_000 * 3 * 400)))
     yield (
         "scans.jpg",
@@ -114,6 +93,29 @@ def lying_files() -> Iterator[tuple[str, bytes]]:
     content = dict(good_files())
     yield "really-png.jpg", content["goal.png"]
     yield "really-gif.webp", content["moving.gif"]
+
+
+def claiming(form: str, width: int, height: int) -> bytes:
+    """The header of a picture of that size, and little else."""
+    if form == "PNG":
+        return png_of(width, height, zlib.compress(bytes(9999)))
+    if form == "QOI":
+        return b"qoif" + struct.pack(">IIBB", width, height, 3, 0) + bytes(100)
+    if form == "TIFF":
+        return tiff_header(width, height)
+    if form == "PPM":
+        return f"P6\n{width} {height}\n255\n".encode() + bytes(1000)
+    options = {"lossless": True} if form == "WEBP" else {}
+    small = bytearray(saved(Image.new("RGB", (320, 200)), form, **options))
+    if form == "JPEG":
+        struct.pack_into(">HH", small, small.index(b"\xff\xc0") + 5, height, width)
+    elif form == "GIF":
+        struct.pack_into("<HH", small, 6, width, height)
+    elif form == "BMP":
+        struct.pack_into("<ii", small, 18, width, height)
+    elif form == "WEBP":
+        struct.pack_into("<I", small, 21, (width - 1) | (height - 1) << 14)
+    return bytes(small)
 
 
 def with_scans(jpeg: bytes, count: int) -> bytes:

@@ -61,7 +61,7 @@ def test_what_is_transparent_in_it_lies_on_grey(encoding: dict[str, str]) -> Non
     assert looks_like(content, SCENE * weight + 128 * (1 - weight))
 
 
-@pytest.mark.parametrize("tile", [0, 64])
+@pytest.mark.parametrize("tile", [pytest.param(0, marks=pytest.mark.thorough), 64])
 @pytest.mark.parametrize("quarters", range(4))
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_it_is_turned_and_mirrored_once(tile: int, quarters: int, axis: int | None) -> None:

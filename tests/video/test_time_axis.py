@@ -87,7 +87,7 @@ def test_a_ts_that_was_cut_in_the_middle_of_a_group(tmp_path: Path) -> None:
     assert info.duration_s == pytest.approx(8 - missing, abs=0.01)
 
 
-@pytest.mark.parametrize("sound_s", [0, 4])
+@pytest.mark.parametrize("sound_s", [pytest.param(0, marks=pytest.mark.thorough), 4])
 @pytest.mark.parametrize("container", JOINED)
 def test_joined_recordings_are_searched_to_their_end(
     container: str, sound_s: float, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -50,9 +50,9 @@ def sample_frames(
 ) -> list[Moment]:
     """Return the frames shown at ``count`` times over the whole, each with its time in seconds.
 
-    A frame that looks like an earlier one is that earlier one. A file is read up to its first damaged
-    frame, and only so far if it has too many frames or pixels. Raises ``MediaUnreadableError`` and
-    what Pillow raises if the first one is damaged.
+    A frame that looks like an earlier one is that earlier one. A file is read up to its first
+    damaged frame, and only so far if it has too many frames or pixels. Raises
+    ``MediaUnreadableError`` and what Pillow raises if the first one is damaged.
     """
     kept, end_ms = _read_frames(image, form, name, shape, 4 * count)
     moments: list[Moment] = []
@@ -74,7 +74,8 @@ def _read_frames(
 ) -> tuple[list[_Kept], int]:
     """Return at most ``limit`` frames from all over the file, and its duration.
 
-    Only at the end of the file it is known how many frames there are: the kept ones are thinned out.
+    Only at the end of the file it is known how many frames there are: the kept ones are thinned
+    out.
     """
     kept: list[_Kept] = []
     now_ms = step_ms = 0

@@ -1,7 +1,8 @@
-"""Camera raw files: find the largest rendering of the picture (a JPEG) that the camera put into them.
+"""Camera raw files: find the largest rendering of the picture (a JPEG) that the camera put into
+them.
 
-Most raw files are TIFFs whose first picture is a small thumbnail. Whatever is wrong with a file ends
-the search without an error.
+Most raw files are TIFFs whose first picture is a small thumbnail. Whatever is wrong with a file
+ends the search without an error.
 """
 
 from __future__ import annotations

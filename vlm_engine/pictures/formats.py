@@ -25,9 +25,9 @@ class VideoInsideError(SignalError):
 class Format:
     """Picture format that is read.
 
-    ``plugin`` is Pillow's class for it, or a similar one. ``pixel_bytes`` is the memory that decoding
-    takes for each pixel. ``fallback`` is the format in which a file is read that ``plugin`` refuses.
-    A file longer than ``max_bytes`` is refused.
+    ``plugin`` is Pillow's class for it, or a similar one. ``pixel_bytes`` is the memory that
+    decoding takes for each pixel. ``fallback`` is the format in which a file is read that
+    ``plugin`` refuses. A file longer than ``max_bytes`` is refused.
     """
 
     name: str

@@ -217,7 +217,8 @@ def _to_image(frame: VideoFrame, mode: str, nclx: Nclx | None) -> Image.Image:
 
 
 def _crop(clap: bytes, size: tuple[int, int]) -> Box:
-    """Return the box to crop to: ``clap`` has width, height and offset from the centre, as fractions."""
+    """Return the box to crop to: ``clap`` has width, height and offset from the centre, as
+    fractions."""
     if len(clap) < 32:
         raise ValueError("how it is cropped is cut off")
     numbers = struct.unpack_from(">8i", clap)

@@ -1,7 +1,7 @@
 """Parse the boxes of a HEIF file (HEIC, AVIF): items, their properties and where they are.
 
-ISO 14496-12 and 23008-12. Nothing is decoded here. A faulty file raises ``ValueError``, one that may
-only be unknown here ``NotReadError``.
+ISO 14496-12 and 23008-12. Nothing is decoded here. A faulty file raises ``ValueError``, one that
+may only be unknown here ``NotReadError``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _MAX_META_BYTES = 16 * 2**20
 _MAX_ITEM_BYTES = 256 * 2**20
 _MAX_BOXES = 1000
 _KNOWN = frozenset(
-    "ispe pixi hvcC av1C avcC jpgC irot imir clap colr pasp auxC clli mdcv cclv amve a1op a1lx lsel "
-    "rloc udes".split()
+    "ispe pixi hvcC av1C avcC jpgC irot imir clap colr pasp auxC clli mdcv cclv amve a1op a1lx "
+    "lsel rloc udes".split()
 )
 _IN_FILE, _IN_IDAT = 0, 1
 
@@ -38,8 +38,8 @@ class Place(NamedTuple):
 class Items:
     """Content of the ``meta`` box, by the numbers of the items.
 
-    ``properties`` are kind and content, in the order in which they apply. ``references`` are by kind
-    and the item that they start from.
+    ``properties`` are kind and content, in the order in which they apply. ``references`` are by
+    kind and the item that they start from.
     """
 
     primary: int

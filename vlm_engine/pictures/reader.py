@@ -81,8 +81,8 @@ class ImageViews:
 class PictureReader:
     """Reads pictures, with heartbeats while it reads. Blocking; for any number of threads.
 
-    ``frames`` is the number of moments of a moving picture. ``parts`` is the largest number of parts
-    of a still with more detail than one view can show. Close it in the end.
+    ``frames`` is the number of moments of a moving picture. ``parts`` is the largest number of
+    parts of a still with more detail than one view can show. Close it in the end.
     """
 
     def __init__(self, *, frames: int = 5, parts: int = 0) -> None:
@@ -113,11 +113,12 @@ class PictureReader:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def views(self, source: Source, shape: ImageShape) -> ImageViews:
-        """Return the views of ``source``, each as large as ``shape`` says; of a video, only its kind.
+        """Return the views of ``source``, each as large as ``shape`` says; of a video, only its
+        kind.
 
-        Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, ``MediaUnsupportedError`` for a picture
-        of a format or size that is not read, and ``MediaUnreadableError`` for a file that is damaged or
-        no picture.
+        Raises ``MediaNotFoundError``, ``MediaOutOfReachError``, ``MediaUnsupportedError`` for a
+        picture of a format or size that is not read, and ``MediaUnreadableError`` for a file that
+        is damaged or no picture.
         """
         name = name_of(source)
         with picture_errors(name), self._open(source) as file:
@@ -263,7 +264,8 @@ def boxes(width: int, height: int, columns: int, rows: int) -> list[Box]:
 
 
 class MemoryBudget:
-    """Memory for decoding, shared by threads; first come, first served, so large pictures get theirs."""
+    """Memory for decoding, shared by threads; first come, first served, so large pictures get
+    theirs."""
 
     def __init__(self, total: int) -> None:
         self.total = total

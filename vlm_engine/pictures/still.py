@@ -1,4 +1,5 @@
-"""Read one picture of a file as a viewer shows it: upright, in sRGB, on grey, no larger than needed."""
+"""Read one picture of a file as a viewer shows it: upright, in sRGB, on grey, no larger than
+needed."""
 
 from __future__ import annotations
 
@@ -86,8 +87,8 @@ def open_picture(
 ) -> ImageFile:
     """Open a picture and decode its header only; close it inside ``picture_errors``.
 
-    ``orientation`` counts if the picture has none itself. Raises ``MediaUnsupportedError`` if it has
-    more pixels than the limit of its format.
+    ``orientation`` counts if the picture has none itself. Raises ``MediaUnsupportedError`` if it
+    has more pixels than the limit of its format.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
@@ -151,8 +152,8 @@ def _check_scans(image: ImageFile, file: BufferedReader | BytesIO, name: str) ->
     pause()
     if scans > _USUAL_SCANS and scans * image.width * image.height > _MAX_SCANNED_PIXELS:
         raise MediaUnreadableError(
-            f"{name}: a picture of {image.width} x {image.height} pixels in {scans} scans would take "
-            "minutes to decode; save it as a plain JPEG"
+            f"{name}: a picture of {image.width} x {image.height} pixels in {scans} scans would "
+            "take minutes to decode; save it as a plain JPEG"
         )
 
 
@@ -191,8 +192,8 @@ def working_bytes(image: ImageFile, form: Format, longest: int) -> int:
 def render(image: ImageFile, longest: int) -> Image.Image:
     """Return what a viewer shows of the current frame of ``image``, as RGB.
 
-    If the file has them, its longest side has at least ``longest`` pixels, and mostly no more than a
-    few times as many. Raises what Pillow raises.
+    If the file has them, its longest side has at least ``longest`` pixels, and mostly no more than
+    a few times as many. Raises what Pillow raises.
     """
     scale = _scale(image, longest)
     if scale > 1:

@@ -1,9 +1,9 @@
 """Read files inside zips into memory, one at a time. Nothing is ever unpacked to disk.
 
 A zip holds names as bytes. Only some zips say that theirs are UTF-8; the others are in whatever
-encoding their author's machine had. Stash guesses one encoding for all names of a zip, so an entry may
-have another name there than here. Therefore a name is looked up as the zip writes it, and then in
-every encoding that Stash can guess.
+encoding their author's machine had. Stash guesses one encoding for all names of a zip, so an entry
+may have another name there than here. Therefore a name is looked up as the zip writes it, and then
+in every encoding that Stash can guess.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ class ZipReader:
     def read(self, source: ZipEntry) -> bytes:
         """Return the content of one entry.
 
-        Raises ``MediaNotFoundError`` if there is no such zip or no such entry in it, ``ArchiveError``
-        if one of them is damaged, and ``MediaUnreadableError`` for an entry that is encrypted, of more
-        than 256 MiB, or packed as only a bomb is.
+        Raises ``MediaNotFoundError`` if there is no such zip or no such entry in it,
+        ``ArchiveError`` if one of them is damaged, and ``MediaUnreadableError`` for an entry that
+        is encrypted, of more than 256 MiB, or packed as only a bomb is.
         """
         with self._using(source.zip_path) as archive:
             return archive.read(source)
@@ -176,7 +176,8 @@ class _OpenZip:
 
 
 class _BoundedFile(io.BufferedReader):
-    """File that refuses reads longer than a zip's directory may be, which ``zipfile`` reads at once."""
+    """File that refuses reads longer than a zip's directory may be, which ``zipfile`` reads at
+    once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_LIST_BYTES:
@@ -187,7 +188,8 @@ class _BoundedFile(io.BufferedReader):
 
 
 class _Names:
-    """Files of one zip by their names, without folders. Of two with the very same name the last counts."""
+    """Files of one zip by their names, without folders. Of two with the very same name the last
+    counts."""
 
     def __init__(self, entries: Sequence[ZipInfo]) -> None:
         self._files = [entry for entry in entries if not entry.filename.endswith("/")]
@@ -200,7 +202,7 @@ class _Names:
         return len(self._files)
 
     def find(self, name: str) -> ZipInfo | None:
-        """Return the entry that the zip or Stash calls ``name``; None if there is none, or several."""
+        """Return the entry that the zip or Stash calls ``name``; None if none or several."""
         if name in self._exact:
             return self._exact[name]
         wanted = _normalized(name)
@@ -228,7 +230,7 @@ def _raw_name(entry: ZipInfo) -> bytes:
 
 
 def _normalized(name: str) -> str:
-    """Return a name as Stash (Go's archive/zip) makes it a path, without what decoders differ in."""
+    """Return a name as the path that Stash makes of it, without what decoders differ in."""
     path = posixpath.normpath(name.replace("\\", "/")).lstrip("/")
     while path.startswith("../"):
         path = path[3:]

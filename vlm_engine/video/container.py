@@ -81,7 +81,7 @@ def open_bytes(video: Video) -> Iterator[BufferedReader | _WatchedContent]:
 
 
 class _WatchedContent:
-    """File object over a ``Content`` whose reads are heartbeats; PyAV takes ``name`` for its path."""
+    """File over a ``Content`` whose reads are heartbeats; PyAV takes ``name`` for its path."""
 
     def __init__(self, content: Content, name: str) -> None:
         self._content = content
@@ -132,9 +132,9 @@ def open_video(
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the container of a video and its main video stream; close it at the end.
 
-    ``hwaccel`` is a kind of device that FFmpeg knows ("cuda", "videotoolbox" …). If it cannot decode
-    this video, the processor does, with a warning. Raises ``MediaUnreadableError`` when the video
-    cannot be opened, or has no pictures or no time stamps, and what its source raises.
+    ``hwaccel`` is a kind of device that FFmpeg knows ("cuda", "videotoolbox" …). If it cannot
+    decode this video, the processor does, with a warning. Raises ``MediaUnreadableError`` when the
+    video cannot be opened, or has no pictures or no time stamps, and what its source raises.
     """
     name = name_of(video)
     # PyAV raises more than FFmpeg's errors: ValueError for values newer than its lists,
@@ -296,7 +296,7 @@ def is_matroska(container: InputContainer) -> bool:
 
 
 def has_timestamps(container: InputContainer) -> bool:
-    """Return whether packets have times. Those of raw streams have none: their frames are counted."""
+    """Return whether packets have times. Raw streams have none: their frames are counted."""
     return not container.format.flags & _NO_TIMES
 
 

@@ -1,8 +1,8 @@
 """Cut hints: where the picture probably changes, judged by packet sizes and key frames alone. Pure.
 
-An encoder that detects cuts puts a key frame there, off its regular cadence. Without a key frame, the
-packet at a cut is larger than its neighbours, because nothing in it could be predicted. Both are only
-hints: a flash or a whip pan looks the same, and a fade leaves no trace.
+An encoder that detects cuts puts a key frame there, off its regular cadence. Without a key frame,
+the packet at a cut is larger than its neighbours, because nothing in it could be predicted. Both
+are only hints: a flash or a whip pan looks the same, and a fade leaves no trace.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _SHALLOW, _WHOLE = 0.08, 0.3
 
 
 def find_cuts(sizes: NDArray[np.int32], keys: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats]:
-    """Return the packets that seem to begin a shot, ascending, and each hint's strength in [0.1, 1].
+    """Return the packets that seem to begin a shot, ascending, and each hint's strength in [0.1,
+    1].
 
     ``sizes`` and ``keys`` are those of all packets, in decoding order.
     """
@@ -71,9 +72,9 @@ def _peaks(ranks: Floats) -> NDArray[np.bool_]:
 def _off_cadence(numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Mark the key frames that were not due; none where there are too few to tell a cadence.
 
-    A key frame is due one cadence after the one before, or after any earlier one, since some encoders
-    count on through a key frame at a cut. The cadence is the longest interval, if it comes back: a cut
-    can only shorten one. It is exact, unless more intervals come near it than meet it.
+    A key frame is due one cadence after the one before, or after any earlier one, since some
+    encoders count on through a key frame at a cut. The cadence is the longest interval, if it comes
+    back: a cut can only shorten one. It is exact, unless more intervals come near it than meet it.
     """
     off_cadence = np.zeros(len(numbers), np.bool_)
     if len(numbers) < 3:
@@ -96,8 +97,8 @@ def _by_size(
 ) -> Floats:
     """Return strengths by size alone. Key frames are large everywhere, so theirs mean nothing.
 
-    ``around``: the sizes of ordinary packets, from _REACH before the first of ``sizes`` to _REACH after
-    the last; ``whole``: that of the key frame before each. A packet is compared with the 90th
+    ``around``: the sizes of ordinary packets, from _REACH before the first of ``sizes`` to _REACH
+    after the last; ``whole``: that of the key frame before each. A packet is compared with the 90th
     percentile of those around it.
     """
     others = np.delete(sliding_window_view(around, 2 * _REACH + 1), _REACH, axis=1)
@@ -108,7 +109,7 @@ def _by_size(
 
 
 def _latest(sizes: NDArray[np.int32], chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return for every packet the size of the latest chosen one, or else of the first chosen one."""
+    """Return for each packet the size of the latest chosen one, or else of the first."""
     numbers = np.arange(len(sizes), dtype=np.int32)
     return sizes[np.maximum.accumulate(np.where(chosen, numbers, np.int32(chosen.argmax())))]
 

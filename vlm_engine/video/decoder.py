@@ -1,7 +1,7 @@
 """Decode the frames shown at given times, and as little as possible besides.
 
-A frame needs its group of pictures (GOP) up to it, from the key frame on. One that lies ahead in the
-GOP being decoded needs no seek; a key frame needs one packet.
+A frame needs its group of pictures (GOP) up to it, from the key frame on. One that lies ahead in
+the GOP being decoded needs no seek; a key frame needs one packet.
 
 All times here are ticks of the stream's time base.
 """
@@ -112,8 +112,9 @@ class Decoder:
     def _starts(self, gop: int) -> Iterator[int]:
         """Yield the GOPs to start decoding at, one after the other, until the frame comes out.
 
-        The first is the frame's own GOP. If its key frame is none, the frame is whole only some GOPs
-        later: a packet may be wrongly flagged, and some streams refresh the picture bit by bit.
+        The first is the frame's own GOP. If its key frame is none, the frame is whole only some
+        GOPs later: a packet may be wrongly flagged, and some streams refresh the picture bit by
+        bit.
         """
         back, latest = 0, gop + 1
         while True:
@@ -168,8 +169,8 @@ class _DecodeRun:
     def frame(self, pts: int, *, at_end: bool) -> Picture | None:
         """Return the frame shown at ``pts``; None if only later ones come out.
 
-        Raises ``FrameError`` if damage lies before it; ``at_end``, the last one before the damage will
-        do.
+        Raises ``FrameError`` if damage lies before it; ``at_end``, the last one before the damage
+        will do.
         """
         while self.ahead is None or self.ahead.pts <= pts:
             self._latest, self.ahead = self.ahead or self._latest, None
@@ -209,7 +210,8 @@ def _decode(
 
     FFmpeg repairs a damaged picture by guessing and builds the next ones on the guess; none of them
     may be judged. If told to give up instead (``err_detect=explode``), it refuses sound pictures of
-    open GOPs. If the first picture depends on others, its packet was no key frame, and all is wrong.
+    open GOPs. If the first picture depends on others, its packet was no key frame, and all is
+    wrong.
 
     It does not know the ``Decoder``: in a reference cycle, container and frames would wait for the
     garbage collector.
@@ -246,8 +248,8 @@ def _frames_of(packet: Packet[Any]) -> list[VideoFrame]:
 def _retime(pictures: Iterator[Picture], *, by_order: bool, frame_ticks: int) -> Iterator[Picture]:
     """Give times to all pictures after the first, where the file has none or wrong ones.
 
-    AVI has no PTS (``by_order``), and FFmpeg's guess is wrong with B-frames; but its pictures are one
-    tick apart. Those of raw streams follow one after the other.
+    AVI has no PTS (``by_order``), and FFmpeg's guess is wrong with B-frames; but its pictures are
+    one tick apart. Those of raw streams follow one after the other.
     """
     first: Picture | None = None
     pts = duration = 0

@@ -1,4 +1,4 @@
-"""Index of a stream's packets, without decoding: when each is shown, how large it is, which are key frames.
+"""Index a stream's packets without decoding: their times and sizes, and the key frames.
 
 It is read in one of four ways:
 
@@ -7,9 +7,9 @@ It is read in one of four ways:
 - Raw streams have no times. All packets are read and counted.
 - Everything else is read from beginning to end.
 
-A file that is read through also shows where packets are lost. A demuxer skips damage without a word;
-bytes that belong to no packet of any stream, and a leap in time across them, give it away together.
-Either alone is harmless: padding, or a picture that stands still.
+A file that is read through also shows where packets are lost. A demuxer skips damage without a
+word; bytes that belong to no packet of any stream, and a leap in time across them, give it away
+together. Either alone is harmless: padding, or a picture that stands still.
 
 All times here are ticks of the stream's time base.
 """
@@ -73,8 +73,7 @@ class PacketIndex:
     ``hidden``: decoded but not shown, because of an edit list.
     ``complete``: False when the file ends, or stops being readable, before its time.
     ``keys_only``: only key frames are listed, without their sizes.
-    ``losses``: stretches of time whose packets are lost, each from the last picture before it to the
-    key frame after it.
+    ``losses``: stretches of time without packets, from the last picture to the next key frame.
     ``until``: when the last picture is repeated for the last time; None if it is not repeated.
     ``positions``: the position of each key frame, if its time does not lead there.
     ``jumps``: how often the file's clock starts again.
@@ -185,7 +184,7 @@ def _read_cues(
 
 
 def _reach_the_end(container: InputContainer, stream: VideoStream, times: Ticks) -> bool:
-    """Return whether these are cues, and not just key frames that FFmpeg met on opening the file."""
+    """Return whether these are cues, not just key frames that FFmpeg met on opening the file."""
     if not container.duration:
         return False
     end_s = (container.duration + (container.start_time or 0)) / av.time_base
@@ -295,7 +294,7 @@ def _read_through(container: InputContainer, stream: VideoStream) -> PacketIndex
 def _losses(
     pts: Ticks, keys: NDArray[np.bool_], behind_loss: array[int], least: int
 ) -> tuple[tuple[int, int], ...]:
-    """Return where more than ``least`` ticks are lost: last picture before, next key frame after."""
+    """Return losses of more than ``least`` ticks: last picture before, next key frame after."""
     numbers = np.frombuffer(behind_loss, np.int64)
     numbers = numbers[numbers > 0]
     before = np.maximum.accumulate(pts)[numbers - 1]
@@ -326,8 +325,8 @@ def has_palette(stream: VideoStream) -> bool:
 def _count_packets(container: InputContainer, stream: VideoStream) -> PacketIndex:
     """Index a raw stream: the duration of the pictures before it makes the time of each.
 
-    FFmpeg guesses times for some codecs. They tell the order, and nothing else: after a seek they are
-    different.
+    FFmpeg guesses times for some codecs. They tell the order, and nothing else: after a seek they
+    are different.
     """
     found, guessed, durations = _IndexBuilder(), list[int | None](), array("q")
     usual = frame_ticks(stream)

@@ -65,8 +65,8 @@ _JUMPS = (
     "beginning of the file; a player that follows the clock shows others after the first joint"
 )
 _NO_BASE_LAYER = (
-    "Dolby Vision without a base layer (profile 5): its colours cannot be made out here, and come out "
-    "green and purple. Expect poor answers, or convert it to HDR10 or SDR"
+    "Dolby Vision without a base layer (profile 5): its colours cannot be made out here, and come "
+    "out green and purple. Expect poor answers, or convert it to HDR10 or SDR"
 )
 
 
@@ -80,9 +80,9 @@ def probe(
     """Return what ``video`` holds. Blocks while it reads the index and decodes a few frames.
 
     ``identity`` names the content permanently; without one, it is made of size, time of change and
-    both ends of the file. A Matroska file of more than ``read_through_bytes`` is indexed by its cues,
-    if it has any: at once, but with fewer cut hints. For content that somebody else sends, the limit
-    is far lower.
+    both ends of the file. A Matroska file of more than ``read_through_bytes`` is indexed by its
+    cues, if it has any: at once, but with fewer cut hints. For content that somebody else sends,
+    the limit is far lower.
 
     Raises ``MediaNotFoundError``, and ``MediaUnreadableError``, also when nothing arrives for
     ``stall_s`` seconds.
@@ -93,7 +93,7 @@ def probe(
 
 @dataclass(frozen=True, slots=True)
 class _Summary:
-    """What is kept of an index: a few thousand times, not one for every packet.
+    """Summary of an index: a few thousand times, not one for every packet.
 
     ``cuts`` are PTS with the strength of each hint. ``losses`` go from the last picture before each
     to the first one after it.
@@ -195,8 +195,8 @@ def _pts_of(
     """Return the PTS of the packets with these numbers.
 
     With B-frames, PTS and DTS differ by an amount that changes from packet to packet, and an index
-    table has only the DTS. Reading one packet of a local file takes 40 microseconds, so it is done for
-    the few that matter. One that cannot be read gets its DTS, which is a few frames too early.
+    table has only the DTS. Reading one packet of a local file takes 40 microseconds, so it is done
+    for the few that matter. One that cannot be read gets its DTS, which is a few frames too early.
     """
     if index.pts is not None:
         return index.pts[wanted]
@@ -233,10 +233,11 @@ def _read_pts(container: InputContainer, stream: VideoStream, wanted: int) -> in
 def _extent(
     container: InputContainer, stream: VideoStream, index: PacketIndex, keys: Ticks
 ) -> tuple[int, int]:
-    """Return the PTS of the first and the last picture. ``keys``: those of all key frames, also hidden.
+    """Return the PTS of the first and the last picture. ``keys``: those of all key frames, also
+    hidden.
 
-    A picture shown before the first key frame, though it follows it in the file, depends on something
-    that was cut off: it cannot be decoded and does not count.
+    A picture shown before the first key frame, though it follows it in the file, depends on
+    something that was cut off: it cannot be decoded and does not count.
     """
     floor, last_key = int(keys[0]), int(keys.max())
     if index.keys_only:

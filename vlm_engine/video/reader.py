@@ -114,7 +114,7 @@ class VideoReader:
 
 
 class _Session:
-    """What runs on the watchdog's thread: the open file, its decoder and renderer."""
+    """Open file with its decoder and renderer; used on the watchdog's thread."""
 
     decoder: Decoder
     timeline: Timeline

@@ -1,8 +1,8 @@
 """Render a decoded frame as a player shows it: upright, in true proportions, as 8-bit sRGB.
 
-Black bars left and right of what was filmed upright are cropped: the same pixels then show three times
-as much. To take away nothing else, the bars have to be in several pictures, at the same places, and
-in each picture that is cropped.
+Black bars left and right of what was filmed upright are cropped: the same pixels then show three
+times as much. To take away nothing else, the bars have to be in several pictures, at the same
+places, and in each picture that is cropped.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _LEAST_LIT = 0.05  # of a picture; a darker one tells nothing
 class FrameRenderer:
     """Renders frames of one stream, each scaled directly to its size: no full-size RGB is made.
 
-    ``vr`` says where the eyes are in a frame; it then shows what one of them sees ahead. ``bars`` is
-    the share of the width of a black bar on either side, cropped where it is black.
+    ``vr`` says where the eyes are in a frame; it then shows what one of them sees ahead. ``bars``
+    is the share of the width of a black bar on either side, cropped where it is black.
     """
 
     def __init__(self, stream: VideoStream, *, vr: Layout | None = None, bars: float = 0.0) -> None:
@@ -168,7 +168,7 @@ def _side_data(frame: VideoFrame) -> Any:  # its stub knows of motion vectors on
 
 
 def _colour_matrix(frame: VideoFrame) -> Colorspace | None:
-    """Return BT.709 for HD that does not tell its matrix, as players do; None: as the frame says."""
+    """Return BT.709 for HD that does not tell its matrix, as players do; else None."""
     is_hd = max(frame.width, frame.height) >= 1280
     return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and is_hd else None
 

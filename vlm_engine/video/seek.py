@@ -1,7 +1,8 @@
 """Seek to a key frame: seek near it, then read on until its packet comes.
 
 No seek is trusted. Containers seek by DTS or by PTS, to the key frame before or after, and some not
-at all; only what is read tells. If no seek leads to a key frame, the file is read from its beginning.
+at all; only what is read tells. If no seek leads to a key frame, the file is read from its
+beginning.
 
 All times here are ticks of the stream's time base.
 """
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 Packets: TypeAlias = "Iterator[Packet[Any]]"
 
-# How far before the wanted key frame to aim, in seconds. Most containers hit it at once; MPEG streams
-# are searched by decoding time, and land behind it.
+# How far before the wanted key frame to aim, in seconds. Most containers hit it at once; MPEG
+# streams are searched by decoding time, and land behind it.
 _STEPS_BACK_S = (0.0, 0.5, 2.0, 8.0, 32.0)
 
 
@@ -53,7 +54,8 @@ class KeySeeker:
         self._reopened.close()
 
     def packets(self, number: int) -> Packets | None:
-        """Return the packets from a key frame on; None if it is not found. Raises ``av.FFmpegError``."""
+        """Return the packets from a key frame on; None if it is not found. Raises
+        ``av.FFmpegError``."""
         found = self._seek_byte(number) if self._positions else self._seek_time(number)
         found = found or self._read_to(number)
         if found is None:
@@ -143,8 +145,8 @@ class KeySeeker:
 class _Reading:
     """Packets of all streams in file order, and how far they came.
 
-    ``byte`` and ``pts`` are those of the stream's latest packet, ``key`` is the PTS of its latest key
-    frame.
+    ``byte`` and ``pts`` are those of the stream's latest packet, ``key`` is the PTS of its latest
+    key frame.
     """
 
     def __init__(self, packets: Packets, stream: VideoStream, byte: int) -> None:
@@ -175,7 +177,7 @@ def _packets_from(packets: Iterator[Packet[VideoStream]], key: int) -> Packets |
 
 
 def _first_palette(stream: VideoStream, reopen: Reopen) -> PacketSideData | None:
-    """Return the palette of the first packet, if the stream has one; containers bring it only once."""
+    """Return the palette of the first packet, if it has one; containers bring it only once."""
     if not has_palette(stream):
         return None
     with reopen() as (container, same):

@@ -47,8 +47,8 @@ class Timeline:
     """Key frames and extent of a stream, in ticks.
 
     ``keys`` are the PTS of the key frames, ascending; ``positions`` where they are in the file, if
-    their times do not lead there, else empty. ``first`` and ``last`` are the PTS of the first and the
-    last frame. Players show ``origin`` as 0:00.
+    their times do not lead there, else empty. ``first`` and ``last`` are the PTS of the first and
+    the last frame. Players show ``origin`` as 0:00.
     """
 
     tick: Fraction
@@ -83,7 +83,8 @@ class ContinuousClock:
         self._end: int | None = None
 
     def follow(self, packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]:
-        """Yield the stream's packets among ``packets``, which are those of all streams in file order."""
+        """Yield the stream's packets among ``packets``, which are those of all streams in file
+        order."""
         for packet in packets:
             dts = packet.pts if packet.dts is None else packet.dts
             if packet.stream_index == self._index:
@@ -111,7 +112,8 @@ class ContinuousClock:
             packet.dts = dts + self.shift
 
     def _jumps(self, packet: Packet[Stream], pts: int, end: int) -> bool:
-        """Return whether the clock jumps before ``packet``; ``end`` is where the last picture ended.
+        """Return whether the clock jumps before ``packet``; ``end`` is where the last picture
+        ended.
 
         Packets before a key frame are shown before it, so a key frame far back tells a jump.
         """
@@ -158,7 +160,7 @@ def frame_ticks(stream: VideoStream) -> int:
 
 
 def is_predicted(frame: VideoFrame) -> bool:
-    """Return whether the decoder says that this frame depends on others. Some decoders do not say."""
+    """Return whether the decoder says that this frame depends on others. Some do not say."""
     return not frame.key_frame and int(frame.pict_type) >= _PREDICTED
 
 
