@@ -116,9 +116,9 @@ def told_confidences(main: Results, sensitivity: Results, footage: Results) -> d
     """Return the results over which confidences are compared with what is right, by name."""
     others = [
         one
-        for (_, strategy), own in sensitivity.items()
+        for (_, strategy), summary in sensitivity.items()
         if strategy == SEARCH
-        for one in own.scores
+        for one in summary.scores
     ]
     on_footage = {
         f"real footage, {name}": over(footage, BY_EYE, name) for name in (SEARCH, TOLD) if footage
@@ -183,11 +183,11 @@ def _confidences(sensitivity: Results) -> Iterator[Claim]:
     compared = [(name, VERDICTS_ONLY, least) for name, least in informed.items()]
     for name, without, least in (*compared, (LIFELIKE_TOLD, LIFELIKE, 0.04)):
         plain = sensitivity[without, SEARCH]
-        told = [sensitivity[name, strategy] for strategy in (SEARCH, with_effort(MORE_EFFORT))]
+        summaries = [sensitivity[name, strategy] for strategy in (SEARCH, with_effort(MORE_EFFORT))]
         yield _at_least(
             f"{name}: gain in F1 at no more calls",
             least,
-            f1_for(told, plain.calls_per_hour) - plain.f1,
+            f1_for(summaries, plain.calls_per_hour) - plain.f1,
         )
 
 

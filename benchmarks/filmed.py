@@ -165,8 +165,8 @@ class FilmModel(Oracle):
 
     def _beliefs(self, number: int) -> list[float]:
         there = self._film.tags_at(number / float(self._film.spec.frame_rate) + 1e-6)
-        shown = glyphs.Shown(frozenset(glyphs.code(tag) for tag in there), number)
-        return [self._endpoint.belief(tag, shown) for tag in self.tags]
+        contents = glyphs.Shown(frozenset(glyphs.code(tag) for tag in there), number)
+        return [self._endpoint.belief(tag, contents) for tag in self.tags]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,25 +203,27 @@ def film_all(
     grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
     for film in wanted:
         labelled = generate(film.spec, folder / f"{film.spec.seed}.mp4")
-        for (name, how), fresh in product(mistakes.items(), (True, False)):
+        for (name, mistakes_made), fresh in product(mistakes.items(), (True, False)):
             rows = (
-                _decoded(labelled, how) if fresh else _undecoded(labelled, how, upstream=upstream)
+                _decoded(labelled, mistakes_made)
+                if fresh
+                else _undecoded(labelled, mistakes_made, upstream=upstream)
             )
-            for strategy, own in rows:
+            for strategy, one in rows:
                 for group in (name, film.name, ALL) if name in NOISES else (name,):
-                    grouped[group, strategy].append(own)
+                    grouped[group, strategy].append(one)
         _log.info("done with the video: %s", film.name)
-    return {key: Summary(own) for key, own in grouped.items()}
+    return {key: Summary(one) for key, one in grouped.items()}
 
 
-def _decoded(film: LabelledVideo, how: Mistakes) -> Iterator[tuple[str, Score]]:
+def _decoded(film: LabelledVideo, mistakes_made: Mistakes) -> Iterator[tuple[str, Score]]:
     with (
-        running(how.endpoint(film)) as endpoint,
+        running(mistakes_made.endpoint(film)) as endpoint,
         ProcessPoolExecutor(1, get_context("spawn")) as fresh,
     ):
         measured = fresh.submit(measure, str(film.path), film.spec.tags, endpoint.url).result()
         calls = endpoint.counters.answered
-    replayed = Replay(measured.result, film, how.endpoint(film))
+    replayed = Replay(measured.result, film, mistakes_made.endpoint(film))
     spent = Cost.of(replayed.bill, measured.result.video.duration_s, 0.0)
     cost = replace(spent, calls=calls, cpu_s=measured.cpu_s, peak_mb=measured.peak_mb)
     yield DECODED, score(marked(measured.result.findings[0].spans), film.truth, cost)
@@ -245,13 +247,13 @@ class Replay(FilmModel):
     def observe(self, queries: Sequence[FrameQuery]) -> list[Observation]:
         counted = super().observe(queries)
         return [
-            self._seen.get(round(query.time_s * 1000), own)
-            for query, own in zip(queries, counted, strict=True)
+            self._seen.get(round(query.time_s * 1000), one)
+            for query, one in zip(queries, counted, strict=True)
         ]
 
 
 def _undecoded(
-    film: LabelledVideo, how: Mistakes, *, upstream: bool
+    film: LabelledVideo, mistakes_made: Mistakes, *, upstream: bool
 ) -> Iterator[tuple[str, Score]]:
     info = probe(str(film.path))
     yardsticks = {
@@ -265,7 +267,7 @@ def _undecoded(
         (SIMULATED_CUTS, with_simulated_hints(info, film), searching),
     ]
     for name, seen, run in runs:
-        oracle = FilmModel(film, seen, how.endpoint(film))
+        oracle = FilmModel(film, seen, mistakes_made.endpoint(film))
         begun_s = time.process_time()
         spans = run(oracle)
         yield (

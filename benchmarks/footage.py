@@ -120,13 +120,13 @@ def programmes(folder: Path) -> list[str]:
     ]
 
 
-def _info(name: str, told: Mapping[str, Any]) -> VideoInfo:
-    own = {
-        key: told[key] for key in ("duration_s", "end_s", "width", "height", "frame_rate", "codec")
+def _info(name: str, table: Mapping[str, Any]) -> VideoInfo:
+    values = {
+        key: table[key] for key in ("duration_s", "end_s", "width", "height", "frame_rate", "codec")
     }
-    cuts = tuple(Cut(*cut) for cut in told["cuts"])
+    cuts = tuple(Cut(*cut) for cut in table["cuts"])
     return VideoInfo(
-        f"{name}.mp4", name, **own, key_frames_s=tuple(told["key_frames_s"]), cuts=cuts
+        f"{name}.mp4", name, **values, key_frames_s=tuple(table["key_frames_s"]), cuts=cuts
     )
 
 
@@ -147,10 +147,10 @@ class FootageModel(Oracle):
     """Answers as one network did. ``told``: with its confidences."""
 
     def __init__(
-        self, programme: Programme, network: str, tags: Sequence[str], *, told: bool
+        self, programme: Programme, network: str, tags: Sequence[str], *, with_confidence: bool
     ) -> None:
         super().__init__(programme.info, tags)
-        self._programme, self._network, self._told = programme, network, told
+        self._programme, self._network, self._with_confidence = programme, network, with_confidence
         self._columns = [_CLASSES.index(tag) for tag in tags]
 
     def judge(self, numbers: Numbers) -> tuple[Presence, Floats | None]:
@@ -163,7 +163,7 @@ class FootageModel(Oracle):
         rows = self._programme.rows(numbers / self.video.frame_rate, every)
         scores = self._programme.scores[f"{self._network}_{size}"][rows][:, self._columns]
         present = scores >= _PRESENT
-        if not self._told:
+        if not self._with_confidence:
             return present, None
         bounded = scores.clip(1e-3, 1 - 1e-3).astype(np.float64)
         odds = bounded / (1 - bounded) / (_PRESENT / (1 - _PRESENT))
@@ -189,11 +189,11 @@ def measure(folder: Path, names: Sequence[str], processes: int) -> Results:
     """Results by (truth, network, programme) and strategy."""
     jobs = [(folder, *job) for job in product(names, NETWORKS, (BY_EYE, BY_NETWORK))]
     return {
-        (group(truth, network, name), strategy): Summary([own])
+        (group(truth, network, name), strategy): Summary([one])
         for (_, name, network, truth), scores in zip(
             jobs, spread(_run, jobs, processes), strict=True
         )
-        for strategy, own in scores.items()
+        for strategy, one in scores.items()
     }
 
 
@@ -201,8 +201,10 @@ def _run(job: tuple[Path, str, str, str]) -> dict[str, Score]:
     folder, name, network, truth = job
     programme = Programme.load(folder, name)
     scores = {}
-    for strategy, (told, run) in STRATEGIES.items():
-        oracle = FootageModel(programme, network, tuple(programme.truth[truth]), told=told)
+    for strategy, (with_confidence, run) in STRATEGIES.items():
+        oracle = FootageModel(
+            programme, network, tuple(programme.truth[truth]), with_confidence=with_confidence
+        )
         begun_s = time.process_time()
         spans = run(oracle)
         cost = Cost.of(oracle.bill, programme.info.duration_s, time.process_time() - begun_s)
@@ -216,8 +218,8 @@ def over(results: Results, truth: str, strategy: str) -> Summary:
     return Summary(
         [
             one
-            for (name, own), summary in results.items()
-            if own == strategy and name.startswith(starts)
+            for (name, done), summary in results.items()
+            if done == strategy and name.startswith(starts)
             for one in summary.scores
         ]
     )
@@ -227,7 +229,7 @@ def mean_f1(results: Results, truth: str, network: str, strategy: str) -> float:
     """Return the mean of the programmes' F1."""
     start = group(truth, network, "")
     return fmean(
-        own.f1
-        for (name, done), own in results.items()
+        summary.f1
+        for (name, done), summary in results.items()
         if done == strategy and name.startswith(start)
     )

@@ -84,7 +84,7 @@ def measure(plan: Plan, folder: Path) -> list[Outcome]:
             assert "VLM_Tagged" in image.tags and "VLM_TagMe" not in image.tags, image
             stash.library.tag_image(image.id, "VLM_UpdateMe")
         again = _run(stash, "Update Tagged Images")
-        counts = server.told()
+        counts = server.counted()
     ideal_s = counts.answered * plan.endpoint.service_s / plan.endpoint.slots
     return [
         Outcome(
@@ -144,7 +144,7 @@ def _watched(job: Job) -> tuple[float, float]:
             continue
         process = Path("/proc") / str(job.pid)
         try:
-            told = re.search(
+            found = re.search(
                 r"^VmHWM:\s+(\d+) kB",
                 (process / "status").read_text(encoding="ascii"),
                 re.MULTILINE,
@@ -152,8 +152,11 @@ def _watched(job: Job) -> tuple[float, float]:
             fields = (process / "stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
         except OSError:
             continue
-        if told:
-            peak_mb, cpu_s = int(told[1]) / 1024, (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        if found:
+            peak_mb, cpu_s = (
+                int(counted[1]) / 1024,
+                (int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
+            )
     return peak_mb, cpu_s
 
 
@@ -236,14 +239,14 @@ def main() -> None:
     options.add_argument(
         "--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written"
     )
-    asked = options.parse_args()
+    given = options.parse_args()
     quick, slow = Endpoint(16, 0.05, numbered=False), Endpoint(16, 0.2, numbered=False)
     plans = (
         [Plan(100, quick)]
-        if asked.quick
+        if given.quick
         else [Plan(1_000, quick), Plan(10_000, quick), Plan(4_000, slow)]
     )
-    sys.stdout.write(run(plans, asked.docs, 0.0 if asked.quick else asked.patience) + "\n")
+    sys.stdout.write(run(plans, given.docs, 0.0 if given.quick else given.patience) + "\n")
 
 
 if __name__ == "__main__":

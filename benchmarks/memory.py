@@ -15,11 +15,11 @@ def peak_mb() -> float:
     flaw.
     """
     status = Path("/proc/self/status")
-    told = (
+    match = (
         re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"), re.MULTILINE)
         if status.exists()
         else None
     )
     return (
-        int(told[1]) / 1024 if told else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        int(match[1]) / 1024 if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     )

@@ -116,14 +116,14 @@ class Oracle(ABC):
         place = {tag: index for index, tag in enumerate(self.tags)}
         seen = []
         for row, (query, number) in enumerate(zip(queries, numbers, strict=True)):
-            told = {
+            verdicts = {
                 tag: Verdict(
                     bool(present[row, place[tag]]),
                     None if probability is None else float(probability[row, place[tag]]),
                 )
                 for tag in query.tags
             }
-            seen.append(Observation(self.time_of(number), told))
+            seen.append(Observation(self.time_of(number), verdicts))
         words = sum(
             self._wordiness.listed(
                 [seen[row].verdicts[tag].present for tag in query.tags], query.tags
@@ -142,10 +142,10 @@ class Oracle(ABC):
     ) -> tuple[Presence, NDArray[np.float64] | None]:
         present, probability = self.judge(numbers)
         if is_scan.any():
-            small, told = self.judge_small(numbers[is_scan])
+            small, small_probability = self.judge_small(numbers[is_scan])
             present[is_scan] = small
-            if probability is not None and told is not None:
-                probability[is_scan] = told
+            if probability is not None and small_probability is not None:
+                probability[is_scan] = small_probability
         return present, probability
 
     def _count(self, calls: int, image_tokens: int, answer_tokens: int) -> None:

@@ -39,10 +39,10 @@ class Pair(Oracle):
         ]
         by_look = dict(zip(scanned, seen, strict=True))
         by_look |= dict(zip(others, self._judge.observe(others) if others else (), strict=True))
-        self._settle(len(scanned), bool(others))
+        self._count_round(len(scanned), bool(others))
         return [by_look[query] for query in queries]
 
-    def _settle(self, scanned: int, others: bool) -> None:
+    def _count_round(self, scanned: int, others: bool) -> None:
         """Count queries that are sent together as one round, and no work of the scanner."""
         self.bill.scan_calls += scanned
         self.bill.rounds += not others

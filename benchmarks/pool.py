@@ -56,7 +56,7 @@ class Process:
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
 
-    def told(self) -> Counts:
+    def counted(self) -> Counts:
         """End it, and gives what it did."""
         return Counts(**json.loads(self.process.communicate(timeout=_PATIENCE_S)[0]))
 
@@ -94,9 +94,9 @@ def measure(client: Client, scene: Scene) -> Run:
             process.stdout.readline()
             for server in servers:
                 server.begin()
-            told, _ = process.communicate(timeout=_PATIENCE_S)
-        counts = [server.told() for server in servers]
-    return Run(client, scene, Outcome(**json.loads(told)), tuple(counts))
+            output, _ = process.communicate(timeout=_PATIENCE_S)
+        counts = [server.output() for server in servers]
+    return Run(client, scene, Outcome(**json.loads(output)), tuple(counts))
 
 
 def run(extent: Extent, docs: Path) -> str:
@@ -105,7 +105,7 @@ def run(extent: Extent, docs: Path) -> str:
 
     What there are promises about comes first: each waits for a quiet machine, for a time.
     """
-    own = [
+    runs = [
         _measure_quietly(POOL, scene, extent.patience_s)
         for scene in (*extent.three, *extent.twelve)
     ]
@@ -117,7 +117,7 @@ def run(extent: Extent, docs: Path) -> str:
     others = [
         _measure_quietly(client, scene, 0.0) for scene in extent.three for client in extent.others
     ]
-    three, twelve = own[: len(extent.three)], own[len(extent.three) :]
+    three, twelve = runs[: len(extent.three)], runs[len(extent.three) :]
     text = report([*three, *others], twelve, memory)
     page = docs / PAGE
     page.write_text(
@@ -130,8 +130,8 @@ def run(extent: Extent, docs: Path) -> str:
 def _measure_quietly(client: Client, scene: Scene, patience_s: float) -> Run:
     quiet = not patience_s or wait_until_quiet(0.8, patience_s)
     result = measure(client, scene)
-    told = f"{client.name}, {scene.name}: {result.over_ideal:.3f} of the ideal"
-    sys.stderr.write(told + ("\n" if quiet else ", while others used the machine\n"))
+    line = f"{client.name}, {scene.name}: {result.over_ideal:.3f} of the ideal"
+    sys.stderr.write(line + ("\n" if quiet else ", while others used the machine\n"))
     return result
 
 
@@ -180,13 +180,13 @@ def main() -> None:
     options.add_argument(
         "--docs", type=Path, default=DOCS, help=f"the folder whose {PAGE} is written"
     )
-    asked = options.parse_args()
+    given = options.parse_args()
     extent = (
         quick()
-        if asked.quick
-        else full(() if asked.alone else installed(asked.others), asked.patience)
+        if given.quick
+        else full(() if given.alone else installed(given.others), given.patience)
     )
-    sys.stdout.write(run(extent, asked.docs) + "\n")
+    sys.stdout.write(run(extent, given.docs) + "\n")
 
 
 if __name__ == "__main__":

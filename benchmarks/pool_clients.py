@@ -77,8 +77,10 @@ async def _pool(job: Job) -> AsyncIterator[Ask]:
 
     async def ask(number: int) -> bool:
         jpeg = made[number] if number < len(made) else picture(number)
-        told = await pool.ask(Question(TAGS, Form.LIST, jpeg))
-        return [tag for tag, verdict in told.verdicts.items() if verdict.present] == tags_of(number)
+        answer = await pool.ask(Question(TAGS, Form.LIST, jpeg))
+        return [tag for tag, verdict in answer.verdicts.items() if verdict.present] == tags_of(
+            number
+        )
 
     try:
         yield ask
@@ -105,10 +107,10 @@ async def _multiplexer(job: Job) -> AsyncIterator[Ask]:
             multiplexer.add_model(client, max(1, round(2 * rate)), url, url, slots)
 
         async def ask(number: int) -> bool:
-            told = await multiplexer.chat.completions.create(
+            answer = await multiplexer.chat.completions.create(
                 messages=messages(number), model=MODEL, max_tokens=64
             )
-            return bool(told.choices[0].message.content == reply(number))
+            return bool(answer.choices[0].message.content == reply(number))
 
         yield ask
 
@@ -136,8 +138,8 @@ async def _litellm(job: Job, strategy: str) -> AsyncIterator[Ask]:
     )
 
     async def ask(number: int) -> bool:
-        told = await router.acompletion(model=MODEL, messages=messages(number), max_tokens=64)
-        return bool(told.choices[0].message.content == reply(number))
+        answer = await router.acompletion(model=MODEL, messages=messages(number), max_tokens=64)
+        return bool(answer.choices[0].message.content == reply(number))
 
     yield ask
 
@@ -188,17 +190,17 @@ async def _ask_all(ask: Ask, job: Job) -> Sequence[bool]:
     )
     tasks = [asyncio.ensure_future(each) for each in work]
     _, undone = await asyncio.wait(tasks, timeout=job.limit_s)
-    told = list(results)
+    answer = list(results)
     for task in undone:
         task.cancel()
     await asyncio.gather(*undone, return_exceptions=True)
-    return told
+    return answer
 
 
 def _main() -> None:
     logging.disable(logging.CRITICAL)
-    told: dict[str, Any] = json.loads(sys.argv[1])
-    job = Job(**told | {name: tuple(told[name]) for name in ("urls", "slots", "rates")})
+    answer: dict[str, Any] = json.loads(sys.argv[1])
+    job = Job(**answer | {name: tuple(answer[name]) for name in ("urls", "slots", "rates")})
 
     def started() -> None:
         sys.stdout.write("go\n")

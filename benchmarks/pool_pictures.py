@@ -54,8 +54,8 @@ def messages(number: int) -> list[dict[str, Any]]:
     """Return the question, for clients that leave its words to their callers."""
     url = "data:image/jpeg;base64," + base64.b64encode(picture(number)).decode("ascii")
     rules = "Name the tags of this list that the picture shows, as JSON:\n" + "\n".join(TAGS)
-    turn = [
+    content = [
         {"type": "image_url", "image_url": {"url": url}},
         {"type": "text", "text": "Which tags?"},
     ]
-    return [{"role": "system", "content": rules}, {"role": "user", "content": turn}]
+    return [{"role": "system", "content": rules}, {"role": "user", "content": content}]

@@ -22,18 +22,20 @@ def claims(three: Sequence[Run], twelve: Sequence[Run], memory: Sequence[Run]) -
             if most is not None:
                 what = f"{name} endpoints, {run.scene.name}: makespan over the ideal"
                 yield what, f"≤ {most:.2f}", f"{run.over_ideal:.3f}", run.over_ideal <= most
-    own = [run for run in (*three, *twelve) if run.client == POOL]
-    if own:
-        lost = sum(run.outcome.lost + run.outcome.undone - run.scene.unanswerable for run in own)
+    pool_runs = [run for run in (*three, *twelve) if run.client == POOL]
+    if pool_runs:
+        lost = sum(
+            run.outcome.lost + run.outcome.undone - run.scene.unanswerable for run in pool_runs
+        )
         yield "lost, poison pictures aside", "0", str(lost), lost == 0
-        extra = max(run.extra for run in own)
+        extra = max(run.extra for run in pool_runs)
         yield (
             "asked twice without need, in the worst scene",
             f"≤ {_MOST_EXTRA:.0%}",
             f"{extra:.1%}",
             extra <= _MOST_EXTRA,
         )
-        cpu_ms = max(run.cpu_ms for run in own if run.scene.name == "healthy")
+        cpu_ms = max(run.cpu_ms for run in pool_runs if run.scene.name == "healthy")
         yield (
             "client CPU per request",
             f"≤ {_MOST_CPU_MS} ms",
@@ -74,12 +76,12 @@ def _scenes_table(runs: Sequence[Run]) -> str:
         ]
     ]
     for client in dict.fromkeys(run.client for run in runs):
-        own = {run.scene.name: run for run in runs if run.client == client}
-        healthy = own.get("healthy")
+        by_scene = {run.scene.name: run for run in runs if run.client == client}
+        healthy = by_scene.get("healthy")
         rows.append(
             [
                 client.name,
-                *(_cell(own.get(name)) for name in scenes),
+                *(_cell(by_scene.get(name)) for name in scenes),
                 f"{healthy.cpu_ms:.1f}" if healthy else "–",
             ]
         )
@@ -91,11 +93,11 @@ def _cell(run: Run | None) -> str:
         return "–"
     outcome = run.outcome
     lost = outcome.lost - run.scene.unanswerable if run.client == POOL else outcome.lost
-    told = [f"{outcome.wall_s:.1f}"]
-    told += [f"{lost} lost"] if lost else []
-    told += [f"{outcome.undone} undone"] if outcome.undone else []
-    told += [f"{run.extra:.1%} twice"] if run.extra > 0 else []
-    return ", ".join(told)
+    words = [f"{outcome.wall_s:.1f}"]
+    words += [f"{lost} lost"] if lost else []
+    words += [f"{outcome.undone} undone"] if outcome.undone else []
+    words += [f"{run.extra:.1%} twice"] if run.extra > 0 else []
+    return ", ".join(words)
 
 
 def _memory_table(runs: Sequence[Run]) -> str:

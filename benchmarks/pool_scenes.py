@@ -92,8 +92,8 @@ class Run:
         """Requests that were neither the first of their question nor made after an endpoint failed
         one, per question.
         """
-        received = sum(own.received for own in self.counts)
-        failed = sum(own.failed for own in self.counts)
+        received = sum(counts.received for counts in self.counts)
+        failed = sum(counts.failed for counts in self.counts)
         return max(0, received - failed - self.outcome.answered) / self.scene.questions
 
     @property

@@ -229,8 +229,8 @@ def _punctual() -> asyncio.AbstractEventLoop:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
+    given = json.loads(sys.argv[1])
     with asyncio.Runner(loop_factory=_punctual) as runner:
         runner.run(
-            _Server(Endpoint(**told | {"fault": Fault(told.get("fault", Fault.NONE))})).run()
+            _Server(Endpoint(**given | {"fault": Fault(given.get("fault", Fault.NONE))})).run()
         )

@@ -33,10 +33,10 @@ def _idle_share() -> float:
 
 def _ticks() -> tuple[int, int] | None:
     """(idle, all) since the machine was started."""
-    told = Path("/proc/stat")
-    if not told.exists():
+    path = Path("/proc/stat")
+    if not path.exists():
         return None
     numbers = [
-        int(number) for number in told.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+        int(number) for number in path.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
     ]
     return numbers[3] + numbers[4], sum(numbers)

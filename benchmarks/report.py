@@ -38,24 +38,24 @@ def strategies_table(results: Results, group: str) -> str:
     """Everything about every strategy of one group."""
     return table(
         _COLUMNS,
-        [_row(strategy, own) for (name, strategy), own in results.items() if name == group],
+        [_row(strategy, summary) for (name, strategy), summary in results.items() if name == group],
     )
 
 
-def _row(strategy: str, own: Summary) -> list[str]:
+def _row(strategy: str, summary: Summary) -> list[str]:
     return [
         strategy,
-        f"{own.calls_per_hour:.0f}",
-        f"{own.image_tokens_per_hour / 1000:.0f} k",
-        f"{own.answer_tokens_per_hour / 1000:.1f} k",
-        f"{own.rounds:.1f}",
-        f"{own.f1:.3f}",
-        f"{own.f1_close:.3f}",
-        f"{own.edge_mean_s:.2f} / {own.edge_median_s:.2f} s",
-        f"{own.short_missed:.0%}",
-        f"{own.tag_f1:.3f}",
-        f"{own.cpu_s_per_hour:.2f} s",
-        "–" if own.peak_mb is None else f"{own.peak_mb:.0f} MB",
+        f"{summary.calls_per_hour:.0f}",
+        f"{summary.image_tokens_per_hour / 1000:.0f} k",
+        f"{summary.answer_tokens_per_hour / 1000:.1f} k",
+        f"{summary.rounds:.1f}",
+        f"{summary.f1:.3f}",
+        f"{summary.f1_close:.3f}",
+        f"{summary.edge_mean_s:.2f} / {summary.edge_median_s:.2f} s",
+        f"{summary.short_missed:.0%}",
+        f"{summary.tag_f1:.3f}",
+        f"{summary.cpu_s_per_hour:.2f} s",
+        "–" if summary.peak_mb is None else f"{summary.peak_mb:.0f} MB",
     ]
 
 
@@ -68,8 +68,8 @@ def f1_table(results: Results, first: str, groups: Sequence[str], strategies: Se
 
 
 def _brief(results: Results, group: str, strategy: str) -> str:
-    own = results.get((group, strategy))
-    return f"{own.f1:.3f} ({own.calls_per_hour:.0f})" if own else "–"
+    summary = results.get((group, strategy))
+    return f"{summary.f1:.3f} ({summary.calls_per_hour:.0f})" if summary else "–"
 
 
 def paired_table(results: Results) -> str:
@@ -86,14 +86,14 @@ def paired_table(results: Results) -> str:
     rows = [
         [
             "alone" if strategy == SEARCH else strategy,
-            f"{own.calls_per_hour:.0f}",
-            f"{own.scan_calls_per_hour:.0f}",
-            f"{own.f1:.3f}",
-            f"{own.f1_close:.3f}",
-            f"{own.short_missed:.0%}",
-            f"{own.cpu_s_per_hour:.2f} s",
+            f"{summary.calls_per_hour:.0f}",
+            f"{summary.scan_calls_per_hour:.0f}",
+            f"{summary.f1:.3f}",
+            f"{summary.f1_close:.3f}",
+            f"{summary.short_missed:.0%}",
+            f"{summary.cpu_s_per_hour:.2f} s",
         ]
-        for (group, strategy), own in results.items()
+        for (group, strategy), summary in results.items()
         if group == PAIRED
     ]
     return table(columns, rows)
@@ -171,10 +171,18 @@ def seen_table(seen: Mapping[str, Seen]) -> str:
         [
             name,
             *map(
-                str, (own.videos, own.events, own.looked_at, own.confirmed, own.lost, own.doubtful)
+                str,
+                (
+                    summary.videos,
+                    summary.events,
+                    summary.looked_at,
+                    summary.confirmed,
+                    summary.lost,
+                    summary.doubtful,
+                ),
             ),
         ]
-        for name, own in seen.items()
+        for name, summary in seen.items()
     ]
     return table(["of these", *columns], rows)
 

@@ -34,10 +34,10 @@ class Cost:
     @classmethod
     def of(cls, bill: Bill, duration_s: float, cpu_s: float) -> Cost:
         """Return the bill of an oracle; ``cpu_s`` includes what the oracle took itself."""
-        asked = (bill.calls, bill.rounds, bill.image_tokens, bill.answer_tokens)
+        counts = (bill.calls, bill.rounds, bill.image_tokens, bill.answer_tokens)
         return cls(
             duration_s / 3600,
-            *asked,
+            *counts,
             cpu_s=max(0.0, cpu_s - bill.own_cpu_s),
             scan_calls=bill.scan_calls,
         )
@@ -49,7 +49,7 @@ class Score:
 
     ``short`` events last up to 10 s; one is missed where no span of its tag touches it.
 
-    ``tags_…`` counts tags that apply at any time, by the spans and in truth. ``told``: of each span
+    ``tags_…`` counts tags that apply at any time, by the spans and in truth. ``judged``: of each span
     with a confidence, that and whether the span was matched.
     """
 
@@ -64,7 +64,7 @@ class Score:
     tags_found: int
     tags_wanted: int
     tags_matched: int
-    told: tuple[tuple[float, bool], ...] = ()
+    judged: tuple[tuple[float, bool], ...] = ()
 
 
 def score(spans: Iterable[Span], truth: Truth, cost: Cost) -> Score:
@@ -78,12 +78,14 @@ def score(spans: Iterable[Span], truth: Truth, cost: Cost) -> Score:
         confidences[span.tag].append(span.confidence)
     matched = closely = missed = 0
     errors_s: list[float] = []
-    told: list[tuple[float, bool]] = []
+    judged: list[tuple[float, bool]] = []
     for tag, wanted in truth.items():
         pairs = match(by_tag[tag], wanted, 0.5)
         matched += len(pairs)
         right = {i for i, _ in pairs}
-        told += [(sure, i in right) for i, sure in enumerate(confidences[tag]) if sure is not None]
+        judged += [
+            (sure, i in right) for i, sure in enumerate(confidences[tag]) if sure is not None
+        ]
         closely += len(match(by_tag[tag], wanted, 0.75))
         errors_s += [abs(by_tag[tag][i][end] - wanted[j][end]) for i, j in pairs for end in (0, 1)]
         missed += sum(not _is_touched(event, by_tag[tag]) for event in wanted if _is_short(event))
@@ -99,7 +101,7 @@ def score(spans: Iterable[Span], truth: Truth, cost: Cost) -> Score:
         tags_found=sum(map(bool, by_tag.values())),
         tags_wanted=sum(map(bool, truth.values())),
         tags_matched=sum(bool(by_tag[tag]) and bool(wanted) for tag, wanted in truth.items()),
-        told=tuple(told),
+        judged=tuple(judged),
     )
 
 
@@ -147,7 +149,7 @@ class Summary:
         right = [
             matched
             for score in self.scores
-            for sure, matched in score.told
+            for sure, matched in score.judged
             if least <= sure < below
         ]
         return len(right), _share(sum(right), len(right), 0.0)

@@ -144,18 +144,18 @@ def main() -> None:
         default=_SEEN_VIDEOS,
         help="of each kind, for a model that never errs",
     )
-    asked = options.parse_args()
+    given = options.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     measured = (
         quick()
-        if asked.quick
-        else full(asked.processes, asked.seeds, asked.footage, asked.seen_videos)
+        if given.quick
+        else full(given.processes, given.seeds, given.footage, given.seen_videos)
     )
-    if asked.pairs:
+    if given.pairs:
         pairs = simulate_pairs(measured.plan)
         sys.stdout.write(f"{paired_table(pairs)}\n\n{claims_table(paired_claims(pairs))}\n")
         return
-    sys.stdout.write(run(measured, asked.docs) + "\n")
+    sys.stdout.write(run(measured, given.docs) + "\n")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def _run(job: tuple[int, float, str, float, int]) -> Seen:
 def watch(model: NoisyModel) -> Seen:
     """Search one video, and count what became of its events. The model must not err."""
     yeses, spans = searched(model, SearchConfig())
-    told = marked(spans)
+    found = marked(spans)
     seen = Seen(videos=1)
     for tag, events in model.truth.items():
         for event in events:
@@ -107,8 +107,8 @@ def watch(model: NoisyModel) -> Seen:
                 events=1,
                 looked_at=int(times > 0),
                 confirmed=int(times > 1),
-                lost=int(times > 1 and not _is_told(tag, event, spans)),
-                doubtful=int(times > 1 and not _is_told(tag, event, told)),
+                lost=int(times > 1 and not _is_reported(tag, event, spans)),
+                doubtful=int(times > 1 and not _is_reported(tag, event, found)),
             )
     return seen
 
@@ -130,7 +130,7 @@ def searched(
     return yeses, search.spans()
 
 
-def _is_told(tag: str, event: tuple[float, float], spans: Sequence[Span]) -> bool:
+def _is_reported(tag: str, event: tuple[float, float], spans: Sequence[Span]) -> bool:
     return any(
         span.tag == tag and span.start_s < event[1] and span.end_s > event[0] for span in spans
     )

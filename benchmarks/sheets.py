@@ -42,21 +42,21 @@ class Sheets(Oracle):
             zip(scanned, self._on_sheets.observe(scanned) if scanned else (), strict=True)
         )
         alone = dict(zip(others, self._model.observe(others) if others else (), strict=True))
-        self._settle(len(scanned), bool(others))
+        self._count_round(len(scanned), bool(others))
         return [(on_sheets | alone)[query] for query in queries]
 
-    def _settle(self, scanned: int, others: bool) -> None:
+    def _count_round(self, scanned: int, others: bool) -> None:
         """Move what the other model was asked onto the one bill; what is asked at once is one
         round.
         """
-        own, bill = self._on_sheets.bill, self.bill
+        extra, bill = self._on_sheets.bill, self.bill
         bill.calls += -(-scanned // FRAMES_PER_SHEET)
         bill.rounds += not others
-        bill.image_tokens += own.image_tokens
-        bill.answer_tokens += own.answer_tokens
-        bill.own_cpu_s += own.own_cpu_s
-        own.image_tokens = own.answer_tokens = 0
-        own.own_cpu_s = 0.0
+        bill.image_tokens += extra.image_tokens
+        bill.answer_tokens += extra.answer_tokens
+        bill.own_cpu_s += extra.own_cpu_s
+        extra.image_tokens = extra.answer_tokens = 0
+        extra.own_cpu_s = 0.0
 
 
 def in_sheets(oracle: Oracle, factor: float) -> tuple[Span, ...]:

@@ -140,8 +140,8 @@ def sensitivity(duration_s: float) -> tuple[Setting, ...]:
     base = World(duration_s=duration_s)
     mild, both = {MILD: NOISES[MILD]}, {name: NOISES[name] for name in (MILD, HARSH)}
 
-    def changed(**how: Any) -> dict[str, Noise]:
-        return {name: replace(noise, **how) for name, noise in both.items()}
+    def changed(**changes: Any) -> dict[str, Noise]:
+        return {name: replace(noise, **changes) for name, noise in both.items()}
 
     no_short = (0.5, 0.5, 0.0)
     filling = replace(base, filled_shots=0.7, shot_median_s=6.0)
@@ -217,8 +217,8 @@ def simulate(plan: Plan) -> tuple[Results, Results]:
     main = list(_main_jobs(plan))
     done = _done([*main, *_sensitivity_jobs(plan), *_paired_jobs(plan)], plan.processes)
     by_noise = [scored for part in done[: len(main)] for scored in part]
-    everything = [(ALL, strategy, own) for _, _, strategy, own in by_noise]
-    named = [(noise, strategy, own) for _, noise, strategy, own in by_noise]
+    everything = [(ALL, strategy, summary) for _, _, strategy, summary in by_noise]
+    named = [(noise, strategy, summary) for _, noise, strategy, summary in by_noise]
     return _summed([*named, *everything]), _by_setting(done[len(main) :])
 
 
@@ -233,7 +233,7 @@ def _done(jobs: Sequence[_Job], processes: int) -> list[list[_Scored]]:
 
 def _by_setting(done: Iterable[Iterable[_Scored]]) -> Results:
     return _summed(
-        [(setting, strategy, own) for part in done for setting, _, strategy, own in part]
+        [(setting, strategy, summary) for part in done for setting, _, strategy, summary in part]
     )
 
 
@@ -299,6 +299,6 @@ def _run(job: _Job) -> list[_Scored]:
 
 def _summed(scores: Iterable[tuple[str, str, Score]]) -> Results:
     grouped: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    for setting, strategy, own in scores:
-        grouped[setting, strategy].append(own)
-    return {key: Summary(own) for key, own in grouped.items()}
+    for setting, strategy, summary in scores:
+        grouped[setting, strategy].append(summary)
+    return {key: Summary(summary) for key, summary in grouped.items()}

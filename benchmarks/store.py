@@ -137,8 +137,8 @@ def claims(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> Iterator[Cl
     lookup_ms = 1000 * median(costs.lookups_s)
     what = f"looking up the {PER_VIDEO} answers about a video, median"
     yield Claim(what, "≤ 20 ms", f"{lookup_ms:.1f} ms", lookup_ms <= 20)
-    again = [own for own in reruns if own.name]
-    slowest, calls = max(own.seconds for own in again), sum(own.calls for own in again)
+    again = [rerun for rerun in reruns if rerun.name]
+    slowest, calls = max(rerun.seconds for rerun in again), sum(rerun.calls for rerun in again)
     what = f"a {video_s / 3600:.2g}-hour video with {reruns[0].calls:,} answers under other rules: the slowest"
     yield Claim(what, "≤ 1 s", f"{slowest:.2f} s", slowest <= 1)
     yield Claim("questions that this took", "0", str(calls), calls == 0)
@@ -156,12 +156,12 @@ def report(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> str:
     ]
     other = [
         (
-            own.name or "for the first time",
-            f"{own.calls:,}",
-            f"{own.seconds:.2f} s",
-            f"{own.spans:,}",
+            rerun.name or "for the first time",
+            f"{rerun.calls:,}",
+            f"{rerun.seconds:.2f} s",
+            f"{rerun.spans:,}",
         )
-        for own in reruns
+        for rerun in reruns
     ]
     parts = [
         "### What was promised",
@@ -194,9 +194,9 @@ def main() -> None:
         metavar="S",
         help="how long to wait for a quiet machine",
     )
-    asked = options.parse_args()
-    extent = (2 * PER_VIDEO, 60.0) if asked.quick else (1_000_000, 7200.0)
-    sys.stdout.write(run(*extent, asked.docs, 0.0 if asked.quick else asked.patience) + "\n")
+    given = options.parse_args()
+    extent = (2 * PER_VIDEO, 60.0) if given.quick else (1_000_000, 7200.0)
+    sys.stdout.write(run(*extent, given.docs, 0.0 if given.quick else given.patience) + "\n")
 
 
 if __name__ == "__main__":

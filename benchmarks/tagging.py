@@ -71,11 +71,13 @@ def _score(video: LabelledVideo, result: VideoResult, cpu_s: float) -> Score:
     matched = closely = found = wanted = 0
     errors_s: list[float] = []
     for tag, truth in video.truth.items():
-        own = [(span.start_s, span.end_s) for span in result.info.spans["tags"].get(tag, ())]
-        pairs = match(own, truth, 0.5)
-        matched, found, wanted = matched + len(pairs), found + len(own), wanted + len(truth)
-        closely += len(match(own, truth, 0.75))
-        errors_s += [abs(own[i][end] - truth[j][end]) for i, j in pairs for end in (0, 1)]
+        found_spans = [
+            (span.start_s, span.end_s) for span in result.info.spans["tags"].get(tag, ())
+        ]
+        pairs = match(found_spans, truth, 0.5)
+        matched, found, wanted = matched + len(pairs), found + len(found_spans), wanted + len(truth)
+        closely += len(match(found_spans, truth, 0.75))
+        errors_s += [abs(found_spans[i][end] - truth[j][end]) for i, j in pairs for end in (0, 1)]
     hours = result.info.duration_s / 3600
     return Score(
         matched,
@@ -94,17 +96,17 @@ def table(scores: Iterable[tuple[str, Sequence[Score]]]) -> str:
         "| mistakes of the model | F1, tIoU ≥ .5 | F1, tIoU ≥ .75 | edge error, median | mean | calls per hour | CPU per hour |",
         "|---|---|---|---|---|---|---|",
     ]
-    for noise, own in scores:
-        all_spans = sum(score.found + score.wanted for score in own)
-        errors_s = [error for score in own for error in score.edge_errors_s]
+    for noise, found_spans in scores:
+        all_spans = sum(score.found + score.wanted for score in found_spans)
+        errors_s = [error for score in found_spans for error in score.edge_errors_s]
         cells = (
             noise,
-            f"{2 * sum(score.matched for score in own) / all_spans:.3f}",
-            f"{2 * sum(score.matched_closely for score in own) / all_spans:.3f}",
+            f"{2 * sum(score.matched for score in found_spans) / all_spans:.3f}",
+            f"{2 * sum(score.matched_closely for score in found_spans) / all_spans:.3f}",
             f"{median(errors_s):.2f} s",
             f"{mean(errors_s):.2f} s",
-            f"{mean(score.calls_per_hour for score in own):.0f}",
-            f"{mean(score.cpu_s_per_hour for score in own):.0f} s",
+            f"{mean(score.calls_per_hour for score in found_spans):.0f}",
+            f"{mean(score.cpu_s_per_hour for score in found_spans):.0f} s",
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -112,13 +114,13 @@ def table(scores: Iterable[tuple[str, Sequence[Score]]]) -> str:
 
 def _show(text: str, page: Path) -> None:
     pattern = r"(<!-- tagging: made by make bench-tagging -->\n).*?(<!-- end of tagging -->)"
-    shown = re.sub(
+    text = re.sub(
         pattern,
         lambda part: f"{part[1]}{text}\n{part[2]}",
         page.read_text(encoding="utf-8"),
         flags=re.DOTALL,
     )
-    page.write_text(shown, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -127,10 +129,10 @@ def main() -> None:
     options.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one video for each"
     )
-    asked = options.parse_args()
+    given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         videos = [
-            generate(VideoSpec(seed=seed), Path(folder) / f"{seed}.mp4") for seed in asked.seeds
+            generate(VideoSpec(seed=seed), Path(folder) / f"{seed}.mp4") for seed in given.seeds
         ]
         scores = [
             (noise, [asyncio.run(measure(video, *rates)) for video in videos])

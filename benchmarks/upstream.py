@@ -43,12 +43,12 @@ class _Upstream:
         before = self._oracle.bill.rounds
         spans: dict[int, list[tuple[float, float]]] = {}
         for tag, number in self._candidates():
-            start, asked = self._start(tag, number)
-            self._start_steps += asked
+            start, steps = self._start(tag, number)
+            self._start_steps += steps
             # Ends are sought one at a time, and not before their start is known.
             begun = max(self._start_steps, self._end_steps)
-            end, asked = self._end(tag, start)
-            self._end_steps = begun + asked
+            end, steps = self._end(tag, start)
+            self._end_steps = begun + steps
             spans.setdefault(tag, []).append(
                 (self._oracle.time_of(start), self._oracle.time_of(max(start, end)))
             )
@@ -56,13 +56,13 @@ class _Upstream:
         found = (
             self._from_frames()
             if self._as_coded
-            else {tag: list(_joined(own, 0.0)) for tag, own in spans.items()}
+            else {tag: list(_joined(pairs, 0.0)) for tag, pairs in spans.items()}
         )
         least_s = _LEAST_S if self._as_coded else 1e-9
         return tuple(
             Span(self._oracle.tags[tag], start_s, end_s)
-            for tag, own in found.items()
-            for start_s, end_s in own
+            for tag, pairs in found.items()
+            for start_s, end_s in pairs
             if end_s - start_s >= least_s
         )
 
@@ -85,18 +85,18 @@ class _Upstream:
         """(first frame of the event, questions asked): plain bisection, which takes presence for
         monotone.
         """
-        low, high, start, asked = max(0, number - _REACH), number - 1, max(0, number - _REACH), 0
+        low, high, start, steps = max(0, number - _REACH), number - 1, max(0, number - _REACH), 0
         while low < high:
             middle = (low + high) // 2
             if middle not in self._remembered:
                 self._pay(middle)
                 self._remember(middle)
-                asked += 1
+                steps += 1
             if self._oracle.verdict(middle)[tag]:
                 start, high = middle, middle - 1
             else:
                 low = middle + 1
-        return start, asked
+        return start, steps
 
     def _end(self, tag: int, start: int) -> tuple[int, int]:
         """(last frame of the event, questions asked).
@@ -148,7 +148,8 @@ class _Upstream:
             for tag in np.flatnonzero(self._oracle.verdict(number)):
                 by_tag.setdefault(int(tag), []).append((second, second))
         return {
-            tag: list(_joined(own, self._interval_s + _MAX_GAP_S)) for tag, own in by_tag.items()
+            tag: list(_joined(pairs, self._interval_s + _MAX_GAP_S))
+            for tag, pairs in by_tag.items()
         }
 
 

@@ -238,9 +238,9 @@ def measured(way: str, path: Path, times_s: Times) -> Cost:
     Raises ``subprocess.CalledProcessError`` where it fails.
     """
     command = [sys.executable, "-m", "benchmarks.video", "--way", way, "--file", str(path)]
-    asked = json.dumps(list(times_s))
+    given = json.dumps(list(times_s))
     done = subprocess.run(
-        command, cwd=ROOT, input=asked, capture_output=True, text=True, check=True, timeout=3600
+        command, cwd=ROOT, input=given, capture_output=True, text=True, check=True, timeout=3600
     )
     return Cost(**json.loads(done.stdout))
 
@@ -465,16 +465,16 @@ def _edges(clip: Path, codec: str) -> str:
     ]
     times = sorted(
         start + (end - start) * float(share)
-        for (start, end), own in zip(chosen, shares, strict=False)
-        for share in own
+        for (start, end), separate in zip(chosen, shares, strict=False)
+        for share in separate
     )
-    own, once = (
+    separate, once = (
         measured("this reader, exact", clip, times),
         measured("groups decoded once", clip, times),
     )
     return (
-        f"Edges, {codec}: {own.frames} exact pictures in {len(chosen)} groups took {own.cpu_s:.2f} s of CPU; "
-        f"decoding each group once took {once.cpu_s:.2f} s ({own.cpu_s / once.cpu_s:.2f} of it)."
+        f"Edges, {codec}: {separate.frames} exact pictures in {len(chosen)} groups took {separate.cpu_s:.2f} s of CPU; "
+        f"decoding each group once took {once.cpu_s:.2f} s ({separate.cpu_s / once.cpu_s:.2f} of it)."
     )
 
 
@@ -524,8 +524,8 @@ def hinting(folder: Path, scale: Scale) -> str:
     spec = VideoSpec(duration_s=scale.scored_s, width=640, height=360, shot_median_s=5)
     videos = []
     for seed, (codec, container, gop_s) in enumerate(kinds):
-        own = replace(spec, codec=codec, container=container, gop_s=gop_s, seed=100 + seed)
-        generate(own, folder / f"cuts{seed}.{container}")
+        separate = replace(spec, codec=codec, container=container, gop_s=gop_s, seed=100 + seed)
+        generate(separate, folder / f"cuts{seed}.{container}")
         videos.append(load(folder / f"cuts{seed}.{container}"))
     rows = []
     for name, finder in finders().items():
@@ -547,7 +547,7 @@ def hinting(folder: Path, scale: Scale) -> str:
 
 def _show(text: str, page: Path) -> None:
     pattern = r"(<!-- video: made by make bench-video -->\n).*?(<!-- end of video -->)"
-    shown, count = re.subn(
+    text, count = re.subn(
         pattern,
         lambda part: f"{part[1]}{text}\n{part[2]}",
         page.read_text(encoding="utf-8"),
@@ -555,7 +555,7 @@ def _show(text: str, page: Path) -> None:
     )
     if not count:
         raise SystemExit(f"{page} has no place for the tables")
-    page.write_text(shown, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -567,18 +567,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--page", type=Path, default=PAGE, help="the page that shows the tables")
     options.add_argument("--way", help=argparse.SUPPRESS)
     options.add_argument("--file", help=argparse.SUPPRESS)
-    asked = options.parse_args(arguments)
-    if asked.way:
-        _measure_here(asked.way, asked.file)
+    given = options.parse_args(arguments)
+    if given.way:
+        _measure_here(given.way, given.file)
         return
-    scale = QUICK if asked.quick else Scale()
+    scale = QUICK if given.quick else Scale()
     parts = []
     with tempfile.TemporaryDirectory() as name:
         for part in _parts(Path(name), scale):
             parts.append(part)
             sys.stdout.write(f"{part}\n\n")
             sys.stdout.flush()
-    _show("\n\n".join(parts), asked.page)
+    _show("\n\n".join(parts), given.page)
 
 
 def _parts(folder: Path, scale: Scale) -> Iterator[str]:

@@ -26,7 +26,10 @@ class Subtitles(Model):
     async def process(self, inputs: Mapping[str, Any]) -> dict[str, str]:
         result: VideoResult = inputs["described"]
         spans = [
-            span for by_tag in result.info.spans.values() for own in by_tag.values() for span in own
+            span
+            for by_tag in result.info.spans.values()
+            for spans in by_tag.values()
+            for span in spans
         ]
         spans.sort(key=lambda span: span.start_s)
         cues = [f"{clock(span.start_s)} --> {clock(span.end_s)}\n{span.tag}\n" for span in spans]

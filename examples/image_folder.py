@@ -34,11 +34,11 @@ async def described(engine: VLMEngine, path: Path) -> str:
         ClientError,
     ) as error:  # of this one picture; where nobody can be asked at all, the program ends
         return f"{path.name}: failed: {error}"
-    told = [
+    tags = [
         f"{tag} ({sure:.0%})" if sure is not None else tag
         for tag, sure in found.info.confidences["tags"].items()
     ]
-    return f"{path.name}: {', '.join(told) or 'nothing'}"
+    return f"{path.name}: {', '.join(tags) or 'nothing'}"
 
 
 if __name__ == "__main__":

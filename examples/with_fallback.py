@@ -15,11 +15,11 @@ from vlm_engine.config_models import EndpointConfig, EngineConfig, ModelConfig
 
 
 async def main(video: Path, endpoint: str, fallback: str, tags: list[str]) -> None:
-    own = EndpointConfig(base_url=endpoint, name="own", max_concurrent="auto")
+    first = EndpointConfig(base_url=endpoint, name="own", max_concurrent="auto")
     spare = EndpointConfig(
         base_url=fallback, name="spare", api_key=os.environ.get("VLM_API_KEY", ""), is_fallback=True
     )
-    model = ModelConfig(multiplexer_endpoints=[own, spare], tag_list=tags)
+    model = ModelConfig(multiplexer_endpoints=[first, spare], tag_list=tags)
     async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
         found = await engine.tag_video(video)
         stats = engine.endpoint_stats()

@@ -89,13 +89,13 @@ def _compare(scene: ItemState, video: LabelledVideo) -> None:
     found = _markers(scene)
     matched = wanted = made = 0
     for tag, truth in video.truth.items():
-        own = found.get(tag, [])
-        pairs = {true: span for span, true in match(own, truth, 0.5)}
-        matched, wanted, made = matched + len(pairs), wanted + len(truth), made + len(own)
+        spans = found.get(tag, [])
+        pairs = {true: span for span, true in match(spans, truth, 0.5)}
+        matched, wanted, made = matched + len(pairs), wanted + len(truth), made + len(spans)
         for index, (start_s, end_s) in enumerate(truth):
-            seen = f"{_clock(*own[pairs[index]])}" if index in pairs else "not found"
+            seen = f"{_clock(*spans[pairs[index]])}" if index in pairs else "not found"
             _say(f"  {tag:<18} true {_clock(start_s, end_s)}   found {seen}")
-        for index, span in enumerate(own):
+        for index, span in enumerate(spans):
             if index not in pairs.values():
                 _say(f"  {tag:<18} true {'-':<13}   found {_clock(*span)}")
     _say(

@@ -131,10 +131,10 @@ class HeifFile:
 
         Returns its number.
         """
-        told = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, *size)
+        payload = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, *size)
         tiles = list(range(len(self._items) + 2, len(self._items) + 2 + columns * rows))
         shape = full_box(b"ispe", struct.pack(">II", *size))
-        return self._add(_Item(b"grid", told, [shape, *properties], [(b"dimg", tiles)]))
+        return self._add(_Item(b"grid", payload, [shape, *properties], [(b"dimg", tiles)]))
 
     def refer(self, item: int, kind: bytes, *targets: int) -> None:
         """Add a reference from one item to others."""
@@ -180,13 +180,13 @@ class HeifFile:
 
     def _properties(self) -> bytes:
         known: list[bytes] = list(
-            dict.fromkeys(told for item in self._items for told in item.properties)
+            dict.fromkeys(payload for item in self._items for payload in item.properties)
         )
         entries = b""
         for number, item in enumerate(self._items, start=1):
             indices = [
-                known.index(told) + 1 | (0 if told[4:8] in _DISPENSABLE else 0x80)
-                for told in item.properties
+                known.index(payload) + 1 | (0 if payload[4:8] in _DISPENSABLE else 0x80)
+                for payload in item.properties
             ]
             entries += struct.pack(f">HB{len(indices)}B", number, len(indices), *indices)
         associations = full_box(b"ipma", struct.pack(">I", len(self._items)) + entries)

@@ -38,10 +38,10 @@ def write_folder(
     """
     folder.mkdir(parents=True)
     made = []
-    for number, shown, content in _drawn(count, tags, first, seed):
+    for number, tags_in_it, content in _drawn(count, tags, first, seed):
         path = folder / f"Bild {number:05}.jpg"
         path.write_bytes(content)
-        made.append(LabelledPicture(path, None, number, shown))
+        made.append(LabelledPicture(path, None, number, tags_in_it))
     return tuple(made)
 
 
@@ -52,10 +52,10 @@ def write_zip(
     path.parent.mkdir(parents=True, exist_ok=True)
     made = []
     with ZipFile(path, "w", ZIP_STORED) as archive:
-        for number, shown, content in _drawn(count, tags, first, seed):
+        for number, tags_in_it, content in _drawn(count, tags, first, seed):
             entry = f"Spieltag/Bild {number:05}.jpg"
             archive.writestr(entry, content)
-            made.append(LabelledPicture(path, entry, number, shown))
+            made.append(LabelledPicture(path, entry, number, tags_in_it))
     return tuple(made)
 
 
@@ -64,7 +64,7 @@ def _drawn(
 ) -> Iterator[tuple[int, frozenset[str], bytes]]:
     for number in range(first, first + count):
         rng = random.Random(f"{seed} {number}")
-        shown = [tag for tag in tags if rng.random() < 1 / 3]
+        tags_in_it = [tag for tag in tags if rng.random() < 1 / 3]
         written = io.BytesIO()
-        glyphs.picture(shown, WIDTH, HEIGHT, number).save(written, "JPEG", quality=80)
-        yield number, frozenset(shown), written.getvalue()
+        glyphs.picture(tags_in_it, WIDTH, HEIGHT, number).save(written, "JPEG", quality=80)
+        yield number, frozenset(tags_in_it), written.getvalue()

@@ -66,9 +66,9 @@ def _compiled() -> Path:
     """Return the plugin in a folder of this process's own, compiled once: that takes longer than
     all else a start needs.
     """
-    own = tempfile.TemporaryDirectory(prefix="haven-plugin-")
-    atexit.register(own.cleanup)
-    folder = _copy(Path(own.name) / "plugin")
+    temporary = tempfile.TemporaryDirectory(prefix="haven-plugin-")
+    atexit.register(temporary.cleanup)
+    folder = _copy(Path(temporary.name) / "plugin")
     compileall.compile_dir(folder, quiet=1)
     return folder
 

@@ -164,13 +164,13 @@ def _pictures(spec: VideoSpec, timeline: Timeline) -> Iterator[tuple[int, av.Vid
         if spec.variable_rate and not must_stay and rng.random() > _KEPT_SHARE:
             continue
         luma, chroma = shot.planes(number, spec.width)
-        shown = [code if timeline.is_on(tag, number) else None for tag, code in codes.items()]
+        tiles = [code if timeline.is_on(tag, number) else None for tag, code in codes.items()]
         yield (
             number,
             _frame(
                 luma,
                 chroma,
-                _Drawing(shown, list(codes.values()), number, spec.vr),
+                _Drawing(tiles, list(codes.values()), number, spec.vr),
                 spec.rotation // 90,
             ),
         )
@@ -216,7 +216,7 @@ class _Shot:
 class _Drawing:
     """Drawing on a background: the codes ``shown``, of all there are, and the frame's number."""
 
-    shown: list[int | None]
+    tiles: list[int | None]
     codes: list[int]
     number: int
     vr: str
@@ -224,9 +224,9 @@ class _Drawing:
     def draw(self, luma: Pixels) -> None:
         """On the upright picture."""
         if self.vr:
-            vr.draw(luma, self.vr, self.shown, self.codes, self.number)
+            vr.draw(luma, self.vr, self.tiles, self.codes, self.number)
         else:
-            glyphs.draw(luma, self.shown, self.number)
+            glyphs.draw(luma, self.tiles, self.number)
 
 
 def _frame(

@@ -52,7 +52,7 @@ def draw(
 
     ``truth``: for each tile the code that is shown, or None, of all the ``codes`` there are.
     """
-    contrary = [code if shown is None else None for code, shown in zip(codes, truth, strict=True)]
+    contrary = [code if other is None else None for code, other in zip(codes, truth, strict=True)]
     for number, eye in enumerate(_eyes(plane, _ARRANGEMENTS[layout])):
         ahead, *around = _windows(eye, _ARRANGEMENTS[layout])
         glyphs.draw(ahead, contrary if number else truth, frame_number)

@@ -382,23 +382,23 @@ class Library:
 
     def _add_file(self, path: Path, facts: media.FileFacts, entry: str | None) -> int:
         columns = {name: value for name, value in vars(facts).items() if name != "fingerprint"}
-        shown, zip_id = self._shown(path), None
+        shown_path, zip_id = self._shown(path), None
         if entry is not None:
-            zip_id = self._zip_file(path, shown)
-            shown = f"{shown}/{entry}"
+            zip_id = self._zip_file(path, shown_path)
+            shown_path = f"{shown_path}/{entry}"
         file_id = self._database.insert(
-            "files", path=shown, source=str(path), zip_file_id=zip_id, **columns
+            "files", path=shown_path, source=str(path), zip_file_id=zip_id, **columns
         )
         kind, value = facts.fingerprint
         self._database.insert("fingerprints", file_id=file_id, type=kind, value=value)
         return file_id
 
-    def _zip_file(self, path: Path, shown: str) -> int:
-        row = self._database.row("SELECT id FROM files WHERE path = ?", shown)
+    def _zip_file(self, path: Path, shown_path: str) -> int:
+        row = self._database.row("SELECT id FROM files WHERE path = ?", shown_path)
         return (
             int(row["id"])
             if row
-            else self._database.insert("files", kind="BasicFile", path=shown, source=str(path))
+            else self._database.insert("files", kind="BasicFile", path=shown_path, source=str(path))
         )
 
     def _shown(self, path: Path) -> str:

@@ -196,8 +196,10 @@ class StashServer:
         served = await self._image(request)
         if served.status != 200 or not isinstance(served.body, bytes):
             return web.Response(body=_NO_PICTURE, content_type="image/svg+xml")
-        shown = await asyncio.to_thread(media.thumbnail, served.body)
-        return served if shown is None else web.Response(body=shown, content_type="image/jpeg")
+        thumbnail = await asyncio.to_thread(media.thumbnail, served.body)
+        return (
+            served if thumbnail is None else web.Response(body=thumbnail, content_type="image/jpeg")
+        )
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Return a scene's first file as it is, whole or in parts."""
