@@ -85,7 +85,10 @@ def claims(
 
 def _nothing_lost(seen: Seen) -> Iterator[Claim]:
     if seen.videos:
-        what = f"events of which a model that never errs said yes twice or more, left out, of {seen.confirmed}"
+        what = (
+            "events of which a model that never errs said yes twice or more, left out, of "
+            f"{seen.confirmed}"
+        )
         yield _at_most(what, 0, seen.lost, "{:.0f}")
         yield _at_most("the same, below the usual threshold", 0, seen.doubtful, "{:.0f}")
 

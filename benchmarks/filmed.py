@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A video to generate: a name for the table, and how it differs from ten minutes of eight tags."""
+    """A video to generate: its name, and how it differs from ten minutes of eight tags."""
 
     name: str
     spec: VideoSpec

@@ -136,7 +136,7 @@ def _run(stash: SandboxStash, task: str) -> _Run:
 
 
 def _watched(job: Job) -> tuple[float, float]:
-    """(peak memory in MB, processor time in s) of the job's process, as last seen while it lived."""
+    """Return peak memory (MB) and processor time (s) of the job's process while it lived."""
     peak_mb = cpu_s = 0.0
     while not job.over:
         time.sleep(0.05)
@@ -154,7 +154,7 @@ def _watched(job: Job) -> tuple[float, float]:
             continue
         if found:
             peak_mb, cpu_s = (
-                int(counted[1]) / 1024,
+                int(found[1]) / 1024,
                 (int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
             )
     return peak_mb, cpu_s
@@ -179,7 +179,8 @@ def report(outcomes: Sequence[Outcome]) -> str:
         max(first, key=lambda one: one.plan.images),
     )
     said = (
-        f"Memory of {many.plan.images:,} images against {few.plan.images:,}: {many.peak_mb - few.peak_mb:+.0f} MB."
+        f"Memory of {many.plan.images:,} images against {few.plan.images:,}: "
+        f"{many.peak_mb - few.peak_mb:+.0f} MB."
         f" Images to a write, at {many.plan.images:,}: {many.plan.images / many.writes:.0f}."
     )
     return f"{table(columns, [_row(one) for one in outcomes])}\n\n{said}"
@@ -206,7 +207,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def run(plans: Sequence[Plan], docs: Path, patience_s: float = 0.0) -> str:
-    """Measure, puts the table into the folder ``docs``, which holds the page, and returns the text."""
+    """Measure, write the table into the page in the folder ``docs``, and return the text."""
     outcomes: list[Outcome] = []
     for plan in plans:
         if patience_s and not wait_until_quiet(0.8, patience_s):

@@ -172,7 +172,7 @@ def _positive(rng: np.random.Generator, mean: float, shape: tuple[int, int]) -> 
         if mean >= 0:
             x = rng.normal(mean, 1, len(left))
             taken = x > 0
-        else:  # far in the tail nearly nothing would be accepted, so propose from an exponential that covers it
+        else:  # far in the tail nearly nothing is accepted: propose from a covering exponential
             x = rng.exponential(-1 / mean, len(left))
             taken = rng.random(len(left)) < np.exp(-x * x / 2)
         drawn[left[taken]] = x[taken]

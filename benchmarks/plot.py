@@ -11,7 +11,10 @@ from benchmarks.scores import Summary
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 34, 52
 _CALLS_TICKS = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
-_STYLE = "text{font:13px sans-serif;fill:#333}.grid{stroke:#ddd}.line{fill:none;stroke:#0a6;stroke-width:2}"
+_STYLE = (
+    "text{font:13px sans-serif;fill:#333}"
+    ".grid{stroke:#ddd}.line{fill:none;stroke:#0a6;stroke-width:2}"
+)
 
 
 class _Axes:
@@ -41,7 +44,8 @@ class _Axes:
         for tenth in range(round(10 * self.floor), 11):
             y = self.y(tenth / 10)
             drawn.append(
-                f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" '
+                f'y1="{y:.1f}" y2="{y:.1f}"/>'
             )
             drawn.append(
                 f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tenth / 10:.1f}</text>'
@@ -71,7 +75,8 @@ def frontier_plot(
         f"<title>Calls per hour of video against F1</title><style>{_STYLE}</style>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
         f'<text x="{_LEFT}" y="20">F1 at a temporal IoU of .5, all noise levels together</text>',
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">calls per hour of video</text>',
+        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 10}" text-anchor="end">'
+        "calls per hour of video</text>",
     ]
     return "\n".join([head, *titles, *axes.grid(), *marks, "</svg>", ""])
 
@@ -83,7 +88,8 @@ def _is_just_below(axes: _Axes, point: Summary, upper: Summary) -> bool:
 
 
 def _dot(axes: _Axes, point: Summary, radius: int, colour: str) -> str:
-    return f'<circle cx="{axes.x(point.calls_per_hour):.1f}" cy="{axes.y(point.f1):.1f}" r="{radius}" fill="{colour}"/>'
+    x, y = axes.x(point.calls_per_hour), axes.y(point.f1)
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>'
 
 
 def _label(axes: _Axes, point: Summary, name: str, *, above: bool) -> str:

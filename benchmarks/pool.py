@@ -95,7 +95,7 @@ def measure(client: Client, scene: Scene) -> Run:
             for server in servers:
                 server.begin()
             output, _ = process.communicate(timeout=_PATIENCE_S)
-        counts = [server.output() for server in servers]
+        counts = [server.counted() for server in servers]
     return Run(client, scene, Outcome(**json.loads(output)), tuple(counts))
 
 

@@ -24,7 +24,7 @@ from benchmarks.pool_pictures import MODEL, TAGS, messages, picture, reply, tags
 
 REQUEST_TIMEOUT_S = 8.0
 Ask = Callable[[int], Awaitable[bool]]
-"""Asks about the picture of this number; whether the answer was right. Raises what the client raises."""
+"""Ask about the picture of this number. True for a right answer; raises what the client raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def _pool(job: Job) -> AsyncIterator[Ask]:
     }
     pool = EndpointPool.from_config(ModelConfig(model_id=MODEL, **settings))
 
-    # Whoever asks everything at once has all pictures there; one who does not makes each when its turn comes.
+    # A client that asks everything at once has all pictures; others make each when it is needed.
     made = [picture(number) for number in range(1 if job.callers else job.questions)]
 
     async def ask(number: int) -> bool:
@@ -99,7 +99,7 @@ async def _waiting(job: Job) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def _multiplexer(job: Job) -> AsyncIterator[Ask]:
-    """Return the package multiplexer-llm, told the rates as weights and the slots of each endpoint."""
+    """Return a client of multiplexer-llm, weighted by rate, with the slots of each endpoint."""
     openai: Any = importlib.import_module("openai")
     async with importlib.import_module("multiplexer_llm").Multiplexer() as multiplexer:
         for url, slots, rate in zip(job.urls, job.slots, job.rates, strict=True):
@@ -176,7 +176,7 @@ async def _ask_all(ask: Ask, job: Job) -> Sequence[bool]:
     async def one(number: int) -> None:
         try:
             results.append(await ask(number))
-        except Exception:  # noqa: BLE001  # what other clients raise is of many kinds, and here all of one meaning
+        except Exception:  # noqa: BLE001  # clients raise errors of many kinds, all of one meaning
             results.append(False)
 
     async def caller() -> None:

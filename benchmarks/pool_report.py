@@ -51,7 +51,10 @@ def _growth(memory: Sequence[Run]) -> Iterator[Claim]:
     )
     if engine:
         grown = engine[-1].outcome.peak_mb - engine[0].outcome.peak_mb
-        what = f"peak memory, {engine[-1].scene.questions:,} questions above {engine[0].scene.questions}"
+        what = (
+            f"peak memory, {engine[-1].scene.questions:,} questions above "
+            f"{engine[0].scene.questions}"
+        )
         yield what, f"≤ {_MOST_GROWTH_MB:.0f} MB", f"{grown:+.0f} MB", grown <= _MOST_GROWTH_MB
 
 

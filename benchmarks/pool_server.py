@@ -117,7 +117,7 @@ class _Server:
         return self._endpoint.at_s <= since_s < self._endpoint.until_s
 
     def number(self, body: bytearray) -> int:
-        """Return the number of the picture in a request, or a constant if its pictures have none."""
+        """Return the number of the picture in a request; a constant if its pictures have none."""
         return number_in(body) if self._endpoint.numbered else zlib.crc32(body)
 
     async def answer(self, number: int) -> bytes:
@@ -207,7 +207,10 @@ class _Connection(asyncio.BufferedProtocol):
 
 def _response(status: int, body: object, headers: str = "") -> bytes:
     content = json.dumps(body).encode("ascii")
-    head = f"HTTP/1.1 {status} Some\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n{headers}\r\n"
+    head = (
+        f"HTTP/1.1 {status} Some\r\nContent-Type: application/json\r\nContent-Length: "
+        f"{len(content)}\r\n{headers}\r\n"
+    )
     return head.encode("ascii") + content
 
 

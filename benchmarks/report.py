@@ -221,17 +221,20 @@ def report(
         claims_table(claims),
         *footage_report(footage),
         "### How often a span of such a confidence is right",
-        "A span is right if it and a true one share half of the time that both cover. Below .5 it makes no marker, by default.",
+        "A span is right if it and a true one share half of the time that both cover. Below .5 it "
+        "makes no marker, by default.",
         reliability_table(told_confidences(main, sensitivity, footage)),
         "### A model that never errs",
-        "Every look inside an event says yes. Of those that two looks or more saw, none may be left out:",
+        "Every look inside an event says yes. Of those that two looks or more saw, none may be "
+        "left out:",
         seen_table(seen),
         "### Simulated: all mistakes of the model together",
         strategies_table(main, ALL),
         "F1 ≥ .5 (and calls per hour) by the model's mistakes, missed / invented:",
         table(["strategy", *noises], by_noise),
         "### Simulated: other worlds, other models",
-        "F1 ≥ .5 (and calls per hour); 5 / 0.5 % mistakes, where error rates or confidences differ 10 / 2 % too:",
+        "F1 ≥ .5 (and calls per hour); 5 / 0.5 % mistakes, where error rates or confidences differ "
+        "10 / 2 % too:",
         f1_table(
             sensitivity,
             "setting",
@@ -239,7 +242,8 @@ def report(
             compared,
         ),
         "### Simulated: a small model scans for a large one",
-        f"Over the videos of the first part, with {PAIRED}; its calls, and those of the one that scans:",
+        f"Over the videos of the first part, with {PAIRED}; its calls, and those of the one that "
+        "scans:",
         paired_table(sensitivity),
         "### Real: decoded, and asked through an endpoint",
         strategies_table(filmed, ALL),

@@ -49,7 +49,7 @@ class Score:
 
     ``short`` events last up to 10 s; one is missed where no span of its tag touches it.
 
-    ``tags_…`` counts tags that apply at any time, by the spans and in truth. ``judged``: of each span
+    ``tags_…`` counts tags that apply at any time, by the spans and in truth. ``judged``: each span
     with a confidence, that and whether the span was matched.
     """
 

@@ -110,7 +110,10 @@ def _extent(extent: Extent, main: Results, begun_s: float) -> str:
     seeds = ", ".join(map(str, extent.plan.seeds))
     hours = main[ALL, SEARCH].hours
     minutes = (time.monotonic() - begun_s) / 60
-    return f"{hours:.0f} simulated video-hours (seeds {seeds}) and {len(extent.films)} real videos, in {minutes:.0f} minutes."
+    return (
+        f"{hours:.0f} simulated video-hours (seeds {seeds}) and {len(extent.films)} real videos, "
+        f"in {minutes:.0f} minutes."
+    )
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from vlm_engine.types import Cut, Span
 
 CUT_STRENGTH = 0.3
 CUT_SHARE = 0.6
-"""How much of the inclination to change, and of the belief where a change lies, belongs to cut hints."""
+"""Share of cut hints in the inclination to change, and in the belief where a change lies."""
 
 _MISS, _FALSE_ALARM = 0.06, 0.01
 _ON_RATE, _OFF_RATE = 1 / 240, 1 / 25

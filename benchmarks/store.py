@@ -139,7 +139,10 @@ def claims(costs: Costs, reruns: Sequence[Rerun], video_s: float) -> Iterator[Cl
     yield Claim(what, "≤ 20 ms", f"{lookup_ms:.1f} ms", lookup_ms <= 20)
     again = [rerun for rerun in reruns if rerun.name]
     slowest, calls = max(rerun.seconds for rerun in again), sum(rerun.calls for rerun in again)
-    what = f"a {video_s / 3600:.2g}-hour video with {reruns[0].calls:,} answers under other rules: the slowest"
+    what = (
+        f"a {video_s / 3600:.2g}-hour video with {reruns[0].calls:,} answers under other rules: "
+        "the slowest"
+    )
     yield Claim(what, "≤ 1 s", f"{slowest:.2f} s", slowest <= 1)
     yield Claim("questions that this took", "0", str(calls), calls == 0)
 

@@ -38,7 +38,7 @@ class Rerun:
 
 
 async def run_again(store: Path, video_s: float, answers: int, folder: Path) -> tuple[Rerun, ...]:
-    """Tag a generated video with about so many questions, and then again under each kind of rules."""
+    """Tag a generated video with about that many questions, then again under each kind of rules."""
     spec = VideoSpec(duration_s=video_s, width=160, height=96, frame_rate=Fraction(5), seed=3)
     video = generate(spec, folder / "match.mp4")
     reruns = []

@@ -93,7 +93,8 @@ def _score(video: LabelledVideo, result: VideoResult, cpu_s: float) -> Score:
 def table(scores: Iterable[tuple[str, Sequence[Score]]]) -> str:
     """Return the scores of each noise, all videos together, as a Markdown table."""
     rows = [
-        "| mistakes of the model | F1, tIoU ≥ .5 | F1, tIoU ≥ .75 | edge error, median | mean | calls per hour | CPU per hour |",
+        "| mistakes of the model | F1, tIoU ≥ .5 | F1, tIoU ≥ .75 | edge error, median | mean | "
+        "calls per hour | CPU per hour |",
         "|---|---|---|---|---|---|---|",
     ]
     for noise, found_spans in scores:
@@ -139,7 +140,10 @@ def main() -> None:
             for noise, rates in NOISE.items()
         ]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    text = f"{table(scores)}\n\n{len(videos)} videos; peak memory of the whole process, generation included: {peak_mb:.0f} MB."
+    text = (
+        f"{table(scores)}\n\n{len(videos)} videos; peak memory of the whole process, generation "
+        f"included: {peak_mb:.0f} MB."
+    )
     for page in PAGES:
         _show(text, page)
     sys.stdout.write(f"{text}\n")

@@ -438,7 +438,8 @@ def reading(folder: Path, scale: Scale) -> Iterator[str]:
                 "wall ms",
                 "peak memory",
             )
-            yield f"{title}\n\n{_table(head, [_row(way, cost, exact_ms) for way, cost in costs.items()])}"
+            rows = [_row(way, cost, exact_ms) for way, cost in costs.items()]
+            yield f"{title}\n\n{_table(head, rows)}"
             if kind == "long":
                 yield _edges(clip, codec)
 
@@ -456,7 +457,7 @@ def _row(way: str, cost: Cost, exact_ms: float) -> tuple[str, ...]:
 
 
 def _edges(clip: Path, codec: str) -> str:
-    """Return a few exact pictures in every other group, against decoding each of those groups once."""
+    """Compare a few exact pictures in every other group with decoding each of them once."""
     info = probe(clip)
     keys = (*info.key_frames_s, info.end_s)
     shares = np.random.default_rng(4).uniform(0.05, 0.95, (len(keys), _EDGES_PER_GROUP))
@@ -473,8 +474,10 @@ def _edges(clip: Path, codec: str) -> str:
         measured("groups decoded once", clip, times),
     )
     return (
-        f"Edges, {codec}: {separate.frames} exact pictures in {len(chosen)} groups took {separate.cpu_s:.2f} s of CPU; "
-        f"decoding each group once took {once.cpu_s:.2f} s ({separate.cpu_s / once.cpu_s:.2f} of it)."
+        f"Edges, {codec}: {separate.frames} exact pictures in {len(chosen)} groups took "
+        f"{separate.cpu_s:.2f} s of CPU; "
+        f"decoding each group once took {once.cpu_s:.2f} s ({separate.cpu_s / once.cpu_s:.2f} of "
+        "it)."
     )
 
 
@@ -540,9 +543,16 @@ def hinting(folder: Path, scale: Scale) -> str:
                 f"{hints.cpu_s * 3600 / hints.video_s:.1f} s",
             )
         )
-    title = f"**Cut hints**, {len(videos)} videos of 640 × 360 with {sum(len(video.cuts_s) for video in videos)} cuts"
+    title = (
+        f"**Cut hints**, {len(videos)} videos of 640 × 360 with "
+        f"{sum(len(video.cuts_s) for video in videos)} cuts"
+    )
     head = ("way", "hints", f"precision at ± {TOLERANCE_S:g} s", "recall", "CPU per hour of video")
-    return f"{title} ({', '.join(f'{codec} in {container}' for codec, container, _ in kinds)})\n\n{_table(head, rows)}"
+    return (
+        f"{title} "
+        f"({', '.join(f'{codec} in {container}' for codec, container, _ in kinds)})"
+        f"\n\n{_table(head, rows)}"
+    )
 
 
 def _show(text: str, page: Path) -> None:

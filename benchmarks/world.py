@@ -239,7 +239,7 @@ def _near_cut(
 
 
 def _may_move(spans: Spans, index: int, side: int, cut_s: float, duration_s: float) -> bool:
-    """Return True if an edge may move there, given the other edge of its span and the neighbours."""
+    """Return True if an edge may move there, given its span's other edge and the neighbours."""
     start_s, end_s = spans[index]
     short = _is_short(spans[index])
     least_s = 3.0 if short else 5.0

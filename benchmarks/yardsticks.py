@@ -94,7 +94,7 @@ class _Rec:
                     yield self._oracle.number_at(time_s)
 
     def _second_looks(self, times_s: Times, posterior: NDArray[np.float64]) -> Iterator[int]:
-        """Another frame of the same shot for the looks most in doubt, over all tags, once for each."""
+        """Return another frame of the shot for each of the most doubtful answers, over all tags."""
         doubt = np.minimum(posterior, 1 - posterior)
         total = np.where(doubt >= _DOUBT, doubt, 0.0).sum(axis=1)
         for i in np.argsort(-total, kind="stable"):

@@ -19,7 +19,7 @@ async def main(paths: list[Path], endpoint: str, tags: list[str], store: Path) -
     model = ModelConfig(
         api_base_url=endpoint, api_key=os.environ.get("VLM_API_KEY", ""), tag_list=tags
     )
-    # The store makes it cheap to run this again: only pictures that are new, or were changed, are asked about.
+    # The store makes it cheap to run this again: only new or changed pictures are asked about.
     config = EngineConfig(models={"vlm": model}, store_path=str(store))
     async with VLMEngine(config) as engine:
         lines = await asyncio.gather(*(described(engine, path) for path in paths))

@@ -24,7 +24,8 @@ def show(result: VideoResult) -> None:
     for tag, spans in result.info.spans["tags"].items():
         print(f"{tag}: {', '.join(f'{span.start_s:.1f}-{span.end_s:.1f}' for span in spans)}")
     print(
-        f"questions: {', '.join(f'{calls} to the {name}' for name, calls in result.calls.items())}\n"
+        "questions: "
+        f"{', '.join(f'{calls} to the {name}' for name, calls in result.calls.items())}\n"
     )
 
 

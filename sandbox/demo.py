@@ -33,7 +33,8 @@ def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     (FOLDER / "media").mkdir(parents=True)
     _say(
-        f"Generating {len(SCENES)} videos of three minutes, with their truth beside them, in {FOLDER / 'media'}"
+        f"Generating {len(SCENES)} videos of three minutes, with their truth beside them, in "
+        f"{FOLDER / 'media'}"
     )
     videos = [
         generate(
@@ -53,7 +54,8 @@ def main() -> int:
             for video, title in zip(videos, SCENES, strict=True)
         ]
         _say(
-            f"A sandbox Stash at {stash.url}; endpoints at {' and '.join(endpoint.url for endpoint in endpoints)}\n"
+            f"A sandbox Stash at {stash.url}; endpoints at "
+            f"{' and '.join(endpoint.url for endpoint in endpoints)}\n"
         )
         job = _run_task(stash, endpoints)
         for scene, video in zip(scenes, videos, strict=True):
@@ -79,7 +81,8 @@ def _run_task(stash: SandboxStash, endpoints: Sequence[SandboxVLM]) -> Job:
     for level, text in job.log:
         _say(f"  {level:<8} {text}")
     _say(
-        f"Progress was reported {len(job.progress)} times, up to {max(job.progress, default=0):.0%}.\n"
+        f"Progress was reported {len(job.progress)} times, up to "
+        f"{max(job.progress, default=0):.0%}.\n"
     )
     return job
 
@@ -99,7 +102,8 @@ def _compare(scene: ItemState, video: LabelledVideo) -> None:
             if index not in pairs.values():
                 _say(f"  {tag:<18} true {'-':<13}   found {_clock(*span)}")
     _say(
-        f"  {matched} of {wanted} events found (half of the time shared, or more), {made - matched} markers without an event.\n"
+        f"  {matched} of {wanted} events found (half of the time shared, or more), "
+        f"{made - matched} markers without an event.\n"
     )
 
 
@@ -123,10 +127,11 @@ def _say(line: str) -> None:
 
 _NEXT = """\
 Where to look next
-  your own endpoint   .venv/bin/python haven_vlm_connector.py tag VIDEO.mp4 --endpoint http://localhost:1234/v1 \\
+  your own endpoint   .venv/bin/python haven_vlm_connector.py tag VIDEO.mp4 \\
+                          --endpoint http://localhost:1234/v1 \\
                           --tags "Basketball point,Foul,Break-away,Turnover"
-  your own Stash      README.md, "Install": put the plugin into Stash's plugins folder, give scenes the tag
-                      VLM_TagMe, and start Tag Videos on the Tasks page"""
+  your own Stash      README.md, "Install": put the plugin into Stash's plugins folder, give
+                      scenes the tag VLM_TagMe, and start Tag Videos on the Tasks page"""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -47,7 +47,8 @@ _SCENES = """{ findScenes(filter: {per_page: -1, sort: "path"}) { scenes {
   scene_markers { id title seconds end_seconds primary_tag { name } tags { name } }
 } } }"""
 _IMAGES = """{ findImages(filter: {per_page: -1, sort: "path"}) { images {
-  id title tags { name } visual_files { ... on ImageFile { basename } ... on VideoFile { basename } }
+  id title tags { name }
+  visual_files { ... on ImageFile { basename } ... on VideoFile { basename } }
 } } }"""
 _GALLERIES = """{ findGalleries(filter: {per_page: -1, sort: "path"}) { galleries {
   id title tags { name } files { path } folder { path }
@@ -161,7 +162,8 @@ class RealStash:
     def demand_login(self, username: str, password: str) -> None:
         """Set credentials, as the Security page does, and logs in with them."""
         self.ask(
-            "mutation($input: ConfigGeneralInput!) { configureGeneral(input: $input) { username } }",
+            "mutation($input: ConfigGeneralInput!) "
+            "{ configureGeneral(input: $input) { username } }",
             {"input": {"username": username, "password": password}},
         )
         form = {"username": username, "password": password, "returnURL": ""}
@@ -233,7 +235,8 @@ class RealStash:
         ids = [item] if isinstance(item, str) else list(item)
         change = {"ids": ids, "tag_ids": {"mode": "ADD", "ids": [self.tag(name) for name in names]}}
         self.ask(
-            f"mutation($input: Bulk{kind}UpdateInput!) {{ bulk{kind}Update(input: $input) {{ id }} }}",
+            f"mutation($input: Bulk{kind}UpdateInput!) "
+            f"{{ bulk{kind}Update(input: $input) {{ id }} }}",
             {"input": change},
         )
 
@@ -327,7 +330,8 @@ class RealStash:
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(
-                f"{self._binary} ended with {self._process.returncode}; its log ends with {self.log()[-5:]}"
+                f"{self._binary} ended with {self._process.returncode}; its log ends with "
+                f"{self.log()[-5:]}"
             )
         try:
             return bool(stash_client.ask(self.url, "{ systemStatus { status } }").data)
@@ -371,7 +375,7 @@ def _scene(data: Mapping[str, Any]) -> ItemState:
 
 
 def _free_port() -> int:
-    # Stash takes no socket, only a number; somebody may take the port before it does, which its log then tells.
+    # Stash takes a port number and no socket. If the port is taken meanwhile, its log says so.
     with socket.create_server((LOCALHOST, 0)) as listener:
         return int(listener.getsockname()[1])
 

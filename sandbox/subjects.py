@@ -1,8 +1,8 @@
 """Servers to hold the client to: sandbox endpoints with the ways of known servers, and those
 servers themselves.
 
-A real server is started from the user's own program, on 127.0.0.1 and a free port, with a tiny model of
-``sandbox.tiny_model`` or before a sandbox endpoint. Nothing here builds or ships one. ::
+A real server is started from the user's own program, on 127.0.0.1 and a free port, with a tiny
+model of ``sandbox.tiny_model`` or before a sandbox endpoint. Nothing here builds or ships one. ::
 
     with LlamaCpp(Path("/usr/local/bin/llama-server"), folder) as server:
         ...ask server.subject.url...

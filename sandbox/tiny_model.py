@@ -1,9 +1,10 @@
 """A vision-language model of a few hundred kilobytes with random weights, for trying a real server
 without a download.
 
-What it says is nonsense, within whatever schema the request carries; what it tests is the conversation. Only its taste is
-meant: one channel of its hidden state is the same for every token, so that the output weights of that channel are
-what it likes to say at all times. It likes "yes" and "no" best, then what JSON is made of, and no white space. ::
+Its answers are nonsense within the schema of the request: it tests the conversation. Only its
+taste is meant: one channel of its hidden state is the same for every token, so the output weights
+of that channel are the logits of all tokens at all times. It likes "yes" and "no" best, then the
+characters of JSON, and no white space. ::
 
     python -m sandbox.tiny_model FOLDER
     llama-server -m FOLDER/tiny.gguf --mmproj FOLDER/tiny.mmproj.gguf --jinja -np 4 -c 16384
@@ -30,7 +31,8 @@ CONSTANT = 8.0
 WORDS = ("yes", "no", "true", "false")
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<image>")
 TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 

@@ -33,11 +33,11 @@ __all__ = ["SPORT_TAGS", "LabelledVideo", "VideoSpec", "generate", "load", "trut
 
 Pixels = NDArray[np.uint8]
 
-_PAN_ROOM = 256  # how far, in pixels, a shot's background reaches beyond the picture for the camera to pan over
+_PAN_ROOM = 256  # pixels of the background beyond the picture, for the camera to pan over
 _PATCHES = (
     36,
     64,
-)  # rows and columns of a background: fine enough that two cuts in three get a key frame, as in real footage
+)  # rows and columns of a background: so fine that two cuts in three get a key frame
 _KEPT_SHARE = 0.6  # of the frames, in a video of variable rate
 
 # The fastest presets, with x264's default scene-cut detection, which that preset leaves out.
@@ -88,7 +88,8 @@ def generate(spec: VideoSpec, path: Path | str) -> LabelledVideo:
     path = Path(path)
     if spec.codec not in _ENCODERS or spec.container not in _FORMATS:
         raise ValueError(
-            f"cannot make {spec.codec} in {spec.container}; codecs: {[*_ENCODERS]}, containers: {[*_FORMATS]}"
+            f"cannot make {spec.codec} in {spec.container}; codecs: {[*_ENCODERS]}, containers: "
+            f"{[*_FORMATS]}"
         )
     timeline = plan(spec)
     with closing(av.open(path, "w", format=_FORMATS[spec.container])) as container:
@@ -178,7 +179,7 @@ def _pictures(spec: VideoSpec, timeline: Timeline) -> Iterator[tuple[int, av.Vid
 
 @dataclass(frozen=True, slots=True)
 class _Shot:
-    """A background that a camera pans over: brightness level in the middle, soft patches, one tint."""
+    """Return a background to pan over: brightness level in the middle, soft patches, one tint."""
 
     first: int
     level: float
@@ -245,7 +246,7 @@ def _frame(
 
 def _upright(plane: VideoPlane, quarter_turns: int) -> Pixels:
     """Return a frame's plane as an array to draw the upright picture on, without copying."""
-    pixels = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a buffer, though its stub does not say so
+    pixels = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a buffer
     stored = pixels.reshape(plane.height, plane.line_size)[:, : plane.width]
     return np.rot90(stored, -quarter_turns)
 

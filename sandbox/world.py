@@ -159,7 +159,7 @@ def _kinds(rng: np.random.Generator, count: int) -> list[_Kind]:
 
 
 def _spans(rng: np.random.Generator, kind: _Kind, duration_s: float) -> Spans:
-    """Alternating on and off times, shortened in a short video so that something happens there too."""
+    """Return on and off times in turns, shortened so that a short video has some too."""
     typical_on, typical_off, spread = kind.value
     longest = duration_s / 4 if kind is _Kind.LONG else duration_s / 10
 

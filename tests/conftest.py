@@ -1,4 +1,4 @@
-"""Rules for every test: no unexpected error in the log, few random examples unless ``--thorough``."""
+"""Rules for every test: no unexpected error in the log, few random examples by default."""
 
 from __future__ import annotations
 

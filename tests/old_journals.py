@@ -67,7 +67,8 @@ def as_second_version(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX journal_tags_ours ON journal_tags (scene_id) WHERE gone IS NULL")
     scene = "json_extract(plan, '$.item.id')"
     db.execute(
-        f"UPDATE journal_plans SET plan = json_remove(json_set(plan, '$.scene_id', {scene}), '$.item')"
+        f"UPDATE journal_plans SET plan = json_remove(json_set(plan, '$.scene_id', {scene}), "
+        "'$.item')"
     )
     db.execute("UPDATE journal_schema SET version = 2")
 

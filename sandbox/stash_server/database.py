@@ -14,27 +14,41 @@ from typing import Any
 Row = dict[str, Any]
 
 _DATED = "created_at TEXT NOT NULL, updated_at TEXT NOT NULL"
-_ITEM = f"id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, organized INTEGER NOT NULL DEFAULT 0, {_DATED}"
+_ITEM = (
+    "id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, organized INTEGER NOT NULL "
+    f"DEFAULT 0, {_DATED}"
+)
 _TABLES = f"""
 CREATE TABLE tags (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, description TEXT NOT NULL DEFAULT '',
     ignore_auto_tag INTEGER NOT NULL DEFAULT 0, {_DATED});
-CREATE TABLE tag_aliases (tag_id INTEGER NOT NULL REFERENCES tags(id) ON DELETE CASCADE, alias TEXT NOT NULL);
+CREATE TABLE tag_aliases (
+    tag_id INTEGER NOT NULL REFERENCES tags(id) ON DELETE CASCADE, alias TEXT NOT NULL
+);
 CREATE TABLE tags_relations (
-    parent_id INTEGER REFERENCES tags(id) ON DELETE CASCADE, child_id INTEGER REFERENCES tags(id) ON DELETE CASCADE,
+    parent_id INTEGER REFERENCES tags(id) ON DELETE CASCADE,
+    child_id INTEGER REFERENCES tags(id) ON DELETE CASCADE,
     PRIMARY KEY (parent_id, child_id));
 CREATE TABLE files (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, path TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
-    zip_file_id INTEGER REFERENCES files(id), mod_time TEXT, size INTEGER, format TEXT, width INTEGER, height INTEGER,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, path TEXT NOT NULL UNIQUE,
+    source TEXT NOT NULL,
+    zip_file_id INTEGER REFERENCES files(id), mod_time TEXT, size INTEGER, format TEXT,
+    width INTEGER, height INTEGER,
     duration REAL, video_codec TEXT, audio_codec TEXT, frame_rate REAL, bit_rate INTEGER);
-CREATE TABLE fingerprints (file_id INTEGER REFERENCES files(id) ON DELETE CASCADE, type TEXT, value TEXT);
+CREATE TABLE fingerprints (
+    file_id INTEGER REFERENCES files(id) ON DELETE CASCADE, type TEXT, value TEXT
+);
 CREATE TABLE scenes ({_ITEM});
 CREATE TABLE images ({_ITEM});
 CREATE TABLE galleries ({_ITEM}, folder TEXT);
-CREATE TABLE thumbnails (image_id INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE, content BLOB NOT NULL);
+CREATE TABLE thumbnails (
+    image_id INTEGER PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE, content BLOB NOT NULL
+);
 CREATE TABLE scene_markers (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, seconds REAL NOT NULL, end_seconds REAL,
-    primary_tag_id INTEGER NOT NULL REFERENCES tags(id), scene_id INTEGER NOT NULL REFERENCES scenes(id) ON DELETE CASCADE,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL,
+    seconds REAL NOT NULL, end_seconds REAL,
+    primary_tag_id INTEGER NOT NULL REFERENCES tags(id),
+    scene_id INTEGER NOT NULL REFERENCES scenes(id) ON DELETE CASCADE,
     {_DATED});
 """
 _JOINS = {
@@ -74,7 +88,8 @@ class Database:
         for table, (left, left_id, right, right_id) in _JOINS.items():
             self._connection.execute(
                 f"CREATE TABLE {table} ({left_id} INTEGER REFERENCES {left}(id) ON DELETE CASCADE, "
-                f"{right_id} INTEGER REFERENCES {right}(id) ON DELETE CASCADE, PRIMARY KEY ({left_id}, {right_id}))"
+                f"{right_id} INTEGER REFERENCES {right}(id) ON DELETE CASCADE, PRIMARY KEY "
+                f"({left_id}, {right_id}))"
             )
             self._connection.execute(f"CREATE INDEX {table}_by_{right_id} ON {table} ({right_id})")
 

@@ -12,7 +12,8 @@ Criterion = Mapping[str, Any]
 
 # A tag and its descendants down to a depth; parameters: the tag, the depth.
 _FAMILY = (
-    "WITH RECURSIVE family(id, depth) AS (SELECT ?, 0 UNION SELECT child_id, depth + 1 FROM tags_relations "
+    "WITH RECURSIVE family(id, depth) AS (SELECT ?, 0 UNION SELECT child_id, depth + 1 FROM "
+    "tags_relations "
     "JOIN family ON parent_id = family.id WHERE depth < ?) SELECT id FROM family"
 )
 _ANY_DEPTH = 1000
@@ -87,7 +88,7 @@ def fetch_all(database: Database, kind: Kind, ids: list[Any]) -> list[Row]:
 def find(
     database: Database, kind: Kind, find_filter: Criterion | None, criteria: Criterion | None
 ) -> tuple[int, list[Row]]:
-    """Return the number of rows that match, and those of the requested page (25 rows by default)."""
+    """Return the number of matching rows, and those of the requested page (25 by default)."""
     paging = find_filter or {}
     if paging.get("q"):
         raise RefusedError("the sandbox does not search by q")
@@ -95,7 +96,10 @@ def find(
     count = database.values(f"SELECT COUNT(*) FROM {kind.table} WHERE {where.sql}", *where.params)[
         0
     ]
-    sql = f"SELECT * FROM {kind.table} WHERE {where.sql} ORDER BY {_order(kind, paging)} {_page(paging)}"
+    sql = (
+        f"SELECT * FROM {kind.table} WHERE {where.sql} ORDER BY {_order(kind, paging)} "
+        f"{_page(paging)}"
+    )
     return count, database.rows(sql, *where.params)
 
 
@@ -276,7 +280,10 @@ def _item(table: str, noun: str, **extra: Callable[[str, Any], Where]) -> Kind:
 def _in_galleries(table: str, criteria: Criterion) -> Where:
     """Images in any gallery that a filter for galleries matches."""
     inner = conditions(GALLERY, criteria)
-    held = f"SELECT image_id FROM galleries_images JOIN galleries ON galleries.id = gallery_id WHERE {inner.sql}"
+    held = (
+        "SELECT image_id FROM galleries_images JOIN galleries ON galleries.id = gallery_id WHERE "
+        f"{inner.sql}"
+    )
     return Where(f"{table}.id IN ({held})", inner.params)
 
 
@@ -323,7 +330,8 @@ MARKER = Kind(
         "tags": _marker_tags,
         "scene_tags": _linked(
             Link(
-                "SELECT id FROM scene_markers WHERE scene_id IN (SELECT scene_id FROM scenes_tags WHERE tag_id IN ({family}))",
+                "SELECT id FROM scene_markers WHERE scene_id IN (SELECT scene_id FROM scenes_tags "
+                "WHERE tag_id IN ({family}))",
                 "SELECT id FROM scene_markers WHERE scene_id IN (SELECT scene_id FROM scenes_tags)",
             )
         ),
@@ -336,7 +344,9 @@ MARKER = Kind(
         ),
     },
     {
-        "title": "COALESCE(NULLIF(title, ''), (SELECT name FROM tags WHERE tags.id = primary_tag_id)) COLLATE NATURAL_CI",
+        "title": "COALESCE(NULLIF(title, ''), "
+        "(SELECT name FROM tags WHERE tags.id = primary_tag_id)) "
+        "COLLATE NATURAL_CI",
         "id": "id",
         "seconds": "seconds",
         "scene_id": "scene_id",

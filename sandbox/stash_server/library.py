@@ -409,7 +409,10 @@ class Library:
 
     def _tag_state(self, row: Row) -> TagState:
         names = self._database.values
-        parents = "SELECT name FROM tags JOIN tags_relations ON parent_id = id WHERE child_id = ? ORDER BY name"
+        parents = (
+            "SELECT name FROM tags JOIN tags_relations ON parent_id = id WHERE child_id = ? ORDER "
+            "BY name"
+        )
         return TagState(
             id=str(row["id"]),
             name=row["name"],
@@ -420,7 +423,10 @@ class Library:
         )
 
     def _tag_names(self, kind: Kind, owner_id: str, row_id: int) -> tuple[str, ...]:
-        sql = f"SELECT name FROM tags JOIN {kind.table}_tags ON tag_id = id WHERE {owner_id} = ? ORDER BY name"
+        sql = (
+            f"SELECT name FROM tags JOIN {kind.table}_tags ON tag_id = id WHERE {owner_id} = ? "
+            "ORDER BY name"
+        )
         return tuple(self._database.values(sql, row_id))
 
     def _item_state(self, kind: Kind, row: Row) -> ItemState:

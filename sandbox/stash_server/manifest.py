@@ -150,7 +150,7 @@ def load(folder: Path) -> Plugin:
 
 
 class _Loader(yaml.BaseLoader):
-    """Every scalar is the text it was written as, save null: Stash reads all of them into strings."""
+    """Read every scalar but null as the text that it was written as, as Stash does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

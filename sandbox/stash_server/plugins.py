@@ -14,7 +14,10 @@ from sandbox.stash_server.jobs import Job, JobError, JobQueue
 from sandbox.stash_server.process import LogLine, PluginProcess
 from sandbox.stash_server.sessions import COOKIE
 
-_NOTHING_POINTS_THERE = "Internal system error. Error <runtime error: invalid memory address or nil pointer dereference>"
+_NOTHING_POINTS_THERE = (
+    "Internal system error. Error <runtime error: invalid memory address or nil pointer "
+    "dereference>"
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 
 LEVELS = {"t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "p": "progress"}
 _LONGEST_LINE = 64 * 1024 - 1  # Go's bufio.Scanner gives up on 64 KiB without a newline
-_LAST_WORDS_S = 5.0  # for what a process wrote before it ended; a child may hold the pipe for as long as it likes
+_LAST_WORDS_S = 5.0  # for output from before the end; a child may hold the pipe longer
 _LAST_WORDS_OF_THE_KILLED_S = 0.5
 
 
@@ -139,7 +139,7 @@ class PluginProcess:
 
 
 def _result(text: str) -> tuple[Any, str | None]:
-    """``{"output": …, "error": …}`` as the server reads it; anything else is output as it stands."""
+    """Read ``{"output": …, "error": …}`` as the server does; anything else is the output itself."""
     try:
         data = json.loads(text)
     except ValueError:

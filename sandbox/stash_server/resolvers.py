@@ -62,7 +62,8 @@ def schema() -> GraphQLSchema:
         fields = built.type_map[type_name].fields  # type: ignore[attr-defined]
         for name, resolver in resolvers.items():
             fields[name].resolve = resolver
-    built.type_map["VisualFile"].resolve_type = lambda row, *_: row["kind"]  # type: ignore[attr-defined]
+    visual: Any = built.type_map["VisualFile"]
+    visual.resolve_type = lambda row, *_: row["kind"]
     return built
 
 
@@ -95,7 +96,8 @@ def _linked(sql: str) -> Resolver:
 
 def _tags(table: str, owner_id: str) -> Resolver:
     return _linked(
-        f"SELECT t.* FROM tags t JOIN {table} ON tag_id = t.id WHERE {owner_id} = ? ORDER BY t.name COLLATE NATURAL_CI"
+        f"SELECT t.* FROM tags t JOIN {table} ON tag_id = t.id WHERE {owner_id} = ? ORDER BY "
+        "t.name COLLATE NATURAL_CI"
     )
 
 
@@ -131,7 +133,10 @@ def _markers_destroy(_: object, info: Info, **given: Any) -> bool:
 
 
 def _scene_paths(row: Row, info: Info) -> dict[str, str]:
-    sql = "SELECT value FROM fingerprints JOIN scenes_files l USING (file_id) WHERE scene_id = ? ORDER BY l.rowid LIMIT 1"
+    sql = (
+        "SELECT value FROM fingerprints JOIN scenes_files l USING (file_id) WHERE scene_id = ? "
+        "ORDER BY l.rowid LIMIT 1"
+    )
     hashes, scenes = _database(info).values(sql, row["id"]), f"{info.context.base_url}/scene"
     scene, hashed = f"{scenes}/{row['id']}", f"{scenes}/{hashes[0] if hashes else ''}"
     key = info.context.sessions.api_key
@@ -360,10 +365,12 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
             "SELECT alias FROM tag_aliases WHERE tag_id = ?", row["id"]
         ),
         "parents": _linked(
-            "SELECT t.* FROM tags t JOIN tags_relations ON parent_id = t.id WHERE child_id = ? ORDER BY t.name"
+            "SELECT t.* FROM tags t JOIN tags_relations ON parent_id = t.id WHERE child_id = ? "
+            "ORDER BY t.name"
         ),
         "children": _linked(
-            "SELECT t.* FROM tags t JOIN tags_relations ON child_id = t.id WHERE parent_id = ? ORDER BY t.name"
+            "SELECT t.* FROM tags t JOIN tags_relations ON child_id = t.id WHERE parent_id = ? "
+            "ORDER BY t.name"
         ),
         "scene_marker_count": _count(_MARKERS_WITH),
         **{
@@ -389,7 +396,8 @@ _RESOLVERS: dict[str, dict[str, Resolver]] = {
         "visual_files": _linked(_FILES.format(table="images_files", owner="image_id")),
         "paths": _image_paths,
         "galleries": _linked(
-            "SELECT g.* FROM galleries g JOIN galleries_images ON gallery_id = g.id WHERE image_id = ? ORDER BY g.id"
+            "SELECT g.* FROM galleries g JOIN galleries_images ON gallery_id = g.id WHERE image_id "
+            "= ? ORDER BY g.id"
         ),
         "tags": _tags("images_tags", "image_id"),
     },

@@ -169,7 +169,10 @@ class StashServer:
 
     async def _image(self, request: web.Request) -> web.Response:
         """Return the picture itself, also out of a zip file."""
-        sql = "SELECT f.* FROM files f JOIN images_files l ON file_id = f.id WHERE image_id = ? ORDER BY l.rowid"
+        sql = (
+            "SELECT f.* FROM files f JOIN images_files l ON file_id = f.id WHERE image_id = ? "
+            "ORDER BY l.rowid"
+        )
         file = self._context.database.row(sql, request.match_info["id"])
         if file is None:
             raise web.HTTPNotFound(text="Not Found\n")
@@ -203,7 +206,10 @@ class StashServer:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Return a scene's first file as it is, whole or in parts."""
-        sql = "SELECT f.* FROM files f JOIN scenes_files l ON file_id = f.id WHERE scene_id = ? ORDER BY l.rowid"
+        sql = (
+            "SELECT f.* FROM files f JOIN scenes_files l ON file_id = f.id WHERE scene_id = ? "
+            "ORDER BY l.rowid"
+        )
         file = self._context.database.row(sql, request.match_info["id"])
         self._log.streamed.append(request.headers.get(hdrs.RANGE, ""))
         if file is None:

@@ -82,7 +82,10 @@ def merge_tag(database: Database, source: object, into: object) -> None:
     gone, stays = convert_one("id", source), convert_one("id", into)
     with database.transaction():
         for table, item in _TAGGED.items():
-            there = f"SELECT 1 FROM {table} AS other WHERE other.{item} = {table}.{item} AND other.tag_id = ?"
+            there = (
+                f"SELECT 1 FROM {table} AS other WHERE other.{item} = {table}.{item} AND "
+                "other.tag_id = ?"
+            )
             database.write(
                 f"UPDATE {table} SET tag_id = ? WHERE tag_id = ? AND NOT EXISTS ({there})",
                 stays,
@@ -150,7 +153,8 @@ def _relate(database: Database, tag_id: int, changes: Mapping[str, tuple[list[in
                     for one in (other, tag_id)
                 ]
                 raise RefusedError(
-                    f'cannot apply tag "{names[0]}" as a {kin} of "{names[1]}" as it is already {related}'
+                    f'cannot apply tag "{names[0]}" as a {kin} of "{names[1]}" '
+                    f"as it is already {related}"
                 )
         edit_links(database, _LINKS[name], tag_id, others, mode)
 

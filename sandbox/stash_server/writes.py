@@ -17,7 +17,10 @@ def add_links(
 ) -> None:
     """Links a row to others, each at most once. ``RefusedError``: one of them does not exist."""
     (owner_id, row_id), (held_id, others) = owner, held
-    sql = f"INSERT INTO {table} ({owner_id}, {held_id}) VALUES (?, ?) ON CONFLICT ({owner_id}, {held_id}) DO NOTHING"
+    sql = (
+        f"INSERT INTO {table} ({owner_id}, {held_id}) VALUES (?, ?) ON CONFLICT ({owner_id}, "
+        f"{held_id}) DO NOTHING"
+    )
     for other in others:
         database.write(sql, row_id, other)
 
@@ -59,7 +62,7 @@ def links_from(fields: Mapping[str, Any], links: Links) -> dict[str, tuple[list[
 
 
 def bulk_update(database: Database, kind: Kind, fields: Mapping[str, Any]) -> list[int]:
-    """Change title, organized and tags of many scenes, images or galleries: all of them, or none."""
+    """Change title, organized and tags of many scenes, images or galleries: all or none."""
     links: Links = {"tag_ids": (f"{kind.table}_tags", f"{kind.noun}_id", "tag_id")}
     ids, changes = convert("ids", fields.get("ids")), links_from(fields, links)
     columns = {

@@ -123,9 +123,9 @@ def test_a_small_model_scans_and_a_large_one_judges(
             "--alone",
         )
     both, alone = said.strip().split("\n\n")
-    for told in (both, alone):
-        assert set(re.findall(r"^(.+): \d+\.\d-", told, re.MULTILINE)) == true_tags(video)
-    fewer, more = (int(re.findall(r"(\d+) to the judge", told)[0]) for told in (both, alone))
+    for lines in (both, alone):
+        assert set(re.findall(r"^(.+): \d+\.\d-", lines, re.MULTILINE)) == true_tags(video)
+    fewer, more = (int(re.findall(r"(\d+) to the judge", lines)[0]) for lines in (both, alone))
     assert fewer < more
     assert "to the scout" in both
 

@@ -28,8 +28,8 @@ def test_every_public_name_is_described_on_the_page(module: str) -> None:
     assert import_module(module).__doc__
     for name, value in public_names(import_module(module)).items():
         assert name.startswith("__") or f"\n### `{name}`\n" in PAGE, name
-        for member, own in members(value) if isinstance(value, type) else ():
-            assert own.__doc__, f"{name}.{member}"
+        for member, attribute in members(value) if isinstance(value, type) else ():
+            assert attribute.__doc__, f"{name}.{member}"
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,19 @@ def test_every_public_name_is_described_on_the_page(module: str) -> None:
         ("vlm_engine", "VLMEngine VLMEngineError __version__"),
         (
             "vlm_engine.config_models",
-            "EngineConfig ModelConfig PipelineConfig PipelineModelConfig EndpointConfig TagRule SearchConfig",
+            "EngineConfig ModelConfig PipelineConfig PipelineModelConfig EndpointConfig TagRule "
+            "SearchConfig",
         ),
         ("vlm_engine.models", "Model FilterCategories RenameTags MergeTags DropTags"),
         (
             "vlm_engine.errors",
-            "VLMEngineError ConfigError MediaError ClientError NoEndpointError CoverageError StoreError",
+            "VLMEngineError ConfigError MediaError ClientError NoEndpointError CoverageError "
+            "StoreError",
         ),
         (
             "vlm_engine.types",
-            "VideoInfo Frame Answer Span VideoTagInfo ImageTagInfo VideoResult ImageResult Coverage",
+            "VideoInfo Frame Answer Span VideoTagInfo ImageTagInfo VideoResult ImageResult "
+            "Coverage",
         ),
     ],
 )

@@ -63,8 +63,8 @@ def read(heading: str, **servers: Behaviour) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         async with AsyncExitStack() as stack:
             vlms = {
-                address: await stack.enter_async_context(SandboxVLM(own))
-                for address, own in servers.items()
+                address: await stack.enter_async_context(SandboxVLM(each))
+                for address, each in servers.items()
             }
             addresses = {address: vlm.url for address, vlm in vlms.items()}
             names: dict[str, Any] = {
@@ -204,7 +204,7 @@ def said_of(row: str) -> list[str]:
 async def tagged(
     video: LabelledVideo, trouble: Trouble
 ) -> tuple[VideoResult, EndpointStats, EndpointStats]:
-    """Return a video's result by an endpoint in trouble and one that works, and what these two did."""
+    """Return a video's result by an endpoint in trouble and one that works, and their figures."""
     behaviour = dataclasses.replace(trouble.behaviour)  # a server changes its own
     async with (
         SandboxVLM(behaviour) as ill,

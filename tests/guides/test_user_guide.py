@@ -132,8 +132,10 @@ def test_the_results_that_are_shown_have_the_shape_of_real_ones(left: dict[str, 
 def seen_in(result: Mapping[str, Any]) -> Any:
     """Return the ``json_result`` with the observations of the tag that the page shows."""
     kept = json.loads(json.dumps(result["json_result"]))
-    for own in kept["metadata"]["seen"].values():
-        own["observations"] = [seen for seen in own["observations"] if "Foul" in seen["verdicts"]]
+    for seen_of_tag in kept["metadata"]["seen"].values():
+        seen_of_tag["observations"] = [
+            seen for seen in seen_of_tag["observations"] if "Foul" in seen["verdicts"]
+        ]
     return kept
 
 

@@ -104,8 +104,8 @@ def test_the_settings_in_the_readme_are_taken(
 def test_the_picture_of_a_search_can_be_drawn_and_is_there() -> None:
     drawn = picture()
     ElementTree.fromstring(drawn)
-    shown = (ROOT / "docs" / "search.svg").read_text(encoding="utf-8")
-    for text in (drawn, shown):
+    drawing = (ROOT / "docs" / "search.svg").read_text(encoding="utf-8")
+    for text in (drawn, drawing):
         assert text.count("<circle") > 100
         assert "Foul" in text
 

@@ -45,9 +45,9 @@ def test_one_version_everywhere() -> None:
 
 def test_the_engine_needs_what_the_plugin_needs_and_no_more() -> None:
     plugin = requirements((ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines())
-    own = requirements(PROJECT["project"]["dependencies"])
-    assert {re.split(r"[<>=]", line)[0] for line in plugin - own} == ONLY_THE_PLUGIN
-    assert own < plugin
+    engine = requirements(PROJECT["project"]["dependencies"])
+    assert {re.split(r"[<>=]", line)[0] for line in plugin - engine} == ONLY_THE_PLUGIN
+    assert engine < plugin
 
 
 def test_every_link_of_the_plugin_leads_to_something_in_it(tmp_path: Path) -> None:
@@ -189,7 +189,8 @@ def test_the_installed_engine_is_the_one_in_the_wheel_and_typed(
 ) -> None:
     code = (
         "import importlib.metadata, importlib.resources, vlm_engine;"
-        "print(vlm_engine.__file__, vlm_engine.__version__, importlib.metadata.version('vlm-engine'),"
+        "print(vlm_engine.__file__, vlm_engine.__version__, "
+        "importlib.metadata.version('vlm-engine'),"
         "importlib.resources.files('vlm_engine').joinpath('py.typed').is_file())"
     )
     where, version, known, typed = in_place(

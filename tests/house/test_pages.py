@@ -106,7 +106,7 @@ def test_the_prompts_page_shows_the_built_in_texts() -> None:
     assert f"`{templates.USER}`" in page("prompts.md")
 
 
-def test_troubleshooting_begins_with_the_signs_of_a_missing_python() -> None:
+def test_troubleshooting_begins_with_a_missing_python() -> None:
     start, _, rest = page("troubleshooting.md").partition("## The plugin does not start\n")
     assert "\n## " not in start
     section = rest.partition("\n## ")[0]

@@ -19,7 +19,8 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 
 
-def test_the_manifest_is_the_only_yml_because_stash_takes_every_yml_for_a_plugin() -> None:
+def test_the_manifest_is_the_only_yml() -> None:
+    """Stash takes every .yml for a plugin."""
     assert [path.name for path in tracked() if path.suffix == ".yml"] == ["ahavenvlmconnector.yml"]
 
 
