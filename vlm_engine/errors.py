@@ -1,33 +1,33 @@
-"""Every error the engine raises, in one tree.
+"""Every error the engine raises on purpose, in one tree.
 
 ::
 
     VLMEngineError
-    ├── ConfigError                  a setting is wrong; the message names the key and the remedy
-    ├── MediaError                   a video or picture cannot be used
-    │   ├── MediaNotFoundError       there is no file at that path
-    │   ├── MediaUnreadableError     the file is there, but is not readable media
-    │   │   ├── MediaOutOfReachError it is there, but this user, or this machine, does not get at it
-    │   │   ├── ArchiveError         the zip that it is in does not give it out
-    │   │   └── MediaUnsupportedError it is of a kind that is not read here; other programs may show it
-    │   └── FrameError               one frame could not be decoded; others may
-    ├── ClientError                  one request to one endpoint came to nothing
-    │   ├── EndpointError            the endpoint is at fault: every request to it would fail
-    │   │   ├── UnreachableError     refused, dropped, no such host
-    │   │   ├── WrongKeyError        401, 403 that speaks of the key
-    │   │   ├── WrongModelError      it does not serve that model
-    │   │   └── NoVisionError        its model cannot see pictures
-    │   ├── BusyError                429, 503: later; ``retry_after_s`` where the server said when
-    │   ├── RequestError             the endpoint refuses this request; another may take it
-    │   ├── ServerError              500 and the like: nobody knows whose fault it is
-    │   │   └── TimedOutError        no answer in time
-    │   └── ReplyError               an answer came, but cannot be read as one
-    ├── NoEndpointError              no endpoint is left to ask; a group that holds every cause
-    ├── CoverageError                too few of a video's frames could be read and judged to call it done
-    └── StoreError                   the answer store cannot be used
+    ├── ConfigError                   a setting is wrong; the message names the key and the remedy
+    ├── MediaError                    a video or picture cannot be used
+    │   ├── MediaNotFoundError        there is no file at that path
+    │   ├── MediaUnreadableError      the file is there, but is not readable media
+    │   │   ├── MediaOutOfReachError  this user, or this machine, cannot access the file
+    │   │   ├── ArchiveError          the zip around the file is damaged
+    │   │   └── MediaUnsupportedError its kind is not supported; other programs may show it
+    │   └── FrameError                one frame could not be decoded; others may
+    ├── ClientError                   a request to an endpoint failed
+    │   ├── EndpointError             the endpoint is at fault: every request to it would fail
+    │   │   ├── UnreachableError      refused, dropped, no such host
+    │   │   ├── WrongKeyError         401, or a 403 that mentions the key
+    │   │   ├── WrongModelError       it does not serve the model
+    │   │   └── NoVisionError         its model cannot see pictures
+    │   ├── BusyError                 429, 503: ask again later
+    │   ├── RequestError              the endpoint refuses this request; another may take it
+    │   ├── ServerError               500 and the like: the fault may be anywhere
+    │   │   └── TimedOutError         no answer in time
+    │   └── ReplyError                the reply cannot be read as an answer
+    ├── NoEndpointError               no endpoint is left to ask; a group with every cause
+    ├── CoverageError                 too few frames of a video could be read and judged
+    └── StoreError                    the answer store cannot be used
 
-An endpoint's errors carry ``endpoint``, its name, and quote the server's own words. No message ever
-holds an API key.
+An endpoint's errors have its name as ``endpoint`` and quote the server. No message contains an API
+key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from typing import Self
 
 
 class VLMEngineError(Exception):
-    """The root: catch this to catch everything the engine raises on purpose."""
+    """Base of all errors that the engine raises on purpose."""
 
 
 class ConfigError(VLMEngineError):
@@ -57,17 +57,20 @@ class MediaUnreadableError(MediaError):
 
 
 class MediaOutOfReachError(MediaUnreadableError):
-    """The file is there, but may not be read, or its disk or server does not answer. Elsewhere it may be readable."""
+    """The file cannot be accessed, or its disk or server does not respond.
+
+    It may be readable from elsewhere.
+    """
 
 
 class ArchiveError(MediaUnreadableError):
-    """A zip, or what it says of a file in it, is damaged. Other programs may read it all the same."""
+    """A zip, or its entry for a file, is damaged. Other programs may still read it."""
 
 
 class MediaUnsupportedError(MediaUnreadableError):
-    """The file is of a kind, or of a size, that is not read here. Nothing need be wrong with it: other programs may show it.
+    """The kind or size of the file is not supported. Other programs may show it.
 
-    ``reason``: what it is, without its name.
+    ``reason``: the message without the file's name.
     """
 
     def __init__(self, message: str, *, reason: str = "") -> None:
@@ -76,11 +79,11 @@ class MediaUnsupportedError(MediaUnreadableError):
 
 
 class FrameError(MediaError):
-    """One frame could not be decoded. The frame is unjudged; the video goes on."""
+    """A frame could not be decoded. It is skipped; the video goes on."""
 
 
 class ClientError(VLMEngineError):
-    """One request to one endpoint came to nothing."""
+    """A request to an endpoint failed. ``endpoint``: the endpoint's name, or ""."""
 
     def __init__(self, message: str, *, endpoint: str = "") -> None:
         super().__init__(message)
@@ -96,7 +99,7 @@ class EndpointError(ClientError):
 
 
 class UnreachableError(EndpointError):
-    """Nobody answers at that address."""
+    """No server responds at that address."""
 
 
 class WrongKeyError(EndpointError):
@@ -104,7 +107,7 @@ class WrongKeyError(EndpointError):
 
 
 class WrongModelError(EndpointError):
-    """The endpoint does not serve the model that was asked for."""
+    """The endpoint does not serve the requested model."""
 
 
 class NoVisionError(EndpointError):
@@ -112,7 +115,7 @@ class NoVisionError(EndpointError):
 
 
 class BusyError(ClientError):
-    """The endpoint asks for patience. ``retry_after_s``: seconds it named, or None."""
+    """The endpoint is busy. ``retry_after_s``: the pause it asks for in seconds, or None."""
 
     def __init__(
         self, message: str, *, endpoint: str = "", retry_after_s: float | None = None
@@ -122,11 +125,11 @@ class BusyError(ClientError):
 
 
 class RequestError(ClientError):
-    """The endpoint refuses this request as it stands. Raised to the caller when every endpoint that was tried does."""
+    """The endpoint refuses this request. A pool raises it when every endpoint it tried did."""
 
 
 class ServerError(ClientError):
-    """The server failed, and nobody can tell whether by its own or by the request's fault."""
+    """The server failed, by its own fault or the request's."""
 
 
 class TimedOutError(ServerError):
@@ -134,7 +137,10 @@ class TimedOutError(ServerError):
 
 
 class ReplyError(ClientError):
-    """A reply came but cannot be read as an answer. ``raw``: the reply's text; a client gives a short form without its key."""
+    """A reply cannot be read as an answer.
+
+    ``raw``: the reply's text; a client shortens it and removes its key.
+    """
 
     def __init__(self, message: str, *, endpoint: str = "", raw: str = "") -> None:
         super().__init__(message, endpoint=endpoint)
@@ -142,14 +148,14 @@ class ReplyError(ClientError):
 
 
 class NoEndpointError(VLMEngineError, ExceptionGroup[ClientError]):
-    """No endpoint is left to ask. ``exceptions`` holds the cause of each endpoint's end."""
+    """No endpoint is left to ask. ``exceptions``: the reason of each endpoint."""
 
     def __new__(cls, message: str, causes: Sequence[ClientError]) -> Self:
-        """``causes`` must not be empty."""
+        """Create the group. ``causes`` must not be empty."""
         return super().__new__(cls, message, causes)
 
     def derive(self, excs: Sequence[ClientError]) -> NoEndpointError:  # type: ignore[override]
-        """Keeps the type when Python splits the group (``except*``)."""
+        """Keep the type when Python splits the group (``except*``)."""
         return NoEndpointError(self.message, excs)
 
     def __str__(self) -> str:
@@ -163,7 +169,7 @@ def _sentence(text: str) -> str:
 
 
 class CoverageError(VLMEngineError):
-    """Too few of a video's frames could be read and judged to call it done. What was answered is stored."""
+    """Too few frames of a video could be read and judged. The answers so far are stored."""
 
 
 class StoreError(VLMEngineError):

@@ -29,8 +29,8 @@ def jpeg(tags, number=0, width=410, height=280):
     return file.getvalue()
 
 
-def question(*shown, number=0, form=Form.LIST, picture=None, tags=TAGS, model=""):
-    return Question(tags, form, picture or jpeg(shown, number), model)
+def question(*visible, number=0, form=Form.LIST, picture=None, tags=TAGS, model=""):
+    return Question(tags, form, picture or jpeg(visible, number), model)
 
 
 def numbered(number, model=""):
@@ -132,7 +132,7 @@ class Scripted:
     def __init__(self, script=None, pages=None, *, models=("sandbox-vlm",), tls=None):
         self.script, self.tls = script, tls
         self.pages = {"/v1/models": listing(*models)} if pages is None else pages
-        self.asked, self.paths = [], []
+        self.received, self.paths = [], []
 
     async def __aenter__(self):
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
@@ -148,9 +148,9 @@ class Scripted:
     async def _answer(self, request):
         self.paths.append(request.path)
         if request.path == "/v1/chat/completions" and self.script is not None:
-            self.asked.append(json.loads(await request.read()))
+            self.received.append(json.loads(await request.read()))
             script = self.script
-            return _response(*(script(self.asked[-1]) if callable(script) else script))
+            return _response(*(script(self.received[-1]) if callable(script) else script))
         if request.path not in self.pages:
             return _response(404, {"detail": "Not Found"})
         page = self.pages[request.path]

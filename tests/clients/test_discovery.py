@@ -1,4 +1,4 @@
-"""What endpoints say about themselves, and what the client makes of it."""
+"""Discovery: what endpoints say about themselves, and how the client uses it."""
 
 import asyncio
 import json
@@ -122,8 +122,12 @@ def test_older_and_newer_pages_are_found():
             }
         ]
     }
-    told = found(listing({"owned_by": "organization_owner"}), {"/api/v0/models": before})
-    assert (told.vision, told.context_tokens, told.loaded) == (True, 4096, True)
+    capabilities = found(listing({"owned_by": "organization_owner"}), {"/api/v0/models": before})
+    assert (capabilities.vision, capabilities.context_tokens, capabilities.loaded) == (
+        True,
+        4096,
+        True,
+    )
     for prefix in ("/get_", "/"):
         answers = {
             f"{prefix}model_info": {"model_path": "m", "has_image_understanding": False},
@@ -132,8 +136,8 @@ def test_older_and_newer_pages_are_found():
                 "internal_states": [{"effective_max_running_requests_per_dp": 512}],
             },
         }
-        told = found(listing({"owned_by": "sglang"}), answers)
-        assert (told.vision, told.slots) == (False, MOST_SLOTS), (
+        capabilities = found(listing({"owned_by": "sglang"}), answers)
+        assert (capabilities.vision, capabilities.slots) == (False, MOST_SLOTS), (
             "more in flight than that gains nothing"
         )
 
@@ -148,8 +152,12 @@ def test_services_describe_each_of_their_models():
         },
         {"id": "mist", "capabilities": {"vision": True, "completion_chat": True}},
     )
-    told = found(sold, configured="eye")
-    assert (told.vision, told.context_tokens, told.sighted) == (True, 2000, ("eye", "mist"))
+    capabilities = found(sold, configured="eye")
+    assert (capabilities.vision, capabilities.context_tokens, capabilities.sighted) == (
+        True,
+        2000,
+        ("eye", "mist"),
+    )
     assert found(sold, configured="gpt").vision is False
     assert found(sold, configured="a new one") == Capabilities(
         ("gpt", "eye", "mist"), model="a new one", sighted=("eye", "mist")
@@ -215,7 +223,7 @@ def test_without_a_model_a_loaded_seeing_one_is_chosen():
             **more,
         }
 
-    def told(*entries, configured=""):
+    def capabilities(*entries, configured=""):
         models = listing(
             *({"id": entry["key"], "owned_by": "organization_owner"} for entry in entries)
         )
@@ -226,11 +234,11 @@ def test_without_a_model_a_loaded_seeing_one_is_chosen():
         entry("b", vision=False),
         entry("c", type="embedding"),
     )
-    assert told(on_disk, blind, entry("d")).model == "d"
-    assert told(blind, on_disk, embedding).model == "a", (
+    assert capabilities(on_disk, blind, entry("d")).model == "d"
+    assert capabilities(blind, on_disk, embedding).model == "a", (
         "one that sees goes before one that is loaded"
     )
-    assert told(blind, embedding) == Capabilities(
+    assert capabilities(blind, embedding) == Capabilities(
         ("b", "c"),
         2,
         4096,
@@ -241,16 +249,15 @@ def test_without_a_model_a_loaded_seeing_one_is_chosen():
         server="LM Studio",
         names=("b", "b@1"),
     )
-    assert told(on_disk, entry("d"), configured="d@1").slots == 2, (
+    assert capabilities(on_disk, entry("d"), configured="d@1").slots == 2, (
         "an instance is asked for by its own name"
     )
-    assert told(on_disk, configured="a").loaded is False
+    assert capabilities(on_disk, configured="a").loaded is False
 
 
-KEYS = (
-    "data models id key name owned_by architecture input_modalities capabilities vision meta n_ctx loaded_instances config"
-    " parallel context_length total_slots modalities model_path internal_states aliases status value state type created"
-)
+KEYS = """data models id key name owned_by architecture input_modalities capabilities vision meta
+n_ctx loaded_instances config parallel context_length total_slots modalities model_path type created
+internal_states aliases status value state"""
 JUNK = st.recursive(
     st.none()
     | st.booleans()
@@ -269,10 +276,10 @@ def test_discovery_never_fails_whatever_the_pages_hold(models, page, configured)
     answers = dict.fromkeys(
         ["/props", "/slots", "/api/ps", "/api/show", "/api/v1/models", "/get_server_info"], page
     )
-    told = found(models, answers, configured)
-    assert told.slots is None or 0 < told.slots <= MOST_SLOTS
-    assert told.vision in (None, True, False)
-    assert str(told)
+    capabilities = found(models, answers, configured)
+    assert capabilities.slots is None or 0 < capabilities.slots <= MOST_SLOTS
+    assert capabilities.vision in (None, True, False)
+    assert str(capabilities)
 
 
 async def test_an_endpoint_that_was_away_is_discovered_again():

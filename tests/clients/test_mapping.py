@@ -1,4 +1,4 @@
-"""What a server said, as one of our errors."""
+"""Responses of servers as errors."""
 
 import email.utils
 import json
@@ -55,9 +55,7 @@ def said(message):
         (400, said("No models loaded. Please load a model."), WrongModelError),
         (
             500,
-            said(
-                "image input is not supported - hint: if this is unexpected, you may need the mmproj"
-            ),
+            said("image input is not supported - hint: you may need the mmproj"),
             NoVisionError,
         ),
         (
@@ -97,7 +95,7 @@ def said(message):
         ),
     ],
 )
-def test_the_kind_is_read_from_status_and_words(status, body, kind):
+def test_status_and_words_decide_the_kind(status, body, kind):
     assert type(error(status, body)) is kind
 
 
@@ -243,10 +241,10 @@ def test_the_kind_is_read_from_status_and_words(status, body, kind):
         (403, said("Key sk-secret may not do this"), RequestError, "refused the request"),
     ],
 )
-def test_the_words_of_real_servers_get_their_meaning(status, body, kind, words):
-    told = error(status, body)
-    assert type(told) is kind
-    assert words in str(told)
+def test_words_of_real_servers_have_their_meaning(status, body, kind, words):
+    mapped = error(status, body)
+    assert type(mapped) is kind
+    assert words in str(mapped)
 
 
 @pytest.mark.parametrize(
@@ -275,10 +273,10 @@ def test_the_words_of_real_servers_get_their_meaning(status, body, kind, words):
         (said("You can retry 3 more times. Please wait 7s"), {}, 7),
     ],
 )
-def test_a_wait_that_the_server_names_is_kept_whatever_else_it_says(body, headers, wait_s):
-    told = error(429, body, **headers)
-    assert isinstance(told, BusyError)
-    assert told.retry_after_s == pytest.approx(wait_s)
+def test_a_pause_that_the_server_names_is_kept(body, headers, wait_s):
+    mapped = error(429, body, **headers)
+    assert isinstance(mapped, BusyError)
+    assert mapped.retry_after_s == pytest.approx(wait_s)
 
 
 def test_a_key_shows_in_no_form_of_it():
@@ -295,7 +293,7 @@ def test_a_key_shows_in_no_form_of_it():
         assert form not in text and "[api_key]" in text, form
 
 
-def test_a_message_names_the_endpoint_quotes_the_server_and_says_what_to_do():
+def test_a_message_names_the_endpoint_and_the_remedy():
     text = str(error(404, said("The model `referee-7b` does not exist.")))
     assert text.startswith("court: ")
     assert "The model `referee-7b` does not exist." in text
@@ -312,7 +310,7 @@ def test_what_is_quoted_is_short_printable_and_without_the_key():
     assert len(text) < 500
 
 
-def test_a_web_page_is_named_by_its_title_and_a_redirect_by_its_aim():
+def test_a_web_page_has_its_title_a_redirect_its_target():
     assert 'a web page: Welcome home"' in str(
         error(200, "<html><title>Welcome\n home</title>" + "x" * 9999, content_type="text/html")
     )
@@ -345,12 +343,12 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
     late = from_exception(TimeoutError(), TARGET, 20)
     assert type(late) is TimedOutError
     assert "20 s" in str(late)
-    asked = SimpleNamespace(real_url="http://h")
+    request = SimpleNamespace(real_url="http://h")
     odd = aiohttp.ClientResponseError(
-        asked, (), status=400, message="Got more than 9 bytes when reading: b'sk-sec...'"
+        request, (), status=400, message="Got more than 9 bytes when reading: b'sk-sec...'"
     )
-    told = str(from_exception(odd, TARGET, 20))
-    assert "no proper HTTP" in told and "sk-sec" not in told
+    mapped = str(from_exception(odd, TARGET, 20))
+    assert "no proper HTTP" in mapped and "sk-sec" not in mapped
     for cause in (
         aiohttp.ServerDisconnectedError(),
         aiohttp.ConnectionTimeoutError(),
@@ -374,7 +372,7 @@ def test_a_request_without_a_response_is_unreachable_or_too_late():
         ("System role not supported", Feature.SYSTEM),
         ("Conversation roles must alternate user/assistant", Feature.SYSTEM),
         (
-            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            "Unsupported parameter: 'max_tokens' is not supported. Use max_completion_tokens",
             Feature.MAX_TOKENS,
         ),
         ("temperature does not support 0 with this model", Feature.TEMPERATURE),
@@ -391,7 +389,7 @@ def test_a_feature_that_was_not_sent_is_not_to_blame():
     assert blamed_feature(400, "seed is not allowed", frozenset(Feature) - {Feature.SEED}) is None
 
 
-def test_vague_complaints_take_one_feature_after_the_other_and_end():
+def test_vague_complaints_drop_one_feature_after_the_other():
     carried, order = set(Feature), []
     while (feature := blamed_feature(400, "unknown field", carried)) is not None:
         carried.remove(feature)

@@ -1,4 +1,4 @@
-"""What real servers were seen to answer: one bad endpoint costs no answer and is named in its words."""
+"""Odd replies of real servers: a bad endpoint costs no answer and is named in its own words."""
 
 import asyncio
 import json
@@ -143,7 +143,7 @@ async def test_a_bad_endpoint_alone_ends_the_work_in_its_own_words(name):
         with no_endpoint(words):
             await asyncio.gather(*(ask(pool, number) for number in range(100)))
         assert time.monotonic() - begun < 25  # ten on an idle machine
-        assert len(odd.asked) < 40
+        assert len(odd.received) < 40
 
 
 async def test_a_flapping_endpoint_is_named_once_despite_numbers(caplog):
@@ -353,7 +353,7 @@ async def test_a_pause_that_a_server_asks_for_is_kept_and_logged(caplog):
         pool_of(endpoint(odd, "odd", weight=9), endpoint(good, "good")) as pool,
     ):
         await ask_all(pool, QUESTIONS)
-        assert len(odd.asked) == 1
+        assert len(odd.received) == 1
     (message,) = [message for message in caplog.messages if "is left alone for" in message]
     assert "endpoint odd is left alone for 60 s" in message and "Please retry in 60s" in message
 
@@ -363,7 +363,7 @@ async def test_a_pause_beyond_patience_ends_the_work_at_once():
     async with odd, pool_of(endpoint(odd), patience_s=300) as pool:
         with no_endpoint("asks to wait 600 s"):
             await pool.ask(question())
-        assert len(odd.asked) == 1
+        assert len(odd.received) == 1
 
 
 async def test_a_seeing_model_that_refuses_pictures_lacks_context():

@@ -39,11 +39,11 @@ DESCRIPTIONS = {
 
 
 @pytest.mark.parametrize("form", Form)
-@pytest.mark.parametrize("shown", [(), ("Foul",), ("Basketball point", "Turnover")])
-async def test_the_picture_is_judged(form, shown):
+@pytest.mark.parametrize("visible", [(), ("Foul",), ("Basketball point", "Turnover")])
+async def test_the_picture_is_judged(form, visible):
     async with SandboxVLM() as vlm, client_of(vlm.url) as client:
-        answer = await client.ask(question(*shown, form=form))
-        assert present(answer) == list(shown)
+        answer = await client.ask(question(*visible, form=form))
+        assert present(answer) == list(visible)
         assert (answer.model, answer.endpoint) == ("sandbox-vlm", "court")
         assert answer.prompt_tokens > 100 and answer.answer_tokens > 0
 
@@ -66,14 +66,18 @@ async def test_confidence_can_be_switched_off():
 async def test_the_request_is_short_deterministic_and_unthinking():
     async with Scripted((200, completion(FOUL))) as server, client_of(server.url) as client:
         await client.ask(question())
-    (asked,) = server.asked
-    assert (asked["model"], asked["temperature"], asked["stream"]) == ("sandbox-vlm", 0, False)
-    assert isinstance(asked["seed"], int)
-    assert 64 <= asked["max_tokens"] <= 256
-    assert (asked["logprobs"], asked["top_logprobs"]) == (True, 10)
-    assert asked["reasoning_effort"] == "none"
-    assert asked["chat_template_kwargs"] == {"enable_thinking": False}
-    schema = asked["response_format"]["json_schema"]["schema"]
+    (received,) = server.received
+    assert (received["model"], received["temperature"], received["stream"]) == (
+        "sandbox-vlm",
+        0,
+        False,
+    )
+    assert isinstance(received["seed"], int)
+    assert 64 <= received["max_tokens"] <= 256
+    assert (received["logprobs"], received["top_logprobs"]) == (True, 10)
+    assert received["reasoning_effort"] == "none"
+    assert received["chat_template_kwargs"] == {"enable_thinking": False}
+    schema = received["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["tags"]["maxItems"] == len(TAGS)
 
 
@@ -97,8 +101,8 @@ async def test_a_refused_field_is_left_out_from_then_on(field, status):
     async with Scripted(script) as server, client_of(server.url) as client:
         for _ in range(2):
             assert present(await client.ask(question())) == ["Foul"]
-    assert [field in asked for asked in server.asked] == [True, False, False]
-    assert "top_logprobs" not in server.asked[-1] or field != "logprobs"
+    assert [field in received for received in server.received] == [True, False, False]
+    assert "top_logprobs" not in server.received[-1] or field != "logprobs"
 
 
 async def test_a_picky_server_gets_what_it_takes():
@@ -113,8 +117,8 @@ async def test_a_picky_server_gets_what_it_takes():
     async with Scripted(script) as server, client_of(server.url) as client:
         for _ in range(2):
             assert present(await client.ask(question())) == ["Foul"]
-    assert len(server.asked) == len(REFUSABLE) + 3
-    assert server.asked[-1]["messages"][0]["content"][0]["text"].count("Break-away") == 1
+    assert len(server.received) == len(REFUSABLE) + 3
+    assert server.received[-1]["messages"][0]["content"][0]["text"].count("Break-away") == 1
 
 
 @pytest.mark.parametrize(
@@ -127,10 +131,10 @@ async def test_a_server_that_refuses_everything_teaches_nothing(message):
     ):
         with pytest.raises(RequestError, match=message):
             await client.ask(question())
-        assert 1 < len(server.asked) <= 9
+        assert 1 < len(server.received) <= 9
         server.script = (200, completion(FOUL))
         await client.ask(question())
-        assert server.asked[-1].keys() == server.asked[0].keys()
+        assert server.received[-1].keys() == server.received[0].keys()
 
 
 async def test_without_schema_the_sandbox_is_asked_in_words():
@@ -148,7 +152,7 @@ async def test_a_reply_that_is_cut_off_gets_a_larger_budget():
     async with Scripted(cut_off) as server, client_of(server.url) as client:
         with pytest.raises(ReplyError, match="court: the reply was cut off"):
             await client.ask(question())
-    first, second = server.asked
+    first, second = server.received
     assert second["max_tokens"] > first["max_tokens"]
     assert "response_format" in second
 
@@ -166,7 +170,7 @@ async def test_an_unreadable_reply_is_asked_again_without_schema(content, finish
         server.script = (200, completion(content, finish))
         with pytest.raises(ReplyError):
             await client.ask(question())
-    schemas = ["response_format" in asked for asked in server.asked]
+    schemas = ["response_format" in received for received in server.received]
     assert schemas == [True, False, True, False], "one bad reply does not disable the schema"
 
 
@@ -215,7 +219,7 @@ async def test_without_a_configured_model_the_first_for_chat_is_asked():
     ):
         assert await client.model_name() == "referee-7b"
         await client.ask(question())
-        assert server.asked[0]["model"] == "referee-7b"
+        assert server.received[0]["model"] == "referee-7b"
         assert await client.check() == models
         server.pages["/v1/models"] = listing("embed-1")
         async with client_of(server.url, model_id="") as other:
@@ -246,7 +250,7 @@ async def test_the_key_is_sent_and_shown_nowhere(caplog):
     error = caught.value
     texts = [repr(client), str(client), str(error), repr(error), repr(error.__cause__)]
     assert caplog.records
-    assert KEY not in "".join([*texts, caplog.text, json.dumps(server.asked)])
+    assert KEY not in "".join([*texts, caplog.text, json.dumps(server.received)])
 
 
 async def test_a_closed_client_says_so():
@@ -297,4 +301,4 @@ async def test_a_synonym_counts_as_its_tag_and_is_not_asked_for():
         client_of(server.url, tag_list=TAGS, synonyms=synonyms) as client,
     ):
         assert present(await client.ask(question("Foul"))) == ["Foul"]
-    assert "ersonal foul" not in str(server.asked)
+    assert "ersonal foul" not in str(server.received)

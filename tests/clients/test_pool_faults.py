@@ -73,8 +73,8 @@ async def outcome(draw, pool, number):
     """Ask, perhaps cancel, and return the type of the outcome."""
     await asyncio.sleep(draw.uniform(0, 0.05))
     unreadable = draw.random() < 0.05
-    asked = question(picture=b"no picture") if unreadable else numbered(number)
-    asking = asyncio.ensure_future(pool.ask(asked))
+    sent = question(picture=b"no picture") if unreadable else numbered(number)
+    asking = asyncio.ensure_future(pool.ask(sent))
     if draw.random() < 0.1:
         await asyncio.sleep(draw.uniform(0, 0.03))
         asking.cancel()

@@ -1,4 +1,4 @@
-"""What real servers answered, read by the code that will meet them: a contract over every recorded case."""
+"""Recorded replies of real servers, read by the client."""
 
 import asyncio
 import json
@@ -119,7 +119,7 @@ def response(server, case):
 
 
 def outcome(server, case):
-    """The verdicts that the client would find in the recorded response; raises what it would raise."""
+    """Return the verdicts in the recorded response, or raise its error."""
     got = response(server, case)
     if got.is_error:
         target = Target(
@@ -134,15 +134,15 @@ def asked_about(case):
 
 
 def replayed(server, case):
-    """What the client comes to when every question is answered as recorded, over HTTP; and how often it asked."""
-    asked = []
+    """Return the client's answer or error over HTTP, and the requests that it sent."""
+    received = []
 
     async def answer(request):
         got = response(server, "models" if request.method == "GET" else case)
         if request.path not in ("/v1/models", "/v1/chat/completions"):
             return web.Response(status=404)
         if request.method == "POST":
-            asked.append(await request.json())
+            received.append(await request.json())
         content_type = got.headers["content-type"]
         return web.Response(
             status=got.status, text=got.text, headers={"content-type": content_type}
@@ -165,9 +165,9 @@ def replayed(server, case):
             await runner.cleanup()
 
     try:
-        return asyncio.run(main()), asked
+        return asyncio.run(main()), received
     except ClientError as error:
-        return error, asked
+        return error, received
 
 
 def test_every_recorded_case_is_expected():
@@ -194,7 +194,7 @@ def test_a_real_answer_comes_to_the_right_end(server, case):
 @pytest.mark.parametrize(("server", "case"), CASES)
 def test_the_client_comes_to_the_same_end(server, case):
     expected = EXPECTED[server][case]
-    came_to, asked = replayed(server, case)
+    came_to, received = replayed(server, case)
     if isinstance(expected, list):
         assert [tag for tag, verdict in came_to.verdicts.items() if verdict.present] == expected
         usage = response(server, case).body["usage"]
@@ -202,16 +202,16 @@ def test_the_client_comes_to_the_same_end(server, case):
             usage["prompt_tokens"],
             usage["completion_tokens"],
         )
-        assert (came_to.endpoint, len(asked)) == ("recorded", 1)
+        assert (came_to.endpoint, len(received)) == ("recorded", 1)
         return
     kind, words = expected
     assert type(came_to) is kind
     assert str(came_to).startswith("recorded: ")
     assert re.search(f"(?s){words}", str(came_to))
-    assert len(asked) <= 2, "once, and once more in another way"
+    assert len(received) <= 2, "once, and once more in another way"
 
 
-def test_masked_probabilities_are_shared_out_among_all_beginnings():
+def test_masked_probabilities_are_shared_among_all_tokens():
     sure = outcome("vllm", "verdicts with logprobs")
     y, yes, n, no = (2.718281828**logprob for logprob in (-1.4514, -1.6125, -1.1859, -1.3354))
     assert sure["Basketball point"].probability == pytest.approx(
@@ -222,8 +222,8 @@ def test_masked_probabilities_are_shared_out_among_all_beginnings():
 
 @pytest.mark.parametrize("server", ["llamacpp", "litellm"])
 @pytest.mark.parametrize("case", ["verdicts with logprobs", "list with logprobs"])
-def test_where_nothing_listed_leads_to_an_answer_nothing_is_known(server, case):
-    # These servers list what the model wanted to write, which in a random model is something else altogether.
+def test_no_probability_if_no_listed_token_is_an_answer(server, case):
+    # These servers list what a random model wanted to write: anything but an answer.
     assert RECORDINGS[server][case]["body"]["choices"][0]["logprobs"]["content"]
     assert all(verdict.probability is None for verdict in outcome(server, case).values())
 

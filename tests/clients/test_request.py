@@ -1,4 +1,4 @@
-"""A request's bytes are those of its JSON, though most of them are kept from one frame to the next."""
+"""The bytes of a request equal its JSON, though most of them are cached."""
 
 import base64
 import json
@@ -32,9 +32,7 @@ def frames(number: int, start_s: float) -> tuple[Frame, ...]:
     [EVERYTHING, RequestOptions(frozenset(), 512)],
     ids=["with everything", "with nothing"],
 )
-def test_a_request_is_the_same_as_in_plain_json_whatever_was_asked_before(
-    settings, pictures, attempt
-):
+def test_a_cached_request_equals_its_plain_json(settings, pictures, attempt):
     model = ModelConfig(**settings)
     bodies = Bodies(model)
     for tags in (TAGS, TAGS[:2]):

@@ -1,4 +1,4 @@
-"""When a question is asked again and when it ends."""
+"""Retry rules: when a question is asked again and when it ends."""
 
 import pytest
 

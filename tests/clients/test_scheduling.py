@@ -1,4 +1,4 @@
-"""Which endpoint gets which question, and how long questions wait, with the clock passed in."""
+"""Scheduling and patience, with the clock passed in."""
 
 import pytest
 

@@ -16,8 +16,10 @@ FOUND = [["Foul"], [], ["Basketball point", "Turnover"], ["Break-away"]]
 NONE_SHOWN = ((), (), ())
 
 
-def question(*shown, tags=TAGS):
-    frames = [Frame(60.0 + number, 410, 280, jpeg(own, number)) for number, own in enumerate(shown)]
+def question(*visible, tags=TAGS):
+    frames = [
+        Frame(60.0 + number, 410, 280, jpeg(tags, number)) for number, tags in enumerate(visible)
+    ]
     first, *more = frames
     return Question(tags, Form.LIST, first.jpeg, time_s=first.time_s, more=tuple(more))
 
@@ -54,7 +56,7 @@ async def test_pictures_are_numbered_and_timed_after_a_fixed_text():
     ):
         await client.ask(question((), ()))
         await client.ask(question((), (), ()))
-        two, three = server.asked
+        two, three = server.received
     assert two["messages"][0] == three["messages"][0]
     parts = three["messages"][1]["content"]
     assert [part["type"] for part in parts] == ["text", "image_url"] * 3 + ["text"]
@@ -79,11 +81,11 @@ async def test_a_server_for_one_picture_is_asked_one_by_one_for_good(profile, ca
         client_of(vlm.url) as client,
     ):
         first = await client.ask(question(*SHOWN))
-        asked = vlm.counters.requests
+        received = vlm.counters.requests
         second = await client.ask(question(*SHOWN))
-        again = vlm.counters.requests - asked
+        again = vlm.counters.requests - received
     assert present(first) == present(second) == FOUND
-    assert (first.calls, asked, again) == (4, 5, 4)
+    assert (first.calls, received, again) == (4, 5, 4)
     assert "court: it does not take several pictures; asking without from now on" in caplog.messages
 
 
@@ -120,7 +122,7 @@ async def test_a_blind_server_still_counts_as_blind():
     ):
         with pytest.raises(NoVisionError):
             await client.ask(question((), ()))
-    assert len(server.asked) == 1
+    assert len(server.received) == 1
 
 
 def replies(*contents):
@@ -156,14 +158,14 @@ def replies(*contents):
 async def test_only_what_a_reply_leaves_open_is_asked_again(contents, found, requests):
     async with Scripted(replies(*contents)) as server, client_of(server.url) as client:
         assert present(await client.ask(question(*NONE_SHOWN))) == found
-    assert len(server.asked) == requests
+    assert len(server.received) == requests
 
 
 async def test_a_reply_that_says_nothing_twice_is_unreadable():
     async with Scripted(replies("Well.", "Well.")) as server, client_of(server.url) as client:
         with pytest.raises(ReplyError):
             await client.ask(question((), ()))
-    assert len(server.asked) == 2
+    assert len(server.received) == 2
 
 
 async def test_answers_before_a_failure_are_kept():

@@ -250,7 +250,7 @@ def test_the_scanner_is_given_the_descriptions_of_tags(video: LabelledVideo) -> 
             )
             async with VLMEngine(EngineConfig(models={"large": large, "small": small})) as engine:
                 await engine.tag_video(video.path)
-            return list(scanner.asked)
+            return list(scanner.received)
 
     asked = asyncio.run(asyncio.wait_for(run(), 60))
     assert all('"Foul": the referee signals' in body["messages"][0]["content"] for body in asked)

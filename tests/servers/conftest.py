@@ -1,7 +1,8 @@
-"""The servers that the contract beside this file is held against.
+"""The servers of the contract tests.
 
-Sandbox endpoints with the ways of six servers are always there. The real ones need their programs:
-``pytest tests/servers --llama-server PATH --litellm PATH --vllm PATH`` (or LLAMA_SERVER, LITELLM, VLLM in the environment).
+Sandbox endpoints that behave like six servers are always there. Real ones need their programs:
+``pytest tests/servers --llama-server PATH --litellm PATH --vllm PATH``, or the environment
+variables LLAMA_SERVER, LITELLM, VLLM.
 """
 
 from __future__ import annotations
@@ -52,14 +53,16 @@ class Played:
 
 
 def behaviour(profile: Profile, **more: object) -> Behaviour:
-    told = {"profile": profile, "api_key": KEY, "slots": SLOTS, "context_tokens": CONTEXT_TOKENS}
-    return Behaviour(**{**told, **more})
+    fields = {"profile": profile, "api_key": KEY, "slots": SLOTS, "context_tokens": CONTEXT_TOKENS}
+    return Behaviour(**{**fields, **more})
 
 
 def played(profile: Profile, **more: object) -> Iterator[Played]:
     with running(SandboxVLM(behaviour(profile, **more))) as vlm:
-        told = {field: getattr(SUBJECTS[profile], field) for field in Subject.__dataclass_fields__}
-        yield Played(vlm, Subject(**{**told, "url": vlm.url}))
+        fields = {
+            field: getattr(SUBJECTS[profile], field) for field in Subject.__dataclass_fields__
+        }
+        yield Played(vlm, Subject(**{**fields, "url": vlm.url}))
 
 
 def program(request: pytest.FixtureRequest, option: str) -> Path:

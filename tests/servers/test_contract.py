@@ -1,4 +1,4 @@
-"""What holds between the client and every server it is meant for."""
+"""The contract between the client and every supported server."""
 
 import asyncio
 import io
@@ -19,14 +19,14 @@ PATIENCE_S = 60
 
 
 @cache
-def jpeg(*shown):
+def jpeg(*visible):
     file = io.BytesIO()
-    glyphs.picture(shown, 410, 280).save(file, "JPEG", quality=90)
+    glyphs.picture(visible, 410, 280).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
-def question(*shown, form=Form.LIST, tags=TAGS, picture=None):
-    return Question(tags, form, picture or jpeg(*shown))
+def question(*visible, form=Form.LIST, tags=TAGS, picture=None):
+    return Question(tags, form, picture or jpeg(*visible))
 
 
 def endpoint(subject, **more):
@@ -65,7 +65,7 @@ async def test_what_is_sent_is_accepted_and_comes_back_as_verdicts(server, form,
     assert "asking" not in caplog.text, "nothing had to be left out, and nothing to be asked twice"
 
 
-async def test_verdicts_come_with_a_confidence_or_without_one_but_never_with_a_made_up_one(server):
+async def test_a_confidence_is_never_made_up(server):
     async with client_of(server.subject) as client:
         answer = await client.ask(question("Foul", form=Form.VERDICTS))
     for verdict in answer.verdicts.values():
@@ -74,40 +74,42 @@ async def test_verdicts_come_with_a_confidence_or_without_one_but_never_with_a_m
             assert 0.85 < (verdict.probability if verdict.present else 1 - verdict.probability) < 1
 
 
-async def test_lists_tell_how_sure_each_name_was_and_each_that_was_left_out(server):
+async def test_lists_have_a_confidence_for_every_tag(server):
     async with client_of(server.subject) as client:
         answer = await client.ask(question("Foul", "Turnover"))
-    told = {tag: verdict.probability for tag, verdict in answer.verdicts.items()}
+    found = {tag: verdict.probability for tag, verdict in answer.verdicts.items()}
     if not server.subject.tells_confidence:
-        assert set(told.values()) == {None}
+        assert set(found.values()) == {None}
     elif server.subject.sees:
-        assert {tag for tag, probability in told.items() if probability > 0.85} == {
+        assert {tag for tag, probability in found.items() if probability > 0.85} == {
             "Foul",
             "Turnover",
         }
     else:
-        assert all(probability is None or 0 <= probability <= 1 for probability in told.values())
+        assert all(probability is None or 0 <= probability <= 1 for probability in found.values())
 
 
-async def test_several_frames_in_one_question_get_their_own_verdicts_each(server, caplog):
+async def test_several_frames_get_their_own_verdicts(server, caplog):
     caplog.set_level(logging.DEBUG, "vlm_engine")
-    shown = (("Foul",), (), ("Turnover", "Break-away"))
-    frames = tuple(Frame(60.0 + number, 410, 280, jpeg(*own)) for number, own in enumerate(shown))
-    asked = Question(TAGS, Form.LIST, frames[0].jpeg, time_s=frames[0].time_s, more=frames[1:])
+    visible = (("Foul",), (), ("Turnover", "Break-away"))
+    frames = tuple(
+        Frame(60.0 + number, 410, 280, jpeg(*tags)) for number, tags in enumerate(visible)
+    )
+    several = Question(TAGS, Form.LIST, frames[0].jpeg, time_s=frames[0].time_s, more=frames[1:])
 
     async with client_of(server.subject, descriptions={"Foul": "the referee signals"}) as client:
-        answer = await client.ask(asked)
+        answer = await client.ask(several)
     assert [set(verdicts) for verdicts in answer.by_picture] == [set(TAGS)] * 3
     assert answer.calls == 1
     assert "asking" not in caplog.text, "all went in one request, and were answered in one"
-    sure = [verdict.probability for own in answer.by_picture for verdict in own.values()]
+    sure = [verdict.probability for tags in answer.by_picture for verdict in tags.values()]
     if not server.subject.tells_confidence:
         assert set(sure) == {None}
     if server.subject.sees:
         found = [
-            {tag for tag, verdict in own.items() if verdict.present} for own in answer.by_picture
+            {tag for tag, verdict in tags.items() if verdict.present} for tags in answer.by_picture
         ]
-        assert found == [set(own) for own in shown]
+        assert found == [set(tags) for tags in visible]
     else:
         assert all(probability is None or 0 <= probability <= 1 for probability in sure)
 
@@ -117,22 +119,22 @@ async def test_discovery_finds_what_the_server_tells(server):
 
     async with client_of(subject) as client:
         assert client.slots == 1
-        told = await client.discover()
+        found = await client.discover()
         assert client.slots == (subject.slots or 1)
-        assert client.capabilities == told
+        assert client.capabilities == found
     async with client_of(subject, max_concurrent=7) as client:
         await client.discover()
         assert client.slots == 7
     async with client_of(subject, model="") as client:
         assert await client.model_name() == subject.model
-    assert (told.server, told.model) == (subject.server, subject.model)
-    assert subject.model in told.models
-    assert (told.slots, told.context_tokens, told.vision) == (
+    assert (found.server, found.model) == (subject.server, subject.model)
+    assert subject.model in found.models
+    assert (found.slots, found.context_tokens, found.vision) == (
         subject.slots,
         subject.context_tokens,
         subject.vision,
     )
-    assert told.finishes_abandoned == subject.finishes_abandoned
+    assert found.finishes_abandoned == subject.finishes_abandoned
 
 
 @pytest.mark.parametrize("key", ["sk-of-another-league", ""])
@@ -180,7 +182,7 @@ async def test_a_model_without_vision_is_named(blind):
         assert blind.vlm.counters.requests == 0, "it had said so: no picture needed to be sent"
 
 
-async def test_a_question_that_does_not_fit_is_refused_and_never_answered(server):
+async def test_a_question_too_long_is_refused_and_not_answered(server):
     tags = tuple(
         f"Free throw number {number} of the season, seen from the other side of the court"
         for number in range(900)
@@ -209,7 +211,7 @@ async def test_more_questions_than_slots_are_all_answered(server):
     assert len(answer) == 12
 
 
-def test_a_server_killed_and_started_again_in_the_middle_costs_nothing(server):
+def test_a_server_killed_and_restarted_loses_nothing(server):
     """Its questions go to another endpoint, and it works again when it is back."""
 
     async def main():
@@ -236,7 +238,7 @@ def test_a_server_killed_and_started_again_in_the_middle_costs_nothing(server):
 
 
 async def answered_by(name, pool):
-    """Asks until the endpoint of that name answers: as many questions at once as leave something to a slow one, too."""
+    """Ask until the endpoint ``name`` answers, with enough questions for a slow one, too."""
     while all(
         answer.endpoint != name
         for answer in await asyncio.gather(*(pool.ask(question("Foul")) for _ in range(60)))
