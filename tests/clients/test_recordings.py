@@ -1,18 +1,13 @@
 """Recorded replies of real servers, read by the client."""
 
-import asyncio
 import json
-import re
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from vlm_engine.clients import OpenAIClient
-from vlm_engine.clients.mapping import Target, from_response
+from tests.clients.helpers import TAGS, Scripted, client_of, present
 from vlm_engine.clients.request import Feature, blamed_feature
 from vlm_engine.clients.transport import Response
-from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import (
     ClientError,
     ReplyError,
@@ -28,8 +23,6 @@ FOLDER = Path(__file__).parent.parent / "data" / "recordings"
 RECORDINGS = {
     path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))
 }
-TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
-LIST, VERDICTS = Question(TAGS, Form.LIST, b""), Question(TAGS, Form.VERDICTS, b"")
 
 # What each case must come to: the tags present, or the error and a part of its message.
 BREAK = ["Break-away"]
@@ -118,56 +111,12 @@ def response(server, case):
     )
 
 
-def outcome(server, case):
-    """Return the verdicts in the recorded response, or raise its error."""
-    got = response(server, case)
-    if got.is_error:
-        target = Target(
-            "recorded", "http://127.0.0.1:1/v1", model="nope", secret="sk-secret", offered=("tiny",)
-        )
-        raise from_response(got, target)
-    return read(got.body, asked_about(case)).verdicts
+def verdicts(server, case):
+    return read(response(server, case).body, question(case)).verdicts
 
 
-def asked_about(case):
-    return VERDICTS if "verdicts" in case else LIST
-
-
-def replayed(server, case):
-    """Return the client's answer or error over HTTP, and the requests that it sent."""
-    received = []
-
-    async def answer(request):
-        got = response(server, "models" if request.method == "GET" else case)
-        if request.path not in ("/v1/models", "/v1/chat/completions"):
-            return web.Response(status=404)
-        if request.method == "POST":
-            received.append(await request.json())
-        content_type = got.headers["content-type"]
-        return web.Response(
-            status=got.status, text=got.text, headers={"content-type": content_type}
-        )
-
-    async def main():
-        runner = web.ServerRunner(web.Server(answer, access_log=None))
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        endpoint = EndpointConfig(
-            base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1",
-            api_key="sk-secret",
-            name="recorded",
-        )
-        client = OpenAIClient(endpoint, ModelConfig(model_id="nope"))
-        try:
-            return await client.ask(asked_about(case))
-        finally:
-            await client.aclose()
-            await runner.cleanup()
-
-    try:
-        return asyncio.run(main()), received
-    except ClientError as error:
-        return error, received
+def question(case):
+    return Question(TAGS, Form.VERDICTS if "verdicts" in case else Form.LIST, b"")
 
 
 def test_every_recorded_case_is_expected():
@@ -177,42 +126,32 @@ def test_every_recorded_case_is_expected():
 
 
 @pytest.mark.parametrize(("server", "case"), CASES)
-def test_a_real_answer_comes_to_the_right_end(server, case):
-    expected = EXPECTED[server][case]
-    if isinstance(expected, list):
-        assert [
-            tag for tag, verdict in outcome(server, case).items() if verdict.present
-        ] == expected
-        return
-    kind, words = expected
-    with pytest.raises(kind, match=f"(?s){words}") as caught:
-        outcome(server, case)
-    assert type(caught.value) is kind
-    assert len(str(caught.value)) < 600
-
-
-@pytest.mark.parametrize(("server", "case"), CASES)
-def test_the_client_comes_to_the_same_end(server, case):
-    expected = EXPECTED[server][case]
-    came_to, received = replayed(server, case)
-    if isinstance(expected, list):
-        assert [tag for tag, verdict in came_to.verdicts.items() if verdict.present] == expected
-        usage = response(server, case).body["usage"]
-        assert (came_to.prompt_tokens, came_to.answer_tokens) == (
-            usage["prompt_tokens"],
-            usage["completion_tokens"],
-        )
-        assert (came_to.endpoint, len(received)) == ("recorded", 1)
-        return
-    kind, words = expected
-    assert type(came_to) is kind
-    assert str(came_to).startswith("recorded: ")
-    assert re.search(f"(?s){words}", str(came_to))
-    assert len(received) <= 2, "once, and once more in another way"
+async def test_a_recorded_reply_becomes_the_right_answer(server, case):
+    expected, got = EXPECTED[server][case], response(server, case)
+    reply = (got.status, got.text, {"Content-Type": got.headers["content-type"]})
+    pages = {"/v1/models": RECORDINGS[server]["models"]["body"]}
+    async with (
+        Scripted(reply, pages) as recorded,
+        client_of(recorded.url, key="sk-secret", model_id="nope") as client,
+    ):
+        if isinstance(expected, list):
+            answer = await client.ask(question(case))
+            assert present(answer) == expected
+            usage = got.body["usage"]
+            tokens = (usage["prompt_tokens"], usage["completion_tokens"])
+            assert (answer.prompt_tokens, answer.answer_tokens) == tokens
+            assert len(recorded.received) == 1
+            return
+        kind, words = expected
+        with pytest.raises(ClientError, match=f"(?s)^court: .*{words}") as caught:
+            await client.ask(question(case))
+        assert type(caught.value) is kind
+        assert len(str(caught.value)) < 600
+        assert len(recorded.received) <= 2, "once, and once more in another way"
 
 
 def test_masked_probabilities_are_shared_among_all_tokens():
-    sure = outcome("vllm", "verdicts with logprobs")
+    sure = verdicts("vllm", "verdicts with logprobs")
     y, yes, n, no = (2.718281828**logprob for logprob in (-1.4514, -1.6125, -1.1859, -1.3354))
     assert sure["Basketball point"].probability == pytest.approx(
         (y + yes) / (y + yes + n + no), abs=0.01
@@ -225,12 +164,12 @@ def test_masked_probabilities_are_shared_among_all_tokens():
 def test_no_probability_if_no_listed_token_is_an_answer(server, case):
     # These servers list what a random model wanted to write: anything but an answer.
     assert RECORDINGS[server][case]["body"]["choices"][0]["logprobs"]["content"]
-    assert all(verdict.probability is None for verdict in outcome(server, case).values())
+    assert all(verdict.probability is None for verdict in verdicts(server, case).values())
 
 
 @pytest.mark.parametrize("server", RECORDINGS)
 def test_no_probability_without_a_token_stream(server):
-    assert all(verdict.probability is None for verdict in outcome(server, "png").values())
+    assert all(verdict.probability is None for verdict in verdicts(server, "png").values())
 
 
 def test_complaints_are_put_down_to_the_field_they_are_about():
