@@ -1,8 +1,7 @@
-"""A stage of one's own at the end of the pipeline: what was found becomes subtitles (WebVTT) that
-any player shows.
+"""A custom stage at the end of the pipeline: the spans become subtitles (WebVTT).
 
-python examples/custom_stage.py game.mp4 --endpoint http://localhost:1234 --tags
-"Foul,Turnover,Goal" > game.vtt
+python examples/custom_stage.py game.mp4 --endpoint http://localhost:1234 \\
+    --tags "Foul,Turnover,Goal" > game.vtt
 """
 
 import argparse

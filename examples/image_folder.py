@@ -1,6 +1,7 @@
 """List which tags each picture of a folder shows.
 
-python examples/image_folder.py photos/ --endpoint http://localhost:1234 --tags "Foul,Turnover,Goal"
+python examples/image_folder.py photos/ --endpoint http://localhost:1234 \\
+    --tags "Foul,Turnover,Goal"
 """
 
 import argparse

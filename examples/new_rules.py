@@ -1,10 +1,8 @@
-"""Other thresholds, gaps and names for a video that was tagged before.
+"""Apply other thresholds, gaps and names to a video that was tagged before, without an endpoint.
 
-Nothing is asked: no endpoint has to be there.
-
-python examples/one_video.py game.mp4 --tags "Foul,Turnover,Goal" --keep game.json python
-examples/new_rules.py game.mp4 game.json --tag Foul --rename "Personal foul" --threshold 0.8
---max-gap 5s --shortest 2s
+python examples/one_video.py game.mp4 --tags "Foul,Turnover,Goal" --keep game.json
+python examples/new_rules.py game.mp4 game.json --tag Foul --rename "Personal foul" \\
+    --threshold 0.8 --max-gap 5s --shortest 2s
 """
 
 import argparse

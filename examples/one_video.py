@@ -1,7 +1,7 @@
 """List when tags apply in a video.
 
-python examples/one_video.py game.mp4 --endpoint http://localhost:1234 --tags "Foul,Turnover,Goal"
---keep game.json
+python examples/one_video.py game.mp4 --endpoint http://localhost:1234 \\
+    --tags "Foul,Turnover,Goal" --keep game.json
 """
 
 import argparse

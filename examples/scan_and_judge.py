@@ -1,8 +1,7 @@
-"""A small model scans, a large one judges what then is in doubt: fewer questions to the large one,
-hardly anything missed.
+"""A small model scans and a large one judges what is in doubt: few questions to the large one.
 
-python examples/scan_and_judge.py game.mp4 --scout http://192.168.1.30:11434 --endpoint
-http://192.168.1.20:1234 --alone
+python examples/scan_and_judge.py game.mp4 --scout http://192.168.1.30:11434 \\
+    --endpoint http://192.168.1.20:1234 --alone
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Two servers: one of one's own, and one that is asked only while the first does not work.
+"""Two servers: the second is asked only while the first does not work.
 
-python examples/with_fallback.py game.mp4 --endpoint http://localhost:1234 --fallback
-https://models.example.com/v1
+python examples/with_fallback.py game.mp4 --endpoint http://localhost:1234 \\
+    --fallback https://models.example.com/v1
 """
 
 import argparse

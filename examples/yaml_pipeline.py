@@ -1,7 +1,7 @@
 """A pipeline from a YAML file: plays.yaml makes one tag of several and leaves one out.
 
-python examples/yaml_pipeline.py game.mp4 --pipeline examples/plays.yaml --endpoint
-http://localhost:1234
+python examples/yaml_pipeline.py game.mp4 --pipeline examples/plays.yaml \\
+    --endpoint http://localhost:1234
 """
 
 import argparse
