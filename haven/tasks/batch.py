@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from haven.items import ItemKind
 from haven.report import End, ItemReport, Outcome, counted
@@ -69,7 +69,7 @@ class Writer:
 
 
 class ItemHandler(ABC, Generic[ItemT, ResultT]):
-    """Work on each item of one kind. Use it in ``async with``.
+    """Work on each item of one kind.
 
     ``chunk``: how many items are read from Stash at a time.
     """
@@ -80,12 +80,6 @@ class ItemHandler(ABC, Generic[ItemT, ResultT]):
     def __init__(self, context: TaskContext, writer: Writer) -> None:
         self.context = context
         self.writer = writer
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
 
     @property
     @abstractmethod
@@ -124,9 +118,9 @@ class ItemHandler(ABC, Generic[ItemT, ResultT]):
     def finish(self, report: ItemReport) -> None:
         """Count the item in the progress, whatever its outcome."""
 
+    @abstractmethod
     def flush(self) -> None:
         """Write without waiting for more results, because no item is looked at any more."""
-        return
 
     @abstractmethod
     def describe_calls(self) -> str:

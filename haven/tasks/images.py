@@ -72,7 +72,8 @@ class ImageHandler(ItemHandler[Image, ImageResult]):
             max_wait_s=_MAX_WAIT_S,
         )
 
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
+        """Stop writing."""
         await self._failures.aclose()
         await self._results.aclose()
 

@@ -104,6 +104,9 @@ class SceneHandler(ItemHandler[Scene, VideoResult]):
         """Count the scene in the progress."""
         self._board.finish(report.id)
 
+    def flush(self) -> None:
+        """Do nothing: scenes are written at once."""
+
     def describe_calls(self) -> str:
         """Return frames and calls."""
         coverage = self._board.coverage()

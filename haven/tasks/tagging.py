@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 from haven.items import ItemKind
 from haven.report import counted
@@ -96,12 +97,12 @@ async def _tag(context: TaskContext, kinds: Sequence[ItemKind], *, updating: boo
 async def _queued_ids(
     context: TaskContext, kinds: Sequence[ItemKind], queues: Sequence[str]
 ) -> dict[ItemKind, Sequence[str]]:
-    ids: dict[ItemKind, Sequence[str]] = {}
-    if ItemKind.SCENE in kinds:
-        ids[ItemKind.SCENE] = await context.ids_with(ItemKind.SCENE, queues)
-    if ItemKind.IMAGE in kinds:
-        ids[ItemKind.IMAGE] = await galleries.image_ids(context, queues)
-    return ids
+    return {
+        kind: await galleries.image_ids(context, queues)
+        if kind is ItemKind.IMAGE
+        else await context.ids_with(kind, queues)
+        for kind in kinds
+    }
 
 
 def _from(first_left: str, ids: Sequence[str]) -> Sequence[str]:
@@ -139,7 +140,8 @@ async def _work(
                 return lines, False
         if images:
             count_board = CountBoard(len(images), report_images)
-            async with ImageHandler(context, writer, tagger, count_board) as image_handler:
+            image_handler = ImageHandler(context, writer, tagger, count_board)
+            async with aclosing(image_handler):
                 image_batch = Batch(context, background.time_slice, image_handler, images)
                 lines.append(await image_batch.run())
             return lines, not image_batch.left
