@@ -43,14 +43,3 @@ def test_a_run_with_the_example_tags_warns(theatre: Theatre) -> None:
     assert f"Asking the model that is loaded there (none is set): {endpoints}." in info
     assert "season-ticket" not in info
     assert vlm.counters.answered and other.counters.answered
-
-
-def test_a_refused_field_is_named_and_nothing_changes(theatre: Theatre) -> None:
-    vlm = theatre.install()
-    (scene,) = theatre.queue(0)
-    theatre.stash.plugins.settings["ahavenvlmconnector"] = {"tagNames": "Foul | Goal"}
-    job = theatre.run()
-    refusal = "Tags on the settings page: 'Foul | Goal': separate tags by commas"
-    assert str(job.error).startswith(refusal)
-    assert theatre.state(scene).tags == ("VLM_TagMe",)
-    assert vlm.counters.answered == 0

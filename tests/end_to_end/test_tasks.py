@@ -505,7 +505,7 @@ def test_two_tasks_at_once_double_and_lose_nothing(theatre: Theatre) -> None:
     assert theatre.contents() == before
 
 
-# --- what people take off, and other tag lists ---
+# --- what people take off ---
 
 
 def test_what_a_person_took_off_stays_off_until_asked_for(theatre: Theatre) -> None:
@@ -542,17 +542,3 @@ def test_what_a_person_took_off_stays_off_until_asked_for(theatre: Theatre) -> N
     assert "bring_back: 'perhaps' is neither yes nor no" in str(job.error)
     theatre.run("Tag Videos", bring_back="yes")
     assert brought_back(theatre.state(scene))
-
-
-def test_another_tag_list_leaves_what_the_first_one_found(theatre: Theatre) -> None:
-    vlm = theatre.install(TAG_LIST=["Foul", "Goal"])
-    (scene,) = theatre.queue(0)
-    theatre.run()
-    tags, markers = content(theatre.state(scene))
-    theatre.install(vlm, TAG_LIST=["Turnover", "Timeout"])
-    theatre.stash.library.tag_scene(scene, "VLM_TagMe")
-    job = theatre.run()
-    after = content(theatre.state(scene))
-    assert set(tags) <= set(after[0])
-    assert set(markers) < set(after[1])
-    assert "left alone because it is not in this tag list: " in texts(job, "info")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from sandbox.plugin import install
 from sandbox.videos import LabelledVideo, VideoSpec, generate
-from tests.end_to_end.conftest import TAGS, Theatre, likeness, present, texts
+from tests.end_to_end.conftest import TAGS, Theatre, likeness, texts
 
 
 @pytest.fixture(scope="module")
@@ -54,35 +49,3 @@ def test_a_layout_that_is_set_goes_before_the_name(theatre: Theatre, match: Labe
     (scene,) = theatre.queue(match, tags=("VR",))
     theatre.run()
     assert likeness(theatre.state(scene), match) < 0.5
-    theatre.install(VR_LAYOUT="sbs-180")
-    theatre.stash.library.tag_scene(scene, "VLM_TagMe")
-    theatre.run()
-    assert likeness(theatre.state(scene), match) > 0.8
-
-
-def test_the_command_line_is_told(theatre: Theatre, match: LabelledVideo) -> None:
-    vlm, plugin = theatre.endpoint(), install(theatre.folder / "connector")
-    answers = {**os.environ, "HAVEN_VLM_DATA_DIR": str(theatre.folder / "data")}
-    command = [
-        sys.executable,
-        str(plugin / "haven_vlm_connector.py"),
-        "tag",
-        str(match.path),
-        "--tags",
-        ",".join(TAGS),
-    ]
-    found = []
-    for vr in (["--vr", "auto"], []):
-        options = ["--endpoint", vlm.url, "--model", "sandbox-vlm", "--json", "-", *vr]
-        done = subprocess.run(
-            [*command, *options],
-            capture_output=True,
-            text=True,
-            timeout=90,
-            env=answers,
-            check=True,
-        )
-        (result,) = json.loads(done.stdout)
-        tags = result["video_tag_info"]["video_tags"].values()
-        found.append({tag for category in tags for tag in category})
-    assert found == [present(match), set()]
