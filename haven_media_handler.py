@@ -4,7 +4,9 @@
 """
 
 from haven.stash.errors import StashError
-from haven.stash.handler import MediaHandler, handshake
-from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.handler import MediaHandler
+from haven.stash.http import RetryPolicy
+from haven.stash.server import handshake
+from haven.stash.transport import StashClient
 
 __all__ = ["MediaHandler", "RetryPolicy", "StashClient", "StashError", "handshake"]

@@ -36,7 +36,7 @@ class MarkerChange:
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """What changed, or would change, on one scene, image or gallery.
+    """A change, made or planned, of one scene, image or gallery.
 
     Tags are given by name. The tags that queue an item or report its state are not among them.
 

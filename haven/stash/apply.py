@@ -1,4 +1,6 @@
-"""Changing items: results written, everything of ours removed, or an earlier change taken back. Always by way of a plan."""
+"""Changing items by way of plans: writing results, removing what the plugin made, undoing an
+earlier change.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from haven.stash.reading import read_items
 from haven.stash.recover import disown_what_changed, known_of
 from haven.stash.tags import AT_ONCE, TagCache, Tagging
 from haven.stash.transport import StashClient
-from haven.stash.undo import as_numbered_now, plan_undo
+from haven.stash.undo import plan_undo, with_current_ids
 from haven.stash.values import Fate, ItemSnapshot, Recovered, Tag, tag_key
 from haven.stash.writing import Writing
 
@@ -36,9 +38,11 @@ Planner: TypeAlias = Callable[[ItemSnapshot], ChangePlan]
 
 
 class ItemWriter:
-    """Writes changes into Stash by way of the journal. Blocking; one caller at a time, and one process at a time.
+    """Writer of changes into Stash by way of the journal. Calls block; one caller and one process
+    at a time.
 
-    What concerns one item alone is in its fate. The errors of the connection are raised; then plans stay open in the journal.
+    An error of one item is its fate. Errors of the connection are raised; plans then stay open in
+    the journal.
     """
 
     def __init__(self, client: StashClient, tags: TagCache, journal: Journal) -> None:
@@ -48,26 +52,28 @@ class ItemWriter:
         self._journal = journal
 
     def recover(self) -> tuple[Recovered, ...]:
-        """Completes, item by item, what killed or broken-off runs left half-written."""
+        """Finish, item by item, what killed or broken-off runs left half-written."""
         if not self._journal.unfinished():
             return ()
-        with self._journal.only_writer():  # so what is still open now is nobody's
+        with self._journal.only_writer():  # so whatever is still open was left behind
             return self._complete(self._journal.unfinished())
 
     def apply(
         self, run_id: int, found: Mapping[ItemRef, TagInfo | None], options: PlanOptions
     ) -> dict[ItemRef, Fate]:
-        """Brings each item, as it is now, to what was found in it, and takes it off the queue. None: its tags stay."""
+        """Bring each item, as it is now, to its result, and take it off the queue. None: its tags
+        stay.
+        """
         fates: dict[ItemRef, Fate] = {}
         with self._journal.only_writer():
-            for portion in _portions(found, lambda item: item):
-                fates |= self._apply(run_id, {item: found[item] for item in portion}, options)
+            for batch in _batches(found, lambda item: item):
+                fates |= self._apply(run_id, {item: found[item] for item in batch}, options)
         return fates
 
     def _apply(
         self, run_id: int, found: Mapping[ItemRef, TagInfo | None], options: PlanOptions
     ) -> dict[ItemRef, Fate]:
-        known = self._known_or_made(filter(None, found.values()), options)
+        known = self._known_or_created(filter(None, found.values()), options)
 
         def plan(item: ItemSnapshot) -> ChangePlan:
             info = found[item.ref]
@@ -80,7 +86,9 @@ class ItemWriter:
     def preview(
         self, found: Mapping[ItemRef, TagInfo], options: PlanOptions
     ) -> dict[ItemRef, Fate]:
-        """What ``apply`` would change. Writes nothing, neither to Stash nor to the journal."""
+        """Return what ``apply`` would change. Write nothing, neither to Stash nor to the
+        journal.
+        """
         known = self._known(found.values(), options)
         for name in control_names(options.names):
             known.setdefault(tag_key(name), Tag("", name))
@@ -88,14 +96,15 @@ class ItemWriter:
         fates: dict[ItemRef, Fate] = {ref: ItemGoneError(ref) for ref in found}
         for ref, item in items.items():
             plan = plan_results(item, found[ref], known_of(self._journal, item), known, options)
-            told = tuple(
-                tag for tag in plan.add if tag_key(tag.name) != tag_key(options.names.tagged)
-            )
-            fates[ref] = replace(plan, add=told).summary()
+            tagged = tag_key(options.names.tagged)
+            reported = tuple(tag for tag in plan.add if tag_key(tag.name) != tagged)
+            fates[ref] = replace(plan, add=reported).summary()
         return fates
 
     def renamed_on(self, ref: ItemRef) -> dict[str, Tag]:
-        """The tags of ours on an item that have other names in Stash by now, by the ``tag_key`` of what they were called."""
+        """Return the plugin's tags on an item that were renamed in Stash, by the ``tag_key`` of
+        their former name.
+        """
         items = read_items(self._client, [ref])
         return {
             key: tag
@@ -104,34 +113,36 @@ class ItemWriter:
         }
 
     def remove(self, run_id: int, items: Iterable[ItemRef]) -> dict[ItemRef, Fate]:
-        """Takes off what is ours, while it is as we left it."""
+        """Remove what the plugin made, as far as it is as the plugin left it."""
         with self._journal.only_writer():
             return self._change(
                 run_id, items, lambda item: plan_removal(item, known_of(self._journal, item))
             )
 
     def undo(self, run_id: int, numbers: Iterable[int]) -> dict[int, Fate]:
-        """Takes back what each of these plans did, in their order. What people changed since stays, and is told."""
+        """Undo each of these plans, in this order. What people changed since stays, and is
+        reported.
+        """
         fates: dict[int, Fate] = {}
         with self._journal.only_writer():
-            for portion in _portions(numbers, self._journal.item_of):
+            for batch in _batches(numbers, self._journal.item_of):
                 fates |= self._undo(
-                    run_id, {self._journal.item_of(number): number for number in portion}
+                    run_id, {self._journal.item_of(number): number for number in batch}
                 )
         return fates
 
     def _undo(self, run_id: int, plans: Mapping[ItemRef, int]) -> dict[int, Fate]:
         kept_back: dict[ItemRef, tuple[str, ...]] = {}
         facts_before = map(self._journal.facts, plans.values())
-        there = self._tags.there(tag_id for facts in facts_before for tag_id in facts.put_back_ids)
+        tags = self._tags.by_id(tag_id for facts in facts_before for tag_id in facts.put_back_ids)
 
         def plan(item: ItemSnapshot) -> ChangePlan:
-            facts = as_numbered_now(self._journal.facts(plans[item.ref]), there)
+            facts = with_current_ids(self._journal.facts(plans[item.ref]), tags)
             found, kept_back[item.ref] = plan_undo(item, facts, known_of(self._journal, item))
             return found
 
         fates = self._change(run_id, plans, plan)
-        with self._journal.together():
+        with self._journal.transaction():
             for item, fate in fates.items():
                 if isinstance(fate, ItemChange):
                     fates[item] = replace(fate, kept_back=kept_back[item])
@@ -140,8 +151,10 @@ class ItemWriter:
         return {plans[item]: fate for item, fate in fates.items()}
 
     def destroy_new_tags(self, run_id: int) -> tuple[str, ...]:
-        """Removes the tags that a run made in Stash, those that nobody uses or has changed. Returns why each other one stays."""
-        told = []
+        """Delete the tags that a run made in Stash, unless used or changed since. Return why each
+        other one stays.
+        """
+        reasons = []
         with self._journal.only_writer():
             for tag in self._journal.new_tags_of(run_id):
                 try:
@@ -149,17 +162,19 @@ class ItemWriter:
                 except StashQueryError as error:
                     reason = f"the tag {tag.name!r} stays in Stash: {error}"
                 if reason:
-                    told.append(reason)
+                    reasons.append(reason)
                 else:
                     self._journal.tag_destroyed(tag.id)
-        return tuple(told)
+        return tuple(reasons)
 
     def mark_failed(
         self, run_id: int, errored: str, reasons: Mapping[ItemRef, str]
     ) -> dict[ItemRef, Fate]:
-        """Adds the tag ``errored`` to the items, which stay queued. One that has vanished is only noted."""
+        """Add the tag ``errored`` to the items, which stay queued. One that has vanished is only
+        logged.
+        """
         with self._journal.only_writer():
-            with self._journal.together():
+            with self._journal.transaction():
                 for item, reason in reasons.items():
                     self._journal.note_failure(run_id, item, reason)
             (tag,) = self._tags.ensure([errored]).values()
@@ -172,8 +187,8 @@ class ItemWriter:
         names = dict.fromkeys(name for info in found for name in names_to_find(info))
         return self._tags.find([*control_names(options.names), *names])
 
-    def _known_or_made(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
-        """As ``_known``, and the control tags that are missing are made."""
+    def _known_or_created(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
+        """Return as ``_known``, after creating the missing control tags."""
         known = self._known(found, options)
         for name in control_names(options.names):
             if tag_key(name) not in known:
@@ -181,20 +196,22 @@ class ItemWriter:
         return known
 
     def _change(self, run_id: int, items: Iterable[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
-        """Plans and carries out a change of each item, once what an earlier one left half-done is complete."""
+        """Plan and carry out a change of each item, after finishing what an earlier one left
+        half-written.
+        """
         wanted = tuple(items)
         self._complete(self._journal.unfinished(wanted))
         fates: dict[ItemRef, Fate] = {}
-        for portion in _portions(wanted, lambda item: item):
-            fates |= self._change_portion(run_id, portion, plan)
+        for batch in _batches(wanted, lambda item: item):
+            fates |= self._change_batch(run_id, batch, plan)
         return fates
 
-    def _change_portion(
+    def _change_batch(
         self, run_id: int, wanted: Sequence[ItemRef], plan: Planner
     ) -> dict[ItemRef, Fate]:
         items = read_items(self._client, wanted)
         plans: dict[ItemRef, ChangePlan] = {}
-        with self._journal.together():  # all plans are on disk before the first write
+        with self._journal.transaction():  # all plans are on disk before the first write
             for ref, item in items.items():
                 disown_what_changed(self._journal, item)
                 plans[ref] = plan(item)
@@ -212,12 +229,10 @@ class ItemWriter:
         return Writing(self._client, self._tags, self._tagging, self._journal, opened)
 
     def _complete(self, left_behind: Iterable[OpenPlan]) -> tuple[Recovered, ...]:
-        portions = _portions(left_behind, lambda opened: opened.plan.item)
-        return tuple(
-            recovered for portion in portions for recovered in self._complete_portion(portion)
-        )
+        batches = _batches(left_behind, lambda opened: opened.plan.item)
+        return tuple(recovered for batch in batches for recovered in self._complete_batch(batch))
 
-    def _complete_portion(self, left_behind: Sequence[OpenPlan]) -> Iterator[Recovered]:
+    def _complete_batch(self, left_behind: Sequence[OpenPlan]) -> Iterator[Recovered]:
         fates = self._writing(left_behind).carry_on()
         for one in left_behind:
             item, fate = one.plan.item, fates[one.id]
@@ -228,18 +243,20 @@ class ItemWriter:
                 yield Recovered(item, finished=True, markers=len(fate.markers), tags=len(fate.tags))
 
 
-def _portions(
+def _batches(
     things: Iterable[_Thing], item_of: Callable[[_Thing], ItemRef]
 ) -> Iterator[list[_Thing]]:
-    """The things in their order, as many at once as can be carried out together: of one kind, and no item twice."""
-    portion: dict[ItemRef, _Thing] = {}
+    """Yield batches that can be carried out together, in order: items of one kind, and no item
+    twice.
+    """
+    batch: dict[ItemRef, _Thing] = {}
     for thing in things:
         item = item_of(thing)
-        if portion and (
-            len(portion) == AT_ONCE or item in portion or item.kind is not next(iter(portion)).kind
+        if batch and (
+            len(batch) == AT_ONCE or item in batch or item.kind is not next(iter(batch)).kind
         ):
-            yield list(portion.values())
-            portion = {}
-        portion[item] = thing
-    if portion:
-        yield list(portion.values())
+            yield list(batch.values())
+            batch = {}
+        batch[item] = thing
+    if batch:
+        yield list(batch.values())

@@ -1,4 +1,4 @@
-"""What the journal knows of one item: what on it is ours, what of a person's stood for what was found, and what stays off."""
+"""Planned changes and what the journal knows of earlier ones: frozen values, and plans as JSON."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from haven.items import ItemChange, ItemKind, ItemRef, MarkerChange
-from haven.stash.values import Item, Marker, Tag, same_making, tag_key
+from haven.stash.values import ItemSnapshot, Marker, Tag, same_making, tag_key
 
 TIME_TOLERANCE_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class OwnedTag:
-    """A tag on an item. ``asked``: what the tag list calls it, where that is known.
+    """A tag on an item, as the journal knows it.
 
-    ``made_s`` and ``item_made_s``: when the tag and the item were made, as Stash told; 0 where it was not asked. ``is_owned``: the
-    plugin put it there; else a person had, and it was found as well.
+    ``asked``: its name in the tag list, if known.
+    ``made_s`` and ``item_made_s``: when Stash made the tag and the item, by Stash's clock; 0 if
+    unknown.
+    ``is_owned``: the plugin put it there; otherwise a person did, and it was found as well.
     """
 
     id: str
@@ -29,9 +31,10 @@ class OwnedTag:
     is_owned: bool = True
 
     def is_tag(self, tag: Tag) -> bool:
-        """Whether ``tag`` of Stash is this one, whatever it is called by now.
+        """Return True if ``tag`` of Stash is this one, whatever its name is now.
 
-        Where it is not known when it was made, which a journal of an earlier version does not tell, the names must agree.
+        If it is unknown when either was made, as in a journal of an earlier version, the names must
+        agree.
         """
         if tag.id != self.id or not same_making(self.made_s, tag.created_s):
             return False
@@ -45,10 +48,11 @@ class OwnedTag:
 
 @dataclass(frozen=True, slots=True)
 class OwnedMarker:
-    """A marker, exactly as it was written. ``row``: its place in the journal, 0 while it has none.
+    """A marker, exactly as it was written.
 
-    ``asked``, ``made_s``, ``item_made_s``, ``is_owned``: as with ``OwnedTag``. ``tags_made_s``: when its primary tag and
-    then each of ``tag_ids`` were made; empty where that is not known.
+    ``row``: its row in the journal, 0 if it has none yet.
+    ``asked``, ``made_s``, ``item_made_s``, ``is_owned``: as for ``OwnedTag``.
+    ``tags_made_s``: when its primary tag and then each of ``tag_ids`` were made; empty if unknown.
     """
 
     id: str
@@ -66,7 +70,7 @@ class OwnedMarker:
 
     @property
     def primary(self) -> OwnedTag:
-        """Its primary tag. Of a person's marker nobody knows by the title what that was called."""
+        """Its primary tag. The title of a person's marker does not tell the tag's name."""
         made_s = self.tags_made_s[0] if self.tags_made_s else 0.0
         return OwnedTag(
             self.primary_id,
@@ -81,16 +85,18 @@ class OwnedMarker:
         """Its other tags."""
         made_s = self.tags_made_s[1:] or (0.0,) * len(self.tag_ids)
         return tuple(
-            OwnedTag(id_, "", "", own, self.item_made_s)
-            for id_, own in zip(self.tag_ids, made_s, strict=True)
+            OwnedTag(tag_id, "", "", tag_made_s, self.item_made_s)
+            for tag_id, tag_made_s in zip(self.tag_ids, made_s, strict=True)
         )
 
     def is_marker(self, marker: Marker) -> bool:
-        """Whether ``marker`` of Stash is this one, whatever people made of it."""
+        """Return True if ``marker`` of Stash is this one, whatever people changed on it."""
         return marker.id == self.id and same_making(self.made_s, marker.created_s)
 
     def is_untouched(self, marker: Marker) -> bool:
-        """Whether ``marker`` is this one and still as it was written. Otherwise it is a person's by now."""
+        """Return True if ``marker`` is this one, still as it was written. Otherwise it is a
+        person's by now.
+        """
         return (
             self.is_marker(marker)
             and marker.title == self.title
@@ -102,7 +108,7 @@ class OwnedMarker:
 
     @staticmethod
     def of(marker: Marker, *, row: int = 0, asked: str = "", is_owned: bool = True) -> OwnedMarker:
-        """The record of a marker as it is in Stash now."""
+        """Return the record of a marker as it is in Stash now."""
         tag_ids = tuple(sorted(marker.tag_ids))
         return OwnedMarker(
             marker.id,
@@ -124,7 +130,7 @@ class OwnedMarker:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What a person took off an item, or changed: it stays off in every later run, until they ask for it."""
+    """Tags and markers of one item that the journal knows."""
 
     tags: tuple[OwnedTag, ...] = ()
     markers: tuple[OwnedMarker, ...] = ()
@@ -132,11 +138,24 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What the plugin put on one item and has not taken off again, by the ids, and what stays off it."""
+    """The markers and tags of one item that the plugin put there and that are still there, by id.
+
+    ``removed``: what a person removed or changed. It stays off in every later run, until they ask
+    for it.
+    """
 
     markers: Mapping[str, OwnedMarker] = field(default_factory=dict)
     tags: Mapping[str, OwnedTag] = field(default_factory=dict)
     removed: Records = Records()
+
+    @staticmethod
+    def of(known: Records, removed: Records) -> Owned:
+        """Return those of ``known`` that the plugin put there, and what stays off."""
+        return Owned(
+            {marker.id: marker for marker in known.markers if marker.is_owned},
+            {tag.id: tag for tag in known.tags if tag.is_owned},
+            removed,
+        )
 
     @property
     def tag_ids(self) -> frozenset[str]:
@@ -145,7 +164,7 @@ class Owned:
 
 
 def same_time(one: float | None, other: float | None) -> bool:
-    """Whether two times are the same to the millisecond; None is the same as None only."""
+    """Return True if two times are equal to the millisecond. None equals None only."""
     if one is None or other is None:
         return one is other
     return abs(one - other) <= TIME_TOLERANCE_S
@@ -153,9 +172,10 @@ def same_time(one: float | None, other: float | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTag:
-    """A tag an item is to have. ``id`` is empty while Stash has no tag that goes by ``name``.
+    """A tag that an item is to have. ``id`` is empty while Stash has no tag of that name.
 
-    ``asked``: what the tag list calls it. ``created_s``: when it was made, by Stash's clock; 0 while that is not known.
+    ``asked``: its name in the tag list. ``created_s``: when it was made, by Stash's clock; 0 if
+    unknown.
     """
 
     name: str
@@ -164,7 +184,7 @@ class PlannedTag:
     created_s: float = field(default=0.0, compare=False)
 
     def is_tag(self, tag: Tag) -> bool:
-        """Whether ``tag`` is the planned one, created since if need be."""
+        """Return True if ``tag`` is the planned one, which may have been created since."""
         if self.id:
             return tag.id == self.id and same_making(self.created_s, tag.created_s)
         return tag_key(tag.name) == tag_key(self.name)
@@ -172,10 +192,11 @@ class PlannedTag:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMarker:
-    """A marker to create. Times in seconds, to the millisecond; ``end_s`` is None for a point in time.
+    """A marker to create. Times in seconds, to the millisecond; ``end_s`` is None for a point in
+    time.
 
-    ``tag_ids``: its other tags, as a rule the parent's. ``revives``: the place in the journal of the marker that it puts
-    back, 0 for a new one.
+    ``tag_ids``: its other tags, as a rule the parent tag. ``revives``: the journal's row of the
+    marker that it puts back, 0 for a new one.
     """
 
     tag: PlannedTag
@@ -186,11 +207,11 @@ class PlannedMarker:
 
     @property
     def title(self) -> str:
-        """Its title: the tag's name."""
+        """The marker's title: the tag's name."""
         return self.tag.name
 
     def is_written_as(self, marker: Marker) -> bool:
-        """Whether ``marker`` is exactly what writing this one gives."""
+        """Return True if ``marker`` is exactly what writing this one results in."""
         return (
             marker.title == self.title
             and self.tag.is_tag(marker.primary)
@@ -202,17 +223,21 @@ class PlannedMarker:
 
 @dataclass(frozen=True, slots=True)
 class ChangePlan:
-    """Everything that is to change on one scene, image or gallery, decided before anything is written.
+    """Everything that is to change on one scene, image or gallery, decided before anything is
+    written.
 
-    ``before_tag_ids`` and ``before_marker_ids`` are what it had then. ``add`` leaves out what it
-    has already; in it may be the tag with ``tagged_id``, which says that all went well. ``destroy`` and
-    ``remove`` hold only what is ours; ``release`` are the control tags that come off at the very end,
-    among them the one that queues the item, ``queue_tag_id``. ``kept``: ids of the markers that already
-    stand for a span that was found. ``undoes``: the journal's number of the plan that this one takes back, or 0.
-    Ids are empty where a plan has no such tag.
-
-    ``stood_tags`` and ``stood_markers``: what a person had put there of what was found, so that it is known if they take it off.
-    ``brings_back``: what people took off stays off no longer. ``stays_off`` and ``left_alone``: as ``ItemChange`` has them.
+    ``before_tag_ids`` and ``before_marker_ids``: what the item had when the plan was made.
+    ``add``: tags that it lacks; among them may be the tag with ``tagged_id``, which says that the
+    item is done.
+    ``destroy`` and ``remove``: markers and tags of the plugin only.
+    ``release``: control tags that come off last, among them the tag that queues the item,
+    ``queue_tag_id``.
+    ``kept``: ids of the markers that already stand for a span that was found.
+    ``undoes``: the journal's number of the plan that this one undoes, or 0.
+    ``stood_tags`` and ``stood_markers``: what was found and a person had put there, so that their
+    removing it is noticed.
+    ``brings_back``: what people removed no longer stays off.
+    ``stays_off`` and ``left_alone``: as in ``ItemChange``. Ids are empty if a plan has no such tag.
     """
 
     item: ItemRef
@@ -236,7 +261,7 @@ class ChangePlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
+        """True if there is nothing to write."""
         return not (self.add or self.create or self.destroy or self.remove or self.release)
 
     @property
@@ -245,8 +270,8 @@ class ChangePlan:
         return (*self.add, *(marker.tag for marker in self.create))
 
     @staticmethod
-    def of(item: Item, parent: Tag, **changes: Any) -> ChangePlan:
-        """A plan for ``item`` as it is now."""
+    def of(item: ItemSnapshot, parent: Tag, **changes: Any) -> ChangePlan:
+        """Return a plan for ``item`` as it is now."""
         tags, markers = (
             tuple(tag.id for tag in item.tags),
             tuple(marker.id for marker in item.markers),
@@ -256,7 +281,7 @@ class ChangePlan:
         )
 
     def summary(self) -> ItemChange:
-        """The change as it is told to people."""
+        """Return the change as it is reported to people."""
         return ItemChange(
             tags_added=tuple(
                 tag.name for tag in self.add if not tag.id or tag.id != self.tagged_id
@@ -274,12 +299,12 @@ class ChangePlan:
         )
 
     def to_json(self) -> str:
-        """For the journal."""
+        """Return the plan as the journal stores it."""
         return json.dumps(self, default=_fields, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> ChangePlan:
-        """The reverse of ``to_json``."""
+        """Return the plan that ``to_json`` wrote, in this version or an earlier one."""
         data: dict[str, Any] = json.loads(text)
         return ChangePlan(
             item=_item(data),
@@ -291,14 +316,14 @@ class ChangePlan:
             create=tuple(
                 _planned_marker(marker, data["parent"]["id"]) for marker in data["create"]
             ),
-            destroy=tuple(map(_our_marker, data["destroy"])),
+            destroy=tuple(map(_owned_marker, data["destroy"])),
             remove=tuple(Tag(**tag) for tag in data["remove"]),
             release=tuple(Tag(**tag) for tag in data["release"]),
             queue_tag_id=data["queue_tag_id"],
             kept=tuple(data["kept"]),
             undoes=data.get("undoes", 0),
             stood_tags=tuple(OwnedTag(**tag) for tag in data.get("stood_tags", ())),
-            stood_markers=tuple(map(_our_marker, data.get("stood_markers", ()))),
+            stood_markers=tuple(map(_owned_marker, data.get("stood_markers", ()))),
             brings_back=data.get("brings_back", False),
             stays_off=tuple(data.get("stays_off", ())),
             left_alone=tuple(data.get("left_alone", ())),
@@ -306,25 +331,29 @@ class ChangePlan:
 
 
 def _fields(part: Any) -> dict[str, Any]:
-    """A dataclass as its fields. (``asdict`` copies every leaf of it, which takes several times as long.)"""
-    return {own.name: getattr(part, own.name) for own in fields(part)}
+    """Return a dataclass as its fields. (``asdict`` also copies every leaf, which takes several
+    times as long.)
+    """
+    return {each.name: getattr(part, each.name) for each in fields(part)}
 
 
 def _item(data: Mapping[str, Any]) -> ItemRef:
-    """What a plan is for. The plans of the journal's first two versions are all for scenes."""
+    """Return the item of a plan. All plans of the journal's first two versions are for scenes."""
     if "item" not in data:
         return ItemRef(ItemKind.SCENE, data["scene_id"])
     return ItemRef(ItemKind(data["item"]["kind"]), data["item"]["id"])
 
 
-def _our_marker(data: Mapping[str, Any]) -> OwnedMarker:
+def _owned_marker(data: Mapping[str, Any]) -> OwnedMarker:
     return OwnedMarker(
         **{**data, **{name: tuple(data.get(name, ())) for name in ("tag_ids", "tags_made_s")}}
     )
 
 
 def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:
-    """One marker of a plan. Plans of the journal's first version said nothing of its other tag: it was the parent."""
+    """Return a marker of a plan. Plans of the journal's first version leave out its other tag, the
+    parent.
+    """
     return PlannedMarker(
         tag=PlannedTag(**data["tag"]),
         start_s=data["start_s"],

@@ -1,23 +1,23 @@
-"""Every error that dealing with Stash raises, in one tree.
+"""Every error that this package raises on purpose, in one tree.
 
 ::
 
     StashError
-    ├── StashUnreachableError        nobody answers: refused, dropped, not HTTP
+    ├── StashUnreachableError        no answer: refused, dropped, not HTTP
     │   └── StashTimeoutError        no answer in time
     ├── StashAuthError               neither the session nor the API key is accepted
     ├── StashVersionError            this Stash is too old, or not set up
     ├── StashQueryError              Stash refused a request; ``path`` and its own words
     │   ├── StashLockedError         its database stayed locked by another program
-    │   └── StashReplyError          its reply is none to what was asked
+    │   └── StashReplyError          its reply does not fit the request
     ├── ItemGoneError                the scene, image or gallery is no longer in Stash
-    ├── NotServedError               Stash does not hand out a file
+    ├── NotServedError               Stash does not serve a file
     ├── TagClashError                Stash takes two different tag names for one
     ├── ApplyError                   an item's results are not wholly in Stash; a group of every cause
     └── JournalError                 the journal file cannot be used
 
-After the first three and ``JournalError`` nothing else would fare better: the whole batch ends. Every other
-one concerns one item. No message ever holds an API key or a cookie.
+The first three and ``JournalError`` end the whole batch, since no other item would fare better.
+Every other one concerns one item. No message ever holds an API key or a cookie.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from haven.items import ItemRef
 
 
 class StashError(Exception):
-    """The root: catch this to catch everything that dealing with Stash raises on purpose."""
+    """The root of the tree."""
 
 
 class StashUnreachableError(StashError):
-    """Nobody answers at Stash's address."""
+    """No answer at Stash's address."""
 
 
 class StashTimeoutError(StashUnreachableError):
@@ -45,11 +45,13 @@ class StashAuthError(StashError):
 
 
 class StashVersionError(StashError):
-    """This Stash is too old for the plugin, or still waits for its set-up or migration."""
+    """This Stash is too old for the plugin, or is not set up or migrated yet."""
 
 
 class StashQueryError(StashError):
-    """Stash refused a request. ``path``: which field of it, dotted, or empty; ``message``: its own words."""
+    """Stash refused a request. ``path``: the field of it, dotted, or empty. ``message``: Stash's
+    own words.
+    """
 
     def __init__(self, message: str, *, path: str = "") -> None:
         super().__init__(message)
@@ -61,11 +63,13 @@ class StashQueryError(StashError):
 
 
 class StashLockedError(StashQueryError):
-    """Stash's database stayed locked by another program, however often it was tried."""
+    """Stash's database stayed locked by another program, in spite of retries."""
 
 
 class StashReplyError(StashQueryError):
-    """What Stash sent is no reply to what was asked. ``path``: which field of it, dotted, or empty for all of it."""
+    """Stash's reply does not fit the request. ``path``: the field of it, dotted, or empty for all
+    of it.
+    """
 
     def __str__(self) -> str:
         return (
@@ -83,11 +87,13 @@ class ItemGoneError(StashError):
 
 
 class NotServedError(StashError):
-    """Stash does not hand out a file: it cannot read it, has none, or the file is too large."""
+    """Stash does not serve a file: it cannot read it, has none, or the file is too large."""
 
 
 class TagClashError(StashError):
-    """Stash compares tag names as patterns, and takes ``wanted`` for ``existing``, another name in use."""
+    """Stash compares tag names as patterns, and takes ``wanted`` for ``existing``, another name in
+    use.
+    """
 
     def __init__(self, wanted: str, existing: str) -> None:
         super().__init__(
@@ -99,14 +105,16 @@ class TagClashError(StashError):
 
 
 class ApplyError(StashError, ExceptionGroup[StashError]):
-    """An item's results are not wholly in Stash. ``exceptions`` holds every cause; the item stays queued."""
+    """An item's results are not wholly in Stash. ``exceptions`` holds every cause; the item stays
+    queued.
+    """
 
     def __new__(cls, message: str, causes: Sequence[StashError]) -> Self:
         """``causes`` must not be empty."""
         return super().__new__(cls, message, causes)
 
     def derive(self, excs: Sequence[StashError]) -> ApplyError:  # type: ignore[override]
-        """Keeps the type when Python splits the group (``except*``)."""
+        """Keep the type when Python splits the group (``except*``)."""
         return ApplyError(self.message, excs)
 
     def __str__(self) -> str:

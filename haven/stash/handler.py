@@ -1,7 +1,8 @@
-"""The only door to Stash: reads scenes, images and galleries, and writes what was found in them without losing anything.
+"""``MediaHandler``, the entry to this package: reads scenes, images and galleries, and writes
+results to them.
 
-The front of the package ``haven.stash``. Everything here blocks (HTTP and SQLite) and serves one caller at
-a time: an asynchronous program runs it on one worker thread of its own.
+Calls block (HTTP and SQLite) and serve one caller at a time: an asynchronous program runs them on
+one worker thread.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from haven.stash.values import (
     Recovered,
     Run,
     Scene,
-    ServerInfo,
     Tag,
     tag_key,
 )
@@ -36,27 +36,22 @@ from haven.stash.values import (
 _Value = TypeVar("_Value")
 
 
-def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
-    """Who is there, and what the user set for ``plugin_id``: needed before the settings, and so the handler, exist.
-
-    Takes over the user's API key, where there is one, so that a long task outlives its session. Raises
-    ``StashVersionError`` for a Stash that is too old or not set up, and the errors of the connection.
-    """
-    return server.shake_hands(client, plugin_id)
-
-
 class MediaHandler:
-    """Scenes, images and galleries out of Stash, results into them. Also a context manager; leaving it closes everything.
+    """Reader of items in Stash, and writer of results to them. As a context manager it closes
+    everything at the end.
 
-    ``connection``: a client that is connected already, or what Stash hands a plugin as
-    ``server_connection``. ``journal_path``: the database file, in a folder that exists; the answer store
-    may use the same one. ``vr_tag``: the name of the tag that marks VR scenes, or empty. ``tag_list``: what each tag that is
-    looked for is called in Stash; what was made for other tags is left alone, and None leaves nothing alone. ``bring_back``:
-    what people took off, and is found, is put there again.
+    ``connection``: a connected client, or the ``server_connection`` that Stash hands a plugin.
+    ``journal_path``: the database file, in a folder that exists; the answer store may use the same
+    file.
+    ``vr_tag``: the name of the tag that marks VR scenes, or empty.
+    ``tag_list``: the name in Stash of each tag that is looked for. What was made for other tags is
+    left alone; None leaves nothing alone.
+    ``bring_back``: add again what people removed and is found.
 
-    Methods that write return the fate of each item: its change, or the error that prevented it (``ItemGoneError`` when the
-    item has vanished, ``ApplyError`` when something could not be written; then the item is still queued). ``change_of``
-    raises the error of a single item. Errors of the connection are raised; ``recover`` completes what was left half-written.
+    Methods that write return the fate of each item: its change, or the error that prevented it
+    (``ItemGoneError`` when the item has vanished, ``ApplyError`` when something could not be
+    written; then the item is still queued). ``change_of`` raises the error of a single item. Errors
+    of the connection are raised; ``recover`` completes what was left half-written.
     """
 
     def __init__(
@@ -80,17 +75,20 @@ class MediaHandler:
         self._writer = ItemWriter(self._client, self._tags, self._journal)
 
     def prepare(self) -> None:
-        """Creates the control tags that are missing. Call it first, unless nothing is to be written."""
+        """Create the missing control tags. Call this first, unless nothing will be written."""
         self._tags.ensure(control_names(self._names))
 
     def require_images(self) -> None:
-        """Raises ``StashVersionError`` for a Stash that is too old for images. Call it before reading any."""
+        """Raise ``StashVersionError`` if this Stash is too old for images. Call this before reading
+        any.
+        """
         server.require_images(self._client)
 
     # Reading. There is no limit to the number of ids.
 
     def ids_with(self, kind: ItemKind, tag_name: str) -> tuple[str, ...]:
-        """Return the ids of all items of one kind that carry a tag, in order, those that failed before last.
+        """Return the ids of all items of one kind that carry a tag, in order, those that failed
+        before last.
 
         Only the item's own tags count. Empty when Stash has no such tag.
         """
@@ -102,7 +100,9 @@ class MediaHandler:
         return (*(one for one in ids if one not in failed), *failed)
 
     def image_ids_in_galleries_with(self, tag_name: str) -> tuple[str, ...]:
-        """Return the ids of the images in all galleries that carry a tag. Empty when Stash has no such tag."""
+        """Return the ids of the images in all galleries that carry a tag. Empty when Stash has no
+        such tag.
+        """
         tag = self._tag(tag_name)
         return reading.image_ids_in_galleries_with_tag(self._client, tag.id) if tag else ()
 
@@ -122,7 +122,8 @@ class MediaHandler:
         return tuple(item.with_vr(vr_tag_ids) for item in items)
 
     def image_tag_counts(self, gallery_id: str, tag_names: Iterable[str]) -> dict[str, int]:
-        """How many images of a gallery carry each of these tags, whoever put it there, by the names as given.
+        """Return the number of images of a gallery that carry each of these tags, by the names as
+        given.
 
         A tag that the plugin gave the gallery counts under the name that it had then.
         """
@@ -137,23 +138,28 @@ class MediaHandler:
         }
 
     def image_bytes(self, image_id: str, max_bytes: int) -> bytes:
-        """The file of an image, as Stash itself reads it: for one that is not at hand under its path.
+        """Return the file of an image as Stash serves it, for one that the plugin cannot read under
+        its path.
 
-        Raises ``NotServedError`` when Stash cannot read it either, or it is larger than ``max_bytes``, and the errors of the
-        connection.
+        Raises ``NotServedError`` if Stash cannot read it either or it is larger than ``max_bytes``,
+        and the errors of the connection.
         """
         return self._client.fetch(f"/image/{int(image_id)}/image", max_bytes)
 
     def image_thumbnail(self, image_id: str, max_bytes: int) -> bytes:
-        """What Stash shows of an image in its own pages: a JPEG of 640 pixels at most, of whatever Stash can show.
+        """Return Stash's thumbnail of an image: a JPEG of 640 pixels at most.
 
-        Where it cannot, this is the file itself, or a drawing that stands for a missing one. Raises as ``image_bytes`` does.
+        If Stash cannot make one, this is the file itself, or a placeholder drawing. Raises as
+        ``image_bytes`` does.
         """
         return self._client.fetch(f"/image/{int(image_id)}/thumbnail", max_bytes)
 
     def carriers(self) -> dict[str, int]:
-        """How many markers carry the plugin's tag, and how many scenes, images and galleries one right below it, whoever put it
-        there, by noun; without the tags that put something in line."""
+        """Return the number of markers with the plugin's tag, and of scenes, images and galleries
+        with a tag right below it.
+
+        By noun. Whoever put the tag there; tags that queue items do not count.
+        """
         names = self._names
         parent = self._tag(names.parent)
         return (
@@ -165,27 +171,35 @@ class MediaHandler:
     # Runs.
 
     def stream_of(self, scene: Scene, stall_s: float) -> SceneStream:
-        """The scene's first file as Stash sends it, part by part; nothing is asked yet, and any thread may read it."""
+        """Return the scene's first file as a stream from Stash. Nothing is requested yet; any
+        thread may read it.
+        """
         return SceneStream(self._client, scene.id, scene.path, stall_s=stall_s)
 
     def start_run(self, task: str, settings: str = "", *, undoes: int | None = None) -> int:
-        """Opens a run in the journal; whatever writes names its number. ``settings``: a fingerprint of them."""
+        """Start a run in the journal and return its number, which every write needs. ``settings``:
+        their fingerprint.
+        """
         return self._journal.runs.start(task, settings, undoes)
 
     def go_on_with_run(self, run_id: int, task: str) -> bool:
-        """Takes up a run that ended as "sliced". False when that cannot be: then start a new one."""
-        return self._journal.runs.go_on(run_id, task)
+        """Resume a run that ended as "sliced". Return False if that is impossible: then start a new
+        one.
+        """
+        return self._journal.runs.resume(run_id, task)
 
     def finish_run(self, run_id: int, outcome: str = "finished") -> None:
-        """The run came to an end by itself: "finished", "sliced" or "broken off"."""
+        """End a run as "finished", "sliced" or "broken off"."""
         self._journal.runs.finish(run_id, outcome)
 
     def cut_off_runs(self) -> tuple[Run, ...]:
-        """The runs that were killed since this was last asked. Those that another process is at work on are not among them."""
+        """Return the runs that were killed since the last call, without those that another process
+        is carrying out.
+        """
         return self._journal.runs.cut_off()
 
     def recover(self) -> tuple[Recovered, ...]:
-        """Completes, item by item, what killed runs left half-written. Call it before a run."""
+        """Finish, item by item, what killed runs left half-written. Call this before a run."""
         return self._writer.recover()
 
     # Writing. Items with the same change share their requests: better hundreds at once than a few.
@@ -199,11 +213,12 @@ class MediaHandler:
         create_markers: bool = True,
         updating: bool = False,
     ) -> dict[str, Fate]:
-        """Bring each item, as it is in Stash now, to its result, and only then take it off the queue.
+        """Bring each item, as it is in Stash now, to its result, and only then take it off the
+        queue.
 
-        ``results`` is by id. None leaves the item's tags as they are, and only takes it off the queue.
-        Without ``create_markers`` the markers of scenes stay as they are. ``updating``: the items are queued by the
-        tag ``update_me``.
+        ``results`` is by id. None leaves the item's tags as they are, and only takes it off the
+        queue. Without ``create_markers`` the markers of scenes stay as they are. ``updating``: the
+        items are queued by the tag ``update_me``.
         """
         options = replace(self._options, create_markers=create_markers, updating=updating)
         return _by_id(self._writer.apply(run_id, _refs(kind, results), options))
@@ -218,59 +233,72 @@ class MediaHandler:
     def mark_failed(
         self, run_id: int, kind: ItemKind, reasons: Mapping[str, str]
     ) -> dict[str, Fate]:
-        """Give each item the tag ``errored`` and leave it queued. Items that have vanished are left out of the result."""
+        """Give each item the tag ``errored`` and leave it queued. Items that have vanished are left
+        out of the result.
+        """
         return _by_id(self._writer.mark_failed(run_id, self._names.errored, _refs(kind, reasons)))
 
     def remove_owned(self, run_id: int, kind: ItemKind, ids: Iterable[str]) -> dict[str, Fate]:
-        """Remove what the plugin has put on these items, as far as it is still as the plugin left it."""
+        """Remove what the plugin has put on these items, as far as it is still as the plugin left
+        it.
+        """
         return _by_id(self._writer.remove(run_id, [ItemRef(kind, one) for one in ids]))
 
     # Undoing.
 
     def last_undoable_run(self) -> Run | None:
-        """The latest run that changed something in Stash and is not undone yet."""
+        """Return the latest run that changed something in Stash and is not undone yet."""
         return self._journal.runs.last_undoable()
 
     def is_at_work(self, run: Run) -> bool:
-        """Whether the process that carries the run out still lives."""
+        """Return True if the process that carries the run out is still alive."""
         return self._journal.runs.is_at_work(run.id)
 
     def changes_to_undo(self, run: Run) -> tuple[PastChange, ...]:
-        """Every change of a run that is not undone yet, in the order in which to undo them."""
+        """Return every change of a run that is not undone yet, in the order in which to undo
+        them.
+        """
         return self._journal.plans_to_undo(run.id)
 
     def undo_changes(self, run_id: int, changes: Iterable[int]) -> dict[int, Fate]:
-        """Undo changes of an earlier run, by their numbers and in this order, on behalf of the run ``run_id``.
+        """Undo changes of an earlier run, by their numbers and in this order, on behalf of the run
+        ``run_id``.
 
         What people have changed since stays, and is named in ``kept_back``.
         """
         return self._writer.undo(run_id, changes)
 
     def finish_undo(self, run: Run) -> tuple[str, ...]:
-        """All changes of the run are undone: the tags it made in Stash go, too. Returns why each that stays does."""
-        told = self._writer.destroy_new_tags(run.id)
+        """Mark a run as undone and delete the tags that it made in Stash. Return why each one that
+        stays does.
+        """
+        reasons = self._writer.destroy_new_tags(run.id)
         self._journal.runs.mark_undone(run.id)
-        return told
+        return reasons
 
     # Stash itself.
 
     def others_wait(self) -> bool:
-        """Whether a job waits in Stash's queue."""
+        """Return True if a job is waiting in Stash's queue."""
         return server.others_wait(self._client)
 
     def queue_task(self, plugin_id: str, task: str, args: Mapping[str, str]) -> None:
-        """Queues a task of the plugin behind what waits in Stash's queue, with ``args`` beside the task's own."""
+        """Queue a task of the plugin at the end of Stash's queue, with ``args`` beside the task's
+        own.
+        """
         server.queue_task(self._client, plugin_id, task, args)
 
     def ping(self) -> None:
-        """Keeps the session alive; call it more often than the session's age (an hour unless set otherwise)."""
+        """Keep the session alive. Call this more often than the session's maximum age, an hour by
+        default.
+        """
         server.ping(self._client)
 
     def _tag(self, name: str) -> Tag | None:
         return self._tags.find([name]).get(tag_key(name))
 
     def close(self) -> None:
-        """Closes the journal and the connections."""
+        """Close the journal and the connections."""
         self._journal.close()
         self._client.close()
 

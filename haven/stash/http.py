@@ -1,63 +1,128 @@
-"""Limits for what comes over HTTP that hold whatever a server does: so long and so many bytes, for all of a reply.
+"""HTTP to Stash: limits on time and size that hold whatever a server does, and when to retry.
 
-A time-out of ``requests`` bounds the silence between two bytes: a server that sends one a second is never silent. Here the
-sockets are shut down when the time is over, wherever in a reply that is.
+A timeout of ``requests`` bounds the silence between two bytes, so a server that sends one byte a
+second never meets it. Here the sockets are shut down when the time is over, wherever in a reply
+that is.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, TypeVar
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _PIECE_BYTES = 64 * 1024
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """A retry policy: pauses grow from ``first_pause_s`` by ``factor`` up to ``longest_pause_s``,
+    for ``total_s`` in all.
+
+    ``unmet_s`` replaces ``total_s`` while no connection has ever been made: Stash started the
+    plugin and so is running, hence the address is wrong.
+    """
+
+    total_s: float = 30.0
+    unmet_s: float = 3.0
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 5.0
+    factor: float = 2.0
+
+    def pause_s(self, attempt: int) -> float:
+        """Return the pause after the failure of ``attempt`` (0, 1, ...)."""
+        return min(self.longest_pause_s, self.first_pause_s * self.factor**attempt)
+
+    def call(
+        self,
+        function: Callable[[], _T],
+        retried: tuple[type[Exception], ...],
+        *,
+        is_unmet: Callable[[Exception], bool] = lambda error: False,
+        log_level: int = logging.INFO,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> _T:
+        """Return what ``function`` returns, and retry it after one of the errors ``retried``.
+
+        ``is_unmet``: whether ``unmet_s`` limits the retries after an error.
+        """
+        waited_s, attempt = 0.0, 0
+        while True:
+            try:
+                return function()
+            except retried as error:
+                total_s = min(self.total_s, self.unmet_s) if is_unmet(error) else self.total_s
+                pause_s = self.pause_s(attempt)
+                if waited_s + pause_s > total_s:
+                    raise
+                _log.log(log_level, "%s; trying again in %.1f s", error, pause_s)
+                sleep(pause_s)
+                waited_s, attempt = waited_s + pause_s, attempt + 1
+
+
+STREAM_RETRY = RetryPolicy(total_s=4.2, first_pause_s=0.2, longest_pause_s=3.0, factor=5.0)
+"""For a video stream whose connection broke: three retries, after 0.2, 1 and 3 seconds."""
+
+
 class TooLargeError(Exception):
-    """The reply has more bytes than are taken."""
+    """The reply is longer than allowed."""
 
 
 class PackedError(Exception):
-    """The reply is packed in a way that was not asked for, or is damaged."""
+    """The reply is compressed in an unexpected way, or damaged."""
 
 
 class TooSlowError(requests.Timeout):
-    """The reply was on its way, and not over in time."""
+    """The reply had begun, but was not complete in time."""
 
 
 class Wire(HTTPAdapter):
-    """The connections of one session, which has one caller at a time. ``mount`` it before the first request."""
+    """The connections of one session, with limits. One caller at a time."""
 
     def __init__(self) -> None:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._is_over = threading.Event()
         super().__init__()
 
-    def mount(self, session: requests.Session) -> None:
-        """Has the session use it for everything."""
+    def attach(self, session: requests.Session) -> None:
+        """Prepare a new session: use this adapter, keep no cookies, and ignore proxies and .netrc.
+
+        Cookies are kept by hand: the jar would go on sending the first session cookie beside the
+        newest. Proxies and .netrc of the environment are not meant for a server on this machine.
+        """
         for scheme in ("http://", "https://"):
             session.mount(scheme, self)
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.trust_env = False
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """As ``requests`` calls it."""
+        """Create the pools, as ``requests`` demands."""
         super().init_poolmanager(*args, **kwargs)
         pools = (urllib3.HTTPConnectionPool, urllib3.HTTPSConnectionPool)
         self.poolmanager.pool_classes_by_scheme = {
-            pool.scheme: _noting(pool, self._sockets.add) for pool in pools
+            pool.scheme: _reporting(pool, self._sockets.add) for pool in pools
         }
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """What is sent and read inside ends in time: then its connection is shut down, and ``TooSlowError`` raised."""
+        """Shut the connection down after ``seconds``, and raise ``TooSlowError``, if the block is
+        still running then.
+        """
         self._is_over = is_over = threading.Event()
         timer = threading.Timer(seconds, self._shut_down, [is_over])
         timer.daemon = True
@@ -74,9 +139,11 @@ class Wire(HTTPAdapter):
             timer.cancel()
 
     def read(self, response: requests.Response, most_bytes: int) -> bytes:
-        """All of a reply that was asked for with ``stream=True``, unpacked piece by piece, inside of ``within``.
+        """Return the whole body of a reply requested with ``stream=True``, decompressed piece by
+        piece, inside ``within``.
 
-        Raises ``TooLargeError`` before more than ``most_bytes`` are held, ``PackedError``, and what ``requests`` raises.
+        Raises ``TooLargeError`` before more than ``most_bytes`` are held, ``PackedError``, and what
+        ``requests`` raises.
         """
         unpack = _unpacking(response.headers.get("Content-Encoding", ""))
         data = bytearray()
@@ -99,27 +166,32 @@ class Wire(HTTPAdapter):
         is_over.set()
         for one in list(self._sockets):
             with suppress(OSError):  # it is closed already
-                socket.socket.shutdown(
-                    one, socket.SHUT_RDWR
-                )  # of TLS, too, only the socket below: its reader may be at work
+                # Of TLS, too, only the socket below: its reader may be at work.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
-def _noting(pool: Any, note: Callable[[socket.socket], None]) -> Any:
-    """A pool of that kind which tells of each socket that it opens."""
+def innermost(error: BaseException) -> str:
+    """Return the text of the first cause of an error, or its type's name."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return str(error) or type(error).__name__
+
+
+def _reporting(pool: Any, report: Callable[[socket.socket], None]) -> Any:
+    """Return a pool class of that kind which reports each socket that it opens."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]  # a class that is made here has no type
         def connect(self) -> None:
             super().connect()
-            note(self.sock)
+            report(self.sock)
 
     return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
 
 def _unpacking(encoding: str) -> Callable[[bytes, int], bytes]:
-    """What makes at most so many bytes of a piece."""
+    """Return a function that decompresses a piece into at most a number of bytes."""
     if encoding.strip().lower() in {"", "identity"}:
         return lambda piece, most: piece[:most]
     if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
         raise PackedError(f"it is packed as {encoding[:40]!r}")
-    packed = zlib.decompressobj(_GZIP_OR_ZLIB)
-    return packed.decompress
+    return zlib.decompressobj(_GZIP_OR_ZLIB).decompress

@@ -1,9 +1,14 @@
-"""What an item needs, given what was found in it, what is on it, and what of that is ours. Pure.
+"""Planning the change of an item from what was found in it, what is on it, and what of that is the
+plugin's. Pure.
 
-The rules: nothing is ever set, only added and removed. Removed is only what the journal says is ours,
-while it is still as we left it, once it is looked for and no longer found. A marker a person made, or changed, stands
-for the event it covers: none is put beside it. What a person took off, or changed, is not put there again. A tag of ours that
-a person gave another name in Stash stays under that name where it is.
+The rules:
+
+- Nothing is ever set, only added and removed.
+- Only what the journal knows as the plugin's is removed, if it is still as the plugin left it, is
+  in the present tag list, and is no longer found.
+- A marker that a person made or changed stands for the event it covers: no other is put beside it.
+- What a person removed or changed is not added again.
+- A tag of the plugin that a person renamed in Stash stays, under its new name.
 """
 
 from __future__ import annotations
@@ -23,21 +28,22 @@ from haven.stash.changes import (
     PlannedTag,
     Records,
 )
-from haven.stash.values import Item, Marker, Tag, same_making, tag_key
+from haven.stash.values import ItemSnapshot, Marker, Tag, same_making, tag_key
 from vlm_engine import ImageTagInfo, Span, VideoTagInfo
 
 TagInfo: TypeAlias = VideoTagInfo | ImageTagInfo
-"""What was found in a scene, an image or a gallery: tags by category, and for a scene spans."""
+"""The result for a scene, an image or a gallery: tags by category, and for a scene spans."""
 SAME_EVENT_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """How to plan. Without ``create_markers`` the markers of a scene are left as they are, ours included.
+    """Options of a plan. Without ``create_markers`` all markers of a scene stay as they are.
 
     ``updating``: the item is queued by the tag ``update_me`` instead of ``tag_me``.
-    ``tag_list``: the name in Stash of each tag that is looked for, by its name in the tag list. What was made for other
-    tags is left alone. None: the list is unknown, and everything may be changed.
+    ``tag_list``: the name in Stash of each tag that is looked for, by its name in the tag list.
+    What was made for other tags is left alone. None: the list is unknown, and everything may be
+    changed.
     ``bring_back``: add again what people took off.
     """
 
@@ -49,27 +55,31 @@ class PlanOptions:
 
 
 def control_names(names: TagNames) -> tuple[str, ...]:
-    """The tags that must exist whatever is found: the parent of all others, then those that steer and report."""
+    """Return the tags that must exist whatever is found: the parent of all others, then those that
+    queue and report.
+    """
     return names.all()
 
 
 def content_tags(info: TagInfo) -> tuple[str, ...]:
-    """The names of the tags the whole item gets, of all categories, each once."""
+    """Return the names of the tags for the whole item, of all categories, each once."""
     return _distinct(tag for tags in info.tags.values() for tag in tags)
 
 
 def names_to_find(info: TagInfo) -> tuple[str, ...]:
-    """Every content tag a plan may speak of: those of the item and those of its spans, each once."""
+    """Return every content tag that a plan may need: those of the item and those of its spans, each
+    once.
+    """
     return _distinct([*content_tags(info), *(span.tag for span in _spans(info))])
 
 
 def plan_results(
-    item: Item, info: TagInfo, owned: Owned, known: Mapping[str, Tag], options: PlanOptions
+    item: ItemSnapshot, info: TagInfo, owned: Owned, known: Mapping[str, Tag], options: PlanOptions
 ) -> ChangePlan:
-    """Plans the change of ``item`` to what ``info`` says.
+    """Plan the change of ``item`` to ``info``.
 
-    ``known``: the tags that Stash has, by ``tag_key``; it must hold all control tags. Content tags that
-    are not in it are planned to be created.
+    ``known``: the tags that Stash has, by ``tag_key``, with all control tags. Content tags not in
+    it will be created.
     """
     names = options.names
     parent, tag_me, update_me, tagged, errored = (
@@ -109,8 +119,8 @@ def plan_results(
     )
 
 
-def plan_addition(item: Item, tag: Tag) -> ChangePlan:
-    """Plans that ``item`` gets one tag, if it lacks it."""
+def plan_addition(item: ItemSnapshot, tag: Tag) -> ChangePlan:
+    """Plan that ``item`` gets one tag, if it lacks it."""
     return ChangePlan.of(
         item,
         Tag("", ""),
@@ -118,16 +128,17 @@ def plan_addition(item: Item, tag: Tag) -> ChangePlan:
     )
 
 
-def plan_release(item: Item, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
-    """Plans that ``item`` is said to be done and leaves the line, and that its other tags stay as they are.
-
-    For an image or a gallery: of a scene the markers would go.
+def plan_release(item: ItemSnapshot, known: Mapping[str, Tag], options: PlanOptions) -> ChangePlan:
+    """Plan that an image or a gallery is marked as done and leaves the queue, with its other tags
+    as they are.
     """
     return plan_results(item, ImageTagInfo({}, {}), Owned(), known, options)
 
 
-def plan_removal(item: Item, owned: Owned) -> ChangePlan:
-    """Plans that everything goes that is ours. What people changed since must have been disowned."""
+def plan_removal(item: ItemSnapshot, owned: Owned) -> ChangePlan:
+    """Plan that everything of the plugin is removed. What people changed since must have been
+    disowned.
+    """
     return ChangePlan.of(
         item,
         Tag("", ""),
@@ -138,22 +149,26 @@ def plan_removal(item: Item, owned: Owned) -> ChangePlan:
     )
 
 
-def renamed(item: Item, owned: Owned) -> dict[str, Tag]:
-    """What is ours on the item and has another name in Stash by now, by the ``tag_key`` of the name that it had."""
+def renamed(item: ItemSnapshot, owned: Owned) -> dict[str, Tag]:
+    """Return the plugin's tags on the item that were renamed in Stash, by the ``tag_key`` of their
+    former name.
+    """
     written = (*owned.tags.values(), *(marker.primary for marker in owned.markers.values()))
     now = {tag.id: tag for tag in (*(marker.primary for marker in item.markers), *item.tags)}
-    there = ((tag_key(own.name), now[own.id]) for own in written if own.name and own.id in now)
-    return {key: tag for key, tag in there if tag_key(tag.name) != key}
+    present = ((tag_key(tag.name), now[tag.id]) for tag in written if tag.name and tag.id in now)
+    return {key: tag for key, tag in present if tag_key(tag.name) != key}
 
 
 def is_owned(marker: Marker, owned: Owned) -> bool:
-    """Whether the plugin made this marker and nobody has changed it since."""
+    """Return True if the plugin made this marker and nobody has changed it since."""
     record = owned.markers.get(marker.id)
     return record is not None and record.is_untouched(marker)
 
 
 def stands_for(marker: Marker, wanted: PlannedMarker) -> bool:
-    """Whether ``marker`` marks the event that ``wanted`` would mark: the same tag, at about the same time."""
+    """Return True if ``marker`` marks the event that ``wanted`` would mark: the same tag, at about
+    the same time.
+    """
     if not wanted.tag.is_tag(marker.primary):
         return False
     end_s = wanted.start_s if wanted.end_s is None else wanted.end_s
@@ -164,14 +179,16 @@ def stands_for(marker: Marker, wanted: PlannedMarker) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was found, in the words of Stash."""
+    """A result, in Stash's names."""
 
     info: TagInfo
     known: Mapping[str, Tag]
     looked_for: TagList
 
     def planned(self, name: str) -> PlannedTag:
-        """``name`` as the user writes it, with the tag in Stash that goes by it, if there is one."""
+        """Return ``name`` as the user writes it, with the tag in Stash of that name, if there is
+        one.
+        """
         asked = self.looked_for.asked.get(tag_key(name), "")
         tag = self.known.get(tag_key(name))
         return (
@@ -183,7 +200,9 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _TagPlan:
-    """``stood``: of what was found, what a person has put there. ``stays_off``, ``left_alone``: names."""
+    """The tag part of a plan. ``stood``: tags that were found and a person has put there. Names
+    otherwise.
+    """
 
     add: tuple[PlannedTag, ...]
     remove: tuple[Tag, ...]
@@ -192,7 +211,9 @@ class _TagPlan:
     left_alone: tuple[str, ...]
 
 
-def _plan_tags(item: Item, owned: Owned, found: _Found, steering: frozenset[str]) -> _TagPlan:
+def _plan_tags(
+    item: ItemSnapshot, owned: Owned, found: _Found, steering: frozenset[str]
+) -> _TagPlan:
     wanted = _unique_tags(map(found.planned, content_tags(found.info)))
     lacking = [tag for tag in wanted if tag.id not in item.tag_ids]
     off = [tag for tag in lacking if keeps_off(owned.removed, tag)]
@@ -218,7 +239,9 @@ def _plan_tags(item: Item, owned: Owned, found: _Found, steering: frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class _MarkerPlan:
-    """``stood``: the markers of people's that stand for what was found. ``off``: what was found and stays off."""
+    """The marker part of a plan. ``stood``: people's markers that stand for what was found.
+    ``off``: what stays off.
+    """
 
     create: tuple[PlannedMarker, ...] = ()
     kept: tuple[Marker, ...] = ()
@@ -228,8 +251,8 @@ class _MarkerPlan:
     left_alone: tuple[Marker, ...] = ()
 
 
-def _plan_markers(item: Item, owned: Owned, found: _Found, parent: Tag) -> _MarkerPlan:
-    """What to create, what is kept in its stead, and what of ours is no longer wanted."""
+def _plan_markers(item: ItemSnapshot, owned: Owned, found: _Found, parent: Tag) -> _MarkerPlan:
+    """Decide which markers to create, to keep in their place, and to destroy."""
     obsolete = [marker for marker in item.markers if is_owned(marker, owned)]
     of_persons = [marker for marker in item.markers if not is_owned(marker, owned)]
     create: list[PlannedMarker] = []
@@ -253,7 +276,7 @@ def _plan_markers(item: Item, owned: Owned, found: _Found, parent: Tag) -> _Mark
         for marker in obsolete
         if not found.looked_for.concerns(owned.markers[marker.id].primary, marker.primary.name)
     ]
-    # Where something of an event stays off, the markers that a person left of it tell the rest of it.
+    # If a part of an event stays off, the markers that a person left of it cover the rest.
     kept += [
         marker
         for marker in obsolete
@@ -270,12 +293,14 @@ def _plan_markers(item: Item, owned: Owned, found: _Found, parent: Tag) -> _Mark
     )
 
 
-def _is_rest_of(own: OwnedMarker, off: Iterable[PlannedMarker]) -> bool:
-    return any(is_same(own.primary, wanted.tag) and overlaps(own, wanted) for wanted in off)
+def _is_rest_of(marker: OwnedMarker, off: Iterable[PlannedMarker]) -> bool:
+    return any(is_same(marker.primary, wanted.tag) and overlaps(marker, wanted) for wanted in off)
 
 
 def _wanted_markers(found: _Found, parent: Tag) -> tuple[PlannedMarker, ...]:
-    """One marker for each span, in the order of time; the same span of two categories, or two names of a tag, counts once."""
+    """Return one marker for each span, in order of time. Equal spans of two categories, or of two
+    names of a tag, count once.
+    """
     distinct: dict[tuple[str, float, float], PlannedMarker] = {}
     for span in _spans(found.info):
         tag, start_s, end_s = found.planned(span.tag), round(span.start_s, 3), round(span.end_s, 3)
@@ -294,7 +319,7 @@ def _stood(tag: Tag, asked: str) -> OwnedTag:
 
 
 def _counted(titles: Iterable[str]) -> tuple[str, ...]:
-    """``1 marker Foul``, ``2 markers Goal``."""
+    """Return ``1 marker Foul``, ``2 markers Goal``."""
     return tuple(
         f"{count} marker{'' if count == 1 else 's'} {title}"
         for title, count in Counter(titles).items()
@@ -302,7 +327,7 @@ def _counted(titles: Iterable[str]) -> tuple[str, ...]:
 
 
 def _iou(start: float, end: float, other_start: float, other_end: float) -> float:
-    """Intersection over union of two stretches of time, the first longer than zero."""
+    """Return intersection over union of two stretches of time, the first longer than zero."""
     shared = max(0.0, min(end, other_end) - max(start, other_start))
     return shared / (max(end, other_end) - min(start, other_start))
 
@@ -314,7 +339,7 @@ def _spans(info: TagInfo) -> Iterable[Span]:
 
 
 def _unique_tags(tags: Iterable[PlannedTag]) -> tuple[PlannedTag, ...]:
-    """Two names of one tag (its name and an alias of it) count once."""
+    """Return the tags without repetitions: a tag's name and its alias count once."""
     return tuple({_identity(tag): tag for tag in reversed(tuple(tags))}.values())[::-1]
 
 
@@ -323,15 +348,17 @@ def _identity(tag: PlannedTag) -> str:
 
 
 def _distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """Without repetitions and blanks around them; the first spelling wins."""
+    """Return the names without repetitions and surrounding blanks; the first spelling wins."""
     return tuple({tag_key(name): name.strip() for name in reversed(tuple(names))}.values())[::-1]
 
 
 @dataclass(frozen=True, slots=True)
 class TagList:
-    """The tags of a list by what they are called in Stash: ``asked`` has what the list calls each, by ``tag_key`` of that name.
+    """The tags of the user's list. ``asked``: the name in the list, by the ``tag_key`` of the name
+    in Stash.
 
-    ``concerned``: the ``tag_key`` of every name that the list's tags go by, there and in Stash. None: all there are.
+    ``concerned``: the ``tag_key`` of every name of the list's tags, in the list and in Stash. None:
+    all tags.
     """
 
     asked: Mapping[str, str]
@@ -339,7 +366,8 @@ class TagList:
 
     @staticmethod
     def of(names_in_stash: Mapping[str, str] | None, found: Iterable[str] = ()) -> TagList:
-        """``names_in_stash``: what each tag of the list is called in Stash; None: the list is not known, and concerns everything.
+        """Return a list from the name in Stash of each of its tags. None: the list is unknown and
+        concerns everything.
 
         ``found``: names of what was found, which is concerned in any case.
         """
@@ -349,28 +377,32 @@ class TagList:
         names = (*names_in_stash, *names_in_stash.values(), *found)
         return TagList(asked, frozenset(map(tag_key, names)))
 
-    def concerns(self, own: OwnedTag, name: str = "") -> bool:
-        """Whether what the plugin made for this tag is for this list to change. ``name``: what the tag is called in Stash by now.
+    def concerns(self, tag: OwnedTag, name: str = "") -> bool:
+        """Return True if this list may change what the plugin made for a tag. ``name``: its name in
+        Stash by now.
 
-        By what a list called it then, so that a tag which gets another name in Stash keeps nothing under the one before.
+        A tag is recognised by its name in the list of that time, so that a tag which ``RenamedTag``
+        renames keeps nothing under its former name.
         """
         if self.concerned is None:
             return True
-        if own.asked:
-            return tag_key(own.asked) in self.concerned or tag_key(own.name) in self.asked
-        return any(tag_key(known) in self.concerned for known in (own.name, name) if known)
+        if tag.asked:
+            return tag_key(tag.asked) in self.concerned or tag_key(tag.name) in self.asked
+        return any(tag_key(known) in self.concerned for known in (tag.name, name) if known)
 
 
 POINT_SLACK_S = 1.0
 
 
 def keeps_off(removed: Records, wanted: PlannedTag) -> bool:
-    """Whether a person took this tag off the item."""
+    """Return True if a person removed this tag from the item."""
     return any(is_same(tag, wanted) for tag in removed.tags)
 
 
 def covers(removed: Records, wanted: PlannedMarker) -> bool:
-    """Whether a person took off, moved or relabelled a marker of this event: of the same tag, at a time that overlaps."""
+    """Return True if a person removed, moved or relabelled a marker of this event: same tag,
+    overlapping time.
+    """
     return any(
         is_same(marker.primary, wanted.tag) and overlaps(marker, wanted)
         for marker in removed.markers
@@ -378,8 +410,11 @@ def covers(removed: Records, wanted: PlannedMarker) -> bool:
 
 
 def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:
-    """Whether both are one tag: by what it is in Stash, whatever it is called there by now; by its name, where it was made anew;
-    or by what the tag list calls it, where the settings give it another name in Stash."""
+    """Return True if both are one tag.
+
+    Compares the tag in Stash, whatever its name is now; its name, if it was deleted and made again;
+    and its name in the tag list, if the settings give it another name in Stash.
+    """
     if wanted.id and tag.id == wanted.id and same_making(tag.made_s, wanted.created_s):
         return True
     named = bool(tag.name) and tag_key(tag.name) == tag_key(wanted.name)
@@ -387,7 +422,7 @@ def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:
 
 
 def overlaps(marker: OwnedMarker, wanted: PlannedMarker) -> bool:
-    """Whether they have a stretch of time in common. A point in time has some on both sides."""
+    """Return True if they overlap in time. A point in time extends to both sides."""
     (start_s, end_s), (other_start_s, other_end_s) = _stretch(marker), _stretch(wanted)
     return max(start_s, other_start_s) < min(end_s, other_end_s)
 

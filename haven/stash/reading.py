@@ -1,4 +1,4 @@
-"""Reading scenes, images and galleries."""
+"""Reading scenes, images and galleries, and counting what carries a tag."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Criteria: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[_T]):
-    """How one kind of item is read: the names of Stash's queries for it, the fields, and what becomes of them.
+    """The queries for one kind of item: their names, the fields, and the value made of these.
 
-    ``at_once``: how many are asked for in one request; each costs Stash look-ups of its own.
+    ``at_once``: the number of items in one request; each costs Stash look-ups of its own.
     """
 
     kind: ItemKind
@@ -52,34 +52,36 @@ class Reading(Generic[_T]):
 
     @property
     def one(self) -> str:
-        """The query for one."""
+        """The query for one item."""
         return f"query {self.noun}($id: ID!) {{ find{self.noun}(id: $id) {{ {self.fields} }} }}"
 
     @property
     def many(self) -> str:
-        """The query for many, by their ids."""
+        """The query for many items, by id."""
         return f"query {self.nouns}($ids: [ID!]) {{ find{self.nouns}(ids: $ids) {{ {self.nouns.lower()} {{ {self.fields} }} }} }}"
 
     @property
     def found(self) -> str:
-        """The query for the ids of those that meet criteria."""
+        """The query for the ids of the items that meet criteria."""
         return f"""query {self.noun}Ids($page: FindFilterType, $criteria: {self.noun}FilterType) {{
   find{self.nouns}(filter: $page, {self.kind}_filter: $criteria) {{ {self.nouns.lower()} {{ id }} }}
 }}"""
 
 
 def ids_with_tags(client: StashClient, kind: ItemKind, *tag_ids: str) -> tuple[str, ...]:
-    """The ids of all that carry exactly these tags (not children of them), in their order."""
+    """Return the ids of all items that carry exactly these tags (not their children), in order."""
     return _ids(client, kind, {"tags": _tagged(*tag_ids)})
 
 
 def image_ids_in_galleries_with_tag(client: StashClient, tag_id: str) -> tuple[str, ...]:
-    """The ids of the images in all galleries that carry exactly this tag, in their order."""
+    """Return the ids of the images in all galleries that carry exactly this tag, in order."""
     return _ids(client, ItemKind.IMAGE, {"galleries_filter": {"tags": _tagged(tag_id)}})
 
 
 def tag_counts(client: StashClient, gallery_id: str, tags: Iterable[Tag]) -> dict[str, int]:
-    """How many images of a gallery carry each of the tags (not a child of it), by the tags' ids."""
+    """Return the number of images of a gallery that carry each of the tags (not a child of it), by
+    tag id.
+    """
     ids = list(dict.fromkeys(tag.id for tag in tags))
     return {
         tag_id: count
@@ -95,19 +97,19 @@ def read_all(client: StashClient, item_type: type[ItemT], ids: Iterable[str]) ->
 
 
 def read_items(client: StashClient, items: Iterable[ItemRef]) -> dict[ItemRef, ItemSnapshot]:
-    """What these items carry now, of whichever kinds; those that have vanished are left out."""
+    """Return what these items, of any kind, carry now, without those that have vanished."""
     by_kind: dict[ItemKind, list[str]] = {}
     for item in items:
         by_kind.setdefault(item.kind, []).append(item.id)
     return {
         item.ref: item
         for kind, ids in by_kind.items()
-        for item in _read(client, _STANDINGS[kind], ids)
+        for item in _read(client, _SNAPSHOTS[kind], ids)
     }
 
 
 def read_item(client: StashClient, item: ItemRef) -> ItemSnapshot:
-    """What one item carries now. Raises ``ItemGoneError``."""
+    """Return what one item carries now. Raises ``ItemGoneError``."""
     found = read_items(client, [item]).get(item)
     if found is None:
         raise ItemGoneError(item)
@@ -119,7 +121,9 @@ def _tagged(*tag_ids: str) -> Criteria:
 
 
 def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, ...]:
-    """All ids, a page at a time. Each page is those above the last id: none is skipped when a tag is removed meanwhile."""
+    """Return all ids, page by page. A page begins above the last id, so that none is skipped if a
+    tag is removed meanwhile.
+    """
     reading, ids = _READINGS[kind], list[str]()
     page = {"per_page": PAGE, "sort": "id", "direction": "ASC"}
     while True:
@@ -127,8 +131,8 @@ def _ids(client: StashClient, kind: ItemKind, criteria: Criteria) -> tuple[str, 
         data = client.ask(reading.found, {"page": page, "criteria": {**criteria, **after}})
         more = [str(one["id"]) for one in data[f"find{reading.nouns}"][reading.nouns.lower()]]
         if ids and more and int(more[0]) <= int(ids[-1]):
-            told = f"{more[0]} follows {ids[-1]}, though only greater ids were asked for"
-            raise StashReplyError(told, path=f"find{reading.nouns}")
+            message = f"{more[0]} follows {ids[-1]}, though only greater ids were asked for"
+            raise StashReplyError(message, path=f"find{reading.nouns}")
         ids += more
         if len(more) < PAGE:
             return tuple(ids)
@@ -166,7 +170,9 @@ def _read(client: StashClient, reading: Reading[_T], ids: Iterable[str]) -> Iter
 def _existing(
     client: StashClient, reading: Reading[_T], ids: Sequence[str]
 ) -> Iterator[Mapping[str, Any]]:
-    """Stash refuses a list of ids wholly when one of them is gone: halve until that one stands alone."""
+    """Yield the items that exist. Stash refuses a whole list if one id is gone, so halve it until
+    that one stands alone.
+    """
     if len(ids) == 1:
         alone = client.ask(reading.one, {"id": ids[0]}).get(f"find{reading.noun}")
         yield from [alone] if alone else []
@@ -265,17 +271,19 @@ def _tags(data: Mapping[str, Any]) -> tuple[Tag, ...]:
 
 
 def tag_of(data: Mapping[str, Any]) -> Tag:
-    """A tag as Stash tells of it."""
+    """Return a tag from Stash's data."""
     return Tag(str(data["id"]), str(data["name"]), seconds_of(data.get("created_at")))
 
 
 @lru_cache(4096)
 def seconds_of(time: str | None) -> float:
-    """A time as Stash writes it, in whole seconds since 1970, which is all that its database keeps; 0 for none."""
+    """Return a time of Stash in whole seconds since 1970, all that its database keeps; 0 for
+    none.
+    """
     return float(floor(datetime.fromisoformat(time).timestamp())) if time else 0.0
 
 
-def _standing(kind: ItemKind, data: Mapping[str, Any]) -> ItemSnapshot:
+def _snapshot(kind: ItemKind, data: Mapping[str, Any]) -> ItemSnapshot:
     markers = tuple(_marker(marker) for marker in data.get("scene_markers", ()))
     return ItemSnapshot(
         ItemRef(kind, str(data["id"])), _tags(data), markers, seconds_of(data["created_at"])
@@ -316,11 +324,11 @@ _GALLERIES = Reading(
 _READINGS: Mapping[ItemKind, Reading[Any]] = {
     reading.kind: reading for reading in (_SCENES, _IMAGES, _GALLERIES)
 }
-_STANDINGS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
+_SNAPSHOTS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
     kind: replace(
         reading,
         fields=f"id created_at tags {{ id name created_at }} {_DATED_MARKERS if kind is ItemKind.SCENE else ''}",
-        value=partial(_standing, kind),
+        value=partial(_snapshot, kind),
     )
     for kind, reading in _READINGS.items()
 }
@@ -337,13 +345,15 @@ _COUNTS = """query Carriers($marker: SceneMarkerFilterType, $scene: SceneFilterT
 
 
 def carriers(client: StashClient, parent: Tag, queues: Collection[str]) -> dict[str, int]:
-    """How many markers carry the tag ``parent``, and how many scenes, images and galleries carry one right below it, by noun.
+    """Return the number of markers with the tag ``parent``, and of scenes, images and galleries
+    with a tag right below it.
 
-    Without those that people put something in line with, whose names are ``queues``. Nouns of which there are none are left out.
+    By noun, without nouns that have none. ``queues``: names of tags that people queue items with,
+    which do not count.
     """
-    told = client.ask(_BELOW, {"id": parent.id})["findTag"] or {"children": []}
-    in_line = {tag_key(name) for name in queues}
-    below = [str(tag["id"]) for tag in told["children"] if tag_key(str(tag["name"])) not in in_line]
+    tag = client.ask(_BELOW, {"id": parent.id})["findTag"] or {"children": []}
+    ignored = {tag_key(name) for name in queues}
+    below = [str(tag["id"]) for tag in tag["children"] if tag_key(str(tag["name"])) not in ignored]
     of_items = {"tags": {"value": below or [parent.id], "modifier": "INCLUDES", "depth": 0}}
     of_markers = {"tags": {"value": [parent.id], "modifier": "INCLUDES", "depth": 0}}
     criteria = {"marker": of_markers, "scene": of_items, "image": of_items, "gallery": of_items}

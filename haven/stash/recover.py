@@ -1,8 +1,13 @@
-"""Bringing the journal up to what is in Stash: after a kill, after a failure, and after what people did meanwhile."""
+"""Bringing the journal up to date with Stash: after a kill, after a failure, and after people's
+changes.
+
+``writing.Writing.carry_on`` finishes the plans that a killed run left behind, with the functions
+here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TypeVar
@@ -19,23 +24,26 @@ from haven.stash.changes import (
 from haven.stash.journal import Journal, OpenPlan
 from haven.stash.journal.journal import ADDING, TAKING_OFF
 from haven.stash.plan import stands_for
-from haven.stash.values import Item, ItemSnapshot, Marker, Tag, same_making
+from haven.stash.values import ItemSnapshot, Marker, Tag, same_making
+
+_Record = TypeVar("_Record", OwnedTag, OwnedMarker)
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What turned out to be ours: the planned markers that exist, and the planned tags on the item."""
+    """Planned markers and tags that turned out to be in Stash without the journal knowing."""
 
     markers: tuple[PlannedMarker, ...]
     tags: tuple[Tag, ...]
 
 
 def adopt(
-    journal: Journal, opened: OpenPlan, item: Item, planned: Iterable[PlannedMarker]
+    journal: Journal, opened: OpenPlan, item: ItemSnapshot, planned: Iterable[PlannedMarker]
 ) -> Adopted:
-    """Makes ours what the plan wanted, is on ``item`` now, was not before, and is not in the journal yet.
+    """Note as the plugin's what the plan wanted and is on ``item`` now, but was not there before
+    and is not known yet.
 
-    Of tags only what the plan had begun to add: others came from people.
+    Tags count only if the plan had begun to add any: otherwise people added them.
     """
     plan = opened.plan
     owned = journal.owned(item.ref)
@@ -50,16 +58,22 @@ def adopt(
         and any(wanted.is_tag(tag) for wanted in added)
     )
     if pairs:
-        journal.markers_created(opened, [_record(wanted, marker) for wanted, marker in pairs])
+        records = [
+            OwnedMarker.of(marker, row=wanted.revives, asked=wanted.tag.asked)
+            for wanted, marker in pairs
+        ]
+        journal.markers_created(opened, records)
     if new_tags:
         journal.tags_added(opened, new_tags)
     return Adopted(tuple(wanted for wanted, _ in pairs), new_tags)
 
 
-def left_to_create(journal: Journal, opened: OpenPlan, item: Item) -> tuple[PlannedMarker, ...]:
-    """The markers that a plan left behind still lacks. Call it after ``adopt``.
+def left_to_create(
+    journal: Journal, opened: OpenPlan, item: ItemSnapshot
+) -> tuple[PlannedMarker, ...]:
+    """Return the markers that a plan left behind still lacks. Call this after ``adopt``.
 
-    One that was made and that somebody removed or changed since is not made again: that was for them to decide.
+    A marker that was made, and that somebody removed or changed since, is not made again.
     """
     written = list(journal.written(opened))
     fresh = [marker for marker in item.markers if marker.id not in opened.plan.before_marker_ids]
@@ -73,47 +87,52 @@ def left_to_create(journal: Journal, opened: OpenPlan, item: Item) -> tuple[Plan
     return tuple(lacking)
 
 
-def note_what_went(journal: Journal, opened: OpenPlan, item: Item) -> None:
-    """Writes down what a plan had taken off ``item`` when nobody was left to do so. Call it before ``disown_what_changed``."""
+def note_what_went(journal: Journal, opened: OpenPlan, item: ItemSnapshot) -> None:
+    """Note what a plan had removed from ``item`` before it was cut off. Call this before
+    ``disown_what_changed``.
+    """
     if not journal.has_begun(opened, TAKING_OFF):
         return
-    there = {marker.id for marker in item.markers}
-    journal.markers_taken_off(
-        opened, [record.id for record in opened.plan.destroy if record.id not in there]
+    present = {marker.id for marker in item.markers}
+    journal.markers_removed(
+        opened, [marker.id for marker in opened.plan.destroy if marker.id not in present]
     )
     taken = (*opened.plan.remove, *opened.plan.release)
-    journal.tags_taken_off(opened, [tag for tag in taken if tag.id not in item.tag_ids])
+    journal.tags_removed(opened, [tag for tag in taken if tag.id not in item.tag_ids])
 
 
 def disown_what_changed(journal: Journal, item: ItemSnapshot) -> None:
-    """What a person took off the item, or changed, is no longer ours, even if it comes back; nor is what only has its number."""
+    """Disown what a person removed from the item or changed, and what only shares an id with the
+    plugin's.
+    """
     journal.moved_to(item.ref, _moved(journal, item))
-    found = compare(journal.there(item.ref), item)
-    for gone, stays_off in ((found.off, True), (found.void, False)):
-        marker_ids, tag_ids = [own.id for own in gone.markers], [own.id for own in gone.tags]
-        journal.disown(item.ref, marker_ids=marker_ids, tag_ids=tag_ids, stays_off=stays_off)
+    found = compare(journal.known(item.ref), item)
+    journal.disown(item.ref, found.off, stays_off=True)
+    journal.disown(item.ref, found.void, stays_off=False)
 
 
 def known_of(journal: Journal, item: ItemSnapshot) -> Owned:
-    """What of the item is ours, and what people took off it. Writes nothing."""
-    there = journal.there(item.ref)
-    return owned_now(
-        journal.owned(item.ref),
-        replace(there, markers=(*there.markers, *_moved(journal, item))),
-        item,
-    )
+    """Return what of the item is the plugin's now, and what people took off it. Write nothing."""
+    known, removed = journal.known(item.ref), journal.owned(item.ref).removed
+    known = replace(known, markers=(*known.markers, *_moved(journal, item)))
+    found = compare(known, item)
 
+    def is_current(record: OwnedTag | OwnedMarker) -> bool:
+        return same_making(record.item_made_s, item.created_s)
 
-def _moved(journal: Journal, item: ItemSnapshot) -> tuple[OwnedMarker, ...]:
-    """The markers on ``item`` that the plugin made on a scene that was merged into it since."""
-    known = {own.id for own in journal.there(item.ref).markers}
-    return journal.on_other_scenes(
-        item.ref, (marker for marker in item.markers if marker.id not in known)
+    return Owned.of(
+        found.present,
+        Records(
+            tuple(filter(is_current, (*removed.tags, *found.off.tags))),
+            tuple(filter(is_current, (*removed.markers, *found.off.markers))),
+        ),
     )
 
 
 def taken_off_since(journal: Journal, opened: OpenPlan) -> tuple[PlannedTag, ...]:
-    """The tags that a plan left behind had put on its item and that a person took off since. Call it after the others."""
+    """Return the tags that a plan left behind had put on its item and a person removed since. Call
+    this last.
+    """
     lost = journal.facts(opened.id).lost_tags
     return tuple(
         wanted
@@ -122,10 +141,87 @@ def taken_off_since(journal: Journal, opened: OpenPlan) -> tuple[PlannedTag, ...
     )
 
 
+class _State(Enum):
+    PRESENT = auto()
+    OFF = auto()
+    VOID = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Known tags and markers, sorted by what is on the item now.
+
+    ``present``: on the item, as written. ``off``: a person removed or changed it, so it stays off.
+    ``void``: it means nothing any more.
+    """
+
+    present: Records
+    off: Records
+    void: Records
+
+
+def compare(known: Records, item: ItemSnapshot) -> Compared:
+    """Sort what the journal takes to be on ``item``.
+
+    What is known is void if the item, or an id, means something else in Stash by now. All of it is
+    void if nothing at all is left, not even the tag that says that the item is done: the item was
+    restored from a backup, or somebody wants it done from the start.
+    """
+
+    def records(state: _State) -> Records:
+        return Records(
+            _select(known.tags, lambda tag: _tag_state(tag, item) is state),
+            _select(known.markers, lambda marker: _marker_state(marker, item) is state),
+        )
+
+    present, off, void = map(records, _State)
+    changed = {one.id for one in off.markers} & {marker.id for marker in item.markers}
+    if present.tags or present.markers or changed:
+        return Compared(present, off, void)
+    return Compared(present, Records(), known)
+
+
+def _select(records: Iterable[_Record], test: Callable[[_Record], bool]) -> tuple[_Record, ...]:
+    return tuple(filter(test, records))
+
+
+def _tag_state(known: OwnedTag, item: ItemSnapshot) -> _State:
+    tag = next((tag for tag in item.tags if tag.id == known.id), None)
+    if not same_making(known.item_made_s, item.created_s) or (tag and not known.is_tag(tag)):
+        return _State.VOID
+    return _State.PRESENT if tag else _State.OFF
+
+
+def _marker_state(known: OwnedMarker, item: ItemSnapshot) -> _State:
+    marker = next((marker for marker in item.markers if marker.id == known.id), None)
+    state = _State.PRESENT if marker and known.is_untouched(marker) else _State.OFF
+    # Id and time of making together mean one marker, also if a merge has brought it from another
+    # scene.
+    if marker and known.made_s and known.made_s == marker.created_s:
+        return state
+    if not same_making(known.item_made_s, item.created_s) or (
+        marker and not known.is_marker(marker)
+    ):
+        return _State.VOID
+    return state
+
+
+def _moved(journal: Journal, item: ItemSnapshot) -> tuple[OwnedMarker, ...]:
+    """Return the markers on ``item`` that the plugin made on a scene that was merged into it
+    since.
+    """
+    known = {marker.id for marker in journal.known(item.ref).markers}
+    return journal.on_other_scenes(
+        item.ref, (marker for marker in item.markers if marker.id not in known)
+    )
+
+
 def _pair(
     planned: Iterable[PlannedMarker], fresh: list[Marker]
 ) -> tuple[tuple[PlannedMarker, Marker], ...]:
-    """Each planned marker with the one that is exactly what writing it gives; each marker is used once."""
+    """Return each planned marker with the one that writing it results in; each marker is used
+    once.
+    """
     rest = list(fresh)
     pairs = []
     for wanted in planned:
@@ -144,82 +240,3 @@ def _is_record_of(record: OwnedMarker, wanted: PlannedMarker) -> bool:
         and same_time(record.start_s, wanted.start_s)
         and same_time(record.end_s, wanted.end_s)
     )
-
-
-def _record(wanted: PlannedMarker, marker: Marker) -> OwnedMarker:
-    return OwnedMarker.of(marker, row=wanted.revives, asked=wanted.tag.asked)
-
-
-_Own = TypeVar("_Own", OwnedTag, OwnedMarker)
-
-
-class _State(Enum):
-    THERE = auto()
-    OFF = auto()
-    VOID = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """``there``: is on the item, as it was written. ``off``: a person took it off or changed it, so it stays off. ``void``: means
-    nothing any more."""
-
-    there: Records
-    off: Records
-    void: Records
-
-
-def compare(known: Records, item: ItemSnapshot) -> Compared:
-    """Sorts what the journal takes to be on ``item``.
-
-    Where the item or a number means something else in Stash by now, what is known of it is void. Where nothing at all of it is
-    left, not even the tag that says that the item is done, the item was put back from a backup, or somebody wants it done from
-    the start: then all of it is void, too.
-    """
-    tags = [(own, _tag_state(own, item)) for own in known.tags]
-    markers = [(own, _marker_state(own, item)) for own in known.markers]
-    there, off, void = (Records(_those(tags, state), _those(markers, state)) for state in _State)
-    changed = {own.id for own in off.markers} & {marker.id for marker in item.markers}
-    if there.tags or there.markers or changed:
-        return Compared(there, off, void)
-    return Compared(there, Records(), known)
-
-
-def owned_now(owned: Owned, known: Records, item: ItemSnapshot) -> Owned:
-    """``owned`` with what people have done to ``item`` since the journal heard of it. ``known``: what that takes to be on it."""
-    found = compare(known, item)
-    off_tags = (*owned.removed.tags, *found.off.tags)
-    off_markers = (*owned.removed.markers, *found.off.markers)
-    return Owned(
-        {own.id: own for own in found.there.markers if own.is_owned},
-        {own.id: own for own in found.there.tags if own.is_owned},
-        Records(
-            tuple(own for own in off_tags if same_making(own.item_made_s, item.created_s)),
-            tuple(own for own in off_markers if same_making(own.item_made_s, item.created_s)),
-        ),
-    )
-
-
-def _those(sorted_: list[tuple[_Own, _State]], wanted: _State) -> tuple[_Own, ...]:
-    return tuple(own for own, state in sorted_ if state is wanted)
-
-
-def _tag_state(own: OwnedTag, item: ItemSnapshot) -> _State:
-    tag = next((tag for tag in item.tags if tag.id == own.id), None)
-    if not same_making(own.item_made_s, item.created_s) or (
-        tag is not None and not own.is_tag(tag)
-    ):
-        return _State.VOID
-    return _State.OFF if tag is None else _State.THERE
-
-
-def _marker_state(own: OwnedMarker, item: ItemSnapshot) -> _State:
-    marker = next((marker for marker in item.markers if marker.id == own.id), None)
-    # Number and time of making together mean one marker, also where a merge has brought it from another scene.
-    if marker is not None and own.made_s and own.made_s == marker.created_s:
-        return _State.THERE if own.is_untouched(marker) else _State.OFF
-    if not same_making(own.item_made_s, item.created_s) or (
-        marker is not None and not own.is_marker(marker)
-    ):
-        return _State.VOID
-    return _State.THERE if marker is not None and own.is_untouched(marker) else _State.OFF

@@ -1,6 +1,6 @@
-"""Checks what Stash sent, once, where it enters: whoever reads it further on finds what the plugin asked for.
+"""The check of Stash's replies, once, where they enter.
 
-Each field that the plugin asks for anywhere has its kind in one table here. Fields that it does not know are let through.
+One table has the kind of each field that the plugin requests anywhere. Unknown fields pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LARGEST = 2**63
 
 
 class Sent(dict[str, Any]):
-    """An object that Stash sent. Asking it for a field that is not there raises ``StashReplyError``. ``where``: its path."""
+    """An object of a reply. A missing field raises ``StashReplyError``. ``where``: its path."""
 
     def __init__(self, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(fields)
@@ -29,7 +29,9 @@ class Sent(dict[str, Any]):
 
 
 def object_in(fields: Mapping[str, Any] | None, key: str, where: str) -> dict[str, Any]:
-    """The object under ``key`` in what is not checked by itself; empty where there is none."""
+    """Return the object under ``key`` of data that is not checked otherwise; empty if there is
+    none.
+    """
     value = (fields or {}).get(key)
     if value is not None and not isinstance(value, dict):
         raise StashReplyError(
@@ -40,7 +42,9 @@ def object_in(fields: Mapping[str, Any] | None, key: str, where: str) -> dict[st
 
 
 def checked(data: Mapping[str, Any]) -> Sent:
-    """A reply's ``data``. Raises ``StashReplyError`` that names the field, what it holds, and what was expected."""
+    """Return a reply's ``data``. Raises ``StashReplyError`` with the field, its content, and what
+    was expected.
+    """
     try:
         return _object(data, "")
     except RecursionError:
@@ -49,7 +53,7 @@ def checked(data: Mapping[str, Any]) -> Sent:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What a field may hold besides null: ``holds`` tells, ``name`` is for people."""
+    """A kind of field: ``name`` for messages, and ``holds`` to test a value that is not null."""
 
     name: str
     holds: Callable[[Any], bool]
@@ -99,45 +103,38 @@ def _or_null(kind: _Kind) -> _Kind:
 
 
 _FIELDS: Mapping[str, _Kind] = {
-    **dict.fromkeys(["id"], _ID),
-    **dict.fromkeys(["name", "path", "type", "value", "status", "__typename"], _TEXT),
-    **dict.fromkeys(
-        ["title", "version", "workingDir", "apiKey", "pluginsPath", "generatedPath"],
-        _or_null(_TEXT),
-    ),
-    **dict.fromkeys(["seconds", "duration"], _NUMBER),
-    **dict.fromkeys(["end_seconds"], _or_null(_NUMBER)),
-    **dict.fromkeys(["size", "width", "height", "count"], _WHOLE),
-    **dict.fromkeys(["maxSessionAge"], _or_null(_WHOLE)),
-    **dict.fromkeys(["ignore_auto_tag"], _BOOL),
-    **dict.fromkeys(["created_at", "updated_at"], _TIME),
-    **dict.fromkeys(
-        ["findScenes", "findImages", "findGalleries", "findTags", "tagCreate", "primary_tag"],
-        _OBJECT,
-    ),
-    **dict.fromkeys(["systemStatus", "configuration", "general"], _OBJECT),
-    **dict.fromkeys(
-        ["findScene", "findImage", "findGallery", "findTag", "zip_file", "folder"],
-        _or_null(_OBJECT),
-    ),
-    **dict.fromkeys(["marker", "file", "plugins", "ui"], _or_null(_OBJECT)),
-    **dict.fromkeys(
-        ["scenes", "images", "galleries", "tags", "parents", "children", "scene_markers"], _OBJECTS
-    ),
-    **dict.fromkeys(["files", "visual_files", "fingerprints"], _OBJECTS),
-    **dict.fromkeys(["fields", "inputFields", "jobQueue"], _or_null(_OBJECTS)),
-    **dict.fromkeys(["aliases"], _TEXTS),
+    field: kind
+    for kind, fields in (
+        (_ID, "id"),
+        (_TEXT, "name path type value status __typename"),
+        (_or_null(_TEXT), "title version workingDir apiKey pluginsPath generatedPath"),
+        (_NUMBER, "seconds duration"),
+        (_or_null(_NUMBER), "end_seconds"),
+        (_WHOLE, "size width height count"),
+        (_or_null(_WHOLE), "maxSessionAge"),
+        (_BOOL, "ignore_auto_tag"),
+        (_TIME, "created_at updated_at"),
+        (_OBJECT, "findScenes findImages findGalleries findTags tagCreate primary_tag"),
+        (_OBJECT, "systemStatus configuration general"),
+        (_or_null(_OBJECT), "findScene findImage findGallery findTag zip_file folder"),
+        (_or_null(_OBJECT), "marker file plugins ui"),
+        (_OBJECTS, "scenes images galleries tags parents children scene_markers"),
+        (_OBJECTS, "files visual_files fingerprints"),
+        (_or_null(_OBJECTS), "fields inputFields jobQueue"),
+        (_TEXTS, "aliases"),
+    )
+    for field in fields.split()
 }
-"""Every field that the plugin asks for, and what Stash's schema says of it."""
+"""Every field that the plugin requests, with its kind in Stash's schema."""
 _TOP = {"version": _OBJECT}
-"""What is something else at the top."""
+"""Fields that have another kind at the top level."""
 _ALIASES = (
     (re.compile(r"\w+_count"), _WHOLE),
     (re.compile(r"c\d+"), _OBJECT),  # counts, several in one request
     (re.compile(r"m\d+"), _or_null(_OBJECT)),  # markers, several in one request
 )
 _OPAQUE = frozenset({"plugins", "ui"})
-"""What people and other plugins keep in Stash: any field may stand below."""
+"""Data of people and of other plugins, in which any field may occur."""
 _SECRET = frozenset({"apiKey"})
 
 
@@ -154,14 +151,14 @@ def _object(fields: Mapping[str, Any], where: str) -> Sent:
 def _field(key: str, value: Any, where: str) -> Any:
     kind = _kind(key, is_at_top=where == key)
     if kind is not None and not (kind.null if value is None else kind.holds(value)):
-        shown = (
+        value_text = (
             "null"
             if value is None
             else f"a {type(value).__name__}"
             if key in _SECRET
             else reprlib.repr(value)
         )
-        raise StashReplyError(f"it is {shown}, where {kind.name} is expected", path=where)
+        raise StashReplyError(f"it is {value_text}, where {kind.name} is expected", path=where)
     return value if key in _OPAQUE else _inner(value, where)
 
 

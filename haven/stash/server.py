@@ -1,4 +1,6 @@
-"""The first words with Stash: who is there, can it do what is needed, what did the user set."""
+"""The handshake with Stash: its version, its abilities and the user's settings; and its queue of
+jobs.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,13 @@ _IMAGES = """query ImageSupport { file: __type(name: "ImageFile") { fields { nam
 _PING = "query Ping { version { version } }"
 
 
-def shake_hands(client: StashClient, plugin_id: str) -> ServerInfo:
-    """Asks once for everything a task must know, and takes over the user's API key where there is one.
+def handshake(client: StashClient, plugin_id: str) -> ServerInfo:
+    """Return Stash's version and the user's settings for ``plugin_id``, which are needed before a
+    handler can exist.
 
-    Raises ``StashVersionError`` for a Stash that is too old or not set up.
+    Adopts the user's API key, if there is one, so that a long task outlives its session. Raises
+    ``StashVersionError`` for a Stash that is too old or not set up, and the errors of the
+    connection.
     """
     data = client.ask(_HANDSHAKE, {"ids": [plugin_id]})
     version = str(data["version"].get("version") or "of unknown version")
@@ -51,12 +56,12 @@ def shake_hands(client: StashClient, plugin_id: str) -> ServerInfo:
 
 
 def ping(client: StashClient) -> None:
-    """A request that does nothing but keep the session alive."""
+    """Send a request that only keeps the session alive."""
     client.ask(_PING)
 
 
 def require_images(client: StashClient) -> None:
-    """Raises ``StashVersionError`` for a Stash that does not tell in which zip file an image lies."""
+    """Raise ``StashVersionError`` if this Stash does not tell which zip file an image is in."""
     data = client.ask(_IMAGES)
     if "zip_file" not in {field["name"] for field in (data.get("file") or {}).get("fields") or []}:
         version = data["version"].get("version") or "of unknown version"
@@ -85,12 +90,14 @@ _RUN = """mutation QueueTask($plugin: ID!, $task: String!, $args: Map) {
 
 
 def others_wait(client: StashClient) -> bool:
-    """Whether a job is in the queue that has not begun."""
+    """Return True if a job in Stash's queue has not begun. Stash runs one at a time."""
     return any(job["status"] == "READY" for job in client.ask(_QUEUE)["jobQueue"] or ())
 
 
 def queue_task(client: StashClient, plugin_id: str, task: str, args: Mapping[str, str]) -> None:
-    """Queues a task of a plugin, with ``args`` beside those that its manifest gives. Sent once: twice would queue it twice."""
+    """Queue a task of a plugin, with ``args`` beside those of its manifest. Sent once: twice would
+    queue it twice.
+    """
     reply = client.ask_once(_RUN, {"plugin": plugin_id, "task": task, "args": dict(args)})
     for error in reply.errors:
         raise error.as_error()

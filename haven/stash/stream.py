@@ -1,43 +1,42 @@
-"""A scene's file as Stash sends it, for whoever has not got it: read in parts, at any place, over HTTP."""
+"""A scene's video streamed from Stash over HTTP: read in parts, from any position."""
 
 from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import TypeAlias, TypeVar
 
 import requests
 import urllib3
 
-from haven.stash.http import TooSlowError, Wire
+from haven.stash.http import STREAM_RETRY, TooSlowError, Wire, innermost
 from haven.stash.transport import StashClient
 from vlm_engine import MediaNotFoundError, MediaOutOfReachError, MediaUnreadableError
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Limit: TypeAlias = Callable[[int], AbstractContextManager[None]]
-"""Bounds the time in which so many bytes may come."""
+"""Limits the time in which a number of bytes may arrive."""
 
-# A decoder that jumps from key frame to key frame needs little of each place; one that reads on needs all.
+# A decoder that jumps from key frame to key frame needs little at each position; one that reads on
+# needs all.
 _LEAST, _MOST = 128 * 1024, 4 * 1024 * 1024
-_READ_OVER = 64 * 1024  # rather than ask anew for what comes soon after
-_SLOWEST = 4096.0  # bytes a second, beyond the time in which something must come
-_PAUSES_S = (0.2, 1.0, 3.0)  # before the next attempts after a connection that broke
+_READ_OVER = 64 * 1024  # rather than send a new request for what comes soon after
+_SLOWEST = 4096.0  # bytes per second, beyond the time in which something must arrive
 _SILENT = (requests.Timeout, urllib3.exceptions.TimeoutError)
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class SceneStream:
-    """A video that Stash sends from its own address. Nothing is asked before ``open``; any number of readers may be open.
+    """A video that Stash serves. Nothing is requested before ``open``; any number of readers may be
+    open.
 
-    ``name`` is what messages call it: the path that Stash has for it. A reader waits at most ``stall_s`` seconds for what
-    comes next. It shows the credentials that ``client`` has at the moment, and so outlives a session.
+    ``name``: its path in Stash, for messages. A reader waits at most ``stall_s`` seconds for the
+    next bytes. It sends the credentials that ``client`` has at the moment, and so outlives a
+    session.
     """
 
     def __init__(
@@ -50,26 +49,26 @@ class SceneStream:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return self._name
 
     def open(self) -> SceneReader:
-        """Raises what ``SceneReader`` raises."""
+        """Return a reader. Raises what ``SceneReader`` raises."""
         return SceneReader(
-            _Counter(self._client, f"/scene/{self._scene_id}/stream", self._name, self._stall_s)
+            _Source(self._client, f"/scene/{self._scene_id}/stream", self._name, self._stall_s)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What tells one file from another."""
+    """Size and date of a file, which distinguish it from another."""
 
     size_bytes: int
     modified: str
 
 
 class _Part:
-    """A stretch of a file that is on its way, from ``at`` up to ``end``."""
+    """A part of a file that is being received, from ``at`` up to ``end``."""
 
     def __init__(
         self, response: requests.Response, at: int, end: int, facts: _Facts, limit: _Limit
@@ -79,7 +78,7 @@ class _Part:
         self.at, self.end, self.facts = at, end, facts
 
     def read(self, most: int) -> bytes:
-        """At least one byte of those that are left. Raises what ``urllib3`` raises."""
+        """Return at least one of the bytes that are left. Raises what ``urllib3`` raises."""
         wanted = min(most, self.end - self.at)
         with self._limit(wanted):
             data: bytes = self._response.raw.read(wanted, decode_content=False)
@@ -89,42 +88,42 @@ class _Part:
         return data
 
     def close(self, *, is_broken: bool = False) -> None:
-        """Leaves a sound connection for the next part where little is left of this one, and else ends it."""
+        """Keep a sound connection for the next part if little is left of this one; otherwise close
+        it.
+        """
         if not is_broken and self.end - self.at <= _LEAST:
             with self._limit(self.end - self.at):
                 self._response.raw.drain_conn()
         self._response.close()
 
 
-class _Counter:
-    """Where parts of one file are asked for. Raises as ``SceneReader`` does; a broken connection as its library does."""
+class _Source:
+    """Requests for parts of one file. Raises as ``SceneReader`` does; errors of the connection pass
+    through.
+    """
 
     def __init__(self, client: StashClient, path: str, name: str, stall_s: float) -> None:
         self.name, self.stall_s = name, stall_s
         self._client, self._url = client, client.address_of(path)
         self._session = requests.Session()
         self._wire = Wire()
-        self._wire.mount(self._session)
-        self._session.trust_env = False
+        self._wire.attach(self._session)
         self._session.verify = client.verifies
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def part(self, first: int, length: int) -> _Part:
-        """The part that begins at ``first``, as long as it is asked for or shorter."""
+        """Return the part that begins at ``first``, of ``length`` bytes or fewer."""
         wanted = {"Range": f"bytes={first}-{first + length - 1}", "Accept-Encoding": "identity"}
-        response = self._get(wanted | self._client.admission())
-        if (
-            response.status_code == 401
-        ):  # the key may have been replaced since: the session may still hold
+        response = self._get(wanted | self._client.auth_headers())
+        if response.status_code == 401:  # the key was replaced, but the session may still hold
             response.close()
-            response = self._get(wanted | self._client.admission(by_key=False))
+            response = self._get(wanted | self._client.auth_headers(by_key=False))
         if response.status_code != 206:
             with response:
                 raise self._refused(response)
         return self._read(response, first)
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         self._session.close()
 
     def _get(self, headers: dict[str, str]) -> requests.Response:
@@ -166,21 +165,23 @@ class _Counter:
 
 
 class SceneReader:
-    """The content of a scene's file, like a binary file that is open for reading. For one thread; blocks.
+    """The content of a scene's file, like a binary file open for reading. For one thread; calls
+    block.
 
-    Opening and reading raise ``MediaNotFoundError`` when Stash has not got the file either, ``MediaOutOfReachError`` when
-    it does not send it, and ``MediaUnreadableError`` when it is empty, or another one by now.
+    Opening and reading raise ``MediaNotFoundError`` if Stash does not have the file either,
+    ``MediaOutOfReachError`` if it does not send it, and ``MediaUnreadableError`` if it is empty, or
+    has been replaced.
     """
 
-    def __init__(self, counter: _Counter) -> None:
-        self._counter = counter
+    def __init__(self, source: _Source) -> None:
+        self._source = source
         self._at = 0
         self._length = _LEAST
         self._part: _Part | None = None
         try:
-            self._part = self._patiently(lambda: counter.part(0, _LEAST))
+            self._part = self._retrying(lambda: source.part(0, _LEAST))
         except BaseException:
-            counter.close()
+            source.close()
             raise
         self._facts = self._part.facts
 
@@ -191,39 +192,43 @@ class SceneReader:
 
     @property
     def modified_ns(self) -> int:
-        """When it was changed, in nanoseconds since the epoch and to the second; 0 where Stash does not say."""
+        """Time of its last change in nanoseconds since the epoch, to the second; 0 if Stash does
+        not say.
+        """
         try:
             return int(parsedate_to_datetime(self._facts.modified).timestamp()) * 10**9
         except (TypeError, ValueError, OverflowError):
             return 0
 
     def close(self) -> None:
-        """Ends the connection. Harmless when repeated."""
+        """Close the connection. May be repeated."""
         self._drop()
-        self._counter.close()
+        self._source.close()
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Return the position of the next byte."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As with a file. Asks nothing."""
+        """Move as in a file. Requests nothing."""
         self._at = max(0, offset + (0, self._at, self.size_bytes)[whence])
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """So many bytes, or all; fewer only where the file ends."""
+        """Return ``size`` bytes, or all; fewer only at the end of the file."""
         left = max(0, self.size_bytes - self._at)
         end = self._at + (left if size < 0 else min(size, left))
         data = bytearray()
         while self._at < end:
-            more = self._patiently(lambda: self._part_here().read(end - self._at))
+            more = self._retrying(lambda: self._part_at_position().read(end - self._at))
             self._at += len(more)
             data += more
         return bytes(data)
 
-    def _part_here(self) -> _Part:
-        """The part that comes, standing at the place to read; a new one where that is too far away."""
+    def _part_at_position(self) -> _Part:
+        """Return the current part, moved to the position to read, or a new one if that is too far
+        away.
+        """
         part = self._part
         if part is not None and part.at <= self._at < part.end and self._at - part.at <= _READ_OVER:
             while part.at < self._at:
@@ -232,10 +237,10 @@ class SceneReader:
         goes_on = part is not None and part.at == part.end == self._at
         self._length = min(2 * self._length, _MOST) if goes_on else _LEAST
         self._drop()
-        self._part = self._counter.part(self._at, self._length)
+        self._part = self._source.part(self._at, self._length)
         if self._part.facts != self._facts:
             raise MediaUnreadableError(
-                f"{self._counter.name}: the file was replaced or changed since it was looked at; try again"
+                f"{self._source.name}: the file was replaced or changed since it was looked at; try again"
             )
         return self._part
 
@@ -244,32 +249,28 @@ class SceneReader:
         if part is not None:
             part.close(is_broken=is_broken)
 
-    def _patiently(self, call: Callable[[], _T]) -> _T:
-        """What ``call`` returns; after a connection that broke it is tried again."""
-        name = self._counter.name
-        for pause_s in (*_PAUSES_S, None):
+    def _retrying(self, call: Callable[[], _T]) -> _T:
+        """Return what ``call`` returns, after retries if its connection broke."""
+        name = self._source.name
+
+        def attempt() -> _T:
             try:
                 return call()
-            except TooSlowError as error:
-                self._drop(is_broken=True)
-                raise MediaOutOfReachError(f"{name}: Stash sends it too slowly: {error}") from error
-            except _SILENT as error:
-                self._drop(is_broken=True)
-                raise MediaOutOfReachError(
-                    f"{name}: Stash sent nothing of it for {self._counter.stall_s:g} s"
-                ) from error
             except _BROKEN as error:
                 self._drop(is_broken=True)
-                if pause_s is None:
+                if isinstance(error, TooSlowError):
                     raise MediaOutOfReachError(
-                        f"{name}: Stash does not send it: {_innermost(error)}"
+                        f"{name}: Stash sends it too slowly: {error}"
                     ) from error
-                _log.debug("%s: %s", name, _innermost(error))
-                time.sleep(pause_s)
-        raise AssertionError  # the last attempt returns or raises
+                if isinstance(error, _SILENT):
+                    raise MediaOutOfReachError(
+                        f"{name}: Stash sent nothing of it for {self._source.stall_s:g} s"
+                    ) from error
+                raise
 
-
-def _innermost(error: BaseException) -> str:
-    while (below := error.__cause__ or error.__context__) is not None:
-        error = below
-    return str(error) or type(error).__name__
+        try:
+            return STREAM_RETRY.call(attempt, _BROKEN, log_level=logging.DEBUG)
+        except _BROKEN as error:
+            raise MediaOutOfReachError(
+                f"{name}: Stash does not send it: {innermost(error)}"
+            ) from error

@@ -1,4 +1,6 @@
-"""Tags by name: found exactly, created where missing, and looked up again when somebody changed them meanwhile."""
+"""Tags: finding and creating them by name, and adding them to items or removing them, many items to
+a request.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,10 @@ class _Entry:
 
 
 class TagCache:
-    """The tags of one Stash. A name means the tag that bears it, or has it as an alias, but for upper and lower case.
+    """Tags of one Stash by name or alias, without regard to case.
 
-    The comparison is made here: Stash itself compares names as SQL patterns, in which ``_`` and ``%``
-    stand for anything.
+    The names are compared here: Stash itself compares them as SQL patterns, in which ``_`` and
+    ``%`` match anything.
     """
 
     def __init__(self, client: StashClient, names: TagNames) -> None:
@@ -55,27 +57,29 @@ class TagCache:
         self._by_name: dict[str, _Entry] = {}
         self._made: set[str] = set()
 
-    def there(self, ids: Iterable[str]) -> dict[str, Tag]:
-        """The tags with these ids. There may be others among them; those that are gone are not."""
+    def by_id(self, ids: Iterable[str]) -> dict[str, Tag]:
+        """Return the tags with these ids that exist, by id. There may be others among them."""
         wanted = set(ids)
-        found = self._by_id(wanted)
+        found = self._read(wanted)
         return {entry.tag.id: entry.tag for entry in (self._all() if found is None else found)}
 
     def find(self, names: Iterable[str]) -> dict[str, Tag]:
-        """The tags that exist, by the ``tag_key`` of each name. What is remembered is checked against Stash first."""
+        """Return the tags that exist, by the ``tag_key`` of each name. Cached ones are checked
+        against Stash first.
+        """
         wanted = {tag_key(name): name.strip() for name in names}
         keys = wanted.keys()
-        self._mind_spelling(wanted)
-        if not keys <= self._by_key.keys() or not self._still_true(keys):
+        self._prefer_exact(wanted)
+        if not keys <= self._by_key.keys() or not self._is_current(keys):
             self._reload()
-            self._mind_spelling(wanted)
+            self._prefer_exact(wanted)
         return {key: self._by_key[key].tag for key in keys & self._by_key.keys()}
 
     def create(self, name: str) -> Tag:
-        """A new tag below the parent tag, which automatic tagging leaves alone.
+        """Create a tag below the parent tag, which automatic tagging leaves alone, and return it.
 
-        If it exists by now, that one is returned. Raises ``TagClashError`` where Stash takes the name for
-        another one, ``StashQueryError`` where it refuses it otherwise.
+        If it exists by now, return that one. Raises ``TagClashError`` if Stash takes the name for
+        another one, ``StashQueryError`` if it refuses the name otherwise.
         """
         new: dict[str, object] = {
             "name": name.strip(),
@@ -89,18 +93,18 @@ class TagCache:
         except StashLockedError:
             raise
         except StashQueryError as error:
-            return self._explain(name, error)
+            return self._existing_or_raise(name, error)
         tag = tag_of(data)
         self._by_key[tag_key(name)] = _Entry(tag, ())
         self._made.add(tag.id)
         return tag
 
     def has_made(self, tag: Tag) -> bool:
-        """Whether ``create`` made this tag, and did not only find it."""
+        """Return True if ``create`` made this tag, and did not only find it."""
         return tag.id in self._made
 
     def looks_made(self, tag: Tag, parent: Tag) -> bool:
-        """Whether this tag is as ``create`` leaves one below ``parent``: nobody has changed it since."""
+        """Return True if this tag is as ``create`` leaves one below ``parent``, unchanged since."""
         data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
         return (
             data is not None
@@ -109,7 +113,9 @@ class TagCache:
         )
 
     def destroy_unused(self, tag: Tag) -> str:
-        """Removes a tag that the plugin made, if nobody uses or has changed it. Returns why it stays, or "" when it is gone."""
+        """Delete a tag that the plugin made, unless it is used or changed. Return why it stays, or
+        "" if it is gone.
+        """
         data = self._client.ask(_IN_USE, {"id": tag.id})["findTag"]
         if data is None or not same_making(tag_of(data).created_s, tag.created_s):
             return ""
@@ -124,19 +130,23 @@ class TagCache:
         return ""
 
     def _description(self, name: str) -> str:
-        """What a person reads in Stash about a tag that steers the plugin; empty for the others."""
+        """Return the description that Stash shows of a control tag; empty for other tags."""
         names = self._names
-        told = {
+        descriptions = {
             names.parent: "Everything that Haven VLM Connector made: tags below this one, and markers that carry it.",
             names.tag_me: "Done by the next run of Tag Videos or Tag Images, which then takes this tag off.",
             names.update_me: "Gone over by Update Tagged Videos or Update Tagged Images, which then takes this tag off.",
             names.tagged: "Haven VLM Connector has tagged this.",
             names.errored: f"Haven VLM Connector could not tag this; Stash's log says why. It stays in line by {names.tag_me}.",
         }
-        return next((text for own, text in told.items() if tag_key(own) == tag_key(name)), "")
+        return next(
+            (text for tag, text in descriptions.items() if tag_key(tag) == tag_key(name)), ""
+        )
 
     def ensure(self, names: Iterable[str]) -> dict[str, Tag]:
-        """As ``find``, and what is missing is created. Raises what ``create`` raises, at the first that fails."""
+        """Return the tags of these names, as ``find`` does, and create those missing. Raises what
+        ``create`` raises.
+        """
         wanted = tuple(names)
         found = self.find(wanted)
         for name in wanted:
@@ -144,9 +154,9 @@ class TagCache:
                 found[tag_key(name)] = self.create(name)
         return found
 
-    def _still_true(self, keys: Iterable[str]) -> bool:
+    def _is_current(self, keys: Iterable[str]) -> bool:
         entries = {key: self._by_key[key] for key in keys}
-        found = self._by_id({entry.tag.id for entry in entries.values()})
+        found = self._read({entry.tag.id for entry in entries.values()})
         if found is None:
             return False
         now = {entry.tag.id: entry for entry in found}
@@ -154,26 +164,29 @@ class TagCache:
             entry.tag.id in now and now[entry.tag.id].goes_by(key) for key, entry in entries.items()
         )
 
-    def _by_id(self, ids: Collection[str]) -> list[_Entry] | None:
-        """The tags with these ids; None where one is gone: Stash then refuses the whole list."""
+    def _read(self, ids: Collection[str]) -> list[_Entry] | None:
+        """Return the tags with these ids. None if one is gone: Stash then refuses the whole
+        list.
+        """
         if not ids:
             return []
         try:
-            return list(
-                map(_entry, self._client.ask(_BY_ID, {"ids": sorted(ids)})["findTags"]["tags"])
-            )
+            return self._entries(_BY_ID, {"ids": sorted(ids)})
         except StashLockedError:
             raise
         except StashQueryError:
             return None
 
     def _all(self) -> list[_Entry]:
-        return list(
-            map(_entry, self._client.ask(_ALL, {"filter": {"per_page": -1}})["findTags"]["tags"])
-        )
+        return self._entries(_ALL, {"filter": {"per_page": -1}})
 
-    def _mind_spelling(self, wanted: Mapping[str, str]) -> None:
-        """``wanted``: names by their ``tag_key``. Of several tags of one key, that which is spelled like this is meant."""
+    def _entries(self, query: str, variables: Mapping[str, object]) -> list[_Entry]:
+        return [_entry(data) for data in self._client.ask(query, variables)["findTags"]["tags"]]
+
+    def _prefer_exact(self, wanted: Mapping[str, str]) -> None:
+        """Prefer, of several tags with one ``tag_key``, the one spelled exactly as in
+        ``wanted``.
+        """
         self._by_key |= {
             key: self._by_name[name] for key, name in wanted.items() if name in self._by_name
         }
@@ -184,10 +197,10 @@ class TagCache:
         self._by_name = {entry.tag.name: entry for entry in entries}
         self._by_key = by_alias | {tag_key(entry.tag.name): entry for entry in entries}
 
-    def _explain(self, name: str, refusal: StashQueryError) -> Tag:
-        """Why could ``name`` not be created? Because it exists by now, or because another name matches it as a pattern."""
+    def _existing_or_raise(self, name: str, refusal: StashQueryError) -> Tag:
+        """Return the tag if it exists by now; otherwise raise why ``name`` could not be created."""
         self._reload()
-        self._mind_spelling({tag_key(name): name.strip()})
+        self._prefer_exact({tag_key(name): name.strip()})
         entry = self._by_key.get(tag_key(name))
         if entry:
             return entry.tag
@@ -208,7 +221,9 @@ def _entry(data: Mapping[str, object]) -> _Entry:
 
 
 def _is_untouched(data: Mapping[str, object]) -> bool:
-    """Stash dates every change of a tag itself; putting it on something is none."""
+    """Return True if the tag was never changed. Stash dates every change of a tag; adding it to an
+    item is none.
+    """
     return (
         bool(data["ignore_auto_tag"])
         and not data["aliases"]
@@ -217,7 +232,7 @@ def _is_untouched(data: Mapping[str, object]) -> bool:
 
 
 def _like(name: str) -> re.Pattern[str]:
-    """``name`` as SQLite's LIKE reads it: case-blind for ASCII only."""
+    """Return ``name`` as SQLite's LIKE reads it: case-insensitive for ASCII only."""
     wild = {"_": ".", "%": ".*"}
     return re.compile(
         "".join(wild.get(char, re.escape(char)) for char in name),
@@ -226,23 +241,23 @@ def _like(name: str) -> re.Pattern[str]:
 
 
 AT_ONCE = 500
-"""How many items one request changes at most. Stash changes them in one transaction."""
+"""The number of items that one request changes at most. Stash changes them in one transaction."""
 _ITEM_S = 0.4
 _MARGIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """These tags, on or off all of these items."""
+    """Tags to add to, or remove from, all of these items."""
 
     ids: tuple[str, ...]
     tag_ids: tuple[str, ...]
 
 
 def batches(wanted: Mapping[str, Iterable[str]], last: str = "") -> tuple[Batch, ...]:
-    """``wanted``, {item: its tags}, as one batch for each distinct change, or for each tag where that makes fewer.
+    """Return one batch for each distinct change, or for each tag if that makes fewer.
 
-    Those with the tag ``last`` come last.
+    ``wanted``: {item: its tags}. Batches with the tag ``last`` come last.
     """
     by_change: dict[tuple[str, ...], list[str]] = {}
     by_tag: dict[tuple[str, ...], list[str]] = {}
@@ -258,11 +273,13 @@ def batches(wanted: Mapping[str, Iterable[str]], last: str = "") -> tuple[Batch,
 
 
 class Tagging:
-    """Sends changes to Stash, each request with as many items as are likely to take ``request_s``, and 500 at most.
+    """Tag changes, each request with as many items as are likely to take ``request_s``, and 500 at
+    most.
 
-    Before it replies, Stash runs the hooks of all its plugins for each item, and each of those may start a program: what is done
-    in a second elsewhere takes minutes there. Until that is known, an item is taken to need what starting Python takes. A reply
-    is waited for ten times as long as it should take, beyond the client's time-out.
+    Before it replies, Stash runs the hooks of all its plugins for each item, and each hook may
+    start a program. Until the pace is measured, an item is assumed to take as long as starting
+    Python. The timeout for a reply is ten times the expected duration, beyond the client's own
+    timeout.
     """
 
     def __init__(self, client: StashClient, *, request_s: float = 20.0) -> None:
@@ -273,10 +290,11 @@ class Tagging:
     def change(
         self, kind: ItemKind, mode: str, batch: Batch, *, halving: bool
     ) -> Iterator[tuple[Batch, StashQueryError | None]]:
-        """Adds or removes tags: ``mode`` is ADD or REMOVE. Gives what was sent, each with the reason if Stash refused it.
+        """Add or remove tags: ``mode`` is ADD or REMOVE. Yield what was sent, each with the error
+        if Stash refused it.
 
-        Stash changes all items of a request or, when one of them or a tag is gone, none. ``halving``: what it refuses is sent
-        again in halves, until the item that it is about stands alone.
+        Stash changes all items of a request or, if one of them or a tag is gone, none. ``halving``:
+        send what it refuses again in halves, until the item that causes it stands alone.
         """
         left = batch.ids
         while left:
@@ -304,13 +322,15 @@ class Tagging:
 
 
 Wanted: TypeAlias = Iterable[tuple[OpenPlan, PlannedTag]]
-"""Tags, each with a plan that speaks of it. Where several speak of a new one, it is the first that makes it."""
+"""Tags, each with a plan that wants it. If several want a new one, the first makes it."""
 Failures: TypeAlias = dict[str, StashError]
-"""Why a tag could not be made, by its ``tag_key``."""
+"""Errors by ``tag_key`` of the tag that could not be made."""
 
 
 class PlanTags:
-    """What the planned tags are in Stash by now. One for all plans that are carried out together."""
+    """The planned tags as they are in Stash by now, shared by all plans that are carried out
+    together.
+    """
 
     def __init__(self, tags: TagCache, journal: Journal) -> None:
         self._tags = tags
@@ -318,16 +338,18 @@ class PlanTags:
         self._found_since: dict[str, Tag] = {}
 
     def id(self, tag: PlannedTag) -> str:
-        """The tag's id by the latest look-up; empty where it could not be made."""
+        """Return the tag's id by the latest look-up; empty if it could not be made."""
         return self.tag(tag).id
 
     def tag(self, tag: PlannedTag) -> Tag:
-        """The tag by the latest look-up, under the name that was planned; without an id where it could not be made."""
+        """Return the tag by the latest look-up, under its planned name; without an id if it could
+        not be made.
+        """
         since = self._found_since.get(tag_key(tag.name))
         return replace(since, name=tag.name) if since else Tag(tag.id, tag.name, tag.created_s)
 
     def find_made(self, left_behind: Sequence[OpenPlan]) -> None:
-        """Finds the tags that were to be made, and were, before the plans were left behind."""
+        """Find the tags that were made before the plans were left behind."""
         makers = _makers((one, tag) for one in left_behind for tag in one.plan.tags if not tag.id)
         if not makers:
             return
@@ -340,7 +362,7 @@ class PlanTags:
                 self._journal.new_tags(opened, [tag])
 
     def create(self, wanted: Wanted) -> Failures:
-        """Makes the tags. Returns why some could not be."""
+        """Create the tags. Return why some could not be."""
         failures: Failures = {}
         for key, (opened, planned) in _makers(wanted).items():
             try:
@@ -348,13 +370,15 @@ class PlanTags:
             except (StashQueryError, TagClashError) as error:
                 failures[key] = error
                 continue
-            # Where the reply to the making was lost, it is found to exist: as new as the other.
+            # If the reply to its creation was lost, it is found to exist, and is new all the same.
             if self._tags.has_made(tag) or self._tags.looks_made(tag, opened.plan.parent):
                 self._journal.new_tags(opened, [tag])
         return failures
 
     def look_up_again(self, wanted: Wanted) -> Failures:
-        """Somebody deleted or merged a tag meanwhile: each is found again, or made again, once. Returns as ``create``."""
+        """Find, or create again, tags that somebody may have deleted or merged meanwhile. Return as
+        ``create``.
+        """
         makers = _makers(wanted)
         found = self._tags.find(tag.name for _, tag in makers.values())
         self._found_since |= found

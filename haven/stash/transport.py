@@ -1,8 +1,8 @@
-"""How a request reaches Stash: ``stashapi``'s interface with its transport replaced by a strict one.
+"""The client of Stash's GraphQL: ``stashapi``'s interface with a strict transport.
 
-What the stock transport does and this one does not: swallow partial errors, wait without end, keep
-sending the first session cookie after Stash has issued a newer one, introspect the whole schema at
-start, write to stderr.
+The stock transport swallows partial errors, waits without end, keeps sending the first session
+cookie after Stash has issued a newer one, introspects the whole schema at start, and writes to
+stderr. This one does none of that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -37,7 +36,7 @@ from haven.stash.errors import (
     StashTimeoutError,
     StashUnreachableError,
 )
-from haven.stash.http import PackedError, TooLargeError, TooSlowError, Wire
+from haven.stash.http import PackedError, RetryPolicy, TooLargeError, TooSlowError, Wire, innermost
 from haven.stash.reply import checked
 
 _log = logging.getLogger(__name__)
@@ -45,52 +44,37 @@ _LOCKED = "database is locked"
 _FEW_WORDS = 300
 _PAGE_BYTES = 2**20
 _MOST_REPLY_BYTES = 64 * 2**20
-# From the first byte to the last a reply may take so many times as long as it may wait for the first.
+# A whole reply may take this many times as long as its first byte.
 _WHOLE = 2
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When to try again: pauses double from ``first_pause_s`` to ``longest_pause_s`` until ``total_s`` have passed.
-
-    ``unmet_s`` instead while no connection has ever come about: whoever started the plugin is there, so the address is wrong.
-    """
-
-    total_s: float = 30.0
-    unmet_s: float = 3.0
-    first_pause_s: float = 0.1
-    longest_pause_s: float = 5.0
-
-    def pause_s(self, attempt: int) -> float:
-        """How long to wait after the failure of ``attempt`` (0, 1, ...)."""
-        return min(self.longest_pause_s, self.first_pause_s * float(2**attempt))
-
-
-@dataclass(frozen=True, slots=True)
 class GraphQLError:
-    """One entry of a reply's ``errors``. ``alias``: the field of the document that failed, or empty for all of it."""
+    """One entry of a reply's ``errors``. ``alias``: the field of the document that failed, or empty
+    for all of it.
+    """
 
     alias: str
     path: str
     message: str
 
     def as_error(self) -> StashQueryError:
-        """The same as an exception."""
+        """Return the same as an exception."""
         kind = StashLockedError if _LOCKED in self.message else StashQueryError
         return kind(self.message, path=self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``data`` by alias, None for what failed, and the errors beside it."""
+    """A reply: ``data`` by alias, None for what failed, and the errors beside it."""
 
     data: dict[str, Any]
     errors: tuple[GraphQLError, ...]
 
 
 class _RefusedError(StashUnreachableError):
-    """No connection came about: the request has not arrived."""
+    """No connection was made: the request has not arrived."""
 
 
 class _DroppedError(StashUnreachableError):
@@ -104,8 +88,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
     """A strict connection to Stash: any GraphQL error raises. Blocking; one caller at a time.
 
     The find, create and update methods it inherits work when given an explicit fragment: no default
-    fragments are fetched. ``connection`` is what Stash hands a plugin (``Scheme``, ``Host``, ``Port``,
-    ``SessionCookie``), or the same with an ``ApiKey``. Nothing is sent before the first call.
+    fragments are fetched. ``connection`` is what Stash hands a plugin (``Scheme``, ``Host``,
+    ``Port``, ``SessionCookie``), or the same with an ``ApiKey``. Nothing is sent before the first
+    call.
     """
 
     def __init__(
@@ -128,18 +113,14 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         self.timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
-        self._met = False
+        self._has_connected = False
         cookie = connection.get("SessionCookie")
         cookie = cookie if isinstance(cookie, Mapping) else {}
         self._cookie_name = str(cookie.get("Name") or "session")
         self._cookie = str(cookie.get("Value") or "")
         self._api_key = str(connection.get("ApiKey") or "")
         self._wire = Wire()
-        self._wire.mount(self.s)
-        # The session cookie is kept by hand: the jar would go on sending the first one beside the newest.
-        self.s.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Neither a proxy nor a .netrc of the environment is meant for a server on this machine.
-        self.s.trust_env = False
+        self._wire.attach(self.s)
         if scheme == "https" and _is_loopback(host):
             # A home-made certificate never names the loopback address, and nobody sits in between.
             self.s.verify = False
@@ -149,36 +130,43 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         return f"StashClient({self.url})"
 
     def use_api_key(self, key: str) -> None:
-        """Sends ``key`` beside the cookie from now on, so that a task outlives its session. Empty: cookie only."""
+        """Send ``key`` beside the cookie from now on, so that a task outlives its session. Empty:
+        cookie only.
+        """
         self._api_key = key
 
     @property
     def verifies(self) -> bool:
-        """Whether Stash's certificate must be a good one."""
+        """True if Stash's certificate must be valid."""
         return bool(self.s.verify)
 
     def address_of(self, path: str) -> str:
-        """Where Stash serves ``path``: at the address that it told the plugin, whatever its own links say."""
+        """Return the URL of ``path`` at the address that Stash gave the plugin, whatever its own
+        links say.
+        """
         return f"{self._base_url}{path}"
 
-    def admission(self, *, by_key: bool = True) -> dict[str, str]:
-        """The headers by which Stash lets a request in, as they are now. They are secret. May be asked on any thread."""
+    def auth_headers(self, *, by_key: bool = True) -> dict[str, str]:
+        """Return the current authentication headers. They are secret. May be called on any
+        thread.
+        """
         headers = {"ApiKey": self._api_key} if self._api_key and by_key else {}
         if self._cookie:
             headers["Cookie"] = f"{self._cookie_name}={self._cookie}"
         return headers
 
     def close(self) -> None:
-        """Closes the connections. Calling afterwards opens new ones."""
+        """Close the connections. A later call opens new ones."""
         self.s.close()
 
     def ask(
         self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0
     ) -> dict[str, Any]:
-        """The reply's ``data``. For requests that may be sent twice: queries, and mutations whose repetition changes nothing.
+        """Return the reply's ``data``. For requests that may be sent twice: queries, and idempotent
+        mutations.
 
-        ``work_s``: so much longer than for others it is waited for the reply. A locked database and a dropped connection are
-        tried again for as long as the retry policy says. Raises ``StashQueryError`` for any GraphQL error, even one beside
+        ``work_s`` extends the timeout. A locked database and a dropped connection are retried as
+        the retry policy says. Raises ``StashQueryError`` for any GraphQL error, even one beside
         data, and the errors of the connection.
         """
         return self._retrying(
@@ -188,69 +176,63 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
     def ask_once(
         self, document: str, variables: Mapping[str, Any] | None = None, *, work_s: float = 0.0
     ) -> Reply:
-        """Sends ``document`` at most once and returns what came of each of its aliases. ``work_s`` as for ``ask``.
+        """Send ``document`` at most once and return the outcome of each of its aliases. ``work_s``
+        as for ``ask``.
 
-        For mutations that must not happen twice. Only a refused connection is tried again: then nothing
-        has arrived. Raises the errors of the connection, and ``StashQueryError`` for a document that
-        was refused as a whole.
+        For mutations that must not happen twice. Only a refused connection is retried: then nothing
+        has arrived. Raises the errors of the connection, and ``StashQueryError`` for a document
+        that was refused as a whole.
         """
-        reply = self._send_patiently(document, variables, work_s)
+        reply = self._send_once(document, variables, work_s)
         whole = [error for error in reply.errors if not error.alias]
         if whole:
             raise whole[0].as_error()
         return reply
 
     def fetch(self, path: str, max_bytes: int) -> bytes:
-        """What Stash serves at ``path`` of its own address, as ``/image/12/image``.
+        """Return the file that Stash serves at ``path`` of its own address, such as
+        ``/image/12/image``.
 
-        Nothing is taken from a reply that is longer than ``max_bytes``. Raises ``NotServedError`` when Stash does not hand it
-        out, and the errors of the connection.
+        Raises ``NotServedError`` if Stash does not serve it or it is longer than ``max_bytes``, and
+        the errors of the connection.
         """
         return self._retrying(
             lambda: self._fetch(self.address_of(path), max_bytes), (_RefusedError, _DroppedError)
         )
 
     def pause(self, attempt: int) -> None:
-        """Waits as the retry policy says after the failure of ``attempt``."""
+        """Wait as the retry policy says after the failure of ``attempt``."""
         self._sleep(self._retry.pause_s(attempt))
 
     def _GQL(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: N802  # stashapi's name
-        # Where every inherited method ends. A query may be sent twice, a mutation of unknown nature may not.
+        # All inherited methods call this. A query may be sent twice, a mutation of unknown nature
+        # may not.
         if query.lstrip().startswith("mutation"):
-            return _strictly(self._send_patiently(query, variables))
+            return _strictly(self._send_once(query, variables))
         return self.ask(query, variables)
 
-    def _send_patiently(
+    def _send_once(
         self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0
     ) -> Reply:
         return self._retrying(lambda: self._send(document, variables, work_s), (_RefusedError,))
 
-    def _retrying(self, call: Callable[[], _T], kinds: tuple[type[StashError], ...]) -> _T:
-        waited_s, attempt = 0.0, 0
-        while True:
-            try:
-                return call()
-            except kinds as error:
-                pause_s = self._retry.pause_s(attempt)
-                if waited_s + pause_s > self._patience_s(error):
-                    raise
-                _log.info("%s; trying again in %.1f s", error, pause_s)
-                self._sleep(pause_s)
-                waited_s, attempt = waited_s + pause_s, attempt + 1
+    def _retrying(self, call: Callable[[], _T], retried: tuple[type[StashError], ...]) -> _T:
+        return self._retry.call(call, retried, is_unmet=self._is_unmet, sleep=self._sleep)
 
-    def _patience_s(self, error: StashError) -> float:
-        unmet = isinstance(error, _RefusedError) and not self._met
-        return min(self._retry.total_s, self._retry.unmet_s) if unmet else self._retry.total_s
+    def _is_unmet(self, error: Exception) -> bool:
+        return isinstance(error, _RefusedError) and not self._has_connected
 
     def _send(
         self, document: str, variables: Mapping[str, Any] | None, work_s: float = 0.0
     ) -> Reply:
         seconds = self.timeout_s + work_s
-        with self._explained(seconds), self._wire.within(_WHOLE * seconds):
-            return self._read(self._admitted(lambda: self._post(document, variables, work_s)))
+        with self._errors_mapped(seconds), self._wire.within(_WHOLE * seconds):
+            return self._read(self._authenticated(lambda: self._post(document, variables, work_s)))
 
-    def _admitted(self, call: Callable[[], requests.Response]) -> requests.Response:
-        """The response to ``call``, with the session kept alive."""
+    def _authenticated(self, call: Callable[[], requests.Response]) -> requests.Response:
+        """Return the response to ``call``. Falls back from a stale key to the session, and keeps
+        its newest cookie.
+        """
         response = call()
         if response.status_code == 401 and self._api_key and self._cookie:
             # Stash refuses a key that was replaced since, even beside a good session.
@@ -275,14 +257,14 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
 
     def _fetch(self, url: str, max_bytes: int) -> bytes:
         with (
-            self._explained(self.timeout_s),
+            self._errors_mapped(self.timeout_s),
             self._wire.within(_WHOLE * self.timeout_s),
-            self._admitted(
+            self._authenticated(
                 lambda: self._request("GET", url, self.timeout_s, stream=True)
             ) as response,
         ):
             if response.status_code in {401, 403} or response.is_redirect:  # to where one logs in
-                raise self._denied(response)
+                raise self._access_error(response)
             if response.status_code != 200:
                 raise NotServedError(
                     f"Stash does not serve {url} ({response.status_code}): {self._start_of(response)}"
@@ -302,15 +284,15 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         self, method: str, url: str, timeout_s: float, **options: Any
     ) -> requests.Response:
         waits_s = (self.timeout_s, timeout_s)  # for the connection, and for the reply
-        headers = {"Accept-Encoding": "identity", **self.admission()}
+        headers = {"Accept-Encoding": "identity", **self.auth_headers()}
         response: requests.Response = self.s.request(
             method, url, headers=headers, timeout=waits_s, allow_redirects=False, **options
         )
-        self._met = True
+        self._has_connected = True
         return response
 
     @contextmanager
-    def _explained(self, timeout_s: float) -> Iterator[None]:
+    def _errors_mapped(self, timeout_s: float) -> Iterator[None]:
         try:
             yield
         except requests.ConnectTimeout as error:
@@ -332,21 +314,21 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
                 ) from error
             if _never_connected(error):
                 raise _RefusedError(
-                    f"cannot reach Stash at {self.url}: {_innermost(error)}"
+                    f"cannot reach Stash at {self.url}: {innermost(error)}"
                 ) from error
             raise _DroppedError(
-                f"the connection to Stash at {self.url} was dropped: {_innermost(error)}"
+                f"the connection to Stash at {self.url} was dropped: {innermost(error)}"
             ) from error
         except requests.RequestException as error:
             raise _DroppedError(
-                f"the answer of Stash at {self.url} broke off: {_innermost(error)}"
+                f"the answer of Stash at {self.url} broke off: {innermost(error)}"
             ) from error
 
     def _read(self, response: requests.Response) -> Reply:
         status = f"{response.status_code} {response.reason}"
         with response:
             if response.status_code in {401, 403}:
-                raise self._denied(response)
+                raise self._access_error(response)
             if response.status_code >= 500:
                 raise _DroppedError(f"Stash at {self.url} could not answer: {status}")
             try:
@@ -366,18 +348,18 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         return _as_reply(content, status)
 
     def _start_of(self, response: requests.Response) -> str:
-        """The first words of a reply."""
+        """Return the beginning of a reply."""
         with suppress(TooLargeError, PackedError):
             return (
                 self._wire.read(response, _PAGE_BYTES)[:_FEW_WORDS].decode(errors="replace").strip()
             )
         return ""
 
-    def _denied(self, response: requests.Response) -> StashAuthError:
+    def _access_error(self, response: requests.Response) -> StashAuthError:
         words = "" if response.is_redirect else self._start_of(response)
-        told = words or "the session has ended, or the API key is not the one Stash has"
+        reason = words or "the session has ended, or the API key is not the one Stash has"
         return StashAuthError(
-            f"Stash at {self.url} refuses access ({response.status_code}): {told}"
+            f"Stash at {self.url} refuses access ({response.status_code}): {reason}"
         )
 
 
@@ -388,12 +370,12 @@ def _as_reply(content: Any, status: str) -> Reply:
         raise StashReplyError(
             f"it holds neither data nor an error ({status}), but {_start_of_json(content)}"
         )
-    told = tuple(map(_error, errors if isinstance(errors, list) else [errors]))
-    return Reply(checked(data) if isinstance(data, dict) else {}, told)
+    mapped = tuple(map(_error, errors if isinstance(errors, list) else [errors]))
+    return Reply(checked(data) if isinstance(data, dict) else {}, mapped)
 
 
 def _error(entry: Any) -> GraphQLError:
-    """An entry of ``errors``, of whatever form: that there is one counts."""
+    """Return an entry of ``errors``, whatever its form."""
     fields = entry if isinstance(entry, dict) else {"message": entry}
     message, path = fields.get("message"), fields.get("path")
     steps = [str(step) for step in path] if isinstance(path, list) else []
@@ -415,7 +397,7 @@ def _strictly(reply: Reply) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """What stashapi's own types are in JSON."""
+    """Return a value of stashapi's own types as JSON has it."""
     if isinstance(value, StashEnum):
         return value.serialize()
     if isinstance(value, Enum):
@@ -426,7 +408,9 @@ def _plain(value: object) -> object:
 
 
 def _reachable_host(host: str) -> str:
-    """``host`` as it stands in a URL. An address that means "every interface" becomes loopback."""
+    """Return ``host`` as it stands in a URL. An address that means "every interface" becomes
+    loopback.
+    """
     bare = host.strip("[]")
     try:
         address = ipaddress.ip_address(bare)
@@ -447,9 +431,3 @@ def _is_loopback(host: str) -> bool:
 def _never_connected(error: requests.ConnectionError) -> bool:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.SSLError)
-
-
-def _innermost(error: BaseException) -> str:
-    while (below := error.__cause__ or error.__context__) is not None:
-        error = below
-    return str(error) or type(error).__name__

@@ -1,4 +1,6 @@
-"""Taking back what one plan did, exactly, but for what people have changed since. Pure."""
+"""Undoing one plan exactly, except for what people have changed since: the plan that does so.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,64 +10,75 @@ from dataclasses import replace
 from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, PlannedMarker, PlannedTag
 from haven.stash.journal import PlanFacts
 from haven.stash.plan import stands_for
-from haven.stash.values import Item, ItemSnapshot, Marker, Tag, same_making
+from haven.stash.values import ItemSnapshot, Marker, Tag, same_making
 
 
-def as_numbered_now(facts: PlanFacts, there: Mapping[str, Tag]) -> PlanFacts:
-    """``facts``, in which tags that are to be put back have no number where it is another tag's by now, or nobody's: then their
-    names tell. ``there``: the tags of Stash, by their ids."""
+def with_current_ids(facts: PlanFacts, tags: Mapping[str, Tag]) -> PlanFacts:
+    """Return ``facts`` without the ids of tags to put back that are another tag's by now, or
+    nobody's.
 
-    def number(own: OwnedTag) -> str:
-        return own.id if own.id in there and own.is_tag(there[own.id]) else ""
+    Such a tag is then found by its name. ``tags``: the tags of Stash, by id.
+    """
 
-    def marker(taken: OwnedMarker) -> OwnedMarker:
-        others = {own.id: own.made_s for own in taken.tags if number(own)}
-        made_s = (taken.primary.made_s, *others.values())
-        return replace(
-            taken, primary_id=number(taken.primary), tag_ids=tuple(others), tags_made_s=made_s
+    def current_id(tag: OwnedTag) -> str:
+        return tag.id if tag.id in tags and tag.is_tag(tags[tag.id]) else ""
+
+    def current_tags(taken: Iterable[Tag]) -> tuple[Tag, ...]:
+        return tuple(
+            replace(tag, id=current_id(OwnedTag(tag.id, tag.name, "", tag.created_s)))
+            for tag in taken
         )
 
-    def tags(taken: Iterable[Tag]) -> tuple[Tag, ...]:
-        return tuple(
-            replace(tag, id=number(OwnedTag(tag.id, tag.name, "", tag.created_s))) for tag in taken
+    def current_marker(marker: OwnedMarker) -> OwnedMarker:
+        others = {tag.id: tag.made_s for tag in marker.tags if current_id(tag)}
+        return replace(
+            marker,
+            primary_id=current_id(marker.primary),
+            tag_ids=tuple(others),
+            tags_made_s=(marker.primary.made_s, *others.values()),
         )
 
     return replace(
         facts,
-        taken_markers=tuple(map(marker, facts.taken_markers)),
-        taken_tags=tags(facts.taken_tags),
-        released=tags(facts.released),
+        taken_markers=tuple(map(current_marker, facts.taken_markers)),
+        taken_tags=current_tags(facts.taken_tags),
+        released=current_tags(facts.released),
     )
 
 
 def plan_undo(
     item: ItemSnapshot, facts: PlanFacts, owned: Owned
 ) -> tuple[ChangePlan, tuple[str, ...]]:
-    """The plan that brings ``item`` back to what it was before, and a sentence for each thing that is left as it is.
+    """Return the plan that brings ``item`` back to what it was, and a sentence for each thing that
+    stays as it is.
 
-    ``owned``: all that is ours on it; what people changed since must have been disowned. Put back is what was taken off,
-    before what was made goes; the tag that queued the item is among the first.
+    ``owned``: all that is the plugin's on it; what people changed since must have been disowned.
+    What was removed is put back before what was made goes; the tag that queues the item is among
+    the first.
     """
     if not same_making(item.created_s, facts.item_made_s):
         return ChangePlan.of(item, facts.parent), (
             f"{item.ref} is another one than the run changed: it was made since",
         )
-    present = {marker.id: marker for marker in item.markers}
+    present = {marker.id for marker in item.markers}
     new_by_people = [
-        m for m in item.markers if m.id not in owned.markers and m.id not in facts.before_marker_ids
+        marker
+        for marker in item.markers
+        if marker.id not in owned.markers and marker.id not in facts.before_marker_ids
     ]
     create, in_the_way = _to_put_back(facts.taken_markers, new_by_people)
+    current = {tag.id: tag for tag in item.tags}
     plan = ChangePlan.of(
         item,
         facts.parent,
         add=tuple(
-            _planned(tag)
+            PlannedTag(tag.name, tag.id, created_s=tag.created_s)
             for tag in (*facts.released, *facts.taken_tags)
-            if tag.id not in item.tag_ids
+            if tag.id not in current
         ),
         create=create,
         destroy=facts.made,
-        remove=tuple(_as_called(tag, item) for tag in facts.put if tag.id in item.tag_ids),
+        remove=tuple(current[tag.id] for tag in facts.put if tag.id in current),
         undoes=facts.plan_id,
     )
     lost = [_lost_marker(marker, present) for marker in facts.lost_markers]
@@ -96,27 +109,16 @@ def _lost_marker(marker: OwnedMarker, present: Iterable[str]) -> str:
     return f"the marker {_named(marker)} is gone already: somebody has removed it since"
 
 
-def _lost_tag(tag: Tag, item: Item) -> str:
-    if tag.id in item.tag_ids:
-        return f"the tag {_as_called(tag, item).name!r} stays: somebody took it off and put it back since"
+def _lost_tag(tag: Tag, item: ItemSnapshot) -> str:
+    current = next((other for other in item.tags if other.id == tag.id), None)
+    if current:
+        return f"the tag {current.name!r} stays: somebody took it off and put it back since"
     return (
         f"the tag {tag.name!r} is gone already: somebody took it off, deleted it or merged it since"
     )
 
 
-def _planned(tag: Tag) -> PlannedTag:
-    return PlannedTag(tag.name, tag.id, created_s=tag.created_s)
-
-
 def _named(marker: OwnedMarker) -> str:
-    return f"{marker.title!r} at {_clock(marker.start_s)}"
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
-def _as_called(tag: Tag, item: Item) -> Tag:
-    """The tag by the name it has by now."""
-    return next((own for own in item.tags if own.id == tag.id), tag)
+    seconds = int(marker.start_s)
+    clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"{marker.title!r} at {clock}"

@@ -1,10 +1,10 @@
-"""What is read from Stash, as frozen values. Ids are strings, as GraphQL has them; times are float seconds."""
+"""Frozen values read from Stash. Ids are strings, as in GraphQL; times are float seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 from haven.items import ItemChange, ItemKind, ItemRef
 from haven.stash.errors import StashError
@@ -14,7 +14,9 @@ _Key = TypeVar("_Key")
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What the handshake told. ``settings``: what the user set for the plugin; keys never set are absent."""
+    """The result of the handshake. ``settings``: the user's settings of the plugin; keys never set
+    are absent.
+    """
 
     version: str
     work_dir: str
@@ -26,13 +28,17 @@ class ServerInfo:
 
     @property
     def vr_tag(self) -> str:
-        """The name of the tag that marks VR scenes, as the user set it for Stash's player, or empty."""
+        """The name of the tag that marks VR scenes, as the user set it for Stash's player, or
+        empty.
+        """
         return str(self.ui.get("vrTag") or "").strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag that is in Stash. ``created_s``: when it was made, by Stash's clock, in seconds since 1970; 0 where not asked."""
+    """A tag in Stash. ``created_s``: when it was made, by Stash's clock, in seconds since 1970; 0
+    if not requested.
+    """
 
     id: str
     name: str
@@ -40,42 +46,26 @@ class Tag:
 
 
 def same_making(one_s: float, other_s: float) -> bool:
-    """Whether what was made at these times, both by Stash's clock, can be the same thing. 0 is not known, and goes with any.
+    """Return True if things made at these times, both by Stash's clock, can be the same. 0 is
+    unknown and matches any.
 
-    Stash gives a number out again when its database is put back from a backup or begun anew; a number and the time of its
-    making together mean one thing. They are compared for equality only, so no clock has to be right.
+    Stash reuses an id after its database was restored from a backup or begun anew; an id and its
+    time of making together identify one thing. Times are compared for equality only, so no clock
+    has to be right.
     """
     return not one_s or not other_s or one_s == other_s
 
 
 def tag_key(name: str) -> str:
-    """Return what two spellings of one tag in Stash share. Unlike ``vlm_engine.tag_key`` it keeps the blanks inside a name, as Stash does."""
+    """Return what two spellings of one tag in Stash share. Unlike ``vlm_engine.tag_key`` it keeps
+    the blanks inside a name, as Stash does.
+    """
     return name.strip().casefold()
-
-
-class Item(Protocol):
-    """A scene, an image or a gallery as it is in Stash: what a change of it is planned from."""
-
-    @property
-    def ref(self) -> ItemRef:
-        """Which one it is."""
-
-    @property
-    def tags(self) -> tuple[Tag, ...]:
-        """Its tags."""
-
-    @property
-    def tag_ids(self) -> frozenset[str]:
-        """The ids of ``tags``."""
-
-    @property
-    def markers(self) -> tuple[Marker, ...]:
-        """Its markers, which only scenes have."""
 
 
 @dataclass(frozen=True, slots=True)
 class SceneFile:
-    """One file of a scene, as Stash's scan saw it. ``oshash`` is empty where Stash has none."""
+    """One file of a scene, as Stash scanned it. ``oshash`` is empty if Stash has none."""
 
     path: str
     size_bytes: int
@@ -87,9 +77,11 @@ class SceneFile:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A marker of a scene. ``end_s`` is None for a point in time. ``tag_ids`` leaves the primary tag out.
+    """A marker of a scene. ``end_s`` is None for a point in time. ``tag_ids`` leaves the primary
+    tag out.
 
-    ``created_s``: when it was made, by Stash's clock; ``tags_created_s``: the same of ``tag_ids``. 0 and nothing where not asked.
+    ``created_s``: when it was made, by Stash's clock; ``tags_created_s``: the same of ``tag_ids``.
+    0 and empty if not requested.
     """
 
     id: str
@@ -103,17 +95,12 @@ class Marker:
 
 
 class StashItem:
-    """What follows from an item's kind, id and tags."""
+    """The base of scenes, images and galleries."""
 
     __slots__ = ()
     kind: ClassVar[ItemKind]
     id: str
     tags: tuple[Tag, ...]
-
-    @property
-    def ref(self) -> ItemRef:
-        """Which one it is."""
-        return ItemRef(self.kind, self.id)
 
     @property
     def tag_ids(self) -> frozenset[str]:
@@ -127,9 +114,9 @@ class StashItem:
 
 @dataclass(frozen=True, slots=True)
 class ItemSnapshot:
-    """What an item carries now, and nothing else of it: an ``Item`` for whoever only changes that.
+    """The tags and markers of an item now.
 
-    ``created_s``: when Stash got to know the item, by its own clock, in seconds since 1970.
+    ``created_s``: when Stash first saw the item, by its own clock, in seconds since 1970.
     """
 
     ref: ItemRef
@@ -143,22 +130,11 @@ class ItemSnapshot:
         return frozenset(tag.id for tag in self.tags)
 
 
-class _Unmarked(StashItem):
-    """An item of a kind that has no markers."""
-
-    __slots__ = ()
-
-    @property
-    def markers(self) -> tuple[Marker, ...]:
-        """None."""
-        return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Scene(StashItem):
     """A scene: its files, the primary one first (there may be none), its tags and its markers.
 
-    ``is_vr``: it carries the tag by which Stash's player knows VR scenes.
+    ``is_vr``: it carries the tag that marks VR scenes for Stash's player.
     """
 
     kind: ClassVar[ItemKind] = ItemKind.SCENE
@@ -190,12 +166,13 @@ class Scene(StashItem):
 
 
 @dataclass(frozen=True, slots=True)
-class Image(_Unmarked):
-    """An image: what its primary file is and where, its tags, and the galleries it is in.
+class Image(StashItem):
+    """An image: its primary file, its tags, and the galleries it is in.
 
-    ``path`` is as Stash sees it, empty without a file. Inside a zip file it is ``zip_path``, a slash, and ``entry``; else those
-    two are None. ``is_clip``: the file is a video; ``duration_s`` is 0 for pictures. ``fingerprint`` names the content, as
-    "md5:…"; it is empty where Stash has none.
+    ``path`` is as Stash sees it, empty without a file. Inside a zip file it is ``zip_path``, a
+    slash, and ``entry``; otherwise those two are None. ``is_clip``: the file is a video.
+    ``duration_s`` is 0 for pictures. ``fingerprint`` identifies the content, as "md5:…"; it is
+    empty if Stash has none.
     """
 
     kind: ClassVar[ItemKind] = ItemKind.IMAGE
@@ -215,8 +192,10 @@ class Image(_Unmarked):
 
 
 @dataclass(frozen=True, slots=True)
-class Gallery(_Unmarked):
-    """A gallery. ``path``: the folder or zip file that it was made of, empty for one that a person put together."""
+class Gallery(StashItem):
+    """A gallery. ``path``: the folder or zip file that it was made from, empty for one that a
+    person put together.
+    """
 
     kind: ClassVar[ItemKind] = ItemKind.GALLERY
     id: str
@@ -233,7 +212,9 @@ ITEM_TYPES: Mapping[ItemKind, type[Scene] | type[Image] | type[Gallery]] = {
 
 
 Fate: TypeAlias = ItemChange | StashError
-"""What became of one item: its change, or the ``ItemGoneError`` or ``ApplyError`` that prevented it."""
+"""What became of one item: its change, or the ``ItemGoneError`` or ``ApplyError`` that prevented
+it.
+"""
 
 
 def change_of(fates: Mapping[_Key, Fate]) -> ItemChange:
@@ -246,7 +227,9 @@ def change_of(fates: Mapping[_Key, Fate]) -> ItemChange:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run in the journal. ``started`` is in seconds since the epoch; ``outcome`` is empty until it came to an end."""
+    """One run in the journal. ``started`` is in seconds since the epoch; ``outcome`` is empty until
+    it ends.
+    """
 
     id: int
     task: str
@@ -257,7 +240,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class PastChange:
-    """One change of an earlier run: its number in the journal, and what was changed."""
+    """One change of an earlier run: its number in the journal, and the changed item."""
 
     number: int
     item: ItemRef
@@ -265,11 +248,11 @@ class PastChange:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What became of a plan that a killed run left behind.
+    """The outcome of a plan that a killed run left behind.
 
-    ``finished``: everything it wanted is in Stash by now. ``gone``: the item is no longer there. Neither: Stash refused
-    something (``reason``), and the item is still in line. ``markers`` and ``tags``: how many of ours were in Stash
-    without the journal knowing it yet.
+    ``finished``: everything it wanted is in Stash by now. ``gone``: the item no longer exists.
+    Neither: Stash refused something (``reason``), and the item is still queued. ``markers`` and
+    ``tags``: the number that were in Stash without the journal knowing it yet.
     """
 
     item: ItemRef

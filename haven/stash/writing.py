@@ -1,8 +1,10 @@
-"""Carrying out change plans, in an order that can be cut off anywhere without losing or doubling anything.
+"""Carrying out change plans, in an order that can be cut off anywhere without losing or doubling
+anything.
 
-Missing tags and new markers are created; tags are added; only then what is obsolete goes: markers, tags, and with the very
-last request the tag that queues the item. When any step of a plan failed, nothing is taken away for it, and its item stays
-queued. Plans for many items are carried out together: those that add or remove the same share their requests.
+1. Create missing tags and new markers. 2. Add tags. 3. Remove what is obsolete: markers, tags, and
+with the very last request the tag that queues the item. If a step of a plan fails, nothing is
+removed for it, and its item stays queued. Plans for many items are carried out together: those that
+add or remove the same tags share their requests.
 """
 
 from __future__ import annotations
@@ -43,11 +45,14 @@ _STEPS: Mapping[str, str] = {_ADD: "add tags", _REMOVE: "remove tags"}
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """One plan, and how far it is. ``there``: the tags that its item is known to have; ``taken_off``: those that the plan had put
-    there and a person took off; ``adopted``: see ``carry_on``."""
+    """One plan and its progress.
+
+    ``present``: the tags that its item is known to have. ``taken_off``: those that the plan had
+    added and a person removed. ``adopted``: see ``carry_on``.
+    """
 
     opened: OpenPlan
-    there: frozenset[str]
+    present: frozenset[str]
     to_create: tuple[PlannedMarker, ...] = ()
     taken_off: tuple[PlannedTag, ...] = ()
     adopted: Adopted = field(default_factory=lambda: Adopted((), ()))
@@ -60,11 +65,12 @@ class _Work:
 
 
 class Writing:
-    """Open plans, each for another item of one kind, on their way into Stash. What goes wrong with one stops no other.
+    """Open plans on their way into Stash, each for another item of one kind. The failure of one
+    stops no other.
 
-    ``carry_out`` and ``carry_on`` close the plans and return what became of those that did not get through, by the plans'
-    numbers: an ``ItemGoneError``, or an ``ApplyError`` with every cause. The errors of the connection pass through them, and
-    the plans stay open.
+    ``carry_out`` and ``carry_on`` close the plans. They return the error of each plan that failed,
+    by its number: an ``ItemGoneError``, or an ``ApplyError`` with every cause. Errors of the
+    connection pass through, and leave plans open.
     """
 
     def __init__(
@@ -82,34 +88,34 @@ class Writing:
         self._works = [
             _Work(one, frozenset(one.plan.before_tag_ids), one.plan.create) for one in opened
         ]
-        self._keeps_line = False
+        self._keeps_queued = False
         self._kind = opened[0].plan.item.kind if opened else ItemKind.SCENE
 
     def carry_out(self) -> dict[int, StashError]:
-        """All of plans that were just opened."""
+        """Carry out plans that were just opened."""
         self._create_tags(lambda tag: not tag.id)
         return self._finish()
 
     def carry_on(self) -> dict[int, Adopted | StashError]:
-        """The rest of plans that were left behind. Returns for those done what had been written without being noted.
+        """Finish plans that were left behind. Return for those done what had been written without
+        being noted.
 
-        Their items stay in line: the settings may have changed since, often because of what was seen of the results.
+        Their items stay queued: the settings may have changed since, often because of the results
+        seen so far.
         """
-        self._keeps_line = True
-        self._take_stock()
+        self._keeps_queued = True
+        self._read_items()
         self._create_tags(lambda tag: not self._tags.id(tag))
         errors = self._finish()
         return {work.opened.id: errors.get(work.opened.id, work.adopted) for work in self._works}
 
-    def _take_stock(self) -> None:
+    def _read_items(self) -> None:
         items = read_items(self._client, [work.plan.item for work in self._works])
         self._tags.find_made([work.opened for work in self._works])
-        with self._journal.together():
+        with self._journal.transaction():
             for work in self._works:
                 item = items.get(work.plan.item)
-                if item is None or not same_making(
-                    item.created_s, work.opened.item_made_s
-                ):  # another one by now
+                if item is None or not same_making(item.created_s, work.opened.item_made_s):
                     work.is_gone = True
                     continue
                 work.adopted = adopt(self._journal, work.opened, item, work.plan.create)
@@ -117,13 +123,13 @@ class Writing:
                 disown_what_changed(self._journal, item)
                 work.to_create = left_to_create(self._journal, work.opened, item)
                 work.taken_off = taken_off_since(self._journal, work.opened)
-                work.there = item.tag_ids
+                work.present = item.tag_ids
 
     def _finish(self) -> dict[int, StashError]:
         self._create_markers()
         self._add_tags([work for work in self._left() if self._tags_to_add(work)])
-        self._take_off([work for work in self._left() if not work.causes])
-        self._look_at_failed()
+        self._remove_obsolete([work for work in self._left() if not work.causes])
+        self._note_failed()
         return self._close()
 
     def _left(self) -> list[_Work]:
@@ -136,10 +142,10 @@ class Writing:
         self._blame(self._left(), self._tags.create(wanted))
 
     def _blame(self, works: Iterable[_Work], failures: Failures) -> None:
-        """Tags that could not be made fail every plan that wants them."""
+        """Fail every plan that wants a tag which could not be made."""
         if not failures:
             return
-        with self._journal.together():
+        with self._journal.transaction():
             for work in works:
                 for key in {tag_key(tag.name): None for tag in work.plan.tags}:
                     if key in failures:
@@ -156,19 +162,19 @@ class Writing:
                 work.is_gone = True
 
     def _add_tags(self, works: Sequence[_Work]) -> None:
-        with self._journal.together():
+        with self._journal.transaction():
             for work in works:
                 self._journal.note(work.opened, ADDING, "begun")
         self._change_tags(_ADD, works, self._tags_to_add)
 
-    def _take_off(self, works: Sequence[_Work]) -> None:
-        """What goes, goes last. That it is about to is written down first."""
+    def _remove_obsolete(self, works: Sequence[_Work]) -> None:
+        """Remove what is obsolete, which comes last. Note first that this begins."""
         taking = [
             work for work in works if work.plan.destroy or work.plan.remove or work.plan.release
         ]
         if not taking:
             return
-        with self._journal.together():
+        with self._journal.transaction():
             for work in taking:
                 self._journal.note(work.opened, TAKING_OFF, "begun")
         for work in taking:
@@ -185,23 +191,29 @@ class Writing:
         )
 
     def _tags_to_add(self, work: _Work) -> dict[str, Tag]:
-        """By their ids. The tag that says that all went well is not among them when it did not."""
+        """Return the tags to add, by id. After a failure the tag that says the item is done is left
+        out.
+        """
         tags = [tag for tag in work.plan.add if not (work.causes and tag.id == work.plan.tagged_id)]
         by_id = {
             self._tags.id(tag): self._tags.tag(tag) for tag in tags if tag not in work.taken_off
         }
-        return {tag_id: tag for tag_id, tag in by_id.items() if tag_id and tag_id not in work.there}
+        return {
+            tag_id: tag for tag_id, tag in by_id.items() if tag_id and tag_id not in work.present
+        }
 
     def _tags_to_remove(self, work: _Work) -> dict[str, Tag]:
         leaving = [
             tag
             for tag in work.plan.release
-            if not (self._keeps_line and tag.id == work.plan.queue_tag_id)
+            if not (self._keeps_queued and tag.id == work.plan.queue_tag_id)
         ]
-        return {tag.id: tag for tag in (*work.plan.remove, *leaving) if tag.id in work.there}
+        return {tag.id: tag for tag in (*work.plan.remove, *leaving) if tag.id in work.present}
 
     def _change_tags(self, mode: str, works: Sequence[_Work], tags_of: _TagsOf) -> None:
-        """Adds or removes tags. What Stash refuses is tried again, once it is known what has vanished meanwhile."""
+        """Add or remove tags. What Stash refuses is tried again without what has vanished
+        meanwhile.
+        """
         refused = self._send(mode, works, tags_of, halving=False)
         self._fail_each(
             _STEPS[mode],
@@ -209,13 +221,15 @@ class Writing:
         )
         again = [work for work, error in refused.items() if not isinstance(error, StashLockedError)]
         if again:
-            again = self._see_what_vanished(mode, again)
+            again = self._without_vanished(mode, again)
             self._fail_each(_STEPS[mode], self._send(mode, again, tags_of, halving=True))
 
     def _send(
         self, mode: str, works: Iterable[_Work], tags_of: _TagsOf, *, halving: bool
     ) -> dict[_Work, StashQueryError]:
-        """Returns what was refused. Such an item is left out of the requests that follow, of which the last says it is done."""
+        """Send the changes and return what was refused. Later requests, which say an item is done,
+        leave such items out.
+        """
         by_id = {work.plan.item.id: work for work in works}
         tags = {one: tags_of(work) for one, work in by_id.items()}
         refused: dict[_Work, StashQueryError] = {}
@@ -234,8 +248,10 @@ class Writing:
                     )
         return refused
 
-    def _see_what_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
-        """Stash refuses all of a request when an item or a tag in it is gone. Returns those that are still there."""
+    def _without_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
+        """Return the works whose items still exist. Stash refuses a whole request if an item or a
+        tag in it is gone.
+        """
         items = read_items(self._client, [work.plan.item for work in works])
         for work in works:
             work.is_gone = work.plan.item not in items
@@ -250,30 +266,30 @@ class Writing:
         return left
 
     def _note_tags(self, mode: str, changed: Mapping[_Work, Sequence[Tag]]) -> None:
-        with self._journal.together():
+        with self._journal.transaction():
             for work, tags in changed.items():
                 ids = {tag.id for tag in tags}
                 if mode == _ADD:
                     self._journal.tags_added(work.opened, tags)
-                    work.there |= ids
+                    work.present |= ids
                 else:
-                    self._journal.tags_taken_off(work.opened, tags)
-                    work.there -= ids
+                    self._journal.tags_removed(work.opened, tags)
+                    work.present -= ids
 
     def _fail(self, work: _Work, step: str, error: StashError) -> None:
         work.causes.append(error)
         self._journal.note(work.opened, step, str(error))
 
     def _fail_each(self, step: str, errors: Mapping[_Work, StashError]) -> None:
-        with self._journal.together():
+        with self._journal.transaction():
             for work, error in errors.items():
                 self._fail(work, step, error)
 
-    def _look_at_failed(self) -> None:
-        """Lets the journal know what is in Stash of the plans that did not get through."""
+    def _note_failed(self) -> None:
+        """Note in the journal what of the failed plans is in Stash."""
         failed = [work for work in self._left() if work.causes]
         items = read_items(self._client, [work.plan.item for work in failed])
-        with self._journal.together():
+        with self._journal.transaction():
             for work in failed:
                 item = items.get(work.plan.item)
                 if item is None:
@@ -285,7 +301,7 @@ class Writing:
 
     def _close(self) -> dict[int, StashError]:
         errors: dict[int, StashError] = {}
-        with self._journal.together():
+        with self._journal.transaction():
             for work in self._works:
                 if work.is_gone:
                     errors[work.opened.id] = ItemGoneError(work.plan.item)
@@ -301,23 +317,25 @@ class Writing:
 
 
 def _sent_of(tags: Mapping[str, Tag], sent: Batch) -> list[Tag]:
-    """Those of an item's tags that the request was about, in their order."""
+    """Return those of an item's tags that the request changed, in order."""
     return [tag for tag_id, tag in tags.items() if tag_id in sent.tag_ids]
 
 
 def _last(mode: str, works: Iterable[_Work]) -> str:
-    """The tag that says that all is done, or that queues: it is added, or removed, after the others."""
+    """Return the tag to add or remove after the others: the one that says all is done, or that
+    queues.
+    """
     return next(
         (work.plan.tagged_id if mode == _ADD else work.plan.queue_tag_id for work in works), ""
     )
 
 
 def _not_applied(work: _Work) -> ApplyError:
-    what, so = (
+    content, remedy = (
         ("results", "it stays queued")
         if work.plan.queue_tag_id
         else ("changes", "start the task again")
     )
     return ApplyError(
-        f"the {what} of {work.plan.item} are not wholly in Stash, so {so}", work.causes
+        f"the {content} of {work.plan.item} are not wholly in Stash, so {remedy}", work.causes
     )

@@ -15,7 +15,8 @@ from haven.settings.settings import Settings
 from haven.setup.processes import ending_with_parent
 from haven.setup.stash_log import StashLogHandler
 from haven.stash.errors import JournalError
-from haven.stash.handler import MediaHandler, handshake
+from haven.stash.handler import MediaHandler
+from haven.stash.server import handshake
 from haven.stash.transport import StashClient
 from haven.tagger import names_in_stash
 from haven.tasks.context import (

@@ -1,7 +1,7 @@
-"""The journal: what was going to be changed, what was, and so what in Stash is ours. SQLite, in the answer store's file.
+"""The journal: planned changes, what became of them, and so what in Stash is the plugin's.
 
-Every change plan is on disk before its first write reaches Stash. Its tables have a version of their own and know nothing of
-the store's. Layers: ``book`` > ``rows | runs`` > ``database | locks`` > ``schema``.
+SQLite, in the answer store's file, with tables and a version of their own. Every plan is on disk
+before its first write reaches Stash. Layers: ``journal`` > ``runs`` > ``database`` > ``schema``.
 """
 
 from haven.stash.journal.journal import Journal, OpenPlan, PlanFacts

@@ -1,4 +1,6 @@
-"""Locks between processes that end with their holder, however it ends."""
+"""The journal's file: its connection and transactions, errors mapped to ``JournalError``, and locks
+between processes.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from vlm_engine import SharedLock, StoreError, readable, writing
 
 
 class Lock:
-    """A file that at most one holder has locked. The operating system lets go of it when the holder's process is killed.
+    """A file that at most one holder has locked. The operating system releases it when the holder
+    is killed.
 
-    SQLite does the locking: it knows how on every system. The file stays empty. Blocking; the thread may change.
+    SQLite does the locking, since it knows how on every system. The file stays empty. Calls block;
+    the thread may change.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,8 +33,10 @@ class Lock:
         """The file's name."""
         return self._path.name
 
-    def take(self, patience_s: float = 0.0) -> bool:
-        """Takes the lock; False when somebody else had it for ``patience_s`` seconds. Raises ``sqlite3.Error``."""
+    def acquire(self, patience_s: float = 0.0) -> bool:
+        """Acquire the lock. Return False if another holder kept it for ``patience_s`` seconds.
+        Raises ``sqlite3.Error``.
+        """
         db = sqlite3.connect(
             self._path, timeout=patience_s, isolation_level=None, check_same_thread=False
         )
@@ -47,26 +53,26 @@ class Lock:
         self._db = db
         return True
 
-    def let_go(self) -> None:
-        """Lets go of the lock, if it is held."""
+    def release(self) -> None:
+        """Release the lock, if it is held."""
         if self._db is not None:
             self._db.close()
             self._db = None
 
-    def forget(self) -> None:
-        """Lets go of the lock and removes its file."""
-        self.let_go()
+    def remove(self) -> None:
+        """Release the lock and remove its file."""
+        self.release()
         self._path.unlink(missing_ok=True)
 
     def is_held(self) -> bool:
-        """Whether somebody holds it, be it this object."""
+        """Return True if anybody holds it, this object included."""
         if self._db is not None:
             return True
         if not self._path.exists():
             return False
-        if not self.take():
+        if not self.acquire():
             return True
-        self.let_go()
+        self.release()
         return False
 
 
@@ -76,15 +82,16 @@ Row = tuple[Any, ...]
 
 
 class JournalDatabase:
-    """Opens (and creates) the journal's tables in the file at ``path``. Raises ``JournalError`` when it cannot be used.
+    """The journal's tables in the file at ``path``, which are created if missing.
 
-    A damaged file is set aside, and what can be read of it is kept; the log says what that is.
+    A damaged file is set aside, what can be read of it is kept, and the log says how much that is.
+    Raises ``JournalError`` when the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with ExitStack() as opening:
-            with _created_by_us():
+            with _store_errors_mapped():
                 self._hold = SharedLock(path, busy_s=_BUSY_S)
             opening.callback(self._hold.release)
             with self.explained():
@@ -98,64 +105,66 @@ class JournalDatabase:
                 self._prepare()
             self._open = opening.pop_all()
         if self._hold.repaired:
-            self._tell_what_is_left()
+            self._log_what_is_left()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._open.close()
 
     def rows(self, sql: str, *values: object) -> list[Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         with self.explained():
             return self._db.execute(sql, values).fetchall()
 
     def write(self, sql: str, *values: object) -> int:
-        """One change, on disk when this returns. Returns the number of the row that was inserted."""
+        """Make one change, on disk when this returns. Return the number of the inserted row."""
         with self.writing():
             return self._db.execute(sql, values).lastrowid or 0
 
     def execute(self, sql: str, *values: object) -> int:
-        """One change within ``writing``. Returns how many rows it changed."""
+        """Make one change within ``writing``. Return the number of changed rows."""
         return self._db.execute(sql, values).rowcount
 
     def execute_each(self, sql: str, rows: Iterable[Row]) -> None:
-        """The same change for each of ``rows``, within ``writing``."""
+        """Make the same change for each of ``rows``, within ``writing``."""
         self._db.executemany(sql, rows)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """A transaction: on disk, even if the power fails, when the block ends; nothing of it when it raises.
+        """Open a transaction: on disk, even if the power fails, when the block ends; undone if it
+        raises.
 
-        Raises ``JournalError`` where the file has been deleted or replaced: what is written into it nobody would find again.
+        Raises ``JournalError`` if the file has been deleted or replaced, since nobody would find
+        the changes again.
         """
-        self._check_that_it_is_there()
+        self._check_same_file()
         with self.explained(), writing(self._db):
             yield
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Maps what SQLite and the system complain of."""
-        with _created_by_us(), self._hold.using():
+        """Map errors of SQLite and of the system to ``JournalError``."""
+        with _store_errors_mapped(), self._hold.using():
             yield
 
-    def _check_that_it_is_there(self) -> None:
+    def _check_same_file(self) -> None:
         try:
             now = _file_at(self.path)
         except FileNotFoundError:
-            what = "deleted or moved away"
+            fate = "deleted or moved away"
         except OSError as error:
-            what = f"put out of reach ({error.strerror})"
+            fate = f"put out of reach ({error.strerror})"
         else:
             if now == self._file:
                 return
-            what = "replaced by another file"
+            fate = "replaced by another file"
         remedy = "Put it back where it was, or, if it is lost for good, start the task again: then a new one is begun"
         raise JournalError(
-            f"{self.path} was {what} while the task was at work, and nothing is changed in Stash without it. {remedy}"
+            f"{self.path} was {fate} while the task was at work, and nothing is changed in Stash without it. {remedy}"
         )
 
     def unreadable_plan(self) -> JournalError:
-        """To be raised where the text of a plan is none any more."""
+        """Return the error to raise when the text of a plan is no plan any more."""
         remedy = "put a copy of it back, or move it away: then the plugin no longer knows what in Stash is its own"
         return JournalError(
             f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}"
@@ -177,7 +186,7 @@ class JournalDatabase:
             except (ValueError, KeyError, TypeError) as error:
                 raise self.unreadable_plan() from error
 
-    def _tell_what_is_left(self) -> None:
+    def _log_what_is_left(self) -> None:
         tables = ("journal_markers", "journal_tags")
         markers, tags = (
             self.rows(f"SELECT count(*) FROM {table} WHERE gone IS NULL AND ours")[0][0]
@@ -192,13 +201,15 @@ class JournalDatabase:
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """What tells one file from another of the same name; None where the file system does not."""
+    """Return what distinguishes a file from another of the same name; None if the file system does
+    not tell.
+    """
     status = path.stat()
     return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
 @contextmanager
-def _created_by_us() -> Iterator[None]:
+def _store_errors_mapped() -> Iterator[None]:
     try:
         yield
     except StoreError as error:

@@ -1,4 +1,6 @@
-"""Rows of the journal about markers and tags, as values."""
+"""The journal itself: change plans, their outcome, what of an item is the plugin's, and what people
+took off.
+"""
 
 from __future__ import annotations
 
@@ -15,68 +17,46 @@ from haven.stash.journal.database import JournalDatabase, Lock, Row
 from haven.stash.journal.runs import RunLog
 from haven.stash.values import Marker, PastChange, Tag
 
+_WRITER_PATIENCE_S = 300.0
+_STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
+ADDING, TAKING_OFF = "adding", "taking off"
+"""The steps noted before tags are added, or anything is removed, so that after a kill it is known
+who did it.
+"""
+
 _ITEM_MADE = "(SELECT item_made FROM journal_plans WHERE journal_plans.id = plan_id)"
-MARKER = f"marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made, tags_made, ours, {_ITEM_MADE}"
-TAG = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
-"""What is read of a row, in the order in which the functions below take it."""
+_MARKER_COLUMNS = (
+    "marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made, tags_made, ours, "
+    + _ITEM_MADE
+)
+_TAG_COLUMNS = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
+"""The columns that ``_marker_of`` and ``_tag_of`` take, in their order."""
 
 
-def tag_of(row: Row) -> OwnedTag:
-    """A tag, of the columns ``TAG``."""
-    tag_id, name, asked, made_s, item_made_s, owned = row
-    return OwnedTag(tag_id, name, asked, made_s, item_made_s or 0.0, bool(owned))
+@dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """A plan that is not known to be carried out.
 
+    ``item_made_s``: when its item was made, by Stash's clock; 0 if unknown.
+    """
 
-def marker_of(row: Row) -> OwnedMarker:
-    """A marker, of the columns ``MARKER``."""
-    (
-        marker_id,
-        title,
-        start_s,
-        end_s,
-        primary_id,
-        tag_ids,
-        number,
-        asked,
-        made_s,
-        tags_made,
-        owned,
-        item_made_s,
-    ) = row
-    return OwnedMarker(
-        marker_id,
-        title,
-        start_s,
-        end_s,
-        primary_id,
-        tuple(tag_ids.split()),
-        number,
-        asked,
-        made_s,
-        item_made_s or 0.0,  # damage may have taken its plan
-        tuple(map(float, tags_made.split())),
-        bool(owned),
-    )
-
-
-def as_written(own: OwnedMarker) -> Row:
-    """What was written to Stash, as columns."""
-    return own.id, own.title, own.start_s, own.end_s, own.primary_id, " ".join(own.tag_ids)
-
-
-def joined(times_s: Iterable[float]) -> str:
-    """Times as one column holds them."""
-    return " ".join(map(repr, times_s))
+    id: int
+    plan: ChangePlan
+    item_made_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """What came of one plan. ``item_made_s``: when its item was made, by Stash's clock, 0 where that is not known;
-    ``before_marker_ids``: the markers that were there before it.
+    """The outcome of one plan that was carried out: enough to undo it exactly.
 
-    ``made`` and ``put`` are its markers and tags that are still ours; ``lost_markers`` and ``lost_tags`` those that a person
-    changed or took off since; ``taken_markers`` and ``taken_tags`` what of ours, from earlier, it took off; ``released``
-    the tags that were not ours and that it took off. What a later plan took off and did not put back is in none of them.
+    ``item_made_s``: when its item was made, by Stash's clock; 0 if unknown.
+    ``before_marker_ids``: the markers that were there before it.
+    ``made`` and ``put``: its markers and tags that are still the plugin's.
+    ``lost_markers`` and ``lost_tags``: those that a person changed or removed since.
+    ``taken_markers`` and ``taken_tags``: what it removed of earlier runs of the plugin.
+    ``released``: the tags that it removed and that were not the plugin's.
+
+    What a later plan removed and did not put back is in none of them.
     """
 
     plan_id: int
@@ -95,292 +75,260 @@ class PlanFacts:
 
     @property
     def put_back_ids(self) -> frozenset[str]:
-        """The ids of the tags that taking the plan back puts on the item or on its markers."""
+        """The ids of the tags that undoing the plan puts on the item or on its markers."""
         tags = {tag.id for tag in (*self.taken_tags, *self.released)}
         return frozenset(
             tags.union(*((one.primary_id, *one.tag_ids) for one in self.taken_markers))
         )
 
 
-_WRITER_PATIENCE_S = 300.0
-_STAYS_OFF = "stays_off = 1 AND recalled IS NULL"
-ADDING, TAKING_OFF = "adding", "taking off"
-"""The steps that are written down before tags are put on an item, or anything is taken off it, so that who did it is known after
-a kill."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenPlan:
-    """A plan that is not known to be carried out. ``item_made_s``: when its item was made, by Stash's clock; 0: not known."""
-
-    id: int
-    plan: ChangePlan
-    item_made_s: float = 0.0
-
-
 class Journal:
-    """Opens (and creates) the journal at ``path``. Raises ``JournalError`` when the file cannot be used.
+    """The journal in the file at ``path``, which is created if missing.
 
-    Blocking; one caller at a time, from whichever thread. Other processes may have the same file open. ``runs`` is the
-    part that knows them; ``patience_s``: how long one that is writing is waited for.
+    Calls block. One caller at a time, on any thread; other processes may have the same file open.
+    ``runs`` knows the runs. ``patience_s``: how long to wait for another process that is writing.
+    Raises ``JournalError`` when the file cannot be used.
     """
 
     def __init__(self, path: Path, *, patience_s: float = _WRITER_PATIENCE_S) -> None:
         self._patience_s = patience_s
-        self._database = JournalDatabase(path)
+        self._db = JournalDatabase(path)
         self._writer = Lock(path.with_name(f"{path.name}-writer"))
-        self._together = False
-        self.runs = RunLog(self._database)
+        self._in_transaction = False
+        self.runs = RunLog(self._db)
 
     def close(self) -> None:
-        """Closes the file and lets go of every lock."""
+        """Close the file and release every lock."""
         self.runs.close()
-        self._writer.let_go()
-        self._database.close()
+        self._writer.release()
+        self._db.close()
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:
-        """Nobody else writes to Stash meanwhile, in whichever process.
+        """Keep every other process from writing to Stash while the block runs.
 
-        So whatever plan is found open inside the block was left behind: nobody alive is at work on it. Raises
-        ``JournalError`` when somebody else does not let go.
+        A plan that is open inside the block was therefore left behind by a process that is gone.
+        Raises ``JournalError`` when another process does not release the lock in time.
         """
-        with self._database.explained():
-            taken = self._writer.take(self._patience_s)
-        if not taken:
-            told = f"another process of the plugin has been writing for {self._patience_s:g} s: stop it, then start again"
-            raise JournalError(f"the journal {self._database.path} is in use: {told}")
+        with self._db.explained():
+            is_mine = self._writer.acquire(self._patience_s)
+        if not is_mine:
+            raise JournalError(
+                f"the journal {self._db.path} is in use: another process of the plugin has been writing"
+                f" for {self._patience_s:g} s: stop it, then start again"
+            )
         try:
             yield
         finally:
-            self._writer.let_go()
+            self._writer.release()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Whatever is written down inside the block reaches the disk at once, at its end: all of it, or nothing when it raises.
+    def transaction(self) -> Iterator[None]:
+        """Write everything inside the block to disk at its end, or nothing if it raises.
 
-        Blocks within blocks belong to the outermost. Other processes cannot write to the file meanwhile: nothing that takes
-        long belongs in there.
+        Nested blocks belong to the outermost. Other processes cannot write to the file meanwhile,
+        so the block must be short.
         """
-        if self._together:
+        if self._in_transaction:
             yield
             return
-        with self._database.writing():
-            self._together = True
+        with self._db.writing():
+            self._in_transaction = True
             try:
                 yield
             finally:
-                self._together = False
+                self._in_transaction = False
+
+    # Plans.
 
     def open_plan(self, run_id: int, plan: ChangePlan, item_made_s: float = 0.0) -> OpenPlan:
-        """Puts the plan on disk. Call before the first write of it."""
-        sql = "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened, item_made) VALUES (?, ?, ?, ?, ?, ?)"
-        with self.together():
-            self._database.execute(
-                sql, run_id, *_columns(plan.item), plan.to_json(), time.time(), item_made_s
-            )
-            ((number,),) = self._database.rows("SELECT last_insert_rowid()")
+        """Write the plan to disk. Call this before the first write of it to Stash."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO journal_plans (run_id, kind, item_id, plan, opened, item_made)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                run_id, *_columns(plan.item), plan.to_json(), time.time(), item_made_s,
+            )  # fmt: skip
+            ((number,),) = self._db.rows("SELECT last_insert_rowid()")
             opened = OpenPlan(number, plan, item_made_s)
-            known = self.there(plan.item) if plan.stood_tags or plan.stood_markers else Records()
-            self._insert_tags(opened, [own for own in plan.stood_tags if own not in known.tags])
+            known = self.known(plan.item) if plan.stood_tags or plan.stood_markers else Records()
+            self._insert_tags(opened, [tag for tag in plan.stood_tags if tag not in known.tags])
             self._insert_markers(
-                opened, [own for own in plan.stood_markers if own not in known.markers]
+                opened, [marker for marker in plan.stood_markers if marker not in known.markers]
             )
             if plan.brings_back:
                 self._recall(opened)
         return opened
 
-    def _recall(self, opened: OpenPlan) -> None:
-        """What people took off the item stays off no longer, unless this plan is undone."""
-        for table, item in (
-            ("journal_tags", "kind = ? AND item_id = ?"),
-            ("journal_markers", "'scene' = ? AND scene_id = ?"),
-        ):
-            sql = f"UPDATE {table} SET recalled = ? WHERE {item} AND {_STAYS_OFF}"
-            self._database.execute(sql, opened.id, *_columns(opened.plan.item))
-
     def close_plan(self, opened: OpenPlan, outcome: str) -> None:
-        """Nothing more is going to come of this plan; ``outcome`` in a word or two. "done" settles what it undoes, too."""
-        now = time.time()
-        with self.together():
-            self._database.execute(
+        """Note that nothing more will come of a plan. "done" also marks the plan that it undoes as
+        undone.
+        """
+        with self.transaction():
+            self._db.execute(
                 "UPDATE journal_plans SET closed = ?, outcome = ? WHERE id = ?",
-                now,
-                outcome,
-                opened.id,
-            )
+                time.time(), outcome, opened.id,
+            )  # fmt: skip
             if opened.plan.undoes and outcome == "done":
-                self._undone(opened.plan.undoes)
+                self.set_undone(opened.plan.undoes)
 
-    def note(self, opened: OpenPlan, step: str, outcome: str) -> None:
-        """What became of one step of a plan."""
-        with self.together():
-            self._note(opened, step, outcome)
-
-    def has_begun(self, opened: OpenPlan, step: str) -> bool:
-        """Whether ``note`` was told of that step."""
-        return bool(
-            self._database.rows(
-                "SELECT 1 FROM journal_steps WHERE plan_id = ? AND step = ? LIMIT 1",
-                opened.id,
-                step,
-            )
+    def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
+        """Return the plans that are still open, oldest first, of these items or of all."""
+        rows = self._db.rows(
+            "SELECT id, kind, item_id, plan, item_made FROM journal_plans WHERE closed IS NULL ORDER BY id"
+        )
+        wanted = None if items is None else frozenset(items)
+        return tuple(
+            OpenPlan(number, self._parse(text), item_made_s)
+            for number, kind, item_id, text, item_made_s in rows
+            if wanted is None or ItemRef(ItemKind(kind), item_id) in wanted
         )
 
+    def note(self, opened: OpenPlan, step: str, outcome: str) -> None:
+        """Note the outcome of one step of a plan."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO journal_steps (plan_id, at, step, outcome) VALUES (?, ?, ?, ?)",
+                opened.id, time.time(), step, outcome,
+            )  # fmt: skip
+
+    def has_begun(self, opened: OpenPlan, step: str) -> bool:
+        """Return True if that step of the plan was noted."""
+        sql = "SELECT 1 FROM journal_steps WHERE plan_id = ? AND step = ? LIMIT 1"
+        return bool(self._db.rows(sql, opened.id, step))
+
     def note_failure(self, run_id: int, item: ItemRef, reason: str) -> None:
-        """An item could not be done."""
-        sql = "INSERT INTO journal_failures (run_id, kind, item_id, at, reason) VALUES (?, ?, ?, ?, ?)"
-        with self.together():
-            self._database.execute(sql, run_id, *_columns(item), time.time(), reason)
+        """Note why an item failed."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO journal_failures (run_id, kind, item_id, at, reason) VALUES (?, ?, ?, ?, ?)",
+                run_id, *_columns(item), time.time(), reason,
+            )  # fmt: skip
+
+    # What a plan wrote.
 
     def markers_created(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
-        """These are ours from now on; those that have a ``row`` are again, in the name of the plan that made them first."""
-        told = tuple(markers)
-        with self.together():
-            self._database.execute_each(
+        """Note markers as the plugin's. One with a ``row`` revives that row, which an earlier plan
+        made.
+        """
+        created = tuple(markers)
+        with self.transaction():
+            self._db.execute_each(
                 "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, made = ?, tags_made = ?,"
                 " gone = NULL, gone_plan = NULL WHERE id = ?",
                 [
-                    (
-                        own.id,
-                        own.primary_id,
-                        " ".join(own.tag_ids),
-                        own.made_s,
-                        joined(own.tags_made_s),
-                        own.row,
-                    )
-                    for own in told
-                    if own.row
+                    (one.id, one.primary_id, " ".join(one.tag_ids), one.made_s,
+                     _joined(one.tags_made_s), one.row)
+                    for one in created if one.row
                 ],
-            )
-            self._insert_markers(opened, [own for own in told if not own.row])
-            self._note(opened, "create markers", f"{len(told)} created")
+            )  # fmt: skip
+            self._insert_markers(opened, [one for one in created if not one.row])
+            self.note(opened, "create markers", f"{len(created)} created")
 
-    def _insert_markers(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
-        self._database.execute_each(
-            "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids,"
-            " asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    opened.id,
-                    opened.plan.item.id,
-                    *as_written(own),
-                    own.asked,
-                    own.made_s,
-                    joined(own.tags_made_s),
-                    own.is_owned,
-                )
-                for own in markers
-            ],
-        )
-
-    def _insert_tags(self, opened: OpenPlan, tags: Iterable[OwnedTag]) -> None:
-        self._database.execute_each(
-            "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name, asked, made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    opened.id,
-                    *_columns(opened.plan.item),
-                    own.id,
-                    own.name,
-                    own.asked,
-                    own.made_s,
-                    own.is_owned,
-                )
-                for own in tags
-            ],
-        )
-
-    def tags_added(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
-        """These are ours on this item from now on. Put back by an undoing, they are again what they were before."""
-        told = tuple(tags)
-        with self.together():
-            if opened.plan.undoes:
-                for tag in told:
-                    self._put_back(opened.plan, tag)
-            else:
-                self._insert_tags(opened, [_as_asked(tag, opened.plan) for tag in told])
-            self._note(opened, "add tags", f"{len(told)} added")
-
-    def _put_back(self, plan: ChangePlan, tag: Tag) -> None:
-        # By its name where there is none of its id: a tag that was deleted meanwhile has been made anew, with another id.
-        revive = "UPDATE journal_tags SET tag_id = ?, made = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
-        back = "UPDATE journal_released SET back = ? WHERE plan_id = ?"
-        now = time.time()
-        for which, value in (("tag_id", tag.id), ("name", tag.name)):
-            revived = self._database.execute(
-                f"{revive} AND {which} = ?", tag.id, tag.created_s, plan.undoes, value
-            )
-            if revived or self._database.execute(
-                f"{back} AND {which} = ?", now, plan.undoes, value
-            ):
-                return
-
-    def new_tags(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
-        """Stash did not have these tags before this plan made them."""
-        told = tuple(tags)
-        if told:
-            with self.together():
-                sql = (
-                    "INSERT INTO journal_new_tags (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)"
-                )
-                self._database.execute_each(
-                    sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in told]
-                )
-
-    def markers_taken_off(self, opened: OpenPlan, marker_ids: Iterable[str]) -> None:
-        """The plan took these markers, which were ours, off the scene."""
+    def markers_removed(self, opened: OpenPlan, marker_ids: Iterable[str]) -> None:
+        """Note that the plan removed these markers of the plugin."""
         self._markers_gone(opened.plan.item, marker_ids, opened.id)
 
-    def tags_taken_off(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
-        """The plan took these tags off the item: ours, or those that queue and report."""
-        item, told = opened.plan.item, tuple(tags)
-        own = self.owned(item).tag_ids
-        known = {
-            row[0]
-            for row in self._database.rows(
-                "SELECT tag_id FROM journal_released WHERE plan_id = ?", opened.id
-            )
-        }
-        others = [
+    def tags_added(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
+        """Note tags on the plan's item as the plugin's. A tag that an undo puts back is again what
+        it was before.
+        """
+        added = tuple(tags)
+        with self.transaction():
+            if opened.plan.undoes:
+                for tag in added:
+                    self._put_back(opened.plan.undoes, tag)
+            else:
+                self._insert_tags(opened, [_as_asked(tag, opened.plan) for tag in added])
+            self.note(opened, "add tags", f"{len(added)} added")
+
+    def tags_removed(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
+        """Note that the plan removed these tags: the plugin's, or tags that queue and report."""
+        item, removed = opened.plan.item, tuple(tags)
+        owned = self.owned(item).tag_ids
+        sql = "SELECT tag_id FROM journal_released WHERE plan_id = ?"
+        noted = {tag_id for (tag_id,) in self._db.rows(sql, opened.id)}
+        released = [
             tag
-            for tag in told
-            if tag.id not in own and tag in opened.plan.release and tag.id not in known
+            for tag in removed
+            if tag.id not in owned and tag in opened.plan.release and tag.id not in noted
         ]
-        with self.together():
-            self._tags_gone(item, [tag.id for tag in told if tag.id in own], opened.id)
-            sql = "INSERT INTO journal_released (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)"
-            self._database.execute_each(
-                sql, [(opened.id, tag.id, tag.name, tag.created_s) for tag in others]
+        with self.transaction():
+            self._tags_gone(item, [tag.id for tag in removed if tag.id in owned], opened.id)
+            self._db.execute_each(
+                "INSERT INTO journal_released (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)",
+                [(opened.id, tag.id, tag.name, tag.created_s) for tag in released],
             )
 
-    def disown(
-        self,
-        item: ItemRef,
-        *,
-        marker_ids: Iterable[str] = (),
-        tag_ids: Iterable[str] = (),
-        stays_off: bool = True,
-    ) -> None:
-        """These are no longer ours, and no longer there as they were. ``stays_off``: a person took them off, or changed them."""
-        self._markers_gone(item, marker_ids, None, stays_off=stays_off)
-        self._tags_gone(item, tag_ids, None, stays_off=stays_off)
-
-    def owned(self, item: ItemRef) -> Owned:
-        """What of an item is ours, by all runs together, and what people took off it."""
-        there = self.there(item)
-        return Owned(
-            {own.id: own for own in there.markers if own.is_owned},
-            {own.id: own for own in there.tags if own.is_owned},
-            self._records(item, _STAYS_OFF),
+    def new_tags(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
+        """Note tags that Stash did not have before the plan made them."""
+        self._write_each(
+            "INSERT INTO journal_new_tags (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)",
+            [(opened.id, tag.id, tag.name, tag.created_s) for tag in tags],
         )
 
-    def there(self, item: ItemRef) -> Records:
-        """What is on an item as far as the journal knows, of the plugin's and of people's."""
+    def new_tags_of_plan(self, opened: OpenPlan) -> tuple[Tag, ...]:
+        """Return the tags that a plan is known to have made in Stash."""
+        sql = "SELECT tag_id, name, made FROM journal_new_tags WHERE plan_id = ?"
+        return tuple(Tag(*row) for row in self._db.rows(sql, opened.id))
+
+    def new_tags_of(self, run_id: int) -> tuple[Tag, ...]:
+        """Return the tags that a run made in Stash and that are not known to be deleted."""
+        sql = (
+            "SELECT DISTINCT tag_id, name, made FROM journal_new_tags WHERE gone IS NULL"
+            " AND plan_id IN (SELECT id FROM journal_plans WHERE run_id = ?) ORDER BY CAST(tag_id AS INTEGER), tag_id"
+        )
+        return tuple(Tag(*row) for row in self._db.rows(sql, run_id))
+
+    def tag_destroyed(self, tag_id: str) -> None:
+        """Note that a tag which the plugin had made is no longer in Stash."""
+        sql = "UPDATE journal_new_tags SET gone = ? WHERE tag_id = ? AND gone IS NULL"
+        self._db.write(sql, time.time(), tag_id)
+
+    def disown(self, item: ItemRef, records: Records, *, stays_off: bool = True) -> None:
+        """Note that these markers and tags are no longer on the item as they were.
+
+        ``stays_off``: a person removed or changed them.
+        """
+        markers, tags = [one.id for one in records.markers], [one.id for one in records.tags]
+        self._markers_gone(item, markers, None, stays_off=stays_off)
+        self._tags_gone(item, tags, None, stays_off=stays_off)
+
+    def moved_to(self, item: ItemRef, markers: Iterable[OwnedMarker]) -> None:
+        """Note that these markers are on that scene now."""
+        self._write_each(
+            "UPDATE journal_markers SET scene_id = ? WHERE id = ?",
+            [(item.id, marker.row) for marker in markers],
+        )
+
+    # What is known of an item.
+
+    def known(self, item: ItemRef) -> Records:
+        """Return what is on an item as far as the journal knows, of the plugin's and of
+        people's.
+        """
         return self._records(item, "gone IS NULL")
 
+    def owned(self, item: ItemRef) -> Owned:
+        """Return what of an item is the plugin's, by all runs together, and what people took off
+        it.
+        """
+        return Owned.of(self.known(item), self._records(item, _STAYS_OFF))
+
+    def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
+        """Return the ids of the items of that kind on which something is the plugin's, in order."""
+        sql = "SELECT item_id AS id FROM journal_tags WHERE kind = ? AND gone IS NULL AND ours"
+        if kind is ItemKind.SCENE:
+            sql += " UNION SELECT scene_id FROM journal_markers WHERE gone IS NULL AND ours"
+        rows = self._db.rows(
+            f"SELECT DISTINCT id FROM ({sql}) ORDER BY CAST(id AS INTEGER), id", kind.value
+        )
+        return tuple(item_id for (item_id,) in rows)
+
     def on_other_scenes(self, item: ItemRef, markers: Iterable[Marker]) -> tuple[OwnedMarker, ...]:
-        """Those of ``markers`` that the plugin made on another scene: Stash moves them where people merge scenes."""
+        """Return those of ``markers`` that the plugin made on another scene: merging scenes moves
+        them.
+        """
         made_s = {marker.id: marker.created_s for marker in markers if marker.created_s}
         if not made_s:
             return ()
@@ -388,27 +336,12 @@ class Journal:
         found = self._markers(
             f"gone IS NULL AND ours AND scene_id <> ? AND marker_id IN ({wanted})", item.id, *made_s
         )
-        return tuple(own for own in found if own.made_s == made_s[own.id])
-
-    def moved_to(self, item: ItemRef, markers: Iterable[OwnedMarker]) -> None:
-        """These are on that scene now."""
-        self._write_each(
-            "UPDATE journal_markers SET scene_id = ? WHERE id = ?",
-            [(item.id, own.row) for own in markers],
-        )
-
-    def _records(self, item: ItemRef, state: str) -> Records:
-        sql = (
-            f"SELECT {TAG} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
-        )
-        tags = tuple(map(tag_of, self._database.rows(sql, *_columns(item))))
-        is_scene = item.kind is ItemKind.SCENE
-        return Records(
-            tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ()
-        )
+        return tuple(marker for marker in found if marker.made_s == made_s[marker.id])
 
     def written(self, opened: OpenPlan) -> tuple[OwnedMarker, ...]:
-        """The markers that this plan is known to have made, whatever became of them."""
+        """Return the markers that this plan is known to have made, whatever happened to them
+        since.
+        """
         rows = [marker.revives for marker in opened.plan.create if marker.revives]
         revived = (
             self._markers(f"gone IS NULL AND id IN ({', '.join('?' * len(rows))})", *rows)
@@ -417,74 +350,44 @@ class Journal:
         )
         return (*self._markers("plan_id = ? AND ours", opened.id), *revived)
 
-    def owned_ids(self, kind: ItemKind) -> tuple[str, ...]:
-        """The ids of the items of that kind on which something is ours, in their order."""
-        sql = "SELECT item_id AS id FROM journal_tags WHERE kind = ? AND gone IS NULL AND ours"
-        if kind is ItemKind.SCENE:
-            sql += " UNION SELECT scene_id FROM journal_markers WHERE gone IS NULL AND ours"
-        rows = self._database.rows(
-            f"SELECT DISTINCT id FROM ({sql}) ORDER BY CAST(id AS INTEGER), id", kind.value
-        )
-        return tuple(row[0] for row in rows)
-
-    def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
-        """The plans that are still open, oldest first, of these items or of all."""
-        rows = self._database.rows(
-            "SELECT id, kind, item_id, plan, item_made FROM journal_plans WHERE closed IS NULL ORDER BY id"
-        )
-        wanted = None if items is None else frozenset(items)
-        return tuple(
-            OpenPlan(number, self._read(text), item_made_s)
-            for number, kind, item_id, text, item_made_s in rows
-            if wanted is None or ItemRef(ItemKind(kind), item_id) in wanted
-        )
-
-    def _read(self, plan: str) -> ChangePlan:
-        try:
-            return ChangePlan.from_json(plan)
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._database.unreadable_plan() from error
+    # Undoing.
 
     def plans_to_undo(self, run_id: int) -> tuple[PastChange, ...]:
-        """Every plan of a run that is not undone yet, latest first."""
+        """Return every plan of a run that is not undone yet, latest first."""
         sql = (
             "SELECT id, kind, item_id FROM journal_plans"
             " WHERE run_id = ? AND undone IS NULL AND closed IS NOT NULL ORDER BY id DESC"
         )
         return tuple(
             PastChange(number, ItemRef(ItemKind(kind), item_id))
-            for number, kind, item_id in self._database.rows(sql, run_id)
+            for number, kind, item_id in self._db.rows(sql, run_id)
         )
 
     def set_undone(self, plan_id: int) -> None:
-        """Nothing of this plan is left to undo."""
-        with self.together():
-            self._undone(plan_id)
-
-    def _undone(self, plan_id: int) -> None:
-        self._database.execute(
-            "UPDATE journal_plans SET undone = ? WHERE id = ?", time.time(), plan_id
-        )
-        for table in ("journal_tags", "journal_markers"):
-            self._database.execute(
-                f"UPDATE {table} SET recalled = NULL WHERE recalled = ?", plan_id
-            )
+        """Note that nothing of this plan is left to undo."""
+        with self.transaction():
+            sql = "UPDATE journal_plans SET undone = ? WHERE id = ?"
+            self._db.execute(sql, time.time(), plan_id)
+            for table in ("journal_tags", "journal_markers"):
+                sql = f"UPDATE {table} SET recalled = NULL WHERE recalled = ?"
+                self._db.execute(sql, plan_id)
 
     def item_of(self, plan_id: int) -> ItemRef:
-        """What a plan is for."""
-        ((kind, item_id),) = self._database.rows(
+        """Return the item that a plan is for."""
+        ((kind, item_id),) = self._db.rows(
             "SELECT kind, item_id FROM journal_plans WHERE id = ?", plan_id
         )
         return ItemRef(ItemKind(kind), item_id)
 
     def facts(self, plan_id: int) -> PlanFacts:
-        """What came of a plan."""
+        """Return the outcome of a plan."""
         sql = "SELECT run_id, plan, item_made FROM journal_plans WHERE id = ?"
-        ((run_id, text, item_made_s),) = self._database.rows(sql, plan_id)
-        plan = self._read(text)
-        released = self._database.rows(
-            "SELECT tag_id, name, made FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid",
-            plan_id,
+        ((run_id, text, item_made_s),) = self._db.rows(sql, plan_id)
+        plan = self._parse(text)
+        sql = "SELECT tag_id, name, made FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid"
+        made, lost = (
+            "plan_id = ? AND ours AND gone IS NULL",
+            ("plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL"),
         )
         return PlanFacts(
             plan_id,
@@ -493,90 +396,140 @@ class Journal:
             item_made_s,
             plan.parent,
             frozenset(plan.before_marker_ids),
-            made=self._markers("plan_id = ? AND ours AND gone IS NULL", plan_id),
-            lost_markers=self._markers(
-                "plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id
-            ),
+            made=self._markers(made, plan_id),
+            lost_markers=self._markers(lost, plan_id),
             taken_markers=self._markers("gone_plan = ?", plan_id),
-            put=self._tags("plan_id = ? AND ours AND gone IS NULL", plan_id),
-            lost_tags=self._tags(
-                "plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL", plan_id
-            ),
+            put=self._tags(made, plan_id),
+            lost_tags=self._tags(lost, plan_id),
             taken_tags=self._tags("gone_plan = ?", plan_id),
-            released=tuple(Tag(*row) for row in released),
+            released=tuple(Tag(*row) for row in self._db.rows(sql, plan_id)),
         )
 
-    def new_tags_of_plan(self, opened: OpenPlan) -> tuple[Tag, ...]:
-        """The tags that a plan is known to have made in Stash."""
-        sql = "SELECT tag_id, name, made FROM journal_new_tags WHERE plan_id = ?"
-        return tuple(Tag(*row) for row in self._database.rows(sql, opened.id))
+    def _put_back(self, undone_plan: int, tag: Tag) -> None:
+        # By name if no row has its id: a tag that was deleted meanwhile has been made again, with
+        # another id.
+        revive = "UPDATE journal_tags SET tag_id = ?, made = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
+        back = "UPDATE journal_released SET back = ? WHERE plan_id = ?"
+        for column, value in (("tag_id", tag.id), ("name", tag.name)):
+            match = f" AND {column} = ?"
+            if self._db.execute(
+                revive + match, tag.id, tag.created_s, undone_plan, value
+            ) or self._db.execute(back + match, time.time(), undone_plan, value):
+                return
 
-    def new_tags_of(self, run_id: int) -> tuple[Tag, ...]:
-        """The tags that a run made in Stash and that are not known to be gone again."""
-        sql = (
-            "SELECT DISTINCT tag_id, name, made FROM journal_new_tags WHERE gone IS NULL"
-            " AND plan_id IN (SELECT id FROM journal_plans WHERE run_id = ?) ORDER BY CAST(tag_id AS INTEGER), tag_id"
+    def _recall(self, opened: OpenPlan) -> None:
+        """Let the plan bring back what people took off the item. Undoing the plan revokes that."""
+        for table, item in (
+            ("journal_tags", "kind = ? AND item_id = ?"),
+            ("journal_markers", "'scene' = ? AND scene_id = ?"),
+        ):
+            sql = f"UPDATE {table} SET recalled = ? WHERE {item} AND {_STAYS_OFF}"
+            self._db.execute(sql, opened.id, *_columns(opened.plan.item))
+
+    def _insert_markers(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
+        self._db.execute_each(
+            "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids,"
+            " asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (opened.id, opened.plan.item.id, one.id, one.title, one.start_s, one.end_s, one.primary_id,
+                 " ".join(one.tag_ids), one.asked, one.made_s, _joined(one.tags_made_s), one.is_owned)
+                for one in markers
+            ],
+        )  # fmt: skip
+
+    def _insert_tags(self, opened: OpenPlan, tags: Iterable[OwnedTag]) -> None:
+        item = _columns(opened.plan.item)
+        self._db.execute_each(
+            "INSERT INTO journal_tags (plan_id, kind, item_id, tag_id, name, asked, made, ours)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (opened.id, *item, tag.id, tag.name, tag.asked, tag.made_s, tag.is_owned)
+                for tag in tags
+            ],
         )
-        return tuple(Tag(*row) for row in self._database.rows(sql, run_id))
 
-    def tag_destroyed(self, tag_id: str) -> None:
-        """A tag that the plugin had made is no longer in Stash."""
-        self._database.write(
-            "UPDATE journal_new_tags SET gone = ? WHERE tag_id = ? AND gone IS NULL",
-            time.time(),
-            tag_id,
+    def _parse(self, plan: str) -> ChangePlan:
+        try:
+            return ChangePlan.from_json(plan)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._db.unreadable_plan() from error
+
+    def _records(self, item: ItemRef, state: str) -> Records:
+        sql = f"SELECT {_TAG_COLUMNS} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
+        tags = tuple(map(_tag_of, self._db.rows(sql, *_columns(item))))
+        is_scene = item.kind is ItemKind.SCENE
+        return Records(
+            tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ()
         )
 
     def _markers(self, where: str, *values: object) -> tuple[OwnedMarker, ...]:
-        return tuple(
-            map(
-                marker_of,
-                self._database.rows(
-                    f"SELECT {MARKER} FROM journal_markers WHERE {where} ORDER BY id", *values
-                ),
-            )
-        )
+        sql = f"SELECT {_MARKER_COLUMNS} FROM journal_markers WHERE {where} ORDER BY id"
+        return tuple(map(_marker_of, self._db.rows(sql, *values)))
 
     def _tags(self, where: str, *values: object) -> tuple[Tag, ...]:
-        rows = self._database.rows(
-            f"SELECT tag_id, name, made FROM journal_tags WHERE {where} ORDER BY id", *values
-        )
-        return tuple(Tag(*row) for row in rows)
+        sql = f"SELECT tag_id, name, made FROM journal_tags WHERE {where} ORDER BY id"
+        return tuple(Tag(*row) for row in self._db.rows(sql, *values))
 
     def _markers_gone(
         self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False
     ) -> None:
-        gone = "UPDATE journal_markers SET gone = ?, gone_plan = ?, stays_off = ?"
-        sql = f"{gone} WHERE scene_id = ? AND marker_id = ? AND gone IS NULL"
-        self._write_each(sql, [(time.time(), by_plan, stays_off, item.id, id_) for id_ in ids])
+        self._write_each(
+            "UPDATE journal_markers SET gone = ?, gone_plan = ?, stays_off = ?"
+            " WHERE scene_id = ? AND marker_id = ? AND gone IS NULL",
+            [(time.time(), by_plan, stays_off, item.id, one) for one in ids],
+        )
 
     def _tags_gone(
         self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False
     ) -> None:
-        gone = "UPDATE journal_tags SET gone = ?, gone_plan = ?, stays_off = ?"
-        sql = f"{gone} WHERE kind = ? AND item_id = ? AND tag_id = ? AND gone IS NULL"
         self._write_each(
-            sql, [(time.time(), by_plan, stays_off, *_columns(item), id_) for id_ in ids]
+            "UPDATE journal_tags SET gone = ?, gone_plan = ?, stays_off = ?"
+            " WHERE kind = ? AND item_id = ? AND tag_id = ? AND gone IS NULL",
+            [(time.time(), by_plan, stays_off, *_columns(item), one) for one in ids],
         )
 
     def _write_each(self, sql: str, rows: list[Row]) -> None:
         if rows:
-            with self.together():
-                self._database.execute_each(sql, rows)
-
-    def _note(self, opened: OpenPlan, step: str, outcome: str) -> None:
-        sql = "INSERT INTO journal_steps (plan_id, at, step, outcome) VALUES (?, ?, ?, ?)"
-        self._database.execute(sql, opened.id, time.time(), step, outcome)
+            with self.transaction():
+                self._db.execute_each(sql, rows)
 
 
 def _columns(item: ItemRef) -> tuple[str, str]:
-    """``kind`` and ``item_id`` of a row about the item."""
+    """Return the columns ``kind`` and ``item_id`` of a row about the item."""
     return item.kind.value, item.id
 
 
 def _as_asked(tag: Tag, plan: ChangePlan) -> OwnedTag:
-    """A tag that the plan has put on its item, with what the tag list calls it."""
+    """Return a tag that the plan has put on its item, with its name in the tag list."""
     asked = next(
         (wanted.asked for wanted in plan.add if wanted.is_tag(tag) or wanted.name == tag.name), ""
     )
     return OwnedTag(tag.id, tag.name, asked, tag.created_s)
+
+
+def _tag_of(row: Row) -> OwnedTag:
+    tag_id, name, asked, made_s, item_made_s, owned = row
+    return OwnedTag(tag_id, name, asked, made_s, item_made_s or 0.0, bool(owned))
+
+
+def _marker_of(row: Row) -> OwnedMarker:
+    marker_id, title, start_s, end_s, primary_id, tag_ids, number, *rest = row
+    asked, made_s, tags_made, owned, item_made_s = rest
+    return OwnedMarker(
+        marker_id,
+        title,
+        start_s,
+        end_s,
+        primary_id,
+        tuple(tag_ids.split()),
+        number,
+        asked,
+        made_s,
+        item_made_s or 0.0,  # damage may have taken its plan
+        tuple(map(float, tags_made.split())),
+        bool(owned),
+    )
+
+
+def _joined(times_s: Iterable[float]) -> str:
+    return " ".join(map(repr, times_s))

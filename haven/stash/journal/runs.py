@@ -1,4 +1,6 @@
-"""Runs: which there were, which are at work in some process, and which can be undone."""
+"""The journal's runs: which are at work in some process, which were cut off, and which can be
+undone.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,18 @@ ORDER BY id DESC LIMIT 1"""
 
 
 class RunLog:
-    """The runs of one journal. A run holds a lock for as long as its process lives, so that others know."""
+    """Runs of one journal. A run holds a lock for as long as its process lives, so that others
+    know.
+    """
 
     def __init__(self, database: JournalDatabase) -> None:
         self._database = database
         self._held: dict[int, Lock] = {}
 
     def start(self, task: str, settings: str = "", undoes: int | None = None) -> int:
-        """A new run of ``task``; returns its number. ``settings``: their fingerprint; ``undoes``: the run it takes back."""
+        """Start a run of ``task`` and return its number. ``settings``: their fingerprint;
+        ``undoes``: the run that it undoes.
+        """
         lock = self._new_lock()
         run_id = self._database.write(
             "INSERT INTO journal_runs (task, started, settings, pid, lock, undoes) VALUES (?, ?, ?, ?, ?, ?)",
@@ -39,8 +45,10 @@ class RunLog:
         self._held[run_id] = lock
         return run_id
 
-    def go_on(self, run_id: int, task: str) -> bool:
-        """Takes up a run that gave others their turn. False when there is none such, or it was undone meanwhile."""
+    def resume(self, run_id: int, task: str) -> bool:
+        """Resume a run that ended as "sliced". Return False if there is no such run, or it was
+        undone meanwhile.
+        """
         lock = self._new_lock()
         with self._database.writing():
             changed = self._database.execute(
@@ -51,11 +59,11 @@ class RunLog:
         if changed:
             self._held[run_id] = lock
         else:
-            lock.forget()
+            lock.remove()
         return bool(changed)
 
     def finish(self, run_id: int, outcome: str = "finished") -> None:
-        """The run came to an end by itself: "finished", "sliced" or "broken off"."""
+        """End a run as "finished", "sliced" or "broken off"."""
         self._database.write(
             "UPDATE journal_runs SET finished = ?, outcome = ? WHERE id = ?",
             time.time(),
@@ -65,7 +73,7 @@ class RunLog:
         self._release(run_id)
 
     def cut_off(self) -> tuple[Run, ...]:
-        """Marks the runs whose process is gone before they came to an end, and returns them."""
+        """Mark the runs whose process is gone before they ended as cut off, and return them."""
         rows = self._database.rows(
             "SELECT id, task, started, pid, outcome, lock FROM journal_runs WHERE finished IS NULL ORDER BY id"
         )
@@ -78,33 +86,33 @@ class RunLog:
                 row[5],
             )
             if row[5]:
-                self._lock(row[5]).forget()
+                self._lock(row[5]).remove()
         return tuple(Run(*row[:5]) for row in dead)
 
     def last_undoable(self) -> Run | None:
-        """The latest run that changed something and is not undone yet."""
+        """Return the latest run that changed something and is not undone yet."""
         return next((Run(*row) for row in self._database.rows(_UNDOABLE)), None)
 
     def is_at_work(self, run_id: int) -> bool:
-        """Whether some process, be it this one, is carrying the run out."""
+        """Return True if some process, this one included, is carrying the run out."""
         rows = self._database.rows(
             "SELECT lock FROM journal_runs WHERE id = ? AND finished IS NULL", run_id
         )
         return any(self._is_held(run_id, name) for (name,) in rows)
 
     def mark_undone(self, run_id: int) -> None:
-        """All of the run is undone."""
+        """Mark the whole run as undone."""
         self._database.write("UPDATE journal_runs SET undone = ? WHERE id = ?", time.time(), run_id)
 
     def close(self) -> None:
-        """Lets go of what this process still holds: its runs that did not come to an end are cut off."""
+        """Release the locks of this process: its runs that have not ended are cut off."""
         for run_id in tuple(self._held):
             self._release(run_id)
 
     def _new_lock(self) -> Lock:
         lock = self._lock(f"{self._database.path.name}-run-{secrets.token_hex(8)}")
         with self._database.explained():
-            if not lock.take():
+            if not lock.acquire():
                 raise JournalError(f"{lock.name}: somebody else has locked it")
         return lock
 
@@ -122,4 +130,4 @@ class RunLog:
     def _release(self, run_id: int) -> None:
         lock = self._held.pop(run_id, None)
         if lock is not None:
-            lock.forget()
+            lock.remove()

@@ -1,24 +1,29 @@
-"""The journal's tables, and how those of an earlier version become these."""
+"""The journal's tables, and their migration from earlier versions."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 
 SCHEMA_VERSION = 5
 
-# Each marker and tag that a plan made has a row, and so has each that a person had made and that was found as well (``owned`` 0).
-# ``plan_id`` put it there, or found it there. It is in one of these states:
-#   there             ``gone`` is NULL
-#   taken off by us   ``gone`` says when, ``gone_plan`` which plan
-#   off by a person   ``gone``, and ``stays_off`` 1: they took it off or changed it. ``recalled``: the plan that brings it back
-#   void              ``gone`` alone: its number means something else in Stash by now, or all of it was put back from a backup
-# ``made`` and ``item_made``: when Stash made the tag or marker, and the item, by its own clock; ``tags_made``: the same of a
-# marker's primary tag, then of each of ``tag_ids``. 0 is not known. Number and time together mean one thing.
-# ``journal_released``: tags that were not ours and were taken off an item, as the one that queues it. ``journal_new_tags``: tags
-# that Stash did not have before.
-# ``asked``: what the tag list calls it. ``kind`` and ``item_id``: a scene, an image or a gallery. Only scenes have markers.
+# Each marker and tag that a plan made has a row, and so has each that a person had made and that was
+# found as well (``ours`` 0). ``plan_id`` put it there, or found it there. States of a row:
+#   there              ``gone`` is NULL
+#   removed by us      ``gone`` says when, ``gone_plan`` by which plan
+#   off by a person    ``gone``, and ``stays_off`` 1: they removed or changed it;
+#                      ``recalled``: the plan that brings it back
+#   void               ``gone`` alone: its id means something else in Stash by now, or the item was
+#                      restored from a backup
+# ``made`` and ``item_made``: when Stash made the tag or marker, and the item, by its own clock.
+# ``tags_made``: the same for a marker's primary tag, then for each of ``tag_ids``. 0 is unknown. Id and
+# time together identify one thing.
+# ``journal_released``: tags removed from an item that were not the plugin's, as the one that queues it.
+# ``journal_new_tags``: tags that Stash did not have before.
+# ``asked``: the name in the tag list. ``kind`` and ``item_id``: a scene, an image or a gallery. Only
+# scenes have markers.
 _TABLES = """
 CREATE TABLE journal_runs (
     id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL, settings TEXT NOT NULL DEFAULT '',
@@ -119,8 +124,9 @@ UPDATE journal_tags SET since = coalesce(
 """
 
 
-# What was disowned before was taken off or changed by a person, as a rule, and is taken for that. When anything was made was
-# compared with this machine's clock, so of that nothing is known any more.
+# What was disowned before was taken off or changed by a person, as a rule, and is taken for that.
+# When anything was made was compared with this machine's clock, so of that nothing is known any
+# more.
 _FOURTH_TO_FIFTH = """
 ALTER TABLE journal_plans ADD COLUMN item_made REAL NOT NULL DEFAULT 0;
 ALTER TABLE journal_markers ADD COLUMN made REAL NOT NULL DEFAULT 0;
@@ -145,17 +151,18 @@ ALTER TABLE journal_new_tags ADD COLUMN made REAL NOT NULL DEFAULT 0
 
 
 class NewerSchemaError(Exception):
-    """The tables are of a version that is not known here."""
+    """The tables have a version that is unknown here."""
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Makes the tables, or brings them up to this version, inside the caller's transaction: wholly or not at all.
+    """Create the tables, or migrate them to this version, inside the caller's transaction: all or
+    nothing.
 
     Raises ``NewerSchemaError`` before anything is changed.
     """
     db.execute("CREATE TABLE IF NOT EXISTS journal_schema (version INTEGER NOT NULL)")
     row = db.execute("SELECT version FROM journal_schema").fetchone()
-    version = row[0] if row else _guessed(db)
+    version = row[0] if row else _guess_version(db)
     if version > SCHEMA_VERSION:
         raise NewerSchemaError
     if version == 0:
@@ -172,8 +179,10 @@ def prepare(db: sqlite3.Connection) -> None:
         )
 
 
-def _guessed(db: sqlite3.Connection) -> int:
-    """The version of tables that do not say: damage to the file has taken that row. 0 where there are none."""
+def _guess_version(db: sqlite3.Connection) -> int:
+    """Return the version of tables whose version row was lost to damage. 0 if there are no
+    tables.
+    """
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     of_tags = {column[1] for column in db.execute("PRAGMA table_info(journal_tags)")}
     if "stays_off" in of_tags:
@@ -191,8 +200,10 @@ def _run(db: sqlite3.Connection, statements: str) -> None:
         db.execute(statement)
 
 
-def _second(db: sqlite3.Connection) -> None:
-    """The first version wrote down neither who took off what nor the names of tags; both follow from its plans."""
+def _to_second(db: sqlite3.Connection) -> None:
+    """Migrate to version 2. Which plan removed what, and the names of tags, follow from the plans
+    of version 1.
+    """
     _run(db, _FIRST_TO_SECOND + _SECOND)
     db.execute("UPDATE journal_runs SET outcome = 'finished' WHERE finished IS NOT NULL")
     for plan_id, text in db.execute(
@@ -222,20 +233,14 @@ def _second(db: sqlite3.Connection) -> None:
             )
 
 
-def _third(db: sqlite3.Connection) -> None:
-    """The second version knew nothing but scenes. What its plans hold stays as it is: they are read as plans for scenes."""
-    _run(db, _SECOND_TO_THIRD)
-
-
-def _fourth(db: sqlite3.Connection) -> None:
-    """The third version did not write down since when a tag is ours: since its plan was carried out, or begun."""
-    _run(db, _THIRD_TO_FOURTH)
-
-
-def _fifth(db: sqlite3.Connection) -> None:
-    """The fourth version knew neither what people took off nor when Stash made what it speaks of."""
-    _run(db, _FOURTH_TO_FIFTH)
-
-
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_second, _third, _fourth, _fifth)
-"""What brings each version to the next, the first version's first."""
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _to_second,
+    # Version 2 knew only scenes. Its plans stay as they are, and are read as plans for scenes.
+    partial(_run, statements=_SECOND_TO_THIRD),
+    # Version 3 did not note since when a tag is the plugin's: since its plan was carried out, or
+    # begun.
+    partial(_run, statements=_THIRD_TO_FOURTH),
+    # Version 4 knew neither what people took off nor when Stash made anything.
+    partial(_run, statements=_FOURTH_TO_FIFTH),
+)
+"""The migrations, that of the first version to the second first."""
