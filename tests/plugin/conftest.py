@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from haven.items import ItemKind
 from haven.stash.handler import MediaHandler
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import handler_of
+from tests.plugin.items import Items
 from vlm_engine.testing.threads import running
 
 
@@ -22,3 +24,8 @@ def handler(stash: SandboxStash, tmp_path: Path) -> Iterator[MediaHandler]:
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
         yield handler
+
+
+@pytest.fixture(params=ItemKind)
+def items(stash: SandboxStash, request: pytest.FixtureRequest) -> Items:
+    return Items(stash, request.param)

@@ -1,4 +1,6 @@
-"""A connection to Stash that breaks in a given moment, as when the plugin's process is killed then; and what else can happen."""
+"""A connection to Stash that breaks in a given moment, as when the plugin's process is killed
+then; and what else can happen.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ import requests
 
 from haven.settings.settings import TagNames
 from haven.stash.handler import MediaHandler
-from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.http import RetryPolicy
+from haven.stash.transport import StashClient
 from sandbox.stash import Exchange, SandboxStash
 
 NAMES = TagNames()
@@ -20,7 +23,7 @@ QUICK = RetryPolicy(total_s=0.2, first_pause_s=0.001)
 
 
 class KilledError(BaseException):
-    """What stands for SIGKILL inside one process: nothing catches it."""
+    """Stands for SIGKILL inside one process: nothing catches it."""
 
 
 class FragileClient(StashClient):
@@ -68,7 +71,9 @@ def once(stash: SandboxStash, operation: str, act: Callable[[], object]) -> None
 
 
 def once_replied(stash: SandboxStash, operation: str, handler: MediaHandler, nth: int = 1) -> None:
-    """The client dies once the reply to the ``nth`` next ``operation`` is there, before the journal hears of it."""
+    """The client dies once the reply to the ``nth`` next ``operation`` is there, before the
+    journal hears of it.
+    """
     left = [nth]
     client = handler._client
     assert isinstance(client, FragileClient)
@@ -84,7 +89,9 @@ def once_replied(stash: SandboxStash, operation: str, handler: MediaHandler, nth
 
 @contextmanager
 def served(server: Any) -> Iterator[Any]:
-    """Lets a server answer, in a thread of its own, until the block ends; then ``release`` lets go of what it holds back."""
+    """Lets a server answer, in a thread of its own, until the block ends; then ``release`` lets
+    go of what it holds back.
+    """
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

@@ -14,7 +14,8 @@ from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.old_journals import as_fourth_version
 from tests.plugin.fragile import KilledError, handler_of, once_replied
-from tests.plugin.test_removed import FOUND, apply, info, stands, undo
+from tests.plugin.items import apply, info, undo
+from tests.plugin.test_removed import FOUND, stands
 
 HOUR_S = 3600.0
 CLOCKS = [
@@ -34,7 +35,7 @@ def add_scene(stash: SandboxStash) -> str:
 
 
 @pytest.mark.parametrize(("first_s", "then_s"), CLOCKS)
-def test_whatever_stashs_clock_says_all_is_undone(
+def test_undo_depends_on_no_clock(
     stash: SandboxStash, tmp_path: Path, first_s: float, then_s: float
 ) -> None:
     stash.library.set_clock(first_s)
@@ -55,7 +56,7 @@ def test_whatever_stashs_clock_says_all_is_undone(
 
 
 @pytest.mark.parametrize(("first_s", "then_s"), CLOCKS)
-def test_whatever_stashs_clock_says_removal_and_its_undoing_are_exact(
+def test_removal_and_its_undoing_depend_on_no_clock(
     stash: SandboxStash, tmp_path: Path, first_s: float, then_s: float
 ) -> None:
     stash.library.set_clock(first_s)
@@ -79,7 +80,7 @@ def test_whatever_stashs_clock_says_removal_and_its_undoing_are_exact(
 
 
 @pytest.mark.parametrize(("first_s", "then_s"), CLOCKS)
-def test_whatever_stashs_clock_says_a_cut_off_run_is_completed(
+def test_recovery_depends_on_no_clock(
     stash: SandboxStash, tmp_path: Path, first_s: float, then_s: float
 ) -> None:
     stash.library.set_clock(first_s)
@@ -96,7 +97,7 @@ def test_whatever_stashs_clock_says_a_cut_off_run_is_completed(
         assert (recovered.gone, recovered.markers) == (False, 3)
 
 
-def test_a_journal_that_an_earlier_version_left_can_be_undone_whatever_the_clock(
+def test_undo_of_an_older_journal_depends_on_no_clock(
     stash: SandboxStash, handler: MediaHandler, tmp_path: Path
 ) -> None:
     stash.library.set_clock(2 * HOUR_S)

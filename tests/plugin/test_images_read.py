@@ -1,4 +1,6 @@
-"""Images and galleries out of Stash: ids by the ten thousand, what an image's file is, its bytes by way of Stash."""
+"""Images and galleries out of Stash: ids by the ten thousand, what an image's file is, its bytes
+by way of Stash.
+"""
 
 import io
 from zipfile import ZipFile
@@ -10,7 +12,8 @@ from haven.items import ItemKind
 from haven.settings.settings import TagNames
 from haven.stash.errors import NotServedError, StashAuthError, StashUnreachableError
 from haven.stash.handler import MediaHandler
-from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.http import RetryPolicy
+from haven.stash.transport import StashClient
 from haven.stash.values import Gallery, Image
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
@@ -45,7 +48,7 @@ def test_ten_thousand_ids_come_in_order_a_page_at_a_time(stash, handler):
     assert stash.requests.operations.count("ImageIds") == 11
 
 
-def test_no_id_is_skipped_when_those_before_it_leave_the_queue_meanwhile(stash, handler):
+def test_no_id_is_skipped_when_earlier_ones_leave_the_queue(stash, handler):
     ids = [stash.library.add_image(tags=["VLM_TagMe"]) for _ in range(1500)]
 
     def hook(exchange):
@@ -58,17 +61,17 @@ def test_no_id_is_skipped_when_those_before_it_leave_the_queue_meanwhile(stash, 
     assert handler.ids_with(ItemKind.IMAGE, "VLM_TagMe") == tuple(ids)
 
 
-def test_queued_are_images_with_that_very_tag_or_in_a_gallery_with_it(stash, handler):
+def test_queued_are_images_with_the_tag_or_in_such_a_gallery(stash, handler):
     stash.library.add_tag("VLM_TagMe")
     stash.library.add_tag("Later", parents=["VLM_TagMe"])
-    own = stash.library.add_image(tags=["VLM_TagMe"])
+    tagged = stash.library.add_image(tags=["VLM_TagMe"])
     below = stash.library.add_image(tags=["Later"])
     inside = [stash.library.add_image() for _ in range(2)]
-    one = stash.library.add_gallery(images=[inside[0], own], tags=["VLM_TagMe"])
+    one = stash.library.add_gallery(images=[inside[0], tagged], tags=["VLM_TagMe"])
     other = stash.library.add_gallery(images=inside, tags=["VLM_TagMe"])
     stash.library.add_gallery(images=[below], tags=["Later"])
-    assert handler.ids_with(ItemKind.IMAGE, "VLM_TagMe") == (own,)
-    assert handler.image_ids_in_galleries_with("VLM_TagMe") == (own, *inside)
+    assert handler.ids_with(ItemKind.IMAGE, "VLM_TagMe") == (tagged,)
+    assert handler.image_ids_in_galleries_with("VLM_TagMe") == (tagged, *inside)
     assert handler.ids_with(ItemKind.GALLERY, "VLM_TagMe") == (one, other)
     assert (
         handler.image_ids_in_galleries_with("No such tag")
@@ -123,7 +126,7 @@ def test_a_gallery_is_of_a_folder_or_of_a_person_s_making(stash, handler, tmp_pa
     ]
 
 
-def test_a_clip_is_told_from_a_picture_that_stash_has_down_as_a_video(stash, handler, tmp_path):
+def test_a_clip_differs_from_a_picture_listed_as_a_video(stash, handler, tmp_path):
     clip = stash.library.add_image(
         generate(VideoSpec(duration_s=2, width=96, height=64, gop_s=1), tmp_path / "clip.mp4").path
     )
@@ -136,7 +139,7 @@ def test_a_clip_is_told_from_a_picture_that_stash_has_down_as_a_video(stash, han
     assert (found.is_clip, found.duration_s) == (False, 0.0)
 
 
-def test_images_come_in_the_order_asked_for_and_those_gone_drop_out_alone(stash, handler):
+def test_images_come_in_the_requested_order_without_lost_ones(stash, handler):
     ids = [stash.library.add_image() for _ in range(600)]
     for gone in (ids[3], ids[255], ids[-1]):
         stash.library.remove_image(gone)
@@ -147,7 +150,7 @@ def test_images_come_in_the_order_asked_for_and_those_gone_drop_out_alone(stash,
     assert {(image.path, image.entry, image.fingerprint) for image in images} == {("", None, "")}
 
 
-def test_tags_of_a_gallery_s_images_are_counted_whoever_put_them_there(stash, handler):
+def test_tags_of_the_images_in_a_gallery_are_counted(stash, handler):
     stash.library.add_tag("Foul", aliases=["Infringement"])
     stash.library.add_tag("Hard foul", parents=["Foul"])
     images = [
@@ -164,7 +167,7 @@ def test_tags_of_a_gallery_s_images_are_counted_whoever_put_them_there(stash, ha
     assert [counts[name] for name in names[3:]] == [1] * 37 + [0] * 23
 
 
-def test_stash_hands_out_the_bytes_of_a_picture_also_out_of_a_zip_file(stash, handler, tmp_path):
+def test_stash_serves_a_picture_also_from_a_zip_file(stash, handler, tmp_path):
     (tmp_path / "one.jpg").write_bytes(picture("red"))
     loose = stash.library.add_image(tmp_path / "one.jpg")
     _, (packed,) = stash.library.scan_gallery(write_zip(tmp_path / "a.zip", one="blue"))
@@ -175,14 +178,12 @@ def test_stash_hands_out_the_bytes_of_a_picture_also_out_of_a_zip_file(stash, ha
         handler.image_bytes(loose, 10)
 
 
-def test_stash_hands_out_a_thumbnail_of_what_it_can_show_and_else_the_file(
-    stash, handler, tmp_path
-):
+def test_stash_serves_a_thumbnail_or_else_the_file(stash, handler, tmp_path):
     Picture.new("RGB", (1200, 600), "red").save(tmp_path / "large.png")
     (tmp_path / "goal.jxl").write_bytes(b"\xff\x0a goal")
     large, other = (stash.library.add_image(tmp_path / name) for name in ("large.png", "goal.jxl"))
-    with Picture.open(io.BytesIO(handler.image_thumbnail(large, 10**6))) as shown:
-        assert (shown.format, shown.size) == ("JPEG", (640, 320))
+    with Picture.open(io.BytesIO(handler.image_thumbnail(large, 10**6))) as thumbnail:
+        assert (thumbnail.format, thumbnail.size) == ("JPEG", (640, 320))
     assert handler.image_thumbnail(other, 10**6) == b"\xff\x0a goal"
     stash.library.add_thumbnail(other, picture("blue"))
     assert handler.image_thumbnail(other, 10**6) == picture("blue")
@@ -218,7 +219,7 @@ def test_bytes_keep_the_session_alive_and_a_lost_one_is_told(tmp_path):
                 handler.image_bytes(image, 10**6)
 
 
-def test_an_api_key_opens_the_door_to_bytes_and_a_stale_one_is_given_up(tmp_path):
+def test_a_file_is_served_by_api_key_and_a_stale_key_dropped(tmp_path):
     with running(SandboxStash(credentials=Credentials("coach", "secret"), api_key="key")) as stash:
         (tmp_path / "one.jpg").write_bytes(picture("red"))
         image = stash.library.add_image(tmp_path / "one.jpg")

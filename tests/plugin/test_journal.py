@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 
 from haven.items import ItemKind, ItemRef
-from haven.stash.changes import ChangePlan, Owned, OwnedMarker, PlannedMarker, PlannedTag
+from haven.stash.changes import (
+    ChangePlan,
+    Owned,
+    OwnedMarker,
+    OwnedTag,
+    PlannedMarker,
+    PlannedTag,
+    Records,
+)
 from haven.stash.errors import JournalError
 from haven.stash.journal import SCHEMA_VERSION, Journal
 from haven.stash.journal.journal import ADDING
 from haven.stash.recover import adopt
-from haven.stash.values import Marker, Scene, Tag
+from haven.stash.values import ItemSnapshot, Marker, Tag
 from tests.old_journals import (
     as_first_version,
     as_fourth_version,
@@ -58,11 +66,18 @@ def plan(item=SCENE):
     )
 
 
+def records(tags=(), markers=()):
+    return Records(
+        tuple(OwnedTag(tag, "") for tag in tags),
+        tuple(replace(FOUL, id=marker) for marker in markers),
+    )
+
+
 def open_plan(journal, item=SCENE):
     return journal.open_plan(journal.runs.start("Tag Videos"), plan(item))
 
 
-def test_a_plan_is_on_disk_for_another_process_as_soon_as_it_is_opened(journal, path):
+def test_another_process_sees_a_plan_as_soon_as_it_is_opened(journal, path):
     opened = open_plan(journal)
     with closing(Journal(path)) as other:
         assert other.unfinished() == (opened,)
@@ -76,58 +91,58 @@ def test_a_closed_plan_is_no_longer_unfinished(journal):
     assert journal.unfinished() == (second,)
 
 
-def test_what_we_created_is_ours_until_it_is_disowned(journal):
+def test_what_was_created_is_owned_until_it_is_disowned(journal):
     opened = open_plan(journal)
     journal.markers_created(opened, [FOUL, GOAL])
     journal.tags_added(opened, [Tag("5", "Foul"), Tag("6", "Goal")])
-    assert journal.ours(SCENE).markers == {"11": FOUL, "12": GOAL}
-    assert journal.ours(SCENE).tag_ids == {"5", "6"}
-    journal.disown(SCENE, marker_ids=["11"], tag_ids=["6"])
-    assert journal.ours(SCENE).markers == {"12": GOAL}
-    assert journal.ours(SCENE).tag_ids == {"5"}
+    assert journal.owned(SCENE).markers == {"11": FOUL, "12": GOAL}
+    assert journal.owned(SCENE).tag_ids == {"5", "6"}
+    journal.disown(SCENE, records(tags=["6"], markers=["11"]))
+    assert journal.owned(SCENE).markers == {"12": GOAL}
+    assert journal.owned(SCENE).tag_ids == {"5"}
 
 
-def test_what_is_ours_on_one_scene_is_not_ours_on_another(journal):
+def test_ownership_is_by_scene(journal):
     journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
     journal.tags_added(open_plan(journal, OTHER), [Tag("5", "Foul")])
-    journal.disown(OTHER, tag_ids=["5"])
-    assert journal.ours(SCENE).tag_ids == {"5"}
-    assert journal.ours(OTHER).tag_ids == set()
+    journal.disown(OTHER, records(tags=["5"]))
+    assert journal.owned(SCENE).tag_ids == {"5"}
+    assert journal.owned(OTHER).tag_ids == set()
 
 
-def test_what_was_disowned_and_then_added_again_is_ours_again(journal):
+def test_what_was_disowned_and_added_again_is_owned_again(journal):
     journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
-    journal.disown(SCENE, tag_ids=["5"])
+    journal.disown(SCENE, records(tags=["5"]))
     journal.tags_added(open_plan(journal), [Tag("5", "Foul")])
-    assert journal.ours(SCENE).tag_ids == {"5"}
+    assert journal.owned(SCENE).tag_ids == {"5"}
 
 
 def test_ownership_is_there_after_a_restart(journal, path):
     journal.markers_created(open_plan(journal), [FOUL])
     journal.close()
     with closing(Journal(path)) as reopened:
-        assert reopened.ours(SCENE).markers == {"11": FOUL}
+        assert reopened.owned(SCENE).markers == {"11": FOUL}
 
 
-def test_only_what_was_not_on_the_scene_before_the_plan_is_adopted(journal):
+def test_only_what_was_not_there_before_the_plan_is_adopted(journal):
     opened = open_plan(journal)
     throw = Tag("8", "Free throw")
     both = [Marker(id, "Free throw", 1.0, 2.5, throw, frozenset({"1"})) for id in ("9", "10")]
-    scene = Scene("7", "", (), (Tag("2", "VLM_TagMe"), throw), tuple(both))
+    scene = ItemSnapshot(SCENE, (Tag("2", "VLM_TagMe"), throw), tuple(both))
     adopted = adopt(journal, opened, scene, plan().create)
     assert (adopted.markers, adopted.tags) == (plan().create, ()), (
         "no tag had been added yet: this one is a person's"
     )
     journal.note(opened, ADDING, "begun")
     assert adopt(journal, opened, scene, ()).tags == (throw,)
-    assert journal.ours(SCENE).markers.keys() == {"10"}
+    assert journal.owned(SCENE).markers.keys() == {"10"}
     assert (
-        adopt(journal, opened, Scene("7", "", (), (throw,), tuple(both)), plan().create).markers
+        adopt(journal, opened, ItemSnapshot(SCENE, (throw,), tuple(both)), plan().create).markers
         == ()
     )
 
 
-def test_every_step_and_failure_and_the_end_of_a_run_are_written_down(journal, path):
+def test_steps_failures_and_the_end_of_a_run_are_noted(journal, path):
     run_id = journal.runs.start("Tag Videos")
     opened = journal.open_plan(run_id, plan())
     journal.tags_added(opened, [Tag("5", "Foul")])
@@ -145,7 +160,7 @@ def test_every_step_and_failure_and_the_end_of_a_run_are_written_down(journal, p
         ]
 
 
-def test_it_shares_its_file_with_tables_of_others(path):
+def test_the_journal_shares_its_file_with_other_tables(path):
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE answers (id INTEGER)")
@@ -198,9 +213,7 @@ def other_process(path):
             process.kill()
 
 
-def test_a_run_that_another_process_is_at_work_on_is_not_taken_for_cut_off_until_that_is_killed(
-    journal, path
-):
+def test_a_run_is_cut_off_only_once_its_process_is_killed(journal, path):
     with other_process(path) as (run_id, process):
         assert journal.runs.is_at_work(run_id)
         assert journal.runs.cut_off() == ()
@@ -226,7 +239,7 @@ def test_only_one_process_writes_and_a_killed_one_stops_nobody(journal, path):
         pass
 
 
-def test_a_run_that_came_to_an_end_leaves_no_lock_behind(journal, path):
+def test_a_finished_run_leaves_no_lock_behind(journal, path):
     run_id = journal.runs.start("Tag Videos")
     assert journal.runs.is_at_work(run_id)
     journal.runs.finish(run_id)
@@ -235,20 +248,20 @@ def test_a_run_that_came_to_an_end_leaves_no_lock_behind(journal, path):
     assert journal.runs.cut_off() == ()
 
 
-def test_a_run_that_gave_others_their_turn_is_taken_up_by_its_own_task_only(journal):
+def test_a_sliced_run_is_resumed_by_its_own_task_only(journal):
     run_id = journal.runs.start("Tag Videos")
-    assert not journal.runs.go_on(run_id, "Tag Videos")  # it is still at work
+    assert not journal.runs.resume(run_id, "Tag Videos")  # it is still at work
     journal.runs.finish(run_id, "sliced")
-    assert not journal.runs.go_on(run_id, "Preview")
-    assert not journal.runs.go_on(run_id + 1, "Tag Videos")
-    assert journal.runs.go_on(run_id, "Tag Videos")
+    assert not journal.runs.resume(run_id, "Preview")
+    assert not journal.runs.resume(run_id + 1, "Tag Videos")
+    assert journal.runs.resume(run_id, "Tag Videos")
     assert journal.runs.is_at_work(run_id)
     journal.runs.finish(run_id, "sliced")
     journal.runs.mark_undone(run_id)
-    assert not journal.runs.go_on(run_id, "Tag Videos")
+    assert not journal.runs.resume(run_id, "Tag Videos")
 
 
-def test_the_last_run_that_can_be_undone_is_one_that_changed_something(journal):
+def test_the_last_undoable_run_is_one_that_changed_something(journal):
     assert journal.runs.last_undoable() is None
     changing = journal.runs.start("Tag Videos")
     opened = journal.open_plan(changing, plan())
@@ -256,7 +269,7 @@ def test_the_last_run_that_can_be_undone_is_one_that_changed_something(journal):
     journal.tags_added(opened, [Tag("5", "Foul")])
     journal.open_plan(journal.runs.start("Tag Videos"), plan())
     undoing = journal.open_plan(journal.runs.start("Undo Last Run", undoes=changing), plan())
-    journal.tags_taken_off(undoing, [Tag("5", "Foul")])
+    journal.tags_removed(undoing, [Tag("5", "Foul")])
     assert journal.runs.last_undoable().id == changing
     journal.runs.mark_undone(changing)
     assert journal.runs.last_undoable() is None
@@ -265,16 +278,16 @@ def test_the_last_run_that_can_be_undone_is_one_that_changed_something(journal):
 # What came of a plan.
 
 
-def test_the_facts_of_a_plan_tell_what_it_made_what_it_took_and_what_people_changed(journal):
+def test_facts_have_what_a_plan_made_and_what_people_changed(journal):
     first = open_plan(journal)
     journal.markers_created(first, [FOUL, GOAL])
     journal.tags_added(first, [Tag("5", "Foul"), Tag("6", "Goal")])
     second = journal.open_plan(
         journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),))
     )
-    journal.markers_taken_off(second, ["11"])
-    journal.tags_taken_off(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
-    journal.disown(SCENE, marker_ids=["12"])
+    journal.markers_removed(second, ["11"])
+    journal.tags_removed(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
+    journal.disown(SCENE, records(markers=["12"]))
     facts = journal.facts(first.id)
     assert (facts.made, facts.lost_markers, facts.put, facts.lost_tags) == (
         (),
@@ -297,8 +310,8 @@ def test_what_an_undoing_puts_back_is_what_it_was(journal):
     second = journal.open_plan(
         journal.runs.start("Tag Videos"), replace(plan(), release=(Tag("2", "VLM_TagMe"),))
     )
-    journal.markers_taken_off(second, ["11"])
-    journal.tags_taken_off(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
+    journal.markers_removed(second, ["11"])
+    journal.tags_removed(second, [Tag("5", "Foul"), Tag("2", "VLM_TagMe")])
     undoing = journal.open_plan(
         journal.runs.start("Undo Last Run"), replace(plan(), undoes=second.id)
     )
@@ -307,8 +320,8 @@ def test_what_an_undoing_puts_back_is_what_it_was(journal):
     journal.tags_added(
         undoing, [Tag("50", "Foul"), Tag("2", "VLM_TagMe")]
     )  # the tag was deleted and made anew
-    assert journal.ours(SCENE).markers == {"21": replace(FOUL, id="21")}
-    assert journal.ours(SCENE).tag_ids == {"50"}
+    assert journal.owned(SCENE).markers == {"21": replace(FOUL, id="21")}
+    assert journal.owned(SCENE).tag_ids == {"50"}
     assert [marker.id for marker in journal.facts(first.id).made] == ["21"]
     facts = journal.facts(second.id)
     assert (facts.taken_markers, facts.taken_tags, facts.released) == ((), (), ())
@@ -381,9 +394,9 @@ def old_journal(path):
     return path
 
 
-def test_a_journal_of_the_first_version_can_be_gone_on_with_and_undone(old_journal):
+def test_a_journal_of_version_1_can_be_continued_and_undone(old_journal):
     with closing(Journal(old_journal)) as journal:
-        assert journal.ours(SCENE).markers == {"12": GOAL}
+        assert journal.owned(SCENE).markers == {"12": GOAL}
         (left,) = journal.unfinished()
         assert left.plan.create == plan().create
         facts = journal.facts(1)
@@ -399,7 +412,7 @@ def test_a_journal_of_the_first_version_can_be_gone_on_with_and_undone(old_journ
         assert journal.runs.last_undoable().id == 2
 
 
-def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, tmp_path):
+def test_a_migrated_journal_has_the_tables_of_a_new_one(old_journal, tmp_path):
     def tables(path):
         with closing(Journal(path)):
             pass
@@ -433,25 +446,25 @@ def test_a_journal_brought_up_to_date_has_the_tables_of_a_new_one(old_journal, t
 @pytest.mark.parametrize(
     "make", [as_first_version, as_second_version, as_third_version, as_fourth_version]
 )
-def test_of_an_old_journal_what_people_took_off_stays_off(journal, path, make):
+def test_what_people_removed_under_older_versions_stays_off(journal, path, make):
     opened = journal.open_plan(journal.runs.start("Tag Videos"), replace(plan(), destroy=()))
     journal.tags_added(opened, [Tag("5", "Foul"), Tag("6", "Goal"), Tag("7", "Timeout")])
     journal.markers_created(opened, [FOUL, GOAL])
     journal.close_plan(opened, "done")
-    journal.disown(SCENE, tag_ids=["5"], marker_ids=["11"])
+    journal.disown(SCENE, records(tags=["5"], markers=["11"]))
     second = journal.open_plan(
         journal.runs.start("Tag Videos"),
         replace(plan(), destroy=(GOAL,), remove=(Tag("6", "Goal"),)),
     )
-    journal.tags_taken_off(second, [Tag("6", "Goal")])
-    journal.markers_taken_off(second, ["12"])
+    journal.tags_removed(second, [Tag("6", "Goal")])
+    journal.markers_removed(second, ["12"])
     journal.close_plan(second, "done")
     journal.close()
     with closing(sqlite3.connect(path)) as db:
         make(db)
         db.commit()
     with closing(Journal(path)) as journal:
-        found = journal.ours(SCENE)
+        found = journal.owned(SCENE)
         assert (
             [tag.id for tag in found.removed.tags],
             [one.id for one in found.removed.markers],
@@ -460,7 +473,7 @@ def test_of_an_old_journal_what_people_took_off_stays_off(journal, path, make):
         assert found.tags["7"].made_s == 0, "by Stash's clock that is not known"
 
 
-def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journal, path):
+def test_a_journal_of_version_2_is_continued_for_any_kind(journal, path):
     first = open_plan(journal)
     journal.markers_created(first, [FOUL])
     journal.tags_added(first, [Tag("5", "Foul")])
@@ -477,12 +490,12 @@ def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journ
         assert (journal.facts(first.id), journal.unfinished()) == (facts, (left,))
         assert journal.owned_ids(ItemKind.SCENE) == ("7",)
         image = ItemRef(ItemKind.IMAGE, "7")
-        assert journal.ours(image) == Owned()
+        assert journal.owned(image) == Owned()
         opened = journal.open_plan(
             journal.runs.start("Tag Images"), replace(plan(image), create=(), destroy=())
         )
         journal.tags_added(opened, [Tag("6", "Goal")])
-        assert (journal.ours(image).tag_ids, journal.ours(SCENE).tag_ids) == ({"6"}, {"5"})
+        assert (journal.owned(image).tag_ids, journal.owned(SCENE).tag_ids) == ({"6"}, {"5"})
         assert journal.unfinished([image]) == (opened,)
         assert [change.item for change in journal.plans_to_undo(1)] == [SCENE]
     with closing(sqlite3.connect(path)) as db:
@@ -495,23 +508,23 @@ def test_a_journal_of_the_second_version_is_gone_on_with_for_whatever_kind(journ
         ]
 
 
-def test_what_is_written_down_together_is_there_wholly_or_not_at_all(journal, path):
+def test_a_transaction_is_written_wholly_or_not_at_all(journal, path):
     opened = open_plan(journal)
-    with pytest.raises(ZeroDivisionError), journal.together():
+    with pytest.raises(ZeroDivisionError), journal.transaction():
         journal.tags_added(opened, [Tag("5", "Foul")])
-        with journal.together():
+        with journal.transaction():
             journal.close_plan(opened, "done")
         with closing(sqlite3.connect(path)) as other:
             assert other.execute(
                 "SELECT count(*) FROM journal_plans WHERE closed IS NULL"
             ).fetchone() == (1,)
         _ = 1 / 0
-    assert (journal.ours(SCENE).tag_ids, journal.unfinished()) == (frozenset(), (opened,))
+    assert (journal.owned(SCENE).tag_ids, journal.unfinished()) == (frozenset(), (opened,))
     journal.tags_added(opened, [Tag("5", "Foul")])
-    assert journal.ours(SCENE).tag_ids == {"5"}
+    assert journal.owned(SCENE).tag_ids == {"5"}
 
 
-def test_a_migration_that_fails_half_way_leaves_the_journal_as_it_was(old_journal):
+def test_a_failed_migration_leaves_the_journal_as_it_was(old_journal):
     with closing(sqlite3.connect(old_journal)) as db:
         (good,) = db.execute("SELECT plan FROM journal_plans WHERE id = 2").fetchone()
         db.execute("UPDATE journal_plans SET plan = substr(plan, 1, 100) WHERE id = 2")

@@ -1,4 +1,6 @@
-"""What the world does to the journal's file: each fault is real, ends in a message that says what to do, and loses no more."""
+"""Faults of the journal's file: each fault is real, ends in a message that says what to do, and
+loses no more.
+"""
 
 from __future__ import annotations
 
@@ -79,15 +81,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "haven.sqlite3"
 
 
-def test_of_a_damaged_file_what_can_be_read_is_known_and_the_log_says_how_much(
+def test_the_readable_part_of_a_damaged_file_is_kept(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     filled(path)
     overwrite(path, path.read_bytes().index(b"Foul 150") // PAGE)
     with closing(Journal(path)) as journal:
-        known = [journal.ours(scene(number)) for number in range(200)]
-        assert all(ours.tag_ids == {"5"} for ours in known)
-        markers = [found for ours in known for found in ours.markers.values()]
+        known = [journal.owned(scene(number)) for number in range(200)]
+        assert all(owned.tag_ids == {"5"} for owned in known)
+        markers = [found for owned in known for found in owned.markers.values()]
         assert 50 < len(markers) < 200
         assert all(found == marker(int(found.id)) for found in markers)
         assert (
@@ -139,9 +141,7 @@ def test_what_a_lost_plan_or_run_had_done_never_becomes_anothers(path: Path) -> 
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
-def test_tables_that_lost_their_version_are_taken_for_what_they_are(
-    path: Path, version: int
-) -> None:
+def test_tables_without_a_version_row_are_recognised(path: Path, version: int) -> None:
     filled(path, 3)
     with closing(sqlite3.connect(path)) as db:
         if version < SCHEMA_VERSION:
@@ -152,7 +152,7 @@ def test_tables_that_lost_their_version_are_taken_for_what_they_are(
         db.commit()
     for _ in range(2):
         with closing(Journal(path)) as journal:
-            assert journal.ours(scene(1)).markers == {"1": marker(1)}
+            assert journal.owned(scene(1)).markers == {"1": marker(1)}
             assert [change.number for change in journal.plans_to_undo(1)] == [3, 2, 1]
 
 
@@ -174,7 +174,7 @@ def test_rot_in_a_plan_is_named_with_the_remedy(path: Path) -> None:
                 read()
 
 
-def test_a_file_that_answers_are_read_from_is_not_set_aside_for_the_journal(path: Path) -> None:
+def test_a_file_open_for_answers_is_not_set_aside(path: Path) -> None:
     filled(path, 3)
     AnswerStore(path).close()
     with AnswerStore(path):
@@ -189,7 +189,7 @@ def test_a_file_that_answers_are_read_from_is_not_set_aside_for_the_journal(path
         assert len(damaged_files(path)) == 1
 
 
-def test_a_file_in_which_the_journal_is_open_is_not_set_aside_for_answers(path: Path) -> None:
+def test_a_file_open_for_the_journal_is_not_set_aside(path: Path) -> None:
     filled(path, 3)
     with closing(Journal(path)):
         with path.open("r+b") as file:
@@ -201,7 +201,7 @@ def test_a_file_in_which_the_journal_is_open_is_not_set_aside_for_answers(path: 
         assert len(damaged_files(path)) == 1
 
 
-def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(path: Path) -> None:
+def test_damage_found_during_work_is_repaired_at_the_next_start(path: Path) -> None:
     filled(path)
     before = path.stat()
     overwrite(path, root_of(path, "journal_markers"))
@@ -210,11 +210,11 @@ def test_damage_found_in_the_middle_of_the_work_is_mended_at_the_next_start(path
         with pytest.raises(
             JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"
         ):
-            journal.ours(scene(7))
+            journal.owned(scene(7))
         assert not damaged_files(path)
     with closing(Journal(path)) as journal:
         assert len(damaged_files(path)) == 1
-        assert journal.ours(scene(7)).tag_ids == {"5"}
+        assert journal.owned(scene(7)).tag_ids == {"5"}
 
 
 def open_many(journal: Journal, opened: list[str]) -> None:
@@ -224,7 +224,7 @@ def open_many(journal: Journal, opened: list[str]) -> None:
         opened.append(scene_id)
 
 
-def test_a_disk_that_takes_no_more_is_named_and_all_that_was_written_down_is_kept(
+def test_a_full_disk_is_named_and_what_was_written_is_kept(
     path: Path,
 ) -> None:
     opened: list[str] = []
@@ -244,11 +244,11 @@ def test_a_disk_that_takes_no_more_is_named_and_all_that_was_written_down_is_kep
 def test_a_file_without_room_for_another_page_is_left_whole(path: Path) -> None:
     """SQLite itself takes back a transaction that finds no room; the journal goes on from there."""
     with closing(Journal(path)) as journal:
-        journal._database._db.execute("PRAGMA max_page_count = 40")
+        journal._db._db.execute("PRAGMA max_page_count = 40")
         opened: list[str] = []
         with pytest.raises(JournalError, match="its disk is full"):
             open_many(journal, opened)
-        journal._database._db.execute("PRAGMA max_page_count = 4000")
+        journal._db._db.execute("PRAGMA max_page_count = 4000")
         assert [left.plan.item.id for left in journal.unfinished()] == opened
         journal.open_plan(1, plan("as soon as there is room again"))
 
@@ -273,8 +273,10 @@ def test_a_file_that_is_deleted_or_replaced_takes_no_plan(path: Path, what: str)
             other.replace(path)
         else:
             path.unlink()
-        told = "was replaced by another file" if what == "replaced" else "was deleted or moved away"
-        with pytest.raises(JournalError, match=told) as error:
+        message = (
+            "was replaced by another file" if what == "replaced" else "was deleted or moved away"
+        )
+        with pytest.raises(JournalError, match=message) as error:
             journal.open_plan(run_id, plan("7"))
         assert str(path) in str(error.value)
         assert "nothing is changed in Stash without it" in str(error.value)

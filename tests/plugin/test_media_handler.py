@@ -1,7 +1,3 @@
-import json
-import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,8 +6,10 @@ import pytest
 from haven.items import ItemKind
 from haven.settings.settings import TagNames
 from haven.stash.errors import TagClashError
-from haven.stash.handler import MediaHandler, handshake
-from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.handler import MediaHandler
+from haven.stash.http import RetryPolicy
+from haven.stash.server import handshake
+from haven.stash.transport import StashClient
 from haven.stash.values import Scene
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
@@ -36,7 +34,7 @@ def handler(stash, tmp_path):
         yield handler
 
 
-def test_the_control_tags_are_created_once_and_those_there_are_left_alone(stash, handler):
+def test_missing_control_tags_are_created_once(stash, handler):
     stash.library.add_tag("vlm_tagged", description="mine", parents=["Reviewed"])
     handler.prepare()
     first = stash.library.snapshot().tags
@@ -60,7 +58,7 @@ def test_a_control_tag_that_stash_takes_for_another_is_named(stash, handler):
         handler.prepare()
 
 
-def test_queued_are_the_scenes_with_that_very_tag_in_order_and_without_a_limit(stash, handler):
+def test_queued_are_all_scenes_with_the_tag_in_order(stash, handler):
     handler.prepare()
     stash.library.add_tag("Later", parents=["VLM_TagMe"])
     queued = [stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(60)]
@@ -69,7 +67,7 @@ def test_queued_are_the_scenes_with_that_very_tag_in_order_and_without_a_limit(s
     assert handler.ids_with(ItemKind.SCENE, TagNames().tag_me) == tuple(queued)
 
 
-def test_what_failed_before_is_last_in_line(stash, handler):
+def test_scenes_that_failed_before_are_queued_last(stash, handler):
     handler.prepare()
     first, failed, third = (stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(3))
     stash.library.add_scene(tags=["VLM_Errored"])
@@ -100,9 +98,7 @@ def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_pat
     assert scene.markers[0].tag_ids == {stash.library.tag_id("VLM")}
 
 
-def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_out_alone(
-    stash, handler
-):
+def test_scenes_come_in_the_requested_order_fifty_at_a_time(stash, handler):
     ids = [stash.library.add_scene(title=f"Match {n}") for n in range(120)]
     gone = {ids[3], ids[60], ids[119]}
     for scene_id in gone:
@@ -112,12 +108,12 @@ def test_scenes_come_in_the_order_asked_for_fifty_at_a_time_and_those_gone_drop_
     assert [scene.id for scene in read] == [
         scene_id for scene_id in reversed(ids) if scene_id not in gone
     ]
-    asked = [
+    requested = [
         exchange.variables["ids"]
         for exchange in stash.requests.exchanges
         if exchange.operation == "Scenes"
     ]
-    assert max(map(len, asked)) == 50
+    assert max(map(len, requested)) == 50
 
 
 @pytest.mark.parametrize(
@@ -169,84 +165,3 @@ def test_a_ping_keeps_the_session_alive(tmp_path):
                 now[0] += 1.5
                 handler.ping()
             assert handler.ids_with(ItemKind.SCENE, TagNames().tag_me) == ()
-
-
-def test_an_open_plan_of_a_scene_that_is_gone_is_closed(stash, tmp_path):
-    scene = stash.library.add_scene(tags=["VLM_TagMe"])
-    killed_at(stash, tmp_path, scene, "MarkersCreate")
-    stash.library.remove_scene(scene)
-    with handler_of(stash, tmp_path) as handler:
-        (recovered,) = handler.recover()
-        assert (recovered.item.id, recovered.gone) == (scene, True)
-        assert handler.recover() == ()
-
-
-TASK = """
-import json, sys
-from pathlib import Path
-from haven.items import ItemKind
-from haven_media_handler import MediaHandler
-from haven.settings.settings import TagNames
-from vlm_engine.types import Span, VideoTagInfo
-
-port, journal, scene, found = json.loads(sys.argv[1])
-spans = {tag: tuple(Span(tag, *times) for times in all_times) for tag, all_times in found.items()}
-info = VideoTagInfo(600.0, {"sport": tuple(found)}, {}, {"sport": spans})
-with MediaHandler({"Host": "127.0.0.1", "Port": port}, Path(journal), TagNames()) as handler:
-    handler.prepare()
-    handler.recover()
-    for queued in handler.ids_with(ItemKind.SCENE, TagNames().tag_me):
-        handler.apply(handler.start_run("Tag Videos"), ItemKind.SCENE, {queued: info})
-"""
-FOUND = {"Foul": [[n, n + 0.5] for n in range(30)], "Goal": [[100, 101]]}
-
-
-@contextmanager
-def task(stash, folder, scene):
-    """The task as a process of its own."""
-    told = json.dumps([stash.port, str(folder / "journal.sqlite"), scene, FOUND])
-    command = [sys.executable, "-c", TASK, told]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def killed_at(stash, folder, scene, operation, nth=1):
-    """Runs the task and kills it with SIGKILL when the ``nth`` ``operation`` has been carried out."""
-    left = [nth]
-    with task(stash, folder, scene) as process:
-
-        def hook(exchange):
-            left[0] -= exchange.operation == operation
-            if left[0] == 0:
-                process.kill()
-                process.wait(LIMIT_S)
-
-        stash.requests.on_reply = hook
-        _, log = process.communicate(timeout=LIMIT_S)
-        stash.requests.on_reply = None
-    assert process.returncode == -signal.SIGKILL, log.decode()
-
-
-@pytest.mark.parametrize(
-    ("operation", "nth"), [("MarkersCreate", 2), ("TagScene", 1), ("TagScene", 2)]
-)
-def test_a_process_killed_in_the_middle_of_writing_loses_and_doubles_nothing(
-    stash, tmp_path, operation, nth
-):
-    scene = stash.library.add_scene(tags=["VLM_TagMe", "Home game"])
-    stash.library.add_marker(scene, "Goal", 100.25, 101.25, title="the winner")
-    killed_at(stash, tmp_path, scene, operation, nth)
-    with task(stash, tmp_path, scene) as process:
-        _, log = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, log.decode()
-    assert log == b""
-    state = stash.library.scene_state(scene)
-    assert state.tags == ("Foul", "Goal", "Home game", "VLM_Tagged")
-    times = [(one.title, one.seconds, one.end_seconds) for one in state.markers]
-    assert times == [*(("Foul", n, n + 0.5) for n in range(30)), ("the winner", 100.25, 101.25)]

@@ -1,5 +1,6 @@
-"""A Stash whose database was begun anew, or put back from a backup, gives numbers out again: what the journal knows of them is
-about other scenes and tags, and what people made stays."""
+"""A Stash with a new or restored database reuses ids: the journal must not take other scenes and
+tags for its own.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +11,18 @@ from pathlib import Path
 import pytest
 
 from haven.items import ItemKind
-from haven.stash.handler import MediaHandler
 from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import KilledError, handler_of, once_replied
+from tests.plugin.items import apply, info
+from vlm_engine import VideoTagInfo
 from vlm_engine.testing.threads import running
-from vlm_engine.types import Span, VideoTagInfo
 
 PEOPLES = ("Favourite", "Family", "Home game", "Interview", "My best", "To cut", "VLM_TagMe")
 
 
-def info(*tags: str) -> VideoTagInfo:
-    return VideoTagInfo(
-        600.0, {"sport": tags}, {}, {"sport": {tag: (Span(tag, 5, 9),) for tag in tags}}
-    )
-
-
-def apply(handler: MediaHandler, found: VideoTagInfo, scene: str) -> None:
-    run_id = handler.start_run("Tag Videos")
-    change_of(handler.apply(run_id, ItemKind.SCENE, {scene: found}))
-    handler.finish_run(run_id)
+def found(*tags: str) -> VideoTagInfo:
+    return info(*tags, **{tag: [(5, 9)] for tag in tags})
 
 
 def tagged(stash: SandboxStash, folder: Path) -> str:
@@ -37,7 +30,7 @@ def tagged(stash: SandboxStash, folder: Path) -> str:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, folder) as handler:
         handler.prepare()
-        apply(handler, info("Foul", "Goal", "Timeout"), scene)
+        apply(handler, scene, found("Foul", "Goal", "Timeout"))
     return scene
 
 
@@ -48,7 +41,9 @@ def a_second_later() -> None:
 
 @pytest.fixture
 def anew(stash: SandboxStash, tmp_path: Path) -> Iterator[SandboxStash]:
-    """A Stash without a past, beside a journal that has one: the same numbers are a person's there."""
+    """A Stash without a past, beside a journal that has one: the same numbers are a person's
+    there.
+    """
     first = tagged(stash, tmp_path)
     a_second_later()
     with running(SandboxStash()) as other:
@@ -70,10 +65,10 @@ def test_tagging_takes_off_nothing_that_people_put_there(
 ) -> None:
     with handler_of(anew, tmp_path) as handler:
         handler.prepare()
-        assert change_of(handler.preview(ItemKind.SCENE, {"1": info("Foul")})).tags_removed == ()
-        apply(handler, info("Foul"), "1")
+        assert change_of(handler.preview(ItemKind.SCENE, {"1": found("Foul")})).tags_removed == ()
+        apply(handler, "1", found("Foul"))
         assert tags_of(anew) == {*PEOPLES, "Foul", "VLM_Tagged"} - {"VLM_TagMe"}
-        apply(handler, info(), "1")
+        apply(handler, "1", found())
     assert tags_of(anew) == {*PEOPLES, "VLM_Tagged"} - {"VLM_TagMe"}
 
 
@@ -93,12 +88,12 @@ def test_undoing_leaves_a_scene_alone_that_was_made_since(
         assert run is not None
         run_id = handler.start_run("Undo Last Run", undoes=run.id)
         (change,) = handler.changes_to_undo(run)
-        told = change_of(handler.undo_changes(run_id, [change.number]))
+        change = change_of(handler.undo_changes(run_id, [change.number]))
     assert tags_of(anew) == set(PEOPLES)
-    assert told.kept_back == ("scene 1 is another one than the run changed: it was made since",)
+    assert change.kept_back == ("scene 1 is another one than the run changed: it was made since",)
 
 
-def test_what_was_left_half_written_is_not_completed_on_another_scene(
+def test_a_half_written_plan_is_not_completed_on_another_scene(
     stash: SandboxStash, tmp_path: Path
 ) -> None:
     stash.library.add_scene(tags=["VLM_TagMe"])
@@ -106,7 +101,7 @@ def test_what_was_left_half_written_is_not_completed_on_another_scene(
         handler.prepare()
         once_replied(stash, "TagScene", handler)
         with pytest.raises(KilledError):
-            apply(handler, info("Foul"), "1")
+            apply(handler, "1", found("Foul"))
     a_second_later()
     with running(SandboxStash()) as other:
         other.library.add_scene(tags=PEOPLES)
@@ -119,13 +114,15 @@ def test_what_was_left_half_written_is_not_completed_on_another_scene(
 
 @pytest.fixture
 def restored(stash: SandboxStash, tmp_path: Path) -> str:
-    """A scene that was tagged after the backup that Stash has been put back from; a person has tagged it since."""
+    """A scene that was tagged after the backup that Stash has been put back from; a person has
+    tagged it since.
+    """
     scene = stash.library.add_scene()
     backup = stash.library.saved()
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
         stash.library.tag_scene(scene, "VLM_TagMe")
-        apply(handler, info("Foul", "Goal", "Timeout"), scene)
+        apply(handler, scene, found("Foul", "Goal", "Timeout"))
     stash.library.restore(backup)
     a_second_later()
     stash.library.tag_scene(scene, *PEOPLES[:-1], "Last season", "VLM_TagMe")
@@ -137,7 +134,7 @@ def test_after_a_backup_what_people_put_there_since_stays(
 ) -> None:
     with handler_of(stash, tmp_path) as handler:
         handler.prepare()
-        apply(handler, info("Foul"), restored)
+        apply(handler, restored, found("Foul"))
         expected = {*PEOPLES[:-1], "Last season", "Foul", "VLM_Tagged"}
         assert set(stash.library.scene_state(restored).tags) == expected
         change_of(
@@ -169,7 +166,7 @@ def test_after_a_backup_undoing_puts_tags_back_by_their_names(
 # What people did to a scene while its change was cut off.
 
 
-def test_tags_that_people_add_after_a_kill_are_theirs_where_the_run_had_not_begun_to_add_any(
+def test_tags_added_by_people_after_an_early_kill_are_theirs(
     stash: SandboxStash, tmp_path: Path
 ) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
@@ -177,7 +174,7 @@ def test_tags_that_people_add_after_a_kill_are_theirs_where_the_run_had_not_begu
         handler.prepare()
         once_replied(stash, "MarkersCreate", handler)
         with pytest.raises(KilledError):
-            apply(handler, info("Foul", "Goal"), scene)
+            apply(handler, scene, found("Foul", "Goal"))
     stash.library.tag_scene(scene, "Foul")
     with handler_of(stash, tmp_path) as handler:
         handler.recover()

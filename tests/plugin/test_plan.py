@@ -4,13 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haven.items import ItemKind, ItemRef
 from haven.settings.settings import TagNames
 from haven.stash.changes import ChangePlan, Owned, OwnedMarker, OwnedTag, Records
 from haven.stash.plan import PlanOptions, plan_results
-from haven.stash.values import Marker, Scene, Tag, tag_key
-from vlm_engine.types import Span, VideoTagInfo
+from haven.stash.values import ItemSnapshot, Marker, Tag, tag_key
+from tests.plugin.items import info
+from vlm_engine import Span, VideoTagInfo
 
 NAMES = TagNames()
+SEVENTH = ItemRef(ItemKind.SCENE, "7")
 CONTROL = {
     tag_key(name): Tag(str(100 + n), name)
     for n, name in enumerate(("VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged"))
@@ -21,18 +24,11 @@ VLM, TAG_ME, TAGGED, ERRORED = (
 )
 FOUL, GOAL, TIMEOUT = Tag("1", "Foul"), Tag("2", "Goal"), Tag("3", "Timeout")
 KNOWN = CONTROL | {"foul": FOUL, "goal": GOAL, "timeout": TIMEOUT}
-NOTHING_OURS = Owned()
-
-
-def info(*tags, **spans):
-    found = {
-        tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in spans.items()
-    }
-    return VideoTagInfo(100.0, {"sport": tags}, {}, {"sport": found})
+NOTHING_OWNED = Owned()
 
 
 def scene(*tags, markers=()):
-    return Scene("7", "Final", (), (TAG_ME, *tags), tuple(markers))
+    return ItemSnapshot(SEVENTH, (TAG_ME, *tags), tuple(markers))
 
 
 def marker(start_s, end_s, *, id="50", tag=FOUL, title="Foul", tags=frozenset({VLM.id})):
@@ -50,14 +46,14 @@ def record(written):
     )
 
 
-def ours(*markers, tags=()):
+def owned_of(*markers, tags=()):
     return Owned(
         {written.id: record(written) for written in markers},
         {tag.id: OwnedTag(tag.id, tag.name) for tag in tags},
     )
 
 
-def plan(on, found, owned=NOTHING_OURS, known=KNOWN, create_markers=True):
+def plan(on, found, owned=NOTHING_OWNED, known=KNOWN, create_markers=True):
     return plan_results(on, found, owned, known, PlanOptions(NAMES, create_markers))
 
 
@@ -75,7 +71,7 @@ def test_what_was_found_is_added_and_marked():
     assert (change.destroy, change.remove, change.kept) == ((), (), ())
 
 
-def test_a_tag_the_scene_has_already_is_not_added_so_it_never_becomes_ours():
+def test_a_tag_that_the_scene_has_already_is_not_added():
     assert names(plan(scene(FOUL), info("Foul")).add) == ["VLM_Tagged"]
 
 
@@ -85,7 +81,7 @@ def test_a_tag_unknown_to_stash_is_planned_without_an_id():
     assert change.create[0].tag == change.add[0]
 
 
-def test_all_categories_count_and_a_tag_in_two_of_them_counts_once():
+def test_a_tag_in_two_categories_counts_once():
     found = VideoTagInfo(
         100.0,
         {"play": ("Foul",), "pause": ("foul ", "Timeout")},
@@ -103,15 +99,15 @@ def test_a_name_and_its_alias_are_one_tag():
 
 
 def test_an_obsolete_tag_of_ours_goes_and_one_of_a_person_stays():
-    change = plan(scene(GOAL, TIMEOUT), info("Foul"), ours(tags=[GOAL]))
+    change = plan(scene(GOAL, TIMEOUT), info("Foul"), owned_of(tags=[GOAL]))
     assert change.remove == (GOAL,)
 
 
 def test_a_tag_of_ours_that_is_found_again_stays():
-    assert plan(scene(GOAL), info("Goal"), ours(tags=[GOAL])).remove == ()
+    assert plan(scene(GOAL), info("Goal"), owned_of(tags=[GOAL])).remove == ()
 
 
-def test_the_tag_that_queues_is_released_last_and_errored_with_it():
+def test_the_queue_tag_is_released_last_with_errored():
     change = plan(scene(ERRORED, TAGGED), info("Foul"))
     assert change.release == (ERRORED, TAG_ME)
     assert change.queue_tag_id == TAG_ME.id
@@ -119,13 +115,15 @@ def test_the_tag_that_queues_is_released_last_and_errored_with_it():
 
 
 def test_control_tags_are_never_removed_as_obsolete():
-    assert plan(scene(TAGGED), info(), ours(tags=[TAGGED, TAG_ME])).remove == ()
+    assert plan(scene(TAGGED), info(), owned_of(tags=[TAGGED, TAG_ME])).remove == ()
 
 
 def test_our_marker_stays_while_wanted_and_goes_when_not():
     wanted, obsolete = marker(1, 2), marker(10, 12, id="51")
     change = plan(
-        scene(markers=[wanted, obsolete]), info("Foul", Foul=[(1, 2.0005)]), ours(wanted, obsolete)
+        scene(markers=[wanted, obsolete]),
+        info("Foul", Foul=[(1, 2.0005)]),
+        owned_of(wanted, obsolete),
     )
     assert change.kept == ("50",)
     assert change.destroy == (record(obsolete),)
@@ -134,7 +132,7 @@ def test_our_marker_stays_while_wanted_and_goes_when_not():
 
 def test_our_marker_whose_times_moved_is_replaced():
     old = marker(1, 2)
-    change = plan(scene(markers=[old]), info("Foul", Foul=[(1, 2.5)]), ours(old))
+    change = plan(scene(markers=[old]), info("Foul", Foul=[(1, 2.5)]), owned_of(old))
     assert [(m.start_s, m.end_s) for m in change.create] == [(1, 2.5)]
     assert change.destroy == (record(old),)
 
@@ -153,7 +151,7 @@ def test_our_marker_whose_times_moved_is_replaced():
 )
 def test_a_marker_of_ours_that_a_person_changed_is_theirs(edit):
     written = marker(10, 12)
-    change = plan(scene(markers=[replace(written, **edit)]), info("Timeout"), ours(written))
+    change = plan(scene(markers=[replace(written, **edit)]), info("Timeout"), owned_of(written))
     assert change.destroy == ()
 
 
@@ -195,7 +193,7 @@ def test_a_persons_marker_of_another_tag_stands_for_nothing():
 def test_without_markers_those_there_are_left_as_they_are():
     old = marker(1, 2)
     change = plan(
-        scene(markers=[old]), info("Foul", Foul=[(5, 6)]), ours(old), create_markers=False
+        scene(markers=[old]), info("Foul", Foul=[(5, 6)]), owned_of(old), create_markers=False
     )
     assert (change.create, change.destroy, change.kept) == ((), (), ())
     assert names(change.add) == ["Foul", "VLM_Tagged"]
@@ -222,11 +220,11 @@ def situations(draw):
     owned = [one for one in made if draw(st.booleans())]
     now = [replace(one, title="by hand") if draw(st.booleans()) else one for one in made]
     on = scene(*draw(st.lists(tags, unique=True)), markers=now)
-    return on, found, ours(*owned, tags=draw(st.lists(tags, unique=True)))
+    return on, found, owned_of(*owned, tags=draw(st.lists(tags, unique=True)))
 
 
 @given(situations())
-def test_whatever_the_situation_only_what_is_ours_and_untouched_is_taken_away(situation):
+def test_only_untouched_things_of_the_plugin_are_removed(situation):
     on, found, owned = situation
     change = plan(on, found, owned)
     now = {one.id: one for one in on.markers}
@@ -253,10 +251,8 @@ def test_a_scene_that_was_written_needs_nothing_more(situation):
     ]
     gone = {one.id for one in change.destroy}
     removed = {tag.id for tag in (*change.remove, *change.release)}
-    after = Scene(
-        on.id,
-        on.title,
-        (),
+    after = ItemSnapshot(
+        on.ref,
         tuple(tag for tag in on.tags if tag.id not in removed)
         + tuple(known[tag_key(tag.name)] for tag in change.add),
         tuple(one for one in on.markers if one.id not in gone) + tuple(written),
@@ -267,7 +263,7 @@ def test_a_scene_that_was_written_needs_nothing_more(situation):
         if one.id in owned.markers and one.title != "by hand" and one.id not in gone
     ]
     added = [known[tag_key(tag.name)] for tag in change.add]
-    again = plan(after, found, ours(*written, *untouched, tags=added), known)
+    again = plan(after, found, owned_of(*written, *untouched, tags=added), known)
     assert (again.add, again.create, again.destroy, again.remove, again.release) == (
         (),
         (),
@@ -284,7 +280,9 @@ LIST = {"Foul": "Foul", "Goal": "Goal"}
 
 @st.composite
 def removals(draw):
-    """A situation in which a person has taken off some more, and a list that concerns only some of the tags."""
+    """A situation in which a person has taken off some more, and a list that concerns only some
+    of the tags.
+    """
     on, found, owned = draw(situations())
     gone = [
         record(marker(start, end, id=f"gone{n}", tag=tag, title=tag.name))
@@ -303,7 +301,7 @@ def overlap(one, other):
 
 
 @given(removals())
-def test_nothing_that_a_person_took_off_is_put_there_again(situation):
+def test_nothing_that_a_person_removed_is_added_again(situation):
     on, found, owned = situation
     change = plan(on, found, owned)
     assert not {tag.id for tag in change.add} & {tag.id for tag in owned.removed.tags}
@@ -320,7 +318,7 @@ def test_who_asks_gets_the_plan_of_one_who_took_nothing_off(situation):
 
 
 @given(removals())
-def test_a_list_takes_off_its_own_tags_only_and_names_the_rest(situation):
+def test_a_list_removes_only_its_own_tags_and_names_the_rest(situation):
     on, found, owned = situation
     listed = plan_results(on, found, owned, KNOWN, PlanOptions(NAMES, tag_list=LIST))
     every = plan(on, found, owned)

@@ -1,50 +1,23 @@
-"""What a person took off, moved or relabelled stays so in every later run, until they ask for it; and a tag list concerns its own
-tags only."""
+"""Edits by people hold in every later run until they ask otherwise; a tag list concerns its own
+tags only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from haven.items import ItemChange, ItemKind, ItemRef
+from haven.items import ItemKind, ItemRef
 from haven.stash.handler import MediaHandler
 from haven.stash.values import change_of
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import KilledError, handler_of, once_replied
-from vlm_engine.types import ImageTagInfo, Span, VideoTagInfo
+from tests.plugin.items import apply, info, undo
+from vlm_engine import ImageTagInfo
 
-Spans = Mapping[str, list[tuple[float, float]]]
-
-
-def info(*tags: str, spans: Spans | None = None) -> VideoTagInfo:
-    by_tag = {
-        tag: tuple(Span(tag, start, end) for start, end in times)
-        for tag, times in (spans or {}).items()
-    }
-    return VideoTagInfo(600.0, {"sport": tags}, {}, {"sport": by_tag})
-
-
-FOUND = info("Foul", "Goal", spans={"Foul": [(10, 20), (50, 60), (90, 95)], "Goal": [(30, 33)]})
-
-
-def apply(handler: MediaHandler, scene: str, found: VideoTagInfo, **options: Any) -> ItemChange:
-    run_id = handler.start_run("Tag Videos")
-    change = change_of(handler.apply(run_id, ItemKind.SCENE, {scene: found}, **options))
-    handler.finish_run(run_id)
-    return change
-
-
-def undo(handler: MediaHandler) -> None:
-    run = handler.last_undoable_run()
-    assert run is not None
-    run_id = handler.start_run("Undo Last Run", undoes=run.id)
-    for change in handler.changes_to_undo(run):
-        change_of(handler.undo_changes(run_id, [change.number]))
-    handler.finish_undo(run)
-    handler.finish_run(run_id)
+FOUND = info("Foul", "Goal", Foul=[(10, 20), (50, 60), (90, 95)], Goal=[(30, 33)])
 
 
 @pytest.fixture
@@ -78,10 +51,10 @@ def test_a_tag_and_a_marker_that_were_taken_off_stay_off(
     stash.library.untag_scene(scene, "Goal")
     expected = ({"Foul"}, [("Foul", 10.0), ("Foul", 90.0), ("Goal", 30.0)])
     for updating in (True, False, True):
-        told = apply(handler, scene, FOUND, updating=updating)
+        change = apply(handler, scene, FOUND, updating=updating)
         assert stands(stash, scene) == expected
-        assert told.stays_off == ("Goal", "1 marker Foul")
-        assert (told.tags_added, told.markers_added) == ((), ())
+        assert change.stays_off == ("Goal", "1 marker Foul")
+        assert (change.tags_added, change.markers_added) == ((), ())
 
 
 def test_a_preview_knows_what_was_taken_off_since_the_last_run(
@@ -89,8 +62,8 @@ def test_a_preview_knows_what_was_taken_off_since_the_last_run(
 ) -> None:
     stash.library.remove_marker(marker(stash, scene, 50))
     stash.library.untag_scene(scene, "Goal")
-    told = change_of(handler.preview(ItemKind.SCENE, {scene: FOUND}))
-    assert (told.is_empty, told.stays_off) == (True, ("Goal", "1 marker Foul"))
+    change = change_of(handler.preview(ItemKind.SCENE, {scene: FOUND}))
+    assert (change.is_empty, change.stays_off) == (True, ("Goal", "1 marker Foul"))
 
 
 def relabel(stash: SandboxStash, one: str) -> None:
@@ -129,7 +102,8 @@ def test_a_removed_event_stays_off_at_slightly_other_times(
         info(
             "Foul",
             "Goal",
-            spans={"Foul": [(10, 20), times, (90, 95), (300, 305)], "Goal": [(30, 33)]},
+            Foul=[(10, 20), times, (90, 95), (300, 305)],
+            Goal=[(30, 33)],
         ),
     )
     assert stands(stash, scene)[1] == [
@@ -140,11 +114,11 @@ def test_a_removed_event_stays_off_at_slightly_other_times(
     ]
 
 
-def test_what_was_left_of_an_event_is_kept_when_it_is_found_as_one(
+def test_the_rest_of_an_event_is_kept_when_it_is_found_as_one(
     stash: SandboxStash, handler: MediaHandler, scene: str
 ) -> None:
     stash.library.remove_marker(marker(stash, scene, 50))
-    apply(handler, scene, info("Foul", "Goal", spans={"Foul": [(10, 95)], "Goal": [(30, 33)]}))
+    apply(handler, scene, info("Foul", "Goal", Foul=[(10, 95)], Goal=[(30, 33)]))
     assert stands(stash, scene)[1] == [("Foul", 10.0), ("Foul", 90.0), ("Goal", 30.0)]
 
 
@@ -157,7 +131,8 @@ def test_it_stays_off_under_another_name_in_stash(
     renamed = info(
         "Personal foul",
         "Goal",
-        spans={"Personal foul": [(10, 20), (50, 60), (90, 95)], "Goal": [(30, 33)]},
+        Personal_foul=[(10, 20), (50, 60), (90, 95)],
+        Goal=[(30, 33)],
     )
     apply(handler, scene, renamed)
     tags, markers = stands(stash, scene)
@@ -170,11 +145,11 @@ def test_it_stays_off_where_the_settings_give_it_another_name(
 ) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, tmp_path, tag_list={"Foul": "Foul"}) as handler:
-        apply(handler, scene, info("Foul", spans={"Foul": [(10, 20), (50, 60)]}))
+        apply(handler, scene, info("Foul", Foul=[(10, 20), (50, 60)]))
     stash.library.untag_scene(scene, "Foul")
     stash.library.remove_marker(marker(stash, scene, 50))
     with handler_of(stash, tmp_path, tag_list={"Foul": "Personal foul"}) as handler:
-        apply(handler, scene, info("Personal foul", spans={"Personal foul": [(10, 20), (50, 60)]}))
+        apply(handler, scene, info("Personal foul", Personal_foul=[(10, 20), (50, 60)]))
     assert stands(stash, scene) == (set(), [("Personal foul", 10.0)])
 
 
@@ -195,9 +170,9 @@ def test_what_a_person_had_put_there_and_takes_off_stays_off(
     scene = stash.library.add_scene(tags=["VLM_TagMe", "Foul"])
     by_hand = stash.library.add_marker(scene, "Goal", 30, 33, title="the winner")
     apply(handler, scene, FOUND)
-    known = handler._journal.there(ItemRef(ItemKind.SCENE, scene))
+    known = handler._journal.known(ItemRef(ItemKind.SCENE, scene))
     apply(handler, scene, FOUND)
-    assert handler._journal.there(ItemRef(ItemKind.SCENE, scene)) == known, (
+    assert handler._journal.known(ItemRef(ItemKind.SCENE, scene)) == known, (
         "each is written down once"
     )
     stash.library.untag_scene(scene, "Foul")
@@ -252,8 +227,8 @@ def test_who_asks_gets_it_back_until_that_is_undone(
     apply(handler, scene, FOUND)
     before = stands(stash, scene)
     handler.close()
-    with handler_of(stash, tmp_path, bring_back=True) as asked:
-        apply(asked, scene, FOUND)
+    with handler_of(stash, tmp_path, bring_back=True) as asking:
+        apply(asking, scene, FOUND)
         assert stands(stash, scene) == ({"Foul", "Goal"}, ALL)
     with handler_of(stash, tmp_path) as again:
         apply(again, scene, info())
@@ -293,11 +268,11 @@ def test_images_and_galleries_keep_off_what_was_taken_off(
     stash.library.untag_gallery(gallery, "Goal")
     assert run(handler) == run(handler) == (fewer, fewer)
     handler.close()
-    with handler_of(stash, tmp_path, bring_back=True) as asked:
-        assert run(asked) == (every, every)
+    with handler_of(stash, tmp_path, bring_back=True) as asking:
+        assert run(asking) == (every, every)
 
 
-def test_what_is_taken_off_between_a_kill_and_the_next_run_stays_off(
+def test_what_is_removed_between_kill_and_next_run_stays_off(
     stash: SandboxStash, tmp_path: Path
 ) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
@@ -324,11 +299,11 @@ def test_what_another_tag_list_found_is_left_alone_and_told(
     with handler_of(stash, tmp_path, tag_list={"Foul": "Foul", "Goal": "Goal"}) as handler:
         apply(handler, scene, FOUND)
     with handler_of(stash, tmp_path, tag_list={"Goal": "Goal", "Timeout": "Timeout"}) as handler:
-        found = info("Timeout", spans={"Timeout": [(12, 14)]})
+        found = info("Timeout", Timeout=[(12, 14)])
         expected = ("Foul", "3 markers Foul")
         assert change_of(handler.preview(ItemKind.SCENE, {scene: found})).left_alone == expected
-        told = apply(handler, scene, found)
-        assert (told.left_alone, told.tags_removed, len(told.markers_removed)) == (
+        change = apply(handler, scene, found)
+        assert (change.left_alone, change.tags_removed, len(change.markers_removed)) == (
             expected,
             ("Goal",),
             1,
@@ -342,7 +317,7 @@ def test_what_another_tag_list_found_is_left_alone_and_told(
         assert stands(stash, scene) == (set(), [])
 
 
-def test_a_tag_that_gets_another_name_leaves_nothing_under_the_one_before(
+def test_a_renamed_tag_leaves_nothing_under_its_former_name(
     stash: SandboxStash, tmp_path: Path
 ) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
@@ -357,7 +332,7 @@ def test_a_list_that_finds_nothing_any_more_takes_its_own_off(
 ) -> None:
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     with handler_of(stash, tmp_path, tag_list={"foul": "Foul"}) as handler:
-        apply(handler, scene, info("Foul", spans={"Foul": [(10, 20)]}))
+        apply(handler, scene, info("Foul", Foul=[(10, 20)]))
         apply(handler, scene, info())
     assert stands(stash, scene) == (set(), [])
 
@@ -388,7 +363,7 @@ def test_markers_that_came_with_a_merged_scene_are_still_ours(
     stash: SandboxStash, handler: MediaHandler, scene: str
 ) -> None:
     other = stash.library.add_scene(tags=["VLM_TagMe"])
-    apply(handler, other, info("Foul", spans={"Foul": [(11, 21), (200, 210)]}))
+    apply(handler, other, info("Foul", Foul=[(11, 21), (200, 210)]))
     by_hand = stash.library.add_marker(other, "Interview", 300.0)
     stash.library.merge_scene(other, scene)
     before = stands(stash, scene)

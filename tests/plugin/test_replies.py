@@ -1,4 +1,4 @@
-"""Replies that Stash should not send: whatever comes, the plugin says in one error of its own what came."""
+"""Replies that Stash should not send: each ends in one error that says what was received."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from haven.stash.errors import (
     StashReplyError,
     StashTimeoutError,
 )
-from haven.stash.reading import ids_with_tags, read_galleries, read_images, read_scenes, tag_counts
-from haven.stash.server import others_wait, require_images, shake_hands
+from haven.stash.http import RetryPolicy
+from haven.stash.reading import ids_with_tags, read_all, tag_counts
+from haven.stash.server import handshake, others_wait, require_images
 from haven.stash.stream import SceneStream
 from haven.stash.tags import TagCache
-from haven.stash.transport import RetryPolicy, StashClient
-from haven.stash.values import Tag
+from haven.stash.transport import StashClient
+from haven.stash.values import Gallery, Image, Scene, Tag
 from sandbox.stash import SandboxStash
 from sandbox.videos import VideoSpec, generate
 from tests.plugin.fragile import served
@@ -41,7 +42,9 @@ PLUGIN = "ahavenvlmconnector"
 
 
 class Liar(ThreadingHTTPServer):
-    """Answers every request with ``body``, byte by byte where ``drips`` says what: "head" or "body"."""
+    """Answers every request with ``body``, byte by byte where ``drips`` says what: "head" or
+    "body".
+    """
 
     daemon_threads = True
 
@@ -55,7 +58,7 @@ class Liar(ThreadingHTTPServer):
         self.release = threading.Event()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever asked goes away when it has enough."""
+        """The client closes the connection when it has enough."""
 
 
 class _Lies(BaseHTTPRequestHandler):
@@ -121,7 +124,7 @@ def client(liar: Liar) -> Iterator[StashClient]:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ('{"errors": ["the whistle is lost"]}', "the whistle is lost"),
         ('{"errors": "the whistle is lost", "data": null}', "the whistle is lost"),
@@ -142,12 +145,12 @@ def client(liar: Liar) -> Iterator[StashClient]:
     ],
 )
 def test_a_reply_of_any_form_is_one_clear_error(
-    liar: Liar, client: StashClient, body: str, told: str
+    liar: Liar, client: StashClient, body: str, message: str
 ) -> None:
     liar.body = body.encode()
     with pytest.raises(StashQueryError) as caught:
         require_images(client)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +209,13 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxStash
 
 
 READERS: dict[str, Callable[[StashClient], object]] = {
-    "scenes": lambda client: read_scenes(client, ["1"]),
-    "images": lambda client: read_images(client, ["1"]),
-    "galleries": lambda client: read_galleries(client, ["1"]),
+    "scenes": lambda client: read_all(client, Scene, ["1"]),
+    "images": lambda client: read_all(client, Image, ["1"]),
+    "galleries": lambda client: read_all(client, Gallery, ["1"]),
     "ids": lambda client: ids_with_tags(client, ItemKind.SCENE, "1"),
     "counts": lambda client: tag_counts(client, "1", [Tag("1", "Foul")]),
     "tags": lambda client: TagCache(client, TagNames()).find(["Foul"]),
-    "handshake": lambda client: shake_hands(client, PLUGIN),
+    "handshake": lambda client: handshake(client, PLUGIN),
     "version": require_images,
     "queue": others_wait,
 }
@@ -241,7 +244,7 @@ def test_no_field_of_a_reply_ends_in_a_raw_error(
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (
             {"duration": None},
@@ -255,7 +258,7 @@ def test_no_field_of_a_reply_ends_in_a_raw_error(
     ],
 )
 def test_the_error_names_the_field_and_what_it_holds(
-    liar: Liar, client: StashClient, spoil: Any, told: str
+    liar: Liar, client: StashClient, spoil: Any, message: str
 ) -> None:
     file = {
         "path": "/a.mp4",
@@ -270,7 +273,7 @@ def test_the_error_names_the_field_and_what_it_holds(
     liar.body = json.dumps({"data": {"findScenes": {"scenes": [scene, scene]}}}).encode()
     with pytest.raises(StashReplyError, match="cannot be used") as caught:
         client.ask("{ findScenes { scenes { id } } }")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_key_in_the_wrong_place_is_not_shown(liar: Liar, client: StashClient) -> None:
@@ -278,7 +281,7 @@ def test_a_key_in_the_wrong_place_is_not_shown(liar: Liar, client: StashClient) 
         {"data": {"configuration": {"general": {"apiKey": ["season-ticket"]}}}}
     ).encode()
     with pytest.raises(StashReplyError) as caught:
-        shake_hands(client, PLUGIN)
+        handshake(client, PLUGIN)
     assert "configuration.general.apiKey" in str(caught.value)
     assert "season-ticket" not in str(caught.value)
 
@@ -326,11 +329,11 @@ def test_a_video_that_only_drips_is_given_up(liar: Liar, monkeypatch: pytest.Mon
     monkeypatch.setattr("haven.stash.stream._SLOWEST", 10.0**6)
     liar.status, liar.body, liar.drips = 206, b"x" * 50_000, "body"
     liar.headers = {"Content-Range": "bytes 0-49999/50000"}
-    told = r"a\.mp4: Stash sends it too slowly: it was not over after 0\.2"
+    message = r"a\.mp4: Stash sends it too slowly: it was not over after 0\.2"
     with (
         client_of(liar) as client,
         closing(SceneStream(client, "1", "a.mp4", stall_s=0.2).open()) as reader,
-        pytest.raises(MediaOutOfReachError, match=told),
+        pytest.raises(MediaOutOfReachError, match=message),
     ):
         reader.read(10_000)
 

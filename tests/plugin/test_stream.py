@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import haven.stash.stream
+from haven.stash.http import RetryPolicy
 from haven.stash.stream import SceneReader, SceneStream
 from haven.stash.transport import StashClient
 from sandbox.stash import Credentials, SandboxStash
@@ -41,14 +42,14 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.content = CONTENT
         self.modified = "Sat, 01 Aug 2026 10:00:00 GMT"
         self.connections = 0
         self.release = threading.Event()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever reads goes away when it has enough."""
+        """The reader closes the connection when it has enough."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         fault = self.server.faults.pop(0) if self.server.faults else ""
-        self.server.asked.append(self.headers["Range"])
+        self.server.requested.append(self.headers["Range"])
         if fault == "drop":
             self.close_connection = True
         elif fault == "hang":
@@ -85,9 +86,9 @@ class Handler(BaseHTTPRequestHandler):
         )
         data = self.server.content[first : last + 1]
         self.send_response(206)
-        told = first + 1 if fault == "elsewhere" else first
+        start = first + 1 if fault == "elsewhere" else first
         self.send_header(
-            "Content-Range", f"bytes {told}-{told + len(data) - 1}/{len(self.server.content)}"
+            "Content-Range", f"bytes {start}-{start + len(data) - 1}/{len(self.server.content)}"
         )
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Last-Modified", self.server.modified)
@@ -110,7 +111,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[StashClient]:
-    monkeypatch.setattr(haven.stash.stream, "_PAUSES_S", (0.0, 0.01, 0.02))
+    quick = RetryPolicy(total_s=0.07, first_pause_s=0.01)
+    monkeypatch.setattr(haven.stash.stream, "STREAM_RETRY", quick)
     cookie = {"Name": "session", "Value": COOKIE}
     with closing(
         StashClient(
@@ -154,11 +156,11 @@ def test_every_byte_is_where_it_is_in_the_file(reader: SceneReader) -> None:
 def test_who_reads_on_asks_seldom(reader: SceneReader, server: Server) -> None:
     while reader.read(32_768):
         pass
-    assert len(server.asked) < 10
+    assert len(server.requested) < 10
     assert server.connections == 1
 
 
-def test_who_jumps_gets_little_of_each_place_and_asks_for_each_once(
+def test_seeking_reads_little_at_each_position_and_only_once(
     reader: SceneReader, server: Server
 ) -> None:
     for place in range(1_000_000, 11_000_000, 1_000_000):
@@ -166,11 +168,12 @@ def test_who_jumps_gets_little_of_each_place_and_asks_for_each_once(
         reader.read(20_000)
         reader.seek(place + 60_000)  # still on its way
         reader.read(1000)
-    asked = [
-        [int(number) for number in text.removeprefix("bytes=").split("-")] for text in server.asked
+    requested = [
+        [int(number) for number in text.removeprefix("bytes=").split("-")]
+        for text in server.requested
     ]
-    assert len(asked) == 11
-    assert all(last - first < 200_000 for first, last in asked)
+    assert len(requested) == 11
+    assert all(last - first < 200_000 for first, last in requested)
     assert server.connections == 1
 
 
@@ -216,9 +219,9 @@ def test_what_goes_wrong_is_told_once_and_without_secrets(
         with pytest.raises(kind, match=f"^{NAME}: .*{words}") as caught:
             reader.read(200_000)
         assert not server.faults
-        told = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(reader)
-        assert KEY not in told
-        assert COOKIE not in told
+        text = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(reader)
+        assert KEY not in text
+        assert COOKIE not in text
 
 
 def test_a_file_that_is_another_by_now_is_not_read_on(reader: SceneReader, server: Server) -> None:
@@ -248,12 +251,12 @@ def test_a_session_is_enough_and_so_is_a_key(video: Path) -> None:
     ) as stash:
         scene = stash.library.add_scene(video)
         session = {"Name": "session", "Value": stash.sessions.issue()}
-        for shown in (
+        for credentials in (
             {"SessionCookie": session},
             {"ApiKey": KEY},
             {"ApiKey": "an old one", "SessionCookie": session},
         ):
-            client = StashClient({"Host": "127.0.0.1", "Port": stash.port, **shown})
+            client = StashClient({"Host": "127.0.0.1", "Port": stash.port, **credentials})
             with closing(SceneStream(client, scene, NAME).open()) as reader:
                 assert reader.read() == video.read_bytes()
                 assert reader.size_bytes == video.stat().st_size

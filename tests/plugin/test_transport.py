@@ -15,8 +15,9 @@ from haven.stash.errors import (
     StashUnreachableError,
     StashVersionError,
 )
-from haven.stash.server import ping, shake_hands
-from haven.stash.transport import RetryPolicy, StashClient
+from haven.stash.http import RetryPolicy
+from haven.stash.server import handshake, ping
+from haven.stash.transport import StashClient
 from sandbox.stash import Credentials, SandboxStash
 from tests.plugin.fragile import served
 from vlm_engine.testing.threads import running
@@ -26,14 +27,16 @@ KEY = "whistle-whistle-whistle"
 
 
 class Scripted(ThreadingHTTPServer):
-    """Answers each request with the next of ``script``: (status, body, headers), or an exception class to drop it."""
+    """Answers each request with the next of ``script``: (status, body, headers), or an exception
+    class to drop it.
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script = deque()
-        self.asked = []
+        self.received = []
         self.release = threading.Event()
 
     def reply(self, body, status=200, **headers):
@@ -48,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((body, dict(self.headers)))
+        self.server.received.append((body, dict(self.headers)))
         step = self.server.script.popleft()
         if step == "drop":
             self.close_connection = True
@@ -98,7 +101,10 @@ def test_the_data_of_a_reply_is_returned(client, server):
     assert client.ask("query { version { version } }", {"a": 1}) == {
         "version": {"version": "v0.30.1"}
     }
-    assert server.asked[0][0] == {"query": "query { version { version } }", "variables": {"a": 1}}
+    assert server.received[0][0] == {
+        "query": "query { version { version } }",
+        "variables": {"a": 1},
+    }
 
 
 def test_an_error_beside_data_raises_with_its_path_and_words(client, server):
@@ -146,7 +152,7 @@ def test_a_locked_database_is_tried_again_until_it_is_free(client, server):
     assert client.ask("mutation { tagCreate }") == {"tagCreate": {"id": "1"}}
 
 
-def test_a_database_that_stays_locked_is_given_up_after_the_agreed_time(server):
+def test_a_locked_database_is_given_up_after_the_retry_time(server):
     pauses = []
     for _ in range(20):
         server.reply({"data": None, "errors": [fault("database is locked")]})
@@ -165,23 +171,23 @@ def test_another_error_is_not_tried_again(client, server):
     )
     with pytest.raises(StashQueryError, match="already exists"):
         client.ask("mutation { tagCreate }")
-    assert len(server.asked) == 1
+    assert len(server.received) == 1
 
 
 @pytest.mark.parametrize("failure", ["drop", (503, "starting", {}), (500, "panic", {})])
-def test_a_dropped_connection_is_tried_again_where_that_is_harmless(client, server, failure):
+def test_a_dropped_connection_is_retried_if_harmless(client, server, failure):
     server.script.append(failure)
     server.reply({"data": {"ok": True}})
     assert client.ask("query { ok }") == {"ok": True}
 
 
 @pytest.mark.parametrize("call", ["ask_once", "call_GQL"])
-def test_a_mutation_that_may_have_been_carried_out_is_not_sent_twice(client, server, call):
+def test_a_mutation_that_may_have_arrived_is_not_sent_twice(client, server, call):
     server.script.append("drop")
     server.reply({"data": {"ok": True}})
     with pytest.raises(StashUnreachableError, match="dropped"):
         getattr(client, call)("mutation { create }")
-    assert len(server.asked) == 1
+    assert len(server.received) == 1
 
 
 def test_a_server_that_does_not_answer_in_time_is_a_clear_error(server):
@@ -197,7 +203,7 @@ PATIENT = RetryPolicy(total_s=7, unmet_s=3, first_pause_s=1, longest_pause_s=4)
 REFUSED = "cannot reach Stash at http://127"
 
 
-def test_a_connection_that_never_came_about_is_tried_again_and_soon_a_clear_error():
+def test_a_connection_that_is_never_made_soon_fails():
     pauses = []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
@@ -248,7 +254,10 @@ def test_the_newest_cookie_replaces_the_old_one(server):
     ) as client:
         client.ask("query { ok }")
         client.ask("query { ok }")
-    assert [headers["Cookie"] for _, headers in server.asked] == ["session=first", "session=second"]
+    assert [headers["Cookie"] for _, headers in server.received] == [
+        "session=first",
+        "session=second",
+    ]
 
 
 def test_a_key_that_was_replaced_gives_way_to_the_session(server):
@@ -260,7 +269,7 @@ def test_a_key_that_was_replaced_gives_way_to_the_session(server):
     ) as client:
         assert client.ask("query { ok }") == {"ok": 1}
         assert client.ask("query { ok }") == {"ok": 2}
-    assert ["ApiKey" in headers for _, headers in server.asked] == [True, False, False]
+    assert ["ApiKey" in headers for _, headers in server.received] == [True, False, False]
 
 
 def test_a_proxy_of_the_environment_is_not_used(server, monkeypatch):
@@ -271,7 +280,7 @@ def test_a_proxy_of_the_environment_is_not_used(server, monkeypatch):
         assert client.ask("query { ok }") == {"ok": True}
 
 
-def test_nothing_is_printed_and_the_log_module_of_stashapi_stays_out(client, server, capfd):
+def test_nothing_is_printed_and_stashapis_log_is_not_imported(client, server, capfd):
     server.reply({"data": None, "errors": [fault("no such tag")]})
     with pytest.raises(StashQueryError):
         client.find_tag(1, fragment="id")
@@ -322,7 +331,7 @@ def test_with_the_users_api_key_a_task_outlives_its_session():
         with client_of(
             {"Host": "127.0.0.1", "Port": stash.port, "SessionCookie": cookie}
         ) as client:
-            info = shake_hands(client, "ahavenvlmconnector")
+            info = handshake(client, "ahavenvlmconnector")
             stash.sessions.expire_all()
             ping(client)
     assert KEY not in repr(info)
@@ -330,7 +339,7 @@ def test_with_the_users_api_key_a_task_outlives_its_session():
 
 def test_one_request_tells_all_a_task_must_know():
     with sandbox_stash() as stash, client_of({"Host": "127.0.0.1", "Port": stash.port}) as client:
-        info = shake_hands(client, "ahavenvlmconnector")
+        info = handshake(client, "ahavenvlmconnector")
         assert stash.requests.operations == ["Handshake"]
     assert info.version.startswith("v0.")
     assert info.settings == {}
@@ -359,7 +368,7 @@ def greeting(status="OK", fields=("title", "seconds", "end_seconds")):
 
 def test_the_plugins_settings_and_the_ui_are_read(client, server):
     server.reply(greeting())
-    info = shake_hands(client, "ahavenvlmconnector")
+    info = handshake(client, "ahavenvlmconnector")
     assert (info.settings, info.ui) == ({"model": "referee-vl"}, {"vrTag": "VR"})
     assert info.vr_tag == "VR"
 
@@ -369,16 +378,16 @@ def test_where_no_vr_tag_is_set_there_is_none(client, server, ui):
     reply = greeting()
     reply["data"]["configuration"]["ui"] = ui
     server.reply(reply)
-    assert shake_hands(client, "ahavenvlmconnector").vr_tag == ""
+    assert handshake(client, "ahavenvlmconnector").vr_tag == ""
 
 
 def test_a_stash_without_end_times_is_too_old(client, server):
     server.reply(greeting(fields=("title", "seconds")))
     with pytest.raises(StashVersionError, match=r"v0\.27\.2.*v0\.28\.0 or later"):
-        shake_hands(client, "ahavenvlmconnector")
+        handshake(client, "ahavenvlmconnector")
 
 
 def test_a_stash_that_waits_for_its_migration_is_named(client, server):
     server.reply(greeting(status="NEEDS_MIGRATION"))
     with pytest.raises(StashVersionError, match="NEEDS_MIGRATION"):
-        shake_hands(client, "ahavenvlmconnector")
+        handshake(client, "ahavenvlmconnector")

@@ -1,28 +1,20 @@
-"""Taking back what a run did, and removing all that is ours: the library is as it was, but for what people changed since."""
+"""Undoing what a run did, and removing all of it: the library is as before, except for what
+people changed since.
+"""
 
+import random
 from contextlib import closing
 
 import pytest
 
-from haven.items import ItemKind
+from haven.items import ItemChange
 from haven.stash.errors import ApplyError, ItemGoneError
 from haven.stash.handler import MediaHandler
 from haven.stash.transport import StashClient, _DroppedError
-from haven.stash.values import change_of
-from sandbox.stash import SandboxStash
-from tests.plugin.fragile import NAMES, QUICK, KilledError, handler_of
-from vlm_engine.testing.threads import running
-from vlm_engine.types import Span, VideoTagInfo
+from tests.plugin.fragile import NAMES, QUICK, handler_of
+from tests.plugin.items import GALLERY, IMAGE, SCENE, Items, apply, info, kept_back, undo
 
-
-def info(*tags, **spans):
-    found = {tag.replace("_", " "): times for tag, times in spans.items()}
-    by_tag = {
-        tag: tuple(Span(tag, start, end) for start, end in times) for tag, times in found.items()
-    }
-    return VideoTagInfo(600.0, {"sport": tags}, {}, {"sport": by_tag})
-
-
+TAGS = ("Foul", "Goal", "Timeout", "Free throw")
 FIRST = info("Foul", "Timeout", Foul=[(1, 2), (5, 6), (300, 310)], Timeout=[(40, 50)])
 SECOND = info(
     "Foul",
@@ -32,29 +24,20 @@ SECOND = info(
 )
 
 
-def apply(handler, found, *scenes):
-    run_id = handler.start_run("Tag Videos")
-    for scene in scenes:
-        change_of(handler.apply(run_id, ItemKind.SCENE, {scene: found}))
-    handler.finish_run(run_id)
+def a_library(items, count=40):
+    """Queued items that people have tagged in their own ways."""
+    rng = random.Random(3)
+    peoples = ("Home game", "Foul", "Goal", "VLM_Errored")
+    return [items.add("VLM_TagMe", *rng.sample(peoples, rng.randint(0, 3))) for _ in range(count)]
 
 
-def undo(handler):
-    """What stays, and why, as the task would log it."""
-    handler.recover()
-    run = handler.last_undoable_run()
-    assert run is not None
-    run_id = handler.start_run("Undo Last Run", undoes=run.id)
-    told = []
-    for change in handler.changes_to_undo(run):
-        told += change_of(handler.undo_changes(run_id, [change.number])).kept_back
-    told += handler.finish_undo(run)
-    handler.finish_run(run_id)
-    return told
+def results(items, ids, seed=1):
+    rng = random.Random(seed)
+    return {item: items.result(*rng.sample(TAGS, rng.randint(0, 3))) for item in ids}
 
 
 def add_scene(stash):
-    """A scene in line, of which a person has made something."""
+    """A queued scene that a person has worked on."""
     scene = stash.library.add_scene(title="Final", tags=["VLM_TagMe", "VLM_Errored", "Home game"])
     stash.library.add_marker(scene, "Foul", 101, 109, title="a nasty one", tags=["Slow motion"])
     stash.library.add_marker(scene, "Goal", 200.5, title="Goal", tags=["VLM"])
@@ -70,20 +53,144 @@ def content(stash, scene):
     return state.tags, sorted(markers, key=str)
 
 
-def test_an_undone_scene_is_as_it_was_and_queued_again_and_new_tags_are_gone(stash, handler):
-    scene, bystander = add_scene(stash), add_scene(stash)
+# Items of every kind.
+
+
+def test_undo_restores_the_library_and_removes_new_tags(items, handler):
+    ids = a_library(items)
+    before = items.stash.library.snapshot()
+    items.apply(handler, results(items, ids))
+    assert items.stash.library.snapshot() != before
+    items.stash.requests.clear()
+    fates, tags_left = undo(handler)
+    assert (fates.keys(), tags_left) == (set(ids), ())
+    assert all(isinstance(fate, ItemChange) and not fate.kept_back for fate in fates.values())
+    assert items.stash.library.snapshot() == before
+    assert items.stash.requests.mutations[f"bulk{items.kind.capitalize()}Update"] <= 10
+    assert handler.last_undoable_run() is None
+
+
+def test_each_further_undo_goes_one_run_back(items, handler, tmp_path):
+    ids = a_library(items, 12)
+    states = []
+    for seed in range(3):
+        for item in ids:
+            items.tag(item, "VLM_TagMe")
+        states.append(items.all_tags())
+        items.apply(handler, results(items, ids, seed))
+    for expected in reversed(states):
+        with handler_of(items.stash, tmp_path) as fresh:  # after a restart, too
+            undo(fresh)
+        assert items.all_tags() == expected
+
+
+def test_tags_that_people_changed_since_stay_and_are_named(items, handler):
+    one, other = items.queue(2)
+    items.apply(handler, items.same((one, other), "Foul", "Goal"))
+    items.untag(one, "Foul")
+    noticed = items.apply(handler, items.same([one], "Goal"))
+    assert noticed == {one: ItemChange()}
+    items.tag(one, "Foul", "Home game")
+    fates, _ = undo(handler)
+    assert items.all_tags() == {one: ("Foul", "Home game", "VLM_TagMe"), other: ("VLM_TagMe",)}
+    assert fates[one].kept_back == (
+        "the tag 'Foul' stays: somebody took it off and put it back since",
+    )
+    assert fates[other].kept_back == ()
+
+
+def test_an_item_that_is_gone_stops_no_other(items, handler):
+    ids = a_library(items, 12)
+    before = items.all_tags()
+    items.apply(handler, results(items, ids))
+    items.remove(ids[3])
+    fates, _ = undo(handler)
+    assert isinstance(fates.pop(ids[3]), ItemGoneError)
+    assert all(isinstance(fate, ItemChange) for fate in fates.values())
+    del before[ids[3]]
+    assert items.all_tags() == before
+
+
+def test_what_stash_refuses_can_be_undone_again(items, handler):
+    ids = a_library(items, 10)
+    before = items.stash.library.snapshot()
+    items.apply(handler, results(items, ids))
+    after = items.stash.library.snapshot()
+    items.stash.faults.locked_mutations = 10_000
+    fates, _ = undo(handler)
+    assert all(isinstance(fate, ApplyError) for fate in fates.values())
+    assert all("start the task again" in str(fate) for fate in fates.values())
+    assert items.stash.library.snapshot() == after
+    items.stash.faults.locked_mutations = 0
+    undo(handler)
+    assert items.stash.library.snapshot() == before
+
+
+def test_an_item_that_a_run_changed_twice_is_undone_in_order(items, handler):
+    item = items.add("VLM_TagMe", "Home game")
+    before = items.stash.library.snapshot()
+    run_id = handler.start_run("Tag")
+    handler.mark_failed(run_id, items.kind, {item: "it cannot be read"})
+    handler.apply(run_id, items.kind, items.same([item], "Foul"))
+    handler.apply(run_id, items.kind, items.same([item], "Goal"))
+    handler.finish_run(run_id)
+    assert items.tags(item) == ("Goal", "Home game", "VLM_Tagged")
+    undo(handler)
+    assert items.stash.library.snapshot() == before
+
+
+def test_everything_of_the_plugin_can_be_removed_and_put_back(items, handler):
+    ids = a_library(items, 12)
+    tags = items.all_tags()
+    items.apply(handler, results(items, ids))
+    done = items.stash.library.snapshot()
+    assert set(handler.owned_ids(items.kind)) == set(ids)
+    run_id = handler.start_run("Remove VLM Tags and Markers")
+    handler.remove_owned(run_id, items.kind, ids)
+    handler.finish_run(run_id)
+    assert {item: set(found) for item, found in items.all_tags().items()} == {
+        item: set(found) - {"VLM_TagMe", "VLM_Errored"} for item, found in tags.items()
+    }
+    assert handler.owned_ids(items.kind) == ()
+    undo(handler)
+    assert items.stash.library.snapshot() == done
+
+
+def test_a_run_over_all_kinds_is_undone_as_one(stash, handler):
+    scenes, images, galleries = (Items(stash, kind) for kind in (SCENE, IMAGE, GALLERY))
+    (scene,), ids, (gallery,) = scenes.queue(1), images.queue(3), galleries.queue(1, "Goal")
     before = stash.library.snapshot()
-    apply(handler, FIRST, scene)
-    assert content(stash, scene)[0] == ("Foul", "Home game", "Timeout", "VLM_Tagged")
-    assert undo(handler) == []
+    run_id = handler.start_run("Tag Images")
+    handler.apply(run_id, SCENE, {scene: info("Foul", Foul=[(1, 2)])})
+    handler.apply(run_id, IMAGE, images.same(ids, "Foul"))
+    handler.apply(run_id, GALLERY, galleries.same([gallery], "Foul"))
+    handler.finish_run(run_id)
+    kinds = [change.item.kind for change in handler.changes_to_undo(handler.last_undoable_run())]
+    assert kinds == [GALLERY, *[IMAGE] * 3, SCENE]
+    undo(handler)
     assert stash.library.snapshot() == before
+
+
+# Scenes and their markers.
+
+
+def test_an_undo_goes_back_over_several_runs_marker_by_marker(stash, handler):
+    scene, bystander = add_scene(stash), add_scene(stash)
+    states = []
+    for found in (FIRST, SECOND, info("Goal", Goal=[(3, 4)]), FIRST):
+        stash.library.tag_scene(scene, "VLM_TagMe")
+        states.append(content(stash, scene))
+        apply(handler, scene, found)
+    for expected in reversed(states):
+        assert kept_back(handler) == []
+        assert content(stash, scene) == expected
     assert handler.last_undoable_run() is None
     assert content(stash, bystander) == content(stash, scene)
 
 
-def test_a_new_tag_that_a_person_has_put_below_one_of_theirs_stays(stash, handler):
+def test_a_new_tag_that_a_person_moved_below_another_stays(stash, handler):
     scene = add_scene(stash)
-    apply(handler, FIRST, scene)
+    apply(handler, scene, FIRST)
     change = {
         "id": stash.library.tag_id("Sports"),
         "child_ids": [stash.library.tag_id("Timeout")],
@@ -91,58 +198,37 @@ def test_a_new_tag_that_a_person_has_put_below_one_of_theirs_stays(stash, handle
     handler._client.ask(
         "mutation($input: TagUpdateInput!) { tagUpdate(input: $input) { id } }", {"input": change}
     )
-    assert undo(handler) == ["the tag 'Timeout' stays in Stash: somebody has changed it since"]
+    assert kept_back(handler) == ["the tag 'Timeout' stays in Stash: somebody has changed it since"]
     assert "Timeout" in {tag.name for tag in stash.library.snapshot().tags}
 
 
-def test_what_a_run_had_removed_is_put_back_and_each_further_undo_goes_one_run_back(
-    stash, handler, tmp_path
-):
+def test_what_was_put_back_is_the_plugins_again(stash, handler):
     scene = add_scene(stash)
-    states = [content(stash, scene)]
-    for found in (FIRST, SECOND, info("Goal", Goal=[(3, 4)]), FIRST):
-        stash.library.tag_scene(scene, "VLM_TagMe")
-        states.append(content(stash, scene))
-        apply(handler, found, scene)
-    for expected in reversed(states[1:]):
-        with handler_of(stash, tmp_path) as fresh:  # after a restart, too
-            assert undo(fresh) == []
-        assert content(stash, scene) == expected
-    assert content(stash, scene) == states[0]
-    assert handler.last_undoable_run() is None
-
-
-def test_what_was_put_back_is_ours_again(stash, handler):
-    scene = add_scene(stash)
-    apply(handler, FIRST, scene)
+    apply(handler, scene, FIRST)
     stash.library.tag_scene(scene, "VLM_TagMe")
-    apply(handler, SECOND, scene)
-    undo(handler)
-    apply(handler, info(), scene)
+    apply(handler, scene, SECOND)
+    kept_back(handler)
+    apply(handler, scene, info())
     assert [one[0] for one in content(stash, scene)[1]] == ["Goal", "a nasty one"]
     assert "Timeout" not in content(stash, scene)[0]
 
 
-def test_what_people_changed_since_stays_and_is_named(stash, handler):
+def test_markers_that_people_changed_since_stay_and_are_named(stash, handler):
     scene = add_scene(stash)
     before = content(stash, scene)
-    apply(handler, FIRST, scene)
+    apply(handler, scene, FIRST)
     by_start = {one.seconds: one for one in stash.library.scene_state(scene).markers}
     stash.library.edit_marker(by_start[5].id, title="my own words")
     stash.library.remove_marker(by_start[40].id)
     stash.library.untag_scene(scene, "Timeout")
     stash.library.untag_scene(scene, "Foul")
-    change_of(
-        handler.apply(
-            handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: FIRST}, create_markers=False
-        )
-    )  # sees that they are off
+    apply(handler, scene, FIRST, create_markers=False)  # sees that they are off
     stash.library.tag_scene(scene, "Foul")
-    told = undo(handler)
+    kept = kept_back(handler)
     tags, markers = content(stash, scene)
     assert tags == tuple(sorted((*before[0], "Foul")))
     assert markers == sorted([*before[1], ("my own words", 5.0, 6.0, "Foul", ("VLM",))], key=str)
-    assert told == [
+    assert kept == [
         "the marker 'Foul' at 0:00:05 stays: somebody has changed it since",
         "the marker 'Timeout' at 0:00:40 is gone already: somebody has removed it since",
         "the tag 'Foul' stays: somebody took it off and put it back since",
@@ -150,12 +236,12 @@ def test_what_people_changed_since_stays_and_is_named(stash, handler):
     ]
 
 
-def test_a_marker_that_a_person_made_in_the_place_of_a_removed_one_stands_for_it(stash, handler):
+def test_a_persons_marker_in_place_of_a_removed_one_stays_alone(stash, handler):
     scene = add_scene(stash)
-    apply(handler, FIRST, scene)
-    apply(handler, info("Foul", Foul=[(1, 2)]), scene)
+    apply(handler, scene, FIRST)
+    apply(handler, scene, info("Foul", Foul=[(1, 2)]))
     stash.library.add_marker(scene, "Timeout", 41, 50, title="Drinks")
-    assert undo(handler) == [
+    assert kept_back(handler) == [
         "the marker 'Timeout' at 0:00:40 was not put back: somebody has made one there since"
     ]
     assert [one[1] for one in content(stash, scene)[1] if one[3] == "Timeout"] == [41]
@@ -164,7 +250,7 @@ def test_a_marker_that_a_person_made_in_the_place_of_a_removed_one_stands_for_it
 @pytest.mark.parametrize("use", ["scene", "marker", "child", "alias"])
 def test_a_new_tag_that_somebody_uses_or_changed_since_stays(stash, handler, use):
     scene, other = add_scene(stash), stash.library.add_scene()
-    apply(handler, FIRST, scene)
+    apply(handler, scene, FIRST)
     match use:
         case "scene":
             stash.library.tag_scene(other, "Timeout")
@@ -175,97 +261,44 @@ def test_a_new_tag_that_somebody_uses_or_changed_since_stays(stash, handler, use
         case "alias":
             with closing(StashClient({"Host": "127.0.0.1", "Port": stash.port})) as client:
                 client.update_tag({"id": stash.library.tag_id("Timeout"), "aliases": ["Time out"]})
-    (told,) = undo(handler)
-    assert "'Timeout' stays in Stash" in told
+    (reason,) = kept_back(handler)
+    assert "'Timeout' stays in Stash" in reason
     assert "Timeout" in {tag.name for tag in stash.library.snapshot().tags}
     assert "Timeout" not in content(stash, scene)[0]
 
 
-def test_a_tag_that_was_deleted_meanwhile_is_made_again_to_put_back_what_had_it(stash, handler):
+def test_a_deleted_tag_is_made_again_for_what_had_it(stash, handler):
     scene = add_scene(stash)
     stash.library.add_tag("Timeout")
-    apply(handler, FIRST, scene)
+    apply(handler, scene, FIRST)
     expected = content(stash, scene)
-    apply(handler, SECOND, scene)
+    apply(handler, scene, SECOND)
     stash.library.remove_tag("Timeout")
-    undo(handler)
+    kept_back(handler)
     assert content(stash, scene) == expected
 
 
-def test_a_scene_that_is_gone_stops_nothing(stash, handler):
-    one, other = add_scene(stash), add_scene(stash)
-    before = content(stash, other)
-    apply(handler, FIRST, one, other)
-    stash.library.remove_scene(one)
-    run = handler.last_undoable_run()
-    run_id = handler.start_run("Undo Last Run", undoes=run.id)
-    gone = {}
-    for change in handler.changes_to_undo(run):
-        try:
-            change_of(handler.undo_changes(run_id, [change.number]))
-        except ItemGoneError as error:
-            gone[change.item.id] = error
-    assert gone.keys() == {one}
-    assert content(stash, other) == before
-    assert handler.changes_to_undo(run) == ()
-
-
-def test_what_stash_refuses_leaves_the_scene_to_be_undone_again_and_takes_nothing_off(
-    stash, handler
-):
+def test_edited_markers_stay_when_everything_is_removed(stash, handler):
     scene = add_scene(stash)
-    before = content(stash, scene)
-    apply(handler, FIRST, scene)
-    after = content(stash, scene)
-    run = handler.last_undoable_run()
-    (change,) = handler.changes_to_undo(run)
-    stash.faults.locked_mutations = 1000
-    with pytest.raises(ApplyError, match="start the task again"):
-        change_of(
-            handler.undo_changes(handler.start_run("Undo Last Run", undoes=run.id), [change.number])
-        )
-    assert content(stash, scene) == after
-    stash.faults.locked_mutations = 0
-    assert undo(handler) == []
-    assert content(stash, scene) == before
-
-
-def test_a_scene_that_failed_is_freed_of_what_says_so(stash, handler):
-    scene = stash.library.add_scene(tags=["VLM_TagMe"])
-    handler.mark_failed(handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: "no such file"})
-    assert content(stash, scene)[0] == ("VLM_Errored", "VLM_TagMe")
-    undo(handler)
-    assert content(stash, scene)[0] == ("VLM_TagMe",)
-
-
-def test_everything_of_ours_can_be_removed_and_put_back(stash, handler):
-    scene, other = add_scene(stash), add_scene(stash)
-    by_hand = content(stash, other)
-    apply(handler, FIRST, scene)
+    apply(handler, scene, FIRST)
     moved = next(one for one in stash.library.scene_state(scene).markers if one.seconds == 300)
     stash.library.edit_marker(moved.id, seconds=301)
     after = content(stash, scene)
     run_id = handler.start_run("Remove VLM Tags and Markers")
-    assert handler.owned_ids(ItemKind.SCENE) == (scene,)
-    change = change_of(handler.remove_owned(run_id, ItemKind.SCENE, [scene]))
-    assert (change.tags_removed, len(change.markers_removed)) == (
-        ("Foul", "Timeout", "VLM_Tagged"),
-        3,
-    )
+    change = handler.remove_owned(run_id, SCENE, [scene])[scene]
+    assert change.tags_removed == ("Foul", "Timeout", "VLM_Tagged")
+    assert len(change.markers_removed) == 3
     tags, markers = content(stash, scene)
     assert tags == ("Home game",)
     assert sorted(one[1] for one in markers) == [101, 200.5, 301]
-    assert handler.owned_ids(ItemKind.SCENE) == ()
-    assert undo(handler) == []
+    assert kept_back(handler) == []
     assert content(stash, scene) == after
-    assert content(stash, other) == by_hand
 
 
-def test_a_preview_tells_what_would_change_and_writes_nothing(stash, handler, tmp_path):
+def test_a_preview_is_the_change_that_apply_makes(stash, handler, tmp_path):
     scene = add_scene(stash)
     before, journal = stash.library.snapshot(), (tmp_path / "journal.sqlite").read_bytes()
-    change = change_of(handler.preview(ItemKind.SCENE, {scene: FIRST}))
-    assert change.tags_added == ("Foul", "Timeout")
+    change = handler.preview(SCENE, {scene: FIRST})[scene]
     assert [(one.title, one.start_s) for one in change.markers_added] == [
         ("Foul", 1),
         ("Foul", 5),
@@ -274,49 +307,13 @@ def test_a_preview_tells_what_would_change_and_writes_nothing(stash, handler, tm
     ]
     assert stash.library.snapshot() == before
     assert (tmp_path / "journal.sqlite").read_bytes() == journal
-    assert handler.last_undoable_run() is None
-    told = change_of(handler.apply(handler.start_run("Tag Videos"), ItemKind.SCENE, {scene: FIRST}))
-    assert told == change
-
-
-def test_a_preview_needs_no_tag_of_the_plugin_to_exist(stash, tmp_path):
-    scene = stash.library.add_scene(title="Final")
-    before = stash.library.snapshot()
-    with handler_of(stash, tmp_path) as handler:
-        assert change_of(handler.preview(ItemKind.SCENE, {scene: FIRST})).tags_added == (
-            "Foul",
-            "Timeout",
-        )
-        assert handler.ids_with(ItemKind.SCENE, "VLM_TagMe") == ()
-    assert stash.library.snapshot() == before
-
-
-def test_an_updated_scene_loses_the_tag_that_asked_for_it_and_only_that(stash, handler):
-    scene = add_scene(stash)
-    apply(handler, FIRST, scene)
-    stash.library.tag_scene(scene, "VLM_UpdateMe", "VLM_TagMe")
-    before = content(stash, scene)
-    change_of(
-        handler.apply(
-            handler.start_run("Update Tagged Videos"),
-            ItemKind.SCENE,
-            {scene: SECOND},
-            updating=True,
-        )
-    )
-    assert content(stash, scene)[0] == (
-        "Foul",
-        "Free throw",
-        "Home game",
-        "VLM_TagMe",
-        "VLM_Tagged",
-    )
-    undo(handler)
-    assert content(stash, scene) == before
+    assert apply(handler, scene, FIRST) == change
 
 
 class LossyClient(StashClient):
-    """Loses the reply to the first request that makes a tag: Stash has carried it out, and nobody hears of it."""
+    """Loses the reply to the first request that makes a tag: Stash has carried it out, and
+    nobody hears of it.
+    """
 
     lost = False
 
@@ -328,100 +325,14 @@ class LossyClient(StashClient):
         return reply
 
 
-def test_a_new_tag_whose_making_was_not_heard_of_goes_as_well(stash, tmp_path):
+def test_a_new_tag_whose_reply_was_lost_is_removed_as_well(stash, tmp_path):
     scene = add_scene(stash)
     client = LossyClient(
         {"Host": "127.0.0.1", "Port": stash.port}, retry=QUICK, sleep=lambda _: None
     )
     with MediaHandler(client, tmp_path / "journal.sqlite", NAMES) as handler:
         handler.prepare()
-        apply(handler, FIRST, scene)
+        apply(handler, scene, FIRST)
         assert client.lost
-        assert undo(handler) == []
+        assert kept_back(handler) == []
     assert "Timeout" not in {tag.name for tag in stash.library.snapshot().tags}
-
-
-# An undoing that is killed.
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The requests of an undoing that change something."""
-    with running(SandboxStash()) as stash:
-        folder = tmp_path_factory.mktemp("uninterrupted")
-        two_runs(stash, folder)
-        stash.requests.clear()
-        with handler_of(stash, folder) as handler:
-            undo(handler)
-        return [exchange for exchange in stash.requests.exchanges if exchange.kind == "mutation"]
-
-
-def two_runs(stash, folder):
-    """A scene with what a first run made, and how it was before, and after, the second."""
-    scene = add_scene(stash)
-    with handler_of(stash, folder) as handler:
-        handler.prepare()
-        apply(handler, FIRST, scene)
-        stash.library.tag_scene(scene, "VLM_TagMe", "VLM_Errored")
-        before = content(stash, scene)
-        apply(handler, SECOND, scene)
-    return scene, before
-
-
-def test_an_undoing_writes_in_an_order_that_loses_nothing(uninterrupted):
-    modes = [
-        one.variables["input"]["tag_ids"]["mode"]
-        for one in uninterrupted
-        if one.operation == "TagScene"
-    ]
-    order = ["MarkersCreate", "TagScene", "MarkersDestroy", "TagScene", "TagDestroy"]
-    assert ([one.operation for one in uninterrupted], modes) == (order, ["ADD", "REMOVE"])
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before it leaves", "once it is answered"])
-@pytest.mark.parametrize("mutation", range(5))
-def test_killed_at_any_write_and_run_again_the_library_is_as_before(
-    uninterrupted, stash, tmp_path, mutation, after
-):
-    scene, before = two_runs(stash, tmp_path)
-    with (
-        pytest.raises(KilledError),
-        handler_of(stash, tmp_path, at=uninterrupted[mutation].number, after=after) as handler,
-    ):
-        undo(handler)
-    with handler_of(stash, tmp_path) as handler:
-        assert undo(handler) == []
-    assert content(stash, scene) == before
-    assert "Free throw" not in {tag.name for tag in stash.library.snapshot().tags}
-
-
-def test_a_half_undone_scene_is_completed_by_whichever_task_comes_next(
-    uninterrupted, stash, tmp_path
-):
-    scene, before = two_runs(stash, tmp_path)
-    with (
-        pytest.raises(KilledError),
-        handler_of(stash, tmp_path, at=uninterrupted[2].number) as handler,
-    ):
-        undo(handler)
-    with handler_of(stash, tmp_path) as handler:
-        (recovered,) = handler.recover()
-        assert recovered.finished
-    assert content(stash, scene) == before
-
-
-def test_what_people_change_between_the_kill_and_the_next_try_stays_theirs(
-    uninterrupted, stash, tmp_path
-):
-    scene, before = two_runs(stash, tmp_path)
-    with (
-        pytest.raises(KilledError),
-        handler_of(stash, tmp_path, at=uninterrupted[0].number, after=True) as handler,
-    ):
-        undo(handler)
-    back = next(one for one in stash.library.scene_state(scene).markers if one.seconds == 300)
-    stash.library.edit_marker(back.id, end_seconds=312)
-    with handler_of(stash, tmp_path) as handler:
-        undo(handler)
-    edited = [one if one[1] != 300 else (*one[:2], 312.0, *one[3:]) for one in before[1]]
-    assert content(stash, scene) == (before[0], sorted(edited, key=str))

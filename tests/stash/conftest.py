@@ -1,4 +1,6 @@
-"""A real Stash for the tests beside this file: ``pytest tests/stash --stash-binary PATH`` (or ``STASH_BINARY=PATH``)."""
+"""A real Stash for the tests beside this file: ``pytest tests/stash --stash-binary PATH`` (or
+``STASH_BINARY=PATH``).
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def binary(request: pytest.FixtureRequest) -> Path:
 
 @dataclass
 class Arena:
-    """A Stash with the plugin installed and scenes scanned from ``videos``, both in the order of their files' names."""
+    """A Stash with the plugin installed and scenes scanned from ``videos``, both in the order of
+    their files' names.
+    """
 
     stash: RealStash
     videos: Sequence[LabelledVideo]
@@ -77,7 +81,7 @@ class Arena:
         return self.stash.log()[self.first_line :]
 
     def said(self, *levels: str) -> list[str]:
-        """What the plugin logged at one of these levels."""
+        """Return what the plugin logged at one of these levels."""
         return [
             text.removeprefix(_SAID_BY_US)
             for level, text in self.log()
@@ -85,7 +89,9 @@ class Arena:
         ]
 
     def refusals(self) -> list[str]:
-        """What Stash complained of, such as a request that it could not carry out; not what became of the plugin's process."""
+        """Return Stash's own errors, such as a request that it could not carry out; not what
+        became of the plugin's process.
+        """
         harmless = (_SAID_BY_US, *_NOT_A_REFUSAL)
         return [
             text
@@ -137,7 +143,9 @@ def endpoint() -> Iterator[SandboxVLM]:
 
 @pytest.fixture
 def configure(arena: Arena, endpoint: SandboxVLM) -> Callable[..., None]:
-    """Saves the settings page: the endpoint, the tags, and what the test wants besides. Only what it offers can be set."""
+    """Saves the settings page: the endpoint, the tags, and what the test wants besides. Only
+    what it offers can be set.
+    """
     plugins = arena.stash.ask("{ plugins { id settings { name } } }")["plugins"]
     offered = {
         setting["name"]

@@ -1,4 +1,6 @@
-"""Images and galleries of a real Stash by way of the handler alone: read, tagged by the hundred, undone."""
+"""Images and galleries of a real Stash by way of the handler alone: read, tagged by the hundred,
+undone.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def stash(house: RealStash) -> RealStash:
 
 
 class Listening(StashClient):
-    """Counts what it sends by the operation's name, and lets somebody act before a request leaves."""
+    """Counts what it sends by the operation's name, and lets somebody act before a request
+    leaves.
+    """
 
     def __init__(self, connection: Mapping[str, Any]) -> None:
         super().__init__(connection)
@@ -263,9 +267,7 @@ def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path
     }
 
 
-def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(
-    stash: RealStash, tmp_path: Path
-) -> None:
+def test_a_gallery_gets_the_tags_of_its_images(stash: RealStash, tmp_path: Path) -> None:
     gallery = stash.galleries()["Spiel 2"]
     ids = ids_in(stash, "Spiel 2.zip")
     stash.add_tags(gallery.id, ["VLM_TagMe", "Home game"], "Gallery")
@@ -303,7 +305,7 @@ def test_a_gallery_s_images_are_queued_counted_and_their_tags_rolled_up_to_it(
             )
 
 
-def test_bytes_are_handed_out_to_those_who_may_come_in(binary: Path, tmp_path: Path) -> None:
+def test_files_are_served_to_authenticated_clients(binary: Path, tmp_path: Path) -> None:
     with RealStash(binary, tmp_path / "stash") as stash:
         (stash.media / "one.jpg").write_bytes(picture(1))
         stash.scan()
@@ -320,9 +322,7 @@ def test_bytes_are_handed_out_to_those_who_may_come_in(binary: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("slow_hook")
-def test_stash_runs_the_hooks_of_other_plugins_for_each_image_before_it_answers_and_is_waited_for(
-    stash: RealStash, tmp_path: Path
-) -> None:
+def test_hooks_of_other_plugins_are_waited_for(stash: RealStash, tmp_path: Path) -> None:
     ids = ids_in(stash, "Spiel 0.zip")[:60]
     queue(stash, ids[:1])
     started = time.monotonic()

@@ -1,4 +1,6 @@
-"""*Tag Images* on a real Stash: images in a folder and in a zip, a gallery, and files that only Stash gets at."""
+"""*Tag Images* on a real Stash: images in a folder and in a zip, a gallery, and files that only
+Stash gets at.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ def as_tagged(pictures: Sequence[LabelledPicture]) -> dict[str, set[str]]:
     return {name_of(picture): {*picture.tags, "VLM_Tagged"} for picture in pictures}
 
 
-def test_images_in_a_folder_and_a_zip_are_tagged_and_all_of_it_can_be_taken_back(
+def test_images_in_a_folder_and_a_zip_are_tagged_and_undone(
     arena: Arena, pictures: Sequence[LabelledPicture], endpoint: SandboxVLM, configure: Configure
 ) -> None:
     configure()
@@ -87,7 +89,7 @@ def test_images_in_a_folder_and_a_zip_are_tagged_and_all_of_it_can_be_taken_back
     assert "20 images tagged, 0 failed; 20 calls" in arena.said("info")[-1]
     assert endpoint.counters.answered == 20
     run(arena, "Remove VLM Tags and Markers")
-    assert tags(arena) == {name: own & {"Home game"} for name, own in before.items()}
+    assert tags(arena) == {name: found & {"Home game"} for name, found in before.items()}
     run(arena, "Undo Last Run")
     assert tags(arena) == expected
     run(arena, "Undo Last Run")
@@ -109,7 +111,7 @@ def test_a_zip_gallery_in_line_stands_for_its_images(
     run(arena)
     found = tags(arena)
     assert {name: found[name] for name in as_tagged(zipped)} == as_tagged(zipped)
-    assert not any(own for name, own in found.items() if name not in as_tagged(zipped))
+    assert not any(found for name, found in found.items() if name not in as_tagged(zipped))
     assert arena.stash.galleries()["Finale & Ehrung"].tags == ("VLM_Tagged",)
     assert "1 of 1 gallery done" in arena.said("info")[-1]
     assert endpoint.counters.answered == 8
@@ -145,5 +147,5 @@ def test_stopped_and_started_again_it_asks_nothing_twice(
     endpoint.behaviour.latency_s, endpoint.behaviour.slots = 0.0, 4
     run(arena)
     assert tags(arena) == as_tagged(pictures)
-    asked: list[Any] = endpoint.counters.frame_numbers
-    assert len(asked) - len(set(asked)) <= 4
+    requested: list[Any] = endpoint.counters.frame_numbers
+    assert len(requested) - len(set(requested)) <= 4

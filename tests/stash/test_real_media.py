@@ -71,9 +71,9 @@ def test_scenes_with_the_vr_tag_are_seen_through_one_eye(
     arena.queue(vr, plain)
     arena.run()
     assert [likeness(arena.scene(video), video) > 0.8 for video in (vr, plain)] == [True, True]
-    told = [line for line in arena.said("info") if "a VR video" in line]
-    assert len(told) == 1
-    assert told[0].endswith(f"{vr.path.name}: a VR video, read as sbs-180")
+    lines = [line for line in arena.said("info") if "a VR video" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith(f"{vr.path.name}: a VR video, read as sbs-180")
 
 
 @pytest.mark.parametrize("with_key", [False, True], ids=["by its session", "by its API key"])

@@ -1,4 +1,6 @@
-"""What Stash makes of the manifest, and what reaches the plugin from the settings page that Stash makes of it."""
+"""Stash reads the manifest, and what reaches the plugin from the settings page that Stash makes
+of it.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def test_endpoint_tags_and_tags_only_reach_the_plugin(
 def test_numbers_and_whole_settings_reach_the_plugin(
     arena: Arena, endpoint: SandboxVLM, configure: Callable[..., None]
 ) -> None:
-    """At every second there is a look, so the truth is found to the second; and one scene at a time is announced."""
+    """At every second there is a look, so the truth is found to the second; and one scene at a
+    time is announced.
+    """
     configure(videoInterval=1, videosAtOnce=1, endpointModel=endpoint.behaviour.models[0])
     arena.queue(arena.videos[0])
     arena.run()

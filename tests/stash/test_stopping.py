@@ -60,10 +60,12 @@ def test_stop_ends_the_process_and_leaves_the_scene_queued(
     assert arena.scene(video).markers == ()
 
 
-def test_a_run_after_a_stopped_one_ends_as_if_nothing_had_happened(
+def test_a_run_after_a_stopped_one_ends_as_if_undisturbed(
     arena: Arena, endpoint: SandboxVLM, configure: Configure
 ) -> None:
-    """One scene is done and the other begun when the job is stopped; the next run asks only what was not answered."""
+    """One scene is done and the other begun when the job is stopped; the next run asks only what
+    was not answered.
+    """
     first, second = arena.videos
 
     def prepare() -> None:

@@ -26,7 +26,9 @@ def by_hand(scene: ItemState) -> list[MarkerState]:
 
 
 def likeness(scene: ItemState, video: LabelledVideo) -> float:
-    """How well markers and truth agree, over the tags that the video shows: 1 is entirely."""
+    """Return how well markers and truth agree, over the tags that the video shows: 1 is
+    entirely.
+    """
     present = [tag for tag, spans in video.truth.items() if spans]
     found = {
         tag: [
@@ -109,7 +111,7 @@ def test_what_a_person_made_stays_and_stands_for_its_event(
     ]
 
 
-def test_a_second_run_doubles_nothing_and_leaves_edited_markers_alone(
+def test_a_second_run_doubles_nothing_and_keeps_edited_markers(
     arena: Arena, endpoint: SandboxVLM, configure: Configure
 ) -> None:
     video = arena.videos[0]

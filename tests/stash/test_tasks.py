@@ -62,7 +62,7 @@ def test_undo_and_removal_are_exact_and_new_tags_go(arena: Arena, configure: Con
     assert arena.said("warning", "error") == []
 
 
-def test_undo_leaves_and_names_what_a_person_changed_and_a_new_tag_that_is_in_use(
+def test_undo_keeps_and_names_what_people_changed_or_use(
     arena: Arena, configure: Configure
 ) -> None:
     configure()
@@ -95,7 +95,7 @@ def test_an_undoing_that_was_stopped_is_gone_on_with(arena: Arena, configure: Co
     assert contents(arena) == before
 
 
-def test_preview_writes_nothing_and_an_update_is_made_from_the_same_answers(
+def test_preview_writes_nothing_and_its_answers_are_reused(
     arena: Arena, endpoint: SandboxVLM, configure: Configure
 ) -> None:
     configure()
@@ -115,7 +115,7 @@ def test_preview_writes_nothing_and_an_update_is_made_from_the_same_answers(
     assert endpoint.counters.answered == calls
 
 
-def test_a_task_whose_turn_is_over_lets_the_others_go_first_and_goes_on(
+def test_a_task_after_its_time_slice_lets_others_go_first(
     arena: Arena, endpoint: SandboxVLM, configure: Configure
 ) -> None:
     configure(timeSlice=1)
@@ -194,7 +194,7 @@ def test_another_tag_list_leaves_what_the_first_one_found(
     assert set(markers) <= set(after[1])
 
 
-def test_undo_needs_no_endpoint_and_no_tags_and_a_lost_journal_is_told(
+def test_undo_needs_no_endpoint_and_names_a_lost_journal(
     arena: Arena, configure: Configure
 ) -> None:
     configure()
@@ -217,9 +217,7 @@ def test_undo_needs_no_endpoint_and_no_tags_and_a_lost_journal_is_told(
     )
 
 
-def test_what_a_person_relabelled_moved_renamed_or_merged_stays_so(
-    arena: Arena, configure: Configure
-) -> None:
+def test_what_a_person_edited_or_merged_stays_so(arena: Arena, configure: Configure) -> None:
     configure()
     video, other = arena.videos
     arena.queue(video, other)
@@ -265,7 +263,7 @@ def test_each_of_several_tag_lists_is_undone_alone(arena: Arena, configure: Conf
         assert (set(tags) - {"VLM_TagMe"}, markers) == (set(state[0]), state[1])
 
 
-def test_nothing_is_written_when_the_journal_goes_while_a_task_runs(
+def test_nothing_is_written_once_the_journal_is_gone(
     arena: Arena, endpoint: SandboxVLM, configure: Configure
 ) -> None:
     configure()

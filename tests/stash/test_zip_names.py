@@ -75,10 +75,10 @@ def test_every_name_that_stash_shows_finds_its_file(binary: Path, tmp_path: Path
             (stash.media / name).write_bytes(content)
         stash.scan()
         images = stash.ask(IMAGES)["findImages"]["images"]
-        shown: list[dict[str, Any]] = [file for image in images for file in image["visual_files"]]
-        assert len(shown) >= 3 * (len(NAMES) + 1) + 4  # a name with a backslash it leaves out
-        for file in shown:
+        files: list[dict[str, Any]] = [file for image in images for file in image["visual_files"]]
+        assert len(files) >= 3 * (len(NAMES) + 1) + 4  # a name with a backslash it leaves out
+        for file in files:
             archive = file["zip_file"]["path"]
             entry = ZipEntry(archive, file["path"].removeprefix(archive + "/"))
-            [md5] = [told["value"] for told in file["fingerprints"] if told["type"] == "md5"]
+            [md5] = [print_["value"] for print_ in file["fingerprints"] if print_["type"] == "md5"]
             assert hashlib.md5(reader.read(entry)).hexdigest() == md5, entry

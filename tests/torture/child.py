@@ -1,4 +1,6 @@
-"""The plugin's entry point in a process of its own, forked from one that has imported everything: real, and quick to start."""
+"""The plugin's entry point in a process of its own, forked from one that has imported
+everything: real, and quick to start.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ _LOG = "log.txt"
 
 
 def context() -> ForkServerContext:
-    """What starts such processes."""
+    """Return a context that starts such processes."""
     ready = multiprocessing.get_context("forkserver")
     ready.set_forkserver_preload(
         [
@@ -38,7 +40,8 @@ def start(
     folder: Path,
     before: Callable[[], None] | None = None,
 ) -> ForkServerProcess:
-    """Starts the plugin as Stash does, with ``request``; what it says and logs goes into ``folder``.
+    """Starts the plugin as Stash does, with ``request``; what it says and logs goes into
+    ``folder``.
 
     ``before``: what the process does first, a function that can be pickled.
     """
@@ -48,10 +51,10 @@ def start(
 
 
 def outcome(folder: Path, pid: int | None) -> dict[str, str] | None:
-    """What that process said at its end: its ``output`` or its ``error``; None if it came to none."""
+    """Return the ``output`` or ``error`` of a process that ended by itself; None for another."""
     path = folder / f"end-{pid}.json"
-    told = path.read_text(encoding="utf-8") if path.exists() else ""
-    return json.loads(told) if told else None
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return json.loads(text) if text else None
 
 
 def log(folder: Path) -> str:

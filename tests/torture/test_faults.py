@@ -1,6 +1,8 @@
-"""What the world does to the file with answers and journal under whole tasks: each fault is real, and ends in a message.
+"""Faults of the file with answers and journal under whole tasks: each fault is real, and ends in a
+message.
 
-Whatever the fault, Stash is as promised: each scene is in line still, or has its results; nothing that people made differs.
+Whatever the fault, Stash is as promised: each scene is in line still, or has its results; nothing
+that people made differs.
 """
 
 from __future__ import annotations
@@ -102,22 +104,22 @@ def damaged_files(path: Path) -> list[Path]:
     ]
 
 
-def test_when_nothing_of_the_file_can_be_read_what_the_plugin_had_made_counts_as_made_by_people(
+def test_with_an_unreadable_file_everything_counts_as_peoples(
     place: World, stage: Stage, expected: Scenes
 ) -> None:
     assert place.attempt()["error"] == ""
     overwrite(place.database)
     new = place.stash.library.add_scene(stage.videos[SCENES].path, tags=["VLM_TagMe"])
     before = place.scenes()
-    told = place.attempt()
+    end = place.attempt()
     (aside,) = damaged_files(place.database)
-    assert f"{place.database} is damaged" in told["log"]
-    assert f"the damaged file is now {aside}" in told["log"]
+    assert f"{place.database} is damaged" in end["log"]
+    assert f"the damaged file is now {aside}" in end["log"]
     assert (
         "It knows nothing in Stash as the plugin's own now; whatever else the plugin had made counts as made by"
-        in told["log"]
+        in end["log"]
     )
-    assert "1 scene tagged" in told["output"]
+    assert "1 scene tagged" in end["output"]
     assert {scene: found for scene, found in place.scenes().items() if scene != new} == expected
     assert "is undone: 1 scene." in place.attempt("undo_last_run")["output"]
     assert place.scenes() == before
@@ -126,9 +128,7 @@ def test_when_nothing_of_the_file_can_be_read_what_the_plugin_had_made_counts_as
     assert place.scenes() == before
 
 
-def test_where_only_answers_are_lost_all_can_still_be_taken_back_and_only_they_are_asked_again(
-    stage: Stage, tmp_path: Path
-) -> None:
+def test_lost_answers_are_asked_again_and_undo_still_works(stage: Stage, tmp_path: Path) -> None:
     with stage.world(tmp_path / "stash", MANY) as place:
         before = place.scenes()
         assert place.attempt()["error"] == ""
@@ -136,9 +136,9 @@ def test_where_only_answers_are_lost_all_can_still_be_taken_back_and_only_they_a
         overwrite(
             place.database, place.database.read_bytes().index(answers[0]) // PAGE * PAGE, PAGE
         )
-        told = place.attempt("undo_last_run")
-        assert f"{place.database} is damaged" in told["log"]
-        assert f"is undone: {MANY} scenes." in told["output"]
+        end = place.attempt("undo_last_run")
+        assert f"{place.database} is damaged" in end["log"]
+        assert f"is undone: {MANY} scenes." in end["output"]
         assert place.scenes() == before
         lost, answered = len(answers) - len(place.answers()), stage.vlm.counters.answered
         assert 0 < lost < len(answers)
@@ -154,19 +154,19 @@ def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_a_disk_that_takes_no_more_ends_the_task_at_any_moment_and_it_goes_on_from_there_once_there_is_room(
-    place: World, expected: Scenes
-) -> None:
-    """A limit on the size of files stands for a full disk: each time there is a little more room, so each time it ends later."""
+def test_a_task_goes_on_after_a_full_disk_at_any_moment(place: World, expected: Scenes) -> None:
+    """A limit on the size of files stands for a full disk: each time there is a little more
+    room, so each time it ends later.
+    """
     first, answered = place.scenes(), place.vlm.counters.answered
     in_line: list[int] = []
     while len(in_line) < 40:
-        told = place.attempt(before=partial(limit_files, 20_000 + 30_000 * len(in_line)))
+        end = place.attempt(before=partial(limit_files, 20_000 + 30_000 * len(in_line)))
         nothing_or_all(place, first, expected)
-        if not told["error"]:
+        if not end["error"]:
             break
-        assert f"{place.database}: its disk is full" in told["error"]
-        assert "Make room there" in told["error"]
+        assert f"{place.database}: its disk is full" in end["error"]
+        assert "Make room there" in end["error"]
         in_line.append(sum("VLM_TagMe" in tags for tags, _ in place.scenes().values()))
     assert place.scenes() == expected
     assert in_line.count(SCENES) >= 2
@@ -180,7 +180,9 @@ def test_a_disk_that_takes_no_more_ends_the_task_at_any_moment_and_it_goes_on_fr
 
 
 def give_up_roots_rights() -> None:
-    """Root may write whatever a file's mode says; a process can do without that right (CAP_DAC_OVERRIDE)."""
+    """Root may write whatever a file's mode says; a process can do without that right
+    (CAP_DAC_OVERRIDE).
+    """
     if os.geteuid() == 0:
         header = (ctypes.c_uint32 * 2)(0x20080522, 0)
         data = (ctypes.c_uint32 * 6)()
@@ -202,19 +204,19 @@ def read_only(folder: Path, *, and_the_folder: bool) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("and_the_folder", [True, False])
-def test_a_file_or_folder_that_may_not_be_written_is_named_and_nothing_is_touched(
+def test_a_read_only_file_or_folder_is_named_and_left_alone(
     place: World, expected: Scenes, and_the_folder: bool
 ) -> None:
     assert place.attempt("update_videos")["error"] == ""
     before, answered = place.scenes(), place.vlm.counters.answered
     with read_only(place.database.parent, and_the_folder=and_the_folder):
-        told = place.attempt(before=give_up_roots_rights)
+        end = place.attempt(before=give_up_roots_rights)
     if and_the_folder:
-        assert f"Nothing can be written to {place.database.parent}" in told["error"]
+        assert f"Nothing can be written to {place.database.parent}" in end["error"]
     else:
         assert (
             f"{place.database}: it cannot be written. Let the user that runs this write to the file"
-            in told["error"]
+            in end["error"]
         )
     assert (place.scenes(), place.vlm.counters.answered) == (before, answered)
     assert place.attempt()["error"] == ""
@@ -232,14 +234,12 @@ def have_no_patience() -> None:
 
 
 @pytest.mark.parametrize("what", ["whole", "writing"])
-def test_a_file_that_stays_locked_is_named_and_nothing_is_touched(
-    place: World, expected: Scenes, what: str
-) -> None:
+def test_a_locked_file_is_named_and_left_alone(place: World, expected: Scenes, what: str) -> None:
     assert place.attempt("update_videos")["error"] == ""
     before, answered = place.scenes(), place.vlm.counters.answered
     with locked_by_another_process(place.database, what):
-        told = place.attempt(before=have_no_patience)
-    assert f"{place.database}: another program keeps it locked. End that program" in told["error"]
+        end = place.attempt(before=have_no_patience)
+    assert f"{place.database}: another program keeps it locked. End that program" in end["error"]
     assert (place.scenes(), place.vlm.counters.answered) == (before, answered)
     assert place.attempt()["error"] == ""
     assert place.scenes() == expected
@@ -270,9 +270,7 @@ def test_a_lock_in_the_middle_of_a_write_is_waited_for(place: World, expected: S
     assert place.scenes() == expected
 
 
-def test_a_lock_that_stays_ends_the_task_in_the_middle_of_a_write_and_the_next_one_doubles_nothing(
-    place: World, expected: Scenes
-) -> None:
+def test_a_lock_in_the_middle_of_a_write_doubles_nothing(place: World, expected: Scenes) -> None:
     before = place.scenes()
     with ExitStack() as locks:
         at_first(
@@ -280,8 +278,8 @@ def test_a_lock_that_stays_ends_the_task_in_the_middle_of_a_write_and_the_next_o
             "MarkersCreate",
             lambda: locks.enter_context(locked_by_another_process(place.database, "writing")),
         )
-        told = place.attempt(before=have_no_patience)
-    assert f"{place.database}: another program keeps it locked. End that program" in told["error"]
+        end = place.attempt(before=have_no_patience)
+    assert f"{place.database}: another program keeps it locked. End that program" in end["error"]
     nothing_or_all(place, before, expected)
     assert place.scenes() != before
     assert place.attempt()["error"] == ""
@@ -304,9 +302,9 @@ def test_a_newer_versions_file_is_refused_and_nothing_is_touched(
         (version,) = db.execute(f"SELECT version FROM {part}_schema").fetchone()
         db.execute(f"UPDATE {part}_schema SET version = 99")
         db.commit()
-    told = place.attempt()
-    assert str(place.database) in told["error"]
-    assert message in told["error"]
+    end = place.attempt()
+    assert str(place.database) in end["error"]
+    assert message in end["error"]
     assert place.scenes() == before
     with closing(sqlite3.connect(place.database)) as db:
         assert db.execute(f"SELECT version FROM {part}_schema").fetchone() == (99,)
@@ -320,7 +318,7 @@ def test_a_newer_versions_file_is_refused_and_nothing_is_touched(
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_a_file_that_goes_while_a_task_is_at_work_ends_it_before_stash_is_changed(
+def test_a_file_lost_during_a_task_ends_it_before_a_change(
     place: World, expected: Scenes, is_replaced: bool
 ) -> None:
     assert place.attempt("update_videos")["error"] == ""
@@ -335,9 +333,9 @@ def test_a_file_that_goes_while_a_task_is_at_work_ends_it_before_stash_is_change
                 place.database.write_bytes(b"")
 
     place.stash.requests.on_request = go
-    told = place.attempt()
-    assert f"{place.database} was " in told["error"]
-    assert "nothing is changed in Stash without it" in told["error"]
+    end = place.attempt()
+    assert f"{place.database} was " in end["error"]
+    assert "nothing is changed in Stash without it" in end["error"]
     assert place.scenes() == first
     for left in place.database.parent.glob("haven.sqlite3*"):
         left.unlink()

@@ -1,6 +1,8 @@
-"""People delete, relabel, move and add between runs with tag lists that change, under clocks that jump, and some runs are killed.
+"""People delete, relabel, move and add between runs with tag lists that change, under clocks that
+jump, and some runs are killed.
 
-Whatever the order: what a person removed is not there, what they made is there as they made it, and so is what other lists found.
+Whatever the order: what a person removed is not there, what they made is there as they made it, and
+so is what other lists found.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tests.torture.world import SLOTS, TAGS, Arena, Killer, World, small_videos
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
-RUNS = max(2, int(os.environ.get("HAVEN_TORTURE_RUNS", "0")) // 4)
+RUNS = max(1, int(os.environ.get("HAVEN_TORTURE_RUNS", "1")) // 4)
 SCENES = 3
 ROUNDS = 4
 REQUESTS = 60
@@ -30,7 +32,9 @@ Event = tuple[str, str, float, float]
 
 @dataclass
 class Deeds:
-    """What people did: the events and tags they took off, by scene, and what they made, as it is to stay."""
+    """Edits by people: the events and tags that they removed, by scene, and what they made, as
+    it is to stay.
+    """
 
     off_events: list[Event] = field(default_factory=list)
     off_tags: set[tuple[str, str]] = field(default_factory=set)
@@ -38,7 +42,7 @@ class Deeds:
     tags: set[tuple[str, str]] = field(default_factory=set)
 
     def take_stock(self, place: World) -> None:
-        """What is there before the plugin was."""
+        """Note what is there before the first run."""
         for scene in place.stash.library.snapshot().scenes:
             self.markers |= {marker.id: marker for marker in scene.markers}
             self.tags |= {(scene.id, tag) for tag in scene.tags if not tag.startswith("VLM_")}
@@ -49,11 +53,11 @@ class Deeds:
             made = [marker for marker in scene.markers if marker.id not in self.markers]
             for one in rng.sample(made, min(len(made), rng.randint(0, 2))):
                 self._touch(place, rng, scene.id, one)
-            own = sorted(
+            removable = sorted(
                 tag for tag in scene.tags if tag in TAGS and (scene.id, tag) not in self.tags
             )
-            if own and rng.random() < 0.5:
-                self._untag(place, scene.id, rng.choice(own))
+            if removable and rng.random() < 0.5:
+                self._untag(place, scene.id, rng.choice(removable))
             if rng.random() < 0.4:
                 self._add(place, rng, scene)
 
@@ -78,7 +82,7 @@ class Deeds:
             case "rename":
                 library.edit_marker(one.id, title="in my own words")
         self.markers[one.id] = next(
-            own for own in library.scene_state(scene).markers if own.id == one.id
+            found for found in library.scene_state(scene).markers if found.id == one.id
         )
 
     def _untag(self, place: World, scene: str, tag: str) -> None:
@@ -90,7 +94,7 @@ class Deeds:
         start_s = rng.choice([0.5, 2.0, 300.0])
         new = library.add_marker(scene.id, tag, start_s, start_s + 1, title="by hand", tags=["VLM"])
         self.markers[new] = next(
-            own for own in library.scene_state(scene.id).markers if own.id == new
+            found for found in library.scene_state(scene.id).markers if found.id == new
         )
         if (scene.id, tag) not in self.off_tags and tag not in scene.tags:
             library.tag_scene(scene.id, tag)
@@ -100,11 +104,11 @@ class Deeds:
         """Everything of it holds, and nothing is there twice."""
         for scene in place.stash.library.snapshot().scenes:
             there = {marker.id: marker for marker in scene.markers}
-            assert {tag for own, tag in self.off_tags if own == scene.id}.isdisjoint(scene.tags)
-            assert {tag for own, tag in self.tags if own == scene.id} <= set(scene.tags)
+            assert {tag for owner, tag in self.off_tags if owner == scene.id}.isdisjoint(scene.tags)
+            assert {tag for owner, tag in self.tags if owner == scene.id} <= set(scene.tags)
             made = [marker for marker in scene.markers if marker.id not in self.markers]
-            for own, tag, start_s, end_s in self.off_events:
-                assert own != scene.id or not [
+            for owner, tag, start_s, end_s in self.off_events:
+                assert owner != scene.id or not [
                     one for one in made if one.primary_tag == tag and _overlap(one, start_s, end_s)
                 ]
             each = Counter((one.primary_tag, one.seconds, one.end_seconds) for one in made)
@@ -121,7 +125,7 @@ def _overlap(one: MarkerState, start_s: float, end_s: float) -> bool:
 
 
 def of_other_lists(place: World, looked_for: Sequence[str]) -> set[tuple[object, ...]]:
-    """What is there of tags that are not looked for."""
+    """Return the tags and markers of tags that are not looked for."""
     found = set()
     for scene in place.stash.library.snapshot().scenes:
         found |= {(scene.id, tag) for tag in scene.tags if tag in TAGS and tag not in looked_for}
@@ -170,5 +174,5 @@ def test_what_people_and_other_lists_did_holds_in_every_run(arena: Arena, seed: 
         for scene in place.stash.library.snapshot().scenes:
             assert {marker.id for marker in scene.markers} <= deeds.markers.keys()
             assert {tag for tag in scene.tags if tag in TAGS} <= {
-                tag for own, tag in deeds.tags if own == scene.id
+                tag for owner, tag in deeds.tags if owner == scene.id
             }

@@ -1,6 +1,8 @@
-"""Tasks killed with SIGKILL at any moment, and run again: nothing is lost, nothing is doubled, and all of it can be taken back.
+"""Tasks killed with SIGKILL at any moment, and run again: nothing is lost or doubled, and all of it
+can be undone.
 
-``make torture RUNS=200``. Each run has a seed, which is its number: it chooses the story, what is killed, and when.
+``make torture RUNS=200``. The seed of a run is its number; it chooses the story, what is killed,
+and when.
 """
 
 from __future__ import annotations
@@ -17,17 +19,22 @@ from typing import Any
 
 import pytest
 
+from sandbox.pictures import write_folder, write_zip
 from tests.old_journals import as_first_version
 from tests.torture import child
-from tests.torture.world import SLOTS, Arena, Killer, World, content, small_videos
+from tests.torture.world import SLOTS, TAGS, Arena, Killer, State, World, small_videos
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
-RUNS = int(os.environ.get("HAVEN_TORTURE_RUNS", "6"))
+RUNS = int(os.environ.get("HAVEN_TORTURE_RUNS", "1"))
 UNDO = "undo_last_run"
-NOTHING_LEFT = "nothing to undo"
 MOST_UNDOINGS = 12
-QUEUES = {"tag_videos": "VLM_TagMe", "update_videos": "VLM_UpdateMe"}
+QUEUES = {
+    "tag_videos": "VLM_TagMe",
+    "update_videos": "VLM_UpdateMe",
+    "tag_images": "VLM_TagMe",
+    "update_images": "VLM_UpdateMe",
+}
 
 
 @dataclass(frozen=True)
@@ -38,41 +45,62 @@ class Step:
     before: Callable[[World], None] = lambda _: None
     args: dict[str, str] = field(default_factory=dict)
     while_starting: bool = False
-    """What is of interest happens before the first request that changes something."""
+    """Kill it, as a rule, before the first request that changes something."""
 
 
 def queue_again(tag: str, every: int = 1) -> Callable[[World], None]:
     def act(place: World) -> None:
-        for scene in place.stash.library.snapshot().scenes[::every]:
-            place.stash.library.tag_scene(scene.id, tag)
+        library, snapshot = place.stash.library, place.stash.library.snapshot()
+        for scene in snapshot.scenes[::every]:
+            library.tag_scene(scene.id, tag)
+        for image in snapshot.images[::every]:
+            library.tag_image(image.id, tag)
+        for gallery in snapshot.galleries:
+            library.tag_gallery(gallery.id, tag)
 
     return act
 
 
 def grow_old(place: World) -> None:
-    """The journal becomes one of the first version, and every scene is queued again."""
+    """Make the journal one of the first version, and queue every scene again."""
     queue_again("VLM_TagMe")(place)
     with closing(sqlite3.connect(place.database)) as db:
         as_first_version(db)
         db.commit()
 
 
-FEWER = {"TAG_LIST": "Foul,Goal"}
-STORIES: dict[str, tuple[Step, ...]] = {
-    "tagging": (Step("tag_videos"),),
-    "tagging again": (Step("tag_videos"), Step("tag_videos", queue_again("VLM_TagMe"), FEWER)),
-    "updating": (Step("tag_videos"), Step("update_videos", queue_again("VLM_UpdateMe", 2), FEWER)),
-    "removing": (Step("tag_videos"), Step("remove_ours")),
-    "migrating": (Step("tag_videos"), Step("tag_videos", grow_old, FEWER, while_starting=True)),
-    "previewing": (Step("preview"), Step("tag_videos")),
+FEWER, SHARED = {"TAG_LIST": "Foul,Goal"}, {"GALLERY_TAG_SHARE": "0.3"}
+STORIES: dict[str, dict[str, tuple[Step, ...]]] = {
+    "scenes": {
+        "tagging": (Step("tag_videos"),),
+        "tagging again": (Step("tag_videos"), Step("tag_videos", queue_again("VLM_TagMe"), FEWER)),
+        "updating": (
+            Step("tag_videos"),
+            Step("update_videos", queue_again("VLM_UpdateMe", 2), FEWER),
+        ),
+        "removing": (Step("tag_videos"), Step("remove_ours")),
+        "migrating": (Step("tag_videos"), Step("tag_videos", grow_old, FEWER, while_starting=True)),
+        "previewing": (Step("preview"), Step("tag_videos")),
+    },
+    "images": {
+        "tagging": (Step("tag_images", args=SHARED),),
+        "updating": (
+            Step("tag_images", args=SHARED),
+            Step("update_images", queue_again("VLM_UpdateMe", 2), FEWER),
+        ),
+        "removing": (Step("tag_images", args=SHARED), Step("remove_ours")),
+        "previewing": (Step("preview"), Step("tag_images")),
+    },
 }
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a story went undisturbed: the scenes after each step, the requests each took, and how many were answered in all."""
+    """An undisturbed story: the state after each step, its requests, and the answered calls in
+    all.
+    """
 
-    scenes: tuple[dict[str, Any], ...]
+    states: tuple[State, ...]
     requests: tuple[int, ...]
     undo_requests: int
     answered: int
@@ -80,20 +108,20 @@ class Course:
 
 class Stage(Arena):
     @cache  # noqa: B019 - one arena for the session
-    def undisturbed(self, story: str) -> Course:
+    def undisturbed(self, kind: str, story: str) -> Course:
         answered = self.vlm.counters.answered
         with self.world() as place:
-            first, scenes, requests = place.scenes(), [], []
-            for step in STORIES[story]:
+            first, states, requests = place.state(), [], []
+            for step in STORIES[kind][story]:
                 step.before(place)
                 assert place.run(step.mode, **step.args)
-                scenes.append(place.scenes())
+                states.append(place.state())
                 requests.append(place.requests[-1])
             place.requests.clear()
             undo_all(place)
-            assert without_update(place.scenes()) == first
+            assert without_update(place.state()) == first
             return Course(
-                tuple(scenes),
+                tuple(states),
                 tuple(requests),
                 max(place.requests),
                 self.vlm.counters.answered - answered,
@@ -101,77 +129,91 @@ class Stage(Arena):
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("torture")
+def vlm() -> Iterator[SandboxVLM]:
     with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm:
-        yield Stage(small_videos(folder), vlm, folder, child.context())
+        yield vlm
 
 
-@pytest.mark.expects_errors  # the servers' library tells of clients that were killed in the middle of a request
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory, vlm: SandboxVLM) -> Callable[[str], Stage]:
+    @cache
+    def stage(kind: str) -> Stage:
+        folder, processes = tmp_path_factory.mktemp(kind), child.context()
+        if kind == "scenes":
+            return Stage(small_videos(folder), vlm, folder, processes)
+        pictures = (
+            *write_folder(folder / "loose", 14, TAGS),
+            *write_zip(folder / "match.zip", 14, TAGS, first=100),
+        )
+        return Stage((), vlm, folder, processes, pictures)
+
+    return stage
+
+
+@pytest.mark.expects_errors  # the servers' library reports clients killed in the middle of a request
+@pytest.mark.parametrize("kind", STORIES)
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_killed_at_any_moment_and_run_again_it_ends_as_if_undisturbed_and_can_be_undone(
-    arena: Stage, seed: int
+def test_a_task_killed_at_any_moment_ends_as_if_undisturbed(
+    stages: Callable[[str], Stage], kind: str, seed: int
 ) -> None:
-    rng = random.Random(seed)
-    story = list(STORIES)[seed % len(STORIES)]
-    course, steps = arena.undisturbed(story), STORIES[story]
-    doomed = Counter(rng.choices(range(len(steps) + 1), k=rng.randint(1, 3)))
+    rng, arena = random.Random(seed), stages(kind)
+    story = list(STORIES[kind])[(seed + 1) % len(STORIES[kind])]
+    course, steps = arena.undisturbed(kind, story), STORIES[kind][story]
+    kills = Counter(rng.choices(range(len(steps) + 1), k=rng.randint(1, 4)))
     answered = arena.vlm.counters.answered
     with arena.world() as place:
-        first, tags, made_by_hand = place.scenes(), place.tags(), by_hand(place)
+        first, tags, made_by_hand = place.state(), place.tags(), by_hand(place)
         for number, step in enumerate(steps):
             step.before(place)
-            for _ in range(doomed[number]):
+            queued = place.state()
+            for _ in range(kills[number]):
                 jump(place, rng)
-                if not place.run(
-                    step.mode, moment(rng, step, course.requests[number]), **step.args
-                ):
-                    look_around(place, made_by_hand)
-                    no_scene_left_the_queue_too_early(place, step, course.scenes[number])
+                killer = moment(rng, step, course.requests[number])
+                if not place.run(step.mode, killer, **step.args):
+                    check(place, made_by_hand)
+                    check_queue(place, step, queued, course.states[number])
             jump(place, rng)
             assert place.run(step.mode, **step.args)
-            assert place.scenes() == course.scenes[number]
-            look_around(place, made_by_hand)
+            assert place.state() == course.states[number]
+            check(place, made_by_hand)
         assert arena.vlm.counters.answered - answered <= course.answered + place.kills * SLOTS
         edited = somebody_edits(place, rng) if seed % 4 == 3 else {}
-        for _ in range(doomed[len(steps)]):
+        for _ in range(kills[len(steps)]):
             jump(place, rng)
             place.run(UNDO, Killer(rng.randint(0, course.undo_requests), rng.uniform(0, 0.02)))
-            look_around(place, made_by_hand)
+            check(place, made_by_hand)
         undo_all(place)
-        look_around(place, made_by_hand)
-        assert without_update(place.scenes()) == {
-            scene: with_edited(found, edited.get(scene)) for scene, found in first.items()
+        check(place, made_by_hand)
+        assert without_update(place.state()) == {
+            key: with_edited(found, edited.get(key)) for key, found in first.items()
         }
         assert story == "migrating" or edited or place.tags() == tags
 
 
 @pytest.mark.expects_errors
-@pytest.mark.parametrize("seed", range(max(2, RUNS // 10)))
-def test_two_tasks_at_once_of_which_one_is_killed_lose_and_double_nothing(
-    arena: Stage, seed: int
-) -> None:
-    rng = random.Random(seed)
-    course = arena.undisturbed("tagging")
+@pytest.mark.parametrize("seed", range(max(1, RUNS // 10)))
+def test_of_two_tasks_at_once_one_may_be_killed(stages: Callable[[str], Stage], seed: int) -> None:
+    rng, arena = random.Random(seed), stages("scenes")
+    course = arena.undisturbed("scenes", "tagging")
     with arena.world() as place:
-        first, tags, made_by_hand = place.scenes(), place.tags(), by_hand(place)
+        first, tags, made_by_hand = place.state(), place.tags(), by_hand(place)
         both = [place.start("tag_videos"), place.start("tag_videos")]
         rng.shuffle(both)
         place.kill(both[0], Killer(rng.randint(0, course.requests[0]), rng.uniform(0, 0.02)), 0)
         place.ended(both[0])
         assert place.ended(both[1])
-        look_around(place, made_by_hand)
-        no_scene_left_the_queue_too_early(place, STORIES["tagging"][0], course.scenes[0])
+        check(place, made_by_hand)
+        check_queue(place, STORIES["scenes"]["tagging"][0], first, course.states[0])
         assert place.run("tag_videos")
-        assert place.scenes() == course.scenes[0]
-        look_around(place, made_by_hand)
+        assert place.state() == course.states[0]
+        check(place, made_by_hand)
         undo_all(place)
-        assert place.scenes() == first
+        assert place.state() == first
         assert place.tags() == tags
 
 
 def jump(place: World, rng: random.Random) -> None:
-    """Stash's clock is up to two hours ahead of ours, or behind it, or right."""
+    """Set Stash's clock up to two hours ahead of ours, or behind it, or right."""
     place.stash.library.set_clock(rng.choice([0.0, rng.uniform(-5, 5), rng.uniform(-7200, 7200)]))
 
 
@@ -186,42 +228,48 @@ def moment(rng: random.Random, step: Step, requests: int) -> Killer:
 def undo_all(place: World) -> None:
     for _ in range(MOST_UNDOINGS):
         assert place.run(UNDO)
-        if NOTHING_LEFT in place.output:
+        if "nothing to undo" in place.output:
             return
         assert " is undone: " in place.output
     pytest.fail("there is always something left to undo")
 
 
 def by_hand(place: World) -> dict[str, Any]:
-    """Every marker by its id, and every scene's tags, as people made them."""
-    scenes = place.stash.library.snapshot().scenes
+    """Return the tags and markers of every item as people made them."""
     return {
-        scene.id: (set(scene.tags) - {"VLM_TagMe", "VLM_Errored"}, set(scene.markers))
-        for scene in scenes
+        key: (set(item.tags) - {"VLM_TagMe", "VLM_Errored"}, set(item.markers))
+        for key, item in place.items().items()
     }
 
 
-def look_around(place: World, made_by_hand: dict[str, Any]) -> None:
-    """Whatever the moment: what people made is as it was, and nothing is there twice."""
-    for scene in place.stash.library.snapshot().scenes:
-        tags, markers = made_by_hand[scene.id]
-        assert tags <= set(scene.tags)
-        assert markers <= set(scene.markers)
+def check(place: World, made_by_hand: dict[str, Any]) -> None:
+    """Check that people's work is as it was, and that nothing is there twice."""
+    for key, item in place.items().items():
+        tags, markers = made_by_hand[key]
+        assert tags <= set(item.tags)
+        assert markers <= set(item.markers)
         each = Counter(
             (marker.primary_tag, marker.seconds, marker.end_seconds, marker.title)
-            for marker in scene.markers
+            for marker in item.markers
         )
-        assert each.most_common(1)[0][1] == 1, (scene.id, each)
+        assert set(each.values()) <= {1}, (key, each)
 
 
-def no_scene_left_the_queue_too_early(place: World, step: Step, expected: dict[str, Any]) -> None:
-    queue = QUEUES.get(step.mode)
-    for scene in place.stash.library.snapshot().scenes if queue else ():
-        assert queue in scene.tags or content(scene) == expected[scene.id]
+def check_queue(place: World, step: Step, queued: State, expected: State) -> None:
+    """Check that what left the queue has its results, and a gallery only once all of its images
+    have.
+    """
+    queue, state = QUEUES.get(step.mode), place.state()
+    for key in (key for key, (tags, _) in queued.items() if queue in tags):
+        assert queue in state[key][0] or state[key] == expected[key], key
+        if key.startswith("gallery ") and queue not in state[key][0]:
+            assert state == expected
 
 
 def somebody_edits(place: World, rng: random.Random) -> dict[str, tuple[Any, ...]]:
-    """A person changes one marker of the plugin's, and takes one tag of its off another scene. Returns the marker, by scene."""
+    """A person edits one marker of the plugin and removes a tag from another scene. Return the
+    marker.
+    """
     scenes = [
         scene
         for scene in place.stash.library.snapshot().scenes
@@ -233,10 +281,9 @@ def somebody_edits(place: World, rng: random.Random) -> dict[str, tuple[Any, ...
     marker = rng.choice([marker for marker in one.markers if is_owned(marker)])
     place.stash.library.edit_marker(marker.id, title="my own words")
     place.stash.library.untag_scene(other.id, "VLM_Tagged")
-    (edited,) = (
-        own for own in place.stash.library.scene_state(one.id).markers if own.id == marker.id
-    )
-    return {one.id: (marker.title, edited)}
+    markers = place.stash.library.scene_state(one.id).markers
+    (edited,) = (found for found in markers if found.id == marker.id)
+    return {f"scene {one.id}": (marker.title, edited)}
 
 
 def is_owned(marker: Any) -> bool:
@@ -257,9 +304,9 @@ def with_edited(found: tuple[Any, ...], edited: tuple[Any, ...] | None) -> tuple
     return found[0], tuple(sorted((*found[1], kept)))
 
 
-def without_update(scenes: dict[str, Any]) -> dict[str, Any]:
-    """Without the tag that a person put on for an update: undoing the update puts it back, and nobody takes it off."""
+def without_update(state: State) -> State:
+    """Leave out the tag that a person added for an update: undoing the update puts it back."""
     return {
-        scene: (tuple(tag for tag in tags if tag != "VLM_UpdateMe"), markers)
-        for scene, (tags, markers) in scenes.items()
+        key: (tuple(tag for tag in tags if tag != "VLM_UpdateMe"), markers)
+        for key, (tags, markers) in state.items()
     }

@@ -1,4 +1,4 @@
-"""The library that is tortured, and what is looked at after each blow."""
+"""A library for tasks that are killed or disturbed, and its state after that."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from sandbox.pictures import LabelledPicture
 from sandbox.stash import ItemState, MarkerState, SandboxStash
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from tests.torture import child
@@ -21,6 +22,7 @@ from vlm_engine.testing.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
 CONTROL = frozenset({"VLM", "VLM_TagMe", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"})
+State = dict[str, tuple[Any, ...]]
 SCENES = 12
 SLOTS = 4
 LIMIT_S = 60.0
@@ -44,7 +46,9 @@ def small_videos(folder: Path, count: int = SCENES) -> tuple[LabelledVideo, ...]
 
 @dataclass
 class Killer:
-    """Kills a process with SIGKILL once so many requests have come to either server since it was started, and a little later."""
+    """Kills a process with SIGKILL once so many requests have come to either server since it was
+    started, and a little later.
+    """
 
     after_requests: int
     later_s: float
@@ -52,7 +56,9 @@ class Killer:
 
 @dataclass
 class World:
-    """A Stash with 12 scenes of which people have made much already, an endpoint, and the plugin's data."""
+    """A Stash with 12 scenes of which people have made much already, an endpoint, and the
+    plugin's data.
+    """
 
     stash: SandboxStash
     vlm: SandboxVLM
@@ -64,16 +70,18 @@ class World:
 
     @property
     def database(self) -> Path:
-        """Where the plugin keeps answers and journal."""
+        """The plugin's file with answers and journal."""
         return self.folder / "haven_vlm_connector" / "haven.sqlite3"
 
     def answers(self) -> list[bytes]:
-        """What was answered so far, as it is stored."""
+        """Return the stored answers."""
         with closing(sqlite3.connect(self.database)) as db:
             return [said for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
 
     def furnish(self, videos: Sequence[LabelledVideo]) -> None:
-        """All scenes are in line; most have tags and markers of people's, some of them on what the plugin looks for."""
+        """All scenes are in line; most have tags and markers of people's, some of them on what
+        the plugin looks for.
+        """
         library, rng = self.stash.library, random.Random(7)
         for number, video in enumerate(videos):
             scene = library.add_scene(
@@ -95,6 +103,21 @@ class World:
                 )
             if number % 3 == 0:
                 library.tag_scene(scene, "VLM_Errored")
+
+    def furnish_images(self, pictures: Sequence[LabelledPicture]) -> None:
+        """Queue images by themselves, by way of a gallery, or both; people have tagged some of
+        them.
+        """
+        library, ids = self.stash.library, []
+        for number, picture in enumerate(pictures):
+            queue = () if picture.entry and number % 3 else ("VLM_TagMe",)
+            by_hand = ("Home game", *sorted(picture.tags)[:1]) if number % 4 == 0 else ()
+            failed = ("VLM_Errored",) if number % 5 == 0 else ()
+            tags = [*queue, *by_hand, *failed]
+            ids.append(library.add_image(picture.path, entry=picture.entry, tags=tags))
+        in_zip = [image for image, picture in zip(ids, pictures, strict=True) if picture.entry]
+        if in_zip:
+            library.add_gallery("Finale", images=in_zip, tags=["VLM_TagMe", "Home game"])
 
     def start(
         self, mode: str, before: Callable[[], None] | None = None, **args: str
@@ -120,7 +143,7 @@ class World:
     def attempt(
         self, mode: str = "tag_videos", before: Callable[[], None] | None = None, **args: str
     ) -> Mapping[str, str]:
-        """Runs a task to its end, and gives what it said: its ``output`` or its ``error``, and its ``log``."""
+        """Run a task to its end. Return its ``output`` or its ``error``, and its ``log``."""
         logged = len(child.log(self.folder))
         process = self.start(mode, before, **args)
         process.join(LIMIT_S)
@@ -141,7 +164,9 @@ class World:
         return ended
 
     def ended(self, process: ForkServerProcess) -> bool:
-        """Waits for a task's end. False: it was killed. Any other end than a good one is an error."""
+        """Waits for a task's end. False: it was killed. Any other end than a good one is an
+        error.
+        """
         process.join(LIMIT_S)
         assert process.exitcode is not None, (
             f"it hangs; its log ends with {child.log(self.folder)[-2000:]}"
@@ -161,7 +186,9 @@ class World:
         return len(self.stash.requests.exchanges) + self.vlm.counters.requests
 
     def kill(self, process: ForkServerProcess, killer: Killer, before: int) -> None:
-        """Kills a task at the killer's moment. ``before``: how many requests had come when it was started."""
+        """Kills a task at the killer's moment. ``before``: how many requests had come when it
+        was started.
+        """
         deadline = time.monotonic() + LIMIT_S
         while (
             self._seen() - before < killer.after_requests
@@ -173,8 +200,18 @@ class World:
         process.kill()
 
     def scenes(self) -> dict[str, tuple[Any, ...]]:
-        """Every scene's tags and markers; markers without their ids."""
+        """Tags and markers of every scene, by id; markers without their ids."""
         return {scene.id: content(scene) for scene in self.stash.library.snapshot().scenes}
+
+    def items(self) -> dict[str, ItemState]:
+        """Every scene, image and gallery, by kind and id."""
+        library = self.stash.library.snapshot()
+        kinds = {"scene": library.scenes, "image": library.images, "gallery": library.galleries}
+        return {f"{kind} {item.id}": item for kind, items in kinds.items() for item in items}
+
+    def state(self) -> State:
+        """Tags and markers of every item; markers without their ids."""
+        return {key: content(item) for key, item in self.items().items()}
 
     def tags(self) -> set[str]:
         """The names of all tags in Stash but those that the plugin steers by."""
@@ -195,7 +232,9 @@ def _marker(marker: MarkerState) -> tuple[Any, ...]:
 def world(
     videos: Sequence[LabelledVideo], vlm: SandboxVLM, folder: Path, processes: ForkServerContext
 ) -> Iterator[World]:
-    """A fresh one, furnished. ``folder``, which does not exist yet, stands for the one with Stash's configuration."""
+    """A fresh one, furnished. ``folder``, which does not exist yet, stands for the one with
+    Stash's configuration.
+    """
     folder.mkdir(parents=True)
     with running(SandboxStash()) as stash:
         made = World(stash, vlm, folder, processes)
@@ -205,12 +244,13 @@ def world(
 
 @dataclass(frozen=True, eq=False)
 class Arena:
-    """What all worlds of one module share."""
+    """Videos, pictures and servers that all worlds of one module share."""
 
     videos: Sequence[LabelledVideo]
     vlm: SandboxVLM
     folder: Path
     processes: ForkServerContext
+    pictures: Sequence[LabelledPicture] = ()
 
     @contextmanager
     def world(self) -> Iterator[World]:
@@ -218,4 +258,5 @@ class Arena:
         with world(
             self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes
         ) as place:
+            place.furnish_images(self.pictures)
             yield place
