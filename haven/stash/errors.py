@@ -73,8 +73,9 @@ class StashReplyError(StashQueryError):
 
     def __str__(self) -> str:
         return (
-            f"Stash's reply cannot be used{f', {self.path}' if self.path else ''}: {self.message}. If a proxy or another program"
-            " answers in Stash's place, let the plugin reach Stash itself; else update Stash and the plugin"
+            f"Stash's reply cannot be used{f', {self.path}' if self.path else ''}: "
+            f"{self.message}. If a proxy or another program answers in Stash's place, let the "
+            "plugin reach Stash itself; else update Stash and the plugin"
         )
 
 
@@ -97,8 +98,9 @@ class TagClashError(StashError):
 
     def __init__(self, wanted: str, existing: str) -> None:
         super().__init__(
-            f"Stash cannot hold the tag {wanted!r} beside {existing!r}: it reads _ and % in a name as wildcards. "
-            f"If both mean the same, give {existing!r} the alias {wanted!r} in Stash; else rename one of them"
+            f"Stash cannot hold the tag {wanted!r} beside {existing!r}: it reads _ and % in a name as "
+            f"wildcards. If both mean the same, give {existing!r} the alias {wanted!r} in Stash; "
+            "else rename one of them"
         )
         self.wanted = wanted
         self.existing = existing

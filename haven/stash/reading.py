@@ -327,7 +327,8 @@ _READINGS: Mapping[ItemKind, Reading[Any]] = {
 _SNAPSHOTS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
     kind: replace(
         reading,
-        fields=f"id created_at tags {{ id name created_at }} {_DATED_MARKERS if kind is ItemKind.SCENE else ''}",
+        fields=f"id created_at tags {{ id name created_at }} "
+        f"{_DATED_MARKERS if kind is ItemKind.SCENE else ''}",
         value=partial(_snapshot, kind),
     )
     for kind, reading in _READINGS.items()

@@ -25,7 +25,9 @@ _HANDSHAKE = """query Handshake($ids: [ID!]) {
   }
   marker: __type(name: "SceneMarkerCreateInput") { inputFields { name } }
 }"""
-_IMAGES = """query ImageSupport { file: __type(name: "ImageFile") { fields { name } } version { version } }"""
+_IMAGES = """query ImageSupport {
+  file: __type(name: "ImageFile") { fields { name } } version { version }
+}"""
 _PING = "query Ping { version { version } }"
 
 
@@ -66,7 +68,8 @@ def require_images(client: StashClient) -> None:
     if "zip_file" not in {field["name"] for field in (data.get("file") or {}).get("fields") or []}:
         version = data["version"].get("version") or "of unknown version"
         raise StashVersionError(
-            f"this Stash ({version}) is too old for images: Stash {OLDEST_WITH_IMAGES} or later is needed"
+            f"this Stash ({version}) is too old for images: Stash {OLDEST_WITH_IMAGES} or later "
+            "is needed"
         )
 
 
@@ -79,7 +82,8 @@ def _check(data: dict[str, Any], version: str) -> None:
     fields = {field["name"] for field in (data.get("marker") or {}).get("inputFields") or []}
     if "end_seconds" not in fields:
         raise StashVersionError(
-            f"this Stash ({version}) knows no end time of markers: Stash {OLDEST} or later is needed"
+            f"this Stash ({version}) knows no end time of markers: Stash {OLDEST} or later "
+            "is needed"
         )
 
 

@@ -155,7 +155,8 @@ class _Source:
             return MediaUnreadableError(f"{self.name}: the file is empty")
         if status in {401, 403} or response.is_redirect:
             return MediaOutOfReachError(
-                f"{self.name}: Stash refuses to send it ({status}); its session ended, or its API key was changed"
+                f"{self.name}: Stash refuses to send it ({status}); its session ended, or its API "
+                "key was changed"
             )
         if status >= 500:
             return requests.HTTPError(f"{status} {response.reason}")
@@ -240,7 +241,8 @@ class SceneReader:
         self._part = self._source.part(self._at, self._length)
         if self._part.facts != self._facts:
             raise MediaUnreadableError(
-                f"{self._source.name}: the file was replaced or changed since it was looked at; try again"
+                f"{self._source.name}: the file was replaced or changed since it was looked at; "
+                "try again"
             )
         return self._part
 

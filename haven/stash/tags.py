@@ -19,7 +19,9 @@ from haven.stash.reading import tag_of
 from haven.stash.transport import StashClient
 from haven.stash.values import Tag, same_making, tag_key
 
-_ALL = "query Tags($filter: FindFilterType) { findTags(filter: $filter) { tags { id name aliases created_at } } }"
+_ALL = """query Tags($filter: FindFilterType) {
+  findTags(filter: $filter) { tags { id name aliases created_at } }
+}"""
 _COUNTS = tuple(
     f"{use}_count"
     for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group")
@@ -31,7 +33,9 @@ _DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
 _BY_ID = (
     "query TagsById($ids: [ID!]) { findTags(ids: $ids) { tags { id name aliases created_at } } }"
 )
-_CREATE = "mutation TagCreate($input: TagCreateInput!) { tagCreate(input: $input) { id name created_at } }"
+_CREATE = """mutation TagCreate($input: TagCreateInput!) {
+  tagCreate(input: $input) { id name created_at }
+}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +137,20 @@ class TagCache:
         """Return the description that Stash shows of a control tag; empty for other tags."""
         names = self._names
         descriptions = {
-            names.parent: "Everything that Haven VLM Connector made: tags below this one, and markers that carry it.",
-            names.tag_me: "Done by the next run of Tag Videos or Tag Images, which then takes this tag off.",
-            names.update_me: "Gone over by Update Tagged Videos or Update Tagged Images, which then takes this tag off.",
+            names.parent: "Everything that Haven VLM Connector made: tags below this one, and "
+            "markers that "
+            "carry it.",
+            names.tag_me: "Done by the next run of Tag Videos or Tag Images, which then takes this "
+            "tag off.",
+            names.update_me: "Gone over by Update Tagged Videos or Update Tagged Images, "
+            "which then "
+            "takes this "
+            "tag off.",
             names.tagged: "Haven VLM Connector has tagged this.",
-            names.errored: f"Haven VLM Connector could not tag this; Stash's log says why. It stays in line by {names.tag_me}.",
+            names.errored: "Haven VLM Connector could not tag this; Stash's log says why. It "
+            "stays in "
+            "line by "
+            f"{names.tag_me}.",
         }
         return next(
             (text for tag, text in descriptions.items() if tag_key(tag) == tag_key(name)), ""
@@ -314,7 +327,9 @@ class Tagging:
 
     def _send(self, kind: ItemKind, mode: str, batch: Batch) -> None:
         noun, count = kind.capitalize(), len(batch.ids)
-        document = f"mutation Tag{noun}($input: Bulk{noun}UpdateInput!) {{ bulk{noun}Update(input: $input) {{ id }} }}"
+        document = f"""mutation Tag{noun}($input: Bulk{noun}UpdateInput!) {{
+  bulk{noun}Update(input: $input) {{ id }}
+}}"""
         change = {"ids": list(batch.ids), "tag_ids": {"mode": mode, "ids": list(batch.tag_ids)}}
         started = time.monotonic()
         self._client.ask(document, {"input": change}, work_s=_MARGIN * self._item_s * count)

@@ -267,7 +267,8 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
                 raise self._access_error(response)
             if response.status_code != 200:
                 raise NotServedError(
-                    f"Stash does not serve {url} ({response.status_code}): {self._start_of(response)}"
+                    f"Stash does not serve {url} ({response.status_code}): "
+                    f"{self._start_of(response)}"
                 )
             try:
                 return self._wire.read(response, max_bytes)

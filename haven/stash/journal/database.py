@@ -158,14 +158,21 @@ class JournalDatabase:
             if now == self._file:
                 return
             fate = "replaced by another file"
-        remedy = "Put it back where it was, or, if it is lost for good, start the task again: then a new one is begun"
+        remedy = (
+            "Put it back where it was, or, if it is lost for good, start the task again:"
+            " then a new one is begun"
+        )
         raise JournalError(
-            f"{self.path} was {fate} while the task was at work, and nothing is changed in Stash without it. {remedy}"
+            f"{self.path} was {fate} while the task was at work, and nothing is changed in Stash "
+            f"without it. {remedy}"
         )
 
     def unreadable_plan(self) -> JournalError:
         """Return the error to raise when the text of a plan is no plan any more."""
-        remedy = "put a copy of it back, or move it away: then the plugin no longer knows what in Stash is its own"
+        remedy = (
+            "put a copy of it back, or move it away:"
+            " then the plugin no longer knows what in Stash is its own"
+        )
         return JournalError(
             f"the journal {self.path} is damaged, a plan in it cannot be read: {remedy}"
         )
@@ -194,8 +201,9 @@ class JournalDatabase:
         )
         known = f"{markers} markers and {tags} tags" if markers or tags else "nothing in Stash"
         _log.warning(
-            "The journal was in the damaged file. It knows %s as the plugin's own now; whatever else the plugin had made counts"
-            " as made by people: no task changes it or takes it off, and what was done to it cannot be undone.",
+            "The journal was in the damaged file. It knows %s as the plugin's own now;"
+            " whatever else the plugin had made counts as made by people: no task changes it"
+            " or takes it off, and what was done to it cannot be undone.",
             known,
         )
 

@@ -114,7 +114,8 @@ class Journal:
             is_mine = self._writer.acquire(self._patience_s)
         if not is_mine:
             raise JournalError(
-                f"the journal {self._db.path} is in use: another process of the plugin has been writing"
+                f"the journal {self._db.path} is in use: another process of the plugin has "
+                "been writing"
                 f" for {self._patience_s:g} s: stop it, then start again"
             )
         try:
@@ -175,7 +176,8 @@ class Journal:
     def unfinished(self, items: Collection[ItemRef] | None = None) -> tuple[OpenPlan, ...]:
         """Return the plans that are still open, oldest first, of these items or of all."""
         rows = self._db.rows(
-            "SELECT id, kind, item_id, plan, item_made FROM journal_plans WHERE closed IS NULL ORDER BY id"
+            "SELECT id, kind, item_id, plan, item_made FROM journal_plans"
+            " WHERE closed IS NULL ORDER BY id"
         )
         wanted = None if items is None else frozenset(items)
         return tuple(
@@ -201,7 +203,8 @@ class Journal:
         """Note why an item failed."""
         with self.transaction():
             self._db.execute(
-                "INSERT INTO journal_failures (run_id, kind, item_id, at, reason) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO journal_failures (run_id, kind, item_id, at, reason)"
+                " VALUES (?, ?, ?, ?, ?)",
                 run_id, *_columns(item), time.time(), reason,
             )  # fmt: skip
 
@@ -214,8 +217,8 @@ class Journal:
         created = tuple(markers)
         with self.transaction():
             self._db.execute_each(
-                "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, made = ?, tags_made = ?,"
-                " gone = NULL, gone_plan = NULL WHERE id = ?",
+                "UPDATE journal_markers SET marker_id = ?, primary_id = ?, tag_ids = ?, made = ?,"
+                " tags_made = ?, gone = NULL, gone_plan = NULL WHERE id = ?",
                 [
                     (one.id, one.primary_id, " ".join(one.tag_ids), one.made_s,
                      _joined(one.tags_made_s), one.row)
@@ -276,7 +279,8 @@ class Journal:
         """Return the tags that a run made in Stash and that are not known to be deleted."""
         sql = (
             "SELECT DISTINCT tag_id, name, made FROM journal_new_tags WHERE gone IS NULL"
-            " AND plan_id IN (SELECT id FROM journal_plans WHERE run_id = ?) ORDER BY CAST(tag_id AS INTEGER), tag_id"
+            " AND plan_id IN (SELECT id FROM journal_plans WHERE run_id = ?)"
+            " ORDER BY CAST(tag_id AS INTEGER), tag_id"
         )
         return tuple(Tag(*row) for row in self._db.rows(sql, run_id))
 
@@ -384,7 +388,10 @@ class Journal:
         sql = "SELECT run_id, plan, item_made FROM journal_plans WHERE id = ?"
         ((run_id, text, item_made_s),) = self._db.rows(sql, plan_id)
         plan = self._parse(text)
-        sql = "SELECT tag_id, name, made FROM journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid"
+        sql = (
+            "SELECT tag_id, name, made FROM journal_released"
+            " WHERE plan_id = ? AND back IS NULL ORDER BY rowid"
+        )
         made, lost = (
             "plan_id = ? AND ours AND gone IS NULL",
             ("plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL"),
@@ -408,7 +415,10 @@ class Journal:
     def _put_back(self, undone_plan: int, tag: Tag) -> None:
         # By name if no row has its id: a tag that was deleted meanwhile has been made again, with
         # another id.
-        revive = "UPDATE journal_tags SET tag_id = ?, made = ?, gone = NULL, gone_plan = NULL WHERE gone_plan = ?"
+        revive = (
+            "UPDATE journal_tags SET tag_id = ?, made = ?, gone = NULL, gone_plan = NULL"
+            " WHERE gone_plan = ?"
+        )
         back = "UPDATE journal_released SET back = ? WHERE plan_id = ?"
         for column, value in (("tag_id", tag.id), ("name", tag.name)):
             match = f" AND {column} = ?"
@@ -428,11 +438,12 @@ class Journal:
 
     def _insert_markers(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
         self._db.execute_each(
-            "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s, primary_id, tag_ids,"
-            " asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s,"
+            " primary_id, tag_ids, asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (opened.id, opened.plan.item.id, one.id, one.title, one.start_s, one.end_s, one.primary_id,
-                 " ".join(one.tag_ids), one.asked, one.made_s, _joined(one.tags_made_s), one.is_owned)
+                (opened.id, opened.plan.item.id, one.id, one.title, one.start_s, one.end_s,
+                 one.primary_id, " ".join(one.tag_ids), one.asked, one.made_s,
+                 _joined(one.tags_made_s), one.is_owned)
                 for one in markers
             ],
         )  # fmt: skip
@@ -455,7 +466,10 @@ class Journal:
             raise self._db.unreadable_plan() from error
 
     def _records(self, item: ItemRef, state: str) -> Records:
-        sql = f"SELECT {_TAG_COLUMNS} FROM journal_tags WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
+        sql = (
+            f"SELECT {_TAG_COLUMNS} FROM journal_tags"
+            f" WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
+        )
         tags = tuple(map(_tag_of, self._db.rows(sql, *_columns(item))))
         is_scene = item.kind is ItemKind.SCENE
         return Records(

@@ -39,7 +39,8 @@ class RunLog:
         """
         lock = self._new_lock()
         run_id = self._database.write(
-            "INSERT INTO journal_runs (task, started, settings, pid, lock, undoes) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO journal_runs (task, started, settings, pid, lock, undoes)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             task, time.time(), settings, os.getpid(), lock.name, undoes,
         )  # fmt: skip
         self._held[run_id] = lock
@@ -75,12 +76,14 @@ class RunLog:
     def cut_off(self) -> tuple[Run, ...]:
         """Mark the runs whose process is gone before they ended as cut off, and return them."""
         rows = self._database.rows(
-            "SELECT id, task, started, pid, outcome, lock FROM journal_runs WHERE finished IS NULL ORDER BY id"
+            "SELECT id, task, started, pid, outcome, lock FROM journal_runs"
+            " WHERE finished IS NULL ORDER BY id"
         )
         dead = [row for row in rows if not self._is_held(row[0], row[5])]
         for row in dead:
             self._database.write(
-                "UPDATE journal_runs SET finished = ?, outcome = 'cut off' WHERE id = ? AND lock = ?",
+                "UPDATE journal_runs SET finished = ?, outcome = 'cut off'"
+                " WHERE id = ? AND lock = ?",
                 time.time(),
                 row[0],
                 row[5],

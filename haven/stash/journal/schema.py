@@ -212,7 +212,8 @@ def _to_second(db: sqlite3.Connection) -> None:
         plan = json.loads(text)
         for marker in plan["destroy"]:
             db.execute(
-                "UPDATE journal_markers SET gone_plan = ? WHERE scene_id = ? AND marker_id = ? AND gone IS NOT NULL",
+                "UPDATE journal_markers SET gone_plan = ?"
+                " WHERE scene_id = ? AND marker_id = ? AND gone IS NOT NULL",
                 (plan_id, plan["scene_id"], marker["id"]),
             )
         for tag in plan["add"]:
@@ -222,8 +223,9 @@ def _to_second(db: sqlite3.Connection) -> None:
             )
         for tag in plan["remove"]:
             db.execute(
-                "UPDATE journal_tags SET gone_plan = ?, name = ? WHERE id = (SELECT max(id) FROM journal_tags"
-                " WHERE scene_id = ? AND tag_id = ? AND plan_id < ? AND gone IS NOT NULL AND gone_plan IS NULL)",
+                "UPDATE journal_tags SET gone_plan = ?, name = ? WHERE id ="
+                " (SELECT max(id) FROM journal_tags WHERE scene_id = ? AND tag_id = ?"
+                " AND plan_id < ? AND gone IS NOT NULL AND gone_plan IS NULL)",
                 (plan_id, tag["name"], plan["scene_id"], tag["id"], plan_id),
             )
         for tag in plan["release"]:
