@@ -78,7 +78,8 @@ def test_a_tag_clash_fails_only_the_items_that_want_the_tag(items, handler):
     assert isinstance(error, ApplyError)
     assert [type(cause) for cause in error.exceptions] == [TagClashError]
     assert str(error).startswith(
-        f"the results of {items.kind} {one} are not wholly in Stash, so it stays queued; Stash cannot"
+        f"the results of {items.kind} {one} are not wholly in Stash, so it stays queued; "
+        "Stash cannot"
     )
     assert "'Free_throw' beside 'Free throw'" in str(error)
     assert "alias" in str(error)

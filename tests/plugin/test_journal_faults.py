@@ -162,7 +162,8 @@ def test_rot_in_a_plan_is_named_with_the_remedy(path: Path) -> None:
         journal.open_plan(1, plan("7"))
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(
-            "UPDATE journal_plans SET plan = CAST(x'7b22ff' || substr(plan, 3) AS TEXT) WHERE id > 1"
+            "UPDATE journal_plans SET plan = CAST(x'7b22ff' || substr(plan, 3) AS TEXT) "
+            "WHERE id > 1"
         )
     with closing(Journal(path)) as journal:
         assert journal.facts(1).made == (marker(0),)

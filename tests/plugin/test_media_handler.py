@@ -10,7 +10,7 @@ from haven.stash.handler import MediaHandler
 from haven.stash.http import RetryPolicy
 from haven.stash.server import handshake
 from haven.stash.transport import StashClient
-from haven.stash.values import Scene
+from haven.stash.values import ITEM_TYPES, Scene
 from sandbox.stash import Credentials, SandboxStash
 from sandbox.videos import VideoSpec, generate
 from vlm_engine.testing.threads import running
@@ -58,21 +58,34 @@ def test_a_control_tag_that_stash_takes_for_another_is_named(stash, handler):
         handler.prepare()
 
 
-def test_queued_are_all_scenes_with_the_tag_in_order(stash, handler):
+def test_queued_are_all_items_with_that_very_tag_in_order(items, handler):
     handler.prepare()
-    stash.library.add_tag("Later", parents=["VLM_TagMe"])
-    queued = [stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(60)]
-    stash.library.add_scene(tags=["VLM_Tagged"])
-    stash.library.add_scene(tags=["Later"])
-    assert handler.ids_with(ItemKind.SCENE, TagNames().tag_me) == tuple(queued)
+    items.stash.library.add_tag("Later", parents=["VLM_TagMe"])
+    queued = items.queue(60)
+    items.add("VLM_Tagged")
+    items.add("Later")
+    assert handler.ids_with(items.kind, NAMES.tag_me) == tuple(queued)
+    assert handler.ids_with(items.kind, "No such tag") == ()
 
 
-def test_scenes_that_failed_before_are_queued_last(stash, handler):
+def test_items_that_failed_before_are_queued_last(items, handler):
     handler.prepare()
-    first, failed, third = (stash.library.add_scene(tags=["VLM_TagMe"]) for _ in range(3))
-    stash.library.add_scene(tags=["VLM_Errored"])
-    handler.mark_failed(handler.start_run("Tag Videos"), ItemKind.SCENE, {failed: "no answer"})
-    assert handler.ids_with(ItemKind.SCENE, "VLM_TagMe") == (first, third, failed)
+    first, failed, third = items.queue(3)
+    items.add("VLM_Errored")
+    handler.mark_failed(handler.start_run("Tag"), items.kind, {failed: "no answer"})
+    assert handler.ids_with(items.kind, "VLM_TagMe") == (first, third, failed)
+
+
+def test_items_come_in_the_requested_order_without_lost_ones(items, handler):
+    at_once = 250 if items.kind is ItemKind.IMAGE else 50
+    ids = [items.add() for _ in range(2 * at_once + 20)]
+    gone = {ids[3], ids[at_once + 5], ids[-1]}
+    for item in gone:
+        items.remove(item)
+    read = handler.read(ITEM_TYPES[items.kind], [*reversed(ids), "99999"])
+    assert [item.id for item in read] == [item for item in reversed(ids) if item not in gone]
+    requests = [one.variables.get("ids", ()) for one in items.stash.requests.exchanges]
+    assert max(map(len, requests)) == at_once
 
 
 def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_path):
@@ -96,24 +109,6 @@ def test_a_scene_is_read_with_its_files_tags_and_markers(stash, handler, tmp_pat
         (point, "Goal", 1.5, None, "Goal"),
     ]
     assert scene.markers[0].tag_ids == {stash.library.tag_id("VLM")}
-
-
-def test_scenes_come_in_the_requested_order_fifty_at_a_time(stash, handler):
-    ids = [stash.library.add_scene(title=f"Match {n}") for n in range(120)]
-    gone = {ids[3], ids[60], ids[119]}
-    for scene_id in gone:
-        stash.library.remove_scene(scene_id)
-    wanted = [*reversed(ids), "99999"]
-    read = handler.read(Scene, wanted)
-    assert [scene.id for scene in read] == [
-        scene_id for scene_id in reversed(ids) if scene_id not in gone
-    ]
-    requested = [
-        exchange.variables["ids"]
-        for exchange in stash.requests.exchanges
-        if exchange.operation == "Scenes"
-    ]
-    assert max(map(len, requested)) == 50
 
 
 @pytest.mark.parametrize(

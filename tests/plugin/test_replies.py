@@ -253,7 +253,8 @@ def test_no_field_of_a_reply_ends_in_a_raw_error(
         ({"path": ["a"]}, "findScenes.scenes.0.files.0.path: it is ['a'], where text is expected"),
         (
             {"fingerprints": None},
-            "findScenes.scenes.0.files.0.fingerprints: it is null, where a list of objects is expected",
+            "findScenes.scenes.0.files.0.fingerprints: it is null, where a list of objects is "
+            "expected",
         ),
     ],
 )

@@ -88,8 +88,8 @@ def test_what_only_stash_gets_at_is_read_through_it(
     arena.run()
     (fault,) = [line for line in arena.said("error") if "no such file here" in line]
     assert (
-        f"{nowhere / MEDIA / video.path.name}: there is no such file here: {nowhere.parent} exists, {nowhere} does not"
-        in fault
+        f"{nowhere / MEDIA / video.path.name}: there is no such file here: {nowhere.parent} "
+        f"exists, {nowhere} does not" in fault
     )
     assert f"Stash calls it {video.path}; Paths on the settings page" in fault
     configure(arena, endpoint, mediaPaths=f"{arena.stash.media} => {nowhere}", mediaStream=True)

@@ -116,8 +116,8 @@ def test_with_an_unreadable_file_everything_counts_as_peoples(
     assert f"{place.database} is damaged" in end["log"]
     assert f"the damaged file is now {aside}" in end["log"]
     assert (
-        "It knows nothing in Stash as the plugin's own now; whatever else the plugin had made counts as made by"
-        in end["log"]
+        "It knows nothing in Stash as the plugin's own now; whatever else the plugin had made "
+        "counts as made by" in end["log"]
     )
     assert "1 scene tagged" in end["output"]
     assert {scene: found for scene, found in place.scenes().items() if scene != new} == expected
