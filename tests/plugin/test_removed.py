@@ -323,7 +323,7 @@ def test_a_renamed_tag_leaves_nothing_under_its_former_name(
     scene = stash.library.add_scene(tags=["VLM_TagMe"])
     for name in ("Foul", "Personal foul", "Infringement"):
         with handler_of(stash, tmp_path, tag_list={"Foul": name}) as handler:
-            apply(handler, scene, info(name, spans={name: [(10, 20)]}))
+            apply(handler, scene, info(name, **{name: [(10, 20)]}))
         assert stands(stash, scene) == ({name}, [(name, 10.0)])
 
 
