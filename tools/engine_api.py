@@ -30,7 +30,7 @@ _FOR_PROGRAMS = ("VLMEngine", "VLMEngineError", "InMemoryFile", "__version__")
 
 
 def public_names(module: ModuleType) -> Mapping[str, Any]:
-    """Return the public names of a module: those it lists, else those made in it without underscore."""
+    """Return the public names of a module: those in ``__all__``, else those made in it."""
     listed = _FOR_PROGRAMS if module is vlm_engine else getattr(module, "__all__", None)
     if listed is not None:
         return {name: getattr(module, name) for name in listed}

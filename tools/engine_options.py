@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from vlm_engine.config import models as config_models
 from vlm_engine.config.base import SettingsGroup
@@ -152,7 +151,7 @@ def _annotations(kind: Any) -> Iterator[Any]:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
-    value = field.default_factory() if field.default is PydanticUndefined else field.default  # type: ignore[call-arg, misc]
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, SettingsGroup):
         return "its defaults"
     if isinstance(value, config_models.Length):

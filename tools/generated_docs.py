@@ -154,7 +154,10 @@ def rewritten(text: str) -> str:
     def fresh(match: re.Match[str]) -> str:
         return f"{match['start']}\n{PARTS[match['name']]()}\n{match['end']}"
 
-    pattern = r"(?P<start><!-- (?P<name>[\w. ]+): made by make docs -->)\n.*?(?P<end><!-- end of (?P=name) -->)"
+    pattern = (
+        r"(?P<start><!-- (?P<name>[\w. ]+): made by make docs -->)\n.*?"
+        r"(?P<end><!-- end of (?P=name) -->)"
+    )
     return re.sub(pattern, fresh, text, flags=re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""A configuration of the engine that came before loads and works, as do the calls of its scripts."""
+"""A configuration of the older engine loads and works, as do the calls of its scripts."""
 
 from __future__ import annotations
 

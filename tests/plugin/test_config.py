@@ -522,7 +522,8 @@ def test_layers_above_a_whole_configuration_change_it(upstream: Path) -> None:
     page = {"endpoint": "http://desk:1234", "endpointModel": "vision-8b", "tagNames": "Foul"}
     text = (
         "TAG_RULES: "
-        "{Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\nIMAGE_MAX_SIDE: 512\nSCAN_IMAGE_MAX_SIDE: 384"
+        "{Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\n"
+        "IMAGE_MAX_SIDE: 512\nSCAN_IMAGE_MAX_SIDE: 384"
     )
     engine = load(upstream, text, page).engine
     model = engine.models["vlm_multiplexer_model"]

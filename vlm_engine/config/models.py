@@ -63,7 +63,8 @@ class ModelConfig(WordingConfig):
         "model_image_size model_info"
         " vlm_model_name use_quantization fill_to_batch_size device category_mappings "
         "normalization_config"
-        " model_file_name model_license_name systemone_endpoints vlm_detected_tag_confidence".split()
+        " model_file_name model_license_name systemone_endpoints"
+        " vlm_detected_tag_confidence".split()
     )
 
     type: str = "vlm_model"

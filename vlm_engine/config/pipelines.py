@@ -116,7 +116,7 @@ def _faults(
 
 
 def _circle(stages: Sequence[PipelineModelConfig]) -> list[str]:
-    """Return the names of stages that wait for each other, each for the one before it, if any do."""
+    """Return the names of stages that wait for each other in a circle, if any do."""
     makers = {made: number for number, stage in enumerate(stages) for made in stage.outputs}
     needs = {
         number: [makers[needed] for needed in stage.inputs if needed in makers]
