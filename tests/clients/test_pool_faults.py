@@ -15,7 +15,7 @@ from vlm_engine.errors import NoEndpointError, ReplyError, RequestError, ServerE
 from vlm_engine.testing import Behaviour, Fault, SandboxVLM
 from vlm_engine.types import Answer
 
-BLOCK = 25
+BLOCK = 12
 QUESTIONS = 10
 LIMIT_S = 60.0
 PASSING = [fault for fault in Fault if fault is not Fault.NONE]
@@ -117,7 +117,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize(
-    "block", [0, *(pytest.param(n, marks=pytest.mark.thorough) for n in range(1, 8))]
+    "block", [0, *(pytest.param(n, marks=pytest.mark.thorough) for n in range(1, 17))]
 )
 async def test_every_question_ends_once_whatever_happens(block):
     seeds = range(block * BLOCK, (block + 1) * BLOCK)
