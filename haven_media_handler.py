@@ -1,6 +1,7 @@
 """Read scenes, images and galleries from Stash, and write tags and markers back.
 
-``MediaHandler`` is the one place that talks to Stash. Every call blocks; use one handler in one thread at a time.
+``MediaHandler`` is the one place that talks to Stash. Every call blocks; use one handler in one
+thread at a time.
 """
 
 from haven.stash.errors import StashError

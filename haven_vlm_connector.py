@@ -6,8 +6,8 @@ Pythons back to 2.7 must be able to read this file: they say here that they are 
 import os
 import sys
 
-# An empty part of PYTHONPATH, such as Stash writes where there was none, means the working directory, which is Stash's: whatever
-# lies there must not be imported, by this process or one that it starts.
+# Stash adds an empty part to PYTHONPATH if there was none. It means the working directory, which is
+# Stash's: nothing there may be imported, by this process or one that it starts.
 _path = os.environ.get("PYTHONPATH", "")
 if "" in _path.split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(part for part in _path.split(os.pathsep) if part)
@@ -21,7 +21,8 @@ if sys.version_info < (3, 11):  # noqa: UP036
     import json
 
     _told = (  # noqa: UP032
-        "The plugin needs Python 3.11 or later; this is {} ({}). Install a later one, and name it in Stash's settings:"
+        "The plugin needs Python 3.11 or later; this is {} ({}). Install a later one, "
+        "and name it in Stash's settings:"
         " System, Python Executable Path."
     ).format(sys.version.split()[0], sys.executable)
     if len(sys.argv) > 1:

@@ -1,4 +1,4 @@
-"""What the plugin needs before its packages are there: to get them, to speak to Stash's log, to find its files.
+"""Set-up before the packages are there: installing them, Stash's log, the paths of files.
 
 Only the standard library is used, here and in ``haven.setup``.
 """

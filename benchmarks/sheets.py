@@ -22,7 +22,7 @@ from vlm_engine.types import FrameQuery, Observation, Purpose, Span
 FRAMES_PER_SHEET = 4
 
 
-class Sheets(Oracle):
+class BatchedScans(Oracle):
     """Asks ``model``, and about the frames of scans one that errs ``factor`` times as often, four
     frames in a call.
     """
@@ -62,4 +62,6 @@ class Sheets(Oracle):
 def in_sheets(oracle: Oracle, factor: float) -> tuple[Span, ...]:
     """Return the engine's search so. ``oracle`` has to be a ``NoisyModel``."""
     assert isinstance(oracle, NoisyModel)
-    return drive(VideoSearch(oracle.video, oracle.tags, SearchConfig()), Sheets(oracle, factor))
+    return drive(
+        VideoSearch(oracle.video, oracle.tags, SearchConfig()), BatchedScans(oracle, factor)
+    )

@@ -1,4 +1,4 @@
-"""The configuration classes under the name that scripts import; they live in ``vlm_engine.config``."""
+"""The configuration classes under the name that scripts import: see ``vlm_engine.config``."""
 
 from vlm_engine.config.models import (
     EndpointConfig,

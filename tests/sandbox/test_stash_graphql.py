@@ -18,11 +18,13 @@ OPERATIONS = """
 query Handshake($ids: [ID!]) {
   version { version hash build_time }
   systemStatus {
-    status appSchema databaseSchema databasePath configPath os workingDir homeDir ffmpegPath ffprobePath
+    status appSchema databaseSchema databasePath configPath os workingDir homeDir
+    ffmpegPath ffprobePath
   }
   configuration {
     general {
-      apiKey parallelTasks pluginsPath generatedPath ffmpegPath ffprobePath pythonPath maxSessionAge username
+      apiKey parallelTasks pluginsPath generatedPath ffmpegPath ffprobePath pythonPath
+      maxSessionAge username
     }
     ui
     plugins(include: $ids)

@@ -39,7 +39,8 @@ def change(stash: SandboxStash, field: str, **values: Any) -> Reply:
 def find(stash: SandboxStash, field: str, criteria: dict[str, Any], **paging: Any) -> list[str]:
     """Return the names or ids of what is found."""
     argument, kind, fields = FILTERS[field]
-    document = f"query ($c: {kind}, $f: FindFilterType) {{ {field}(filter: $f, {argument}) {{ {fields} }} }}"
+    query = f"{field}(filter: $f, {argument}) {{ {fields} }}"
+    document = f"query ($c: {kind}, $f: FindFilterType) {{ {query} }}"
     (items,) = ask(stash.url, document, {"c": criteria, "f": paging}).data[field].values()
     return [value for item in items for value in item.values()]
 
@@ -72,7 +73,8 @@ def test_tags_are_found_by_like_by_alias_and_by_one_operator(stash: SandboxStash
         ({"name": by("f%"), "AND": {"ignore_auto_tag": True}}, []),
     ]:
         assert find(stash, "findTags", criteria) == expected, criteria
-    two = "{ findTags(tag_filter: {AND: {ignore_auto_tag: true}, NOT: {ignore_auto_tag: true}}) { count } }"
+    both = "AND: {ignore_auto_tag: true}, NOT: {ignore_auto_tag: true}"
+    two = f"{{ findTags(tag_filter: {{{both}}}) {{ count }} }}"
     message = "cannot have AND and NOT in the same filter"
     assert ask(stash.url, two).messages == {"findTags": message}
 
