@@ -43,6 +43,19 @@ def test_every_room_in_the_drawing_exists() -> None:
         assert (ROOT / "haven" / room).is_dir() or (ROOT / "haven" / f"{room}.py").is_file(), room
 
 
-def test_where_to_change_what_exists() -> None:
+def test_every_file_that_the_page_names_exists() -> None:
     for path in re.findall(r"`(\w+/[\w./]+\.(?:py|md))`", PAGE):
         assert (ROOT / path).is_file(), path
+
+
+def test_ten_questions_are_answered_by_two_files_at_most() -> None:
+    heading, _, table = PAGE.partition("## Questions an engineer asks\n")[2].partition(
+        "|---|---|\n"
+    )
+    assert "question" in heading
+    rows = table.splitlines()
+    assert len(rows) == 10
+    for row in rows:
+        files = re.findall(r"`([^`]+)`", row)
+        assert 1 <= len(files) <= 2, row
+        assert [name for name in files if not (ROOT / name).is_file()] == [], row
