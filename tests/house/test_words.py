@@ -23,19 +23,22 @@ OPENINGS = {
     *("What", "How", "Who", "Whoever", "Whether", "Those", "Which", "That"),
     *("When", "Where", "Whose"),
 }
+STORED = {"asked": ("vlm_engine/types.py", "haven/stash/")}
+"""Names that stored files and the public API keep, and where."""
 NOT_YET = ROOT / "tests" / "house" / "words_not_yet.txt"
-"""The files that do not keep these rules yet. The list may only get shorter."""
+"""Files that break these rules still. The list may only get shorter."""
 
 
 def faults(path: Path) -> Iterator[str]:
     """Yield every name, docstring and line that breaks a rule."""
-    text = path.read_text(encoding="utf-8")
+    text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+    names = NAMES - {word for word, places in STORED.items() if name.startswith(places)}
     tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
     for before, token, after in zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False):
         is_used_only = getattr(before, "string", "") == "." or (
             getattr(after, "string", "") == "=" and getattr(before, "string", "") in {"(", ","}
         )  # an attribute or a keyword argument; the name is the definition's fault
-        if token.type == tokenize.NAME and token.string in NAMES and not is_used_only:
+        if token.type == tokenize.NAME and token.string in names and not is_used_only:
             yield f"{path}:{token.start[0]}: the name {token.string}"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
