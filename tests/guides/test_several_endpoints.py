@@ -182,7 +182,7 @@ TROUBLES = {
     "hangs": Trouble(Behaviour(fault=Fault.HANG), "TimedOutError", well_s=0.3, timeout_s=1.0),
     "is gone, or drops connections": Trouble(Behaviour(fault=Fault.DROP), "UnreachableError"),
     "fails inside (500)": Trouble(Behaviour(fault=Fault.SERVER_ERROR), "ServerError"),
-    "answers what is no answer": Trouble(
+    "sends an unusable reply": Trouble(
         Behaviour(fault=Fault.GARBAGE, fault_requests=2), "ReplyError", WORKING
     ),
     "refuses or garbles everything": Trouble(Behaviour(fault=Fault.GARBAGE), "ReplyError"),
@@ -190,7 +190,9 @@ TROUBLES = {
         Behaviour(api_key="another-key-of-some-length"), "WrongKeyError", GIVEN_UP
     ),
     "lacks the model": Trouble(Behaviour(models=("referee-7b",)), "WrongModelError", GIVEN_UP),
-    "has a model without eyes": Trouble(Behaviour(vision=False), "NoVisionError", GIVEN_UP),
+    "has a model that sees no pictures": Trouble(
+        Behaviour(vision=False), "NoVisionError", GIVEN_UP
+    ),
 }
 
 

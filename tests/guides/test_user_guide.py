@@ -104,7 +104,7 @@ def test_every_other_block_runs_from_top_to_bottom(
                 await left["engine"].aclose()
 
     asyncio.run(read())
-    assert "this file cannot be used: no such game.mp4" in capsys.readouterr().out
+    assert "cannot use this file: no such game.mp4" in capsys.readouterr().out
     assert left["by_path"]["image_tag_info"] == left["by_bytes"]["image_tag_info"]
     assert left["again"]["coverage"]["calls"] == 0
 
