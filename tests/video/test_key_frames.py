@@ -57,6 +57,10 @@ def with_open_groups_listed(path: Path) -> Path:
     return path
 
 
+def camera_file(path: Path) -> Path:
+    return with_open_groups_listed(write(path, "libx265", options=OPEN_HEVC))
+
+
 def all_flagged(path: Path) -> Path:
     """Say of every packet that it is a key frame: in an AVI's index, or without an MP4's list."""
     if path.suffix == ".mp4":
@@ -71,8 +75,7 @@ def all_flagged(path: Path) -> Path:
 
 
 def test_key_frames_of_open_groups_that_a_camera_lists(tmp_path: Path) -> None:
-    path = write(tmp_path / "camera.mov", "libx265", options=OPEN_HEVC)
-    info = probe(with_open_groups_listed(path))
+    info = probe(camera_file(tmp_path / "camera.mov"))
     assert info.key_frames_s == (0, 1, 2, 3)
     assert numbers_at(info, info.key_frames_s) == [0, 25, 50, 75]
     assert numbers_at(info, at(SOME)) == list(SOME)
