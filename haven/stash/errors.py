@@ -13,7 +13,7 @@
     ├── ItemGoneError                the scene, image or gallery is no longer in Stash
     ├── NotServedError               Stash does not serve a file
     ├── TagClashError                Stash takes two different tag names for one
-    ├── ApplyError                   an item's results are not wholly in Stash; a group of every cause
+    ├── ApplyError                   an item's results are not wholly in Stash; a group of causes
     └── JournalError                 the journal file cannot be used
 
 The first three and ``JournalError`` end the whole batch, since no other item would fare better.
@@ -98,9 +98,9 @@ class TagClashError(StashError):
 
     def __init__(self, wanted: str, existing: str) -> None:
         super().__init__(
-            f"Stash cannot hold the tag {wanted!r} beside {existing!r}: it reads _ and % in a name as "
-            f"wildcards. If both mean the same, give {existing!r} the alias {wanted!r} in Stash; "
-            "else rename one of them"
+            f"Stash cannot hold the tag {wanted!r} beside {existing!r}: it reads _ and % in a "
+            f"name as wildcards. If both mean the same, give {existing!r} the alias {wanted!r} in "
+            "Stash; else rename one of them"
         )
         self.wanted = wanted
         self.existing = existing

@@ -180,7 +180,7 @@ def innermost(error: BaseException) -> str:
 def _reporting(pool: Any, report: Callable[[socket.socket], None]) -> Any:
     """Return a pool class of that kind which reports each socket that it opens."""
 
-    class Connection(pool.ConnectionCls):  # type: ignore[misc]  # a class that is made here has no type
+    class Connection(pool.ConnectionCls):  # type: ignore[misc]  # made here: it has no type
         def connect(self) -> None:
             super().connect()
             report(self.sock)

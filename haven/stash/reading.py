@@ -58,7 +58,9 @@ class Reading(Generic[_T]):
     @property
     def many(self) -> str:
         """The query for many items, by id."""
-        return f"query {self.nouns}($ids: [ID!]) {{ find{self.nouns}(ids: $ids) {{ {self.nouns.lower()} {{ {self.fields} }} }} }}"
+        return f"""query {self.nouns}($ids: [ID!]) {{
+  find{self.nouns}(ids: $ids) {{ {self.nouns.lower()} {{ {self.fields} }} }}
+}}"""
 
     @property
     def found(self) -> str:
@@ -336,8 +338,10 @@ _SNAPSHOTS: Mapping[ItemKind, Reading[ItemSnapshot]] = {
 
 
 _BELOW = "query TagsBelow($id: ID!) { findTag(id: $id) { children { id name } } }"
-_COUNTS = """query Carriers($marker: SceneMarkerFilterType, $scene: SceneFilterType, $image: ImageFilterType,
-  $gallery: GalleryFilterType) {
+_COUNTS = """query Carriers(
+  $marker: SceneMarkerFilterType, $scene: SceneFilterType, $image: ImageFilterType,
+  $gallery: GalleryFilterType
+) {
   marker: findSceneMarkers(filter: {per_page: 0}, scene_marker_filter: $marker) { count }
   scene: findScenes(filter: {per_page: 0}, scene_filter: $scene) { count }
   image: findImages(filter: {per_page: 0}, image_filter: $image) { count }

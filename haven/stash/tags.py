@@ -27,7 +27,8 @@ _COUNTS = tuple(
     for use in ("scene", "scene_marker", "image", "gallery", "performer", "studio", "group")
 )
 _IN_USE = f"""query TagInUse($id: ID!) {{ findTag(id: $id) {{
-  id name aliases ignore_auto_tag created_at updated_at parents {{ id name }} children {{ id }} {" ".join(_COUNTS)}
+  id name aliases ignore_auto_tag created_at updated_at parents {{ id name }} children {{ id }}
+  {" ".join(_COUNTS)}
 }} }}"""
 _DESTROY = "mutation TagDestroy($id: ID!) { tagDestroy(input: {id: $id}) }"
 _BY_ID = (

@@ -204,7 +204,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         """Wait as the retry policy says after the failure of ``attempt``."""
         self._sleep(self._retry.pause_s(attempt))
 
-    def _GQL(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: N802  # stashapi's name
+    def _GQL(  # noqa: N802  # stashapi's name
+        self, query: str, variables: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         # All inherited methods call this. A query may be sent twice, a mutation of unknown nature
         # may not.
         if query.lstrip().startswith("mutation"):

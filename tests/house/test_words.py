@@ -25,8 +25,6 @@ OPENINGS = {
 }
 STORED = {"asked": ("vlm_engine/types.py", "haven/stash/")}
 """Names that stored files and the public API keep, and where."""
-NOT_YET = ROOT / "tests" / "house" / "words_not_yet.txt"
-"""Files that break these rules still. The list may only get shorter."""
 
 
 def faults(path: Path) -> Iterator[str]:
@@ -50,12 +48,7 @@ def faults(path: Path) -> Iterator[str]:
             yield f"{path}:{number}: a line of {len(line)} columns"
 
 
-def not_yet() -> set[str]:
-    return {*NOT_YET.read_text(encoding="utf-8").split()} if NOT_YET.exists() else set()
-
-
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_names_and_docstrings_use_plain_words(folder: str) -> None:
-    paths = [*(ROOT / folder).rglob("*.py")]
-    checked = [path for path in paths if path.relative_to(ROOT).as_posix() not in not_yet()]
-    assert [fault for path in checked for fault in faults(path)] == []
+    paths = (ROOT / folder).rglob("*.py")
+    assert [fault for path in paths for fault in faults(path)] == []

@@ -439,7 +439,8 @@ class Journal:
     def _insert_markers(self, opened: OpenPlan, markers: Iterable[OwnedMarker]) -> None:
         self._db.execute_each(
             "INSERT INTO journal_markers (plan_id, scene_id, marker_id, title, start_s, end_s,"
-            " primary_id, tag_ids, asked, made, tags_made, ours) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " primary_id, tag_ids, asked, made, tags_made, ours)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (opened.id, opened.plan.item.id, one.id, one.title, one.start_s, one.end_s,
                  one.primary_id, " ".join(one.tag_ids), one.asked, one.made_s,

@@ -16,10 +16,13 @@ from haven.stash.values import Run
 
 # A run that put something somewhere, or took something off, and is not itself an undoing.
 _UNDOABLE = """
-SELECT id, task, started, pid, outcome FROM journal_runs AS run WHERE undone IS NULL AND undoes IS NULL AND EXISTS (
+SELECT id, task, started, pid, outcome FROM journal_runs AS run
+WHERE undone IS NULL AND undoes IS NULL AND EXISTS (
     SELECT 1 FROM journal_plans AS plan WHERE plan.run_id = run.id AND (
-        EXISTS (SELECT 1 FROM journal_markers WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
-        OR EXISTS (SELECT 1 FROM journal_tags WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
+        EXISTS (
+            SELECT 1 FROM journal_markers WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
+        OR EXISTS (
+            SELECT 1 FROM journal_tags WHERE plan_id = plan.id AND ours OR gone_plan = plan.id)
         OR EXISTS (SELECT 1 FROM journal_released WHERE plan_id = plan.id)))
 ORDER BY id DESC LIMIT 1"""
 

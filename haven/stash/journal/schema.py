@@ -9,8 +9,8 @@ from functools import partial
 
 SCHEMA_VERSION = 5
 
-# Each marker and tag that a plan made has a row, and so has each that a person had made and that was
-# found as well (``ours`` 0). ``plan_id`` put it there, or found it there. States of a row:
+# Each marker and tag that a plan made has a row, and so has each that a person had made and that
+# was found as well (``ours`` 0). ``plan_id`` put it there, or found it there. States of a row:
 #   there              ``gone`` is NULL
 #   removed by us      ``gone`` says when, ``gone_plan`` by which plan
 #   off by a person    ``gone``, and ``stays_off`` 1: they removed or changed it;
@@ -18,72 +18,79 @@ SCHEMA_VERSION = 5
 #   void               ``gone`` alone: its id means something else in Stash by now, or the item was
 #                      restored from a backup
 # ``made`` and ``item_made``: when Stash made the tag or marker, and the item, by its own clock.
-# ``tags_made``: the same for a marker's primary tag, then for each of ``tag_ids``. 0 is unknown. Id and
-# time together identify one thing.
-# ``journal_released``: tags removed from an item that were not the plugin's, as the one that queues it.
-# ``journal_new_tags``: tags that Stash did not have before.
-# ``asked``: the name in the tag list. ``kind`` and ``item_id``: a scene, an image or a gallery. Only
-# scenes have markers.
+# ``tags_made``: the same for a marker's primary tag, then for each of ``tag_ids``. 0 is unknown.
+# Id and time together identify one thing.
+# ``journal_released``: tags removed from an item that were not the plugin's, as the one that
+# queues it. ``journal_new_tags``: tags that Stash did not have before.
+# ``asked``: the name in the tag list. ``kind`` and ``item_id``: a scene, an image or a gallery.
+# Only scenes have markers.
 _TABLES = """
 CREATE TABLE journal_runs (
-    id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL, settings TEXT NOT NULL DEFAULT '',
-    pid INTEGER NOT NULL DEFAULT 0, lock TEXT NOT NULL DEFAULT '', outcome TEXT NOT NULL DEFAULT '',
+    id INTEGER PRIMARY KEY, task TEXT NOT NULL, started REAL NOT NULL, finished REAL,
+    settings TEXT NOT NULL DEFAULT '', pid INTEGER NOT NULL DEFAULT 0,
+    lock TEXT NOT NULL DEFAULT '', outcome TEXT NOT NULL DEFAULT '',
     undoes INTEGER REFERENCES journal_runs, undone REAL
 );
 CREATE TABLE journal_plans (
-    id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES journal_runs, kind TEXT NOT NULL DEFAULT 'scene',
-    item_id TEXT NOT NULL, plan TEXT NOT NULL, opened REAL NOT NULL, closed REAL, outcome TEXT, undone REAL,
-    item_made REAL NOT NULL DEFAULT 0
+    id INTEGER PRIMARY KEY, run_id INTEGER NOT NULL REFERENCES journal_runs,
+    kind TEXT NOT NULL DEFAULT 'scene', item_id TEXT NOT NULL, plan TEXT NOT NULL,
+    opened REAL NOT NULL, closed REAL, outcome TEXT, undone REAL, item_made REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX journal_plans_open ON journal_plans (kind, item_id) WHERE closed IS NULL;
 CREATE INDEX journal_plans_of_run ON journal_plans (run_id);
 CREATE TABLE journal_steps (
-    plan_id INTEGER NOT NULL REFERENCES journal_plans, at REAL NOT NULL, step TEXT NOT NULL, outcome TEXT NOT NULL
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, at REAL NOT NULL, step TEXT NOT NULL,
+    outcome TEXT NOT NULL
 );
 CREATE INDEX journal_steps_of_plan ON journal_steps (plan_id);
 CREATE TABLE journal_markers (
-    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, scene_id TEXT NOT NULL,
-    marker_id TEXT NOT NULL, title TEXT NOT NULL, start_s REAL NOT NULL, end_s REAL, primary_id TEXT NOT NULL,
-    tag_ids TEXT NOT NULL, gone REAL, gone_plan INTEGER REFERENCES journal_plans, made REAL NOT NULL DEFAULT 0,
-    tags_made TEXT NOT NULL DEFAULT '', asked TEXT NOT NULL DEFAULT '', ours INTEGER NOT NULL DEFAULT 1,
-    stays_off INTEGER NOT NULL DEFAULT 0, recalled INTEGER REFERENCES journal_plans
+    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans,
+    scene_id TEXT NOT NULL, marker_id TEXT NOT NULL, title TEXT NOT NULL, start_s REAL NOT NULL,
+    end_s REAL, primary_id TEXT NOT NULL, tag_ids TEXT NOT NULL, gone REAL,
+    gone_plan INTEGER REFERENCES journal_plans, made REAL NOT NULL DEFAULT 0,
+    tags_made TEXT NOT NULL DEFAULT '', asked TEXT NOT NULL DEFAULT '',
+    ours INTEGER NOT NULL DEFAULT 1, stays_off INTEGER NOT NULL DEFAULT 0,
+    recalled INTEGER REFERENCES journal_plans
 );
 CREATE INDEX journal_markers_ours ON journal_markers (scene_id) WHERE gone IS NULL;
 CREATE INDEX journal_markers_made ON journal_markers (plan_id);
 CREATE INDEX journal_markers_taken ON journal_markers (gone_plan) WHERE gone_plan IS NOT NULL;
 CREATE INDEX journal_markers_off ON journal_markers (scene_id) WHERE stays_off = 1;
 CREATE TABLE journal_tags (
-    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans, kind TEXT NOT NULL DEFAULT 'scene',
-    item_id TEXT NOT NULL, tag_id TEXT NOT NULL, name TEXT NOT NULL DEFAULT '', gone REAL,
-    gone_plan INTEGER REFERENCES journal_plans, made REAL NOT NULL DEFAULT 0, asked TEXT NOT NULL DEFAULT '',
-    ours INTEGER NOT NULL DEFAULT 1, stays_off INTEGER NOT NULL DEFAULT 0, recalled INTEGER REFERENCES journal_plans
+    id INTEGER PRIMARY KEY, plan_id INTEGER NOT NULL REFERENCES journal_plans,
+    kind TEXT NOT NULL DEFAULT 'scene', item_id TEXT NOT NULL, tag_id TEXT NOT NULL,
+    name TEXT NOT NULL DEFAULT '', gone REAL, gone_plan INTEGER REFERENCES journal_plans,
+    made REAL NOT NULL DEFAULT 0, asked TEXT NOT NULL DEFAULT '', ours INTEGER NOT NULL DEFAULT 1,
+    stays_off INTEGER NOT NULL DEFAULT 0, recalled INTEGER REFERENCES journal_plans
 );
 CREATE INDEX journal_tags_ours ON journal_tags (kind, item_id) WHERE gone IS NULL;
 CREATE INDEX journal_tags_put ON journal_tags (plan_id);
 CREATE INDEX journal_tags_taken ON journal_tags (gone_plan) WHERE gone_plan IS NOT NULL;
 CREATE INDEX journal_tags_off ON journal_tags (kind, item_id) WHERE stays_off = 1;
 CREATE TABLE journal_failures (
-    run_id INTEGER NOT NULL REFERENCES journal_runs, kind TEXT NOT NULL DEFAULT 'scene', item_id TEXT NOT NULL,
-    at REAL NOT NULL, reason TEXT NOT NULL
+    run_id INTEGER NOT NULL REFERENCES journal_runs, kind TEXT NOT NULL DEFAULT 'scene',
+    item_id TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL
 );
 CREATE TABLE journal_released (
-    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, back REAL,
-    made REAL NOT NULL DEFAULT 0
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL,
+    back REAL, made REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX journal_released_by ON journal_released (plan_id);
 CREATE TABLE journal_new_tags (
-    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, gone REAL,
-    made REAL NOT NULL DEFAULT 0
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL,
+    gone REAL, made REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX journal_new_tags_of ON journal_new_tags (plan_id);
 """
 _SECOND = """
 CREATE TABLE journal_released (
-    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, back REAL
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL,
+    back REAL
 );
 CREATE INDEX journal_released_by ON journal_released (plan_id);
 CREATE TABLE journal_new_tags (
-    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL, gone REAL
+    plan_id INTEGER NOT NULL REFERENCES journal_plans, tag_id TEXT NOT NULL, name TEXT NOT NULL,
+    gone REAL
 );
 CREATE INDEX journal_new_tags_of ON journal_new_tags (plan_id);
 """
