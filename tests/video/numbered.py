@@ -101,7 +101,7 @@ def remux(
 ) -> Path:
     """The packets of ``source`` in another file, ``shift_s`` later, ``cover``: behind cover art."""
     with av.open(source) as given, av.open(target, "w", options=muxer) as made:
-        old: Any = given.streams.video[0]
+        old: Any = given.streams[0]
         art: Any = made.add_stream("mjpeg", rate=1) if cover else None
         if art is not None:
             art.width, art.height, art.pix_fmt = 800, 800, "yuvj420p"

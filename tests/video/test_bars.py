@@ -14,7 +14,7 @@ from tests.video.numbered import at, frames_of, image_of, number_of, write
 from vlm_engine.testing import glyphs
 from vlm_engine.types import ImageShape
 from vlm_engine.video import probe
-from vlm_engine.video.render import are_black, bar_share
+from vlm_engine.video.render import bar_share
 from vlm_engine.vr import layout_of
 
 WIDTH, HEIGHT = 640, 360
@@ -119,14 +119,3 @@ def picture_of(left: int, right: int, light: int = 120) -> Any:
 )
 def test_bars_are_where_several_pictures_have_them(pictures: list[Any], share: float) -> None:
     assert bar_share(pictures) == pytest.approx(share)
-
-
-def test_no_more_pictures_are_taken_than_are_needed() -> None:
-    taken = (number for number in range(8))
-    assert bar_share(picture_of(0, 0) for _ in taken) == 0.0
-    assert next(taken) == 1
-
-
-def test_bars_that_hold_something_are_not_black() -> None:
-    bars = {(30, 30): True, (30, 20): False, (10, 30): False}
-    assert {sides: are_black(picture_of(*sides), 0.30) for sides in bars} == bars

@@ -113,30 +113,6 @@ async def test_a_missing_end_is_a_gap_where_the_file_tells_its_length(
     assert "cut short" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"variable_rate": True},
-        {"variable_rate": True, "container": "mkv"},
-        {"rotation": 90},
-        {"start_offset_s": 7.5},
-        {"start_offset_s": 1234.5, "container": "mpegts"},
-        {"start_offset_s": 12.0, "container": "mkv"},
-        {"audio": True, "container": "mkv"},
-    ],
-    ids=lambda change: " ".join(f"{name}={value}" for name, value in change.items()),
-)
-async def test_what_is_only_unusual_is_searched_whole(
-    change: dict[str, Any], tmp_path: Path
-) -> None:
-    video = generate(replace(SPEC, **change), tmp_path / "match")
-    result = await searched(video.path)
-    assert result.gaps_s == ()
-    assert result.coverage.failed == 0
-    assert result.video.duration_s == pytest.approx(40, abs=0.5)
-    assert missed(result, video) == []
-
-
 @pytest.mark.parametrize("kind", ["gif", "apng"])
 async def test_an_animation_is_searched(kind: str, tmp_path: Path) -> None:
     first, *others = (
@@ -150,17 +126,6 @@ async def test_an_animation_is_searched(kind: str, tmp_path: Path) -> None:
     (span,) = result.info.spans["plays"]["Foul"]
     assert match([(span.start_s, span.end_s)], [(2.5, 7.5)], 0.75)
     assert result.gaps_s == ()
-
-
-async def test_a_picture_that_stands_still_is_no_gap(tmp_path: Path) -> None:
-    path = tmp_path / "slides.gif"
-    first, *others = (
-        glyphs.picture(["Foul"] if number % 2 else [], WIDTH, HEIGHT, number) for number in range(5)
-    )
-    first.save(path, save_all=True, append_images=others, duration=6000)
-    result = await searched(path)
-    assert result.gaps_s == ()
-    assert result.coverage.failed == 0
 
 
 async def test_a_single_frame_is_searched(tmp_path: Path) -> None:

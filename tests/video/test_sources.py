@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import odd_files
 from sandbox.videos import VideoSpec, generate
 from tests.video.numbered import SHAPE, frames_of
 from vlm_engine.errors import MediaOutOfReachError, MediaUnreadableError
@@ -136,12 +135,3 @@ def test_what_is_no_video_is_refused_and_opens_no_file_here(
     sent.write_bytes(content.replace(b"{secret}", match.path.encode()))
     with pytest.raises(MediaUnreadableError, match=f"{NAME}{suffix}: "):
         probe(Sent(sent, name=NAME + suffix))
-
-
-def test_a_file_without_video_or_an_index_is_told_apart(match: VideoInfo, tmp_path: Path) -> None:
-    cut = odd_files.truncated(Path(match.path), tmp_path / "cut")
-    with pytest.raises(MediaUnreadableError, match="its index is missing, so it was never"):
-        probe(Sent(cut))
-    song = odd_files.audio_only(tmp_path / "song.m4a")
-    with pytest.raises(MediaUnreadableError, match="holds no video, only audio"):
-        probe(Sent(song))

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,15 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.videos import VideoSpec, generate
-from tests.video.numbered import HEIGHT, RATE, SHAPE, WIDTH, number_of
+from tests.video.numbered import SHAPE, number_of
 from vlm_engine import VLMEngine
 from vlm_engine.config.models import EngineConfig, ModelConfig, VideoConfig
 from vlm_engine.errors import FrameError, MediaOutOfReachError, MediaUnreadableError
 from vlm_engine.files import WatchedFile
 from vlm_engine.pictures import PictureReader, name_of
 from vlm_engine.testing import SandboxVLM, glyphs
-from vlm_engine.types import Progress, ZipEntry
+from vlm_engine.types import Progress, VideoInfo, ZipEntry
 from vlm_engine.video import VideoReader, probe
 from vlm_engine.watchdog import Readers, Watchdog, heartbeat
 
@@ -62,24 +62,16 @@ def block() -> Iterator[Block]:
     signal.signal(signal.SIGIO, before)
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    spec = VideoSpec(4, WIDTH, HEIGHT, RATE, ("Goal",), seed=1, gop_s=1)
-    return generate(spec, tmp_path_factory.mktemp("videos") / "match.mp4").path.read_bytes()
+@pytest.fixture
+def copy(match: VideoInfo, tmp_path: Path) -> Path:
+    """A copy of the video for this test alone: a lease is of the file, not of its path."""
+    return Path(shutil.copy(match.path, tmp_path))
 
 
 @pytest.fixture
-def match(original: bytes, tmp_path: Path) -> Path:
-    """An own copy: a lease is of the file, not of its path."""
-    path = tmp_path / "match.mp4"
-    path.write_bytes(original)
-    return path
-
-
-@pytest.fixture
-def halves(match: Path, original: bytes, tmp_path: Path) -> Path:
+def halves(copy: Path, tmp_path: Path) -> Path:
     """Twice the same video; FFmpeg opens ``second.mp4`` when it gets there."""
-    (tmp_path / "second.mp4").write_bytes(original)
+    shutil.copy(copy, tmp_path / "second.mp4")
     path = tmp_path / "both halves"
     path.write_text(
         "ffconcat version 1.0\nfile match.mp4\nduration 4\nfile second.mp4\nduration 4\n"
@@ -87,16 +79,16 @@ def halves(match: Path, original: bytes, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_that_does_not_open_is_given_up_by_name(block: Block, match: Path) -> None:
-    info = probe(match)
-    release = block(match)
+def test_a_file_that_does_not_open_is_given_up_by_name(block: Block, copy: Path) -> None:
+    info = probe(copy)
+    release = block(copy)
     stalled = r"match\.mp4: reading stalled, nothing came for 0\.4 s"
     with pytest.raises(MediaUnreadableError, match=stalled):
-        probe(match, stall_s=STALL_S)
+        probe(copy, stall_s=STALL_S)
     with pytest.raises(MediaUnreadableError, match=stalled):
         VideoReader(info, stall_s=STALL_S)
     release()
-    assert probe(match, stall_s=BOUND_S) == info
+    assert probe(copy, stall_s=BOUND_S) == info
 
 
 def test_pictures_behind_a_stalled_read_fail_until_it_returns(block: Block, halves: Path) -> None:
@@ -115,15 +107,6 @@ def test_pictures_behind_a_stalled_read_fail_until_it_returns(block: Block, halv
     reader.close()
 
 
-def test_a_reader_whose_read_hangs_can_be_closed(block: Block, halves: Path) -> None:
-    reader = VideoReader(probe(halves), stall_s=STALL_S)
-    release = block(halves.parent / "second.mp4")
-    ((_, frame),) = reader.frames([5.0], SHAPE)
-    assert isinstance(frame, FrameError)
-    reader.close()
-    release()
-
-
 def settings(vlm: SandboxVLM) -> EngineConfig:
     model = ModelConfig(
         api_base_url=vlm.url, tag_list=("Goal",), max_concurrent_requests=1, max_batch_size=1
@@ -131,12 +114,12 @@ def settings(vlm: SandboxVLM) -> EngineConfig:
     return EngineConfig(models={"vlm": model}, video=VideoConfig(stall_s=1))
 
 
-async def test_how_long_to_wait_for_a_file_is_a_setting(block: Block, match: Path) -> None:
+async def test_how_long_to_wait_for_a_file_is_a_setting(block: Block, copy: Path) -> None:
     stalled = r"match\.mp4: reading stalled, nothing came for 1 s"
     async with SandboxVLM() as vlm, VLMEngine(settings(vlm)) as engine:
-        block(match)
+        block(copy)
         with pytest.raises(MediaUnreadableError, match=stalled):
-            await engine.tag_video(match)
+            await engine.tag_video(copy)
 
 
 async def test_what_a_stalled_read_would_have_brought_is_a_gap(block: Block, halves: Path) -> None:
@@ -183,16 +166,6 @@ def pipe() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-def test_what_is_to_be_done_last_is_done_when_the_read_returns(pipe: tuple[int, int]) -> None:
-    watchdog, done = Watchdog("match.mp4", STALL_S), threading.Event()
-    with pytest.raises(MediaUnreadableError, match=r"match\.mp4: reading stalled"):
-        watchdog.call(lambda: os.read(pipe[0], 1))
-    watchdog.close(done.set)
-    assert not done.is_set()
-    os.write(pipe[1], b"x")
-    assert done.wait(BOUND_S)
-
-
 def slowly() -> str:
     for _ in range(8):
         time.sleep(0.1)
@@ -204,38 +177,17 @@ def fail() -> None:
     raise TimeoutError("of its own")
 
 
-def test_a_watchdog_tells_errors_and_slow_reading_from_a_stall() -> None:
-    watchdog = Watchdog("match.mp4", 0.5)
+async def test_errors_and_slow_reading_are_told_from_a_stall() -> None:
+    watchdog, readers = Watchdog("match.mp4", 0.5), Readers(1, 0.5)
     with pytest.raises(TimeoutError, match="of its own"):
         watchdog.call(fail)
-    assert watchdog.call(slowly) == "here"
+    with pytest.raises(TimeoutError, match="of its own"):
+        await readers.call("match.jpg", fail)
+    assert watchdog.call(slowly) == await readers.call("match.jpg", slowly) == "here"
     watchdog.close()
     watchdog.close()
     with pytest.raises(ValueError, match="closed"):
         watchdog.call(lambda: 3)
-
-
-async def test_readers_tell_errors_and_slow_reading_from_a_stall() -> None:
-    readers = Readers(1, 0.5)
-    with pytest.raises(TimeoutError, match="of its own"):
-        await readers.call("match.jpg", fail)
-    assert await readers.call("match.jpg", slowly) == "here"
-
-
-def test_successive_files_share_a_thread_unless_it_hangs(pipe: tuple[int, int]) -> None:
-    first, stuck = Watchdog("first half.mp4", STALL_S), Watchdog("stuck.mp4", STALL_S)
-    first_thread, stuck_thread = first.call(threading.get_ident), stuck.call(threading.get_ident)
-    assert first_thread != stuck_thread
-    with pytest.raises(MediaUnreadableError, match="stalled"):
-        stuck.call(lambda: os.read(pipe[0], 1))
-    stuck.close()
-    first.close()
-    second, third = Watchdog("second half.mp4"), Watchdog("overtime.mp4")
-    assert second.call(threading.get_ident) == first_thread
-    assert third.call(threading.get_ident) != stuck_thread
-    second.close()
-    third.close()
-    os.write(pipe[1], b"x")
 
 
 async def test_readers_wait_for_each_other_but_not_for_a_stall(pipe: tuple[int, int]) -> None:
