@@ -45,10 +45,6 @@ def camera_file(path: Path) -> Path:
     return path
 
 
-def camera_file(path: Path) -> Path:
-    return with_open_groups_listed(write(path, "libx265", options=OPEN_HEVC))
-
-
 def all_flagged(path: Path) -> Path:
     """Say of every packet that it is a key frame: in an AVI's index, or without an MP4's list."""
     if path.suffix == ".mp4":
