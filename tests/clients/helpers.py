@@ -4,7 +4,9 @@ import asyncio
 import io
 import json
 import logging
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
@@ -13,7 +15,7 @@ from aiohttp import web
 from vlm_engine.clients import EndpointPool, OpenAIClient
 from vlm_engine.config.models import EndpointConfig, ModelConfig
 from vlm_engine.errors import NoEndpointError
-from vlm_engine.testing import SandboxVLM, glyphs
+from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 from vlm_engine.types import Form, Question
 
 TAGS = ("Basketball point", "Foul", "Break-away", "Turnover")
@@ -38,6 +40,12 @@ def numbered(number, model=""):
     return question(TAGS[number % 4], number=number, model=model)
 
 
+def free_url():
+    """Return the URL of a server that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
 def present(answer):
     return [tag for tag, verdict in answer.verdicts.items() if verdict.present]
 
@@ -51,6 +59,47 @@ async def client_of(url, *, key="", endpoint=None, **model):
             yield client
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def client_on(server, **settings):
+    """Start a server, or the sandbox's with this behaviour; yield a client of it, and it."""
+    server = SandboxVLM(server) if isinstance(server, Behaviour) else server
+    async with server, client_of(server.url, **settings) as client:
+        yield client, server
+
+
+@dataclass
+class At:
+    """An endpoint of a pool: a server to start, a behaviour of the sandbox's, or a URL."""
+
+    server: object
+    settings: dict = field(default_factory=dict)
+
+
+def at(server, name="court", **settings):
+    return At(server, {"name": name, **settings})
+
+
+@asynccontextmanager
+async def pool_on(*endpoints, patience_s=20.0, **model):
+    """Start the endpoints' servers; yield a pool of them, and the servers."""
+    async with AsyncExitStack() as stack:
+        started, configs = [], []
+        for each in (each if isinstance(each, At) else at(each) for each in endpoints):
+            url = server = each.server
+            if not isinstance(server, str):
+                server = SandboxVLM(server) if isinstance(server, Behaviour) else server
+                url = (await stack.enter_async_context(server)).url
+                started.append(server)
+            configs.append({"base_url": url, "max_concurrent": 4, **each.settings})
+        settings = {"model_id": "sandbox-vlm", "endpoint_patience": patience_s, **model}
+        pool = EndpointPool.from_config(ModelConfig(multiplexer_endpoints=configs, **settings))
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                yield pool, *started
+        finally:
+            await pool.aclose()
 
 
 def endpoint(server, name="", **settings):
@@ -108,6 +157,9 @@ def completion(content, finish="stop", **more):
     return {"choices": [{"finish_reason": finish, "message": message}], **more}
 
 
+GOOD = completion(FOUL)
+
+
 def said(message, **more):
     return {"error": {"message": message, **more}}
 
@@ -124,15 +176,15 @@ def listing(*models):
 class Scripted:
     """A server that follows a script. Context manager.
 
-    ``script``: the reply to a question, as (status, body) or (status, body, headers), or a function
-    from a request's JSON to that. A body is bytes, text, or JSON. ``pages``: the JSON by path.
-    ``asked``: the questions so far; ``paths``: the paths of all requests.
+    ``script``: the reply to a question, as a body, (status, body) or (status, body, headers), or a
+    function from a request's JSON to that. A body is bytes, text, or JSON. ``pages``: replies by
+    path. ``received``: the questions so far; ``paths``, ``headers``: of all requests.
     """
 
     def __init__(self, script=None, pages=None, *, models=("sandbox-vlm",), tls=None):
         self.script, self.tls = script, tls
         self.pages = {"/v1/models": listing(*models)} if pages is None else pages
-        self.received, self.paths = [], []
+        self.received, self.paths, self.headers = [], [], []
 
     async def __aenter__(self):
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
@@ -147,18 +199,19 @@ class Scripted:
 
     async def _answer(self, request):
         self.paths.append(request.path)
+        self.headers.append(request.headers)
         if request.path == "/v1/chat/completions" and self.script is not None:
             self.received.append(json.loads(await request.read()))
             script = self.script
-            return _response(*(script(self.received[-1]) if callable(script) else script))
+            return _response(script(self.received[-1]) if callable(script) else script)
         if request.path not in self.pages:
-            return _response(404, {"detail": "Not Found"})
-        page = self.pages[request.path]
-        return _response(*(page if isinstance(page, tuple) else (200, page)))
+            return _response((404, {"detail": "Not Found"}))
+        return _response(self.pages[request.path])
 
 
-def _response(status, body, headers=None):
+def _response(reply):
+    status, body, *more = reply if isinstance(reply, tuple) else (200, reply)
     body = body if isinstance(body, bytes | str) else json.dumps(body)
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-    headers = {"Content-Type": "application/json", **(headers or {})}
+    headers = {"Content-Type": "application/json", **(more[0] if more else {})}
     return web.Response(status=status, body=data, headers=headers)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.clients.helpers import FOUL, TAGS, Scripted, client_of, completion, jpeg
+from tests.clients.helpers import GOOD, TAGS, Scripted, client_on, completion, jpeg
 from vlm_engine.clients.request import Feature
 from vlm_engine.errors import BusyError, NoVisionError, ReplyError, RequestError, ServerError
-from vlm_engine.testing import Behaviour, Fault, Profile, SandboxVLM
+from vlm_engine.testing import Behaviour, Fault, Profile
 from vlm_engine.types import Form, Frame, Question
 
 SHOWN = (("Foul",), (), ("Turnover", "Basketball point"), ("Break-away",))
@@ -35,7 +35,7 @@ def present(answer):
 @pytest.mark.parametrize("schema", [True, False])
 async def test_one_request_gives_every_picture_its_own_verdicts(profile, schema):
     behaviour = Behaviour(profile=profile, offers_schema=schema)
-    async with SandboxVLM(behaviour) as vlm, client_of(vlm.url) as client:
+    async with client_on(behaviour) as (client, vlm):
         answer = await client.ask(question(*SHOWN))
         counters = vlm.counters
     assert present(answer) == FOUND
@@ -50,9 +50,9 @@ async def test_one_request_gives_every_picture_its_own_verdicts(profile, schema)
 
 
 async def test_pictures_are_numbered_and_timed_after_a_fixed_text():
-    async with (
-        Scripted((200, completion('{"1": [], "2": [], "3": []}'))) as server,
-        client_of(server.url) as client,
+    async with client_on(Scripted(completion('{"1": [], "2": [], "3": []}'))) as (
+        client,
+        server,
     ):
         await client.ask(question((), ()))
         await client.ask(question((), (), ()))
@@ -76,10 +76,7 @@ async def test_pictures_are_numbered_and_timed_after_a_fixed_text():
 async def test_a_server_for_one_picture_is_asked_one_by_one_for_good(profile, caplog):
     caplog.set_level(logging.INFO)
 
-    async with (
-        SandboxVLM(Behaviour(profile=profile, most_pictures=1)) as vlm,
-        client_of(vlm.url) as client,
-    ):
+    async with client_on(Behaviour(profile=profile, most_pictures=1)) as (client, vlm):
         first = await client.ask(question(*SHOWN))
         received = vlm.counters.requests
         second = await client.ask(question(*SHOWN))
@@ -93,10 +90,7 @@ async def test_a_server_for_one_picture_is_asked_one_by_one_for_good(profile, ca
     "profile", [Profile.LLAMA_CPP, Profile.OLLAMA], ids=["refuses", "cuts off silently"]
 )
 async def test_pictures_too_many_for_the_context_are_asked_singly(profile):
-    async with (
-        SandboxVLM(Behaviour(profile=profile, context_tokens=700)) as vlm,
-        client_of(vlm.url) as client,
-    ):
+    async with client_on(Behaviour(profile=profile, context_tokens=700)) as (client, _):
         answer = await client.ask(question(*SHOWN * 2))
     assert present(answer) == FOUND * 2
 
@@ -108,17 +102,17 @@ async def test_pictures_too_many_for_the_context_are_asked_singly(profile):
 async def test_a_server_for_one_picture_does_not_count_as_blind(words):
     def script(body):
         several = str(body["messages"][-1]).count("'image_url'") > 2
-        return (400, {"error": words}) if several else (200, completion(FOUL))
+        return (400, {"error": words}) if several else GOOD
 
-    async with Scripted(script) as server, client_of(server.url) as client:
+    async with client_on(Scripted(script)) as (client, _):
         answer = await client.ask(question((), ()))
     assert present(answer) == [["Foul"], ["Foul"]]
 
 
 async def test_a_blind_server_still_counts_as_blind():
-    async with (
-        Scripted((500, {"error": "image input is not supported"})) as server,
-        client_of(server.url) as client,
+    async with client_on(Scripted((500, {"error": "image input is not supported"}))) as (
+        client,
+        server,
     ):
         with pytest.raises(NoVisionError):
             await client.ask(question((), ()))
@@ -132,8 +126,8 @@ def replies(*contents):
     def script(_):
         content = next(left)
         if isinstance(content, str):
-            return 200, completion(content)
-        return content if isinstance(content[0], int) else (200, completion(*content))
+            return completion(content)
+        return content if isinstance(content[0], int) else completion(*content)
 
     return script
 
@@ -156,13 +150,13 @@ def replies(*contents):
     ],
 )
 async def test_only_what_a_reply_leaves_open_is_asked_again(contents, found, requests):
-    async with Scripted(replies(*contents)) as server, client_of(server.url) as client:
+    async with client_on(Scripted(replies(*contents))) as (client, server):
         assert present(await client.ask(question(*NONE_SHOWN))) == found
     assert len(server.received) == requests
 
 
 async def test_a_reply_that_says_nothing_twice_is_unreadable():
-    async with Scripted(replies("Well.", "Well.")) as server, client_of(server.url) as client:
+    async with client_on(Scripted(replies("Well.", "Well."))) as (client, server):
         with pytest.raises(ReplyError):
             await client.ask(question((), ()))
     assert len(server.received) == 2
@@ -170,7 +164,7 @@ async def test_a_reply_that_says_nothing_twice_is_unreadable():
 
 async def test_answers_before_a_failure_are_kept():
     script = replies('{"tags": ["Foul"]}', (429, {"error": "slow down"}))
-    async with Scripted(script) as server, client_of(server.url) as client:
+    async with client_on(Scripted(script)) as (client, _):
         client._drop_features({Feature.SEVERAL})
         answer = await client.ask(question((), (), ()))
     assert present(answer) == [["Foul"], None, None]
@@ -182,14 +176,14 @@ async def test_answers_before_a_failure_are_kept():
 )
 async def test_a_failure_before_the_first_answer_is_raised(first, error):
     for dropped in (set(), {Feature.SEVERAL}):
-        async with Scripted(replies(first)) as server, client_of(server.url) as client:
+        async with client_on(Scripted(replies(first))) as (client, _):
             client._drop_features(dropped)
             with pytest.raises(error):
                 await client.ask(question((), ()))
 
 
 async def test_an_unreadable_picture_asked_singly_spoils_only_itself():
-    async with SandboxVLM() as vlm, client_of(vlm.url) as client:
+    async with client_on(Behaviour()) as (client, _):
         good = question(("Foul",), (), ("Turnover",))
         spoilt = replace(good, more=(replace(good.more[0], jpeg=b"no picture"), good.more[1]))
         with pytest.raises(RequestError, match="cannot read the picture"):
@@ -201,10 +195,7 @@ async def test_an_unreadable_picture_asked_singly_spoils_only_itself():
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED, Fault.BLANKS, Fault.GARBAGE])
 async def test_a_bad_reply_costs_one_more_request(fault):
-    async with (
-        SandboxVLM(Behaviour(fault=fault, fault_requests=1)) as vlm,
-        client_of(vlm.url) as client,
-    ):
+    async with client_on(Behaviour(fault=fault, fault_requests=1)) as (client, vlm):
         answer = await client.ask(question(*SHOWN))
     assert present(answer) == FOUND
     assert vlm.counters.requests == 2
@@ -217,7 +208,7 @@ async def test_an_answer_about_several_pictures_has_one_model():
     script = replies(
         (200, completion(whole, model="one-7b")), (200, completion(rest, model="two-7b"))
     )
-    async with Scripted(script) as server, client_of(server.url) as client:
+    async with client_on(Scripted(script)) as (client, _):
         answer = await client.ask(question(*SHOWN))
     assert answer.model == "one-7b"
     assert present(answer) == [["Foul"], None, [], None]
