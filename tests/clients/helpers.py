@@ -102,29 +102,6 @@ async def pool_on(*endpoints, patience_s=20.0, **model):
             await pool.aclose()
 
 
-def endpoint(server, name="", **settings):
-    return {"base_url": server.url, "name": name, "max_concurrent": 4, **settings}
-
-
-@asynccontextmanager
-async def pool_of(*endpoints, patience_s=20.0, **model):
-    settings = {"model_id": "sandbox-vlm", "endpoint_patience": patience_s}
-    pool = EndpointPool.from_config(
-        ModelConfig(**{**settings, "multiplexer_endpoints": endpoints, **model})
-    )
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            yield pool
-    finally:
-        await pool.aclose()
-
-
-@asynccontextmanager
-async def servers(*behaviours):
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(SandboxVLM(behaviour)) for behaviour in behaviours]
-
-
 async def ask_all(pool, count, **options):
     """Ask ``count`` questions at once, check that each got its own answer, and return these."""
     answers = await asyncio.gather(
@@ -133,6 +110,15 @@ async def ask_all(pool, count, **options):
     for number, answer in enumerate(answers):
         assert present(answer) == [TAGS[number % 4]]
     return answers
+
+
+def start(pool, count, model=""):
+    """Ask ``count`` questions at once; return the tasks."""
+    return [asyncio.ensure_future(pool.ask(numbered(number, model))) for number in range(count)]
+
+
+async def outcomes(pool, count, model=""):
+    return await asyncio.gather(*start(pool, count, model), return_exceptions=True)
 
 
 async def until(holds):
