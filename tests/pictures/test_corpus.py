@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import zipfile
@@ -43,13 +42,6 @@ def is_error_of(path: Path, what: str) -> bool:
     return what.startswith((f"MediaUnreadableError: {path}: ", f"MediaUnsupportedError: {path}: "))
 
 
-def test_whole_files_are_read() -> None:
-    for name, content in good_files():
-        assert PictureReader().views(content, ImageShape()).kind == (
-            "still" if name.startswith("goal") else "moving"
-        )
-
-
 def test_every_format_cut_off_at_10_places(tmp_path: Path) -> None:
     came, grown = read_apart(tmp_path / "cut", cut_files())
     assert len(came) == 10 * len(list(good_files()))
@@ -83,34 +75,16 @@ def test_files_that_lie(tmp_path: Path) -> None:
 
 def test_zips_that_lie(tmp_path: Path) -> None:
     goal = saved(Image.fromarray(scene()), "JPEG")
-    nested = zipped({"goal.jpg": zipped({"goal.jpg": zipped({"goal.jpg": goal})})})
-    noise = random.Random(5).randbytes(20_000)
+    others = {f"{number}.jpg": b"x" for number in range(3_000)}
     files = {
-        "good": zipped({"goal.jpg": goal}),
-        "bomb": zipped({"goal.jpg": bytes(100 * MIB)}),
-        "nested": nested,
-        "climbing": zipped({"../../goal.jpg": goal}),
-        "missing": zipped({"foul.jpg": goal}),
-        "empty": zipped({"goal.jpg": b""}),
-        "nothing": zipped({}),
-        "zero": b"",
-        "noise": noise,
-        "many": zipped(
-            {**{f"{number}.jpg": b"x" for number in range(3_000)}, "goal.jpg": goal},
-            zipfile.ZIP_STORED,
-        ),
-        "bzip2": zipped({"goal.jpg": goal}, zipfile.ZIP_BZIP2),
-        "cut": zipped({"goal.jpg": goal * 5, "foul.jpg": noise})[:-30],
+        "bomb.cbz": zipped({"goal.jpg": bytes(100 * MIB)}),
+        "nested.cbz": zipped({"goal.jpg": zipped({"goal.jpg": zipped({"goal.jpg": goal})})}),
+        "many.cbz": zipped(others | {"goal.jpg": goal}, zipfile.ZIP_STORED),
     }
-    came, grown = read_apart(
-        tmp_path / "zips", ((f"{name}.cbz", content) for name, content in files.items())
-    )
-    good = {name.removesuffix(".cbz") for name, what in came.items() if what == "still"}
-    assert good == {"good", "climbing", "many"}
-    assert "decompression bomb" in came["bomb.cbz"]
+    came, grown = read_apart(tmp_path / "zips", files.items())
+    assert "bomb.cbz/goal.jpg: a decompression bomb" in came["bomb.cbz"]
     assert "a zip, and no picture" in came["nested.cbz"]
-    assert came["missing.cbz"].startswith("MediaNotFoundError")
-    assert all(what == "still" or name in what for name, what in came.items())
+    assert came["many.cbz"] == "still"
     assert grown < 160 * MIB
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from contextlib import closing
 
 import av
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from PIL import Image
 
 from sandbox.heif import heic, nclx, profile, tiled
 from sandbox.stills import Pixels, swapped_profile
@@ -94,35 +94,31 @@ def avif(pixels: Pixels, primaries: int, transfer: int) -> bytes:
     return written.getvalue()
 
 
-colours = pytest.mark.parametrize(
-    ("primaries", "transfer"),
-    [(BT2020, PQ), (BT2020, HLG), (DISPLAY_P3, PQ), (DISPLAY_P3, SRGB), (BT2020, SRGB)],
-)
-
-
 def with_cicp(content: bytes, primaries: int, transfer: int) -> bytes:
     return with_chunk(content, b"cICP", bytes([primaries, transfer, 0, 1]))
 
 
-@colours
-def test_a_png_that_tells_its_colours_by_numbers(primaries: int, transfer: int) -> None:
-    content = file_of(stored(primaries, transfer))
-    assert looks_like(with_cicp(content, primaries, transfer), expected(transfer), within=5)
-    assert not looks_like(content, expected(transfer), within=8)
+def png(pixels: Pixels, primaries: int, transfer: int) -> bytes:
+    return with_cicp(file_of(pixels), primaries, transfer)
 
 
-@colours
-def test_a_heic(primaries: int, transfer: int) -> None:
-    pixels, colours = stored(primaries, transfer), nclx(primaries, transfer, 6, is_full=False)
-    for content in (heic(pixels, colours, pixel_format="yuv420p10le"), tiled(pixels, 160, colours)):
-        assert looks_like(content, expected(transfer), within=5)
+def one_heic(pixels: Pixels, primaries: int, transfer: int) -> bytes:
+    return heic(pixels, nclx(primaries, transfer, 6, is_full=False), pixel_format="yuv420p10le")
 
 
-@colours
-def test_an_avif_that_pillow_reads(primaries: int, transfer: int) -> None:
-    content = avif(stored(primaries, transfer), primaries, transfer)
-    with Image.open(io.BytesIO(content)) as image:
-        image.load()
+def tiled_heic(pixels: Pixels, primaries: int, transfer: int) -> bytes:
+    return tiled(pixels, 160, nclx(primaries, transfer, 6, is_full=False))
+
+
+@pytest.mark.parametrize("encode", [png, one_heic, tiled_heic, avif])
+@pytest.mark.parametrize(
+    ("primaries", "transfer"),
+    [(BT2020, PQ), (BT2020, HLG), (DISPLAY_P3, PQ), (DISPLAY_P3, SRGB), (BT2020, SRGB)],
+)
+def test_colours_told_by_numbers_are_brought_to_srgb(
+    encode: Callable[[Pixels, int, int], bytes], primaries: int, transfer: int
+) -> None:
+    content = encode(stored(primaries, transfer), primaries, transfer)
     assert looks_like(content, expected(transfer), within=5)
 
 

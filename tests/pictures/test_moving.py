@@ -67,13 +67,6 @@ def test_a_frame_counts_by_its_duration_and_is_there_once(form: str) -> None:
     assert [frame.time_s for frame in views.frames] == pytest.approx([0, 0, 0.4, 0.4, 0.4])
 
 
-def test_what_returns_is_the_same_frame_and_none_is_missed() -> None:
-    dark, bright = plain_frames(2)
-    views = views_of(animated([dark, bright] * 10, "GIF"))
-    assert set(brightness(views)) == {20, 120}
-    assert len({frame.time_s for frame in views.frames}) == 2
-
-
 def test_hundreds_of_frames_are_thinned_evenly() -> None:
     frames = plain_frames(200, (24, 16))
     views = views_of(animated(frames, "GIF", 40))
@@ -106,14 +99,7 @@ def test_transparent_frames_lie_on_grey() -> None:
 
 def test_the_stand_in_of_an_animated_png_is_no_frame_of_it() -> None:
     stand_in = Image.new("RGB", (96, 64), (255, 255, 255))
-    data = saved(
-        stand_in,
-        "PNG",
-        save_all=True,
-        append_images=plain_frames(2),
-        default_image=True,
-        duration=100,
-    )
+    data = animated([stand_in, *plain_frames(2)], "PNG", default_image=True)
     assert brightness(views_of(data)) == pytest.approx([20, 20, 120, 120, 120], abs=3)
 
 

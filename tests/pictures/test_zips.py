@@ -53,14 +53,9 @@ ENCODED = {
     "cp437": "Höhepunkte/Überzahl.jpg",
     "cp1252": "Höhepunkte/Überzahl.jpg",
     "cp932": "試合/ゴール.jpg",
-    "euc_jp": "試合/ゴール.jpg",
     "gb18030": "比赛/进球.jpg",
-    "big5": "比賽/進球.jpg",
     "euc_kr": "경기/골.jpg",
     "cp1251": "матч/гол.jpg",
-    "koi8_r": "матч/гол.jpg",
-    "iso8859_2": "mecz/bramkę.jpg",
-    "cp1253": "αγώνας/γκολ.jpg",
     "cp1256": "مباراة/هدف.jpg",
 }
 UTF8 = "Überzahl – 試合.jpg".encode()
