@@ -15,7 +15,7 @@ from PIL import Image
 
 from sandbox.heif import tiled
 from sandbox.stills import linear_grey_profile, odd_ink_profile, saved, scene, swapped_profile
-from tests.pictures.raws import nef
+from tests.pictures.raws import Tags, Tiff, nef
 from tests.pictures.stored import exif_of, png_of
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,13 +58,6 @@ def good_files(width: int = 120, height: int = 80) -> Iterator[tuple[str, bytes]
                 frames[0], form, save_all=True, append_images=frames[1:], duration=100, **options
             ),
         )
-
-
-def cut_files() -> Iterator[tuple[str, bytes]]:
-    """Every kind of file, cut off at 10 places."""
-    for name, content in good_files():
-        for number in range(10):
-            yield f"{number:02}-{name}", content[: number * len(content) // 10]
 
 
 def lying_files() -> Iterator[tuple[str, bytes]]:
@@ -127,19 +120,12 @@ def with_scans(jpeg: bytes, count: int) -> bytes:
 
 def tiff_header(width: int, height: int, *, tile: int = 0) -> bytes:
     """A TIFF that says it has this size: in one strip, or in one packed tile of ``tile`` pixels."""
-    tags = {256: width, 257: height, 258: 8, 259: 8 if tile else 1, 262: 1, 277: 1}
-    tags |= {322: tile, 323: tile, 324: 8, 325: 100} if tile else {273: 8, 278: height, 279: 100}
-    entries = b"".join(
-        struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())
-    )
-    return (
-        b"II*\0"
-        + struct.pack("<I", 8 + 100)
-        + bytes(100)
-        + struct.pack("<H", len(tags))
-        + entries
-        + bytes(4)
-    )
+    values: Tags = {256: [width], 257: [height], 258: [8], 259: [8 if tile else 1]}
+    values |= {262: [1], 277: [1], 278: [height]}
+    values |= {322: [tile], 323: [tile], 324: [8], 325: [100]} if tile else {273: [8], 279: [100]}
+    tiff = Tiff(b"II*\0")
+    tiff.data(bytes(100))
+    return tiff.content(tiff.directory(values))
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -35,13 +35,10 @@ encodings = pytest.mark.parametrize("encoding", [{}, AVIF], ids=["heic", "avif"]
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "yuv420p10le", "yuv444p12le"])
-def test_a_heic_is_sent_as_it_looks(pixel_format: str) -> None:
-    assert looks_like(heic(SCENE, pixel_format=pixel_format))
-
-
-@pytest.mark.parametrize("tile", [64, 128])
-def test_all_tiles_of_a_heic_are_in_their_places(tile: int) -> None:
-    assert looks_like(tiled(SCENE, tile))
+@pytest.mark.parametrize("tile", [0, 64, 128])
+def test_a_heic_is_sent_as_it_looks(pixel_format: str, tile: int) -> None:
+    encoding = {"pixel_format": pixel_format}
+    assert looks_like(tiled(SCENE, tile, **encoding) if tile else heic(SCENE, **encoding))
 
 
 def test_an_avif_that_pillow_refuses_is_sent_as_it_looks() -> None:

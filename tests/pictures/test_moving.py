@@ -76,11 +76,6 @@ def test_hundreds_of_frames_are_thinned_evenly() -> None:
     assert brightness(views) == pytest.approx([20 + time / 8 * 200 for time in times], abs=4)
 
 
-def test_as_many_as_the_setting_says() -> None:
-    data = animated(plain_frames(30), "PNG")
-    assert [len(views_of(data, count).frames) for count in (1, 2, 8)] == [1, 2, 8]
-
-
 def test_frames_that_change_only_a_part_are_whole() -> None:
     first = Image.fromarray(scene(96, 64))
     second = first.copy()

@@ -51,6 +51,7 @@ CODECS: dict[str, dict[str, Any]] = {
     "av1.mp4": {"codec": "libsvtav1"},
     "av1.webm": {"codec": "libsvtav1"},
     "moving.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+    "moving.apng": {"codec": "apng", "pix_fmt": "rgb24"},
     "screen.flv": {},
     "old.wmv": {"codec": "wmv2", "tags": {"bit_rate": 3_000_000}},
 }

@@ -113,21 +113,6 @@ async def test_a_missing_end_is_a_gap_where_the_file_tells_its_length(
     assert "cut short" in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["gif", "apng"])
-async def test_an_animation_is_searched(kind: str, tmp_path: Path) -> None:
-    first, *others = (
-        glyphs.picture(["Foul"] if 25 <= number < 75 else [], WIDTH, HEIGHT, number)
-        for number in range(150)
-    )
-    path = tmp_path / f"goal.{kind}"
-    form = "PNG" if kind == "apng" else kind
-    first.save(path, form, save_all=True, append_images=others, duration=100)
-    result = await searched(path)
-    (span,) = result.info.spans["plays"]["Foul"]
-    assert match([(span.start_s, span.end_s)], [(2.5, 7.5)], 0.75)
-    assert result.gaps_s == ()
-
-
 async def test_a_single_frame_is_searched(tmp_path: Path) -> None:
     foul = glyphs.picture(["Foul"], WIDTH, HEIGHT, 3)
     result = await searched(write(tmp_path / "free throw.mp4", pictures=[foul]))
