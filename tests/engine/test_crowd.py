@@ -1,4 +1,4 @@
-"""Many videos at once on one engine: what they hold is bounded by slots, all get on, and one that is given up leaves nothing."""
+"""Many videos at once on one engine: they share its slots, and a cancelled one leaves nothing."""
 
 from __future__ import annotations
 
@@ -12,41 +12,28 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.videos import LabelledVideo, VideoSpec, generate
+from sandbox.videos import LabelledVideo
+from tests.engine.engines import plays
 from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, ModelConfig
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
-TAGS = ("Foul", "Turnover", "Goal")
-VIDEOS, SLOTS, AHEAD = 36, 3, 2
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(
-        duration_s=8, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=2
-    )
-    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
+VIDEOS, SLOTS, AHEAD = 24, 3, 2
 
 
 @pytest.fixture
-def videos(video: LabelledVideo, tmp_path: Path) -> list[Path]:
+def videos(clip: LabelledVideo, tmp_path: Path) -> list[Path]:
     """Copies that are different videos to an engine."""
     paths = [tmp_path / f"game {number}.mp4" for number in range(VIDEOS)]
     for number, path in enumerate(paths):
-        shutil.copy(video.path, path)
+        shutil.copy(clip.path, path)
         os.utime(path, (1e9 + number, 1e9 + number))
     return paths
 
 
-def config(vlm: SandboxVLM) -> EngineConfig:
-    endpoint = {"base_url": vlm.url, "max_concurrent": SLOTS}
-    return EngineConfig(
-        models={
-            "vlm": ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS, max_batch_size=2)
-        }
-    )
+def settings(vlm: SandboxVLM) -> EngineConfig:
+    return plays(vlm, model_settings={"max_batch_size": 2})
 
 
 def decoding() -> int:
@@ -91,7 +78,7 @@ async def test_many_videos_share_the_slots_and_end_in_order(
     videos: list[Path],
 ) -> None:
     ended: list[int] = []
-    async with SandboxVLM(Behaviour(slots=SLOTS)) as vlm, VLMEngine(config(vlm)) as engine:
+    async with SandboxVLM(Behaviour(slots=SLOTS)) as vlm, VLMEngine(settings(vlm)) as engine:
 
         async def tag(number: int) -> object:
             result = await engine.process_video(videos[number])
@@ -117,7 +104,7 @@ async def test_all_open_videos_make_progress(videos: list[Path]) -> None:
     per_cent = dict.fromkeys(range(SLOTS + AHEAD), 0)
     async with (
         SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.01)) as vlm,
-        VLMEngine(config(vlm)) as engine,
+        VLMEngine(settings(vlm)) as engine,
     ):
 
         async def tag(number: int) -> None:
@@ -132,13 +119,13 @@ async def test_all_open_videos_make_progress(videos: list[Path]) -> None:
     assert set(per_cent.values()) == {100}
 
 
-def test_cancelled_videos_free_everything_and_disturb_no_other(
+async def test_cancelled_videos_free_everything_and_disturb_no_other(
     videos: list[Path],
 ) -> None:
     given_up = range(0, VIDEOS, 2)
-
-    async def run(vlm: SandboxVLM) -> None:
-        async with VLMEngine(config(vlm)) as engine:
+    # The endpoint runs on another loop: the tasks of its connections are no leftovers.
+    with running(SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.002))) as vlm:
+        async with VLMEngine(settings(vlm)) as engine:
             before = asyncio.all_tasks()
             tasks = [asyncio.create_task(engine.process_video(path)) for path in videos[:VIDEOS]]
             await until(lambda: vlm.counters.answered > 10)
@@ -157,7 +144,3 @@ def test_cancelled_videos_free_everything_and_disturb_no_other(
                 *(engine.process_video(path, frame_interval=1.0) for path in videos[: 2 * SLOTS])
             )
             assert sum(result["coverage"]["calls"] for result in again) > 0
-
-    # On a loop of its own: the tasks of its connections, which are kept for later, must not be taken for leftovers.
-    with running(SandboxVLM(Behaviour(slots=SLOTS, latency_s=0.002))) as vlm:
-        asyncio.run(run(vlm))

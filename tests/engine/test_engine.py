@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
 import sqlite3
 import zipfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
 
+from sandbox.stills import saved
 from sandbox.videos import SPORT_TAGS, LabelledVideo, VideoSpec, generate
+from tests.engine.engines import TAGS, bounds, damaged, play, plays, true_tags
 from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
+from vlm_engine.config.models import PipelineConfig
 from vlm_engine.errors import (
     ConfigError,
     CoverageError,
@@ -32,53 +33,14 @@ from vlm_engine.store.schema import unpacked
 from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
 from vlm_engine.types import Coverage, ZipEntry
 
-TAGS = ("Foul", "Turnover", "Goal")
 
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(
-        duration_s=60, width=320, height=180, tags=TAGS, seed=4, shot_median_s=8, gop_s=4
-    )
-    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
-
-
-def config(vlm: SandboxVLM, *, model: Mapping[str, Any] | None = None, **more: Any) -> EngineConfig:
-    endpoint = {"base_url": vlm.url, "max_concurrent": 4}
-    settings = {
-        "type": "vlm_model",
-        "multiplexer_endpoints": [endpoint],
-        "tag_list": TAGS,
-        "model_category": "plays",
-    }
-    return EngineConfig(
-        active_ai_models=["vlm"],
-        models={"vlm": ModelConfig(**{**settings, **(model or {})})},
-        **more,
-    )
-
-
-@asynccontextmanager
-async def play(
-    behaviour: Behaviour | None = None, **settings: Any
-) -> AsyncIterator[tuple[VLMEngine, SandboxVLM]]:
-    """An open engine and its one endpoint."""
-    async with (
-        SandboxVLM(behaviour or Behaviour(slots=4)) as vlm,
-        VLMEngine(config(vlm, **settings)) as engine,
-    ):
-        yield engine, vlm
-
-
-async def test_the_result_of_a_video_is_json_and_complete(video: LabelledVideo) -> None:
+async def test_the_result_of_a_video_is_json_and_complete(game: LabelledVideo) -> None:
     async with play() as (engine, vlm):
-        result = await engine.process_video(video.path)
+        result = await engine.process_video(game.path)
         assert json.loads(json.dumps(result)) == result
         info = result["video_tag_info"]
         assert info["video_duration"] == pytest.approx(60, abs=0.2)
-        assert set(info["video_tags"]["plays"]) == {
-            tag for tag, spans in video.truth.items() if spans
-        }
+        assert set(info["video_tags"]["plays"]) == true_tags(game)
         for tag, spans in info["tag_timespans"]["plays"].items():
             assert {frozenset(span) for span in spans} == {
                 frozenset({"start", "end", "totalConfidence"})
@@ -98,84 +60,81 @@ async def test_the_result_of_a_video_is_json_and_complete(video: LabelledVideo) 
 
 
 async def test_new_rules_need_only_an_earlier_result(
-    video: LabelledVideo,
+    game: LabelledVideo,
 ) -> None:
     async with play() as (engine, vlm):
-        first = await engine.process_video(video.path)
+        first = await engine.process_video(game.path)
         earlier = json.loads(json.dumps(first["json_result"]))
         calls = vlm.counters.answered
         rule = {"RenamedTag": "Personal foul", "MinMarkerDuration": 0}
-        again = config(vlm, category_config={"plays": {"Foul": rule}})
+        again = plays(vlm, category_config={"plays": {"Foul": rule}})
         async with VLMEngine(again) as other:
-            second = await other.process_video(video.path, existing_json_data=earlier)
+            second = await other.process_video(game.path, existing_json_data=earlier)
         assert vlm.counters.answered == calls
         assert "Personal foul" in second["video_tag_info"]["video_tags"]["plays"]
         assert second["json_result"]["timespans"] == first["json_result"]["timespans"]
 
 
-async def test_only_what_an_earlier_result_lacks_is_asked(
-    video: LabelledVideo, tmp_path: Path
-) -> None:
-    path = tmp_path / "store.sqlite3"
-
-    async with play(model={"tag_list": TAGS[:2]}) as (engine, vlm):
-        earlier = json.loads(json.dumps((await engine.process_video(video.path))["json_result"]))
+async def test_only_what_an_earlier_result_lacks_is_asked(game: LabelledVideo, store: Path) -> None:
+    async with play(tags=TAGS[:2]) as (engine, vlm):
+        earlier = json.loads(json.dumps((await engine.process_video(game.path))["json_result"]))
         calls = vlm.counters.answered
-        async with VLMEngine(config(vlm, store_path=str(path))) as other:
-            more = await other.process_video(video.path, existing_json_data=earlier)
+        async with VLMEngine(plays(vlm, store=store)) as other:
+            more = await other.process_video(game.path, existing_json_data=earlier)
         assert vlm.counters.answered > calls
-        with closing(sqlite3.connect(path)) as db:
-            asked = [set(unpacked(said)[0]) for (said,) in db.execute("SELECT said FROM answer")]
-        assert asked
-        assert all(tags == {"Goal"} for tags in asked)
+        with closing(sqlite3.connect(store)) as db:
+            requested = [
+                set(unpacked(said)[0]) for (said,) in db.execute("SELECT said FROM answer")
+            ]
+        assert requested == [{"Goal"}] * len(requested) != []
         before, after = earlier["timespans"]["plays"], more["json_result"]["timespans"]["plays"]
         assert {tag: spans for tag, spans in after.items() if tag != "Goal"} == before
-        async with VLMEngine(config(vlm)) as other:
-            again = await other.process_video(video.path, existing_json_data=more)
+        async with VLMEngine(plays(vlm)) as other:
+            again = await other.process_video(game.path, existing_json_data=more)
         assert again["coverage"]["calls"] == 0
         assert again["video_tag_info"] == more["video_tag_info"]
 
 
-async def test_a_result_of_another_video_is_refused(video: LabelledVideo) -> None:
+async def test_a_result_of_another_video_is_refused(game: LabelledVideo) -> None:
     async with play() as (engine, _vlm):
-        earlier = (await engine.process_video(video.path))["json_result"]
+        earlier = (await engine.process_video(game.path))["json_result"]
         earlier["metadata"]["duration"] += 5
         with pytest.raises(
             ConfigError,
             match="existing_json_data: is of another video: of 65.0 s, and this one lasts 60.0 s",
         ):
-            await engine.process_video(video.path, existing_json_data=earlier)
+            await engine.process_video(game.path, existing_json_data=earlier)
 
 
-async def test_parts_of_the_result_can_be_left_out(video: LabelledVideo) -> None:
+async def test_parts_of_the_result_can_be_left_out(game: LabelledVideo) -> None:
     async with play() as (engine, vlm):
         bare = await engine.process_video(
-            video.path, return_timestamps=False, return_confidence=False
+            game.path, return_timestamps=False, return_confidence=False
         )
         assert "tag_timespans" not in bare["video_tag_info"]
-        spans = (await engine.process_video(video.path, return_confidence=False))["video_tag_info"][
+        spans = (await engine.process_video(game.path, return_confidence=False))["video_tag_info"][
             "tag_timespans"
         ]["plays"]
-        assert {frozenset(span) for own in spans.values() for span in own} == {
+        assert {frozenset(span) for tag_spans in spans.values() for span in tag_spans} == {
             frozenset({"start", "end"})
         }
         calls = vlm.counters.answered
-        skipped = await engine.process_video(video.path, skipped_categories=["plays"])
+        skipped = await engine.process_video(game.path, skipped_categories=["plays"])
         assert skipped["video_tag_info"]["video_tags"]["plays"] == []
         assert vlm.counters.answered == calls
 
 
-async def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo) -> None:
+async def test_the_threshold_reaches_the_tags_that_set_none(game: LabelledVideo) -> None:
     async with play(category_config={"plays": {"Turnover": {"TagThreshold": 0.5}}}) as (
         engine,
         _vlm,
     ):
-        result = await engine.process_video(video.path, threshold=1.0)
+        result = await engine.process_video(game.path, threshold=1.0)
         assert result["video_tag_info"]["video_tags"]["plays"] == ["Turnover"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("arguments", "message"),
     [
         ({"threshold": 70}, "threshold: 70 is not a number from 0 to 1"),
         ({"threshold": -1}, "threshold: -1 is not a number from 0 to 1"),
@@ -191,100 +150,100 @@ async def test_the_threshold_reaches_the_tags_that_set_none(video: LabelledVideo
     ],
 )
 async def test_arguments_without_a_meaning_are_refused_at_once(
-    video: LabelledVideo, asked: dict[str, Any], told: str
+    game: LabelledVideo, arguments: dict[str, Any], message: str
 ) -> None:
     async with play() as (engine, vlm):
         for process in (
-            engine.process_video(video.path, **asked),
-            engine.process_image(b"a picture", **asked),
+            engine.process_video(game.path, **arguments),
+            engine.process_image(b"a picture", **arguments),
         ):
             with pytest.raises(ConfigError) as refused:
                 await process
-            assert str(refused.value) == told
+            assert str(refused.value) == message
         assert not vlm.counters.answered
 
 
 async def test_rules_that_fit_nothing_are_named_once(
-    video: LabelledVideo, caplog: pytest.LogCaptureFixture
+    game: LabelledVideo, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with play(category_config={"plays": {"Fuol": {}, "foul": {}}, "playz": {"Foul": {}}}) as (
         engine,
         _vlm,
     ):
         for _ in range(2):
-            await engine.process_video(video.path)
-    told = [
-        record.getMessage() for record in caplog.records if "category_config" in record.getMessage()
-    ]
-    assert told == [
-        "category_config: there are rules for tags that are not looked for: plays: Fuol, playz: Foul"
+            await engine.process_video(game.path)
+    assert [message for message in caplog.messages if "category_config" in message] == [
+        "category_config: there are rules for tags that are not looked for: "
+        "plays: Fuol, playz: Foul"
     ]
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
 async def test_progress_is_reported_in_whole_per_cent_once_each(
-    video: LabelledVideo, kind: str
+    game: LabelledVideo, kind: str
 ) -> None:
-    told: list[int] = []
+    percents: list[int] = []
 
     async def slowly(percent: int) -> None:
         await asyncio.sleep(0.001)
-        told.append(percent)
+        percents.append(percent)
 
     async with play() as (engine, _vlm):
         await engine.process_video(
-            video.path, progress_callback=told.append if kind == "plain" else slowly
+            game.path, progress_callback=percents.append if kind == "plain" else slowly
         )
-    assert told == sorted(set(told))
-    assert told[-1] == 100
-    assert len(told) > 10
+    assert percents == sorted(set(percents))
+    assert percents[-1] == 100
+    assert len(percents) > 10
 
 
 async def test_scans_use_small_pictures_and_edges_full_ones(
-    video: LabelledVideo, tmp_path: Path
+    game: LabelledVideo, store: Path
 ) -> None:
-    path = tmp_path / "store.sqlite3"
-
-    async with play(model={"image_max_side": 320, "scan_max_side": 256}, store_path=str(path)) as (
+    async with play(model_settings={"image_max_side": 320, "scan_max_side": 256}, store=store) as (
         engine,
         vlm,
     ):
-        await engine.process_video(video.path)
-        with closing(sqlite3.connect(path)) as db:
-            asked = set(db.execute("SELECT form, max_side FROM answer"))
-        assert asked == {("list", 256), ("verdicts", 320)}
-        # A scan takes what a larger picture told; larger pictures are not satisfied by what a smaller one told.
+        await engine.process_video(game.path)
+        with closing(sqlite3.connect(store)) as db:
+            kept = set(db.execute("SELECT form, max_side FROM answer"))
+        assert kept == {("list", 256), ("verdicts", 320)}
+        # A scan uses answers about larger pictures, and none about smaller ones.
         calls = vlm.counters.answered
         smaller = {"image_max_side": 320, "scan_max_side": 320}
-        async with VLMEngine(config(vlm, model=smaller, store_path=str(path))) as other:
-            await other.process_video(video.path)
+        async with VLMEngine(plays(vlm, model_settings=smaller, store=store)) as other:
+            await other.process_video(game.path)
         assert vlm.counters.answered > calls
 
 
-async def test_spans_have_a_confidence_without_logprobs_too(video: LabelledVideo) -> None:
+async def test_spans_have_a_confidence_without_logprobs_too(game: LabelledVideo) -> None:
     async with play(Behaviour(slots=4, offers_logprobs=False)) as (engine, _vlm):
-        result = await engine.process_video(video.path)
+        result = await engine.process_video(game.path)
         spans = result["video_tag_info"]["tag_timespans"]["plays"]
-        assert all(0.5 <= span["totalConfidence"] <= 1 for own in spans.values() for span in own)
+        assert all(
+            0.5 <= span["totalConfidence"] <= 1
+            for tag_spans in spans.values()
+            for span in tag_spans
+        )
         (seen,) = result["json_result"]["metadata"]["seen"].values()
-        verdicts = [told for frame in seen["observations"] for told in frame["verdicts"].values()]
+        verdicts = [each for frame in seen["observations"] for each in frame["verdicts"].values()]
         assert {probability for _, probability in verdicts} == {None}
 
 
 async def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
-    data = io.BytesIO()
-    glyphs.picture(["Foul", "Goal"], width=640, height=360).save(data, "PNG")
+    data = saved(glyphs.picture(["Foul", "Goal"], 640, 360), "PNG")
     path = tmp_path / "still.png"
-    path.write_bytes(data.getvalue())
+    path.write_bytes(data)
 
     async with play() as (engine, vlm):
         result = await engine.process_image(path)
         assert result["image_tag_info"]["image_tags"] == {"plays": ["Foul", "Goal"]}
         assert result["coverage"]["calls"] == 1
-        again = await engine.process_image(data.getvalue())
-        assert [
-            await engine.process_image(kind(data.getvalue())) for kind in (bytearray, memoryview)
-        ] == [again, again]
+        again = await engine.process_image(data)
+        assert [await engine.process_image(kind(data)) for kind in (bytearray, memoryview)] == [
+            again,
+            again,
+        ]
         assert again["image_tag_info"] == result["image_tag_info"]
         assert vlm.counters.answered == 1
         with pytest.raises(MediaNotFoundError, match="missing.png"):
@@ -292,10 +251,9 @@ async def test_a_picture_by_path_and_by_bytes(tmp_path: Path) -> None:
 
 
 async def test_a_picture_in_a_zip_typed_and_as_a_dictionary(tmp_path: Path) -> None:
-    data = io.BytesIO()
-    glyphs.picture(["Turnover"], width=640, height=360).save(data, "PNG")
+    data = saved(glyphs.picture(["Turnover"], 640, 360), "PNG")
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
-        season.writestr("finals/turnover.png", data.getvalue())
+        season.writestr("finals/turnover.png", data)
     entry = ZipEntry(str(tmp_path / "season.zip"), "finals/turnover.png")
 
     async with play() as (engine, vlm):
@@ -328,58 +286,36 @@ inputs: [video_path]
 models:
   - {name: probe_video, inputs: video_path, outputs: video}
   - {name: search_video, inputs: video, outputs: findings}
-  - {name: stoppages, class: vlm_engine.models.MergeTags, options: {tags: [Foul, Turnover], into: Stoppage},
-     inputs: findings, outputs: merged}
+  - {name: stoppages, class: vlm_engine.models.MergeTags,
+     options: {tags: [Foul, Turnover], into: Stoppage}, inputs: findings, outputs: merged}
   - {name: describe_video, inputs: merged, outputs: described}
   - {name: count, inputs: [described, video_path], outputs: results}
 """
 
 
-async def test_a_pipeline_with_stages_of_ones_own(video: LabelledVideo, tmp_path: Path) -> None:
+async def test_a_pipeline_with_stages_of_ones_own(game: LabelledVideo, tmp_path: Path) -> None:
     path = tmp_path / "counting.yaml"
     path.write_text(COUNTING, encoding="utf-8")
 
     async with SandboxVLM() as vlm:
-        settings = config(vlm, pipelines={"counting": PipelineConfig.from_yaml(path)})
+        settings = plays(vlm, pipelines={"counting": PipelineConfig.from_yaml(path)})
         async with VLMEngine(settings, models={"count": CountTags}) as engine:
-            result = await engine.process_video(video.path, pipeline_name="counting")
-            assert result == {"tags": ["Goal", "Stoppage"], "path": str(video.path)}
+            result = await engine.process_video(game.path, pipeline_name="counting")
+            assert result == {"tags": ["Goal", "Stoppage"], "path": str(game.path)}
             with pytest.raises(ConfigError, match="no pipeline 'other'"):
-                await engine.process_video(video.path, pipeline_name="other")
-
-
-async def test_videos_share_slots_and_one_cancelled_leaves_the_others(
-    video: LabelledVideo,
-) -> None:
-    async with play(Behaviour(slots=4, latency_s=0.01)) as (engine, vlm):
-        tasks = [asyncio.create_task(engine.process_video(video.path)) for _ in range(6)]
-        while vlm.counters.answered < 5:
-            await asyncio.sleep(0.01)
-        tasks[0].cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(results[0], asyncio.CancelledError)
-        infos = [result["video_tag_info"] for result in results[1:] if isinstance(result, dict)]
-        assert len(infos) == 5
-        assert all(info == infos[0] for info in infos)
-        assert vlm.counters.in_flight_max <= 4
-        assert all(stats["in_flight"] == 0 for stats in engine.get_performance_stats().values())
+                await engine.process_video(game.path, pipeline_name="other")
 
 
 async def test_a_failed_frame_is_counted_and_asked_again_next_time(
-    video: LabelledVideo, tmp_path: Path
+    game: LabelledVideo, store: Path
 ) -> None:
-    endpoints = {"max_concurrent_requests": 1}
-    async with play(
-        Behaviour(slots=1), model=endpoints, store_path=str(tmp_path / "store.sqlite3")
-    ) as (engine, vlm):
-        vlm.behaviour.fault, vlm.behaviour.fault_requests = (
-            Fault.GARBAGE,
-            2,
-        )  # the question, and the same once more
-        coverage = (await engine.process_video(video.path))["coverage"]
+    async with play(Behaviour(slots=1), store=store) as (engine, vlm):
+        # A question and its one repetition.
+        vlm.behaviour.fault, vlm.behaviour.fault_requests = Fault.GARBAGE, 2
+        coverage = (await engine.process_video(game.path))["coverage"]
         assert coverage["frames_failed"] == 1
         assert coverage["frames_answered"] == coverage["frames_asked"] - 1
-        second = (await engine.process_video(video.path))["coverage"]
+        second = (await engine.process_video(game.path))["coverage"]
         assert second["frames_failed"] == 0
         assert second["calls"] >= 1
 
@@ -392,28 +328,19 @@ async def test_a_failed_frame_is_counted_and_asked_again_next_time(
     ],
 )
 async def test_unusable_replies_are_an_error_and_no_empty_result(
-    video: LabelledVideo, share: float, error: type[Exception], message: str
+    game: LabelledVideo, share: float, error: type[Exception], message: str
 ) -> None:
     behaviour = Behaviour(slots=4, fault=Fault.GARBAGE, fault_share=share)
     async with play(behaviour) as (engine, _vlm):
         with pytest.raises(error) as caught:
-            await engine.process_video(video.path)
+            await engine.process_video(game.path)
         assert re.search(message, str(caught.value))
 
 
-def damaged(video: LabelledVideo, path: Path, first: float, last: float) -> Path:
-    """A copy of the video with the bytes from ``first`` to ``last`` (shares of the file) overwritten."""
-    data = bytearray(video.path.read_bytes())
-    start, end = int(first * len(data)), int(last * len(data))
-    data[start:end] = b"\x00" * (end - start)
-    path.write_bytes(data)
-    return path
-
-
 async def test_a_damaged_stretch_is_named_and_the_rest_searched(
-    video: LabelledVideo, tmp_path: Path
+    game: LabelledVideo, tmp_path: Path
 ) -> None:
-    path = damaged(video, tmp_path / "scratched.mp4", 0.4, 0.6)
+    path = damaged(game, tmp_path / "scratched.mp4", 0.4, 0.6)
 
     async with play() as (engine, _vlm):
         result = await engine.tag_video(path)
@@ -421,108 +348,93 @@ async def test_a_damaged_stretch_is_named_and_the_rest_searched(
         assert 15 < gap[0] < gap[1] < 45
         assert result.coverage.unreadable > 0
         assert result.coverage.failed == result.coverage.unreadable
-        for tag, truth in video.truth.items():
+        for tag, truth in game.truth.items():
             for start_s, end_s in truth:
                 if end_s < gap[0] - 6 or start_s > gap[1] + 6:
-                    spans = [(span.start_s, span.end_s) for span in result.info.spans["plays"][tag]]
-                    assert any(match([span], [(start_s, end_s)], 0.5) for span in spans), (
-                        tag,
-                        start_s,
-                        end_s,
-                    )
+                    spans = bounds(result, tag)
+                    assert any(match([span], [(start_s, end_s)], 0.5) for span in spans)
 
 
 async def test_a_video_of_which_nothing_decodes_is_refused(
-    video: LabelledVideo, tmp_path: Path
+    game: LabelledVideo, tmp_path: Path
 ) -> None:
-    path = damaged(video, tmp_path / "erased.mp4", 0.0002, 0.97)
+    path = damaged(game, tmp_path / "erased.mp4", 0.0002, 0.97)
 
-    async with play(model={"model_id": "sandbox-vlm"}) as (engine, vlm):
+    async with play(model_settings={"model_id": "sandbox-vlm"}) as (engine, vlm):
         with pytest.raises(MediaUnreadableError, match="erased.mp4"):
             await engine.process_video(path)
         assert vlm.counters.requests == 0
 
 
-async def test_no_endpoint_left_is_an_error_with_every_cause(video: LabelledVideo) -> None:
-    async with play(model={"model_id": "sandbox-vlm"}) as (engine, vlm):
+async def test_no_endpoint_left_is_an_error_with_every_cause(game: LabelledVideo) -> None:
+    async with play(model_settings={"model_id": "sandbox-vlm"}) as (engine, vlm):
         vlm.stop()
         with pytest.raises(NoEndpointError) as caught:
-            await engine.process_video(video.path)
+            await engine.process_video(game.path)
         assert [vlm.url in str(cause) for cause in caught.value.exceptions] == [True]
 
 
 async def test_an_engine_opens_on_first_use_and_can_be_reopened(
-    video: LabelledVideo,
+    game: LabelledVideo,
 ) -> None:
     async with SandboxVLM() as vlm:
-        engine = VLMEngine(config(vlm))
-        results = await asyncio.gather(*(engine.process_video(video.path) for _ in range(3)))
+        engine = VLMEngine(plays(vlm))
+        results = await asyncio.gather(*(engine.process_video(game.path) for _ in range(3)))
         assert results[0]["video_tag_info"] == results[2]["video_tag_info"]
         assert len(engine.get_performance_stats()) == 1
         await engine.aclose()
         with pytest.raises(ConfigError, match="closed; `await engine.initialize"):
-            await engine.process_video(video.path)
+            await engine.process_video(game.path)
         async with engine:
-            assert (await engine.process_video(video.path))["video_tag_info"] == results[0][
+            assert (await engine.process_video(game.path))["video_tag_info"] == results[0][
                 "video_tag_info"
             ]
 
 
 async def test_cancelling_while_the_engine_opens_disturbs_no_other(
-    video: LabelledVideo, tmp_path: Path
+    game: LabelledVideo, store: Path
 ) -> None:
     async with SandboxVLM() as vlm:
-        engine = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
-        first, second = (asyncio.create_task(engine.process_video(video.path)) for _ in range(2))
+        engine = VLMEngine(plays(vlm, store=store))
+        first, second = (asyncio.create_task(engine.process_video(game.path)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert (await second)["coverage"]["calls"] > 0
         await engine.aclose()
         with pytest.raises(asyncio.CancelledError):
             await first
-        closing = VLMEngine(config(vlm, store_path=str(tmp_path / "store.sqlite3")))
-        only = asyncio.create_task(closing.process_video(video.path))
+        closing = VLMEngine(plays(vlm, store=store))
+        only = asyncio.create_task(closing.process_video(game.path))
         await asyncio.sleep(0)
         only.cancel()
         await closing.aclose()
-
-
-async def test_opening_asks_no_endpoint(video: LabelledVideo) -> None:
-    async with play() as (engine, vlm):
-        assert vlm.counters.requests == 0
-        assert [
-            (stats["model"], stats["served"]) for stats in engine.get_performance_stats().values()
-        ] == [("vlm", 0)]
 
 
 @pytest.mark.parametrize(
     "data", [{}, {"schema_version": 99}, {"schema_version": 2, "metadata": {}}]
 )
 async def test_anything_but_an_earlier_result_is_refused(
-    video: LabelledVideo, data: dict[str, Any]
+    game: LabelledVideo, data: dict[str, Any]
 ) -> None:
     async with play() as (engine, _vlm):
         with pytest.raises(ConfigError, match="existing_json_data"):
-            await engine.process_video(video.path, existing_json_data={"json_result": data})
+            await engine.process_video(game.path, existing_json_data={"json_result": data})
 
 
+@pytest.mark.thorough
 async def test_ten_minutes_and_eight_tags_need_few_questions(tmp_path: Path) -> None:
     """The bar for a model that makes no mistakes."""
-    video = generate(
-        VideoSpec(duration_s=600, width=320, height=180, seed=0), tmp_path / "match.mp4"
-    )
-
-    async with play(Behaviour(slots=8), model={"tag_list": SPORT_TAGS}) as (engine, vlm):
-        result = await engine.tag_video(video.path)
-        spans = result.info.spans["plays"]
-        assert set(spans) == {tag for tag, truth in video.truth.items() if truth}
-        found = wanted = right = 0
-        errors_s: list[float] = []
-        for tag, truth in video.truth.items():
-            own = [(span.start_s, span.end_s) for span in spans.get(tag, ())]
-            pairs = match(own, truth, 0.5)
-            found, wanted, right = found + len(own), wanted + len(truth), right + len(pairs)
-            errors_s += [abs(own[i][end] - truth[j][end]) for i, j in pairs for end in (0, 1)]
-        assert 2 * right / (found + wanted) >= 0.95
-        assert median(errors_s) <= 0.6
-        assert vlm.counters.answered * 6 <= 1000
+    match_video = generate(VideoSpec(600, 320, 180, seed=0), tmp_path / "match.mp4")
+    async with play(Behaviour(slots=8), tags=SPORT_TAGS) as (engine, vlm):
+        result = await engine.tag_video(match_video.path)
+    assert set(result.info.tags["plays"]) == true_tags(match_video)
+    found = wanted = right = 0
+    errors_s: list[float] = []
+    for tag, truth in match_video.truth.items():
+        spans = bounds(result, tag)
+        pairs = match(spans, truth, 0.5)
+        found, wanted, right = found + len(spans), wanted + len(truth), right + len(pairs)
+        errors_s += [abs(spans[i][end] - truth[j][end]) for i, j in pairs for end in (0, 1)]
+    assert 2 * right / (found + wanted) >= 0.95
+    assert median(errors_s) <= 0.6
+    assert vlm.counters.answered * 6 <= 1000

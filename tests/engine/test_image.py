@@ -1,47 +1,27 @@
-"""Pictures of all kinds through the engine: what is asked, what is kept, and what several looks say together."""
+"""Pictures of all kinds through the engine: requests, stored answers, and combined verdicts."""
 
 from __future__ import annotations
 
 import asyncio
 import zipfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 import pytest
 from PIL import Image
 
 from sandbox.stills import saved, scene
-from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, ImageConfig, ModelConfig
+from sandbox.videos import LabelledVideo
+from tests.engine.engines import TAGS, damaged, play
 from vlm_engine.errors import ClientError, MediaNotFoundError, MediaUnreadableError
 from vlm_engine.pictures import spread
-from vlm_engine.testing import Behaviour, Fault, SandboxVLM, glyphs
+from vlm_engine.testing import Fault, glyphs
 from vlm_engine.types import Coverage, ImageResult, ZipEntry
 
-TAGS = ("Foul", "Turnover", "Goal")
 
-
-@asynccontextmanager
-async def play(
-    store: Path | None = None, tags: Sequence[str] = TAGS, **image: Any
-) -> AsyncIterator[tuple[VLMEngine, SandboxVLM]]:
-    """An open engine and its one endpoint."""
-    async with SandboxVLM(Behaviour(slots=4)) as vlm:
-        endpoint = {"base_url": vlm.url, "max_concurrent": 4}
-        model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=tags, model_category="plays")
-        path = str(store) if store else None
-        config = EngineConfig(models={"vlm": model}, image=ImageConfig(**image), store_path=path)
-        async with VLMEngine(config) as engine:
-            yield engine, vlm
-
-
-def moving(*shown: Sequence[str]) -> bytes:
-    frames = [glyphs.picture(tags, 320, 180, number) for number, tags in enumerate(shown)]
+def moving(*moments: Sequence[str]) -> bytes:
+    frames = [glyphs.picture(tags, 320, 180, number) for number, tags in enumerate(moments)]
     return saved(
         frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=500, lossless=True
     )
@@ -54,9 +34,9 @@ def tags_of(result: ImageResult) -> tuple[str, ...]:
 async def test_an_animation_has_the_tags_that_enough_moments_show(
     tmp_path: Path,
 ) -> None:
-    clip = moving(["Goal"], ["Goal", "Foul"], ["Goal"], [], [])
+    moved = moving(["Goal"], ["Goal", "Foul"], ["Goal"], [], [])
     path = tmp_path / "goal.webp"
-    path.write_bytes(clip)
+    path.write_bytes(moved)
 
     async with play() as (engine, vlm):
         result = await engine.tag_image(path)
@@ -68,72 +48,61 @@ async def test_an_animation_has_the_tags_that_enough_moments_show(
         assert confidence > 0.5
 
 
-async def test_answers_about_several_views_are_not_asked_again(tmp_path: Path) -> None:
-    store, clip = tmp_path / "answers.sqlite", moving(["Goal"], ["Goal"], ["Foul"])
+async def test_answers_about_several_views_are_not_asked_again(store: Path) -> None:
+    moved = moving(["Goal"], ["Goal"], ["Foul"])
 
-    async with play(store) as (engine, vlm):
+    async with play(store=store) as (engine, vlm):
         vlm.behaviour.latency_s = 0.2
-        task = asyncio.create_task(engine.tag_image(clip))
+        task = asyncio.create_task(engine.tag_image(moved))
         async with asyncio.timeout(30):
             while vlm.counters.answered < 2:
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task], timeout=30)
         before = vlm.counters.answered
-    async with play(store) as (engine, vlm):
-        result = await engine.tag_image(clip)
+    async with play(store=store) as (engine, vlm):
+        result = await engine.tag_image(moved)
         assert tags_of(result) == ("Foul", "Goal")
         assert 0 < result.coverage.calls == vlm.counters.answered <= 4 - before  # one was in flight
-        again = await engine.tag_image(clip)
+        again = await engine.tag_image(moved)
         assert (again.info, again.coverage.calls) == (result.info, 0)
-    async with play(store, (*TAGS, "Timeout")) as (engine, _):
-        result = await engine.tag_image(clip)
+    async with play(store=store, tags=(*TAGS, "Timeout")) as (engine, _):
+        result = await engine.tag_image(moved)
         assert (tags_of(result), result.coverage.calls) == (("Foul", "Goal"), 3)
 
 
-async def test_a_large_still_is_cut_into_parts_only_if_set_so(
-    tmp_path: Path,
-) -> None:
+async def test_a_large_still_is_cut_into_parts_only_if_set_so(tmp_path: Path, store: Path) -> None:
     path = tmp_path / "stadium.jpg"
     path.write_bytes(saved(Image.fromarray(scene(4000, 1000)), "JPEG"))
-    store = tmp_path / "answers.sqlite"
 
-    async with play(store) as (engine, _vlm):
+    async with play(store=store) as (engine, _vlm):
         assert (await engine.tag_image(path)).coverage.asked == 1
-    async with play(store, parts=4) as (engine, _vlm):
+    async with play(store=store, image={"parts": 4}) as (engine, _vlm):
         result = await engine.tag_image(path)
         assert (result.coverage.asked, result.coverage.calls) == (5, 4)  # the whole is known
         assert (await engine.tag_image(path)).coverage.calls == 0
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(
-        duration_s=10, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1
-    )
-    return generate(spec, tmp_path_factory.mktemp("clip") / "game.mp4")
-
-
-async def test_a_video_clip_is_seen_in_a_few_moments(video: LabelledVideo) -> None:
-    moments = [video.tags_at(time_s) for time_s in spread(10.0, 5)]
-    expected = {tag for tag in TAGS if sum(tag in shown for shown in moments) >= 2}
+async def test_a_video_clip_is_seen_in_a_few_moments(clip: LabelledVideo) -> None:
+    moments = [clip.tags_at(time_s) for time_s in spread(10.0, 5)]
+    expected = {tag for tag in TAGS if sum(tag in visible for visible in moments) >= 2}
 
     async with play() as (engine, _vlm):
-        result = await engine.tag_image(video.path, identity="clip 7")
+        result = await engine.tag_image(clip.path, identity="clip 7")
         assert set(tags_of(result)) == expected
         assert result.coverage.calls == 5
-        assert (await engine.tag_image(video.path, identity="clip 7")).coverage.calls == 0
+        assert (await engine.tag_image(clip.path, identity="clip 7")).coverage.calls == 0
 
 
 async def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
-    video: LabelledVideo, tmp_path: Path
+    clip: LabelledVideo, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
-        season.write(video.path, "goal.mp4")
-    content = Path(video.path).read_bytes()
+        season.write(clip.path, "goal.mp4")
+    content = Path(clip.path).read_bytes()
 
     async with play() as (engine, vlm):
-        on_disk = await engine.tag_image(video.path)
+        on_disk = await engine.tag_image(clip.path)
         in_zip = await engine.tag_image(
             ZipEntry(str(tmp_path / "season.zip"), "goal.mp4"), identity="in a zip"
         )
@@ -143,20 +112,16 @@ async def test_a_clip_in_a_zip_and_in_memory_is_seen_as_one_on_disk(
 
 
 async def test_a_clip_with_a_damaged_end_needs_more_than_one_moment(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    clip: LabelledVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = VideoSpec(
-        duration_s=20, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4, gop_s=1
-    )
-    video = generate(spec, tmp_path / "game.mp4")
-    content = bytearray(video.path.read_bytes())
+    content = clip.path.read_bytes()
     data_at = content.index(b"mdat") + 4
     size = int.from_bytes(content[data_at - 8 : data_at - 4], "big") - 8
-    content[data_at + size // 4 : data_at + size] = bytes(size - size // 4)
-    video.path.write_bytes(content)
+    first, end = (data_at + size // 4) / len(content), (data_at + size) / len(content)
+    path = damaged(clip, tmp_path / "game.mp4", first, end)
 
     async with play() as (engine, _vlm):
-        result = await engine.tag_image(video.path)
+        result = await engine.tag_image(path)
         seen = result.coverage.answered
         assert 1 <= seen <= 2
         assert result.coverage == Coverage(5, seen, 5 - seen, seen, 5 - seen)
@@ -165,12 +130,12 @@ async def test_a_clip_with_a_damaged_end_needs_more_than_one_moment(
 
 
 async def test_packets_with_the_time_before_them_are_a_clip(
-    video: LabelledVideo, tmp_path: Path
+    clip: LabelledVideo, tmp_path: Path
 ) -> None:
     """As camcorders and Blu-rays have them."""
     path = tmp_path / "match.m2ts"
     with (
-        av.open(video.path) as source,
+        av.open(clip.path) as source,
         av.open(path, "w", format="mpegts", options={"mpegts_m2ts_mode": "1"}) as target,
     ):
         (stream,) = source.streams.video
@@ -186,8 +151,8 @@ async def test_packets_with_the_time_before_them_are_a_clip(
         assert (await engine.tag_image(path.read_bytes(), identity="in memory")).coverage.calls == 5
 
 
-async def test_a_damaged_clip_is_named(video: LabelledVideo, tmp_path: Path) -> None:
-    content = Path(video.path).read_bytes()[:200]
+async def test_a_damaged_clip_is_named(clip: LabelledVideo, tmp_path: Path) -> None:
+    content = Path(clip.path).read_bytes()[:200]
     (tmp_path / "damaged.mp4").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "season.zip", "w") as season:
         season.writestr("goal.mp4", content)
@@ -230,20 +195,18 @@ async def test_one_bad_picture_leaves_the_others_alone(tmp_path: Path) -> None:
 
 
 async def test_an_endpoint_that_fails_is_no_answer(tmp_path: Path) -> None:
-    clip = moving(["Goal"], ["Goal"], ["Goal"])
+    moved = moving(["Goal"], ["Goal"], ["Goal"])
 
     async with play() as (engine, vlm):
         vlm.behaviour.fault, vlm.behaviour.fault_requests = Fault.GARBAGE, None
         with pytest.raises(ClientError):
-            await engine.tag_image(clip)
+            await engine.tag_image(moved)
         vlm.behaviour.fault = Fault.NONE
-        assert tags_of(await engine.tag_image(clip)) == ("Goal",)
+        assert tags_of(await engine.tag_image(moved)) == ("Goal",)
 
 
 async def test_rules_apply_after_the_views_are_combined() -> None:
-    noisy = np.asarray(glyphs.picture(["Goal"], 640, 360))
-
+    data = saved(glyphs.picture(["Goal"], 640, 360), "PNG")
     async with play() as (engine, _vlm):
-        data = saved(Image.fromarray(noisy), "PNG")
         assert tags_of(await engine.tag_image(data)) == ("Goal",)
         assert tags_of(await engine.tag_image(data, threshold=1.0)) == ()

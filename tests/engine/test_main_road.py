@@ -1,4 +1,4 @@
-"""From a call of the engine to the HTTP request: by few calls, all of them typed, with any client."""
+"""The way from a call of the engine to the HTTP request: short, typed, and for any client."""
 
 from __future__ import annotations
 
@@ -14,52 +14,41 @@ import aiohttp
 import pytest
 
 from sandbox.stills import saved
-from sandbox.videos import LabelledVideo, VideoSpec, generate
-from vlm_engine import EngineConfig, ModelConfig, VLMEngine
+from sandbox.videos import LabelledVideo
+from tests.engine.engines import plays
+from vlm_engine import VLMEngine
 from vlm_engine.clients import OpenAIClient
 from vlm_engine.config.models import EndpointConfig
 from vlm_engine.testing import Behaviour, SandboxVLM, glyphs
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = str(ROOT / "vlm_engine")
-TAGS = ("Foul", "Turnover")
 MOST_CALLS = 16
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=8, width=320, height=180, tags=TAGS, seed=4, shot_median_s=4)
-    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
-
-
-def config(vlm: SandboxVLM) -> EngineConfig:
-    return EngineConfig(models={"vlm": ModelConfig(api_base_url=vlm.url, tag_list=TAGS)})
-
-
 @pytest.mark.parametrize("slots", [1, 4])
-async def test_one_client_serves_as_the_engines_client(video: LabelledVideo, slots: int) -> None:
+async def test_one_client_serves_as_the_engines_client(clip: LabelledVideo, slots: int) -> None:
     async with SandboxVLM(Behaviour(slots=slots)) as vlm:
-        model = config(vlm).models["vlm"]
+        model = plays(vlm).models["vlm"]
         client = OpenAIClient(EndpointConfig(base_url=vlm.url, max_concurrent=slots), model)
-        async with VLMEngine(config(vlm), client=client) as engine, VLMEngine(config(vlm)) as usual:
+        async with VLMEngine(plays(vlm), client=client) as engine, VLMEngine(plays(vlm)) as usual:
             assert engine.slots == slots
-            given = await engine.process_video(video.path)
+            given = await engine.process_video(clip.path)
             assert (
-                given["video_tag_info"] == (await usual.process_video(video.path))["video_tag_info"]
+                given["video_tag_info"] == (await usual.process_video(clip.path))["video_tag_info"]
             )
             picture = glyphs.picture(["Foul"], width=320, height=180)
             image = await engine.process_image(saved(picture, "PNG"))
-            assert image["image_tag_info"]["image_tags"] == {"tags": ["Foul"]}
+            assert image["image_tag_info"]["image_tags"] == {"plays": ["Foul"]}
         assert vlm.counters.in_flight_max <= slots + 4  # the usual engine's too
 
 
-# How deep it is. ``began_by`` has, for the task or callback that runs, the engine's calls that led to its start.
-
 began_by: ContextVar[tuple[str, ...]] = ContextVar("began_by", default=())
+"""The engine's calls that led to the start of the task or callback that runs."""
 
 
-def own_calls() -> Iterator[str]:
-    """The engine's functions on the stack, the outermost first; then those of what began this task."""
+def engine_calls() -> Iterator[str]:
+    """Yield the engine's functions that led here, the outermost first."""
     frame, names = sys._getframe(1), list[str]()
     while frame is not None:
         if frame.f_code.co_filename.startswith(ENGINE) and not frame.f_code.co_name.startswith("<"):
@@ -72,7 +61,7 @@ def follow(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> 
     """Make each task, and each callback given to ``call_soon``, know the calls that led to it."""
 
     def started(loop: Any, coroutine: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
-        token = began_by.set(tuple(own_calls()))
+        token = began_by.set(tuple(engine_calls()))
         try:
             return asyncio.Task(coroutine, loop=loop, **more)  # copies the context
         finally:
@@ -81,13 +70,13 @@ def follow(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> 
     call_soon = loop.call_soon
 
     def soon(callback: Callable[..., Any], *arguments: Any, **more: Any) -> asyncio.Handle:
-        if (getattr(callback, "__module__", "") or "").startswith("vlm_engine"):
-            token = began_by.set(tuple(own_calls()))
-            try:
-                return call_soon(callback, *arguments, **more)
-            finally:
-                began_by.reset(token)
-        return call_soon(callback, *arguments, **more)
+        if not (getattr(callback, "__module__", "") or "").startswith("vlm_engine"):
+            return call_soon(callback, *arguments, **more)
+        token = began_by.set(tuple(engine_calls()))
+        try:
+            return call_soon(callback, *arguments, **more)
+        finally:
+            began_by.reset(token)
 
     loop.set_task_factory(started)
     monkeypatch.setattr(loop, "call_soon", soon)
@@ -95,23 +84,23 @@ def follow(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("call", ["process_video", "tag_video"])
 async def test_the_request_is_few_calls_deep(
-    video: LabelledVideo, call: str, monkeypatch: pytest.MonkeyPatch
+    clip: LabelledVideo, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counts the engine's functions on the stack when the first question is sent, plus those on the stack
-    when its task was created, and so on back to the call; a callback counts from where it was scheduled.
+    """Count the engine's functions on the stack when the first question is sent, and those on the
+    stack when its task was created or its callback scheduled, and so on back to the call.
     """
     chains: list[list[str]] = []
     request = aiohttp.ClientSession._request
 
     async def counted(session: Any, method: str, url: Any, **more: Any) -> Any:
         if method == "POST":
-            chains.append([*own_calls()])
+            chains.append([*engine_calls()])
         return await request(session, method, url, **more)
 
     monkeypatch.setattr(aiohttp.ClientSession, "_request", counted)
     follow(asyncio.get_running_loop(), monkeypatch)
-    async with SandboxVLM(Behaviour(slots=1)) as vlm, VLMEngine(config(vlm)) as engine:
-        await getattr(engine, call)(video.path)
+    async with SandboxVLM(Behaviour(slots=1)) as vlm, VLMEngine(plays(vlm)) as engine:
+        await getattr(engine, call)(clip.path)
     chain = chains[0]
     assert chain[0] == f"VLMEngine.{call}"
     assert "EndpointPool.ask" in chain

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox.videos import LabelledVideo, VideoSpec, generate
+from sandbox.videos import LabelledVideo
+from tests.engine.engines import true_tags
 from vlm_engine import VLMEngine
 from vlm_engine.config import base as config_base
 from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig, PipelineModelConfig
@@ -24,12 +25,6 @@ ADDRESSES = ("http://localhost:7045", "http://localhost:7046")
 @pytest.fixture(autouse=True)
 def nothing_named_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_base, "_already_named", set())
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(duration_s=20, width=320, height=180, tags=("Foul", "Goal"), seed=2)
-    return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
 def legacy_keys(written: Any) -> set[str]:
@@ -72,7 +67,7 @@ def as_objects(path: Path) -> EngineConfig:
 
 @pytest.mark.parametrize("read", [EngineConfig.from_yaml, as_objects])
 async def test_its_pipelines_tag_videos_and_pictures(
-    tmp_path: Path, video: LabelledVideo, read: Callable[[Path], EngineConfig]
+    tmp_path: Path, clip: LabelledVideo, read: Callable[[Path], EngineConfig]
 ) -> None:
     glyphs.picture(["Foul"], width=320, height=180).save(tmp_path / "still.png")
     progress: list[int] = []
@@ -83,7 +78,7 @@ async def test_its_pipelines_tag_videos_and_pictures(
         (tmp_path / "older.yaml").write_text(text, encoding="utf-8")
         async with VLMEngine(config=read(tmp_path / "older.yaml")) as engine:
             found = await engine.process_video(
-                str(video.path),
+                str(clip.path),
                 frame_interval=2.0,
                 progress_callback=progress.append,
                 pipeline_name="video_pipeline_dynamic",
@@ -99,9 +94,7 @@ async def test_its_pipelines_tag_videos_and_pictures(
             fitted = await engine.optimize_timeframe_settings(
                 existing_json_data=found, desired_timespan_data=desired
             )
-    names = {
-        "Personal foul" if tag == "Foul" else tag for tag, spans in video.truth.items() if spans
-    }
+    names = {"Personal foul" if tag == "Foul" else tag for tag in true_tags(clip)}
     info = found["video_tag_info"]
     assert set(info) == {"video_duration", "video_tags", "tag_totals", "tag_timespans"}
     assert set(info["tag_timespans"]["plays"]) == names

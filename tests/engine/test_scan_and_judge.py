@@ -1,4 +1,4 @@
-"""A small model scans, a large one judges what is in doubt: in a real video, with an endpoint for each."""
+"""A small model scans, and a large one judges what is in doubt."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
 
 from sandbox.videos import LabelledVideo, VideoSpec, generate
+from tests.engine.engines import bounds, config, model
 from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, parse
+from vlm_engine.config.models import EngineConfig
 from vlm_engine.spans import f1
 from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.types import VideoResult
@@ -24,25 +26,27 @@ SMALL, LARGE = "small-vlm", "large-vlm"
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
-    spec = VideoSpec(
-        duration_s=240, width=320, height=180, tags=TAGS, seed=6, shot_median_s=8, gop_s=4
-    )
+    spec = VideoSpec(120, 320, 180, tags=TAGS, seed=6, shot_median_s=8, gop_s=4)
     return generate(spec, tmp_path_factory.mktemp("video") / "game.mp4")
 
 
-def config(
+def both_models(
     small: SandboxVLM, large: SandboxVLM, store: Path | None = None, **more: Any
 ) -> EngineConfig:
     models = {
         "small": {"api_base_url": small.url, "scan_max_side": 256},
-        "large": {"api_base_url": large.url, "tag_list": TAGS, "scan_model": "small"},
+        "large": {"api_base_url": large.url, "tag_list": TAGS, "scan_model": "small", **more},
     }
-    return parse(EngineConfig, {"models": models, "store_path": store and str(store), **more}, "")
+    return config(models, store)
 
 
 def alone(large: SandboxVLM, store: Path | None = None) -> EngineConfig:
     model = {"api_base_url": large.url, "tag_list": TAGS, "scan_max_side": 256}
-    return parse(EngineConfig, {"models": {"large": model}, "store_path": store and str(store)}, "")
+    return config({"large": model}, store)
+
+
+def score(video: LabelledVideo, result: VideoResult) -> float:
+    return mean(f1(bounds(result, tag), truth) for tag, truth in video.truth.items())
 
 
 @asynccontextmanager
@@ -53,21 +57,12 @@ async def play(**errors: float) -> AsyncIterator[tuple[SandboxVLM, SandboxVLM]]:
         yield one, other
 
 
-def score(video: LabelledVideo, result: VideoResult) -> float:
-    spans = result.info.spans["tags"]
-    every = [
-        f1([(span.start_s, span.end_s) for span in spans.get(tag, ())], truth)
-        for tag, truth in video.truth.items()
-    ]
-    return sum(every) / len(every)
-
-
 async def test_the_large_model_is_asked_little_and_finds_as_much(video: LabelledVideo) -> None:
     async with play(miss_rate=0.15, false_alarm_rate=0.05) as (small, large):
         async with VLMEngine(alone(large)) as engine:
             judged = await engine.tag_video(video.path)
         before = small.counters.answered, large.counters.answered
-        async with VLMEngine(config(small, large)) as engine:
+        async with VLMEngine(both_models(small, large)) as engine:
             both = await engine.tag_video(video.path)
             stats = engine.get_performance_stats().values()
             served = {one["model"]: one["served"] for one in stats}
@@ -85,28 +80,23 @@ async def test_the_large_model_corrects_the_small_one(
 ) -> None:
     async with play(miss_rate=0.25, false_alarm_rate=0.12) as (small, large):
         scores = []
-        for own in (alone(small), config(small, large), alone(large)):
-            async with VLMEngine(own) as engine:
+        for settings in (alone(small), both_models(small, large), alone(large)):
+            async with VLMEngine(settings) as engine:
                 scores.append(score(video, await engine.tag_video(video.path)))
         scanned, both, judged = scores
         assert scanned < both == judged
 
 
 async def test_scans_go_to_the_small_model_the_rest_to_the_large(
-    video: LabelledVideo, tmp_path: Path
+    video: LabelledVideo, store: Path
 ) -> None:
-    store = tmp_path / "store.sqlite3"
-
     async with play(miss_rate=0.1, false_alarm_rate=0.04) as (small, large):
-        async with VLMEngine(config(small, large, store)) as engine:
+        async with VLMEngine(both_models(small, large, store)) as engine:
             result = await engine.tag_video(video.path)
         with closing(sqlite3.connect(store)) as db:
-            asked = set(
-                db.execute(
-                    "SELECT model, form, max_side FROM answer JOIN answer_subject ON answer_subject.id = answer.subject"
-                )
-            )
-        assert asked == {(SMALL, "list", 256), (LARGE, "verdicts", 1024)}
+            join = "JOIN answer_subject ON answer_subject.id = answer.subject"
+            kept = set(db.execute(f"SELECT model, form, max_side FROM answer {join}"))
+        assert kept == {(SMALL, "list", 256), (LARGE, "verdicts", 1024)}
         (found,) = result.findings
         scanned = [seen.scanned for _, seen in found.observations]
         assert (sum(scanned), len(scanned) - sum(scanned)) == (
@@ -115,44 +105,27 @@ async def test_scans_go_to_the_small_model_the_rest_to_the_large(
         )
 
 
-async def test_stored_answers_of_both_models_are_used(video: LabelledVideo, tmp_path: Path) -> None:
-    store = tmp_path / "store.sqlite3"
-
+async def test_stored_answers_of_both_models_are_used(video: LabelledVideo, store: Path) -> None:
     async with play(miss_rate=0.1, false_alarm_rate=0.04) as (small, large):
-        async with VLMEngine(config(small, large, store)) as engine:
+        async with VLMEngine(both_models(small, large, store)) as engine:
             first = await engine.process_video(video.path)
         calls = small.counters.answered, large.counters.answered
-        async with VLMEngine(config(small, large, store)) as engine:
+        async with VLMEngine(both_models(small, large, store)) as engine:
             assert (await engine.process_video(video.path))["video_tag_info"] == first[
                 "video_tag_info"
             ]
         earlier = json.loads(json.dumps(first["json_result"]))
-        async with VLMEngine(config(small, large)) as engine:
+        async with VLMEngine(both_models(small, large)) as engine:
             again = await engine.process_video(video.path, existing_json_data=earlier)
             assert again["video_tag_info"] == first["video_tag_info"]
         assert (small.counters.answered, large.counters.answered) == calls
 
 
-async def test_scans_by_the_large_model_are_not_repeated(
-    video: LabelledVideo, tmp_path: Path
-) -> None:
-    store = tmp_path / "store.sqlite3"
-
+async def test_scans_by_the_large_model_are_not_repeated(video: LabelledVideo, store: Path) -> None:
     async with play(miss_rate=0.1) as (small, large):
         async with VLMEngine(alone(large, store)) as engine:
             first = await engine.tag_video(video.path)
-        both = config(small, large, store)
-        both = both.model_copy(
-            update={
-                "models": {
-                    **both.models,
-                    "large": alone(large)
-                    .models["large"]
-                    .model_copy(update={"scan_model": "small"}),
-                }
-            }
-        )
-        async with VLMEngine(both) as engine:
+        async with VLMEngine(both_models(small, large, store, scan_max_side=256)) as engine:
             result = await engine.tag_video(video.path)
         known = {
             (time_s, tag)
@@ -173,7 +146,7 @@ async def test_without_the_small_model_its_answers_do_not_count(
     video: LabelledVideo,
 ) -> None:
     async with play(miss_rate=0.3, false_alarm_rate=0.1) as (small, large):
-        async with VLMEngine(config(small, large)) as engine:
+        async with VLMEngine(both_models(small, large)) as engine:
             first = await engine.process_video(video.path)
         calls = large.counters.answered
         async with VLMEngine(alone(large)) as engine:
@@ -189,12 +162,11 @@ async def test_a_small_model_that_is_served_beside_the_large_one(video: Labelled
     """Both on one server, which then takes turns."""
 
     async with SandboxVLM(Behaviour(models=(LARGE, SMALL), slots=2, latency_s=0.005)) as vlm:
-        own = {"multiplexer_endpoints": [{"base_url": vlm.url, "max_concurrent": 2}]}
         models = {
-            "small": {**own, "model_id": SMALL},
-            "large": {**own, "model_id": LARGE, "tag_list": TAGS, "scan_model": "small"},
+            "small": model(vlm, (), model_id=SMALL),
+            "large": model(vlm, TAGS, model_id=LARGE, scan_model="small"),
         }
-        async with VLMEngine(parse(EngineConfig, {"models": models}, "")) as engine:
+        async with VLMEngine(config(models)) as engine:
             result = await engine.tag_video(video.path)
         assert min(result.calls.values()) > 5
         assert vlm.counters.in_flight_max == 2

@@ -1,20 +1,21 @@
-"""Positions of the eyes in a VR frame, and the part of it that is ahead."""
+"""VR videos: layouts, the part of a frame that is ahead, and searches of that part."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from statistics import mean
+
 import pytest
 
+from sandbox.videos import LabelledVideo, VideoSpec, generate
+from tests.engine.engines import TAGS, bounds, play, true_tags
 from vlm_engine.config.models import VideoConfig, parse
 from vlm_engine.errors import ConfigError
+from vlm_engine.spans import f1
+from vlm_engine.types import VideoResult
 from vlm_engine.vr import AUTO, OFF, checked_layout, front, layout_of
 
-WIDE, SQUARE, HD, FOUR_THIRDS, TALL = (
-    (3840, 1920),
-    (2880, 2880),
-    (1920, 1080),
-    (1440, 1080),
-    (1920, 3840),
-)
+WIDE, SQUARE, HD, TALL = (3840, 1920), (2880, 2880), (1920, 1080), (1920, 3840)
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
@@ -56,7 +57,7 @@ def layout_text(name: str, size: Size = WIDE, setting: str = AUTO) -> str:
         ("Final_flat.mp4", "as it is"),
         ("Final_EAC360.mp4", "as it is"),
         ("Top 360 dunks_LR_180.mp4", "sbs-180"),
-        ("/vr/OU_360/Final.mp4", "sbs-180"),  # folders tell nothing
+        ("/vr/OU_360/Final.mp4", "sbs-180"),  # folders do not count
         ("D:\\vr\\MONO\\Final_TB.mp4", "tb-360"),
         ("Final_SBS_180", "sbs-180"),
         ("Tbilisi 1180 lrs 3600.mp4", "sbs-180"),  # whole words only
@@ -76,7 +77,7 @@ def test_a_name_tells_in_the_way_of_players(name: str, layout: str) -> None:
         ("Final.mp4", SQUARE, "tb-360"),
         ("Final.mp4", TALL, "tb-180"),
         ("Final.mp4", (1920, 2160), "tb-flat"),
-        ("Final.mp4", FOUR_THIRDS, "as it is"),
+        ("Final.mp4", (1440, 1080), "as it is"),
         ("Final_180.mp4", WIDE, "sbs-180"),
         ("Final_180.mp4", SQUARE, "mono-180"),
         ("Final_180.mp4", TALL, "tb-180"),
@@ -141,12 +142,7 @@ def test_half_a_layout_is_refused_with_a_remedy(written: str) -> None:
         ("sbs-360", (2400, 600), (400, 100, 800, 500), 1),
         ("sbs-fisheye200", (1200, 600), (120, 120, 480, 480), 1),
         ("mono-fisheye100", (600, 600), (0, 0, 600, 600), 1),  # all of it is ahead
-        (
-            "sbs-180",
-            (1920, 1080),
-            (160, 180, 800, 900),
-            1,
-        ),  # squeezed, so it is stretched to what it shows
+        ("sbs-180", (1920, 1080), (160, 180, 800, 900), 1),  # squeezed, so it is stretched
         ("sbs-flat", (3840, 1080), (0, 0, 1920, 1080), 16 / 9),
         ("sbs-flat", (1920, 1080), (0, 0, 960, 1080), 16 / 9),
         ("sbs-flat", (1920, 800), (0, 0, 960, 800), 2.4),
@@ -160,11 +156,79 @@ def test_the_front_is_120_degrees_of_one_eye(
     found = layout_of(layout, "", *size)
     assert found is not None
     ahead = front(found, *size)
-    edges = (
-        ahead.left * size[0],
-        ahead.upper * size[1],
-        ahead.right * size[0],
-        ahead.lower * size[1],
-    )
-    assert edges == pytest.approx(box)
+    width, height = size
+    edges = [ahead.left * width, ahead.upper * height, ahead.right * width, ahead.lower * height]
+    assert edges == pytest.approx([*box])
     assert ahead.aspect == pytest.approx(aspect)
+
+
+# Whole searches, with a model that can only read what is ahead of the first eye.
+
+
+def made(path: Path, layout: str, width: int, height: int) -> LabelledVideo:
+    spec = VideoSpec(24, width, height, 8, TAGS, seed=4, shot_median_s=6, gop_s=4, vr=layout)
+    return generate(spec, path)
+
+
+@pytest.fixture(scope="module")
+def match(tmp_path_factory: pytest.TempPathFactory) -> LabelledVideo:
+    return made(tmp_path_factory.mktemp("vr") / "Final_LR_180.mp4", "sbs-180", 600, 300)
+
+
+async def searched(
+    path: Path, layout: str = "auto", store: Path | None = None, *, vr: bool = True
+) -> VideoResult:
+    async with play(store=store, video={"vr_layout": layout}) as (engine, _):
+        return await engine.tag_video(path, vr_video=vr)
+
+
+def likeness(result: VideoResult, video: LabelledVideo) -> float:
+    return mean(f1(bounds(result, tag), video.truth[tag]) for tag in true_tags(video))
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "size"),
+    [
+        ("Final_LR_180.mp4", "sbs-180", (600, 300)),
+        ("Final.mp4", "sbs-180", (600, 300)),
+        ("Final.mp4", "tb-360", (720, 720)),
+        ("Final_MONO_360.mp4", "mono-360", (720, 360)),
+        ("Final_SBS_MKX200.mp4", "sbs-fisheye200", (800, 400)),
+    ],
+)
+async def test_what_is_ahead_is_found(
+    name: str, layout: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    video = made(tmp_path / name, layout, *size)
+    assert likeness(await searched(video.path), video) > 0.8
+
+
+@pytest.mark.parametrize(("layout", "vr"), [("auto", False), ("mono-360", True)])
+async def test_without_the_layout_nothing_right_is_found(
+    layout: str, vr: bool, match: LabelledVideo
+) -> None:
+    assert likeness(await searched(match.path, layout, vr=vr), match) < 0.5
+
+
+async def test_scripts_in_the_field_get_the_layout_by_themselves(match: LabelledVideo) -> None:
+    async with play() as (engine, _):
+        result = await engine.process_video(match.path, vr_video=True)
+    tags = {tag for found in result["video_tag_info"]["video_tags"].values() for tag in found}
+    assert tags == true_tags(match)
+
+
+async def test_answers_about_one_crop_are_not_taken_for_another(
+    match: LabelledVideo, store: Path
+) -> None:
+    calls = [
+        (await searched(match.path, layout, store, vr=vr)).coverage.calls > 0
+        for layout, vr in (
+            ("auto", True),
+            ("sbs-180", True),  # the same, as the name says
+            ("mono-180", True),
+            ("off", True),
+            ("auto", False),  # also the whole frame
+            ("auto", True),
+        )
+    ]
+    assert calls == [True, False, True, True, False, False]
