@@ -82,7 +82,7 @@ def at(server, name="court", **settings):
 
 
 @asynccontextmanager
-async def pool_on(*endpoints, patience_s=20.0, **model):
+async def pool_on(*endpoints, patience_s=20.0, limit_s=LIMIT_S, **model):
     """Start the endpoints' servers; yield a pool of them, and the servers."""
     async with AsyncExitStack() as stack:
         started, configs = [], []
@@ -96,7 +96,7 @@ async def pool_on(*endpoints, patience_s=20.0, **model):
         settings = {"model_id": "sandbox-vlm", "endpoint_patience": patience_s, **model}
         pool = EndpointPool.from_config(ModelConfig(multiplexer_endpoints=configs, **settings))
         try:
-            async with asyncio.timeout(LIMIT_S):
+            async with asyncio.timeout(limit_s):
                 yield pool, *started
         finally:
             await pool.aclose()

@@ -17,113 +17,68 @@ from vlm_engine.errors import (
     WrongModelError,
 )
 
+ANSWER, TRIAL, CONTRADICTION = "an answer", "a trial", "another endpoint answered"
 
-def proven():
+
+def after(*events, now=0.0):
+    """Return the health after these events: errors, or the constants above."""
     health = Health(RetryPolicy(jitter=lambda: 0.0))
-    health.record_answer(1.0, 0.0)
+    for event in events:
+        if event is ANSWER:
+            health.record_answer(1.0, now)
+        elif event is TRIAL:
+            health.start_trial()
+        elif event is CONTRADICTION:
+            health.record_contradiction(RequestError("no"), now)
+        else:
+            health.record_failure(event("no"), now)
     return health
 
 
-@pytest.mark.parametrize("kind", [WrongKeyError, WrongModelError, NoVisionError])
-def test_a_wrong_key_or_model_is_permanent(kind):
-    health = Health()
-    health.record_failure(kind("no"), 0.0)
-    health.start_trial()
-    health.record_answer(1.0, 0.0)
-    health.record_failure(UnreachableError("gone"), 0.0)
-    assert health.state is State.DEAD
-    assert isinstance(health.cause, kind)
-    assert health.limit(4, 0.0) == 0
+PERMANENT = (WrongKeyError, WrongModelError, NoVisionError)
+REFUSED_ALONE = (RequestError, CONTRADICTION)
+CASES = {
+    **{
+        f"permanent: {kind.__name__}": ([kind, TRIAL, ANSWER, UnreachableError], State.DEAD)
+        for kind in PERMANENT
+    },
+    **{
+        f"not permanent after an answer: {kind.__name__}": ([ANSWER, kind], State.OPEN)
+        for kind in PERMANENT
+    },
+    "works again after a trial": ([ANSWER, WrongKeyError, TRIAL, ANSWER], State.CLOSED),
+    "two refusals of what others answer": ([ANSWER, *REFUSED_ALONE * 2], State.CLOSED),
+    "three refusals of what others answer": ([ANSWER, *REFUSED_ALONE * 3], State.OPEN),
+    "not even a trial": ([ANSWER, *REFUSED_ALONE * 3, TRIAL, ReplyError], State.OPEN),
+    "an answer between refusals": ([*REFUSED_ALONE * 2, ANSWER, *REFUSED_ALONE], State.CLOSED),
+    "seven refusals": ([RequestError] * 7, State.CLOSED),
+    "eight refusals": ([RequestError] * 8, State.OPEN),
+    "eight replies that say nothing": ([ReplyError] * 8, State.OPEN),
+    "unreachable": ([ANSWER, UnreachableError], State.OPEN),
+    "no endpoint for chat": ([ANSWER, EndpointError], State.OPEN),
+    "on trial": ([ANSWER, UnreachableError, TRIAL], State.HALF_OPEN),
+    "a trial that fails": ([ANSWER, UnreachableError, TRIAL, ServerError], State.OPEN),
+    "a trial that is refused": ([UnreachableError, TRIAL, RequestError], State.CLOSED),
+    "a trial with an odd reply": ([UnreachableError, TRIAL, ReplyError], State.CLOSED),
+    "the first answer is late": ([TimedOutError], State.OPEN),
+    "one is late": ([ANSWER, TimedOutError, ANSWER, TimedOutError], State.CLOSED),
+    "two are late": ([ANSWER, TimedOutError, TimedOutError], State.OPEN),
+    "four server errors": ([*[ServerError] * 4, ANSWER, *[ServerError] * 4], State.CLOSED),
+    "five server errors": ([ANSWER, *[ServerError] * 5], State.OPEN),
+}
 
 
-@pytest.mark.parametrize("kind", [WrongKeyError, WrongModelError, NoVisionError])
-def test_nothing_is_permanent_after_an_answer(kind):
-    health = proven()
-    health.record_failure(kind("no"), 0.0)
-    assert health.state is State.OPEN
-    health.start_trial()
-    health.record_answer(1.0, 1.0)
-    assert health.state is State.CLOSED
-
-
-def test_three_refusals_of_what_others_answer_open_it():
-    health = proven()
-    for number in range(3):
-        assert health.state is State.CLOSED
-        health.record_failure(RequestError("no", endpoint="court"), float(number))
-        health.record_contradiction(RequestError("no", endpoint="court"), float(number))
-    assert health.state is State.OPEN
-    health.start_trial()
-    health.record_failure(ReplyError("neither"), 9.0)
-    assert (health.state, health.outage_s(9.0)) == (State.OPEN, 7.0)
-    health.start_trial()
-    health.record_answer(1.0, 10.0)
-    health.record_failure(RequestError("no"), 11.0)
-    health.record_contradiction(RequestError("no"), 11.0)
-    assert health.state is State.CLOSED, "an answer between begins the row anew"
-
-
-@pytest.mark.parametrize("kind", [RequestError, ReplyError])
-def test_eight_refusals_in_a_row_open_it(kind):
-    health = Health()
-    for number in range(8):
-        assert health.state is State.CLOSED
-        health.record_failure(kind("no"), float(number))
-    assert health.state is State.OPEN
-    assert str(health.cause) == "no"
-
-
-@pytest.mark.parametrize("kind", [UnreachableError, EndpointError])
-def test_its_own_fault_opens_it_at_once_until_a_trial(kind):
-    health = proven()
-    health.record_failure(kind("no"), 0.0)
-    assert (health.state, health.limit(4, 0.0)) == (State.OPEN, 0)
-    health.start_trial()
-    assert (health.state, health.limit(4, 0.0)) == (State.HALF_OPEN, 1)
-    health.record_answer(1.0, 0.0)
-    assert (health.state, health.limit(4, 0.0), health.cause) == (State.CLOSED, 4, None)
-
-
-def test_a_failed_trial_opens_it_again():
-    health = proven()
-    health.record_failure(UnreachableError("gone"), 0.0)
-    health.start_trial()
-    health.record_failure(ServerError("no"), 0.0)
-    assert health.state is State.OPEN
-
-
-@pytest.mark.parametrize(("kind", "in_a_row"), [(TimedOutError, 2), (ServerError, 5)])
-def test_other_failures_open_it_after_some_in_a_row(kind, in_a_row):
-    health = proven()
-    for _ in range(in_a_row - 1):
-        health.record_failure(kind("no"), 0.0)
-    assert health.state is State.CLOSED
-    health.record_answer(1.0, 0.0)
-    for _ in range(in_a_row - 1):
-        health.record_failure(kind("no"), 0.0)
-    assert health.state is State.CLOSED
-    health.record_failure(kind("no"), 0.0)
-    assert health.state is State.OPEN
-
-
-def test_without_an_answer_the_first_timeout_opens_it():
-    health = Health()
-    health.record_failure(TimedOutError("no"), 0.0)
-    assert health.state is State.OPEN
-
-
-@pytest.mark.parametrize("kind", [RequestError, ReplyError])
-def test_a_refused_trial_closes_it_because_it_responds(kind):
-    health = proven()
-    health.record_failure(UnreachableError("gone"), 0.0)
-    health.start_trial()
-    health.record_failure(kind("no"), 0.0)
-    assert health.state is State.CLOSED
-    assert health.failed == {"UnreachableError": 1, kind.__name__: 1}
+@pytest.mark.parametrize(("events", "state"), CASES.values(), ids=CASES)
+def test_what_happened_decides_whether_it_works(events, state):
+    health = after(*events)
+    assert health.state is state
+    limits = {State.CLOSED: 4, State.HALF_OPEN: 1}
+    assert health.limit(4, 0.0, loaded=True) == limits.get(state, 0)
+    assert (health.cause is None) == (state is State.CLOSED)
 
 
 def test_a_busy_endpoint_gets_its_pause_but_not_for_ever():
-    health = proven()
+    health = after(ANSWER)
     health.record_failure(BusyError("later", retry_after_s=7), 100.0)
     assert (health.limit(4, 106.9), health.limit(4, 107.1)) == (0, 4)
     health.record_failure(BusyError("later"), 107.1)
@@ -149,7 +104,7 @@ def test_the_first_question_is_alone_and_may_take_long():
 
 
 def test_deadlines_follow_the_measured_time_within_limits():
-    health = proven()
+    health = after(ANSWER)
     assert health.deadline_s(120, alone=True) == 120
     health.record_answer(1.0, 0.0)
     assert health.deadline_s(120, alone=True) == 20
@@ -160,7 +115,7 @@ def test_deadlines_follow_the_measured_time_within_limits():
 
 
 def test_outages_are_timed():
-    health = proven()
+    health = after(ANSWER)
     health.record_failure(UnreachableError("gone"), 100.0)
     assert (health.outage_s(103.0), health.down_s(103.0)) == (3.0, 3.0)
     health.start_trial()

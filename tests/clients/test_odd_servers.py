@@ -27,6 +27,7 @@ from tests.clients.helpers import (
     until,
     warnings,
 )
+from vlm_engine.clients import openai
 from vlm_engine.errors import NoEndpointError, VLMEngineError
 from vlm_engine.testing import Behaviour
 
@@ -50,6 +51,8 @@ def beside_a_good_one(reply, **settings):
 
 # What the server says, and the words by which it is named. test_mapping has more of the former.
 REFUSERS = {
+    "wrong key": ((401, said("no")), "api_key"),
+    "wrong model": ((404, said("This model does not exist")), "correct MODEL"),
     "crashed": ((400, said("The model has crashed.")), "its model does not run"),
     "something new": ((400, said("The flux capacitor wants 1.21 gigawatts")), "flux capacitor"),
     "something new as a 418": ((418, "I am a teapot"), "I am a teapot"),
@@ -170,6 +173,20 @@ async def test_a_key_that_cannot_be_sent_costs_only_its_endpoint(caplog):
         assert {answer.endpoint for answer in await ask_all(pool, 20)} == {"good"}
     assert "line break" in caplog.text
     assert "sk-first" not in caplog.text
+
+
+async def test_an_unforeseen_error_counts_against_its_endpoint(monkeypatch):
+    read = openai.reply.read
+
+    def fragile(body, *rest):
+        if body.get("model") == "odd":
+            raise ZeroDivisionError("nobody thought of that")
+        return read(body, *rest)
+
+    monkeypatch.setattr(openai.reply, "read", fragile)
+    async with beside_a_good_one(completion(FOUL, model="odd")) as (pool, *_):
+        assert {answer.endpoint for answer in await ask_all(pool, QUESTIONS)} == {"good"}
+        assert set(pool.stats()["odd"].failed) == {"ServerError"}
 
 
 async def test_an_answer_that_cannot_be_kept_is_asked_elsewhere():

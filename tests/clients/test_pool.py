@@ -304,14 +304,14 @@ async def test_garbage_of_the_only_endpoint_fails_the_question():
         await ask_all(pool, 4)
 
 
-WRONG = [
-    ({"api_key": "x"}, WrongKeyError, "api_key"),
-    ({"models": ("referee-7b",)}, WrongModelError, "it offers referee-7b"),
-    ({"vision": False}, NoVisionError, "cannot see pictures"),
-]
-
-
-@pytest.mark.parametrize(("wrong", "kind", "words"), WRONG)
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        ({"api_key": "x"}, WrongKeyError, "api_key"),
+        ({"models": ("referee-7b",)}, WrongModelError, "it offers referee-7b"),
+        ({"vision": False}, NoVisionError, "cannot see pictures"),
+    ],
+)
 async def test_what_only_the_user_can_fix_ends_everything_at_once(wrong, kind, words):
     async with pool_on(Behaviour(**wrong), patience_s=1000) as (pool, vlm):
         for error in await outcomes(pool, 10) + await outcomes(pool, 1):
@@ -320,17 +320,6 @@ async def test_what_only_the_user_can_fix_ends_everything_at_once(wrong, kind, w
             assert words in str(error) and "court" in str(error)
         assert vlm.counters.requests <= 1
         assert pool.stats()["court"].state == "given up"
-
-
-@pytest.mark.parametrize(("wrong", "kind", "words"), WRONG)
-async def test_beside_a_wrong_endpoint_a_good_one_does_all_the_work(wrong, kind, words, caplog):
-    odd = at(Behaviour(**wrong), "cloud", weight=9)
-    async with pool_on(odd, Behaviour()) as (pool, *_):
-        await ask_all(pool, 20)
-        cloud, good = pool.stats().values()
-    assert (cloud.state, cloud.failed, good.served) == ("given up", {kind.__name__: 1}, 20)
-    (warning,) = warnings(caplog)
-    assert "cloud is given up" in warning and words in warning
 
 
 async def test_when_all_are_down_the_error_holds_every_cause():

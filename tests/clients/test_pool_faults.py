@@ -4,15 +4,12 @@ import asyncio
 import gc
 import random
 from collections import Counter
-from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.clients.helpers import TAGS, numbered, present, question
-from vlm_engine.clients import EndpointPool
-from vlm_engine.config.models import ModelConfig
+from tests.clients.helpers import TAGS, at, numbered, pool_on, present, question, until
 from vlm_engine.errors import NoEndpointError, ReplyError, RequestError, ServerError, TimedOutError
-from vlm_engine.testing import Behaviour, Fault, SandboxVLM
+from vlm_engine.testing import Behaviour, Fault
 from vlm_engine.types import Answer
 
 BLOCK = 12
@@ -21,9 +18,9 @@ LIMIT_S = 60.0
 PASSING = [fault for fault in Fault if fault is not Fault.NONE]
 
 
-def behaviour(draw):
+def drawn_endpoint(draw, number):
     """Return an endpoint that is likely to fail some of its first requests."""
-    return Behaviour(
+    behaviour = Behaviour(
         latency_s=draw.choice([0.0, 0.002, 0.01]),
         slots=draw.randint(1, 4),
         fault=draw.choice([Fault.NONE, *PASSING]),
@@ -34,26 +31,11 @@ def behaviour(draw):
         models=("referee-7b",) if draw.random() < 0.08 else ("sandbox-vlm",),
         vision=draw.random() > 0.1,
     )
-
-
-def pool_before(draw, vlms):
-    endpoints = [
-        {
-            "base_url": vlm.url,
-            "name": f"court {number}",
-            "max_concurrent": draw.choice([1, 2, 4, "auto"]),
-            "weight": draw.choice([0.2, 1, 5]),
-            "is_fallback": number > 0 and draw.random() < 0.3,
-        }
-        for number, vlm in enumerate(vlms)
-    ]
-    settings = {
-        "request_timeout": 1.0,
-        "endpoint_patience": 2.0,
-        "max_concurrent_requests": draw.choice([None, None, 2]),
-    }
-    return EndpointPool.from_config(
-        ModelConfig(model_id="sandbox-vlm", multiplexer_endpoints=endpoints, **settings)
+    return at(
+        behaviour,
+        max_concurrent=draw.choice([1, 2, 4, "auto"]),
+        weight=draw.choice([0.2, 1, 5]),
+        is_fallback=number > 0 and draw.random() < 0.3,
     )
 
 
@@ -86,22 +68,22 @@ async def outcome(draw, pool, number):
 
 async def run_schedule(seed):
     draw = random.Random(seed)
-    async with AsyncExitStack() as stack:
-        vlms = [
-            await stack.enter_async_context(SandboxVLM(behaviour(draw)))
-            for _ in range(draw.randint(1, 3))
-        ]
-        pool = pool_before(draw, vlms)
+    endpoints = [drawn_endpoint(draw, number) for number in range(draw.randint(1, 3))]
+    async with pool_on(
+        *endpoints,
+        patience_s=2.0,
+        request_timeout=1.0,
+        max_concurrent_requests=draw.choice([None, None, 2]),
+        limit_s=LIMIT_S,
+    ) as (pool, *vlms):
         making = asyncio.ensure_future(mischief(random.Random(seed), vlms))
         ended = await asyncio.gather(
             *(outcome(random.Random(f"{seed} {n}"), pool, n) for n in range(QUESTIONS))
         )
         await making
-        while any(stats.in_flight for stats in pool.stats().values()):
-            await asyncio.sleep(0.001)
+        await until(lambda: not any(stats.in_flight for stats in pool.stats().values()))
         assert sum(stats.served for stats in pool.stats().values()) >= ended.count(Answer)
         assert not any(len(queue) for queue in pool._patience)
-        await pool.aclose()
     return Counter(ended)
 
 
@@ -121,8 +103,7 @@ ENDINGS = {
 )
 async def test_every_question_ends_once_whatever_happens(block):
     seeds = range(block * BLOCK, (block + 1) * BLOCK)
-    async with asyncio.timeout(LIMIT_S):
-        outcomes = await asyncio.gather(*(run_schedule(seed) for seed in seeds))
+    outcomes = await asyncio.gather(*(run_schedule(seed) for seed in seeds))
     assert [task for task in asyncio.all_tasks() if "vlm_engine" in repr(task)] == []
     gc.collect()  # an unclosed session would warn now
     for seed, ended in zip(seeds, outcomes, strict=True):

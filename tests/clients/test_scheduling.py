@@ -24,6 +24,26 @@ LONG_AGO = -1000.0
 GONE = UnreachableError("gone")
 
 
+@pytest.fixture
+def one():
+    return member("one", 1.0)
+
+
+@pytest.fixture
+def two():
+    return member("two", 1.0)
+
+
+@pytest.fixture
+def fast():
+    return member("fast", 0.2)
+
+
+@pytest.fixture
+def slow():
+    return member("slow", 2.0)
+
+
 def pending(**fields):
     return PendingQuestion(Question(("Foul",), Form.LIST, b""), **fields)
 
@@ -44,8 +64,7 @@ def first(queue):
     return next(iter(queue))
 
 
-def test_repeated_questions_come_first_then_the_oldest():
-    one = member("one", 1.0)
+def test_repeated_questions_come_first_then_the_oldest(one):
     queue = queue_of(3, one)
     questions = list(queue)
     assert queue.next_for(one, 0.0) is questions[0]
@@ -59,8 +78,7 @@ def test_repeated_questions_come_first_then_the_oldest():
     assert queue.next_for(one, 0.0) is None
 
 
-def test_a_question_is_skipped_until_its_delay_is_over():
-    one = member("one", 1.0)
+def test_a_question_is_skipped_until_its_delay_is_over(one):
     queue = queue_of(1, one)
     again = pending(not_before=5.0)
     queue.add_again(again)
@@ -69,8 +87,7 @@ def test_a_question_is_skipped_until_its_delay_is_over():
     assert queue.changes_at() == [5.0]
 
 
-def test_an_endpoint_gets_a_question_back_only_if_all_failed_it():
-    one, two = member("one", 1.0), member("two", 1.0)
+def test_an_endpoint_gets_a_question_back_only_if_all_failed_it(one, two):
     queue = RequestQueue((one, two))
     again = pending(failures={one: ServerError("no")})
     queue.add_again(again)
@@ -139,18 +156,6 @@ def test_weight_ranks_endpoints_that_are_not_measured():
     assert queue.next_for(light, 0.0) is None
 
 
-def test_fallbacks_work_while_no_primary_does():
-    primary, spare = member("primary", 2.0), member("spare", 0.1, is_fallback=True)
-    queue = queue_of(50, primary, spare)
-    assert queue.eligible(0.0) == (primary,)
-    assert queue.next_for(spare, 0.0) is None
-    primary.health.record_failure(GONE, 0.0)
-    assert queue.next_for(spare, 0.0) is not None
-    primary.health.start_trial()
-    assert ranked(queue.eligible(0.0), 1.0) == [primary, spare]
-    assert queue.next_for(primary, 0.0) is not None
-
-
 def test_fallbacks_help_if_the_wait_is_longer_than_set():
     primary, spare = member("primary", 2.0, slots=2), member("spare", 1.0, is_fallback=True)
     both = (primary, spare)
@@ -159,8 +164,7 @@ def test_fallbacks_help_if_the_wait_is_longer_than_set():
     assert queue_of(500, *both).eligible(0.0) == (primary,)
 
 
-def test_a_late_request_is_copied_to_an_idle_fast_endpoint():
-    fast, slow = member("fast", 0.2), member("slow", 2.0)
+def test_a_late_request_is_copied_to_an_idle_fast_endpoint(fast, slow):
     queue = RequestQueue((fast, slow))
     request = in_flight_at(queue, slow)
     copy = queue.next_copy([fast], 0.5)
@@ -202,16 +206,6 @@ def test_the_request_that_would_take_longest_is_copied_first():
     assert queue.next_copy([fast], 1.0).original is late
 
 
-def test_slots_are_taken_and_freed():
-    one = member("one", 1.0, slots=2)
-    queue = queue_of(3, one)
-    requests = [queue.start(first(queue), one, 0.0) for _ in range(2)]
-    assert (one.in_flight, one.has_slot(0.0), len(queue)) == (2, False, 1)
-    queue.finish(requests[0])
-    assert (one.in_flight, one.has_slot(0.0)) == (1, True)
-    assert requests[0].pending.in_flight == []
-
-
 def patience_for(*members, total_s=300.0):
     return Patience(members, RetryPolicy(total_s=total_s))
 
@@ -222,8 +216,7 @@ def ended(patience, *times):
     return patience.ended
 
 
-def test_patience_lasts_as_set_and_starts_again_after_a_return():
-    one, two = member("one", 1.0), member("two", 1.0)
+def test_patience_lasts_as_set_and_starts_again_after_a_return(one, two):
     patience = patience_for(one, two)
     one.health.record_failure(GONE, 0.0)
     patience.update(0.0)
@@ -240,8 +233,7 @@ def test_patience_lasts_as_set_and_starts_again_after_a_return():
     assert patience.changes_at() == []
 
 
-def test_patience_ends_until_a_trial_and_again_if_that_fails():
-    one = member("one", 1.0)
+def test_patience_ends_until_a_trial_and_again_if_that_fails(one):
     patience = patience_for(one, total_s=10.0)
     one.health.record_failure(GONE, 0.0)
     assert ended(patience, 0.0, 10.0)
@@ -260,8 +252,7 @@ def test_patience_is_short_if_nothing_was_ever_answered(error, wait_s):
     assert ended(patience, 5.0 + wait_s)
 
 
-def test_a_busy_endpoint_is_waited_for_within_patience():
-    one = member("one", 1.0)
+def test_a_busy_endpoint_is_waited_for_within_patience(one):
     patience = patience_for(one)
     one.health.record_failure(BusyError("later", retry_after_s=200.0), 0.0)
     assert not ended(patience, 0.0) and patience.left_s(2.0) == 298.0
@@ -270,32 +261,17 @@ def test_a_busy_endpoint_is_waited_for_within_patience():
     assert ended(patience, 250.0), "it asks for more than is left"
 
 
-def test_a_pause_longer_than_patience_ends_it_if_it_is_alone():
-    one, two = member("one", 1.0), member("two", 1.0)
+def test_a_pause_longer_than_patience_ends_it_if_it_is_alone(one, two):
     one.health.record_failure(BusyError("later", retry_after_s=600.0), 0.0)
     two.health.record_failure(GONE, 0.0)
     assert ended(patience_for(one), 0.0)
     assert not ended(patience_for(one, two), 0.0)
 
 
-def test_a_question_in_flight_keeps_patience_alive():
-    one = member("one", 1.0)
+def test_a_question_in_flight_keeps_patience_alive(one):
     patience = patience_for(one, total_s=10.0)
     one.start(0.0)
     one.health.record_failure(GONE, 0.0)
     assert not ended(patience, 0.0, 60.0)
     one.finish(0.0)
     assert ended(patience, 61.0)
-
-
-def test_the_remaining_patience_is_logged_now_and_then():
-    one = member("one", 1.0)
-    patience = patience_for(one, total_s=120.0)
-    assert patience.left_s(0.0) is None
-    one.health.record_failure(GONE, 0.0)
-    notices = []
-    for now in range(130):
-        patience.update(float(now))
-        notices.append((now, patience.left_s(float(now))))
-    logged = [notice for notice in notices if notice[1] is not None]
-    assert logged == [(2, 118.0), (32, 88.0), (62, 58.0), (92, 28.0)]

@@ -193,14 +193,12 @@ async def test_an_unreadable_picture_asked_singly_spoils_only_itself():
     assert present(answer) == [["Foul"], None, ["Turnover"]]
 
 
-@pytest.mark.parametrize("fault", [Fault.TRUNCATED, Fault.BLANKS, Fault.GARBAGE])
-async def test_a_bad_reply_costs_one_more_request(fault):
-    async with client_on(Behaviour(fault=fault, fault_requests=1)) as (client, vlm):
+async def test_a_reply_that_is_cut_off_counts_as_one_more_call():
+    behaviour = Behaviour(fault=Fault.TRUNCATED, fault_requests=1)
+    async with client_on(behaviour) as (client, vlm):
         answer = await client.ask(question(*SHOWN))
     assert present(answer) == FOUND
-    assert vlm.counters.requests == 2
-    if fault is Fault.TRUNCATED:
-        assert (answer.calls, answer.answer_tokens) == (2, vlm.counters.answer_tokens)
+    assert (answer.calls, answer.answer_tokens) == (2, vlm.counters.answer_tokens)
 
 
 async def test_an_answer_about_several_pictures_has_one_model():
