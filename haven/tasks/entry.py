@@ -10,10 +10,11 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TextIO
 
 from haven.setup import SetupError
 from haven.setup.bootstrap import ensure_dependencies
@@ -24,6 +25,23 @@ PLUGIN_DIR = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
 _USAGE_ERROR = 2
 _PACKAGES = ("haven", "vlm_engine")
+_ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StashRequest:
+    """One task as Stash starts it.
+
+    ``connection``: how to reach Stash. ``arguments``: those of the task, ``mode`` among them.
+    """
+
+    connection: Mapping[str, object]
+    arguments: Mapping[str, str]
+
+    @property
+    def config_dir(self) -> str:
+        """The folder of Stash's configuration, or ""."""
+        return str(self.connection.get("Dir") or "")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,7 +92,7 @@ def _outcome(sent: bytes, log: StashLogHandler) -> tuple[str | None, str | None]
     """Return (end line, None) or (None, error)."""
     try:
         request = _request(sent)
-        data_dir = default_data_dir(request["server_connection"].get("Dir"))
+        data_dir = default_data_dir(request.config_dir or None)
         _prepare(data_dir, sent)
     except SetupError as error:
         return None, str(error)
@@ -93,7 +111,7 @@ def _prepare(data_dir: Path, sent: bytes | None = None) -> None:
     sys.path.insert(0, str(PLUGIN_DIR))
 
 
-def _request(sent: bytes) -> Mapping[str, Any]:
+def _request(sent: bytes) -> StashRequest:
     expected = "Standard input must hold the JSON object that Stash sends to a plugin"
     try:
         request = json.loads(sent)
@@ -101,19 +119,19 @@ def _request(sent: bytes) -> Mapping[str, Any]:
         raise SetupError(f"{expected}: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("server_connection"), dict):
         raise SetupError(f'{expected}, with "server_connection".')
-    if not isinstance(request["server_connection"].get("Dir") or "", str) or not isinstance(
-        request.get("args") or {}, dict
-    ):
+    connection, arguments = request["server_connection"], request.get("args") or {}
+    if not isinstance(connection.get("Dir") or "", str) or not isinstance(arguments, dict):
         raise SetupError(f'{expected}; "args" is an object in it, and "Dir" text.')
-    return request
+    return StashRequest(connection, {str(key): str(value) for key, value in arguments.items()})
 
 
-def _answer(stream: Any, output: str | None, error: str | None) -> None:
-    stream.write(json.dumps({"output": output} if error is None else {"error": error}))
-    stream.flush()
+def _answer(stream: TextIO | None, output: str | None, error: str | None) -> None:
+    if stream is not None:
+        stream.write(json.dumps({"output": output} if error is None else {"error": error}))
+        stream.flush()
 
 
-def _log_unexpected(stdout: Any, log: StashLogHandler) -> Any:
+def _log_unexpected(stdout: TextIO | None, log: StashLogHandler) -> _ExceptHook:
     """Return Python's hook for unexpected errors: it logs the traceback and answers Stash."""
 
     def report(

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from haven.report import RunReport, write_report
 from haven.settings.settings import Settings
@@ -26,6 +24,7 @@ from haven.tasks.context import (
     TaskContext,
     brings_back,
 )
+from haven.tasks.entry import StashRequest
 from haven.tasks.failures import EXPECTED
 from haven.tasks.task_list import TASKS, Task
 from vlm_engine import ConfigError
@@ -38,17 +37,17 @@ PLUGIN_ID = "ahavenvlmconnector"
 DATABASE = "haven.sqlite3"
 
 
-def run_task(request: Mapping[str, Any], data_dir: Path, log: StashLogHandler) -> str:
-    """Run the task that ``request``, Stash's JSON object, names. Return its end line.
+def run_task(request: StashRequest, data_dir: Path, log: StashLogHandler) -> str:
+    """Run the task that Stash asks for. Return its end line.
 
     Raises ``ConfigError``, ``StashError`` and what the task raises.
     """
-    arguments = {str(key): str(value) for key, value in (request.get("args") or {}).items()}
+    arguments = request.arguments
     task = TASKS.get(mode := arguments.get("mode", ""))
     if task is None:
         raise ConfigError(f"mode: there is no task {mode!r}; there are: {', '.join(TASKS)}")
     for_settings = {key: value for key, value in arguments.items() if key not in OWN_ARGUMENTS}
-    client = StashClient(request["server_connection"])
+    client = StashClient(request.connection)
     try:
         server = handshake(client, PLUGIN_ID)
         load = Settings.load if task.looks_at_media else Settings.load_for_undo
