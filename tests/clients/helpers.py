@@ -6,8 +6,8 @@ import json
 import logging
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple
 
 import pytest
 from aiohttp import web
@@ -69,12 +69,11 @@ async def client_on(server, **settings):
         yield client, server
 
 
-@dataclass
-class At:
+class At(NamedTuple):
     """An endpoint of a pool: a server to start, a behaviour of the sandbox's, or a URL."""
 
     server: object
-    settings: dict = field(default_factory=dict)
+    settings: dict
 
 
 def at(server, name="court", **settings):

@@ -16,39 +16,38 @@ def answer(slots, count):
         slots.record_answer(0.0, full=True)
 
 
-def test_fixed_slots_are_as_many_as_offered():
-    slots = Slots()
-    assert slots.limit == 1
-    slots.offer(6)
-    assert slots.limit == 6
-    slots.offer(0)
-    assert slots.limit == 1
+REDUCE = "busy"
 
 
-def test_busy_halves_fixed_slots_and_answers_restore_them():
+@pytest.mark.parametrize(
+    ("events", "limit"),
+    [
+        ([], 1),
+        ([6], 6),
+        ([6, 0], 1),
+        ([6, REDUCE], 3),
+        ([6, REDUCE, REDUCE, REDUCE], 1),
+        ([8, REDUCE, 2], 2),
+    ],
+)
+def test_offers_and_busy_decide_how_many_fixed_slots(events, limit):
     slots = Slots()
-    slots.offer(6)
+    for event in events:
+        slots.reduce() if event is REDUCE else slots.offer(event)
+    assert slots.limit == limit
+
+
+def test_answers_restore_halved_slots_one_by_one():
+    slots = Slots()
+    slots.offer(4)
     slots.reduce()
-    assert slots.limit == 3
-    slots.reduce()
-    assert slots.limit == 1
-    slots.reduce()
-    assert slots.limit == 1
     answer(slots, GIVEN_BACK_AFTER - 1)
-    assert slots.limit == 1
+    assert slots.limit == 2
     seen = []
-    for _ in range(7 * GIVEN_BACK_AFTER):
+    for _ in range(4 * GIVEN_BACK_AFTER):
         answer(slots, 1)
         seen.append(slots.limit)
-    assert list(dict.fromkeys(seen)) == [2, 3, 4, 5, 6]
-
-
-def test_a_later_offer_limits_halved_slots():
-    slots = Slots()
-    slots.offer(8)
-    slots.reduce()
-    slots.offer(2)
-    assert slots.limit == 2
+    assert list(dict.fromkeys(seen)) == [3, 4]
 
 
 def climbed(service_s, answers, start=1, noise=0.0, seed=5):

@@ -27,7 +27,6 @@ from vlm_engine.errors import (
     ConfigError,
     NoEndpointError,
     NoVisionError,
-    ReplyError,
     RequestError,
     ServerError,
     StoreError,
@@ -295,15 +294,6 @@ async def test_an_unreadable_picture_fails_alone_and_at_once():
         await ask_all(pool, 4)
 
 
-async def test_garbage_of_the_only_endpoint_fails_the_question():
-    async with pool_on(Behaviour(fault=Fault.GARBAGE)) as (pool, vlm):
-        for _ in range(6):
-            with pytest.raises(ReplyError):
-                await pool.ask(question())
-        vlm.behaviour.fault = Fault.NONE
-        await ask_all(pool, 4)
-
-
 @pytest.mark.parametrize(
     ("wrong", "kind", "words"),
     [
@@ -341,10 +331,9 @@ async def test_when_all_are_down_the_error_holds_every_cause():
 # Outages.
 
 
-@pytest.mark.parametrize("count", [1, 2])
-async def test_an_outage_in_mid_batch_loses_and_repeats_nothing(count, caplog):
+async def test_an_outage_in_mid_batch_loses_and_repeats_nothing(caplog):
     caplog.set_level(logging.INFO)
-    courts = [at(Behaviour(latency_s=0.02 / (n + 1)), f"court {n}") for n in range(count)]
+    courts = [at(Behaviour(latency_s=latency_s)) for latency_s in (0.02, 0.01)]
     async with pool_on(*courts) as (pool, *vlms):
         asking = asyncio.ensure_future(ask_all(pool, 80))
         await until(lambda: sum(vlm.counters.answered for vlm in vlms) >= 20)
@@ -362,8 +351,8 @@ async def test_an_outage_in_mid_batch_loses_and_repeats_nothing(count, caplog):
     assert extra <= pool.slots + sum(each.copies for each in stats), "only those in flight"
     assert all(each.down_s > 0 for each in stats)
     assert "Waiting for endpoints with" in caplog.text
-    assert len(warnings(caplog)) == count
-    assert "does not work" in warnings(caplog)[0] and "endpoint court 0 works again" in caplog.text
+    assert all("does not work" in warning for warning in warnings(caplog))
+    assert len(warnings(caplog)) == 2 and "endpoint court works again" in caplog.text
 
 
 async def test_after_patience_questions_fail_until_a_probe_succeeds():

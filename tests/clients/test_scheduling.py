@@ -60,6 +60,10 @@ def in_flight_at(queue, holder):
     return queue.start(pending(), holder, 0.0)
 
 
+def fail(member, now=0.0, error=GONE):
+    member.health.record_failure(error, now)
+
+
 def first(queue):
     return next(iter(queue))
 
@@ -95,7 +99,7 @@ def test_an_endpoint_gets_a_question_back_only_if_all_failed_it(one, two):
     assert queue.next_for(two, 0.0) is again
     again.failures[two] = ServerError("no")
     assert queue.next_for(one, 0.0) is again
-    two.health.record_failure(GONE, 0.0)
+    fail(two)
     again.failures = {one: ServerError("no")}
     assert queue.next_for(one, 0.0) is again
 
@@ -124,9 +128,9 @@ def test_no_endpoint_defers_to_one_that_is_down_or_hangs():
     fast, slow = member("fast", 0.2, slots=8), member("slow", 2.0)
     queue = queue_of(1, fast, slow)
     assert queue.next_for(slow, 0.0) is None
-    fast.health.record_failure(BusyError("later", retry_after_s=10), 0.0)
+    fail(fast, 0.0, BusyError("later", retry_after_s=10))
     assert queue.next_for(slow, 0.0) is first(queue)
-    fast.health.record_failure(GONE, 20.0)
+    fail(fast, 20.0)
     assert queue.next_for(slow, 20.0) is first(queue)
     hanging, steady = member("hanging", 0.2, slots=4), member("steady", 0.5)
     queue = queue_of(5, hanging, steady)
@@ -218,16 +222,16 @@ def ended(patience, *times):
 
 def test_patience_lasts_as_set_and_starts_again_after_a_return(one, two):
     patience = patience_for(one, two)
-    one.health.record_failure(GONE, 0.0)
+    fail(one)
     patience.update(0.0)
     assert patience.changes_at() == []
-    two.health.record_failure(GONE, 100.0)
+    fail(two, 100.0)
     assert not ended(patience, 100.0, 399.0)
     assert 400.0 in patience.changes_at()
     one.health.start_trial()
     one.health.record_answer(1.0, 399.5)
     patience.update(399.5)
-    one.health.record_failure(GONE, 500.0)
+    fail(one, 500.0)
     assert not ended(patience, 500.0, 799.0)
     assert ended(patience, 800.0)
     assert patience.changes_at() == []
@@ -235,11 +239,11 @@ def test_patience_lasts_as_set_and_starts_again_after_a_return(one, two):
 
 def test_patience_ends_until_a_trial_and_again_if_that_fails(one):
     patience = patience_for(one, total_s=10.0)
-    one.health.record_failure(GONE, 0.0)
+    fail(one)
     assert ended(patience, 0.0, 10.0)
     one.health.start_trial()
     assert not ended(patience, 20.0)
-    one.health.record_failure(GONE, 21.0)
+    fail(one, 21.0)
     assert ended(patience, 21.0)
 
 
@@ -247,23 +251,23 @@ def test_patience_ends_until_a_trial_and_again_if_that_fails(one):
 def test_patience_is_short_if_nothing_was_ever_answered(error, wait_s):
     one = member("one")
     patience = patience_for(one)
-    one.health.record_failure(error, 5.0)
+    fail(one, 5.0, error)
     assert ended(patience, 5.0) == (not wait_s)
     assert ended(patience, 5.0 + wait_s)
 
 
 def test_a_busy_endpoint_is_waited_for_within_patience(one):
     patience = patience_for(one)
-    one.health.record_failure(BusyError("later", retry_after_s=200.0), 0.0)
+    fail(one, 0.0, BusyError("later", retry_after_s=200.0))
     assert not ended(patience, 0.0) and patience.left_s(2.0) == 298.0
     assert not ended(patience, 250.0)
-    one.health.record_failure(BusyError("later", retry_after_s=200.0), 250.0)
+    fail(one, 250.0, BusyError("later", retry_after_s=200.0))
     assert ended(patience, 250.0), "it asks for more than is left"
 
 
 def test_a_pause_longer_than_patience_ends_it_if_it_is_alone(one, two):
-    one.health.record_failure(BusyError("later", retry_after_s=600.0), 0.0)
-    two.health.record_failure(GONE, 0.0)
+    fail(one, 0.0, BusyError("later", retry_after_s=600.0))
+    fail(two)
     assert ended(patience_for(one), 0.0)
     assert not ended(patience_for(one, two), 0.0)
 
@@ -271,7 +275,7 @@ def test_a_pause_longer_than_patience_ends_it_if_it_is_alone(one, two):
 def test_a_question_in_flight_keeps_patience_alive(one):
     patience = patience_for(one, total_s=10.0)
     one.start(0.0)
-    one.health.record_failure(GONE, 0.0)
+    fail(one)
     assert not ended(patience, 0.0, 60.0)
     one.finish(0.0)
     assert ended(patience, 61.0)
