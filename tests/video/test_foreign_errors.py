@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from tests.video.numbered import (
 )
 from vlm_engine.errors import FrameError, MediaNotFoundError, MediaUnreadableError
 from vlm_engine.files import media_errors
-from vlm_engine.video import probe
+from vlm_engine.types import VideoInfo
+from vlm_engine.video import VideoReader, probe
 
 TITLED = {
     "mp4": "libx264",
@@ -144,3 +146,21 @@ def test_an_error_of_another_library_becomes_one_of_the_tree(
 ) -> None:
     with pytest.raises(kind, match=text), media_errors("a.mp4", "no", FrameError):
         raise error
+
+
+@pytest.mark.parametrize("error", [KeyError("tile"), AssertionError(), RecursionError("too deep")])
+def test_any_error_of_a_library_names_the_video(
+    error: Exception, match: VideoInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vlm_engine.video.reader.encode", fail)
+    (frame,) = frames_of(match, [1.0])
+    assert isinstance(frame, FrameError)
+    assert match.path in str(frame)
+    monkeypatch.setattr(av, "open", fail)
+    for read in (partial(probe, match.path), partial(VideoReader, match)):
+        with pytest.raises(MediaUnreadableError, match=r"match\.mp4: .+") as caught:
+            read()
+        assert caught.value.__cause__ is error

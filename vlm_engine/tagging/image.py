@@ -13,7 +13,6 @@ from functools import lru_cache, partial
 
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.files import media_errors
 from vlm_engine.pictures import ImageViews, PictureReader, Source, ViewKind, name_of, spread
 from vlm_engine.spans import describe_image, images_together
 from vlm_engine.tagging.cached_client import CachedAnswers, CachedClient, Cascade, Tags
@@ -133,17 +132,16 @@ class ImageTagger:
     def _read_clip(self, source: Source, shape: ImageShape) -> ImageViews:
         """Return moments from all over a video. Raises ``MediaUnreadableError`` if none decodes."""
         config, name = self._config.video, name_of(source)
-        with media_errors(name):
-            video = self._reader.as_video(source)
-            pause()  # what reads the video is watched by itself
-            info = probe(video, stall_s=config.stall_s)
-            times_s = spread(info.duration_s, self._config.image.frames)
-            with VideoReader(info, hwaccel=config.hwaccel, stall_s=config.stall_s) as reader:
-                moments = [moment for _, moment in reader.frames(times_s, shape)]
-            frames = tuple(moment for moment in moments if isinstance(moment, Frame))
-            error = next((moment for moment in moments if isinstance(moment, FrameError)), None)
-            if error is not None and not frames:
-                raise MediaUnreadableError(str(error)) from error
+        video = self._reader.as_video(source)
+        pause()  # what reads the video is watched by itself
+        info = probe(video, stall_s=config.stall_s)
+        times_s = spread(info.duration_s, self._config.image.frames)
+        with VideoReader(info, hwaccel=config.hwaccel, stall_s=config.stall_s) as reader:
+            moments = [moment for _, moment in reader.frames(times_s, shape)]
+        frames = tuple(moment for moment in moments if isinstance(moment, Frame))
+        error = next((moment for moment in moments if isinstance(moment, FrameError)), None)
+        if error is not None and not frames:
+            raise MediaUnreadableError(str(error)) from error
         unseen = len(moments) - len(frames)
         if error is not None:
             _log.warning(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from vlm_engine.config.models import VideoConfig
 from vlm_engine.errors import FrameError, MediaUnreadableError
-from vlm_engine.files import media_errors
 from vlm_engine.tagging.cached_client import CachedClient, Tags
 from vlm_engine.tagging.category_search import CategorySearch
 from vlm_engine.types import (
@@ -220,18 +219,14 @@ class _Decoder:
 
     async def start(self, shapes: Mapping[float, Collection[ImageShape]]) -> None:
         """Begin a round: ``shapes`` are wanted of the frames at these times."""
-        with media_errors(self._video.path):
-            self._pictures = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._open, shapes
-            )
+        loop = asyncio.get_running_loop()
+        self._pictures = await loop.run_in_executor(self._thread, self._open, shapes)
 
     async def next_picture(self) -> Picture:
         """Return the next frame of the round, in order of time. There must be one left."""
-        with media_errors(self._video.path):
-            _, picture = await asyncio.get_running_loop().run_in_executor(
-                self._thread, next, self._pictures
-            )
-            return picture
+        loop = asyncio.get_running_loop()
+        _, picture = await loop.run_in_executor(self._thread, next, self._pictures)
+        return picture
 
     def close(self) -> None:
         """Close the file once the current frame is decoded. Does not wait for it."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from vlm_engine.config.models import EngineConfig
 from vlm_engine.errors import ConfigError
-from vlm_engine.files import media_errors
 from vlm_engine.spans import describe_video, together
 from vlm_engine.tagging.cached_client import Cascade
 from vlm_engine.tagging.category_search import CategorySearch
@@ -18,7 +17,6 @@ from vlm_engine.tagging.requests import Earlier, VideoRequest
 from vlm_engine.tagging.search_run import SearchRun
 from vlm_engine.types import Coverage, Findings, VideoInfo, VideoResult
 from vlm_engine.video import probe as probe_source
-from vlm_engine.video.container import name_of
 from vlm_engine.vr import Layout, layout_of
 
 _log = logging.getLogger(__name__)
@@ -38,13 +36,9 @@ class SearchResult:
 
 async def probe(request: VideoRequest, config: EngineConfig) -> VideoInfo:
     """Return what the video's index says, without decoding. Raises ``MediaError``."""
-    with media_errors(name_of(request.source)):
-        return await asyncio.to_thread(
-            probe_source,
-            request.source,
-            identity=request.identity,
-            stall_s=config.video.stall_s,
-        )
+    return await asyncio.to_thread(
+        probe_source, request.source, identity=request.identity, stall_s=config.video.stall_s
+    )
 
 
 async def search(
