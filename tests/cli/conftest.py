@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,22 @@ class Done:
 
 
 Command = Callable[..., Done]
+
+
+def at(vlm: SandboxVLM) -> tuple[str, ...]:
+    """Return the options that ask ``vlm`` for ``TAGS``."""
+    return "--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ",".join(TAGS)
+
+
+@pytest.fixture
+def engine_yaml(tmp_path: Path) -> Callable[..., Path]:
+    """Return a configuration file with one model of these settings."""
+
+    def write(**model: object) -> Path:
+        (tmp_path / "engine.yaml").write_text(json.dumps({"models": {"vlm": model}}))
+        return tmp_path / "engine.yaml"
+
+    return write
 
 
 @pytest.fixture

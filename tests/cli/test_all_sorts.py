@@ -18,15 +18,13 @@ import pytest
 from sandbox.heif import heic
 from sandbox.odd_files import audio_only, truncated
 from sandbox.stills import Pixels
-from sandbox.videos import LabelledVideo
-from tests.cli.conftest import TAGS, Command
+from tests.cli.conftest import at
 from tests.pictures.raws import nef, preview
 from vlm_engine.cli.media import skipped_line
 from vlm_engine.cli.output import printable
 from vlm_engine.engine import VLMEngine
-from vlm_engine.testing import SandboxVLM, glyphs
+from vlm_engine.testing import glyphs
 
-ASK_FOR = ",".join(TAGS)
 ESCAPES = "\x1b[2J\x1b]0;Goal\x07\u202egpj.\r"
 unix_names = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
 
@@ -56,6 +54,7 @@ def fill_with_bad_files(folder: Path, video: Path, photo: Path) -> set[str]:
         "cut off.heic": heic(glyphs_of("Foul"))[:900],
         "notes.mp4": b"Free throw, second half",
         "empty.mkv": b"",
+        "empty.zip": b"",
         "broken.zip": b"PK\x03\x04",
     }
     for name, content in contents.items():
@@ -71,9 +70,7 @@ def glyphs_of(*tags: str) -> Pixels:
     return np.asarray(glyphs.picture(tags, 320, 180, 3))
 
 
-def test_bad_files_are_named_and_the_others_are_tagged(
-    command: Command, vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
-) -> None:
+def test_bad_files_are_named_and_the_others_are_tagged(tag, vlm, video, photo, tmp_path):
     season = tmp_path / "season"
     (season / "away").mkdir(parents=True)
     bad = fill_with_bad_files(season, video.path, photo)
@@ -84,24 +81,23 @@ def test_bad_files_are_named_and_the_others_are_tagged(
     (season / "notes.txt").write_text("no media")
     (season / "game.srt").write_text("no media")
     (season / ".hidden.txt").write_text("no media")
-    done = command("tag", season, "--endpoint", vlm.url, "--tags", ASK_FOR)
+    missing = [season / "missing.mp4", season / "missing.jpg"]
+    done = tag(season, *missing, *at(vlm))
     assert done.code == 1
     assert "Traceback" not in done.err
     output = done.out + done.err
     for good in ("away/foul.jpg", "game.mp4", "foul.heic"):
         assert str(season / good) in done.out
     assert f"{season / 'old title.mp4'}" in output
-    for name in bad:
+    for name in [*bad, "missing.mp4", "missing.jpg"]:
         assert [line for line in done.err.splitlines() if line.startswith(f"{season / name}: ")], (
             name
         )
-    assert done.err.count(str(season)) <= len(bad) + 1
+    assert done.err.count(str(season)) <= len(bad) + len(missing) + 1
     assert "2 files skipped, no videos or pictures by their names (" in done.err
 
 
-def test_an_error_that_nobody_foresaw_concerns_one_file(
-    command: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_that_nobody_foresaw_concerns_one_file(command, vlm, photo, tmp_path, monkeypatch):
     process = VLMEngine.process_image
 
     async def sometimes(self: VLMEngine, image: object, **options: object) -> object:
@@ -111,7 +107,7 @@ def test_an_error_that_nobody_foresaw_concerns_one_file(
 
     monkeypatch.setattr(VLMEngine, "process_image", sometimes)
     shutil.copy(photo, tmp_path / "other.jpg")
-    done = command("tag", tmp_path / "other.jpg", photo, "--endpoint", vlm.url, "--tags", ASK_FOR)
+    done = command("tag", tmp_path / "other.jpg", photo, *at(vlm))
     assert done.code == 1
     assert str(photo) in done.out
     assert (
@@ -121,16 +117,14 @@ def test_an_error_that_nobody_foresaw_concerns_one_file(
 
 
 @unix_names
-def test_names_of_files_command_no_terminal(
-    command: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path
-) -> None:
+def test_names_of_files_command_no_terminal(command, vlm, photo, tmp_path):
     folder = tmp_path / "season"
     folder.mkdir()
     names = (f"foul{ESCAPES}.jpg", "foul\nERROR: all is lost.jpg", f"lost{ESCAPES}.png")
     shutil.copy(photo, folder / names[0])
     shutil.copy(photo, folder / names[1])
     (folder / names[2]).write_bytes(b"\x89PNG\r\n\x1a\n")
-    done = command("tag", folder, "--endpoint", vlm.url, "--tags", ASK_FOR)
+    done = command("tag", folder, *at(vlm))
     assert done.code == 1
     assert not set(done.out + done.err) & set("\x1b\x07\r\u202e")
     assert len(done.out.splitlines()) == 2
@@ -139,12 +133,12 @@ def test_names_of_files_command_no_terminal(
     assert "lost\\x1b[2J" in line
 
 
-def test_letters_of_any_language_stay_as_they_are() -> None:
+def test_letters_of_any_language_stay_as_they_are():
     for name in ("Überzahl – Café.jpg", "決勝戦.png", "مباراة.mp4", "👨‍👩‍👧.jpg", "half\\time.png"):
         assert printable(name) == name
 
 
-def test_the_kinds_of_skipped_files_are_counted() -> None:
+def test_the_kinds_of_skipped_files_are_counted():
     assert (
         skipped_line(["a/README"])
         == "1 file skipped, no video or picture by its name (no suffix 1)"
@@ -173,9 +167,7 @@ def piped(data: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 @unix_names
 @pytest.mark.parametrize("ending", ["| head -1", "--json - | head -c 1"])
-def test_output_that_nobody_reads_is_no_traceback(
-    vlm: SandboxVLM, photo: Path, tmp_path: Path, ending: str
-) -> None:
+def test_output_that_nobody_reads_is_no_traceback(vlm, photo, tmp_path, ending):
     folder = tmp_path / "season"
     folder.mkdir()
     for number in range(6):
@@ -183,7 +175,7 @@ def test_output_that_nobody_reads_is_no_traceback(
     (folder / "notes.mp4").write_text("no video")
     done = piped(
         tmp_path / "data",
-        f'"$PYTHON" -m vlm_engine tag "{folder}" --endpoint {vlm.url} --tags {ASK_FOR} {ending}',
+        f'"$PYTHON" -m vlm_engine tag "{folder}" {" ".join(at(vlm))} {ending}',
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -193,12 +185,10 @@ def test_output_that_nobody_reads_is_no_traceback(
 @pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="this system has no device that is always full"
 )
-def test_a_full_disk_behind_standard_output_is_named(
-    vlm: SandboxVLM, photo: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk_behind_standard_output_is_named(vlm, photo, tmp_path):
     done = piped(
         tmp_path / "data",
-        f'"$PYTHON" -m vlm_engine tag "{photo}" --endpoint {vlm.url} --tags {ASK_FOR} >/dev/full',
+        f'"$PYTHON" -m vlm_engine tag "{photo}" {" ".join(at(vlm))} >/dev/full',
     )
     assert (done.returncode, done.stderr) == (
         1,
@@ -208,15 +198,15 @@ def test_a_full_disk_behind_standard_output_is_named(
 
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])
 def test_a_stream_that_was_closed_before_costs_nothing(
-    command: Command,
-    vlm: SandboxVLM,
-    photo: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    closed: str,
-) -> None:
+    command,
+    vlm,
+    photo,
+    tmp_path,
+    monkeypatch,
+    closed,
+):
     monkeypatch.setattr(sys, closed, None)  # as Python has it after >&- and 2>&-
-    done = command("tag", photo, tmp_path / "lost.png", "--endpoint", vlm.url, "--tags", ASK_FOR)
+    done = command("tag", photo, tmp_path / "lost.png", *at(vlm))
     getattr(sys, closed).close()
     assert done.code == 1
     assert str(photo) in done.out or closed == "stdout"

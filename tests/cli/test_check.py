@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Command
 from vlm_engine.cli import check
 from vlm_engine.testing import Behaviour, Profile, SandboxVLM, glyphs
 from vlm_engine.testing.answers import Token
@@ -27,7 +25,7 @@ def findings(out: str) -> dict[str, tuple[str, str]]:
     ("profile", "server"),
     [(Profile.LM_STUDIO, "LM Studio"), (Profile.LLAMA_CPP, "llama.cpp"), (Profile.VLLM, "vLLM")],
 )
-def test_what_a_server_tells_of_itself(command: Command, profile: Profile, server: str) -> None:
+def test_what_a_server_tells_of_itself(command, profile, server):
     with running(SandboxVLM(Behaviour(profile=profile, slots=3, context_tokens=8192))) as vlm:
         done = command("check", "--endpoint", vlm.url)
     assert done.code == 0, done.err
@@ -45,7 +43,7 @@ def test_what_a_server_tells_of_itself(command: Command, profile: Profile, serve
     assert vlm.counters.answered == 1
 
 
-def test_an_answer_that_is_not_right_is_noted(command: Command, vlm: SandboxVLM) -> None:
+def test_an_answer_that_is_not_right_is_noted(command, vlm):
     """The sandbox sees only what it drew itself, so a red card is nothing to it."""
     outcome, text = findings(command("check", "--endpoint", vlm.url).out)["test question"]
     assert outcome == "note"
@@ -53,16 +51,14 @@ def test_an_answer_that_is_not_right_is_noted(command: Command, vlm: SandboxVLM)
     assert "tokens read" in text
 
 
-def test_an_answer_that_is_right_is_not_noted(command: Command) -> None:
+def test_an_answer_that_is_right_is_not_noted(command):
     with running(CardReader(Behaviour(), sees=True)) as vlm:
         outcome, text = findings(command("check", "--endpoint", vlm.url).out)["test question"]
     assert (outcome, text.split(";")[0]) == ("ok", "answered rightly")
     assert text.endswith("tells how sure it is")
 
 
-def test_logprobs_without_alternatives_count_as_confidence(
-    command: Command, vlm: SandboxVLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logprobs_without_alternatives_count_as_confidence(command, vlm, monkeypatch):
     def bare(dialect: ServerDialect, stream: Sequence[Token], alternatives: int) -> Any:
         return {
             "content": [
@@ -106,13 +102,10 @@ class CardReader(SandboxVLM):
     ],
 )
 def test_several_frames_per_question_are_tried(
-    command: Command, tmp_path: Path, most_pictures: int, sees: bool, outcome: str, text: str
-) -> None:
+    command, engine_yaml, most_pictures, sees, outcome, text
+):
     with running(CardReader(Behaviour(most_pictures=most_pictures), sees=sees)) as vlm:
-        file = tmp_path / "engine.yaml"
-        file.write_text(
-            json.dumps({"models": {"vlm": {"api_base_url": vlm.url, "frames_per_question": 3}}})
-        )
+        file = engine_yaml(api_base_url=vlm.url, frames_per_question=3)
         done = command("check", "--config", file)
     assert done.code == 0
     found, words = findings(done.out)["several frames"]
@@ -136,9 +129,7 @@ def test_several_frames_per_question_are_tried(
     ],
     ids=["no key", "no vision", "no such model"],
 )
-def test_what_is_wrong_comes_with_a_remedy(
-    command: Command, behaviour: Behaviour, what: str, remedy: str
-) -> None:
+def test_what_is_wrong_comes_with_a_remedy(command, behaviour, what, remedy):
     with running(SandboxVLM(behaviour)) as vlm:
         done = command("check", "--endpoint", vlm.url, "--model", "sandbox-vlm")
     assert done.code == 3
@@ -147,17 +138,14 @@ def test_what_is_wrong_comes_with_a_remedy(
     assert remedy in text
 
 
-def test_one_endpoint_of_two_that_fails_exits_with_1(
-    command: Command, vlm: SandboxVLM, tmp_path: Path
-) -> None:
+def test_one_endpoint_of_two_that_fails_exits_with_1(command, vlm, engine_yaml):
     with running(SandboxVLM()) as gone:
         pass
-    file = tmp_path / "engine.yaml"
     servers = [
         {"base_url": vlm.url, "name": "gaming PC", "max_concurrent": "auto"},
         {"base_url": gone.url, "name": "old server"},
     ]
-    file.write_text(json.dumps({"models": {"vlm": {"multiplexer_endpoints": servers}}}))
+    file = engine_yaml(multiplexer_endpoints=servers)
     done = command("check", "--config", file)
     assert done.code == 1
     first, second = done.out.split("\n\n")

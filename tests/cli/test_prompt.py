@@ -9,10 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
-from tests.cli.conftest import Command
-from vlm_engine.testing import HOST, SandboxVLM
+from vlm_engine.testing import HOST
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +21,7 @@ def rest(out: str) -> dict[str, object]:
     return body
 
 
-def test_the_request_is_shown_and_nothing_is_sent(command: Command, vlm: SandboxVLM) -> None:
+def test_the_request_is_shown_and_nothing_is_sent(command, vlm):
     done = command("prompt", "--endpoint", vlm.url, "--tags", "Foul,Goal", "--model", "referee-7b")
     assert done.code == 0, done.err
     assert f"POST {vlm.url}/chat/completions\nwith no key\n" in done.out
@@ -45,40 +42,35 @@ def test_the_request_is_shown_and_nothing_is_sent(command: Command, vlm: Sandbox
     assert vlm.counters.requests == 0
 
 
-def test_a_second_look_asks_for_verdicts_about_a_larger_picture(command: Command) -> None:
+def test_a_second_look_asks_for_verdicts_about_a_larger_picture(command):
     done = command("prompt", "--tags", "Foul", "--for", "second look")
     assert "at most 1024 pixels" in done.out
     assert 'Judge each tag of this list by itself: "yes"' in done.out
     assert '"model" is added once the server has told which one it has loaded' in done.out
 
 
-def test_descriptions_and_templates_are_filled_in(command: Command, tmp_path: Path) -> None:
-    words = {
-        "tag_list": ["Goal", {"Foul": "a player is fouled"}],
-        "user_prompt": "At {time}: which of the {tag_count}?",
-        "api_base_url": "http://127.0.0.1:9",
-    }
-    file = tmp_path / "engine.yaml"
-    file.write_text(json.dumps({"models": {"vlm": words}}))
+def test_descriptions_and_templates_are_filled_in(command, engine_yaml):
+    file = engine_yaml(
+        tag_list=["Goal", {"Foul": "a player is fouled"}],
+        user_prompt="At {time}: which of the {tag_count}?",
+        api_base_url="http://127.0.0.1:9",
+    )
     done = command("prompt", "--config", file, "--time", "754.5")
     assert '    - Goal\n    - "Foul": a player is fouled\n' in done.out
     assert "    At 0:12:34.5: which of the 2?\n" in done.out
     assert '"Foul": a player' not in command("prompt", "--config", file, "--tags", "Goal").out
 
 
-def test_a_scan_of_several_frames_shows_all_of_them(command: Command, tmp_path: Path) -> None:
-    file = tmp_path / "engine.yaml"
-    words = {"tag_list": ["Goal"], "frames_per_question": 3, "api_base_url": "http://127.0.0.1:9"}
-    file.write_text(json.dumps({"models": {"vlm": words}}))
+def test_a_scan_of_several_frames_shows_all_of_them(command, engine_yaml):
+    server = "http://127.0.0.1:9"
+    file = engine_yaml(tag_list=["Goal"], frames_per_question=3, api_base_url=server)
     scan = command("prompt", "--config", file, "--time", "12").out
     assert scan.count("(a JPEG, its longest side at most 512 pixels") == 3
     assert "    Picture 3, at 0:00:20.0:\n" in scan
     assert command("prompt", "--config", file, "--for", "edge").out.count("(a JPEG") == 1
 
 
-def test_the_picture_is_shown_with_the_size_that_it_would_have(
-    command: Command, photo: Path
-) -> None:
+def test_the_picture_is_shown_with_the_size_that_it_would_have(command, photo):
     assert (
         "(a JPEG of 512 x 288 pixels, "
         in command("prompt", "--tags", "Foul", "--picture", photo).out
@@ -89,17 +81,10 @@ def test_the_picture_is_shown_with_the_size_that_it_would_have(
     )
 
 
-def test_a_key_is_not_shown(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_not_shown(command, monkeypatch):
     monkeypatch.setenv("LEAGUE_KEY", "sk-of-the-league")
-    done = command(
-        "prompt",
-        "--tags",
-        "Foul",
-        "--endpoint",
-        "http://127.0.0.1:9/v1",
-        "--api-key-env",
-        "LEAGUE_KEY",
-    )
+    server = ("--endpoint", "http://127.0.0.1:9/v1", "--api-key-env", "LEAGUE_KEY")
+    done = command("prompt", "--tags", "Foul", *server)
     assert "with the key of this endpoint" in done.out
     assert "league" not in done.out
 
@@ -125,46 +110,32 @@ class Refuser(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_the_body_is_byte_for_byte_what_is_sent(command: Command, photo: Path) -> None:
+def test_the_body_is_byte_for_byte_what_is_sent(command, photo):
     with Recorder() as server, ThreadPoolExecutor(1) as thread:
         thread.submit(server.serve_forever, 0.05)
-        options = [
-            "--endpoint",
-            f"http://{HOST}:{server.server_port}",
-            "--tags",
-            "Foul,Goal",
-            "--model",
-            "referee-7b",
-        ]
+        url = f"http://{HOST}:{server.server_port}"
+        options = ["--endpoint", url, "--tags", "Foul,Goal", "--model", "referee-7b"]
         try:
             assert command("tag", photo, *options).code == 1
         finally:
             server.shutdown()
-    whole = [
-        sys.executable,
-        "-m",
-        "vlm_engine",
-        "prompt",
-        *options,
-        "--picture",
-        str(photo),
-        "--for",
-        "still",
-        "--body",
-    ]
+    command_line = [sys.executable, "-m", "vlm_engine", "prompt", *options, "--body"]
+    command_line += ["--picture", str(photo), "--for", "still"]
     assert (
-        subprocess.run(whole, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True).stdout
+        subprocess.run(
+            command_line, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True
+        ).stdout
         == server.sent[0]
     )
 
 
-def test_the_body_of_several_requests_is_none(command: Command, photo: Path) -> None:
+def test_the_body_of_several_requests_is_none(command, photo):
     two = ("--endpoint", "http://127.0.0.1:9", "--endpoint", "http://127.0.0.1:19")
     assert command("prompt", "--tags", "Foul", "--body").code == 2
     assert command("prompt", "--tags", "Foul", "--body", "--picture", photo, *two).code == 2
 
 
-def test_a_picture_that_is_none_is_named(command: Command, tmp_path: Path) -> None:
+def test_a_picture_that_is_none_is_named(command, tmp_path):
     (tmp_path / "foul.jpg").write_text("no picture")
     done = command("prompt", "--tags", "Foul", "--picture", tmp_path / "foul.jpg")
     assert done.code == 2

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.cli.conftest import Command
 from vlm_engine.cli.arguments import PROFILES, PURPOSES
 from vlm_engine.testing import HOST, Profile
 from vlm_engine.types import Purpose
@@ -21,17 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30
 
 
-def test_it_serves_until_it_is_interrupted() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "vlm_engine",
-        "serve-sandbox",
-        "--profile",
-        "ollama",
-        "--model",
-        "referee:7b",
-    ]
+def test_it_serves_until_it_is_interrupted():
+    command = [sys.executable, "-m", "vlm_engine", "serve-sandbox"]
+    command += ["--profile", "ollama", "--model", "referee:7b"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -45,7 +36,7 @@ def test_it_serves_until_it_is_interrupted() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there two may listen on one port")
-def test_a_port_that_is_taken_is_named(command: Command) -> None:
+def test_a_port_that_is_taken_is_named(command):
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         done = command("serve-sandbox", "--port", port)
@@ -53,7 +44,7 @@ def test_a_port_that_is_taken_is_named(command: Command) -> None:
     assert f"--port {port}: nothing can be served there" in done.err
 
 
-def test_the_help_knows_every_profile_and_purpose() -> None:
+def test_the_help_knows_every_profile_and_purpose():
     """They are written out there, because to import them takes what the command may not need."""
     assert tuple(str(profile) for profile in Profile) == PROFILES
     assert set(PURPOSES) == {str(purpose) for purpose in Purpose}

@@ -11,27 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from sandbox.pictures import write_folder, write_zip
-from sandbox.videos import LabelledVideo
-from tests.cli.conftest import TAGS, Command
+from tests.cli.conftest import TAGS, at
 from vlm_engine.cli.arguments import Program, engine_options, parsed, parsers
 from vlm_engine.config.by_name import default_of, parse_setting
-from vlm_engine.testing import Fault, SandboxVLM, glyphs
-
-ASK_FOR = ",".join(TAGS)
+from vlm_engine.testing import Fault, glyphs
 
 
-def at(vlm: SandboxVLM) -> tuple[str, ...]:
-    return "--endpoint", vlm.url, "--model", "sandbox-vlm", "--tags", ASK_FOR
-
-
-def test_a_table_for_a_video_and_a_line_for_a_picture(
-    tag: Command, vlm: SandboxVLM, video: LabelledVideo, photo: Path
-) -> None:
+def test_a_table_for_a_video_and_a_line_for_a_picture(tag, vlm, video, photo):
     done = tag(video.path, photo, *at(vlm), "--at-once", 1)
     assert (done.code, done.err) == (0, "")
     head, title, *rows, picture = done.out.splitlines()
@@ -43,18 +33,14 @@ def test_a_table_for_a_video_and_a_line_for_a_picture(
     assert picture.startswith(f"{photo}  Foul (0.9")
 
 
-def test_a_picture_that_is_only_odd_gives_no_message(
-    command: Command, vlm: SandboxVLM, tmp_path: Path
-) -> None:
+def test_a_picture_that_is_only_odd_gives_no_message(command, vlm, tmp_path):
     odd = tmp_path / "odd.png"
     glyphs.picture(["Foul"], 320, 180).save(odd, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     done = command("tag", odd, *at(vlm))
     assert (done.code, done.err) == (0, "")
 
 
-def test_folders_and_zips_are_tagged_and_answers_kept(
-    tag: Command, vlm: SandboxVLM, tmp_path: Path
-) -> None:
+def test_folders_and_zips_are_tagged_and_answers_kept(tag, vlm, tmp_path):
     loose = write_folder(tmp_path / "Fotos", 7, TAGS)
     zipped = write_zip(tmp_path / "Fotos" / "more.zip", 5, TAGS, first=100)
     (tmp_path / "Fotos" / "notes.txt").write_text("no picture")
@@ -78,16 +64,14 @@ def test_folders_and_zips_are_tagged_and_answers_kept(
     assert (tmp_path / "data" / "answers.sqlite").exists()
 
 
-def test_a_folder_without_media_is_a_mistake(tag: Command, tmp_path: Path) -> None:
+def test_a_folder_without_media_is_a_mistake(tag, tmp_path):
     (tmp_path / "empty").mkdir()
     done = tag(tmp_path / "empty", "--tags", "Foul")
     assert done.code == 2
     assert "empty: there is no video and no picture" in done.err
 
 
-def test_answers_are_kept_in_the_file_that_is_named(
-    tag: Command, vlm: SandboxVLM, video: LabelledVideo, tmp_path: Path
-) -> None:
+def test_answers_are_kept_in_the_file_that_is_named(tag, vlm, video, tmp_path):
     arguments = (video.path, *at(vlm), "--store", tmp_path / "mine.sqlite")
     first = tag(*arguments)
     calls = vlm.counters.answered
@@ -98,9 +82,7 @@ def test_answers_are_kept_in_the_file_that_is_named(
     assert not (tmp_path / "data" / "answers.sqlite").exists()
 
 
-def test_options_override_the_configuration_file(
-    command: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path
-) -> None:
+def test_options_override_the_configuration_file(command, vlm, photo, tmp_path):
     file = tmp_path / "engine.yaml"
     file.write_text(
         f"models:\n  referee:\n    api_base_url: {vlm.url}\n    model_category: whistles\n    "
@@ -118,7 +100,7 @@ def test_options_override_the_configuration_file(
     assert not found("--threshold", "1").get("whistles")
 
 
-def test_every_option_of_a_setting_takes_its_default() -> None:
+def test_every_option_of_a_setting_takes_its_default():
     options = engine_options()
     for name in ("search.effort", "video.stall_s", "image.parts", "model.request_timeout"):
         assert name in options
@@ -143,26 +125,9 @@ def test_every_option_of_a_setting_takes_its_default() -> None:
         (["game.mp4", "--vr", "off"], "off", ["game.mp4"]),
     ],
 )
-def test_vr_may_name_a_layout(written: list[str], layout: str | None, paths: list[str]) -> None:
+def test_vr_may_name_a_layout(written, layout, paths):
     given = parsed(Program(), ["tag", *written])
     assert (given.vr, [str(path) for path in given.paths]) == (layout, paths)
-
-
-def test_bad_files_cost_the_others_nothing_and_are_named(
-    tag: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "notes.mp4").write_text("not a video")
-    (tmp_path / "empty.zip").touch()
-    (tmp_path / "cut off.jpg").write_bytes(photo.read_bytes()[:300])
-    bad = [
-        tmp_path / name
-        for name in ("missing.mp4", "notes.mp4", "missing.jpg", "empty.zip", "cut off.jpg")
-    ]
-    done = tag(*bad, photo, *at(vlm))
-    assert done.code == 1
-    assert sorted(line.split(":")[0] for line in done.err.splitlines()) == sorted(map(str, bad))
-    assert not any(line.count(str(tmp_path)) > 1 for line in done.err.splitlines())
-    assert str(photo) in done.out
 
 
 @pytest.mark.parametrize(
@@ -177,23 +142,13 @@ def test_bad_files_cost_the_others_nothing_and_are_named(
             "model 'vlm' has no tags: say what to look for with --tags",
         ),
         (
-            "models: {vlm: {type: decoder}}",
-            'engine.yaml: models: there is none of type "vlm_model"',
-        ),
-        (
             "models: {}",
             'engine.yaml: models: there is none of type "vlm_model", so nothing can be asked; '
             "write one",
         ),
         (
-            "- models",
-            "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, "
-            "models",
-        ),
-        (
             "",
-            "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models, "
-            "models",
+            "engine.yaml: write settings here, each as 'name: value'; there are active_ai_models",
         ),
         ("models: [", "engine.yaml: not YAML: line 1: "),
         (
@@ -203,9 +158,7 @@ def test_bad_files_cost_the_others_nothing_and_are_named(
         ("models: {vlm: {tag_list: [Foul]}}", "no endpoint is set"),
     ],
 )
-def test_faults_in_a_configuration_file_are_named(
-    command: Command, photo: Path, tmp_path: Path, written: str, message: str
-) -> None:
+def test_faults_in_a_configuration_file_are_named(command, photo, tmp_path, written, message):
     file = tmp_path / "engine.yaml"
     file.write_text(written)
     done = command("tag", photo, "--config", file)
@@ -232,9 +185,7 @@ def test_faults_in_a_configuration_file_are_named(
         (["x.mp4", "--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_a_wrong_option_is_named_and_exits_with_2(
-    tag: Command, arguments: list[str], message: str
-) -> None:
+def test_a_wrong_option_is_named_and_exits_with_2(tag, arguments, message):
     done = tag(*arguments)
     assert done.code == 2
     assert message in done.err
@@ -251,15 +202,13 @@ def test_a_wrong_option_is_named_and_exits_with_2(
         (["tag", "x.mp4", "--tags", "Foul", "--config", "engine.yml"], "ends in .yaml"),
     ],
 )
-def test_a_wrong_command_exits_with_2(command: Command, arguments: list[str], message: str) -> None:
+def test_a_wrong_command_exits_with_2(command, arguments, message):
     done = command(*arguments)
     assert done.code == 2
     assert message in done.err
 
 
-def test_a_key_comes_from_the_environment(
-    tag: Command, vlm: SandboxVLM, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_comes_from_the_environment(tag, vlm, photo, monkeypatch):
     vlm.behaviour.api_key = "sk-of-the-league"
     monkeypatch.setenv("LEAGUE_KEY", "sk-of-the-league")
     assert tag(photo, *at(vlm), "--api-key-env", "LEAGUE_KEY").code == 0
@@ -269,9 +218,7 @@ def test_a_key_comes_from_the_environment(
 
 
 @pytest.mark.expects_errors
-def test_no_endpoint_exits_with_3_and_keeps_what_was_found(
-    tag: Command, vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
-) -> None:
+def test_no_endpoint_exits_with_3_and_keeps_what_was_found(tag, vlm, video, photo, tmp_path):
     options = (*at(vlm), "--at-once", 1)
     assert tag(photo, *options).code == 0
     vlm.stop()
@@ -286,9 +233,7 @@ def test_no_endpoint_exits_with_3_and_keeps_what_was_found(
     assert (tmp_path / "kept.json").read_text() == "of a better day"
 
 
-def test_a_file_that_cannot_be_written_is_named_before_any_work(
-    tag: Command, vlm: SandboxVLM, photo: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_written_is_named_before_any_work(tag, vlm, photo, tmp_path):
     for target, message in (
         (tmp_path / "none" / "x.json", "No such file or directory"),
         (tmp_path, "Is a directory"),
@@ -298,9 +243,7 @@ def test_a_file_that_cannot_be_written_is_named_before_any_work(
     assert not vlm.counters.answered
 
 
-def test_interrupted_and_started_again_it_continues(
-    vlm: SandboxVLM, video: LabelledVideo, photo: Path, tmp_path: Path
-) -> None:
+def test_interrupted_and_started_again_it_continues(vlm, video, photo, tmp_path):
     vlm.behaviour.latency_s, vlm.behaviour.slots = 0.2, 1
     environment = {**os.environ, "VLM_ENGINE_DATA_DIR": str(tmp_path)}
     files = [str(photo), str(video.path), "--json", str(tmp_path / "found.json"), "--at-once", "1"]
@@ -330,9 +273,7 @@ def test_interrupted_and_started_again_it_continues(
     assert len(frames) - len(set(frames)) <= 1
 
 
-def test_an_answer_that_cannot_be_read_names_the_file(
-    command: Command, vlm: SandboxVLM, photo: Path
-) -> None:
+def test_an_answer_that_cannot_be_read_names_the_file(command, vlm, photo):
     vlm.behaviour.fault = Fault.GARBAGE
     done = command("tag", photo, *at(vlm))
     assert done.code == 1
@@ -340,10 +281,7 @@ def test_an_answer_that_cannot_be_read_names_the_file(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
-def test_a_name_that_no_terminal_can_show_costs_nothing(
-    vlm: SandboxVLM, photo: Path, tmp_path: Path, encoding: str
-) -> None:
+def test_a_name_that_no_terminal_can_show_costs_nothing(vlm, photo, tmp_path):
     """The first picture has a name from a Latin-1 disk, which is not UTF-8."""
     library, target = tmp_path / "library", tmp_path / "found.json"
     library.mkdir()
@@ -351,7 +289,7 @@ def test_a_name_that_no_terminal_can_show_costs_nothing(
     shutil.copy(photo, library / "later – später.jpg")
     command = [sys.executable, "-m", "vlm_engine", "tag", str(library), *at(vlm)]
     environment = os.environ | {
-        "PYTHONIOENCODING": encoding,
+        "PYTHONIOENCODING": "ascii:strict",
         "VLM_ENGINE_DATA_DIR": str(tmp_path / "data"),
     }
     plain, piped, filed = (

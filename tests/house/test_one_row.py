@@ -51,7 +51,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_setting_is_one_row_and_make_docs(copy: Path) -> None:
+def test_a_setting_is_one_row_and_make_docs(copy):
     assert "docs/settings.md rewritten" in run(copy, "-m", "tools.generated_docs")
     settings = (copy / "docs" / "settings.md").read_text(encoding="utf-8")
     assert f"| `VIDEO_BLINK` | `0.25` | {TEXT} |" in settings

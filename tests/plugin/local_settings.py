@@ -1,6 +1,7 @@
-"""Settings as a user writes them into the local file, onto Stash's page, and into a task's arguments."""
+"""Settings of the local file, of Stash's page, and of a task's arguments."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,25 +14,20 @@ LOCAL = "haven_vlm_config.local.yaml"
 
 
 def load(
-    folder: Path,
-    text: str = "",
-    page: dict[str, Any] | None = None,
-    args: dict[str, str] | None = None,
+    text: str = "", page: dict[str, Any] | None = None, args: dict[str, str] | None = None
 ) -> Settings:
-    """Write ``text`` into the local file in ``folder``, and load the settings of all layers."""
-    (folder / LOCAL).write_text(text, encoding="utf-8")
-    return Settings.load(page, args, folder)
+    """Load the settings of all layers, with ``text`` in the local file."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / LOCAL).write_text(text, encoding="utf-8")
+        return Settings.load(page, args, Path(folder))
 
 
 def faults(
-    folder: Path,
-    text: str = "",
-    page: dict[str, Any] | None = None,
-    args: dict[str, str] | None = None,
+    text: str = "", page: dict[str, Any] | None = None, args: dict[str, str] | None = None
 ) -> list[str]:
     """Return the lines of the error that loading ends in."""
     with pytest.raises(ConfigError) as caught:
-        load(folder, text, page, args)
+        load(text, page, args)
     return str(caught.value).splitlines()
 
 

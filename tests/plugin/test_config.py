@@ -1,7 +1,6 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,16 +17,11 @@ UPSTREAM = yaml.safe_load(
 )
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
 # --- the layers ---
 
 
-def test_the_constants_hold_when_nothing_else_is_set(folder: Path) -> None:
-    settings = Settings.load(folder=folder)
+def test_the_constants_hold_when_nothing_else_is_set(tmp_path):
+    settings = Settings.load(folder=tmp_path)
     (endpoint,) = model_of(settings).endpoints()
     assert endpoint.base_url == "http://localhost:1234/v1"
     assert model_of(settings).model_id == ""
@@ -45,18 +39,17 @@ def test_the_constants_hold_when_nothing_else_is_set(folder: Path) -> None:
     assert settings.engine.store_max_mb == 2000
 
 
-def test_an_edited_constant_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edited_constant_counts(monkeypatch):
     monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Free throw"])
-    assert Settings.load(folder=folder).tag_list == ("Free throw",)
+    assert load().tag_list == ("Free throw",)
 
 
-def test_each_layer_overrides_the_one_below(folder: Path) -> None:
+def test_each_layer_overrides_the_one_below():
     text = (
         "CONCURRENT_TASK_LIMIT: 3\nMODEL: from-file\nVIDEO_FRAME_INTERVAL: "
         "2.5\nREQUEST_TIMEOUT: 30\nENDPOINT_PATIENCE: 60"
     )
     settings = load(
-        folder,
         text,
         {"videosAtOnce": 4, "endpointModel": "from-page"},
         {"CONCURRENT_TASK_LIMIT": "5"},
@@ -70,9 +63,8 @@ def test_each_layer_overrides_the_one_below(folder: Path) -> None:
     assert settings.concurrent_task_limit == 5
 
 
-def test_everything_can_be_set_in_the_file(folder: Path) -> None:
+def test_everything_can_be_set_in_the_file():
     settings = load(
-        folder,
         """
 ENDPOINTS:
   - {base_url: "http://nas:7045", api_key: key-of-nas, name: NAS, weight: 3, max_concurrent: 4, model_id: big}
@@ -136,14 +128,14 @@ STORE_MAX_MB: 0
     assert settings.gallery_tag_share == 0.3
 
 
-def test_an_empty_file_and_one_that_windows_wrote_are_read(folder: Path) -> None:
-    assert model_of(load(folder, "# nothing yet\n")).model_id == ""
-    (folder / LOCAL).write_bytes("\ufeffMODEL: ärger\r\n".encode())
-    assert model_of(Settings.load(folder=folder)).model_id == "ärger"
+def test_an_empty_file_and_one_that_windows_wrote_are_read(tmp_path):
+    assert model_of(load("# nothing yet\n")).model_id == ""
+    (tmp_path / LOCAL).write_bytes("\ufeffMODEL: ärger\r\n".encode())
+    assert model_of(Settings.load(folder=tmp_path)).model_id == "ärger"
 
 
-def test_a_setting_without_a_value_is_not_set(folder: Path) -> None:
-    assert load(folder, "MODEL:\nTAG_LIST: ~").tag_list == tuple(haven_vlm_config.TAG_LIST)
+def test_a_setting_without_a_value_is_not_set():
+    assert load("MODEL:\nTAG_LIST: ~").tag_list == tuple(haven_vlm_config.TAG_LIST)
 
 
 @pytest.mark.parametrize(
@@ -155,14 +147,14 @@ def test_a_setting_without_a_value_is_not_set(folder: Path) -> None:
         "PATH_MUTATION: |\n  /data => /mnt/media\n  D:\\pics => //nas/pics",
     ],
 )
-def test_paths_may_be_written_in_several_ways(folder: Path, text: str) -> None:
-    assert load(folder, text).path_mutation == (("/data", "/mnt/media"), ("D:\\pics", "//nas/pics"))
+def test_paths_may_be_written_in_several_ways(text):
+    assert load(text).path_mutation == (("/data", "/mnt/media"), ("D:\\pics", "//nas/pics"))
 
 
 # --- Stash's settings page and a task's arguments ---
 
 
-def test_an_untouched_page_changes_nothing(folder: Path) -> None:
+def test_an_untouched_page_changes_nothing():
     untouched = {
         "endpoint": "",
         "endpointKey": " ",
@@ -172,10 +164,10 @@ def test_an_untouched_page_changes_nothing(folder: Path) -> None:
         "videosAtOnce": 0,
     }
     text = "CREATE_MARKERS: false\nVIDEO_FRAME_INTERVAL: 9"
-    assert load(folder, text, untouched) == load(folder, text)
+    assert load(text, untouched) == load(text)
 
 
-def test_the_page(folder: Path) -> None:
+def test_the_page():
     page = {
         "endpoint": "http://nas:7045, https://spare/v1",
         "endpointKey": "key-of-page",
@@ -187,7 +179,7 @@ def test_the_page(folder: Path) -> None:
         "videosAtOnce": 6,
         "vrLayout": "TB 360",
     }
-    settings = load(folder, page=page)
+    settings = load(page=page)
     assert [endpoint.base_url for endpoint in model_of(settings).endpoints()] == [
         "http://nas:7045/v1",
         "https://spare/v1",
@@ -201,15 +193,13 @@ def test_the_page(folder: Path) -> None:
     assert settings.path_mutation == (("/my data", "/mnt/media"), ("/pics", "\\\\nas\\pics"))
 
 
-def test_a_key_alone_goes_to_the_endpoints_that_have_none(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_alone_goes_to_the_endpoints_that_have_none(monkeypatch):
     monkeypatch.setenv("KEY_OF_B", "key-of-b")
     text = (
         "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-a}, "
         "{base_url: 'http://b', api_key_env: KEY_OF_B}, {base_url: 'http://c'}]"
     )
-    settings = load(folder, text, {"endpointKey": "key-of-page"})
+    settings = load(text, {"endpointKey": "key-of-page"})
     assert [endpoint.key() for endpoint in model_of(settings).endpoints()] == [
         "key-of-a",
         "key-of-b",
@@ -218,17 +208,17 @@ def test_a_key_alone_goes_to_the_endpoints_that_have_none(
     assert set(settings.secrets()) == {"key-of-a", "key-of-b", "key-of-page"}
 
 
-def test_a_key_never_goes_to_servers_named_above_it(folder: Path) -> None:
+def test_a_key_never_goes_to_servers_named_above_it():
     text = "ENDPOINTS: ['http://a']\nAPI_KEY: key-of-file"
-    assert model_of(load(folder, text)).endpoints()[0].key() == "key-of-file"
-    assert model_of(load(folder, text, {"endpoint": "http://b"})).endpoints()[0].key() == ""
+    assert model_of(load(text)).endpoints()[0].key() == "key-of-file"
+    assert model_of(load(text, {"endpoint": "http://b"})).endpoints()[0].key() == ""
 
 
-def test_a_key_that_the_page_no_longer_shows_is_passed_over(folder: Path) -> None:
-    assert load(folder, page={"oldSetting": "x", "videosAtOnce": 3}).concurrent_task_limit == 3
+def test_a_key_that_the_page_no_longer_shows_is_passed_over():
+    assert load(page={"oldSetting": "x", "videosAtOnce": 3}).concurrent_task_limit == 3
 
 
-def test_task_arguments_are_text(folder: Path) -> None:
+def test_task_arguments_are_text():
     args = {
         "mode": "tag_videos",
         "ENDPOINTS": "http://nas:7045",
@@ -238,7 +228,7 @@ def test_task_arguments_are_text(folder: Path) -> None:
         "VIDEO_FRAME_INTERVAL": "2.5",
         "MODEL": "",
     }
-    settings = load(folder, "MODEL: vision-8b", {"tagsOnly": False}, args)
+    settings = load("MODEL: vision-8b", {"tagsOnly": False}, args)
     assert model_of(settings).endpoints()[0].base_url == "http://nas:7045/v1"
     assert settings.tag_list == ("Foul", "Goal")
     assert not settings.create_markers
@@ -252,12 +242,9 @@ def test_task_arguments_are_text(folder: Path) -> None:
 # --- faults ---
 
 
-def test_all_faults_are_reported_together_with_their_place(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_faults_are_reported_together_with_their_place(monkeypatch):
     monkeypatch.setattr(haven_vlm_config, "CONCURRENT_TASK_LIMIT", 0)
     found = faults(
-        folder,
         "TAG_LISTS: [Foul]\nVIDEO_THRESHOLD: 3\nTAG_RULES: {Foul: {TagThreshold: 7}}\n"
         "ENDPOINTS: [{base_url: 'http://a', wieght: 2}]",
         {"videosAtOnce": -1, "endpoint": "localhost"},
@@ -422,70 +409,78 @@ def test_all_faults_are_reported_together_with_their_place(
             "TAG_SYNONYMS: {Foul: whistle, foul: hand}",
             "TAG_SYNONYMS: tag 'foul' is listed twice, before as 'Foul'",
         ),
+        (
+            "SYSTEM_PROMPT: '{tagz}'",
+            f"{LOCAL}: SYSTEM_PROMPT: {{tagz}} is no field; did you mean {{tags}}?",
+        ),
+        ("SYSTEM_PROMPT: Name what you see.", f"{LOCAL}: SYSTEM_PROMPT: {{tags}} is missing"),
+        ("SYSTEM_PROMPT: '{tags}'\nPROMPT: A match.", f"{LOCAL}: PROMPT: nothing is made of it"),
+        ("TAG_DESCRIPTIONS: [Foul]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
+        ("TAG_LIST: [Foul: 3]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
+        ("TAG_SYNONYMS: Foul", f"{LOCAL}: TAG_SYNONYMS: write other names of a tag"),
+        (
+            "TAG_SYNONYMS: {Foul: }",
+            f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names; write it like",
+        ),
+        ("TAG_SYNONYMS: {Foul: 7}", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names"),
+        (
+            "TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}",
+            f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already",
+        ),
     ],
 )
-def test_a_wrong_value_is_named(folder: Path, text: str, fault: str) -> None:
-    (found,) = faults(folder, text)
+def test_a_wrong_value_is_named(text, fault):
+    (found,) = faults(text)
     assert fault in found
 
 
-def test_what_one_rule_takes_from_another_is_not_written_twice(folder: Path) -> None:
+def test_what_one_rule_takes_from_another_is_not_written_twice():
     text = (
         "DEFAULT_TAG_RULE: &usual {MaxGap: 3s, MinMarkerDuration: 2s}\nTAG_RULES: "
         "{Foul: {<<: *usual, MaxGap: 9s}}"
     )
-    rule = load(folder, text).engine.category_config["tags"]["Foul"]
+    rule = load(text).engine.category_config["tags"]["Foul"]
     assert (rule.max_gap.value, rule.min_marker.value) == (9, 2)
 
 
-def test_a_file_that_is_no_text_is_told(folder: Path) -> None:
-    (folder / LOCAL).write_bytes(b"MODEL: \xff\xfe")
+def test_a_file_that_is_no_text_is_told(tmp_path):
+    (tmp_path / LOCAL).write_bytes(b"MODEL: \xff\xfe")
     with pytest.raises(ConfigError, match="save it as UTF-8"):
-        Settings.load(folder=folder)
+        Settings.load(folder=tmp_path)
 
 
-def test_a_file_that_stash_would_take_for_a_plugin_is_told(folder: Path) -> None:
-    (folder / LOCAL.replace(".yaml", ".yml")).write_text("MODEL: vision-8b")
+def test_a_file_that_stash_would_take_for_a_plugin_is_told(tmp_path):
+    (tmp_path / LOCAL.replace(".yaml", ".yml")).write_text("MODEL: vision-8b")
     with pytest.raises(ConfigError, match=f"rename it to {LOCAL}"):
-        Settings.load(folder=folder)
+        Settings.load(folder=tmp_path)
 
 
-def test_no_key_is_ever_shown(folder: Path) -> None:
+def test_no_key_is_ever_shown():
     found = faults(
-        folder,
         "ENDPOINTS: [{base_url: 'http://a', api_key: [key-of-file]}]",
         args={"API_KEY": "key-of-task", "MODLE": "x"},
     )
     assert "key-of" not in "".join(found)
     assert "key-of-file" not in repr(
-        load(folder, "ENDPOINTS: [{base_url: 'http://a', api_key: key-of-file}]")
+        load("ENDPOINTS: [{base_url: 'http://a', api_key: key-of-file}]")
     )
 
 
-def test_a_rule_for_a_tag_that_is_not_looked_for_is_named(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = load(
-        folder, "TAG_LIST: [Foul]\nTAG_RULES: {Foull: {MaxGap: 3s}, foul: {MaxGap: 4s}}"
-    )
+def test_a_rule_for_a_tag_that_is_not_looked_for_is_named(caplog):
+    settings = load("TAG_LIST: [Foul]\nTAG_RULES: {Foull: {MaxGap: 3s}, foul: {MaxGap: 4s}}")
     assert list(settings.engine.category_config["tags"]) == ["Foul"]
     assert caplog.messages == ["There are rules for tags that are not looked for: Foull"]
 
 
-def test_names_of_older_files_are_passed_over_with_a_warning(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert model_of(load(folder, "SERVER_TIMEOUT: 3700\nMODEL: vision-8b")).model_id == "vision-8b"
+def test_names_of_older_files_are_passed_over_with_a_warning(caplog):
+    assert model_of(load("SERVER_TIMEOUT: 3700\nMODEL: vision-8b")).model_id == "vision-8b"
     assert caplog.messages == [
         f"{LOCAL}: these settings have no meaning here and are ignored: SERVER_TIMEOUT"
     ]
 
 
-def test_a_place_for_the_answers_is_passed_over_with_a_warning(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_place_for_the_answers_is_passed_over_with_a_warning(caplog):
     settings = load(
-        folder,
         "VLM_ENGINE_CONFIG: {store_path: answers.sqlite, models: {referee: {tag_list: [Foul]}}}",
     )
     assert engine_config(settings, None).store_path is None
@@ -499,16 +494,13 @@ def test_a_place_for_the_answers_is_passed_over_with_a_warning(
 
 
 @pytest.fixture
-def upstream(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Path:
+def upstream(monkeypatch, caplog):
     caplog.set_level(logging.CRITICAL)
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM)
-    return folder
 
 
-def test_a_whole_configuration_of_the_engine_is_used(upstream: Path) -> None:
-    settings = load(upstream)
+def test_a_whole_configuration_of_the_engine_is_used(upstream):
+    settings = load()
     model = model_of(settings)
     assert [endpoint.label for endpoint in model.endpoints()] == ["first", "spare"]
     assert model.model_id == "org/vision-flash"
@@ -518,14 +510,14 @@ def test_a_whole_configuration_of_the_engine_is_used(upstream: Path) -> None:
     assert (model.request_timeout, model.endpoint_patience) == (70, 300)
 
 
-def test_layers_above_a_whole_configuration_change_it(upstream: Path) -> None:
+def test_layers_above_a_whole_configuration_change_it(upstream):
     page = {"endpoint": "http://desk:1234", "endpointModel": "vision-8b", "tagNames": "Foul"}
     text = (
         "TAG_RULES: "
         "{Foul: {MaxGap: 9s}}\nDEFAULT_TAG_RULE: {MaxGap: 4s}\n"
         "IMAGE_MAX_SIDE: 512\nSCAN_IMAGE_MAX_SIDE: 384"
     )
-    engine = load(upstream, text, page).engine
+    engine = load(text, page).engine
     model = engine.models["vlm_multiplexer_model"]
     assert [endpoint.base_url for endpoint in model.endpoints()] == ["http://desk:1234/v1"]
     assert (model.model_id, model.tag_list) == ("vision-8b", ("Foul",))
@@ -535,8 +527,8 @@ def test_layers_above_a_whole_configuration_change_it(upstream: Path) -> None:
     assert engine.category_config["plays"]["Foul"].max_gap.value == 9
 
 
-def test_a_key_of_the_page_reaches_endpoints_without_one(upstream: Path) -> None:
-    settings = load(upstream, page={"endpointKey": "key-of-page"})
+def test_a_key_of_the_page_reaches_endpoints_without_one(upstream):
+    settings = load(page={"endpointKey": "key-of-page"})
     keys = [endpoint.key() for endpoint in model_of(settings).endpoints()]
     assert keys == ["key-of-page", "key-of-page"]
     assert settings.secrets() == ("key-of-page",)
@@ -552,18 +544,14 @@ def test_a_key_of_the_page_reaches_endpoints_without_one(upstream: Path) -> None
         ({"default_rule": {"RenamedTag": "VLM_tagged"}}, "default_rule"),
     ],
 )
-def test_no_rule_gives_a_tag_the_name_of_a_control_tag(
-    upstream: Path, monkeypatch: pytest.MonkeyPatch, written: dict[str, Any], where: str
-) -> None:
+def test_no_rule_gives_a_tag_the_name_of_a_control_tag(upstream, monkeypatch, written, where):
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | written)
-    (found,) = faults(upstream)
+    (found,) = faults()
     assert found.startswith(
         f"haven_vlm_config.py: VLM_ENGINE_CONFIG.{where}.RenamedTag: 'VLM_tagged' is the name "
         "that VLM_TAGGED_TAG_NAME has, too"
     )
-    (found,) = faults(
-        upstream, "TAG_RULES: {Goal: {RenamedTag: VLM}}\nDEFAULT_TAG_RULE: {MaxGap: 2s}"
-    )
+    (found,) = faults("TAG_RULES: {Goal: {RenamedTag: VLM}}\nDEFAULT_TAG_RULE: {MaxGap: 2s}")
     assert found.startswith(
         f"{LOCAL}: TAG_RULES.Goal.RenamedTag: 'VLM' is the name that VLM_BASE_TAG_NAME has, too"
     )
@@ -594,33 +582,33 @@ def test_no_rule_gives_a_tag_the_name_of_a_control_tag(
     ],
 )
 def test_single_settings_above_a_whole_configuration_count(
-    upstream: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    written: Any,
-    text: str,
-    without: Any,
-    changed: Any,
-) -> None:
+    upstream,
+    monkeypatch,
+    written,
+    text,
+    without,
+    changed,
+):
     ((group, _),) = written.items()
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", UPSTREAM | written)
-    assert getattr(load(upstream).engine, group) == without
-    assert getattr(load(upstream, text).engine, group) == changed
+    assert getattr(load().engine, group) == without
+    assert getattr(load(text).engine, group) == changed
 
 
-def test_one_model_fills_what_another_leaves_open(upstream: Path) -> None:
+def test_one_model_fills_what_another_leaves_open(upstream):
     two = {
         "first": {"api_base_url": "http://nas:7045", "tag_list": ["Foul"], "model_id": "big"},
         "second": {"model_category": "signs", "tag_list": ["Card"]},
     }
-    models = load(upstream, f"VLM_ENGINE_CONFIG: {json.dumps({'models': two})}").engine.models
+    models = load(f"VLM_ENGINE_CONFIG: {json.dumps({'models': two})}").engine.models
     assert [model.tag_list for model in models.values()] == [("Foul",), ("Card",)]
     assert [model.model_id for model in models.values()] == ["big", "big"]
     assert models["first"].endpoints() == models["second"].endpoints()
 
 
-def test_the_fingerprint_shows_changes_but_no_keys(folder: Path) -> None:
+def test_the_fingerprint_shows_changes_but_no_keys():
     def fingerprint(**args: str) -> str:
-        return Settings.load(task_args=args, folder=folder).fingerprint()
+        return load(args=args).fingerprint()
 
     assert fingerprint() == fingerprint()
     assert fingerprint() != fingerprint(VIDEO_THRESHOLD="0.7")

@@ -1,18 +1,11 @@
 """The settings that shape a question: tags, what they mean, and the words around them."""
 
-from pathlib import Path
-
 import pytest
 
 import haven_vlm_config
-from tests.plugin.local_settings import LOCAL, faults, load, model_of
+from tests.plugin.local_settings import load, model_of
 
 SIGNAL = "a player is fouled; the referee signals"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -25,43 +18,39 @@ def folder(tmp_path: Path) -> Path:
         f"TAG_LIST: [Goal, Foul: something else]\nTAG_DESCRIPTIONS: {{foul: {SIGNAL}}}",
     ],
 )
-def test_tags_are_described_in_the_list_or_apart(folder: Path, text: str) -> None:
-    settings = load(folder, text)
+def test_tags_are_described_in_the_list_or_apart(text):
+    settings = load(text)
     assert [tag.casefold() for tag in settings.tag_list] == ["goal", "foul"]
     assert model_of(settings).tag_list == settings.tag_list
     assert model_of(settings).tag_descriptions == {settings.tag_list[1]: SIGNAL}
 
 
-def test_descriptions_hold_for_tags_chosen_elsewhere(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_descriptions_hold_for_tags_chosen_elsewhere(caplog):
     text = f"TAG_LIST: [Goal, Foul: {SIGNAL}]\nTAG_SYNONYMS: {{Foul: whistle, Goal: [score]}}"
-    wording = model_of(load(folder, text, {"tagNames": "Foul, Timeout"}))
+    wording = model_of(load(text, {"tagNames": "Foul, Timeout"}))
     assert wording.tag_list == ("Foul", "Timeout")
     assert wording.tag_descriptions == {"Foul": SIGNAL}
     assert wording.synonyms == {"Foul": ("whistle",)}
     assert not caplog.messages
 
 
-def test_descriptions_of_unknown_tags_are_named(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_descriptions_of_unknown_tags_are_named(caplog):
     text = f"""
 TAG_LIST: [Goal: the ball is in, Foul]
 TAG_DESCRIPTIONS: {{Fuol: {SIGNAL}, goal: it is in}}
 TAG_SYNONYMS: {{Gaol: score, " foul ": whistle}}
 """
-    assert model_of(load(folder, text)).synonyms == {"Foul": ("whistle",)}
+    assert model_of(load(text)).synonyms == {"Foul": ("whistle",)}
     named = [
         "There are descriptions of tags that are not looked for: Fuol",
         "There are synonyms of tags that are not looked for: Gaol",
     ]
     assert caplog.messages == named
-    load(folder, text, {"tagNames": "Foul"})
+    load(text, {"tagNames": "Foul"})
     assert caplog.messages == named * 2, "Goal is no slip: it is only not chosen there"
 
 
-def test_the_words_of_a_question_reach_the_engine(folder: Path) -> None:
+def test_the_words_of_a_question_reach_the_engine():
     text = f"""
 TAG_LIST: [Foul: {SIGNAL}]
 TAG_SYNONYMS: {{Foul: [whistle]}}
@@ -70,7 +59,7 @@ SYSTEM_PROMPT: "{{opening}} {{tags}}"
 USER_PROMPT: "{{special_tokens}} Which?"
 SPECIAL_TOKENS: /no_think
 """
-    model = model_of(load(folder, text))
+    model = model_of(load(text))
     assert (model.prompt, model.system_prompt, model.user_prompt) == (
         "A match.",
         "{opening} {tags}",
@@ -79,40 +68,11 @@ SPECIAL_TOKENS: /no_think
     assert (model.tag_descriptions, model.synonyms) == ({"Foul": SIGNAL}, {"Foul": ("whistle",)})
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "SYSTEM_PROMPT: '{tagz}'",
-            f"{LOCAL}: SYSTEM_PROMPT: {{tagz}} is no field; did you mean {{tags}}?",
-        ),
-        ("SYSTEM_PROMPT: Name what you see.", f"{LOCAL}: SYSTEM_PROMPT: {{tags}} is missing"),
-        ("SYSTEM_PROMPT: '{tags}'\nPROMPT: A match.", f"{LOCAL}: PROMPT: nothing is made of it"),
-        ("TAG_DESCRIPTIONS: [Foul]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
-        ("TAG_LIST: [Foul: 3]", f"{LOCAL}: TAG_DESCRIPTIONS: write what each tag means"),
-        ("TAG_SYNONYMS: Foul", f"{LOCAL}: TAG_SYNONYMS: write other names of a tag"),
-        (
-            "TAG_SYNONYMS: {Foul: }",
-            f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names; write it like",
-        ),
-        ("TAG_SYNONYMS: {Foul: 7}", f"{LOCAL}: TAG_SYNONYMS: 'Foul' has no list of other names"),
-        (
-            "TAG_LIST: [Foul, Goal]\nTAG_SYNONYMS: {Foul: goal}",
-            f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already",
-        ),
-    ],
-)
-def test_a_wrong_word_setting_is_named(folder: Path, text: str, message: str) -> None:
-    assert any(fault.startswith(message) for fault in faults(folder, text)), faults(folder, text)
-
-
-def test_layers_above_an_engine_configuration_change_its_words(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_layers_above_an_engine_configuration_change_its_words(monkeypatch):
     words = {"tag_list": {"Goal": "it is in"}, "prompt": "Football.", "special_tokens": "/no_think"}
     model = {"api_base_url": "http://nas:7045", **words}
     monkeypatch.setattr(haven_vlm_config, "VLM_ENGINE_CONFIG", {"models": {"referee": model}})
-    settings = load(folder, "PROMPT: Handball.\nTAG_SYNONYMS: {Goal: score}")
+    settings = load("PROMPT: Handball.\nTAG_SYNONYMS: {Goal: score}")
     model = settings.engine.models["referee"]
     assert model.tag_descriptions == model_of(settings).tag_descriptions == {"Goal": "it is in"}
     assert (model.prompt, model.special_tokens) == (

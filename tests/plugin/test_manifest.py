@@ -14,19 +14,7 @@ from haven.settings.settings import Settings
 from haven.tasks.task_list import TASKS
 
 ROOT = Path(__file__).parents[2]
-TOP = {
-    "name",
-    "description",
-    "url",
-    "version",
-    "interface",
-    "exec",
-    "errLog",
-    "tasks",
-    "hooks",
-    "ui",
-    "settings",
-}
+TOP = set("name description url version interface exec errLog tasks hooks ui settings".split())
 TASK = {"name", "description", "execArgs", "defaultArgs"}
 SETTING = {"type", "displayName", "description"}
 TRY = {"STRING": "http://nas:7045", "NUMBER": 3, "BOOLEAN": True}
@@ -38,13 +26,13 @@ def manifest() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8"))
 
 
-def test_stash_knows_every_key(manifest: dict[str, Any]) -> None:
+def test_stash_knows_every_key(manifest):
     assert set(manifest) <= TOP
     assert all(set(task) <= TASK for task in manifest["tasks"])
     assert all(set(setting) == SETTING for setting in manifest["settings"].values())
 
 
-def test_every_value_is_of_the_type_that_stash_decodes(manifest: dict[str, Any]) -> None:
+def test_every_value_is_of_the_type_that_stash_decodes(manifest):
     assert all(
         isinstance(manifest[key], str)
         for key in ("name", "description", "version", "interface", "errLog")
@@ -56,31 +44,24 @@ def test_every_value_is_of_the_type_that_stash_decodes(manifest: dict[str, Any])
         assert all(isinstance(text, str) for pair in task["defaultArgs"].items() for text in pair)
 
 
-def test_it_runs_the_plugin(manifest: dict[str, Any]) -> None:
+def test_it_runs_the_plugin(manifest):
     assert manifest["exec"] == ["python", "{pluginDir}/haven_vlm_connector.py"]
     assert {task["defaultArgs"]["mode"]: task["name"] for task in manifest["tasks"]} == {
         mode: task.name for mode, task in TASKS.items()
     }
 
 
-def test_it_needs_no_other_plugin() -> None:
+def test_it_needs_no_other_plugin():
     assert "requires:" not in (ROOT / "ahavenvlmconnector.yml").read_text(encoding="utf-8")
 
 
-def test_the_page_and_the_settings_know_the_same_keys_and_labels(manifest: dict[str, Any]) -> None:
-    assert {
-        key: setting["displayName"] for key, setting in manifest["settings"].items()
-    } == page_labels()
+def test_the_page_and_the_settings_know_the_same_keys_and_labels(manifest):
+    labels = [(key, setting["displayName"]) for key, setting in manifest["settings"].items()]
+    assert labels == list(page_labels().items()), "in the order in which Stash lists them"
     assert not any("." in key for key in manifest["settings"])
 
 
-def test_settings_are_listed_in_the_order_of_stash(
-    manifest: dict[str, Any],
-) -> None:
-    assert list(manifest["settings"]) == list(page_labels())
-
-
-def test_every_setting_takes_what_its_type_gives(manifest: dict[str, Any], tmp_path: Path) -> None:
+def test_every_setting_takes_what_its_type_gives(manifest, tmp_path):
     default = Settings.load(folder=tmp_path)
     for key, setting in manifest["settings"].items():
         assert (
@@ -88,9 +69,7 @@ def test_every_setting_takes_what_its_type_gives(manifest: dict[str, Any], tmp_p
         ), key
 
 
-def test_each_description_names_the_default_that_holds(
-    manifest: dict[str, Any], tmp_path: Path
-) -> None:
+def test_each_description_names_the_default_that_holds(manifest, tmp_path):
     settings = Settings.load(folder=tmp_path)
     defaults = {
         "endpoint": ", ".join(
@@ -111,5 +90,5 @@ def test_each_description_names_the_default_that_holds(
         assert f"Default: {defaults[key]}" in setting["description"], key
 
 
-def test_the_local_file_is_named_in_the_file_it_goes_before() -> None:
+def test_the_local_file_is_named_in_the_file_it_goes_before():
     assert "haven_vlm_config.local.yaml" in (haven_vlm_config.__doc__ or "")

@@ -3,7 +3,6 @@
 import os
 import re
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -62,7 +61,7 @@ TWO_CHARACTERS = unicodedata.normalize("NFD", MEDIA)
         ("", "/mnt", "/data/Foul.mp4", "/data/Foul.mp4"),
     ],
 )
-def test_one_rule(prefix: str, target: str, path: str, mapped: str) -> None:
+def test_one_rule(prefix, target, path, mapped):
     assert map_path(path, [(prefix, target)], "linux") == mapped
 
 
@@ -85,23 +84,23 @@ def test_one_rule(prefix: str, target: str, path: str, mapped: str) -> None:
         ("data", "data/../../secret.mp4", "data/../../secret.mp4"),
     ],
 )
-def test_two_dots_lead_nowhere_else(prefix: str, path: str, mapped: str) -> None:
+def test_two_dots_lead_nowhere_else(prefix, path, mapped):
     assert map_path(path, [(prefix, "/mnt/nas")], "linux") == mapped
 
 
-def test_a_backslash_in_a_name_makes_no_folder_of_windows() -> None:
+def test_a_backslash_in_a_name_makes_no_folder_of_windows():
     path = "/data/a\\..\\..\\secret.mp4"  # a single name, on Linux
     assert map_path(path, [("/data", "Z:\\sport")]) == path
 
 
-def test_on_a_mac_capitals_and_small_letters_are_one() -> None:
+def test_on_a_mac_capitals_and_small_letters_are_one():
     rules = [("/Volumes/Sport", "/mnt")]
     assert map_path("/volumes/sport/Foul.mp4", rules, "darwin") == "/mnt/Foul.mp4"
     assert map_path("/volumes/sport/Foul.mp4", rules, "linux") == "/volumes/sport/Foul.mp4"
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_longest_beginning_counts_and_only_that(turned: bool) -> None:
+def test_the_longest_beginning_counts_and_only_that(turned):
     rules = [
         ("/data", "/b"),
         ("/data/finals/", "/a"),
@@ -121,7 +120,7 @@ part = st.text("abAB .-ä\\", min_size=1, max_size=5).filter(lambda name: name n
 
 @example(["A"], ["\\."])
 @given(st.lists(part, min_size=1, max_size=4), st.lists(part, min_size=1, max_size=3))
-def test_there_and_back_again(rest: list[str], prefix: list[str]) -> None:
+def test_there_and_back_again(rest, prefix):
     outside, inside = "/" + "/".join(prefix), "/mnt/nas"
     path = "/".join([outside, *rest])
     there = map_path(path, [(outside, inside)])
@@ -140,9 +139,7 @@ odd = st.text("a/\\.:? ü", max_size=12)
     odd,
     st.sampled_from(["/mnt/nas", "Z:\\sport", "//nas/sport"]),
 )
-def test_whatever_is_mapped_stays_below_its_target(
-    root: str, start: str, rest: str, target: str
-) -> None:
+def test_whatever_is_mapped_stays_below_its_target(root, start, rest, target):
     path = root + start + rest
     mapped = map_path(path, [(root + start, target)])
     if mapped != path:
@@ -153,7 +150,7 @@ def test_whatever_is_mapped_stays_below_its_target(
 # --- a file that is not there ---
 
 
-def test_how_far_a_path_exists(tmp_path: Path) -> None:
+def test_how_far_a_path_exists(tmp_path):
     folder = tmp_path / "media"
     (folder / "Sport Finals").mkdir(parents=True)
     (folder / "link").symlink_to(tmp_path / "nowhere")
@@ -177,12 +174,12 @@ def test_how_far_a_path_exists(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there such a path is one of this machine's")
-def test_a_path_of_windows_is_known() -> None:
+def test_a_path_of_windows_is_known():
     assert "a path of Windows" in how_far("D:\\media\\Foul.mp4")
     assert "a path of Windows" in how_far("\\\\nas\\sport\\Foul.mp4")
 
 
-def test_both_paths_and_the_setting_are_named(tmp_path: Path) -> None:
+def test_both_paths_and_the_setting_are_named(tmp_path):
     here = str(tmp_path / "sports" / "Foul.mp4")
     mapped, unmapped = _not_found("/data/sports/Foul.mp4", here), _not_found(here, here)
     for message in (mapped, unmapped):

@@ -1,24 +1,17 @@
 """Text that people type into the settings page, a task's arguments and the command line."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import haven_vlm_config
-from haven.settings.settings import Settings
-from tests.plugin import local_settings
-from tests.plugin.local_settings import LOCAL, model_of
+from tests.plugin.local_settings import LOCAL, load, model_of
 from vlm_engine.errors import ConfigError
 
 
-def load(folder: Path, page: dict[str, Any], text: str = "") -> Settings:
-    return local_settings.load(folder, text, page)
-
-
-def refused(folder: Path, page: dict[str, Any], text: str = "") -> str:
+def refused(page: dict[str, Any], text: str = "") -> str:
     with pytest.raises(ConfigError) as caught:
-        load(folder, page, text)
+        load(text, page)
     return str(caught.value)
 
 
@@ -39,8 +32,8 @@ def refused(folder: Path, page: dict[str, Any], text: str = "") -> str:
         "\ufeffFoul\u200b, Go\u00adal\u2060; Turnover\u200b",
     ],
 )
-def test_every_usual_separator_separates_tags(tmp_path: Path, typed: str) -> None:
-    settings = load(tmp_path, {"tagNames": typed})
+def test_every_usual_separator_separates_tags(typed):
+    settings = load(page={"tagNames": typed})
     assert settings.tag_list == ("Foul", "Goal", "Turnover")
     assert model_of(settings).tag_descriptions == {}
 
@@ -81,10 +74,8 @@ def test_every_usual_separator_separates_tags(tmp_path: Path, typed: str) -> Non
         ("16:9, Score 2:1", {"16:9": "", "Score 2:1": ""}),
     ],
 )
-def test_a_colon_goes_before_a_description(
-    tmp_path: Path, typed: str, described: dict[str, str]
-) -> None:
-    wording = model_of(load(tmp_path, {"tagNames": typed}))
+def test_a_colon_goes_before_a_description(typed, described):
+    wording = model_of(load(page={"tagNames": typed}))
     assert {tag: wording.tag_descriptions.get(tag, "") for tag in wording.tag_list} == described
 
 
@@ -111,16 +102,13 @@ def test_a_colon_goes_before_a_description(
         ("Foul, foul", "tag 'foul' is listed twice"),
     ],
 )
-def test_ambiguous_text_is_refused_with_the_entry(tmp_path: Path, typed: str, entry: str) -> None:
-    assert refused(tmp_path, {"tagNames": typed}).startswith("Tags on the settings page: " + entry)
-    assert (
-        refused(tmp_path, {}, f"TAG_LIST: {typed!r}").startswith(f"{LOCAL}: TAG_LIST: ")
-        or "\n" in typed
-    )
+def test_ambiguous_text_is_refused_with_the_entry(typed, entry):
+    assert refused({"tagNames": typed}).startswith("Tags on the settings page: " + entry)
+    assert refused({}, f"TAG_LIST: {typed!r}").startswith(f"{LOCAL}: TAG_LIST: ") or "\n" in typed
 
 
-def test_a_list_in_the_file_is_separated_by_commas(tmp_path: Path) -> None:
-    message = refused(tmp_path, {}, "TAG_LIST: [Foul; Goal]")
+def test_a_list_in_the_file_is_separated_by_commas():
+    message = refused({}, "TAG_LIST: [Foul; Goal]")
     assert (
         message
         == f"{LOCAL}: TAG_LIST: 'Foul; Goal' is one name; in a list, separate tags by commas: "
@@ -128,9 +116,9 @@ def test_a_list_in_the_file_is_separated_by_commas(tmp_path: Path) -> None:
     )
 
 
-def test_a_description_below_holds_for_tags_named_above(tmp_path: Path) -> None:
+def test_a_description_below_holds_for_tags_named_above():
     text = "TAG_DESCRIPTIONS: {Foul: a player hits, Goal: it is in}"
-    wording = model_of(load(tmp_path, {"tagNames": "foul; Goal: the ball is in the net"}, text))
+    wording = model_of(load(text, {"tagNames": "foul; Goal: the ball is in the net"}))
     assert wording.tag_descriptions == {"foul": "a player hits", "Goal": "the ball is in the net"}
 
 
@@ -145,9 +133,9 @@ def test_a_description_below_holds_for_tags_named_above(tmp_path: Path) -> None:
         "['http://a', {base_url: 'http://b:7045', weight: 2}]",
     ],
 )
-def test_every_usual_separator_separates_addresses(tmp_path: Path, typed: str) -> None:
+def test_every_usual_separator_separates_addresses(typed):
     addresses = [
-        endpoint.base_url for endpoint in model_of(load(tmp_path, {"endpoint": typed})).endpoints()
+        endpoint.base_url for endpoint in model_of(load(page={"endpoint": typed})).endpoints()
     ]
     assert addresses == ["http://a/v1", "http://b:7045/v1"]
 
@@ -155,40 +143,35 @@ def test_every_usual_separator_separates_addresses(tmp_path: Path, typed: str) -
 @pytest.mark.parametrize(
     "typed", ["http://a/v1|http://b/v1", "http://a/v1http://b/v1", "http://a/v1;/v1", "a and b"]
 )
-def test_what_is_no_list_of_addresses_is_refused(tmp_path: Path, typed: str) -> None:
-    message = refused(tmp_path, {"endpoint": typed})
+def test_what_is_no_list_of_addresses_is_refused(typed):
+    message = refused({"endpoint": typed})
     assert message.startswith("Endpoint on the settings page: ")
     assert "http://localhost:1234/v1" in message
 
 
-def test_paths_are_separated_by_commas_where_that_is_plain(tmp_path: Path) -> None:
+def test_paths_are_separated_by_commas_where_that_is_plain():
     pairs = (("/data", "/mnt/nas"), ("/pics", "/mnt/pics"))
-    assert (
-        load(tmp_path, {"mediaPaths": "/data => /mnt/nas, /pics => /mnt/pics"}).path_mutation
-        == pairs
-    )
-    assert (
-        load(tmp_path, {"mediaPaths": "{/data: /mnt/nas, /pics: /mnt/pics}"}).path_mutation == pairs
-    )
-    assert load(tmp_path, {"mediaPaths": "/data => /mnt/a, b"}).path_mutation == (
+    assert load(page={"mediaPaths": "/data => /mnt/nas, /pics => /mnt/pics"}).path_mutation == pairs
+    assert load(page={"mediaPaths": "{/data: /mnt/nas, /pics: /mnt/pics}"}).path_mutation == pairs
+    assert load(page={"mediaPaths": "/data => /mnt/a, b"}).path_mutation == (
         ("/data", "/mnt/a, b"),
     )
-    message = refused(tmp_path, {"mediaPaths": "/data => /mnt/nas /pics => /mnt/pics"})
+    message = refused({"mediaPaths": "/data => /mnt/nas /pics => /mnt/pics"})
     assert message.startswith(
         "Paths on the settings page: '/data => /mnt/nas /pics => /mnt/pics': write /data => "
         "/mnt/nas"
     )
 
 
-def test_a_key_is_taken_as_people_copy_it(tmp_path: Path) -> None:
+def test_a_key_is_taken_as_people_copy_it():
     for typed in (
         " sk-of-page\n",
         "Bearer sk-of-page",
         "Authorization: Bearer sk-of-page",
         '"sk-of-page"',
     ):
-        assert model_of(load(tmp_path, {"endpointKey": typed})).endpoints()[0].key() == "sk-of-page"
-    message = refused(tmp_path, {"endpointKey": "sk-of-page sk-of-another"})
+        assert model_of(load(page={"endpointKey": typed})).endpoints()[0].key() == "sk-of-page"
+    message = refused({"endpointKey": "sk-of-page sk-of-another"})
     assert message.startswith(
         "API key on the settings page: there is a blank or a line break in it"
     )
@@ -199,51 +182,41 @@ def test_a_key_is_taken_as_people_copy_it(tmp_path: Path) -> None:
     ("stored", "markers"),
     [(True, False), ("on", False), ("true", False), ("false", True), ("0", True)],
 )
-def test_on_and_off_may_be_stored_as_text(tmp_path: Path, stored: Any, markers: bool) -> None:
-    assert load(tmp_path, {"tagsOnly": stored}).create_markers is markers
-    assert refused(tmp_path, {"tagsOnly": "maybe"}).startswith(
-        "Tags only, no markers on the settings page: "
-    )
+def test_on_and_off_may_be_stored_as_text(stored, markers):
+    assert load(page={"tagsOnly": stored}).create_markers is markers
+    assert refused({"tagsOnly": "maybe"}).startswith("Tags only, no markers on the settings page: ")
 
 
-def test_a_key_in_an_address_is_refused_with_a_remedy(tmp_path: Path) -> None:
+def test_a_key_in_an_address_is_refused_with_a_remedy():
     for typed in ("http://nas/v1?api_key=whistle", "http://me:whistle@nas/v1"):
-        assert "a key apart from it, as the API key (api_key)" in refused(
-            tmp_path, {"endpoint": typed}
-        )
+        assert "a key apart from it, as the API key (api_key)" in refused({"endpoint": typed})
     for typed in ("<http://nas/v1>", "(http://nas/v1)", "\u200bhttp://nas/v1\ufeff"):
-        assert (
-            model_of(load(tmp_path, {"endpoint": typed})).endpoints()[0].base_url == "http://nas/v1"
-        )
+        assert model_of(load(page={"endpoint": typed})).endpoints()[0].base_url == "http://nas/v1"
 
 
-def test_two_names_of_models_are_refused(tmp_path: Path) -> None:
-    message = refused(tmp_path, {"endpointModel": "vision-8b, vision-30b"})
+def test_two_names_of_models_are_refused():
+    message = refused({"endpointModel": "vision-8b, vision-30b"})
     assert message.startswith(
         "Model on the settings page: 'vision-8b, vision-30b' is more than one name"
     )
 
 
-def test_a_fault_between_settings_names_where_each_was_set(tmp_path: Path) -> None:
-    message = refused(tmp_path, {"tagNames": "Foul, vlm"})
+def test_a_fault_between_settings_names_where_each_was_set():
+    message = refused({"tagNames": "Foul, vlm"})
     assert message.startswith(
         "Tags on the settings page: 'vlm' is the name that VLM_BASE_TAG_NAME has"
     )
-    message = refused(tmp_path, {"tagNames": "Foul, Goal"}, "TAG_SYNONYMS: {Foul: goal}")
+    message = refused({"tagNames": "Foul, Goal"}, "TAG_SYNONYMS: {Foul: goal}")
     assert message.startswith(f"{LOCAL}: TAG_SYNONYMS: 'goal' means 'Goal' already")
     with pytest.raises(ConfigError, match="^task arguments: TAG_LIST: 'VLM_TagMe' is the name"):
-        Settings.load({"tagNames": "Foul"}, {"TAG_LIST": "VLM_TagMe"}, tmp_path)
+        load("", {"tagNames": "Foul"}, {"TAG_LIST": "VLM_TagMe"})
 
 
-def test_tags_are_an_example_only_if_nobody_set_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert load(tmp_path, {}).tags_are_an_example
-    assert not load(
-        tmp_path, {"tagNames": ", ".join(haven_vlm_config.TAG_LIST)}
-    ).tags_are_an_example
+def test_tags_are_an_example_only_if_nobody_set_them(monkeypatch):
+    assert load().tags_are_an_example
+    assert not load(page={"tagNames": ", ".join(haven_vlm_config.TAG_LIST)}).tags_are_an_example
     monkeypatch.setattr(haven_vlm_config, "TAG_LIST", ["Goal"])
-    assert not load(tmp_path, {}).tags_are_an_example
+    assert not load().tags_are_an_example
 
 
 @pytest.mark.parametrize(
@@ -255,7 +228,7 @@ def test_tags_are_an_example_only_if_nobody_set_them(
         "http://me:whistle@nas:0",
     ],
 )
-def test_no_password_in_an_address_is_shown(tmp_path: Path, typed: str) -> None:
-    message = refused(tmp_path, {"endpoint": typed})
+def test_no_password_in_an_address_is_shown(typed):
+    message = refused({"endpoint": typed})
     assert message.startswith("Endpoint on the settings page: ")
     assert "whistle" not in message
