@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from haven.items import ItemChange, ItemKind, ItemRef, MarkerChange
 from haven.stash.values import ItemSnapshot, Marker, Tag, same_making, tag_key
@@ -272,13 +274,8 @@ class ChangePlan:
     @staticmethod
     def of(item: ItemSnapshot, parent: Tag, **changes: Any) -> ChangePlan:
         """Return a plan for ``item`` as it is now."""
-        tags, markers = (
-            tuple(tag.id for tag in item.tags),
-            tuple(marker.id for marker in item.markers),
-        )
-        return ChangePlan(
-            item.ref, parent, before_tag_ids=tags, before_marker_ids=markers, **changes
-        )
+        tags, markers = (tuple(one.id for one in part) for part in (item.tags, item.markers))
+        return ChangePlan(item.ref, parent, tags, markers, **changes)
 
     def summary(self) -> ItemChange:
         """Return the change as it is reported to people."""
@@ -287,12 +284,8 @@ class ChangePlan:
                 tag.name for tag in self.add if not tag.id or tag.id != self.tagged_id
             ),
             tags_removed=tuple(tag.name for tag in self.remove),
-            markers_added=tuple(
-                MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.create
-            ),
-            markers_removed=tuple(
-                MarkerChange(marker.title, marker.start_s, marker.end_s) for marker in self.destroy
-            ),
+            markers_added=_marker_changes(self.create),
+            markers_removed=_marker_changes(self.destroy),
             markers_kept=len(self.kept),
             stays_off=self.stays_off,
             left_alone=self.left_alone,
@@ -306,28 +299,22 @@ class ChangePlan:
     def from_json(text: str) -> ChangePlan:
         """Return the plan that ``to_json`` wrote, in this version or an earlier one."""
         data: dict[str, Any] = json.loads(text)
-        return ChangePlan(
-            item=_item(data),
-            parent=Tag(**data["parent"]),
-            before_tag_ids=tuple(data["before_tag_ids"]),
-            before_marker_ids=tuple(data["before_marker_ids"]),
-            add=tuple(PlannedTag(**tag) for tag in data["add"]),
-            tagged_id=data["tagged_id"],
-            create=tuple(
-                _planned_marker(marker, data["parent"]["id"]) for marker in data["create"]
-            ),
-            destroy=tuple(map(_owned_marker, data["destroy"])),
-            remove=tuple(Tag(**tag) for tag in data["remove"]),
-            release=tuple(Tag(**tag) for tag in data["release"]),
-            queue_tag_id=data["queue_tag_id"],
-            kept=tuple(data["kept"]),
-            undoes=data.get("undoes", 0),
-            stood_tags=tuple(OwnedTag(**tag) for tag in data.get("stood_tags", ())),
-            stood_markers=tuple(map(_owned_marker, data.get("stood_markers", ()))),
-            brings_back=data.get("brings_back", False),
-            stays_off=tuple(data.get("stays_off", ())),
-            left_alone=tuple(data.get("left_alone", ())),
-        )
+        # All plans of the journal's first two versions are for scenes; those of the first leave out
+        # the other tag of a marker, the parent.
+        if "item" not in data:
+            data["item"] = {"kind": ItemKind.SCENE, "id": data["scene_id"]}
+        others = {"tag_ids": [data["parent"]["id"]]}
+        data["create"] = [{**others, **marker} for marker in data["create"]]
+        return _PLANS.validate_python(data)
+
+
+_PLANS = TypeAdapter(ChangePlan)
+
+
+def _marker_changes(
+    markers: Iterable[PlannedMarker | OwnedMarker],
+) -> tuple[MarkerChange, ...]:
+    return tuple(MarkerChange(one.title, one.start_s, one.end_s) for one in markers)
 
 
 def _fields(part: Any) -> dict[str, Any]:
@@ -335,29 +322,3 @@ def _fields(part: Any) -> dict[str, Any]:
     times as long.)
     """
     return {each.name: getattr(part, each.name) for each in fields(part)}
-
-
-def _item(data: Mapping[str, Any]) -> ItemRef:
-    """Return the item of a plan. All plans of the journal's first two versions are for scenes."""
-    if "item" not in data:
-        return ItemRef(ItemKind.SCENE, data["scene_id"])
-    return ItemRef(ItemKind(data["item"]["kind"]), data["item"]["id"])
-
-
-def _owned_marker(data: Mapping[str, Any]) -> OwnedMarker:
-    return OwnedMarker(
-        **{**data, **{name: tuple(data.get(name, ())) for name in ("tag_ids", "tags_made_s")}}
-    )
-
-
-def _planned_marker(data: Mapping[str, Any], parent_id: str) -> PlannedMarker:
-    """Return a marker of a plan. Plans of the journal's first version leave out its other tag, the
-    parent.
-    """
-    return PlannedMarker(
-        tag=PlannedTag(**data["tag"]),
-        start_s=data["start_s"],
-        end_s=data["end_s"],
-        tag_ids=tuple(data.get("tag_ids", [parent_id])),
-        revives=data.get("revives", 0),
-    )

@@ -24,13 +24,20 @@ ADDING, TAKING_OFF = "adding", "taking off"
 who did it.
 """
 
-_ITEM_MADE = "(SELECT item_made FROM journal_plans WHERE journal_plans.id = plan_id)"
+# Damage may have taken a plan.
+_ITEM_MADE = "coalesce((SELECT item_made FROM journal_plans WHERE journal_plans.id = plan_id), 0.0)"
 _MARKER_COLUMNS = (
-    "marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made, tags_made, ours, "
-    + _ITEM_MADE
+    "marker_id, title, start_s, end_s, primary_id, tag_ids, id, asked, made,"
+    f" {_ITEM_MADE}, tags_made, ours"
 )
 _TAG_COLUMNS = f"tag_id, name, asked, made, {_ITEM_MADE}, ours"
-"""The columns that ``_marker_of`` and ``_tag_of`` take, in their order."""
+"""The columns in the order of the fields of ``OwnedMarker`` and ``OwnedTag``."""
+_TAGS, _MARKERS = "journal_tags", "journal_markers"
+_ON_ITEM = {
+    _TAGS: "kind = ? AND item_id = ?",
+    _MARKERS: "'scene' = ? AND scene_id = ?",  # only scenes have markers
+}
+"""The rows about one item, by table. The values are those of ``_columns``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +237,7 @@ class Journal:
 
     def markers_removed(self, opened: OpenPlan, marker_ids: Iterable[str]) -> None:
         """Note that the plan removed these markers of the plugin."""
-        self._markers_gone(opened.plan.item, marker_ids, opened.id)
+        self._gone(_MARKERS, opened.plan.item, marker_ids, opened.id)
 
     def tags_added(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
         """Note tags on the plan's item as the plugin's. A tag that an undo puts back is again what
@@ -257,7 +264,7 @@ class Journal:
             if tag.id not in owned and tag in opened.plan.release and tag.id not in noted
         ]
         with self.transaction():
-            self._tags_gone(item, [tag.id for tag in removed if tag.id in owned], opened.id)
+            self._gone(_TAGS, item, [tag.id for tag in removed if tag.id in owned], opened.id)
             self._db.execute_each(
                 "INSERT INTO journal_released (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)",
                 [(opened.id, tag.id, tag.name, tag.created_s) for tag in released],
@@ -294,9 +301,8 @@ class Journal:
 
         ``stays_off``: a person removed or changed them.
         """
-        markers, tags = [one.id for one in records.markers], [one.id for one in records.tags]
-        self._markers_gone(item, markers, None, stays_off=stays_off)
-        self._tags_gone(item, tags, None, stays_off=stays_off)
+        for table, part in ((_MARKERS, records.markers), (_TAGS, records.tags)):
+            self._gone(table, item, [one.id for one in part], None, stays_off=stays_off)
 
     def moved_to(self, item: ItemRef, markers: Iterable[OwnedMarker]) -> None:
         """Note that these markers are on that scene now."""
@@ -372,7 +378,7 @@ class Journal:
         with self.transaction():
             sql = "UPDATE journal_plans SET undone = ? WHERE id = ?"
             self._db.execute(sql, time.time(), plan_id)
-            for table in ("journal_tags", "journal_markers"):
+            for table in _ON_ITEM:
                 sql = f"UPDATE {table} SET recalled = NULL WHERE recalled = ?"
                 self._db.execute(sql, plan_id)
 
@@ -429,10 +435,7 @@ class Journal:
 
     def _recall(self, opened: OpenPlan) -> None:
         """Let the plan bring back what people took off the item. Undoing the plan revokes that."""
-        for table, item in (
-            ("journal_tags", "kind = ? AND item_id = ?"),
-            ("journal_markers", "'scene' = ? AND scene_id = ?"),
-        ):
+        for table, item in _ON_ITEM.items():
             sql = f"UPDATE {table} SET recalled = ? WHERE {item} AND {_STAYS_OFF}"
             self._db.execute(sql, opened.id, *_columns(opened.plan.item))
 
@@ -467,14 +470,11 @@ class Journal:
             raise self._db.unreadable_plan() from error
 
     def _records(self, item: ItemRef, state: str) -> Records:
-        sql = (
-            f"SELECT {_TAG_COLUMNS} FROM journal_tags"
-            f" WHERE kind = ? AND item_id = ? AND {state} ORDER BY id"
-        )
-        tags = tuple(map(_tag_of, self._db.rows(sql, *_columns(item))))
-        is_scene = item.kind is ItemKind.SCENE
+        columns = _columns(item)
+        sql = f"SELECT {_TAG_COLUMNS} FROM {_TAGS} WHERE {_ON_ITEM[_TAGS]} AND {state} ORDER BY id"
         return Records(
-            tags, self._markers(f"scene_id = ? AND {state}", item.id) if is_scene else ()
+            tuple(map(_tag_of, self._db.rows(sql, *columns))),
+            self._markers(f"{_ON_ITEM[_MARKERS]} AND {state}", *columns),
         )
 
     def _markers(self, where: str, *values: object) -> tuple[OwnedMarker, ...]:
@@ -485,21 +485,19 @@ class Journal:
         sql = f"SELECT tag_id, name, made FROM journal_tags WHERE {where} ORDER BY id"
         return tuple(Tag(*row) for row in self._db.rows(sql, *values))
 
-    def _markers_gone(
-        self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False
+    def _gone(
+        self,
+        table: str,
+        item: ItemRef,
+        ids: Iterable[str],
+        by_plan: int | None,
+        *,
+        stays_off: bool = False,
     ) -> None:
+        column = "tag_id" if table == _TAGS else "marker_id"
         self._write_each(
-            "UPDATE journal_markers SET gone = ?, gone_plan = ?, stays_off = ?"
-            " WHERE scene_id = ? AND marker_id = ? AND gone IS NULL",
-            [(time.time(), by_plan, stays_off, item.id, one) for one in ids],
-        )
-
-    def _tags_gone(
-        self, item: ItemRef, ids: Iterable[str], by_plan: int | None, *, stays_off: bool = False
-    ) -> None:
-        self._write_each(
-            "UPDATE journal_tags SET gone = ?, gone_plan = ?, stays_off = ?"
-            " WHERE kind = ? AND item_id = ? AND tag_id = ? AND gone IS NULL",
+            f"UPDATE {table} SET gone = ?, gone_plan = ?, stays_off = ?"
+            f" WHERE {_ON_ITEM[table]} AND {column} = ? AND gone IS NULL",
             [(time.time(), by_plan, stays_off, *_columns(item), one) for one in ids],
         )
 
@@ -524,12 +522,12 @@ def _as_asked(tag: Tag, plan: ChangePlan) -> OwnedTag:
 
 def _tag_of(row: Row) -> OwnedTag:
     tag_id, name, asked, made_s, item_made_s, owned = row
-    return OwnedTag(tag_id, name, asked, made_s, item_made_s or 0.0, bool(owned))
+    return OwnedTag(tag_id, name, asked, made_s, item_made_s, bool(owned))
 
 
 def _marker_of(row: Row) -> OwnedMarker:
     marker_id, title, start_s, end_s, primary_id, tag_ids, number, *rest = row
-    asked, made_s, tags_made, owned, item_made_s = rest
+    asked, made_s, item_made_s, tags_made, owned = rest
     return OwnedMarker(
         marker_id,
         title,
@@ -540,7 +538,7 @@ def _marker_of(row: Row) -> OwnedMarker:
         number,
         asked,
         made_s,
-        item_made_s or 0.0,  # damage may have taken its plan
+        item_made_s,
         tuple(map(float, tags_made.split())),
         bool(owned),
     )
