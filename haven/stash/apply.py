@@ -16,7 +16,6 @@ from haven.stash.journal import Journal, OpenPlan
 from haven.stash.plan import (
     PlanOptions,
     TagInfo,
-    control_names,
     names_to_find,
     plan_addition,
     plan_release,
@@ -73,7 +72,10 @@ class ItemWriter:
     def _apply(
         self, run_id: int, found: Mapping[ItemRef, TagInfo | None], options: PlanOptions
     ) -> dict[ItemRef, Fate]:
-        known = self._known_or_created(filter(None, found.values()), options)
+        known = self._known(filter(None, found.values()), options)
+        for name in options.names.all():
+            if tag_key(name) not in known:
+                known[tag_key(name)] = self._tags.create(name)
 
         def plan(item: ItemSnapshot) -> ChangePlan:
             info = found[item.ref]
@@ -90,7 +92,7 @@ class ItemWriter:
         journal.
         """
         known = self._known(found.values(), options)
-        for name in control_names(options.names):
+        for name in options.names.all():
             known.setdefault(tag_key(name), Tag("", name))
         items = read_items(self._client, found)
         fates: dict[ItemRef, Fate] = {ref: ItemGoneError(ref) for ref in found}
@@ -185,15 +187,7 @@ class ItemWriter:
 
     def _known(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
         names = dict.fromkeys(name for info in found for name in names_to_find(info))
-        return self._tags.find([*control_names(options.names), *names])
-
-    def _known_or_created(self, found: Iterable[TagInfo], options: PlanOptions) -> dict[str, Tag]:
-        """Return as ``_known``, after creating the missing control tags."""
-        known = self._known(found, options)
-        for name in control_names(options.names):
-            if tag_key(name) not in known:
-                known[tag_key(name)] = self._tags.create(name)
-        return known
+        return self._tags.find([*options.names.all(), *names])
 
     def _change(self, run_id: int, items: Iterable[ItemRef], plan: Planner) -> dict[ItemRef, Fate]:
         """Plan and carry out a change of each item, after finishing what an earlier one left

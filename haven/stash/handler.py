@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from haven.items import ItemKind, ItemRef
@@ -18,7 +17,7 @@ from haven.settings.settings import TagNames
 from haven.stash import reading, server
 from haven.stash.apply import ItemWriter
 from haven.stash.journal import Journal
-from haven.stash.plan import PlanOptions, TagInfo, control_names
+from haven.stash.plan import PlanOptions, TagInfo
 from haven.stash.stream import SceneStream
 from haven.stash.tags import TagCache
 from haven.stash.transport import StashClient
@@ -76,7 +75,7 @@ class MediaHandler:
 
     def prepare(self) -> None:
         """Create the missing control tags. Call this first, unless nothing will be written."""
-        self._tags.ensure(control_names(self._names))
+        self._tags.ensure(self._names.all())
 
     def require_images(self) -> None:
         """Raise ``StashVersionError`` if this Stash is too old for images. Call this before reading
@@ -305,12 +304,7 @@ class MediaHandler:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -5,7 +5,7 @@ plan.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from haven.stash.changes import OwnedMarker, PlannedMarker
@@ -21,7 +21,6 @@ from haven.stash.reading import read_item, seconds_of
 from haven.stash.recover import adopt
 from haven.stash.tags import PlanTags
 from haven.stash.transport import StashClient
-from haven.stash.values import Marker
 
 BATCH = 25
 """The number of markers that one request creates at most."""
@@ -32,19 +31,11 @@ _MADE = "{ id created_at primary_tag { id created_at } tags { id created_at } }"
 _DESTROY = "mutation MarkersDestroy($ids: [ID!]!) { sceneMarkersDestroy(ids: $ids) }"
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
-    """The outcome of one batch: the markers that were created, and the others with their errors.
-
-    A created one that puts back an earlier one has its ``row``.
-    """
-
-    created: tuple[OwnedMarker, ...]
-    failed: Mapping[PlannedMarker, StashError]
-
-
-def create_markers(client: StashClient, scene_id: str, batch: Sequence[PlannedMarker]) -> Creation:
-    """Create a batch in one request. The tags of all must exist.
+def create_markers(
+    client: StashClient, scene_id: str, batch: Sequence[PlannedMarker]
+) -> tuple[list[OwnedMarker], dict[PlannedMarker, StashError]]:
+    """Create a batch in one request. The tags of all must exist. Return the markers that were
+    created, and the others with their errors.
 
     A marker that is reported as failed may exist all the same. Raises the errors of the connection:
     then nothing is known of any marker.
@@ -65,7 +56,7 @@ def create_markers(client: StashClient, scene_id: str, batch: Sequence[PlannedMa
     reply = client.ask_once(
         f"mutation MarkersCreate({declared}) {{ {fields} }}", inputs, work_s=_HOOKS_S * len(batch)
     )
-    errors = {error.alias: error.as_error() for error in reply.errors}
+    errors = {error.path.partition(".")[0]: error for error in reply.errors}
     created = []
     failed: dict[PlannedMarker, StashError] = {}
     for alias, marker in zip(inputs, batch, strict=True):
@@ -73,7 +64,7 @@ def create_markers(client: StashClient, scene_id: str, batch: Sequence[PlannedMa
             created.append(_record(marker, data))
         else:
             failed[marker] = errors.get(alias) or StashQueryError("no marker came back", path=alias)
-    return Creation(tuple(created), failed)
+    return created, failed
 
 
 def destroy_markers(client: StashClient, ids: Sequence[str]) -> None:
@@ -108,7 +99,10 @@ class PlanMarkers:
             if not failed or (attempt and not any(map(_is_transient, failed.values()))):
                 break
             self._client.pause(attempt)
-            missing = self._still_missing(failed)
+            # Reads the scene again, since a marker that is reported as failed may exist.
+            item = read_item(self._client, self._plan.item)
+            exist = adopt(self._journal, self._opened, item, failed).markers
+            missing = [marker for marker in failed if marker not in exist]
             refused += self._tags.look_up_again(
                 (self._opened, marker.tag) for marker in missing
             ).values()
@@ -148,32 +142,22 @@ class PlanMarkers:
         for start in range(0, len(ready), BATCH):
             batch = ready[start : start + BATCH]
             try:
-                creation = create_markers(self._client, self._plan.item.id, batch)
+                created, refused = create_markers(self._client, self._plan.item.id, batch)
             except StashUnreachableError as error:
                 return failed | dict.fromkeys(ready[start:], error)
             except StashQueryError as error:
                 failed |= dict.fromkeys(batch, error)
                 continue
-            failed |= creation.failed
-            if creation.created:
-                self._journal.markers_created(self._opened, creation.created)
+            failed |= refused
+            if created:
+                self._journal.markers_created(self._opened, created)
         return failed
-
-    def _still_missing(self, failed: Iterable[PlannedMarker]) -> list[PlannedMarker]:
-        """Return those of ``failed`` that do not exist. Reads the scene again, since a failed one
-        may exist.
-        """
-        item = read_item(self._client, self._plan.item)
-        exist = adopt(self._journal, self._opened, item, failed).markers
-        return [marker for marker in failed if marker not in exist]
 
     def _to_destroy(self) -> tuple[list[str], set[str]]:
         """Return the ids of the obsolete markers that are as they were written, and of those people
         changed.
         """
-        present: dict[str, Marker] = {
-            marker.id: marker for marker in read_item(self._client, self._plan.item).markers
-        }
+        present = {marker.id: marker for marker in read_item(self._client, self._plan.item).markers}
         is_untouched = {
             marker.id: marker.is_untouched(present[marker.id])
             for marker in self._plan.destroy

@@ -54,13 +54,6 @@ class PlanOptions:
     bring_back: bool = False
 
 
-def control_names(names: TagNames) -> tuple[str, ...]:
-    """Return the tags that must exist whatever is found: the parent of all others, then those that
-    queue and report.
-    """
-    return names.all()
-
-
 def content_tags(info: TagInfo) -> tuple[str, ...]:
     """Return the names of the tags for the whole item, of all categories, each once."""
     return _distinct(tag for tags in info.tags.values() for tag in tags)
@@ -82,9 +75,7 @@ def plan_results(
     it will be created.
     """
     names = options.names
-    parent, tag_me, update_me, tagged, errored = (
-        known[tag_key(name)] for name in control_names(names)
-    )
+    parent, tag_me, update_me, tagged, errored = (known[tag_key(name)] for name in names.all())
     queue = update_me if options.updating else tag_me
     if options.bring_back:
         owned = replace(owned, removed=Records())
@@ -189,13 +180,9 @@ class _Found:
         """Return ``name`` as the user writes it, with the tag in Stash of that name, if there is
         one.
         """
+        tag = self.known.get(tag_key(name), Tag("", name))
         asked = self.looked_for.asked.get(tag_key(name), "")
-        tag = self.known.get(tag_key(name))
-        return (
-            PlannedTag(name.strip(), tag.id, asked, tag.created_s)
-            if tag
-            else PlannedTag(name.strip(), "", asked)
-        )
+        return PlannedTag(name.strip(), tag.id, asked, tag.created_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +203,7 @@ def _plan_tags(
 ) -> _TagPlan:
     wanted = _unique_tags(map(found.planned, content_tags(found.info)))
     lacking = [tag for tag in wanted if tag.id not in item.tag_ids]
-    off = [tag for tag in lacking if keeps_off(owned.removed, tag)]
+    off = [tag for tag in lacking if any(is_same(one, tag) for one in owned.removed.tags)]
     asked = {tag.id: tag.asked for tag in wanted}
     obsolete = [
         tag for tag in item.tags if tag.id in owned.tag_ids - steering and tag.id not in asked
@@ -270,7 +257,8 @@ def _plan_markers(item: ItemSnapshot, owned: Owned, found: _Found, parent: Tag) 
             kept.append(stand_in)
             stood[stand_in.id] = OwnedMarker.of(stand_in, asked=wanted.tag.asked, is_owned=False)
         else:
-            (off if covers(owned.removed, wanted) else create).append(wanted)
+            removed = any(_is_same_event(one, wanted) for one in owned.removed.markers)
+            (off if removed else create).append(wanted)
     left = [
         marker
         for marker in obsolete
@@ -280,7 +268,8 @@ def _plan_markers(item: ItemSnapshot, owned: Owned, found: _Found, parent: Tag) 
     kept += [
         marker
         for marker in obsolete
-        if marker not in left and _is_rest_of(owned.markers[marker.id], off)
+        if marker not in left
+        and any(_is_same_event(owned.markers[marker.id], wanted) for wanted in off)
     ]
     destroy = tuple(marker for marker in obsolete if marker not in left and marker not in kept)
     return _MarkerPlan(
@@ -291,10 +280,6 @@ def _plan_markers(item: ItemSnapshot, owned: Owned, found: _Found, parent: Tag) 
         tuple(off),
         tuple(left),
     )
-
-
-def _is_rest_of(marker: OwnedMarker, off: Iterable[PlannedMarker]) -> bool:
-    return any(is_same(marker.primary, wanted.tag) and overlaps(marker, wanted) for wanted in off)
 
 
 def _wanted_markers(found: _Found, parent: Tag) -> tuple[PlannedMarker, ...]:
@@ -394,19 +379,13 @@ class TagList:
 POINT_SLACK_S = 1.0
 
 
-def keeps_off(removed: Records, wanted: PlannedTag) -> bool:
-    """Return True if a person removed this tag from the item."""
-    return any(is_same(tag, wanted) for tag in removed.tags)
-
-
-def covers(removed: Records, wanted: PlannedMarker) -> bool:
-    """Return True if a person removed, moved or relabelled a marker of this event: same tag,
-    overlapping time.
+def _is_same_event(marker: OwnedMarker, wanted: PlannedMarker) -> bool:
+    """Return True if both have the same tag and overlap in time. A point in time extends to both
+    sides.
     """
-    return any(
-        is_same(marker.primary, wanted.tag) and overlaps(marker, wanted)
-        for marker in removed.markers
-    )
+    (start_s, end_s), (other_start_s, other_end_s) = _stretch(marker), _stretch(wanted)
+    overlap = max(start_s, other_start_s) < min(end_s, other_end_s)
+    return overlap and is_same(marker.primary, wanted.tag)
 
 
 def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:
@@ -419,12 +398,6 @@ def is_same(tag: OwnedTag, wanted: PlannedTag) -> bool:
         return True
     named = bool(tag.name) and tag_key(tag.name) == tag_key(wanted.name)
     return named or (bool(tag.asked) and tag_key(tag.asked) == tag_key(wanted.asked))
-
-
-def overlaps(marker: OwnedMarker, wanted: PlannedMarker) -> bool:
-    """Return True if they overlap in time. A point in time extends to both sides."""
-    (start_s, end_s), (other_start_s, other_end_s) = _stretch(marker), _stretch(wanted)
-    return max(start_s, other_start_s) < min(end_s, other_end_s)
 
 
 def _stretch(marker: OwnedMarker | PlannedMarker) -> tuple[float, float]:

@@ -7,10 +7,9 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TypeVar
 
 from haven.stash.changes import (
     Owned,
@@ -25,8 +24,6 @@ from haven.stash.journal import Journal, OpenPlan
 from haven.stash.journal.journal import ADDING, TAKING_OFF
 from haven.stash.plan import stands_for
 from haven.stash.values import ItemSnapshot, Marker, Tag, same_making
-
-_Record = TypeVar("_Record", OwnedTag, OwnedMarker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,17 @@ def left_to_create(
     return tuple(lacking)
 
 
-def note_what_went(journal: Journal, opened: OpenPlan, item: ItemSnapshot) -> None:
+def catch_up(
+    journal: Journal, opened: OpenPlan, item: ItemSnapshot, planned: Iterable[PlannedMarker]
+) -> Adopted:
+    """Note what of a plan is in Stash, and disown what people changed. Return as ``adopt``."""
+    adopted = adopt(journal, opened, item, planned)
+    _note_what_went(journal, opened, item)
+    disown_what_changed(journal, item)
+    return adopted
+
+
+def _note_what_went(journal: Journal, opened: OpenPlan, item: ItemSnapshot) -> None:
     """Note what a plan had removed from ``item`` before it was cut off. Call this before
     ``disown_what_changed``.
     """
@@ -170,8 +177,8 @@ def compare(known: Records, item: ItemSnapshot) -> Compared:
 
     def records(state: _State) -> Records:
         return Records(
-            _select(known.tags, lambda tag: _tag_state(tag, item) is state),
-            _select(known.markers, lambda marker: _marker_state(marker, item) is state),
+            tuple(tag for tag in known.tags if _tag_state(tag, item) is state),
+            tuple(one for one in known.markers if _marker_state(one, item) is state),
         )
 
     present, off, void = map(records, _State)
@@ -179,10 +186,6 @@ def compare(known: Records, item: ItemSnapshot) -> Compared:
     if present.tags or present.markers or changed:
         return Compared(present, off, void)
     return Compared(present, Records(), known)
-
-
-def _select(records: Iterable[_Record], test: Callable[[_Record], bool]) -> tuple[_Record, ...]:
-    return tuple(filter(test, records))
 
 
 def _tag_state(known: OwnedTag, item: ItemSnapshot) -> _State:

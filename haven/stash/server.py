@@ -104,4 +104,4 @@ def queue_task(client: StashClient, plugin_id: str, task: str, args: Mapping[str
     """
     reply = client.ask_once(_RUN, {"plugin": plugin_id, "task": task, "args": dict(args)})
     for error in reply.errors:
-        raise error.as_error()
+        raise error

@@ -46,31 +46,19 @@ _PAGE_BYTES = 2**20
 _MOST_REPLY_BYTES = 64 * 2**20
 # A whole reply may take this many times as long as its first byte.
 _WHOLE = 2
+_NEVER_CONNECTED = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.SSLError)
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class GraphQLError:
-    """One entry of a reply's ``errors``. ``alias``: the field of the document that failed, or empty
-    for all of it.
+class Reply:
+    """A reply: ``data`` by alias, None for what failed, and the errors beside it.
+
+    The ``path`` of an error begins with the alias that failed; it is empty for the whole document.
     """
 
-    alias: str
-    path: str
-    message: str
-
-    def as_error(self) -> StashQueryError:
-        """Return the same as an exception."""
-        kind = StashLockedError if _LOCKED in self.message else StashQueryError
-        return kind(self.message, path=self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply: ``data`` by alias, None for what failed, and the errors beside it."""
-
     data: dict[str, Any]
-    errors: tuple[GraphQLError, ...]
+    errors: tuple[StashQueryError, ...]
 
 
 class _RefusedError(StashUnreachableError):
@@ -184,9 +172,9 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
         that was refused as a whole.
         """
         reply = self._send_once(document, variables, work_s)
-        whole = [error for error in reply.errors if not error.alias]
-        if whole:
-            raise whole[0].as_error()
+        for error in reply.errors:
+            if not error.path:
+                raise error
         return reply
 
     def fetch(self, path: str, max_bytes: int) -> bytes:
@@ -298,34 +286,36 @@ class StashClient(StashInterface):  # type: ignore[misc]  # stashapi has no type
     def _errors_mapped(self, timeout_s: float) -> Iterator[None]:
         try:
             yield
-        except requests.ConnectTimeout as error:
-            raise _RefusedError(
-                f"cannot reach Stash at {self.url}: no answer to the connection"
-            ) from error
-        except TooSlowError as error:
-            raise StashTimeoutError(f"Stash at {self.url} answers too slowly: {error}") from error
-        except requests.Timeout as error:
-            raise StashTimeoutError(
-                f"Stash at {self.url} gave no answer within {timeout_s:g} s"
-            ) from error
-        except requests.ConnectionError as error:
-            if error.args and isinstance(
-                error.args[0], urllib3.exceptions.ReadTimeoutError
-            ):  # in the middle of a reply
-                raise StashTimeoutError(
-                    f"Stash at {self.url} fell silent for {timeout_s:g} s"
-                ) from error
-            if _never_connected(error):
-                raise _RefusedError(
-                    f"cannot reach Stash at {self.url}: {innermost(error)}"
-                ) from error
-            raise _DroppedError(
-                f"the connection to Stash at {self.url} was dropped: {innermost(error)}"
-            ) from error
         except requests.RequestException as error:
-            raise _DroppedError(
-                f"the answer of Stash at {self.url} broke off: {innermost(error)}"
-            ) from error
+            raise self._mapped(error, timeout_s) from error
+
+    def _mapped(self, error: requests.RequestException, timeout_s: float) -> StashUnreachableError:
+        cause = error.args[0] if error.args else None
+        kind: type[StashUnreachableError] = StashTimeoutError
+        match error:
+            case requests.ConnectTimeout():
+                kind = _RefusedError
+                message = f"cannot reach Stash at {self.url}: no answer to the connection"
+            case TooSlowError():
+                message = f"Stash at {self.url} answers too slowly: {error}"
+            case requests.Timeout():
+                message = f"Stash at {self.url} gave no answer within {timeout_s:g} s"
+            case requests.ConnectionError() if isinstance(
+                cause, urllib3.exceptions.ReadTimeoutError
+            ):  # in the middle of a reply
+                message = f"Stash at {self.url} fell silent for {timeout_s:g} s"
+            case requests.ConnectionError() if isinstance(
+                getattr(cause, "reason", None), _NEVER_CONNECTED
+            ):
+                kind = _RefusedError
+                message = f"cannot reach Stash at {self.url}: {innermost(error)}"
+            case requests.ConnectionError():
+                kind = _DroppedError
+                message = f"the connection to Stash at {self.url} was dropped: {innermost(error)}"
+            case _:
+                kind = _DroppedError
+                message = f"the answer of Stash at {self.url} broke off: {innermost(error)}"
+        return kind(message)
 
     def _read(self, response: requests.Response) -> Reply:
         status = f"{response.status_code} {response.reason}"
@@ -377,15 +367,14 @@ def _as_reply(content: Any, status: str) -> Reply:
     return Reply(checked(data) if isinstance(data, dict) else {}, mapped)
 
 
-def _error(entry: Any) -> GraphQLError:
+def _error(entry: Any) -> StashQueryError:
     """Return an entry of ``errors``, whatever its form."""
     fields = entry if isinstance(entry, dict) else {"message": entry}
     message, path = fields.get("message"), fields.get("path")
     steps = [str(step) for step in path] if isinstance(path, list) else []
     words = message if isinstance(message, str) else _start_of_json(message)
-    return GraphQLError(
-        steps[0] if steps else "", ".".join(steps), (words if message else "") or "no reason given"
-    )
+    kind = StashLockedError if _LOCKED in words else StashQueryError
+    return kind((words if message else "") or "no reason given", path=".".join(steps))
 
 
 def _start_of_json(content: Any) -> str:
@@ -395,7 +384,7 @@ def _start_of_json(content: Any) -> str:
 
 def _strictly(reply: Reply) -> dict[str, Any]:
     if reply.errors:
-        raise reply.errors[0].as_error()
+        raise reply.errors[0]
     return reply.data
 
 
@@ -429,8 +418,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _never_connected(error: requests.ConnectionError) -> bool:
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.SSLError)

@@ -28,13 +28,11 @@ from haven.stash.markers import PlanMarkers
 from haven.stash.reading import read_items
 from haven.stash.recover import (
     Adopted,
-    adopt,
-    disown_what_changed,
+    catch_up,
     left_to_create,
-    note_what_went,
     taken_off_since,
 )
-from haven.stash.tags import Batch, Failures, PlanTags, TagCache, Tagging, batches
+from haven.stash.tags import Failures, PlanTags, TagCache, Tagging, batches
 from haven.stash.transport import StashClient
 from haven.stash.values import Tag, same_making, tag_key
 
@@ -118,9 +116,7 @@ class Writing:
                 if item is None or not same_making(item.created_s, work.opened.item_made_s):
                     work.is_gone = True
                     continue
-                work.adopted = adopt(self._journal, work.opened, item, work.plan.create)
-                note_what_went(self._journal, work.opened, item)
-                disown_what_changed(self._journal, item)
+                work.adopted = catch_up(self._journal, work.opened, item, work.plan.create)
                 work.to_create = left_to_create(self._journal, work.opened, item)
                 work.taken_off = taken_off_since(self._journal, work.opened)
                 work.present = item.tag_ids
@@ -243,9 +239,11 @@ class Writing:
                 if error:
                     refused |= {by_id[one]: error for one in sent.ids}
                 else:
-                    self._note_tags(
-                        mode, {by_id[one]: _sent_of(tags[one], sent) for one in sent.ids}
-                    )
+                    changed = {
+                        by_id[one]: [tag for id_, tag in tags[one].items() if id_ in sent.tag_ids]
+                        for one in sent.ids
+                    }
+                    self._note_tags(mode, changed)
         return refused
 
     def _without_vanished(self, mode: str, works: Sequence[_Work]) -> list[_Work]:
@@ -295,9 +293,7 @@ class Writing:
                 if item is None:
                     work.is_gone = True
                     continue
-                adopt(self._journal, work.opened, item, work.plan.create)
-                note_what_went(self._journal, work.opened, item)
-                disown_what_changed(self._journal, item)
+                catch_up(self._journal, work.opened, item, work.plan.create)
 
     def _close(self) -> dict[int, StashError]:
         errors: dict[int, StashError] = {}
@@ -314,11 +310,6 @@ class Writing:
 
     def _markers(self, work: _Work) -> PlanMarkers:
         return PlanMarkers(self._client, self._tags, self._journal, work.opened)
-
-
-def _sent_of(tags: Mapping[str, Tag], sent: Batch) -> list[Tag]:
-    """Return those of an item's tags that the request changed, in order."""
-    return [tag for tag_id, tag in tags.items() if tag_id in sent.tag_ids]
 
 
 def _last(mode: str, works: Iterable[_Work]) -> str:

@@ -136,7 +136,7 @@ def test_asked_once_each_alias_has_its_own_fate(client, server):
     server.reply({"data": {"m0": {"id": "1"}, "m1": None}, "errors": [fault("no such tag", "m1")]})
     reply = client.ask_once("mutation { m0 m1 }")
     assert reply.data == {"m0": {"id": "1"}, "m1": None}
-    assert [(error.alias, error.message) for error in reply.errors] == [("m1", "no such tag")]
+    assert [(error.path, error.message) for error in reply.errors] == [("m1", "no such tag")]
 
 
 def test_a_document_stash_refuses_as_a_whole_raises(client, server):

@@ -67,8 +67,6 @@ class PlanFacts:
     """
 
     plan_id: int
-    run_id: int
-    item: ItemRef
     item_made_s: float
     parent: Tag
     before_marker_ids: frozenset[str]
@@ -265,22 +263,15 @@ class Journal:
         ]
         with self.transaction():
             self._gone(_TAGS, item, [tag.id for tag in removed if tag.id in owned], opened.id)
-            self._db.execute_each(
-                "INSERT INTO journal_released (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)",
-                [(opened.id, tag.id, tag.name, tag.created_s) for tag in released],
-            )
+            self._note_tags("journal_released", opened, released)
 
     def new_tags(self, opened: OpenPlan, tags: Iterable[Tag]) -> None:
         """Note tags that Stash did not have before the plan made them."""
-        self._write_each(
-            "INSERT INTO journal_new_tags (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)",
-            [(opened.id, tag.id, tag.name, tag.created_s) for tag in tags],
-        )
+        self._note_tags("journal_new_tags", opened, tags)
 
     def new_tags_of_plan(self, opened: OpenPlan) -> tuple[Tag, ...]:
         """Return the tags that a plan is known to have made in Stash."""
-        sql = "SELECT tag_id, name, made FROM journal_new_tags WHERE plan_id = ?"
-        return tuple(Tag(*row) for row in self._db.rows(sql, opened.id))
+        return self._tags("journal_new_tags WHERE plan_id = ?", opened.id)
 
     def new_tags_of(self, run_id: int) -> tuple[Tag, ...]:
         """Return the tags that a run made in Stash and that are not known to be deleted."""
@@ -391,31 +382,26 @@ class Journal:
 
     def facts(self, plan_id: int) -> PlanFacts:
         """Return the outcome of a plan."""
-        sql = "SELECT run_id, plan, item_made FROM journal_plans WHERE id = ?"
-        ((run_id, text, item_made_s),) = self._db.rows(sql, plan_id)
+        sql = "SELECT plan, item_made FROM journal_plans WHERE id = ?"
+        ((text, item_made_s),) = self._db.rows(sql, plan_id)
         plan = self._parse(text)
-        sql = (
-            "SELECT tag_id, name, made FROM journal_released"
-            " WHERE plan_id = ? AND back IS NULL ORDER BY rowid"
-        )
-        made, lost = (
-            "plan_id = ? AND ours AND gone IS NULL",
-            ("plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL"),
-        )
+        made = "plan_id = ? AND ours AND gone IS NULL"
+        lost = "plan_id = ? AND ours AND gone IS NOT NULL AND gone_plan IS NULL"
+        tags = "journal_tags WHERE {} ORDER BY id".format
         return PlanFacts(
             plan_id,
-            run_id,
-            plan.item,
             item_made_s,
             plan.parent,
             frozenset(plan.before_marker_ids),
             made=self._markers(made, plan_id),
             lost_markers=self._markers(lost, plan_id),
             taken_markers=self._markers("gone_plan = ?", plan_id),
-            put=self._tags(made, plan_id),
-            lost_tags=self._tags(lost, plan_id),
-            taken_tags=self._tags("gone_plan = ?", plan_id),
-            released=tuple(Tag(*row) for row in self._db.rows(sql, plan_id)),
+            put=self._tags(tags(made), plan_id),
+            lost_tags=self._tags(tags(lost), plan_id),
+            taken_tags=self._tags(tags("gone_plan = ?"), plan_id),
+            released=self._tags(
+                "journal_released WHERE plan_id = ? AND back IS NULL ORDER BY rowid", plan_id
+            ),
         )
 
     def _put_back(self, undone_plan: int, tag: Tag) -> None:
@@ -481,9 +467,16 @@ class Journal:
         sql = f"SELECT {_MARKER_COLUMNS} FROM journal_markers WHERE {where} ORDER BY id"
         return tuple(map(_marker_of, self._db.rows(sql, *values)))
 
-    def _tags(self, where: str, *values: object) -> tuple[Tag, ...]:
-        sql = f"SELECT tag_id, name, made FROM journal_tags WHERE {where} ORDER BY id"
-        return tuple(Tag(*row) for row in self._db.rows(sql, *values))
+    def _tags(self, source: str, *values: object) -> tuple[Tag, ...]:
+        """Return the tags of a table. ``source``: its name, and which rows in which order."""
+        rows = self._db.rows(f"SELECT tag_id, name, made FROM {source}", *values)
+        return tuple(Tag(*row) for row in rows)
+
+    def _note_tags(self, table: str, opened: OpenPlan, tags: Iterable[Tag]) -> None:
+        self._write_each(
+            f"INSERT INTO {table} (plan_id, tag_id, name, made) VALUES (?, ?, ?, ?)",
+            [(opened.id, tag.id, tag.name, tag.created_s) for tag in tags],
+        )
 
     def _gone(
         self,
