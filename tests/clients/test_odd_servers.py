@@ -211,27 +211,31 @@ async def test_another_model_that_answers_is_named_once_and_its_own(caplog):
     assert "'gemma-3-4b' answers, and not 'qwen3-vl-8b'" in warning
 
 
+SAME = [
+    ("tiny.gguf", "t2/tiny.gguf"),
+    ("gpt-4o", "gpt-4o-2024-08-06"),
+    ("openai/gpt-4o", "gpt-4o"),
+    ("qwen3-vl", "qwen3-vl:latest"),
+    ("vision-alias", "gpt-4o"),
+    ("qwen3-vl-8b-instruct", "Qwen3-VL-8B-Instruct-UD-IQ2_XXS.gguf"),
+    ("qwen/qwen3-vl:free", "qwen/qwen3-vl"),
+]
+OTHERS = [("gpt-4o", "gpt-4o-mini"), ("qwen2", "qwen2.5"), ("gemma-3", "gemma-3-27b")]
+
+
 @pytest.mark.parametrize(
     ("requested", "answered", "listed", "is_another"),
     [
-        ("tiny.gguf", "t2/tiny.gguf", None, False),
-        ("gpt-4o", "gpt-4o-2024-08-06", None, False),
-        ("openai/gpt-4o", "gpt-4o", None, False),
-        ("qwen3-vl", "qwen3-vl:latest", None, False),
-        ("vision-alias", "gpt-4o", None, False),
-        ("qwen3-vl-8b-instruct", "Qwen3-VL-8B-Instruct-UD-IQ2_XXS.gguf", None, False),
+        *((requested, answered, (requested,), False) for requested, answered in SAME),
+        *((requested, answered, ("another",), True) for requested, answered in OTHERS),
         ("m-small-latest", "m-small-2503", ("m-small-latest", "m-small-2503"), False),
-        ("qwen/qwen3-vl:free", "qwen/qwen3-vl", None, False),
-        ("gpt-4o", "gpt-4o-mini", ("another",), True),
         ("gpt-4o", "gpt-4o-mini", ("gpt-4o", "gpt-4o-mini"), True),
-        ("qwen2", "qwen2.5", ("another",), True),
-        ("gemma-3", "gemma-3-27b", ("another",), True),
     ],
 )
 async def test_names_show_whether_another_model_answers(
     requested, answered, listed, is_another, caplog
 ):
-    odd = Scripted(completion(FOUL, model=answered), models=listed or (requested,))
+    odd = Scripted(completion(FOUL, model=answered), models=listed)
     async with pool_on(odd, model_id=requested) as (pool, _):
         answer = await pool.ask(question())
         assert (answer.model, answer.by_another_model) == (answered, is_another)

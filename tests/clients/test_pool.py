@@ -116,11 +116,16 @@ async def test_endpoints_of_the_same_name_get_numbers():
         assert set(pool.stats()) == {"court", "court (2)"}
 
 
-async def test_a_question_for_a_model_goes_only_where_it_is_served():
-    async with pool_on(
-        at(Behaviour(models=("small",)), "laptop", model_id="small"),
+def two_models(on_the_laptop):
+    """Return a pool for a small and a large model, with what the first endpoint really serves."""
+    return pool_on(
+        at(Behaviour(models=(on_the_laptop,)), "laptop", model_id="small"),
         at(Behaviour(models=("large",)), "tower", model_id="large"),
-    ) as (pool, small, large):
+    )
+
+
+async def test_a_question_for_a_model_goes_only_where_it_is_served():
+    async with two_models("small") as (pool, small, large):
         for model, label in (("large", "tower"), ("small", "laptop")):
             answer = await pool.ask(numbered(0, model))
             assert (answer.endpoint, answer.model) == (label, model)
@@ -132,10 +137,7 @@ async def test_a_question_for_a_model_goes_only_where_it_is_served():
 
 
 async def test_a_model_without_endpoints_fails_only_its_questions():
-    async with pool_on(
-        at(Behaviour(models=("other",)), "laptop", model_id="small"),
-        at(Behaviour(models=("large",)), "tower", model_id="large"),
-    ) as (pool, *_):
+    async with two_models("other") as (pool, *_):
         assert {type(error) for error in await outcomes(pool, 5, "small")} == {NoEndpointError}
         assert {answer.endpoint for answer in await ask_all(pool, 10)} == {"tower"}
 
