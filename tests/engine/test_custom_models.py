@@ -1,8 +1,7 @@
-"""Stages of one's own: given to the engine, or named in its settings; and those that come ready-made."""
+"""Stages that users write, given to the engine or named in its settings; and the ready-made ones."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.engine.engines import config as config_of
 from vlm_engine import VLMEngine
-from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig, parse
+from vlm_engine.config.models import EngineConfig, ModelConfig, PipelineConfig
 from vlm_engine.errors import ConfigError
 from vlm_engine.models import DropTags, FilterCategories, MergeTags, Model, RenameTags
 from vlm_engine.types import (
@@ -72,54 +72,45 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def config(
     *, models: Mapping[str, Any] | None = None, pipeline: PipelineConfig = PATH
 ) -> EngineConfig:
-    return parse(
-        EngineConfig,
-        {"models": {"vlm": VLM, **(models or {})}, "pipelines": {"shouting": pipeline}},
-        "",
-    )
+    return config_of({"vlm": VLM, **(models or {})}, pipelines={"shouting": pipeline})
 
 
-def said(settings: EngineConfig, **own: Any) -> Any:
-    async def run() -> Any:
-        async with VLMEngine(settings, **own) as engine:
-            return (await engine.process_video("game.mp4", pipeline_name="shouting"))["said"]
-
-    return asyncio.run(run())
+async def said(settings: EngineConfig, **given: Any) -> Any:
+    async with VLMEngine(settings, **given) as engine:
+        return (await engine.process_video("game.mp4", pipeline_name="shouting"))["said"]
 
 
 def with_class(path: str, **options: Any) -> dict[str, Any]:
     return {"shout": {"type": "python", "class": path, "options": options}}
 
 
-def test_a_stage_given_as_an_object_is_closed_with_the_engine() -> None:
+async def test_a_stage_given_as_an_object_is_closed_with_the_engine() -> None:
     stage = Shout("?")
-    assert said(config(), models={"shout": stage}) == "game.mp4?"
+    assert await said(config(), models={"shout": stage}) == "game.mp4?"
     assert stage.closed == 1
 
 
-def test_a_stage_given_as_a_class_gets_the_options_of_its_model() -> None:
-    assert said(config(), models={"shout": Shout}) == "game.mp4!"
+async def test_a_stage_given_as_a_class_gets_the_options_of_its_model() -> None:
+    assert await said(config(), models={"shout": Shout}) == "game.mp4!"
     options = {"shout": {"type": "python", "options": {"ending": "..."}}}
-    assert said(config(models=options), models={"shout": Shout}) == "game.mp4..."
+    assert await said(config(models=options), models={"shout": Shout}) == "game.mp4..."
 
 
-def test_a_stage_named_by_its_dotted_path(stages: str) -> None:
-    assert said(config(models=with_class(f"{stages}.Shout", times=3))) == "game.mp4!!!"
+async def test_a_stage_named_by_its_dotted_path(stages: str) -> None:
+    assert await said(config(models=with_class(f"{stages}.Shout", times=3))) == "game.mp4!!!"
     as_object = ModelConfig(class_path=f"{stages}.Shout")
     assert as_object.type == "python"
-    assert said(config(models={"shout": as_object})) == "game.mp4!"
+    assert await said(config(models={"shout": as_object})) == "game.mp4!"
 
 
-def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path) -> None:
+async def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path) -> None:
     path = tmp_path / "shouting.yaml"
+    stage = f"{{name: shout, class: {stages}.Shout, options: {{ending: '?!'}}, "
     path.write_text(
-        f"inputs: video_path\nmodels:\n  - name: shout\n    class: {stages}.Shout\n    options: {{ending: '?!'}}\n"
-        "    inputs: video_path\n    outputs: results\n".replace(
-            "inputs: video_path\nmodels", "inputs: [video_path]\nmodels"
-        ),
+        f"inputs: [video_path]\nmodels:\n  - {stage}inputs: video_path, outputs: results}}\n",
         encoding="utf-8",
     )
-    assert said(config(pipeline=PipelineConfig.from_yaml(path))) == "game.mp4?!"
+    assert await said(config(pipeline=PipelineConfig.from_yaml(path))) == "game.mp4?!"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +129,8 @@ def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path) -> No
         (
             "court_stages.Whisper",
             {},
-            "'court_stages.Whisper' is not the dotted path of a subclass of vlm_engine.models.Model",
+            "'court_stages.Whisper' is not the dotted path of a subclass of "
+            "vlm_engine.models.Model",
         ),
         ("Shout", {}, "'Shout' is not the dotted path"),
         (
@@ -154,29 +146,29 @@ def test_a_class_named_in_the_pipeline_itself(stages: str, tmp_path: Path) -> No
     ],
 )
 @pytest.mark.usefixtures("stages")
-def test_a_class_that_cannot_be_used_is_named(
+async def test_a_class_that_cannot_be_used_is_named(
     path: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        said(config(models=with_class(path, **options)))
+        await said(config(models=with_class(path, **options)))
 
 
-def test_two_stages_of_one_name_are_refused(stages: str) -> None:
+async def test_two_stages_of_one_name_are_refused(stages: str) -> None:
     stage = {
         "name": "shout",
         "class": f"{stages}.Shout",
         "inputs": "video_path",
         "outputs": "results",
     }
-    own = PipelineConfig.model_validate(
+    other = PipelineConfig.model_validate(
         {"inputs": ["video_path"], "models": [{**stage, "options": {"times": 2}}]}
     )
     with pytest.raises(
         ConfigError, match=r"pipelines.shouting, stage 'shout': there is another stage 'shout'"
     ):
-        said(config(models=with_class(f"{stages}.Shout"), pipeline=own))
+        await said(config(models=with_class(f"{stages}.Shout"), pipeline=other))
     with pytest.raises(ConfigError, match="a model 'shout' is given to the engine, too"):
-        said(config(pipeline=own), models={"shout": Shout})
+        await said(config(pipeline=other), models={"shout": Shout})
 
 
 def test_a_model_with_a_class_is_of_type_python() -> None:
@@ -206,15 +198,9 @@ INFO = VideoInfo("game.mp4", "sha", 60.0, 60.0, 320, 180, 25.0, "h264")
 
 def video() -> VideoResult:
     by_category = {"plays": PLAYS, "breaks": BREAKS}
-    totals = {
-        category: {tag: sum(s.duration_s for s in own) for tag, own in tags.items()}
-        for category, tags in by_category.items()
-    }
-    info = VideoTagInfo(
-        60.0, {category: tuple(tags) for category, tags in by_category.items()}, totals, by_category
-    )
+    info = VideoTagInfo.of(60.0, by_category)
     findings = tuple(
-        Findings(category, tuple(s for own in tags.values() for s in own), ())
+        Findings(category, tuple(span for each in tags.values() for span in each), ())
         for category, tags in by_category.items()
     )
     return VideoResult(INFO, info, findings, Coverage())
@@ -225,40 +211,33 @@ def picture() -> ImageResult:
         "plays": {"Foul": 0.6, "Turnover": 0.9, "Goal": None},
         "breaks": {"Timeout": 0.7},
     }
-    return ImageResult(
-        ImageTagInfo({category: tuple(own) for category, own in confidences.items()}, confidences),
-        Coverage(),
-    )
+    return ImageResult(ImageTagInfo.of(confidences), Coverage())
 
 
-def done(stage: Model, value: Any) -> Any:
-    return asyncio.run(stage.process({"whatever": value}))
-
-
-def test_categories_are_kept_or_dropped() -> None:
+async def test_categories_are_kept_or_dropped() -> None:
     for stage in (FilterCategories(keep=["plays"]), FilterCategories(drop=["breaks"])):
-        kept = done(stage, video())
+        kept = await stage.process({"whatever": video()})
         assert (
             list(kept.info.tags) == list(kept.info.totals_s) == list(kept.info.spans) == ["plays"]
         )
         assert [found.category for found in kept.findings] == ["plays"]
-        assert list(done(stage, picture()).info.tags) == ["plays"]
+        assert list((await stage.process({"whatever": picture()})).info.tags) == ["plays"]
 
 
-def test_a_tag_gets_another_name_in_one_category_or_in_all() -> None:
-    everywhere = done(RenameTags({"Foul": "Personal foul"}), video()).info
+async def test_a_tag_gets_another_name_in_one_category_or_in_all() -> None:
+    everywhere = (await RenameTags({"Foul": "Personal foul"}).process({"whatever": video()})).info
     assert everywhere.tags == {
         "plays": ("Personal foul", "Turnover", "Goal"),
         "breaks": ("Timeout", "Personal foul"),
     }
     assert {span.tag for span in everywhere.spans["plays"]["Personal foul"]} == {"Personal foul"}
-    assert done(RenameTags({"Foul": "Personal foul"}, category="plays"), video()).info.tags[
-        "breaks"
-    ] == ("Timeout", "Foul")
+    assert (
+        await RenameTags({"Foul": "Personal foul"}, category="plays").process({"whatever": video()})
+    ).info.tags["breaks"] == ("Timeout", "Foul")
 
 
-def test_tags_become_one_with_their_spans_joined() -> None:
-    result = done(MergeTags(["Foul", "Turnover"], into="Stoppage"), video())
+async def test_tags_become_one_with_their_spans_joined() -> None:
+    result = await MergeTags(["Foul", "Turnover"], into="Stoppage").process({"whatever": video()})
     stoppage = result.info.spans["plays"]["Stoppage"]
     assert [(span.start_s, span.end_s) for span in stoppage] == [(0, 6), (10, 12)]
     assert result.info.totals_s["plays"] == {"Stoppage": 8, "Goal": 1}
@@ -267,24 +246,26 @@ def test_tags_become_one_with_their_spans_joined() -> None:
         ("Stoppage", 10),
         ("Goal", 20),
     ]
-    assert done(MergeTags(["Foul", "Turnover"], into="Stoppage"), picture()).info.confidences[
-        "plays"
-    ] == {
+    assert (
+        await MergeTags(["Foul", "Turnover"], into="Stoppage").process({"whatever": picture()})
+    ).info.confidences["plays"] == {
         "Stoppage": 0.9,
         "Goal": None,
     }
 
 
-def test_tags_are_dropped() -> None:
-    result = done(DropTags(["Foul"], category="plays"), video())
+async def test_tags_are_dropped() -> None:
+    result = await DropTags(["Foul"], category="plays").process({"whatever": video()})
     assert result.info.tags == {"plays": ("Turnover", "Goal"), "breaks": ("Timeout", "Foul")}
     assert {span.tag for span in result.findings[0].spans} == {"Turnover", "Goal"}
-    assert done(DropTags(["Foul", "Goal"]), picture()).info.tags["plays"] == ("Turnover",)
+    assert (await DropTags(["Foul", "Goal"]).process({"whatever": picture()})).info.tags[
+        "plays"
+    ] == ("Turnover",)
 
 
-def test_anything_but_a_result_is_refused() -> None:
+async def test_anything_but_a_result_is_refused() -> None:
     with pytest.raises(
         ConfigError,
         match=r"DropTags takes one VideoResult or ImageResult; among its inputs \(whatever\)",
     ):
-        done(DropTags(["Foul"]), "game.mp4")
+        (await DropTags(["Foul"]).process({"whatever": "game.mp4"}))

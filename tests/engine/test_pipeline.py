@@ -37,7 +37,7 @@ class Replay(Model):
 
 
 class Meet(Model):
-    """Ends only when so many of its kind run at once."""
+    """Ends only when ``stages`` of its kind run at once."""
 
     def __init__(self, stages: int) -> None:
         self._all_here = asyncio.Barrier(stages)
@@ -74,23 +74,21 @@ def stage(name: str, inputs: list[str], outputs: str | list[str], **more: Any) -
     return {"name": name, "inputs": inputs, "outputs": outputs, **more}
 
 
-def test_stages_run_when_their_inputs_exist_whatever_their_order() -> None:
-    assert asyncio.run(pipeline(*CHAIN).run({"a": 1, "b": 2})) == 6
+async def test_stages_run_when_their_inputs_exist_whatever_their_order() -> None:
+    assert await pipeline(*CHAIN).run({"a": 1, "b": 2}) == 6
 
 
-def test_stages_that_do_not_need_each_other_run_at_once() -> None:
-    own = config(
+async def test_stages_that_do_not_need_each_other_run_at_once() -> None:
+    parallel = config(
         stage("meet", ["a"], "x"), stage("meet", ["b"], "y"), stage("add", ["x", "y"], "results")
     )
 
-    async def run() -> Any:
-        return await Pipeline("demo", own, {"meet": Meet(2), "add": Add()}).run({"a": 0, "b": 0})
-
-    assert asyncio.run(run()) == 2
+    demo = Pipeline("demo", parallel, {"meet": Meet(2), "add": Add()})
+    assert await demo.run({"a": 0, "b": 0}) == 2
 
 
-def test_an_input_may_be_the_output() -> None:
-    assert asyncio.run(pipeline(stage("add", ["a"], "x"), output="b").run({"a": 1, "b": 2})) == 2
+async def test_an_input_may_be_the_output() -> None:
+    assert await pipeline(stage("add", ["a"], "x"), output="b").run({"a": 1, "b": 2}) == 2
 
 
 @pytest.mark.parametrize(
@@ -129,13 +127,6 @@ def test_a_pipeline_that_cannot_run_is_refused(stages: list[dict[str, Any]], mes
     assert message in str(caught.value)
 
 
-def test_all_faults_of_a_pipeline_are_reported_together() -> None:
-    with pytest.raises(
-        ConfigError, match=r"needs 'ghost'.*the output 'results' is made by nothing"
-    ):
-        config(stage("add", ["ghost"], "x"))
-
-
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
@@ -157,16 +148,16 @@ def test_a_stage_without_its_model_or_its_input_is_named(
     assert "pipeline 'demo'" in str(caught.value)
 
 
-def test_an_error_of_a_stage_comes_out_as_it_is() -> None:
+async def test_an_error_of_a_stage_comes_out_as_it_is() -> None:
     demo = pipeline(stage("fail", ["a"], "x"), stage("add", ["x"], "results"))
     with pytest.raises(MediaError, match="broken"):
-        asyncio.run(demo.run({"a": 1, "b": 2}))
+        await demo.run({"a": 1, "b": 2})
 
 
-def test_a_stage_that_does_not_give_what_it_promised_is_named() -> None:
+async def test_a_stage_that_does_not_give_what_it_promised_is_named() -> None:
     demo = pipeline(stage("add", ["a"], ["x", "results"]))
     with pytest.raises(ConfigError, match="'add' gave no 'x'"):
-        asyncio.run(demo.run({"a": 1, "b": 2}))
+        await demo.run({"a": 1, "b": 2})
 
 
 def test_a_stage_may_be_written_by_place_by_name_or_as_a_dict() -> None:
@@ -186,14 +177,7 @@ def test_the_built_in_pipelines_are_among_all() -> None:
 
 
 def test_a_pipeline_for_an_older_engine_becomes_the_built_in_one() -> None:
-    inputs = [
-        "video_path",
-        "return_timestamps",
-        "time_interval",
-        "threshold",
-        "vr_video",
-        "existing_video_data",
-    ]
+    inputs = "video_path return_timestamps time_interval threshold vr_video".split()
     older = config(stage("dynamic_video_ai", inputs, "results"), inputs=tuple(inputs))
     assert (
         all_pipelines({"video_pipeline_dynamic": older})["video_pipeline_dynamic"] is VIDEO_PIPELINE
@@ -201,12 +185,12 @@ def test_a_pipeline_for_an_older_engine_becomes_the_built_in_one() -> None:
 
 
 def test_an_input_that_nobody_gives_is_named() -> None:
-    own = config(stage("add", ["score"], "results"), inputs=("score",))
+    scores = config(stage("add", ["score"], "results"), inputs=("score",))
     with pytest.raises(
         ConfigError,
         match="pipeline 'demo': nobody gives its input 'score'; for videos there are: video_path",
     ):
-        all_pipelines({"demo": own})
+        all_pipelines({"demo": scores})
 
 
 # Files.
@@ -220,13 +204,11 @@ models:
 """
 
 
-def test_a_pipeline_from_a_file(tmp_path: Path) -> None:
+async def test_a_pipeline_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "demo.yaml"
     path.write_text(WRITTEN, encoding="utf-8")
-    assert (
-        asyncio.run(Pipeline("demo", PipelineConfig.from_yaml(path), MODELS).run({"a": 1, "b": 2}))
-        == 6
-    )
+    demo = Pipeline("demo", PipelineConfig.from_yaml(path), MODELS)
+    assert await demo.run({"a": 1, "b": 2}) == 6
 
 
 def test_a_configuration_file_may_name_a_pipeline_file(tmp_path: Path) -> None:
@@ -234,7 +216,8 @@ def test_a_configuration_file_may_name_a_pipeline_file(tmp_path: Path) -> None:
         WRITTEN.replace("a, b", "video_path, threshold"), encoding="utf-8"
     )
     (tmp_path / "engine.yaml").write_text(
-        "models: {vlm: {api_base_url: 'http://localhost:1234', tag_list: [Foul, Turnover]}}\npipelines: {demo: demo.yaml}\n",
+        "models: {vlm: {api_base_url: 'http://localhost:1234', tag_list: [Foul, Turnover]}}\n"
+        "pipelines: {demo: demo.yaml}\n",
         encoding="utf-8",
     )
     engine = EngineConfig.from_yaml(tmp_path / "engine.yaml")
