@@ -136,22 +136,15 @@ class VLMEngine:
                 earlier=read_earlier(existing_json_data) if existing_json_data else None,
                 on_progress=on_progress,
             )
-            opened = await self._open()
-            pipeline = opened.custom_pipeline(pipeline_name, "video")
-            if pipeline is None:
-                result = await self._tag_video(request, opened)
-            else:
-                output = await pipeline.run(
-                    _values_of(request)
-                    | {
-                        "existing_json_data": existing_json_data,
-                        "return_timestamps": return_timestamps,
-                        "return_confidence": return_confidence,
-                    }
-                )
-                if not isinstance(output, VideoResult):
-                    return dict(output)
-                result = output
+            result = await self._run_video(
+                request,
+                pipeline_name,
+                existing_json_data=existing_json_data,
+                return_timestamps=return_timestamps,
+                return_confidence=return_confidence,
+            )
+        if not isinstance(result, VideoResult):
+            return dict(result)
         return video_dict(result, timestamps=return_timestamps, confidence=return_confidence)
 
     async def tag_video(
@@ -187,18 +180,24 @@ class VLMEngine:
             vr_video=vr_video,
             on_progress=on_progress,
         )
-        opened = await self._open()
-        pipeline = opened.custom_pipeline("video", "video")
-        if pipeline is None:
-            return await self._tag_video(request, opened)
-        output = await pipeline.run(_values_of(request))
-        if isinstance(output, VideoResult):
-            return output
+        result = await self._run_video(request, "video")
+        if isinstance(result, VideoResult):
+            return result
         raise ConfigError("pipeline 'video': its output is no VideoResult")
 
-    async def _tag_video(self, request: VideoRequest, opened: _Opened) -> VideoResult:
+    async def _run_video(
+        self, request: VideoRequest, pipeline_name: str, **values: object
+    ) -> VideoResult | Mapping[str, Any]:
+        """Return the output of this pipeline. ``values``: those of the call that it may take."""
         from vlm_engine.tagging.video import describe, probe, search
 
+        opened = await self._open()
+        pipeline = opened.custom_pipeline(pipeline_name, "video")
+        if pipeline is not None:
+            output: VideoResult | Mapping[str, Any] = await pipeline.run(
+                _values_of(request) | values
+            )
+            return output
         video = await probe(request, self._config)
         found = await search(video, opened.cascades, request, self._config)
         return describe(found, self._config, request.threshold)
@@ -230,17 +229,9 @@ class VLMEngine:
             threshold=_checked_threshold(threshold),
             skipped_categories=self._checked_categories(skipped_categories),
         )
-        opened = await self._open()
-        pipeline = opened.custom_pipeline(pipeline_name, "image")
-        if pipeline is None:
-            result = await opened.images.tag(request, opened.cascades)
-        else:
-            output = await pipeline.run(
-                _values_of(request) | {"return_confidence": return_confidence}
-            )
-            if not isinstance(output, ImageResult):
-                return dict(output)
-            result = output
+        result = await self._run_image(request, pipeline_name, return_confidence=return_confidence)
+        if not isinstance(result, ImageResult):
+            return dict(result)
         return image_dict(result, confidence=return_confidence)
 
     async def tag_image(
@@ -263,14 +254,20 @@ class VLMEngine:
         request = ImageRequest(
             _immutable(source), identity=identity, threshold=_checked_threshold(threshold)
         )
+        result = await self._run_image(request, "image")
+        if isinstance(result, ImageResult):
+            return result
+        raise ConfigError("pipeline 'image': its output is no ImageResult")
+
+    async def _run_image(
+        self, request: ImageRequest, pipeline_name: str, **values: object
+    ) -> ImageResult | Mapping[str, Any]:
         opened = await self._open()
-        pipeline = opened.custom_pipeline("image", "image")
+        pipeline = opened.custom_pipeline(pipeline_name, "image")
         if pipeline is None:
             return await opened.images.tag(request, opened.cascades)
-        output = await pipeline.run(_values_of(request))
-        if isinstance(output, ImageResult):
-            return output
-        raise ConfigError("pipeline 'image': its output is no ImageResult")
+        output: ImageResult | Mapping[str, Any] = await pipeline.run(_values_of(request) | values)
+        return output
 
     @property
     def slots(self) -> int:
