@@ -295,22 +295,19 @@ def test_of_a_document_only_the_first_page_is_shown() -> None:
     ("form", "width", "height", "limit"),
     [
         ("PNG", 50_000, 50_000, 178),
-        ("JPEG", 50_000, 50_000, 500),
         ("JPEG", 22_400, 22_400, 500),
         ("GIF", 50_000, 50_000, 89),
         ("BMP", 50_000, 50_000, 178),
         ("WEBP", 16_383, 16_383, 67),
         ("PPM", 50_000, 50_000, 178),
-        ("TIFF", 50_000, 50_000, None),
         ("TIFF", 12_000, 12_000, 89),
     ],
 )
 def test_a_header_that_claims_too_many_pixels(
-    form: str, width: int, height: int, limit: int | None
+    form: str, width: int, height: int, limit: int
 ) -> None:
-    reason = "too many pixels"
-    if limit:
-        reason += f": {width} x {height}, and the limit for .* is {limit} million; make it smaller"
+    size = f"{width} x {height}"
+    reason = f"too many pixels: {size}, and the limit for .* is {limit} million; make it smaller"
     with pytest.raises(MediaUnreadableError, match=reason):
         sent(claiming(form, width, height))
 

@@ -116,10 +116,7 @@ RANDOM = random.Random(1).randbytes(1001)
     ("content", "name", "reason"),
     [
         (flagged(zipped({"goal.jpg": GOAL}), 0x1), "goal.jpg", r"goal\.jpg: encrypted"),
-        *(
-            (zipped({"goal.jpg": GOAL}, method), "goal.jpg", f"packed by method {method}")
-            for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-        ),
+        (zipped({"goal.jpg": GOAL}, zipfile.ZIP_LZMA), "goal.jpg", "packed by method 14"),
         (
             zipped({"2025/finals.zip": zipped({"goal.jpg": GOAL})}),
             "2025/finals.zip/goal.jpg",
