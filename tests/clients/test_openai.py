@@ -88,7 +88,7 @@ REFUSABLE = {
 
 
 @pytest.mark.parametrize(
-    ("field", "status"), zip(REFUSABLE, (400, 403, 404, 422, 500), strict=True)
+    ("field", "status"), list(zip(REFUSABLE, (400, 403, 404, 422, 500), strict=True))
 )
 async def test_a_refused_field_is_left_out_from_then_on(field, status):
     def script(body):
