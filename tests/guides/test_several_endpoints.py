@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import re
@@ -54,28 +53,25 @@ def cells(heading: str) -> list[Any]:
     ]
 
 
-def read(heading: str, **servers: Behaviour) -> dict[str, Any]:
+async def read(heading: str, **servers: Behaviour) -> dict[str, Any]:
     """Run a section against these servers, by the address that it prints.
 
     What it leaves, and the servers' counters.
     """
 
-    async def run() -> dict[str, Any]:
-        async with AsyncExitStack() as stack:
-            vlms = {
-                address: await stack.enter_async_context(SandboxVLM(each))
-                for address, each in servers.items()
-            }
-            addresses = {address: vlm.url for address, vlm in vlms.items()}
-            names: dict[str, Any] = {
-                "VLMEngine": VLMEngine,
-                "EngineConfig": EngineConfig,
-                "ModelConfig": ModelConfig,
-            }
-            await run_cells([block.at(addresses) for block in cells(heading)], names)
-            return names | {"answered": [vlm.counters.answered for vlm in vlms.values()]}
-
-    return asyncio.run(run())
+    async with AsyncExitStack() as stack:
+        vlms = {
+            address: await stack.enter_async_context(SandboxVLM(each))
+            for address, each in servers.items()
+        }
+        addresses = {address: vlm.url for address, vlm in vlms.items()}
+        names: dict[str, Any] = {
+            "VLMEngine": VLMEngine,
+            "EngineConfig": EngineConfig,
+            "ModelConfig": ModelConfig,
+        }
+        await run_cells([block.at(addresses) for block in cells(heading)], names)
+        return names | {"answered": [vlm.counters.answered for vlm in vlms.values()]}
 
 
 def found_all(names: dict[str, Any], video: LabelledVideo) -> None:
@@ -84,8 +80,10 @@ def found_all(names: dict[str, Any], video: LabelledVideo) -> None:
     assert names["result"]["coverage"]["frames_failed"] == 0
 
 
-def test_one_pc(place: Path, video: LabelledVideo, capsys: pytest.CaptureFixture[str]) -> None:
-    names = read(
+async def test_one_pc(
+    place: Path, video: LabelledVideo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = await read(
         "One PC",
         **{"http://localhost:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), slots=8)},
     )
@@ -93,30 +91,30 @@ def test_one_pc(place: Path, video: LabelledVideo, capsys: pytest.CaptureFixture
     assert "EndpointStats(state='working'" in capsys.readouterr().out
 
 
-def test_a_pc_and_a_laptop(place: Path, video: LabelledVideo) -> None:
+async def test_a_pc_and_a_laptop(place: Path, video: LabelledVideo) -> None:
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(models=("qwen3-vl-8b-instruct",), latency_s=0.02),
         "http://192.168.1.30:11434/v1": Behaviour(models=("qwen3-vl:8b-instruct",), latency_s=0.06),
     }
-    names = read("A PC and a laptop", **servers)
+    names = await read("A PC and a laptop", **servers)
     found_all(names, video)
     assert all(names["answered"])
     assert sum(names["answered"]) >= names["result"]["coverage"]["calls"]
 
 
 @pytest.mark.parametrize("home", [Fault.NONE, Fault.DROP])
-def test_a_home_server_and_a_cloud(place: Path, video: LabelledVideo, home: Fault) -> None:
+async def test_a_home_server_and_a_cloud(place: Path, video: LabelledVideo, home: Fault) -> None:
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(models=("qwen3-vl-8b-instruct",), fault=home),
         "https://models.example.com/v1": Behaviour(models=("some-vision-model",), api_key=KEY),
     }
-    names = read("A home server and a cloud", **servers)
+    names = await read("A home server and a cloud", **servers)
     found_all(names, video)
     calls = names["result"]["coverage"]["calls"]
     assert names["answered"] == ([calls, 0] if home is Fault.NONE else [0, calls])
 
 
-def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     large, small = "qwen3-vl-32b-instruct", "qwen3-vl:2b-instruct"
     servers = {
         "http://192.168.1.20:1234/v1": Behaviour(
@@ -124,7 +122,7 @@ def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[s
         ),
         "http://192.168.1.30:11434/v1": Behaviour(models=(small,), offers_logprobs=False),
     }
-    names = read("Several models in one pool", **servers)
+    names = await read("Several models in one pool", **servers)
     assert set(names["result"]["video_tag_info"]["video_tags"]) == {"plays", "scores"}
     said = capsys.readouterr().out
     assert re.search(
@@ -133,10 +131,12 @@ def test_several_models_in_one_pool(place: Path, capsys: pytest.CaptureFixture[s
     assert re.search(r"{'plays': \d+, 'scores': \d+}", said)
 
 
-def test_nobody_at_all(
+async def test_nobody_at_all(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read("When something goes wrong", **{"http://192.168.1.99:1234/v1": Behaviour(vision=False)})
+    await read(
+        "When something goes wrong", **{"http://192.168.1.99:1234/v1": Behaviour(vision=False)}
+    )
     assert "its model cannot see pictures" in capsys.readouterr().out
 
 
@@ -228,12 +228,12 @@ async def tagged(
 
 
 @pytest.mark.parametrize("row", TROUBLES)
-def test_what_happens_when_an_endpoint(
+async def test_what_happens_when_an_endpoint(
     row: str, video: LabelledVideo, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble = TROUBLES[row]
     with caplog.at_level(logging.WARNING, "vlm_engine"):
-        result, ill, well = asyncio.run(tagged(video, trouble))
+        result, ill, well = await tagged(video, trouble)
     assert result.coverage.failed == 0
     assert set(result.info.tags["tags"]) == {tag for tag, spans in video.truth.items() if spans}
     assert ill.state in trouble.states
@@ -245,19 +245,16 @@ def test_what_happens_when_an_endpoint(
         )
 
 
-def test_what_happens_when_an_endpoint_comes_back(
+async def test_what_happens_when_an_endpoint_comes_back(
     video: LabelledVideo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def run() -> EndpointStats:
-        async with SandboxVLM(Behaviour(fault=Fault.DROP, fault_requests=3)) as vlm:
-            endpoint = {"base_url": vlm.url, "name": "ill", "max_concurrent": 2}
-            model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS)
-            async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
-                await engine.tag_video(video.path)
-                return engine.endpoint_stats()["ill"]
-
-    with caplog.at_level(logging.INFO, "vlm_engine"):
-        stats = asyncio.run(run())
+    caplog.set_level(logging.INFO, "vlm_engine")
+    async with SandboxVLM(Behaviour(fault=Fault.DROP, fault_requests=3)) as vlm:
+        endpoint = {"base_url": vlm.url, "name": "ill", "max_concurrent": 2}
+        model = ModelConfig(multiplexer_endpoints=[endpoint], tag_list=TAGS)
+        async with VLMEngine(EngineConfig(models={"vlm": model})) as engine:
+            await engine.tag_video(video.path)
+            stats = engine.endpoint_stats()["ill"]
     assert stats.state == "working"
     assert stats.down_s > 0
     for words in said_of("comes back"):

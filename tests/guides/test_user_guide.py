@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
@@ -85,7 +84,7 @@ def left() -> dict[str, Any]:
     return {}
 
 
-def test_every_other_block_runs_from_top_to_bottom(
+async def test_every_other_block_runs_from_top_to_bottom(
     place: Path,
     addresses: Mapping[str, str],
     left: dict[str, Any],
@@ -96,14 +95,11 @@ def test_every_other_block_runs_from_top_to_bottom(
     ]
     cells = write_files(blocks, place)
 
-    async def read() -> None:
-        try:
-            await run_cells(cells, left)
-        finally:
-            if "engine" in left:
-                await left["engine"].aclose()
-
-    asyncio.run(read())
+    try:
+        await run_cells(cells, left)
+    finally:
+        if "engine" in left:
+            await left["engine"].aclose()
     assert "cannot use this file: no such game.mp4" in capsys.readouterr().out
     assert left["by_path"]["image_tag_info"] == left["by_bytes"]["image_tag_info"]
     assert left["again"]["coverage"]["calls"] == 0
