@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from haven.items import ItemChange, ItemKind
 from haven.stash.errors import ApplyError
 from haven.stash.handler import MediaHandler
 from haven.stash.values import Fate, change_of
 from sandbox.stash import ItemState, SandboxStash
+from tests.plugin.fragile import KilledError, handler_of, once_replied
 from vlm_engine import ImageTagInfo, Span, VideoTagInfo
 
 SCENE, IMAGE, GALLERY = ItemKind
@@ -68,6 +73,70 @@ class Items:
     def _call(self, verb: str) -> Callable[..., Any]:
         call: Callable[..., Any] = getattr(self.stash.library, f"{verb}_{self.kind}")
         return call
+
+
+class Scenario:
+    """A scene in a sandbox Stash, and what the plugin and a person do with it in turn.
+
+    Each task opens the journal in ``folder`` anew.
+    """
+
+    def __init__(self, stash: SandboxStash, folder: Path, *tags: str) -> None:
+        self.stash, self.folder = stash, folder
+        with self.handler() as handler:
+            handler.prepare()
+        self.scene = stash.library.add_scene(tags=tags)
+
+    def handler(self, **options: Any) -> AbstractContextManager[MediaHandler]:
+        return handler_of(self.stash, self.folder, **options)
+
+    @property
+    def content(self) -> tuple[set[str], list[tuple[str, float]]]:
+        """The tags but VLM_Tagged, and the tags and starts of the markers."""
+        state = self.stash.library.scene_state(self.scene)
+        markers = sorted((marker.primary_tag, marker.seconds) for marker in state.markers)
+        return set(state.tags) - {"VLM_Tagged"}, markers
+
+    def apply(self, found: VideoTagInfo, *, updating: bool = False, **options: Any) -> ItemChange:
+        with self.handler(**options) as handler:
+            return apply(handler, self.scene, found, updating=updating)
+
+    def apply_until_killed(self, found: VideoTagInfo, operation: str, nth: int = 1) -> None:
+        """Die once Stash has carried out the ``nth`` ``operation``."""
+        with self.handler() as handler:
+            once_replied(self.stash, operation, handler, nth)
+            with pytest.raises(KilledError):
+                apply(handler, self.scene, found)
+
+    def preview(self, found: VideoTagInfo, **options: Any) -> ItemChange:
+        with self.handler(**options) as handler:
+            return change_of(handler.preview(SCENE, {self.scene: found}))
+
+    def remove_owned(self, **options: Any) -> ItemChange:
+        with self.handler(**options) as handler:
+            run_id = handler.start_run("Remove VLM Tags and Markers")
+            return change_of(handler.remove_owned(run_id, SCENE, [self.scene]))
+
+    def undo(self) -> None:
+        with self.handler() as handler:
+            undo(handler)
+
+    def tag(self, *tags: str) -> None:
+        self.stash.library.tag_scene(self.scene, *tags)
+
+    def untag(self, *tags: str) -> None:
+        self.stash.library.untag_scene(self.scene, *tags)
+
+    def marker(self, start_s: float) -> str:
+        """Return the id of the marker that starts then."""
+        markers = self.stash.library.scene_state(self.scene).markers
+        return next(marker.id for marker in markers if marker.seconds == start_s)
+
+    def edit_marker(self, start_s: float, **changes: Any) -> None:
+        self.stash.library.edit_marker(self.marker(start_s), **changes)
+
+    def remove_marker(self, start_s: float) -> None:
+        self.stash.library.remove_marker(self.marker(start_s))
 
 
 def info(*tags: str, **spans: Iterable[tuple[float, float]]) -> VideoTagInfo:
