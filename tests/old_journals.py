@@ -84,3 +84,6 @@ def as_first_version(db: sqlite3.Connection) -> None:
     db.execute("DROP TABLE journal_released")
     db.execute("DROP TABLE journal_new_tags")
     db.execute("UPDATE journal_schema SET version = 1")
+
+
+OLD_VERSIONS = (as_first_version, as_second_version, as_third_version, as_fourth_version)

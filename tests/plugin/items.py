@@ -81,11 +81,11 @@ class Scenario:
     Each task opens the journal in ``folder`` anew.
     """
 
-    def __init__(self, stash: SandboxStash, folder: Path, *tags: str) -> None:
+    def __init__(self, stash: SandboxStash, folder: Path, *tags: str, scene: str = "") -> None:
         self.stash, self.folder = stash, folder
         with self.handler() as handler:
             handler.prepare()
-        self.scene = stash.library.add_scene(tags=tags)
+        self.scene = scene or stash.library.add_scene(tags=tags)
 
     def handler(self, **options: Any) -> AbstractContextManager[MediaHandler]:
         return handler_of(self.stash, self.folder, **options)

@@ -1,17 +1,14 @@
 """Results into images, hundreds at a time: few requests, and one image's failure is its own."""
 
 import random
-import sqlite3
 from contextlib import closing
 
 import pytest
 
 from haven.items import ItemChange
 from haven.stash.errors import ApplyError, ItemGoneError, StashLockedError
-from haven.stash.handler import MediaHandler
 from haven.stash.tags import AT_ONCE, Batch, Tagging, batches
 from haven.stash.transport import StashClient
-from tests.plugin.fragile import NAMES, once
 from tests.plugin.items import IMAGE, Items
 
 TAGS = ("Foul", "Goal", "Timeout", "Free throw", "Turnover")
@@ -51,17 +48,6 @@ def nth_request(stash, nth, act):
     stash.requests.on_request = hook
 
 
-def test_images_with_the_same_change_share_their_requests(stash, images, handler):
-    ids = images.queue(2 * AT_ONCE)
-    stash.library.tag_id("Foul")
-    stash.requests.clear()
-    images.apply(handler, images.same(ids, "Foul"))
-    assert stash.requests.mutations == {
-        "bulkImageUpdate": 5
-    }  # the first asks for little, to see how long Stash takes
-    assert set(images.all_tags().values()) == {("Foul", "VLM_Tagged")}
-
-
 def test_images_take_at_most_one_write_for_fifty(stash, images, handler):
     rng = random.Random(7)
     ids = images.queue(3 * AT_ONCE)
@@ -87,16 +73,6 @@ def test_requests_are_by_change_or_by_tag_whichever_are_fewer():
     assert batches({}) == ()
 
 
-def test_slow_hooks_of_other_plugins_are_waited_for(stash, images, tmp_path):
-    ids = images.queue(60)
-    stash.faults.hook_s = 0.02
-    client = StashClient({"Host": "127.0.0.1", "Port": stash.port}, timeout_s=0.5)
-    with closing(client), MediaHandler(client, tmp_path / "journal.sqlite", NAMES) as handler:
-        fates = images.apply(handler, images.same(ids, "Foul"))
-    assert all(isinstance(fate, ItemChange) for fate in fates.values())
-    assert set(images.all_tags().values()) == {("Foul", "VLM_Tagged")}
-
-
 def test_slow_hooks_make_requests_smaller(stash, images):
     batch = Batch(tuple(images.queue(400)), (stash.library.tag_id("Foul"),))
     with closing(StashClient({"Host": "127.0.0.1", "Port": stash.port})) as client:
@@ -109,23 +85,6 @@ def test_slow_hooks_make_requests_smaller(stash, images):
     assert max(slow) <= 10 < max(fast)
     assert sum(slow + fast) == 400
     assert set(images.all_tags().values()) == {("Foul", "VLM_TagMe")}
-
-
-def test_all_plans_are_on_disk_before_the_first_write(stash, images, handler, tmp_path):
-    ids = images.queue(60)
-    seen = []
-
-    def look():
-        with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
-            seen.extend(
-                db.execute(
-                    "SELECT kind, count(*) FROM journal_plans WHERE closed IS NULL GROUP BY kind"
-                )
-            )
-
-    once(stash, "TagCreate", look)
-    images.apply(handler, images.same(ids, "Foul"))
-    assert seen == [("image", 60)]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -226,16 +185,6 @@ def test_an_image_with_a_refused_tag_is_not_marked_as_done(stash, images, handle
     stash.requests.on_request = None
     images.apply(handler, results)
     assert images.all_tags() == expected_tags(results)
-
-
-def test_the_journal_has_each_tag_of_an_image_once(stash, images, handler, tmp_path):
-    """Also if the first attempt got half of it through, before an image vanished."""
-    ids = images.queue(31)
-    nth_request(stash, 3, lambda: images.remove(ids[30]))
-    images.apply(handler, all_combinations(images, ids))
-    twice = "SELECT item_id, tag_id FROM journal_tags GROUP BY 1, 2 HAVING count(*) > 1"
-    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
-        assert db.execute(twice).fetchall() == []
 
 
 def test_no_image_is_marked_as_done_before_its_tags_are_on(stash, images, handler):

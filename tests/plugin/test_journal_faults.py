@@ -8,6 +8,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,7 @@ from haven.stash.errors import JournalError
 from haven.stash.journal import SCHEMA_VERSION, Journal
 from haven.stash.values import Tag
 from tests.database_faults import files_no_longer_than
-from tests.old_journals import (
-    as_first_version,
-    as_fourth_version,
-    as_second_version,
-    as_third_version,
-)
+from tests.old_journals import OLD_VERSIONS
 from vlm_engine.errors import StoreError
 from vlm_engine.store import AnswerStore
 
@@ -145,9 +141,7 @@ def test_tables_without_a_version_row_are_recognised(path: Path, version: int) -
     filled(path, 3)
     with closing(sqlite3.connect(path)) as db:
         if version < SCHEMA_VERSION:
-            (as_first_version, as_second_version, as_third_version, as_fourth_version)[version - 1](
-                db
-            )
+            OLD_VERSIONS[version - 1](db)
         db.execute("DELETE FROM journal_schema")
         db.commit()
     for _ in range(2):
@@ -175,30 +169,22 @@ def test_rot_in_a_plan_is_named_with_the_remedy(path: Path) -> None:
                 read()
 
 
-def test_a_file_open_for_answers_is_not_set_aside(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("holder", "other", "error"),
+    [(AnswerStore, Journal, JournalError), (Journal, AnswerStore, StoreError)],
+)
+def test_a_file_open_elsewhere_is_not_set_aside(
+    path: Path, holder: Any, other: Any, error: type[Exception]
+) -> None:
     filled(path, 3)
-    AnswerStore(path).close()
-    with AnswerStore(path):
+    holder(path).close()
+    with closing(holder(path)):
         with path.open("r+b") as file:
             file.write(b"only words " * 18)
-        with pytest.raises(
-            JournalError, match=r"haven\.sqlite3: the file is damaged\. Start again"
-        ):
-            Journal(path)
+        with pytest.raises(error, match=r"haven\.sqlite3: the file is damaged\. Start again"):
+            other(path)
         assert not damaged_files(path)
-    with closing(Journal(path)):
-        assert len(damaged_files(path)) == 1
-
-
-def test_a_file_open_for_the_journal_is_not_set_aside(path: Path) -> None:
-    filled(path, 3)
-    with closing(Journal(path)):
-        with path.open("r+b") as file:
-            file.write(b"only words " * 18)
-        with pytest.raises(StoreError, match="the file is damaged"):
-            AnswerStore(path)
-        assert not damaged_files(path)
-    with AnswerStore(path):
+    with closing(other(path)):
         assert len(damaged_files(path)) == 1
 
 

@@ -1,22 +1,16 @@
 """Runs and undoings that are killed at any write: started again, they end as if undisturbed."""
 
-import json
 import random
-import signal
-import subprocess
-import sys
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 from sandbox.stash import SandboxStash
 from tests.plugin.fragile import NAMES, KilledError, handler_of, once_replied
-from tests.plugin.items import IMAGE, SCENE, Items, apply, info, undo
+from tests.plugin.items import IMAGE, SCENE, Items, Scenario, apply, info, undo
 from vlm_engine.testing.threads import running
 
-ROOT = Path(__file__).parents[2]
-LIMIT_S = 60.0
 TAGS = ("Foul", "Goal", "Timeout", "Free throw")
 FIRST = info("Foul", "Timeout", Foul=[(1, 2), (5, 6), (300, 310)], Timeout=[(40, 50)])
 SECOND = info(
@@ -169,17 +163,20 @@ def test_a_killed_run_can_be_undone(uninterrupted, stash, tmp_path, kind, mutati
     assert without_marker_ids(stash.library.snapshot()) == before
 
 
+def kill_again_and_again(act):
+    """``act(at=…, after=…)`` dies one request later each time, until it comes to its end."""
+    for at in range(1, 200):
+        try:
+            return act(at=at, after=bool(at % 2))
+        except KilledError:
+            continue
+    return pytest.fail("it never came to its end")
+
+
 @KINDS
 def test_a_run_killed_again_and_again_comes_to_its_end(uninterrupted, stash, tmp_path, kind):
     USED[kind](stash, tmp_path)
-    for at in range(1, 100):
-        try:
-            run(stash, tmp_path, kind, at=at, after=bool(at % 2))
-            break
-        except KilledError:
-            continue
-    else:
-        pytest.fail("it never came to its end")
+    kill_again_and_again(partial(run, stash, tmp_path, kind))
     assert stash.library.snapshot() == uninterrupted[kind][0]
 
 
@@ -188,16 +185,13 @@ def test_an_undoing_killed_again_and_again_comes_to_its_end(stash, tmp_path, kin
     USED[kind](stash, tmp_path)
     before = without_marker_ids(stash.library.snapshot())
     run(stash, tmp_path, kind)
-    for at in range(1, 200):
-        try:
-            with handler_of(stash, tmp_path, at=at, after=bool(at % 2)) as handler:
-                if without_marker_ids(stash.library.snapshot()) == before and not handler.recover():
-                    break
+
+    def undo_once(**options):
+        with handler_of(stash, tmp_path, **options) as handler:
+            if without_marker_ids(stash.library.snapshot()) != before or handler.recover():
                 undo(handler)
-        except KilledError:
-            continue
-    else:
-        pytest.fail("it never came to its end")
+
+    kill_again_and_again(undo_once)
     assert without_marker_ids(stash.library.snapshot()) == before
 
 
@@ -225,18 +219,6 @@ def test_what_a_killed_run_wrote_is_recovered_in_few_requests(items, tmp_path):
     assert set(items.all_tags().values()) == {("Foul", "VLM_TagMe", "VLM_Tagged")}
 
 
-def test_what_a_killed_run_wrote_goes_when_it_is_not_found_again(stash, tmp_path):
-    (scene,) = Items(stash, SCENE).queue(1)
-    with killed_once_replied(stash, tmp_path, "TagScene") as handler:
-        apply(handler, scene, info("Foul", Foul=[(1, 2), (5, 6)]))
-    with handler_of(stash, tmp_path) as handler:
-        (recovered,) = handler.recover()
-        assert (recovered.item.id, recovered.finished, recovered.tags) == (scene, True, 2)
-        apply(handler, scene, info())
-    state = stash.library.scene_state(scene)
-    assert (state.tags, state.markers) == (("VLM_Tagged",), ())
-
-
 def test_a_run_killed_after_its_last_write_is_found_finished(items, tmp_path):
     (item,) = items.queue(1)
     with killed_once_replied(items.stash, tmp_path, items.operation, nth=2) as handler:
@@ -249,17 +231,14 @@ def test_a_run_killed_after_its_last_write_is_found_finished(items, tmp_path):
 
 
 def test_a_marker_edited_between_kill_and_next_run_is_theirs(stash, tmp_path):
-    (scene,) = Items(stash, SCENE).queue(1)
-    with killed_once_replied(stash, tmp_path, "MarkersCreate") as handler:
-        apply(handler, scene, info("Foul", Foul=[(1, 2), (5, 6)]))
-    one = stash.library.scene_state(scene).markers[0]
-    stash.library.edit_marker(one.id, end_seconds=2.2)
-    with handler_of(stash, tmp_path) as handler:
+    scenario = Scenario(stash, tmp_path, "VLM_TagMe")
+    scenario.apply_until_killed(info("Foul", Foul=[(1, 2), (5, 6)]), "MarkersCreate")
+    scenario.edit_marker(1, end_seconds=2.2)
+    with scenario.handler() as handler:
         (recovered,) = handler.recover()
-        assert recovered.markers == 1
-        apply(handler, scene, info())
-    left = stash.library.scene_state(scene).markers
-    assert [(one.seconds, one.end_seconds) for one in left] == [(1, 2.2)]
+    assert recovered.markers == 1
+    scenario.apply(info())
+    assert scenario.content == (set(), [("Foul", 1)])
 
 
 def test_tags_changed_between_kill_and_next_run_are_theirs(items, tmp_path):
@@ -317,16 +296,6 @@ def two_runs(stash, folder):
     return before
 
 
-def test_an_undoing_puts_back_before_it_removes(undoing):
-    assert [described(exchange) for exchange in undoing] == [
-        "MarkersCreate",
-        "TagScene ADD",
-        "MarkersDestroy",
-        "TagScene REMOVE",
-        "TagDestroy",
-    ]
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before it leaves", "once it is answered"])
 @pytest.mark.parametrize("mutation", range(5))
 def test_an_undoing_killed_at_any_write_can_be_started_again(
@@ -359,88 +328,3 @@ def test_a_marker_edited_between_kill_and_next_undoing_is_theirs(undoing, stash,
         undo(handler)
     after = stash.library.scene_state(scene.id).markers
     assert [one.end_seconds for one in after if one.seconds == 40] == [52]
-
-
-# A process that is killed.
-
-TASK = """
-import json, sys
-from pathlib import Path
-from haven.items import ItemKind
-from haven_media_handler import MediaHandler
-from haven.settings.settings import TagNames
-from vlm_engine import ImageTagInfo, Span, VideoTagInfo
-
-port, journal, kind, tags, spans = json.loads(sys.argv[1])
-kind = ItemKind(kind)
-by_tag = {tag: tuple(Span(tag, *times) for times in all_times) for tag, all_times in spans.items()}
-found = {
-    item: VideoTagInfo(600.0, {"sport": tuple(own)}, {}, {"sport": by_tag})
-    if kind is ItemKind.SCENE
-    else ImageTagInfo({"sport": tuple(own)}, {})
-    for item, own in tags.items()
-}
-with MediaHandler({"Host": "127.0.0.1", "Port": port}, Path(journal), TagNames()) as handler:
-    handler.prepare()
-    handler.recover()
-    ids = handler.ids_with(kind, TagNames().tag_me)
-    handler.apply(handler.start_run("Tag"), kind, {item: found[item] for item in ids})
-"""
-
-
-def process(stash, folder, kind, tags, spans):
-    """The task as a process of its own."""
-    request = json.dumps([stash.port, str(folder / "journal.sqlite"), kind, tags, spans])
-    command = [sys.executable, "-c", TASK, request]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, **pipes)
-
-
-@pytest.mark.parametrize(
-    ("kind", "hook", "operation", "nth"),
-    [
-        (SCENE, "on_reply", "MarkersCreate", 2),
-        (SCENE, "on_reply", "TagScene", 1),
-        (SCENE, "on_reply", "TagScene", 2),
-        (IMAGE, "on_request", "TagImage", 1),
-        (IMAGE, "on_reply", "TagImage", 3),
-        (IMAGE, "on_reply", "TagImage", 6),
-    ],
-)
-def test_a_process_killed_in_the_middle_of_writing_loses_nothing(
-    stash, tmp_path, kind, hook, operation, nth
-):
-    items = Items(stash, kind)
-    ids = items.queue(1 if kind is SCENE else 50, "Home game")
-    tags = {
-        item: [tag for bit, tag in enumerate(TAGS) if number >> bit & 1]
-        for number, item in enumerate(ids, 3)
-    }
-    spans = {"Foul": [[n, n + 0.5] for n in range(30)], "Goal": [[100, 101]]}
-    if kind is SCENE:
-        stash.library.add_marker(ids[0], "Goal", 100.25, 101.25, title="the winner")
-    left = [nth]
-    with process(stash, tmp_path, kind, tags, spans) as task:
-
-        def kill(exchange):
-            left[0] -= exchange.operation == operation
-            if left[0] == 0:
-                task.kill()
-                task.wait(LIMIT_S)
-
-        setattr(stash.requests, hook, kill)
-        _, log = task.communicate(timeout=LIMIT_S)
-        setattr(stash.requests, hook, None)
-    assert task.returncode == -signal.SIGKILL, log.decode()
-    with process(stash, tmp_path, kind, tags, spans) as task:
-        _, log = task.communicate(timeout=LIMIT_S)
-    assert (task.returncode, log) == (0, b"")
-    assert items.all_tags() == {
-        item: tuple(sorted({"Home game", "VLM_Tagged", *found})) for item, found in tags.items()
-    }
-    if kind is SCENE:
-        made = stash.library.scene_state(ids[0]).markers
-        assert [(one.title, one.seconds, one.end_seconds) for one in made] == [
-            *(("Foul", n, n + 0.5) for n in range(30)),
-            ("the winner", 100.25, 101.25),
-        ]
