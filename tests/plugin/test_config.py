@@ -67,7 +67,8 @@ def test_everything_can_be_set_in_the_file():
     settings = load(
         """
 ENDPOINTS:
-  - {base_url: "http://nas:7045", api_key: key-of-nas, name: NAS, weight: 3, max_concurrent: 4, model_id: big}
+  - {base_url: "http://nas:7045", api_key: key-of-nas, name: NAS, weight: 3,
+     max_concurrent: 4, model_id: big}
   - {base_url: "https://spare:443/v1", is_fallback: true}
 TAG_LIST: [Foul, Corner kick]
 CREATE_MARKERS: false
