@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,30 +55,57 @@ class Arena:
     videos: Sequence[LabelledVideo]
     first_line: int = 0
 
+    @contextmanager
+    def fresh(self) -> Iterator[Arena]:
+        """Start without tags and markers. Fail if Stash had to refuse a request."""
+        self.reset()
+        yield self
+        assert self.refusals() == []
+
     def reset(self) -> None:
-        """Scenes without tags and markers, and a plugin that was never used."""
+        """Remove tags and markers, and all that the plugin has stored."""
         self.stash.forget(PLUGIN, DATA)
         self.first_line = len(self.stash.log())
 
     def scene(self, video: LabelledVideo) -> ItemState:
-        """The scene of a video as it is now."""
+        """Return the scene of a video as it is now."""
         return self.stash.scenes()[video.path.stem]
 
     def queue(self, *videos: LabelledVideo) -> None:
-        """Gives the scenes of these videos the tag that queues them."""
+        """Give the scenes of these videos the tag that queues them."""
         for video in videos:
             self.stash.add_tags(self.scene(video).id, ["VLM_TagMe"])
 
-    def start(self) -> str:
-        """Starts *Tag Videos*; the id of its job."""
-        return self.stash.run_task(PLUGIN, "Tag Videos")
+    def start(self, task: str = "Tag Videos") -> str:
+        """Start a task. Return the id of its job."""
+        return self.stash.run_task(PLUGIN, task)
 
-    def run(self) -> WatchedJob:
-        """Runs *Tag Videos* to its end."""
-        return self.stash.watch(self.start())
+    def run(self, task: str = "Tag Videos") -> WatchedJob:
+        """Run a task to its end."""
+        return self.stash.watch(self.start(task))
+
+    def work_by_hand(self) -> None:
+        """Give every scene a tag and a marker, as a person would."""
+        for video in self.videos:
+            scene = self.scene(video).id
+            self.stash.add_tags(scene, ["Home game"])
+            self.stash.add_marker(scene, "Interview", 3.0, 9.5, title="Coach")
+
+    def content(self, video: LabelledVideo) -> tuple[Any, ...]:
+        """Return tags and markers of a video's scene; markers without their ids."""
+        scene = self.scene(video)
+        return scene.tags, [
+            (m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers
+        ]
+
+    def contents(self) -> list[tuple[Any, ...]]:
+        return [self.content(video) for video in self.videos]
+
+    def tag_names(self) -> set[str]:
+        return {tag["name"] for tag in self.stash.ask("{ allTags { name } }")["allTags"]}
 
     def log(self) -> list[LogLine]:
-        """Stash's log since the test began."""
+        """Return Stash's log since the test began."""
         return self.stash.log()[self.first_line :]
 
     def said(self, *levels: str) -> list[str]:
@@ -101,7 +129,7 @@ class Arena:
 
 
 def furnish(stash: RealStash, *specs: VideoSpec) -> Arena:
-    """Puts videos and the plugin into a running Stash."""
+    """Put videos and the plugin into a running Stash."""
     folder = stash.media / MEDIA
     folder.mkdir()
     videos = [
@@ -115,7 +143,7 @@ def furnish(stash: RealStash, *specs: VideoSpec) -> Arena:
 
 
 def short_video(seed: int) -> VideoSpec:
-    """Under a minute, with something of every tag."""
+    """Describe a video of under a minute, with something of every tag."""
     return VideoSpec(
         duration_s=45, width=320, height=180, tags=TAGS, seed=seed, shot_median_s=6, gop_s=4
     )
@@ -129,10 +157,8 @@ def furnished(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def arena(furnished: Arena) -> Iterator[Arena]:
-    """Fresh for every test. Fails a test of which Stash had to refuse a request."""
-    furnished.reset()
-    yield furnished
-    assert furnished.refusals() == []
+    with furnished.fresh() as arena:
+        yield arena
 
 
 @pytest.fixture
@@ -143,9 +169,7 @@ def endpoint() -> Iterator[SandboxVLM]:
 
 @pytest.fixture
 def configure(arena: Arena, endpoint: SandboxVLM) -> Callable[..., None]:
-    """Saves the settings page: the endpoint, the tags, and what the test wants besides. Only
-    what it offers can be set.
-    """
+    """Save the settings page: the endpoint, the tags, and further settings that it offers."""
     plugins = arena.stash.ask("{ plugins { id settings { name } } }")["plugins"]
     offered = {
         setting["name"]

@@ -8,7 +8,7 @@ import hashlib
 import io
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from haven.settings.settings import TagNames
 from haven.stash.errors import ItemGoneError, NotServedError, StashAuthError
 from haven.stash.handler import MediaHandler
 from haven.stash.transport import StashClient
-from haven.stash.values import Gallery, change_of
+from haven.stash.values import Fate, Gallery, Run, change_of
 from haven.stash.values import Image as StashImage
 from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState
@@ -119,7 +119,8 @@ def queue(stash: RealStash, ids: list[str]) -> None:
 
 def images_of(stash: RealStash) -> dict[str, ItemState]:
     """Every image by the path of its first file, in the order of the ids."""
-    fields = "id title tags { name } visual_files { ... on ImageFile { path } ... on VideoFile { path } }"
+    files = "visual_files { ... on ImageFile { path } ... on VideoFile { path } }"
+    fields = f"id title tags {{ name }} {files}"
     found = stash.ask(
         f'{{ findImages(filter: {{per_page: -1, sort: "id"}}) {{ images {{ {fields} }} }} }}'
     )
@@ -137,6 +138,35 @@ def ids_in(stash: RealStash, part: str) -> list[str]:
 
 def info(*tags: str) -> ImageTagInfo:
     return ImageTagInfo({"sport": tags}, {})
+
+
+def apply(handler: MediaHandler, ids: Iterable[str], *tags: str) -> Mapping[str, Fate]:
+    """Write the same tags to these images, in a run of their own."""
+    run_id = handler.start_run("Tag Images")
+    fates = handler.apply(run_id, ItemKind.IMAGE, dict.fromkeys(ids, info(*tags)))
+    handler.finish_run(run_id)
+    return fates
+
+
+def undo(handler: MediaHandler) -> tuple[Run, Mapping[int, Fate]]:
+    """Undo the last run. Return it, and what became of each of its changes."""
+    run = handler.last_undoable_run()
+    assert run is not None
+    undoing = handler.start_run("Undo Last Run", undoes=run.id)
+    return run, handler.undo_changes(
+        undoing, [change.number for change in handler.changes_to_undo(run)]
+    )
+
+
+def before_tagging(client: Listening, act: Callable[[], object]) -> None:
+    """``act`` happens before the next request that tags images."""
+
+    def act_once(name: str) -> None:
+        if name == "TagImage":
+            client.before = lambda _: None
+            act()
+
+    client.before = act_once
 
 
 def test_images_are_read_with_what_their_files_are(stash: RealStash, tmp_path: Path) -> None:
@@ -206,10 +236,7 @@ def test_images_without_end_are_tagged_by_the_hundred_and_undone(
             if image.id in found:
                 kept = set(before[path].tags) - {"VLM_TagMe", "VLM_Errored"}
                 assert set(image.tags) == kept | set(found[image.id].tags["sport"]) | {"VLM_Tagged"}
-        run = handler.last_undoable_run()
-        assert run is not None
-        undoing = handler.start_run("Undo Last Run", undoes=run.id)
-        handler.undo_changes(undoing, [change.number for change in handler.changes_to_undo(run)])
+        run, _ = undo(handler)
         assert handler.finish_undo(run) == ()
     assert images_of(stash) == before
     assert {tag["name"] for tag in stash.ask("{ allTags { name } }")["allTags"]}.isdisjoint(
@@ -227,19 +254,9 @@ def test_an_image_that_vanishes_before_the_write_stops_no_other(
     ids = [*ids_in(stash, "Spiel 0"), gone]
     queue(stash, ids)
     with handling(stash, tmp_path) as (handler, client):
-
-        def destroy(name: str) -> None:
-            if name == "TagImage":
-                client.before = lambda _: None
-                stash.ask(
-                    "mutation($id: ID!) { imageDestroy(input: {id: $id, delete_file: true}) }",
-                    {"id": gone},
-                )
-
-        client.before = destroy
-        fates = handler.apply(
-            handler.start_run("Tag Images"), ItemKind.IMAGE, dict.fromkeys(ids, info("Foul"))
-        )
+        destroy = "mutation($id: ID!) { imageDestroy(input: {id: $id, delete_file: true}) }"
+        before_tagging(client, lambda: stash.ask(destroy, {"id": gone}))
+        fates = apply(handler, ids, "Foul")
         assert [image for image, fate in fates.items() if isinstance(fate, ItemGoneError)] == [gone]
         assert client.sent.count("TagImage") == 4
         tags = {image.id: image.tags for image in images_of(stash).values()}
@@ -252,16 +269,9 @@ def test_a_tag_deleted_before_the_write_is_made_again(stash: RealStash, tmp_path
     queue(stash, ids)
     goal = stash.tag("Goal")
     with handling(stash, tmp_path) as (handler, client):
-
-        def destroy(name: str) -> None:
-            if name == "TagImage":
-                client.before = lambda _: None
-                stash.ask("mutation($ids: [ID!]!) { tagsDestroy(ids: $ids) }", {"ids": [goal]})
-
-        client.before = destroy
-        handler.apply(
-            handler.start_run("Tag Images"), ItemKind.IMAGE, dict.fromkeys(ids, info("Goal"))
-        )
+        destroy = "mutation($ids: [ID!]!) { tagsDestroy(ids: $ids) }"
+        before_tagging(client, lambda: stash.ask(destroy, {"ids": [goal]}))
+        apply(handler, ids, "Goal")
     assert {image.tags for image in images_of(stash).values() if image.id in ids} == {
         ("Goal", "VLM_Tagged")
     }
@@ -292,12 +302,7 @@ def test_a_gallery_gets_the_tags_of_its_images(stash: RealStash, tmp_path: Path)
         )
         handler.finish_run(run_id)
         assert stash.galleries()["Spiel 2"].tags == ("Foul", "Home game", "VLM_Tagged")
-        run = handler.last_undoable_run()
-        assert run is not None
-        handler.undo_changes(
-            handler.start_run("Undo", undoes=run.id),
-            [one.number for one in handler.changes_to_undo(run)],
-        )
+        undo(handler)
         assert stash.galleries() == before
         with pytest.raises(ItemGoneError):
             change_of(
@@ -330,9 +335,7 @@ def test_hooks_of_other_plugins_are_waited_for(stash: RealStash, tmp_path: Path)
     assert time.monotonic() - started > 0.1 * 59
     with handling(stash, tmp_path) as (handler, client):
         client.timeout_s = 2.0
-        fates = handler.apply(
-            handler.start_run("Tag Images"), ItemKind.IMAGE, dict.fromkeys(ids, info("Foul"))
-        )
+        fates = apply(handler, ids, "Foul")
     assert all(isinstance(fate, ItemChange) for fate in fates.values())
     assert {image.tags for image in images_of(stash).values() if image.id in ids} == {
         ("Foul", "VLM_Tagged")
@@ -349,14 +352,7 @@ def test_a_clock_that_is_off_by_hours_spoils_no_undoing(
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + ahead_s)
     with handling(stash, tmp_path) as (handler, _):
-        run_id = handler.start_run("Tag Images")
-        handler.apply(run_id, ItemKind.IMAGE, dict.fromkeys(ids, info("Foul")))
-        handler.finish_run(run_id)
-        run = handler.last_undoable_run()
-        assert run is not None
-        undoing = handler.start_run("Undo Last Run", undoes=run.id)
-        fates = handler.undo_changes(
-            undoing, [change.number for change in handler.changes_to_undo(run)]
-        )
+        apply(handler, ids, "Foul")
+        _, fates = undo(handler)
     assert images_of(stash) == before
     assert not any(fate.kept_back for fate in fates.values() if isinstance(fate, ItemChange))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sandbox.pictures import LabelledPicture, write_folder, write_zip
-from sandbox.real_stash import RealStash, WatchedJob
-from tests.stash.conftest import MEDIA, PLUGIN, TAGS, Arena, furnish, short_video
+from sandbox.real_stash import RealStash
+from tests.stash.conftest import MEDIA, TAGS, Arena, furnish, short_video
 from vlm_engine.testing import SandboxVLM
 
 Configure = Callable[..., None]
@@ -34,11 +34,8 @@ def furnished_with_pictures(
 
 @pytest.fixture
 def arena(furnished_with_pictures: tuple[Arena, Sequence[LabelledPicture]]) -> Iterator[Arena]:
-    """Fresh for every test. Fails a test of which Stash had to refuse a request."""
-    arena, _ = furnished_with_pictures
-    arena.reset()
-    yield arena
-    assert arena.refusals() == []
+    with furnished_with_pictures[0].fresh() as arena:
+        yield arena
 
 
 @pytest.fixture
@@ -50,10 +47,6 @@ def pictures(
 
 def name_of(picture: LabelledPicture) -> str:
     return f"Bild {picture.number:05}"
-
-
-def run(arena: Arena, task: str = "Tag Images") -> WatchedJob:
-    return arena.stash.watch(arena.stash.run_task(PLUGIN, task))
 
 
 def queue(arena: Arena, pictures: Sequence[LabelledPicture]) -> None:
@@ -79,7 +72,7 @@ def test_images_in_a_folder_and_a_zip_are_tagged_and_undone(
         arena.stash.add_tags(arena.stash.images()[name].id, ["Home game"], "Image")
     before = tags(arena)
     assert len(before) == 20
-    job = run(arena)
+    job = arena.run("Tag Images")
     assert job.progress[-1:] in ((1,), (1.0,))
     expected = as_tagged(pictures)
     for name in (name_of(pictures[0]), name_of(pictures[-1])):
@@ -88,27 +81,26 @@ def test_images_in_a_folder_and_a_zip_are_tagged_and_undone(
     assert arena.said("warning", "error") == []
     assert "20 images tagged, 0 failed; 20 calls" in arena.said("info")[-1]
     assert endpoint.counters.answered == 20
-    run(arena, "Remove VLM Tags and Markers")
+    arena.run("Remove VLM Tags and Markers")
     assert tags(arena) == {name: found & {"Home game"} for name, found in before.items()}
-    run(arena, "Undo Last Run")
+    arena.run("Undo Last Run")
     assert tags(arena) == expected
-    run(arena, "Undo Last Run")
+    arena.run("Undo Last Run")
     assert tags(arena) == before
-    left = {tag["name"] for tag in arena.stash.ask("{ allTags { name } }")["allTags"]}
-    assert left <= CONTROL | {"Home game"}
+    assert arena.tag_names() <= CONTROL | {"Home game"}
 
 
-def test_a_zip_gallery_in_line_stands_for_its_images(
+def test_a_queued_zip_gallery_stands_for_its_images(
     arena: Arena, pictures: Sequence[LabelledPicture], endpoint: SandboxVLM, configure: Configure
 ) -> None:
     configure()
     zipped = [picture for picture in pictures if picture.entry]
     gallery = arena.stash.galleries()["Finale & Ehrung"]
     arena.stash.add_tags(gallery.id, ["VLM_TagMe"], "Gallery")
-    run(arena, "Preview")
+    arena.run("Preview")
     assert not any(tags(arena).values())
     assert any("8 images looked at: tags would be added: " in line for line in arena.said("info"))
-    run(arena)
+    arena.run("Tag Images")
     found = tags(arena)
     assert {name: found[name] for name in as_tagged(zipped)} == as_tagged(zipped)
     assert not any(found for name, found in found.items() if name not in as_tagged(zipped))
@@ -116,7 +108,7 @@ def test_a_zip_gallery_in_line_stands_for_its_images(
     assert "1 of 1 gallery done" in arena.said("info")[-1]
     assert endpoint.counters.answered == 8
     arena.stash.add_tags(gallery.id, ["VLM_UpdateMe"], "Gallery")
-    run(arena, "Update Tagged Images")
+    arena.run("Update Tagged Images")
     assert {name: tags(arena)[name] for name in as_tagged(zipped)} == as_tagged(zipped)
     assert arena.stash.galleries()["Finale & Ehrung"].tags == ("VLM_Tagged",)
     assert endpoint.counters.answered == 8
@@ -128,7 +120,7 @@ def test_pictures_that_only_stash_gets_at_come_from_it(
     configure(mediaPaths=f"{arena.stash.media} => {arena.stash.folder / 'nowhere'}")
     chosen = (*pictures[:2], *pictures[-2:])
     queue(arena, chosen)
-    run(arena)
+    arena.run("Tag Images")
     found = tags(arena)
     assert {name: found[name] for name in as_tagged(chosen)} == as_tagged(chosen)
     assert sum("Until then Stash is asked for it" in line for line in arena.said("info")) == 1
@@ -140,12 +132,12 @@ def test_stopped_and_started_again_it_asks_nothing_twice(
     configure()
     endpoint.behaviour.latency_s, endpoint.behaviour.slots = 0.2, 2
     queue(arena, pictures)
-    job = arena.stash.run_task(PLUGIN, "Tag Images")
+    job = arena.start("Tag Images")
     arena.stash.watch(job, until=lambda _: endpoint.counters.answered >= 6)
     arena.stash.stop_job(job)
     arena.stash.watch(job)
     endpoint.behaviour.latency_s, endpoint.behaviour.slots = 0.0, 4
-    run(arena)
+    arena.run("Tag Images")
     assert tags(arena) == as_tagged(pictures)
     requested: list[Any] = endpoint.counters.frame_numbers
     assert len(requested) - len(set(requested)) <= 4

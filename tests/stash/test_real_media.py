@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandbox.real_stash import RealStash
-from sandbox.videos import VideoSpec
-from tests.stash.conftest import MEDIA, PLUGIN, TAGS, Arena, furnish
+from tests.stash.conftest import MEDIA, PLUGIN, TAGS, Arena, furnish, short_video
 from tests.stash.test_tagging import likeness
 from vlm_engine.testing import SandboxVLM
 
@@ -19,27 +19,8 @@ KEY_QUERY = "mutation { generateAPIKey(input: {}) }"
 @pytest.fixture(scope="module")
 def library(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """A VR video and a plain one, in a Stash that asks who is there."""
-    plain = VideoSpec(
-        duration_s=40,
-        width=320,
-        height=180,
-        tags=TAGS,
-        seed=4,
-        shot_median_s=6,
-        gop_s=4,
-        frame_rate=8,
-    )
-    vr = VideoSpec(
-        duration_s=40,
-        width=600,
-        height=300,
-        tags=TAGS,
-        seed=4,
-        shot_median_s=6,
-        gop_s=4,
-        frame_rate=8,
-        vr="sbs-180",
-    )
+    plain = replace(short_video(4), duration_s=40, frame_rate=8)
+    vr = replace(plain, width=600, height=300, vr="sbs-180")
     with RealStash(binary, tmp_path_factory.mktemp("stash")) as stash:
         arena = furnish(stash, vr, plain)
         stash.demand_login("referee", "whistle")
@@ -48,9 +29,8 @@ def library(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def arena(library: Arena) -> Iterator[Arena]:
-    library.reset()
-    yield library
-    assert library.refusals() == []
+    with library.fresh() as arena:
+        yield arena
 
 
 def configure(arena: Arena, endpoint: SandboxVLM, **settings: object) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sandbox.real_stash import RealStash
-from sandbox.stash import ItemState
 from tests.stash.conftest import Arena
 from vlm_engine.testing import Fault, SandboxVLM
 
@@ -22,20 +20,6 @@ def children(stash: RealStash) -> set[int]:
     """The processes that Stash has started and that are still there (Linux only)."""
     lists = Path(f"/proc/{stash.pid}/task").glob("*/children")
     return {int(pid) for each in lists for pid in each.read_text().split()}
-
-
-def content(scene: ItemState) -> tuple[Any, ...]:
-    """All but the ids of the markers."""
-    return scene.tags, [
-        (m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers
-    ]
-
-
-def hand_made(arena: Arena) -> None:
-    for video in arena.videos:
-        scene = arena.scene(video).id
-        arena.stash.add_tags(scene, ["Home game"])
-        arena.stash.add_marker(scene, "Interview", 3.0, 9.5, title="Coach")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for the process in /proc")
@@ -70,13 +54,13 @@ def test_a_run_after_a_stopped_one_ends_as_if_undisturbed(
 
     def prepare() -> None:
         configure(videosAtOnce=1)
-        hand_made(arena)
+        arena.work_by_hand()
         arena.queue(first, second)
 
     prepare()
     arena.run()
     undisturbed, calls = (
-        [content(arena.scene(video)) for video in arena.videos],
+        arena.contents(),
         endpoint.counters.answered,
     )
 
@@ -99,6 +83,6 @@ def test_a_run_after_a_stopped_one_ends_as_if_undisturbed(
 
     endpoint.behaviour.fault = Fault.NONE
     arena.run()
-    assert [content(arena.scene(video)) for video in arena.videos] == undisturbed
+    assert arena.contents() == undisturbed
     assert arena.scene(first) == done
     assert endpoint.counters.answered - calls - paid <= calls - paid + endpoint.behaviour.slots

@@ -145,9 +145,7 @@ def test_nothing_queued_says_what_to_do(arena: Arena, configure: Configure) -> N
     configure()
     arena.run()
     assert "VLM_TagMe" in arena.said("info")[-1]
-    assert "VLM_TagMe" in {
-        tag["name"] for tag in arena.stash.ask("{ allTags { name } }")["allTags"]
-    }
+    assert "VLM_TagMe" in arena.tag_names()
 
 
 def test_a_session_that_would_run_out_is_kept_alive(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from sandbox.real_stash import RealStash, WatchedJob
+from sandbox.real_stash import RealStash
 from sandbox.stash import ItemState
 from tests.stash.conftest import DATA, PLUGIN, TAGS, Arena, furnish, short_video
 from vlm_engine.testing import Fault, SandboxVLM
@@ -15,49 +14,23 @@ from vlm_engine.testing import Fault, SandboxVLM
 Configure = Callable[..., None]
 
 
-def content(scene: ItemState) -> tuple[Any, ...]:
-    """All but the ids of the markers."""
-    return scene.tags, [
-        (m.title, m.seconds, m.end_seconds, m.primary_tag, m.tags) for m in scene.markers
-    ]
-
-
-def contents(arena: Arena) -> list[tuple[Any, ...]]:
-    return [content(arena.scene(video)) for video in arena.videos]
-
-
-def tag_names(arena: Arena) -> set[str]:
-    return {tag["name"] for tag in arena.stash.ask("{ allTags { name } }")["allTags"]}
-
-
-def run(arena: Arena, task: str) -> WatchedJob:
-    return arena.stash.watch(arena.stash.run_task(PLUGIN, task))
-
-
-def hand_made(arena: Arena) -> None:
-    for video in arena.videos:
-        scene = arena.scene(video).id
-        arena.stash.add_tags(scene, ["Home game"])
-        arena.stash.add_marker(scene, "Interview", 3.0, 9.5, title="Coach")
-
-
 def test_undo_and_removal_are_exact_and_new_tags_go(arena: Arena, configure: Configure) -> None:
     configure()
-    hand_made(arena)
+    arena.work_by_hand()
     arena.queue(*arena.videos)
-    before, tags = contents(arena), tag_names(arena)
+    before, tags = arena.contents(), arena.tag_names()
     arena.run()
-    after = contents(arena)
-    run(arena, "Remove VLM Tags and Markers")
-    assert [(set(tags), [m[0] for m in markers]) for tags, markers in contents(arena)] == [
+    after = arena.contents()
+    arena.run("Remove VLM Tags and Markers")
+    assert [(set(tags), [m[0] for m in markers]) for tags, markers in arena.contents()] == [
         ({"Home game"}, ["Coach"])
     ] * 2
-    run(arena, "Undo Last Run")
-    assert contents(arena) == after
-    run(arena, "Undo Last Run")
-    assert contents(arena) == before
-    assert tag_names(arena) - tags == {"VLM", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
-    run(arena, "Undo Last Run")
+    arena.run("Undo Last Run")
+    assert arena.contents() == after
+    arena.run("Undo Last Run")
+    assert arena.contents() == before
+    assert arena.tag_names() - tags == {"VLM", "VLM_UpdateMe", "VLM_Tagged", "VLM_Errored"}
+    arena.run("Undo Last Run")
     assert "nothing to undo" in arena.said("info")[-1]
     assert arena.said("warning", "error") == []
 
@@ -74,7 +47,7 @@ def test_undo_keeps_and_names_what_people_changed_or_use(
     arena.stash.add_tags(
         arena.scene(other).id, [next(tag for tag in arena.scene(video).tags if tag != "VLM_Tagged")]
     )
-    run(arena, "Undo Last Run")
+    arena.run("Undo Last Run")
     assert arena.scene(video).tags == ("VLM_TagMe",)
     assert [marker.title for marker in arena.scene(video).markers] == ["my own words"]
     assert "stays: somebody has changed it since" in arena.said("warning")[0]
@@ -83,16 +56,16 @@ def test_undo_keeps_and_names_what_people_changed_or_use(
 
 def test_an_undoing_that_was_stopped_is_gone_on_with(arena: Arena, configure: Configure) -> None:
     configure()
-    hand_made(arena)
+    arena.work_by_hand()
     arena.queue(*arena.videos)
-    before = contents(arena)
+    before = arena.contents()
     arena.run()
-    job = arena.stash.run_task(PLUGIN, "Undo Last Run")
-    arena.stash.watch(job, until=lambda _: any("VLM_TagMe" in tags for tags, _ in contents(arena)))
+    job = arena.start("Undo Last Run")
+    arena.stash.watch(job, until=lambda _: any("VLM_TagMe" in tags for tags, _ in arena.contents()))
     arena.stash.stop_job(job)
     arena.stash.watch(job)
-    run(arena, "Undo Last Run")
-    assert contents(arena) == before
+    arena.run("Undo Last Run")
+    assert arena.contents() == before
 
 
 def test_preview_writes_nothing_and_its_answers_are_reused(
@@ -101,17 +74,17 @@ def test_preview_writes_nothing_and_its_answers_are_reused(
     configure()
     video = arena.videos[0]
     arena.queue(video)
-    before, tags = contents(arena), tag_names(arena)
-    run(arena, "Preview")
-    assert contents(arena) == before
-    assert tag_names(arena) == tags
+    before, tags = arena.contents(), arena.tag_names()
+    arena.run("Preview")
+    assert arena.contents() == before
+    assert arena.tag_names() == tags
     assert any(" found; tags would be added: " in line for line in arena.said("info"))
     calls = endpoint.counters.answered
     arena.run()
-    after = contents(arena)
+    after = arena.contents()
     arena.stash.add_tags(arena.scene(video).id, ["VLM_UpdateMe"])
-    run(arena, "Update Tagged Videos")
-    assert contents(arena) == after
+    arena.run("Update Tagged Videos")
+    assert arena.contents() == after
     assert endpoint.counters.answered == calls
 
 
@@ -123,7 +96,7 @@ def test_a_task_after_its_time_slice_lets_others_go_first(
     arena.queue(*arena.videos)
     arena.start()
     time.sleep(5)
-    waiting = arena.stash.run_task(PLUGIN, "Update Tagged Videos")
+    waiting = arena.start("Update Tagged Videos")
     arena.stash.watch(waiting)
     endpoint.behaviour.fault = Fault.NONE
     assert any("queued itself again" in line for line in arena.said("info"))
@@ -160,22 +133,22 @@ def test_what_a_person_took_off_stays_off_until_they_ask_for_it(
     video = arena.videos[0]
     arena.queue(video)
     arena.run()
-    whole = content(arena.scene(video))
+    whole = arena.content(video)
     take_off(
         arena,
         arena.scene(video),
         next(tag for tag in whole[0] if tag != "VLM_Tagged"),
         arena.scene(video).markers[0].id,
     )
-    wanted = content(arena.scene(video))
+    wanted = arena.content(video)
     for task, queue in (("Update Tagged Videos", "VLM_UpdateMe"), ("Tag Videos", "VLM_TagMe")):
         arena.stash.add_tags(arena.scene(video).id, [queue])
-        run(arena, task)
-        assert content(arena.scene(video)) == wanted
+        arena.run(task)
+        assert arena.content(video) == wanted
     assert any("stays off because a person took it off: " in line for line in arena.said("info"))
     arena.stash.add_tags(arena.scene(video).id, ["VLM_UpdateMe"])
-    run(arena, "Bring Back What You Removed")
-    assert content(arena.scene(video)) == whole
+    arena.run("Bring Back What You Removed")
+    assert arena.content(video) == whole
 
 
 def test_another_tag_list_leaves_what_the_first_one_found(
@@ -185,11 +158,11 @@ def test_another_tag_list_leaves_what_the_first_one_found(
     configure(tagNames="Foul, Goal")
     arena.queue(video)
     arena.run()
-    tags, markers = content(arena.scene(video))
+    tags, markers = arena.content(video)
     configure(tagNames="Turnover, Timeout")
     arena.queue(video)
     arena.run()
-    after = content(arena.scene(video))
+    after = arena.content(video)
     assert set(tags) <= set(after[0])
     assert set(markers) <= set(after[1])
 
@@ -200,17 +173,17 @@ def test_undo_needs_no_endpoint_and_names_a_lost_journal(
     configure()
     video = arena.videos[0]
     arena.queue(video)
-    before = content(arena.scene(video))
+    before = arena.content(video)
     arena.run()
     made = len(arena.scene(video).markers)
     configure(endpoint="gopher://nowhere", tagNames="VLM, VLM")
-    run(arena, "Undo Last Run")
-    assert content(arena.scene(video)) == before
+    arena.run("Undo Last Run")
+    assert arena.content(video) == before
     configure()
     arena.run()
     for file in (arena.stash.folder / DATA).glob("haven.sqlite3*"):
         file.unlink()
-    run(arena, "Remove VLM Tags and Markers")
+    arena.run("Remove VLM Tags and Markers")
     assert (
         f"Stash has {made} markers with the tag VLM and 1 scene with tags below VLM"
         in arena.said("info")[-1]
@@ -239,27 +212,27 @@ def test_what_a_person_edited_or_merged_stays_so(arena: Arena, configure: Config
         "mutation($input: TagsMergeInput!) { tagsMerge(input: $input) { id } }",
         {"input": {"source": [ids["Timeout"]], "destination": ids["Break"]}},
     )
-    wanted = contents(arena)
+    wanted = arena.contents()
     for task, queue in (("Update Tagged Videos", "VLM_UpdateMe"), ("Tag Videos", "VLM_TagMe")):
         for one in arena.videos:
             arena.stash.add_tags(arena.scene(one).id, [queue])
-        run(arena, task)
-        assert contents(arena) == wanted
+        arena.run(task)
+        assert arena.contents() == wanted
     assert arena.said("warning", "error") == []
 
 
 def test_each_of_several_tag_lists_is_undone_alone(arena: Arena, configure: Configure) -> None:
     video = arena.videos[0]
-    states = [content(arena.scene(video))]
+    states = [arena.content(video)]
     for names in ("Foul, Goal", "Turnover, Timeout", "Foul, Goal"):
         configure(tagNames=names)
         arena.queue(video)
         arena.run()
-        states.append(content(arena.scene(video)))
+        states.append(arena.content(video))
     assert states[3] == states[2]
     for state in reversed(states[:3]):
-        run(arena, "Undo Last Run")
-        tags, markers = content(arena.scene(video))
+        arena.run("Undo Last Run")
+        tags, markers = arena.content(video)
         assert (set(tags) - {"VLM_TagMe"}, markers) == (set(state[0]), state[1])
 
 
@@ -269,7 +242,7 @@ def test_nothing_is_written_once_the_journal_is_gone(
     configure()
     video = arena.videos[0]
     arena.queue(video)
-    before = content(arena.scene(video))
+    before = arena.content(video)
     endpoint.behaviour.latency_s = 0.3
     job = arena.start()
     while not endpoint.counters.answered:
@@ -277,12 +250,12 @@ def test_nothing_is_written_once_the_journal_is_gone(
     for file in (arena.stash.folder / DATA).glob("haven.sqlite3*"):
         file.unlink()
     arena.stash.watch(job)
-    assert content(arena.scene(video)) == before
+    assert arena.content(video) == before
     assert "haven.sqlite3" in arena.said("error")[0]
     endpoint.behaviour.latency_s = 0
     arena.run()
-    run(arena, "Undo Last Run")
-    assert content(arena.scene(video)) == before
+    arena.run("Undo Last Run")
+    assert arena.content(video) == before
 
 
 def test_what_came_with_a_merged_scene_is_taken_off_and_put_back(
@@ -297,9 +270,9 @@ def test_what_came_with_a_merged_scene_is_taken_off_and_put_back(
         stash.add_marker(source.id, "Interview", 3.0, title="Coach")
         merge = "mutation($input: SceneMergeInput!) { sceneMerge(input: $input) { id } }"
         stash.ask(merge, {"input": {"source": [source.id], "destination": into.id}})
-        merged = content(arena.scene(arena.videos[0]))
-        run(arena, "Remove VLM Tags and Markers")
+        merged = arena.content(arena.videos[0])
+        arena.run("Remove VLM Tags and Markers")
         left = arena.scene(arena.videos[0])
         assert (left.tags, [marker.title for marker in left.markers]) == ((), ["Coach"])
-        run(arena, "Undo Last Run")
-        assert content(arena.scene(arena.videos[0])) == merged
+        arena.run("Undo Last Run")
+        assert arena.content(arena.videos[0]) == merged

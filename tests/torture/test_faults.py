@@ -1,7 +1,7 @@
 """Faults of the file with answers and journal under whole tasks: each fault is real, and ends in a
 message.
 
-Whatever the fault, Stash is as promised: each scene is in line still, or has its results; nothing
+Whatever the fault, Stash is as promised: each scene is still queued, or has its results; nothing
 that people made differs.
 """
 
@@ -12,22 +12,17 @@ import os
 import resource
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.videos import LabelledVideo
 from tests.database_faults import locked_by_another_process
-from tests.torture import child
-from tests.torture.world import SLOTS, World, content, small_videos, world
-from vlm_engine.testing import Behaviour, SandboxVLM
-from vlm_engine.testing.threads import running
+from tests.plugin.fragile import once
+from tests.torture.world import SLOTS, Arena, World, arena_of_scenes, content
 
 PAGE = 4096
 SCENES = 3
@@ -35,40 +30,28 @@ MANY = 12
 Scenes = dict[str, tuple[Any, ...]]
 
 
-@dataclass(frozen=True)
-class Stage:
-    videos: Sequence[LabelledVideo]
-    vlm: SandboxVLM
-    processes: ForkServerContext
-
-    @contextmanager
-    def world(self, folder: Path, scenes: int = SCENES) -> Iterator[World]:
-        with world(self.videos[:scenes], self.vlm, folder, self.processes) as place:
-            yield place
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    with arena_of_scenes(tmp_path_factory.mktemp("faults"), MANY) as arena:
+        yield arena
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm:
-        yield Stage(small_videos(tmp_path_factory.mktemp("faults"), MANY), vlm, child.context())
-
-
-@pytest.fixture(scope="module")
-def expected(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+def expected(arena: Arena) -> Scenes:
     """The scenes after a task that nothing disturbs."""
-    with stage.world(tmp_path_factory.mktemp("undisturbed") / "stash") as place:
+    with arena.world(SCENES) as place:
         assert place.run("tag_videos")
         return place.scenes()
 
 
 @pytest.fixture
-def place(stage: Stage, tmp_path: Path) -> Iterator[World]:
-    with stage.world(tmp_path / "stash") as place:
+def place(arena: Arena) -> Iterator[World]:
+    with arena.world(SCENES) as place:
         yield place
 
 
 def nothing_or_all(place: World, before: Scenes, expected: Scenes) -> None:
-    """Each scene is in line, with all that people made, or done."""
+    """Each scene is queued, with all that people made, or done."""
     for scene in place.stash.library.snapshot().scenes:
         found, first = content(scene), before[scene.id]
         if "VLM_TagMe" in scene.tags:
@@ -76,14 +59,6 @@ def nothing_or_all(place: World, before: Scenes, expected: Scenes) -> None:
             assert set(first[1]) <= set(found[1])
         else:
             assert found == expected[scene.id]
-
-
-def undo_all(place: World) -> None:
-    """As often as there is something to undo."""
-    for _ in range(MANY):
-        if "nothing to undo" in place.attempt("undo_last_run")["output"]:
-            return
-    pytest.fail("there is always something left to undo")
 
 
 # A damaged file.
@@ -105,11 +80,11 @@ def damaged_files(path: Path) -> list[Path]:
 
 
 def test_with_an_unreadable_file_everything_counts_as_peoples(
-    place: World, stage: Stage, expected: Scenes
+    place: World, arena: Arena, expected: Scenes
 ) -> None:
     assert place.attempt()["error"] == ""
     overwrite(place.database)
-    new = place.stash.library.add_scene(stage.videos[SCENES].path, tags=["VLM_TagMe"])
+    new = place.stash.library.add_scene(arena.videos[SCENES].path, tags=["VLM_TagMe"])
     before = place.scenes()
     end = place.attempt()
     (aside,) = damaged_files(place.database)
@@ -128,8 +103,8 @@ def test_with_an_unreadable_file_everything_counts_as_peoples(
     assert place.scenes() == before
 
 
-def test_lost_answers_are_asked_again_and_undo_still_works(stage: Stage, tmp_path: Path) -> None:
-    with stage.world(tmp_path / "stash", MANY) as place:
+def test_lost_answers_are_asked_again_and_undo_still_works(arena: Arena) -> None:
+    with arena.world() as place:
         before = place.scenes()
         assert place.attempt()["error"] == ""
         after, answers = place.scenes(), place.answers()
@@ -140,11 +115,11 @@ def test_lost_answers_are_asked_again_and_undo_still_works(stage: Stage, tmp_pat
         assert f"{place.database} is damaged" in end["log"]
         assert f"is undone: {MANY} scenes." in end["output"]
         assert place.scenes() == before
-        lost, answered = len(answers) - len(place.answers()), stage.vlm.counters.answered
+        lost, answered = len(answers) - len(place.answers()), arena.vlm.counters.answered
         assert 0 < lost < len(answers)
         assert place.attempt()["error"] == ""
         assert place.scenes() == after
-        assert stage.vlm.counters.answered - answered == lost
+        assert arena.vlm.counters.answered - answered == lost
 
 
 # A full disk.
@@ -159,20 +134,20 @@ def test_a_task_goes_on_after_a_full_disk_at_any_moment(place: World, expected: 
     room, so each time it ends later.
     """
     first, answered = place.scenes(), place.vlm.counters.answered
-    in_line: list[int] = []
-    while len(in_line) < 40:
-        end = place.attempt(before=partial(limit_files, 20_000 + 30_000 * len(in_line)))
+    queued: list[int] = []
+    while len(queued) < 40:
+        end = place.attempt(before=partial(limit_files, 20_000 + 30_000 * len(queued)))
         nothing_or_all(place, first, expected)
         if not end["error"]:
             break
         assert f"{place.database}: its disk is full" in end["error"]
         assert "Make room there" in end["error"]
-        in_line.append(sum("VLM_TagMe" in tags for tags, _ in place.scenes().values()))
+        queued.append(sum("VLM_TagMe" in tags for tags, _ in place.scenes().values()))
     assert place.scenes() == expected
-    assert in_line.count(SCENES) >= 2
-    assert in_line[-1] < SCENES
-    assert place.vlm.counters.answered - answered <= len(place.answers()) + SLOTS * len(in_line)
-    undo_all(place)
+    assert queued.count(SCENES) >= 2
+    assert queued[-1] < SCENES
+    assert place.vlm.counters.answered - answered <= len(place.answers()) + SLOTS * len(queued)
+    place.undo_all()
     assert place.scenes() == first
 
 
@@ -233,27 +208,16 @@ def have_no_patience() -> None:
     database._BUSY_S = 0.3
 
 
-@pytest.mark.parametrize("what", ["whole", "writing"])
-def test_a_locked_file_is_named_and_left_alone(place: World, expected: Scenes, what: str) -> None:
+@pytest.mark.parametrize("lock", ["whole", "writing"])
+def test_a_locked_file_is_named_and_left_alone(place: World, expected: Scenes, lock: str) -> None:
     assert place.attempt("update_videos")["error"] == ""
     before, answered = place.scenes(), place.vlm.counters.answered
-    with locked_by_another_process(place.database, what):
+    with locked_by_another_process(place.database, lock):
         end = place.attempt(before=have_no_patience)
     assert f"{place.database}: another program keeps it locked. End that program" in end["error"]
     assert (place.scenes(), place.vlm.counters.answered) == (before, answered)
     assert place.attempt()["error"] == ""
     assert place.scenes() == expected
-
-
-def at_first(place: World, operation: str, act: Callable[[], None]) -> None:
-    """``act`` happens when the first ``operation`` has come, before it is carried out."""
-
-    def hook(exchange: Any) -> None:
-        if exchange.operation == operation:
-            place.stash.requests.on_request = None
-            act()
-
-    place.stash.requests.on_request = hook
 
 
 def test_a_lock_in_the_middle_of_a_write_is_waited_for(place: World, expected: Scenes) -> None:
@@ -264,7 +228,7 @@ def test_a_lock_in_the_middle_of_a_write_is_waited_for(place: World, expected: S
             timer = threading.Timer(0.5, locks.close)
             timer.start()
 
-        at_first(place, "MarkersCreate", lock_for_a_while)
+        once(place.stash, "MarkersCreate", lock_for_a_while)
         assert place.attempt()["error"] == ""
         assert place.stash.requests.on_request is None
     assert place.scenes() == expected
@@ -273,8 +237,8 @@ def test_a_lock_in_the_middle_of_a_write_is_waited_for(place: World, expected: S
 def test_a_lock_in_the_middle_of_a_write_doubles_nothing(place: World, expected: Scenes) -> None:
     before = place.scenes()
     with ExitStack() as locks:
-        at_first(
-            place,
+        once(
+            place.stash,
             "MarkersCreate",
             lambda: locks.enter_context(locked_by_another_process(place.database, "writing")),
         )
@@ -324,15 +288,12 @@ def test_a_file_lost_during_a_task_ends_it_before_a_change(
     assert place.attempt("update_videos")["error"] == ""
     first, aside = place.scenes(), place.database.with_name("aside.sqlite3")
 
-    def go(exchange: Any) -> None:
-        if exchange.operation == "Scenes":
-            place.stash.requests.on_request = None
-            place.database.rename(aside)
-            if is_replaced:
-                sqlite3.connect(place.database).close()
-                place.database.write_bytes(b"")
+    def lose() -> None:
+        place.database.rename(aside)
+        if is_replaced:
+            place.database.write_bytes(b"")
 
-    place.stash.requests.on_request = go
+    once(place.stash, "Scenes", lose)
     end = place.attempt()
     assert f"{place.database} was " in end["error"]
     assert "nothing is changed in Stash without it" in end["error"]
@@ -341,5 +302,5 @@ def test_a_file_lost_during_a_task_ends_it_before_a_change(
         left.unlink()
     assert place.attempt()["error"] == ""
     assert place.scenes() == expected
-    undo_all(place)
+    place.undo_all()
     assert place.scenes() == first

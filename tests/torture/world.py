@@ -17,7 +17,7 @@ from sandbox.pictures import LabelledPicture
 from sandbox.stash import ItemState, MarkerState, SandboxStash
 from sandbox.videos import LabelledVideo, VideoSpec, generate
 from tests.torture import child
-from vlm_engine.testing import SandboxVLM
+from vlm_engine.testing import Behaviour, SandboxVLM
 from vlm_engine.testing.threads import running
 
 TAGS = ("Foul", "Turnover", "Goal", "Timeout")
@@ -26,6 +26,7 @@ State = dict[str, tuple[Any, ...]]
 SCENES = 12
 SLOTS = 4
 LIMIT_S = 60.0
+MOST_UNDOINGS = 12
 
 
 def small_videos(folder: Path, count: int = SCENES) -> tuple[LabelledVideo, ...]:
@@ -79,7 +80,7 @@ class World:
             return [said for (said,) in db.execute("SELECT said FROM answer ORDER BY id")]
 
     def furnish(self, videos: Sequence[LabelledVideo]) -> None:
-        """All scenes are in line; most have tags and markers of people's, some of them on what
+        """Queue every scene; most have tags and markers of people's, some of them on what
         the plugin looks for.
         """
         library, rng = self.stash.library, random.Random(7)
@@ -122,7 +123,7 @@ class World:
     def start(
         self, mode: str, before: Callable[[], None] | None = None, **args: str
     ) -> ForkServerProcess:
-        """Starts a task. ``before``: what its process does first."""
+        """Start a task. ``before``: what its process does first."""
         request = {
             "server_connection": {
                 "Scheme": "http",
@@ -154,7 +155,7 @@ class World:
         return {"output": "", "error": "", **end, "log": child.log(self.folder)[logged:]}
 
     def run(self, mode: str, killer: Killer | None = None, **args: str) -> bool:
-        """Runs a task to its end, or until it is killed: then False. Any other end is an error."""
+        """Run a task to its end, or until it is killed: then False. Any other end is an error."""
         before = self._seen()
         process = self.start(mode, **args)
         if killer is not None:
@@ -164,8 +165,8 @@ class World:
         return ended
 
     def ended(self, process: ForkServerProcess) -> bool:
-        """Waits for a task's end. False: it was killed. Any other end than a good one is an
-        error.
+        """Wait for a task's end. Return False if it was killed; any other end but a good one is
+        an error.
         """
         process.join(LIMIT_S)
         assert process.exitcode is not None, (
@@ -182,11 +183,20 @@ class World:
         self.output = end["output"]
         return True
 
+    def undo_all(self) -> None:
+        """Undo one run after the other, until none is left."""
+        for _ in range(MOST_UNDOINGS):
+            assert self.run("undo_last_run")
+            if "nothing to undo" in self.output:
+                return
+            assert " is undone: " in self.output
+        raise AssertionError("there is always something left to undo")
+
     def _seen(self) -> int:
         return len(self.stash.requests.exchanges) + self.vlm.counters.requests
 
     def kill(self, process: ForkServerProcess, killer: Killer, before: int) -> None:
-        """Kills a task at the killer's moment. ``before``: how many requests had come when it
+        """Kill a task at the killer's moment. ``before``: how many requests had come when it
         was started.
         """
         deadline = time.monotonic() + LIMIT_S
@@ -200,46 +210,32 @@ class World:
         process.kill()
 
     def scenes(self) -> dict[str, tuple[Any, ...]]:
-        """Tags and markers of every scene, by id; markers without their ids."""
+        """Return tags and markers of every scene, by id; markers without their ids."""
         return {scene.id: content(scene) for scene in self.stash.library.snapshot().scenes}
 
     def items(self) -> dict[str, ItemState]:
-        """Every scene, image and gallery, by kind and id."""
+        """Return every scene, image and gallery, by kind and id."""
         library = self.stash.library.snapshot()
         kinds = {"scene": library.scenes, "image": library.images, "gallery": library.galleries}
         return {f"{kind} {item.id}": item for kind, items in kinds.items() for item in items}
 
     def state(self) -> State:
-        """Tags and markers of every item; markers without their ids."""
+        """Return tags and markers of every item; markers without their ids."""
         return {key: content(item) for key, item in self.items().items()}
 
     def tags(self) -> set[str]:
-        """The names of all tags in Stash but those that the plugin steers by."""
+        """Return the names of all tags in Stash but the control tags."""
         return {tag.name for tag in self.stash.library.snapshot().tags} - CONTROL
 
 
 def content(scene: ItemState) -> tuple[Any, ...]:
-    """All of a scene but the ids of its markers."""
-    return scene.tags, tuple(sorted(_marker(marker) for marker in scene.markers))
+    """Return all of a scene but the ids of its markers."""
+    return scene.tags, tuple(sorted(marker_content(marker) for marker in scene.markers))
 
 
-def _marker(marker: MarkerState) -> tuple[Any, ...]:
+def marker_content(marker: MarkerState) -> tuple[Any, ...]:
     end_s = -1.0 if marker.end_seconds is None else round(marker.end_seconds, 3)
     return marker.primary_tag, round(marker.seconds, 3), end_s, marker.title, marker.tags
-
-
-@contextmanager
-def world(
-    videos: Sequence[LabelledVideo], vlm: SandboxVLM, folder: Path, processes: ForkServerContext
-) -> Iterator[World]:
-    """A fresh one, furnished. ``folder``, which does not exist yet, stands for the one with
-    Stash's configuration.
-    """
-    folder.mkdir(parents=True)
-    with running(SandboxStash()) as stash:
-        made = World(stash, vlm, folder, processes)
-        made.furnish(videos)
-        yield made
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,10 +249,17 @@ class Arena:
     pictures: Sequence[LabelledPicture] = ()
 
     @contextmanager
-    def world(self) -> Iterator[World]:
-        """A new one."""
-        with world(
-            self.videos, self.vlm, Path(tempfile.mkdtemp(dir=self.folder)) / "stash", self.processes
-        ) as place:
+    def world(self, scenes: int = SCENES) -> Iterator[World]:
+        """Furnish a new one, with the first ``scenes`` videos."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        with running(SandboxStash()) as stash:
+            place = World(stash, self.vlm, folder, self.processes)
+            place.furnish(self.videos[:scenes])
             place.furnish_images(self.pictures)
             yield place
+
+
+@contextmanager
+def arena_of_scenes(folder: Path, count: int) -> Iterator[Arena]:
+    with running(SandboxVLM(Behaviour(slots=SLOTS))) as vlm:
+        yield Arena(small_videos(folder, count), vlm, folder, child.context())
