@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.stash import Credentials, Exchange, ItemState
 from tests.end_to_end.conftest import CONTROL, DATA, TAGS, Theatre, content, texts, wait_for
-from vlm_engine.store.records import unpacked
+from vlm_engine.store.schema import unpacked
 from vlm_engine.testing import Fault
 
 UNDO, REMOVE = "Undo Last Run", "Remove VLM Tags and Markers"
