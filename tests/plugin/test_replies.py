@@ -228,7 +228,12 @@ def test_no_field_of_a_reply_ends_in_a_raw_error(
     with client_of(furnished) as honest:
         bodies: list[Any] = []
         send = honest._send
-        honest._send = lambda *args: bodies.append(send(*args)) or bodies[-1]  # type: ignore[method-assign,func-returns-value,assignment]
+
+        def record(*args: Any) -> Any:
+            bodies.append(send(*args))
+            return bodies[-1]
+
+        honest._send = record  # type: ignore[method-assign]
         READERS[name](honest)
     data = json.loads(json.dumps(bodies[-1].data))
     ways = list(places(data))
