@@ -122,14 +122,15 @@ async def _work(
     items = " and ".join(counted(len(some), kind) for kind, some in ids.items() if some)
     in_galleries = ", or in galleries with it" if images else ""
     announce(context.settings, f"{items} with the tag {' or '.join(queues)}{in_galleries}")
-    report_scenes, report_images = split(
-        context.report, await frames_of(context, scenes), len(images)
-    )
+    report_scenes = report_images = context.report
     lines = []
     async with (
         Tagger(context.settings, context.store_path) as tagger,
         BackgroundTasks(context, tagger.stats) as background,
     ):
+        if scenes and images:
+            frames = await frames_of(context, scenes)
+            report_scenes, report_images = split(context.report, frames, len(images))
         if scenes:
             board = ProgressBoard(len(scenes), report_scenes)
             scene_handler = SceneHandler(context, writer, tagger, board)
